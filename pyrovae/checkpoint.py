@@ -1,0 +1,175 @@
+"""Run directories and checkpoints: written whole or not at all, and read without unpickling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pyrovae.errors import InputError
+
+if TYPE_CHECKING:
+    from pyrovae.vae import VAE
+
+__all__ = ["RunDirectory", "load", "load_checkpoint", "replacing", "save_checkpoint"]
+
+STATE_KEY = "pyrovae"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name to write to, which takes the place of `path` in one move.
+
+    Whatever happens in between, `path` holds either the old content or the whole new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Writes tensors and a state of plain values into one safetensors file with a checksum."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(state, sort_keys=True)
+    note = {"state": text, "sha256": _checksum(whole, text)}
+    data = save(whole, metadata={STATE_KEY: json.dumps(note)})
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what `save_checkpoint` wrote.
+
+    Raises:
+        InputError: if the file is not there, cut off, or not as it was written.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            note = json.loads((file.metadata() or {})[STATE_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text, expected = str(note["state"]), note["sha256"]
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: cut off, or not a checkpoint of pyrovae ({reason})") from None
+    if _checksum(tensors, text) != expected:
+        raise InputError(f"{path}: the content was changed after it was written (wrong checksum)")
+    return tensors, json.loads(text)
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class RunDirectory:
+    """The files of one run.
+
+    `config.yaml` (what runs), `metrics.csv` (a row an epoch), `tensorboard/`, `samples/` and
+    `reconstructions/` (a picture an epoch), `checkpoints/last.safetensors` (all that resuming
+    needs) and `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs).
+
+    Args:
+        root: the directory.
+        config: the text of `config.yaml`, written when the run begins.
+    """
+
+    def __init__(self, root: str | Path, config: str = "") -> None:
+        self.root, self.config_text = Path(root), config
+        self.config = self.root / "config.yaml"
+        self.metrics = self.root / "metrics.csv"
+        self.tensorboard = self.root / "tensorboard"
+        self.last = self.root / "checkpoints" / "last.safetensors"
+
+    def check_free(self) -> None:
+        """Raises `InputError` if there is a run already, or something that is no directory."""
+        if self.config.exists():
+            raise InputError(
+                f"{self.root}: holds a run already; resume it with --resume {self.root}, "
+                "or choose another --run_dir"
+            )
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{self.root}: is not a directory")
+
+    def check_run(self) -> None:
+        """Raises `InputError` unless there is a run."""
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such directory")
+        if not self.config.is_file():
+            raise InputError(f"{self.root}: holds no run (there is no config.yaml in it)")
+
+    def begin(self) -> None:
+        """Writes `config.yaml`, which makes the directory a run."""
+        with replacing(self.config) as temporary:
+            temporary.write_text(self.config_text)
+
+    def picture(self, kind: str, epoch: int) -> Path:
+        """Where the picture of an epoch goes."""
+        return self.root / kind / f"epoch_{epoch:04d}.png"
+
+    def best(self, epoch: int) -> Path:
+        """Where the weights of one of the best epochs are."""
+        return self.last.with_name(f"best_epoch_{epoch:04d}.safetensors")
+
+    def tidy(self, best_epochs: list[int]) -> None:
+        """Removes what a killed process left, and weights that are no longer among the best."""
+        keep = {self.best(epoch) for epoch in best_epochs}
+        for path in self.last.parent.glob("best_epoch_*.safetensors"):
+            if path not in keep:
+                path.unlink()
+        for path in self.root.rglob(".*.tmp"):
+            path.unlink()
+
+    def weights(self, which: str = "best") -> dict[str, Tensor]:
+        """The weights of the best epoch by validation ELBO, or of the last one.
+
+        Args:
+            which: "best" or "last"; before the first epoch has ended the best is the last.
+        """
+        self.check_run()
+        tensors, state = load_checkpoint(self.last)
+        if which == "best" and state["best"]:
+            tensors, _ = load_checkpoint(self.best(state["best"][0][1]))
+        return {n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")}
+
+
+def load(run_dir: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu") -> VAE:
+    """The VAE of a run: its parts with their weights, in evaluation mode.
+
+    `vae.preprocess(image)` prepares a path or a Pillow image as the run's data were prepared.
+    Neither the images nor the machine that trained it are needed; a part of the user's own must
+    be importable by the name it had.
+
+    Args:
+        run_dir: the run directory.
+        checkpoint: "best" (by validation ELBO) or "last".
+        device: where to put it.
+
+    Raises:
+        InputError: if there is no run, or its files are cut off, changed, or name parts that
+            cannot be imported.
+    """
+    # The command line's machinery is slow to import, and nothing else here needs it.
+    from pyrovae.cli import load_run
+
+    return load_run(run_dir, checkpoint, device)[0]

@@ -1,0 +1,381 @@
+"""Prepared images on disk: a memory-mapped array a split, built once and then only indexed.
+
+A split lies in `<cache>/<data set>-<hash of its settings>/<split>/`: `images.npy`,
+`attributes.npy`, and `manifest.json`, which says what they were made of. It is written under a
+temporary name beside its place and renamed, so that a folder with the final name is whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pyrovae.data.base import ImageData, Source, Split, check_on_error, check_split
+from pyrovae.data.images import quiet
+from pyrovae.errors import InputError
+
+_VERSION = 1
+_HEADER = 128  # bytes before the pixels in images.npy, whatever the number of images
+_CHUNK_BYTES = 2**20
+_CHUNK_IMAGES = 32
+_ABANDONED_SECONDS = 24 * 3600
+
+# What the system says of a folder that was badly chosen, rather than of a machine in trouble.
+_MISPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+
+_live: set[str] = set()  # temporary folders that this process is writing
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """Where prepared arrays are kept.
+
+    Args:
+        cache_dir: the folder, if it is given; otherwise the environment decides:
+            `PYROVAE_CACHE`, then `XDG_CACHE_HOME/pyrovae`, then `~/.cache/pyrovae`.
+    """
+    chosen = cache_dir or os.environ.get("PYROVAE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pyrovae"
+
+
+def cached_split(
+    data: ImageData,
+    split: str,
+    source: Source,
+    *,
+    on_error: Literal["raise", "skip"] = "raise",
+    cache_dir: str | Path | None = None,
+    progress: bool | None = None,
+) -> Split:
+    """One split from the cache, built first if it is not there or no longer matches.
+
+    Args:
+        data: the data set; its class, `settings()` and `image_shape` are the cache's key.
+        split: `"train"`, `"val"` or `"test"`.
+        source: the items; their `fingerprint` tells whether a built array is still theirs.
+        on_error: whether an item that cannot be read is an error, or is left out with a warning.
+        cache_dir: see `cache_root`.
+        progress: whether to show a progress bar; by default where stderr is a terminal.
+
+    Raises:
+        InputError: for the first item that cannot be read, or if none can.
+        OSError: if the disk is full.
+    """
+    check_split(split)
+    check_on_error(on_error)
+    build = _Build(data, split, source, on_error, progress, _folder(data, split, cache_dir))
+    for _ in range(3):  # another process may replace the folder between building and opening it
+        manifest = build.current()
+        opened = None if manifest is None else _open(build.folder, manifest)
+        if manifest is not None and opened is not None:
+            _warn(data, split, manifest)
+            return opened
+        build.run()
+    raise RuntimeError(f"{build.folder}: other processes keep replacing it")
+
+
+def checksum(values: np.ndarray) -> str:
+    """SHA-256 of an array's values, as the manifest records it under `checksums`."""
+    digest = hashlib.sha256()
+    for start in range(0, len(values), _CHUNK_IMAGES):
+        digest.update(np.ascontiguousarray(values[start : start + _CHUNK_IMAGES]).data)
+    return digest.hexdigest()
+
+
+def _folder(data: ImageData, split: str, cache_dir: str | Path | None) -> Path:
+    kind = type(data)
+    key = [_VERSION, kind.__module__, kind.__qualname__, data.image_shape, data.settings()]
+    text = json.dumps(key, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return cache_root(cache_dir) / f"{kind.__name__}-{digest}" / split
+
+
+def _open(folder: Path, manifest: dict[str, Any]) -> Split | None:
+    """The split in a folder, or None if the folder was replaced while it was being opened."""
+    try:
+        images = np.load(folder / "images.npy", mmap_mode="r")
+        attributes = np.load(folder / "attributes.npy")
+        if _manifest(folder) != manifest:
+            return None
+    except (OSError, ValueError):
+        return None
+    return Split(images, manifest["names"], attributes, tuple(manifest["attribute_names"]))
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
+    skipped = manifest["skipped"]
+    if skipped:
+        logging.getLogger("pyrovae").warning(
+            "%s, split %s: %d of %d images left out because they cannot be read, the first: %s",
+            type(data).__name__,
+            split,
+            len(skipped),
+            manifest["items"],
+            skipped[0]["reason"],
+        )
+
+
+@dataclass
+class _Chunk:
+    """Consecutive items after reading: those that could be read, and what the others said."""
+
+    images: np.ndarray
+    kept: list[int] = field(default_factory=list)
+    skipped: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass
+class _Build:
+    """Turns a source into a folder of the cache."""
+
+    data: ImageData
+    split: str
+    source: Source
+    on_error: str
+    progress: bool | None
+    folder: Path
+
+    def expected(self) -> dict[str, Any]:
+        """What the manifest of a matching folder says about its origin."""
+        return {
+            "version": _VERSION,
+            "data": type(self.data).__name__,
+            "split": self.split,
+            "settings": json.loads(json.dumps(self.data.settings(), default=str)),
+            "image_shape": list(self.data.image_shape),
+            "items": len(self.source.names),
+            "fingerprint": self.source.fingerprint,
+            "attribute_names": list(self.source.attribute_names),
+        }
+
+    def current(self) -> dict[str, Any] | None:
+        """The manifest in place, if it matches the source and the files beside it."""
+        manifest = _manifest(self.folder)
+        if manifest is None:
+            return None
+        try:
+            sizes = {n: os.path.getsize(self.folder / n) for n in ("images.npy", "attributes.npy")}
+        except OSError:
+            return None
+        matches = self.expected().items() <= manifest.items() and manifest["bytes"] == sizes
+        # An array that leaves items out does not answer a call that wants an error for them.
+        tolerated = self.on_error == "skip" or not manifest["skipped"]
+        return manifest if matches and tolerated else None
+
+    def run(self) -> None:
+        """Build the folder, replacing one that does not match."""
+        with self._temporary() as temporary:
+            kept, skipped, digest = self._write_images(temporary / "images.npy")
+            attributes = np.asarray(self.source.attributes, np.float32)[kept]
+            with open(temporary / "attributes.npy", "wb") as file:
+                np.save(file, attributes)
+                os.fsync(file.fileno())
+            names = [str(self.source.names[i]) for i in kept]
+            manifest = self.expected() | {
+                "count": len(kept),
+                "bytes": {path.name: path.stat().st_size for path in temporary.iterdir()},
+                "checksums": {"images.npy": digest, "attributes.npy": checksum(attributes)},
+                "skipped": [{"name": str(self.source.names[i]), "reason": r} for i, r in skipped],
+                "names": names,
+            }
+            with open(temporary / "manifest.json", "w") as text:
+                json.dump(manifest, text)
+                text.flush()
+                os.fsync(text.fileno())
+            self._install(temporary)
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """A folder to write in; gone afterwards, unless it was renamed into place."""
+        path = self._beside()
+        _live.add(path.name)
+        try:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _remove_abandoned(path.parent, self.split)
+                path.mkdir()
+            except OSError as error:
+                if error.errno not in _MISPLACED:
+                    raise
+                hint = "--data.cache_dir or PYROVAE_CACHE chooses another folder"
+                raise InputError(f"{path.parent}: {error.strerror}; {hint}") from error
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            _live.discard(path.name)
+
+    def _beside(self) -> Path:
+        name = f".{self.split}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+        return self.folder.parent / name
+
+    def _write_images(self, path: Path) -> tuple[list[int], list[tuple[int, str]], str]:
+        """Write what can be read; return its positions, the failures, and the checksum."""
+        from tqdm import tqdm
+
+        kept: list[int] = []
+        skipped: list[tuple[int, str]] = []
+        digest = hashlib.sha256()
+        hidden = None if self.progress is None else not self.progress
+        title = f"{type(self.data).__name__} {self.split}"
+        bar = tqdm(desc=title, total=len(self.source.names), unit=" images", disable=hidden)
+        # Written rather than mapped: a full disk is then an error, where it would kill a process
+        # that stores into a map, and no page of the array stays in memory.
+        with open(path, "wb") as file, bar, closing(self._chunks()) as chunks:
+            file.write(_header(0, self.data.image_shape))
+            for chunk in chunks:
+                file.write(chunk.images.data)
+                digest.update(chunk.images.data)
+                kept += chunk.kept
+                skipped += chunk.skipped
+                bar.update(len(chunk.kept) + len(chunk.skipped))
+            self._check(kept, skipped)
+            file.seek(0)
+            file.write(_header(len(kept), self.data.image_shape))
+            file.flush()
+            os.fsync(file.fileno())
+        return kept, skipped, digest.hexdigest()
+
+    def _check(self, kept: list[int], skipped: list[tuple[int, str]]) -> None:
+        if not kept:
+            what = f"{type(self.data).__name__}, split {self.split}"
+            first = f", the first: {skipped[0][1]}" if skipped else ""
+            raise InputError(f"{what}: none of {len(skipped)} images can be read{first}")
+
+    def _chunks(self) -> Generator[_Chunk, None, None]:
+        """Read everything, in order, on all cores; a few chunks are ahead of the reader."""
+        workers = _cores()
+        size = int(np.prod(self.data.image_shape))
+        step = min(_CHUNK_IMAGES, max(1, _CHUNK_BYTES // size))
+        starts = iter(range(0, len(self.source.names), step))
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="pyrovae-cache")
+        pending: deque[Future[_Chunk]] = deque()
+        try:
+            with quiet:
+                for start in islice(starts, 4 * workers):
+                    pending.append(pool.submit(self._read, start, step))
+                while pending:
+                    yield pending.popleft().result()
+                    for start in islice(starts, 1):
+                        pending.append(pool.submit(self._read, start, step))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, start: int, step: int) -> _Chunk:
+        stop = min(start + step, len(self.source.names))
+        shape = tuple(self.data.image_shape)
+        chunk = _Chunk(np.empty((stop - start, *shape), np.uint8))
+        for item in range(start, stop):
+            try:
+                image = self.source.read(item)
+            except InputError as error:
+                if self.on_error == "raise":
+                    raise
+                chunk.skipped.append((item, str(error)))
+                continue
+            if image.shape != shape or image.dtype != np.uint8:
+                raise ValueError(
+                    f"read({item}) gave {image.dtype} {image.shape}, not uint8 {shape}"
+                )
+            chunk.images[len(chunk.kept)] = image
+            chunk.kept.append(item)
+        chunk.images = chunk.images[: len(chunk.kept)]
+        return chunk
+
+    def _install(self, temporary: Path) -> None:
+        """Rename a finished folder into place, unless another process was first."""
+        _sync_folder(temporary)
+        while True:
+            try:
+                os.rename(temporary, self.folder)
+                return _sync_folder(self.folder.parent)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            if self.current() is not None:
+                return None
+            self._discard()
+
+    def _discard(self) -> None:
+        """Take an outdated folder out of the way; whoever has it open keeps its pages."""
+        aside = self._beside()
+        try:
+            os.rename(self.folder, aside)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _header(count: int, image_shape: tuple[int, int, int]) -> bytes:
+    """The start of a .npy file, of one length, so that the count can be filled in at the end."""
+    shape = (count, *image_shape)
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    start = b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little")
+    return start + text.ljust(_HEADER - 11).encode("ascii") + b"\n"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _remove_abandoned(parent: Path, split: str) -> None:
+    """Delete what builds of this split left behind when their process was killed."""
+    for path in parent.glob(f".{split}-*-[0-9]*-*"):
+        if _abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _abandoned(path: Path) -> bool:
+    host, pid = path.name.split("-", 1)[1].rsplit("-", 2)[:2]
+    if host == socket.gethostname() and os.name == "posix":
+        if int(pid) == os.getpid():
+            return path.name not in _live
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # alive, and another user's
+    # Another machine's process, or a number given to a new one: a live build keeps writing.
+    try:
+        touched = max(entry.stat().st_mtime for entry in (path, *path.iterdir()))
+    except OSError:
+        return False
+    return time.time() - touched > _ABANDONED_SECONDS
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

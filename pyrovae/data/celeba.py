@@ -1,0 +1,222 @@
+"""CelebA, as Kaggle and as its authors distribute it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pyrovae.data.base import (
+    SPLITS,
+    ImageData,
+    Source,
+    Split,
+    check_crop,
+    check_on_error,
+    check_split,
+    file_stamp,
+    fingerprint,
+    image_extent,
+)
+from pyrovae.data.cache import cached_split
+from pyrovae.data.images import load_image
+from pyrovae.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+    from PIL.Image import Image
+
+_LIST_FOLDERS = ("", "Eval", "Anno")
+_IMAGE_FOLDERS = (
+    "img_align_celeba/img_align_celeba",
+    "img_align_celeba",
+    "Img/img_align_celeba",
+    "Img/img_align_celeba/img_align_celeba",
+)
+
+
+class CelebA(ImageData):
+    """Aligned faces of celebrities, with forty attributes.
+
+    Two layouts are read. Kaggle's: `list_eval_partition.csv`, `list_attr_celeba.csv` and
+    `img_align_celeba/img_align_celeba/*.jpg`. The authors': `list_eval_partition.txt` and
+    `list_attr_celeba.txt` (also under `Eval/` and `Anno/`) and `img_align_celeba/*.jpg` (also
+    under `Img/`). Partition 0 is the training split, 1 validation, 2 test. The list of
+    attributes may be absent.
+
+    Args:
+        root: the folder that holds the lists and `img_align_celeba`.
+        image_size: side of the images, or their height and width.
+        crop: side of the centred square that is kept of the 178 by 218 pixels.
+        flip: whether training mirrors images at random.
+        on_error: whether an image that is missing or cannot be read is an error, or is left out
+            with a warning.
+        cache_dir: where prepared images are kept; by default `PYROVAE_CACHE`, or `pyrovae` in
+            the user's cache folder.
+
+    References:
+        Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", 2015,
+        https://arxiv.org/abs/1411.7766.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int | tuple[int, int] = 64,
+        crop: int = 148,
+        flip: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+        cache_dir: str | None = None,
+    ) -> None:
+        check_crop(crop)
+        check_on_error(on_error)
+        self.root = Path(root).expanduser()
+        self.image_shape = (3, *image_extent(image_size))
+        self.crop = crop
+        self.flip = flip
+        self.on_error = on_error
+        self.cache_dir = cache_dir
+
+    def split(self, name: str) -> Split:
+        """Images and attributes of `"train"`, `"val"` or `"test"`, prepared if need be."""
+        check_split(name)
+        return cached_split(
+            self, name, self._source(name), on_error=self.on_error, cache_dir=self.cache_dir
+        )
+
+    def preprocess(self, image: str | Path | Image) -> np.ndarray:
+        """One image, cropped and resized as the stored ones: uint8 `(3, H, W)`."""
+        return load_image(image, self.image_shape, self.crop)
+
+    def settings(self) -> dict[str, Any]:
+        """The folder, the size and the crop."""
+        shape = list(self.image_shape)
+        return {"root": str(self.root.absolute()), "image_shape": shape, "crop": self.crop}
+
+    def _source(self, split: str) -> Source:
+        images, table, attributes = self._listed
+        rows = table[table["partition"] == SPLITS.index(split)]
+        if not len(rows):
+            raise InputError(f"{self.root}: no image is listed in the {split} split")
+        absent = rows.index[rows["size"] < 0]
+        if len(absent) and self.on_error == "raise":
+            found = f"{len(absent)} of the {len(rows)} images listed in the {split} split"
+            hint = "--data.on_error skip leaves them out"
+            raise InputError(f"{images / absent[0]}: missing, as are {found} in all; {hint}")
+        names = list(rows.index)
+        values = attributes.loc[rows.index].to_numpy(np.float32)
+        stamps = rows[["size", "time"]].to_numpy(np.int64)
+        return Source(
+            names=names,
+            read=lambda item: self.preprocess(images / names[item]),
+            attributes=values,
+            attribute_names=tuple(attributes.columns),
+            fingerprint=fingerprint("\n".join(names), stamps, values),
+        )
+
+    @cached_property
+    def _listed(self) -> tuple[Path, pandas.DataFrame, pandas.DataFrame]:
+        """The folder of images; partition, size and time of each listed image; its attributes."""
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such folder; --data.root names the one of CelebA")
+        partition = _find_list(self.root, "list_eval_partition")
+        if partition is None:
+            raise InputError(
+                f"{self.root}: no list_eval_partition.csv or .txt in it, in Eval/ or in Anno/"
+            )
+        table = _read_partition(partition)
+        images, files = _find_images(self.root)
+        # Not a join: with rows missing it would turn times into floats, and lose their end.
+        table = table.join(files.reindex(table.index, fill_value=-1))
+        listed = _find_list(self.root, "list_attr_celeba")
+        if listed is None:
+            return images, table, table[[]]
+        return images, table, _read_attributes(listed, table.index)
+
+
+def _find_list(root: Path, stem: str) -> Path | None:
+    for folder in _LIST_FOLDERS:
+        for extension in (".csv", ".txt"):
+            path = root / folder / (stem + extension)
+            if path.is_file():
+                return path
+    return None
+
+
+def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
+    """The first of the known folders that holds images, with the sizes and times of its files."""
+    import pandas
+
+    for folder in _IMAGE_FOLDERS:
+        path = root / folder
+        if not path.is_dir():
+            continue
+        with os.scandir(path) as entries:
+            found = {e.name: file_stamp(e) for e in entries if e.name.lower().endswith(".jpg")}
+        if found:
+            stamps = np.array(list(found.values()), np.int64)
+            return path, pandas.DataFrame(stamps, index=list(found), columns=["size", "time"])
+    looked = ", ".join(_IMAGE_FOLDERS[:3])
+    raise InputError(f"{root}: no images; looked for *.jpg in {looked}")
+
+
+def _read_partition(path: Path) -> pandas.DataFrame:
+    """The partition (0, 1, 2) of each image, indexed by its name."""
+    columns = None if path.suffix == ".csv" else ["image_id", "partition"]
+    table = _read_table(path, columns, 0, ["image_id", "partition"])
+    wrong = table.index[~table["partition"].isin(range(len(SPLITS)))]
+    if len(wrong):
+        value = table["partition"][wrong[0]]
+        raise InputError(f"{path}: partition {value!r} for {wrong[0]}, allowed are 0, 1, 2")
+    return table[["partition"]].astype(np.int64)
+
+
+def _read_attributes(path: Path, names: pandas.Index) -> pandas.DataFrame:
+    """Attributes of the named images: 1 where the list says 1, and 0 where it says -1."""
+    columns = None if path.suffix == ".csv" else ["image_id", *_header(path)]
+    table = _read_table(path, columns, 2, ["image_id"])
+    absent = names.difference(table.index)
+    if len(absent):
+        raise InputError(f"{path}: no attributes for {len(absent)} images, such as {absent[0]}")
+    table = table.reindex(names)
+    allowed = table.isin((-1, 0, 1)).all()
+    if not allowed.all():
+        raise InputError(f"{path}: column {allowed.idxmin()!r} holds others than -1 and 1")
+    return (table > 0).astype(np.float32)
+
+
+def _header(path: Path) -> list[str]:
+    """The names in the second line of the authors' list; the first says how many images."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        file.readline()
+        return file.readline().split()
+
+
+def _read_table(
+    path: Path, columns: Sequence[str] | None, skipped: int, wanted: Sequence[str]
+) -> pandas.DataFrame:
+    """A list as a table indexed by image; without `columns` it is a CSV file with a header."""
+    import pandas
+
+    try:
+        if columns is None:
+            table = pandas.read_csv(path, skipinitialspace=True, low_memory=False)
+        else:
+            table = pandas.read_csv(
+                path, sep=r"\s+", header=None, names=list(columns), skiprows=skipped
+            )
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+    for column in wanted:
+        if column not in table.columns:
+            found = ", ".join(map(str, table.columns[:5])) + (", ..." * (table.shape[1] > 5))
+            raise InputError(f"{path}: no column {column!r}; the columns are {found}")
+    table = table.set_index(table["image_id"].astype(str)).drop(columns="image_id")
+    if not table.index.is_unique:
+        twice = table.index[table.index.duplicated()][0]
+        raise InputError(f"{path}: {twice} is listed more than once")
+    return table

@@ -1,0 +1,203 @@
+"""One image of any kind that Pillow reads, as uint8 values of the wanted shape."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyrovae.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ORIENTATION = 0x0112
+_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_FIRST = {"LAB": "RGB", "La": "LA"}  # steps that Pillow does not take by itself
+_DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+# The machine's trouble, not the image's: reporting it as a bad image would hide it.
+_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+class _Quiet:
+    """Keeps Pillow's warnings in; entered by many threads, it sets the filter only once.
+
+    `warnings.catch_warnings` saves and restores a list that all threads share, so one of them
+    must not restore it while another still relies on it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._saved = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth == 0:
+                self._saved.__exit__(None, None, None)
+
+
+quiet = _Quiet()
+
+
+def load_image(
+    image: str | Path | Image, image_shape: tuple[int, int, int], crop: int | None = None
+) -> np.ndarray:
+    """Read an image, turn it upright, crop its centre, and resize it.
+
+    Transparent pixels are laid on white. Sixteen-bit values are scaled to eight; floating-point
+    values are taken as 0 to 1 if none is above 1, and as 0 to 255 otherwise. Of a file with
+    several frames the first is read.
+
+    Args:
+        image: a path, or an image already opened (left as it is).
+        image_shape: `(C, H, W)`; one channel is luminance, three are RGB.
+        crop: side in pixels of the centred square to keep; without it, the largest centred
+            rectangle with the proportions of `image_shape`.
+
+    Returns:
+        uint8 array `(C, H, W)`.
+
+    Raises:
+        InputError: if the image cannot be read, or is smaller than `crop`.
+    """
+    if image_shape[0] not in (1, 3) or min(image_shape) < 1:
+        raise ValueError(f"image_shape {tuple(image_shape)}: allowed are (1 or 3, H, W)")
+    try:
+        with quiet:
+            return _load(image, image_shape, crop)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise a dozen types for a file they cannot read
+        if isinstance(error, OSError) and error.errno in _RESOURCES:
+            raise
+        raise InputError(f"{_name(image)}: {_reason(image, error)}") from error
+
+
+def image_extensions() -> frozenset[str]:
+    """The file extensions that Pillow can decode, lower-case and with their dot."""
+    from PIL import Image
+
+    extensions = Image.registered_extensions().items()  # also loads the plugins
+    recognised_only = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # identified, but not decoded
+    readable = set(Image.OPEN) - set(recognised_only)
+    return frozenset(extension for extension, kind in extensions if kind in readable)
+
+
+def _load(image: str | Path | Image, shape: tuple[int, int, int], crop: int | None) -> np.ndarray:
+    from PIL import Image
+
+    if not isinstance(image, str | Path):
+        return _convert(image.copy(), shape, crop)
+    # Given a name, Pillow maps some TIFF files instead of reading them, and garbles turned ones.
+    with open(image, "rb") as file, Image.open(file) as opened:
+        return _convert(opened, shape, crop)
+
+
+def _convert(image: Image, shape: tuple[int, int, int], crop: int | None) -> np.ndarray:
+    from PIL.Image import Resampling
+
+    channels, height, width = shape
+    if crop is not None and min(image.size) < crop:
+        raise ValueError(f"{image.width}x{image.height} pixels, smaller than the crop of {crop}")
+    stored = image.size
+    factor = _draft(image, shape, crop)
+    image.load()
+    loaded = image.size
+    image = _flatten(_upright(image), "L" if channels == 1 else "RGB")
+    turned = image.size != loaded
+    full = image.size if factor == 1 else stored[::-1] if turned else stored
+    left, top, right, bottom = (edge / factor for edge in _box(full, (width, height), crop))
+    box = (left, top, right, bottom)
+    image = image.resize((width, height), Resampling.BILINEAR, box=box)
+    pixels = np.asarray(image).reshape(height, width, channels)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _draft(image: Image, shape: tuple[int, int, int], crop: int | None) -> int:
+    """Let a JPEG decoder skip detail that the resize would average away; return the factor.
+
+    At least three times the target size is kept: the difference is then half a grey level.
+    """
+    kept = min(image.size) if crop is None else crop
+    factor = max(1, kept // (3 * max(shape[1:])))
+    width, height = image.size
+    image.draft("L" if shape[0] == 1 else "RGB", (width // factor or 1, height // factor or 1))
+    return max(1, round(width / image.width))
+
+
+def _upright(image: Image) -> Image:
+    """The image turned as its EXIF orientation says; an unreadable EXIF block says nothing."""
+    from PIL import ImageOps
+
+    try:
+        turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        return ImageOps.exif_transpose(image) if turned else image
+    except Exception:  # a damaged block raises anything, and the pixels are fine without it
+        return image
+
+
+def _flatten(image: Image, mode: str) -> Image:
+    from PIL import Image as pillow
+
+    if image.mode in _DEEP:
+        image = _eight_bits(image)
+    image = image.convert(_FIRST[image.mode]) if image.mode in _FIRST else image
+    if image.mode in _ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _eight_bits(image: Image) -> Image:
+    """Grey values of more than eight bits, scaled to eight."""
+    from PIL import Image as pillow
+
+    values = np.asarray(image).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    ceiling = 65535.0 if image.mode != "F" else 255.0 if high > 1 else 1.0
+    if not (low >= 0 and high <= ceiling):  # also where they are not a number
+        raise ValueError(f"grey values from {low:g} to {high:g}, allowed are 0 to {ceiling:g}")
+    return pillow.fromarray(np.rint(values * (255 / ceiling)).astype(np.uint8))
+
+
+def _box(
+    size: tuple[int, int], target: tuple[int, int], crop: int | None
+) -> tuple[int, int, int, int]:
+    """The centred part to keep, in whole pixels, so that an unscaled crop stays sharp."""
+    width, height = size
+    across = crop or min(width, max(1, round(height * target[0] / target[1])))
+    down = crop or min(height, max(1, round(width * target[1] / target[0])))
+    left, top = (width - across) // 2, (height - down) // 2
+    return left, top, left + across, top + down
+
+
+def _name(image: str | Path | Image) -> str:
+    if isinstance(image, str | Path):
+        return str(image)
+    return str(getattr(image, "filename", "")) or "image"
+
+
+def _reason(image: str | Path | Image, error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        empty = isinstance(image, str | Path) and Path(image).stat().st_size == 0
+        return "the file is empty" if empty else "not an image that Pillow can read"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

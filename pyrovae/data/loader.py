@@ -1,0 +1,172 @@
+"""Batches of uint8 images on a device, in an order that only the seed and the epoch decide."""
+
+from __future__ import annotations
+
+import mmap
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data.base import Split
+
+_RESIDENT_BYTES = 256 * 2**20
+_FAULT_BYTES = 2**16  # what one page fault brings into memory around itself
+
+_resident: weakref.WeakKeyDictionary[mmap.mmap, int] = weakref.WeakKeyDictionary()
+
+
+def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Copy rows of an array into memory, without letting a mapped file pile up there.
+
+    Every page that is read from a memory map stays counted as this process's memory; after some
+    256 MB of them the map is told to let go. The operating system still keeps the file cached.
+
+    Args:
+        images: array `(N, ...)`, memory-mapped or not.
+        indices: integer array `(B,)`.
+
+    Returns:
+        Array `(B, ...)`.
+    """
+    rows = np.asarray(images)[indices]
+    mapped = _mapping(images)
+    if mapped is not None:
+        touched = _resident.get(mapped, 0) + rows.nbytes + _FAULT_BYTES * len(rows)
+        if touched >= _RESIDENT_BYTES:
+            mapped.madvise(mmap.MADV_DONTNEED)
+            touched = 0
+        _resident[mapped] = touched
+    return rows
+
+
+def to_device(images: np.ndarray, device: torch.device | str) -> Tensor:
+    """Copy a whole array to a device, a piece at a time: `Batches` then indexes it there.
+
+    Args:
+        images: uint8 array `(N, C, H, W)`, memory-mapped or not.
+        device: where to.
+
+    Returns:
+        uint8 tensor `(N, C, H, W)`.
+    """
+    copied = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    step = max(1, _RESIDENT_BYTES // 8 * len(images) // max(1, images.nbytes))
+    for start in range(0, len(images), step):
+        rows = np.arange(start, min(start + step, len(images)))
+        copied[start : start + step] = torch.from_numpy(gather(images, rows))
+    return copied
+
+
+class Batches:
+    """Batches of a split, as uint8 tensors on a device.
+
+    Order and mirroring of an epoch follow from `(seed, epoch)` alone: the global random state is
+    neither read nor changed, and an epoch entered at batch `start` yields what a whole one would
+    have yielded from there.
+
+    When shuffling, an incomplete last batch is left out if there is a full one: every image has
+    the same chance of a place in the next epoch's order. Without shuffling nothing is left out.
+
+    Args:
+        images: a split, or its images `(N, C, H, W)`: a uint8 array, or a tensor (see
+            `to_device`), which is indexed on the device it lies on.
+        batch_size: images a batch.
+        seed: with the epoch, decides order and mirroring.
+        flip: whether each image is mirrored left to right with probability 1/2.
+        device: where the batches are wanted.
+        shuffle: whether each epoch has an order of its own.
+
+    Example:
+        >>> images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
+        >>> batches = Batches(images, 2, seed=0, shuffle=False)
+        >>> [batch.flatten().tolist() for batch in batches.epoch(0)]
+        [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        images: Split | np.ndarray | Tensor,
+        batch_size: int,
+        *,
+        seed: int,
+        flip: bool = False,
+        device: torch.device | str = "cpu",
+        shuffle: bool = True,
+    ) -> None:
+        self.images = images.images if isinstance(images, Split) else images
+        if batch_size < 1 or len(self.images) < 1:
+            size = f"batch_size {batch_size} for {len(self.images)} images"
+            raise ValueError(f"{size}: allowed is 1 or more of both")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.flip = flip
+        self.device = torch.device(device)
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        full, rest = divmod(len(self.images), self.batch_size)
+        return max(full, 1) if self.shuffle else full + (rest > 0)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        """The batches of one epoch.
+
+        Args:
+            epoch: which one, from 0.
+            start: the number of batches to pass over, when resuming inside an epoch.
+
+        Yields:
+            uint8 tensors `(B, C, H, W)` on the device.
+        """
+        if epoch < 0 or start < 0:
+            raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
+        order, mirrored = self._plan(epoch)
+        for number in range(start, len(self)):
+            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            yield self._batch(order[part], mirrored[part])
+
+    def _plan(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The order of an epoch, and which of its places are mirrored."""
+        # Mixed, because generators seeded with neighbouring numbers need not be independent.
+        mixed = np.random.SeedSequence((self.seed % 2**64, epoch)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(mixed[0]))
+        count = len(self.images)
+        order = torch.arange(count)
+        if self.shuffle:
+            order = torch.randperm(count, generator=generator)
+        return order, torch.rand(count, generator=generator) < 0.5
+
+    def _batch(self, rows: Tensor, mirrored: Tensor) -> Tensor:
+        if isinstance(self.images, Tensor):
+            batch = self.images[rows.to(self.images.device)]
+        else:
+            batch = torch.from_numpy(gather(self.images, rows.numpy()))
+        batch = self._move(batch)
+        if not self.flip:
+            return batch
+        if batch.device.type == "cpu":  # NumPy: torch's threads would wait for those of training
+            values, chosen = batch.numpy(), mirrored.numpy()
+            values[chosen] = values[chosen][..., ::-1]
+            return batch
+        return torch.where(self._move(mirrored)[:, None, None, None], batch.flip(-1), batch)
+
+    def _move(self, values: Tensor) -> Tensor:
+        """To the device; from pinned memory the copy does not wait for the work queued there."""
+        if self.device.type == "cuda" and values.device.type == "cpu":
+            return values.pin_memory().to(self.device, non_blocking=True)
+        return values.to(self.device)
+
+
+def _mapping(images: np.ndarray) -> mmap.mmap | None:
+    """The map behind an array, if its pages can be dropped and read again."""
+    array: Any = images
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    if not isinstance(array, np.memmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return None
+    # Pages of a private map ("c") may hold changes, which dropping them would undo.
+    return getattr(array, "_mmap", None) if array.mode in ("r", "r+") else None

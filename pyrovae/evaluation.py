@@ -1,0 +1,160 @@
+"""How good a pair of programs is on a split: the ELBO, its two terms, bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from pyrovae.data import Batches
+from pyrovae.likelihoods import Likelihood
+from pyrovae.svi import Engine
+from pyrovae.vae import VAE, evaluation_mode
+
+__all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "private_randomness", "terms"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over a split, in nats per image unless said.
+
+    Attributes:
+        elbo: the evidence lower bound at beta 1, `-(rate + distortion)`.
+        rate: the divergence of q(z given x) from the prior.
+        distortion: the negative log likelihood of x under q(z given x).
+        bits_per_dim: bits per pixel and channel of the 8-bit image; None where undefined.
+        num_images: how many images the means are over.
+        elbo_error: standard error of the ELBO's mean.
+    """
+
+    elbo: float
+    rate: float
+    distortion: float
+    bits_per_dim: float | None
+    num_images: int
+    elbo_error: float
+
+    def __str__(self) -> str:
+        """One line for people."""
+        bits = "" if self.bits_per_dim is None else f"  {self.bits_per_dim:.3f} bits/dim"
+        return (
+            f"ELBO {self.elbo:,.1f} ± {self.elbo_error:.1f}  rate {self.rate:,.1f}  "
+            f"distortion {self.distortion:,.1f}{bits}"
+        )
+
+
+@contextmanager
+def private_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seeds torch inside, and gives the generators back as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def terms(model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:
+    r"""Rate and distortion of each image, from one run of guide and model.
+
+    $$\text{rate} = \sum_{\text{latent sites}} KL(q \,\|\, p), \quad
+    \text{distortion} = -\sum_{\text{observed sites}} \log p$$
+
+    The divergence of a site is exact where its closed form is known, else
+    $\log q - \log p$ at the value drawn.
+
+    Args:
+        model: a program whose sites are independent along one plate of images.
+        guide: its guide.
+        *args: what both take.
+
+    Returns:
+        `{"rate": (B,), "distortion": (B,)}`, in nats.
+    """
+    guide_trace = poutine.trace(guide).get_trace(*args)
+    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args)
+    observed = [model_trace.nodes[name] for name in model_trace.observation_nodes]
+    distortion = -sum(site["fn"].log_prob(site["value"]) for site in observed)
+    rate = torch.zeros_like(distortion)
+    for name in guide_trace.stochastic_nodes:
+        q, p = guide_trace.nodes[name], model_trace.nodes[name]
+        rate = rate + _divergence(q["fn"], p["fn"], q["value"])
+    return {"rate": rate, "distortion": distortion}
+
+
+def _divergence(q: Any, p: Any, z: Tensor) -> Tensor:
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return q.log_prob(z) - p.log_prob(z)
+
+
+@torch.no_grad()
+def evaluate(vae: VAE, images: np.ndarray, engine: Engine, *, seed: int = 0) -> Evaluation:
+    """Estimates the ELBO of a split with one posterior draw an image.
+
+    Densities are scored at dequantised pixels, so that bits per dimension are a bound. Draws
+    depend on the seed alone, and neither weights nor random generators are changed.
+
+    Args:
+        vae: the pair of programs, on the engine's device.
+        images: uint8 array `(N, C, H, W)`.
+        engine: where to compute.
+        seed: seed of the draws.
+    """
+    batches = Batches(images, batch_size=100, seed=seed, shuffle=False, device=engine.device)
+    found = []
+    with evaluation_mode(vae), private_randomness(seed, engine.device):
+        for batch in batches.epoch(0):
+            x = vae.observe(engine.place(vae.likelihood.dequantize(batch)))
+            found.append(torch.stack(list(terms(vae.model, vae.guide, x).values())).double().cpu())
+    rate, distortion = torch.cat(found, dim=1)
+    return _summary(rate, distortion, vae.likelihood, math.prod(images.shape[1:]))
+
+
+@torch.no_grad()
+def evaluate_without_latent(
+    likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
+) -> Evaluation:
+    """The baseline that knows no latent: one distribution a pixel, fitted to the training split.
+
+    Args:
+        likelihood: says how images are observed, and which family the pixels have.
+        train: uint8 images `(N, C, H, W)` to fit to.
+        test: uint8 images `(M, C, H, W)` to score.
+        seed: seed of what is random in observing.
+    """
+    distortion = []
+    with private_randomness(seed, torch.device("cpu")):
+        mean, square = torch.zeros(train.shape[1:]), torch.zeros(train.shape[1:])
+        for batch in Batches(train, 100, seed=seed, shuffle=False).epoch(0):
+            x = likelihood.observe(batch)
+            mean += x.sum(0) / len(train)
+            square += x.square().sum(0) / len(train)
+        pixels = likelihood.without_latent(mean, (square - mean.square()).clamp(min=0))
+        for batch in Batches(test, 100, seed=seed, shuffle=False).epoch(0):
+            x = likelihood.observe(likelihood.dequantize(batch))
+            distortion.append(-pixels.log_prob(x).double())
+    found = torch.cat(distortion)
+    return _summary(torch.zeros_like(found), found, likelihood, math.prod(test.shape[1:]))
+
+
+def _summary(
+    rate: Tensor, distortion: Tensor, likelihood: Likelihood, num_dims: int
+) -> Evaluation:
+    elbo = -(rate + distortion)
+    mean = elbo.mean().item()
+    return Evaluation(
+        elbo=mean,
+        rate=rate.mean().item(),
+        distortion=distortion.mean().item(),
+        bits_per_dim=likelihood.bits_per_dim(mean, num_dims),
+        num_images=len(elbo),
+        elbo_error=elbo.std(correction=0).item() / math.sqrt(len(elbo)),
+    )

@@ -1,0 +1,154 @@
+"""What a run tells while it trains: progress bar, log lines, CSV, TensorBoard, pictures."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pyrovae.checkpoint import RunDirectory, replacing
+from pyrovae.evaluation import private_randomness
+from pyrovae.pictures import grid, interleave, save_png
+from pyrovae.svi import Engine
+from pyrovae.vae import VAE
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["EpochRow", "Reporter"]
+
+NUM_PICTURES = 144
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """A row of `metrics.csv`: one epoch, in nats per image unless the name says otherwise."""
+
+    epoch: int
+    step: int
+    seconds: float
+    images_per_second: float
+    learning_rate: float
+    beta: float
+    train_loss: float
+    train_elbo: float
+    train_rate: float
+    val_elbo: float
+    val_rate: float
+    val_distortion: float
+    val_bits_per_dim: float | None
+    skipped_steps: int
+
+    def line(self, epochs: int) -> str:
+        """One line for people."""
+        bits = "" if self.val_bits_per_dim is None else f"  {self.val_bits_per_dim:.3f} bits/dim"
+        skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
+        return (
+            f"epoch {self.epoch}/{epochs}  ELBO train {self.train_elbo:,.1f}  "
+            f"val {self.val_elbo:,.1f} (rate {self.val_rate:,.1f}, distortion "
+            f"{self.val_distortion:,.1f}){bits}  {self.images_per_second:,.0f} images/s  "
+            f"lr {self.learning_rate:.2g}{skipped}"
+        )
+
+
+class Reporter:
+    """Reports a run to the terminal and, where there is one, to its run directory.
+
+    Args:
+        run: where to write; None writes nothing.
+        progress: whether to print and show a progress bar (a bar only on a terminal).
+        epochs: epochs of the run in all.
+    """
+
+    def __init__(self, run: RunDirectory | None, progress: bool, epochs: int) -> None:
+        self.run, self.progress, self.epochs = run, progress, epochs
+        self._bar: Any = None
+        self._rows: list[dict[str, str]] = []
+        self._writer: SummaryWriter | None = None
+
+    def start(self, epoch: int, step: int) -> None:
+        """Begins or goes on after that many whole epochs: drops what came after them."""
+        if self.run is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self.run.metrics.exists():
+            with open(self.run.metrics, newline="") as file:
+                self._rows = [r for r in csv.DictReader(file) if int(r["epoch"]) <= epoch]
+        self._writer = SummaryWriter(str(self.run.tensorboard), purge_step=step + 1)
+
+    def start_epoch(self, epoch: int, num_images: int, done: int) -> None:
+        """Opens the progress bar of an epoch."""
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=num_images,
+            initial=done,
+            desc=f"epoch {epoch}/{self.epochs}",
+            unit=" images",
+            disable=None if self.progress else True,
+            leave=False,
+            dynamic_ncols=True,
+        )
+
+    def step(self, num_images: int, elbo: float, rate: float) -> None:
+        """Moves the progress bar on by one batch."""
+        self._bar.set_postfix_str(f"ELBO {elbo:,.0f}, rate {rate:,.1f}", refresh=False)
+        self._bar.update(num_images)
+
+    def message(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        if self.progress:
+            from tqdm import tqdm
+
+            tqdm.write(text)
+            sys.stdout.flush()
+
+    def end_epoch(self, row: EpochRow, vae: VAE, images: np.ndarray, engine: Engine) -> None:
+        """Closes the bar; prints, records and draws the epoch."""
+        self._bar.close()
+        self.message(row.line(self.epochs))
+        if self.run is None:
+            return
+        self._rows.append({k: "" if v is None else str(v) for k, v in asdict(row).items()})
+        with replacing(self.run.metrics) as temporary, open(temporary, "w", newline="") as file:
+            table = csv.DictWriter(file, list(self._rows[0]))
+            table.writeheader()
+            table.writerows(self._rows)
+        self._scalars(row)
+        self._pictures(row, vae, images, engine)
+
+    def _scalars(self, row: EpochRow) -> None:
+        assert self._writer is not None
+        for name, value in asdict(row).items():
+            if value is not None and name not in ("epoch", "step"):
+                tag = name.replace("train_", "train/").replace("val_", "val/")
+                self._writer.add_scalar(tag, value, row.step)
+
+    def _pictures(self, row: EpochRow, vae: VAE, images: np.ndarray, engine: Engine) -> None:
+        assert self._writer is not None and self.run is not None
+        some = torch.from_numpy(np.array(images[: NUM_PICTURES // 2]))
+        # The same latents and noise every epoch, so that pictures of two epochs compare.
+        with private_randomness(0, engine.device):
+            drawn = {
+                "samples": vae.sample(NUM_PICTURES).cpu(),
+                "reconstructions": interleave(
+                    some.float() / 255, vae.reconstruct(engine.place(some)).cpu()
+                ),
+            }
+        for kind, pictures in drawn.items():
+            sheet = grid(pictures)
+            save_png(sheet, self.run.picture(kind, row.epoch))
+            self._writer.add_image(kind, sheet, row.step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes what is open."""
+        if self._bar is not None:
+            self._bar.close()
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,398 @@
+"""The training loop: epochs of SVI steps, validation, schedules, checkpoints, stopping."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
+from pyrovae.data import Batches, ImageData, Split
+from pyrovae.errors import InputError
+from pyrovae.evaluation import evaluate, private_randomness
+from pyrovae.objectives import Beta, Constant, LatentRate, Progress, ScaleLatents, Schedule
+from pyrovae.reports import EpochRow, Reporter
+from pyrovae.svi import SVI, Engine, GroupedOptimizer, OptimizerFactory, first_bad_site
+from pyrovae.vae import VAE
+
+__all__ = ["Diverged", "Interrupted", "Recipe", "Trainer", "TrainingState"]
+
+NUM_BEST = 2
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after a whole step; everything is saved.
+
+    Attributes:
+        signal: the signal's number.
+    """
+
+    def __init__(self, number: int, state: TrainingState) -> None:
+        self.signal = number
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after step {state.step} "
+            f"(epoch {state.epoch + 1}, batch {state.batch}); everything is saved"
+        )
+
+
+class Diverged(RuntimeError):
+    """Many steps in a row were not finite."""
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands, as plain values: with weights, optimiser and generators all of it."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    finite: int = 0
+    loss: float = 0.0
+    elbo: float = 0.0
+    rate: float = 0.0
+    best: list[tuple[float, int]] = field(default_factory=list)
+
+    def begin_epoch(self) -> None:
+        """Clears the sums over the batches of an epoch."""
+        self.batch = self.skipped = self.finite = 0
+        self.loss = self.elbo = self.rate = self.epoch_seconds = 0.0
+
+    def mean(self, total: float) -> float:
+        """A sum over the epoch's steps as their mean."""
+        return total / self.finite if self.finite else math.nan
+
+
+@dataclass
+class Recipe:
+    """What is optimised and how, each part swapped by naming another.
+
+    Attributes:
+        optimizer: makes a torch optimiser from a list of parameters.
+        schedule: factor of the learning rate over the run.
+        objective: the bound, any ELBO of `pyro.infer`.
+        beta: the weight of the latent sites over the run.
+    """
+
+    optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=1e-3)
+    schedule: Schedule = field(default_factory=Constant)
+    objective: pyro.infer.ELBO = field(default_factory=pyro.infer.Trace_ELBO)
+    beta: Beta = field(default_factory=Beta)
+
+
+class Trainer:
+    """Trains a VAE with Pyro's SVI.
+
+    Args:
+        epochs: passes over the training split.
+        batch_size: images a step; what is left of an epoch after the last whole batch waits
+            for another epoch's shuffle.
+        seed: decides the weights' start, the order of the images and all noise.
+        clip_norm: largest global norm of the gradient of the loss in nats per image; null
+            leaves gradients as they are.
+        patience: stops after that many epochs without a better validation ELBO; null never.
+        max_skipped: stops when that many steps in a row were not finite.
+
+    Raises:
+        ValueError: if a number is not positive.
+
+    Example:
+        >>> from pyrovae import *
+        >>> data = SyntheticFaces(num_train=64, num_val=16, num_test=16, image_size=16)
+        >>> vae = VAE(
+        ...     encoder=MLPEncoder(data.image_shape, num_outputs=8),
+        ...     decoder=MLPDecoder(data.image_shape, latent_dim=4, num_maps=3),
+        ...     prior=StandardNormal(4),
+        ...     likelihood=SharedScaleNormal(),
+        ...     posterior=DiagonalNormal(4),
+        ... )
+        >>> state = Trainer(epochs=2, batch_size=16).fit(vae, data)
+        >>> state.step
+        8
+    """
+
+    def __init__(
+        self,
+        epochs: int = 10,
+        batch_size: int = 64,
+        seed: int = 1265,
+        clip_norm: float | None = None,
+        patience: int | None = None,
+        max_skipped: int = 20,
+    ) -> None:
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name, limit in (("patience", patience), ("max_skipped", max_skipped)):
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1, got {limit}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
+        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.clip_norm, self.patience, self.max_skipped = clip_norm, patience, max_skipped
+
+    def fit(
+        self,
+        vae: VAE,
+        data: ImageData,
+        recipe: Recipe | None = None,
+        engine: Engine | None = None,
+        *,
+        run: RunDirectory | None = None,
+        resume: bool = False,
+        progress: bool = False,
+    ) -> TrainingState:
+        """Trains, and leaves the VAE with the weights of the last epoch.
+
+        Args:
+            vae: the pair of programs.
+            data: its `"train"` split is trained on, its `"val"` split validated on.
+            recipe: what is optimised and how.
+            engine: where to compute.
+            run: where to write checkpoints, metrics and pictures; None writes nothing.
+            resume: whether to go on from the run's last checkpoint.
+            progress: whether to print lines and a progress bar.
+
+        Raises:
+            InputError: if parts and data do not fit together, before anything is written.
+            Interrupted: if SIGINT or SIGTERM came; the step was finished and all is saved.
+            Diverged: if `max_skipped` steps in a row were not finite.
+        """
+        engine = engine or Engine()
+        reporter = Reporter(run, progress, self.epochs)
+        with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
+            session = _Session(self, vae, data, recipe or Recipe(), engine, run, reporter)
+            with pyro.validation_enabled(False), _quiet_about_nan():
+                return session.train(resume)
+
+
+class _Session:
+    """One call of `Trainer.fit`: the objects that its steps share."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        vae: VAE,
+        data: ImageData,
+        recipe: Recipe,
+        engine: Engine,
+        run: RunDirectory | None,
+        reporter: Reporter,
+    ) -> None:
+        self.trainer, self.vae, self.recipe = trainer, vae, recipe
+        self.engine, self.run, self.reporter = engine, run, reporter
+        self.train_split, self.val_split = data.split("train"), data.split("val")
+        self.batches = Batches(
+            self.train_split.images,
+            trainer.batch_size,
+            seed=trainer.seed,
+            flip=data.flip,
+            device=engine.device,
+        )
+        self.state = TrainingState()
+        self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
+        self.svi = SVI(vae.model, vae.guide, self.optimizer, recipe.objective)
+        self.check(self.train_split)
+
+    def check(self, split: Split) -> None:
+        """Runs the programs once, with all of Pyro's validation, before anything is written."""
+        images = torch.from_numpy(split.images[: self.trainer.batch_size].copy())
+        self.vae.likelihood.check(images)
+        self.vae.train()
+        buffers = [buffer.clone() for buffer in self.vae.buffers()]
+        try:
+            with private_randomness(0, self.engine.device), pyro.validation_enabled(True):
+                self.svi.evaluate_loss(self.vae.observe(self.engine.place(images)))
+        except (ValueError, RuntimeError, NotImplementedError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"the parts do not fit together, or the data: {reason}") from error
+        for buffer, value in zip(self.vae.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+        self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
+
+    def train(self, resume: bool) -> TrainingState:
+        """The epochs that are left; a signal ends them after a whole step."""
+        state = self.state
+        if resume:
+            self.load()
+        elif self.run is not None:
+            self.save()
+        if self.run is not None:
+            self.run.begin()
+        self.reporter.start(state.epoch, state.step - state.batch)
+        try:
+            with _signals() as stop:
+                while state.epoch < self.trainer.epochs and not self.out_of_patience():
+                    if self.train_epoch(stop):
+                        self.end_epoch()
+                    if stop:
+                        self.save()
+                        raise Interrupted(stop[0], state)
+        finally:
+            self.reporter.close()
+        return state
+
+    def progress(self) -> Progress:
+        per_epoch = len(self.batches)
+        return Progress(self.state.step, self.trainer.epochs * per_epoch, per_epoch)
+
+    def train_epoch(self, stop: list[int]) -> bool:
+        """The batches that are left of an epoch; returns whether all were done."""
+        state, size = self.state, self.batches.batch_size
+        self.reporter.start_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
+        self.vae.train()
+        started = time.monotonic()
+        for images in self.batches.epoch(state.epoch, start=state.batch):
+            self.step(images)
+            if stop:
+                break
+        state.epoch_seconds += time.monotonic() - started
+        return state.batch == len(self.batches)
+
+    def step(self, images: Tensor) -> None:
+        """One step of SVI, with the learning rate and beta of its moment."""
+        state, progress = self.state, self.progress()
+        beta = self.recipe.beta(progress)
+        self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
+        x = self.vae.observe(self.engine.place(images))
+        with ScaleLatents(beta), LatentRate() as latent:
+            loss = self.svi.step(x)
+        state.step, state.batch = state.step + 1, state.batch + 1
+        if self.svi.skipped:
+            self.count_skipped(x)
+            return
+        rate = latent.per_image()
+        elbo = (beta - 1) * rate - loss
+        state.skipped_in_a_row, state.finite = 0, state.finite + 1
+        state.loss, state.elbo, state.rate = (
+            state.loss + loss,
+            state.elbo + elbo,
+            state.rate + rate,
+        )
+        self.reporter.step(len(images), elbo, rate)
+
+    def count_skipped(self, x: Tensor) -> None:
+        """Counts a step that was not finite, and stops the run after too many in a row."""
+        state = self.state
+        state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
+        self.reporter.message(f"step {state.step} skipped: its loss or gradient is not finite")
+        if state.skipped_in_a_row >= self.trainer.max_skipped:
+            site = first_bad_site(self.vae.model, self.vae.guide, x)
+            raise Diverged(
+                f"{state.skipped_in_a_row} steps in a row were not finite, the last at step "
+                f"{state.step}; the first thing not finite is {site}. Try a lower learning rate "
+                "or --trainer.clip_norm"
+            )
+
+    def end_epoch(self) -> None:
+        """Validation, report, checkpoints."""
+        state = self.state
+        state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
+        found = evaluate(self.vae, self.val_split.images, self.engine, seed=self.trainer.seed)
+        last = Progress(state.step - 1, self.progress().total, self.progress().per_epoch)
+        row = EpochRow(
+            epoch=state.epoch,
+            step=state.step,
+            seconds=state.seconds,
+            images_per_second=state.batch * self.batches.batch_size / state.epoch_seconds,
+            learning_rate=self.optimizer.scale_learning_rate(self.recipe.schedule(last)),
+            beta=self.recipe.beta(last),
+            train_loss=state.mean(state.loss),
+            train_elbo=state.mean(state.elbo),
+            train_rate=state.mean(state.rate),
+            val_elbo=found.elbo,
+            val_rate=found.rate,
+            val_distortion=found.distortion,
+            val_bits_per_dim=found.bits_per_dim,
+            skipped_steps=state.skipped,
+        )
+        self.reporter.end_epoch(row, self.vae, self.val_split.images, self.engine)
+        state.begin_epoch()
+        self.rank(found.elbo)
+        self.save()
+
+    def rank(self, elbo: float) -> None:
+        """Keeps the weights if the epoch is among the best."""
+        state = self.state
+        state.best = sorted([*state.best, (elbo, state.epoch)], reverse=True)[:NUM_BEST]
+        if self.run is not None and state.epoch in [epoch for _, epoch in state.best]:
+            save_checkpoint(self.run.best(state.epoch), self.weights(), {"val_elbo": elbo})
+
+    def out_of_patience(self) -> bool:
+        patience, best = self.trainer.patience, self.state.best
+        return bool(patience and best and self.state.epoch - best[0][1] >= patience)
+
+    def weights(self) -> dict[str, Tensor]:
+        return {f"weights.{name}": value for name, value in self.vae.state_dict().items()}
+
+    def save(self) -> None:
+        """Writes all that resuming needs."""
+        if self.run is None:
+            return
+        tensors = self.weights() | {"random.cpu": torch.get_rng_state()}
+        if self.engine.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
+        for name, value in self.optimizer.state_tensors().items():
+            tensors[f"optimizer.{name}"] = value
+        save_checkpoint(self.run.last, tensors, asdict(self.state))
+        self.run.tidy([epoch for _, epoch in self.state.best])
+
+    def load(self) -> None:
+        """Goes back to what `save` wrote."""
+        assert self.run is not None
+        tensors, state = load_checkpoint(self.run.last)
+        groups: dict[str, dict[str, Any]] = {"weights": {}, "random": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            group, rest = name.split(".", 1)
+            groups[group][rest] = value
+        self.vae.load_state_dict(groups["weights"])
+        self.optimizer.load_state_tensors(groups["optimizer"])
+        torch.set_rng_state(groups["random"]["cpu"])
+        if "cuda" in groups["random"] and self.engine.device.type == "cuda":
+            torch.cuda.set_rng_state(groups["random"]["cuda"], self.engine.device)
+        self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
+        self.run.tidy([epoch for _, epoch in self.state.best])
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Notes SIGINT and SIGTERM in a list instead of acting; a second one acts as usual."""
+    seen: list[int] = []
+    before: dict[int, Any] = {}
+    number: int
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        signal.signal(number, before[number])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:
+        pass  # Only the main thread may handle signals; elsewhere they act as usual.
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet_about_nan() -> Iterator[None]:
+    """Pyro warns of losses that are not finite; the loop counts and reports those itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
+        yield

@@ -1,0 +1,199 @@
+"""The probabilistic programs: the decoder in a Pyro model, the encoder in a Pyro guide."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyrovae.likelihoods import Likelihood
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior
+
+__all__ = ["Guide", "Model", "VAE"]
+
+# Pyro's parameter store is global and keyed by name: two programs of the same names would share
+# one entry, and the second would silently never train. Numbered roots keep them apart.
+_instances = itertools.count()
+
+
+class Model(PyroModule):
+    r"""The generative program: a latent vector, then an image.
+
+    $$z \sim p(z), \qquad x \sim p(x \mid z) = \text{likelihood}(\text{decoder}(z))$$
+
+    Args:
+        prior: p(z).
+        decoder: the network from z to the likelihood's maps.
+        likelihood: p(x given the decoder's output).
+    """
+
+    def __init__(self, prior: Prior, decoder: nn.Module, likelihood: Likelihood) -> None:
+        super().__init__(f"model{next(_instances)}")
+        self.prior = prior
+        self.decoder = decoder
+        self.likelihood = likelihood
+
+    def z_dist(self) -> dist.TorchDistribution:
+        """p(z), event shape `(D,)`."""
+        return self.prior()
+
+    def x_dist(self, z: Tensor) -> dist.TorchDistribution:
+        """p(x given z) for z of shape `(*, D)`: batch shape `*`, event shape `(C, H, W)`."""
+        return self.likelihood(self.decoder(z))
+
+    def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
+        """The program, conditioned on images `x` `(B, C, H, W)`, or drawing `num_images`."""
+        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+            z = pyro.sample("z", self.z_dist())
+            return pyro.sample("x", self.x_dist(z), obs=x)
+
+
+class Guide(PyroModule):
+    r"""The inference program: a latent vector for each image.
+
+    $$z \sim q(z \mid x) = \text{posterior}(\text{encoder}(x))$$
+
+    Args:
+        encoder: the network from images to the posterior's parameters.
+        posterior: the family of q(z given x).
+    """
+
+    def __init__(self, encoder: nn.Module, posterior: Posterior) -> None:
+        super().__init__(f"guide{next(_instances)}")
+        self.encoder = encoder
+        self.posterior = posterior
+
+    def z_dist(self, x: Tensor) -> dist.TorchDistribution:
+        """q(z given x) for x of shape `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
+        return self.posterior(self.encoder(x))
+
+    def forward(self, x: Tensor, num_images: int = 1) -> Tensor:
+        """The program, for images `x` `(B, C, H, W)`; `num_images` is the model's, unused."""
+        with pyro.plate("images", len(x), dim=-1):
+            return pyro.sample("z", self.z_dist(x))
+
+
+class VAE(nn.Module):
+    r"""A variational autoencoder: the pair of a Pyro model and a Pyro guide.
+
+    $$\log p(x) \ge \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) + \log p(z)
+    - \log q(z \mid x)\right]$$
+
+    `vae.model` and `vae.guide` are what `SVI`, `Trace_ELBO()`, `Predictive` and
+    `pyro.render_model` take. Images are given as uint8 `(*, C, H, W)`, or as observations that
+    `vae.observe` made of them.
+
+    Args:
+        encoder: network from images to `posterior.num_params` numbers.
+        decoder: network from latents to `likelihood.num_maps(C)` maps.
+        prior: p(z).
+        likelihood: p(x given the decoder's output).
+        posterior: q(z given the encoder's output).
+
+    Raises:
+        ValueError: if prior and posterior have different numbers of latent dimensions.
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma and Welling, 2013),
+        https://arxiv.org/abs/1312.6114
+
+    Example:
+        >>> from pyrovae import DiagonalNormal, MLPDecoder, MLPEncoder, Normal, StandardNormal
+        >>> vae = VAE(
+        ...     encoder=MLPEncoder((1, 8, 8), num_outputs=4),
+        ...     decoder=MLPDecoder((1, 8, 8), latent_dim=2, num_maps=1),
+        ...     prior=StandardNormal(2),
+        ...     likelihood=Normal(scale=0.1),
+        ...     posterior=DiagonalNormal(2),
+        ... )
+        >>> vae.sample(3).shape
+        torch.Size([3, 1, 8, 8])
+        >>> vae.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8)).batch_shape
+        torch.Size([5])
+    """
+
+    #: Makes a uint8 image `(C, H, W)` of a path or a Pillow image, as in training; set by `load`.
+    preprocess: Callable[..., Tensor] | None = None
+
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        prior: Prior,
+        likelihood: Likelihood,
+        posterior: Posterior,
+    ) -> None:
+        super().__init__()
+        if prior.latent_dim != posterior.latent_dim:
+            raise ValueError(
+                f"prior and posterior must have the same latent_dim, "
+                f"got {prior.latent_dim} and {posterior.latent_dim}"
+            )
+        self.model = Model(prior, decoder, likelihood)
+        self.guide = Guide(encoder, posterior)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x given h), which also knows how images become observations."""
+        return self.model.likelihood
+
+    def networks(self) -> list[nn.Module]:
+        """The modules that may compute in a lower precision."""
+        return [self.guide.encoder, self.model.decoder]
+
+    def observe(self, images: Tensor) -> Tensor:
+        """8-bit images `(*, C, H, W)` in the support that the likelihood scores."""
+        return self.likelihood.observe(images)
+
+    def encode(self, x: Tensor) -> dist.TorchDistribution:
+        """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
+        return self.guide.z_dist(self._observed(x))
+
+    def decode(self, z: Tensor) -> dist.TorchDistribution:
+        """p(x given z) for latents `(*, D)`: batch shape `*`, event shape `(C, H, W)`."""
+        return self.model.x_dist(z)
+
+    @torch.no_grad()
+    def sample(self, num_images: int) -> Tensor:
+        """Images of `num_images` draws from the prior: floats in [0, 1], `(N, C, H, W)`.
+
+        Networks are in evaluation mode for the call; pixels are the likelihood's mean, without
+        its noise (`Predictive` draws that too).
+        """
+        with evaluation_mode(self):
+            return self._show(self.model.z_dist().sample((num_images,)))
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Images decoded from one draw of q(z given x): floats in [0, 1], of the shape of `x`.
+
+        Networks are in evaluation mode for the call.
+        """
+        with evaluation_mode(self):
+            return self._show(self.encode(x).sample())
+
+    def _observed(self, x: Tensor) -> Tensor:
+        return self.observe(x) if x.dtype == torch.uint8 else x
+
+    def _show(self, z: Tensor) -> Tensor:
+        return self.likelihood.to_images(self.decode(z))
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Puts a module into evaluation mode, and each of its parts back as it was afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

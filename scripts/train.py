@@ -1,0 +1,39 @@
+"""Trains a VAE with Pyro's SVI: `python scripts/train.py [--config F] [options]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pyrovae import cli
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+def main(arguments: list[str]) -> None:
+    """Trains, and says how good the result is on the test split."""
+    parser = cli.train_parser()
+    config, run, resume = cli.parse_run(parser, arguments, CONFIGS / "default.yaml")
+    torch.manual_seed(config.trainer.seed)
+    objects = cli.instantiate(parser, config)
+    vae, engine = cli.build_vae(objects), objects.engine
+    print(cli.describe(run, vae, engine), flush=True)
+    try:
+        objects.trainer.fit(
+            vae,
+            objects.data,
+            cli.recipe(objects),
+            engine,
+            run=run,
+            resume=resume,
+            progress=True,
+        )
+    finally:
+        if run.last.exists():
+            print(f"go on with: python scripts/train.py --resume {run.root}")
+    print(cli.final_report(run, vae, objects.data, engine))
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyrovae.data import cache
+from pyrovae.data.base import ImageData, Source, Split
+from pyrovae.data.cache import cache_root, cached_split, checksum
+from pyrovae.errors import InputError
+
+SHAPE = (1, 2, 3)
+
+
+class Numbered(ImageData):
+    """Item `i` is an image of value `i`; those in `bad` cannot be read."""
+
+    def __init__(self, where: Path, count: int = 100, version: int = 0) -> None:
+        self.image_shape = SHAPE
+        self.flip = False
+        self.where, self.count, self.version = where, count, version
+        self.bad: tuple[int, ...] = ()
+        self.stamp = "first"
+        self.on_error: Any = "raise"
+        self.reads = 0
+        self.lock = threading.Lock()
+
+    def settings(self) -> dict[str, Any]:
+        return {"version": self.version, "where": self.where}
+
+    def preprocess(self, image: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def read(self, item: int) -> np.ndarray:
+        with self.lock:
+            self.reads += 1
+        if item in self.bad:
+            raise InputError(f"/images/{item}.jpg: not an image")
+        return np.full(SHAPE, item % 256, np.uint8)
+
+    def split(self, name: str) -> Split:
+        names = [f"{i}.jpg" for i in range(self.count)]
+        attributes = np.arange(self.count, dtype=np.float32)[:, None]
+        source = Source(names, self.read, attributes, ("number",), self.stamp)
+        return cached_split(self, name, source, on_error=self.on_error, cache_dir=self.where)
+
+
+def entries(folder: Path) -> set[str]:
+    """Names of the split folders and leftovers in the only data set of a cache."""
+    (data,) = folder.iterdir()
+    return {path.name for path in data.iterdir()}
+
+
+def test_built_once_and_mapped(tmp_path: Path) -> None:
+    data = Numbered(tmp_path, count=1000)
+    split = data.split("train")
+    assert len(split) == 1000 and data.reads == 1000
+    assert isinstance(split.images, np.memmap) and split.images.mode == "r"
+    np.testing.assert_array_equal(split.images[:, 0, 0, 0], np.arange(1000) % 256)
+    np.testing.assert_array_equal(split.attributes[:, 0], np.arange(1000))
+    assert split.names[:2] == ["0.jpg", "1.jpg"] and split.attribute_names == ("number",)
+    assert split.table().loc["7.jpg", "number"] == 7
+    data.split("train")
+    Numbered(tmp_path, count=1000).split("train")
+    assert data.reads == 1000 and entries(tmp_path) == {"train"}
+
+
+def test_manifest(tmp_path: Path) -> None:
+    data = Numbered(tmp_path)
+    split = data.split("val")
+    (folder,) = tmp_path.glob("Numbered-*/val")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["settings"] == {"version": 0, "where": str(tmp_path)}
+    assert manifest["fingerprint"] == "first" and manifest["count"] == 100
+    assert manifest["skipped"] == [] and len(manifest["names"]) == 100
+    assert manifest["checksums"]["images.npy"] == checksum(split.images)
+    assert manifest["checksums"]["attributes.npy"] == checksum(split.attributes)
+    assert manifest["bytes"]["images.npy"] == (folder / "images.npy").stat().st_size
+
+
+def test_other_settings_are_kept_beside(tmp_path: Path) -> None:
+    Numbered(tmp_path).split("train")
+    Numbered(tmp_path, version=1).split("train")
+    assert len(list(tmp_path.glob("Numbered-*/train"))) == 2
+
+
+def test_changed_files_replace_the_array(tmp_path: Path) -> None:
+    before = Numbered(tmp_path).split("train")
+    data = Numbered(tmp_path, count=50)
+    data.stamp = "second"
+    after = data.split("train")
+    assert len(after) == 50 and entries(tmp_path) == {"train"}
+    np.testing.assert_array_equal(before.images[:, 0, 0, 0], np.arange(100))  # still open
+
+
+@pytest.mark.parametrize("name", ["images.npy", "attributes.npy", "manifest.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_array_is_rebuilt(tmp_path: Path, name: str, damage: str) -> None:
+    Numbered(tmp_path).split("train")
+    (path,) = tmp_path.glob(f"Numbered-*/train/{name}")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-5])
+    else:
+        path.unlink()
+    data = Numbered(tmp_path)
+    assert len(data.split("train")) == 100 and data.reads == 100
+
+
+def test_first_bad_item_is_raised(tmp_path: Path) -> None:
+    data = Numbered(tmp_path, count=500)
+    data.bad = (70, 71, 400)
+    with pytest.raises(InputError, match=r"^/images/70\.jpg: not an image$"):
+        data.split("train")
+    assert entries(tmp_path) == set()
+
+
+def test_bad_items_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = Numbered(tmp_path)
+    data.bad, data.on_error = (3, 40, 99), "skip"
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        split = data.split("train")
+    kept = [i for i in range(100) if i not in data.bad]
+    np.testing.assert_array_equal(split.images[:, 0, 0, 0], kept)
+    np.testing.assert_array_equal(split.attributes[:, 0], kept)
+    assert list(split.names) == [f"{i}.jpg" for i in kept]
+    (record,) = caplog.records
+    assert "3 of 100" in record.getMessage() and "/images/3.jpg" in record.getMessage()
+    (path,) = tmp_path.glob("Numbered-*/train/manifest.json")
+    skipped = json.loads(path.read_text())["skipped"]
+    assert [entry["name"] for entry in skipped] == ["3.jpg", "40.jpg", "99.jpg"]
+    assert "not an image" in skipped[0]["reason"]
+    data.split("train")
+    assert data.reads == 100
+
+
+def test_an_array_with_gaps_does_not_hide_an_error(tmp_path: Path) -> None:
+    data = Numbered(tmp_path)
+    data.bad, data.on_error = (3,), "skip"
+    data.split("train")
+    data.on_error = "raise"
+    with pytest.raises(InputError, match="3.jpg"):
+        data.split("train")
+    data.bad = ()
+    assert len(data.split("train")) == 100
+
+
+def test_all_items_bad(tmp_path: Path) -> None:
+    data = Numbered(tmp_path, count=5)
+    data.bad, data.on_error = (0, 1, 2, 3, 4), "skip"
+    with pytest.raises(InputError, match="none of 5 images can be read, the first: /images/0.jpg"):
+        data.split("train")
+    assert entries(tmp_path) == set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
+def test_interrupted_build_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    data = Numbered(tmp_path)
+
+    def read(item: int) -> np.ndarray:
+        raise error
+
+    data.read = read  # type: ignore[method-assign]
+    with pytest.raises(type(error)):
+        data.split("train")
+    assert entries(tmp_path) == set()
+
+
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            Numbered(tmp_path).split("train")
+    assert not isinstance(caught.value, InputError) and entries(tmp_path) == set()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "open", lambda *_: open("/dev/full", "wb"), raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        Numbered(tmp_path, count=20_000).split("train")
+    assert entries(tmp_path) == set()
+
+
+def test_cache_in_an_impossible_place(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="PYROVAE_CACHE chooses another folder"):
+        Numbered(tmp_path / "file").split("train")
+
+
+def test_wrong_shape_is_a_bug_of_the_source(tmp_path: Path) -> None:
+    data = Numbered(tmp_path)
+    data.read = lambda item: np.zeros((1, 1, 1), np.uint8)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="not uint8"):
+        data.split("train")
+
+
+def test_wrong_split_and_on_error(tmp_path: Path) -> None:
+    data = Numbered(tmp_path)
+    with pytest.raises(InputError, match="'dev': allowed are train, val, test"):
+        data.split("dev")
+    data.on_error = "ignore"
+    with pytest.raises(InputError, match="allowed are raise, skip"):
+        data.split("train")
+
+
+def test_cache_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    monkeypatch.setenv("PYROVAE_CACHE", "/chosen")
+    assert cache_root("/given") == Path("/given") and cache_root() == Path("/chosen")
+    monkeypatch.delenv("PYROVAE_CACHE")
+    assert cache_root() == Path("/xdg/pyrovae")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_root() == Path("/home/someone/.cache/pyrovae")
+
+
+def test_progress_is_hidden_unless_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Numbered(tmp_path)
+    data.split("train")
+    assert capsys.readouterr() == ("", "")
+    source = Source(["0"], data.read, np.empty((1, 0)))
+    cached_split(data, "val", source, cache_dir=tmp_path, progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == "" and "Numbered val" in captured.err and "images" in captured.err
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from tests.data.test_cache import Numbered
+data = Numbered(Path(sys.argv[1]), count=2000)
+quick = data.read
+def read(item):
+    time.sleep(float(sys.argv[2]))
+    return quick(item)
+data.read = read
+print("started", flush=True)
+print(len(data.split("train")), int(data.split("train").images[5].max()), flush=True)
+"""
+
+
+def start(folder: Path, pause: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SLOW, str(folder), str(pause)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None and process.stdout.readline() == "started\n"
+    return process
+
+
+def wait_for(folder: Path, pattern: str) -> Path:
+    for _ in range(600):
+        for path in folder.glob(pattern):
+            return path
+        time.sleep(0.05)
+    raise AssertionError(f"{pattern} did not appear")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killed_build_is_never_seen(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, 0.05)
+    try:
+        left = wait_for(tmp_path, "Numbered-*/.train-*/images.npy").parent
+        assert not list(tmp_path.glob("Numbered-*/train"))
+        process.send_signal(number)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert left.exists() == (number == signal.SIGKILL)
+    assert not list(tmp_path.glob("Numbered-*/train"))
+    data = Numbered(tmp_path, count=2000)
+    assert len(data.split("train")) == 2000 and data.reads == 2000
+    assert entries(tmp_path) == {"train"}
+
+
+def test_two_builds_at_once(tmp_path: Path) -> None:
+    processes = [start(tmp_path, 0.001) for _ in range(3)]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert outputs == ["2000 5\n"] * 3 and entries(tmp_path) == {"train"}
+    data = Numbered(tmp_path, count=2000)
+    assert len(data.split("train")) == 2000 and data.reads == 0
+
+
+def test_two_threads_at_once(tmp_path: Path) -> None:
+    lengths: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: lengths.append(len(Numbered(tmp_path).split("train"))))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lengths == [100] * 4 and entries(tmp_path) == {"train"}
+
+
+def test_a_build_in_progress_is_not_taken_for_abandoned(tmp_path: Path) -> None:
+    Numbered(tmp_path).split("val")
+    (folder,) = tmp_path.iterdir()
+    host = cache.socket.gethostname()
+    alive = folder / f".train-{host}-{os.getppid()}-0a"
+    elsewhere = folder / ".train-other-host-1-0b"
+    forgotten = folder / ".train-other-host-1-0c"
+    own = folder / f".train-{host}-{os.getpid()}-0d"  # of an earlier process with our number
+    for path in (alive, elsewhere, forgotten, own):
+        path.mkdir()
+    os.utime(forgotten, (0, 0))
+    Numbered(tmp_path).split("train")
+    assert entries(tmp_path) == {"train", "val", alive.name, elsewhere.name}

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pyrovae.data import load_image
+from pyrovae.errors import InputError
+
+COLOUR = (200, 100, 50)
+LUMA = 124  # 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+
+
+def plain(mode: str) -> Image.Image:
+    """One colour in the given mode, exactly or nearly."""
+    image = Image.new("RGB", (40, 30), COLOUR)
+    if mode == "P transparent":
+        image = image.quantize(4)
+        image.info["transparency"] = 3
+        return image
+    if mode in ("LA", "RGBA", "PA", "La", "RGBa"):
+        image = image.convert("L" if mode in ("La", "PA") else mode)
+        return image.convert("LA").convert(mode) if mode in ("La", "PA") else image
+    if mode == "LAB":
+        from PIL import ImageCms
+
+        to_lab = ImageCms.buildTransform(
+            ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+        )
+        return ImageCms.applyTransform(image, to_lab)
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    "mode", ["RGB", "RGBA", "RGBa", "RGBX", "P", "P transparent", "CMYK", "YCbCr", "HSV", "LAB"]
+)
+def test_colour_modes(mode: str) -> None:
+    if mode == "RGBa":
+        image = plain("RGB").convert("RGBA").convert("RGBa")
+    elif mode == "RGBX":
+        image = plain("RGB").convert("RGBX")
+    else:
+        image = plain(mode)
+    pixels = load_image(image, (3, 6, 8))
+    assert pixels.shape == (3, 6, 8) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - np.reshape(COLOUR, (3, 1, 1))).max() <= 6
+    assert np.abs(load_image(image, (1, 6, 8)).astype(int) - LUMA).max() <= 6
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "La", "PA"])
+def test_grey_modes(mode: str) -> None:
+    image = plain(mode)
+    assert np.abs(load_image(image, (1, 6, 8)).astype(int) - LUMA).max() <= 1
+    assert np.abs(load_image(image, (3, 6, 8)).astype(int) - LUMA).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.full((8, 8), 40000, np.uint16), 156),
+        (np.full((8, 8), 40000, ">u2"), 156),
+        (np.full((8, 8), 40000, np.int32), 156),
+        (np.full((8, 8), 0.5, np.float32), 128),
+        (np.full((8, 8), 90, np.float32), 90),
+        (np.ones((8, 8), bool), 255),
+    ],
+)
+def test_deep_and_shallow_values(values: np.ndarray, expected: int) -> None:
+    image = Image.fromarray(values)
+    assert np.abs(load_image(image, (1, 4, 4)).astype(int) - expected).max() <= 1
+    assert load_image(image, (3, 4, 4)).shape == (3, 4, 4)
+
+
+def test_sixteen_bit_png_file(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    expected = np.rint(ramp / 257).astype(np.uint8)
+    np.testing.assert_array_equal(load_image(tmp_path / "deep.png", (1, 8, 8))[0], expected)
+
+
+@pytest.mark.parametrize("value", [-1, 70000])
+def test_values_out_of_range(value: int) -> None:
+    with pytest.raises(InputError, match="allowed are 0 to 65535"):
+        load_image(Image.fromarray(np.full((4, 4), value, np.int32)), (1, 4, 4))
+
+
+def test_float_that_is_not_a_number() -> None:
+    with pytest.raises(InputError, match="nan"):
+        load_image(Image.fromarray(np.full((4, 4), np.nan, np.float32)), (1, 4, 4))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_white(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "clear.png"
+    if mode == "P":
+        image = Image.new("P", (8, 8), 0)
+        image.putpalette([10, 20, 30, 40, 50, 60])
+        image.save(path, transparency=b"\x00\xff")
+    else:
+        Image.new(mode, (8, 8), (0,) * len(mode)).save(path)
+    assert (load_image(path, (3, 4, 4)) == 255).all()
+    assert (load_image(path, (1, 4, 4)) == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation(tmp_path: Path, orientation: int) -> None:
+    upright = np.zeros((20, 30), np.uint8)
+    upright[:10, :15] = 255  # the upper left quarter
+    undo = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    stored = Image.fromarray(upright)
+    stored = stored if undo is None else stored.transpose(undo)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("turned.jpg", "turned.png", "turned.tiff"):
+        stored.save(tmp_path / name, exif=exif)
+        pixels = load_image(tmp_path / name, (1, 20, 30))[0].astype(int)
+        assert np.abs(pixels - upright).max() < 40, name
+
+
+def test_damaged_exif_is_ignored(tmp_path: Path) -> None:
+    plain("RGB").save(tmp_path / "odd.jpg", exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff\x00")
+    assert load_image(tmp_path / "odd.jpg", (3, 4, 4)).shape == (3, 4, 4)
+
+
+def test_crop_and_box() -> None:
+    values = np.arange(218 * 178).reshape(218, 178) % 251
+    image = Image.fromarray(values.astype(np.uint8))
+    cropped = load_image(image, (1, 148, 148), crop=148)[0]
+    np.testing.assert_array_equal(cropped, values[35:183, 15:163])
+    square = load_image(image, (1, 178, 178))[0]
+    np.testing.assert_array_equal(square, values[20:198])
+    np.testing.assert_array_equal(load_image(image, (1, 218, 178))[0], values)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (5, 7)])
+def test_odd_sizes(size: tuple[int, int]) -> None:
+    for shape in ((3, 8, 8), (1, 5, 9), (3, 1, 1)):
+        assert (load_image(Image.new("L", size, 77), shape) == 77).all()
+
+
+def test_crop_larger_than_the_image(tmp_path: Path) -> None:
+    plain("RGB").save(tmp_path / "small.png")
+    with pytest.raises(InputError, match=r"small\.png: 40x30 pixels, smaller than the crop of 31"):
+        load_image(tmp_path / "small.png", (3, 4, 4), crop=31)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_reduced_decoding_stays_close(tmp_path: Path, channels: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    large = Image.fromarray(noise).resize((901, 643), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.jpg", quality=95)
+    with Image.open(tmp_path / "large.jpg") as image:
+        full = load_image(image.convert("RGB"), (channels, 32, 32), crop=600).astype(int)
+    reduced = load_image(tmp_path / "large.jpg", (channels, 32, 32), crop=600).astype(int)
+    assert np.abs(full - reduced).mean() < 1
+
+
+def test_an_opened_image_is_left_as_it_is() -> None:
+    image = plain("RGBA")
+    load_image(image, (3, 4, 4))
+    assert image.mode == "RGBA" and image.size == (40, 30)
+
+
+def bad_files(folder: Path) -> dict[str, str]:
+    """Files that are no images, and what is said about each."""
+    noise = np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "whole.jpg")
+    Image.fromarray(noise).save(folder / "whole.png")
+    for name in ("jpg", "png"):
+        raw = (folder / f"whole.{name}").read_bytes()
+        (folder / f"truncated.{name}").write_bytes(raw[: len(raw) // 2])
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("no image")
+    (folder / "folder.jpg").mkdir()
+    return {
+        "truncated.jpg": "truncated",
+        "truncated.png": "truncated",
+        "empty.jpg": "empty",
+        "text.jpg": "not an image",
+        "folder.jpg": "directory",
+        "missing.jpg": "No such file",
+    }
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    for name, reason in bad_files(tmp_path).items():
+        with pytest.raises(InputError) as caught:
+            load_image(str(tmp_path / name), (3, 8, 8))
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+        assert reason in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_decompression_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain("RGB").save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # Pillow warns above, fails above twice
+    assert load_image(tmp_path / "bomb.png", (3, 4, 4)).shape == (3, 4, 4)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match="bomb"):
+        load_image(tmp_path / "bomb.png", (3, 4, 4))
+
+
+def test_warnings_stay_in_across_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain("RGB").save(tmp_path / "warns.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: load_image(tmp_path / "warns.png", (3, 4, 4)), range(200)))
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (3, 0, 4)])
+def test_impossible_shape(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="allowed are"):
+        load_image(plain("RGB"), shape)
+
+
+def test_real_faces_agree_with_plain_pillow(real_data: Path) -> None:
+    folder = real_data / "celeba/img_align_celeba/img_align_celeba"
+    for path in sorted(folder.glob("*.jpg"))[:20]:
+        with Image.open(path) as image:
+            box = (15, 35, 163, 183)
+            expected = image.resize((64, 64), Image.Resampling.BILINEAR, box=box)
+        pixels = load_image(path, (3, 64, 64), crop=148)
+        np.testing.assert_array_equal(pixels.transpose(1, 2, 0), np.asarray(expected))
