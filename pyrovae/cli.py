@@ -101,6 +101,7 @@ class Parser(ArgumentParser):
 def _concrete(base: type) -> set[str]:
     """Names of a class's subclasses that can be instantiated, those of private modules aside."""
     found: set[str] = set()
+    cls: type
     for cls in base.__subclasses__():
         found |= _concrete(cls)
         if not getattr(cls, "__abstractmethods__", None):
@@ -210,6 +211,12 @@ def _find_own_parts() -> None:
     """Lets dotted paths name modules in the directory where the command runs."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+
+
+def parse(parser: Parser, arguments: list[str]) -> Namespace:
+    """Parses a command line; own parts may come from the current directory."""
+    _find_own_parts()
+    return parser.parse_args(arguments)
 
 
 def parse_run(

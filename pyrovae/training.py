@@ -37,11 +37,12 @@ class Interrupted(Exception):
         signal: the signal's number.
     """
 
-    def __init__(self, number: int, state: TrainingState) -> None:
+    def __init__(self, number: int, state: TrainingState, run: RunDirectory | None) -> None:
         self.signal = number
         super().__init__(
             f"stopped by {signal.Signals(number).name} after step {state.step} "
-            f"(epoch {state.epoch + 1}, batch {state.batch}); everything is saved"
+            f"(epoch {state.epoch + 1}, batch {state.batch})"
+            + (f"; all is saved, go on with --resume {run.root}" if run else "")
         )
 
 
@@ -240,7 +241,7 @@ class _Session:
                         self.end_epoch()
                     if stop:
                         self.save()
-                        raise Interrupted(stop[0], state)
+                        raise Interrupted(stop[0], state, self.run)
         finally:
             self.reporter.close()
         return state

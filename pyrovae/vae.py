@@ -169,7 +169,7 @@ class VAE(nn.Module):
         its noise (`Predictive` draws that too).
         """
         with evaluation_mode(self):
-            return self._show(self.model.z_dist().sample((num_images,)))
+            return self.show(self.model.z_dist().sample((num_images,)))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -178,12 +178,13 @@ class VAE(nn.Module):
         Networks are in evaluation mode for the call.
         """
         with evaluation_mode(self):
-            return self._show(self.encode(x).sample())
+            return self.show(self.encode(x).sample())
 
     def _observed(self, x: Tensor) -> Tensor:
         return self.observe(x) if x.dtype == torch.uint8 else x
 
-    def _show(self, z: Tensor) -> Tensor:
+    def show(self, z: Tensor) -> Tensor:
+        """What the likelihood shows for latents `(*, D)`: floats in [0, 1], `(*, C, H, W)`."""
         return self.likelihood.to_images(self.decode(z))
 
 

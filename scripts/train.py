@@ -19,19 +19,15 @@ def main(arguments: list[str]) -> None:
     objects = cli.instantiate(parser, config)
     vae, engine = cli.build_vae(objects), objects.engine
     print(cli.describe(run, vae, engine), flush=True)
-    try:
-        objects.trainer.fit(
-            vae,
-            objects.data,
-            cli.recipe(objects),
-            engine,
-            run=run,
-            resume=resume,
-            progress=True,
-        )
-    finally:
-        if run.last.exists():
-            print(f"go on with: python scripts/train.py --resume {run.root}")
+    objects.trainer.fit(
+        vae,
+        objects.data,
+        cli.recipe(objects),
+        engine,
+        run=run,
+        resume=resume,
+        progress=True,
+    )
     print(cli.final_report(run, vae, objects.data, engine))
 
 

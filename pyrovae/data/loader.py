@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae.data.base import Split
 
 _RESIDENT_BYTES = 256 * 2**20
-_FAULT_BYTES = 2**16  # what one page fault brings into memory around itself
+_FAULT_BYTES = 2**17  # what page faults bring into memory around the ends of a row
 
 _resident: weakref.WeakKeyDictionary[mmap.mmap, int] = weakref.WeakKeyDictionary()
 

@@ -263,6 +263,13 @@ def start(folder: Path, pause: float) -> subprocess.Popen[str]:
     return process
 
 
+def finish(process: subprocess.Popen[str]) -> str:
+    """The rest of its output; `communicate` would miss what is buffered behind the first line."""
+    with process:
+        assert process.stdout is not None
+        return process.stdout.read()
+
+
 def wait_for(folder: Path, pattern: str) -> Path:
     for _ in range(600):
         for path in folder.glob(pattern):
@@ -292,7 +299,7 @@ def test_killed_build_is_never_seen(tmp_path: Path, number: signal.Signals) -> N
 
 def test_two_builds_at_once(tmp_path: Path) -> None:
     processes = [start(tmp_path, 0.001) for _ in range(3)]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [finish(process) for process in processes]
     assert outputs == ["2000 5\n"] * 3 and entries(tmp_path) == {"train"}
     data = Numbered(tmp_path, count=2000)
     assert len(data.split("train")) == 2000 and data.reads == 0

@@ -1,0 +1,86 @@
+"""Draws pictures from a run: `python scripts/sample.py RUN [--num 64] [--out F.png]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyrovae import VAE, Engine, ImageData, InputError, cli
+from pyrovae.data import SPLITS
+from pyrovae.evaluation import private_randomness
+from pyrovae.pictures import grid, interleave, save_png
+from pyrovae.sampling import centre, interpolate, traverse
+
+
+def parser() -> cli.Parser:
+    """The options; without one of the last four it draws samples."""
+    parser = cli.Parser(prog="sample.py", description="Draws pictures from a trained VAE.")
+    parser.add_argument("run", type=str, help="the run directory")
+    parser.add_argument("--num", type=int, default=64, help="how many samples or reconstructions")
+    parser.add_argument("--out", type=str, default="samples.png", help="the PNG file to write")
+    parser.add_argument("--columns", type=int, default=12, help="images a row")
+    parser.add_argument("--steps", type=int, default=10, help="images an interpolation, traversal")
+    parser.add_argument("--seed", type=int, default=0, help="decides the draws")
+    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
+    kinds = parser.add_mutually_exclusive_group()
+    an_image = "an image is a file or, as test:12, one of a split"
+    kinds.add_argument("--reconstruct", nargs="+", help=f"a split, or images; {an_image}")
+    kinds.add_argument("--interpolate", nargs=2, help=f"between two images; {an_image}")
+    kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to move along")
+    parser.add_argument("--image", type=str | None, help="the image that a traversal starts from")
+    return parser
+
+
+def read(name: str, vae: VAE, data: ImageData) -> Tensor:
+    """An image of the user's: a file, or one of a split as `test:12`."""
+    split, _, index = name.partition(":")
+    if split in SPLITS and index.isdigit():
+        images = data.split(split).images
+        if int(index) >= len(images):
+            raise InputError(f"{name}: the split {split} has {len(images)} images")
+        return torch.from_numpy(images[int(index)].copy())
+    assert vae.preprocess is not None
+    return vae.preprocess(name)
+
+
+def draw(options: cli.Namespace, vae: VAE, data: ImageData, device: torch.device) -> Tensor:
+    """The images that the options ask for, one after the other, and how many a row."""
+    if options.interpolate:
+        first, second = (read(name, vae, data).to(device) for name in options.interpolate)
+        return interpolate(vae, first, second, options.steps)
+    if options.traverse:
+        start = vae.model.z_dist().sample()
+        if options.image:
+            start = centre(vae.encode(read(options.image, vae, data)[None].to(device)))[0]
+        return traverse(vae, start, options.traverse, options.steps)
+    if options.reconstruct:
+        if options.reconstruct[0] in SPLITS:
+            images = torch.from_numpy(data.split(options.reconstruct[0]).images[: options.num])
+        else:
+            images = torch.stack([read(name, vae, data) for name in options.reconstruct])
+        again = vae.reconstruct(images.to(device)).cpu()
+        return interleave(images.float() / 255, again, min(options.columns, len(images)))
+    return vae.sample(options.num)
+
+
+def main(arguments: list[str]) -> None:
+    """Draws one picture."""
+    options = parser().parse_args(arguments)
+    if min(options.num, options.columns, options.steps) < 1:
+        raise InputError("--num, --columns and --steps must be at least 1")
+    if options.checkpoint not in ("best", "last"):
+        raise InputError(f"--checkpoint: must be best or last, got {options.checkpoint}")
+    device = Engine(options.device).device
+    vae, data = cli.load_run(options.run, options.checkpoint, device)
+    with private_randomness(options.seed, device), torch.no_grad():
+        images = draw(options, vae, data, device).cpu()
+    columns = options.steps if options.interpolate or options.traverse else options.columns
+    save_png(grid(images, columns), Path(options.out))
+    print(options.out)
+
+
+if __name__ == "__main__":
+    cli.run_command(main)
