@@ -42,6 +42,7 @@ from pyrovae.objectives import (
 )
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import Prior, StandardNormal
+from pyrovae.starts import ProbabilisticPCA, RandomStart, Start
 from pyrovae.svi import SVI, Engine, GroupedOptimizer
 from pyrovae.training import Recipe, Trainer
 from pyrovae.vae import VAE, Guide, Model
@@ -77,6 +78,8 @@ __all__ = [
     "Normal",
     "Posterior",
     "Prior",
+    "ProbabilisticPCA",
+    "RandomStart",
     "Recipe",
     "RunDirectory",
     "ScaleLatents",
@@ -84,6 +87,7 @@ __all__ = [
     "SharedScaleNormal",
     "Split",
     "StandardNormal",
+    "Start",
     "SyntheticFaces",
     "ThresholdBinarization",
     "TorchvisionImages",

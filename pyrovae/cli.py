@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,12 +28,13 @@ from pyrovae import (
     Prior,
     Schedule,
 )
-from pyrovae.checkpoint import RunDirectory, replacing
+from pyrovae.checkpoint import RunDirectory
 from pyrovae.errors import InputError
-from pyrovae.evaluation import evaluate, evaluate_without_latent
+from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta
+from pyrovae.starts import Start
 from pyrovae.svi import Engine
-from pyrovae.training import Diverged, Interrupted, Recipe, Trainer
+from pyrovae.training import Recipe, Trainer
 
 __all__ = [
     "Parser",
@@ -47,13 +46,19 @@ __all__ = [
     "train_parser",
 ]
 
-PARTS = {
-    "data": (ImageData, "SyntheticFaces"),
-    "prior": (Prior, "StandardNormal"),
-    "likelihood": (Likelihood, "SharedScaleNormal"),
-    "posterior": (Posterior, "DiagonalNormal"),
-    "encoder": (Encoder, "ConvEncoder"),
-    "decoder": (Decoder, "ConvDecoder"),
+PARTS: dict[str, tuple[type, str]] = {
+    "data": (ImageData, "pyrovae.SyntheticFaces"),
+    "prior": (Prior, "pyrovae.StandardNormal"),
+    "likelihood": (Likelihood, "pyrovae.SharedScaleNormal"),
+    "posterior": (Posterior, "pyrovae.DiagonalNormal"),
+    "encoder": (Encoder, "pyrovae.ConvEncoder"),
+    "decoder": (Decoder, "pyrovae.ConvDecoder"),
+}
+
+TRAINING: dict[str, tuple[type, str]] = {
+    "schedule": (Schedule, "pyrovae.Constant"),
+    "objective": (ELBO, "pyro.infer.Trace_ELBO"),
+    "start": (Start, "pyrovae.RandomStart"),
 }
 
 
@@ -90,9 +95,7 @@ class Parser(ArgumentParser):
         return f"; did you mean {close[0]}?" if close else ""
 
     def _known(self, key: str) -> str:
-        base = (
-            PARTS[key][0] if key in PARTS else {"objective": ELBO, "schedule": Schedule}.get(key)
-        )
+        base = (PARTS | TRAINING).get(key, (None,))[0]
         names = sorted(_concrete(base)) if base else []
         listed = f"known are {', '.join(names)}; " if names else ""
         return f"{listed}your own go by dotted path, as my_module.MyClass"
@@ -112,9 +115,7 @@ def _concrete(base: type) -> set[str]:
 def parts_parser(**kwargs: Any) -> Parser:
     """A parser for the data and the parts of a VAE; sizes that follow are linked, never asked."""
     parser = Parser(**kwargs)
-    for name, (base, default) in PARTS.items():
-        parser.add_subclass_arguments(base, name, help=f"{_summary(base)} (default: {default})")
-        parser.set_defaults({name: {"class_path": f"pyrovae.{default}"}})
+    _add_roles(parser, PARTS)
     for network in ("encoder", "decoder"):
         _link(parser, "data", f"{network}.image_shape", lambda data: data.image_shape)
     for part in ("posterior", "decoder"):
@@ -122,6 +123,13 @@ def parts_parser(**kwargs: Any) -> Parser:
     _link(parser, "posterior", "encoder.num_outputs", lambda posterior: posterior.num_params)
     _link(parser, ("data", "likelihood"), "decoder.num_maps", _num_maps)
     return parser
+
+
+def _add_roles(parser: Parser, roles: dict[str, tuple[type, str]]) -> None:
+    for name, (base, default) in roles.items():
+        shown = default.rsplit(".", 1)[1]
+        parser.add_subclass_arguments(base, name, help=f"{_summary(base)} (default: {shown})")
+        parser.set_defaults({name: {"class_path": default}})
 
 
 def _num_maps(data: ImageData, likelihood: Likelihood) -> int:
@@ -136,7 +144,7 @@ def _link(parser: Parser, source: Any, target: str, compute: Callable[..., Any])
 
 
 def _summary(cls: type) -> str:
-    return (cls.__doc__ or cls.__name__).splitlines()[0]
+    return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
 
 def train_parser() -> Parser:
@@ -149,10 +157,7 @@ def train_parser() -> Parser:
         default={"class_path": "torch.optim.Adam"},
         help="Any optimiser of torch.optim: Adam, AdamW, Adamax, SGD ... (default: Adam)",
     )
-    parser.add_subclass_arguments(Schedule, "schedule", help="Factor of the learning rate")
-    parser.set_defaults({"schedule": {"class_path": "pyrovae.Constant"}})
-    parser.add_subclass_arguments(ELBO, "objective", help="Any ELBO of pyro.infer")
-    parser.set_defaults({"objective": {"class_path": "pyro.infer.Trace_ELBO"}})
+    _add_roles(parser, TRAINING)
     parser.add_class_arguments(Beta, "beta")
     parser.add_class_arguments(Trainer, "trainer")
     parser.add_class_arguments(Engine, "engine")
@@ -315,30 +320,8 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
 
 def recipe(objects: Any) -> Recipe:
     """What an instantiated configuration optimises, and how."""
-    return Recipe(objects.optimizer, objects.schedule, objects.objective, objects.beta)
-
-
-def describe(run: RunDirectory, vae: VAE, engine: Engine) -> str:
-    """One line on what is about to run."""
-    size = sum(p.numel() for p in vae.parameters())
-    return f"{run.root}: {size:,} parameters, {engine.device}, networks in {engine.precision}"
-
-
-def final_report(run: RunDirectory, vae: VAE, data: ImageData, engine: Engine) -> str:
-    """Scores the best weights on the test split, beside the baseline that knows no latent."""
-    vae.load_state_dict(run.weights("best"))
-    test = data.split("test").images
-    with engine.running(vae, vae.networks()):
-        found = evaluate(vae, test, engine)
-    baseline = evaluate_without_latent(vae.likelihood, data.split("train").images, test)
-    scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(baseline)}
-    with replacing(run.root / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(scores, indent=2))
-    last = max((run.root / "samples").glob("*.png"), default=run.root)
-    return (
-        f"test, {found.num_images} images, nats an image:\n  {found}\n"
-        f"  without a latent (one distribution a pixel): {baseline}\nsamples: {last}"
-    )
+    names = ("optimizer", "schedule", "objective", "beta", "start")
+    return Recipe(**{name: objects[name] for name in names})
 
 
 def run_command(command: Callable[[list[str]], None]) -> NoReturn:

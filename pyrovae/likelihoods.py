@@ -142,6 +142,10 @@ class Normal(DensityLikelihood):
         """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
         return dist.Normal(h, h.new_tensor(self.scale)).to_event(3)
 
+    def start_at(self, scale: float) -> float:
+        """The scale to start from where another would fit better: its own, which is fixed."""
+        return self.scale
+
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""
         return f"scale={self.scale}"
@@ -193,6 +197,13 @@ class SharedScaleNormal(DensityLikelihood):
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
         return dist.Normal(h, self.scale).to_event(3)
+
+    @torch.no_grad()
+    def start_at(self, scale: float) -> float:
+        """Takes this scale, if it is above the floor, to start from; returns what it took."""
+        above = max(scale - self.MIN_SCALE, 1e-3 * self.MIN_SCALE)
+        self.raw_scale.fill_(math.log(above / self.initial_scale) / self.GAIN)
+        return float(self.scale)
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""

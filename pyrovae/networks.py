@@ -13,7 +13,17 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ConvDecoder", "ConvEncoder", "Decoder", "Encoder", "MLPDecoder", "MLPEncoder"]
+from pyrovae.errors import InputError
+
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "Decoder",
+    "Encoder",
+    "LinearShortcut",
+    "MLPDecoder",
+    "MLPEncoder",
+]
 
 ImageShape = tuple[int, int, int]
 
@@ -76,8 +86,8 @@ class ConvEncoder(Encoder):
         image_shape: `(C, H, W)` of the images; odd sizes are rounded up when halved.
         num_outputs: how many numbers to give for one image.
         channels: output channels of each convolution, from the image inwards.
-        shortcut: adds a linear map from the pixels to the outputs, so that the network starts
-            from what a linear model can do.
+        shortcut: adds a linear map from the pixels to the outputs, from which
+            `ProbabilisticPCA` can start.
 
     Raises:
         ValueError: if the image cannot be halved that often, or a number is not positive.
@@ -102,16 +112,24 @@ class ConvEncoder(Encoder):
         for before, after in itertools.pairwise([image_shape[0], *channels]):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU()]
-        layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, num_outputs)]
-        self.layers = nn.Sequential(*layers)
+        self.last = nn.Linear(channels[-1] * height * width, num_outputs)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), self.last)
         self.shortcut = (
-            _Shortcut(torch.Size(image_shape).numel(), num_outputs) if shortcut else None
+            LinearShortcut(torch.Size(image_shape).numel(), num_outputs) if shortcut else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
         h = _apply(self.layers, x, 3)
-        return h if self.shortcut is None else h + self.shortcut(x.flatten(-3) - 0.5)
+        return h if self.shortcut is None else h + self.shortcut(x.flatten(-3))
+
+    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Becomes `weight @ x + bias`, to start training from.
+
+        Raises:
+            InputError: if it has no shortcut.
+        """
+        replace_network(self.shortcut, self.last, weight, bias)
 
 
 class ConvDecoder(Decoder):
@@ -122,8 +140,8 @@ class ConvDecoder(Decoder):
         latent_dim: number of latent dimensions D.
         num_maps: how many maps of the image's size to give (the likelihood says).
         channels: input channels of each transposed convolution, from the latent outwards.
-        shortcut: adds a linear map from the latent to the maps, so that the network starts
-            from what a linear model can do.
+        shortcut: adds a linear map from the latent to the maps, from which
+            `ProbabilisticPCA` can start.
 
     Raises:
         ValueError: if the image cannot be halved that often, or a number is not positive.
@@ -152,16 +170,24 @@ class ConvDecoder(Decoder):
         for i, (before, after) in enumerate(itertools.pairwise(widths)):
             layers += [_double(before, after, sizes[i], sizes[i + 1])]
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU()]
-        layers += [nn.Conv2d(channels[-1], num_maps, 3, padding=1)]
-        self.layers = nn.Sequential(*layers)
+        self.last = nn.Conv2d(channels[-1], num_maps, 3, padding=1)
+        self.layers = nn.Sequential(*layers, self.last)
         self.output_shape = (num_maps, *sizes[-1])
         numel = torch.Size(self.output_shape).numel()
-        self.shortcut = _Shortcut(latent_dim, numel) if shortcut else None
+        self.shortcut = LinearShortcut(latent_dim, numel) if shortcut else None
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents `(*, D)` to maps `(*, num_maps, H, W)`."""
         h = _apply(self.layers, z, 1)
         return h if self.shortcut is None else h + self.shortcut(z).unflatten(-1, h.shape[-3:])
+
+    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Becomes `weight @ x + bias`, to start training from.
+
+        Raises:
+            InputError: if it has no shortcut.
+        """
+        replace_network(self.shortcut, self.last, weight, bias)
 
 
 class MLPEncoder(Encoder):
@@ -241,20 +267,47 @@ def _dense(widths: Sequence[int], activation: Callable[[], nn.Module]) -> list[n
     return [layer for i, o in pairs for layer in (nn.Linear(i, o), activation())]
 
 
-class _Shortcut(nn.Module):
-    """A linear map, weights zero at first and scaled so that Adam moves it as it moves a layer.
+class LinearShortcut(nn.Module):
+    """A linear map beside a network, zero at first.
 
-    A vector of n pixels of about the same sign would move a plain linear layer's output n times
-    as far as one weight, which is too far at any useful learning rate.
+    Its weights are scaled down by the number of inputs. Optimisers such as Adam move every
+    weight by about the learning rate at each step, which in a plain layer would move the output
+    that many times as far.
+
+    Args:
+        num_inputs: n, the length of the vectors it takes.
+        num_outputs: the length of the vectors it gives.
     """
 
     def __init__(self, num_inputs: int, num_outputs: int) -> None:
         super().__init__()
-        self.gain = 256 / num_inputs
+        self.gain = 32 / num_inputs
         self.weight = nn.Parameter(torch.zeros(num_outputs, num_inputs))
+        self.bias = nn.Parameter(torch.zeros(num_outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(self.gain * x, self.weight)
+        """Vectors `(*, num_inputs)` to vectors `(*, num_outputs)`."""
+        return nn.functional.linear(self.gain * x, self.weight, self.bias)
+
+
+@torch.no_grad()
+def replace_network(
+    shortcut: LinearShortcut | None, last: nn.Module, weight: Tensor, bias: Tensor
+) -> None:
+    """Makes a shortcut `weight @ x + bias`, and the network beside it, ending in `last`, zero.
+
+    Raises:
+        InputError: if there is no shortcut.
+    """
+    if shortcut is None:
+        raise InputError(
+            "ProbabilisticPCA starts from linear shortcuts: set --encoder.shortcut true "
+            "and --decoder.shortcut true"
+        )
+    shortcut.weight.copy_(weight / shortcut.gain)
+    shortcut.bias.copy_(bias)
+    for parameter in last.parameters():
+        parameter.zero_()
 
 
 def _double(

@@ -80,3 +80,8 @@ class DiagonalNormal(Posterior):
         loc, raw = h.chunk(2, dim=-1)
         scale = (self.LOG_SCALE_LIMIT * torch.tanh(raw / self.LOG_SCALE_LIMIT)).exp()
         return dist.Normal(loc.clamp(-self.LOC_LIMIT, self.LOC_LIMIT), scale).to_event(1)
+
+    def features(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """The encoder's output h that gives this location and scale, each `(*, D)`."""
+        raw = self.LOG_SCALE_LIMIT * torch.atanh(scale.log() / self.LOG_SCALE_LIMIT)
+        return torch.cat([loc, raw], dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 
 from pyrovae.checkpoint import RunDirectory, replacing
-from pyrovae.evaluation import private_randomness
+from pyrovae.data import ImageData
+from pyrovae.evaluation import evaluate, evaluate_without_latent, private_randomness
 from pyrovae.pictures import grid, interleave, save_png
 from pyrovae.svi import Engine
 from pyrovae.vae import VAE
@@ -19,7 +21,7 @@ from pyrovae.vae import VAE
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["EpochRow", "Reporter"]
+__all__ = ["EpochRow", "Reporter", "describe", "final_report"]
 
 NUM_PICTURES = 144
 
@@ -152,3 +154,26 @@ class Reporter:
             self._bar.close()
         if self._writer is not None:
             self._writer.close()
+
+
+def describe(run: RunDirectory, vae: VAE, engine: Engine) -> str:
+    """One line on what is about to run."""
+    size = sum(p.numel() for p in vae.parameters())
+    return f"{run.root}: {size:,} parameters, {engine.device}, networks in {engine.precision}"
+
+
+def final_report(run: RunDirectory, vae: VAE, data: ImageData, engine: Engine) -> str:
+    """Scores the best weights on the test split, beside the baseline that knows no latent."""
+    vae.load_state_dict(run.weights("best"))
+    test = data.split("test").images
+    with engine.running(vae, vae.networks()):
+        found = evaluate(vae, test, engine)
+    baseline = evaluate_without_latent(vae.likelihood, data.split("train").images, test)
+    scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(baseline)}
+    with replacing(run.root / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(scores, indent=2))
+    last = max((run.root / "samples").glob("*.png"), default=run.root)
+    return (
+        f"test, {found.num_images} images, nats an image:\n  {found}\n"
+        f"  without a latent (one distribution a pixel): {baseline}\nsamples: {last}"
+    )

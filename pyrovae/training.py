@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -20,34 +16,16 @@ from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
 from pyrovae.data import Batches, ImageData, Split
 from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, private_randomness
+from pyrovae.interruption import Diverged, Interrupted, quiet_about_nan, signals
 from pyrovae.objectives import Beta, Constant, LatentRate, Progress, ScaleLatents, Schedule
 from pyrovae.reports import EpochRow, Reporter
+from pyrovae.starts import RandomStart, Start
 from pyrovae.svi import SVI, Engine, GroupedOptimizer, OptimizerFactory, first_bad_site
 from pyrovae.vae import VAE
 
-__all__ = ["Diverged", "Interrupted", "Recipe", "Trainer", "TrainingState"]
+__all__ = ["Recipe", "Trainer", "TrainingState"]
 
 NUM_BEST = 2
-
-
-class Interrupted(Exception):
-    """A signal stopped the run after a whole step; everything is saved.
-
-    Attributes:
-        signal: the signal's number.
-    """
-
-    def __init__(self, number: int, state: TrainingState, run: RunDirectory | None) -> None:
-        self.signal = number
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {state.step} "
-            f"(epoch {state.epoch + 1}, batch {state.batch})"
-            + (f"; all is saved, go on with --resume {run.root}" if run else "")
-        )
-
-
-class Diverged(RuntimeError):
-    """Many steps in a row were not finite."""
 
 
 @dataclass
@@ -86,12 +64,14 @@ class Recipe:
         schedule: factor of the learning rate over the run.
         objective: the bound, any ELBO of `pyro.infer`.
         beta: the weight of the latent sites over the run.
+        start: what sets the parameters before the first step.
     """
 
     optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=1e-3)
     schedule: Schedule = field(default_factory=Constant)
     objective: pyro.infer.ELBO = field(default_factory=pyro.infer.Trace_ELBO)
     beta: Beta = field(default_factory=Beta)
+    start: Start = field(default_factory=RandomStart)
 
 
 class Trainer:
@@ -176,7 +156,7 @@ class Trainer:
         reporter = Reporter(run, progress, self.epochs)
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             session = _Session(self, vae, data, recipe or Recipe(), engine, run, reporter)
-            with pyro.validation_enabled(False), _quiet_about_nan():
+            with pyro.validation_enabled(False), quiet_about_nan():
                 return session.train(resume)
 
 
@@ -193,7 +173,7 @@ class _Session:
         run: RunDirectory | None,
         reporter: Reporter,
     ) -> None:
-        self.trainer, self.vae, self.recipe = trainer, vae, recipe
+        self.trainer, self.vae, self.data, self.recipe = trainer, vae, data, recipe
         self.engine, self.run, self.reporter = engine, run, reporter
         self.train_split, self.val_split = data.split("train"), data.split("val")
         self.batches = Batches(
@@ -229,22 +209,28 @@ class _Session:
         state = self.state
         if resume:
             self.load()
-        elif self.run is not None:
-            self.save()
-        if self.run is not None:
-            self.run.begin()
+        else:
+            self.begin()
         self.reporter.start(state.epoch, state.step - state.batch)
         try:
-            with _signals() as stop:
+            with signals() as stop:
                 while state.epoch < self.trainer.epochs and not self.out_of_patience():
                     if self.train_epoch(stop):
                         self.end_epoch()
                     if stop:
                         self.save()
-                        raise Interrupted(stop[0], state, self.run)
+                        where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
+                        raise Interrupted(stop[0], where, self.run.root if self.run else None)
         finally:
             self.reporter.close()
         return state
+
+    def begin(self) -> None:
+        """Sets the parameters to start from; from here on there is a run to resume."""
+        self.recipe.start(self.vae, self.train_split.images, self.data.flip)
+        if self.run is not None:
+            self.save()
+            self.run.begin()
 
     def progress(self) -> Progress:
         per_epoch = len(self.batches)
@@ -366,34 +352,3 @@ class _Session:
             torch.cuda.set_rng_state(groups["random"]["cuda"], self.engine.device)
         self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
         self.run.tidy([epoch for _, epoch in self.state.best])
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Notes SIGINT and SIGTERM in a list instead of acting; a second one acts as usual."""
-    seen: list[int] = []
-    before: dict[int, Any] = {}
-    number: int
-
-    def note(number: int, frame: Any) -> None:
-        seen.append(number)
-        signal.signal(number, before[number])
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
-    except ValueError:
-        pass  # Only the main thread may handle signals; elsewhere they act as usual.
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _quiet_about_nan() -> Iterator[None]:
-    """Pyro warns of losses that are not finite; the loop counts and reports those itself."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
-        yield

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pyrovae import cli
+from pyrovae.reports import describe, final_report
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -18,7 +19,7 @@ def main(arguments: list[str]) -> None:
     torch.manual_seed(config.trainer.seed)
     objects = cli.instantiate(parser, config)
     vae, engine = cli.build_vae(objects), objects.engine
-    print(cli.describe(run, vae, engine), flush=True)
+    print(describe(run, vae, engine), flush=True)
     objects.trainer.fit(
         vae,
         objects.data,
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> None:
         resume=resume,
         progress=True,
     )
-    print(cli.final_report(run, vae, objects.data, engine))
+    print(final_report(run, vae, objects.data, engine))
 
 
 if __name__ == "__main__":

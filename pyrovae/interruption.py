@@ -1,0 +1,67 @@
+"""How training ends early: by a signal, or because its numbers are no longer finite."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Diverged", "Interrupted", "quiet_about_nan", "signals"]
+
+
+class Interrupted(Exception):
+    """A signal stopped the run after a whole step; everything is saved.
+
+    Args:
+        number: the signal's number.
+        where: the step that was the last.
+        run: the run directory, where there is one.
+
+    Attributes:
+        signal: the signal's number.
+    """
+
+    def __init__(self, number: int, where: str, run: Path | None) -> None:
+        self.signal = number
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} after {where}"
+            + (f"; all is saved, go on with --resume {run}" if run else "")
+        )
+
+
+class Diverged(RuntimeError):
+    """Many steps in a row were not finite."""
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Notes SIGINT and SIGTERM in a list instead of acting; a second one acts as usual."""
+    seen: list[int] = []
+    before: dict[int, Any] = {}
+    number: int
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(number)
+        signal.signal(number, before[number])
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:
+        pass  # Only the main thread may handle signals; elsewhere they act as usual.
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def quiet_about_nan() -> Iterator[None]:
+    """Pyro warns of losses that are not finite; the loop counts and reports those itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
+        yield
