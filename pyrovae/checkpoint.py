@@ -44,7 +44,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Writes tensors and a state of plain values into one safetensors file with a checksum."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies, since safetensors refuses tensors that share memory, as parts may share modules.
+    whole = {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in tensors.items()
+    }
     text = json.dumps(state, sort_keys=True)
     note = {"state": text, "sha256": _checksum(whole, text)}
     data = save(whole, metadata={STATE_KEY: json.dumps(note)})

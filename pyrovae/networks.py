@@ -112,8 +112,8 @@ class ConvEncoder(Encoder):
         for before, after in itertools.pairwise([image_shape[0], *channels]):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU()]
-        self.last = nn.Linear(channels[-1] * height * width, num_outputs)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), self.last)
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, num_outputs)]
+        self.layers = nn.Sequential(*layers)
         self.shortcut = (
             LinearShortcut(torch.Size(image_shape).numel(), num_outputs) if shortcut else None
         )
@@ -129,7 +129,7 @@ class ConvEncoder(Encoder):
         Raises:
             InputError: if it has no shortcut.
         """
-        replace_network(self.shortcut, self.last, weight, bias)
+        replace_network(self.shortcut, self.layers[-1], weight, bias)
 
 
 class ConvDecoder(Decoder):
@@ -170,8 +170,8 @@ class ConvDecoder(Decoder):
         for i, (before, after) in enumerate(itertools.pairwise(widths)):
             layers += [_double(before, after, sizes[i], sizes[i + 1])]
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU()]
-        self.last = nn.Conv2d(channels[-1], num_maps, 3, padding=1)
-        self.layers = nn.Sequential(*layers, self.last)
+        layers += [nn.Conv2d(channels[-1], num_maps, 3, padding=1)]
+        self.layers = nn.Sequential(*layers)
         self.output_shape = (num_maps, *sizes[-1])
         numel = torch.Size(self.output_shape).numel()
         self.shortcut = LinearShortcut(latent_dim, numel) if shortcut else None
@@ -187,7 +187,7 @@ class ConvDecoder(Decoder):
         Raises:
             InputError: if it has no shortcut.
         """
-        replace_network(self.shortcut, self.last, weight, bias)
+        replace_network(self.shortcut, self.layers[-1], weight, bias)
 
 
 class MLPEncoder(Encoder):

@@ -167,6 +167,7 @@ def final_report(run: RunDirectory, vae: VAE, data: ImageData, engine: Engine) -
     vae.load_state_dict(run.weights("best"))
     test = data.split("test").images
     with engine.running(vae, vae.networks()):
+        engine.lay_out(vae)
         found = evaluate(vae, test, engine)
     baseline = evaluate_without_latent(vae.likelihood, data.split("train").images, test)
     scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(baseline)}

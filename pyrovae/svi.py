@@ -201,7 +201,7 @@ class Engine:
     @contextmanager
     def running(self, program: nn.Module, networks: Iterable[nn.Module]) -> Iterator[None]:
         """Moves a program to the device and lets its networks compute in the precision."""
-        program.to(self.device).to(memory_format=torch.channels_last)
+        program.to(self.device).to(memory_format=torch.contiguous_format)
         wrapped = list(networks) if self.precision == "bf16" else []
         for network in wrapped:
             network.forward = _in_bf16(network.forward, self.device.type)
@@ -210,6 +210,15 @@ class Engine:
         finally:
             for network in wrapped:
                 del network.forward
+            program.to(memory_format=torch.contiguous_format)
+
+    def lay_out(self, program: nn.Module) -> None:
+        """Lays weights out as convolutions are fastest on.
+
+        Only once Pyro's parameter store knows the parameters: it copies a parameter that is not
+        contiguous, and the module's own would silently never train.
+        """
+        program.to(memory_format=torch.channels_last)
 
     def place(self, images: Tensor) -> Tensor:
         """A batch on the device, in the layout that convolutions are fastest on."""

@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from textwrap import shorten
 from typing import Any
 
 import pyro
@@ -198,11 +199,14 @@ class _Session:
             with private_randomness(0, self.engine.device), pyro.validation_enabled(True):
                 self.svi.evaluate_loss(self.vae.observe(self.engine.place(images)))
         except (ValueError, RuntimeError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())
+            reason = shorten(str(error), 200, placeholder=" ...")
             raise InputError(f"the parts do not fit together, or the data: {reason}") from error
         for buffer, value in zip(self.vae.buffers(), buffers, strict=True):
             buffer.copy_(value)
         self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
+        strangers = set(self.vae.parameters()) - set(self.optimizer.parameters())
+        assert not strangers, f"{len(strangers)} parameters are unknown to Pyro"
+        self.engine.lay_out(self.vae)
 
     def train(self, resume: bool) -> TrainingState:
         """The epochs that are left; a signal ends them after a whole step."""

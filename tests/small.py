@@ -1,0 +1,76 @@
+"""A small VAE, small data and a small run, shared by the tests of training and commands."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from pyrovae import (
+    VAE,
+    ConvDecoder,
+    ConvEncoder,
+    DiagonalNormal,
+    Engine,
+    Likelihood,
+    Recipe,
+    RunDirectory,
+    SharedScaleNormal,
+    StandardNormal,
+    SyntheticFaces,
+    Trainer,
+)
+from pyrovae.training import TrainingState
+
+LATENT_DIM = 4
+
+
+def small_data(**kwargs: int) -> SyntheticFaces:
+    return SyntheticFaces(
+        **{"num_train": 80, "num_val": 20, "num_test": 20, "image_size": 16} | kwargs
+    )
+
+
+def small_vae(seed: int = 0, likelihood: Likelihood | None = None, shortcut: bool = False) -> VAE:
+    torch.manual_seed(seed)
+    posterior = DiagonalNormal(LATENT_DIM)
+    likelihood = likelihood or SharedScaleNormal()
+    shape = (3, 16, 16)
+    return VAE(
+        encoder=ConvEncoder(shape, posterior.num_params, [4, 8], shortcut),
+        decoder=ConvDecoder(shape, LATENT_DIM, likelihood.num_maps(3), [8, 4], shortcut),
+        prior=StandardNormal(LATENT_DIM),
+        likelihood=likelihood,
+        posterior=posterior,
+    )
+
+
+def adam(lr: float = 1e-2) -> Recipe:
+    return Recipe(optimizer=partial(torch.optim.Adam, lr=lr))
+
+
+def train(
+    trainer: Trainer,
+    recipe: Recipe | None = None,
+    run: Path | None = None,
+    *,
+    vae: VAE | None = None,
+    resume: bool = False,
+    precision: str = "fp32",
+) -> tuple[VAE, TrainingState]:
+    vae = vae or small_vae()
+    state = trainer.fit(
+        vae,
+        small_data(),
+        recipe or adam(),
+        Engine("cpu", precision),  # type: ignore[arg-type]
+        run=RunDirectory(run) if run else None,
+        resume=resume,
+    )
+    return vae, state
+
+
+def same_weights(first: VAE, second: VAE) -> bool:
+    a, b = first.state_dict(), second.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pyro import infer
+from torch import Tensor
+
+from pyrovae import (
+    Beta,
+    Cosine,
+    InputError,
+    Normal,
+    ProbabilisticPCA,
+    Recipe,
+    RunDirectory,
+    Trainer,
+    Warmup,
+)
+from pyrovae.data import Batches
+from pyrovae.interruption import Diverged, Interrupted
+from tests.small import adam, same_weights, small_data, small_vae, train
+
+BATCH = 16
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with open(run / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def at_step(number: int, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does something in the middle of the run's step of that number, counted from 1."""
+    original, seen = Batches._batch, []
+
+    def batch(self: Batches, *args: Any) -> Tensor:
+        if self.shuffle:
+            seen.append(1)
+            if len(seen) == number:
+                action()
+        return original(self, *args)
+
+    monkeypatch.setattr(Batches, "_batch", batch)
+
+
+def test_training_raises_the_elbo(tmp_path: Path) -> None:
+    train(Trainer(epochs=6, batch_size=BATCH), run=tmp_path / "run")
+    elbos = [float(row["val_elbo"]) for row in rows(tmp_path / "run")]
+    assert len(elbos) == 6
+    assert elbos[-1] > elbos[0] + 100
+
+
+def test_same_seed_gives_the_same_numbers_and_another_seed_does_not() -> None:
+    first, _ = train(Trainer(epochs=2, batch_size=BATCH, seed=1))
+    torch.manual_seed(0)
+    second, _ = train(Trainer(epochs=2, batch_size=BATCH, seed=1))
+    other, _ = train(Trainer(epochs=2, batch_size=BATCH, seed=2))
+    assert same_weights(first, second)
+    assert not same_weights(first, other)
+
+
+def test_two_vaes_in_one_process_train_independently() -> None:
+    alone, _ = train(Trainer(epochs=1, batch_size=BATCH))
+    first, second = small_vae(0), small_vae(1)
+    train(Trainer(epochs=1, batch_size=BATCH), vae=first)
+    torch.manual_seed(0)
+    before = [p.clone() for p in second.parameters()]
+    train(Trainer(epochs=1, batch_size=BATCH), vae=second)
+    assert all((p != b).any() for p, b in zip(second.parameters(), before, strict=True))
+    assert alone.state_dict().keys() == first.state_dict().keys()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [1, 3, 5, 7])
+def test_resumed_run_reaches_the_same_weights_bit_for_bit(
+    number: int, step: int, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(epochs=2, batch_size=BATCH, clip_norm=100.0)
+    recipe = Recipe(
+        optimizer=partial(torch.optim.AdamW, lr=0.01, fused=True),
+        schedule=Warmup(0.3, Cosine()),
+        beta=Beta(2.0, Warmup(0.5)),
+        start=ProbabilisticPCA(),
+    )
+    whole, _ = train(
+        trainer, recipe, tmp_path / "whole", vae=small_vae(shortcut=True), precision=precision
+    )
+    with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
+        at_step(step, lambda: os.kill(os.getpid(), number), patch)
+        vae = small_vae(shortcut=True)
+        train(trainer, recipe, tmp_path / "cut", vae=vae, precision=precision)
+    assert stopped.value.signal == number
+    assert f"--resume {tmp_path / 'cut'}" in str(stopped.value)
+    resumed, state = train(
+        trainer,
+        recipe,
+        tmp_path / "cut",
+        vae=small_vae(seed=9, shortcut=True),
+        resume=True,
+        precision=precision,
+    )
+    assert state.step == 10
+    assert same_weights(whole, resumed)
+    same_rows(rows(tmp_path / "whole"), rows(tmp_path / "cut"))
+
+
+def same_rows(first: list[dict[str, str]], second: list[dict[str, str]]) -> None:
+    timed = ("seconds", "images_per_second")
+    kept = [[{k: v for k, v in r.items() if k not in timed} for r in t] for t in (first, second)]
+    assert kept[0] == kept[1]
+
+
+def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(Trainer(epochs=2, batch_size=BATCH), run=run)
+    checkpoint = (run / "checkpoints" / "last.safetensors").read_bytes()
+    train(Trainer(epochs=3, batch_size=BATCH), run=run, resume=True)
+    (run / "checkpoints" / "last.safetensors").write_bytes(checkpoint)
+    (run / "checkpoints" / ".last.safetensors.1.tmp").write_bytes(b"half")
+    (run / "checkpoints" / "best_epoch_0009.safetensors").write_bytes(b"old")
+    train(Trainer(epochs=3, batch_size=BATCH), run=run, resume=True)
+    assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
+    assert len(list((run / "checkpoints").iterdir())) == 3
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
+    whole, _ = train(Trainer(epochs=4, batch_size=BATCH))
+    train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)
+    longer, state = train(Trainer(epochs=4, batch_size=BATCH), run=tmp_path, resume=True)
+    assert state.epoch == 4
+    assert same_weights(whole, longer)
+
+
+def test_run_directory_holds_all_that_is_promised(tmp_path: Path) -> None:
+    train(Trainer(epochs=3, batch_size=BATCH), run=tmp_path)
+    assert len(list((tmp_path / "checkpoints").glob("best_epoch_*.safetensors"))) == 2
+    assert (tmp_path / "checkpoints" / "last.safetensors").exists()
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    for kind in ("samples", "reconstructions"):
+        pictures = sorted(path.name for path in (tmp_path / kind).iterdir())
+        assert pictures == [f"epoch_{epoch:04d}.png" for epoch in (1, 2, 3)]
+    with Image.open(tmp_path / "samples" / "epoch_0001.png") as picture:
+        assert picture.size == (12 * 18 - 2, 12 * 18 - 2)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_tensorboard_holds_scalars_the_learning_rate_and_images(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"learning_rate", "beta", "train/elbo", "val/elbo", "val/rate"} <= set(tags["scalars"])
+    assert set(tags["images"]) == {"samples", "reconstructions"}
+    assert [event.step for event in events.Scalars("val/elbo")] == [5, 10]
+
+
+def test_best_weights_are_those_of_the_best_validation_elbo(tmp_path: Path) -> None:
+    train(Trainer(epochs=4, batch_size=BATCH), adam(0.5), tmp_path)
+    elbos = {int(row["epoch"]): float(row["val_elbo"]) for row in rows(tmp_path)}
+    kept = {int(p.stem[-4:]) for p in (tmp_path / "checkpoints").glob("best_*")}
+    assert kept == set(sorted(elbos, key=elbos.__getitem__)[-2:])
+    best = RunDirectory(tmp_path).weights("best")
+    last = RunDirectory(tmp_path).weights("last")
+    differ = any(not torch.equal(best[name], last[name]) for name in best)
+    assert differ == (max(elbos, key=elbos.__getitem__) != 4)
+
+
+def test_patience_stops_early(tmp_path: Path) -> None:
+    _, state = train(Trainer(epochs=50, batch_size=BATCH, patience=2), adam(1.0), tmp_path)
+    elbos = [float(row["val_elbo"]) for row in rows(tmp_path)]
+    assert state.epoch < 50
+    assert int(np.argmax(elbos)) == len(elbos) - 3
+
+
+def test_a_step_that_is_not_finite_is_skipped_counted_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vae = small_vae()
+    original, calls = vae.likelihood.observe, []
+
+    def observe(images: Tensor) -> Tensor:
+        calls.append(1)
+        return original(images) * (math.nan if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(vae.likelihood, "observe", observe)
+    data, trainer = small_data(), Trainer(epochs=1, batch_size=BATCH)
+    trainer.fit(vae, data, adam(), run=RunDirectory(tmp_path), progress=True)
+    assert "step 3 skipped" in capsys.readouterr().out
+    assert rows(tmp_path)[0]["skipped_steps"] == "1"
+    assert all(value.isfinite().all() for value in vae.state_dict().values())
+
+
+def test_a_run_of_steps_that_are_not_finite_stops_and_names_the_site() -> None:
+    vae = small_vae()
+    calls: list[int] = []
+
+    def break_after_two_steps(module: torch.nn.Module, z: Any, h: Tensor) -> Tensor:
+        calls.append(1)
+        return h * math.inf if len(calls) > 3 else h
+
+    vae.model.decoder.register_forward_hook(break_after_two_steps)
+    with pytest.raises(Diverged, match="3 steps in a row .* site 'x' in the model"):
+        train(Trainer(epochs=1, batch_size=BATCH, max_skipped=3), vae=vae)
+
+
+def test_beta_lowers_the_rate_and_metrics_stay_at_beta_one(tmp_path: Path) -> None:
+    for beta in (1.0, 50.0):
+        recipe = adam()
+        recipe.beta = Beta(beta)
+        train(Trainer(epochs=5, batch_size=BATCH), recipe, tmp_path / str(beta))
+    plain, heavy = (rows(tmp_path / str(beta))[-1] for beta in (1.0, 50.0))
+    assert float(heavy["val_rate"]) < float(plain["val_rate"])
+    assert float(heavy["beta"]) == 50
+    for row in (plain, heavy):
+        total = float(row["val_rate"]) + float(row["val_distortion"])
+        assert float(row["val_elbo"]) == pytest.approx(-total)
+        objective = -float(row["train_elbo"]) + (float(row["beta"]) - 1) * float(row["train_rate"])
+        assert float(row["train_loss"]) == pytest.approx(objective)
+
+
+def test_clipping_changes_the_run() -> None:
+    free, _ = train(Trainer(epochs=1, batch_size=BATCH))
+    clipped, _ = train(Trainer(epochs=1, batch_size=BATCH, clip_norm=1e-3), vae=small_vae())
+    assert not same_weights(free, clipped)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        partial(torch.optim.Adam, lr=0.01),
+        partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1),
+        partial(torch.optim.Adamax, lr=0.01),
+        partial(torch.optim.SGD, lr=1e-6, momentum=0.9),
+    ],
+    ids=["Adam", "AdamW", "Adamax", "SGD"],
+)
+def test_optimisers_train_and_resume(optimizer: Any, tmp_path: Path) -> None:
+    recipe = Recipe(optimizer=optimizer)
+    whole, _ = train(Trainer(epochs=2, batch_size=BATCH), recipe)
+    assert not same_weights(whole, small_vae())
+    train(Trainer(epochs=1, batch_size=BATCH), recipe, tmp_path)
+    resumed, _ = train(Trainer(epochs=2, batch_size=BATCH), recipe, tmp_path, resume=True)
+    assert same_weights(whole, resumed)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        infer.Trace_ELBO(num_particles=2),
+        infer.Trace_ELBO(num_particles=2, vectorize_particles=True, max_plate_nesting=1),
+        infer.TraceMeanField_ELBO(),
+        infer.TraceGraph_ELBO(),
+        infer.RenyiELBO(alpha=0.0, num_particles=3),
+        infer.ReweightedWakeSleep(num_particles=2),
+    ],
+    ids=lambda objective: type(objective).__name__,
+)
+def test_stock_objectives_train(objective: infer.ELBO) -> None:
+    recipe = adam()
+    recipe.objective = objective
+    vae, state = train(Trainer(epochs=1, batch_size=BATCH), recipe)
+    assert state.step == 5
+    assert not same_weights(vae, small_vae())
+
+
+def test_probabilistic_pca_starts_at_the_evidence_of_the_linear_model(tmp_path: Path) -> None:
+    recipe = adam(1e-9)
+    train(Trainer(epochs=1, batch_size=BATCH), recipe, tmp_path / "random")
+    recipe.start = ProbabilisticPCA()
+    vae = small_vae(shortcut=True)
+    train(Trainer(epochs=1, batch_size=BATCH), recipe, tmp_path / "pca", vae=vae)
+    random, linear = (float(rows(tmp_path / n)[0]["val_elbo"]) for n in ("random", "pca"))
+    assert linear > random + 500
+
+
+def test_a_start_without_shortcuts_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    recipe = adam()
+    recipe.start = ProbabilisticPCA()
+    with pytest.raises(InputError, match="shortcut true"):
+        train(Trainer(epochs=1), recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    vae = small_vae()
+    vae.model.decoder = torch.nn.Linear(4, 7)
+    with pytest.raises(InputError, match="do not fit together"):
+        train(Trainer(epochs=1), run=tmp_path / "run", vae=vae)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"clip_norm": -1.0},
+        {"clip_norm": 0.0},
+        {"patience": 0},
+        {"max_skipped": 0},
+    ],
+)
+def test_wrong_numbers_are_refused_by_name(bad: dict[str, Any]) -> None:
+    name, value = next(iter(bad.items()))
+    with pytest.raises(ValueError, match=f"{name} .*{value}"):
+        Trainer(**bad)
+
+
+def test_a_fixed_scale_starts_from_pca_too() -> None:
+    recipe = adam(1e-9)
+    recipe.start = ProbabilisticPCA(num_images=40)
+    vae = small_vae(likelihood=Normal(0.3), shortcut=True)
+    _, state = train(Trainer(epochs=1, batch_size=BATCH), recipe, vae=vae)
+    assert math.isfinite(state.best[0][0])

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import pyro
+import pytest
+import torch
+from pyro import poutine
+from pyro.infer import Predictive, Trace_ELBO
+from pyro.infer.inspect import get_model_relations
+from torch import Tensor
+
+from pyrovae.likelihoods import Normal
+from pyrovae.networks import MLPDecoder, MLPEncoder
+from pyrovae.posteriors import DiagonalNormal
+from pyrovae.priors import StandardNormal
+from pyrovae.vae import VAE, evaluation_mode
+from tests.tables import (
+    IMAGE_SHAPE,
+    LATENT_DIM,
+    LIKELIHOODS,
+    OBJECTIVES,
+    POSTERIORS,
+    PRIORS,
+    Z_LIMIT,
+    make_images,
+    make_vae,
+    same,
+    snapshot,
+)
+
+NETWORKS = ["MLP", "Conv", "Conv-shortcut"]
+COMBINATIONS = list(itertools.product(LIKELIHOODS, PRIORS, POSTERIORS))
+
+every_combination = pytest.mark.parametrize("parts", COMBINATIONS, ids="-".join)
+every_network = pytest.mark.parametrize("networks", NETWORKS)
+
+
+@pytest.fixture(autouse=True)
+def fresh_store() -> Iterator[None]:
+    with pyro.get_param_store().scope():
+        yield
+
+
+def images_of(vae: VAE, *batch: int) -> Tensor:
+    return make_images(vae.likelihood, *batch)
+
+
+def train(vae: VAE, x: Tensor, steps: int = 3) -> list[float]:
+    """Stock SVI with stock Adam, on the store that is there."""
+    adam = pyro.optim.Adam({"lr": 1e-2})
+    svi = pyro.infer.SVI(vae.model, vae.guide, adam, Trace_ELBO())
+    return [svi.step(x) for _ in range(steps)]
+
+
+@every_combination
+@every_network
+def test_sites_and_shapes(parts: tuple[str, ...], networks: str) -> None:
+    vae = make_vae(*parts, networks=networks)
+    x = vae.observe(images_of(vae, 4))
+    guide = poutine.trace(vae.guide).get_trace(x)
+    model = poutine.trace(poutine.replay(vae.model, trace=guide)).get_trace(x)
+    assert set(guide.stochastic_nodes) - {"images"} == {"z"}
+    assert set(model.stochastic_nodes) - {"images"} == {"z"}
+    assert model.observation_nodes == ["x"]
+    for trace, name in ((guide, "z"), (model, "z"), (model, "x")):
+        fn, frames = trace.nodes[name]["fn"], trace.nodes[name]["cond_indep_stack"]
+        assert fn.batch_shape == (4,)
+        assert fn.event_shape == ((LATENT_DIM,) if name == "z" else IMAGE_SHAPE)
+        assert [(frame.name, frame.dim, frame.size) for frame in frames] == [("images", -1, 4)]
+    assert model.nodes["z"]["value"] is guide.nodes["z"]["value"]
+
+
+@every_combination
+def test_the_model_draws_as_many_images_as_asked(parts: tuple[str, ...]) -> None:
+    vae = make_vae(*parts)
+    trace = poutine.trace(vae.model).get_trace(num_images=5)
+    x = trace.nodes["x"]
+    assert x["value"].shape == (5, *IMAGE_SHAPE) and not x["is_observed"]
+    assert x["fn"].support.check(x["value"]).all()
+    assert trace.nodes["z"]["value"].shape == (5, LATENT_DIM)
+
+
+@every_combination
+@every_network
+def test_stock_svi_trains_every_parameter(parts: tuple[str, ...], networks: str) -> None:
+    vae = make_vae(*parts, networks=networks)
+    before = snapshot(vae)
+    losses = train(vae, vae.observe(images_of(vae, 16)), steps=30)
+    assert sum(losses[-5:]) < sum(losses[:5])
+    after = snapshot(vae)
+    for name, _ in vae.named_parameters():
+        assert not torch.equal(before[name], after[name]), name
+
+
+@every_combination
+def test_an_elbo_module_finds_every_parameter(parts: tuple[str, ...]) -> None:
+    vae = make_vae(*parts, networks="Conv")
+    elbo = Trace_ELBO()(vae.model, vae.guide)
+    assert {id(p) for p in elbo.parameters()} == {id(p) for p in vae.parameters()}
+    elbo(vae.observe(images_of(vae, 4))).backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("num_particles", [1, 3])
+@pytest.mark.parametrize("vectorize", [False, True])
+@every_combination
+def test_every_objective_takes_every_combination(
+    parts: tuple[str, ...], objective: str, num_particles: int, vectorize: bool
+) -> None:
+    vae = make_vae(*parts)
+    kind = OBJECTIVES[objective]
+    elbo = kind(num_particles=num_particles, vectorize_particles=vectorize, max_plate_nesting=1)
+    x = vae.observe(images_of(vae, 4))
+    assert math.isfinite(elbo.loss_and_grads(vae.model, vae.guide, x))
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("vectorize", [False, True])
+@every_network
+def test_plates_are_found_without_help(vectorize: bool, networks: str) -> None:
+    vae = make_vae(networks=networks)
+    elbo = Trace_ELBO(num_particles=2, vectorize_particles=vectorize)
+    assert math.isfinite(elbo.loss(vae.model, vae.guide, vae.observe(images_of(vae, 4))))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@torch.no_grad()
+def test_sequential_and_vectorised_particles_agree(objective: str) -> None:
+    vae = make_vae()
+    x = vae.observe(images_of(vae, 2))
+    means, variances = [], []
+    for vectorize in (False, True):
+        elbo = OBJECTIVES[objective](
+            num_particles=3, vectorize_particles=vectorize, max_plate_nesting=1
+        )
+        losses = [elbo.loss(vae.model, vae.guide, x) for _ in range(150)]
+        found = torch.tensor(losses, dtype=torch.float64)
+        means.append(found.mean())
+        variances.append(found.var() / len(found))
+    assert abs(means[0] - means[1]) < Z_LIMIT * (variances[0] + variances[1]).sqrt() + 1e-4
+
+
+@every_network
+def test_predictive_draws_latents_and_images(networks: str) -> None:
+    vae = make_vae(networks=networks).eval()
+    x = vae.observe(images_of(vae, 4))
+    drawn = Predictive(vae.model, guide=vae.guide, num_samples=6)(x)
+    assert drawn["z"].shape == (6, 4, LATENT_DIM)
+    free = poutine.uncondition(vae.model)
+    drawn = Predictive(free, guide=vae.guide, num_samples=6)(x)
+    assert drawn["x"].shape == (6, 4, *IMAGE_SHAPE)
+    assert not torch.equal(drawn["x"][0], drawn["x"][1])
+    prior = Predictive(vae.model, num_samples=6)(num_images=2)
+    assert prior["x"].shape == (6, 2, *IMAGE_SHAPE)
+
+
+def test_pyro_sees_the_graphical_model() -> None:
+    vae = make_vae()
+    found = get_model_relations(vae.model, model_args=(vae.observe(images_of(vae, 4)),))
+    assert found["sample_sample"] == {"z": [], "x": ["z"]}
+    assert found["plate_sample"] == {"images": ["z", "x"]}
+    assert found["observed"] == ["x"]
+
+
+def test_pyro_draws_the_graphical_model() -> None:
+    pytest.importorskip("graphviz")
+    vae = make_vae()
+    graph = pyro.render_model(vae.model, model_args=(vae.observe(images_of(vae, 4)),))
+    assert "z -> x" in graph.source
+
+
+def test_two_vaes_in_one_store_both_train_as_if_alone() -> None:
+    def seeded(seed: int) -> VAE:
+        torch.manual_seed(seed)
+        return make_vae(networks="Conv")
+
+    x = torch.rand(4, *IMAGE_SHAPE)
+    alone = []
+    for seed in (1, 2):
+        with pyro.get_param_store().scope():
+            vae = seeded(seed)
+            losses = train(vae, x)
+            alone.append((losses, snapshot(vae)))
+    pair = [seeded(1), seeded(2)]
+    for vae, (losses, after), seed in zip(pair, alone, (1, 2), strict=True):
+        before = snapshot(vae)
+        seeded(seed)
+        assert train(vae, x) == losses
+        assert same(snapshot(vae), after) and not same(before, after)
+
+
+@every_combination
+def test_encode_and_decode_are_the_programs_distributions(parts: tuple[str, ...]) -> None:
+    vae = make_vae(*parts)
+    x = vae.observe(images_of(vae, 2, 4))
+    q = vae.encode(x)
+    assert q.batch_shape == (2, 4) and q.event_shape == (LATENT_DIM,)
+    z = q.sample()
+    p = vae.decode(z)
+    assert p.batch_shape == (2, 4) and p.event_shape == IMAGE_SHAPE
+    guide = poutine.trace(vae.guide).get_trace(x[0])
+    assert torch.allclose(guide.nodes["z"]["fn"].log_prob(z[0]), q.log_prob(z)[0])
+    conditioned = poutine.condition(vae.model, data={"z": z[0]})
+    model = poutine.trace(conditioned).get_trace(x[0])
+    assert torch.allclose(model.nodes["x"]["fn"].log_prob(x[0]), p.log_prob(x)[0])
+
+
+@every_combination
+def test_encode_takes_8_bit_and_observed_images(parts: tuple[str, ...]) -> None:
+    vae = make_vae(*parts)
+    images = images_of(vae, 4)
+    torch.manual_seed(1)
+    first = vae.encode(images)
+    torch.manual_seed(1)
+    second = vae.encode(vae.observe(images))
+    z = first.sample()
+    assert torch.equal(first.log_prob(z), second.log_prob(z))
+
+
+@every_combination
+@every_network
+def test_drawing_changes_neither_modes_nor_statistics(
+    parts: tuple[str, ...], networks: str
+) -> None:
+    vae = make_vae(*parts, networks=networks)
+    images = images_of(vae, 4)
+    vae.train()
+    vae.model.decoder.eval()
+    modes = [module.training for module in vae.modules()]
+    before = snapshot(vae)
+    for drawn in (vae.sample(4), vae.reconstruct(images)):
+        assert drawn.shape == (4, *IMAGE_SHAPE) and drawn.dtype == torch.float32
+        assert drawn.min() >= 0 and drawn.max() <= 1 and not drawn.requires_grad
+    assert [module.training for module in vae.modules()] == modes
+    assert same(before, snapshot(vae))
+
+
+@pytest.mark.parametrize("draw", [lambda v, x: v.sample(3), lambda v, x: v.reconstruct(x)])
+def test_drawing_is_random_and_follows_the_seed(draw: Callable[[VAE, Tensor], Tensor]) -> None:
+    vae = make_vae()
+    images, drawn = images_of(vae, 3), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append(draw(vae, images))
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_evaluation_mode_goes_back_after_an_error() -> None:
+    vae = make_vae(networks="Conv").train()
+    vae.guide.encoder.layers.eval()
+    modes = [module.training for module in vae.modules()]
+    with pytest.raises(RuntimeError, match="inside"), evaluation_mode(vae):
+        assert not any(module.training for module in vae.modules())
+        raise RuntimeError("inside")
+    assert [module.training for module in vae.modules()] == modes
+
+
+def test_prior_and_posterior_must_have_the_same_size() -> None:
+    with pytest.raises(ValueError, match="same latent_dim, got 3 and 4"):
+        VAE(
+            encoder=MLPEncoder(IMAGE_SHAPE, 8),
+            decoder=MLPDecoder(IMAGE_SHAPE, 3, 3),
+            prior=StandardNormal(3),
+            likelihood=Normal(),
+            posterior=DiagonalNormal(4),
+        )
+
+
+@every_network
+def test_state_goes_to_another_vae(networks: str) -> None:
+    first, second = make_vae(networks=networks), make_vae(networks=networks)
+    train(first, first.observe(images_of(first, 4)))
+    second.load_state_dict(first.state_dict())
+    assert same(snapshot(first), snapshot(second))
+
+
+def test_networks_are_what_may_compute_in_lower_precision() -> None:
+    vae = make_vae()
+    assert vae.networks() == [vae.guide.encoder, vae.model.decoder]
+
+
+def test_making_and_using_a_vae_seeds_nothing_and_keeps_the_store() -> None:
+    pyro.param("mine", torch.ones(1))
+    with pyro.validation_enabled(True):
+        vae = make_vae()
+        state = torch.get_rng_state()
+        vae.encode(torch.rand(2, *IMAGE_SHAPE))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert list(pyro.get_param_store()) == ["mine"]
