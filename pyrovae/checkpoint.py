@@ -46,8 +46,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
     """Writes tensors and a state of plain values into one safetensors file with a checksum."""
     # Copies, since safetensors refuses tensors that share memory, as parts may share modules.
     whole = {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in tensors.items()
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
     text = json.dumps(state, sort_keys=True)
     note = {"state": text, "sha256": _checksum(whole, text)}

@@ -198,12 +198,12 @@ class _Session:
         try:
             with private_randomness(0, self.engine.device), pyro.validation_enabled(True):
                 self.svi.evaluate_loss(self.vae.observe(self.engine.place(images)))
+            self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
         except (ValueError, RuntimeError, NotImplementedError) as error:
             reason = shorten(str(error), 200, placeholder=" ...")
             raise InputError(f"the parts do not fit together, or the data: {reason}") from error
         for buffer, value in zip(self.vae.buffers(), buffers, strict=True):
             buffer.copy_(value)
-        self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
         strangers = set(self.vae.parameters()) - set(self.optimizer.parameters())
         assert not strangers, f"{len(strangers)} parameters are unknown to Pyro"
         self.engine.lay_out(self.vae)
@@ -214,7 +214,10 @@ class _Session:
         if resume:
             self.load()
         else:
-            self.begin()
+            self.recipe.start(self.vae, self.train_split.images, self.data.flip)
+            self.save()
+        if self.run is not None:
+            self.run.begin()
         self.reporter.start(state.epoch, state.step - state.batch)
         try:
             with signals() as stop:
@@ -228,13 +231,6 @@ class _Session:
         finally:
             self.reporter.close()
         return state
-
-    def begin(self) -> None:
-        """Sets the parameters to start from; from here on there is a run to resume."""
-        self.recipe.start(self.vae, self.train_split.images, self.data.flip)
-        if self.run is not None:
-            self.save()
-            self.run.begin()
 
     def progress(self) -> Progress:
         per_epoch = len(self.batches)

@@ -4,8 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyro
 import pytest
 import torch
+
+# The tensors of the tests are small: more threads only wait for each other.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,6 +23,13 @@ def fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def fresh_store() -> Iterator[None]:
+    """No test sees the parameters of another in Pyro's global store."""
+    with pyro.get_param_store().scope():
+        yield
 
 
 @pytest.fixture(scope="session")

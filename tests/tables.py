@@ -158,15 +158,15 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in named}
 
 
-def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    """Whether two sets of named tensors are equal bit for bit (NaN equals NaN)."""
+def changed(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
+    """The names whose tensors are not equal bit for bit."""
     assert first.keys() == second.keys()
-    return all(
-        a.dtype == second[name].dtype and torch.equal(a.nan_to_num(7.5), second[name].nan_to_num(7.5))
-        if a.is_floating_point()
-        else torch.equal(a, second[name])
-        for name, a in first.items()
-    )
+    return [name for name in first if not _identical(first[name], second[name])]
+
+
+def _identical(first: Tensor, second: Tensor) -> bool:
+    close = torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
+    return first.dtype == second.dtype and first.shape == second.shape and close
 
 
 def shake(module: nn.Module, size: float = 0.1) -> None:

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+
+import pyrovae
+from pyrovae import InputError, RunDirectory, cli
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+TINY = [
+    "--data.image_size=16",
+    "--data.num_train=64",
+    "--data.num_val=16",
+    "--data.num_test=16",
+    "--encoder.channels=[4,8]",
+    "--decoder.channels=[8,4]",
+    "--prior.latent_dim=4",
+    "--trainer.batch_size=16",
+    "--trainer.epochs=1",
+    "--engine.device=cpu",
+    "--engine.precision=fp32",
+]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Runs a script's main function as the command line would; returns the exit code."""
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.run_command(script(name).main)
+    code = stopped.value.code
+    return int(code) if code is not None else 0
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    root = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        assert run("train", [*TINY, f"--run_dir={root}"], patch) == 0
+    return root
+
+
+def folder_of_images(root: Path, size: int = 20, mode: str = "RGB") -> Path:
+    root.mkdir(parents=True)
+    for i in range(30):
+        Image.new(mode, (size, size), 8 * i if mode == "L" else (8 * i, 90, 40)).save(
+            root / f"{i}.png"
+        )
+    return root
+
+
+def images_with_a_broken_one(root: Path) -> Path:
+    broken = folder_of_images(root) / "7.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    return root
+
+
+def kaggle(root: Path, partition: str, names: tuple[str, ...] = ("1.jpg",)) -> Path:
+    images = root / "img_align_celeba" / "img_align_celeba"
+    images.mkdir(parents=True)
+    for name in names:
+        Image.new("RGB", (178, 218)).save(images / name)
+    (root / "list_eval_partition.csv").write_text(partition)
+    return root
+
+
+BAD = {
+    "no folder": (["--data=ImageFolder", "--data.root={tmp}/nowhere"], "nowhere"),
+    "no images": (["--data=ImageFolder", "--data.root={empty}"], "empty"),
+    "broken image": (["--data=ImageFolder", "--data.root={broken}"], "7.png"),
+    "no such column": (["--data=CelebA", "--data.root={column}"], "partition"),
+    "no such images": (["--data=CelebA", "--data.root={files}"], "2.jpg"),
+    "not downloaded": (
+        ["--data=TorchvisionImages", "--data.root={tmp}", "--data.name=MNIST"],
+        "--data.download true",
+    ),
+    "too many halvings": (["--encoder.channels=[4,4,4,4,4,4]"], "16x16"),
+    "grey bernoulli": (["--likelihood=Bernoulli"], "DynamicBinarization"),
+    "unknown class": (["--prior=Foo"], "unknown class 'Foo'; known are StandardNormal"),
+    "unknown likelihood": (["--likelihood=Gaussian"], "SharedScaleNormal"),
+    "unknown optimiser": (["--optimizer=Foo"], "Foo"),
+    "unknown objective": (["--objective=Foo"], "Trace_ELBO"),
+    "unknown module": (["--prior=my_parts.Mine"], "my_parts"),
+    "misspelt option": (["--bta=1"], "--bta"),
+    "misspelt suboption": (["--prior.latnt_dim=1"], "--prior.latnt_dim: there is no such option"),
+    "misspelt trainer option": (["--trainer.epoch=1"], "--trainer.epoch"),
+    "misspelt optimiser option": (["--optimizer.lrr=1"], "--optimizer.lrr"),
+    "wrong type": (["--trainer.epochs=many"], "--trainer.epochs"),
+    "wrong type in a part": (["--prior.latent_dim=x"], "--prior.latent_dim: expected int, got x"),
+    "wrong sign": (["--trainer.epochs=-1"], "epochs must be at least 1, got -1"),
+    "wrong sign in a part": (["--prior.latent_dim=-3"], "latent_dim must be at least 1, got -3"),
+    "wrong sign of a rate": (["--optimizer.lr=-0.1"], "-0.1"),
+    "wrong scale": (["--likelihood=Normal", "--likelihood.scale=0"], "scale must be positive"),
+    "no shortcut": (["--start=ProbabilisticPCA", "--encoder.shortcut=false"], "shortcut true"),
+    "no config": (["--config={tmp}/none.yaml"], "none.yaml"),
+    "no gpu": (["--engine.device=cuda:77"], "cuda:77"),
+    "nothing to resume": (["--resume={empty}"], "holds no run"),
+    "no directory to resume": (["--resume={tmp}/nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing_behind(
+    case: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    images_with_a_broken_one(tmp_path / "broken")
+    kaggle(tmp_path / "column", "image_id,part\n1.jpg,0\n")
+    kaggle(tmp_path / "files", "image_id,partition\n1.jpg,0\n2.jpg,1\n3.jpg,2\n")
+    places = {name: tmp_path / name for name in ("empty", "broken", "column", "files")}
+    arguments, expected = BAD[case]
+    given = [argument.format(tmp=tmp_path, **places) for argument in arguments]
+    base = [] if case.startswith(("no", "broken")) and "--data=" in arguments[0] else TINY
+    if "resume" in case:
+        base = []
+    out = tmp_path / "out"
+    code = run("train", [*base, *given, f"--run_dir={out}"], monkeypatch)
+    captured = capsys.readouterr()
+    assert code == 2
+    assert expected in captured.err
+    assert captured.err.count("\n") == 1, captured.err
+    assert "Traceback" not in captured.err
+    assert not out.exists()
+
+
+def test_a_directory_that_holds_a_run_is_refused(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    assert run("train", [*TINY, f"--run_dir={trained}"], monkeypatch) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("--optimizer.lr=0.5", "--optimizer.lr"),
+        ("--prior.latent_dim=5", "--prior.latent_dim"),
+        ("--likelihood=Normal", "--likelihood"),
+        ("--trainer.seed=3", "--trainer.seed"),
+    ],
+)
+def test_resuming_refuses_changed_options_by_name(
+    option: str,
+    named: str,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("train", [f"--resume={trained}", option], monkeypatch) == 2
+    assert f"error: {named}" in capsys.readouterr().err
+
+
+def test_resuming_a_finished_run_says_so_and_a_longer_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "run"
+    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    assert run("train", [f"--resume={root}"], monkeypatch) == 0
+    assert run("train", [f"--resume={root}", "--trainer.epochs=3"], monkeypatch) == 0
+    assert "epoch 3/3" in capsys.readouterr().out
+    assert yaml.safe_load((root / "config.yaml").read_text())["trainer"]["epochs"] == 3
+    assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
+    assert "not cut from 3 to 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "pickle", "missing", "foreign"])
+def test_a_damaged_checkpoint_is_refused(
+    damage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "run"
+    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    capsys.readouterr()
+    last = RunDirectory(root).last
+    data = last.read_bytes()
+    if damage == "cut":
+        last.write_bytes(data[: len(data) // 2])
+    elif damage == "changed":
+        last.write_bytes(data[:-10] + bytes(255 - byte for byte in data[-10:]))
+    elif damage == "pickle":
+        torch.save({"weights": torch.zeros(3)}, last)
+    elif damage == "missing":
+        last.unlink()
+    else:
+        save_file({"weights": torch.zeros(3)}, last)
+    assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert "last.safetensors" in error
+    assert error.count("\n") == 1
+    with pytest.raises(InputError, match="last.safetensors"):
+        pyrovae.load(root)
+
+
+def test_load_gives_back_the_trained_vae_and_its_preprocessing(
+    trained: Path, tmp_path: Path
+) -> None:
+    vae = pyrovae.load(trained)
+    weights = RunDirectory(trained).weights("best")
+    assert not vae.training
+    assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
+    Image.new("L", (40, 30), 200).save(tmp_path / "a.png")
+    assert vae.preprocess is not None
+    image = vae.preprocess(tmp_path / "a.png")
+    assert image.shape == (3, 16, 16) and image.dtype == torch.uint8
+    assert vae.reconstruct(image[None]).shape == (1, 3, 16, 16)
+
+
+def test_load_tells_best_from_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [*TINY, f"--run_dir={tmp_path}/run", "--trainer.epochs=4", "--optimizer.lr=0.3"]
+    assert run("train", arguments, monkeypatch) == 0
+    last = pyrovae.load(tmp_path / "run", "last").state_dict()
+    stored = RunDirectory(tmp_path / "run").weights("last")
+    assert all(torch.equal(last[name], stored[name]) for name in last)
+
+
+def test_printed_config_is_what_runs_and_can_be_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", [*TINY, "--beta.value=3", "--print_config"], monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed)["beta"]["value"] == 3.0
+    (tmp_path / "mine.yaml").write_text(printed)
+    arguments = [f"--config={tmp_path}/mine.yaml", f"--run_dir={tmp_path}/run"]
+    assert run("train", arguments, monkeypatch) == 0
+    stored = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert stored["beta"]["value"] == 3.0
+    assert stored["data"]["init_args"]["image_size"] == 16
+
+
+@pytest.mark.parametrize(
+    "preset", sorted((SCRIPTS / "configs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_presets_are_complete_and_build(preset: Path) -> None:
+    parser = cli.train_parser()
+    config = parser.parse_args(["--config", str(preset), "--engine.device=cpu"])
+    objects = cli.instantiate(parser, config)
+    vae = cli.build_vae(objects)
+    assert vae.sample(1).shape == (1, *objects.data.image_shape)
+
+
+def test_the_preset_of_the_post_has_its_objective() -> None:
+    config = yaml.safe_load((SCRIPTS / "configs" / "celeba_post.yaml").read_text())
+    scale = config["likelihood"]["init_args"]["scale"]
+    assert scale**2 == pytest.approx(0.00025 * 3 * 64 * 64 / 2)
+
+
+@pytest.mark.parametrize("name", ["train", "sample", "prepare_data"])
+def test_help_lists_the_options(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(name, ["--help"], monkeypatch) == 0
+    shown = capsys.readouterr().out
+    wanted: dict[str, list[Any]] = {
+        "train": ["--prior", "--likelihood", "--resume", "--trainer.epochs", "StandardNormal"],
+        "sample": ["--num", "--reconstruct", "--interpolate", "--traverse"],
+        "prepare_data": ["--data", "CelebA"],
+    }
+    assert all(option in shown for option in wanted[name])
