@@ -281,7 +281,7 @@ class LinearShortcut(nn.Module):
 
     def __init__(self, num_inputs: int, num_outputs: int) -> None:
         super().__init__()
-        self.gain = 32 / num_inputs
+        self.gain = 8 / num_inputs
         self.weight = nn.Parameter(torch.zeros(num_outputs, num_inputs))
         self.bias = nn.Parameter(torch.zeros(num_outputs))
 

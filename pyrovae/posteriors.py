@@ -82,6 +82,9 @@ class DiagonalNormal(Posterior):
         return dist.Normal(loc.clamp(-self.LOC_LIMIT, self.LOC_LIMIT), scale).to_event(1)
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """The encoder's output h that gives this location and scale, each `(*, D)`."""
-        raw = self.LOG_SCALE_LIMIT * torch.atanh(scale.log() / self.LOG_SCALE_LIMIT)
-        return torch.cat([loc, raw], dim=-1)
+        """The encoder's output h that gives this location and scale, each `(*, D)`.
+
+        A scale beyond the limits becomes the nearest that is well inside.
+        """
+        share = (scale.log() / self.LOG_SCALE_LIMIT).clamp(-0.99, 0.99)
+        return torch.cat([loc, self.LOG_SCALE_LIMIT * torch.atanh(share)], dim=-1)

@@ -93,7 +93,10 @@ class ProbabilisticPCA(Start):
 
 def _ability(part: object, name: str) -> Callable[..., Any]:
     if not hasattr(part, name):
-        raise InputError(f"{type(part).__name__} cannot start from ProbabilisticPCA")
+        raise InputError(
+            f"{type(part).__name__} cannot start from ProbabilisticPCA (it has no {name}): "
+            "choose --start RandomStart"
+        )
     return getattr(part, name)
 
 

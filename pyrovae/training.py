@@ -210,7 +210,16 @@ class _Session:
 
     def train(self, resume: bool) -> TrainingState:
         """The epochs that are left; a signal ends them after a whole step."""
-        state = self.state
+        with signals() as stop:
+            try:
+                self.begin(resume)
+                self.train_epochs(stop)
+            finally:
+                self.reporter.close()
+        return self.state
+
+    def begin(self, resume: bool) -> None:
+        """Sets where to start from; from here on there is a run to resume."""
         if resume:
             self.load()
         else:
@@ -218,19 +227,18 @@ class _Session:
             self.save()
         if self.run is not None:
             self.run.begin()
-        self.reporter.start(state.epoch, state.step - state.batch)
-        try:
-            with signals() as stop:
-                while state.epoch < self.trainer.epochs and not self.out_of_patience():
-                    if self.train_epoch(stop):
-                        self.end_epoch()
-                    if stop:
-                        self.save()
-                        where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
-                        raise Interrupted(stop[0], where, self.run.root if self.run else None)
-        finally:
-            self.reporter.close()
-        return state
+        self.reporter.start(self.state.epoch, self.state.step - self.state.batch)
+
+    def train_epochs(self, stop: list[int]) -> None:
+        """Epoch after epoch; a signal ends them after a whole step, with all saved."""
+        state = self.state
+        while state.epoch < self.trainer.epochs and not self.out_of_patience():
+            if self.train_epoch(stop):
+                self.end_epoch()
+            if stop:
+                self.save()
+                where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
+                raise Interrupted(stop[0], where, self.run.root if self.run else None)
 
     def progress(self) -> Progress:
         per_epoch = len(self.batches)

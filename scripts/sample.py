@@ -47,23 +47,24 @@ def read(name: str, vae: VAE, data: ImageData) -> Tensor:
 
 
 def draw(options: cli.Namespace, vae: VAE, data: ImageData, device: torch.device) -> Tensor:
-    """The images that the options ask for, one after the other, and how many a row."""
+    """A picture of the images that the options ask for."""
     if options.interpolate:
         first, second = (read(name, vae, data).to(device) for name in options.interpolate)
-        return interpolate(vae, first, second, options.steps)
+        return grid(interpolate(vae, first, second, options.steps), options.steps)
     if options.traverse:
         start = vae.model.z_dist().sample()
         if options.image:
             start = centre(vae.encode(read(options.image, vae, data)[None].to(device)))[0]
-        return traverse(vae, start, options.traverse, options.steps)
+        return grid(traverse(vae, start, options.traverse, options.steps), options.steps)
     if options.reconstruct:
         if options.reconstruct[0] in SPLITS:
             images = torch.from_numpy(data.split(options.reconstruct[0]).images[: options.num])
         else:
             images = torch.stack([read(name, vae, data) for name in options.reconstruct])
         again = vae.reconstruct(images.to(device)).cpu()
-        return interleave(images.float() / 255, again, min(options.columns, len(images)))
-    return vae.sample(options.num)
+        columns = min(options.columns, len(images))
+        return grid(interleave(images.float() / 255, again, columns), columns)
+    return grid(vae.sample(options.num), options.columns)
 
 
 def main(arguments: list[str]) -> None:
@@ -76,9 +77,7 @@ def main(arguments: list[str]) -> None:
     device = Engine(options.device).device
     vae, data = cli.load_run(options.run, options.checkpoint, device)
     with private_randomness(options.seed, device), torch.no_grad():
-        images = draw(options, vae, data, device).cpu()
-    columns = options.steps if options.interpolate or options.traverse else options.columns
-    save_png(grid(images, columns), Path(options.out))
+        save_png(draw(options, vae, data, device), Path(options.out))
     print(options.out)
 
 

@@ -165,8 +165,9 @@ def changed(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
 
 
 def _identical(first: Tensor, second: Tensor) -> bool:
-    close = torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
-    return first.dtype == second.dtype and first.shape == second.shape and close
+    if first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    return torch.allclose(first, second, rtol=0, atol=0, equal_nan=True)
 
 
 def shake(module: nn.Module, size: float = 0.1) -> None:

@@ -23,9 +23,9 @@ from tests.tables import (
     IMAGE_SHAPE,
     LIKELIHOODS,
     OBJECTIVES,
+    changed,
     make_images,
     make_vae,
-    changed,
     snapshot,
 )
 
@@ -36,8 +36,8 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "Adam-fused": partial(Adam, lr=1e-2, fused=True),
     "AdamW": partial(AdamW, lr=1e-2, weight_decay=0.1),
     "Adamax": partial(Adamax, lr=1e-2),
-    "SGD": partial(SGD, lr=1e-2),
-    "SGD-momentum": partial(SGD, lr=1e-2, momentum=0.9),
+    "SGD": partial(SGD, lr=1e-4),
+    "SGD-momentum": partial(SGD, lr=1e-4, momentum=0.9),
 }
 
 
@@ -224,14 +224,14 @@ def test_an_image_that_is_not_finite_is_named_where_the_guide_does_not_look() ->
     assert found == "the value of site 'x' in the model"
 
 
-def named_parameters(seed: int = 1) -> list[Tensor]:
+def named_parameters(seed: int = 1, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     """Parameters of many shapes and layouts, in the store under names "a" to "d"."""
     torch.manual_seed(seed)
-    convolution = torch.randn(4, 3, 3, 3).contiguous(memory_format=torch.channels_last)
-    values = {"c": convolution, "a": torch.randn(5), "d": torch.randn(()), "b": torch.randn(2, 3)}
-    for name, value in values.items():
-        pyro.param(name, value)
-    return [pyro.param(name).unconstrained() for name in "abcd"]
+    for name, shape in {"c": (4, 3, 3, 3), "a": (5,), "d": (), "b": (2, 3)}.items():
+        pyro.param(name, torch.randn(shape, dtype=dtype))
+    parameters = [pyro.param(name).unconstrained() for name in "abcd"]
+    parameters[2].data = parameters[2].data.contiguous(memory_format=torch.channels_last)
+    return parameters
 
 
 def steps(optimizer: GroupedOptimizer, parameters: list[Tensor], first: int, last: int) -> None:
@@ -243,14 +243,15 @@ def steps(optimizer: GroupedOptimizer, parameters: list[Tensor], first: int, las
 
 
 @pytest.mark.parametrize("factory", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
-def test_an_optimiser_goes_on_from_its_state_bit_for_bit(factory: Any) -> None:
-    parameters, optimizer = named_parameters(), GroupedOptimizer(factory)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_an_optimiser_goes_on_from_its_state_bit_for_bit(factory: Any, dtype: torch.dtype) -> None:
+    parameters, optimizer = named_parameters(dtype=dtype), GroupedOptimizer(factory)
     steps(optimizer, parameters, 0, 3)
     state = {name: value.clone().contiguous() for name, value in optimizer.state_tensors().items()}
     values = [parameter.detach().clone() for parameter in parameters]
     steps(optimizer, parameters, 3, 6)
     with pyro.get_param_store().scope():
-        fresh, other = named_parameters(seed=9), GroupedOptimizer(factory)
+        fresh, other = named_parameters(9, dtype), GroupedOptimizer(factory)
         other.register(fresh)
         for parameter, value in zip(fresh, values, strict=True):
             parameter.data.copy_(value)
@@ -348,6 +349,21 @@ def test_after_running_the_program_is_as_before(precision: Any) -> None:
         vae.encode(x).mean, expected, atol=1e-6
     )
     assert torch.equal(vae.encode(x).mean, vae.encode(x).mean)
+
+
+def test_weights_laid_out_anew_are_the_same_and_train_on() -> None:
+    vae, x = make_vae(networks="Conv"), torch.rand(6, *IMAGE_SHAPE)
+    engine = Engine("cpu", "fp32")
+    with engine.running(vae, vae.networks()):
+        svi, _ = svi_of(vae, OPTIMIZERS["Adam-fused"])
+        svi.step(x)
+        before = snapshot(vae)
+        engine.lay_out(vae)
+        assert not changed(snapshot(vae), before)
+        assert vae.guide.encoder.layers[3].weight.is_contiguous(memory_format=torch.channels_last)
+        svi.step(engine.place(x))
+    assert all(name in changed(snapshot(vae), before) for name, _ in vae.named_parameters())
+    assert all(parameter.is_contiguous() for parameter in vae.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])

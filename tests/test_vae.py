@@ -25,9 +25,9 @@ from tests.tables import (
     POSTERIORS,
     PRIORS,
     Z_LIMIT,
+    changed,
     make_images,
     make_vae,
-    changed,
     snapshot,
 )
 
@@ -184,7 +184,7 @@ def test_two_vaes_in_one_store_both_train_as_if_alone() -> None:
     pair = [seeded(1), seeded(2)]
     for vae, (losses, after), seed in zip(pair, alone, (1, 2), strict=True):
         before = snapshot(vae)
-        seeded(seed)
+        seeded(seed)  # leaves the random state where the first training began
         assert train(vae, x) == losses
         assert not changed(snapshot(vae), after) and changed(before, after)
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pyrovae.pictures import grid, interleave, save_png
+
+
+def numbered(count: int, channels: int = 3) -> Tensor:
+    """Images of 3x2 pixels, image i of the grey value 10 i."""
+    return (10 * torch.arange(count) / 255).reshape(-1, 1, 1, 1).expand(-1, channels, 3, 2)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("gap", [0, 1, 2])
+@pytest.mark.parametrize(("count", "columns"), [(1, 12), (5, 3), (6, 3), (7, 1), (24, 12)])
+def test_images_lie_row_by_row(count: int, columns: int, gap: int, channels: int) -> None:
+    sheet = grid(numbered(count, channels), columns=columns, gap=gap)
+    wide = min(count, columns)
+    rows = -(-count // columns)
+    assert sheet.dtype == torch.uint8
+    assert sheet.shape == (channels, rows * (3 + gap) - gap, wide * (2 + gap) - gap)
+    expected = torch.full_like(sheet, 255)
+    for i in range(count):
+        top, left = i // wide * (3 + gap), i % wide * (2 + gap)
+        expected[:, top : top + 3, left : left + 2] = 10 * i
+    assert torch.equal(sheet, expected)
+
+
+def test_a_page_of_144_images_is_12_by_12() -> None:
+    assert grid(torch.rand(144, 3, 8, 8)).shape == (3, 118, 118)
+
+
+def test_grey_values_are_rounded_and_clamped() -> None:
+    values = torch.tensor([-1.0, 0.0, 0.4 / 255, 0.6 / 255, 0.5, 254.6 / 255, 1.0, 9.0])
+    sheet = grid(values.reshape(1, 1, 1, 8))
+    assert sheet.flatten().tolist() == [0, 0, 0, 1, 128, 255, 255, 255]
+
+
+@pytest.mark.parametrize("value", range(0, 256, 5))
+def test_8_bit_values_come_through(value: int) -> None:
+    assert (grid(torch.full((1, 1, 2, 2), value / 255)) == value).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_grids_take_any_float(dtype: torch.dtype) -> None:
+    assert (grid(torch.ones(2, 1, 3, 3, dtype=dtype), gap=0) == 255).all()
+
+
+@pytest.mark.parametrize(("count", "columns"), [(4, 2), (5, 2), (3, 12)])
+def test_rows_alternate(count: int, columns: int) -> None:
+    first, second = torch.arange(count), torch.arange(count) + 100
+    found = interleave(first, second, columns=columns).tolist()
+    expected = []
+    for start in range(0, count, columns):
+        row = list(range(start, min(start + columns, count)))
+        expected += row + [value + 100 for value in row]
+    assert found == expected
+
+
+def test_sets_of_different_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        interleave(torch.zeros(30), torch.zeros(10))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_comes_back(channels: int, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "picture.png"
+    for _ in range(2):
+        sheet = torch.randint(0, 256, (channels, 7, 9), dtype=torch.uint8)
+        save_png(sheet, path)
+        with Image.open(path) as image:
+            assert image.format == "PNG" and image.mode == ("L" if channels == 1 else "RGB")
+            found = np.asarray(image).reshape(7, 9, channels)
+        assert np.array_equal(found, sheet.movedim(0, -1).numpy())
+    assert os.listdir(path.parent) == ["picture.png"]
+
+
+def test_a_sheet_one_pixel_wide_is_still_a_picture(tmp_path: Path) -> None:
+    save_png(torch.zeros(3, 5, 1, dtype=torch.uint8), tmp_path / "narrow.png")
+    with Image.open(tmp_path / "narrow.png") as image:
+        assert image.size == (1, 5)
+    save_png(torch.zeros(1, 5, 1, dtype=torch.uint8), tmp_path / "narrow.png")
+    with Image.open(tmp_path / "narrow.png") as image:
+        assert image.size == (1, 5)
