@@ -86,6 +86,10 @@ class Parser(ArgumentParser):
             return f"{where}: unknown class '{found[1]}'; {self._known(where)}"
         if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
             return f"{where}: expected {_readable(found[1])}, got {found[2]}"
+        if found := re.search(
+            r"Errors:\s*- (.*?)\s*- Expected a <class 'NoneType'>", message, re.S
+        ):
+            return " ".join(found[1].split())
         return " ".join(message.split())
 
     def _in_full(self, key: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae.data import gather
 from pyrovae.errors import InputError
 from pyrovae.evaluation import private_randomness
+from pyrovae.likelihoods import Likelihood
 from pyrovae.vae import VAE
 
 __all__ = ["LinearModel", "ProbabilisticPCA", "RandomStart", "Start", "fit_ppca"]
@@ -45,8 +46,9 @@ class ProbabilisticPCA(Start):
 
     In this basis the posterior of the linear model is diagonal, so that the ELBO starts at the
     evidence of probabilistic PCA, and the posteriors add up to the prior: samples look like the
-    data at once. Needs networks with `shortcut`, `DiagonalNormal` and a Normal likelihood; a
-    fixed scale is kept, and directions of less variance start unused.
+    data at once. Needs networks with `shortcut`, `DiagonalNormal`, and a density of pixels with
+    one map a channel, its location. A likelihood with a `start_at` method is told the scale, and
+    answers with what it takes: a fixed one is kept, directions of less variance start unused.
 
     Args:
         num_images: how many images to fit to, spread evenly over the split; they are held in
@@ -71,7 +73,6 @@ class ProbabilisticPCA(Start):
         start_encoder = _ability(vae.guide.encoder, "start_linear")
         start_decoder = _ability(vae.model.decoder, "start_linear")
         features = _ability(vae.guide.posterior, "features")
-        start_at = _ability(vae.likelihood, "start_at")
         count = min(self.num_images, len(images))
         chosen = np.linspace(0, len(images) - 1, count).astype(int)
         some = torch.from_numpy(gather(images, chosen))
@@ -79,7 +80,7 @@ class ProbabilisticPCA(Start):
             vae.observe(torch.cat([some, some.flip(-1)]) if flip else some).flatten(1),
             vae.model.prior.latent_dim,
         )
-        variance = start_at(model.noise_variance**0.5) ** 2
+        variance = _start_scale(vae.likelihood, model.noise_variance**0.5) ** 2
         eigenvalues = model.eigenvalues.clamp(min=variance)
         weight = model.basis * (eigenvalues - variance).sqrt()
         start_decoder(weight, model.mean)
@@ -89,6 +90,15 @@ class ProbabilisticPCA(Start):
         zero = features(torch.zeros_like(scale), scale)
         columns = features(to_loc.T, scale.expand(len(model.mean), -1)) - zero
         start_encoder(columns.T, features(-to_loc @ model.mean, scale))
+
+
+def _start_scale(likelihood: Likelihood, scale: float) -> float:
+    if likelihood.grey_levels != 256 or likelihood.num_maps(1) != 1:
+        raise InputError(
+            f"{type(likelihood).__name__} is no density of pixels around one location, which "
+            "ProbabilisticPCA starts from: choose --start RandomStart"
+        )
+    return likelihood.start_at(scale) if hasattr(likelihood, "start_at") else scale
 
 
 def _ability(part: object, name: str) -> Callable[..., Any]:

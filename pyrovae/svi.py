@@ -91,13 +91,17 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Puts back what `state_tensors` gave; parameters must be registered."""
         assert self.torch_optimizer is not None
-        parameters = self.parameters()
+        packed = self.torch_optimizer.state_dict() | {"state": {}}
         for name, value in tensors.items():
             position, key = name.split(".", 1)
-            p = parameters[int(position)]
-            # Fused updates walk through memory: a state must be laid out as its parameter is.
-            laid_out = torch.empty_like(p).copy_(value) if value.shape == p.shape else value
-            self.torch_optimizer.state[p][key] = laid_out
+            packed["state"].setdefault(int(position), {})[key] = value
+        # Torch knows which type and device each quantity needs.
+        self.torch_optimizer.load_state_dict(packed)
+        for p, state in self.torch_optimizer.state.items():
+            for key, value in state.items():
+                # Fused updates walk through memory: a state must be laid out as its parameter is.
+                if key != "step" and value.shape == p.shape:
+                    state[key] = torch.empty_like(p).copy_(value)
 
 
 class SVI(pyro.infer.SVI):
@@ -126,19 +130,19 @@ class SVI(pyro.infer.SVI):
     ) -> None:
         super().__init__(model, guide, optim, loss)
         self.skipped = False
-        modules = [m for m in (model, guide) if isinstance(m, nn.Module)]
-        self._buffers = [b for m in modules for b in m.buffers() if b.is_floating_point()]
+        self._modules = [m for m in (model, guide) if isinstance(m, nn.Module)]
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Takes a step, unless it would not be finite; returns the loss in nats per image."""
-        before = [buffer.clone() for buffer in self._buffers]
+        buffers = [buffer for module in self._modules for buffer in module.buffers()]
+        before = [buffer.clone() for buffer in buffers]
         loss, params = self.gradients(*args, **kwargs)
         grads = [p.grad for p in params if p.grad is not None]
         torch._foreach_mul_(grads, 1 / len(args[0]))
         norm = torch.nn.utils.get_total_norm(grads)
         self.skipped = not (math.isfinite(loss) and math.isfinite(norm))
         if self.skipped:
-            for buffer, value in zip(self._buffers, before, strict=True):
+            for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
         else:
             self.optim(params)
@@ -189,11 +193,14 @@ class Engine:
 
     Raises:
         InputError: if the device is not there.
+        ValueError: if the precision has another name.
     """
 
     def __init__(
         self, device: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto"
     ) -> None:
+        if precision not in ("auto", "fp32", "bf16"):
+            raise ValueError(f"precision must be auto, fp32 or bf16, got {precision}")
         self.device = _find_device(device)
         bf16 = _multiplies_bf16(self.device) if precision == "auto" else precision == "bf16"
         self.precision = "bf16" if bf16 else "fp32"
@@ -242,7 +249,7 @@ def _find_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         found = "cuda, " * torch.cuda.is_available() + "mps, " * torch.backends.mps.is_available()
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
         raise InputError(f"no device '{name}' here ({reason}); there is {found}cpu") from None
     return device
 

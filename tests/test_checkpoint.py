@@ -129,14 +129,27 @@ def test_tensors_of_another_program_are_refused(path: Path) -> None:
     assert refused(path, save(tensors)) and refused(path, save(tensors, metadata={"a": "b"}))
 
 
-def test_another_files_state_is_refused(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tensors", "state"),
+    [
+        ({"a": torch.ones(4)}, '{"epoch": 2}'),
+        ({"b": torch.ones(4)}, '{"epoch": 1}'),
+        ({"a": torch.ones(4).view(torch.int32)}, '{"epoch": 1}'),
+        ({"a": torch.ones(2, 2)}, '{"epoch": 1}'),
+        ({"a": torch.ones(4), "c": torch.ones(4)}, '{"epoch": 1}'),
+    ],
+)
+def test_anothers_checksum_is_refused(path: Path, tensors: dict[str, Tensor], state: str) -> None:
+    from safetensors import safe_open
     from safetensors.torch import save
 
-    save_checkpoint(path, {"a": torch.ones(2)}, {"epoch": 1})
-    header = json.loads(path.read_bytes()[8:].split(b"}}")[0] + b"}}")
-    note = json.loads(header["__metadata__"]["pyrovae"]) | {"state": '{"epoch": 2}'}
-    content = save({"a": torch.ones(2)}, metadata={"pyrovae": json.dumps(note)})
-    assert refused(path, content)
+    save_checkpoint(path, {"a": torch.ones(4)}, {"epoch": 1})
+    with safe_open(path, framework="pt") as file:
+        note = json.loads(file.metadata()["pyrovae"])
+    assert note["state"] == '{"epoch": 1}'
+    changed_note = json.dumps(note | {"state": state})
+    assert refused(path, save(tensors, metadata={"pyrovae": changed_note}))
+    assert not refused(path, save({"a": torch.ones(4)}, metadata={"pyrovae": json.dumps(note)}))
 
 
 def test_a_full_disk_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

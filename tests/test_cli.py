@@ -91,7 +91,10 @@ BAD = {
         ["--data=TorchvisionImages", "--data.root={tmp}", "--data.name=MNIST"],
         "--data.download true",
     ),
-    "too many halvings": (["--encoder.channels=[4,4,4,4,4,4]"], "16x16"),
+    "too many halvings": (
+        ["--encoder.channels=[4,4,4,4,4,4]"],
+        "error: images of 16x16 can be halved",
+    ),
     "grey bernoulli": (["--likelihood=Bernoulli"], "DynamicBinarization"),
     "unknown class": (["--prior=Foo"], "unknown class 'Foo'; known are StandardNormal"),
     "unknown likelihood": (["--likelihood=Gaussian"], "SharedScaleNormal"),

@@ -174,6 +174,16 @@ def test_drawn_binary_pixels_have_the_grey_value_as_their_mean() -> None:
     assert scipy.stats.chi2(254).cdf(deviation.sum()) > FALSE_ALARM
 
 
+@pytest.mark.parametrize("noise", [0.0, 1 - 2**-24])
+def test_black_and_white_stay_at_the_ends_of_the_noise(
+    noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.full(shape, noise))
+    for dtype in (torch.uint8, torch.float32):
+        images = torch.tensor([0, 255], dtype=dtype)
+        assert DynamicBinarization()(images).tolist() == [0.0, 1.0]
+
+
 def test_binary_pixels_are_drawn_anew_each_time() -> None:
     images = torch.full((2, 1, 30, 30), 128, dtype=torch.uint8)
     first, second = DynamicBinarization()(images), DynamicBinarization()(images)

@@ -141,9 +141,9 @@ def test_an_evaluation_is_consistent(likelihood: str) -> None:
     assert ("bits/dim" in str(found)) == (found.bits_per_dim is not None)
 
 
-def silent_vae() -> VAE:
-    """A VAE whose networks give 0: q is the prior, and every pixel a fair coin."""
-    vae = make_vae("Bernoulli")
+def silent_vae(likelihood: str = "Bernoulli") -> VAE:
+    """A VAE whose networks give 0: q is the prior, and a binary pixel a fair coin."""
+    vae = make_vae(likelihood)
     for parameter in vae.parameters():
         nn.init.zeros_(parameter)
     return vae
@@ -167,6 +167,16 @@ def test_the_mean_weighs_all_images_alike() -> None:
     expected = NUM_DIMS * np.repeat([ones, zeros], [100, 50])
     assert found.distortion == pytest.approx(expected.mean(), rel=1e-5)
     assert found.elbo_error == pytest.approx(expected.std() / math.sqrt(150), rel=1e-4)
+
+
+def test_densities_are_scored_at_dequantised_pixels() -> None:
+    images = np.full((40, *IMAGE_SHAPE), 200, np.uint8)
+    square = (200.5 / 256) ** 2 + 1 / 12 / 256**2
+    log_density = -(square / 0.3**2 + math.log(2 * math.pi * 0.3**2)) / 2
+    found = [evaluate(silent_vae("Normal"), images, CPU, seed=seed).elbo for seed in range(12)]
+    assert scipy.stats.ttest_1samp(found, NUM_DIMS * log_density).pvalue > FALSE_ALARM
+    assert np.std(found) < 0.05  # scoring at 200 / 255 would give 0.87 nats less
+    assert len(set(found)) == 12
 
 
 @every_likelihood

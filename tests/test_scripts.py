@@ -153,7 +153,12 @@ def test_skipping_broken_images_is_counted(tmp_path: Path) -> None:
 
 def test_own_parts_work_by_dotted_path(tmp_path: Path) -> None:
     (tmp_path / "my_parts.py").write_text(OWN_PARTS)
-    own = ["--start=RandomStart", "--prior=my_parts.WidePrior", "--prior.latent_dim=4", "--prior.width=2.5"]
+    own = [
+        "--start=RandomStart",
+        "--prior=my_parts.WidePrior",
+        "--prior.latent_dim=4",
+        "--prior.width=2.5",
+    ]
     own += ["--likelihood=my_parts.Laplace", "--likelihood.scale=0.3"]
     rest = [argument for argument in TINY if "prior" not in argument]
     execute("train", *rest, *own, "--run_dir=run", folder=tmp_path)
