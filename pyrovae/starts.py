@@ -98,7 +98,8 @@ def _start_scale(likelihood: Likelihood, scale: float) -> float:
             f"{type(likelihood).__name__} is no density of pixels around one location, which "
             "ProbabilisticPCA starts from: choose --start RandomStart"
         )
-    return likelihood.start_at(scale) if hasattr(likelihood, "start_at") else scale
+    start_at: Callable[[float], float] = getattr(likelihood, "start_at", lambda scale: scale)
+    return start_at(scale)
 
 
 def _ability(part: object, name: str) -> Callable[..., Any]:

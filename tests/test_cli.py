@@ -93,7 +93,7 @@ BAD = {
     ),
     "too many halvings": (
         ["--encoder.channels=[4,4,4,4,4,4]"],
-        "error: images of 16x16 can be halved",
+        "16x16 can be halved",
     ),
     "grey bernoulli": (["--likelihood=Bernoulli"], "DynamicBinarization"),
     "unknown class": (["--prior=Foo"], "unknown class 'Foo'; known are StandardNormal"),

@@ -154,7 +154,6 @@ def test_skipping_broken_images_is_counted(tmp_path: Path) -> None:
 def test_own_parts_work_by_dotted_path(tmp_path: Path) -> None:
     (tmp_path / "my_parts.py").write_text(OWN_PARTS)
     own = [
-        "--start=RandomStart",
         "--prior=my_parts.WidePrior",
         "--prior.latent_dim=4",
         "--prior.width=2.5",
