@@ -119,7 +119,7 @@ def _readable(expected: str) -> str:
 
 
 def _concrete(base: type) -> set[str]:
-    """Names of a class's subclasses that can be instantiated, those of private modules aside."""
+    """Names of a class's subclasses that can be instantiated."""
     found: set[str] = set()
     cls: type
     for cls in base.__subclasses__():

@@ -33,6 +33,7 @@ NUM_BEST = 2
 class TrainingState:
     """Where a run stands, as plain values: with weights, optimiser and generators all of it."""
 
+    num_images: int = 0
     epoch: int = 0
     batch: int = 0
     step: int = 0
@@ -50,6 +51,11 @@ class TrainingState:
         """Clears the sums over the batches of an epoch."""
         self.batch = self.skipped = self.finite = 0
         self.loss = self.elbo = self.rate = self.epoch_seconds = 0.0
+
+    def add(self, loss: float, elbo: float, rate: float) -> None:
+        """Counts a step that was finite."""
+        self.skipped_in_a_row, self.finite = 0, self.finite + 1
+        self.loss, self.elbo, self.rate = self.loss + loss, self.elbo + elbo, self.rate + rate
 
     def mean(self, total: float) -> float:
         """A sum over the epoch's steps as their mean."""
@@ -82,7 +88,8 @@ class Trainer:
         epochs: passes over the training split.
         batch_size: images a step; what is left of an epoch after the last whole batch waits
             for another epoch's shuffle.
-        seed: decides the weights' start, the order of the images and all noise.
+        seed: decides the order and mirroring of the images; the scripts also seed torch with
+            it, which decides the weights' start and all noise.
         clip_norm: largest global norm of the gradient of the loss in nats per image; null
             leaves gradients as they are.
         patience: stops after that many epochs without a better validation ELBO; null never.
@@ -137,7 +144,7 @@ class Trainer:
         resume: bool = False,
         progress: bool = False,
     ) -> TrainingState:
-        """Trains, and leaves the VAE with the weights of the last epoch.
+        """Trains, and leaves the VAE with the last epoch's weights, in evaluation mode.
 
         Args:
             vae: the pair of programs.
@@ -158,7 +165,9 @@ class Trainer:
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             session = _Session(self, vae, data, recipe or Recipe(), engine, run, reporter)
             with pyro.validation_enabled(False), quiet_about_nan():
-                return session.train(resume)
+                state = session.train(resume)
+        vae.eval()
+        return state
 
 
 class _Session:
@@ -184,7 +193,7 @@ class _Session:
             flip=data.flip,
             device=engine.device,
         )
-        self.state = TrainingState()
+        self.state = TrainingState(num_images=len(self.train_split))
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         self.svi = SVI(vae.model, vae.guide, self.optimizer, recipe.objective)
         self.check(self.train_split)
@@ -271,12 +280,7 @@ class _Session:
             return
         rate = latent.per_image()
         elbo = (beta - 1) * rate - loss
-        state.skipped_in_a_row, state.finite = 0, state.finite + 1
-        state.loss, state.elbo, state.rate = (
-            state.loss + loss,
-            state.elbo + elbo,
-            state.rate + rate,
-        )
+        state.add(loss, elbo, rate)
         self.reporter.step(len(images), elbo, rate)
 
     def count_skipped(self, x: Tensor) -> None:
@@ -349,6 +353,11 @@ class _Session:
         """Goes back to what `save` wrote."""
         assert self.run is not None
         tensors, state = load_checkpoint(self.run.last)
+        if state["num_images"] != self.state.num_images:
+            raise InputError(
+                f"the training split has {self.state.num_images} images, but the run in "
+                f"{self.run.root} began with {state['num_images']}"
+            )
         groups: dict[str, dict[str, Any]] = {"weights": {}, "random": {}, "optimizer": {}}
         for name, value in tensors.items():
             group, rest = name.split(".", 1)

@@ -134,6 +134,14 @@ def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
     assert len(list((run / "checkpoints").iterdir())) == 3
 
 
+def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
+    train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
+    more = small_data(num_train=96)
+    with pytest.raises(InputError, match="has 96 images, but .* began with 80"):
+        trainer = Trainer(epochs=2, batch_size=BATCH)
+        trainer.fit(small_vae(), more, adam(), run=RunDirectory(tmp_path), resume=True)
+
+
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     whole, _ = train(Trainer(epochs=4, batch_size=BATCH))
     train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)
