@@ -253,9 +253,13 @@ class _Session:
         per_epoch = len(self.batches)
         return Progress(self.state.step, self.trainer.epochs * per_epoch, per_epoch)
 
+    @property
+    def images_per_step(self) -> int:
+        return min(self.batches.batch_size, self.state.num_images)
+
     def train_epoch(self, stop: list[int]) -> bool:
         """The batches that are left of an epoch; returns whether all were done."""
-        state, size = self.state, self.batches.batch_size
+        state, size = self.state, self.images_per_step
         self.reporter.start_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
         self.vae.train()
         started = time.monotonic()
@@ -306,7 +310,7 @@ class _Session:
             epoch=state.epoch,
             step=state.step,
             seconds=state.seconds,
-            images_per_second=state.batch * self.batches.batch_size / state.epoch_seconds,
+            images_per_second=state.batch * self.images_per_step / state.epoch_seconds,
             learning_rate=self.optimizer.scale_learning_rate(self.recipe.schedule(last)),
             beta=self.recipe.beta(last),
             train_loss=state.mean(state.loss),
