@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["RunDirectory", "load", "load_checkpoint", "replacing", "save_checkpoint"]
 
 STATE_KEY = "pyrovae"
+PICTURES = ("samples", "reconstructions")
+# The names that `replacing` gives to what a run writes: nothing else is ever cleared away.
+TEMPORARY = re.compile(
+    r"\.(config\.yaml|metrics\.csv|evaluation\.json|last\.safetensors|"
+    r"best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+\.tmp"
+)
 
 
 @contextmanager
@@ -38,6 +45,8 @@ def replacing(path: Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -140,8 +149,13 @@ class RunDirectory:
         for path in self.last.parent.glob("best_epoch_*.safetensors"):
             if path not in keep:
                 path.unlink()
-        for path in self.root.rglob(".*.tmp"):
-            path.unlink()
+        for place in (self.root, self.last.parent, *map(self._folder, PICTURES)):
+            for path in place.glob(".*.tmp"):
+                if TEMPORARY.fullmatch(path.name):
+                    path.unlink()
+
+    def _folder(self, kind: str) -> Path:
+        return self.root / kind
 
     def weights(self, which: str = "best") -> dict[str, Tensor]:
         """The weights of the best epoch by validation ELBO, or of the last one.
@@ -149,9 +163,11 @@ class RunDirectory:
         Args:
             which: "best" or "last"; before the first epoch has ended the best is the last.
         """
+        if which not in ("best", "last"):
+            raise InputError(f"checkpoint: allowed are best and last, got {which}")
         self.check_run()
         tensors, state = load_checkpoint(self.last)
-        if which == "best" and state["best"]:
+        if which == "best" and state.get("best"):
             tensors, _ = load_checkpoint(self.best(state["best"][0][1]))
         return {n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")}
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import signal
 import sys
 import time
@@ -14,7 +12,7 @@ from typing import Any, NoReturn
 
 import torch
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from pyro.infer import ELBO
 from torch import Tensor
 
@@ -32,6 +30,7 @@ from pyrovae.checkpoint import RunDirectory
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta
+from pyrovae.parsing import Parser
 from pyrovae.starts import Start
 from pyrovae.svi import Engine
 from pyrovae.training import Recipe, Trainer
@@ -55,78 +54,22 @@ PARTS: dict[str, tuple[type, str]] = {
     "decoder": (Decoder, "pyrovae.ConvDecoder"),
 }
 
+# What follows from other parts: part, argument, where it comes from.
+LINKED = {
+    "encoder": {"image_shape": "--data", "num_outputs": "--posterior"},
+    "decoder": {
+        "image_shape": "--data",
+        "latent_dim": "--prior.latent_dim",
+        "num_maps": "--likelihood",
+    },
+    "posterior": {"latent_dim": "--prior.latent_dim"},
+}
+
 TRAINING: dict[str, tuple[type, str]] = {
     "schedule": (Schedule, "pyrovae.Constant"),
     "objective": (ELBO, "pyro.infer.Trace_ELBO"),
     "start": (Start, "pyrovae.RandomStart"),
 }
-
-
-class Parser(ArgumentParser):
-    """A jsonargparse parser whose complaints are one line, with exit code 2."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        # Abbreviations would let a misspelt option pass for another.
-        super().__init__(**kwargs, allow_abbrev=False)
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Prints one line that says what is wrong and what is allowed, and exits."""
-        sys.stderr.write(f"error: {self.in_one_line(message)}\n")
-        raise SystemExit(2)
-
-    def in_one_line(self, message: str) -> str:
-        """The part of jsonargparse's message that a user can act on."""
-        keys = re.findall(r'Parser key "([^"]+)"', message)
-        where = self._in_full(".".join(keys))
-        if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
-            return f"unrecognized arguments: {found[1]}{self._suggestion(found[1])} (see --help)"
-        if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-            return f"{self._in_full(found[1])}: there is no such option (see --help)"
-        if found := re.search(r"Expected a dot import path string: (.*)", message):
-            return f"{where}: unknown class '{found[1]}'; {self._known(where)}"
-        if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
-            return f"{where}: expected {_readable(found[1])}, got {found[2]}"
-        if found := re.search(
-            r"Errors:\s*- (.*?)\s*- Expected a <class 'NoneType'>", message, re.S
-        ):
-            return " ".join(found[1].split())
-        return " ".join(message.split())
-
-    def _in_full(self, key: str) -> str:
-        """An option as it was given: jsonargparse may know its last part only."""
-        for argument in sys.argv[1:]:
-            option = argument.split("=")[0]
-            if option.startswith("--") and f".{option[2:]}".endswith(f".{key}"):
-                return option
-        return f"--{key}"
-
-    def _suggestion(self, arguments: str) -> str:
-        options = [o for action in self._actions for o in action.option_strings]
-        close = difflib.get_close_matches(arguments.split()[0].split("=")[0], options, n=1)
-        return f"; did you mean {close[0]}?" if close else ""
-
-    def _known(self, option: str) -> str:
-        base = (PARTS | TRAINING).get(option.lstrip("-"), (None,))[0]
-        names = sorted(_concrete(base)) if base else []
-        listed = f"known are {', '.join(names)}; " if names else ""
-        return f"{listed}your own go by dotted path, as my_module.MyClass"
-
-
-def _readable(expected: str) -> str:
-    """A type as jsonargparse prints it, in words."""
-    words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
-    return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
-
-
-def _concrete(base: type) -> set[str]:
-    """Names of a class's subclasses that can be instantiated."""
-    found: set[str] = set()
-    cls: type
-    for cls in base.__subclasses__():
-        found |= _concrete(cls)
-        if not getattr(cls, "__abstractmethods__", None):
-            found.add(cls.__name__)
-    return found
 
 
 def parts_parser(**kwargs: Any) -> Parser:
@@ -147,6 +90,7 @@ def _add_roles(parser: Parser, roles: dict[str, tuple[type, str]]) -> None:
         shown = default.rsplit(".", 1)[1]
         parser.add_subclass_arguments(base, name, help=f"{_summary(base)} (default: {shown})")
         parser.set_defaults({name: {"class_path": default}})
+        parser.roles[name] = base
 
 
 def _num_maps(data: ImageData, likelihood: Likelihood) -> int:
@@ -199,13 +143,24 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
         InputError: if there is no run, or its configuration cannot be read.
     """
     run.check_run()
+    return read_yaml(run.config)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The content of a YAML file of options.
+
+    Raises:
+        InputError: if it is not there, not YAML, or holds no options.
+    """
     try:
-        config = yaml.safe_load(run.config.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{run.config}: is not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{run.config}: holds no configuration")
-    return config
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no configuration (was the run made from Python?)")
+    return content
 
 
 def load_run(
@@ -259,14 +214,15 @@ def parse_run(
             would change an option.
     """
     _find_own_parts()
-    resumed = _value_of("--resume", arguments)
+    _refuse_linked(arguments)
+    resumed = value_of("--resume", arguments)
     if resumed is not None:
         return _parse_resumed(parser, arguments, RunDirectory(resumed))
-    if _value_of("--config", arguments) is None:
+    if value_of("--config", arguments) is None:
         arguments = ["--config", str(default), *arguments]
-    config = parser.parse_args(arguments)
+    config = _checked(parser.parse_args(arguments))
     data = config.data.class_path.split(".")[-1]
-    root = config.run_dir or f"runs/{data}_{time.strftime('%Y%m%d-%H%M%S')}"
+    root = config.run_dir or f"runs/{data}_{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     run = RunDirectory(root, _text(parser, config))
     run.check_free()
     return config, run, False
@@ -277,7 +233,9 @@ def _parse_resumed(
 ) -> tuple[Namespace, RunDirectory, bool]:
     read_config(run)
     old = parser.parse_args(["--config", str(run.config)])
-    new = parser.parse_args(["--config", str(run.config), *arguments])
+    new = _checked(parser.parse_args(["--config", str(run.config), *arguments]))
+    if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
+        raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")
     before, after = (_flat(parser, config) for config in (old, new))
     changed = {key for key in before | after if before.get(key) != after.get(key)}
     if refused := sorted(changed - {"trainer.epochs"}):
@@ -291,6 +249,27 @@ def _parse_resumed(
         )
     run.config_text = _text(parser, new)
     return new, run, True
+
+
+def _checked(config: Namespace) -> Namespace:
+    """The configuration, if no part is missing."""
+    for name in PARTS:
+        if config[name] is None:
+            raise InputError(f"--{name}: must name a class, got null")
+    return config
+
+
+def _refuse_linked(arguments: list[str]) -> None:
+    """Raises `InputError` if what follows from other parts is given, here or in a YAML file."""
+    given = {argument.split("=")[0].replace(".init_args", "") for argument in arguments}
+    preset = value_of("--config", arguments)
+    content = read_yaml(Path(preset)) if preset is not None else {}
+    for part, follows in LINKED.items():
+        stated = content.get(part)
+        inner = stated.get("init_args") if isinstance(stated, dict) else None
+        for argument, source in follows.items():
+            if f"--{part}.{argument}" in given or argument in (inner or {}):
+                raise InputError(f"--{part}.{argument}: follows from {source}, set that instead")
 
 
 def _text(parser: Parser, config: Namespace) -> str:
@@ -313,7 +292,7 @@ def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:
     return dict(walk(yaml.safe_load(_text(parser, config)), ""))
 
 
-def _value_of(option: str, arguments: list[str]) -> str | None:
+def value_of(option: str, arguments: list[str]) -> str | None:
     """The value of an option on a command line that is not parsed yet."""
     for i, argument in enumerate(arguments):
         if argument == option and i + 1 < len(arguments):

@@ -55,9 +55,14 @@ class Evaluation:
 def private_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seeds torch inside, and gives the generators back as they were."""
     devices = [device] if device.type == "cuda" else []
+    mps = torch.mps.get_rng_state() if device.type == "mps" else None
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            if mps is not None:
+                torch.mps.set_rng_state(mps)
 
 
 def terms(model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:
@@ -113,7 +118,7 @@ def evaluate(vae: VAE, images: np.ndarray, engine: Engine, *, seed: int = 0) -> 
     with evaluation_mode(vae), private_randomness(seed, engine.device):
         for batch in batches.epoch(0):
             x = vae.observe(engine.place(vae.likelihood.dequantize(batch)))
-            found.append(torch.stack(list(terms(vae.model, vae.guide, x).values())).double().cpu())
+            found.append(torch.stack(list(terms(vae.model, vae.guide, x).values())).cpu().double())
     rate, distortion = torch.cat(found, dim=1)
     return _summary(rate, distortion, vae.likelihood, math.prod(images.shape[1:]))
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Diverged", "Interrupted", "quiet_about_nan", "signals"]
+__all__ = ["Diverged", "Interrupted", "quiet", "signals"]
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """A signal stopped the run after a whole step; everything is saved.
 
     Args:
@@ -60,8 +60,12 @@ def signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def quiet_about_nan() -> Iterator[None]:
-    """Pyro warns of losses that are not finite; the loop counts and reports those itself."""
+def quiet() -> Iterator[None]:
+    """Silences what Pyro warns of and the loop knows.
+
+    It counts and reports losses that are not finite itself, and frozen parameters are meant.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
+        warnings.filterwarnings("ignore", message=".*was not registered in the param store")
         yield

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from pyrovae.checkpoint import RunDirectory, replacing
 from pyrovae.data import ImageData
+from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, evaluate_without_latent, private_randomness
 from pyrovae.pictures import grid, interleave, save_png
 from pyrovae.svi import Engine
@@ -79,8 +81,9 @@ class Reporter:
         from torch.utils.tensorboard import SummaryWriter
 
         if self.run.metrics.exists():
-            with open(self.run.metrics, newline="") as file:
-                self._rows = [r for r in csv.DictReader(file) if int(r["epoch"]) <= epoch]
+            self._rows = [
+                row for row in _read_rows(self.run.metrics) if int(row["epoch"]) <= epoch
+            ]
         self._writer = SummaryWriter(str(self.run.tensorboard), purge_step=step + 1)
 
     def start_epoch(self, epoch: int, num_images: int, done: int) -> None:
@@ -154,6 +157,19 @@ class Reporter:
             self._bar.close()
         if self._writer is not None:
             self._writer.close()
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a `metrics.csv`; raises `InputError` if they are not what a run wrote."""
+    columns = [column.name for column in fields(EpochRow)]
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: damaged ({error}); remove it to go on without it") from None
+    if any(list(row) != columns or not str(row["epoch"]).isdigit() for row in rows):
+        raise InputError(f"{path}: not as a run wrote it; remove it to go on without its rows")
+    return rows
 
 
 def describe(run: RunDirectory, vae: VAE, engine: Engine) -> str:

@@ -2,64 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor
 
 from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
-from pyrovae.data import Batches, ImageData, Split
+from pyrovae.data import Batches, ImageData, Split, gather
 from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, private_randomness
-from pyrovae.interruption import Diverged, Interrupted, quiet_about_nan, signals
+from pyrovae.interruption import Diverged, Interrupted, quiet, signals
 from pyrovae.objectives import Beta, Constant, LatentRate, Progress, ScaleLatents, Schedule
 from pyrovae.reports import EpochRow, Reporter
 from pyrovae.starts import RandomStart, Start
+from pyrovae.state import TrainingState
 from pyrovae.svi import SVI, Engine, GroupedOptimizer, OptimizerFactory, first_bad_site
 from pyrovae.vae import VAE
 
 __all__ = ["Recipe", "Trainer", "TrainingState"]
-
-NUM_BEST = 2
-
-
-@dataclass
-class TrainingState:
-    """Where a run stands, as plain values: with weights, optimiser and generators all of it."""
-
-    num_images: int = 0
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
-    skipped: int = 0
-    skipped_in_a_row: int = 0
-    finite: int = 0
-    loss: float = 0.0
-    elbo: float = 0.0
-    rate: float = 0.0
-    best: list[tuple[float, int]] = field(default_factory=list)
-
-    def begin_epoch(self) -> None:
-        """Clears the sums over the batches of an epoch."""
-        self.batch = self.skipped = self.finite = 0
-        self.loss = self.elbo = self.rate = self.epoch_seconds = 0.0
-
-    def add(self, loss: float, elbo: float, rate: float) -> None:
-        """Counts a step that was finite."""
-        self.skipped_in_a_row, self.finite = 0, self.finite + 1
-        self.loss, self.elbo, self.rate = self.loss + loss, self.elbo + elbo, self.rate + rate
-
-    def mean(self, total: float) -> float:
-        """A sum over the epoch's steps as their mean."""
-        return total / self.finite if self.finite else math.nan
 
 
 @dataclass
@@ -125,6 +92,8 @@ class Trainer:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seed must be from 0 to 2**63 - 1, got {seed}")
         for name, limit in (("patience", patience), ("max_skipped", max_skipped)):
             if limit is not None and limit < 1:
                 raise ValueError(f"{name} must be at least 1, got {limit}")
@@ -140,7 +109,7 @@ class Trainer:
         recipe: Recipe | None = None,
         engine: Engine | None = None,
         *,
-        run: RunDirectory | None = None,
+        run: RunDirectory | str | Path | None = None,
         resume: bool = False,
         progress: bool = False,
     ) -> TrainingState:
@@ -160,14 +129,21 @@ class Trainer:
             Interrupted: if SIGINT or SIGTERM came; the step was finished and all is saved.
             Diverged: if `max_skipped` steps in a row were not finite.
         """
+        if isinstance(run, (str, Path)):
+            run = RunDirectory(run)
+        if resume and run is None:
+            raise InputError("resume needs a run directory")
+        if run is not None and not resume:
+            run.check_free()
         engine = engine or Engine()
         reporter = Reporter(run, progress, self.epochs)
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
-            session = _Session(self, vae, data, recipe or Recipe(), engine, run, reporter)
-            with pyro.validation_enabled(False), quiet_about_nan():
-                state = session.train(resume)
-        vae.eval()
-        return state
+            try:
+                with pyro.validation_enabled(False), quiet():
+                    session = _Session(self, vae, data, recipe or Recipe(), engine, run, reporter)
+                    return session.train(resume)
+            finally:
+                vae.eval()
 
 
 class _Session:
@@ -200,8 +176,9 @@ class _Session:
 
     def check(self, split: Split) -> None:
         """Runs the programs once, with all of Pyro's validation, before anything is written."""
+        spread = np.linspace(0, len(split) - 1, min(len(split), 2000)).astype(int)
+        self.vae.likelihood.check(torch.from_numpy(gather(split.images, spread)))
         images = torch.from_numpy(split.images[: self.trainer.batch_size].copy())
-        self.vae.likelihood.check(images)
         self.vae.train()
         buffers = [buffer.clone() for buffer in self.vae.buffers()]
         try:
@@ -213,7 +190,8 @@ class _Session:
             raise InputError(f"the parts do not fit together, or the data: {reason}") from error
         for buffer, value in zip(self.vae.buffers(), buffers, strict=True):
             buffer.copy_(value)
-        strangers = set(self.vae.parameters()) - set(self.optimizer.parameters())
+        trained = {p for p in self.vae.parameters() if p.requires_grad}
+        strangers = trained - set(self.optimizer.parameters())
         assert not strangers, f"{len(strangers)} parameters are unknown to Pyro"
         self.engine.lay_out(self.vae)
 
@@ -233,6 +211,8 @@ class _Session:
             self.load()
         else:
             self.recipe.start(self.vae, self.train_split.images, self.data.flip)
+            if self.run is not None:
+                self.run.check_free()  # Preparing took its time: another run may have begun.
             self.save()
         if self.run is not None:
             self.run.begin()
@@ -248,6 +228,11 @@ class _Session:
                 self.save()
                 where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
                 raise Interrupted(stop[0], where, self.run.root if self.run else None)
+        if state.epoch < self.trainer.epochs:
+            self.reporter.message(
+                f"stopped early: no better validation ELBO for {self.trainer.patience} epochs, "
+                f"the best was epoch {state.best[0][1]}"
+            )
 
     def progress(self) -> Progress:
         per_epoch = len(self.batches)
@@ -330,8 +315,7 @@ class _Session:
     def rank(self, elbo: float) -> None:
         """Keeps the weights if the epoch is among the best."""
         state = self.state
-        state.best = sorted([*state.best, (elbo, state.epoch)], reverse=True)[:NUM_BEST]
-        if self.run is not None and state.epoch in [epoch for _, epoch in state.best]:
+        if state.rank(elbo) and self.run is not None:
             save_checkpoint(self.run.best(state.epoch), self.weights(), {"val_elbo": elbo})
 
     def out_of_patience(self) -> bool:
@@ -357,6 +341,8 @@ class _Session:
         """Goes back to what `save` wrote."""
         assert self.run is not None
         tensors, state = load_checkpoint(self.run.last)
+        if "num_images" not in state:
+            raise InputError(f"{self.run.last}: holds weights only, no run to go on with")
         if state["num_images"] != self.state.num_images:
             raise InputError(
                 f"the training split has {self.state.num_images} images, but the run in "
@@ -366,8 +352,14 @@ class _Session:
         for name, value in tensors.items():
             group, rest = name.split(".", 1)
             groups[group][rest] = value
-        self.vae.load_state_dict(groups["weights"])
-        self.optimizer.load_state_tensors(groups["optimizer"])
+        try:
+            self.vae.load_state_dict(groups["weights"])
+            self.optimizer.load_state_tensors(groups["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = shorten(str(error), 200, placeholder=" ...")
+            raise InputError(
+                f"{self.run.last}: does not fit {self.run.config}: {reason}"
+            ) from error
         torch.set_rng_state(groups["random"]["cpu"])
         if "cuda" in groups["random"] and self.engine.device.type == "cuda":
             torch.cuda.set_rng_state(groups["random"]["cuda"], self.engine.device)

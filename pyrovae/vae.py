@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
+from pyro.nn.module import _Context
 from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
@@ -40,6 +42,11 @@ class Model(PyroModule):
         self.decoder = decoder
         self.likelihood = likelihood
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy gets a number of its own, as a new program does."""
+        super().__setstate__(state)
+        self._pyro_set_supermodule(f"model{next(_instances)}", _Context())
+
     def z_dist(self) -> dist.TorchDistribution:
         """p(z), event shape `(D,)`."""
         return self.prior()
@@ -69,6 +76,11 @@ class Guide(PyroModule):
         super().__init__(f"guide{next(_instances)}")
         self.encoder = encoder
         self.posterior = posterior
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy gets a number of its own, as a new program does."""
+        super().__setstate__(state)
+        self._pyro_set_supermodule(f"guide{next(_instances)}", _Context())
 
     def z_dist(self, x: Tensor) -> dist.TorchDistribution:
         """q(z given x) for x of shape `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""

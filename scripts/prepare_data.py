@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from pyrovae import ImageData, cli
+from pathlib import Path
+
+from pyrovae import ImageData, InputError, cli
 from pyrovae.data import SPLITS
 
 
 def main(arguments: list[str]) -> None:
     """Prepares every split, and says how many images each has."""
     parser = cli.Parser(prog="prepare_data.py", description="Prepares a data set for training.")
-    parser.add_argument("--config", action="config", help="a YAML file with a data section")
-    parser.add_subclass_arguments(ImageData, "data", required=True, help="the data set")
-    objects = cli.instantiate(parser, cli.parse(parser, arguments))
+    parser.add_argument("--config", type=str | None, help="a YAML file with a data section")
+    parser.add_subclass_arguments(ImageData, "data", required=False, help="the data set")
+    preset = cli.value_of("--config", arguments)
+    if preset is not None:
+        parser.set_defaults({"data": cli.read_yaml(Path(preset)).get("data")})
+    config = cli.parse(parser, arguments)
+    if config.data is None:
+        raise InputError("--data: name a data set, or a --config with a data section")
+    objects = cli.instantiate(parser, config)
     for name in SPLITS:
         split = objects.data.split(name)
         print(f"{name}: {len(split):,} images of {'x'.join(map(str, split.images.shape[1:]))}")

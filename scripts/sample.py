@@ -57,8 +57,9 @@ def draw(options: cli.Namespace, vae: VAE, data: ImageData, device: torch.device
             start = centre(vae.encode(read(options.image, vae, data)[None].to(device)))[0]
         return grid(traverse(vae, start, options.traverse, options.steps), options.steps)
     if options.reconstruct:
-        if options.reconstruct[0] in SPLITS:
-            images = torch.from_numpy(data.split(options.reconstruct[0]).images[: options.num])
+        if options.reconstruct[0] in SPLITS and len(options.reconstruct) == 1:
+            split = data.split(options.reconstruct[0])
+            images = torch.from_numpy(split.images[: options.num].copy())
         else:
             images = torch.stack([read(name, vae, data) for name in options.reconstruct])
         again = vae.reconstruct(images.to(device)).cpu()
@@ -72,8 +73,12 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     if min(options.num, options.columns, options.steps) < 1:
         raise InputError("--num, --columns and --steps must be at least 1")
-    if options.checkpoint not in ("best", "last"):
-        raise InputError(f"--checkpoint: must be best or last, got {options.checkpoint}")
+    if options.image and not options.traverse:
+        raise InputError("--image: goes with --traverse")
+    if not options.out.lower().endswith(".png"):
+        raise InputError(f"--out: must end in .png, got {options.out}")
+    if not 0 <= options.seed < 2**63:
+        raise InputError(f"--seed: must be from 0 to 2**63 - 1, got {options.seed}")
     device = Engine(options.device).device
     vae, data = cli.load_run(options.run, options.checkpoint, device)
     with private_randomness(options.seed, device), torch.no_grad():

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pyrovae import cli
+from pyrovae.data import SPLITS
 from pyrovae.reports import describe, final_report
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -16,10 +17,12 @@ def main(arguments: list[str]) -> None:
     """Trains, and says how good the result is on the test split."""
     parser = cli.train_parser()
     config, run, resume = cli.parse_run(parser, arguments, CONFIGS / "default.yaml")
-    torch.manual_seed(config.trainer.seed)
+    torch.manual_seed(config.trainer.seed % 2**63)  # The trainer refuses what is out of range.
     objects = cli.instantiate(parser, config)
     vae, engine = cli.build_vae(objects), objects.engine
     print(describe(run, vae, engine), flush=True)
+    for name in SPLITS:
+        objects.data.split(name)  # Whatever cannot be read stops the run here, not at its end.
     objects.trainer.fit(
         vae,
         objects.data,

@@ -114,6 +114,10 @@ BAD = {
     "no shortcut": (["--start=ProbabilisticPCA", "--encoder.shortcut=false"], "shortcut true"),
     "no config": (["--config={tmp}/none.yaml"], "none.yaml"),
     "no gpu": (["--engine.device=cuda:77"], "cuda:77"),
+    "size that follows": (["--posterior.latent_dim=9"], "follows from --prior.latent_dim"),
+    "size that follows, too": (["--decoder.num_maps", "9"], "follows from --likelihood"),
+    "null part": (["--prior=null"], "--prior: must name a class"),
+    "seed too large": (["--trainer.seed=99999999999999999999999"], "seed must be"),
     "nothing to resume": (["--resume={empty}"], "holds no run"),
     "no directory to resume": (["--resume={tmp}/nowhere"], "nowhere"),
 }
@@ -186,6 +190,49 @@ def test_resuming_a_finished_run_says_so_and_a_longer_one_goes_on(
     assert yaml.safe_load((root / "config.yaml").read_text())["trainer"]["epochs"] == 3
     assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
     assert "not cut from 3 to 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\x00", b"epoch,step\nx"])
+def test_damaged_metrics_are_refused(
+    content: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "run"
+    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    (root / "metrics.csv").write_bytes(content)
+    capsys.readouterr()
+    assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
+    assert "metrics.csv" in capsys.readouterr().err
+
+
+def test_resuming_into_another_directory_is_refused(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", [f"--resume={trained}", "--run_dir=elsewhere"], monkeypatch) == 2
+    assert "--run_dir" in capsys.readouterr().err
+
+
+def test_a_broken_image_of_the_test_split_stops_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val", "test"):
+        folder_of_images(tmp_path / "faces" / split)
+    (tmp_path / "faces" / "test" / "7.png").write_bytes(b"no image")
+    data = ["--data=ImageFolder", f"--data.root={tmp_path}/faces", f"--run_dir={tmp_path}/run"]
+    assert run("train", data, monkeypatch) == 2
+    assert "7.png" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_that_sets_a_size_that_follows_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {"decoder": {"class_path": "ConvDecoder", "init_args": {"latent_dim": 3}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    assert run("train", [f"--config={tmp_path}/mine.yaml"], monkeypatch) == 2
+    assert "--decoder.latent_dim: follows from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "pickle", "missing", "foreign"])

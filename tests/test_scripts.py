@@ -116,7 +116,10 @@ def test_samples_depend_on_the_seed_alone(run: Path, tmp_path: Path) -> None:
         (["--reconstruct", "nowhere.png"], "nowhere.png"),
         (["--interpolate", "test:0", "test:99"], "the split test has 16 images"),
         (["--num", "0"], "--num"),
-        (["--checkpoint", "worst"], "best or last"),
+        (["--image", "a.png"], "--image: goes with --traverse"),
+        (["--out", "a.jpg"], "must end in .png"),
+        (["--reconstruct", "test", "val"], "test: No such file"),
+        (["--checkpoint", "worst"], "allowed are best and last, got worst"),
         (["--steps", "1", "--interpolate", "test:0", "test:1"], "steps must be at least 2"),
     ],
 )
@@ -139,6 +142,18 @@ def test_prepare_data_builds_the_cache_that_training_uses(tmp_path: Path) -> Non
     assert stamps == {
         path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")
     }
+
+
+def test_prepare_data_takes_the_data_of_a_preset(tmp_path: Path) -> None:
+    folder = folder_of_images(tmp_path / "faces")
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(
+        f"data: {{class_path: ImageFolder, init_args: {{root: {folder}, image_size: 16}}}}\n"
+        "trainer: {epochs: 3}\n"
+    )
+    assert "3x16x16" in execute("prepare_data", f"--config={preset}").stdout
+    assert "no such file" in execute("prepare_data", "--config=nothing.yaml", code=2).stderr
+    assert "--data" in execute("prepare_data", code=2).stderr
 
 
 def test_skipping_broken_images_is_counted(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from pyrovae import (
 )
 from pyrovae.data import Batches
 from pyrovae.interruption import Diverged, Interrupted
+from pyrovae.state import TrainingState
 from tests.small import adam, same_weights, small_data, small_vae, train
 
 BATCH = 16
@@ -142,6 +143,51 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
         trainer.fit(small_vae(), more, adam(), run=RunDirectory(tmp_path), resume=True)
 
 
+def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("prior: {}")
+    with pytest.raises(InputError, match="holds a run already"):
+        small_run = Trainer(epochs=1, batch_size=BATCH)
+        small_run.fit(small_vae(), small_data(), run=tmp_path)
+    with pytest.raises(InputError, match="needs a run directory"):
+        small_run.fit(small_vae(), small_data(), resume=True)
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    mine = [tmp_path / ".notes.tmp", tmp_path / "sub" / ".last.safetensors.1.tmp"]
+    for path in mine:
+        path.write_text("mine")
+    train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
+    assert all(path.exists() for path in mine)
+
+
+def test_frozen_parameters_stay_and_the_rest_trains() -> None:
+    vae = small_vae()
+    vae.guide.encoder.layers[0].weight.requires_grad_(False)
+    before = {name: value.clone() for name, value in vae.named_parameters()}
+    train(Trainer(epochs=1, batch_size=BATCH), vae=vae)
+    for name, value in vae.named_parameters():
+        assert torch.equal(value, before[name]) == (not value.requires_grad), name
+
+
+def test_fit_ends_in_evaluation_mode_also_when_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = small_vae()
+    at_step(2, lambda: os.kill(os.getpid(), signal.SIGINT), monkeypatch)
+    with pytest.raises(Interrupted):
+        train(Trainer(epochs=1, batch_size=BATCH), vae=vae)
+    assert not vae.training
+
+
+def test_an_elbo_that_is_no_number_is_never_the_best() -> None:
+    state = TrainingState(epoch=1)
+    assert state.rank(math.nan)
+    state.epoch = 2
+    assert state.rank(-5.0)
+    state.epoch = 3
+    assert state.rank(-4.0)
+    assert [epoch for _, epoch in state.best] == [3, 2]
+
+
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     whole, _ = train(Trainer(epochs=4, batch_size=BATCH))
     train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)
@@ -186,8 +232,10 @@ def test_best_weights_are_those_of_the_best_validation_elbo(tmp_path: Path) -> N
     assert differ == (max(elbos, key=elbos.__getitem__) != 4)
 
 
-def test_patience_stops_early(tmp_path: Path) -> None:
-    _, state = train(Trainer(epochs=50, batch_size=BATCH, patience=2), adam(1.0), tmp_path)
+def test_patience_stops_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = Trainer(epochs=50, batch_size=BATCH, patience=2)
+    state = trainer.fit(small_vae(), small_data(), adam(1.0), run=tmp_path, progress=True)
+    assert "stopped early" in capsys.readouterr().out
     elbos = [float(row["val_elbo"]) for row in rows(tmp_path)]
     assert state.epoch < 50
     assert int(np.argmax(elbos)) == len(elbos) - 3

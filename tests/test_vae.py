@@ -31,6 +31,21 @@ from tests.tables import (
     snapshot,
 )
 
+
+def test_a_copy_trains_beside_the_original() -> None:
+    import copy
+
+    vae = make_vae()
+    observed = vae.observe(make_images(vae.likelihood, 6))
+    for program in (vae, copy.deepcopy(vae)):
+        before = [p.clone() for p in program.parameters()]
+        optimizer = pyro.optim.Adam({"lr": 0.01})
+        svi = pyro.infer.SVI(program.model, program.guide, optimizer, Trace_ELBO())
+        svi.step(observed)
+        moved = [bool((p != b).any()) for p, b in zip(program.parameters(), before, strict=True)]
+        assert all(moved)
+
+
 NETWORKS = ["MLP", "Conv", "Conv-shortcut"]
 COMBINATIONS = list(itertools.product(LIKELIHOODS, PRIORS, POSTERIORS))
 

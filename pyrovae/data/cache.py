@@ -16,12 +16,10 @@ import shutil
 import socket
 import time
 import uuid
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,12 +27,13 @@ import numpy as np
 
 from pyrovae.data.base import ImageData, Source, Split, check_on_error, check_split
 from pyrovae.data.images import quiet
+from pyrovae.data.workers import in_order
 from pyrovae.errors import InputError
 
 _VERSION = 1
 _HEADER = 128  # bytes before the pixels in images.npy, whatever the number of images
-_CHUNK_BYTES = 2**20
-_CHUNK_IMAGES = 32
+_CHUNK_BYTES = 2**22
+_CHUNK_IMAGES = 128
 _ABANDONED_SECONDS = 24 * 3600
 
 # What the system says of a folder that was badly chosen, rather than of a machine in trouble.
@@ -269,24 +268,14 @@ class _Build:
 
     def _chunks(self) -> Generator[_Chunk, None, None]:
         """Read everything, in order, on all cores; a few chunks are ahead of the reader."""
-        workers = _cores()
         size = int(np.prod(self.data.image_shape))
         step = min(_CHUNK_IMAGES, max(1, _CHUNK_BYTES // size))
-        starts = iter(range(0, len(self.source.names), step))
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="pyrovae-cache")
-        pending: deque[Future[_Chunk]] = deque()
-        try:
-            with quiet:
-                for start in islice(starts, 4 * workers):
-                    pending.append(pool.submit(self._read, start, step))
-                while pending:
-                    yield pending.popleft().result()
-                    for start in islice(starts, 1):
-                        pending.append(pool.submit(self._read, start, step))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        starts = range(0, len(self.source.names), step)
+        chunks = in_order(partial(self._read, step), starts, processes=len(starts) > 4)
+        with quiet, closing(chunks):
+            yield from chunks
 
-    def _read(self, start: int, step: int) -> _Chunk:
+    def _read(self, step: int, start: int) -> _Chunk:
         stop = min(start + step, len(self.source.names))
         shape = tuple(self.data.image_shape)
         chunk = _Chunk(np.empty((stop - start, *shape), np.uint8))
@@ -337,12 +326,6 @@ def _header(count: int, image_shape: tuple[int, int, int]) -> bytes:
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     start = b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little")
     return start + text.ljust(_HEADER - 11).encode("ascii") + b"\n"
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _remove_abandoned(parent: Path, split: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -33,8 +34,11 @@ class Numbered(ImageData):
         self.bad: tuple[int, ...] = ()
         self.stamp = "first"
         self.on_error: Any = "raise"
-        self.reads = 0
-        self.lock = threading.Lock()
+        self._reads = multiprocessing.Value("i", 0)  # reading may happen in other processes
+
+    @property
+    def reads(self) -> int:
+        return int(self._reads.value)
 
     def settings(self) -> dict[str, Any]:
         return {"version": self.version, "where": self.where}
@@ -43,8 +47,8 @@ class Numbered(ImageData):
         raise NotImplementedError
 
     def read(self, item: int) -> np.ndarray:
-        with self.lock:
-            self.reads += 1
+        with self._reads.get_lock():
+            self._reads.value += 1
         if item in self.bad:
             raise InputError(f"/images/{item}.jpg: not an image")
         return np.full(SHAPE, item % 256, np.uint8)

@@ -1,0 +1,75 @@
+"""A pool that decodes images on all cores."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+__all__ = ["in_order", "num_cores"]
+
+_adopted: Callable[..., Any] | None = None
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_order(
+    function: Callable[[int], Any], arguments: Iterable[int], processes: bool
+) -> Generator[Any, None, None]:
+    """Yields `function(argument)` in order, computed on all cores, a few ahead of the reader.
+
+    Args:
+        function: what to compute; its results and errors must be picklable.
+        arguments: what for.
+        processes: whether to fork where that is safe and cheap (Linux), else threads. Opening an
+            image is half Python, which threads do one at a time.
+    """
+    left = iter(arguments)
+    pool, task = _pool(function, processes and sys.platform == "linux")
+    pending: deque[Future[Any]] = deque()
+    try:
+        with warnings.catch_warnings():
+            # The children decode images and nothing else: no lock of another thread matters.
+            warnings.filterwarnings("ignore", "This process .* is multi-threaded", Warning)
+            pending.extend(pool.submit(task, i) for i in islice(left, 4 * num_cores()))
+        while pending:
+            yield pending.popleft().result()
+            pending.extend(pool.submit(task, i) for i in islice(left, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pool(function: Callable[[int], Any], fork: bool) -> tuple[Executor, Callable[[int], Any]]:
+    if not fork:
+        return ThreadPoolExecutor(num_cores(), thread_name_prefix="pyrovae-cache"), function
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(num_cores(), context, initializer=_adopt, initargs=(function,))
+    return pool, _call_adopted
+
+
+def _adopt(function: Callable[[int], Any]) -> None:
+    """Begins a child: it leaves signals to its parent, and does not outlive it."""
+    global _adopted
+    _adopted = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _call_adopted(argument: int) -> Any:
+    assert _adopted is not None
+    return _adopted(argument)

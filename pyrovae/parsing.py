@@ -1,0 +1,80 @@
+"""A command line's complaints, each in one line that a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+__all__ = ["Parser"]
+
+
+class Parser(ArgumentParser):
+    """A jsonargparse parser whose complaints are one line, with exit code 2."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Abbreviations would let a misspelt option pass for another.
+        super().__init__(**kwargs, allow_abbrev=False)
+        self.roles: dict[str, type] = {}
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Prints one line that says what is wrong and what is allowed, and exits."""
+        sys.stderr.write(f"error: {self.in_one_line(message)}\n")
+        raise SystemExit(2)
+
+    def in_one_line(self, message: str) -> str:
+        """The part of jsonargparse's message that a user can act on."""
+        keys = re.findall(r'Parser key "([^"]+)"', message)
+        where = self._in_full(".".join(keys))
+        if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
+            return f"unrecognized arguments: {found[1]}{self._suggestion(found[1])} (see --help)"
+        if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
+            return f"{self._in_full(found[1])}: there is no such option (see --help)"
+        if found := re.search(r"Expected a dot import path string: (.*)", message):
+            return f"{where}: unknown class '{found[1]}'; {self._known(where)}"
+        if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
+            return f"{where}: expected {_readable(found[1])}, got {found[2]}"
+        if found := re.search(
+            r"Errors:\s*- (.*?)\s*- Expected a <class 'NoneType'>", message, re.S
+        ):
+            return " ".join(found[1].split())
+        return " ".join(message.split())
+
+    def _in_full(self, key: str) -> str:
+        """An option as it was given: jsonargparse may know its last part only."""
+        for argument in sys.argv[1:]:
+            option = argument.split("=")[0]
+            if option.startswith("--") and f".{option[2:]}".endswith(f".{key}"):
+                return option
+        return f"--{key}"
+
+    def _suggestion(self, arguments: str) -> str:
+        options = [o for action in self._actions for o in action.option_strings]
+        close = difflib.get_close_matches(arguments.split()[0].split("=")[0], options, n=1)
+        return f"; did you mean {close[0]}?" if close else ""
+
+    def _known(self, option: str) -> str:
+        base = self.roles.get(option.lstrip("-"))
+        names = sorted(_concrete(base)) if base else []
+        listed = f"known are {', '.join(names)}; " if names else ""
+        return f"{listed}your own go by dotted path, as my_module.MyClass"
+
+
+def _readable(expected: str) -> str:
+    """A type as jsonargparse prints it, in words."""
+    words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
+    return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
+
+
+def _concrete(base: type) -> set[str]:
+    """Names of a class's subclasses that can be instantiated."""
+    found: set[str] = set()
+    cls: type
+    for cls in base.__subclasses__():
+        found |= _concrete(cls)
+        if not getattr(cls, "__abstractmethods__", None):
+            found.add(cls.__name__)
+    return found

@@ -1,0 +1,53 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+__all__ = ["TrainingState"]
+
+NUM_BEST = 2
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands, as plain values: with weights, optimiser and generators all of it."""
+
+    num_images: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    finite: int = 0
+    loss: float = 0.0
+    elbo: float = 0.0
+    rate: float = 0.0
+    best: list[tuple[float, int]] = field(default_factory=list)
+
+    def begin_epoch(self) -> None:
+        """Clears the sums over the batches of an epoch."""
+        self.batch = self.skipped = self.finite = 0
+        self.loss = self.elbo = self.rate = self.epoch_seconds = 0.0
+
+    def add(self, loss: float, elbo: float, rate: float) -> None:
+        """Counts a step that was finite."""
+        self.skipped_in_a_row, self.finite = 0, self.finite + 1
+        self.loss, self.elbo, self.rate = self.loss + loss, self.elbo + elbo, self.rate + rate
+
+    def mean(self, total: float) -> float:
+        """A sum over the epoch's steps as their mean."""
+        return total / self.finite if self.finite else math.nan
+
+    def rank(self, elbo: float) -> bool:
+        """Takes in the epoch's validation ELBO; returns whether it is among the best."""
+        self.best = sorted([*self.best, (elbo, self.epoch)], key=_worth, reverse=True)[:NUM_BEST]
+        return self.epoch in [epoch for _, epoch in self.best]
+
+
+def _worth(ranked: tuple[float, int]) -> float:
+    """The ELBO to rank by: one that is no number is worse than all."""
+    return -math.inf if math.isnan(ranked[0]) else ranked[0]
