@@ -26,7 +26,7 @@ from pyrovae import (
     Prior,
     Schedule,
 )
-from pyrovae.checkpoint import RunDirectory
+from pyrovae.checkpoint import RunDirectory, load_checkpoint
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta
@@ -232,7 +232,9 @@ def _parse_resumed(
     parser: Parser, arguments: list[str], run: RunDirectory
 ) -> tuple[Namespace, RunDirectory, bool]:
     read_config(run)
-    old = parser.parse_args(["--config", str(run.config)])
+    # What the checkpoint was made with, not what config.yaml may have been edited to since.
+    stated = load_checkpoint(run.last)[1].get("config") or run.config.read_text()
+    old = parser.parse_object(yaml.safe_load(stated))
     new = _checked(parser.parse_args(["--config", str(run.config), *arguments]))
     if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
         raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")

@@ -15,6 +15,7 @@ class TrainingState:
     """Where a run stands, as plain values: with weights, optimiser and generators all of it."""
 
     num_images: int = 0
+    images: str = ""
     epoch: int = 0
     batch: int = 0
     step: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,12 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         new = sorted((p for p in params if p not in known), key=pyro.get_param_store().param_name)
         if self.torch_optimizer is None:
             self.torch_optimizer = self.factory(new)
+            closure = inspect.signature(self.torch_optimizer.step).parameters.get("closure")
+            if closure is not None and closure.default is inspect.Parameter.empty:
+                name = type(self.torch_optimizer).__name__
+                raise ValueError(
+                    f"{name} needs the loss again within a step, which SVI cannot give"
+                )
             self._base_rates = [group["lr"] for group in self.torch_optimizer.param_groups]
         elif new:
             self.torch_optimizer.param_groups[0]["params"] += new

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
 from pyrovae.data import Batches, ImageData, Split, gather
+from pyrovae.data.base import fingerprint
 from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, private_randomness
 from pyrovae.interruption import Diverged, Interrupted, quiet, signals
@@ -169,7 +170,9 @@ class _Session:
             flip=data.flip,
             device=engine.device,
         )
-        self.state = TrainingState(num_images=len(self.train_split))
+        images = self.train_split.images
+        some = gather(images, np.linspace(0, len(images) - 1, min(len(images), 256)).astype(int))
+        self.state = TrainingState(num_images=len(images), images=fingerprint(some))
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         self.svi = SVI(vae.model, vae.guide, self.optimizer, recipe.objective)
         self.check(self.train_split)
@@ -334,7 +337,8 @@ class _Session:
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
         for name, value in self.optimizer.state_tensors().items():
             tensors[f"optimizer.{name}"] = value
-        save_checkpoint(self.run.last, tensors, asdict(self.state))
+        state = asdict(self.state) | {"config": self.run.config_text}
+        save_checkpoint(self.run.last, tensors, state)
         self.run.tidy([epoch for _, epoch in self.state.best])
 
     def load(self) -> None:
@@ -343,11 +347,12 @@ class _Session:
         tensors, state = load_checkpoint(self.run.last)
         if "num_images" not in state:
             raise InputError(f"{self.run.last}: holds weights only, no run to go on with")
-        if state["num_images"] != self.state.num_images:
+        if state["num_images"] != self.state.num_images or state["images"] != self.state.images:
             raise InputError(
-                f"the training split has {self.state.num_images} images, but the run in "
-                f"{self.run.root} began with {state['num_images']}"
+                f"the training split, now of {self.state.num_images} images, is not what the run "
+                f"in {self.run.root} began with, {state['num_images']} images"
             )
+        del state["config"]
         groups: dict[str, dict[str, Any]] = {"weights": {}, "random": {}, "optimizer": {}}
         for name, value in tensors.items():
             group, rest = name.split(".", 1)

@@ -116,6 +116,7 @@ BAD = {
     "no gpu": (["--engine.device=cuda:77"], "cuda:77"),
     "size that follows": (["--posterior.latent_dim=9"], "follows from --prior.latent_dim"),
     "size that follows, too": (["--decoder.num_maps", "9"], "follows from --likelihood"),
+    "optimiser that needs a closure": (["--optimizer=LBFGS"], "LBFGS"),
     "null part": (["--prior=null"], "--prior: must name a class"),
     "seed too large": (["--trainer.seed=99999999999999999999999"], "seed must be"),
     "nothing to resume": (["--resume={empty}"], "holds no run"),
@@ -205,6 +206,17 @@ def test_damaged_metrics_are_refused(
     capsys.readouterr()
     assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
     assert "metrics.csv" in capsys.readouterr().err
+
+
+def test_an_edited_configuration_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "run"
+    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    text = (root / "config.yaml").read_text()
+    (root / "config.yaml").write_text(text.replace("value: 1.0", "value: 2.0"))
+    assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
+    assert "--beta.value: a resumed run keeps its options" in capsys.readouterr().err
 
 
 def test_resuming_into_another_directory_is_refused(

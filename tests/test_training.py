@@ -138,9 +138,12 @@ def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
 def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
     train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
     more = small_data(num_train=96)
-    with pytest.raises(InputError, match="has 96 images, but .* began with 80"):
+    with pytest.raises(InputError, match="now of 96 images, is not what .* 80 images"):
         trainer = Trainer(epochs=2, batch_size=BATCH)
         trainer.fit(small_vae(), more, adam(), run=RunDirectory(tmp_path), resume=True)
+    with pytest.raises(InputError, match="is not what"):
+        others = small_data(seed=5)
+        trainer.fit(small_vae(), others, adam(), run=RunDirectory(tmp_path), resume=True)
 
 
 def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
