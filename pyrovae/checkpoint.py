@@ -46,6 +46,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        if error.errno is None:  # Pillow's own, which says what is wrong in its text.
+            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -131,7 +133,9 @@ class RunDirectory:
             raise InputError(f"{self.root}: holds no run (there is no config.yaml in it)")
 
     def begin(self) -> None:
-        """Writes `config.yaml`, which makes the directory a run."""
+        """Writes `config.yaml`, which makes the directory a run; never empties one."""
+        if self.config.exists() and not self.config_text:
+            return
         with replacing(self.config) as temporary:
             temporary.write_text(self.config_text)
 

@@ -155,6 +155,22 @@ def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
         small_run.fit(small_vae(), small_data(), resume=True)
 
 
+def test_resuming_from_python_keeps_the_configuration(tmp_path: Path) -> None:
+    train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
+    (tmp_path / "config.yaml").write_text("prior: {}")
+    train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path, resume=True)
+    assert (tmp_path / "config.yaml").read_text() == "prior: {}"
+
+
+def test_the_number_of_images_changes_where_pca_starts() -> None:
+    weights = []
+    for count in (20, 80):
+        vae = small_vae(shortcut=True)
+        ProbabilisticPCA(num_images=count)(vae, small_data().split("train").images, False)
+        weights.append(vae.model.decoder.shortcut.weight)
+    assert not torch.equal(*weights)
+
+
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     mine = [tmp_path / ".notes.tmp", tmp_path / "sub" / ".last.safetensors.1.tmp"]
