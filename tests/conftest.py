@@ -8,16 +8,10 @@ import pyro
 import pytest
 import torch
 
+from pyrovae.conftest import fresh_cache  # noqa: F401
+
 # The tensors of the tests are small: more threads only wait for each other.
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def fresh_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or fills the user's own cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYROVAE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(autouse=True)
