@@ -1,0 +1,103 @@
+"""What a likelihood is."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+__all__ = ["DensityLikelihood", "Likelihood", "positive"]
+
+
+class Likelihood(nn.Module, ABC):
+    """p(x given h): a module that maps the decoder's maps h to a distribution of images.
+
+    It also owns what depends on the family alone: how 8-bit images become observations, and
+    how a distribution is shown as an image.
+
+    Attributes:
+        grey_levels: what turns its log density into the log probability of an 8-bit image, as
+            a number of levels per unit of x: 256 for a density on [0, 1], 1 for a probability
+            of the 256 values, None where neither holds (binary pixels).
+    """
+
+    grey_levels: int | None
+
+    @abstractmethod
+    def num_maps(self, channels: int) -> int:
+        """How many maps of the image's size the decoder must give for that many channels."""
+
+    @abstractmethod
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        """The distribution for h `(*, num_maps, H, W)`: batch `*`, event shape `(C, H, W)`."""
+
+    @abstractmethod
+    def observe(self, images: Tensor) -> Tensor:
+        """Images of 8-bit grey values `(*, C, H, W)`, any dtype, in the support it scores."""
+
+    @abstractmethod
+    def dequantize(self, images: Tensor) -> Tensor:
+        """8-bit images as grey values whose `observe` gives an honest bound on bits/dim.
+
+        For a density: images plus uniform noise of one grey level, on [0, 255]; the expected
+        log density of these is a lower bound of the log probability of the 8-bit image minus
+        the constant (Theis et al., 2016, section 3.1, https://arxiv.org/abs/1511.01844).
+        """
+
+    @abstractmethod
+    def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
+        """What to show for a distribution: floats in [0, 1], shape `(*, C, H, W)`."""
+
+    @abstractmethod
+    def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
+        """The baseline: independent pixels with these moments of x, each `(C, H, W)`."""
+
+    @abstractmethod
+    def check(self, images: Tensor) -> None:
+        """Raises `InputError` if it cannot score such 8-bit images."""
+
+    def bits_per_dim(self, elbo: float, num_dims: int) -> float | None:
+        """Bits per dimension of an ELBO in nats per image, None where it is undefined."""
+        if self.grey_levels is None:
+            return None
+        return (math.log(self.grey_levels) - elbo / num_dims) / math.log(2)
+
+
+class DensityLikelihood(Likelihood):
+    """A likelihood that is a density of pixels in [0, 1], independent given h.
+
+    `forward` must return a distribution whose mean is what to show.
+    """
+
+    grey_levels = 256
+
+    def observe(self, images: Tensor) -> Tensor:
+        """Grey values 0 to 255 as pixels in [0, 1]: divided by 255."""
+        return images / 255
+
+    def dequantize(self, images: Tensor) -> Tensor:
+        """Uniform noise of one grey level added, scaled back to [0, 255]."""
+        noise = torch.rand(images.shape, device=images.device)
+        return (images + noise) * (255 / 256)
+
+    def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
+        """The mean, clamped to [0, 1]."""
+        return distribution.mean.clamp(0, 1)
+
+    def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
+        """One Normal a pixel; a pixel that never varies gets a scale of one grey level."""
+        scale = variance.sqrt().clamp(min=1 / 256)
+        return dist.Normal(mean, scale).to_event(3)
+
+    def check(self, images: Tensor) -> None:
+        """Any 8-bit image can be scored."""
+
+
+def positive(name: str, value: float) -> float:
+    """The value, if it is positive and finite; raises `ValueError` if not."""
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return value

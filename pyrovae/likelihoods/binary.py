@@ -1,0 +1,117 @@
+"""Probabilities of binary pixels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.errors import InputError
+from pyrovae.likelihoods.base import Likelihood
+
+__all__ = ["Bernoulli", "Binarization", "DynamicBinarization", "ThresholdBinarization"]
+
+
+class Binarization(nn.Module, ABC):
+    """How grey values become the binary pixels that a Bernoulli likelihood scores."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Grey values 0 to 255, any shape, to floats 0 and 1 of that shape."""
+
+
+class DynamicBinarization(Binarization):
+    """Each pixel drawn anew, every time, with the grey value as its probability of being 1.
+
+    References:
+        On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008,
+        section 5); dynamic as in Importance Weighted Autoencoders (Burda et al., 2016, section 5),
+        https://arxiv.org/abs/1509.00519
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Grey values 0 to 255, any shape, to random floats 0 and 1 of that shape."""
+        return (torch.rand(images.shape, device=images.device) * 255 < images).float()
+
+
+class ThresholdBinarization(Binarization):
+    """Pixels above a threshold are 1.
+
+    Args:
+        threshold: the brightest grey value that becomes 0, as a share of white, within [0, 1).
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        super().__init__()
+        if not 0 <= threshold < 1:
+            raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
+        self.threshold = threshold
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Grey values 0 to 255, any shape, to floats 0 and 1 of that shape."""
+        return (images > 255 * self.threshold).float()
+
+
+class Bernoulli(Likelihood):
+    r"""Bernoulli likelihood of binary pixels.
+
+    $$\log p(x \mid h) = \sum_i x_i h_i - \log(1 + e^{h_i}), \quad x_i \in \{0, 1\}$$
+
+    It is a probability of binary images only: grey images must be binarised, since scoring grey
+    values with this formula gives no density (it does not integrate to one).
+
+    Args:
+        binarization: how grey images become binary; None takes images that are binary already
+            (0 and 255).
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma and Welling, 2013, appendix C.1),
+        https://arxiv.org/abs/1312.6114
+
+    Example:
+        >>> likelihood = Bernoulli(ThresholdBinarization(0.5))
+        >>> x = likelihood.observe(torch.tensor([[[[0, 100, 200]]]], dtype=torch.uint8))
+        >>> likelihood(torch.zeros(1, 1, 1, 3)).log_prob(x)
+        tensor([-2.0794])
+    """
+
+    grey_levels = None
+
+    def __init__(self, binarization: Binarization | None = None) -> None:
+        super().__init__()
+        self.binarization = binarization
+
+    def num_maps(self, channels: int) -> int:
+        """One map a channel: the log odds."""
+        return channels
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        """The distribution for log odds h `(*, C, H, W)`: batch `*`, event `(C, H, W)`."""
+        return dist.Bernoulli(logits=h).to_event(3)
+
+    def observe(self, images: Tensor) -> Tensor:
+        """Grey values 0 to 255 as binary pixels, floats 0 and 1."""
+        return images / 255 if self.binarization is None else self.binarization(images)
+
+    def dequantize(self, images: Tensor) -> Tensor:
+        """The images as they are: binary pixels are discrete."""
+        return images
+
+    def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
+        """The probability that a pixel is 1."""
+        return distribution.mean
+
+    def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
+        """One Bernoulli a pixel; a pixel that never varies may still, once in 10,000 images."""
+        return dist.Bernoulli(mean.clamp(1e-4, 1 - 1e-4)).to_event(3)
+
+    def check(self, images: Tensor) -> None:
+        """Without binarisation, raises `InputError` unless all pixels are 0 or 255."""
+        if self.binarization is None and bool(((images > 0) & (images < 255)).any()):
+            raise InputError(
+                "Bernoulli scores binary pixels, but the images hold grey values: choose "
+                "--likelihood.binarization DynamicBinarization or ThresholdBinarization, "
+                "or another likelihood"
+            )
