@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyrovae.data import Batches
+from pyrovae.data import Batches, Split
 from pyrovae.likelihoods import Likelihood
+from pyrovae.modes import evaluation_mode
+from pyrovae.programs import Programs, run_both
 from pyrovae.svi import Engine
-from pyrovae.vae import VAE, evaluation_mode
 
 __all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "private_randomness", "terms"]
 
@@ -65,7 +65,9 @@ def private_randomness(seed: int, device: torch.device) -> Iterator[None]:
                 torch.mps.set_rng_state(mps)
 
 
-def terms(model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> dict[str, Tensor]:
+def terms(
+    model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+) -> dict[str, Tensor]:
     r"""Rate and distortion of each image, from one run of guide and model.
 
     $$\text{rate} = \sum_{\text{latent sites}} KL(q \,\|\, p), \quad
@@ -78,12 +80,12 @@ def terms(model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> d
         model: a program whose sites are independent along one plate of images.
         guide: its guide.
         *args: what both take.
+        **kwargs: what both take.
 
     Returns:
         `{"rate": (B,), "distortion": (B,)}`, in nats.
     """
-    guide_trace = poutine.trace(guide).get_trace(*args)
-    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args)
+    guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
     observed = [model_trace.nodes[name] for name in model_trace.observation_nodes]
     distortion = -sum(site["fn"].log_prob(site["value"]) for site in observed)
     rate = torch.zeros_like(distortion)
@@ -101,26 +103,38 @@ def _divergence(q: Any, p: Any, z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(vae: VAE, images: np.ndarray, engine: Engine, *, seed: int = 0) -> Evaluation:
+def evaluate(
+    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+) -> Evaluation:
     """Estimates the ELBO of a split with one posterior draw an image.
 
     Densities are scored at dequantised pixels, so that bits per dimension are a bound. Draws
     depend on the seed alone, and neither weights nor random generators are changed.
 
     Args:
-        vae: the pair of programs, on the engine's device.
-        images: uint8 array `(N, C, H, W)`.
+        programs: the pair of programs, on the engine's device.
+        images: a split, or where the programs need no attributes its uint8 images
+            `(N, C, H, W)`.
         engine: where to compute.
         seed: seed of the draws.
     """
-    batches = Batches(images, batch_size=100, seed=seed, shuffle=False, device=engine.device)
+    likelihood = programs.likelihood
+    batches = Batches(
+        images,
+        batch_size=100,
+        seed=seed,
+        shuffle=False,
+        device=engine.device,
+        attributes=programs.attributes,
+    )
     found = []
-    with evaluation_mode(vae), private_randomness(seed, engine.device):
-        for batch in batches.epoch(0):
-            x = vae.observe(engine.place(vae.likelihood.dequantize(batch)))
-            found.append(torch.stack(list(terms(vae.model, vae.guide, x).values())).cpu().double())
+    with evaluation_mode(programs), private_randomness(seed, engine.device):
+        for batch, attributes in batches.labelled(0):
+            x = programs.observe(engine.place(likelihood.dequantize(batch)))
+            both = terms(programs.model, programs.guide, x, **programs.inputs(attributes))
+            found.append(torch.stack([both["rate"], both["distortion"]]).cpu().double())
     rate, distortion = torch.cat(found, dim=1)
-    return _summary(rate, distortion, vae.likelihood, math.prod(images.shape[1:]))
+    return _summary(rate, distortion, likelihood, math.prod(batches.images.shape[1:]))
 
 
 @torch.no_grad()

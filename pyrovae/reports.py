@@ -9,16 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from pyrovae.checkpoint import RunDirectory, replacing
-from pyrovae.data import ImageData
+from pyrovae.data import Batches, ImageData, Split
 from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, evaluate_without_latent, private_randomness
 from pyrovae.pictures import grid, interleave, save_png
+from pyrovae.programs import Programs
 from pyrovae.svi import Engine
-from pyrovae.vae import VAE
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -113,7 +110,7 @@ class Reporter:
             tqdm.write(text)
             sys.stdout.flush()
 
-    def end_epoch(self, row: EpochRow, vae: VAE, images: np.ndarray, engine: Engine) -> None:
+    def end_epoch(self, row: EpochRow, vae: Programs, split: Split, engine: Engine) -> None:
         """Closes the bar; prints, records and draws the epoch."""
         self._bar.close()
         self.message(row.line(self.epochs))
@@ -125,7 +122,7 @@ class Reporter:
             table.writeheader()
             table.writerows(self._rows)
         self._scalars(row)
-        self._pictures(row, vae, images, engine)
+        self._pictures(row, vae, split, engine)
 
     def _scalars(self, row: EpochRow) -> None:
         assert self._writer is not None
@@ -134,15 +131,27 @@ class Reporter:
                 tag = name.replace("train_", "train/").replace("val_", "val/")
                 self._writer.add_scalar(tag, value, row.step)
 
-    def _pictures(self, row: EpochRow, vae: VAE, images: np.ndarray, engine: Engine) -> None:
+    def _pictures(self, row: EpochRow, vae: Programs, split: Split, engine: Engine) -> None:
         assert self._writer is not None and self.run is not None
-        some = torch.from_numpy(np.array(images[: NUM_PICTURES // 2]))
+        first = Batches(
+            split,
+            NUM_PICTURES // 2,
+            seed=0,
+            shuffle=False,
+            device=engine.device,
+            attributes=vae.attributes,
+        )
+        some, attributes = next(first.labelled(0))
+        repeats = -(-NUM_PICTURES // len(some))
         # The same latents and noise every epoch, so that pictures of two epochs compare.
         with private_randomness(0, engine.device):
             drawn = {
-                "samples": vae.sample(NUM_PICTURES).cpu(),
+                "samples": vae.sample(
+                    NUM_PICTURES, attributes.repeat(repeats, 1)[:NUM_PICTURES]
+                ).cpu(),
                 "reconstructions": interleave(
-                    some.float() / 255, vae.reconstruct(engine.place(some)).cpu()
+                    some.cpu().float() / 255,
+                    vae.reconstruct(engine.place(some), attributes).cpu(),
                 ),
             }
         for kind, pictures in drawn.items():
@@ -172,20 +181,20 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def describe(run: RunDirectory, vae: VAE, engine: Engine) -> str:
+def describe(run: RunDirectory, vae: Programs, engine: Engine) -> str:
     """One line on what is about to run."""
     size = sum(p.numel() for p in vae.parameters())
     return f"{run.root}: {size:,} parameters, {engine.device}, networks in {engine.precision}"
 
 
-def final_report(run: RunDirectory, vae: VAE, data: ImageData, engine: Engine) -> str:
+def final_report(run: RunDirectory, vae: Programs, data: ImageData, engine: Engine) -> str:
     """Scores the best weights on the test split, beside the baseline that knows no latent."""
     vae.load_state_dict(run.weights("best"))
-    test = data.split("test").images
+    test = data.split("test")
     with engine.running(vae, vae.networks()):
         engine.lay_out(vae)
         found = evaluate(vae, test, engine)
-    baseline = evaluate_without_latent(vae.likelihood, data.split("train").images, test)
+    baseline = evaluate_without_latent(vae.likelihood, data.split("train").images, test.images)
     scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(baseline)}
     with replacing(run.root / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(scores, indent=2))

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import InputError
-from pyrovae.vae import VAE, evaluation_mode
+from pyrovae.modes import evaluation_mode
+from pyrovae.vae import VAE
 
 __all__ = ["centre", "interpolate", "traverse"]
 

@@ -14,8 +14,7 @@ from torch import Tensor
 from pyrovae.data import gather
 from pyrovae.errors import InputError
 from pyrovae.evaluation import private_randomness
-from pyrovae.likelihoods import Likelihood
-from pyrovae.vae import VAE
+from pyrovae.programs import Programs
 
 __all__ = ["LinearModel", "ProbabilisticPCA", "RandomStart", "Start", "fit_ppca"]
 
@@ -24,15 +23,23 @@ class Start(ABC):
     """Sets the parameters of a VAE before the first step."""
 
     @abstractmethod
-    def __call__(self, vae: VAE, images: np.ndarray, flip: bool) -> None:
-        """Changes parameters in place, given the training images, uint8 `(N, C, H, W)`."""
+    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
+        """Changes parameters in place, given the training images, uint8 `(N, C, H, W)`.
+
+        Returns:
+            One line for people on what it did.
+        """
 
 
 class RandomStart(Start):
-    """The random weights that the networks were made with."""
+    """The random weights that the networks were made with.
 
-    def __call__(self, vae: VAE, images: np.ndarray, flip: bool) -> None:
+    Use it where the parts allow nothing better, and to compare with published results.
+    """
+
+    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
         """Changes nothing."""
+        return "starts from random weights"
 
 
 class ProbabilisticPCA(Start):
@@ -46,13 +53,16 @@ class ProbabilisticPCA(Start):
 
     In this basis the posterior of the linear model is diagonal, so that the ELBO starts at the
     evidence of probabilistic PCA, and the posteriors add up to the prior: samples look like the
-    data at once. Needs networks with `shortcut`, `DiagonalNormal`, and a density of pixels with
-    one map a channel, its location. A likelihood with a `start_at` method is told the scale, and
-    answers with what it takes: a fixed one is kept, directions of less variance start unused.
+    data at once. Needs networks with `shortcut`, a posterior with a method `features`, and a
+    likelihood whose maps are its location, with a method `start_at`: it is told the scale, and
+    answers with what it takes. A fixed one is kept, directions of less variance start unused.
+
+    Use it wherever the parts allow: hours of training may not come as far.
 
     Args:
         num_images: how many images to fit to, spread evenly over the split; they are held in
             memory as floats, twice if training mirrors them.
+        otherwise: the start to take where the parts do not allow this one; null refuses.
 
     Raises:
         ValueError: if `num_images` is below 2.
@@ -62,51 +72,76 @@ class ProbabilisticPCA(Start):
         Don't Blame the ELBO! (Lucas et al., 2019, section 4), https://arxiv.org/abs/1911.02469
     """
 
-    def __init__(self, num_images: int = 5000) -> None:
+    def __init__(self, num_images: int = 5000, otherwise: Start | None = None) -> None:
         if num_images < 2:
             raise ValueError(f"num_images must be at least 2, got {num_images}")
-        self.num_images = num_images
+        self.num_images, self.otherwise = num_images, otherwise
 
     @torch.no_grad()
-    def __call__(self, vae: VAE, images: np.ndarray, flip: bool) -> None:
+    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
         """Sets networks and likelihood; the posteriors' parameters follow from the encoder."""
-        start_encoder = _ability(vae.guide.encoder, "start_linear")
-        start_decoder = _ability(vae.model.decoder, "start_linear")
-        features = _ability(vae.guide.posterior, "features")
+        try:
+            parts = _Parts.of(vae)
+        except InputError as error:
+            if self.otherwise is None:
+                raise
+            return f"{self.otherwise(vae, images, flip)}: {error}"
         count = min(self.num_images, len(images))
         chosen = np.linspace(0, len(images) - 1, count).astype(int)
         some = torch.from_numpy(gather(images, chosen))
-        model = fit_ppca(
-            vae.observe(torch.cat([some, some.flip(-1)]) if flip else some).flatten(1),
-            vae.model.prior.latent_dim,
+        x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some).flatten(1)
+        parts.become(fit_ppca(x, parts.latent_dim))
+        return f"starts from probabilistic PCA of {count:,} images"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the parts of a VAE offer to start from."""
+
+    start_encoder: Callable[[Tensor, Tensor], None]
+    start_decoder: Callable[[Tensor, Tensor], None]
+    features: Callable[[Tensor, Tensor], Tensor]
+    start_scale: Callable[[float], float]
+    latent_dim: int
+
+    @classmethod
+    def of(cls, vae: Programs) -> _Parts:
+        """Those of a VAE; raises `InputError` if one of them cannot start so."""
+        encoder, posterior = (
+            getattr(vae.guide, name, vae.guide) for name in ("encoder", "posterior")
         )
-        variance = _start_scale(vae.likelihood, model.noise_variance**0.5) ** 2
+        return cls(
+            _ability(encoder, "start_linear"),
+            _ability(getattr(vae.model, "decoder", vae.model), "start_linear"),
+            _ability(posterior, "features"),
+            _ability(vae.likelihood, "start_at"),
+            posterior.latent_dim,
+        )
+
+    def become(self, model: LinearModel) -> None:
+        """Sets them to a linear model."""
+        variance = self.start_scale(model.noise_variance**0.5) ** 2
         eigenvalues = model.eigenvalues.clamp(min=variance)
         weight = model.basis * (eigenvalues - variance).sqrt()
-        start_decoder(weight, model.mean)
+        self.start_decoder(weight, model.mean)
         # Every map from images is the same function of (loc, scale), and linear in loc.
         scale = (variance / eigenvalues).sqrt()
         to_loc = (weight / eigenvalues).T
-        zero = features(torch.zeros_like(scale), scale)
-        columns = features(to_loc.T, scale.expand(len(model.mean), -1)) - zero
-        start_encoder(columns.T, features(-to_loc @ model.mean, scale))
+        zero = self.features(torch.zeros_like(scale), scale)
+        columns = self.features(to_loc.T, scale.expand(len(model.mean), -1)) - zero
+        self.start_encoder(columns.T, self.features(-to_loc @ model.mean, scale))
 
 
-def _start_scale(likelihood: Likelihood, scale: float) -> float:
-    if likelihood.grey_levels != 256 or likelihood.num_maps(1) != 1:
-        raise InputError(
-            f"{type(likelihood).__name__} is no density of pixels around one location, which "
-            "ProbabilisticPCA starts from: choose --start RandomStart"
-        )
-    start_at: Callable[[float], float] = getattr(likelihood, "start_at", lambda scale: scale)
-    return start_at(scale)
-
-
-def _ability(part: object, name: str) -> Callable[..., Any]:
+def _ability(part: Any, name: str) -> Callable[..., Any]:
     if not hasattr(part, name):
         raise InputError(
             f"{type(part).__name__} cannot start from ProbabilisticPCA (it has no {name}): "
             "choose --start RandomStart"
+        )
+    if getattr(part, "shortcut", part) is None:
+        raise InputError(
+            "ProbabilisticPCA starts from linear shortcuts: set --encoder.shortcut true "
+            "and --decoder.shortcut true"
         )
     return getattr(part, name)
 

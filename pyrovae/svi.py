@@ -14,6 +14,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.errors import InputError
+from pyrovae.programs import run_both
 
 __all__ = ["SVI", "Engine", "GroupedOptimizer", "first_bad_site", "loss_per_image"]
 
@@ -172,11 +173,12 @@ def loss_per_image(loss: Any, num_images: int) -> float:
 
 
 @torch.no_grad()
-def first_bad_site(model: Callable[..., Any], guide: Callable[..., Any], *args: Any) -> str:
+def first_bad_site(
+    model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+) -> str:
     """Names the first site of the programs whose value or log density is not finite."""
     with pyro.validation_enabled(False):
-        guide_trace = poutine.trace(guide).get_trace(*args)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args)
+        guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
         for program, trace in (("guide", guide_trace), ("model", model_trace)):
             for name, site in trace.nodes.items():
                 if site["type"] == "sample" and not _finite(site["value"]):

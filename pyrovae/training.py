@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 import numpy as np
 import pyro
@@ -20,12 +20,21 @@ from pyrovae.data.base import fingerprint
 from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, private_randomness
 from pyrovae.interruption import Diverged, Interrupted, quiet, signals
-from pyrovae.objectives import Beta, Constant, LatentRate, Progress, ScaleLatents, Schedule
+from pyrovae.objectives import (
+    Beta,
+    Constant,
+    LatentRate,
+    Progress,
+    ScaleLatents,
+    Schedule,
+    begin_step,
+    state_of,
+)
+from pyrovae.programs import Programs
 from pyrovae.reports import EpochRow, Reporter
 from pyrovae.starts import RandomStart, Start
 from pyrovae.state import TrainingState
 from pyrovae.svi import SVI, Engine, GroupedOptimizer, OptimizerFactory, first_bad_site
-from pyrovae.vae import VAE
 
 __all__ = ["Recipe", "Trainer", "TrainingState"]
 
@@ -105,7 +114,7 @@ class Trainer:
 
     def fit(
         self,
-        vae: VAE,
+        vae: Programs,
         data: ImageData,
         recipe: Recipe | None = None,
         engine: Engine | None = None,
@@ -117,7 +126,7 @@ class Trainer:
         """Trains, and leaves the VAE with the last epoch's weights, in evaluation mode.
 
         Args:
-            vae: the pair of programs.
+            vae: the pair of programs: a `VAE`, or any other.
             data: its `"train"` split is trained on, its `"val"` split validated on.
             recipe: what is optimised and how.
             engine: where to compute.
@@ -153,7 +162,7 @@ class _Session:
     def __init__(
         self,
         trainer: Trainer,
-        vae: VAE,
+        vae: Programs,
         data: ImageData,
         recipe: Recipe,
         engine: Engine,
@@ -164,11 +173,12 @@ class _Session:
         self.engine, self.run, self.reporter = engine, run, reporter
         self.train_split, self.val_split = data.split("train"), data.split("val")
         self.batches = Batches(
-            self.train_split.images,
+            self.train_split,
             trainer.batch_size,
             seed=trainer.seed,
             flip=data.flip,
             device=engine.device,
+            attributes=vae.attributes,
         )
         images = self.train_split.images
         some = gather(images, np.linspace(0, len(images) - 1, min(len(images), 256)).astype(int))
@@ -181,12 +191,21 @@ class _Session:
         """Runs the programs once, with all of Pyro's validation, before anything is written."""
         spread = np.linspace(0, len(split) - 1, min(len(split), 2000)).astype(int)
         self.vae.likelihood.check(torch.from_numpy(gather(split.images, spread)))
-        images = torch.from_numpy(split.images[: self.trainer.batch_size].copy())
+        first = Batches(
+            split,
+            self.trainer.batch_size,
+            seed=0,
+            shuffle=False,
+            device=self.engine.device,
+            attributes=self.vae.attributes,
+        )
+        images, attributes = next(first.labelled(0))
         self.vae.train()
         buffers = [buffer.clone() for buffer in self.vae.buffers()]
         try:
             with private_randomness(0, self.engine.device), pyro.validation_enabled(True):
-                self.svi.evaluate_loss(self.vae.observe(self.engine.place(images)))
+                x = self.vae.observe(self.engine.place(images))
+                self.svi.evaluate_loss(x, **self.vae.inputs(attributes))
             self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
         except (ValueError, RuntimeError, NotImplementedError) as error:
             reason = shorten(str(error), 200, placeholder=" ...")
@@ -213,7 +232,9 @@ class _Session:
         if resume:
             self.load()
         else:
-            self.recipe.start(self.vae, self.train_split.images, self.data.flip)
+            self.reporter.message(
+                self.recipe.start(self.vae, self.train_split.images, self.data.flip)
+            )
             if self.run is not None:
                 self.run.check_free()  # Preparing took its time: another run may have begun.
             self.save()
@@ -239,7 +260,8 @@ class _Session:
 
     def progress(self) -> Progress:
         per_epoch = len(self.batches)
-        return Progress(self.state.step, self.trainer.epochs * per_epoch, per_epoch)
+        total = self.trainer.epochs * per_epoch
+        return Progress(self.state.step, total, per_epoch, self.state.num_images)
 
     @property
     def images_per_step(self) -> int:
@@ -251,37 +273,37 @@ class _Session:
         self.reporter.start_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
         self.vae.train()
         started = time.monotonic()
-        for images in self.batches.epoch(state.epoch, start=state.batch):
-            self.step(images)
+        for images, attributes in self.batches.labelled(state.epoch, start=state.batch):
+            self.step(images, attributes)
             if stop:
                 break
         state.epoch_seconds += time.monotonic() - started
         return state.batch == len(self.batches)
 
-    def step(self, images: Tensor) -> None:
-        """One step of SVI, with the learning rate and beta of its moment."""
-        state, progress = self.state, self.progress()
+    def step(self, images: Tensor, attributes: Tensor) -> None:
+        """One step of SVI, with the learning rate, beta and objective of its moment."""
+        state, progress, inputs = self.state, self.progress(), self.vae.inputs(attributes)
         beta = self.recipe.beta(progress)
         self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
         x = self.vae.observe(self.engine.place(images))
+        begin_step(self.recipe.objective, progress)
         with ScaleLatents(beta), LatentRate() as latent:
-            loss = self.svi.step(x)
+            loss = self.svi.step(x, **inputs)
         state.step, state.batch = state.step + 1, state.batch + 1
         if self.svi.skipped:
-            self.count_skipped(x)
+            self.count_skipped(x, inputs)
             return
-        rate = latent.per_image()
-        elbo = (beta - 1) * rate - loss
+        rate, elbo = latent.rate_and_elbo(self.recipe.objective, loss, beta)
         state.add(loss, elbo, rate)
         self.reporter.step(len(images), elbo, rate)
 
-    def count_skipped(self, x: Tensor) -> None:
+    def count_skipped(self, x: Tensor, inputs: dict[str, Tensor]) -> None:
         """Counts a step that was not finite, and stops the run after too many in a row."""
         state = self.state
         state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
         self.reporter.message(f"step {state.step} skipped: its loss or gradient is not finite")
         if state.skipped_in_a_row >= self.trainer.max_skipped:
-            site = first_bad_site(self.vae.model, self.vae.guide, x)
+            site = first_bad_site(self.vae.model, self.vae.guide, x, **inputs)
             raise Diverged(
                 f"{state.skipped_in_a_row} steps in a row were not finite, the last at step "
                 f"{state.step}; the first thing not finite is {site}. Try a lower learning rate "
@@ -292,8 +314,8 @@ class _Session:
         """Validation, report, checkpoints."""
         state = self.state
         state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
-        found = evaluate(self.vae, self.val_split.images, self.engine, seed=self.trainer.seed)
-        last = Progress(state.step - 1, self.progress().total, self.progress().per_epoch)
+        found = evaluate(self.vae, self.val_split, self.engine, seed=self.trainer.seed)
+        last = replace(self.progress(), step=state.step - 1)
         row = EpochRow(
             epoch=state.epoch,
             step=state.step,
@@ -310,7 +332,7 @@ class _Session:
             val_bits_per_dim=found.bits_per_dim,
             skipped_steps=state.skipped,
         )
-        self.reporter.end_epoch(row, self.vae, self.val_split.images, self.engine)
+        self.reporter.end_epoch(row, self.vae, self.val_split, self.engine)
         state.begin_epoch()
         self.rank(found.elbo)
         self.save()
@@ -337,6 +359,8 @@ class _Session:
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
         for name, value in self.optimizer.state_tensors().items():
             tensors[f"optimizer.{name}"] = value
+        for name, value in state_of(self.recipe.objective).items():
+            tensors[f"objective.{name}"] = value
         state = asdict(self.state) | {"config": self.run.config_text}
         save_checkpoint(self.run.last, tensors, state)
         self.run.tidy([epoch for _, epoch in self.state.best])
@@ -353,7 +377,7 @@ class _Session:
                 f"in {self.run.root} began with, {state['num_images']} images"
             )
         del state["config"]
-        groups: dict[str, dict[str, Any]] = {"weights": {}, "random": {}, "optimizer": {}}
+        groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, value in tensors.items():
             group, rest = name.split(".", 1)
             groups[group][rest] = value
@@ -365,6 +389,7 @@ class _Session:
             raise InputError(
                 f"{self.run.last}: does not fit {self.run.config}: {reason}"
             ) from error
+        state_of(self.recipe.objective).update(groups["objective"])
         torch.set_rng_state(groups["random"]["cpu"])
         if "cuda" in groups["random"] and self.engine.device.type == "cuda":
             torch.cuda.set_rng_state(groups["random"]["cuda"], self.engine.device)

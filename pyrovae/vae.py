@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
+from pyrovae.programs import Programs
 
 __all__ = ["Guide", "Model", "VAE"]
 
@@ -92,7 +91,7 @@ class Guide(PyroModule):
             return pyro.sample("z", self.z_dist(x))
 
 
-class VAE(nn.Module):
+class VAE(Programs):
     r"""A variational autoencoder: the pair of a Pyro model and a Pyro guide.
 
     $$\log p(x) \ge \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) + \log p(z)
@@ -110,7 +109,8 @@ class VAE(nn.Module):
         posterior: q(z given the encoder's output).
 
     Raises:
-        ValueError: if prior and posterior have different numbers of latent dimensions.
+        ValueError: if prior and posterior have different numbers of latent dimensions, or
+            live in different spaces.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2013),
@@ -131,8 +131,8 @@ class VAE(nn.Module):
         torch.Size([5])
     """
 
-    #: Makes a uint8 image `(C, H, W)` of a path or a Pillow image, as in training; set by `load`.
-    preprocess: Callable[..., Tensor] | None = None
+    model: Model
+    guide: Guide
 
     def __init__(
         self,
@@ -143,70 +143,46 @@ class VAE(nn.Module):
         likelihood: Likelihood,
         posterior: Posterior,
     ) -> None:
-        super().__init__()
         if prior.latent_dim != posterior.latent_dim:
             raise ValueError(
                 f"prior and posterior must have the same latent_dim, "
                 f"got {prior.latent_dim} and {posterior.latent_dim}"
             )
-        self.model = Model(prior, decoder, likelihood)
-        self.guide = Guide(encoder, posterior)
-
-    @property
-    def likelihood(self) -> Likelihood:
-        """p(x given h), which also knows how images become observations."""
-        return self.model.likelihood
-
-    def networks(self) -> list[nn.Module]:
-        """The modules that may compute in a lower precision."""
-        return [self.guide.encoder, self.model.decoder]
-
-    def observe(self, images: Tensor) -> Tensor:
-        """8-bit images `(*, C, H, W)` in the support that the likelihood scores."""
-        return self.likelihood.observe(images)
+        model, guide = Model(prior, decoder, likelihood), Guide(encoder, posterior)
+        super().__init__(model, guide, likelihood, networks=[encoder, decoder])
+        use_guide = getattr(prior, "use_guide", None)
+        if use_guide is not None:
+            use_guide(guide)
+        _check_spaces(prior, posterior)
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
-        return self.guide.z_dist(self._observed(x))
+        return self.guide.z_dist(self.observed(x))
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:
         """p(x given z) for latents `(*, D)`: batch shape `*`, event shape `(C, H, W)`."""
         return self.model.x_dist(z)
-
-    @torch.no_grad()
-    def sample(self, num_images: int) -> Tensor:
-        """Images of `num_images` draws from the prior: floats in [0, 1], `(N, C, H, W)`.
-
-        Networks are in evaluation mode for the call; pixels are the likelihood's mean, without
-        its noise (`Predictive` draws that too).
-        """
-        with evaluation_mode(self):
-            return self.show(self.model.z_dist().sample((num_images,)))
-
-    @torch.no_grad()
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Images decoded from one draw of q(z given x): floats in [0, 1], of the shape of `x`.
-
-        Networks are in evaluation mode for the call.
-        """
-        with evaluation_mode(self):
-            return self.show(self.encode(x).sample())
-
-    def _observed(self, x: Tensor) -> Tensor:
-        return self.observe(x) if x.dtype == torch.uint8 else x
 
     def show(self, z: Tensor) -> Tensor:
         """What the likelihood shows for latents `(*, D)`: floats in [0, 1], `(*, C, H, W)`."""
         return self.likelihood.to_images(self.decode(z))
 
 
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Puts a module into evaluation mode, and each of its parts back as it was afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
+@torch.no_grad()
+def _check_spaces(prior: Prior, posterior: Posterior) -> None:
+    """Raises `ValueError` unless both have densities in the same space."""
+    drawn = posterior(torch.zeros(posterior.num_params))
+    spaces = [type(_innermost(p.support)) for p in (prior(), drawn)]
+    if spaces[0] is not spaces[1]:
+        names = [type(part).__name__ for part in (prior, posterior)]
+        words = [space.__name__.strip("_").lower() for space in spaces]
+        raise ValueError(
+            f"prior and posterior must live in the same space: {names[0]} is over {words[0]} "
+            f"vectors, {names[1]} over {words[1]} vectors"
+        )
+
+
+def _innermost(support: Any) -> Any:
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support

@@ -13,10 +13,11 @@ from pyro.infer.inspect import get_model_relations
 from torch import Tensor
 
 from pyrovae.likelihoods import Normal
+from pyrovae.modes import evaluation_mode
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import StandardNormal
-from pyrovae.vae import VAE, evaluation_mode
+from pyrovae.vae import VAE
 from tests.tables import (
     IMAGE_SHAPE,
     LATENT_DIM,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.base import Split
+from pyrovae.errors import InputError
 
 _RESIDENT_BYTES = 256 * 2**20
 _FAULT_BYTES = 2**17  # what page faults bring into memory around the ends of a row
@@ -79,6 +80,10 @@ class Batches:
         flip: whether each image is mirrored left to right with probability 1/2.
         device: where the batches are wanted.
         shuffle: whether each epoch has an order of its own.
+        attributes: names of the split's attributes that `labelled` gives with the images.
+
+    Raises:
+        InputError: if the split has no such attribute.
 
     Example:
         >>> images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
@@ -96,7 +101,9 @@ class Batches:
         flip: bool = False,
         device: torch.device | str = "cpu",
         shuffle: bool = True,
+        attributes: Sequence[str] = (),
     ) -> None:
+        self.attributes = _columns(images, attributes)
         self.images = images.images if isinstance(images, Split) else images
         if batch_size < 1 or len(self.images) < 1:
             size = f"batch_size {batch_size} for {len(self.images)} images"
@@ -122,12 +129,26 @@ class Batches:
         Yields:
             uint8 tensors `(B, C, H, W)` on the device.
         """
+        for images, _ in self.labelled(epoch, start):
+            yield images
+
+    def labelled(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch, with the attributes that were named.
+
+        Args:
+            epoch: which one, from 0.
+            start: the number of batches to pass over, when resuming inside an epoch.
+
+        Yields:
+            uint8 images `(B, C, H, W)` and float32 attributes `(B, A)`, on the device.
+        """
         if epoch < 0 or start < 0:
             raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
         order, mirrored = self._plan(epoch)
         for number in range(start, len(self)):
             part = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            yield self._batch(order[part], mirrored[part])
+            rows = order[part]
+            yield self._batch(rows, mirrored[part]), self._move(self.attributes[rows])
 
     def _plan(self, epoch: int) -> tuple[Tensor, Tensor]:
         """The order of an epoch, and which of its places are mirrored."""
@@ -159,6 +180,17 @@ class Batches:
         if self.device.type == "cuda" and values.device.type == "cpu":
             return values.pin_memory().to(self.device, non_blocking=True)
         return values.to(self.device)
+
+
+def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tensor:
+    """The attributes of those names, `(N, A)`; raises `InputError` if one is not there."""
+    known = list(images.attribute_names) if isinstance(images, Split) else []
+    for name in names:
+        if name not in known:
+            raise InputError(f"the images have no attribute '{name}'; known: {known or 'none'}")
+    if not isinstance(images, Split) or not names:
+        return torch.empty(len(images), 0)
+    return torch.from_numpy(images.attributes[:, [known.index(name) for name in names]])
 
 
 def _mapping(images: np.ndarray) -> mmap.mmap | None:

@@ -1,1 +1,21 @@
 """Distributions that torch and Pyro lack, or have only in part."""
+
+from pyrovae.distributions import kl  # noqa: F401
+from pyrovae.distributions.grey import (
+    DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+    GreyCategorical,
+    grey_levels,
+)
+from pyrovae.distributions.mixture import Mixture
+from pyrovae.distributions.pixels import BatchScaleNormal, ContinuousBernoulli
+
+__all__ = [
+    "BatchScaleNormal",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "GreyCategorical",
+    "Mixture",
+    "grey_levels",
+]

@@ -9,7 +9,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-__all__ = ["DensityLikelihood", "Likelihood", "positive"]
+from pyrovae.distributions import DiscretizedLogistic
+
+__all__ = ["DensityLikelihood", "GreyLikelihood", "Likelihood", "PixelLikelihood"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -66,38 +68,50 @@ class Likelihood(nn.Module, ABC):
         return (math.log(self.grey_levels) - elbo / num_dims) / math.log(2)
 
 
-class DensityLikelihood(Likelihood):
-    """A likelihood that is a density of pixels in [0, 1], independent given h.
+class PixelLikelihood(Likelihood):
+    """A likelihood that scores grey values as pixels in [0, 1], and takes any image.
 
     `forward` must return a distribution whose mean is what to show.
     """
 
-    grey_levels = 256
-
     def observe(self, images: Tensor) -> Tensor:
         """Grey values 0 to 255 as pixels in [0, 1]: divided by 255."""
         return images / 255
+
+    def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
+        """The mean, clamped to [0, 1]."""
+        return distribution.mean.clamp(0, 1)
+
+    def check(self, images: Tensor) -> None:
+        """Any 8-bit image can be scored."""
+
+
+class DensityLikelihood(PixelLikelihood):
+    """A density of pixels in [0, 1], independent given h."""
+
+    grey_levels = 256
 
     def dequantize(self, images: Tensor) -> Tensor:
         """Uniform noise of one grey level added, scaled back to [0, 255]."""
         noise = torch.rand(images.shape, device=images.device)
         return (images + noise) * (255 / 256)
 
-    def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
-        """The mean, clamped to [0, 1]."""
-        return distribution.mean.clamp(0, 1)
-
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
         """One Normal a pixel; a pixel that never varies gets a scale of one grey level."""
         scale = variance.sqrt().clamp(min=1 / 256)
         return dist.Normal(mean, scale).to_event(3)
 
-    def check(self, images: Tensor) -> None:
-        """Any 8-bit image can be scored."""
 
+class GreyLikelihood(PixelLikelihood):
+    """A probability of the 256 grey values: bits per dimension are exact."""
 
-def positive(name: str, value: float) -> float:
-    """The value, if it is positive and finite; raises `ValueError` if not."""
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{name} must be positive and finite, got {value}")
-    return value
+    grey_levels = 1
+
+    def dequantize(self, images: Tensor) -> Tensor:
+        """The images as they are: grey values are discrete."""
+        return images
+
+    def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
+        """One discretised logistic a pixel, its scale that of a grey level or above."""
+        scale = variance.sqrt().clamp(min=1 / 256) * (math.sqrt(3) / math.pi)
+        return DiscretizedLogistic(mean, scale).to_event(3)

@@ -62,6 +62,9 @@ class Bernoulli(Likelihood):
     It is a probability of binary images only: grey images must be binarised, since scoring grey
     values with this formula gives no density (it does not integrate to one).
 
+    Use it for images that are binary, or that are binarised anew at every step as in most
+    published results on MNIST.
+
     Args:
         binarization: how grey images become binary; None takes images that are binary already
             (0 and 255).

@@ -4,24 +4,31 @@ Every network takes any number of leading batch dimensions, so that vectorised p
 `Predictive` work, and holds no constraint: those belong to the parts that need them.
 """
 
-from pyrovae.networks.base import (
-    ConvDecoder,
-    ConvEncoder,
-    Decoder,
-    Encoder,
-    ImageShape,
-    LinearShortcut,
-    MLPDecoder,
-    MLPEncoder,
+from pyrovae.networks.base import Decoder, Encoder, ImageShape, LinearShortcut, ShortcutNetwork
+from pyrovae.networks.conv import ConvDecoder, ConvEncoder
+from pyrovae.networks.gated import (
+    GatedConvDecoder,
+    GatedConvEncoder,
+    GatedMLPDecoder,
+    GatedMLPEncoder,
 )
+from pyrovae.networks.mlp import MLPDecoder, MLPEncoder
+from pyrovae.networks.residual import ResidualDecoder, ResidualEncoder
 
 __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Decoder",
     "Encoder",
+    "GatedConvDecoder",
+    "GatedConvEncoder",
+    "GatedMLPDecoder",
+    "GatedMLPEncoder",
     "ImageShape",
     "LinearShortcut",
     "MLPDecoder",
     "MLPEncoder",
+    "ResidualDecoder",
+    "ResidualEncoder",
+    "ShortcutNetwork",
 ]

@@ -1,6 +1,17 @@
 """Posterior families q(z | x): modules that turn the encoder's output into a distribution."""
 
-from pyrovae.posteriors.base import Posterior
-from pyrovae.posteriors.normal import DiagonalNormal
+from pyrovae.posteriors.base import LocationScale, Posterior
+from pyrovae.posteriors.flows import HouseholderFlow, InverseAutoregressiveFlow
+from pyrovae.posteriors.laplace import Laplace
+from pyrovae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNormal
 
-__all__ = ["DiagonalNormal", "Posterior"]
+__all__ = [
+    "DiagonalNormal",
+    "FullRankNormal",
+    "HouseholderFlow",
+    "InverseAutoregressiveFlow",
+    "Laplace",
+    "LocationScale",
+    "LowRankNormal",
+    "Posterior",
+]

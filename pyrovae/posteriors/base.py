@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-__all__ = ["Posterior"]
+from pyrovae.constraints import bounded_exp
+
+__all__ = ["LocationScale", "Posterior"]
 
 
 class Posterior(nn.Module, ABC):
@@ -38,3 +40,19 @@ class Posterior(nn.Module, ABC):
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""
         return f"latent_dim={self.latent_dim}"
+
+
+class LocationScale(Posterior):
+    """A posterior that has a location and a scale for each dimension, bounded on all sides."""
+
+    LOG_SCALE_LIMIT = 7.0
+    LOC_LIMIT = 1e4
+
+    def __init__(self, latent_dim: int = 128) -> None:
+        super().__init__(latent_dim)
+
+    def location_and_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The two, each `(*, D)`, of the halves of h `(*, 2 D)`: 1e4 and e^7 bound them."""
+        loc, raw = h.chunk(2, dim=-1)
+        scale = bounded_exp(raw, self.LOG_SCALE_LIMIT)
+        return loc.clamp(-self.LOC_LIMIT, self.LOC_LIMIT), scale

@@ -1,6 +1,19 @@
 """Priors p(z): modules whose call returns a distribution over latent vectors."""
 
 from pyrovae.priors.base import Prior
-from pyrovae.priors.simple import StandardNormal
+from pyrovae.priors.flow import Flow, FlowPrior, NeuralSpline, RealNVP
+from pyrovae.priors.mixtures import GaussianMixture, VampPrior
+from pyrovae.priors.simple import Laplace, StandardNormal, StudentT
 
-__all__ = ["Prior", "StandardNormal"]
+__all__ = [
+    "Flow",
+    "FlowPrior",
+    "GaussianMixture",
+    "Laplace",
+    "NeuralSpline",
+    "Prior",
+    "RealNVP",
+    "StandardNormal",
+    "StudentT",
+    "VampPrior",
+]

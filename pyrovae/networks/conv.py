@@ -1,0 +1,119 @@
+"""Plain convolutional encoder and decoder."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pyrovae.networks.base import (
+    Decoder,
+    Encoder,
+    ImageShape,
+    ShortcutNetwork,
+    check_widths,
+    enlarge,
+    halvings,
+)
+
+__all__ = ["ConvDecoder", "ConvEncoder"]
+
+
+class ConvEncoder(ShortcutNetwork, Encoder):
+    """Stride-2 convolutions, each with batch norm and a leaky ReLU, and one linear layer.
+
+    Use it for images of any kind to begin with: the fastest network that sees pixels as
+    neighbours.
+
+    Args:
+        image_shape: `(C, H, W)` of the images; odd sizes are rounded up when halved.
+        num_outputs: how many numbers to give for one image.
+        channels: output channels of each convolution, from the image inwards.
+        shortcut: adds a linear map from the pixels to the outputs, from which
+            `ProbabilisticPCA` can start.
+
+    Raises:
+        ValueError: if the image cannot be halved that often, or a number is not positive.
+
+    References:
+        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+        Networks (Radford et al., 2015), https://arxiv.org/abs/1511.06434
+
+    Example:
+        >>> encoder = ConvEncoder((3, 28, 28), num_outputs=8, channels=[4, 8])
+        >>> encoder(torch.zeros(5, 2, 3, 28, 28)).shape
+        torch.Size([5, 2, 8])
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        num_outputs: int,
+        channels: Sequence[int] = (32, 64, 128, 256, 512),
+        shortcut: bool = False,
+    ) -> None:
+        channels = check_widths("channels", channels)
+        height, width = halvings(image_shape, len(channels))[-1]
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise([image_shape[0], *channels]):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
+            layers += [nn.BatchNorm2d(after), nn.LeakyReLU()]
+        layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, num_outputs)]
+        super().__init__(layers, math.prod(image_shape), num_outputs, shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
+        return self.run(x, event_dim=3)
+
+
+class ConvDecoder(ShortcutNetwork, Decoder):
+    """Stride-2 transposed convolutions, each with batch norm and a leaky ReLU, to image size.
+
+    Use it with `ConvEncoder`, whose mirror it is.
+
+    Args:
+        image_shape: `(C, H, W)` of the images; only the size is used.
+        latent_dim: number of latent dimensions D.
+        num_maps: how many maps of the image's size to give (the likelihood says).
+        channels: input channels of each transposed convolution, from the latent outwards.
+        shortcut: adds a linear map from the latent to the maps, from which
+            `ProbabilisticPCA` can start.
+
+    Raises:
+        ValueError: if the image cannot be halved that often, or a number is not positive.
+
+    References:
+        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+        Networks (Radford et al., 2015), https://arxiv.org/abs/1511.06434
+
+    Example:
+        >>> decoder = ConvDecoder((3, 28, 20), latent_dim=8, num_maps=6, channels=[8, 4])
+        >>> decoder(torch.zeros(5, 2, 8)).shape
+        torch.Size([5, 2, 6, 28, 20])
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        latent_dim: int,
+        num_maps: int,
+        channels: Sequence[int] = (512, 256, 128, 64, 32),
+        shortcut: bool = False,
+    ) -> None:
+        channels = check_widths("channels", channels)
+        sizes = halvings(image_shape, len(channels))[::-1]
+        first = (channels[0], *sizes[0])
+        layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(first))]
+        layers += [nn.Unflatten(-1, first)]
+        widths = [*channels, channels[-1]]
+        for i, (before, after) in enumerate(itertools.pairwise(widths)):
+            layers += [enlarge(before, after, sizes[i], sizes[i + 1], bias=False)]
+            layers += [nn.BatchNorm2d(after), nn.LeakyReLU()]
+        layers += [nn.Conv2d(channels[-1], num_maps, 3, padding=1)]
+        super().__init__(layers, latent_dim, num_maps * math.prod(sizes[-1]), shortcut)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Latents `(*, D)` to maps `(*, num_maps, H, W)`."""
+        return self.run(z, event_dim=1)

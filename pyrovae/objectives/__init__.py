@@ -1,0 +1,66 @@
+"""What is optimised around the programs: bounds, weights of the latent sites, and schedules.
+
+The bound is any `pyro.infer` ELBO, or one from here. Everything here is an ELBO, an effect around
+it, or a number over time; model and guide never change.
+"""
+
+from pyrovae.objectives.bounds import (
+    IWAE,
+    DReG,
+    Latent,
+    PerImageELBO,
+    Run,
+    StickingTheLanding,
+)
+from pyrovae.objectives.denoising import (
+    Corruption,
+    Denoising,
+    GaussianNoise,
+    SaltAndPepper,
+)
+from pyrovae.objectives.divergences import MMD
+from pyrovae.objectives.effects import Beta, LatentRate, ScaleLatents, begin_step, state_of
+from pyrovae.objectives.gradients import stop_gradients
+from pyrovae.objectives.rates import GECO, BetaTC, Capacity, FreeBits
+from pyrovae.objectives.schedules import (
+    Constant,
+    Cosine,
+    CosineWarmup,
+    Cyclical,
+    ExponentialDecay,
+    Progress,
+    Schedule,
+    Warmup,
+)
+
+__all__ = [
+    "GECO",
+    "IWAE",
+    "MMD",
+    "Beta",
+    "BetaTC",
+    "Capacity",
+    "Constant",
+    "Corruption",
+    "Cosine",
+    "CosineWarmup",
+    "Cyclical",
+    "DReG",
+    "Denoising",
+    "ExponentialDecay",
+    "FreeBits",
+    "GaussianNoise",
+    "Latent",
+    "LatentRate",
+    "PerImageELBO",
+    "Progress",
+    "Run",
+    "SaltAndPepper",
+    "ScaleLatents",
+    "Schedule",
+    "StickingTheLanding",
+    "Warmup",
+    "begin_step",
+    "state_of",
+    "stop_gradients",
+]

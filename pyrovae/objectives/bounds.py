@@ -1,0 +1,295 @@
+"""Bounds from the terms of each image and particle: what Pyro's own ELBOs do not keep apart."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.distributions.util import scale_and_mask
+from pyro.infer import ELBO
+from pyro.infer.enum import get_importance_trace
+from pyro.infer.util import torch_item
+from torch import Tensor
+
+from pyrovae.objectives.gradients import stop_gradients
+
+__all__ = ["DReG", "IWAE", "Latent", "PerImageELBO", "Run", "StickingTheLanding"]
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A latent site of one run of both programs; log densities are `(K, B)`, in nats.
+
+    Attributes:
+        name: of the site.
+        q: its distribution in the guide.
+        p: its distribution in the model.
+        z: the value drawn.
+        scale: the weight of its densities, as `ScaleLatents` sets it.
+        log_q: log density under the guide, weighted.
+        log_p: log density under the model, weighted.
+    """
+
+    name: str
+    q: Any
+    p: Any
+    z: Tensor
+    scale: float | Tensor
+    log_q: Tensor
+    log_p: Tensor
+
+    @property
+    def rate(self) -> Tensor:
+        """Log q - log p at the value drawn, weighted, `(K, B)`."""
+        return self.log_q - self.log_p
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of both programs, of K particles at once and B images.
+
+    Attributes:
+        latents: the latent sites.
+        distortion: the negative log likelihood of the observed sites, `(K, B)`, in nats.
+        num_dims: the number of pixels times channels of an image.
+    """
+
+    latents: list[Latent]
+    distortion: Tensor
+    num_dims: int
+
+    @property
+    def rate(self) -> Tensor:
+        """Log q - log p at the values drawn, weighted, `(K, B)`."""
+        return sum((latent.rate for latent in self.latents), torch.zeros_like(self.distortion))
+
+
+class PerImageELBO(ELBO):
+    """An objective that is a function of each image's and particle's terms.
+
+    All latent sites must lie in the plate of images and be reparameterised.
+
+    Args:
+        num_particles: draws of the latents for each image, K, at least 1.
+        vectorize_particles: whether to draw them at once, along a new dimension on the left,
+            rather than in turn.
+        max_plate_nesting: how many plates the programs nest, that of the images included.
+
+    Attributes:
+        measured: rate and distortion of the last batch, unweighted means in nats per image.
+
+    Raises:
+        ValueError: if `num_particles` is not positive.
+    """
+
+    def __init__(
+        self,
+        num_particles: int = 1,
+        vectorize_particles: bool = True,
+        max_plate_nesting: int = 1,
+    ) -> None:
+        if num_particles < 1:
+            raise ValueError(f"num_particles must be at least 1, got {num_particles}")
+        super().__init__(
+            num_particles=num_particles,
+            vectorize_particles=vectorize_particles,
+            max_plate_nesting=max_plate_nesting,
+        )
+        self.measured: tuple[Tensor, Tensor] | None = None
+
+    @abstractmethod
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images: one run of K particles, or K runs of one."""
+
+    def differentiable_loss(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """The loss in nats, summed over the images, as a tensor that knows its gradient."""
+        runs, rates = [], []
+        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
+            run, rate = self._read(model_trace, guide_trace, args[0])
+            runs.append(run)
+            rates.append(rate)
+        distortion = torch.cat([run.distortion for run in runs]).mean()
+        self.measured = torch.stack(rates).mean().detach(), distortion.detach()
+        return self.objective(runs)
+
+    def loss(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> float:
+        """The loss in nats, summed over the images."""
+        with torch.no_grad():
+            return torch_item(self.differentiable_loss(model, guide, *args, **kwargs))
+
+    def loss_and_grads(
+        self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> float:
+        """The loss in nats, summed over the images, after adding up its gradients."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        if loss.requires_grad:
+            loss.backward()
+        return torch_item(loss)
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+        return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
+
+    def _read(self, model_trace: Any, guide_trace: Any, x: Tensor) -> tuple[Run, Tensor]:
+        """The terms of a pair of traces, and the unweighted mean rate in nats per image."""
+
+        def spread(site: Any) -> Tensor:
+            return self._per_image(site["name"], site["log_prob"], len(x))
+
+        latents, rate = [], torch.zeros(())
+        for name, site in guide_trace.nodes.items():
+            if site["type"] != "sample" or site["is_observed"]:
+                continue
+            _check_reparameterised(site)
+            prior = model_trace.nodes[name]
+            values = (site["fn"], prior["fn"], site["value"], site["scale"])
+            latents.append(Latent(name, *values, spread(site), spread(prior)))
+            unweighted = site["unscaled_log_prob"] - prior["unscaled_log_prob"]
+            rate = rate + unweighted.detach().mean()
+        observed = [model_trace.nodes[name] for name in model_trace.observation_nodes]
+        return Run(
+            latents, -torch.stack([spread(site) for site in observed]).sum(0), x[0].numel()
+        ), rate
+
+    def _per_image(self, name: str, log_prob: Tensor, num_images: int) -> Tensor:
+        """Log densities as `(K, B)`; plates between particles and images are summed over."""
+        if log_prob.dim() == 0 or log_prob.shape[-1] != num_images:
+            raise ValueError(f"site '{name}' lies outside the plate of images")
+        if not self.vectorize_particles or self.num_particles == 1:
+            return log_prob.reshape(-1, num_images).sum(0, keepdim=True)
+        if log_prob.dim() < self.max_plate_nesting:  # The same for all particles.
+            return log_prob.reshape(-1, num_images).sum(0).expand(self.num_particles, -1)
+        return log_prob.reshape(self.num_particles, -1, num_images).sum(1)
+
+
+def _check_reparameterised(site: Any) -> None:
+    if not getattr(site["fn"], "has_rsample", False):
+        kind = type(site["fn"]).__name__
+        raise ValueError(f"site '{site['name']}' has no reparameterised draws ({kind})")
+
+
+class IWAE(PerImageELBO):
+    r"""Importance-weighted bound: the more particles, the closer to log p(x).
+
+    $$L_K = \mathbb{E}_{z_1 \dots z_K \sim q}\left[\log \frac{1}{K} \sum_{k=1}^{K} w_k\right],
+    \quad w_k = \frac{p(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}$$
+
+    Use it for a better model at K times the decoder's cost; the guide learns less as K grows,
+    for which there is `DReG`.
+
+    Args:
+        num_particles: draws of the latents for each image, K, at least 1.
+        **kwargs: the other arguments of `PerImageELBO`.
+
+    Raises:
+        ValueError: if `num_particles` is not positive.
+
+    References:
+        Importance Weighted Autoencoders (Burda et al., 2016, equation 8),
+        https://arxiv.org/abs/1509.00519
+    """
+
+    def __init__(self, num_particles: int = 5, **kwargs: Any) -> None:
+        super().__init__(num_particles, **kwargs)
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        log_weights = -torch.cat([run.rate + run.distortion for run in runs])
+        return -_log_mean_exp(log_weights).sum()
+
+
+def _log_mean_exp(log_weights: Tensor) -> Tensor:
+    return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+
+def _path_rate(run: Run) -> Tensor:
+    """The rate whose gradient in the guide goes through the draws alone, weighted, `(K, B)`."""
+    if len(run.latents) != 1:
+        names = ", ".join(latent.name for latent in run.latents)
+        raise ValueError(f"path gradients need one latent site, the guide has {names or 'none'}")
+    (latent,) = run.latents
+    log_q = stop_gradients(latent.q).log_prob(latent.z)
+    weighted = scale_and_mask(log_q, latent.scale)
+    return weighted.reshape(latent.log_p.shape) - latent.log_p
+
+
+class StickingTheLanding(PerImageELBO):
+    r"""The ELBO with path gradients: their noise vanishes where the posterior is exact.
+
+    $$\nabla_\phi L = \mathbb{E}_{\epsilon}\left[\nabla_z \left(\log p(x, z)
+    - \log q_\phi(z \mid x)\right) \nabla_\phi z(\epsilon, \phi)\right]$$
+
+    The value is that of the ELBO; the term of the gradient that is left out has mean zero.
+
+    Use it late in training or with flexible posteriors, where the noise of the gradient matters.
+
+    Args:
+        **kwargs: the particles, as for `PerImageELBO`.
+
+    Raises:
+        ValueError: if `num_particles` is not positive, or the guide has several latent sites.
+
+    References:
+        Sticking the Landing (Roeder et al., 2017, equation 8), https://arxiv.org/abs/1703.09194
+    """
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        losses = torch.cat([_path_rate(run) + run.distortion for run in runs])
+        return losses.mean(0).sum()
+
+
+class DReG(PerImageELBO):
+    r"""Importance-weighted bound, with doubly reparameterised gradients for the guide.
+
+    $$\nabla_\phi L_K = \mathbb{E}\left[\sum_{k=1}^{K} \tilde w_k^2\, \frac{\partial \log w_k}
+    {\partial z_k} \frac{\partial z_k}{\partial \phi}\right], \quad
+    \tilde w_k = \frac{w_k}{\sum_j w_j}$$
+
+    The value, and the gradient in the model, are those of `IWAE`.
+
+    Use it in place of `IWAE`: the guide's gradient keeps its strength as K grows.
+
+    Args:
+        num_particles: draws of the latents for each image, K, at least 1.
+        **kwargs: the other arguments of `PerImageELBO`.
+
+    Raises:
+        ValueError: if `num_particles` is not positive, or the guide has several latent sites.
+
+    References:
+        Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al.,
+        2019, equation 8), https://arxiv.org/abs/1810.04152
+    """
+
+    def __init__(self, num_particles: int = 5, **kwargs: Any) -> None:
+        super().__init__(num_particles, **kwargs)
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        log_weights = -torch.cat([_path_rate(run) + run.distortion for run in runs])
+        weights = log_weights.softmax(0).detach()
+        size = 1 if len(runs) > 1 else len(weights)
+        for run, own in zip(runs, weights.split(size), strict=True):
+            _weigh_gradient(run.latents[0].z, own)
+        surrogate = -(weights * log_weights).sum()
+        bound = -_log_mean_exp(log_weights.detach()).sum()
+        return bound + surrogate - surrogate.detach()
+
+
+def _weigh_gradient(z: Tensor, weights: Tensor) -> None:
+    """Multiplies the gradient that reaches draws `(K, B, ...)` or `(B, ...)` by `(K, B)`."""
+    if z.requires_grad:
+        event = z.numel() // weights.numel()
+        z.register_hook(
+            lambda grad: (grad.reshape(*weights.shape, event) * weights[..., None]).reshape(
+                z.shape
+            )
+        )

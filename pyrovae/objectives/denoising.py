@@ -1,0 +1,118 @@
+"""A guide that sees corrupted images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+
+from pyrovae.constraints import positive
+from pyrovae.objectives.effects import begin_step, state_of
+from pyrovae.objectives.schedules import Progress
+
+__all__ = ["Corruption", "Denoising", "GaussianNoise", "SaltAndPepper"]
+
+
+class Corruption(ABC):
+    """How an image is corrupted, anew every time."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """Observations `(*, C, H, W)` to corrupted ones of that shape."""
+
+
+class GaussianNoise(Corruption):
+    """Normal noise on every pixel.
+
+    Args:
+        scale: its standard deviation, positive.
+    """
+
+    def __init__(self, scale: float = 0.1) -> None:
+        self.scale = positive("scale", scale)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Observations `(*, C, H, W)` to corrupted ones of that shape."""
+        return x + self.scale * torch.randn_like(x)
+
+
+class SaltAndPepper(Corruption):
+    """Some pixels become black or white, one as likely as the other.
+
+    Args:
+        probability: of a pixel and channel to be hit, within (0, 1].
+    """
+
+    def __init__(self, probability: float = 0.1) -> None:
+        if not 0 < probability <= 1:
+            raise ValueError(f"probability must lie in (0, 1], got {probability}")
+        self.probability = probability
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Observations `(*, C, H, W)` to corrupted ones of that shape."""
+        chance = torch.rand_like(x)
+        white = (chance < self.probability / 2).to(x)
+        return torch.where(chance < self.probability, white, x)
+
+
+class Denoising(ELBO):
+    r"""Any bound, with a guide that sees a corrupted image while the model scores the clean one.
+
+    $$\log p(x) \ge \mathbb{E}_{\tilde x \sim c(\tilde x \mid x)}\,
+    \mathbb{E}_{q(z \mid \tilde x)}\left[\log p(x, z) - \log q(z \mid \tilde x)\right]$$
+
+    It acts in training alone: evaluation shows the guide the image itself.
+
+    Use it for an encoder that is robust to noise, and against overfitting on few images.
+
+    Args:
+        corruption: what happens to the images.
+        bound: the objective itself, any ELBO.
+
+    References:
+        Denoising Criterion for Variational Auto-Encoding Framework (Im et al., 2017,
+        equation 6), https://arxiv.org/abs/1511.06406
+    """
+
+    def __init__(self, corruption: Corruption, bound: ELBO) -> None:
+        super().__init__(num_particles=bound.num_particles)
+        self.corruption, self.bound = corruption, bound
+
+    @property
+    def measured(self) -> tuple[Tensor, Tensor] | None:
+        """Rate and distortion of the last batch, where the bound tells."""
+        return getattr(self.bound, "measured", None)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What the bound changes over a run."""
+        return state_of(self.bound)
+
+    def begin_step(self, progress: Progress) -> None:
+        """Tells the bound where the run stands."""
+        begin_step(self.bound, progress)
+
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+        """The bound's loss under the guide of corrupted images."""
+        return self.bound.loss(model, self._corrupted(guide), *args, **kwargs)
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The bound's loss as a tensor that knows its gradient."""
+        return self.bound.differentiable_loss(model, self._corrupted(guide), *args, **kwargs)
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+        """The bound's loss, after adding up its gradients."""
+        return self.bound.loss_and_grads(model, self._corrupted(guide), *args, **kwargs)
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+        return self.bound._get_trace(model, self._corrupted(guide), args, kwargs)
+
+    def _corrupted(self, guide: Callable[..., Any]) -> Callable[..., Any]:
+        def run(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return guide(self.corruption(x), *args, **kwargs)
+
+        return run

@@ -1,0 +1,87 @@
+"""Objectives that compare the aggregate posterior with the prior by draws alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.objectives.bounds import PerImageELBO, Run
+
+__all__ = ["MMD"]
+
+
+class MMD(PerImageELBO):
+    r"""The rate, or a share of it, gives way to the discrepancy of all latents from the prior.
+
+    $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + (1 - \alpha)\, KL + (\alpha + \lambda - 1)\,
+    MMD(q(z) \,\|\, p(z))$$
+
+    where MMD is the squared maximum mean discrepancy, estimated without bias from the batch's
+    draws and as many of the prior, with the sum of seven inverse multiquadratic kernels
+    $c / (c + \lVert z - z' \rVert^2)$ of $c = 2 D s$, s from 0.1 to 10.
+
+    Use it for latents that hold more about each image than the ELBO lets them, while samples of
+    the prior still decode well.
+
+    Args:
+        alpha: $\alpha$, the share of the rate that is taken out; 1 leaves the MMD alone.
+        weight: $\lambda$, the weight of the MMD, in nats an image; at least 1 - alpha.
+        **kwargs: the particles, as for `PerImageELBO`.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    References:
+        InfoVAE (Zhao et al., 2019, equation 6), https://arxiv.org/abs/1706.02262; the kernel as
+        in Wasserstein Auto-Encoders (Tolstikhin et al., 2018, section 4),
+        https://arxiv.org/abs/1711.01558
+    """
+
+    SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        weight: float = 1000.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not alpha <= 1:
+            raise ValueError(f"alpha must be at most 1, got {alpha}")
+        if not 1 - alpha <= weight < float("inf"):
+            raise ValueError(f"weight must be at least 1 - alpha = {1 - alpha}, got {weight}")
+        self.alpha, self.weight = alpha, weight
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        terms = torch.cat([run.distortion + (1 - self.alpha) * run.rate for run in runs])
+        loss = terms.mean(0).sum()
+        for sites in zip(*(run.latents for run in runs), strict=True):
+            found = []
+            for latent in sites:
+                draw = latent.p.rsample if latent.p.has_rsample else latent.p.sample
+                batch = latent.z.shape[: latent.z.dim() - latent.q.event_dim]
+                fresh = draw().expand(latent.z.shape)
+                flat = [t.reshape(*batch, -1) for t in (latent.z, fresh)]
+                found.append(latent.scale * self.discrepancy(*flat))
+            share = self.alpha + self.weight - 1
+            loss = loss + terms.shape[1] * share * torch.stack(found).mean()
+        return loss
+
+    def discrepancy(self, first: Tensor, second: Tensor) -> Tensor:
+        """The squared MMD of two sets of draws, `(*, B, D)`, averaged over `*`."""
+        count = first.shape[-2]
+        if count < 2:
+            raise ValueError("MMD needs batches of at least 2 images")
+        off_diagonal = 1 - torch.eye(count, dtype=first.dtype, device=first.device)
+        within = (self._kernel(first, first) + self._kernel(second, second)) * off_diagonal
+        between = self._kernel(first, second).mean((-2, -1))
+        return (within.sum((-2, -1)) / (count * (count - 1)) - 2 * between).mean()
+
+    def _kernel(self, first: Tensor, second: Tensor) -> Tensor:
+        # From differences, since at equal points the gradient of a distance is not finite.
+        square = (first.unsqueeze(-2) - second.unsqueeze(-3)).square().sum(-1)
+        sizes = [2 * first.shape[-1] * scale for scale in self.SCALES]
+        return sum((c / (c + square) for c in sizes), torch.zeros_like(square))

@@ -1,0 +1,114 @@
+"""Effects around a step: the weight of the latent sites, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pyrovae.objectives.schedules import Constant, Progress, Schedule
+
+__all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "state_of"]
+
+
+def begin_step(objective: Any, progress: Progress) -> None:
+    """Tells an objective where the run stands, if it has a method `begin_step` to hear it."""
+    hear = getattr(objective, "begin_step", None)
+    if hear is not None:
+        hear(progress)
+
+
+def state_of(objective: Any) -> dict[str, Tensor]:
+    """What an objective changes over a run: its `state`, empty where it has none."""
+    return getattr(objective, "state", {})
+
+
+class Beta:
+    r"""The weight of the latent sites: the loss is $-\log p(x \mid z) + \beta\,(\log q - \log p)$.
+
+    Args:
+        value: beta, at least 0; 1 gives the ELBO.
+        schedule: a factor over the run; `Warmup` raises beta from 0 to its value.
+
+    References:
+        beta-VAE (Higgins et al., 2017, equation 4), https://openreview.net/forum?id=Sy2fzU9gl;
+        warm-up as in Generating Sentences from a Continuous Space (Bowman et al., 2016,
+        section 3.1), https://arxiv.org/abs/1511.06349
+
+    Example:
+        >>> from pyrovae import Warmup
+        >>> Beta(4.0, Warmup(0.5))(Progress(step=24, total=100, per_epoch=10))
+        2.0
+    """
+
+    def __init__(self, value: float = 1.0, schedule: Schedule | None = None) -> None:
+        if not (value >= 0 and math.isfinite(value)):
+            raise ValueError(f"value must be at least 0 and finite, got {value}")
+        self.value = value
+        self.schedule = schedule or Constant()
+
+    def __call__(self, progress: Progress) -> float:
+        """Beta at a step."""
+        return self.value * self.schedule(progress)
+
+
+class ScaleLatents(Messenger):
+    r"""An effect that weighs the latent sites of model and guide by beta.
+
+    Around a step of SVI with `Trace_ELBO` the loss becomes
+    $-\log p(x \mid z) + \beta\,(\log q(z \mid x) - \log p(z))$ in nats: both traces must be
+    scaled, and are, since the handler sees every sample site that is not observed.
+
+    Args:
+        beta: the weight, at least 0.
+    """
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            msg["scale"] = msg["scale"] * self.beta
+
+
+class LatentRate(Messenger):
+    r"""An effect that measures the rate of what runs inside: $\log q(z \mid x) - \log p(z)$.
+
+    The guide runs first, as every ELBO of Pyro has it, then the model with the guide's values.
+    Particles run at once are averaged; of particles run in turn the first counts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sites: dict[str, list[Any]] = {}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not msg["is_observed"]:
+            self._sites.setdefault(msg["name"], []).append((msg["fn"], msg["value"]))
+
+    def rate_and_elbo(self, objective: Any, loss: float, beta: float) -> tuple[float, float]:
+        """The rate, and the ELBO at beta 1, of a step of that loss, in nats per image.
+
+        Objectives of this package measure both themselves; the others are taken for minus an
+        ELBO whose rate has the weight beta.
+        """
+        measured = getattr(objective, "measured", None)
+        if measured is not None:
+            self._sites.clear()
+            rate, distortion = (float(value) for value in measured)
+            return rate, -(rate + distortion)
+        rate = self.per_image()
+        return rate, (beta - 1) * rate - loss
+
+    @torch.no_grad()
+    def per_image(self) -> float:
+        """The rate in nats per image of the first pair of programs run since the last call."""
+        pairs = [pair for pair in self._sites.values() if len(pair) > 1]
+        self._sites.clear()
+        return sum(
+            float(q.log_prob(z).mean() - p.log_prob(z).mean()) for (q, z), (p, _), *_ in pairs
+        )

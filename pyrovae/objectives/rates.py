@@ -1,0 +1,282 @@
+"""Objectives that put something else in the place of the rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.distributions import Independent
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from pyrovae.constraints import positive
+from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
+from pyrovae.objectives.schedules import Progress, Schedule, Warmup
+
+__all__ = ["GECO", "BetaTC", "Capacity", "FreeBits"]
+
+
+def _at_least_zero(name: str, value: float) -> float:
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+    return value
+
+
+def _mean(terms: list[Tensor]) -> Tensor:
+    """The mean over particles, `(B,)`, of terms `(K, B)` of each run."""
+    return torch.cat(terms).mean(0)
+
+
+def _factors(latent: Latent) -> tuple[Any, Any] | None:
+    """The distributions of single dimensions in guide and model, where these are independent."""
+    q, p = latent.q, latent.p
+    for fn in (q, p):
+        if not isinstance(fn, Independent) or fn.reinterpreted_batch_ndims != 1:
+            return None
+    return q.base_dist, p.base_dist
+
+
+class FreeBits(PerImageELBO):
+    r"""A rate below a threshold costs nothing less: dimensions are not worth switching off.
+
+    $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \sum_{d} \max\left(\lambda,\;
+    \overline{KL}_d\right)$$
+
+    where $\overline{KL}_d$ is the divergence of dimension d, averaged over the batch: exact where
+    it is known, else at the values drawn. Where guide or model has dependent dimensions, all D of
+    a site are one group, with a threshold of $\lambda D$.
+
+    Use it against posterior collapse, which warm-up only delays.
+
+    Args:
+        threshold: $\lambda$, nats a dimension, at least 0; 0 gives the ELBO.
+        **kwargs: the particles, as for `PerImageELBO`.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    References:
+        Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016,
+        appendix C), https://arxiv.org/abs/1606.04934
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.threshold = _at_least_zero("threshold", threshold)
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        distortion = _mean([run.distortion for run in runs])
+        loss = distortion.sum()
+        for sites in zip(*(run.latents for run in runs), strict=True):
+            groups = torch.stack([_group_rates(latent) for latent in sites]).mean(0)
+            floor = self.threshold * sites[0].q.event_shape.numel() / len(groups)
+            loss = loss + len(distortion) * (sites[0].scale * groups.clamp(min=floor)).sum()
+        return loss
+
+
+def _group_rates(latent: Latent) -> Tensor:
+    """Unweighted rates, averaged over the batch, of each dimension, `(D,)`, or of all, `(1,)`."""
+    factors = _factors(latent)
+    if factors is None:
+        rate = latent.q.log_prob(latent.z) - latent.p.log_prob(latent.z)
+        return rate.mean().unsqueeze(0)
+    q, p = factors
+    try:
+        rates = kl_divergence(q, p)
+    except NotImplementedError:
+        rates = q.log_prob(latent.z) - p.log_prob(latent.z)
+    return rates.flatten(0, -2).mean(0)
+
+
+class Capacity(PerImageELBO):
+    r"""The rate is drawn to a target that rises over the run.
+
+    $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \gamma\, |\overline{KL} - C(t)|$$
+
+    where $\overline{KL}$ is the rate averaged over the batch and C rises to `capacity` as its
+    schedule says.
+
+    Use it to set how many nats the latents may hold, and to let them come in one by one.
+
+    Args:
+        capacity: the final target, nats an image, at least 0.
+        gamma: the weight $\gamma$ of the distance from it, positive.
+        schedule: the share of the capacity over the run; null rises over its first half.
+        **kwargs: the particles, as for `PerImageELBO`.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    References:
+        Understanding Disentangling in beta-VAE (Burgess et al., 2018, equation 8),
+        https://arxiv.org/abs/1804.03599
+    """
+
+    def __init__(
+        self,
+        capacity: float = 25.0,
+        gamma: float = 100.0,
+        schedule: Schedule | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.capacity = _at_least_zero("capacity", capacity)
+        self.gamma = positive("gamma", gamma)
+        self.schedule = schedule or Warmup(0.5)
+        self.target = capacity
+
+    def begin_step(self, progress: Progress) -> None:
+        """Takes the target of this moment; without it the target is the whole capacity."""
+        self.target = self.capacity * self.schedule(progress)
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        rate, distortion = _mean([run.rate for run in runs]), _mean([r.distortion for r in runs])
+        return distortion.sum() + len(rate) * self.gamma * (rate.mean() - self.target).abs()
+
+
+class GECO(PerImageELBO):
+    r"""The rate is minimised under a constraint on the distortion, by a Lagrange multiplier.
+
+    $$\min_{\theta, \phi}\; KL(q \,\|\, p) \;\text{ where }\; c = \tfrac{1}{n}
+    \mathbb{E}_q[-\log p(x \mid z)] - \kappa \le 0; \qquad
+    \text{loss} = KL + \lambda n c, \quad \log \lambda \leftarrow \log \lambda + \eta\, \bar c$$
+
+    where n is the number of pixels times channels and $\bar c$ the moving average of the
+    constraint c. The multiplier starts at 1, where the loss is the ELBO, and changes at every
+    step of training.
+
+    Use it where you know how good reconstructions must be, but not which beta gives that.
+
+    Args:
+        target: $\kappa$, the distortion to reach, in nats per pixel and channel.
+        speed: $\eta$, how fast the multiplier follows, positive.
+        memory: the weight of the past in the moving average, within [0, 1).
+        **kwargs: the particles, as for `PerImageELBO`.
+
+    Attributes:
+        state: the multiplier's logarithm and the moving average, saved with a run.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    References:
+        Taming VAEs (Rezende and Viola, 2018, algorithm 1), https://arxiv.org/abs/1810.00597
+    """
+
+    LOG_LIMIT = 12.0
+
+    def __init__(
+        self,
+        target: float = -1.5,
+        speed: float = 0.02,
+        memory: float = 0.99,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not abs(target) < float("inf"):
+            raise ValueError(f"target must be finite, got {target}")
+        if not 0 <= memory < 1:
+            raise ValueError(f"memory must lie in [0, 1), got {memory}")
+        self.target_distortion, self.memory = target, memory
+        self.speed = positive("speed", speed)
+        self.state = {"log_multiplier": torch.zeros(()), "average": torch.tensor(float("nan"))}
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        rate, distortion = _mean([run.rate for run in runs]), _mean([r.distortion for r in runs])
+        num_dims = runs[0].num_dims
+        violation = distortion - self.target_distortion * num_dims
+        multiplier = self.state["log_multiplier"].to(violation).exp()
+        if torch.is_grad_enabled():  # In training, but not where a loss is only looked at.
+            self._follow(violation.detach().mean() / num_dims)
+        return (rate + multiplier * violation).sum()
+
+    @torch.no_grad()
+    def _follow(self, violation: Tensor) -> None:
+        state = {name: value.to(violation) for name, value in self.state.items()}
+        before = torch.where(state["average"].isnan(), violation, state["average"])
+        average = self.memory * before + (1 - self.memory) * violation
+        moved = (state["log_multiplier"] + self.speed * average).clamp(
+            -self.LOG_LIMIT, self.LOG_LIMIT
+        )
+        # A step that is not finite is skipped, and must leave no trace here either.
+        for name, value in (("average", average), ("log_multiplier", moved)):
+            self.state[name] = torch.where(violation.isfinite(), value, state[name])
+
+
+class BetaTC(PerImageELBO):
+    r"""The rate in three parts, each with a weight, one of them the total correlation.
+
+    $$\text{rate} = \underbrace{KL(q(z, n) \,\|\, q(z)\, p(n))}_{\alpha} + \underbrace{KL(q(z)
+    \,\|\, \textstyle\prod_d q(z_d))}_{\beta} + \underbrace{\textstyle\sum_d KL(q(z_d) \,\|\,
+    p(z_d))}_{\gamma}$$
+
+    The aggregate posteriors are estimated from the batch by minibatch weighted sampling.
+
+    Use it for dimensions that are independent over the data, without the blur of a high beta.
+
+    Args:
+        alpha: weight of the information between image and latents, at least 0.
+        beta: weight of the total correlation, at least 0.
+        gamma: weight of the single dimensions' divergence, at least 0.
+        **kwargs: the particles, as for `PerImageELBO`.
+
+    Raises:
+        ValueError: if a number is out of range, or the guide's dimensions are dependent.
+
+    References:
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018, equations 2 and S6),
+        https://arxiv.org/abs/1802.04942
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        beta: float = 6.0,
+        gamma: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+            _at_least_zero(name, value)
+        self.weights = (alpha, beta, gamma)
+        self.num_images: int | None = None
+
+    def begin_step(self, progress: Progress) -> None:
+        """Takes the number of training images; without it, it is that of the batch."""
+        self.num_images = progress.num_images or None
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        loss = _mean([run.distortion for run in runs]).sum()
+        for sites in zip(*(run.latents for run in runs), strict=True):
+            parts = torch.stack([self._parts(latent) for latent in sites]).mean(0)
+            weighted = sum(w * part for w, part in zip(self.weights, parts, strict=True))
+            loss = loss + (sites[0].scale * weighted).sum()
+        return loss
+
+    def _parts(self, latent: Latent) -> Tensor:
+        """The three parts, unweighted means over particles: `(3, B)`."""
+        fn = latent.q
+        if not isinstance(fn, Independent) or fn.reinterpreted_batch_ndims != 1:
+            raise ValueError(
+                "BetaTC needs a posterior of independent dimensions, as DiagonalNormal; the "
+                f"guide's site '{latent.name}' is a {type(fn).__name__}"
+            )
+        # Each draw i of z under the posterior of each image j: (B_i, K, B_j, D).
+        each = fn.base_dist.log_prob(latent.z.movedim(-2, 0).unsqueeze(-2))
+        count = each.shape[-2]
+        log_count = torch.tensor(float((self.num_images or count) * count)).log().to(each)
+        log_q_dims = (each.logsumexp(-2) - log_count).sum(-1)
+        log_q = each.sum(-1).logsumexp(-1) - log_count
+        own, prior = fn.log_prob(latent.z), latent.p.log_prob(latent.z)
+        shape = (-1, count)
+        log_q, log_q_dims = (t.movedim(0, -1).reshape(shape) for t in (log_q, log_q_dims))
+        own, prior = own.reshape(shape), prior.expand_as(own).reshape(shape)
+        return torch.stack([own - log_q, log_q - log_q_dims, log_q_dims - prior]).mean(1)

@@ -1,0 +1,190 @@
+"""Numbers over the course of a run."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "CosineWarmup",
+    "Cyclical",
+    "ExponentialDecay",
+    "Progress",
+    "Schedule",
+    "Warmup",
+]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: steps done, steps in all, steps an epoch, images to train on."""
+
+    step: int
+    total: int
+    per_epoch: int
+    num_images: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """The share of the run that is done, from 0 to 1."""
+        return self.step / max(1, self.total)
+
+
+class Schedule(ABC):
+    """A factor over the run, usually between 0 and 1: of the learning rate, or of beta."""
+
+    @abstractmethod
+    def __call__(self, progress: Progress) -> float:
+        """The factor at a step."""
+
+
+class Constant(Schedule):
+    """The factor 1 all along."""
+
+    def __call__(self, progress: Progress) -> float:
+        """The factor at a step."""
+        return 1.0
+
+
+class ExponentialDecay(Schedule):
+    r"""A factor of $\gamma^e$ in epoch $e = 0, 1, \dots$, constant within an epoch.
+
+    Args:
+        gamma: the factor from one epoch to the next, within (0, 1].
+
+    Example:
+        >>> ExponentialDecay(0.5)(Progress(step=25, total=100, per_epoch=10))
+        0.25
+    """
+
+    def __init__(self, gamma: float = 0.95) -> None:
+        if not 0 < gamma <= 1:
+            raise ValueError(f"gamma must lie in (0, 1], got {gamma}")
+        self.gamma = gamma
+
+    def __call__(self, progress: Progress) -> float:
+        """The factor at a step."""
+        return self.gamma ** (progress.step // progress.per_epoch)
+
+
+class Cosine(Schedule):
+    r"""Half a cosine from 1 to a final factor $f$: $f + (1 - f)(1 + \cos \pi t) / 2$.
+
+    Here t is the share of the run that is done.
+
+    Args:
+        final: the factor at the end, within [0, 1].
+
+    References:
+        SGDR (Loshchilov and Hutter, 2017, equation 5), https://arxiv.org/abs/1608.03983
+
+    Example:
+        >>> Cosine(final=0.0)(Progress(step=50, total=100, per_epoch=10))
+        0.5
+    """
+
+    def __init__(self, final: float = 0.01) -> None:
+        if not 0 <= final <= 1:
+            raise ValueError(f"final must lie in [0, 1], got {final}")
+        self.final = final
+
+    def __call__(self, progress: Progress) -> float:
+        """The factor at a step."""
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress.fraction))
+
+
+class Warmup(Schedule):
+    """A straight line from 0 to 1 over the first share of the run, then another schedule.
+
+    The other schedule runs over what is left, from its own beginning to its end.
+
+    Args:
+        fraction: the share of the run that the line takes, within (0, 1).
+        then: the schedule after it; None stays at 1.
+
+    Example:
+        >>> Warmup(0.5)(Progress(step=24, total=100, per_epoch=10))
+        0.5
+    """
+
+    def __init__(self, fraction: float = 0.1, then: Schedule | None = None) -> None:
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction must lie between 0 and 1, got {fraction}")
+        self.fraction = fraction
+        self.then = then or Constant()
+
+    def __call__(self, progress: Progress) -> float:
+        """The factor at a step: never 0, the first step counts."""
+        return _rise_then(progress, self.fraction, lambda t: t, self.then)
+
+
+class CosineWarmup(Schedule):
+    r"""Half a cosine from 0 to 1 over the first share of the run, then another schedule.
+
+    $$f(t) = (1 - \cos \pi t) / 2$$
+
+    Args:
+        fraction: the share of the run that the rise takes, within (0, 1).
+        then: the schedule after it; None stays at 1.
+
+    Example:
+        >>> round(CosineWarmup(0.5)(Progress(step=24, total=100, per_epoch=10)), 3)
+        0.5
+    """
+
+    def __init__(self, fraction: float = 0.1, then: Schedule | None = None) -> None:
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction must lie between 0 and 1, got {fraction}")
+        self.fraction = fraction
+        self.then = then or Constant()
+
+    def __call__(self, progress: Progress) -> float:
+        """The factor at a step: never 0, the first step counts."""
+        return _rise_then(
+            progress, self.fraction, lambda t: 0.5 * (1 - math.cos(math.pi * t)), self.then
+        )
+
+
+def _rise_then(
+    progress: Progress, fraction: float, rise: Callable[[float], float], then: Schedule
+) -> float:
+    """A rise over the first share of the run, and another schedule over the rest."""
+    length = max(1, round(fraction * progress.total))
+    if progress.step < length:
+        return rise((progress.step + 1) / length) if length > 1 else 1.0
+    rest = replace(progress, step=progress.step - length, total=progress.total - length)
+    return then(rest)
+
+
+class Cyclical(Schedule):
+    """Several straight lines from 0 to 1, each followed by a stay at 1.
+
+    Args:
+        num_cycles: how many, over the whole run, at least 1.
+        rise: the share of a cycle that the line takes, within (0, 1].
+
+    References:
+        Cyclical Annealing Schedule (Fu et al., 2019, equations 6 and 7),
+        https://arxiv.org/abs/1903.10145
+
+    Example:
+        >>> schedule = Cyclical(num_cycles=4, rise=0.5)
+        >>> [schedule(Progress(step, total=40, per_epoch=10)) for step in (0, 4, 9, 10)]
+        [0.2, 1.0, 1.0, 0.2]
+    """
+
+    def __init__(self, num_cycles: int = 4, rise: float = 0.5) -> None:
+        if num_cycles < 1:
+            raise ValueError(f"num_cycles must be at least 1, got {num_cycles}")
+        if not 0 < rise <= 1:
+            raise ValueError(f"rise must lie in (0, 1], got {rise}")
+        self.num_cycles, self.rise = num_cycles, rise
+
+    def __call__(self, progress: Progress) -> float:
+        """The factor at a step: never 0, the first step of a cycle counts."""
+        length = max(1, progress.total / self.num_cycles)
+        return min(1.0, (progress.step % length + 1) / max(1.0, self.rise * length))
