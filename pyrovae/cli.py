@@ -63,7 +63,10 @@ LINKED = {
         "num_maps": "--likelihood",
     },
     "posterior": {"latent_dim": "--prior.latent_dim"},
+    "prior": {"image_shape": "--data"},
 }
+
+SUMMARIES = {"objective": "What is minimised: an ELBO of Pyro's, or one from here."}
 
 TRAINING: dict[str, tuple[type, str]] = {
     "schedule": (Schedule, "pyrovae.Constant"),
@@ -76,8 +79,8 @@ def parts_parser(**kwargs: Any) -> Parser:
     """A parser for the data and the parts of a VAE; sizes that follow are linked, never asked."""
     parser = Parser(**kwargs)
     _add_roles(parser, PARTS)
-    for network in ("encoder", "decoder"):
-        _link(parser, "data", f"{network}.image_shape", lambda data: data.image_shape)
+    for part in ("encoder", "decoder", "prior"):
+        _link(parser, "data", f"{part}.image_shape", lambda data: data.image_shape)
     for part in ("posterior", "decoder"):
         _link(parser, "prior", f"{part}.latent_dim", lambda prior: prior.latent_dim)
     _link(parser, "posterior", "encoder.num_outputs", lambda posterior: posterior.num_params)
@@ -88,9 +91,9 @@ def parts_parser(**kwargs: Any) -> Parser:
 def _add_roles(parser: Parser, roles: dict[str, tuple[type, str]]) -> None:
     for name, (base, default) in roles.items():
         shown = default.rsplit(".", 1)[1]
-        parser.add_subclass_arguments(base, name, help=f"{_summary(base)} (default: {shown})")
+        about = SUMMARIES.get(name, (base.__doc__ or "").strip().split("\n")[0])
+        parser.add_subclass_arguments(base, name, help=f"{about} (default: {shown})")
         parser.set_defaults({name: {"class_path": default}})
-        parser.roles[name] = base
 
 
 def _num_maps(data: ImageData, likelihood: Likelihood) -> int:
@@ -102,10 +105,6 @@ def _link(parser: Parser, source: Any, target: str, compute: Callable[..., Any])
     parser.link_arguments(
         source, f"{part}.init_args.{argument}", compute_fn=compute, apply_on="instantiate"
     )
-
-
-def _summary(cls: type) -> str:
-    return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
 
 
 def train_parser() -> Parser:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+import shutil
 import sys
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
+from pyro.infer import ELBO
+
+from pyrovae.catalogue import ALSO, ROLES, entries, help_text
 
 __all__ = ["Parser"]
 
@@ -18,7 +22,16 @@ class Parser(ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         # Abbreviations would let a misspelt option pass for another.
         super().__init__(**kwargs, allow_abbrev=False)
-        self.roles: dict[str, type] = {}
+
+    def format_help(self) -> str:
+        """The options, then every part with what it is."""
+        width = min(shutil.get_terminal_size().columns, 110)
+        # The lists of classes that jsonargparse gives are the parts again, without a word on them.
+        plain = super().format_help().replace(f"{ELBO}:", "What is minimised:")
+        options = re.sub(r",\s+known\s+subclasses:[^)]*\)", ")", plain)
+        used = [role for role in ROLES if f"--{role.split('.')[0]}" in self._option_string_actions]
+        # The help of one class, `--ROLE.help NAME`, comes through here too.
+        return f"{options}\n{help_text(used, width)}" if "data" in used else options
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints one line that says what is wrong and what is allowed, and exits."""
@@ -57,8 +70,9 @@ class Parser(ArgumentParser):
         return f"; did you mean {close[0]}?" if close else ""
 
     def _known(self, option: str) -> str:
-        base = self.roles.get(option.lstrip("-"))
-        names = sorted(_concrete(base)) if base else []
+        name = option.lstrip("-")
+        base = ROLES.get(ALSO.get(name, name))
+        names = [entry.name for entry in entries(base)] if base else []
         listed = f"known are {', '.join(names)}; " if names else ""
         return f"{listed}your own go by dotted path, as my_module.MyClass"
 
@@ -67,14 +81,3 @@ def _readable(expected: str) -> str:
     """A type as jsonargparse prints it, in words."""
     words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
     return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
-
-
-def _concrete(base: type) -> set[str]:
-    """Names of a class's subclasses that can be instantiated."""
-    found: set[str] = set()
-    cls: type
-    for cls in base.__subclasses__():
-        found |= _concrete(cls)
-        if not getattr(cls, "__abstractmethods__", None):
-            found.add(cls.__name__)
-    return found

@@ -42,6 +42,8 @@ _IMAGE_FOLDERS = (
 class CelebA(ImageData):
     """Aligned faces of celebrities, with forty attributes.
 
+    Use it for faces: the data set of most published results on them.
+
     Two layouts are read. Kaggle's: `list_eval_partition.csv`, `list_attr_celeba.csv` and
     `img_align_celeba/img_align_celeba/*.jpg`. The authors': `list_eval_partition.txt` and
     `list_attr_celeba.txt` (also under `Eval/` and `Anno/`) and `img_align_celeba/*.jpg` (also

@@ -36,6 +36,8 @@ _FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": 
 class ImageFolder(ImageData):
     """Images from a folder and the folders in it, found by their extension.
 
+    Use it for your own images.
+
     If the folder holds `train/`, that is the training split, `val/` (or `validation/`, `valid/`)
     and `test/` are the others, and what lies elsewhere is ignored; a split without a folder of
     its own is taken from `train/`. Otherwise all images are divided. Dividing goes by a hash of

@@ -24,6 +24,8 @@ _BLOCK = 128
 class SyntheticFaces(ImageData):
     """Drawn faces, with the factors that they were drawn from as attributes.
 
+    Use it to try things out: nothing to download, and the truth is known.
+
     The factors are independent and uniform on [-1, 1]; `draw_faces` says what each means. Image
     `i` of a split depends on `(seed, split, i)` only: a larger data set begins with a smaller one.
     Images are drawn when a split is first asked for (seconds for ten thousand) and kept in memory.

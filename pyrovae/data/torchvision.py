@@ -30,6 +30,8 @@ _KNOWN = {
 class TorchvisionImages(ImageData):
     """A data set of torchvision's, with one attribute, `label`.
 
+    Use it for MNIST and its like.
+
     The last training images are the validation split; the test split is the data set's own.
 
     Args:

@@ -25,6 +25,8 @@ class Binarization(nn.Module, ABC):
 class DynamicBinarization(Binarization):
     """Each pixel drawn anew, every time, with the grey value as its probability of being 1.
 
+    Use it to compare with results on dynamically binarised MNIST.
+
     References:
         On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008,
         section 5); dynamic as in Importance Weighted Autoencoders (Burda et al., 2016, section 5),
@@ -38,6 +40,8 @@ class DynamicBinarization(Binarization):
 
 class ThresholdBinarization(Binarization):
     """Pixels above a threshold are 1.
+
+    Use it for line drawings and text, or where every epoch should see the same images.
 
     Args:
         threshold: the brightest grey value that becomes 0, as a share of white, within [0, 1).

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 
 from pyrovae.constraints import positive
@@ -28,6 +28,8 @@ class Corruption(ABC):
 class GaussianNoise(Corruption):
     """Normal noise on every pixel.
 
+    Use it for grey and colour images.
+
     Args:
         scale: its standard deviation, positive.
     """
@@ -42,6 +44,8 @@ class GaussianNoise(Corruption):
 
 class SaltAndPepper(Corruption):
     """Some pixels become black or white, one as likely as the other.
+
+    Use it for binary images too.
 
     Args:
         probability: of a pixel and channel to be hit, within (0, 1].
@@ -70,17 +74,17 @@ class Denoising(ELBO):
     Use it for an encoder that is robust to noise, and against overfitting on few images.
 
     Args:
-        corruption: what happens to the images.
-        bound: the objective itself, any ELBO.
+        corruption: what happens to the images; null adds `GaussianNoise`.
+        bound: the objective itself, any ELBO; null takes `Trace_ELBO`.
 
     References:
         Denoising Criterion for Variational Auto-Encoding Framework (Im et al., 2017,
         equation 6), https://arxiv.org/abs/1511.06406
     """
 
-    def __init__(self, corruption: Corruption, bound: ELBO) -> None:
-        super().__init__(num_particles=bound.num_particles)
-        self.corruption, self.bound = corruption, bound
+    def __init__(self, corruption: Corruption | None = None, bound: ELBO | None = None) -> None:
+        self.corruption, self.bound = corruption or GaussianNoise(), bound or Trace_ELBO()
+        super().__init__(num_particles=self.bound.num_particles)
 
     @property
     def measured(self) -> tuple[Tensor, Tensor] | None:

@@ -43,7 +43,10 @@ class Schedule(ABC):
 
 
 class Constant(Schedule):
-    """The factor 1 all along."""
+    """The factor 1 all along.
+
+    Use it for a learning rate or a beta that stays as it is.
+    """
 
     def __call__(self, progress: Progress) -> float:
         """The factor at a step."""
@@ -51,7 +54,11 @@ class Constant(Schedule):
 
 
 class ExponentialDecay(Schedule):
-    r"""A factor of $\gamma^e$ in epoch $e = 0, 1, \dots$, constant within an epoch.
+    r"""A factor that falls by the same share from each epoch to the next.
+
+    $$f = \gamma^e \text{ in epoch } e = 0, 1, \dots$$
+
+    Use it to repeat published recipes of the learning rate.
 
     Args:
         gamma: the factor from one epoch to the next, within (0, 1].
@@ -72,9 +79,13 @@ class ExponentialDecay(Schedule):
 
 
 class Cosine(Schedule):
-    r"""Half a cosine from 1 to a final factor $f$: $f + (1 - f)(1 + \cos \pi t) / 2$.
+    r"""Half a cosine from 1 to a final factor.
 
-    Here t is the share of the run that is done.
+    $$f(t) = f_1 + (1 - f_1)(1 + \cos \pi t) / 2$$
+
+    where t is the share of the run that is done.
+
+    Use it for the learning rate of a run whose length is known.
 
     Args:
         final: the factor at the end, within [0, 1].
@@ -99,6 +110,8 @@ class Cosine(Schedule):
 
 class Warmup(Schedule):
     """A straight line from 0 to 1 over the first share of the run, then another schedule.
+
+    Use it for beta (the linear warm-up) or for the first steps of a learning rate.
 
     The other schedule runs over what is left, from its own beginning to its end.
 
@@ -126,6 +139,8 @@ class CosineWarmup(Schedule):
     r"""Half a cosine from 0 to 1 over the first share of the run, then another schedule.
 
     $$f(t) = (1 - \cos \pi t) / 2$$
+
+    Use it for a beta that rises smoothly.
 
     Args:
         fraction: the share of the run that the rise takes, within (0, 1).
@@ -162,6 +177,8 @@ def _rise_then(
 
 class Cyclical(Schedule):
     """Several straight lines from 0 to 1, each followed by a stay at 1.
+
+    Use it for beta, where one warm-up leaves dimensions collapsed.
 
     Args:
         num_cycles: how many, over the whole run, at least 1.

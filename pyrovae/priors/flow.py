@@ -83,7 +83,7 @@ class RealNVP(Flow):
     """
 
     def __init__(
-        self, dim: int = 128, num_layers: int = 6, hidden: Sequence[int] = (128, 128)
+        self, dim: int = 128, num_layers: int = 4, hidden: Sequence[int] = (128, 128)
     ) -> None:
         super().__init__(dim, num_layers, hidden, [1, 1])
 

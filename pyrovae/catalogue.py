@@ -1,0 +1,164 @@
+"""Every part by role, as its docstring describes it: for `--help` and the README's table."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyro.infer
+
+from pyrovae.data import ImageData
+from pyrovae.likelihoods import Binarization, Likelihood
+from pyrovae.networks import Decoder, Encoder
+from pyrovae.objectives import Corruption, Schedule
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Flow, Prior
+from pyrovae.starts import Start
+
+__all__ = ["ROLES", "Entry", "concrete", "entries", "help_text", "markdown"]
+
+#: The option that names a part, and the abstract class of what it names.
+ROLES: dict[str, type] = {
+    "prior": Prior,
+    "prior.flow": Flow,
+    "likelihood": Likelihood,
+    "likelihood.binarization": Binarization,
+    "posterior": Posterior,
+    "encoder": Encoder,
+    "decoder": Decoder,
+    "objective": pyro.infer.ELBO,
+    "objective.corruption": Corruption,
+    "schedule": Schedule,
+    "start": Start,
+    "data": ImageData,
+}
+
+#: Options that name a part of a role above.
+ALSO = {
+    "objective.bound": "objective",
+    "objective.schedule": "schedule",
+    "beta.schedule": "schedule",
+    "schedule.then": "schedule",
+    "start.otherwise": "start",
+}
+
+#: Pyro's own objectives that fit a VAE, what they are, and when to use them.
+STOCK = {
+    "Trace_ELBO": (
+        "The ELBO, from draws of the latents; Pyro's default.",
+        "Use it first: it takes any combination of parts.",
+    ),
+    "TraceMeanField_ELBO": (
+        "The ELBO, with exact divergences where they are known, else from draws; Pyro's.",
+        "Use it with Normal priors and posteriors, for less noise.",
+    ),
+    "TraceGraph_ELBO": (
+        "The ELBO, with less noise from sites that cannot be reparameterised; Pyro's.",
+        "Use it for guides of your own with discrete sites.",
+    ),
+    "RenyiELBO": (
+        "Bound of Rényi's alpha divergence; with alpha 0 it is that of `IWAE`; Pyro's.",
+        "Use it to go from the ELBO (alpha near 1) to the importance-weighted bound.",
+    ),
+    "ReweightedWakeSleep": (
+        "Reweighted wake-sleep: model and guide have losses of their own; Pyro's.",
+        "Use it for guides of your own with discrete sites, with two particles or more.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a docstring says of a part.
+
+    Attributes:
+        name: of the class.
+        summary: the first sentence.
+        formula: the first displayed formula, in LaTeX; empty where there is none.
+        when: when to use it; empty where it does not say.
+        sources: what it cites, each with an address.
+    """
+
+    name: str
+    summary: str
+    formula: str
+    when: str
+    sources: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, part: type) -> Entry:
+        """Reads the docstring of a part."""
+        if part.__name__ in STOCK and not part.__module__.startswith("pyrovae."):
+            summary, when = STOCK[part.__name__]
+            return cls(part.__name__, summary, "", when, [])
+        text = inspect.cleandoc(part.__doc__ or part.__name__)
+        paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+        formula = re.search(r"\$\$(.*?)\$\$", text, re.DOTALL)
+        uses = [paragraph for paragraph in paragraphs if paragraph.startswith("Use it ")]
+        cited = re.search(r"^References:\n((?:[ ]+.*\n?|\n)*)", text, re.MULTILINE)
+        listed = " ".join(cited[1].split()) if cited else ""
+        return cls(
+            part.__name__,
+            paragraphs[0],
+            " ".join(formula[1].split()) if formula else "",
+            uses[0] if uses else "",
+            re.findall(r"\(([^()]*\d{4}[^()]*)\)[^()]*?(https?://[^\s;,]+)", listed),
+        )
+
+
+def concrete(base: type) -> list[type]:
+    """The classes below an abstract one that can be made: ours, Pyro's that fit, the user's."""
+    found: list[type] = []
+    cls: type
+    part: type
+    for cls in base.__subclasses__():
+        for part in ([] if inspect.isabstract(cls) else [cls]) + concrete(cls):
+            unfit = part.__module__.startswith("pyro.") and part.__name__ not in STOCK
+            if part not in found and not unfit:
+                found.append(part)
+    return found
+
+
+def entries(base: type) -> list[Entry]:
+    """What is known of the parts of a role, by name."""
+    return sorted((Entry.of(part) for part in concrete(base)), key=lambda entry: entry.name)
+
+
+def help_text(roles: Iterable[str] = ROLES, width: int = 99) -> str:
+    """All parts of these roles, with what each is."""
+    lines = [
+        "parts, each with its arguments as --ROLE NAME --ROLE.ARGUMENT VALUE,",
+        "explained by --ROLE.help NAME; your own go by dotted path, as my_module.MyClass:",
+    ]
+    for option in roles:
+        lines += ["", f"  --{option}"]
+        for entry in entries(ROLES[option]):
+            told = f"{entry.name:26s} {entry.summary}"
+            lines += textwrap.wrap(told, width, initial_indent=" " * 4, subsequent_indent=" " * 31)
+    return "\n".join(lines) + "\n"
+
+
+def markdown() -> str:
+    """The table of parts, in Markdown: what, formula, when to use it, source."""
+    sections = []
+    for option, base in ROLES.items():
+        own = [part for part in concrete(base) if part.__module__.startswith("pyro")]
+        rows = [_row(Entry.of(part)) for part in sorted(own, key=lambda part: part.__name__)]
+        head = ["| class | what it is | when | source |", "| --- | --- | --- | --- |"]
+        sections.append("\n".join([f"#### `--{option}`", "", *head, *rows]))
+    return "\n\n".join(sections) + "\n"
+
+
+def _row(entry: Entry) -> str:
+    # A bare bar would end the cell.
+    plain = entry.formula.replace("\\|", "\\Vert ").replace("|", "\\vert ")
+    formula = f"<br>$`{plain}`$" if plain else ""
+    when = entry.when.removeprefix("Use it ")
+    return f"| `{entry.name}` | {entry.summary}{formula} | {when} | {_links(entry.sources)} |"
+
+
+def _links(sources: Iterable[tuple[str, str]]) -> str:
+    return "; ".join(f"[{cited}]({address})" for cited, address in sources)
