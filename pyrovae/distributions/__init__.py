@@ -9,6 +9,7 @@ from pyrovae.distributions.grey import (
 )
 from pyrovae.distributions.mixture import Mixture
 from pyrovae.distributions.pixels import BatchScaleNormal, ContinuousBernoulli
+from pyrovae.distributions.transformed import Transformed
 
 __all__ = [
     "BatchScaleNormal",
@@ -17,5 +18,6 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "GreyCategorical",
     "Mixture",
+    "Transformed",
     "grey_levels",
 ]

@@ -8,7 +8,7 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 from torch.distributions.constraints import Constraint
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import cross_entropy, logsigmoid, softplus
 
 __all__ = [
     "DiscretizedLogistic",
@@ -200,20 +200,20 @@ def _choose(parameter: Tensor, batch: torch.Size, chosen: Tensor) -> Tensor:
 
 
 class GreyCategorical(TorchDistribution):
-    r"""Any distribution over the 256 grey values.
+    r"""Images of independent pixels, each of any distribution over the 256 grey values.
 
-    $$P(x = k / 255) = e^{h_k} / \textstyle\sum_j e^{h_j}$$
+    $$P(x) = \prod_i e^{h_{i k_i}} / \textstyle\sum_j e^{h_{ij}}, \quad k_i = 255\, x_i$$
 
     Args:
-        logits: the $h_k$, `(*, 256)`.
+        logits: the $h_{ij}$, `(*, C, H, W, 256)`.
     """
 
-    arg_constraints = {"logits": constraints.real_vector}
-    support = grey_levels
+    arg_constraints = {"logits": constraints.independent(constraints.real_vector, 3)}
+    support = constraints.independent(grey_levels, 3)
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
         self.logits = logits
-        super().__init__(logits.shape[:-1], validate_args=validate_args)
+        super().__init__(logits.shape[:-4], logits.shape[-4:-1], validate_args=validate_args)
 
     @property
     def mean(self) -> Tensor:
@@ -222,16 +222,19 @@ class GreyCategorical(TorchDistribution):
         return self.logits.softmax(-1) @ levels
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log probability of grey values k / 255."""
+        """Log probability of images of grey values, `(*, C, H, W)`."""
         if self._validate_args:
             self._validate_sample(value)
         level = (value * 255).round().long().clamp(0, 255)
-        level, total = torch.broadcast_tensors(level, self.logits.logsumexp(-1))
-        logits = self.logits.expand(*level.shape, 256)
-        return logits.gather(-1, level.unsqueeze(-1)).squeeze(-1) - total
+        shape = torch.broadcast_shapes(level.shape, self.logits.shape[:-1])
+        # Channels last, as convolutions lay them out: then flattening copies nothing.
+        logits = self.logits.expand(*shape, 256).movedim(-4, -2).reshape(-1, 256)
+        level = level.expand(shape).movedim(-3, -1).reshape(-1)
+        found = -cross_entropy(logits, level, reduction="none")
+        return found.reshape(*shape[:-3], -1).sum(-1)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        """Draws of grey values k / 255."""
+        """Draws of images of grey values."""
         drawn = torch.distributions.Categorical(logits=self.logits).sample(sample_shape)
         return drawn.to(self.logits.dtype) / 255

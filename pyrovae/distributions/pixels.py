@@ -59,8 +59,11 @@ class ContinuousBernoulli(TorchDistribution):
         """Draws by inverting the distribution function of the falling half, then mirroring."""
         shape = self._extended_shape(sample_shape)
         u = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
-        falling = -self.logits.abs().clamp(min=1e-6)
-        x = torch.log1p(u * torch.expm1(falling)) / falling
+        falling = torch.where(self.logits > 0, -self.logits, self.logits)
+        small = falling > -1e-3
+        eta = torch.where(small, -torch.ones_like(falling), falling)
+        near = u + falling * u * (1 - u) * (0.5 + falling * (1 - 2 * u) / 6)
+        x = torch.where(small, near, torch.log1p(u * torch.expm1(eta)) / eta)
         return torch.where(self.logits > 0, 1 - x, x).clamp(0, 1)
 
 

@@ -149,4 +149,4 @@ class Categorical(GreyLikelihood):
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution for h `(*, 256 C, H, W)`: batch `*`, event shape `(C, H, W)`."""
         logits = h.unflatten(-3, (-1, 256)).movedim(-3, -1)
-        return distributions.GreyCategorical(logits).to_event(3)
+        return distributions.GreyCategorical(logits)

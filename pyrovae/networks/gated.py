@@ -28,8 +28,9 @@ class GatedMLPEncoder(Encoder):
 
     $$h(x) \odot \sigma(g(x))$$
 
-    Weights of gated layers start with variance 2 / (number of inputs), as in the VampPrior's
-    recipe: PyTorch's own start would let each layer shrink its input about fourfold.
+    Weights of gated layers start with variance 2 / (number of inputs), after He et al., as dense
+    ones do in the VampPrior's recipe: each layer then keeps about three quarters of the scale of
+    its input, where PyTorch's own start keeps less than a third.
 
     Use it for small grey images, to compare with the results published for `VampPrior`.
 

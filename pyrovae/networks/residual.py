@@ -38,8 +38,8 @@ class ResidualEncoder(ShortcutNetwork, Encoder):
     at least 8 channels of one image, as many groups as divide the width, at most 32, and one group
     below 16 channels; it needs no batch, so that training and evaluation compute the same.
 
-    Use it for quality, with colour or with more than 32 pixels: it costs about three times
-    `ConvEncoder`.
+    Use it for quality, with colour or with more than 32 pixels: a step takes about twice the
+    time of `ConvEncoder` and `ConvDecoder`.
 
     Args:
         image_shape: `(C, H, W)` of the images; odd sizes are rounded up when halved.

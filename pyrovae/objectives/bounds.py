@@ -140,8 +140,8 @@ class PerImageELBO(ELBO):
     def _read(self, model_trace: Any, guide_trace: Any, x: Tensor) -> tuple[Run, Tensor]:
         """The terms of a pair of traces, and the unweighted mean rate in nats per image."""
 
-        def spread(site: Any) -> Tensor:
-            return self._per_image(site["name"], site["log_prob"], len(x))
+        def spread(site: Any, kind: str = "log_prob") -> Tensor:
+            return self._per_image(site["name"], site[kind], len(x))
 
         latents, rate = [], torch.zeros(())
         for name, site in guide_trace.nodes.items():
@@ -151,8 +151,8 @@ class PerImageELBO(ELBO):
             prior = model_trace.nodes[name]
             values = (site["fn"], prior["fn"], site["value"], site["scale"])
             latents.append(Latent(name, *values, spread(site), spread(prior)))
-            unweighted = site["unscaled_log_prob"] - prior["unscaled_log_prob"]
-            rate = rate + unweighted.detach().mean()
+            log_q, log_p = (spread(s, "unscaled_log_prob").detach() for s in (site, prior))
+            rate = rate + (log_q - log_p).mean()
         observed = [model_trace.nodes[name] for name in model_trace.observation_nodes]
         return Run(
             latents, -torch.stack([spread(site) for site in observed]).sum(0), x[0].numel()

@@ -11,6 +11,7 @@ from pyro.distributions.transforms.householder import ConditionedHouseholder
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
+from pyrovae.distributions import Transformed
 from pyrovae.posteriors.base import LocationScale
 
 __all__ = ["HouseholderFlow", "InverseAutoregressiveFlow"]
@@ -22,9 +23,9 @@ class HouseholderFlow(LocationScale):
     $$z = H_T \cdots H_1\, (\mu + \sigma \odot \epsilon), \quad
     H_t = I - 2\, v_t v_t^T / \lVert v_t \rVert^2, \quad \epsilon \sim \mathcal{N}(0, 1)$$
 
-    where $(\mu, s, v_1, \dots, v_T)$ are the parts of h and $\log \sigma_d = 7 \tanh(s_d / 7)$.
-    Reflections keep volumes, so that the density costs nothing more; T = D of them reach any
-    orthogonal matrix, and q any covariance.
+    where $v_t = r_t + e_t$, with $e_t$ the axes in turn, $(\mu, s, r_1, \dots, r_T)$ are the parts
+    of h and $\log \sigma_d = 7 \tanh(s_d / 7)$. Reflections keep volumes, so that the density
+    costs nothing more; T = D of them reach any orthogonal matrix, and q any covariance.
 
     Use it for dependent dimensions at a cost between those of `LowRankNormal` and
     `FullRankNormal`.
@@ -47,33 +48,47 @@ class HouseholderFlow(LocationScale):
         torch.Size([5, 3])
     """
 
+    SHORTEST = 1e-4
+
+    axes: Tensor
+
     def __init__(self, latent_dim: int = 128, num_reflections: int = 8) -> None:
         super().__init__(latent_dim)
         if num_reflections < 1:
             raise ValueError(f"num_reflections must be at least 1, got {num_reflections}")
         self.num_reflections = num_reflections
-        # Without this the direction of a zero vector, the input of untrained nets, has no meaning.
-        start = torch.eye(num_reflections, latent_dim)
-        self.register_buffer("start", start + 0.1, persistent=False)
-
-    start: Tensor
+        # Without these the direction of a zero vector, the input of untrained nets, has no meaning.
+        axes = torch.eye(latent_dim)[torch.arange(num_reflections) % latent_dim]
+        self.register_buffer("axes", axes, persistent=False)
 
     @property
     def num_params(self) -> int:
-        """Location, raw log scale, and the vectors v one after the other."""
+        """Location, raw log scale, and the vectors r one after the other."""
         return (2 + self.num_reflections) * self.latent_dim
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution q(z given h) for h of shape `(*, num_params)`: batch shape `*`."""
         loc, scale = self.location_and_scale(h[..., : 2 * self.latent_dim])
-        vectors = h[..., 2 * self.latent_dim :].unflatten(-1, (self.num_reflections, -1))
+        raw = h[..., 2 * self.latent_dim :].unflatten(-1, (self.num_reflections, -1))
+        vectors = raw.clamp(-self.LOC_LIMIT, self.LOC_LIMIT) + self.axes
+        short = vectors.detach().norm(dim=-1, keepdim=True) < self.SHORTEST
         base = dist.Normal(loc, scale).to_event(1)
-        reflections = ConditionedHouseholder(torch.tanh(vectors) + 2 * self.start)
-        return dist.TransformedDistribution(base, [reflections])
+        return Transformed(base, [ConditionedHouseholder(vectors + short * self.axes)])
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""
         return f"latent_dim={self.latent_dim}, num_reflections={self.num_reflections}"
+
+
+class _GateNetwork(ConditionalAutoRegressiveNN):
+    """A network whose gates never close so far that a flow loses its inverse."""
+
+    LOGIT_LIMIT = 10.0
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """The m and the bounded logits of g, before Pyro adds 2 to them."""
+        mean, logit = super().forward(x, context)
+        return mean, self.LOGIT_LIMIT * torch.tanh(logit / self.LOGIT_LIMIT)
 
 
 class InverseAutoregressiveFlow(LocationScale):
@@ -84,7 +99,8 @@ class InverseAutoregressiveFlow(LocationScale):
 
     where output d of the network $f_t$ sees the dimensions before d only, the order is reversed
     from one flow to the next, and $(\mu, s, c)$ are the parts of h, with
-    $\log \sigma_d = 7 \tanh(s_d / 7)$.
+    $\log \sigma_d = 7 \tanh(s_d / 7)$. The logits of the gates lie between -8 and 12, the
+    entries of c between -1e4 and 1e4.
 
     Use it where posteriors are bent rather than tilted. The density of its own draws is cheap;
     that of any other point, which a `VampPrior` or path gradients need, takes D steps.
@@ -132,7 +148,7 @@ class InverseAutoregressiveFlow(LocationScale):
         self.context_dim = context_dim
         order = torch.arange(latent_dim)
         self.networks = nn.ModuleList(
-            ConditionalAutoRegressiveNN(latent_dim, context_dim, list(hidden), permutation=order)
+            _GateNetwork(latent_dim, context_dim, list(hidden), permutation=order)
             for _ in range(num_flows)
         )
         self.register_buffer("reversal", order.flip(0), persistent=False)
@@ -145,12 +161,12 @@ class InverseAutoregressiveFlow(LocationScale):
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution q(z given h) for h of shape `(*, num_params)`: batch shape `*`."""
         loc, scale = self.location_and_scale(h[..., : 2 * self.latent_dim])
-        context = h[..., 2 * self.latent_dim :]
+        context = h[..., 2 * self.latent_dim :].clamp(-self.LOC_LIMIT, self.LOC_LIMIT)
         flows: list[transforms.Transform] = []
         for network in self.networks:
             flow = transforms.ConditionalAffineAutoregressive(network, stable=True)
             flows += [flow.condition(context), transforms.Permute(self.reversal)]
-        return dist.TransformedDistribution(dist.Normal(loc, scale).to_event(1), flows)
+        return Transformed(dist.Normal(loc, scale).to_event(1), flows)
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""

@@ -14,6 +14,7 @@ from pyro.distributions.torch_transform import TransformModule
 from pyro.nn import DenseNN
 from torch import Tensor, nn
 
+from pyrovae.distributions import Transformed
 from pyrovae.priors.base import Prior
 
 __all__ = ["Flow", "FlowPrior", "NeuralSpline", "RealNVP"]
@@ -214,4 +215,4 @@ class FlowPrior(Prior):
     def forward(self) -> dist.TorchDistribution:
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""
         base = dist.Normal(self.loc, self.scale).to_event(1)
-        return dist.TransformedDistribution(base, self.flow())
+        return Transformed(base, self.flow())
