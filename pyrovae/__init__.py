@@ -75,10 +75,12 @@ from pyrovae.posteriors import (
     InverseAutoregressiveFlow,
     LowRankNormal,
     Posterior,
+    VonMisesFisher,
 )
 from pyrovae.priors import (
     FlowPrior,
     GaussianMixture,
+    HypersphericalUniform,
     NeuralSpline,
     Prior,
     RealNVP,
@@ -133,6 +135,7 @@ __all__ = [
     "GaussianNoise",
     "GroupedOptimizer",
     "Guide",
+    "HypersphericalUniform",
     "HouseholderFlow",
     "IWAE",
     "ImageData",
@@ -175,6 +178,7 @@ __all__ = [
     "Trainer",
     "VAE",
     "VampPrior",
+    "VonMisesFisher",
     "Warmup",
     "distributions",
     "evaluate",

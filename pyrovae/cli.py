@@ -129,8 +129,15 @@ def train_parser() -> Parser:
 
 
 def build_vae(objects: Any) -> VAE:
-    """The VAE of an instantiated configuration, which knows the data's preprocessing."""
-    vae = VAE(**{name: objects[name] for name in PARTS if name != "data"})
+    """The VAE of an instantiated configuration, which knows the data's preprocessing.
+
+    Raises:
+        InputError: if the parts do not go together.
+    """
+    try:
+        vae = VAE(**{name: objects[name] for name in PARTS if name != "data"})
+    except ValueError as error:
+        raise InputError(str(error)) from error
     vae.preprocess = lambda image: torch.from_numpy(objects.data.preprocess(image))
     return vae
 

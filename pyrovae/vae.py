@@ -171,7 +171,11 @@ class VAE(Programs):
 @torch.no_grad()
 def _check_spaces(prior: Prior, posterior: Posterior) -> None:
     """Raises `ValueError` unless both have densities in the same space."""
-    drawn = posterior(torch.zeros(posterior.num_params))
+    # Of the posterior's type and device: a VAE can be built of parts that have been moved.
+    h = torch.zeros(posterior.num_params)
+    for tensor in itertools.chain(posterior.parameters(), posterior.buffers()):
+        h = h.to(tensor if tensor.is_floating_point() else tensor.device)
+    drawn = posterior(h)
     spaces = [type(_innermost(p.support)) for p in (prior(), drawn)]
     if spaces[0] is not spaces[1]:
         names = [type(part).__name__ for part in (prior, posterior)]

@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import pkgutil
 from collections.abc import Callable
+from functools import partial
 
+import pyro.distributions as dist
 import pyro.infer
 import torch
 from torch import Tensor, nn
 
 import pyrovae
+from pyrovae import likelihoods, posteriors, priors
 from pyrovae.errors import InputError
 from pyrovae.likelihoods import (
     Bernoulli,
     Binarization,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    DiscretizedLogisticMixture,
     DynamicBinarization,
     Likelihood,
     Normal,
+    OptimalScaleNormal,
+    PixelwiseNormal,
     SharedScaleNormal,
     ThresholdBinarization,
 )
@@ -30,13 +40,48 @@ from pyrovae.networks import (
     ConvEncoder,
     Decoder,
     Encoder,
+    GatedConvDecoder,
+    GatedConvEncoder,
+    GatedMLPDecoder,
+    GatedMLPEncoder,
     ImageShape,
     MLPDecoder,
     MLPEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
 )
-from pyrovae.objectives import Constant, Cosine, ExponentialDecay, Schedule, Warmup
-from pyrovae.posteriors import DiagonalNormal, Posterior
-from pyrovae.priors import Prior, StandardNormal
+from pyrovae.objectives import (
+    Constant,
+    Corruption,
+    Cosine,
+    CosineWarmup,
+    Cyclical,
+    ExponentialDecay,
+    GaussianNoise,
+    SaltAndPepper,
+    Schedule,
+    Warmup,
+)
+from pyrovae.posteriors import (
+    DiagonalNormal,
+    FullRankNormal,
+    HouseholderFlow,
+    InverseAutoregressiveFlow,
+    LowRankNormal,
+    Posterior,
+    VonMisesFisher,
+)
+from pyrovae.priors import (
+    Flow,
+    FlowPrior,
+    GaussianMixture,
+    HypersphericalUniform,
+    NeuralSpline,
+    Prior,
+    RealNVP,
+    StandardNormal,
+    VampPrior,
+)
 from pyrovae.vae import VAE
 
 #: How often a statistical test may fail by chance, and the two-sided Normal quantile of that.
@@ -46,21 +91,89 @@ Z_LIMIT = 4.265
 LATENT_DIM = 3
 IMAGE_SHAPE: ImageShape = (3, 6, 5)
 
+
+class PixelGuide(nn.Module):
+    """A guide with nothing to learn, for a `VampPrior` without a VAE: pixels are parameters."""
+
+    def z_dist(self, x: Tensor) -> dist.TorchDistribution:
+        return DiagonalNormal(LATENT_DIM)(x.flatten(-3)[..., : 2 * LATENT_DIM])
+
+
+def vamp_prior(guide: nn.Module, num_components: int = 4) -> VampPrior:
+    """A `VampPrior` with a guide, as it is within a VAE."""
+    prior = VampPrior(LATENT_DIM, IMAGE_SHAPE, num_components)
+    prior.use_guide(guide)
+    return prior
+
+
+FLOWS: dict[str, Callable[[int], Flow]] = {
+    "RealNVP": partial(RealNVP, num_layers=3, hidden=[8]),
+    "NeuralSpline": partial(NeuralSpline, num_layers=2, hidden=[8], num_bins=4),
+}
+
 PRIORS: dict[str, Callable[[], Prior]] = {
     "StandardNormal": lambda: StandardNormal(LATENT_DIM),
+    "GaussianMixture": lambda: GaussianMixture(LATENT_DIM, 4),
+    "VampPrior": lambda: vamp_prior(PixelGuide()),
+    "FlowPrior-RealNVP": lambda: FlowPrior(LATENT_DIM, FLOWS["RealNVP"]),
+    "FlowPrior-NeuralSpline": lambda: FlowPrior(LATENT_DIM, FLOWS["NeuralSpline"]),
+    "Laplace": lambda: priors.Laplace(LATENT_DIM),
+    "StudentT": lambda: priors.StudentT(LATENT_DIM, df=3.0),
+    "HypersphericalUniform": lambda: HypersphericalUniform(LATENT_DIM),
 }
 
 POSTERIORS: dict[str, Callable[[], Posterior]] = {
     "DiagonalNormal": lambda: DiagonalNormal(LATENT_DIM),
+    "FullRankNormal": lambda: FullRankNormal(LATENT_DIM),
+    "LowRankNormal": lambda: LowRankNormal(LATENT_DIM, rank=2),
+    "HouseholderFlow": lambda: HouseholderFlow(LATENT_DIM, num_reflections=2),
+    "InverseAutoregressiveFlow": lambda: InverseAutoregressiveFlow(
+        LATENT_DIM, num_flows=2, hidden=[8], context_dim=4
+    ),
+    "Laplace": lambda: posteriors.Laplace(LATENT_DIM),
+    "VonMisesFisher": lambda: VonMisesFisher(LATENT_DIM),
 }
 
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "Normal": lambda: Normal(0.3),
     "SharedScaleNormal": lambda: SharedScaleNormal(0.3),
+    "OptimalScaleNormal": lambda: OptimalScaleNormal(0.3),
+    "PixelwiseNormal": lambda: PixelwiseNormal(0.3),
+    "Laplace": lambda: likelihoods.Laplace(0.3),
+    "StudentT": lambda: likelihoods.StudentT(df=4.0, initial_scale=0.3),
+    "ContinuousBernoulli": lambda: ContinuousBernoulli(),
+    "DiscretizedLogistic": lambda: DiscretizedLogistic(0.2),
+    "DiscretizedLogisticMixture": lambda: DiscretizedLogisticMixture(3),
+    "Categorical": lambda: Categorical(),
     "Bernoulli": lambda: Bernoulli(),
     "Bernoulli-dynamic": lambda: Bernoulli(DynamicBinarization()),
     "Bernoulli-threshold": lambda: Bernoulli(ThresholdBinarization(0.4)),
 }
+
+
+def fits(prior: str, posterior: str) -> bool:
+    """Whether a prior and a posterior of the tables live in the same space."""
+    if prior == "VampPrior":
+        return True
+    return (prior == "HypersphericalUniform") == (posterior == "VonMisesFisher")
+
+
+PAIRS = [pair for pair in itertools.product(PRIORS, POSTERIORS) if fits(*pair)]
+
+#: Likelihood, prior and posterior of everything that fits together.
+COMBINATIONS = [(p_x, *pair) for p_x, pair in itertools.product(LIKELIHOODS, PAIRS)]
+
+DEFAULTS = ("Normal", "StandardNormal", "DiagonalNormal")
+
+
+def _one_new(likelihood: str, prior: str, posterior: str) -> bool:
+    names = (likelihood, prior, posterior)
+    new = [name for name, usual in zip(names, DEFAULTS, strict=True) if name != usual]
+    return len(new) < 2 or new == ["HypersphericalUniform", "VonMisesFisher"]
+
+
+#: Each part once, beside the simplest of the other roles that fit.
+IN_TURN = [names for names in COMBINATIONS if _one_new(*names)]
 
 BINARIZATIONS: dict[str, Callable[[], Binarization]] = {
     "DynamicBinarization": lambda: DynamicBinarization(),
@@ -70,13 +183,23 @@ BINARIZATIONS: dict[str, Callable[[], Binarization]] = {
 ENCODERS: dict[str, Callable[[ImageShape, int], Encoder]] = {
     "ConvEncoder": lambda shape, n: ConvEncoder(shape, n, channels=[4, 6]),
     "ConvEncoder-shortcut": lambda shape, n: ConvEncoder(shape, n, [4, 6], shortcut=True),
+    "GatedConvEncoder": lambda shape, n: GatedConvEncoder(shape, n, [4, 6], [1, 2], 3),
+    "GatedMLPEncoder": lambda shape, n: GatedMLPEncoder(shape, n, hidden=[16]),
     "MLPEncoder": lambda shape, n: MLPEncoder(shape, n, hidden=[16]),
+    "ResidualEncoder": lambda shape, n: ResidualEncoder(shape, n, channels=[4, 6]),
+    "ResidualEncoder-shortcut": lambda shape, n: ResidualEncoder(shape, n, [4, 6], shortcut=True),
 }
 
 DECODERS: dict[str, Callable[[ImageShape, int, int], Decoder]] = {
     "ConvDecoder": lambda shape, d, n: ConvDecoder(shape, d, n, channels=[6, 4]),
     "ConvDecoder-shortcut": lambda shape, d, n: ConvDecoder(shape, d, n, [6, 4], shortcut=True),
+    "GatedConvDecoder": lambda shape, d, n: GatedConvDecoder(shape, d, n, [6, 4], [2, 1], 3),
+    "GatedMLPDecoder": lambda shape, d, n: GatedMLPDecoder(shape, d, n, hidden=[16]),
     "MLPDecoder": lambda shape, d, n: MLPDecoder(shape, d, n, hidden=[16]),
+    "ResidualDecoder": lambda shape, d, n: ResidualDecoder(shape, d, n, channels=[6, 4]),
+    "ResidualDecoder-shortcut": lambda shape, d, n: ResidualDecoder(
+        shape, d, n, [6, 4], shortcut=True
+    ),
 }
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {
@@ -85,6 +208,14 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "ExponentialDecay": lambda: ExponentialDecay(0.5),
     "Warmup": lambda: Warmup(0.25),
     "Warmup-Cosine": lambda: Warmup(0.25, Cosine(0.1)),
+    "CosineWarmup": lambda: CosineWarmup(0.25),
+    "CosineWarmup-Cosine": lambda: CosineWarmup(0.25, Cosine(0.1)),
+    "Cyclical": lambda: Cyclical(4, 0.5),
+}
+
+CORRUPTIONS: dict[str, Callable[[], Corruption]] = {
+    "GaussianNoise": lambda: GaussianNoise(0.2),
+    "SaltAndPepper": lambda: SaltAndPepper(0.2),
 }
 
 OBJECTIVES: dict[str, Callable[..., pyro.infer.ELBO]] = {
@@ -102,7 +233,9 @@ ROLES: dict[str, tuple[type, Callable[[], list[object]]]] = {
     "binarization": (Binarization, lambda: [make() for make in BINARIZATIONS.values()]),
     "encoder": (Encoder, lambda: [make(IMAGE_SHAPE, 2) for make in ENCODERS.values()]),
     "decoder": (Decoder, lambda: [make(IMAGE_SHAPE, 2, 3) for make in DECODERS.values()]),
+    "flow": (Flow, lambda: [make(LATENT_DIM) for make in FLOWS.values()]),
     "schedule": (Schedule, lambda: [make() for make in SCHEDULES.values()]),
+    "corruption": (Corruption, lambda: [make() for make in CORRUPTIONS.values()]),
 }
 
 
@@ -129,10 +262,8 @@ def make_vae(
 ) -> VAE:
     """A VAE of parts named as in the tables; `networks` is what precedes `Encoder`."""
     p_x, p_z, q_z = LIKELIHOODS[likelihood](), PRIORS[prior](), POSTERIORS[posterior]()
-    encoder, decoder = (
-        networks.replace("MLP", f"MLP{role}").replace("Conv", f"Conv{role}")
-        for role in ("Encoder", "Decoder")
-    )
+    kind, dash, option = networks.partition("-")
+    encoder, decoder = (f"{kind}{role}{dash}{option}" for role in ("Encoder", "Decoder"))
     return VAE(
         encoder=ENCODERS[encoder](shape, q_z.num_params),
         decoder=DECODERS[decoder](shape, p_z.latent_dim, p_x.num_maps(shape[0])),

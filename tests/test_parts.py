@@ -2,23 +2,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
-from pyrovae.likelihoods import (
-    Bernoulli,
-    DynamicBinarization,
-    Likelihood,
-    Normal,
-    SharedScaleNormal,
-    ThresholdBinarization,
-)
-from pyrovae.posteriors import DiagonalNormal
-from pyrovae.priors import StandardNormal
+from pyrovae import likelihoods, posteriors, priors
+from pyrovae.likelihoods import Likelihood, ThresholdBinarization
+from pyrovae.priors import Prior
 from tests.tables import (
     IMAGE_SHAPE,
     LATENT_DIM,
@@ -27,7 +20,6 @@ from tests.tables import (
     PRIORS,
     ROLES,
     concrete_classes,
-    make_images,
     shake,
 )
 
@@ -35,22 +27,28 @@ Make = Callable[[], nn.Module]
 BATCHES = [(), (4,), (2, 4)]
 DTYPES = [torch.float32, torch.float64]
 
-every_prior = pytest.mark.parametrize("make", PRIORS.values(), ids=PRIORS.keys())
-every_likelihood = pytest.mark.parametrize("make", LIKELIHOODS.values(), ids=LIKELIHOODS.keys())
-PARTS = {**PRIORS, **POSTERIORS, **LIKELIHOODS}
+TABLES = {"prior": PRIORS, "posterior": POSTERIORS, "likelihood": LIKELIHOODS}
+PARTS = {f"{role}-{name}": make for role, table in TABLES.items() for name, make in table.items()}
 every_part = pytest.mark.parametrize("make", PARTS.values(), ids=PARTS.keys())
+every_prior = pytest.mark.parametrize("make", PRIORS.values(), ids=PRIORS.keys())
+
+
+def random_input(
+    part: nn.Module, batch: tuple[int, ...] = (4,), dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """What a network could give to a posterior or a likelihood."""
+    if isinstance(part, Likelihood):
+        return torch.randn(*batch, part.num_maps(IMAGE_SHAPE[0]), *IMAGE_SHAPE[1:], dtype=dtype)
+    return torch.randn(*batch, part.num_params, dtype=dtype)
 
 
 def call(
     part: nn.Module, batch: tuple[int, ...] = (4,), dtype: torch.dtype = torch.float32
 ) -> dist.TorchDistribution:
     """The distribution of a part at random parameters of the size that it asks for."""
-    if hasattr(part, "num_params"):
-        return part(torch.randn(*batch, part.num_params, dtype=dtype))
-    if hasattr(part, "num_maps"):
-        maps = (part.num_maps(IMAGE_SHAPE[0]), *IMAGE_SHAPE[1:])
-        return part(torch.randn(*batch, *maps, dtype=dtype))
-    return part().expand(batch)
+    if isinstance(part, Prior):
+        return part().expand(batch)
+    return part(random_input(part, batch, dtype))
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -78,9 +76,20 @@ def test_shapes_samples_and_densities(make: Make, batch: tuple[int, ...]) -> Non
     event = IMAGE_SHAPE if isinstance(part, Likelihood) else (LATENT_DIM,)
     assert p.batch_shape == batch and p.event_shape == event
     value = p.sample((5,))
-    assert value.shape == (5, *batch, *event)
+    assert value.shape == (5, *batch, *event) and not value.requires_grad
     assert p.support.check(value).all()
     assert p.log_prob(value).shape == (5, *batch) and p.log_prob(value).isfinite().all()
+
+
+@every_part
+def test_a_distribution_takes_more_batch_dimensions(make: Make) -> None:
+    """As plates of particles ask for."""
+    p = call(make())
+    wide = p.expand((2, 4))
+    assert wide.batch_shape == (2, 4) and wide.event_shape == p.event_shape
+    value = wide.sample((3,))
+    assert value.shape == (3, 2, 4, *p.event_shape)
+    assert wide.log_prob(value).allclose(p.log_prob(value), rtol=1e-4, atol=1e-4)
 
 
 @every_prior
@@ -94,6 +103,8 @@ def test_a_prior_has_no_batch(make: Make) -> None:
 def test_types_follow_the_parameters(make: Make, dtype: torch.dtype) -> None:
     p = call(make().to(dtype), dtype=dtype)
     assert p.sample().dtype == p.log_prob(p.sample()).dtype == dtype
+    if p.has_rsample:
+        assert p.rsample().dtype == p.log_prob(p.rsample()).dtype == dtype
 
 
 @every_part
@@ -108,15 +119,24 @@ def test_every_parameter_gets_a_gradient(make: Make) -> None:
 
 @every_part
 def test_inputs_get_a_gradient(make: Make) -> None:
-    part = make()
-    if type(part).__name__ in PRIORS:
+    part = make().double()
+    if isinstance(part, Prior):
         pytest.skip("a prior takes no input")
-    size = part.num_params if hasattr(part, "num_params") else None
-    h = torch.randn(4, size) if size else torch.randn(4, part.num_maps(3), *IMAGE_SHAPE[1:])
-    h.requires_grad_()
+    h = random_input(part, dtype=torch.float64).requires_grad_()
     p = part(h)
     p.log_prob(p.sample()).sum().backward()
     assert h.grad is not None and (h.grad != 0).all()
+
+
+@pytest.mark.parametrize("make", POSTERIORS.values(), ids=POSTERIORS.keys())
+def test_draws_of_a_posterior_pass_gradients(make: Make) -> None:
+    posterior = make()
+    h = random_input(posterior).requires_grad_()
+    z = posterior(h).rsample()
+    (z * torch.randn_like(z)).sum().backward()
+    assert h.grad is not None and (h.grad != 0).all()
+    for name, parameter in posterior.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
 @every_part
@@ -140,26 +160,65 @@ def test_repr_names_the_class(make: Make) -> None:
 @pytest.mark.parametrize(
     ("part", "text"),
     [
-        (StandardNormal(7), "StandardNormal(latent_dim=7)"),
-        (DiagonalNormal(7), "DiagonalNormal(latent_dim=7)"),
-        (Normal(0.25), "Normal(scale=0.25)"),
-        (SharedScaleNormal(0.25), "SharedScaleNormal(initial_scale=0.25)"),
+        (priors.StandardNormal(7), "StandardNormal(latent_dim=7)"),
+        (priors.StudentT(7, 2.5), "StudentT(latent_dim=7, df=2.5)"),
+        (priors.GaussianMixture(7, 3), "GaussianMixture(latent_dim=7, num_components=3)"),
+        (priors.VampPrior(7, (1, 2, 2), 3), "VampPrior(latent_dim=7, num_components=3)"),
+        (posteriors.DiagonalNormal(7), "DiagonalNormal(latent_dim=7)"),
+        (posteriors.LowRankNormal(7, 2), "LowRankNormal(latent_dim=7, rank=2)"),
+        (posteriors.HouseholderFlow(7, 2), "HouseholderFlow(latent_dim=7, num_reflections=2)"),
+        (likelihoods.Normal(0.25), "Normal(scale=0.25)"),
+        (likelihoods.OptimalScaleNormal(0.25), "OptimalScaleNormal(initial_scale=0.25)"),
+        (likelihoods.PixelwiseNormal(0.25), "PixelwiseNormal(initial_scale=0.25)"),
+        (
+            likelihoods.DiscretizedLogisticMixture(4),
+            "DiscretizedLogisticMixture(num_components=4)",
+        ),
     ],
+    ids=repr,
 )
 def test_repr_shows_the_arguments(part: nn.Module, text: str) -> None:
     assert repr(part) == text
 
 
-@pytest.mark.parametrize("kind", [StandardNormal, DiagonalNormal])
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (likelihoods.SharedScaleNormal(0.25), "initial_scale=0.25"),
+        (likelihoods.Laplace(0.25), "initial_scale=0.25"),
+        (likelihoods.StudentT(4.5, 0.25), "df=4.5, initial_scale=0.25"),
+        (likelihoods.DiscretizedLogistic(0.25), "initial_scale=0.25"),
+        (posteriors.InverseAutoregressiveFlow(7), "latent_dim=7, context_dim=64"),
+        (priors.FlowPrior(7), "latent_dim=7"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_repr_of_a_part_with_parts_shows_the_arguments(part: nn.Module, text: str) -> None:
+    assert repr(part).startswith(f"{type(part).__name__}(") and text in repr(part)
+
+
+@pytest.mark.parametrize("role", ["prior", "posterior"])
 @pytest.mark.parametrize("latent_dim", [0, -3])
-def test_no_latent_dimension_is_refused(kind: type, latent_dim: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 1, got {latent_dim}$"):
-        kind(latent_dim)
+def test_no_latent_dimension_is_refused(role: str, latent_dim: int) -> None:
+    for kind in concrete_classes(ROLES[role][0]):
+        with pytest.raises(ValueError, match=rf"at least [12].*, got {latent_dim}(,|$)"):
+            kind(latent_dim)
 
 
-@pytest.mark.parametrize("kind", [Normal, SharedScaleNormal])
+SCALED = [
+    likelihoods.Normal,
+    likelihoods.SharedScaleNormal,
+    likelihoods.OptimalScaleNormal,
+    likelihoods.PixelwiseNormal,
+    likelihoods.Laplace,
+    partial(likelihoods.StudentT, 4.0),
+    likelihoods.DiscretizedLogistic,
+]
+
+
+@pytest.mark.parametrize("kind", SCALED)
 @pytest.mark.parametrize("scale", [0.0, -0.5, math.inf, math.nan])
-def test_impossible_scales_are_refused(kind: type, scale: float) -> None:
+def test_impossible_scales_are_refused(kind: Callable[[float], nn.Module], scale: float) -> None:
     with pytest.raises(ValueError, match=f"positive and finite, got {scale}$"):
         kind(scale)
 
@@ -170,139 +229,39 @@ def test_impossible_thresholds_are_refused(threshold: float) -> None:
         ThresholdBinarization(threshold)
 
 
-@every_likelihood
-@pytest.mark.parametrize("batch", BATCHES, ids=str)
-def test_observations_are_in_the_support(make: Make, batch: tuple[int, ...]) -> None:
-    likelihood = make()
-    images = make_images(likelihood, *batch)
-    p = call(likelihood, batch)
-    for grey in (images, likelihood.dequantize(images)):
-        x = likelihood.observe(grey)
-        assert x.shape == images.shape and x.dtype == torch.float32
-        assert p.support.check(x).all() and x.min() >= 0 and x.max() <= 1
-        assert p.log_prob(x).isfinite().all()
-
-
-@every_likelihood
-def test_observing_leaves_the_images_alone(make: Make) -> None:
-    likelihood = make()
-    images = make_images(likelihood, 4)
-    before = images.clone()
-    likelihood.observe(likelihood.dequantize(images))
-    assert torch.equal(images, before)
-
-
-@every_likelihood
-def test_images_to_show_are_in_the_unit_interval(make: Make) -> None:
-    likelihood = make()
-    maps = 5 * torch.randn(2, 4, likelihood.num_maps(3), *IMAGE_SHAPE[1:])
-    shown = likelihood.to_images(likelihood(maps))
-    assert shown.shape == (2, 4, *IMAGE_SHAPE)
-    assert shown.min() >= 0 and shown.max() <= 1 and shown.std() > 0.1
-
-
-@pytest.mark.parametrize("make", [LIKELIHOODS["Normal"], LIKELIHOODS["SharedScaleNormal"]])
-def test_what_a_normal_likelihood_shows_is_its_mean(make: Make) -> None:
-    h = torch.tensor([-0.5, 0.25, 1.5]).reshape(1, 1, 1, 3)
-    shown = make().to_images(make()(h))
-    assert shown.flatten().tolist() == [0.0, 0.25, 1.0]
-
-
-def test_what_a_bernoulli_shows_is_its_probability() -> None:
-    h = torch.tensor([-1.0, 0.0, 2.0]).reshape(1, 1, 1, 3)
-    assert torch.equal(Bernoulli().to_images(Bernoulli()(h)), torch.sigmoid(h))
-
-
-@pytest.mark.parametrize("levels", [256, 1])
-def test_bits_per_dim_of_a_density_and_of_a_probability(levels: int) -> None:
-    likelihood = Normal()
-    likelihood.grey_levels = levels
-    bits = likelihood.bits_per_dim(elbo=-120.0, num_dims=30)
-    assert bits == pytest.approx(math.log2(levels) + 4 / math.log(2))
-
-
-def test_the_uniform_density_costs_eight_bits() -> None:
-    assert Normal().bits_per_dim(elbo=0.0, num_dims=12) == pytest.approx(8.0)
-
-
-def test_binary_pixels_have_no_bits_per_dim() -> None:
-    assert Bernoulli().bits_per_dim(-100.0, 30) is None
-
-
-def grey(*values: int) -> Tensor:
-    return torch.tensor(values, dtype=torch.uint8).reshape(1, 1, 1, -1)
-
-
-def test_bernoulli_refuses_grey_and_takes_binary() -> None:
-    Bernoulli().check(grey(0, 255, 255))
-    for value in (1, 128, 254):
-        with pytest.raises(InputError, match="hold grey values"):
-            Bernoulli().check(grey(0, 255, value))
-    for binarization in (DynamicBinarization(), ThresholdBinarization()):
-        Bernoulli(binarization).check(grey(0, 7, 255))
-
-
-@pytest.mark.parametrize("make", [LIKELIHOODS["Normal"], LIKELIHOODS["SharedScaleNormal"]])
-def test_densities_take_any_image(make: Make) -> None:
-    make().check(grey(*range(256)))
-
-
-def test_bernoulli_without_binarization_keeps_binary_pixels() -> None:
-    assert Bernoulli().observe(grey(0, 255, 0)).flatten().tolist() == [0.0, 1.0, 0.0]
-
-
-@pytest.mark.parametrize(("threshold", "first_white"), [(0.0, 1), (0.4, 103), (0.5, 128)])
-def test_the_threshold_is_the_brightest_black(threshold: float, first_white: int) -> None:
-    levels = torch.arange(256)
-    binary = ThresholdBinarization(threshold)(levels)
-    assert torch.equal(binary, (levels >= first_white).float())
-
-
-def test_scale_and_initial_scale_are_the_standard_deviation() -> None:
-    h = torch.zeros(1, *IMAGE_SHAPE)
-    assert torch.allclose(Normal(0.7)(h).stddev, torch.tensor(0.7))
-    learned = SharedScaleNormal(0.7)
-    assert torch.allclose(learned(h).stddev, torch.tensor(0.7 + learned.MIN_SCALE))
-    assert learned.scale.item() == pytest.approx(0.701)
-
-
-@pytest.mark.parametrize("raw", [-1e4, -1.0, 0.5])
-def test_the_learned_scale_has_a_floor(raw: float) -> None:
-    likelihood = SharedScaleNormal(0.3)
-    nn.init.constant_(likelihood.raw_scale, raw)
-    expected = 0.001 + 0.3 * math.exp(max(10 * raw, -700))
-    assert likelihood.scale.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_posterior_splits_its_input_into_location_and_log_scale() -> None:
-    h = torch.tensor([[0.5, -2.0, 0.3, -7.0]])
-    q = DiagonalNormal(2)(h)
-    assert torch.equal(q.mean, h[:, :2])
-    expected = (7 * torch.tanh(h[:, 2:] / 7)).exp()
-    assert torch.allclose(q.stddev, expected)
-
-
-@every_likelihood
-def test_the_baseline_has_the_moments_it_is_given(make: Make) -> None:
-    likelihood = make()
-    mean = torch.rand(IMAGE_SHAPE) * 0.8 + 0.1
-    p = likelihood.without_latent(mean, mean * (1 - mean))
-    assert p.batch_shape == () and p.event_shape == IMAGE_SHAPE
-    assert torch.allclose(p.mean, mean) and torch.allclose(p.variance, mean * (1 - mean))
-    x = likelihood.observe(make_images(likelihood, 4))
-    if likelihood.grey_levels is None:
-        expected = x * mean.log() + (1 - x) * (1 - mean).log()
-    else:
-        variance = mean * (1 - mean)
-        expected = -((x - mean).square() / variance + (2 * math.pi * variance).log()) / 2
-    assert torch.allclose(p.log_prob(x), expected.sum((-3, -2, -1)), rtol=1e-4)
-
-
-@every_likelihood
-def test_the_baseline_survives_pixels_that_never_vary(make: Make) -> None:
-    likelihood = make()
-    for level in (0.0, 1.0):
-        mean = torch.full(IMAGE_SHAPE, level)
-        p = likelihood.without_latent(mean, torch.zeros(IMAGE_SHAPE))
-        assert p.log_prob(mean).isfinite() and p.log_prob(1 - mean).isfinite()
-        assert p.log_prob(mean) > p.log_prob(1 - mean)
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: priors.GaussianMixture(3, 0), "num_components must be at least 1, got 0"),
+        (lambda: priors.VampPrior(3, (1, 4, 4), 0), "num_components must be at least 1, got 0"),
+        (lambda: priors.VampPrior(3, (4, 4), 5), r"image_shape must be \(C, H, W\), got \(4, 4\)"),
+        (lambda: priors.VampPrior(3, (1, 0, 4), 5), r"must be \(C, H, W\), got \(1, 0, 4\)"),
+        (lambda: priors.VampPrior(3, (1, 4, 4), 5)(), "has no guide yet"),
+        (lambda: priors.StudentT(3, 0.0), "df must be positive and finite, got 0.0"),
+        (lambda: priors.StudentT(3, math.inf), "df must be positive and finite, got inf"),
+        (lambda: priors.FlowPrior(1), "dim of a flow must be at least 2, got 1"),
+        (lambda: priors.RealNVP(3, 0), "num_layers of a flow must be at least 1, got 0"),
+        (lambda: priors.RealNVP(3, hidden=[]), r"list of positive numbers, got \[\]"),
+        (lambda: priors.NeuralSpline(3, hidden=[4, 0]), r"list of positive numbers, got \[4, 0\]"),
+        (lambda: priors.NeuralSpline(3, num_bins=1), "num_bins must be at least 2, got 1"),
+        (lambda: priors.NeuralSpline(3, bound=0.0), "bound must be positive and finite, got 0.0"),
+        (
+            lambda: priors.NeuralSpline(3, bound=math.inf),
+            "bound must be positive and finite, got inf",
+        ),
+        (lambda: posteriors.LowRankNormal(3, 0), "rank must be at least 1, got 0"),
+        (lambda: posteriors.HouseholderFlow(3, 0), "num_reflections must be at least 1, got 0"),
+        (lambda: posteriors.InverseAutoregressiveFlow(1), "latent_dim must be at least 2"),
+        (lambda: posteriors.InverseAutoregressiveFlow(3, 0), "got 3, 0 and 64"),
+        (lambda: posteriors.InverseAutoregressiveFlow(3, hidden=[2]), r"= 3, got \[2\]"),
+        (lambda: likelihoods.StudentT(2.0), "df must be above 2 and finite, got 2.0"),
+        (lambda: likelihoods.StudentT(math.nan), "df must be above 2 and finite, got nan"),
+        (lambda: likelihoods.DiscretizedLogisticMixture(0), "at least 1, got 0"),
+    ],
+)
+def test_impossible_arguments_are_refused_in_one_line(
+    make: Callable[[], object], text: str
+) -> None:
+    with pytest.raises(ValueError, match=text) as caught:
+        make()
+    assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ from pyrovae.distributions.grey import (
 from pyrovae.distributions.mixture import Mixture
 from pyrovae.distributions.pixels import BatchScaleNormal, ContinuousBernoulli
 from pyrovae.distributions.transformed import Transformed
+from pyrovae.distributions.von_mises_fisher import SphereUniform, VonMisesFisher
 
 __all__ = [
     "BatchScaleNormal",
@@ -19,5 +20,7 @@ __all__ = [
     "GreyCategorical",
     "Mixture",
     "Transformed",
+    "SphereUniform",
+    "VonMisesFisher",
     "grey_levels",
 ]

@@ -2,6 +2,7 @@
 
 from pyrovae.posteriors.base import LocationScale, Posterior
 from pyrovae.posteriors.flows import HouseholderFlow, InverseAutoregressiveFlow
+from pyrovae.posteriors.hyperspherical import VonMisesFisher
 from pyrovae.posteriors.laplace import Laplace
 from pyrovae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNormal
 
@@ -14,4 +15,5 @@ __all__ = [
     "LocationScale",
     "LowRankNormal",
     "Posterior",
+    "VonMisesFisher",
 ]

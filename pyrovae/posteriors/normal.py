@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro.distributions as dist
 import torch
 from torch import Tensor
@@ -60,9 +62,11 @@ class FullRankNormal(LocationScale):
     $$q(z \mid h) = \mathcal{N}(z \mid \mu, L L^T), \quad L = \operatorname{diag}(\sigma)\,
     (I + R), \quad \log \sigma_d = 7 \tanh(s_d / 7)$$
 
-    where R is strictly lower triangular with entries $3 \tanh(r / 3)$, and $(\mu, s, r)$ are the
-    parts of h. With the conv nets that are used the diagonal family is often blamed for blurred
-    samples; this one contains the exact posterior of any linear decoder.
+    where R is strictly lower triangular with entries $3 \tanh(r / (3 \sqrt D))$, and
+    $(\mu, s, r)$ are the parts of h. The root keeps L well conditioned where h is of the size
+    that untrained networks give, however large D is. With the conv nets that are used the
+    diagonal family is often blamed for blurred samples; this one contains the exact posterior
+    of any linear decoder.
 
     Use it for up to some hundred dimensions, to see what the diagonal costs: the encoder's last
     layer has D (D + 3) / 2 outputs.
@@ -99,12 +103,17 @@ class FullRankNormal(LocationScale):
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution q(z given h) for h of shape `(*, num_params)`: batch shape `*`."""
         loc, scale = self.location_and_scale(h[..., : 2 * self.latent_dim])
-        entries = h[..., 2 * self.latent_dim :]
+        entries = h[..., 2 * self.latent_dim :] / math.sqrt(self.latent_dim)
         entries = self.ENTRY_LIMIT * torch.tanh(entries / self.ENTRY_LIMIT)
         unit = torch.eye(self.latent_dim, dtype=h.dtype, device=h.device)
         unit = unit.repeat(*h.shape[:-1], 1, 1)
         unit[..., self.rows, self.columns] = entries
         return dist.MultivariateNormal(loc, scale_tril=scale.unsqueeze(-1) * unit)
+
+    def features(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """The encoder's output h that gives this location and scale, each `(*, D)`, and R = 0."""
+        entries = loc.new_zeros(*loc.shape[:-1], len(self.rows))
+        return torch.cat([loc, bounded_log(scale, self.LOG_SCALE_LIMIT), entries], dim=-1)
 
 
 class LowRankNormal(LocationScale):

@@ -2,6 +2,7 @@
 
 from pyrovae.priors.base import Prior
 from pyrovae.priors.flow import Flow, FlowPrior, NeuralSpline, RealNVP
+from pyrovae.priors.hyperspherical import HypersphericalUniform
 from pyrovae.priors.mixtures import GaussianMixture, VampPrior
 from pyrovae.priors.simple import Laplace, StandardNormal, StudentT
 
@@ -9,6 +10,7 @@ __all__ = [
     "Flow",
     "FlowPrior",
     "GaussianMixture",
+    "HypersphericalUniform",
     "Laplace",
     "NeuralSpline",
     "Prior",

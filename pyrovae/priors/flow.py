@@ -14,6 +14,7 @@ from pyro.distributions.torch_transform import TransformModule
 from pyro.nn import DenseNN
 from torch import Tensor, nn
 
+from pyrovae.constraints import positive
 from pyrovae.distributions import Transformed
 from pyrovae.priors.base import Prior
 
@@ -127,12 +128,10 @@ class NeuralSpline(Flow):
         num_bins: int = 8,
         bound: float = 5.0,
     ) -> None:
-        if num_bins < 2 or not bound > 0:
-            raise ValueError(
-                f"num_bins must be at least 2 and bound positive, got {num_bins} and {bound}"
-            )
+        if num_bins < 2:
+            raise ValueError(f"num_bins must be at least 2, got {num_bins}")
         super().__init__(dim, num_layers, hidden, [num_bins, num_bins, num_bins - 1, num_bins])
-        self.num_bins, self.bound = num_bins, bound
+        self.num_bins, self.bound = num_bins, positive("bound", bound)
 
     def layer(self, network: nn.Module) -> TransformModule:
         """The map of one layer, whose parameters are what a network says."""

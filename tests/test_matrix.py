@@ -1,0 +1,183 @@
+"""Every part with every other: three steps of training, a checkpoint, and the same ELBO again.
+
+All triples of prior, likelihood, posterior and objective are covered, in both shapes of images;
+with PYROVAE_MATRIX=full in the environment all combinations are, which takes half an hour.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pyro.infer
+import pytest
+import torch
+
+from pyrovae import (
+    IWAE,
+    SVI,
+    VAE,
+    Bernoulli,
+    ConvDecoder,
+    ConvEncoder,
+    DiscretizedLogisticMixture,
+    DReG,
+    DynamicBinarization,
+    FlowPrior,
+    GroupedOptimizer,
+    HouseholderFlow,
+    InverseAutoregressiveFlow,
+    Likelihood,
+    LowRankNormal,
+    NeuralSpline,
+    Posterior,
+    Prior,
+    RealNVP,
+    VampPrior,
+)
+from pyrovae.catalogue import STOCK, concrete
+from pyrovae.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.evaluation import private_randomness, terms
+from pyrovae.modes import evaluation_mode
+from pyrovae.networks import ImageShape
+
+FULL = os.environ.get("PYROVAE_MATRIX") == "full"
+SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64)]
+LATENT_DIM = 3
+
+#: Arguments that make a part small, or give it what it cannot do without.
+SMALL: dict[type, dict[str, Any]] = {
+    Bernoulli: {"binarization": DynamicBinarization()},
+    DiscretizedLogisticMixture: {"num_components": 2},
+    FlowPrior: {"flow": partial(RealNVP, num_layers=2, hidden=[4])},
+    HouseholderFlow: {"num_reflections": 2},
+    InverseAutoregressiveFlow: {"num_flows": 2, "hidden": [4], "context_dim": 2},
+    LowRankNormal: {"rank": 2},
+    IWAE: {"num_particles": 2},
+    DReG: {"num_particles": 2},
+    pyro.infer.RenyiELBO: {
+        "num_particles": 2,
+        "vectorize_particles": True,
+        "max_plate_nesting": 1,
+    },
+    pyro.infer.ReweightedWakeSleep: {"num_particles": 2, "max_plate_nesting": 1},
+}
+MORE_PRIORS = {
+    "FlowPrior-NeuralSpline": partial(
+        FlowPrior, flow=partial(NeuralSpline, num_layers=2, hidden=[4], num_bins=3)
+    )
+}
+
+
+def small(base: type) -> dict[str, Callable[..., Any]]:
+    """Every part of a role, in small."""
+    own = [kind for kind in concrete(base) if kind.__module__.startswith("pyrovae.")]
+    return {kind.__name__: partial(kind, **SMALL.get(kind, {})) for kind in own}
+
+
+PRIORS = small(Prior) | MORE_PRIORS
+LIKELIHOODS, POSTERIORS = small(Likelihood), small(Posterior)
+OBJECTIVES = small(pyro.infer.ELBO) | {
+    name: partial(getattr(pyro.infer, name), **SMALL.get(getattr(pyro.infer, name), {}))
+    for name in STOCK
+}
+
+
+def rows(objective: str, likelihood: str) -> Iterator[tuple[str, str, ImageShape]]:
+    """Priors, posteriors and shapes for a pair: all of them, or so many that triples are met."""
+    o, k = list(OBJECTIVES).index(objective), list(LIKELIHOODS).index(likelihood)
+    if FULL:
+        yield from itertools.product(PRIORS, POSTERIORS, SHAPES)
+        return
+    posteriors = list(POSTERIORS)
+    for p, prior in enumerate(PRIORS):
+        number = (o + k + p) % len(posteriors)
+        yield prior, posteriors[number], SHAPES[(o + k // 2 + p // 2) % 2]
+
+
+def same_space(prior: str, posterior: str) -> bool:
+    spheres = (prior == "HypersphericalUniform", posterior == "VonMisesFisher")
+    return prior == "VampPrior" or spheres[0] == spheres[1]
+
+
+def make(prior: str, likelihood: str, posterior: str, shape: ImageShape) -> VAE:
+    shaped = {"image_shape": shape, "num_components": 3} if prior == VampPrior.__name__ else {}
+    p_z, q_z = PRIORS[prior](LATENT_DIM, **shaped), POSTERIORS[posterior](LATENT_DIM)
+    p_x, channels = LIKELIHOODS[likelihood](), [2, 2, 2]
+    return VAE(
+        encoder=ConvEncoder(shape, q_z.num_params, channels),
+        decoder=ConvDecoder(shape, LATENT_DIM, p_x.num_maps(shape[0]), channels),
+        prior=p_z,
+        likelihood=p_x,
+        posterior=q_z,
+    )
+
+
+@torch.no_grad()
+def elbo(vae: VAE, images: torch.Tensor) -> torch.Tensor:
+    with evaluation_mode(vae), private_randomness(3, images.device):
+        found = terms(vae.model, vae.guide, vae.observe(images))
+    return -(found["rate"] + found["distortion"])
+
+
+def check(names: tuple[str, str, str, str], shape: ImageShape, file: Path) -> None:
+    """Three steps, a checkpoint, another VAE: nothing is lost."""
+    prior, likelihood, posterior, objective = names
+    vae = make(prior, likelihood, posterior, shape)
+    images = torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
+    optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3))
+    with pyro.get_param_store().scope():
+        svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective]())
+        before = [p.detach().clone() for p in vae.parameters()]
+        for _ in range(3):
+            svi.step(vae.observe(images))
+            assert not svi.skipped
+    assert any((p != b).any() for p, b in zip(vae.parameters(), before, strict=True))
+    save_checkpoint(file, vae.state_dict(), {})
+    again = make(prior, likelihood, posterior, shape)
+    again.load_state_dict(load_checkpoint(file)[0])
+    assert torch.equal(elbo(vae, images), elbo(again, images))
+    assert elbo(vae, images).isfinite().all()
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_combination_trains_saves_and_loads(
+    objective: str, likelihood: str, tmp_path: Path
+) -> None:
+    dependent = {"DiagonalNormal", "Laplace"}
+    for prior, posterior, shape in rows(objective, likelihood):
+        names = (prior, likelihood, posterior, objective)
+        if not same_space(prior, posterior):
+            with pytest.raises(ValueError, match="must live in the same space"):
+                make(prior, likelihood, posterior, shape)
+        elif objective == "BetaTC" and posterior not in dependent:
+            with pytest.raises(ValueError, match="needs a posterior of independent dimensions"):
+                check(names, shape, tmp_path / "weights.safetensors")
+        else:
+            try:
+                check(names, shape, tmp_path / "weights.safetensors")
+            except Exception as error:
+                raise AssertionError(f"{names} at {shape}: {error!r}") from error
+
+
+def test_the_selection_covers_all_triples() -> None:
+    chosen = {
+        (o, k, p, q)
+        for o, k in itertools.product(OBJECTIVES, LIKELIHOODS)
+        for p, q, _ in rows(o, k)
+    }
+    for left_out in range(4):
+        tables = [OBJECTIVES, LIKELIHOODS, PRIORS, POSTERIORS]
+        kept = [table for i, table in enumerate(tables) if i != left_out]
+        met = {tuple(n for i, n in enumerate(row) if i != left_out) for row in chosen}
+        assert met >= set(itertools.product(*kept))
+    pairs = {
+        (o, k, s) for o, k in itertools.product(OBJECTIVES, LIKELIHOODS) for _, _, s in rows(o, k)
+    }
+    assert pairs == set(itertools.product(OBJECTIVES, LIKELIHOODS, SHAPES))

@@ -1,0 +1,211 @@
+"""Programs that are no `VAE`: nothing may look at class names."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyrovae import (
+    IWAE,
+    Beta,
+    Engine,
+    FreeBits,
+    InputError,
+    ProbabilisticPCA,
+    Programs,
+    Recipe,
+    RunDirectory,
+    SharedScaleNormal,
+    Trainer,
+    Warmup,
+    evaluate,
+)
+from pyrovae.data import Batches
+from tests.small import small_data
+
+SIZE = 3 * 16 * 16
+
+
+class TwoLatentsModel(PyroModule):
+    """z2, then z1 given z2, then x given both."""
+
+    def __init__(self, likelihood: SharedScaleNormal) -> None:
+        super().__init__("two_latents_model")
+        self.prior_net, self.decoder = nn.Linear(2, 3), nn.Linear(5, SIZE)
+        self.likelihood = likelihood
+
+    def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
+        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+            z2 = pyro.sample("z2", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            z1 = pyro.sample("z1", dist.Normal(self.prior_net(z2), 1.0).to_event(1))
+            maps = self.decoder(torch.cat([z1, z2], -1)).unflatten(-1, (3, 16, 16))
+            return pyro.sample("x", self.likelihood(maps), obs=x)
+
+
+class TwoLatentsGuide(PyroModule):
+    """z1 given x, then z2 given z1."""
+
+    def __init__(self) -> None:
+        super().__init__("two_latents_guide")
+        self.first, self.second = nn.Linear(SIZE, 6), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            loc, raw = self.first(x.flatten(-3)).chunk(2, -1)
+            z1 = pyro.sample("z1", dist.Normal(loc, raw.tanh().exp()).to_event(1))
+            loc, raw = self.second(z1).chunk(2, -1)
+            pyro.sample("z2", dist.Normal(loc, raw.tanh().exp()).to_event(1))
+
+
+class ConditionalModel(PyroModule):
+    """x given z and two attributes of the image."""
+
+    def __init__(self, likelihood: SharedScaleNormal) -> None:
+        super().__init__("conditional_model")
+        self.decoder, self.likelihood = nn.Linear(4 + 2, SIZE), likelihood
+
+    def forward(
+        self, x: Tensor | None = None, num_images: int = 1, *, attributes: Tensor
+    ) -> Tensor:
+        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+            known = attributes.expand(*z.shape[:-1], 2)
+            maps = self.decoder(torch.cat([z, known], -1)).unflatten(-1, (3, 16, 16))
+            return pyro.sample("x", self.likelihood(maps), obs=x)
+
+
+class ConditionalGuide(PyroModule):
+    """z given an image and its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__("conditional_guide")
+        self.encoder = nn.Linear(SIZE + 2, 8)
+
+    def forward(self, x: Tensor, *, attributes: Tensor) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            loc, raw = self.encoder(torch.cat([x.flatten(-3), attributes], -1)).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, raw.tanh().exp()).to_event(1))
+
+
+def two_latents() -> Programs:
+    likelihood = SharedScaleNormal()
+    return Programs(TwoLatentsModel(likelihood), TwoLatentsGuide(), likelihood)
+
+
+def conditional() -> Programs:
+    likelihood = SharedScaleNormal()
+    model, guide = ConditionalModel(likelihood), ConditionalGuide()
+    names = ("skin_tone", "hair_length")
+    return Programs(model, guide, likelihood, [model.decoder, guide.encoder], names)
+
+
+MAKERS = {"two latents": two_latents, "conditional": conditional}
+every_program = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+
+
+def recipe(**kwargs: object) -> Recipe:
+    return Recipe(optimizer=partial(torch.optim.Adam, lr=1e-2), **kwargs)  # type: ignore[arg-type]
+
+
+def fit(programs: Programs, epochs: int, run: Path | None = None, **kwargs: object) -> None:
+    Trainer(epochs=epochs, batch_size=16).fit(
+        programs,
+        small_data(),
+        recipe(beta=Beta(1.0, Warmup(0.5))),
+        Engine("cpu", "fp32"),
+        run=RunDirectory(run) if run else None,
+        **kwargs,  # type: ignore[arg-type]
+    )
+
+
+@every_program
+def test_trains_saves_loads_and_evaluates(make: type, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    programs, engine = make(), Engine("cpu", "fp32")
+    split = small_data().split("val")
+    before = evaluate(programs, split, engine)
+    fit(programs, 4, tmp_path / "run")
+    after = evaluate(programs, split, engine)
+    assert after.elbo > before.elbo + 1000 and after.rate > 0
+    assert after.elbo == pytest.approx(-(after.rate + after.distortion))
+    again = make()
+    again.load_state_dict(RunDirectory(tmp_path / "run").weights("last"))
+    assert evaluate(again, split, engine) == after
+    assert (tmp_path / "run" / "samples" / "epoch_0004.png").exists()
+
+
+@every_program
+def test_resuming_reaches_the_very_weights(make: type, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = make()
+    fit(whole, 3, tmp_path / "whole")
+    torch.manual_seed(0)
+    half = make()
+    fit(half, 3, tmp_path / "half")
+    torch.manual_seed(5)
+    resumed = make()
+    fit(resumed, 3, tmp_path / "half", resume=True)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@every_program
+@pytest.mark.parametrize("objective", [IWAE(3), FreeBits(0.5), IWAE(2, vectorize_particles=False)])
+def test_other_objectives_take_them(make: type, objective: pyro.infer.ELBO) -> None:
+    torch.manual_seed(0)
+    programs, engine = make(), Engine("cpu", "fp32")
+    split = small_data().split("val")
+    before = evaluate(programs, split, engine).elbo
+    Trainer(epochs=2, batch_size=16).fit(
+        programs, small_data(), recipe(objective=objective), engine
+    )
+    assert evaluate(programs, split, engine).elbo > before + 1000
+
+
+def test_attributes_matter_and_belong_to_their_images() -> None:
+    programs, split = conditional(), small_data().split("val")
+    batches = Batches(split, 20, seed=0, shuffle=False, attributes=programs.attributes)
+    images, attributes = next(batches.labelled(0))
+    columns = [list(split.attribute_names).index(name) for name in programs.attributes]
+    assert torch.equal(attributes, torch.from_numpy(split.attributes[:, columns]))
+    drawn = []
+    for given in (attributes, -attributes):
+        torch.manual_seed(0)
+        drawn.append(programs.reconstruct(images, given))
+        assert programs.sample(20, given).shape == images.shape
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_shuffled_attributes_follow_their_images() -> None:
+    split = small_data().split("train")
+    name = split.attribute_names[0]
+    batches = Batches(split, 16, seed=3, attributes=[name])
+    pairs = zip(split.images, split.attributes, strict=True)
+    by_image = {image.tobytes(): row[0] for image, row in pairs}
+    for images, attributes in batches.labelled(1):
+        for image, value in zip(images.numpy(), attributes.numpy(), strict=True):
+            assert by_image[image.tobytes()] == value[0]
+
+
+def test_an_attribute_that_is_not_there_is_one_clear_line() -> None:
+    programs = conditional()
+    programs.attributes = ("skin_tone", "Smiling")
+    with pytest.raises(InputError, match="no attribute 'Smiling'; known: "):
+        fit(programs, 1)
+
+
+def test_missing_attributes_are_one_clear_line() -> None:
+    with pytest.raises(ValueError, match="need the attributes skin_tone, hair_length"):
+        conditional().sample(3)
+
+
+def test_a_start_that_does_not_fit_says_so() -> None:
+    with pytest.raises(InputError, match="TwoLatentsGuide cannot start from ProbabilisticPCA"):
+        Trainer(epochs=1).fit(two_latents(), small_data(), recipe(start=ProbabilisticPCA()))
