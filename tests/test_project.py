@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import pyrovae
+from pyrovae import catalogue
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -46,14 +47,43 @@ def test_files_named_in_the_readme_exist(pattern: str) -> None:
     assert named and all((ROOT / name).exists() for name in named)
 
 
-def test_parts_named_in_the_readme_exist_and_all_are_named() -> None:
-    table = README.split("## Parts")[1].split("### Your own")[0]
-    abstract = {"Likelihood", "Prior", "Posterior", "Encoder", "Decoder", "Schedule", "Start"}
-    roles = [getattr(pyrovae, name) for name in sorted(abstract)] + [pyrovae.ImageData]
-    for name in pyrovae.__all__:
-        value = getattr(pyrovae, name)
-        if isinstance(value, type) and issubclass(value, tuple(roles)) and value not in roles:
-            assert f"`{name}`" in table, f"{name} is missing from the README's table of parts"
+def test_the_table_of_parts_is_what_the_docstrings_say() -> None:
+    between = README.split("<!-- parts: made by scripts/list_parts.py -->\n")[1]
+    found = between.split("<!-- end of parts -->")[0].strip()
+    stale = "run: python scripts/list_parts.py --write README.md"
+    assert found == catalogue.markdown().strip(), stale
+
+
+OWN = {
+    f"{role}-{part.__name__}": (role, part)
+    for role, base in catalogue.ROLES.items()
+    for part in catalogue.concrete(base)
+    if part.__module__.startswith("pyrovae.")
+}
+every_own_part = pytest.mark.parametrize(("role", "part"), OWN.values(), ids=OWN.keys())
+
+
+@every_own_part
+def test_every_part_says_what_it_is_when_to_use_it_and_where_it_is_from(
+    role: str, part: type
+) -> None:
+    entry = catalogue.Entry.of(part)
+    assert entry.summary.endswith(".") and "\n" not in entry.summary
+    assert entry.when.startswith("Use it ") and entry.when.endswith(".")
+    if role in ("prior", "prior.flow", "likelihood", "posterior", "objective"):
+        assert entry.formula and entry.sources
+
+
+@every_own_part
+def test_every_part_is_a_public_name(role: str, part: type) -> None:
+    places = [pyrovae, pyrovae.priors, pyrovae.likelihoods, pyrovae.posteriors]
+    places += [pyrovae.networks, pyrovae.objectives]
+    assert any(getattr(place, part.__name__, None) is part for place in places)
+
+
+def test_every_stock_objective_exists() -> None:
+    for name in catalogue.STOCK:
+        assert issubclass(getattr(pyro.infer, name), pyro.infer.ELBO)
 
 
 def test_importing_the_package_imports_nothing_that_is_slow() -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pyro.distributions as dist
 import pyro.distributions.transforms as transforms
 import torch
 from pyro.distributions import constraints
-from pyro.distributions.conditional import ConditionalTransformModule
 from pyro.distributions.torch_transform import TransformModule
 from pyro.nn import DenseNN
 from torch import Tensor, nn
 
 from pyrovae.constraints import positive
-from pyrovae.distributions import Transformed
+from pyrovae.distributions import RationalSpline, Transformed
 from pyrovae.priors.base import Prior
 
 __all__ = ["Flow", "FlowPrior", "NeuralSpline", "RealNVP"]
@@ -67,7 +67,10 @@ class Flow(nn.Module, ABC):
 class RealNVP(Flow):
     r"""Affine coupling layers: half of the dimensions are scaled and shifted given the others.
 
-    $$y_a = x_a, \qquad y_b = x_b\, e^{s(x_a)} + t(x_a)$$
+    $$y_a = x_a, \qquad y_b = x_b\, e^{\tanh s(x_a)} + t(x_a)$$
+
+    The scales are bounded, so that latents far out, as the first steps of training may draw
+    them, have densities that are merely small.
 
     Use it by default: a step costs hardly more than without a flow.
 
@@ -91,7 +94,12 @@ class RealNVP(Flow):
 
     def layer(self, network: nn.Module) -> TransformModule:
         """The map of one layer, whose parameters are what a network says."""
-        return transforms.AffineCoupling(self.kept, network)
+        return transforms.AffineCoupling(self.kept, partial(_shift_and_log_scale, network))
+
+
+def _shift_and_log_scale(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    shift, raw = network(x)
+    return shift, raw.tanh()
 
 
 class NeuralSpline(Flow):
@@ -135,35 +143,37 @@ class NeuralSpline(Flow):
 
     def layer(self, network: nn.Module) -> TransformModule:
         """The map of one layer, whose parameters are what a network says."""
-        changed = self.dim - self.kept
-        spline = transforms.ConditionalSpline(network, changed, self.num_bins, self.bound)
-        return _Coupling(self.kept, spline)
+        return _SplineCoupling(self.kept, network, self.bound)
 
 
-class _Coupling(TransformModule):
-    """Leaves the first dimensions, and maps the others given them."""
+class _SplineCoupling(TransformModule):
+    """Leaves the first dimensions, and takes the others through splines that these determine."""
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, kept: int, conditional: ConditionalTransformModule) -> None:
+    def __init__(self, kept: int, network: nn.Module, bound: float) -> None:
         super().__init__(cache_size=1)
-        self.kept, self.conditional = kept, conditional
+        self.kept, self.network, self.bound = kept, network, bound
         self._log_det: Tensor | None = None
 
-    def _call(self, x: Tensor) -> Tensor:
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, RationalSpline]:
+        """What stays, what changes, and the splines."""
         given, rest = x[..., : self.kept], x[..., self.kept :]
-        inner = self.conditional.condition(given)
-        changed = inner(rest)
-        self._log_det = inner.log_abs_det_jacobian(rest, changed).sum(-1)
+        raw = (values.unflatten(-1, (rest.shape[-1], -1)) for values in self.network(given))
+        return given, rest, RationalSpline(*raw, bound=self.bound)
+
+    def _call(self, x: Tensor) -> Tensor:
+        given, rest, spline = self._parts(x)
+        changed, log_slope = spline(rest)
+        self._log_det = log_slope.sum(-1)
         return torch.cat([given, changed], -1)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        given, changed = y[..., : self.kept], y[..., self.kept :]
-        inner = self.conditional.condition(given)
-        rest = inner.inv(changed)
-        self._log_det = inner.log_abs_det_jacobian(rest, changed).sum(-1)
+        given, changed, spline = self._parts(y)
+        rest, log_slope = spline.inverse(changed)
+        self._log_det = -log_slope.sum(-1)
         return torch.cat([given, rest], -1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
