@@ -84,7 +84,7 @@ class ProbabilisticPCA(Start):
             parts = _Parts.of(vae)
         except InputError as error:
             if self.otherwise is None:
-                raise
+                raise InputError(f"{error}, or choose --start RandomStart") from None
             return f"{self.otherwise(vae, images, flip)}: {error}"
         count = min(self.num_images, len(images))
         chosen = np.linspace(0, len(images) - 1, count).astype(int)
@@ -135,8 +135,7 @@ class _Parts:
 def _ability(part: Any, name: str) -> Callable[..., Any]:
     if not hasattr(part, name):
         raise InputError(
-            f"{type(part).__name__} cannot start from ProbabilisticPCA (it has no {name}): "
-            "choose --start RandomStart"
+            f"{type(part).__name__} cannot start from ProbabilisticPCA (it has no {name})"
         )
     if getattr(part, "shortcut", part) is None:
         raise InputError(

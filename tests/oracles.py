@@ -138,6 +138,7 @@ def one_dimensional_vae(prior: Prior | None = None) -> VAE:
         for network in vae.networks():
             for parameter in network.parameters():
                 parameter.mul_(2)
+        vae.guide.encoder.layers[-1].bias.copy_(torch.tensor([1.0, -0.7]))
     return vae
 
 

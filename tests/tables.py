@@ -91,18 +91,26 @@ Z_LIMIT = 4.265
 LATENT_DIM = 3
 IMAGE_SHAPE: ImageShape = (3, 6, 5)
 
+#: Shapes that come before that of one image, and the types of numbers that parts follow.
+BATCHES = [(), (4,), (2, 4)]
+DTYPES = [torch.float32, torch.float64]
+
 
 class PixelGuide(nn.Module):
     """A guide with nothing to learn, for a `VampPrior` without a VAE: pixels are parameters."""
 
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.posterior = DiagonalNormal(latent_dim)
+
     def z_dist(self, x: Tensor) -> dist.TorchDistribution:
-        return DiagonalNormal(LATENT_DIM)(x.flatten(-3)[..., : 2 * LATENT_DIM])
+        return self.posterior(4 * x.flatten(-3)[..., : self.posterior.num_params] - 2)
 
 
-def vamp_prior(guide: nn.Module, num_components: int = 4) -> VampPrior:
-    """A `VampPrior` with a guide, as it is within a VAE."""
-    prior = VampPrior(LATENT_DIM, IMAGE_SHAPE, num_components)
-    prior.use_guide(guide)
+def vamp_prior(latent_dim: int = LATENT_DIM, num_components: int = 4) -> VampPrior:
+    """A `VampPrior` that has a guide, as it has within a VAE."""
+    prior = VampPrior(latent_dim, IMAGE_SHAPE, num_components)
+    prior.use_guide(PixelGuide(latent_dim))
     return prior
 
 
@@ -114,7 +122,7 @@ FLOWS: dict[str, Callable[[int], Flow]] = {
 PRIORS: dict[str, Callable[[], Prior]] = {
     "StandardNormal": lambda: StandardNormal(LATENT_DIM),
     "GaussianMixture": lambda: GaussianMixture(LATENT_DIM, 4),
-    "VampPrior": lambda: vamp_prior(PixelGuide()),
+    "VampPrior": vamp_prior,
     "FlowPrior-RealNVP": lambda: FlowPrior(LATENT_DIM, FLOWS["RealNVP"]),
     "FlowPrior-NeuralSpline": lambda: FlowPrior(LATENT_DIM, FLOWS["NeuralSpline"]),
     "Laplace": lambda: priors.Laplace(LATENT_DIM),
@@ -271,6 +279,28 @@ def make_vae(
         likelihood=p_x,
         posterior=q_z,
     )
+
+
+def random_input(
+    part: Likelihood | Posterior,
+    batch: tuple[int, ...] = (4,),
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """What a network could give to a likelihood or a posterior."""
+    if isinstance(part, Likelihood):
+        return torch.randn(*batch, part.num_maps(IMAGE_SHAPE[0]), *IMAGE_SHAPE[1:], dtype=dtype)
+    return torch.randn(*batch, part.num_params, dtype=dtype)
+
+
+def call(
+    part: Prior | Likelihood | Posterior,
+    batch: tuple[int, ...] = (4,),
+    dtype: torch.dtype = torch.float32,
+) -> dist.TorchDistribution:
+    """The distribution of a part at a random input, of that batch shape."""
+    if isinstance(part, Prior):
+        return part().expand(batch)
+    return part(random_input(part, batch, dtype))
 
 
 def make_images(likelihood: Likelihood, *batch: int, shape: ImageShape = IMAGE_SHAPE) -> Tensor:

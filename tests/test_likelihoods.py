@@ -26,8 +26,7 @@ from pyrovae.likelihoods import (
     SharedScaleNormal,
     ThresholdBinarization,
 )
-from tests.tables import IMAGE_SHAPE, LIKELIHOODS, make_images
-from tests.test_parts import BATCHES, call, random_input
+from tests.tables import BATCHES, IMAGE_SHAPE, LIKELIHOODS, call, make_images, random_input
 
 Make = Callable[[], Likelihood]
 LEVELS = torch.arange(256, dtype=torch.float64) / 255
@@ -75,10 +74,11 @@ def test_images_to_show_are_in_the_unit_interval(make: Make) -> None:
 @every_pixel_likelihood
 def test_what_is_shown_is_the_mean_of_draws(make: Make) -> None:
     likelihood = make().double()
-    p = likelihood(0.5 + 0.1 * random_input(likelihood, (), torch.float64))
+    p = likelihood(0.5 + torch.randn(likelihood.num_maps(1), 6, 5, dtype=torch.float64))
     x = p.sample((4000,))
     error = x.std(0) / math.sqrt(len(x))
-    assert ((likelihood.to_images(p) - x.mean(0).clamp(0, 1)).abs() < 5 * error + 0.5 / 255).all()
+    gap = likelihood.to_images(p) - x.mean(0).clamp(0, 1)
+    assert (gap.abs() < 5 * error + 0.5 / 255).all()
 
 
 def test_what_a_bernoulli_shows_is_its_probability() -> None:
@@ -177,7 +177,7 @@ def test_the_scale_is_the_one_asked_for(name: str) -> None:
 def test_a_start_is_a_standard_deviation(name: str, start: float) -> None:
     likelihood = ONE_SCALE[name](0.05)
     took = likelihood.start_at(start)
-    assert standard_deviation(likelihood) == pytest.approx(took, rel=1e-2)
+    assert standard_deviation(likelihood) == pytest.approx(took, rel=1e-2 if took > 0.01 else 0.1)
     if name == "Normal":
         assert took == 0.05
     else:
@@ -204,7 +204,7 @@ def test_no_scale_of_a_pixel_falls_below_a_grey_level(raw: float) -> None:
 
 
 def test_maps_of_a_mixture_are_those_of_its_components() -> None:
-    """A weight, the locations, the scales, then the coefficients, for one component after another."""
+    """Weight, locations, scales and coefficients of one component after another."""
     likelihood = DiscretizedLogisticMixture(2)
     h = random_input(likelihood, (2,), torch.float64)
     p = likelihood(h)

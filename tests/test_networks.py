@@ -274,7 +274,7 @@ def test_residual_blocks_start_close_to_the_identity(kind: type) -> None:
     for block in blocks_of(with_widths(kind, (3, 32, 32), [16, 32, 64])):
         width = block.branch[-1].out_channels
         x = torch.randn(4, width, 8, 8)
-        assert 0 < (block(x) - x).norm() < 0.01 * x.norm()
+        assert 0 < (block(x) - x).norm() < 0.02 * x.norm()
         shake(block)
         assert (block(x) - x).norm() > 0.1 * x.norm()
         assert torch.equal(block(x), x + block.branch(x))

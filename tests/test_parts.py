@@ -4,51 +4,33 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-import pyro.distributions as dist
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyrovae import likelihoods, posteriors, priors
 from pyrovae.likelihoods import Likelihood, ThresholdBinarization
 from pyrovae.priors import Prior
 from tests.tables import (
+    BATCHES,
+    DTYPES,
     IMAGE_SHAPE,
     LATENT_DIM,
     LIKELIHOODS,
     POSTERIORS,
     PRIORS,
     ROLES,
+    call,
     concrete_classes,
+    random_input,
     shake,
 )
 
 Make = Callable[[], nn.Module]
-BATCHES = [(), (4,), (2, 4)]
-DTYPES = [torch.float32, torch.float64]
-
 TABLES = {"prior": PRIORS, "posterior": POSTERIORS, "likelihood": LIKELIHOODS}
 PARTS = {f"{role}-{name}": make for role, table in TABLES.items() for name, make in table.items()}
 every_part = pytest.mark.parametrize("make", PARTS.values(), ids=PARTS.keys())
 every_prior = pytest.mark.parametrize("make", PRIORS.values(), ids=PRIORS.keys())
-
-
-def random_input(
-    part: nn.Module, batch: tuple[int, ...] = (4,), dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """What a network could give to a posterior or a likelihood."""
-    if isinstance(part, Likelihood):
-        return torch.randn(*batch, part.num_maps(IMAGE_SHAPE[0]), *IMAGE_SHAPE[1:], dtype=dtype)
-    return torch.randn(*batch, part.num_params, dtype=dtype)
-
-
-def call(
-    part: nn.Module, batch: tuple[int, ...] = (4,), dtype: torch.dtype = torch.float32
-) -> dist.TorchDistribution:
-    """The distribution of a part at random parameters of the size that it asks for."""
-    if isinstance(part, Prior):
-        return part().expand(batch)
-    return part(random_input(part, batch, dtype))
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -105,6 +87,21 @@ def test_types_follow_the_parameters(make: Make, dtype: torch.dtype) -> None:
     assert p.sample().dtype == p.log_prob(p.sample()).dtype == dtype
     if p.has_rsample:
         assert p.rsample().dtype == p.log_prob(p.rsample()).dtype == dtype
+
+
+#: These look at numbers while they compute, which the device without numbers cannot give.
+LOOKING = ["posterior-InverseAutoregressiveFlow", "posterior-VonMisesFisher"]
+
+
+@pytest.mark.parametrize("name", [name for name in PARTS if name not in LOOKING])
+def test_parts_compute_where_they_are(name: str) -> None:
+    part = PARTS[name]().to("meta")
+    with pyro.validation_enabled(False):
+        p = part() if isinstance(part, Prior) else part(random_input(part).to("meta"))
+        for draw in (p.sample, p.rsample) if p.has_rsample else (p.sample,):
+            value = draw((2,))
+            assert value.is_meta and p.log_prob(value).is_meta
+            assert p.log_prob(value.clone()).is_meta
 
 
 @every_part

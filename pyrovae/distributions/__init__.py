@@ -9,6 +9,7 @@ from pyrovae.distributions.grey import (
 )
 from pyrovae.distributions.mixture import Mixture
 from pyrovae.distributions.pixels import BatchScaleNormal, ContinuousBernoulli
+from pyrovae.distributions.spline import RationalSpline
 from pyrovae.distributions.transformed import Transformed
 from pyrovae.distributions.von_mises_fisher import SphereUniform, VonMisesFisher
 
@@ -19,6 +20,7 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "GreyCategorical",
     "Mixture",
+    "RationalSpline",
     "Transformed",
     "SphereUniform",
     "VonMisesFisher",

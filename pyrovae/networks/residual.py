@@ -23,7 +23,7 @@ __all__ = ["ResidualDecoder", "ResidualEncoder"]
 #: Groups of channels are not smaller, and there are not more of them, where a layer is normalised.
 GROUP_SIZE, MAX_GROUPS = 8, 32
 
-#: The scale of a block's last weights at first, of what an ordinary convolution starts with.
+#: What a block's last weights are multiplied by at first: not 0, which would hold up the others.
 BRANCH_SCALE = 0.01
 
 
@@ -34,9 +34,11 @@ class ResidualEncoder(ShortcutNetwork, Encoder):
 
     $$x + \text{conv}(\text{SiLU}(\text{norm}(\text{conv}(\text{SiLU}(\text{norm}(x))))))$$
 
-    and starts close to the identity, the last convolution being small. The norm is over groups of
-    at least 8 channels of one image, as many groups as divide the width, at most 32, and one group
-    below 16 channels; it needs no batch, so that training and evaluation compute the same.
+    and starts close to the identity, the last convolution being small. All others start with
+    variance 1 / (number of inputs), which keeps the scale of what passes between the blocks. The
+    norm is over groups of at least 8 channels of one image, as many groups as divide the width, at
+    most 32, and one group below 16 channels; it needs no batch, so that training and evaluation
+    compute the same.
 
     Use it for quality, with colour or with more than 32 pixels: a step takes about twice the
     time of `ConvEncoder` and `ConvDecoder`.
@@ -75,8 +77,7 @@ class ResidualEncoder(ShortcutNetwork, Encoder):
         height, width = halvings(image_shape, len(channels))[-1]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise([image_shape[0], *channels]):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1)]
-            layers += _residual(after, blocks)
+            layers += [_convolution(before, after, stride=2), *_residual(after, blocks)]
         layers += [*_activate(channels[-1]), nn.Flatten()]
         layers += [nn.Linear(channels[-1] * height * width, num_outputs)]
         super().__init__(layers, math.prod(image_shape), num_outputs, shortcut)
@@ -137,8 +138,8 @@ class ResidualDecoder(ShortcutNetwork, Decoder):
         pairs = itertools.pairwise([*channels, channels[-1]])
         for (before, after), size in zip(pairs, sizes[1:], strict=True):
             layers += _residual(before, blocks)
-            layers += [nn.Upsample(size), nn.Conv2d(before, after, 3, padding=1)]
-        layers += [*_activate(channels[-1]), nn.Conv2d(channels[-1], num_maps, 3, padding=1)]
+            layers += [nn.Upsample(size), _convolution(before, after)]
+        layers += [*_activate(channels[-1]), _convolution(channels[-1], num_maps)]
         super().__init__(layers, latent_dim, num_maps * math.prod(sizes[-1]), shortcut)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        first, last = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        first, last = _convolution(width, width), _convolution(width, width)
         self.branch = nn.Sequential(*_activate(width), first, *_activate(width), last)
         with torch.no_grad():
             for parameter in last.parameters():
@@ -166,6 +167,12 @@ def _residual(width: int, blocks: int) -> list[nn.Module]:
     if blocks < 1:
         raise ValueError(f"blocks must be at least 1, got {blocks}")
     return [_ResidualBlock(width) for _ in range(blocks)]
+
+
+def _convolution(before: int, after: int, stride: int = 1) -> nn.Conv2d:
+    layer = nn.Conv2d(before, after, 3, stride, padding=1)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+    return layer
 
 
 def _activate(width: int) -> list[nn.Module]:

@@ -32,6 +32,7 @@ class Latent:
         scale: the weight of its densities, as `ScaleLatents` sets it.
         log_q: log density under the guide, weighted.
         log_p: log density under the model, weighted.
+        unweighted: log q - log p at the value drawn, without the weight.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Latent:
     scale: float | Tensor
     log_q: Tensor
     log_p: Tensor
+    unweighted: Tensor
 
     @property
     def rate(self) -> Tensor:
@@ -67,11 +69,19 @@ class Run:
         """Log q - log p at the values drawn, weighted, `(K, B)`."""
         return sum((latent.rate for latent in self.latents), torch.zeros_like(self.distortion))
 
+    @property
+    def unweighted(self) -> Tensor:
+        """Log q - log p at the values drawn, without the weights, `(K, B)`."""
+        zero = torch.zeros_like(self.distortion)
+        return sum((latent.unweighted for latent in self.latents), zero)
+
 
 class PerImageELBO(ELBO):
     """An objective that is a function of each image's and particle's terms.
 
-    All latent sites must lie in the plate of images and be reparameterised.
+    All latent sites must lie in the plate of images and be reparameterised. Their weight, which
+    `Beta` sets, multiplies the rate or what an objective puts in its place; in bounds of several
+    particles it multiplies the rate within each particle's weight.
 
     Args:
         num_particles: draws of the latents for each image, K, at least 1.
@@ -109,13 +119,13 @@ class PerImageELBO(ELBO):
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Tensor:
         """The loss in nats, summed over the images, as a tensor that knows its gradient."""
-        runs, rates = [], []
-        for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs):
-            run, rate = self._read(model_trace, guide_trace, args[0])
-            runs.append(run)
-            rates.append(rate)
-        distortion = torch.cat([run.distortion for run in runs]).mean()
-        self.measured = torch.stack(rates).mean().detach(), distortion.detach()
+        runs = [
+            self._read(model_trace, guide_trace, args[0])
+            for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs)
+        ]
+        both = ([run.unweighted for run in runs], [run.distortion for run in runs])
+        rate, distortion = (torch.cat(terms).mean().detach() for terms in both)
+        self.measured = rate, distortion
         return self.objective(runs)
 
     def loss(
@@ -137,26 +147,25 @@ class PerImageELBO(ELBO):
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
-    def _read(self, model_trace: Any, guide_trace: Any, x: Tensor) -> tuple[Run, Tensor]:
-        """The terms of a pair of traces, and the unweighted mean rate in nats per image."""
+    def _read(self, model_trace: Any, guide_trace: Any, x: Tensor) -> Run:
+        """The terms of a pair of traces."""
 
         def spread(site: Any, kind: str = "log_prob") -> Tensor:
             return self._per_image(site["name"], site[kind], len(x))
 
-        latents, rate = [], torch.zeros(())
-        for name, site in guide_trace.nodes.items():
-            if site["type"] != "sample" or site["is_observed"]:
+        latents = []
+        for name, q in guide_trace.nodes.items():
+            if q["type"] != "sample" or q["is_observed"]:
                 continue
-            _check_reparameterised(site)
-            prior = model_trace.nodes[name]
-            values = (site["fn"], prior["fn"], site["value"], site["scale"])
-            latents.append(Latent(name, *values, spread(site), spread(prior)))
-            log_q, log_p = (spread(s, "unscaled_log_prob").detach() for s in (site, prior))
-            rate = rate + (log_q - log_p).mean()
-        observed = [model_trace.nodes[name] for name in model_trace.observation_nodes]
-        return Run(
-            latents, -torch.stack([spread(site) for site in observed]).sum(0), x[0].numel()
-        ), rate
+            _check_reparameterised(q)
+            if name not in model_trace:
+                raise ValueError(f"site '{name}' of the guide is not in the model")
+            p = model_trace.nodes[name]
+            unweighted = spread(q, "unscaled_log_prob") - spread(p, "unscaled_log_prob")
+            terms = (spread(q), spread(p), unweighted)
+            latents.append(Latent(name, q["fn"], p["fn"], q["value"], q["scale"], *terms))
+        observed = [spread(model_trace.nodes[name]) for name in model_trace.observation_nodes]
+        return Run(latents, -torch.stack(observed).sum(0), x[0].numel())
 
     def _per_image(self, name: str, log_prob: Tensor, num_images: int) -> Tensor:
         """Log densities as `(K, B)`; plates between particles and images are summed over."""
@@ -164,8 +173,6 @@ class PerImageELBO(ELBO):
             raise ValueError(f"site '{name}' lies outside the plate of images")
         if not self.vectorize_particles or self.num_particles == 1:
             return log_prob.reshape(-1, num_images).sum(0, keepdim=True)
-        if log_prob.dim() < self.max_plate_nesting:  # The same for all particles.
-            return log_prob.reshape(-1, num_images).sum(0).expand(self.num_particles, -1)
         return log_prob.reshape(self.num_particles, -1, num_images).sum(1)
 
 

@@ -116,7 +116,12 @@ class Denoising(ELBO):
         return self.bound._get_trace(model, self._corrupted(guide), args, kwargs)
 
     def _corrupted(self, guide: Callable[..., Any]) -> Callable[..., Any]:
+        """The guide of one step, all of whose particles see the same corrupted images."""
+        seen: list[Tensor] = []
+
         def run(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return guide(self.corruption(x), *args, **kwargs)
+            if not seen:
+                seen.append(self.corruption(x))
+            return guide(seen[0], *args, **kwargs)
 
         return run

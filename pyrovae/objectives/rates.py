@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -82,15 +83,12 @@ class FreeBits(PerImageELBO):
 def _group_rates(latent: Latent) -> Tensor:
     """Unweighted rates, averaged over the batch, of each dimension, `(D,)`, or of all, `(1,)`."""
     factors = _factors(latent)
-    if factors is None:
-        rate = latent.q.log_prob(latent.z) - latent.p.log_prob(latent.z)
-        return rate.mean().unsqueeze(0)
-    q, p = factors
+    q, p = factors or (latent.q, latent.p)
     try:
         rates = kl_divergence(q, p)
     except NotImplementedError:
         rates = q.log_prob(latent.z) - p.log_prob(latent.z)
-    return rates.flatten(0, -2).mean(0)
+    return rates.flatten(0, -2).mean(0) if factors else rates.mean().unsqueeze(0)
 
 
 class Capacity(PerImageELBO):
@@ -136,8 +134,10 @@ class Capacity(PerImageELBO):
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""
-        rate, distortion = _mean([run.rate for run in runs]), _mean([r.distortion for r in runs])
-        return distortion.sum() + len(rate) * self.gamma * (rate.mean() - self.target).abs()
+        distortion = _mean([run.distortion for run in runs])
+        distance = (_mean([run.unweighted for run in runs]).mean() - self.target).abs()
+        weight = self.gamma * runs[0].latents[0].scale
+        return distortion.sum() + len(distortion) * weight * distance
 
 
 class GECO(PerImageELBO):
@@ -148,8 +148,8 @@ class GECO(PerImageELBO):
     \text{loss} = KL + \lambda n c, \quad \log \lambda \leftarrow \log \lambda + \eta\, \bar c$$
 
     where n is the number of pixels times channels and $\bar c$ the moving average of the
-    constraint c. The multiplier starts at 1, where the loss is the ELBO, and changes at every
-    step of training.
+    constraint c. The multiplier starts at 1, where the loss is the ELBO, changes at every step
+    of training, and stays between $e^{-12}$ and $e^{12}$.
 
     Use it where you know how good reconstructions must be, but not which beta gives that.
 
@@ -193,21 +193,22 @@ class GECO(PerImageELBO):
         num_dims = runs[0].num_dims
         violation = distortion - self.target_distortion * num_dims
         multiplier = self.state["log_multiplier"].to(violation).exp()
+        loss = (rate + multiplier * violation).sum()
         if torch.is_grad_enabled():  # In training, but not where a loss is only looked at.
-            self._follow(violation.detach().mean() / num_dims)
-        return (rate + multiplier * violation).sum()
+            self._follow(violation.detach().mean() / num_dims, loss.isfinite())
+        return loss
 
     @torch.no_grad()
-    def _follow(self, violation: Tensor) -> None:
+    def _follow(self, violation: Tensor, finite: Tensor) -> None:
         state = {name: value.to(violation) for name, value in self.state.items()}
         before = torch.where(state["average"].isnan(), violation, state["average"])
         average = self.memory * before + (1 - self.memory) * violation
         moved = (state["log_multiplier"] + self.speed * average).clamp(
             -self.LOG_LIMIT, self.LOG_LIMIT
         )
-        # A step that is not finite is skipped, and must leave no trace here either.
+        # A step whose loss is not finite is skipped, and must leave no trace here either.
         for name, value in (("average", average), ("log_multiplier", moved)):
-            self.state[name] = torch.where(violation.isfinite(), value, state[name])
+            self.state[name] = torch.where(finite, value, state[name])
 
 
 class BetaTC(PerImageELBO):
@@ -272,7 +273,7 @@ class BetaTC(PerImageELBO):
         # Each draw i of z under the posterior of each image j: (B_i, K, B_j, D).
         each = fn.base_dist.log_prob(latent.z.movedim(-2, 0).unsqueeze(-2))
         count = each.shape[-2]
-        log_count = torch.tensor(float((self.num_images or count) * count)).log().to(each)
+        log_count = math.log((self.num_images or count) * count)
         log_q_dims = (each.logsumexp(-2) - log_count).sum(-1)
         log_q = each.sum(-1).logsumexp(-1) - log_count
         own, prior = fn.log_prob(latent.z), latent.p.log_prob(latent.z)

@@ -57,7 +57,7 @@ class HouseholderFlow(LocationScale):
         if num_reflections < 1:
             raise ValueError(f"num_reflections must be at least 1, got {num_reflections}")
         self.num_reflections = num_reflections
-        # Without these the direction of a zero vector, the input of untrained nets, has no meaning.
+        # Without these a zero vector, which untrained nets give, would have no direction.
         axes = torch.eye(latent_dim)[torch.arange(num_reflections) % latent_dim]
         self.register_buffer("axes", axes, persistent=False)
 

@@ -18,6 +18,7 @@ from pyrovae.objectives import (
     stop_gradients,
 )
 from pyrovae.posteriors import FullRankNormal, LowRankNormal, Posterior
+from pyrovae.priors import Prior, StandardNormal, VampPrior
 from pyrovae.vae import VAE
 from tests.objectives.common import assert_equal, double_images, double_vae, gradients
 from tests.oracles import LinearGaussian, assert_mean, one_dimensional_vae
@@ -91,9 +92,16 @@ def drawn_gradients(elbo: PerImageELBO, vae: VAE, x: Tensor, repeats: int) -> Te
     ],
     ids=["DReG-IWAE", "STL-ELBO", "DReG-STL"],
 )
-def test_path_gradients_are_unbiased(one: PerImageELBO, other: PerImageELBO) -> None:
+@pytest.mark.parametrize(
+    "prior",
+    [lambda: StandardNormal(1), lambda: VampPrior(1, (1, 1, 2), num_components=3)],
+    ids=["fixed prior", "prior of the guide's parameters"],
+)
+def test_path_gradients_are_unbiased(
+    one: PerImageELBO, other: PerImageELBO, prior: Callable[[], Prior]
+) -> None:
     """On average they are the gradients that go both ways; all parameters in one test."""
-    vae = one_dimensional_vae()
+    vae = one_dimensional_vae(prior())
     x = torch.rand(1, 1, 1, 2, dtype=torch.float64).expand(300, 1, 1, 2)
     differences = drawn_gradients(one, vae, x, 100) - drawn_gradients(other, vae, x, 100)
     assert_mean(differences, torch.zeros_like(differences[0]))

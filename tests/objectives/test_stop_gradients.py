@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.objectives import stop_gradients
-from tests.tables import POSTERIORS, PRIORS, make_vae, shake
+from tests.tables import POSTERIORS, PRIORS, call, make_vae, shake
 
 Made = tuple[Any, list[Tensor]]
 
@@ -58,7 +58,7 @@ def chain() -> Made:
     fn, parameters = normal()
     affine = transforms.AffineTransform(leaf(3), leaf(3).exp(), event_dim=1, cache_size=1)
     one, other = (transforms.affine_coupling(3, hidden_dims=[8]).double() for _ in range(2))
-    maps = transforms.ComposeTransform([affine, transforms.ExpTransform(cache_size=1)])
+    maps = transforms.ComposeTransform([affine, transforms.LeakyReLUTransform(cache_size=1)])
     flow = dist.TransformedDistribution(fn, [one, maps, other.inv])
     return flow, [*parameters, affine.loc, *one.parameters(), *other.parameters()]
 
@@ -158,6 +158,14 @@ def test_the_original_keeps_its_gradients_and_its_memory(make: Callable[[], Made
     if parameters:
         assert any(grad is not None for grad in gradients_of(after, parameters))
     assert all(p.requires_grad and p.grad is None for p in parameters)
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_single_precision_is_kept(name: str) -> None:
+    q = call(POSTERIORS[name]())
+    z = q.sample()
+    found = stop_gradients(q).log_prob(z)
+    assert found.dtype == torch.float32 and torch.allclose(found, q.log_prob(z), atol=1e-4)
 
 
 def test_draws_keep_their_own_gradient() -> None:

@@ -1,0 +1,228 @@
+"""Which of Pyro's own objectives fit, and what the others do."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyro.contrib.gp.kernels as kernels
+import pytest
+import torch
+from pyro import infer
+from pyro.infer.discrete import TraceEnumSample_ELBO
+from pyro.infer.trace_mmd import Trace_MMD
+from pyro.infer.trace_tail_adaptive_elbo import TraceTailAdaptive_ELBO
+from torch import Tensor
+
+from pyrovae import InputError, Recipe, RunDirectory, Trainer
+from pyrovae.objectives import LatentRate, ScaleLatents
+from pyrovae.svi import SVI, GroupedOptimizer
+from pyrovae.vae import VAE
+from tests.objectives.common import assert_equal, double_images, double_vae
+from tests.small import small_data, small_vae
+from tests.tables import LATENT_DIM
+
+Make = Callable[..., Any]
+
+#: Those that are bounds of each image, with beta as their weight of the latent sites.
+FITS: dict[str, Make] = {
+    "Trace_ELBO": infer.Trace_ELBO,
+    "TraceMeanField_ELBO": infer.TraceMeanField_ELBO,
+    "TraceGraph_ELBO": infer.TraceGraph_ELBO,
+    "RenyiELBO": infer.RenyiELBO,
+    "TraceEnum_ELBO": partial(infer.TraceEnum_ELBO, strict_enumeration_warning=False),
+    "TraceEnumSample_ELBO": partial(TraceEnumSample_ELBO, strict_enumeration_warning=False),
+    "TraceTMC_ELBO": partial(infer.TraceTMC_ELBO, strict_enumeration_warning=False),
+}
+
+#: Those that run, but are not what they seem on batches of images, each with the reason.
+MISLEADS: dict[str, tuple[Make, str]] = {
+    "ReweightedWakeSleep": (
+        infer.ReweightedWakeSleep,
+        "weighs particles of whole batches, not of images, and returns two losses",
+    ),
+    "Trace_MMD": (
+        partial(Trace_MMD, kernels.RBF(LATENT_DIM)),
+        "compares particles of whole batches, not the images' aggregate; knows no beta",
+    ),
+    "JitTrace_ELBO": (infer.JitTrace_ELBO, "keeps the first step's beta and number of images"),
+    "JitTraceGraph_ELBO": (
+        infer.JitTraceGraph_ELBO,
+        "keeps the first step's beta and number of images",
+    ),
+    "JitTraceEnum_ELBO": (
+        partial(infer.JitTraceEnum_ELBO, strict_enumeration_warning=False),
+        "keeps the first step's beta and number of images",
+    ),
+    "JitTraceMeanField_ELBO": (
+        infer.JitTraceMeanField_ELBO,
+        "compiles anew at every step, which costs more than it saves",
+    ),
+}
+
+#: Those that the trainer refuses, with what it says.
+REFUSED: dict[str, tuple[Make, str]] = {
+    "TraceTailAdaptive_ELBO": (
+        partial(TraceTailAdaptive_ELBO, num_particles=2, vectorize_particles=True),
+        "Loss method for TraceTailAdaptive_ELBO not implemented",
+    ),
+}
+
+JIT = [name for name in MISLEADS if name.startswith("Jit")]
+quiet_about_tracing = pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.trace:FutureWarning",
+    "ignore::torch.jit.TracerWarning",
+    "ignore:Cannot memoize:UserWarning",
+)
+
+
+def stock_classes() -> set[str]:
+    """The names of all ELBOs in `pyro.infer` that can be made."""
+    for module in pkgutil.walk_packages(infer.__path__, "pyro.infer."):
+        importlib.import_module(module.name)
+    found, waiting = set(), [infer.ELBO]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.__module__.startswith("pyro.infer.") and kind is not infer.ELBO:
+            found.add(kind.__name__)
+    return found
+
+
+def test_every_elbo_of_pyro_is_known() -> None:
+    known = [*FITS, *MISLEADS, *REFUSED]
+    assert stock_classes() == set(known), "sort the new ones into a table of this file"
+    assert len(known) == len(set(known))
+
+
+def svi_of(vae: VAE, elbo: Any, lr: float = 0.0) -> SVI:
+    return SVI(vae.model, vae.guide, GroupedOptimizer(partial(torch.optim.Adam, lr=lr)), elbo)
+
+
+def steps_at(betas: list[float], elbo: Any, vae: VAE, x: Tensor) -> list[float]:
+    """The losses of steps that move nothing, at the same draws."""
+    svi, losses = svi_of(vae, elbo), []
+    for beta in betas:
+        torch.manual_seed(3)
+        with ScaleLatents(beta):
+            losses.append(svi.step(x))
+    return losses
+
+
+@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("num_particles", [1, 3])
+def test_those_that_fit_are_sums_over_images_weighed_by_beta(
+    name: str, num_particles: int, script: Callable[[], None]
+) -> None:
+    vae, x = double_vae(), double_images(5)
+    elbo = FITS[name](num_particles=num_particles, max_plate_nesting=1)
+    found = []
+    for images in (x, *x.split(1)):
+        script()
+        vae.zero_grad()
+        with ScaleLatents(0.4):
+            loss = elbo.loss_and_grads(vae.model, vae.guide, images)
+        found.append((float(loss), [p.grad.clone() for p in vae.parameters()]))
+    (loss, grads), *single = found
+    assert loss == pytest.approx(sum(part for part, _ in single), rel=1e-9)
+    assert_equal(grads, [torch.stack(g).sum(0) for g in zip(*(g for _, g in single), strict=True)])
+    script()
+    zero, one, four = (elbo_at(beta, elbo, vae, x, script) for beta in (0.0, 1.0, 4.0))
+    if name == "RenyiELBO":
+        assert zero != one != four
+    else:
+        assert four - one == pytest.approx(3 * (one - zero), rel=1e-9) and one != zero
+
+
+def elbo_at(beta: float, elbo: Any, vae: VAE, x: Tensor, script: Callable[[], None]) -> float:
+    script()
+    with ScaleLatents(beta):
+        return float(elbo.loss(vae.model, vae.guide, x))
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_those_that_fit_train(name: str) -> None:
+    vae, x = double_vae(), double_images(8)
+    svi = svi_of(vae, FITS[name](num_particles=2), lr=1e-2)
+    before = [p.clone() for p in vae.parameters()]
+    losses = [svi.step(x) for _ in range(30)]
+    assert sum(losses[-5:]) < sum(losses[:5]) and not svi.skipped
+    assert not any(torch.equal(p, b) for p, b in zip(vae.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("kind", [infer.TraceEnum_ELBO, TraceEnumSample_ELBO, infer.TraceTMC_ELBO])
+def test_those_that_enumerate_warn_that_there_is_nothing_to_enumerate(kind: type) -> None:
+    vae, x = double_vae(), double_images()
+    with pytest.warns(UserWarning, match="no sample sites configured for enumeration"):
+        kind(max_plate_nesting=1).loss(vae.model, vae.guide, x)
+
+
+@quiet_about_tracing
+@pytest.mark.parametrize("name", MISLEADS)
+def test_those_that_mislead_run(name: str) -> None:
+    vae, x = double_vae(), double_images(8)
+    svi = svi_of(vae, MISLEADS[name][0](), lr=1e-2)
+    before = [p.clone() for p in vae.parameters()]
+    for _ in range(2):
+        svi.step(x)
+    assert not svi.skipped
+    assert any(not torch.equal(p, b) for p, b in zip(vae.parameters(), before, strict=True))
+
+
+@quiet_about_tracing
+@pytest.mark.parametrize("name", sorted(set(JIT) - {"JitTraceMeanField_ELBO"}))
+def test_compiled_ones_keep_the_first_beta_and_hide_the_rate(name: str) -> None:
+    vae, x = double_vae(), double_images()
+    elbo = MISLEADS[name][0]()
+    _, one, fifty = steps_at([1.0, 1.0, 50.0], elbo, vae, x)
+    assert one == fifty
+    with LatentRate() as latent:
+        svi_of(vae, elbo).step(x)
+    assert latent.per_image() == 0
+
+
+@quiet_about_tracing
+def test_the_compiled_mean_field_follows_beta() -> None:
+    vae, x = double_vae(), double_images()
+    found = [
+        steps_at([1.0, 50.0, 1.0], kind(max_plate_nesting=1), vae, x)
+        for kind in (infer.TraceMeanField_ELBO, infer.JitTraceMeanField_ELBO)
+    ]
+    assert found[0][1] - found[0][0] == pytest.approx(found[1][1] - found[1][0], rel=1e-9)
+
+
+def test_pyros_mmd_sees_the_first_image_alone_and_no_beta() -> None:
+    """A kernel of D dimensions looks at the first D numbers of a whole batch."""
+    vae, x = double_vae(), double_images().requires_grad_()
+
+    def loss(scale: float, beta: float = 1.0) -> Tensor:
+        torch.manual_seed(3)
+        elbo = Trace_MMD(kernels.RBF(LATENT_DIM), scale, max_plate_nesting=1)
+        with ScaleLatents(beta):
+            return elbo.differentiable_loss(vae.model, vae.guide, x)
+
+    (grad,) = torch.autograd.grad(loss(1e3) - loss(0.0), x)
+    assert grad[0].abs().max() > 1e-3 and grad[1:].abs().max() < 1e-6
+    assert loss(1e3, beta=4.0).item() == loss(1e3).item()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_those_that_do_not_run_are_refused_before_anything_is_written(
+    name: str, tmp_path: Path
+) -> None:
+    make, reason = REFUSED[name]
+    with pytest.raises(InputError, match=reason) as caught:
+        Trainer(epochs=1, batch_size=16).fit(
+            small_vae(), small_data(), Recipe(objective=make()), run=RunDirectory(tmp_path / "run")
+        )
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_wake_sleep_with_sleep_needs_a_guide_that_takes_observations() -> None:
+    vae, x = double_vae(), double_images()
+    with pytest.raises(TypeError, match="observations"):
+        svi_of(vae, infer.ReweightedWakeSleep(insomnia=0.5)).step(x)
