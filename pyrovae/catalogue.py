@@ -13,7 +13,7 @@ import pyro.infer
 from pyrovae.data import ImageData
 from pyrovae.likelihoods import Binarization, Likelihood
 from pyrovae.networks import Decoder, Encoder
-from pyrovae.objectives import Corruption, Schedule
+from pyrovae.objectives import STOCK, Corruption, Schedule
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Flow, Prior
 from pyrovae.starts import Start
@@ -43,30 +43,6 @@ ALSO = {
     "beta.schedule": "schedule",
     "schedule.then": "schedule",
     "start.otherwise": "start",
-}
-
-#: Pyro's own objectives that fit a VAE, what they are, and when to use them.
-STOCK = {
-    "Trace_ELBO": (
-        "The ELBO, from draws of the latents; Pyro's default.",
-        "Use it first: it takes any combination of parts.",
-    ),
-    "TraceMeanField_ELBO": (
-        "The ELBO, with exact divergences where they are known, else from draws; Pyro's.",
-        "Use it with Normal priors and posteriors, for less noise.",
-    ),
-    "TraceGraph_ELBO": (
-        "The ELBO, with less noise from sites that cannot be reparameterised; Pyro's.",
-        "Use it for guides of your own with discrete sites.",
-    ),
-    "RenyiELBO": (
-        "Bound of Rényi's alpha divergence; with alpha 0 it is that of `IWAE`; Pyro's.",
-        "Use it to go from the ELBO (alpha near 1) to the importance-weighted bound.",
-    ),
-    "ReweightedWakeSleep": (
-        "Reweighted wake-sleep: model and guide have losses of their own; Pyro's.",
-        "Use it for guides of your own with discrete sites, with two particles or more.",
-    ),
 }
 
 

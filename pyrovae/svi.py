@@ -14,6 +14,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.errors import InputError
+from pyrovae.objectives import state_of
 from pyrovae.programs import run_both
 
 __all__ = ["SVI", "Engine", "GroupedOptimizer", "first_bad_site", "loss_per_image"]
@@ -117,7 +118,8 @@ class SVI(pyro.infer.SVI):
 
     Loss and gradients are divided by the number of images, the length of the first argument, so
     that clipping thresholds and learning rates do not depend on the batch size. A skipped step
-    changes neither parameters nor buffers (such as batch norm's statistics).
+    changes neither parameters nor buffers (such as batch norm's statistics) nor the
+    objective's state.
 
     Args:
         model: the generative program.
@@ -137,13 +139,14 @@ class SVI(pyro.infer.SVI):
         loss: pyro.infer.ELBO,
     ) -> None:
         super().__init__(model, guide, optim, loss)
+        self.objective = loss
         self.skipped = False
         self._modules = [m for m in (model, guide) if isinstance(m, nn.Module)]
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Takes a step, unless it would not be finite; returns the loss in nats per image."""
         buffers = [buffer for module in self._modules for buffer in module.buffers()]
-        before = [buffer.clone() for buffer in buffers]
+        before, state = [buffer.clone() for buffer in buffers], dict(state_of(self.objective))
         loss, params = self.gradients(*args, **kwargs)
         grads = [p.grad for p in params if p.grad is not None]
         torch._foreach_mul_(grads, 1 / len(args[0]))
@@ -152,6 +155,7 @@ class SVI(pyro.infer.SVI):
         if self.skipped:
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
+            state_of(self.objective).update(state)
         else:
             self.optim(params)
         pyro.infer.util.zero_grads(params)

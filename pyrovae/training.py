@@ -28,6 +28,7 @@ from pyrovae.objectives import (
     ScaleLatents,
     Schedule,
     begin_step,
+    check_objective,
     state_of,
 )
 from pyrovae.programs import Programs
@@ -191,6 +192,7 @@ class _Session:
         """Runs the programs once, with all of Pyro's validation, before anything is written."""
         spread = np.linspace(0, len(split) - 1, min(len(split), 2000)).astype(int)
         self.vae.likelihood.check(torch.from_numpy(gather(split.images, spread)))
+        check_objective(self.recipe.objective)
         first = Batches(
             split,
             self.trainer.batch_size,

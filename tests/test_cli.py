@@ -124,7 +124,10 @@ BAD = {
         ["--objective=BetaTC", "--posterior=FullRankNormal"],
         "BetaTC needs a posterior of independent dimensions",
     ),
-    "objective without a loss": (["--objective=pyro.infer.TraceTailAdaptive_ELBO"], "Loss method"),
+    "objective without a loss": (
+        ["--objective=pyro.infer.TraceTailAdaptive_ELBO"],
+        "take DReG or IWAE",
+    ),
     "pseudo-inputs of another size": (
         ["--prior=VampPrior", "--prior.image_shape=[3,8,8]"],
         "--prior.image_shape: follows from --data",

@@ -40,11 +40,12 @@ from pyrovae import (
     RealNVP,
     VampPrior,
 )
-from pyrovae.catalogue import STOCK, concrete
+from pyrovae.catalogue import concrete
 from pyrovae.checkpoint import load_checkpoint, save_checkpoint
 from pyrovae.evaluation import private_randomness, terms
 from pyrovae.modes import evaluation_mode
 from pyrovae.networks import ImageShape
+from pyrovae.objectives import STOCK
 
 FULL = os.environ.get("PYROVAE_MATRIX") == "full"
 SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64)]
@@ -65,7 +66,6 @@ SMALL: dict[type, dict[str, Any]] = {
         "vectorize_particles": True,
         "max_plate_nesting": 1,
     },
-    pyro.infer.ReweightedWakeSleep: {"num_particles": 2, "max_plate_nesting": 1},
 }
 MORE_PRIORS = {
     "FlowPrior-NeuralSpline": partial(

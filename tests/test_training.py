@@ -339,7 +339,6 @@ def test_optimisers_train_and_resume(optimizer: Any, tmp_path: Path) -> None:
         infer.TraceMeanField_ELBO(),
         infer.TraceGraph_ELBO(),
         infer.RenyiELBO(alpha=0.0, num_particles=3),
-        infer.ReweightedWakeSleep(num_particles=2),
     ],
     ids=lambda objective: type(objective).__name__,
 )

@@ -32,11 +32,14 @@ from pyrovae.objectives.schedules import (
     Schedule,
     Warmup,
 )
+from pyrovae.objectives.stock import STOCK, UNFIT, check_objective
 
 __all__ = [
     "GECO",
     "IWAE",
     "MMD",
+    "STOCK",
+    "UNFIT",
     "Beta",
     "BetaTC",
     "Capacity",
@@ -61,6 +64,7 @@ __all__ = [
     "StickingTheLanding",
     "Warmup",
     "begin_step",
+    "check_objective",
     "state_of",
     "stop_gradients",
 ]

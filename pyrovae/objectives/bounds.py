@@ -244,7 +244,7 @@ class StickingTheLanding(PerImageELBO):
         ValueError: if `num_particles` is not positive, or the guide has several latent sites.
 
     References:
-        Sticking the Landing (Roeder et al., 2017, equation 8), https://arxiv.org/abs/1703.09194
+        Sticking the Landing (Roeder et al., 2017), https://arxiv.org/abs/1703.09194
     """
 
     def objective(self, runs: list[Run]) -> Tensor:
@@ -273,7 +273,7 @@ class DReG(PerImageELBO):
 
     References:
         Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al.,
-        2019, equation 8), https://arxiv.org/abs/1810.04152
+        2019), https://arxiv.org/abs/1810.04152
     """
 
     def __init__(self, num_particles: int = 5, **kwargs: Any) -> None:

@@ -69,7 +69,8 @@ class Denoising(ELBO):
     $$\log p(x) \ge \mathbb{E}_{\tilde x \sim c(\tilde x \mid x)}\,
     \mathbb{E}_{q(z \mid \tilde x)}\left[\log p(x, z) - \log q(z \mid \tilde x)\right]$$
 
-    It acts in training alone: evaluation shows the guide the image itself.
+    It acts in training alone: evaluation shows the guide the image itself. Batch norm in the
+    encoder then has the statistics of corrupted images.
 
     Use it for an encoder that is robust to noise, and against overfitting on few images.
 
@@ -78,8 +79,8 @@ class Denoising(ELBO):
         bound: the objective itself, any ELBO; null takes `Trace_ELBO`.
 
     References:
-        Denoising Criterion for Variational Auto-Encoding Framework (Im et al., 2017,
-        equation 6), https://arxiv.org/abs/1511.06406
+        Denoising Criterion for Variational Auto-Encoding Framework (Im et al., 2017),
+        https://arxiv.org/abs/1511.06406
     """
 
     def __init__(self, corruption: Corruption | None = None, bound: ELBO | None = None) -> None:

@@ -232,7 +232,7 @@ class BetaTC(PerImageELBO):
         ValueError: if a number is out of range, or the guide's dimensions are dependent.
 
     References:
-        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018, equations 2 and S6),
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018, equation 2),
         https://arxiv.org/abs/1802.04942
     """
 

@@ -168,3 +168,17 @@ def test_training_meets_the_constraint_and_pays_no_rate_for_more() -> None:
     assert distortion == pytest.approx(0.2, abs=0.1)
     free_rate, free_distortion = trained(target=1.5)
     assert free_distortion < 1.5 and free_rate < 0.1 * rate
+
+
+def test_a_step_whose_gradient_is_not_finite_leaves_the_multiplier_alone() -> None:
+    vae, x = double_vae(), double_images()
+    geco = GECO(memory=0.5)
+    svi = svi_of(vae, geco, lr=1e-6)
+    svi.step(x)
+    before = {name: value.clone() for name, value in geco.state.items()}
+    handle = next(vae.parameters()).register_hook(lambda grad: grad * math.inf)
+    assert math.isfinite(svi.step(x)) and svi.skipped
+    assert geco.state == before
+    handle.remove()
+    svi.step(x)
+    assert not svi.skipped and geco.state != before

@@ -1,0 +1,52 @@
+"""Pyro's own objectives: which fit programs of images, and what to take in place of the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrovae.errors import InputError
+
+__all__ = ["STOCK", "UNFIT", "check_objective"]
+
+#: Those that fit: what they are, and when to use them.
+STOCK = {
+    "Trace_ELBO": (
+        "The ELBO, from draws of the latents; Pyro's default.",
+        "Use it first: it takes any combination of parts.",
+    ),
+    "TraceMeanField_ELBO": (
+        "The ELBO, with exact divergences where they are known, else from draws; Pyro's.",
+        "Use it with Normal priors and posteriors, for less noise.",
+    ),
+    "TraceGraph_ELBO": (
+        "The ELBO, with less noise from sites that cannot be reparameterised; Pyro's.",
+        "Use it for guides of your own with discrete sites.",
+    ),
+    "RenyiELBO": (
+        "Bound of Rényi's alpha divergence; with alpha 0 it is that of `IWAE`; Pyro's.",
+        "Use it to go from the ELBO (alpha near 1) to the importance-weighted bound.",
+    ),
+}
+
+_COMPILED = "keeps beta and the number of images of its first step: take {}"
+
+#: Those that would train something else than they say, each with the reason and a replacement.
+UNFIT = {
+    "ReweightedWakeSleep": "weighs particles by the batch, not by the image: take DReG or IWAE",
+    "TraceTailAdaptive_ELBO": "weighs particles by the batch, not by the image: take DReG or IWAE",
+    "Trace_MMD": "compares the particles of a batch, not the images with the prior: take MMD",
+    "JitTrace_ELBO": _COMPILED.format("Trace_ELBO"),
+    "JitTraceGraph_ELBO": _COMPILED.format("TraceGraph_ELBO"),
+    "JitTraceEnum_ELBO": _COMPILED.format("TraceEnum_ELBO"),
+    "JitTraceMeanField_ELBO": "compiles anew at every step: take TraceMeanField_ELBO",
+}
+
+
+def check_objective(objective: Any) -> None:
+    """Raises `InputError` if an objective of Pyro's does not fit programs of images."""
+    kind = type(objective)
+    if kind.__module__.startswith("pyro.") and kind.__name__ in UNFIT:
+        raise InputError(f"--objective: {kind.__name__} {UNFIT[kind.__name__]}")
+    bound = getattr(objective, "bound", None)
+    if bound is not None:
+        check_objective(bound)
