@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import pyro
 import pytest
 import torch
 from torch import nn

@@ -260,8 +260,8 @@ def test_later_flows_see_the_dimensions_in_reverse() -> None:
             start = transform(start)
         return start
 
-    jacobian = torch.autograd.functional.jacobian(through, numbers(4))
-    assert (jacobian != 0).all()
+    slopes = [torch.autograd.functional.jacobian(through, numbers(4)).abs() for _ in range(30)]
+    assert (sum(slopes) > 0).all()
 
 
 @every_dtype

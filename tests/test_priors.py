@@ -36,7 +36,7 @@ SIZED: dict[str, tuple[Callable[[int], Prior], int, float]] = {
     "StudentT": (lambda d: priors.StudentT(d, df=3.0), 1, 1e-6),
     "StudentT-Cauchy": (lambda d: priors.StudentT(d, df=1.0), 1, 1e-4),
     "FlowPrior-RealNVP": (lambda d: FlowPrior(d, FLOWS["RealNVP"]), 2, 2e-3),
-    "FlowPrior-NeuralSpline": (lambda d: FlowPrior(d, FLOWS["NeuralSpline"]), 2, 2e-3),
+    "FlowPrior-NeuralSpline": (lambda d: FlowPrior(d, FLOWS["NeuralSpline"]), 2, 1e-2),
 }
 
 

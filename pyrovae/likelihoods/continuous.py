@@ -75,8 +75,8 @@ class StudentT(DensityLikelihood):
         ValueError: if a number is out of range.
 
     References:
-        Student-t Variational Autoencoder for Robust Density Estimation (Takahashi et al., 2018,
-        section 4), https://doi.org/10.24963/ijcai.2018/374
+        Student-t Variational Autoencoder for Robust Density Estimation (Takahashi et al., 2018),
+        https://doi.org/10.24963/ijcai.2018/374
 
     Example:
         >>> StudentT(df=4.0)(torch.zeros(2, 3, 8, 8)).event_shape

@@ -161,8 +161,10 @@ class _SplineCoupling(TransformModule):
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, RationalSpline]:
         """What stays, what changes, and the splines."""
         given, rest = x[..., : self.kept], x[..., self.kept :]
-        raw = (values.unflatten(-1, (rest.shape[-1], -1)) for values in self.network(given))
-        return given, rest, RationalSpline(*raw, bound=self.bound)
+        widths, heights, slopes, splits = (
+            values.unflatten(-1, (rest.shape[-1], -1)) for values in self.network(given)
+        )
+        return given, rest, RationalSpline(widths, heights, slopes, splits, self.bound)
 
     def _call(self, x: Tensor) -> Tensor:
         given, rest, spline = self._parts(x)

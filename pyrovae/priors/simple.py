@@ -93,7 +93,7 @@ class StudentT(_Elementwise):
         ValueError: if `df` is not positive and finite.
 
     References:
-        Variational Auto-Encoders with Student's t-Prior (Abiri and Ohlsson, 2019, section 2),
+        Variational Auto-Encoders with Student's t-Prior (Abiri and Ohlsson, 2019),
         https://arxiv.org/abs/2004.02581
 
     Example:
