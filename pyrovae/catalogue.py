@@ -18,7 +18,7 @@ from pyrovae.posteriors import Posterior
 from pyrovae.priors import Flow, Prior
 from pyrovae.starts import Start
 
-__all__ = ["ROLES", "Entry", "concrete", "entries", "help_text", "markdown"]
+__all__ = ["ALSO", "ROLES", "Entry", "concrete", "entries", "explain", "help_text", "markdown"]
 
 #: The option that names a part, and the abstract class of what it names.
 ROLES: dict[str, type] = {
@@ -115,6 +115,30 @@ def help_text(roles: Iterable[str] = ROLES, width: int = 99) -> str:
             told = f"{entry.name:26s} {entry.summary}"
             lines += textwrap.wrap(told, width, initial_indent=" " * 4, subsequent_indent=" " * 31)
     return "\n".join(lines) + "\n"
+
+
+def explain(option: str, name: str, follows: Iterable[str]) -> str | None:
+    """A part in full: what it is, formula, when, source, arguments; None if there is none.
+
+    Args:
+        option: of the role, as "prior.flow".
+        name: of the class.
+        follows: arguments to leave out, since other parts decide them.
+    """
+    from jsonargparse import ArgumentParser
+
+    for part in concrete(ROLES[ALSO.get(option, option)]):
+        if part.__name__ == name:
+            entry = Entry.of(part)
+            parser = ArgumentParser(prog=name)
+            known = inspect.signature(part).parameters
+            parser.add_class_arguments(part, option, skip={n for n in follows if n in known})
+            head = [f"--{option} {name}", entry.summary, entry.formula, entry.when]
+            head += [f"{cited}, {address}" for cited, address in entry.sources]
+            arguments = parser.format_help().split(f"  --{option}.", 1)
+            shown = f"  --{option}.{arguments[1]}" if len(arguments) > 1 else "no arguments\n"
+            return "\n".join(line for line in head if line) + f"\n\n{shown}"
+    return None
 
 
 def markdown() -> str:

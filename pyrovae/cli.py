@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import signal
 import sys
@@ -26,10 +28,11 @@ from pyrovae import (
     Prior,
     Schedule,
 )
+from pyrovae.catalogue import ALSO, ROLES, entries, explain, help_text
 from pyrovae.checkpoint import RunDirectory, load_checkpoint
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
-from pyrovae.objectives import Beta
+from pyrovae.objectives import Beta, check_objective_name
 from pyrovae.parsing import Parser
 from pyrovae.starts import Start
 from pyrovae.svi import Engine
@@ -220,6 +223,8 @@ def parse_run(
             would change an option.
     """
     _find_own_parts()
+    _explain(arguments)
+    check_objective_name(value_of("--objective", arguments) or "")
     _refuse_linked(arguments)
     resumed = value_of("--resume", arguments)
     if resumed is not None:
@@ -260,11 +265,43 @@ def _parse_resumed(
 
 
 def _checked(config: Namespace) -> Namespace:
-    """The configuration, if no part is missing."""
-    for name in PARTS:
+    """The configuration, if no part is missing, and none is told what follows from others."""
+    for name in (*PARTS, *TRAINING, "optimizer"):
         if config[name] is None:
             raise InputError(f"--{name}: must name a class, got null")
+    for part, follows in LINKED.items():
+        for argument, source in follows.items():
+            given = (config[part].get("init_args") or {}).get(argument)
+            if given is not None and not _is_default(config[part].class_path, argument, given):
+                raise InputError(f"--{part}.{argument}: follows from {source}, set that instead")
+    check_objective_name(config.objective.class_path)
     return config
+
+
+def _is_default(path: str, argument: str, value: Any) -> bool:
+    """Whether a class's constructor has this default; values of YAML have lists for tuples."""
+    module, name = path.rsplit(".", 1)
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    default = parameters[argument].default if argument in parameters else None
+    return value == default or list(value) == list(default or ())
+
+
+def _explain(arguments: list[str]) -> None:
+    """Answers `--ROLE.help [NAME]`, whichever parts are chosen, and ends the command."""
+    for i, argument in enumerate(arguments):
+        option, _, name = argument.partition("=")
+        role = option.removeprefix("--").removesuffix(".help")
+        if not option.endswith(".help") or ALSO.get(role, role) not in ROLES:
+            continue
+        name = name or "".join(arguments[i + 1 : i + 2])
+        follows = ["dim", *LINKED.get(role, {})]
+        text = explain(role, name, follows) if name else help_text([ALSO.get(role, role)])
+        if text is not None:
+            print(text, end="")
+            raise SystemExit(0)
+        if "." not in name:
+            listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
+            raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
 
 
 def _refuse_linked(arguments: list[str]) -> None:

@@ -48,7 +48,8 @@ class Panel:
         """What stands beside the pictures."""
         bits = self.evaluation.bits_per_dim
         told = "" if bits is None else f"{bits:.3f} bits/dim, "
-        return f"{self.role} {self.name}\n{told}rate {self.evaluation.rate:.0f}\n{self.seconds:.0f} s"
+        told = f"{told}rate {self.evaluation.rate:.0f}"
+        return f"{self.role} {self.name}\n{told}\n{self.seconds:.0f} s"
 
 
 def run_part(role: str, name: str, arguments: list[str]) -> Panel:

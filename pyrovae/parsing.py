@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import itertools
 import re
 import shutil
 import sys
@@ -11,7 +13,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 from pyro.infer import ELBO
 
-from pyrovae.catalogue import ALSO, ROLES, entries, help_text
+from pyrovae.catalogue import ALSO, ROLES, concrete, entries, help_text
 
 __all__ = ["Parser"]
 
@@ -41,7 +43,7 @@ class Parser(ArgumentParser):
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
         keys = re.findall(r'Parser key "([^"]+)"', message)
-        where = self._in_full(".".join(keys))
+        where = self._in_full(".".join(dict.fromkeys(keys)))
         if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
             return f"unrecognized arguments: {found[1]}{self._suggestion(found[1])} (see --help)"
         if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
@@ -50,18 +52,24 @@ class Parser(ArgumentParser):
             return f"{where}: unknown class '{found[1]}'; {self._known(where)}"
         if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
             return f"{where}: expected {_readable(found[1])}, got {found[2]}"
-        if found := re.search(
-            r"Errors:\s*- (.*?)\s*- Expected a <class 'NoneType'>", message, re.S
-        ):
-            return " ".join(found[1].split())
+        if found := re.search(r"Unable to load config", message):
+            inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
+            return f"{where}: is a group of options: set {', '.join(sorted(inner))}"
+        if found := re.search(r"arguments are required: (\w+)", message):
+            return f"{_owner(found[1])}: must be given"
+        if reasons := _reasons(message):
+            if reasons[0].endswith("is abstract"):
+                return f"{where}: name a class first; {self._known(where)}"
+            return reasons[0]
         return " ".join(message.split())
 
     def _in_full(self, key: str) -> str:
         """An option as it was given: jsonargparse may know its last part only."""
         for argument in sys.argv[1:]:
             option = argument.split("=")[0]
-            if option.startswith("--") and f".{option[2:]}".endswith(f".{key}"):
-                return option
+            before, found, _ = f".{option[2:]}.".partition(f".{key}.")
+            if option.startswith("--") and found:
+                return f"--{f'{before}.{key}'.lstrip('.')}"
         return f"--{key}"
 
     def _suggestion(self, arguments: str) -> str:
@@ -81,3 +89,22 @@ def _readable(expected: str) -> str:
     """A type as jsonargparse prints it, in words."""
     words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
     return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
+
+
+def _reasons(message: str) -> list[str]:
+    """What jsonargparse found wrong, without what it says of the types it tried."""
+    listed = re.findall(r"^\s*- (.*)$", message, re.MULTILINE)
+    noise = ("Does not validate", "Expected a path", "Expected a <class 'NoneType'>")
+    return [reason.strip() for reason in listed if not reason.startswith(noise)]
+
+
+def _owner(argument: str) -> str:
+    """The option that an argument of a part belongs to, by the parts on the command line."""
+    words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
+    for option, named in itertools.pairwise(words):
+        role = option.removeprefix("--")
+        base = ROLES.get(ALSO.get(role, role))
+        for part in concrete(base) if base else []:
+            if part.__name__ == named and argument in inspect.signature(part).parameters:
+                return f"{option}.{argument}"
+    return argument

@@ -86,8 +86,11 @@ class Programs(nn.Module):
         return self.likelihood.observe(images)
 
     def observed(self, x: Tensor) -> Tensor:
-        """Observations, of uint8 images or of what is observed already."""
-        return self.observe(x) if x.dtype == torch.uint8 else x
+        """Observations in the programs' precision, of uint8 images or of what is observed."""
+        if x.dtype != torch.uint8:
+            return x
+        floats = (p.dtype for p in self.parameters() if p.is_floating_point())
+        return self.observe(x).to(next(floats, torch.get_default_dtype()))
 
     @torch.no_grad()
     def sample(self, num_images: int, attributes: Tensor | None = None) -> Tensor:

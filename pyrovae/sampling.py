@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from pyrovae.errors import InputError
 from pyrovae.modes import evaluation_mode
 from pyrovae.vae import VAE
 
-__all__ = ["centre", "interpolate", "traverse"]
+__all__ = ["centre", "interpolate", "traverse", "within_support"]
 
 
 def centre(q: dist.TorchDistribution) -> Tensor:
@@ -21,6 +22,13 @@ def centre(q: dist.TorchDistribution) -> Tensor:
         return q.mean
     except NotImplementedError:
         return q.sample((100,)).mean(0)
+
+
+def within_support(vae: VAE, z: Tensor) -> Tensor:
+    """Latents `(*, D)` where the prior lives: on a sphere the nearest points of it."""
+    if vae.model.z_dist().support.check(z).all():
+        return z
+    return normalize(z, dim=-1)
 
 
 @torch.no_grad()
@@ -44,7 +52,7 @@ def interpolate(vae: VAE, first: Tensor, second: Tensor, steps: int = 10) -> Ten
     with evaluation_mode(vae):
         ends = centre(vae.encode(torch.stack([first, second])))
         weights = torch.linspace(0, 1, steps, device=ends.device)[:, None]
-        return vae.show((1 - weights) * ends[0] + weights * ends[1])
+        return vae.show(within_support(vae, (1 - weights) * ends[0] + weights * ends[1]))
 
 
 @torch.no_grad()
@@ -75,4 +83,4 @@ def traverse(
     for row, dim in enumerate(dims):
         latents[row, :, dim] = torch.linspace(-extent, extent, steps, device=z.device)
     with evaluation_mode(vae):
-        return vae.show(latents.flatten(0, 1))
+        return vae.show(within_support(vae, latents.flatten(0, 1)))

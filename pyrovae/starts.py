@@ -110,6 +110,12 @@ class _Parts:
         encoder, posterior = (
             getattr(vae.guide, name, vae.guide) for name in ("encoder", "posterior")
         )
+        if hasattr(getattr(vae.model, "prior", None), "use_guide"):
+            name = type(vae.model.prior).__name__
+            raise InputError(
+                f"{name} cannot start from ProbabilisticPCA (it is made of the guide's "
+                "posteriors, which start far too narrow)"
+            )
         return cls(
             _ability(encoder, "start_linear"),
             _ability(getattr(vae.model, "decoder", vae.model), "start_linear"),

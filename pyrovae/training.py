@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
@@ -172,6 +173,8 @@ class _Session:
     ) -> None:
         self.trainer, self.vae, self.data, self.recipe = trainer, vae, data, recipe
         self.engine, self.run, self.reporter = engine, run, reporter
+        # A copy: what an objective learns in one run must not reach another.
+        self.objective = copy.deepcopy(recipe.objective)
         self.train_split, self.val_split = data.split("train"), data.split("val")
         self.batches = Batches(
             self.train_split,
@@ -185,14 +188,14 @@ class _Session:
         some = gather(images, np.linspace(0, len(images) - 1, min(len(images), 256)).astype(int))
         self.state = TrainingState(num_images=len(images), images=fingerprint(some))
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
-        self.svi = SVI(vae.model, vae.guide, self.optimizer, recipe.objective)
+        self.svi = SVI(vae.model, vae.guide, self.optimizer, self.objective)
         self.check(self.train_split)
 
     def check(self, split: Split) -> None:
         """Runs the programs once, with all of Pyro's validation, before anything is written."""
         spread = np.linspace(0, len(split) - 1, min(len(split), 2000)).astype(int)
         self.vae.likelihood.check(torch.from_numpy(gather(split.images, spread)))
-        check_objective(self.recipe.objective)
+        check_objective(self.objective)
         first = Batches(
             split,
             self.trainer.batch_size,
@@ -209,7 +212,7 @@ class _Session:
                 x = self.vae.observe(self.engine.place(images))
                 self.svi.evaluate_loss(x, **self.vae.inputs(attributes))
             self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
-        except (ValueError, RuntimeError, NotImplementedError) as error:
+        except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
             reason = shorten(str(error), 200, placeholder=" ...")
             raise InputError(f"the parts do not fit together, or the data: {reason}") from error
         for buffer, value in zip(self.vae.buffers(), buffers, strict=True):
@@ -288,14 +291,14 @@ class _Session:
         beta = self.recipe.beta(progress)
         self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
         x = self.vae.observe(self.engine.place(images))
-        begin_step(self.recipe.objective, progress)
+        begin_step(self.objective, progress)
         with ScaleLatents(beta), LatentRate() as latent:
             loss = self.svi.step(x, **inputs)
         state.step, state.batch = state.step + 1, state.batch + 1
         if self.svi.skipped:
             self.count_skipped(x, inputs)
             return
-        rate, elbo = latent.rate_and_elbo(self.recipe.objective, loss, beta)
+        rate, elbo = latent.rate_and_elbo(self.objective, loss, beta)
         state.add(loss, elbo, rate)
         self.reporter.step(len(images), elbo, rate)
 
@@ -361,7 +364,7 @@ class _Session:
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
         for name, value in self.optimizer.state_tensors().items():
             tensors[f"optimizer.{name}"] = value
-        for name, value in state_of(self.recipe.objective).items():
+        for name, value in state_of(self.objective).items():
             tensors[f"objective.{name}"] = value
         state = asdict(self.state) | {"config": self.run.config_text}
         save_checkpoint(self.run.last, tensors, state)
@@ -391,7 +394,7 @@ class _Session:
             raise InputError(
                 f"{self.run.last}: does not fit {self.run.config}: {reason}"
             ) from error
-        state_of(self.recipe.objective).update(groups["objective"])
+        state_of(self.objective).update(groups["objective"])
         torch.set_rng_state(groups["random"]["cpu"])
         if "cuda" in groups["random"] and self.engine.device.type == "cuda":
             torch.cuda.set_rng_state(groups["random"]["cuda"], self.engine.device)

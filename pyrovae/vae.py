@@ -176,7 +176,11 @@ def _check_spaces(prior: Prior, posterior: Posterior) -> None:
     for tensor in itertools.chain(posterior.parameters(), posterior.buffers()):
         h = h.to(tensor if tensor.is_floating_point() else tensor.device)
     drawn = posterior(h)
-    spaces = [type(_innermost(p.support)) for p in (prior(), drawn)]
+    try:
+        spaces = [type(_innermost(p.support)) for p in (prior(), drawn)]
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{type(prior).__name__} does not fit the networks: {reason}") from None
     if spaces[0] is not spaces[1]:
         names = [type(part).__name__ for part in (prior, posterior)]
         words = [space.__name__.strip("_").lower() for space in spaces]

@@ -28,6 +28,7 @@ from pyrovae.likelihoods import (
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
     DynamicBinarization,
+    FixedBinarization,
     Likelihood,
     Normal,
     OptimalScaleNormal,
@@ -114,6 +115,13 @@ def vamp_prior(latent_dim: int = LATENT_DIM, num_components: int = 4) -> VampPri
     return prior
 
 
+def without_guide(prior: Prior) -> Prior:
+    """A prior as it is before a VAE hands it a guide."""
+    if isinstance(prior, VampPrior):
+        prior._guide = ()
+    return prior
+
+
 FLOWS: dict[str, Callable[[int], Flow]] = {
     "RealNVP": partial(RealNVP, num_layers=3, hidden=[8]),
     "NeuralSpline": partial(NeuralSpline, num_layers=2, hidden=[8], num_bins=4),
@@ -185,6 +193,7 @@ IN_TURN = [names for names in COMBINATIONS if _one_new(*names)]
 
 BINARIZATIONS: dict[str, Callable[[], Binarization]] = {
     "DynamicBinarization": lambda: DynamicBinarization(),
+    "FixedBinarization": lambda: FixedBinarization(3),
     "ThresholdBinarization": lambda: ThresholdBinarization(0.4),
 }
 
@@ -269,7 +278,11 @@ def make_vae(
     shape: ImageShape = IMAGE_SHAPE,
 ) -> VAE:
     """A VAE of parts named as in the tables; `networks` is what precedes `Encoder`."""
-    p_x, p_z, q_z = LIKELIHOODS[likelihood](), PRIORS[prior](), POSTERIORS[posterior]()
+    p_x, p_z, q_z = (
+        LIKELIHOODS[likelihood](),
+        without_guide(PRIORS[prior]()),
+        POSTERIORS[posterior](),
+    )
     kind, dash, option = networks.partition("-")
     encoder, decoder = (f"{kind}{role}{dash}{option}" for role in ("Encoder", "Decoder"))
     return VAE(

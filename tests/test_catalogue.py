@@ -19,7 +19,7 @@ def test_help_lists_every_part_with_its_description() -> None:
     shown = " ".join(execute("train", "--help").stdout.split())
     for role, base in ROLES.items():
         assert f"--{role} " in shown
-        for part in concrete(base):
+        for part in (part for part in concrete(base) if part.__module__.startswith("pyro")):
             entry = Entry.of(part)
             assert f"{entry.name} {entry.summary}" in shown
 

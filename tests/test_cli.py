@@ -128,6 +128,37 @@ BAD = {
         ["--objective=pyro.infer.TraceTailAdaptive_ELBO"],
         "take DReG or IWAE",
     ),
+    "objective that is no bound": (
+        ["--objective=Trace_MMD"],
+        "not the images with the prior: take MMD",
+    ),
+    "nothing in a nested part": (
+        ["--objective=Denoising", "--objective.bound=IWAE", "--objective.bound.num_particles=0"],
+        "error: num_particles must be at least 1, got 0\n",
+    ),
+    "no target": (["--objective=GECO"], "--objective.target: must be given"),
+    "group of options": (["--beta=4"], "--beta: is a group of options: set --beta.schedule, "),
+    "schedule without a name": (
+        ["--beta.schedule.fraction=0.2"],
+        "--beta.schedule: name a class first; known are Constant",
+    ),
+    "schedule of an objective without a name": (
+        ["--objective=Capacity", "--objective.schedule.fraction=0.2"],
+        "--objective.schedule: name a class first",
+    ),
+    "abstract class": (["--objective=PerImageELBO"], "--objective: name a class first"),
+    "null objective": (["--objective=null"], "--objective: must name a class, got null"),
+    "null schedule": (["--schedule=null"], "--schedule: must name a class, got null"),
+    "no particles": (["--objective.num_particles=0"], "num_particles must be at least 1, got 0"),
+    "null particles": (
+        ["--objective=RenyiELBO", "--objective.num_particles=null"],
+        "num_particles must be at least 1, got None",
+    ),
+    "help of nothing": (["--prior.help=Nope"], "unknown class 'Nope'; known are FlowPrior"),
+    "pseudo-inputs in JSON": (
+        ['--prior={{"class_path": "VampPrior", "init_args": {{"image_shape": [1, 28, 28]}}}}'],
+        "--prior.image_shape: follows from --data",
+    ),
     "pseudo-inputs of another size": (
         ["--prior=VampPrior", "--prior.image_shape=[3,8,8]"],
         "--prior.image_shape: follows from --data",

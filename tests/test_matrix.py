@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from pyrovae import (
+    GECO,
     IWAE,
     SVI,
     VAE,
@@ -59,6 +60,7 @@ SMALL: dict[type, dict[str, Any]] = {
     HouseholderFlow: {"num_reflections": 2},
     InverseAutoregressiveFlow: {"num_flows": 2, "hidden": [4], "context_dim": 2},
     LowRankNormal: {"rank": 2},
+    GECO: {"target": 0.5},
     IWAE: {"num_particles": 2},
     DReG: {"num_particles": 2},
     pyro.infer.RenyiELBO: {

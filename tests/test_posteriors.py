@@ -67,7 +67,7 @@ def test_features_are_what_gives_location_and_scale() -> None:
 def full_rank_factor(h: Tensor, dim: int) -> Tensor:
     """L = diag(sigma) (I + R), one entry at a time."""
     scale = bounded(h[dim : 2 * dim], 7).exp()
-    entries = iter(bounded(h[2 * dim :] / math.sqrt(dim), 3))
+    entries = iter(bounded(h[2 * dim :] / math.sqrt(dim), 30))
     factor = torch.zeros(dim, dim, dtype=h.dtype)
     for row in range(dim):
         for column in range(row):

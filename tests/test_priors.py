@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from pyrovae import priors
+from pyrovae import MLPDecoder, MLPEncoder, Normal, priors
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import FlowPrior, GaussianMixture, Prior, StandardNormal, VampPrior
 from pyrovae.vae import VAE
@@ -223,3 +223,30 @@ def test_one_pseudo_input_is_one_posterior() -> None:
     z = torch.randn(10, LATENT_DIM)
     pixels = 4 * prior.pseudo_inputs.flatten()[: 2 * LATENT_DIM] - 2
     assert torch.allclose(prior().log_prob(z), DiagonalNormal(LATENT_DIM)(pixels).log_prob(z))
+
+
+def test_one_vampprior_belongs_to_one_vae() -> None:
+    prior = VampPrior(LATENT_DIM, IMAGE_SHAPE, 4)
+    parts = {
+        "prior": prior,
+        "likelihood": Normal(),
+        "posterior": DiagonalNormal(LATENT_DIM),
+        "decoder": MLPDecoder(IMAGE_SHAPE, LATENT_DIM, 3),
+    }
+    first = VAE(encoder=MLPEncoder(IMAGE_SHAPE, 2 * LATENT_DIM), **parts)
+    with pytest.raises(ValueError, match="belongs to another VAE"):
+        VAE(encoder=MLPEncoder(IMAGE_SHAPE, 2 * LATENT_DIM), **parts)
+    copied = copy.deepcopy(first)
+    assert copied.model.prior._guide[0] is copied.guide
+
+
+def test_pseudo_inputs_of_another_size_are_one_line() -> None:
+    with pytest.raises(ValueError, match="VampPrior does not fit the networks: ") as caught:
+        VAE(
+            encoder=MLPEncoder(IMAGE_SHAPE, 2 * LATENT_DIM),
+            decoder=MLPDecoder(IMAGE_SHAPE, LATENT_DIM, 3),
+            prior=VampPrior(LATENT_DIM, (1, 4, 4), 4),
+            likelihood=Normal(),
+            posterior=DiagonalNormal(LATENT_DIM),
+        )
+    assert "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae import (
+    GECO,
     IWAE,
     Beta,
     Engine,
@@ -27,6 +28,7 @@ from pyrovae import (
     Warmup,
     evaluate,
 )
+from pyrovae.checkpoint import load_checkpoint
 from pyrovae.data import Batches
 from tests.small import small_data
 
@@ -209,3 +211,18 @@ def test_missing_attributes_are_one_clear_line() -> None:
 def test_a_start_that_does_not_fit_says_so() -> None:
     with pytest.raises(InputError, match="TwoLatentsGuide cannot start from ProbabilisticPCA"):
         Trainer(epochs=1).fit(two_latents(), small_data(), recipe(start=ProbabilisticPCA()))
+
+
+def test_what_an_objective_learns_in_one_run_stays_there(tmp_path: Path) -> None:
+    geco = GECO(target=-1.0)
+    shared = recipe(objective=geco)
+    found = []
+    for name in ("first", "second"):
+        torch.manual_seed(0)
+        run = RunDirectory(tmp_path / name)
+        trainer = Trainer(epochs=2, batch_size=16)
+        trainer.fit(two_latents(), small_data(), shared, Engine("cpu", "fp32"), run=run)
+        tensors, _ = load_checkpoint(run.last)
+        found.append(tensors["objective.log_multiplier"])
+    assert torch.equal(found[0], found[1]) and found[0] != 0
+    assert geco.state["log_multiplier"] == 0

@@ -8,7 +8,15 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.sampling import centre, interpolate, traverse
 from pyrovae.vae import VAE
-from tests.tables import IMAGE_SHAPE, LATENT_DIM, LIKELIHOODS, changed, make_vae, snapshot
+from tests.tables import (
+    IMAGE_SHAPE,
+    LATENT_DIM,
+    LIKELIHOODS,
+    changed,
+    make_images,
+    make_vae,
+    snapshot,
+)
 
 every_likelihood = pytest.mark.parametrize("likelihood", LIKELIHOODS)
 
@@ -111,3 +119,14 @@ def test_the_centre_is_the_mean_or_that_of_100_draws() -> None:
         dist.Normal(torch.full((4, 3), 5.0), 0.01), [dist.transforms.ExpTransform()]
     ).to_event(1)
     assert torch.allclose(centre(flow), torch.full((4, 3), 5.0).exp(), rtol=0.01)
+
+
+def test_on_a_sphere_all_latents_that_are_shown_lie_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = make_vae(prior="HypersphericalUniform", posterior="VonMisesFisher")
+    shown: list[Tensor] = []
+    monkeypatch.setattr(vae, "show", lambda z: shown.append(z) or z)
+    images = make_images(vae.likelihood, 2)
+    interpolate(vae, images[0], images[1], steps=5)
+    traverse(vae, vae.model.z_dist().sample(), [0, 1], steps=5)
+    for z in shown:
+        assert torch.allclose(z.norm(dim=-1), torch.ones(len(z)), atol=1e-5)

@@ -34,6 +34,7 @@ from tests.tables import (
     make_images,
     make_vae,
     snapshot,
+    without_guide,
 )
 
 
@@ -298,7 +299,7 @@ APART = [pair for pair in itertools.product(PRIORS, POSTERIORS) if pair not in P
 @pytest.mark.parametrize(("prior", "posterior"), APART)
 def test_prior_and_posterior_must_live_in_the_same_space(prior: str, posterior: str) -> None:
     spaces = ("sphere", "real") if prior == "HypersphericalUniform" else ("real", "sphere")
-    p_z, q_z = PRIORS[prior](), POSTERIORS[posterior]()
+    p_z, q_z = without_guide(PRIORS[prior]()), POSTERIORS[posterior]()
     names = type(p_z).__name__, type(q_z).__name__
     text = f"{names[0]} is over {spaces[0]} vectors, {names[1]} over {spaces[1]} vectors$"
     with pytest.raises(ValueError, match=text) as caught:
@@ -308,12 +309,12 @@ def test_prior_and_posterior_must_live_in_the_same_space(prior: str, posterior: 
 
 @pytest.mark.parametrize(("prior", "posterior"), PAIRS)
 def test_a_vae_can_be_built_of_parts_that_have_been_moved(prior: str, posterior: str) -> None:
-    vae = whole(PRIORS[prior](), POSTERIORS[posterior](), torch.float64)
+    vae = whole(without_guide(PRIORS[prior]()), POSTERIORS[posterior](), torch.float64)
     assert vae.sample(2).dtype == torch.float64
     x = torch.rand(2, *IMAGE_SHAPE, dtype=torch.float64)
     assert math.isfinite(Trace_ELBO().loss(vae.model, vae.guide, x))
     with pyro.validation_enabled(False):  # for which the device without numbers has none
-        vae = whole(PRIORS[prior](), POSTERIORS[posterior](), "meta")
+        vae = whole(without_guide(PRIORS[prior]()), POSTERIORS[posterior](), "meta")
     assert all(tensor.is_meta for tensor in (*vae.parameters(), *vae.buffers()))
 
 

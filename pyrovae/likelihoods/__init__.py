@@ -10,6 +10,7 @@ from pyrovae.likelihoods.binary import (
     Bernoulli,
     Binarization,
     DynamicBinarization,
+    FixedBinarization,
     ThresholdBinarization,
 )
 from pyrovae.likelihoods.continuous import ContinuousBernoulli, Laplace, StudentT
@@ -34,6 +35,7 @@ __all__ = [
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "DynamicBinarization",
+    "FixedBinarization",
     "GreyLikelihood",
     "Laplace",
     "Likelihood",

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood
 
-__all__ = ["Bernoulli", "Binarization", "DynamicBinarization", "ThresholdBinarization"]
+__all__ = [
+    "Bernoulli",
+    "Binarization",
+    "DynamicBinarization",
+    "FixedBinarization",
+    "ThresholdBinarization",
+]
 
 
 class Binarization(nn.Module, ABC):
@@ -20,6 +26,10 @@ class Binarization(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Grey values 0 to 255, any shape, to floats 0 and 1 of that shape."""
+
+
+def _floats(ones: Tensor) -> Tensor:
+    return ones.to(torch.get_default_dtype())
 
 
 class DynamicBinarization(Binarization):
@@ -35,7 +45,45 @@ class DynamicBinarization(Binarization):
 
     def forward(self, images: Tensor) -> Tensor:
         """Grey values 0 to 255, any shape, to random floats 0 and 1 of that shape."""
-        return (torch.rand(images.shape, device=images.device) * 255 < images).float()
+        return _floats(torch.rand(images.shape, device=images.device) * 255 < images)
+
+
+class FixedBinarization(Binarization):
+    """Each pixel drawn once: the same image always becomes the same binary one.
+
+    The grey value is the probability of being 1, as for `DynamicBinarization`; the draw follows
+    from the image and the seed alone, so that no epoch, split or run draws another.
+
+    Use it to compare with results on statically binarised images.
+
+    Args:
+        seed: of the draws.
+
+    References:
+        On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008,
+        section 5)
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Grey values 0 to 255, `(*, C, H, W)`, to floats 0 and 1 of that shape."""
+        grey = images.long()
+        pixels = torch.arange(grey.shape[-3:].numel(), device=grey.device)
+        pixels = _scramble(pixels + 1 + (self.seed << 32)).reshape(grey.shape[-3:])  # 0 stays 0
+        # One number for each image, which any change of a pixel changes.
+        image = _scramble((grey * pixels).sum((-3, -2, -1), keepdim=True))
+        uniform = (_scramble(image ^ pixels) >> 11 & (2**24 - 1)).float() / 2**24
+        return _floats(uniform * 255 < grey)
+
+
+def _scramble(x: Tensor) -> Tensor:
+    """A one-to-one map of 64-bit integers that leaves no pattern."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        x = (x ^ (x >> shift)) * factor
+    return x ^ (x >> 31)
 
 
 class ThresholdBinarization(Binarization):
@@ -55,7 +103,7 @@ class ThresholdBinarization(Binarization):
 
     def forward(self, images: Tensor) -> Tensor:
         """Grey values 0 to 255, any shape, to floats 0 and 1 of that shape."""
-        return (images > 255 * self.threshold).float()
+        return _floats(images > 255 * self.threshold)
 
 
 class Bernoulli(Likelihood):

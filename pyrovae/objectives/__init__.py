@@ -32,7 +32,7 @@ from pyrovae.objectives.schedules import (
     Schedule,
     Warmup,
 )
-from pyrovae.objectives.stock import STOCK, UNFIT, check_objective
+from pyrovae.objectives.stock import STOCK, UNFIT, check_objective, check_objective_name
 
 __all__ = [
     "GECO",
@@ -65,6 +65,7 @@ __all__ = [
     "Warmup",
     "begin_step",
     "check_objective",
+    "check_objective_name",
     "state_of",
     "stop_gradients",
 ]

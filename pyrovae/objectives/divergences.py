@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.objectives.bounds import PerImageELBO, Run
+from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
 
 __all__ = ["MMD"]
 
@@ -61,14 +61,27 @@ class MMD(PerImageELBO):
         for sites in zip(*(run.latents for run in runs), strict=True):
             found = []
             for latent in sites:
-                draw = latent.p.rsample if latent.p.has_rsample else latent.p.sample
-                batch = latent.z.shape[: latent.z.dim() - latent.q.event_dim]
-                fresh = draw().expand(latent.z.shape)
-                flat = [t.reshape(*batch, -1) for t in (latent.z, fresh)]
-                found.append(latent.scale * self.discrepancy(*flat))
+                found.append(latent.scale * self._of_site(latent))
             share = self.alpha + self.weight - 1
             loss = loss + terms.shape[1] * share * torch.stack(found).mean()
         return loss
+
+    def _of_site(self, latent: Latent) -> Tensor:
+        """The discrepancy of a site, with a gradient in the prior's parameters too."""
+        p, z = latent.p, latent.z
+        batch = z.shape[: z.dim() - latent.q.event_dim]
+        fresh = (p.rsample if p.has_rsample else p.sample)().expand(z.shape)
+        first, second = (t.reshape(*batch, -1) for t in (z, fresh))
+        found = self.discrepancy(first, second)
+        if p.has_rsample:
+            return found
+        # Draws of a mixture know no gradient: each is weighed by what it adds, times its density.
+        count = batch[-1]
+        off_diagonal = 1 - torch.eye(count, dtype=z.dtype, device=z.device)
+        within = (self._kernel(second, second) * off_diagonal).sum(-1) / (count - 1)
+        added = 2 * (within - self._kernel(second, first).mean(-1)) / count
+        score = (added.detach() * p.log_prob(fresh)).sum(-1).mean()
+        return found + score - score.detach()
 
     def discrepancy(self, first: Tensor, second: Tensor) -> Tensor:
         """The squared MMD of two sets of draws, `(*, B, D)`, averaged over `*`."""

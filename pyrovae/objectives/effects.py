@@ -10,6 +10,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
+from pyrovae.objectives.stock import is_linear
 
 __all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "state_of"]
 
@@ -76,7 +77,9 @@ class ScaleLatents(Messenger):
 
 
 class LatentRate(Messenger):
-    r"""An effect that measures the rate of what runs inside: $\log q(z \mid x) - \log p(z)$.
+    r"""An effect that measures what runs inside: the rate, and where it must the distortion.
+
+    $$\text{rate} = \log q(z \mid x) - \log p(z), \quad \text{distortion} = -\log p(x \mid z)$$
 
     The guide runs first, as every ELBO of Pyro has it, then the model with the guide's values.
     Particles run at once are averaged; of particles run in turn the first counts.
@@ -85,16 +88,20 @@ class LatentRate(Messenger):
     def __init__(self) -> None:
         super().__init__()
         self._sites: dict[str, list[Any]] = {}
+        self._observed: dict[str, Any] = {}
 
     def _pyro_post_sample(self, msg: Any) -> None:
+        seen = (msg["fn"], msg["value"])
         if not msg["is_observed"]:
-            self._sites.setdefault(msg["name"], []).append((msg["fn"], msg["value"]))
+            self._sites.setdefault(msg["name"], []).append(seen)
+        elif isinstance(msg["value"], Tensor):
+            self._observed.setdefault(msg["name"], seen)
 
     def rate_and_elbo(self, objective: Any, loss: float, beta: float) -> tuple[float, float]:
         """The rate, and the ELBO at beta 1, of a step of that loss, in nats per image.
 
-        Objectives of this package measure both themselves; the others are taken for minus an
-        ELBO whose rate has the weight beta.
+        Objectives of this package measure both themselves. Of Pyro's, most are minus an ELBO
+        whose rate has the weight beta; for any other the sites are looked at.
         """
         measured = getattr(objective, "measured", None)
         if measured is not None:
@@ -102,7 +109,14 @@ class LatentRate(Messenger):
             rate, distortion = (float(value) for value in measured)
             return rate, -(rate + distortion)
         rate = self.per_image()
-        return rate, (beta - 1) * rate - loss
+        if is_linear(objective):
+            return rate, (beta - 1) * rate - loss
+        return rate, self._log_likelihood() - rate
+
+    @torch.no_grad()
+    def _log_likelihood(self) -> float:
+        """That of the observed sites in nats per image, at the first draws."""
+        return sum(float(p.log_prob(x).mean()) for p, x in self._observed.values())
 
     @torch.no_grad()
     def per_image(self) -> float:

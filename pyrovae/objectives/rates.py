@@ -76,8 +76,13 @@ class FreeBits(PerImageELBO):
         for sites in zip(*(run.latents for run in runs), strict=True):
             groups = torch.stack([_group_rates(latent) for latent in sites]).mean(0)
             floor = self.threshold * sites[0].q.event_shape.numel() / len(groups)
-            loss = loss + len(distortion) * (sites[0].scale * groups.clamp(min=floor)).sum()
+            loss = loss + len(distortion) * (sites[0].scale * _at_least(groups, floor)).sum()
         return loss
+
+
+def _at_least(rates: Tensor, floor: float) -> Tensor:
+    """Rates below the floor as the floor; without one also draws below 0 stay as they are."""
+    return rates.clamp(min=floor) if floor > 0 else rates
 
 
 def _group_rates(latent: Latent) -> Tensor:
@@ -154,7 +159,8 @@ class GECO(PerImageELBO):
     Use it where you know how good reconstructions must be, but not which beta gives that.
 
     Args:
-        target: $\kappa$, the distortion to reach, in nats per pixel and channel.
+        target: $\kappa$, the distortion to reach, in nats per pixel and channel; for a
+            probability of grey values or binary pixels it is positive.
         speed: $\eta$, how fast the multiplier follows, positive.
         memory: the weight of the past in the moving average, within [0, 1).
         **kwargs: the particles, as for `PerImageELBO`.
@@ -173,7 +179,7 @@ class GECO(PerImageELBO):
 
     def __init__(
         self,
-        target: float = -1.5,
+        target: float,
         speed: float = 0.02,
         memory: float = 0.99,
         **kwargs: Any,

@@ -28,6 +28,9 @@ STOCK = {
     ),
 }
 
+#: Those whose loss is minus an ELBO, with the rate weighed by beta.
+LINEAR = {*STOCK, "TraceEnum_ELBO", "TraceTMC_ELBO"} - {"RenyiELBO"}
+
 _COMPILED = "keeps beta and the number of images of its first step: take {}"
 
 #: Those that would train something else than they say, each with the reason and a replacement.
@@ -42,11 +45,28 @@ UNFIT = {
 }
 
 
-def check_objective(objective: Any) -> None:
-    """Raises `InputError` if an objective of Pyro's does not fit programs of images."""
-    kind = type(objective)
-    if kind.__module__.startswith("pyro.") and kind.__name__ in UNFIT:
-        raise InputError(f"--objective: {kind.__name__} {UNFIT[kind.__name__]}")
+def innermost(objective: Any) -> Any:
+    """The bound itself, of an objective that may be wrapped around one."""
     bound = getattr(objective, "bound", None)
-    if bound is not None:
-        check_objective(bound)
+    return objective if bound is None else innermost(bound)
+
+
+def is_linear(objective: Any) -> bool:
+    """Whether an objective of Pyro's is minus an ELBO, with the rate weighed by beta."""
+    kind = type(innermost(objective))
+    return kind.__module__.startswith("pyro.") and kind.__name__ in LINEAR
+
+
+def check_objective(objective: Any) -> None:
+    """Raises `InputError` if an objective does not fit programs of images."""
+    bound = innermost(objective)
+    check_objective_name(f"{type(bound).__module__}.{type(bound).__name__}")
+    if not isinstance(bound.num_particles, int) or bound.num_particles < 1:
+        raise InputError(f"num_particles must be at least 1, got {bound.num_particles}")
+
+
+def check_objective_name(path: str) -> None:
+    """Raises `InputError` if a class of Pyro's, by dotted path, does not fit."""
+    name = path.rsplit(".", 1)[-1]
+    if not path.startswith("pyrovae.") and name in UNFIT:
+        raise InputError(f"--objective: {name} {UNFIT[name]}")

@@ -62,11 +62,11 @@ class FullRankNormal(LocationScale):
     $$q(z \mid h) = \mathcal{N}(z \mid \mu, L L^T), \quad L = \operatorname{diag}(\sigma)\,
     (I + R), \quad \log \sigma_d = 7 \tanh(s_d / 7)$$
 
-    where R is strictly lower triangular with entries $3 \tanh(r / (3 \sqrt D))$, and
+    where R is strictly lower triangular with entries $30 \tanh(r / (30 \sqrt D))$, and
     $(\mu, s, r)$ are the parts of h. The root keeps L well conditioned where h is of the size
-    that untrained networks give, however large D is. With the conv nets that are used the
-    diagonal family is often blamed for blurred samples; this one contains the exact posterior
-    of any linear decoder.
+    that untrained networks give, however large D is; two dimensions may correlate up to 0.999.
+    The diagonal family is often blamed for blurred samples; this one holds the exact posterior of
+    linear decoders, short of that limit.
 
     Use it for up to some hundred dimensions, to see what the diagonal costs: the encoder's last
     layer has D (D + 3) / 2 outputs.
@@ -84,7 +84,7 @@ class FullRankNormal(LocationScale):
         torch.Size([5, 3, 3])
     """
 
-    ENTRY_LIMIT = 3.0
+    ENTRY_LIMIT = 30.0
 
     rows: Tensor
     columns: Tensor

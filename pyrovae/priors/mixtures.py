@@ -125,7 +125,13 @@ class VampPrior(Prior):
         self._guide: tuple[Any, ...] = ()
 
     def use_guide(self, guide: nn.Module) -> None:
-        """Takes the guide whose posteriors it is made of: a module with a method `z_dist(x)`."""
+        """Takes the guide whose posteriors it is made of: a module with a method `z_dist(x)`.
+
+        Raises:
+            ValueError: if it has another guide already.
+        """
+        if self._guide and self._guide[0] is not guide:
+            raise ValueError("this VampPrior belongs to another VAE: make one for each")
         self._guide = (guide,)
 
     @property

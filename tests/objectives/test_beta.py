@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyro
 import pytest
 import torch
-from pyro.infer import Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -165,3 +165,20 @@ def test_rate_and_elbo_of_a_step_are_those_at_beta_one(beta: float) -> None:
             loss = elbo.loss(vae.model, vae.guide, x) / len(x)
         assert latent.rate_and_elbo(elbo, loss, beta) == pytest.approx(expected, rel=1e-9)
         assert not latent._sites
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_the_elbo_beside_a_bound_that_is_not_linear(alpha: float, beta: float) -> None:
+    vae, x = double_vae(), double_images()
+    elbo = RenyiELBO(alpha, num_particles=500, vectorize_particles=True, max_plate_nesting=1)
+    torch.manual_seed(0)
+    with torch.no_grad(), ScaleLatents(beta), LatentRate() as latent:
+        loss = elbo.loss(vae.model, vae.guide, x) / len(x)
+        rate, found = latent.rate_and_elbo(elbo, loss, beta)
+    plain = Trace_ELBO(500, vectorize_particles=True, max_plate_nesting=1)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        expected = -plain.loss(vae.model, vae.guide, x) / len(x)
+    assert found == pytest.approx(expected, rel=1e-9) and rate > 0
+    assert abs(found + loss) > 1e-3

@@ -114,7 +114,7 @@ def test_the_expected_loss_is_that_of_every_corruption() -> None:
     assert_mean(torch.tensor(losses, dtype=torch.float64), expected)
 
 
-@pytest.mark.parametrize("bound", [Trace_ELBO(), RenyiELBO(0.5, 3), IWAE(3), GECO()])
+@pytest.mark.parametrize("bound", [Trace_ELBO(), RenyiELBO(0.5, 3), IWAE(3), GECO(-1.5)])
 def test_any_bound_can_be_inside(bound: pyro.infer.ELBO) -> None:
     vae, x = double_vae(), double_images()
     objective = Denoising(GaussianNoise(0.1), bound)
@@ -124,7 +124,7 @@ def test_any_bound_can_be_inside(bound: pyro.infer.ELBO) -> None:
 
 
 def test_what_the_bound_knows_and_hears_passes_through() -> None:
-    inner: Any = GECO(speed=0.5)
+    inner: Any = GECO(-1.5, speed=0.5)
     objective = Denoising(GaussianNoise(0.1), inner)
     vae, x = double_vae(), double_images()
     objective.loss_and_grads(vae.model, vae.guide, x)
@@ -156,5 +156,3 @@ def test_validation_sees_clean_images() -> None:
         recipe = Recipe(partial(torch.optim.SGD, lr=1e-30), objective=chosen)
         found.append(Trainer(epochs=1, batch_size=16).fit(vae, small_data(), recipe).best)
     assert found[0] == found[1]
-    assert objective.measured is not None
-    assert -sum(objective.measured).item() < found[0][0][0] - 1

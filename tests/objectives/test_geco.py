@@ -87,7 +87,7 @@ def test_the_multiplier_has_bounds() -> None:
 
 def test_looking_at_the_loss_moves_nothing() -> None:
     vae, x = double_vae(), double_images()
-    objective = GECO(speed=0.5)
+    objective = GECO(-1.5, speed=0.5)
     svi = svi_of(vae, objective)
     svi.step(x)
     before = {name: value.clone() for name, value in objective.state.items()}
@@ -103,7 +103,7 @@ def test_looking_at_the_loss_moves_nothing() -> None:
 @pytest.mark.parametrize("where", ["distortion", "rate"])
 def test_a_step_that_is_not_finite_leaves_no_trace(where: str, wrong: float) -> None:
     vae, x = double_vae(), double_images()
-    objective = GECO(speed=0.5)
+    objective = GECO(-1.5, speed=0.5)
     svi = svi_of(vae, objective)
 
     def bad_step() -> None:
@@ -127,10 +127,10 @@ def test_a_step_that_is_not_finite_leaves_no_trace(where: str, wrong: float) -> 
 
 def test_a_state_that_is_put_back_goes_on_as_before() -> None:
     vae, x = double_vae(), double_images()
-    first = GECO(speed=0.5)
+    first = GECO(-1.5, speed=0.5)
     svi_of(vae, first).step(x)
     saved = {name: value.clone() for name, value in state_of(first).items()}
-    second = GECO(speed=0.5)
+    second = GECO(-1.5, speed=0.5)
     state_of(second).update(saved)
     copied = copy.deepcopy(first)
     found = []
@@ -143,7 +143,7 @@ def test_a_state_that_is_put_back_goes_on_as_before() -> None:
 
 def test_a_copy_has_a_state_of_its_own() -> None:
     vae, x = double_vae(), double_images()
-    objective = GECO(speed=0.5)
+    objective = GECO(-1.5, speed=0.5)
     copied = copy.deepcopy(objective)
     svi_of(vae, objective).step(x)
     assert multiplier(copied) == 1.0 != multiplier(objective)
@@ -172,7 +172,7 @@ def test_training_meets_the_constraint_and_pays_no_rate_for_more() -> None:
 
 def test_a_step_whose_gradient_is_not_finite_leaves_the_multiplier_alone() -> None:
     vae, x = double_vae(), double_images()
-    geco = GECO(memory=0.5)
+    geco = GECO(-1.5, memory=0.5)
     svi = svi_of(vae, geco, lr=1e-6)
     svi.step(x)
     before = {name: value.clone() for name, value in geco.state.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.objectives import stop_gradients
-from tests.tables import POSTERIORS, PRIORS, call, make_vae, shake
+from tests.tables import POSTERIORS, PRIORS, call, make_vae, shake, without_guide
 
 Made = tuple[Any, list[Tensor]]
 
@@ -28,7 +28,7 @@ def of_posterior(name: str) -> Made:
 
 
 def of_prior(name: str) -> Made:
-    prior, guide = PRIORS[name](), make_vae().guide
+    prior, guide = without_guide(PRIORS[name]()), make_vae().guide
     if hasattr(prior, "use_guide"):
         prior.use_guide(guide.double())
     shake(prior)
