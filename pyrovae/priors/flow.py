@@ -109,7 +109,7 @@ class NeuralSpline(Flow):
 
     where each $S_\theta$ is a rational linear spline on $[-b, b]$ and the identity outside.
 
-    Use it where a dimension has several modes; a layer costs some ten times as much as one of
+    Use it where a dimension has several modes; a layer costs several times as much as one of
     `RealNVP`.
 
     Args:
