@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,8 +87,8 @@ def draw_panels(panels: list[Panel], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _show(axes: object, images: Tensor, label: str) -> None:
+def _show(axes: Any, images: Tensor, label: str) -> None:
     strip = torch.cat(list(images), dim=-1).permute(1, 2, 0).clamp(0, 1)
-    axes.imshow(strip.squeeze(-1).numpy(), cmap="gray", interpolation="nearest")  # type: ignore[attr-defined]
-    axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)  # type: ignore[attr-defined]
-    axes.set(xticks=[], yticks=[])  # type: ignore[attr-defined]
+    axes.imshow(strip.squeeze(-1).numpy(), cmap="gray", interpolation="nearest")
+    axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+    axes.set(xticks=[], yticks=[])

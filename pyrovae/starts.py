@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data import gather
+from pyrovae.data import spread
 from pyrovae.errors import InputError
 from pyrovae.evaluation import private_randomness
 from pyrovae.programs import Programs
@@ -86,12 +86,10 @@ class ProbabilisticPCA(Start):
             if self.otherwise is None:
                 raise InputError(f"{error}, or choose --start RandomStart") from None
             return f"{self.otherwise(vae, images, flip)}: {error}"
-        count = min(self.num_images, len(images))
-        chosen = np.linspace(0, len(images) - 1, count).astype(int)
-        some = torch.from_numpy(gather(images, chosen))
+        some = torch.from_numpy(spread(images, self.num_images))
         x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some).flatten(1)
         parts.become(fit_ppca(x, parts.latent_dim))
-        return f"starts from probabilistic PCA of {count:,} images"
+        return f"starts from probabilistic PCA of {len(some):,} images"
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 from textwrap import shorten
 
-import numpy as np
 import pyro
 import torch
 from torch import Tensor
 
 from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
-from pyrovae.data import Batches, ImageData, Split, gather
+from pyrovae.data import Batches, ImageData, Split, spread
 from pyrovae.data.base import fingerprint
 from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, private_randomness
@@ -185,16 +184,14 @@ class _Session:
             attributes=vae.attributes,
         )
         images = self.train_split.images
-        some = gather(images, np.linspace(0, len(images) - 1, min(len(images), 256)).astype(int))
-        self.state = TrainingState(num_images=len(images), images=fingerprint(some))
+        self.state = TrainingState(len(images), fingerprint(spread(images, 256)))
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         self.svi = SVI(vae.model, vae.guide, self.optimizer, self.objective)
         self.check(self.train_split)
 
     def check(self, split: Split) -> None:
         """Runs the programs once, with all of Pyro's validation, before anything is written."""
-        spread = np.linspace(0, len(split) - 1, min(len(split), 2000)).astype(int)
-        self.vae.likelihood.check(torch.from_numpy(gather(split.images, spread)))
+        self.vae.likelihood.check(torch.from_numpy(spread(split.images, 2000)))
         check_objective(self.objective)
         first = Batches(
             split,

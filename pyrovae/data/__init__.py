@@ -5,7 +5,7 @@ from pyrovae.data.cache import cached_split
 from pyrovae.data.celeba import CelebA
 from pyrovae.data.folder import ImageFolder
 from pyrovae.data.images import load_image
-from pyrovae.data.loader import Batches, gather, to_device
+from pyrovae.data.loader import Batches, gather, spread, to_device
 from pyrovae.data.synthetic import SyntheticFaces
 from pyrovae.data.torchvision import TorchvisionImages
 
@@ -21,6 +21,7 @@ __all__ = [
     "TorchvisionImages",
     "cached_split",
     "gather",
+    "spread",
     "load_image",
     "to_device",
 ]

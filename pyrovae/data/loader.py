@@ -44,6 +44,12 @@ def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
     return rows
 
 
+def spread(images: np.ndarray, count: int) -> np.ndarray:
+    """Copies of that many rows, or all if there are fewer, spread evenly over an array."""
+    chosen = np.linspace(0, len(images) - 1, min(len(images), count)).astype(int)
+    return gather(images, chosen)
+
+
 def to_device(images: np.ndarray, device: torch.device | str) -> Tensor:
     """Copy a whole array to a device, a piece at a time: `Batches` then indexes it there.
 
