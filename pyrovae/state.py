@@ -39,6 +39,10 @@ class TrainingState:
         self.skipped_in_a_row, self.finite = 0, self.finite + 1
         self.loss, self.elbo, self.rate = self.loss + loss, self.elbo + elbo, self.rate + rate
 
+    def skip(self) -> None:
+        """Counts a step that was not finite."""
+        self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
+
     def mean(self, total: float) -> float:
         """A sum over the epoch's steps as their mean."""
         return total / self.finite if self.finite else math.nan

@@ -39,6 +39,8 @@ from pyrovae.svi import SVI, Engine, GroupedOptimizer, OptimizerFactory, first_b
 
 __all__ = ["Recipe", "Trainer", "TrainingState"]
 
+READ_EVERY = 20  # steps on a device, between two looks at the numbers
+
 
 @dataclass
 class Recipe:
@@ -187,6 +189,9 @@ class _Session:
         self.state = TrainingState(len(images), fingerprint(spread(images, 256)))
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         self.svi = SVI(vae.model, vae.guide, self.optimizer, self.objective)
+        # Reading a number waits for the device, which a CPU does anyway.
+        self.read_every = 1 if engine.device.type == "cpu" else READ_EVERY
+        self.unread: list[tuple[int, int, Tensor]] = []
         self.check(self.train_split)
 
     def check(self, split: Split) -> None:
@@ -279,6 +284,7 @@ class _Session:
             self.step(images, attributes)
             if stop:
                 break
+        self.read()
         state.epoch_seconds += time.monotonic() - started
         return state.batch == len(self.batches)
 
@@ -290,20 +296,32 @@ class _Session:
         x = self.vae.observe(self.engine.place(images))
         begin_step(self.objective, progress)
         with ScaleLatents(beta), LatentRate() as latent:
-            loss = self.svi.step(x, **inputs)
+            loss = self.svi.advance(x, **inputs)
         state.step, state.batch = state.step + 1, state.batch + 1
-        if self.svi.skipped:
-            self.count_skipped(x, inputs)
-            return
         rate, elbo = latent.rate_and_elbo(self.objective, loss, beta)
-        state.add(loss, elbo, rate)
-        self.reporter.step(len(images), elbo, rate)
+        terms = [value.to(loss) for value in (self.svi.moved, loss, elbo, rate)]
+        self.unread.append((state.step, len(images), torch.stack(terms)))
+        if len(self.unread) >= self.read_every:
+            self.read()
+            self.stop_if_diverged(x, inputs)
 
-    def count_skipped(self, x: Tensor, inputs: dict[str, Tensor]) -> None:
-        """Counts a step that was not finite, and stops the run after too many in a row."""
+    def read(self) -> None:
+        """Reads the numbers of the steps since the last time: one wait for all of them."""
+        if not self.unread:
+            return
+        rows = torch.stack([terms for *_, terms in self.unread]).tolist()
+        for (step, count, _), (moved, loss, elbo, rate) in zip(self.unread, rows, strict=True):
+            if moved:
+                self.state.add(loss, elbo, rate)
+                self.reporter.step(count, elbo, rate)
+            else:
+                self.state.skip()
+                self.reporter.message(f"step {step} skipped: its loss or gradient is not finite")
+        self.unread = []
+
+    def stop_if_diverged(self, x: Tensor, inputs: dict[str, Tensor]) -> None:
+        """Stops the run after too many steps in a row that were not finite."""
         state = self.state
-        state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
-        self.reporter.message(f"step {state.step} skipped: its loss or gradient is not finite")
         if state.skipped_in_a_row >= self.trainer.max_skipped:
             site = first_bad_site(self.vae.model, self.vae.guide, x, **inputs)
             raise Diverged(

@@ -88,13 +88,10 @@ def test_steps_take_any_objective(objective: str) -> None:
     assert sum(losses[-5:]) < sum(losses[:5]) and not svi.skipped
 
 
-def test_steps_take_stock_optimisers_and_stock_svi_takes_ours() -> None:
+def test_stock_svi_takes_our_optimiser() -> None:
     x = torch.rand(6, *IMAGE_SHAPE)
-    for kind, optimizer in (
-        (SVI, pyro.optim.Adam({"lr": 1e-2})),
-        (pyro.infer.SVI, GroupedOptimizer(OPTIMIZERS["Adam"])),
-    ):
-        vae = make_vae()
+    for kind in (SVI, pyro.infer.SVI):
+        vae, optimizer = make_vae(), GroupedOptimizer(OPTIMIZERS["Adam"])
         svi = kind(vae.model, vae.guide, optimizer, loss=Trace_ELBO())
         losses = [svi.step(x) for _ in range(40)]
         assert sum(losses[-5:]) < sum(losses[:5])
@@ -113,7 +110,7 @@ def test_the_loss_is_per_image_whatever_the_batch() -> None:
     ("loss", "mean"), [(6.0, 1.5), (torch.tensor(6.0), 1.5), ((2.0, torch.tensor(4.0)), 1.5)]
 )
 def test_loss_per_image_of_any_loss(loss: Any, mean: float) -> None:
-    assert loss_per_image(loss, 4) == pytest.approx(mean)
+    assert float(loss_per_image(loss, 4, torch.device("cpu"))) == pytest.approx(mean)
 
 
 def moved_by_sgd(clip_norm: float | None, batch: int = 6) -> Tensor:

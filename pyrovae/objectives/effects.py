@@ -97,7 +97,7 @@ class LatentRate(Messenger):
         elif isinstance(msg["value"], Tensor):
             self._observed.setdefault(msg["name"], seen)
 
-    def rate_and_elbo(self, objective: Any, loss: float, beta: float) -> tuple[float, float]:
+    def rate_and_elbo(self, objective: Any, loss: Tensor, beta: float) -> tuple[Tensor, Tensor]:
         """The rate, and the ELBO at beta 1, of a step of that loss, in nats per image.
 
         Objectives of this package measure both themselves. Of Pyro's, most are minus an ELBO
@@ -106,23 +106,26 @@ class LatentRate(Messenger):
         measured = getattr(objective, "measured", None)
         if measured is not None:
             self._sites.clear()
-            rate, distortion = (float(value) for value in measured)
+            rate, distortion = measured
             return rate, -(rate + distortion)
-        rate = self.per_image()
+        rate = self.mean()
         if is_linear(objective):
             return rate, (beta - 1) * rate - loss
         return rate, self._log_likelihood() - rate
 
     @torch.no_grad()
-    def _log_likelihood(self) -> float:
+    def _log_likelihood(self) -> Tensor:
         """That of the observed sites in nats per image, at the first draws."""
-        return sum(float(p.log_prob(x).mean()) for p, x in self._observed.values())
+        return sum(p.log_prob(x).mean() for p, x in self._observed.values())
+
+    def per_image(self) -> float:
+        """What `mean` gives, as a number."""
+        return float(self.mean())
 
     @torch.no_grad()
-    def per_image(self) -> float:
+    def mean(self) -> Tensor:
         """The rate in nats per image of the first pair of programs run since the last call."""
         pairs = [pair for pair in self._sites.values() if len(pair) > 1]
         self._sites.clear()
-        return sum(
-            float(q.log_prob(z).mean() - p.log_prob(z).mean()) for (q, z), (p, _), *_ in pairs
-        )
+        rates = [q.log_prob(z).mean() - p.log_prob(z).mean() for (q, z), (p, _), *_ in pairs]
+        return torch.stack(rates).sum() if rates else torch.zeros(())

@@ -1,0 +1,91 @@
+"""Where a program runs, and in which precision its networks compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pyrovae.errors import InputError
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """Where a program runs, and in which precision its networks compute.
+
+    Args:
+        device: "auto" (cuda, else mps, else cpu), or a device's name such as "cuda:1".
+        precision: "fp32", "bf16" (networks under autocast; log densities, gradients and the
+            optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
+
+    Raises:
+        InputError: if the device is not there.
+        ValueError: if the precision has another name.
+    """
+
+    def __init__(
+        self, device: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto"
+    ) -> None:
+        if precision not in ("auto", "fp32", "bf16"):
+            raise ValueError(f"precision must be auto, fp32 or bf16, got {precision}")
+        self.device = _find_device(device)
+        bf16 = _multiplies_bf16(self.device) if precision == "auto" else precision == "bf16"
+        self.precision = "bf16" if bf16 else "fp32"
+
+    @contextmanager
+    def running(self, program: nn.Module, networks: Iterable[nn.Module]) -> Iterator[None]:
+        """Moves a program to the device and lets its networks compute in the precision."""
+        program.to(self.device).to(memory_format=torch.contiguous_format)
+        wrapped = list(networks) if self.precision == "bf16" else []
+        for network in wrapped:
+            network.forward = _in_bf16(network.forward, self.device.type)
+        try:
+            yield
+        finally:
+            for network in wrapped:
+                del network.forward
+            program.to(memory_format=torch.contiguous_format)
+
+    def lay_out(self, program: nn.Module) -> None:
+        """Lays weights out as convolutions are fastest on.
+
+        Only once Pyro's parameter store knows the parameters: it copies a parameter that is not
+        contiguous, and the module's own would silently never train.
+        """
+        program.to(memory_format=torch.channels_last)
+
+    def place(self, images: Tensor) -> Tensor:
+        """A batch on the device, in the layout that convolutions are fastest on."""
+        return images.to(self.device).contiguous(memory_format=torch.channels_last)
+
+
+def _in_bf16(forward: Callable[..., Tensor], device_type: str) -> Callable[..., Tensor]:
+    def run(*args: Any) -> Tensor:
+        with torch.autocast(device_type, torch.bfloat16):
+            return forward(*args).float()
+
+    return run
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        found = "cuda, " * torch.cuda.is_available() + "mps, " * torch.backends.mps.is_available()
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        raise InputError(f"no device '{name}' here ({reason}); there is {found}cpu") from None
+    return device
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()

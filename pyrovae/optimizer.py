@@ -1,0 +1,150 @@
+"""One torch optimiser for all parameters of a program."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+__all__ = ["GroupedOptimizer", "OptimizerFactory"]
+
+OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+
+
+class GroupedOptimizer(pyro.optim.PyroOptim):
+    """One torch optimiser over all parameters, where `PyroOptim` makes one for each tensor.
+
+    One fused update replaces one a tensor, and clipping can be by the global norm. Parameters
+    are sorted by their names in Pyro's store, so that their order, and with it the saved state,
+    is the same in every process.
+
+    Args:
+        factory: makes a torch optimiser from a list of parameters, as `partial(Adam, lr=1e-3)`.
+        clip_norm: largest global norm of the gradient, of the loss in nats per image; None
+            leaves gradients as they are.
+
+    Raises:
+        ValueError: if `clip_norm` is not positive.
+
+    Example:
+        >>> from functools import partial
+        >>> optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3), clip_norm=100.0)
+    """
+
+    def __init__(self, factory: OptimizerFactory, clip_norm: float | None = None) -> None:
+        super().__init__(factory, {})
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
+        self.factory = factory
+        self.clip_norm = clip_norm
+        self.torch_optimizer: torch.optim.Optimizer | None = None
+
+    def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
+        """Clips the gradients of these parameters and updates them, as stock SVI asks."""
+        self.update(params)
+
+    def update(
+        self, params: Iterable[Tensor], factor: float = 1.0, finite: Tensor | None = None
+    ) -> Tensor:
+        """Updates parameters by a multiple of their gradients, unless that is not finite.
+
+        A fused optimiser learns on the device whether to; others wait to be told.
+
+        Args:
+            params: the parameters.
+            factor: what the gradients are multiplied by before they are clipped.
+            finite: of shape `()`; False where nothing may move, whatever the gradients.
+
+        Returns:
+            Whether it moved them, a tensor of shape `()`.
+        """
+        params = list(params)
+        self.register(params)
+        grads = [p.grad for p in params if p.grad is not None]
+        norm = factor * torch.nn.utils.get_total_norm(grads)
+        moved = norm.isfinite() if finite is None else norm.isfinite() & finite
+        if self.clip_norm is not None:
+            torch._foreach_mul_(grads, factor * (self.clip_norm / (norm + 1e-6)).clamp(max=1))
+        elif factor != 1:
+            torch._foreach_mul_(grads, factor)
+        self._move(moved)
+        return moved
+
+    def _move(self, moved: Tensor) -> None:
+        optimizer: Any = self.torch_optimizer
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            optimizer.found_inf = (~moved).float()  # What mixed-precision scaling uses.
+            optimizer.step()
+        elif moved:
+            optimizer.step()
+
+    def register(self, params: Iterable[Tensor]) -> None:
+        """Takes in parameters that were not seen before, sorted by name."""
+        known = set() if self.torch_optimizer is None else set(self.parameters())
+        new = sorted((p for p in params if p not in known), key=pyro.get_param_store().param_name)
+        if self.torch_optimizer is None:
+            self.torch_optimizer = _fused(self.factory(new))
+            closure = inspect.signature(self.torch_optimizer.step).parameters.get("closure")
+            if closure is not None and closure.default is inspect.Parameter.empty:
+                name = type(self.torch_optimizer).__name__
+                raise ValueError(
+                    f"{name} needs the loss again within a step, which SVI cannot give"
+                )
+            self._base_rates = [group["lr"] for group in self.torch_optimizer.param_groups]
+        elif new:
+            self.torch_optimizer.param_groups[0]["params"] += new
+
+    def parameters(self) -> list[Tensor]:
+        """All parameters, in the order of their state."""
+        assert self.torch_optimizer is not None
+        return [p for group in self.torch_optimizer.param_groups for p in group["params"]]
+
+    def scale_learning_rate(self, factor: float) -> float:
+        """Sets the learning rate to that multiple of the chosen one, and returns it."""
+        assert self.torch_optimizer is not None
+        for group, rate in zip(self.torch_optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate * factor
+        return self._base_rates[0] * factor
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The optimiser's state, one tensor a parameter and quantity, named by position."""
+        assert self.torch_optimizer is not None
+        return {
+            f"{i}.{key}": torch.as_tensor(value)
+            for i, p in enumerate(self.parameters())
+            for key, value in self.torch_optimizer.state.get(p, {}).items()
+            if value is not None
+        }
+
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Puts back what `state_tensors` gave; parameters must be registered."""
+        assert self.torch_optimizer is not None
+        packed = self.torch_optimizer.state_dict() | {"state": {}}
+        for name, value in tensors.items():
+            position, key = name.split(".", 1)
+            packed["state"].setdefault(int(position), {})[key] = value
+        # Torch knows which type and device each quantity needs.
+        self.torch_optimizer.load_state_dict(packed)
+        for p, state in self.torch_optimizer.state.items():
+            for key, value in state.items():
+                # Fused updates walk through memory: a state must be laid out as its parameter is.
+                if key != "step" and value.shape == p.shape:
+                    state[key] = torch.empty_like(p).copy_(value)
+
+
+def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimiser in its fused form, if it has one here and no form was chosen."""
+    kind, options = type(optimizer), optimizer.defaults
+    if options.get("fused", False) is not None or options.get("foreach"):
+        return optimizer
+    known = inspect.signature(kind).parameters
+    chosen = {name: value for name, value in options.items() if name in known}
+    groups = [{**group, "fused": True} for group in optimizer.param_groups]
+    try:
+        return kind(groups, **(chosen | {"fused": True}))
+    except RuntimeError:  # Not for parameters of this kind, or on this device.
+        return optimizer
