@@ -14,6 +14,7 @@ from pyrovae.data import (
     SyntheticFaces,
     TorchvisionImages,
 )
+from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.likelihoods import (
@@ -69,6 +70,7 @@ from pyrovae.objectives import (
     StickingTheLanding,
     Warmup,
 )
+from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.posteriors import (
     DiagonalNormal,
     FullRankNormal,
@@ -90,7 +92,7 @@ from pyrovae.priors import (
 )
 from pyrovae.programs import Programs
 from pyrovae.starts import ProbabilisticPCA, RandomStart, Start
-from pyrovae.svi import SVI, Engine, GroupedOptimizer
+from pyrovae.svi import SVI
 from pyrovae.training import Recipe, Trainer
 from pyrovae.vae import VAE, Guide, Model
 

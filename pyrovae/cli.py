@@ -30,13 +30,14 @@ from pyrovae import (
 )
 from pyrovae.catalogue import ALSO, ROLES, entries, explain, help_text
 from pyrovae.checkpoint import RunDirectory, load_checkpoint
+from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta, check_objective_name
 from pyrovae.parsing import Parser
+from pyrovae.recipe import Recipe
 from pyrovae.starts import Start
-from pyrovae.svi import Engine
-from pyrovae.training import Recipe, Trainer
+from pyrovae.training import Trainer
 
 __all__ = [
     "Parser",

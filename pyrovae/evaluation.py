@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyrovae.data import Batches, Split
+from pyrovae.engine import Engine
 from pyrovae.likelihoods import Likelihood
 from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs, run_both
-from pyrovae.svi import Engine
 
 __all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "private_randomness", "terms"]
 

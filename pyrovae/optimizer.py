@@ -10,7 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
-__all__ = ["GroupedOptimizer", "OptimizerFactory"]
+__all__ = ["GroupedOptimizer", "OptimizerFactory", "clip_gradients"]
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
@@ -42,50 +42,35 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         self.factory = factory
         self.clip_norm = clip_norm
         self.torch_optimizer: torch.optim.Optimizer | None = None
+        self._known: set[Tensor] = set()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Clips the gradients of these parameters and updates them, as stock SVI asks."""
-        self.update(params)
+        params = list(params)
+        self.move(params, clip_gradients(params, self.clip_norm))
 
-    def update(
-        self, params: Iterable[Tensor], factor: float = 1.0, finite: Tensor | None = None
-    ) -> Tensor:
-        """Updates parameters by a multiple of their gradients, unless that is not finite.
+    def move(self, params: Iterable[Tensor], moved: Tensor) -> None:
+        """Updates parameters by their gradients, or leaves them as they are.
 
         A fused optimiser learns on the device whether to; others wait to be told.
 
         Args:
             params: the parameters.
-            factor: what the gradients are multiplied by before they are clipped.
-            finite: of shape `()`; False where nothing may move, whatever the gradients.
-
-        Returns:
-            Whether it moved them, a tensor of shape `()`.
+            moved: of shape `()`; 0 where nothing may move.
         """
-        params = list(params)
         self.register(params)
-        grads = [p.grad for p in params if p.grad is not None]
-        norm = factor * torch.nn.utils.get_total_norm(grads)
-        moved = norm.isfinite() if finite is None else norm.isfinite() & finite
-        if self.clip_norm is not None:
-            torch._foreach_mul_(grads, factor * (self.clip_norm / (norm + 1e-6)).clamp(max=1))
-        elif factor != 1:
-            torch._foreach_mul_(grads, factor)
-        self._move(moved)
-        return moved
-
-    def _move(self, moved: Tensor) -> None:
         optimizer: Any = self.torch_optimizer
         if getattr(optimizer, "_step_supports_amp_scaling", False):
-            optimizer.found_inf = (~moved).float()  # What mixed-precision scaling uses.
+            optimizer.found_inf = 1 - moved.float()  # What mixed-precision scaling uses.
             optimizer.step()
         elif moved:
             optimizer.step()
 
     def register(self, params: Iterable[Tensor]) -> None:
         """Takes in parameters that were not seen before, sorted by name."""
-        known = set() if self.torch_optimizer is None else set(self.parameters())
-        new = sorted((p for p in params if p not in known), key=pyro.get_param_store().param_name)
+        new = [p for p in params if p not in self._known]
+        self._known.update(new)
+        new.sort(key=pyro.get_param_store().param_name)
         if self.torch_optimizer is None:
             self.torch_optimizer = _fused(self.factory(new))
             closure = inspect.signature(self.torch_optimizer.step).parameters.get("closure")
@@ -134,6 +119,15 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
                 # Fused updates walk through memory: a state must be laid out as its parameter is.
                 if key != "step" and value.shape == p.shape:
                     state[key] = torch.empty_like(p).copy_(value)
+
+
+def clip_gradients(params: Iterable[Tensor], clip_norm: float | None) -> Tensor:
+    """Scales gradients down to a global norm; returns 1 if all are finite, else 0, as `()`."""
+    grads = [p.grad for p in params if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(grads)
+    if clip_norm is not None:
+        torch._foreach_mul_(grads, (clip_norm / (norm + 1e-6)).clamp(max=1))
+    return norm.isfinite().to(norm)
 
 
 def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovae.checkpoint import RunDirectory, replacing
 from pyrovae.data import Batches, ImageData, Split
+from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, evaluate_without_latent, private_randomness
 from pyrovae.pictures import grid, interleave, save_png
 from pyrovae.programs import Programs
-from pyrovae.svi import Engine
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -7,23 +7,15 @@ from typing import Any
 
 import pyro
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
-from pyrovae.engine import Engine
-from pyrovae.objectives import state_of
-from pyrovae.optimizer import GroupedOptimizer, OptimizerFactory
+from pyrovae.gradients import Gradients, Terms
+from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.programs import run_both
-from pyrovae.waiting import keeping_tensors
 
-__all__ = [
-    "SVI",
-    "Engine",
-    "GroupedOptimizer",
-    "OptimizerFactory",
-    "first_bad_site",
-    "loss_per_image",
-]
+__all__ = ["SVI", "first_bad_site"]
+
+Compute = Callable[[Tensor, "float | Tensor", dict[str, Any]], tuple[Terms, list[Tensor]]]
 
 
 class SVI(pyro.infer.SVI):
@@ -39,9 +31,10 @@ class SVI(pyro.infer.SVI):
         guide: the inference program.
         optim: the optimiser.
         loss: any ELBO of `pyro.infer`.
+        **kwargs: other arguments of `Gradients`.
 
     Attributes:
-        moved: whether the last step was taken, a tensor of shape `()`.
+        compute: what leaves gradients behind: by default `Gradients`, which runs the programs.
     """
 
     def __init__(
@@ -50,53 +43,40 @@ class SVI(pyro.infer.SVI):
         guide: nn.Module,
         optim: GroupedOptimizer,
         loss: pyro.infer.ELBO,
+        **kwargs: Any,
     ) -> None:
         super().__init__(model, guide, optim, loss)
-        self.objective = loss
-        self.moved = torch.tensor(True)
-        self._modules = [m for m in (model, guide) if isinstance(m, nn.Module)]
+        self.gradients = Gradients(model, guide, loss, clip_norm=optim.clip_norm, **kwargs)
+        self.compute: Compute = self.gradients
+        self.skipped = False
 
-    @property
-    def skipped(self) -> bool:
-        """Whether the last step was skipped."""
-        return not self.moved
+    def step(self, images: Tensor, **kwargs: Any) -> float:
+        """Takes a step, unless it would not be finite; returns the loss in nats per image.
 
-    def step(self, *args: Any, **kwargs: Any) -> float:
-        """Takes a step, unless it would not be finite; returns the loss in nats per image."""
-        return float(self.advance(*args, **kwargs))
+        The attribute `skipped` then tells whether it was not.
+        """
+        terms = self.advance(images, inputs=kwargs)
+        self.skipped = not terms.moved
+        return float(terms.loss)
 
-    def advance(self, *args: Any, **kwargs: Any) -> Tensor:
+    def advance(
+        self, images: Tensor, beta: float | Tensor = 1.0, inputs: dict[str, Any] | None = None
+    ) -> Terms:
         """Takes a step as `step` does, without waiting for the device.
 
+        Args:
+            images: what the programs take, or what `observe` makes that of.
+            beta: the weight of the latent sites.
+            inputs: what else the programs take.
+
         Returns:
-            The loss in nats per image, a tensor of shape `()`.
+            What the step tells, as tensors.
         """
-        buffers = [buffer for module in self._modules for buffer in module.buffers()]
-        before, state = [buffer.clone() for buffer in buffers], dict(state_of(self.objective))
-        loss, params = self.gradients(*args, **kwargs)
-        self.moved = self.optim.update(params, 1 / len(args[0]), loss.isfinite())
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(torch.where(self.moved, buffer, value))
-        now = state_of(self.objective)
-        for name, value in now.items():
-            now[name] = torch.where(self.moved, value, state[name].to(value))
-        pyro.infer.util.zero_grads(params)
-        return loss
-
-    def gradients(self, *args: Any, **kwargs: Any) -> tuple[Tensor, list[Tensor]]:
-        """The loss in nats per image, and the parameters, with gradients of the batch's sum."""
-        with poutine.trace(param_only=True) as capture, keeping_tensors():
-            loss = self.loss_and_grads(self.model, self.guide, *args, **kwargs)
-        params = {site["value"].unconstrained() for site in capture.trace.nodes.values()}
-        by_name = sorted(params, key=pyro.get_param_store().param_name)
-        return loss_per_image(loss, len(args[0]), by_name[0].device), by_name
-
-
-def loss_per_image(loss: Any, num_images: int, device: torch.device) -> Tensor:
-    """Any loss that an ELBO of Pyro returns, in nats per image; several are added up."""
-    parts = loss if isinstance(loss, tuple) else (loss,)
-    total = sum(torch.as_tensor(part, device=device) for part in parts)
-    return torch.as_tensor(total) / num_images
+        terms, params = self.compute(images, beta, inputs or {})
+        self.optim.move(params, terms.moved)
+        for p in params:
+            p.grad = None
+        return terms
 
 
 @torch.no_grad()

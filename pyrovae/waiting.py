@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from numbers import Number
 from typing import Any
+
+from pyro.infer.util import torch_item
+from pyro.util import warn_if_nan
 
 __all__ = ["keeping_tensors"]
 
@@ -21,6 +25,22 @@ def _trust(value: Any, *args: Any, **kwargs: Any) -> Any:
     return value
 
 
+#: Pyro's functions, and what takes their place.
+_INSTEAD = {"torch_item": (torch_item, _keep), "warn_if_nan": (warn_if_nan, _trust)}
+
+
+@lru_cache(maxsize=1)
+def _readers(num_modules: int) -> list[tuple[Any, str]]:
+    """The modules of ELBOs that have these names: anew whenever something was imported."""
+    return [
+        (module, name)
+        for path, module in list(sys.modules.items())
+        if path.startswith(("pyro.infer", "pyrovae.objectives")) and module is not None
+        for name in _INSTEAD
+        if name in vars(module)
+    ]
+
+
 @contextmanager
 def keeping_tensors() -> Iterator[None]:
     """Lets ELBOs compute losses and gradients without waiting for a device.
@@ -29,15 +49,11 @@ def keeping_tensors() -> Iterator[None]:
     (`warn_if_nan`); inside, these two names give back tensors. Losses are then tensors of shape
     `()`, equal to what they were.
     """
-    found: list[tuple[Any, str, Any]] = []
-    for name, module in list(sys.modules.items()):
-        if name.startswith(("pyro.infer", "pyrovae.objectives")) and module is not None:
-            for function, instead in (("torch_item", _keep), ("warn_if_nan", _trust)):
-                if function in vars(module):
-                    found.append((module, function, vars(module)[function]))
-                    setattr(module, function, instead)
+    found = _readers(len(sys.modules))
+    for module, name in found:
+        setattr(module, name, _INSTEAD[name][1])
     try:
         yield
     finally:
-        for module, function, original in found:
-            setattr(module, function, original)
+        for module, name in found:
+            setattr(module, name, _INSTEAD[name][0])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
+from pyrovae import Engine
 from pyrovae.evaluation import (
     Evaluation,
     evaluate,
@@ -28,7 +29,6 @@ from pyrovae.likelihoods import (
     ThresholdBinarization,
 )
 from pyrovae.posteriors import DiagonalNormal, FullRankNormal, LowRankNormal, Posterior
-from pyrovae.svi import Engine
 from pyrovae.vae import VAE
 from tests.oracles import LinearGaussian
 from tests.tables import (

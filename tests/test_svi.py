@@ -15,9 +15,11 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Adamax, AdamW
 
+from pyrovae import SVI, Engine, GroupedOptimizer
 from pyrovae.errors import InputError
+from pyrovae.gradients import loss_per_image
 from pyrovae.networks import Decoder, Encoder
-from pyrovae.svi import SVI, Engine, GroupedOptimizer, first_bad_site, loss_per_image
+from pyrovae.svi import first_bad_site
 from pyrovae.vae import VAE
 from tests.tables import (
     IMAGE_SHAPE,

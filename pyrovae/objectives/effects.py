@@ -67,7 +67,7 @@ class ScaleLatents(Messenger):
         beta: the weight, at least 0.
     """
 
-    def __init__(self, beta: float) -> None:
+    def __init__(self, beta: float | Tensor) -> None:
         super().__init__()
         self.beta = beta
 
@@ -97,7 +97,9 @@ class LatentRate(Messenger):
         elif isinstance(msg["value"], Tensor):
             self._observed.setdefault(msg["name"], seen)
 
-    def rate_and_elbo(self, objective: Any, loss: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    def rate_and_elbo(
+        self, objective: Any, loss: Tensor, beta: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The rate, and the ELBO at beta 1, of a step of that loss, in nats per image.
 
         Objectives of this package measure both themselves. Of Pyro's, most are minus an ELBO

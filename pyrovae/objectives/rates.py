@@ -131,16 +131,21 @@ class Capacity(PerImageELBO):
         self.capacity = _at_least_zero("capacity", capacity)
         self.gamma = positive("gamma", gamma)
         self.schedule = schedule or Warmup(0.5)
-        self.target = capacity
+        self.state = {"target": torch.tensor(float(capacity))}
+
+    @property
+    def target(self) -> float:
+        """What the rate is pulled to now, in nats per image."""
+        return float(self.state["target"])
 
     def begin_step(self, progress: Progress) -> None:
         """Takes the target of this moment; without it the target is the whole capacity."""
-        self.target = self.capacity * self.schedule(progress)
+        self.state["target"].fill_(self.capacity * self.schedule(progress))
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""
         distortion = _mean([run.distortion for run in runs])
-        distance = (_mean([run.unweighted for run in runs]).mean() - self.target).abs()
+        distance = (_mean([run.unweighted for run in runs]).mean() - self.state["target"]).abs()
         weight = self.gamma * runs[0].latents[0].scale
         return distortion.sum() + len(distortion) * weight * distance
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pyrovae import SVI, GroupedOptimizer
 from pyrovae.objectives import GECO, state_of
-from pyrovae.svi import SVI, GroupedOptimizer
 from pyrovae.vae import VAE
 from tests.objectives.common import assert_is, double_images, double_vae, draw
 

@@ -18,9 +18,8 @@ from pyro.infer.trace_mmd import Trace_MMD
 from pyro.infer.trace_tail_adaptive_elbo import TraceTailAdaptive_ELBO
 from torch import Tensor
 
-from pyrovae import Denoising, InputError, Recipe, RunDirectory, Trainer
+from pyrovae import SVI, Denoising, GroupedOptimizer, InputError, Recipe, RunDirectory, Trainer
 from pyrovae.objectives import STOCK, UNFIT, LatentRate, ScaleLatents
-from pyrovae.svi import SVI, GroupedOptimizer
 from pyrovae.vae import VAE
 from tests.objectives.common import assert_equal, double_images, double_vae
 from tests.small import small_data, small_vae

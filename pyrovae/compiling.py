@@ -1,0 +1,125 @@
+"""The gradients of one batch as one graph, traced from the programs and compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pyrovae.gradients import Gradients, Terms
+from pyrovae.objectives import state_of
+
+__all__ = ["CompiledGradients"]
+
+
+class CompiledGradients:
+    r"""Runs model, guide, effects, objective and backward pass as one compiled graph.
+
+    The programs run once under a tracer, as `Gradients` runs them; what they did with tensors is
+    the graph. Parameters, buffers, beta and the objective's state are its inputs, so that all of
+    them stay live, and random numbers are drawn by it as the programs would draw them. Batches
+    of another shape than the first are given to the programs themselves.
+
+    Args:
+        gradients: what to compile.
+        params: the parameters whose gradients are wanted.
+
+    Raises:
+        NotImplementedError: on the first call, if what the programs do depends on values.
+    """
+
+    def __init__(self, gradients: Gradients, params: list[Tensor]) -> None:
+        self.gradients = gradients
+        names: dict[Tensor, str] = {p: name for name, p in gradients.named_parameters()}
+        self.params = [p for p in params if p in names]
+        self.names = [names[p] for p in self.params]
+        self.buffers = dict(gradients.named_buffers())
+        self.shapes: Any = None
+
+    def __call__(
+        self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]
+    ) -> tuple[Terms, list[Tensor]]:
+        """What `Gradients` gives."""
+        shapes = [(v.shape, v.dtype) for v in (images, *inputs.values())]
+        if self.shapes is None:
+            self._compile(images, beta, inputs)
+            self.shapes = shapes
+        if shapes != self.shapes:
+            return self.gradients(images, beta, inputs)
+        self.beta.fill_(beta)
+        state = state_of(self.gradients.objective).values()
+        with torch.no_grad():
+            found = self.graph(*self.fixed, *state, self.beta, images, *inputs.values())
+        for parameter, grad in zip(self.params, found[4:], strict=True):
+            parameter.grad = grad
+        return Terms(*found[:4]), self.params
+
+    def _compile(self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]) -> None:
+        self.beta = torch.as_tensor(beta, dtype=self.params[0].dtype).to(images.device)
+        state = state_of(self.gradients.objective)
+        for name, value in state.items():
+            state[name] = value.to(self.beta)
+        self.fixed = [*(p.detach() for p in self.params), *self.buffers.values()]
+        values = [*self.fixed, *state.values(), self.beta, images, *inputs.values()]
+        self.graph = _compiled(self._trace(values, list(state), list(inputs)), values)
+
+    def _trace(
+        self, values: list[Tensor], state: list[str], inputs: list[str]
+    ) -> torch.fx.GraphModule:
+        """The graph; running the programs for it leaves no trace in them."""
+        kept = [value.clone() for value in values]
+        objective, devices = self.gradients.objective, {v.device for v in values}
+        before = dict(state_of(objective))
+        cuda = [device for device in devices if device.type == "cuda"]
+        # A store of its own: what tracing puts there must not outlive it.
+        with pyro.get_param_store().scope(), torch.random.fork_rng(devices=cuda):
+            graph = make_fx(lambda *flat: self._run(flat, state, inputs))(*values)
+        with torch.no_grad():
+            for value, own in zip(values, kept, strict=True):
+                value.copy_(own)
+        state_of(objective).update(before)
+        _check_static(graph)
+        return graph
+
+    def _run(
+        self, flat: tuple[Tensor, ...], state_names: list[str], input_names: list[str]
+    ) -> list[Tensor]:
+        rest = list(flat)
+        leaves = [rest.pop(0).detach().requires_grad_() for _ in self.params]
+        buffers = {name: rest.pop(0) for name in self.buffers}
+        state = {name: rest.pop(0) for name in state_names}
+        beta, images, *others = rest
+        now = state_of(self.gradients.objective)
+        now.update(state)
+        values = dict(zip(self.names, leaves, strict=True)) | buffers
+        inputs = dict(zip(input_names, others, strict=True))
+        with torch.enable_grad():
+            terms, _ = functional_call(self.gradients, values, (images, beta, inputs))
+        for name, value in state.items():
+            value.copy_(now[name])
+        grads = [leaf.grad for leaf in leaves]
+        if any(grad is None for grad in grads):
+            raise NotImplementedError("some parameters get no gradient")
+        return [*terms, *grads]
+
+
+def _check_static(graph: torch.fx.GraphModule) -> None:
+    """Refuses a graph in which shapes or numbers depend on the values of tensors."""
+    changing = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+    for node in graph.graph.nodes:
+        tags = getattr(node.target, "tags", ())
+        masks = [arg.meta["val"] for arg in node.all_input_nodes if "val" in arg.meta]
+        index = node.target is torch.ops.aten.index.Tensor
+        if index and not any(mask.dtype == torch.bool for mask in masks[1:]):
+            continue
+        if any(tag in tags for tag in changing):
+            raise NotImplementedError(f"what is computed depends on values ({node.target})")
+
+
+def _compiled(graph: torch.fx.GraphModule, values: list[Any]) -> Any:
+    # The same random numbers as without compilation: the kernels of torch draw them.
+    return torch._inductor.compile(graph, values, options={"fallback_random": True})

@@ -1,0 +1,157 @@
+"""The compiled graph computes what the programs compute."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from torch import Tensor
+
+from pyrovae import VAE, Capacity, Warmup, compiling
+from pyrovae.compiling import CompiledGradients
+from pyrovae.gradients import Gradients
+from pyrovae.objectives import Progress, state_of
+from tests.tables import make_images
+from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
+
+SHAPE = (1, 28, 28)
+#: What depends on the values of tensors, and so cannot be replayed.
+UNTRACED = {"RenyiELBO"}
+PARTS = [("Normal", prior, "DiagonalNormal") for prior in PRIORS]
+PARTS += [("Normal", "StandardNormal", posterior) for posterior in POSTERIORS]
+PARTS += [(likelihood, "StandardNormal", "DiagonalNormal") for likelihood in LIKELIHOODS]
+PARTS = [parts for parts in PARTS if same_space(*parts[1:])]
+
+
+@pytest.fixture
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the traced graph as it is: compiling takes half a minute."""
+    monkeypatch.setattr(compiling, "_compiled", lambda graph, values: graph)
+
+
+@pytest.fixture(autouse=True)
+def no_validation() -> Any:
+    """As in training."""
+    with pyro.validation_enabled(False):
+        yield
+
+
+def compiled(vae: VAE, objective: Any, clip_norm: float | None = None) -> CompiledGradients:
+    gradients = Gradients(vae.model, vae.guide, objective, vae.observed, clip_norm)
+    return CompiledGradients(gradients, list(vae.parameters()))
+
+
+def same(vae: VAE, objective: Any, clip_norm: float | None = None) -> None:
+    """The graph's numbers are the programs', at two steps of different beta."""
+    images = make_images(vae.likelihood, 4, shape=SHAPE)
+    twin, other = copy.deepcopy(vae), copy.deepcopy(objective)
+    graph = compiled(vae, objective, clip_norm)
+    eager = Gradients(twin.model, twin.guide, other, twin.observed, clip_norm)
+    for seed, beta in ((1, 0.5), (2, 1.5)):
+        twin.zero_grad()
+        torch.manual_seed(seed)
+        expected, _ = eager(images, beta, {})
+        torch.manual_seed(seed)
+        found, _ = graph(images, beta, {})
+        for a, b in zip(found, expected, strict=True):
+            assert torch.allclose(a, b.to(a), rtol=1e-12)
+        for (name, p), q in zip(vae.named_parameters(), twin.parameters(), strict=True):
+            assert torch.allclose(p.grad, q.grad, rtol=1e-9, atol=1e-12), name
+        for a, b in zip(vae.buffers(), twin.buffers(), strict=True):
+            assert torch.allclose(a, b)
+        for name, value in state_of(other).items():
+            own = state_of(objective)[name]
+            assert torch.allclose(own, value.to(own), equal_nan=True), name
+    assert graph.shapes is not None
+
+
+@pytest.mark.parametrize(("likelihood", "prior", "posterior"), PARTS, ids=map("-".join, PARTS))
+def test_the_graph_is_the_programs(
+    likelihood: str, prior: str, posterior: str, traced_only: None
+) -> None:
+    torch.manual_seed(0)
+    vae = make(prior, likelihood, posterior, SHAPE).double()
+    same(vae, OBJECTIVES["Trace_ELBO"](), clip_norm=1.0)
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - UNTRACED))
+def test_the_graph_is_the_objective(name: str, traced_only: None) -> None:
+    torch.manual_seed(0)
+    vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double()
+    same(vae, OBJECTIVES[name]())
+
+
+@pytest.mark.parametrize("name", sorted(UNTRACED))
+def test_objectives_that_look_at_values_are_refused(name: str, traced_only: None) -> None:
+    vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE)
+    graph = compiled(vae, OBJECTIVES[name]())
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        graph(make_images(vae.likelihood, 4, shape=SHAPE), 1.0, {})
+
+
+def test_draws_by_rejection_are_refused(traced_only: None) -> None:
+    vae = make("HypersphericalUniform", "Normal", "VonMisesFisher", SHAPE)
+    graph = compiled(vae, OBJECTIVES["Trace_ELBO"]())
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        graph(make_images(vae.likelihood, 4, shape=SHAPE), 1.0, {})
+
+
+def test_what_changes_over_a_run_stays_live(traced_only: None) -> None:
+    vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE)
+    images = make_images(vae.likelihood, 4, shape=SHAPE)
+    objective = Capacity(50.0, schedule=Warmup(0.5))
+    graph = compiled(vae, objective)
+    losses = []
+    for step in (0, 49):
+        objective.begin_step(Progress(step, 100, 10))
+        torch.manual_seed(0)
+        losses.append(float(graph(images, 1.0, {})[0].loss))
+    assert abs(losses[0] - losses[1]) > 100
+    first, second = (float(graph(images, 1.0, {})[0].loss) for _ in range(2))
+    assert first != second
+
+
+def test_other_batch_sizes_run_the_programs(traced_only: None) -> None:
+    vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double()
+    graph = compiled(vae, OBJECTIVES["Trace_ELBO"]())
+    images = make_images(vae.likelihood, 4, shape=SHAPE)
+    graph(images, 1.0, {})
+    kept, graph.graph = graph.graph, None
+    terms, _ = graph(images[:3], 1.0, {})
+    assert terms.moved == 1
+    graph.graph = kept
+    assert graph(images, 1.0, {})[0].moved == 1
+
+
+def test_tracing_leaves_no_trace(traced_only: None) -> None:
+    vae = make("StandardNormal", "OptimalScaleNormal", "DiagonalNormal", SHAPE)
+    images = make_images(vae.likelihood, 4, shape=SHAPE)
+    pyro.clear_param_store()
+    before, random = [b.clone() for b in vae.buffers()], torch.get_rng_state()
+    graph = compiled(vae, OBJECTIVES["GECO"]())
+    graph._compile(images, 1.0, {})
+    assert all(torch.equal(a, b) for a, b in zip(vae.buffers(), before, strict=True))
+    assert torch.equal(torch.get_rng_state(), random) and not list(pyro.get_param_store())
+    assert not any(p.grad is not None for p in vae.parameters())
+
+
+def test_a_step_that_is_not_finite_changes_nothing(traced_only: None) -> None:
+    vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE)
+    images = make_images(vae.likelihood, 4, shape=SHAPE)
+    objective = OBJECTIVES["GECO"]()
+    graph = compiled(vae, objective)
+    assert graph(images, 1.0, {})[0].moved == 1
+    before: list[Tensor] = [b.clone() for b in (*vae.buffers(), *state_of(objective).values())]
+    with torch.no_grad():
+        next(iter(vae.parameters())).fill_(float("nan"))
+    assert graph(images, 1.0, {})[0].moved == 0
+    after = [*vae.buffers(), *state_of(objective).values()]
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+def test_the_compiled_graph_computes_the_same() -> None:
+    torch.manual_seed(0)
+    same(make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double(), Capacity(50.0), 1.0)
