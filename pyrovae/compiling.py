@@ -50,7 +50,7 @@ class CompiledGradients:
             self.shapes = shapes
         if shapes != self.shapes:
             return self.gradients(images, beta, inputs)
-        self.beta.fill_(beta)
+        self.beta.copy_(beta) if isinstance(beta, Tensor) else self.beta.fill_(beta)
         state = state_of(self.gradients.objective).values()
         with torch.no_grad():
             found = self.graph(*self.fixed, *state, self.beta, images, *inputs.values())
@@ -75,13 +75,15 @@ class CompiledGradients:
         objective, devices = self.gradients.objective, {v.device for v in values}
         before = dict(state_of(objective))
         cuda = [device for device in devices if device.type == "cuda"]
-        # A store of its own: what tracing puts there must not outlive it.
-        with pyro.get_param_store().scope(), torch.random.fork_rng(devices=cuda):
-            graph = make_fx(lambda *flat: self._run(flat, state, inputs))(*values)
-        with torch.no_grad():
-            for value, own in zip(values, kept, strict=True):
-                value.copy_(own)
-        state_of(objective).update(before)
+        try:
+            # A store of its own: what tracing puts there must not outlive it.
+            with pyro.get_param_store().scope(), torch.random.fork_rng(devices=cuda):
+                graph = make_fx(lambda *flat: self._run(flat, state, inputs))(*values)
+        finally:
+            with torch.no_grad():
+                for value, own in zip(values, kept, strict=True):
+                    value.copy_(own)
+            state_of(objective).update(before)
         _check_static(graph)
         return graph
 

@@ -21,20 +21,44 @@ class Engine:
         device: "auto" (cuda, else mps, else cpu), or a device's name such as "cuda:1".
         precision: "fp32", "bf16" (networks under autocast; log densities, gradients and the
             optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
+        compile: whether a step is traced to one graph and compiled: "on", "off", or "auto": for
+            runs of at least `Engine.MIN_STEPS` steps, which earn back what compiling takes.
 
     Raises:
         InputError: if the device is not there.
-        ValueError: if the precision has another name.
+        ValueError: if precision or compile has another name.
     """
 
+    #: From how many steps on a run is compiled with "auto".
+    MIN_STEPS = 5_000
+
     def __init__(
-        self, device: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto"
+        self,
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        compile: Literal["auto", "on", "off"] = "auto",
     ) -> None:
         if precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision must be auto, fp32 or bf16, got {precision}")
+        if compile not in ("auto", "on", "off"):
+            raise ValueError(f"compile must be auto, on or off, got {compile}")
+        self.compile = compile
         self.device = _find_device(device)
         bf16 = _multiplies_bf16(self.device) if precision == "auto" else precision == "bf16"
         self.precision = "bf16" if bf16 else "fp32"
+
+    def compiles(self, steps: int) -> tuple[bool, str]:
+        """Whether a run of that many steps is compiled, and why, in words.
+
+        It follows from the length of the whole run alone, so that a run that was interrupted
+        goes on as it began.
+        """
+        if self.compile != "auto":
+            return self.compile == "on", f"--engine.compile {self.compile}"
+        if self.device.type not in ("cpu", "cuda"):
+            return False, f"not on {self.device.type}"
+        why = f"auto: from {self.MIN_STEPS:,} steps on, this run has {steps:,}"
+        return steps >= self.MIN_STEPS, why
 
     @contextmanager
     def running(self, program: nn.Module, networks: Iterable[nn.Module]) -> Iterator[None]:

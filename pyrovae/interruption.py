@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import warnings
 from collections.abc import Iterator
@@ -64,7 +65,9 @@ def quiet() -> Iterator[None]:
     """Silences what Pyro warns of and the loop knows.
 
     It counts and reports losses that are not finite itself, and frozen parameters are meant.
+    Compilers look for CUDA where it need not be.
     """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
         warnings.filterwarnings("ignore", message=".*was not registered in the param store")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
+from pyrovae.compiling import CompiledGradients
 from pyrovae.data import Batches, ImageData, Split, spread
 from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
@@ -130,7 +131,28 @@ class Session:
             self.save()
         if self.run is not None:
             self.run.begin()
+        compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
+        self.reporter.message(f"the step is {'' if compiled else 'not '}compiled ({why})")
+        if compiled:
+            self.svi.compute = self.compile
         self.reporter.start(self.state.epoch, self.state.step - self.state.batch)
+
+    def compile(
+        self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]
+    ) -> tuple[Terms, list[Tensor]]:
+        """The first step: what computes the others, if it can be compiled, is set here."""
+        compiled = CompiledGradients(self.svi.gradients, self.optimizer.parameters())
+        started = time.monotonic()
+        try:
+            found = compiled(images, beta, inputs)
+        except Exception as error:  # Compilers fail in many ways, and a run can do without.
+            reason = shorten(str(error), 160, placeholder=" ...")
+            self.reporter.message(f"cannot be compiled, runs as it is: {reason}")
+            self.svi.compute = self.svi.gradients
+            return self.svi.compute(images, beta, inputs)
+        self.reporter.message(f"compiled in {time.monotonic() - started:.0f} s")
+        self.svi.compute = compiled
+        return found
 
     def train_epochs(self, stop: list[int]) -> None:
         """Epoch after epoch; a signal ends them after a whole step, with all saved."""
