@@ -7,7 +7,8 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor
-from torch.func import functional_call
+from torch._functorch.compile_utils import fx_graph_cse
+from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.gradients import Gradients, Terms
@@ -79,13 +80,15 @@ class CompiledGradients:
             # A store of its own: what tracing puts there must not outlive it.
             with pyro.get_param_store().scope(), torch.random.fork_rng(devices=cuda):
                 graph = make_fx(lambda *flat: self._run(flat, state, inputs))(*values)
+                _check_static(graph)
+                graph = make_fx(functionalize(graph))(*values)
         finally:
             with torch.no_grad():
                 for value, own in zip(values, kept, strict=True):
                     value.copy_(own)
             state_of(objective).update(before)
-        _check_static(graph)
-        return graph
+        # Inductor's kernels for CPUs do not compile where one reduction is stored twice.
+        return torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))
 
     def _run(
         self, flat: tuple[Tensor, ...], state_names: list[str], input_names: list[str]
