@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyrovae.data import to_device
 from pyrovae.errors import InputError
 
 __all__ = ["Engine"]
@@ -23,6 +25,9 @@ class Engine:
             optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
         compile: whether a step is traced to one graph and compiled: "on", "off", or "auto": for
             runs of at least `Engine.MIN_STEPS` steps, which earn back what compiling takes.
+        resident_gb: on a GPU, up to how many GB of training images are copied to it once; larger
+            splits are read from the cache batch by batch. 0 always reads; -1 takes half of the
+            memory that is free.
 
     Raises:
         InputError: if the device is not there.
@@ -37,12 +42,15 @@ class Engine:
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         compile: Literal["auto", "on", "off"] = "auto",
+        resident_gb: float = -1.0,
     ) -> None:
         if precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision must be auto, fp32 or bf16, got {precision}")
         if compile not in ("auto", "on", "off"):
             raise ValueError(f"compile must be auto, on or off, got {compile}")
-        self.compile = compile
+        if not (resident_gb >= 0 or resident_gb == -1):
+            raise ValueError(f"resident_gb must be at least 0, or -1, got {resident_gb}")
+        self.compile, self.resident_gb = compile, resident_gb
         self.device = _find_device(device)
         bf16 = _multiplies_bf16(self.device) if precision == "auto" else precision == "bf16"
         self.precision = "bf16" if bf16 else "fp32"
@@ -59,6 +67,15 @@ class Engine:
             return False, f"not on {self.device.type}"
         why = f"auto: from {self.MIN_STEPS:,} steps on, this run has {steps:,}"
         return steps >= self.MIN_STEPS, why
+
+    def fetch(self, images: np.ndarray) -> np.ndarray | Tensor:
+        """Images to draw batches from: copied to the device if they fit, else as they are."""
+        if self.device.type != "cuda":  # A CPU reads the memory map itself.
+            return images
+        limit = self.resident_gb * 1e9
+        if self.resident_gb < 0:
+            limit = torch.cuda.mem_get_info(self.device)[0] / 2
+        return to_device(images, self.device) if images.nbytes <= limit else images
 
     @contextmanager
     def running(self, program: nn.Module, networks: Iterable[nn.Module]) -> Iterator[None]:

@@ -42,6 +42,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         self.factory = factory
         self.clip_norm = clip_norm
         self.torch_optimizer: torch.optim.Optimizer | None = None
+        self._factor = 1.0
         self._known: set[Tensor] = set()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
@@ -79,7 +80,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
                 raise ValueError(
                     f"{name} needs the loss again within a step, which SVI cannot give"
                 )
-            self._base_rates = [group["lr"] for group in self.torch_optimizer.param_groups]
+            self._base_rates = [float(group["lr"]) for group in self.torch_optimizer.param_groups]
         elif new:
             self.torch_optimizer.param_groups[0]["params"] += new
 
@@ -91,9 +92,31 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
     def scale_learning_rate(self, factor: float) -> float:
         """Sets the learning rate to that multiple of the chosen one, and returns it."""
         assert self.torch_optimizer is not None
+        if factor == self._factor:
+            return self._base_rates[0] * factor
+        self._factor = factor
         for group, rate in zip(self.torch_optimizer.param_groups, self._base_rates, strict=True):
-            group["lr"] = rate * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * factor)
+            else:
+                group["lr"] = rate * factor
         return self._base_rates[0] * factor
+
+    def make_capturable(self) -> bool:
+        """Keeps all that a step reads in tensors on the device, so that it can be recorded.
+
+        Returns:
+            Whether the optimiser can: it must be fused, and take its learning rate as a tensor.
+        """
+        optimizer: Any = self.torch_optimizer
+        if not getattr(optimizer, "_step_supports_amp_scaling", False):
+            return False
+        for group in optimizer.param_groups:
+            device = group["params"][0].device
+            group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
+            if "capturable" in group:
+                group["capturable"] = True
+        return True
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The optimiser's state, one tensor a parameter and quantity, named by position."""

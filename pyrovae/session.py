@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyrovae.capturing import CapturedStep, record_on_gpu
 from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
 from pyrovae.compiling import CompiledGradients
 from pyrovae.data import Batches, ImageData, Split, spread
@@ -70,9 +72,11 @@ class Session:
             attributes=vae.attributes,
         )
         images = self.train_split.images
+        self.batches.images = engine.fetch(images)
         self.state = TrainingState(len(images), fingerprint(spread(images, 256)))
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         self.svi = SVI(vae.model, vae.guide, self.optimizer, self.objective, observe=vae.observed)
+        self.advance: Callable[..., Terms] = self.svi.advance
         # Reading a number waits for the device, which a CPU does anyway.
         self.read_every = 1 if engine.device.type == "cpu" else READ_EVERY
         self.unread: list[tuple[int, int, Terms]] = []
@@ -152,6 +156,8 @@ class Session:
             return self.svi.compute(images, beta, inputs)
         self.reporter.message(f"compiled in {time.monotonic() - started:.0f} s")
         self.svi.compute = compiled
+        if self.engine.device.type == "cuda" and self.optimizer.make_capturable():
+            self.advance = CapturedStep(self.svi.advance, record_on_gpu, self.reporter.message)
         return found
 
     def train_epochs(self, stop: list[int]) -> None:
@@ -202,7 +208,7 @@ class Session:
         self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
         images = self.engine.place(images)
         begin_step(self.objective, progress)
-        terms = self.svi.advance(images, beta, inputs)
+        terms = self.advance(images, beta, inputs)
         state.step, state.batch = state.step + 1, state.batch + 1
         self.unread.append((state.step, len(images), terms))
         if len(self.unread) >= self.read_every:

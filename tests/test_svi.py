@@ -371,3 +371,18 @@ def test_placing_keeps_values(dtype: torch.dtype) -> None:
     placed = Engine("cpu").place(images)
     assert torch.equal(placed, images) and placed.dtype == dtype
     assert placed.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["compile", "resident_gb"])
+def test_wrong_settings_of_the_engine_are_named(name: str) -> None:
+    wrong: dict[str, Any] = {"compile": "maybe", "resident_gb": -2.0}
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        Engine(**{name: wrong[name]})
+
+
+def test_auto_compiles_long_runs_and_says_why() -> None:
+    engine = Engine("cpu")
+    assert not engine.compiles(Engine.MIN_STEPS - 1)[0] and engine.compiles(Engine.MIN_STEPS)[0]
+    assert "5,000" in engine.compiles(17)[1] and "17" in engine.compiles(17)[1]
+    assert Engine("cpu", compile="on").compiles(1)[0]
+    assert not Engine("cpu", compile="off").compiles(10**9)[0]

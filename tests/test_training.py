@@ -42,7 +42,7 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 def at_step(number: int, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Does something in the middle of the run's step of that number, counted from 1."""
-    original, seen = Batches._batch, []
+    original, seen = Batches._flipped, []
 
     def batch(self: Batches, *args: Any) -> Tensor:
         if self.shuffle:
@@ -51,7 +51,7 @@ def at_step(number: int, action: Callable[[], None], monkeypatch: pytest.MonkeyP
                 action()
         return original(self, *args)
 
-    monkeypatch.setattr(Batches, "_batch", batch)
+    monkeypatch.setattr(Batches, "_flipped", batch)
 
 
 def test_training_raises_the_elbo(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import mmap
 import weakref
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -109,7 +111,7 @@ class Batches:
         shuffle: bool = True,
         attributes: Sequence[str] = (),
     ) -> None:
-        self.attributes = _columns(images, attributes)
+        self.attributes = _columns(images, attributes).to(device)
         self.images = images.images if isinstance(images, Split) else images
         if batch_size < 1 or len(self.images) < 1:
             size = f"batch_size {batch_size} for {len(self.images)} images"
@@ -151,10 +153,10 @@ class Batches:
         if epoch < 0 or start < 0:
             raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
         order, mirrored = self._plan(epoch)
-        for number in range(start, len(self)):
-            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            rows = order[part]
-            yield self._batch(rows, mirrored[part]), self._move(self.attributes[rows])
+        starts = range(start * self.batch_size, len(self) * self.batch_size, self.batch_size)
+        parts = [slice(first, first + self.batch_size) for first in starts]
+        for part, images in zip(parts, self._gathered([order[p] for p in parts]), strict=True):
+            yield self._flipped(images, mirrored[part]), self.attributes[order[part]]
 
     def _plan(self, epoch: int) -> tuple[Tensor, Tensor]:
         """The order of an epoch, and which of its places are mirrored."""
@@ -165,27 +167,51 @@ class Batches:
         order = torch.arange(count)
         if self.shuffle:
             order = torch.randperm(count, generator=generator)
-        return order, torch.rand(count, generator=generator) < 0.5
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        # Once an epoch: what is small and where it is used costs a batch nothing.
+        return order.to(self.attributes.device), mirrored.to(self.device)
 
-    def _batch(self, rows: Tensor, mirrored: Tensor) -> Tensor:
-        if isinstance(self.images, Tensor):
-            batch = self.images[rows.to(self.images.device)]
+    def _gathered(self, parts: list[Tensor]) -> Iterator[Tensor]:
+        """The images of these rows, on the device."""
+        images = self.images
+        if isinstance(images, Tensor):
+            yield from (images[rows.to(images.device)].to(self.device) for rows in parts)
+        elif self.device.type == "cuda":
+            host = ahead(lambda rows: _read(images, rows).pin_memory(), parts)
+            # From pinned memory the copy does not wait for the work queued on the device.
+            yield from (batch.to(self.device, non_blocking=True) for batch in host)
         else:
-            batch = torch.from_numpy(gather(self.images, rows.numpy()))
-        batch = self._move(batch)
+            yield from (_read(images, rows).to(self.device) for rows in parts)
+
+    def _flipped(self, batch: Tensor, mirrored: Tensor) -> Tensor:
         if not self.flip:
             return batch
         if batch.device.type == "cpu":  # NumPy: torch's threads would wait for those of training
             values, chosen = batch.numpy(), mirrored.numpy()
             values[chosen] = values[chosen][..., ::-1]
             return batch
-        return torch.where(self._move(mirrored)[:, None, None, None], batch.flip(-1), batch)
+        return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
 
-    def _move(self, values: Tensor) -> Tensor:
-        """To the device; from pinned memory the copy does not wait for the work queued there."""
-        if self.device.type == "cuda" and values.device.type == "cpu":
-            return values.pin_memory().to(self.device, non_blocking=True)
-        return values.to(self.device)
+
+def ahead(work: Callable[[Any], Any], items: Iterable[Any], depth: int = 2) -> Iterator[Any]:
+    """The results of work on items, in order; a thread is that many items ahead.
+
+    Example:
+        >>> list(ahead(abs, [-1, 2, -3]))
+        [1, 2, 3]
+    """
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[Any]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read(images: np.ndarray, rows: Tensor) -> Tensor:
+    return torch.from_numpy(gather(images, rows.cpu().numpy()))
 
 
 def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pyrovae.data import Batches, Split, gather, to_device
+from pyrovae.data.loader import ahead
 
 
 def numbered(count: int) -> np.ndarray:
@@ -155,3 +156,21 @@ print(sorted(heavy & (set(sys.modules) - before)))
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_thread_reads_ahead_in_order_and_stops_with_its_reader() -> None:
+    read: list[int] = []
+
+    def work(item: int) -> int:
+        read.append(item)
+        return 10 * item
+
+    results = ahead(work, range(100))
+    assert [next(results) for _ in range(3)] == [0, 10, 20]
+    results.close()
+    assert read == list(range(len(read))) and 3 <= len(read) <= 6
+
+
+def test_what_a_thread_meets_reaches_the_reader() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(lambda item: 1 / item, [1, 0]))
