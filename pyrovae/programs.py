@@ -82,15 +82,16 @@ class Programs(nn.Module):
         return {"attributes": attributes}
 
     def observe(self, images: Tensor) -> Tensor:
-        """8-bit images `(*, C, H, W)` in the support that the likelihood scores."""
-        return self.likelihood.observe(images)
+        """8-bit images `(*, C, H, W)` in the support that the likelihood scores.
+
+        They are in the programs' precision.
+        """
+        floats = (p.dtype for p in self.parameters() if p.is_floating_point())
+        return self.likelihood.observe(images).to(next(floats, torch.get_default_dtype()))
 
     def observed(self, x: Tensor) -> Tensor:
-        """Observations in the programs' precision, of uint8 images or of what is observed."""
-        if x.dtype != torch.uint8:
-            return x
-        floats = (p.dtype for p in self.parameters() if p.is_floating_point())
-        return self.observe(x).to(next(floats, torch.get_default_dtype()))
+        """Observations, of uint8 images or of what is observed."""
+        return self.observe(x) if x.dtype == torch.uint8 else x
 
     @torch.no_grad()
     def sample(self, num_images: int, attributes: Tensor | None = None) -> Tensor:

@@ -75,7 +75,7 @@ class Session:
         self.batches.images = engine.fetch(images)
         self.state = TrainingState(len(images), fingerprint(spread(images, 256)))
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
-        self.svi = SVI(vae.model, vae.guide, self.optimizer, self.objective, observe=vae.observed)
+        self.svi = SVI(vae.model, vae.guide, self.optimizer, self.objective, observe=vae.observe)
         self.advance: Callable[..., Terms] = self.svi.advance
         # Reading a number waits for the device, which a CPU does anyway.
         self.read_every = 1 if engine.device.type == "cpu" else READ_EVERY
@@ -234,7 +234,7 @@ class Session:
         """Stops the run after too many steps in a row that were not finite."""
         state = self.state
         if state.skipped_in_a_row >= self.trainer.max_skipped:
-            x = self.vae.observed(images)
+            x = self.vae.observe(images)
             site = first_bad_site(self.vae.model, self.vae.guide, x, **inputs)
             raise Diverged(
                 f"{state.skipped_in_a_row} steps in a row were not finite, the last at step "

@@ -1,0 +1,78 @@
+"""Runs whose step is compiled: the same training, or one line that says why not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyro.infer
+import pytest
+import torch
+
+from pyrovae import VAE, Engine, Trainer, compiling
+from pyrovae.objectives import Beta, Cosine, Warmup
+from tests.small import adam, same_weights, small_data, small_vae
+
+Outcome = tuple[VAE, list[float]]  # with the validation ELBOs
+
+RECIPES: dict[str, Any] = {
+    "plain": dict(),
+    "schedules": dict(schedule=Cosine(), beta=Beta(2.0, Warmup(0.5))),
+    "mean field": dict(objective=pyro.infer.TraceMeanField_ELBO()),
+}
+
+
+@pytest.fixture(autouse=True)
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the traced graph as it is: compiling takes half a minute."""
+    monkeypatch.setattr(compiling, "_compiled", lambda graph, values: graph)
+
+
+def run(compile: Any, epochs: int = 2, root: Path | None = None, **kwargs: Any) -> Outcome:
+    resume = kwargs.pop("resume", False)
+    torch.manual_seed(0)
+    vae = small_vae().double()  # So that rounding is no excuse.
+    recipe = replace(adam(), **kwargs)
+    trainer = Trainer(epochs=epochs, batch_size=16, clip_norm=100.0)
+    engine = Engine("cpu", "fp32", compile)
+    state = trainer.fit(vae, small_data(), recipe, engine, run=root, resume=resume, progress=True)
+    return vae, [elbo for elbo, _ in state.best]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_compiled_run_is_the_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = run("off", **RECIPES[name])
+    assert "the step is not compiled (--engine.compile off)" in capsys.readouterr().out
+    found = run("on", **RECIPES[name])
+    said = capsys.readouterr().out
+    assert "the step is compiled (--engine.compile on)" in said and "compiled in" in said
+    # Not the weights: of biases before batch norm, whose gradients are zero, Adam makes noise.
+    assert found[1] == pytest.approx(expected[1], rel=1e-7)
+
+
+def test_what_cannot_be_compiled_runs_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    objective = pyro.infer.RenyiELBO(num_particles=2, vectorize_particles=True)
+    found = run("on", objective=objective)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "cannot" in line]
+    assert len(lines) == 1 and lines[0].startswith("cannot be compiled, runs as it is: ")
+    assert same_weights(found[0], run("off", objective=objective)[0])
+
+
+def test_a_compiler_that_fails_ends_no_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(graph: Any, values: Any) -> Any:
+        raise OSError("no compiler named g++")
+
+    monkeypatch.setattr(compiling, "_compiled", fail)
+    found = run("on")
+    assert "runs as it is: no compiler named g++" in capsys.readouterr().out
+    assert same_weights(found[0], run("off")[0])
+
+
+def test_a_compiled_run_goes_on_exactly(tmp_path: Path) -> None:
+    expected = run("on", epochs=2, root=tmp_path / "whole")
+    run("on", epochs=1, root=tmp_path / "parts")
+    found = run("on", epochs=2, root=tmp_path / "parts", resume=True)
+    assert same_weights(found[0], expected[0])
