@@ -103,7 +103,8 @@ class CompiledGradients:
         values = dict(zip(self.names, leaves, strict=True)) | buffers
         inputs = dict(zip(input_names, others, strict=True))
         with torch.enable_grad():
-            terms, _ = functional_call(self.gradients, values, (images, beta, inputs))
+            # Not the store's parameters: it copies those that are not contiguous.
+            terms, _ = functional_call(self.gradients, values, (images, beta, inputs, leaves))
         for name, value in state.items():
             value.copy_(now[name])
         grads = [leaf.grad for leaf in leaves]

@@ -65,16 +65,26 @@ class Gradients(nn.Module):
         self.objective, self.observe, self.clip_norm = objective, observe, clip_norm
 
     def forward(
-        self, images: Tensor, beta: float | Tensor, inputs: dict[str, Any]
+        self,
+        images: Tensor,
+        beta: float | Tensor,
+        inputs: dict[str, Any],
+        params: list[Tensor] | None = None,
     ) -> tuple[Terms, list[Tensor]]:
         """Sets the gradients of the mean loss, clipped.
 
+        Args:
+            images: what `observe` makes observations of.
+            beta: the weight of the latent sites.
+            inputs: what else the programs take.
+            params: the parameters; by default those in Pyro's store, by their names there.
+
         Returns:
-            The terms, and the parameters that the programs used, by their names in Pyro's store.
+            The terms, and the parameters.
         """
         buffers = list(self.buffers())
         before, state = [b.clone() for b in buffers], dict(state_of(self.objective))
-        terms, params = self.unclipped(images, beta, inputs)
+        terms, params = self.unclipped(images, beta, inputs, params)
         finite = clip_gradients(params, self.clip_norm)
         terms = terms._replace(moved=terms.moved * finite.to(terms.moved))
         for buffer, value in zip(buffers, before, strict=True):
@@ -85,20 +95,25 @@ class Gradients(nn.Module):
         return terms, params
 
     def unclipped(
-        self, images: Tensor, beta: float | Tensor, inputs: dict[str, Any]
+        self,
+        images: Tensor,
+        beta: float | Tensor,
+        inputs: dict[str, Any],
+        params: list[Tensor] | None = None,
     ) -> tuple[Terms, list[Tensor]]:
-        """As a call, but the gradients are of the sum of the losses, and nothing is put back."""
+        """As a call, but gradients are not clipped, and nothing is put back."""
         x = self.observe(images)
         with poutine.trace(param_only=True) as capture, keeping_tensors(), ScaleLatents(beta):
             with LatentRate() as latent:
                 total = self.objective.loss_and_grads(self.model, self.guide, x, **inputs)
-        params = {site["value"].unconstrained() for site in capture.trace.nodes.values()}
-        by_name = sorted(params, key=pyro.get_param_store().param_name)
+        if params is None:
+            used = {site["value"].unconstrained() for site in capture.trace.nodes.values()}
+            params = sorted(used, key=pyro.get_param_store().param_name)
         loss = loss_per_image(total, len(x), x.device)
         rate, elbo = latent.rate_and_elbo(self.objective, loss, beta)
-        grads = [p.grad for p in by_name if p.grad is not None]
+        grads = [p.grad for p in params if p.grad is not None]
         torch._foreach_mul_(grads, 1 / len(x))
-        return Terms(loss.isfinite().to(loss), loss, elbo.to(loss), rate.to(loss)), by_name
+        return Terms(loss.isfinite().to(loss), loss, elbo.to(loss), rate.to(loss)), params
 
 
 def loss_per_image(loss: Any, num_images: int, device: torch.device) -> Tensor:

@@ -49,6 +49,7 @@ def same(vae: VAE, objective: Any, clip_norm: float | None = None) -> None:
     images = make_images(vae.likelihood, 4, shape=SHAPE)
     twin, other = copy.deepcopy(vae), copy.deepcopy(objective)
     graph = compiled(vae, objective, clip_norm)
+    twin.to(memory_format=torch.contiguous_format)
     eager = Gradients(twin.model, twin.guide, other, twin.observed, clip_norm)
     for seed, beta in ((1, 0.5), (2, 1.5)):
         twin.zero_grad()
@@ -74,6 +75,7 @@ def test_the_graph_is_the_programs(
 ) -> None:
     torch.manual_seed(0)
     vae = make(prior, likelihood, posterior, SHAPE).double()
+    vae.to(memory_format=torch.channels_last)  # As in training.
     same(vae, OBJECTIVES["Trace_ELBO"](), clip_norm=1.0)
 
 
