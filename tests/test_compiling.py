@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pyro
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae import VAE, Capacity, Warmup, compiling
+from pyrovae import SVI, VAE, Capacity, GroupedOptimizer, Warmup, compiling
 from pyrovae.compiling import CompiledGradients
 from pyrovae.gradients import Gradients
 from pyrovae.objectives import Progress, state_of
@@ -157,3 +158,21 @@ def test_a_step_that_is_not_finite_changes_nothing(traced_only: None) -> None:
 def test_the_compiled_graph_computes_the_same() -> None:
     torch.manual_seed(0)
     same(make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double(), Capacity(50.0), 1.0)
+
+
+def test_addresses_stay(traced_only: None) -> None:
+    """As a recorder of a GPU needs: of weights, buffers, optimiser and objective."""
+    vae = make("StandardNormal", "OptimalScaleNormal", "DiagonalNormal", SHAPE)
+    images, objective = make_images(vae.likelihood, 4, shape=SHAPE), OBJECTIVES["GECO"]()
+    optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3), clip_norm=1.0)
+    svi = SVI(vae.model, vae.guide, optimizer, objective, observe=vae.observe)
+    svi.evaluate_loss(vae.observe(images))
+    optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
+    svi.compute = CompiledGradients(svi.gradients, optimizer.parameters())
+    seen = []
+    for _ in range(3):
+        assert svi.advance(images).moved
+        tensors = [*vae.state_dict().values(), *optimizer.state_tensors().values()]
+        tensors += state_of(objective).values()
+        seen.append([tensor.data_ptr() for tensor in tensors])
+    assert seen[0] == seen[1] == seen[2]
