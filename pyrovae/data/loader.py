@@ -78,18 +78,23 @@ class Batches:
     When shuffling, an incomplete last batch is left out if there is a full one: every image has
     the same chance of a place in the next epoch's order. Without shuffling nothing is left out.
 
+    Several readers can share each batch: with a `part`, every batch is that reader's slice of
+    one of all readers' images, in the order that a single reader of such batches would have.
+
     Args:
         images: a split, or its images `(N, C, H, W)`: a uint8 array, or a tensor (see
             `to_device`), which is indexed on the device it lies on.
-        batch_size: images a batch.
+        batch_size: images a batch, of each reader.
         seed: with the epoch, decides order and mirroring.
         flip: whether each image is mirrored left to right with probability 1/2.
         device: where the batches are wanted.
         shuffle: whether each epoch has an order of its own.
         attributes: names of the split's attributes that `labelled` gives with the images.
+        part: which reader of how many this is, as `(0, 2)`.
 
     Raises:
-        InputError: if the split has no such attribute.
+        InputError: if the split has no such attribute, or less than one image for each place in
+            the batches of several readers.
 
     Example:
         >>> images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
@@ -108,13 +113,20 @@ class Batches:
         device: torch.device | str = "cpu",
         shuffle: bool = True,
         attributes: Sequence[str] = (),
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.attributes = _columns(images, attributes)
         self.images = images.images if isinstance(images, Split) else images
         if batch_size < 1 or len(self.images) < 1:
             size = f"batch_size {batch_size} for {len(self.images)} images"
             raise ValueError(f"{size}: allowed is 1 or more of both")
-        self.batch_size = batch_size
+        self.batch_size, (self.reader, readers) = batch_size, part
+        self.images_per_step = batch_size * readers
+        if readers > 1 and len(self.images) < self.images_per_step:
+            raise InputError(
+                f"{len(self.images)} images to train on are fewer than the {self.images_per_step} "
+                f"of a step, {batch_size} in each of {readers} processes"
+            )
         self.seed = seed
         self.flip = flip
         self.device = torch.device(device)
@@ -122,7 +134,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        full, rest = divmod(len(self.images), self.batch_size)
+        full, rest = divmod(len(self.images), self.images_per_step)
         return max(full, 1) if self.shuffle else full + (rest > 0)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
@@ -152,7 +164,8 @@ class Batches:
             raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
         order, mirrored = self._plan(epoch)
         for number in range(start, len(self)):
-            part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            first = number * self.images_per_step + self.reader * self.batch_size
+            part = slice(first, first + self.batch_size)
             rows = order[part]
             yield self._batch(rows, mirrored[part]), self._move(self.attributes[rows])
 
