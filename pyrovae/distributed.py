@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyrovae.errors import InputError
 
@@ -123,6 +124,17 @@ class Group:
         if self.size > 1:
             dist.destroy_process_group()
 
+    def about(self, batch_size: int, parts: Iterable[Any]) -> list[str]:
+        """Lines for people: what a step takes, and what each process computes by itself."""
+        if self.size == 1:
+            return []
+        lines = [f"{self.size} processes, {self.size * batch_size} images a step"]
+        alone = {type(p).__name__ for p in parts if _over_batch(p)}
+        if alone:
+            names = ", ".join(sorted(alone))
+            lines.append(f"over each process's own {batch_size} images, not all of them: {names}")
+        return lines
+
     def check(self, device: torch.device) -> None:
         """Raises `InputError` if the processes cannot compute on this device, one each."""
         here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
@@ -165,6 +177,11 @@ def processes() -> Group:
 
 #: What `torchrun` says, and what holds without it.
 _COUNTED = {"WORLD_SIZE": 1, "LOCAL_RANK": 0}
+
+
+def _over_batch(part: Any) -> bool:
+    """Whether a part makes one thing of all images of a batch."""
+    return getattr(part, "over_batch", isinstance(part, _BatchNorm))
 
 
 @contextmanager

@@ -146,6 +146,10 @@ class Session:
             self.start()
         if self.run is not None:
             self.run.begin()
+        bound = getattr(self.objective, "bound", None)
+        parts = (self.objective, bound, *self.vae.modules())
+        for line in self.group.about(self.trainer.batch_size, parts):
+            self.reporter.message(line)
         compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
         self.reporter.message(f"the step is {'' if compiled else 'not '}compiled ({why})")
         if compiled:
