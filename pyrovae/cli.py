@@ -30,6 +30,7 @@ from pyrovae import (
 )
 from pyrovae.catalogue import ALSO, ROLES, entries, explain, help_text
 from pyrovae.checkpoint import RunDirectory, load_checkpoint
+from pyrovae.distributed import Abandoned, Group, processes
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
@@ -372,20 +373,24 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
     Exit codes: 0 done, 1 the run diverged, 2 wrong input, 130 and 143 stopped by SIGINT and
     SIGTERM (128 plus the signal's number) with everything saved.
     """
-    code = 0
+    code, group = 0, Group()
     try:
+        group = processes()  # Connected first, so that each complaint is printed once.
         command(sys.argv[1:])
+        group.leave()
     except (InputError, OSError) as error:
-        code = _complain(" ".join(str(error).split()), 2)
-    except Diverged as error:
-        code = _complain(str(error), 1)
+        code = _complain(" ".join(str(error).split()), 2, group)
+    except (Diverged, Abandoned) as error:
+        code = _complain(str(error), 1, group)
     except Interrupted as error:
-        code = _complain(str(error), 128 + error.signal)
+        code = _complain(str(error), 128 + error.signal, group)
     except KeyboardInterrupt:
-        code = _complain("stopped by SIGINT", 128 + signal.SIGINT)
+        code = _complain("stopped by SIGINT", 128 + signal.SIGINT, group)
     raise SystemExit(code)
 
 
-def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"{'error: ' if code < 128 else ''}{text}\n")
+def _complain(text: str, code: int, group: Group) -> int:
+    # That a signal came all processes know; a mistake may be that of one alone.
+    if group.main if code >= 128 else group.first_to_say(text):
+        sys.stderr.write(f"{'error: ' if code < 128 else ''}{text}\n")
     return code

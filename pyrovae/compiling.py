@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pyro
@@ -11,16 +12,26 @@ from torch._functorch.compile_utils import fx_graph_cse
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.gradients import Gradients, Terms
+from pyrovae.gradients import BatchGradients, Compute, Gradients, Terms
 from pyrovae.objectives import state_of
 
-__all__ = ["CompiledGradients"]
+__all__ = ["CompiledGradients", "compile_gradients"]
+
+
+def compile_gradients(gradients: Gradients, params: list[Tensor]) -> Compute:
+    """The same gradients from one compiled graph, made when it is first called.
+
+    What processes tell each other, and what follows from it, stays outside the graph.
+    """
+    if gradients.group.size == 1:
+        return CompiledGradients(gradients, params)
+    return partial(gradients, batch=CompiledGradients(gradients.batch, params))
 
 
 class CompiledGradients:
     r"""Runs model, guide, effects, objective and backward pass as one compiled graph.
 
-    The programs run once under a tracer, as `Gradients` runs them; what they did with tensors is
+    The programs run once under a tracer, as in an ordinary step; what they did with tensors is
     the graph. Parameters, buffers, beta and the objective's state are its inputs, so that all of
     them stay live, and random numbers are drawn by it as the programs would draw them. Batches
     of another shape than the first are given to the programs themselves.
@@ -33,7 +44,7 @@ class CompiledGradients:
         NotImplementedError: on the first call, if what the programs do depends on values.
     """
 
-    def __init__(self, gradients: Gradients, params: list[Tensor]) -> None:
+    def __init__(self, gradients: Gradients | BatchGradients, params: list[Tensor]) -> None:
         self.gradients = gradients
         names: dict[Tensor, str] = {p: name for name, p in gradients.named_parameters()}
         self.params = [p for p in params if p in names]
@@ -44,7 +55,7 @@ class CompiledGradients:
     def __call__(
         self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]
     ) -> tuple[Terms, list[Tensor]]:
-        """What `Gradients` gives."""
+        """What the gradients give."""
         shapes = [(v.shape, v.dtype) for v in (images, *inputs.values())]
         if self.shapes is None:
             self._compile(images, beta, inputs)
@@ -104,7 +115,9 @@ class CompiledGradients:
         inputs = dict(zip(input_names, others, strict=True))
         with torch.enable_grad():
             # Not the store's parameters: it copies those that are not contiguous.
-            terms, _ = functional_call(self.gradients, values, (images, beta, inputs, leaves))
+            terms, _ = functional_call(
+                self.gradients, values, (images, beta, inputs), {"params": leaves}
+            )
         for name, value in state.items():
             value.copy_(now[name])
         grads = [leaf.grad for leaf in leaves]

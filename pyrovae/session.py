@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from pyrovae.capturing import CapturedStep, record_on_gpu
 from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
-from pyrovae.compiling import CompiledGradients
+from pyrovae.compiling import compile_gradients
 from pyrovae.data import Batches, ImageData, Split, spread
 from pyrovae.data.base import fingerprint
+from pyrovae.distributed import Abandoned, Group, generators, reseed, set_generators
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
-from pyrovae.evaluation import evaluate, private_randomness
+from pyrovae.evaluation import Evaluation, evaluate, private_randomness
 from pyrovae.gradients import Terms
 from pyrovae.interruption import Diverged, Interrupted, signals
 from pyrovae.objectives import (
@@ -35,7 +36,7 @@ from pyrovae.programs import Programs
 from pyrovae.recipe import Recipe
 from pyrovae.reports import EpochRow, Reporter
 from pyrovae.state import TrainingState
-from pyrovae.svi import SVI, first_bad_site
+from pyrovae.svi import ALL_FINITE, SVI, first_bad_site
 
 if TYPE_CHECKING:
     from pyrovae.training import Trainer
@@ -57,12 +58,14 @@ class Session:
         engine: Engine,
         run: RunDirectory | None,
         reporter: Reporter,
+        group: Group,
     ) -> None:
         self.trainer, self.vae, self.data, self.recipe = trainer, vae, data, recipe
-        self.engine, self.run, self.reporter = engine, run, reporter
+        self.engine, self.run, self.reporter, self.group = engine, run, reporter, group
         # A copy: what an objective learns in one run must not reach another.
         self.objective = copy.deepcopy(recipe.objective)
-        self.train_split, self.val_split = data.split("train"), data.split("val")
+        with group.first_on_machine():
+            self.train_split, self.val_split = data.split("train"), data.split("val")
         self.batches = Batches(
             self.train_split,
             trainer.batch_size,
@@ -70,17 +73,34 @@ class Session:
             flip=data.flip,
             device=engine.device,
             attributes=vae.attributes,
+            part=(group.rank, group.size),
         )
-        images = self.train_split.images
-        self.batches.images = engine.fetch(images)
-        self.state = TrainingState(len(images), fingerprint(spread(images, 256)))
+        self.batches.images = engine.fetch(self.train_split.images)
+        self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
-        self.svi = SVI(vae.model, vae.guide, self.optimizer, self.objective, observe=vae.observe)
+        self.svi = SVI(
+            vae.model,
+            vae.guide,
+            self.optimizer,
+            self.objective,
+            observe=vae.observe,
+            group=group,
+        )
         self.advance: Callable[..., Terms] = self.svi.advance
         # Reading a number waits for the device, which a CPU does anyway.
         self.read_every = 1 if engine.device.type == "cpu" else READ_EVERY
-        self.unread: list[tuple[int, int, Terms]] = []
+        self.unread: list[tuple[int, Terms]] = []
+        self.seen: list[int] = []
         self.check(self.train_split)
+
+    def beginning(self) -> TrainingState:
+        """The state before the first step, of which images; they must be all processes'."""
+        images = self.train_split.images
+        print_of_images = fingerprint(spread(images, 256))
+        if len(set(self.group.gather((len(images), print_of_images)))) > 1:
+            raise InputError("the processes have different images to train on")
+        per_step = min(self.batches.images_per_step, len(images))
+        return TrainingState(len(images), print_of_images, per_step)
 
     def check(self, split: Split) -> None:
         """Runs the programs once, with all of Pyro's validation, before anything is written."""
@@ -114,10 +134,10 @@ class Session:
 
     def train(self, resume: bool) -> TrainingState:
         """The epochs that are left; a signal ends them after a whole step."""
-        with signals() as stop:
+        with signals() as self.seen:
             try:
                 self.begin(resume)
-                self.train_epochs(stop)
+                self.train_epochs()
             finally:
                 self.reporter.close()
         return self.state
@@ -127,28 +147,42 @@ class Session:
         if resume:
             self.load()
         else:
-            self.reporter.message(
-                self.recipe.start(self.vae, self.train_split.images, self.data.flip)
-            )
-            if self.run is not None:
-                self.run.check_free()  # Preparing took its time: another run may have begun.
-            self.save()
+            self.start()
         if self.run is not None:
             self.run.begin()
+        bound = getattr(self.objective, "bound", None)
+        parts = (self.objective, bound, *self.vae.modules())
+        for line in self.group.about(self.trainer.batch_size, parts):
+            self.reporter.message(line)
         compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
         self.reporter.message(f"the step is {'' if compiled else 'not '}compiled ({why})")
         if compiled:
             self.svi.compute = self.compile
         self.reporter.start(self.state.epoch, self.state.step - self.state.batch)
 
+    def start(self) -> None:
+        """Sets all processes to the same parameters, and each to noise of its own."""
+        images, flip = self.train_split.images, self.data.flip
+        self.reporter.message(
+            self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
+        )
+        self.group.broadcast([*self.vae.parameters(), *self.vae.buffers()])
+        if not self.group.main:
+            reseed(self.trainer.seed, self.group.rank, 0)
+        if self.run is not None:
+            self.run.check_free()  # Preparing took its time: another run may have begun.
+        self.save()
+
     def compile(
         self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]
     ) -> tuple[Terms, list[Tensor]]:
         """The first step: what computes the others, if it can be compiled, is set here."""
-        compiled = CompiledGradients(self.svi.gradients, self.optimizer.parameters())
+        compiled = compile_gradients(self.svi.gradients, self.optimizer.parameters())
         started = time.monotonic()
         try:
             found = compiled(images, beta, inputs)
+        except Abandoned:
+            raise
         except Exception as error:  # Compilers fail in many ways, and a run can do without.
             reason = shorten(str(error), 160, placeholder=" ...")
             self.reporter.message(f"cannot be compiled, runs as it is: {reason}")
@@ -156,53 +190,56 @@ class Session:
             return self.svi.compute(images, beta, inputs)
         self.reporter.message(f"compiled in {time.monotonic() - started:.0f} s")
         self.svi.compute = compiled
-        if self.engine.device.type == "cuda" and self.optimizer.make_capturable():
+        alone = self.engine.device.type == "cuda" and self.group.size == 1
+        if alone and self.optimizer.make_capturable():
             self.advance = CapturedStep(self.svi.advance, record_on_gpu, self.reporter.message)
         return found
 
-    def train_epochs(self, stop: list[int]) -> None:
+    def train_epochs(self) -> None:
         """Epoch after epoch; a signal ends them after a whole step, with all saved."""
         state = self.state
         while state.epoch < self.trainer.epochs and not self.out_of_patience():
-            if self.train_epoch(stop):
+            if self.train_epoch():
                 self.end_epoch()
-            if stop:
+            if number := self.asked_to_stop():
                 self.save()
                 where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
-                raise Interrupted(stop[0], where, self.run.root if self.run else None)
+                raise Interrupted(number, where, self.run.root if self.run else None)
         if state.epoch < self.trainer.epochs:
             self.reporter.message(
                 f"stopped early: no better validation ELBO for {self.trainer.patience} epochs, "
                 f"the best was epoch {state.best[0][1]}"
             )
 
+    def asked_to_stop(self) -> int:
+        """The signal that any of the processes was sent, else 0: the same answer for all."""
+        return int(self.group.largest(self.seen[0] if self.seen else 0))
+
     def progress(self) -> Progress:
-        """Where the run stands."""
-        per_epoch = len(self.batches)
-        total = self.trainer.epochs * per_epoch
-        return Progress(self.state.step, total, per_epoch, self.state.num_images)
+        """Where the run stands, in steps of the size that they have now."""
+        state, per_epoch = self.state, len(self.batches)
+        step, total = state.epoch * per_epoch + state.batch, self.trainer.epochs * per_epoch
+        return Progress(step, total, per_epoch, state.num_images)
 
-    @property
-    def images_per_step(self) -> int:
-        """Images that a step takes."""
-        return min(self.batches.batch_size, self.state.num_images)
-
-    def train_epoch(self, stop: list[int]) -> bool:
+    def train_epoch(self) -> bool:
         """The batches that are left of an epoch; returns whether all were done."""
-        state, size = self.state, self.images_per_step
+        state, size = self.state, self.state.images_per_step
         self.reporter.start_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
         self.vae.train()
         started = time.monotonic()
         for images, attributes in self.batches.labelled(state.epoch, start=state.batch):
-            self.step(images, attributes)
-            if stop:
+            if self.step(images, attributes):
                 break
         self.read()
         state.epoch_seconds += time.monotonic() - started
         return state.batch == len(self.batches)
 
-    def step(self, images: Tensor, attributes: Tensor) -> None:
-        """One step of SVI, with the learning rate, beta and objective of its moment."""
+    def step(self, images: Tensor, attributes: Tensor) -> int:
+        """One step of SVI, with the learning rate, beta and objective of its moment.
+
+        Returns:
+            The signal that the run should stop for, looked at where the numbers are read, else 0.
+        """
         state, progress, inputs = self.state, self.progress(), self.vae.inputs(attributes)
         beta = self.recipe.beta(progress)
         self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
@@ -210,10 +247,13 @@ class Session:
         begin_step(self.objective, progress)
         terms = self.advance(images, beta, inputs)
         state.step, state.batch = state.step + 1, state.batch + 1
-        self.unread.append((state.step, len(images), terms))
-        if len(self.unread) >= self.read_every:
-            self.read()
-            self.stop_if_diverged(images, inputs)
+        self.unread.append((state.step, terms))
+        if len(self.unread) < self.read_every:
+            return 0
+        number = self.asked_to_stop()  # First: a GPU would wait for a process that is gone.
+        self.read()
+        self.stop_if_diverged(images, inputs)
+        return number
 
     def read(self) -> None:
         """Reads the numbers of the steps since the last time: one wait for all of them."""
@@ -221,10 +261,10 @@ class Session:
             return
         rows = torch.stack([term for *_, terms in self.unread for term in terms])
         numbers = rows.reshape(-1, len(Terms._fields)).tolist()
-        for (step, count, _), (moved, loss, elbo, rate) in zip(self.unread, numbers, strict=True):
+        for (step, _), (moved, loss, elbo, rate) in zip(self.unread, numbers, strict=True):
             if moved:
                 self.state.add(loss, elbo, rate)
-                self.reporter.step(count, elbo, rate)
+                self.reporter.step(self.state.images_per_step, elbo, rate)
             else:
                 self.state.skip()
                 self.reporter.message(f"step {step} skipped: its loss or gradient is not finite")
@@ -235,7 +275,9 @@ class Session:
         state = self.state
         if state.skipped_in_a_row >= self.trainer.max_skipped:
             x = self.vae.observe(images)
-            site = first_bad_site(self.vae.model, self.vae.guide, x, **inputs)
+            found = self.group.gather(first_bad_site(self.vae.model, self.vae.guide, x, **inputs))
+            # Where it is not finite in one process alone, the others only see its gradient.
+            site = min(found, key=lambda name: name == ALL_FINITE)
             raise Diverged(
                 f"{state.skipped_in_a_row} steps in a row were not finite, the last at step "
                 f"{state.step}; the first thing not finite is {site}. Try a lower learning rate "
@@ -244,15 +286,15 @@ class Session:
 
     def end_epoch(self) -> None:
         """Validation, report, checkpoints."""
-        state = self.state
+        state, now = self.state, self.progress()
+        last = replace(now, step=now.step - 1)
         state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
-        found = evaluate(self.vae, self.val_split, self.engine, seed=self.trainer.seed)
-        last = replace(self.progress(), step=state.step - 1)
+        found = self.group.from_main(self.validate)
         row = EpochRow(
             epoch=state.epoch,
             step=state.step,
             seconds=state.seconds,
-            images_per_second=state.batch * self.images_per_step / state.epoch_seconds,
+            images_per_second=state.batch * state.images_per_step / state.epoch_seconds,
             learning_rate=self.optimizer.scale_learning_rate(self.recipe.schedule(last)),
             beta=self.recipe.beta(last),
             train_loss=state.mean(state.loss),
@@ -268,6 +310,10 @@ class Session:
         state.begin_epoch()
         self.rank(found.elbo)
         self.save()
+
+    def validate(self) -> Evaluation:
+        """How good the programs are on the validation split."""
+        return evaluate(self.vae, self.val_split, self.engine, seed=self.trainer.seed)
 
     def rank(self, elbo: float) -> None:
         """Keeps the weights if the epoch is among the best."""
@@ -285,12 +331,14 @@ class Session:
         return {f"weights.{name}": value for name, value in self.vae.state_dict().items()}
 
     def save(self) -> None:
-        """Writes all that resuming needs."""
+        """Writes all that resuming needs; for this the processes meet."""
+        random = self.group.gather(generators(self.engine.device))
         if self.run is None:
             return
-        tensors = self.weights() | {"random.cpu": torch.get_rng_state()}
-        if self.engine.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.engine.device)
+        tensors = self.weights()
+        for rank, states in enumerate(random):
+            names = {kind: ".".join(filter(None, (_name(rank), kind))) for kind in states}
+            tensors |= {f"random.{names[kind]}": state for kind, state in states.items()}
         for name, value in self.optimizer.state_tensors().items():
             tensors[f"optimizer.{name}"] = value
         for name, value in state_of(self.objective).items():
@@ -299,8 +347,8 @@ class Session:
         save_checkpoint(self.run.last, tensors, state)
         self.run.tidy([epoch for _, epoch in self.state.best])
 
-    def load(self) -> None:
-        """Goes back to what `save` wrote."""
+    def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+        """What `save` wrote, if it is of these images; and what to say if it does not fit."""
         assert self.run is not None
         tensors, state = load_checkpoint(self.run.last)
         if "num_images" not in state:
@@ -311,6 +359,11 @@ class Session:
                 f"in {self.run.root} began with, {state['num_images']} images"
             )
         del state["config"]
+        return tensors, state, f"{self.run.last}: does not fit {self.run.config}"
+
+    def load(self) -> None:
+        """Goes back to what `save` wrote, in as many processes or in others."""
+        tensors, state, misfit = self.group.from_main(self.read_checkpoint)
         groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, value in tensors.items():
             group, rest = name.split(".", 1)
@@ -320,12 +373,25 @@ class Session:
             self.optimizer.load_state_tensors(groups["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = shorten(str(error), 200, placeholder=" ...")
-            raise InputError(
-                f"{self.run.last}: does not fit {self.run.config}: {reason}"
-            ) from error
+            raise InputError(f"{misfit}: {reason}") from error
         state_of(self.objective).update(groups["objective"])
-        torch.set_rng_state(groups["random"]["cpu"])
-        if "cuda" in groups["random"] and self.engine.device.type == "cuda":
-            torch.cuda.set_rng_state(groups["random"]["cuda"], self.engine.device)
+        per_step = self.state.images_per_step
         self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
-        self.run.tidy([epoch for _, epoch in self.state.best])
+        self.state.regroup(per_step)
+        self.load_generators(groups["random"])
+        if self.run is not None:
+            self.run.tidy([epoch for _, epoch in self.state.best])
+
+    def load_generators(self, saved: dict[str, Tensor]) -> None:
+        """Goes on with this process's random numbers, or begins them where it is new."""
+        parts = [(name.rpartition("."), value) for name, value in saved.items()]
+        own = {kind: value for (rank, _, kind), value in parts if rank == _name(self.group.rank)}
+        if own:
+            set_generators(own, self.engine.device)
+        else:
+            reseed(self.trainer.seed, self.group.rank, self.state.step)
+
+
+def _name(rank: int) -> str:
+    """A process in the names of saved generators; the main one's are as of one that is alone."""
+    return str(rank) if rank else ""

@@ -16,6 +16,7 @@ class TrainingState:
 
     num_images: int = 0
     images: str = ""
+    images_per_step: int = 0
     epoch: int = 0
     batch: int = 0
     step: int = 0
@@ -33,6 +34,16 @@ class TrainingState:
         """Clears the sums over the batches of an epoch."""
         self.batch = self.skipped = self.finite = 0
         self.loss = self.elbo = self.rate = self.epoch_seconds = 0.0
+
+    def regroup(self, images_per_step: int) -> None:
+        """Counts what is done of the epoch in steps of another size, as other processes take.
+
+        No image is seen twice: the rest of a step that was not whole waits for another epoch.
+        """
+        done = -(-self.batch * self.images_per_step // images_per_step)
+        done = min(done, max(1, self.num_images // images_per_step))
+        self.step, self.batch = self.step + done - self.batch, done
+        self.images_per_step = images_per_step
 
     def add(self, loss: float, elbo: float, rate: float) -> None:
         """Counts a step that was finite."""

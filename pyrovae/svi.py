@@ -9,13 +9,14 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from pyrovae.gradients import Gradients, Terms
+from pyrovae.gradients import Compute, Gradients, Terms
 from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.programs import run_both
 
-__all__ = ["SVI", "first_bad_site"]
+__all__ = ["ALL_FINITE", "SVI", "first_bad_site"]
 
-Compute = Callable[[Tensor, "float | Tensor", dict[str, Any]], tuple[Terms, list[Tensor]]]
+#: What `first_bad_site` says of programs whose sites are as they should be.
+ALL_FINITE = "the gradient, while all sites are finite"
 
 
 class SVI(pyro.infer.SVI):
@@ -92,7 +93,7 @@ def first_bad_site(
                     return f"the value of site '{name}' in the {program}"
                 if site["type"] == "sample" and not _finite(site["fn"].log_prob(site["value"])):
                     return f"the log density of site '{name}' in the {program}"
-    return "the gradient, while all sites are finite"
+    return ALL_FINITE
 
 
 def _finite(value: Any) -> bool:

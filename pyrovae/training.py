@@ -8,6 +8,7 @@ import pyro
 
 from pyrovae.checkpoint import RunDirectory
 from pyrovae.data import ImageData
+from pyrovae.distributed import processes
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.interruption import quiet
@@ -25,8 +26,8 @@ class Trainer:
 
     Args:
         epochs: passes over the training split.
-        batch_size: images a step; what is left of an epoch after the last whole batch waits
-            for another epoch's shuffle.
+        batch_size: images a step, in each process that takes part; what is left of an epoch
+            after the last whole batch waits for another epoch's shuffle.
         seed: decides the order and mirroring of the images; the scripts also seed torch with
             it, which decides the weights' start and all noise.
         clip_norm: largest global norm of the gradient of the loss in nats per image; null
@@ -87,6 +88,8 @@ class Trainer:
     ) -> TrainingState:
         """Trains, and leaves the VAE with the last epoch's weights, in evaluation mode.
 
+        Processes that `torchrun` started train one VAE together; the first of them writes.
+
         Args:
             vae: the pair of programs: a `VAE`, or any other.
             data: its `"train"` split is trained on, its `"val"` split validated on.
@@ -98,6 +101,7 @@ class Trainer:
 
         Raises:
             InputError: if parts and data do not fit together, before anything is written.
+            Abandoned: if another process of the run has ended.
             Interrupted: if SIGINT or SIGTERM came; the step was finished and all is saved.
             Diverged: if `max_skipped` steps in a row were not finite.
         """
@@ -105,14 +109,17 @@ class Trainer:
             run = RunDirectory(run)
         if resume and run is None:
             raise InputError("resume needs a run directory")
+        group, engine = processes(), engine or Engine()
+        group.check(engine.device)
+        run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
-        engine = engine or Engine()
-        reporter = Reporter(run, progress, self.epochs)
+        reporter = Reporter(run, progress and group.main, self.epochs)
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             try:
                 with pyro.validation_enabled(False), quiet():
-                    session = Session(self, vae, data, recipe or Recipe(), engine, run, reporter)
+                    recipe = recipe or Recipe()
+                    session = Session(self, vae, data, recipe, engine, run, reporter, group)
                     return session.train(resume)
             finally:
                 vae.eval()

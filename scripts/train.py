@@ -1,4 +1,7 @@
-"""Trains a VAE with Pyro's SVI: `python scripts/train.py [--config F] [options]`."""
+"""Trains a VAE with Pyro's SVI: `python scripts/train.py [--config F] [options]`.
+
+On several GPUs, or machines: `torchrun --nproc-per-node N scripts/train.py ...`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 
 from pyrovae import cli
 from pyrovae.data import SPLITS
+from pyrovae.distributed import processes
 from pyrovae.reports import describe, final_report
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -19,10 +23,12 @@ def main(arguments: list[str]) -> None:
     config, run, resume = cli.parse_run(parser, arguments, CONFIGS / "default.yaml")
     torch.manual_seed(config.trainer.seed % 2**63)  # The trainer refuses what is out of range.
     objects = cli.instantiate(parser, config)
-    vae, engine = cli.build_vae(objects), objects.engine
-    print(describe(run, vae, engine), flush=True)
-    for name in SPLITS:
-        objects.data.split(name)  # Whatever cannot be read stops the run here, not at its end.
+    vae, engine, group = cli.build_vae(objects), objects.engine, processes()
+    if group.main:
+        print(describe(run, vae, engine), flush=True)
+    with group.first_on_machine():
+        for name in SPLITS:
+            objects.data.split(name)  # Whatever cannot be read stops the run here, not at its end.
     objects.trainer.fit(
         vae,
         objects.data,
@@ -32,7 +38,8 @@ def main(arguments: list[str]) -> None:
         resume=resume,
         progress=True,
     )
-    print(final_report(run, vae, objects.data, engine))
+    if group.main:
+        print(final_report(run, vae, objects.data, engine))
 
 
 if __name__ == "__main__":

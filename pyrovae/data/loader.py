@@ -80,18 +80,23 @@ class Batches:
     When shuffling, an incomplete last batch is left out if there is a full one: every image has
     the same chance of a place in the next epoch's order. Without shuffling nothing is left out.
 
+    Several readers can share each batch: with a `part`, every batch is that reader's slice of
+    one of all readers' images, in the order that a single reader of such batches would have.
+
     Args:
         images: a split, or its images `(N, C, H, W)`: a uint8 array, or a tensor (see
             `to_device`), which is indexed on the device it lies on.
-        batch_size: images a batch.
+        batch_size: images a batch, of each reader.
         seed: with the epoch, decides order and mirroring.
         flip: whether each image is mirrored left to right with probability 1/2.
         device: where the batches are wanted.
         shuffle: whether each epoch has an order of its own.
         attributes: names of the split's attributes that `labelled` gives with the images.
+        part: which reader of how many this is, as `(0, 2)`.
 
     Raises:
-        InputError: if the split has no such attribute.
+        InputError: if the split has no such attribute, or less than one image for each place in
+            the batches of several readers.
 
     Example:
         >>> images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
@@ -110,13 +115,20 @@ class Batches:
         device: torch.device | str = "cpu",
         shuffle: bool = True,
         attributes: Sequence[str] = (),
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.attributes = _columns(images, attributes).to(device)
         self.images = images.images if isinstance(images, Split) else images
         if batch_size < 1 or len(self.images) < 1:
             size = f"batch_size {batch_size} for {len(self.images)} images"
             raise ValueError(f"{size}: allowed is 1 or more of both")
-        self.batch_size = batch_size
+        self.batch_size, (self.reader, readers) = batch_size, part
+        self.images_per_step = batch_size * readers
+        if readers > 1 and len(self.images) < self.images_per_step:
+            raise InputError(
+                f"{len(self.images)} images to train on are fewer than the {self.images_per_step} "
+                f"of a step, {batch_size} in each of {readers} processes"
+            )
         self.seed = seed
         self.flip = flip
         self.device = torch.device(device)
@@ -124,7 +136,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches an epoch."""
-        full, rest = divmod(len(self.images), self.batch_size)
+        full, rest = divmod(len(self.images), self.images_per_step)
         return max(full, 1) if self.shuffle else full + (rest > 0)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
@@ -153,8 +165,11 @@ class Batches:
         if epoch < 0 or start < 0:
             raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
         order, mirrored = self._plan(epoch)
-        starts = range(start * self.batch_size, len(self) * self.batch_size, self.batch_size)
-        parts = [slice(first, first + self.batch_size) for first in starts]
+        firsts = range(start * self.images_per_step, len(order), self.images_per_step)
+        first = self.reader * self.batch_size
+        parts = [
+            slice(n + first, n + first + self.batch_size) for n in firsts[: len(self) - start]
+        ]
         for part, images in zip(parts, self._gathered([order[p] for p in parts]), strict=True):
             yield self._flipped(images, mirrored[part]), self.attributes[order[part]]
 

@@ -91,10 +91,13 @@ class PerImageELBO(ELBO):
 
     Attributes:
         measured: rate and distortion of the last batch, unweighted means in nats per image.
+        over_batch: whether the loss of a batch is more than the mean of its images' losses.
 
     Raises:
         ValueError: if `num_particles` is not positive.
     """
+
+    over_batch = False
 
     def __init__(
         self,

@@ -61,6 +61,8 @@ class FreeBits(PerImageELBO):
         appendix C), https://arxiv.org/abs/1606.04934
     """
 
+    over_batch = True
+
     def __init__(
         self,
         threshold: float = 0.1,
@@ -119,6 +121,8 @@ class Capacity(PerImageELBO):
         Understanding Disentangling in beta-VAE (Burgess et al., 2018, equation 8),
         https://arxiv.org/abs/1804.03599
     """
+
+    over_batch = True
 
     def __init__(
         self,
@@ -246,6 +250,8 @@ class BetaTC(PerImageELBO):
         Isolating Sources of Disentanglement in VAEs (Chen et al., 2018, equation 2),
         https://arxiv.org/abs/1802.04942
     """
+
+    over_batch = True
 
     def __init__(
         self,
