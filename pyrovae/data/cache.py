@@ -27,13 +27,13 @@ import numpy as np
 
 from pyrovae.data.base import ImageData, Source, Split, check_on_error, check_split
 from pyrovae.data.images import quiet
-from pyrovae.data.workers import in_order
+from pyrovae.data.workers import in_order, look_ahead, shared_array
 from pyrovae.errors import InputError
 
-_VERSION = 1
+_VERSION = 2  # raised whenever the same settings give other pixels
 _HEADER = 128  # bytes before the pixels in images.npy, whatever the number of images
 _CHUNK_BYTES = 2**22
-_CHUNK_IMAGES = 128
+_CHUNK_IMAGES = 32  # few, so that at the end no core waits long for another
 _ABANDONED_SECONDS = 24 * 3600
 
 # What the system says of a folder that was badly chosen, rather than of a machine in trouble.
@@ -144,7 +144,6 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
 class _Chunk:
     """Consecutive items after reading: those that could be read, and what the others said."""
 
-    images: np.ndarray
     kept: list[int] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
 
@@ -247,9 +246,9 @@ class _Build:
         # that stores into a map, and no page of the array stays in memory.
         with open(path, "wb") as file, bar, closing(self._chunks()) as chunks:
             file.write(_header(0, self.data.image_shape))
-            for chunk in chunks:
-                file.write(chunk.images.data)
-                digest.update(chunk.images.data)
+            for images, chunk in chunks:
+                file.write(images.data)
+                digest.update(images.data)
                 kept += chunk.kept
                 skipped += chunk.skipped
                 bar.update(len(chunk.kept) + len(chunk.skipped))
@@ -266,20 +265,26 @@ class _Build:
             first = f", the first: {skipped[0][1]}" if skipped else ""
             raise InputError(f"{what}: none of {len(skipped)} images can be read{first}")
 
-    def _chunks(self) -> Generator[_Chunk, None, None]:
-        """Read everything, in order, on all cores; a few chunks are ahead of the reader."""
-        size = int(np.prod(self.data.image_shape))
-        step = min(_CHUNK_IMAGES, max(1, _CHUNK_BYTES // size))
-        starts = range(0, len(self.source.names), step)
-        chunks = in_order(partial(self._read, step), starts, processes=len(starts) > 4)
-        with quiet, closing(chunks):
-            yield from chunks
+    def _chunks(self) -> Generator[tuple[np.ndarray, _Chunk], None, None]:
+        """Read everything, in order, on all cores; a few chunks are ahead of the reader.
 
-    def _read(self, step: int, start: int) -> _Chunk:
-        stop = min(start + step, len(self.source.names))
-        shape = tuple(self.data.image_shape)
-        chunk = _Chunk(np.empty((stop - start, *shape), np.uint8))
-        for item in range(start, stop):
+        Each array is overwritten once the next is asked for.
+        """
+        shape = self.data.image_shape
+        step = min(_CHUNK_IMAGES, max(1, _CHUNK_BYTES // int(np.prod(shape))))
+        starts = range(0, len(self.source.names), step)
+        # The workers store the pixels where this process sees them: to send them through a pipe
+        # would cost as much as a tenth of decoding them.
+        slots = shared_array((min(look_ahead(), len(starts)) or 1, step, *shape))
+        chunks = in_order(partial(self._read, slots), starts, processes=len(starts) > 16)
+        with quiet, closing(chunks):
+            for start, chunk in zip(starts, chunks, strict=True):
+                yield _slot(slots, start)[: len(chunk.kept)], chunk
+
+    def _read(self, slots: np.ndarray, start: int) -> _Chunk:
+        """Read consecutive items, the pixels into the slot of the first item."""
+        images, shape, chunk = _slot(slots, start), tuple(self.data.image_shape), _Chunk()
+        for item in range(start, min(start + len(images), len(self.source.names))):
             try:
                 image = self.source.read(item)
             except InputError as error:
@@ -291,9 +296,8 @@ class _Build:
                 raise ValueError(
                     f"read({item}) gave {image.dtype} {image.shape}, not uint8 {shape}"
                 )
-            chunk.images[len(chunk.kept)] = image
+            images[len(chunk.kept)] = image
             chunk.kept.append(item)
-        chunk.images = chunk.images[: len(chunk.kept)]
         return chunk
 
     def _install(self, temporary: Path) -> None:
@@ -318,6 +322,12 @@ class _Build:
         except FileNotFoundError:
             return
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _slot(slots: np.ndarray, start: int) -> np.ndarray:
+    """Where the chunk that starts with an item lies; no two in work at once share a slot."""
+    count, step = slots.shape[:2]
+    return slots[start // step % count]
 
 
 def _header(count: int, image_shape: tuple[int, int, int]) -> bytes:

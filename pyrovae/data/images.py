@@ -136,19 +136,28 @@ def _draft(image: Image, shape: tuple[int, int, int], crop: int | None) -> int:
     kept = min(image.size) if crop is None else crop
     factor = max(1, kept // (3 * max(shape[1:])))
     width, height = image.size
+    if factor > 1 and _turned(image) and (width % 8 or height % 8):
+        factor = 1  # the last block is padded: turned, it would be the first and shift the rest
     image.draft("L" if shape[0] == 1 else "RGB", (width // factor or 1, height // factor or 1))
     return max(1, round(width / image.width))
 
 
 def _upright(image: Image) -> Image:
-    """The image turned as its EXIF orientation says; an unreadable EXIF block says nothing."""
+    """The image turned as its EXIF orientation says, if the EXIF block can be rewritten."""
     from PIL import ImageOps
 
     try:
-        turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-        return ImageOps.exif_transpose(image) if turned else image
-    except Exception:  # a damaged block raises anything, and the pixels are fine without it
+        return ImageOps.exif_transpose(image) if _turned(image) else image
+    except Exception:  # as in `_turned`
         return image
+
+
+def _turned(image: Image) -> bool:
+    """Whether the pixels are not stored upright; an unreadable EXIF block says nothing."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except Exception:  # a damaged block raises anything, and the pixels are fine without it
+        return False
 
 
 def _flatten(image: Image, mode: str) -> Image:

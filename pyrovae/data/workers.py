@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import mmap
 import multiprocessing
 import os
 import signal
@@ -14,7 +16,9 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from itertools import islice
 from typing import Any
 
-__all__ = ["in_order", "num_cores"]
+import numpy as np
+
+__all__ = ["in_order", "look_ahead", "num_cores", "shared_array"]
 
 _adopted: Callable[..., Any] | None = None
 
@@ -26,10 +30,27 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def look_ahead() -> int:
+    """How many of its calls `in_order` has in work or finished but not yet taken."""
+    return 4 * num_cores()
+
+
+def shared_array(shape: tuple[int, ...]) -> np.ndarray:
+    """A uint8 array that `function` of `in_order` can write and the reader of it can see.
+
+    Memory of this kind stays one and the same in forked children, and is freed with the last
+    array on it.
+    """
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
+
+
 def in_order(
     function: Callable[[int], Any], arguments: Iterable[int], processes: bool
 ) -> Generator[Any, None, None]:
     """Yields `function(argument)` in order, computed on all cores, a few ahead of the reader.
+
+    The call `look_ahead()` places after another begins only when the reader, done with that
+    one's result, asks for the next.
 
     Args:
         function: what to compute; its results and errors must be picklable.
@@ -44,7 +65,7 @@ def in_order(
         with warnings.catch_warnings():
             # The children decode images and nothing else: no lock of another thread matters.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", Warning)
-            pending.extend(pool.submit(task, i) for i in islice(left, 4 * num_cores()))
+            pending.extend(pool.submit(task, i) for i in islice(left, look_ahead()))
         while pending:
             yield pending.popleft().result()
             pending.extend(pool.submit(task, i) for i in islice(left, 1))

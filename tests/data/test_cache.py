@@ -148,6 +148,22 @@ def test_bad_items_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert data.reads == 100
 
 
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_workers_that_share_slots_keep_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(cache, "_CHUNK_IMAGES", chunk)
+    data = Numbered(tmp_path, count=1000)
+    data.bad, data.on_error = (0, 5, *range(300, 420), 999), "skip"
+    split = data.split("train")
+    kept = np.array([i for i in range(1000) if i not in data.bad])
+    np.testing.assert_array_equal(split.images[:, 0, 1, 2], kept % 256)
+    np.testing.assert_array_equal(split.attributes[:, 0], kept)
+    (path,) = tmp_path.glob("Numbered-*/train/manifest.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["checksums"]["images.npy"] == checksum(split.images)
+
+
 def test_an_array_with_gaps_does_not_hide_an_error(tmp_path: Path) -> None:
     data = Numbered(tmp_path)
     data.bad, data.on_error = (3,), "skip"

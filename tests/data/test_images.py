@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from pyrovae.data import load_image
 from pyrovae.errors import InputError
@@ -157,15 +158,45 @@ def test_crop_larger_than_the_image(tmp_path: Path) -> None:
         load_image(tmp_path / "small.png", (3, 4, 4), crop=31)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_reduced_decoding_stays_close(tmp_path: Path, channels: int) -> None:
+def smooth(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
+    """Waves of colour, without detail that a smaller image could not hold."""
     noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
-    large = Image.fromarray(noise).resize((901, 643), Image.Resampling.BICUBIC)
-    large.save(tmp_path / "large.jpg", quality=95)
-    with Image.open(tmp_path / "large.jpg") as image:
-        full = load_image(image.convert("RGB"), (channels, 32, 32), crop=600).astype(int)
-    reduced = load_image(tmp_path / "large.jpg", (channels, 32, 32), crop=600).astype(int)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+@pytest.mark.parametrize(
+    ("shape", "crop"), [((3, 32, 32), 600), ((1, 32, 32), 600), ((3, 40, 64), None)]
+)
+def test_reduced_decoding_stays_close(
+    tmp_path: Path, mode: str, orientation: int, shape: tuple[int, int, int], crop: int | None
+) -> None:
+    path = tmp_path / "large.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    smooth((901, 643), mode).save(path, quality=95, exif=exif)
+    with Image.open(path) as image:
+        image.load()  # all of its pixels: nothing is left to skip
+        full = load_image(image, shape, crop).astype(int)
+    reduced = load_image(path, shape, crop).astype(int)
     assert np.abs(full - reduced).mean() < 1
+
+
+@pytest.mark.parametrize("side", [32, 64, 100, 180])
+def test_decoding_keeps_three_times_the_wanted_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    """An image decoded to half of 178 by 218 would differ by more than a grey level at 64."""
+    decoded = []
+    load = JpegImageFile.load
+    monkeypatch.setattr(JpegImageFile, "load", lambda i: (decoded.append(i.size), load(i))[1])
+    for size, crop in (((178, 218), 148), ((640, 480), 400), ((90, 90), None)):
+        smooth(size).save(tmp_path / "face.jpg")
+        decoded.clear()
+        assert load_image(tmp_path / "face.jpg", (3, side, side), crop).shape[1:] == (side, side)
+        kept = (crop or min(size)) * decoded[0][0] / size[0]
+        assert kept >= 3 * side or decoded[0] == size
 
 
 def test_an_opened_image_is_left_as_it_is() -> None:
