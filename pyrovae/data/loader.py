@@ -95,8 +95,8 @@ class Batches:
         part: which reader of how many this is, as `(0, 2)`.
 
     Raises:
-        InputError: if the split has no such attribute, or less than one image for each place in
-            the batches of several readers.
+        InputError: if the split has no such attribute, or fewer images than one batch of
+            several readers takes.
 
     Example:
         >>> images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
