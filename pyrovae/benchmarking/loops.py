@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -66,9 +67,7 @@ class Silent(Reporter):
 
 
 @contextmanager
-def opened_session(
-    setting: Setting, data: ArrayData, compiled: bool
-) -> Iterator[Session]:
+def opened_session(setting: Setting, data: ArrayData, compiled: bool) -> Iterator[Session]:
     """A training session at its first step, as `Trainer.fit` sets it up."""
     vae, engine, reporter = setting.case.vae(), setting.engine(compiled), Silent()
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
@@ -130,7 +129,7 @@ def by_hand(
         precision: of the networks; by default as `setting` has it.
     """
     bf16 = (precision or setting.precision) == "bf16"
-    vae = setting.case.vae().to(setting.device, memory_format=torch.channels_last)
+    vae = setting.case.vae().to(setting.device).to(memory_format=torch.channels_last)
     module = setting.case.by_hand(vae, bf16).train()
     images = setting.case.batch(setting.device)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -159,10 +158,8 @@ def nothing(module: nn.Module) -> nn.Module:
 @contextmanager
 def pythae_loop(setting: Setting) -> Iterator[Step]:
     """Pythae's VAE and trainer."""
-    try:
-        from pythae.trainers import BaseTrainer as _
-    except ImportError as error:
-        raise NotRun(f"{error}; pip install 'pyrovae[bench]'") from error
+    if importlib.util.find_spec("pythae") is None:
+        raise NotRun("pythae is not installed: pip install 'pyrovae[bench]'")
     from pyrovae.benchmarking.pythae import trainer_step
 
     with trainer_step(setting.case, setting.device, LEARNING_RATE) as step:

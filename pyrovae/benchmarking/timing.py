@@ -40,6 +40,12 @@ class Timed:
         """What the first steps took beyond so many ordinary ones."""
         return max(0.0, self.first_seconds - WARM_UP * step_seconds)
 
+    def close(self) -> None:
+        """Gives back what the loop took; its numbers stay."""
+        if self.loop is not None:
+            self.loop.close()
+        self.loop = None
+
 
 def synchronize(device: torch.device) -> None:
     """Waits until a device has done all that it was told to."""
