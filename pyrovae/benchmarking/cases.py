@@ -80,7 +80,7 @@ class Case:
         drawn = coarse[:, :, rows][:, :, :, columns]
         drawn = (drawn + random.normal(0, 8, drawn.shape)).clip(0, 255)
         if self.binary:
-            drawn = 255 * (drawn > 127)
+            drawn = np.where(drawn > 127, 255.0, 0.0)
         return np.resize(drawn.astype(np.uint8), (count, *self.image_shape))
 
     def batch(self, device: torch.device) -> torch.Tensor:
@@ -135,7 +135,8 @@ class ArrayData(ImageData):
     def split(self, name: str) -> Split:
         """The array, or its beginning."""
         images = self.arrays[name]
-        return Split(images, range(len(images)), np.empty((len(images), 0), np.float32))
+        names = [str(i) for i in range(len(images))]
+        return Split(images, names, np.empty((len(images), 0), np.float32))
 
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
         """Nothing comes from outside the array."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pyrovae.likelihoods import SharedScaleNormal
 from pyrovae.vae import VAE
 
 __all__ = [
@@ -47,14 +48,14 @@ class HandWritten(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """The loss in nats per image, for uint8 images or for what is observed of them."""
         x = images / 255 if images.dtype == torch.uint8 else images
-        loc, raw = self._apply(self.encoder, x).chunk(2, dim=-1)
+        loc, raw = self._run(self.encoder, x).chunk(2, dim=-1)
         loc, log_scale = loc.clamp(-1e4, 1e4), 7 * torch.tanh(raw / 7)
         noise = torch.randn_like(loc)
         z = loc + noise * log_scale.exp()
         rate = (0.5 * (z.square() - noise.square()) - log_scale).sum()
-        return (rate + self.distortion(self._apply(self.decoder, z), x)) / len(x)
+        return (rate + self.distortion(self._run(self.decoder, z), x)) / len(x)
 
-    def _apply(self, network: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, network: nn.Module, x: Tensor) -> Tensor:
         if not self.bf16:
             return network(x)
         with torch.autocast(x.device.type, torch.bfloat16):
@@ -66,7 +67,9 @@ class NormalPixels(HandWritten):
 
     def __init__(self, vae: VAE, bf16: bool = False) -> None:
         super().__init__(vae, bf16)
-        self.raw_scale = vae.model.likelihood.scale.raw
+        likelihood = vae.likelihood
+        assert isinstance(likelihood, SharedScaleNormal)
+        self.raw_scale = likelihood.scale.raw
 
     def distortion(self, h: Tensor, x: Tensor) -> Tensor:
         """Squared errors, and the logarithm of the scale once a pixel."""
