@@ -28,8 +28,8 @@ def parser() -> cli.Parser:
     parser.add_argument("--cases", nargs="+", type=str, help=f"of {cases} (default: all)")
     parser.add_argument("--loops", nargs="+", type=str, help=f"of {loops} (default: all)")
     parser.add_argument("--quick", action="store_true", help="steps and input, in two minutes")
-    parser.add_argument("--rounds", type=int | None, help="turns that each loop gets")
-    parser.add_argument("--batch_size", type=int | None, help="instead of each case's own")
+    parser.add_argument("--rounds", type=int, default=0, help="turns of each loop (0: as usual)")
+    parser.add_argument("--batch_size", type=int, default=0, help="0: as each case has it")
     parser.add_argument("--compile", type=Literal["on", "off"], default="on", help="on or off")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda ...")
     parser.add_argument("--out", type=str | None, help="folder for benchmark.csv and .png")
@@ -47,8 +47,8 @@ def chosen(option: str, names: list[str] | None, allowed: list[str]) -> tuple[st
 def plan(options: cli.Namespace) -> suite.Plan:
     """What the options ask for."""
     for name in ("rounds", "batch_size"):
-        if options[name] is not None and options[name] < 1:
-            raise InputError(f"--{name}: must be at least 1, got {options[name]}")
+        if options[name] < 0:
+            raise InputError(f"--{name}: must be positive, got {options[name]}")
     engine = Engine(options.device)
     if engine.device.type not in ("cpu", "cuda"):
         raise InputError(f"--device: timed are cpu and cuda, got {engine.device.type}")
@@ -58,7 +58,7 @@ def plan(options: cli.Namespace) -> suite.Plan:
         chosen("cases", options.cases, list(CASES)),
         chosen("loops", options.loops or usual, list(LOOPS)),
         options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS),
-        options.batch_size,
+        options.batch_size or None,
         options.compile == "on",
         options.quick,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from pyrovae.data import ImageFolder
 from pyrovae.data.workers import in_order
 
-__all__ = ["prepare"]
+__all__ = ["photographs", "prepare"]
 
 WIDTH, HEIGHT = 178, 218  # of the aligned photographs of CelebA
 CHUNK = 64
@@ -32,7 +32,7 @@ def prepare(distinct: int, copies: int, rounds: int) -> tuple[int, list[float], 
     """
     prepared: list[float] = []
     decoded: list[float] = []
-    with _photographs(distinct, copies) as folder:
+    with photographs(distinct, copies) as folder:
         files = sorted(folder.iterdir())
         for _ in range(rounds):
             prepared.append(_seconds(lambda: _prepare(folder)))
@@ -41,7 +41,8 @@ def prepare(distinct: int, copies: int, rounds: int) -> tuple[int, list[float], 
 
 
 @contextmanager
-def _photographs(distinct: int, copies: int) -> Iterator[Path]:
+def photographs(distinct: int, copies: int) -> Iterator[Path]:
+    """A folder of smooth images with some grain, each under several names."""
     from PIL import Image
 
     random = np.random.default_rng(0)

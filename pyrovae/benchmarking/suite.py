@@ -16,7 +16,7 @@ from pyrovae.benchmarking.memory import peak_bytes
 from pyrovae.benchmarking.preparation import prepare
 from pyrovae.benchmarking.scaling import scale
 from pyrovae.benchmarking.statistics import Spread, break_even, ratio, spread
-from pyrovae.benchmarking.timing import Timed, interleave, ready
+from pyrovae.benchmarking.timing import Timed, interleave, ready, start_compiler
 from pyrovae.data.workers import num_cores
 from pyrovae.engine import Engine
 
@@ -84,6 +84,9 @@ def _pass(case: str, text: str) -> None:
 
 def steps(plan: Plan, figures: Figures) -> None:
     """Training steps of all loops, in turns."""
+    if any(LOOPS[loop].compiled for loop in plan.chosen()):
+        _pass("", "starting the compiler")
+        start_compiler(plan.engine.device)
     for name in plan.cases:
         setting = plan.setting(name)
         timed: dict[str, Timed] = {}
@@ -103,10 +106,10 @@ def _add_steps(plan: Plan, setting: Setting, timed: dict[str, Timed], figures: F
     case, size = setting.case.name, setting.case.batch_size
     run = {name: found for name, found in timed.items() if found.seconds}
     medians = {name: spread(found.seconds).value for name, found in run.items()}
-    hand = [name for name in run if LOOPS[name].hand]
     everything = dict(run)
-    if hand:
-        everything[BEST] = run[min(hand, key=medians.__getitem__)]
+    best = _best_by_hand(run, plan.reference)
+    if best is not None:
+        everything[BEST] = run[best]
     for name, found in everything.items():
         seconds = spread(found.seconds)
         figures.add("steps", case, name, "speed", seconds.per(size), "images/s")
@@ -141,16 +144,22 @@ def _print_steps(plan: Plan, case: str, timed: dict[str, Timed], figures: Figure
         if name in compiling:
             text += f"  {compiling[name].value:7.0f} s"
         say(text)
-    if BEST in times:
-        best = next(f for n, f in timed.items() if f.seconds and _same(figures, case, n))
-        say(f"  best by hand is '{best.kind.title}': {against} has {times[BEST].value:.3f} of it")
+    best = _best_by_hand({n: f for n, f in timed.items() if f.seconds}, plan.reference)
+    if best is not None and BEST in times:
+        title = LOOPS[best].title
+        say(f"  best by hand is '{title}': {against} has {times[BEST].value:.3f} of its speed")
     for row in figures.find("steps", case, "break-even").values():
         say(f"  compiling pyrovae's step is earned back after {row.value:,.0f} steps")
 
 
-def _same(figures: Figures, case: str, name: str) -> bool:
-    rows = figures.find("steps", case, "step")
-    return LOOPS[name].hand and rows[name].value == rows[BEST].value
+def _best_by_hand(run: dict[str, Timed], reference: str) -> str | None:
+    """The fastest hand-written loop, as the rounds together tell; None if there is none."""
+
+    def slowness(name: str) -> float:
+        compared = run.get(reference, run[name])
+        return ratio(run[name].seconds, compared.seconds).value
+
+    return min((name for name in run if LOOPS[name].hand), key=slowness, default=None)
 
 
 def memory(plan: Plan, figures: Figures) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
@@ -12,10 +13,10 @@ import torch
 
 from pyrovae.benchmarking.loops import Loop, LoopKind, NotRun, Setting
 
-__all__ = ["Timed", "interleave", "ready", "synchronize"]
+__all__ = ["Timed", "interleave", "ready", "start_compiler", "synchronize"]
 
 WARM_UP = 3
-TURN_SECONDS = 0.2
+TURN_SECONDS = 0.12
 
 
 @dataclass
@@ -66,6 +67,12 @@ def ready(kind: LoopKind, setting: Setting) -> Timed:
     synchronize(setting.device)
     timed.loop, timed.first_seconds = loop, time.perf_counter() - started
     return timed
+
+
+def start_compiler(device: torch.device) -> None:
+    """Lets the compiler take its first time, which is no loop's; loops will say why it cannot."""
+    with contextlib.suppress(Exception):  # Compilers fail in many ways.
+        torch.compile(lambda x: (x + 1).sum())(torch.ones(64, device=device))
 
 
 def interleave(timed: dict[str, Timed], rounds: int, said: Callable[[str], None]) -> None:
