@@ -81,8 +81,8 @@ def main(arguments: list[str]) -> None:
         figures = suite.run(wanted, list(sections))
     if out is not None:
         figures.write(out / "benchmark.csv")
-        draw(figures, title, out / "benchmark.png")
-        print(f"\n{out / 'benchmark.csv'}, {out / 'benchmark.png'}")
+        drawn = draw(figures, title, out / "benchmark.png")
+        print(f"\n{out / 'benchmark.csv'}" + f", {out / 'benchmark.png'}" * drawn)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ __all__ = ["draw"]
 OWN, HAND, OTHER = "#c1440e", "#2f6f8f", "#9aa5ab"
 
 
-def draw(figures: Figures, title: str, path: Path) -> None:
-    """Draws a row of panels for each case with timed steps; writes PNG.
+def draw(figures: Figures, title: str, path: Path) -> bool:
+    """Draws a row of panels for each case with timed steps, as PNG; false if there is none.
 
     Args:
         figures: what was measured.
@@ -28,7 +28,7 @@ def draw(figures: Figures, title: str, path: Path) -> None:
 
     cases = list(dict.fromkeys(row.case for row in figures.rows if row.section == "steps"))
     if not cases:
-        return
+        return False
     picture = Figure(figsize=(12, 0.6 + 3.6 * len(cases)), layout="constrained")
     picture.suptitle(title, fontsize=9, color="#555555")
     panels = picture.subplots(len(cases), 2, squeeze=False, width_ratios=(3, 2))
@@ -37,6 +37,7 @@ def draw(figures: Figures, title: str, path: Path) -> None:
         _pays(right, figures, case)
     with replacing(path) as temporary:
         picture.savefig(temporary, format="png", dpi=130)
+    return True
 
 
 def _bars(axes: Any, figures: Figures, case: str) -> None:
@@ -59,6 +60,7 @@ def _bars(axes: Any, figures: Figures, case: str) -> None:
     axes.set_yticks(places, [LOOPS[name].title for name in names], fontsize=8)
     axes.set_xlim(0, 1.22 * max(speeds[name].high for name in names))
     axes.set_title(f"{case}: images a second (of pyrovae's speed)", fontsize=9, loc="left")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -87,6 +89,7 @@ def _pays(axes: Any, figures: Figures, case: str) -> None:
     axes.set_xlabel("steps", fontsize=8)
     axes.set_ylabel("seconds", fontsize=8)
     axes.set(xlim=(0, end), ylim=(0, None))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -209,7 +209,7 @@ def _steps_an_epoch(case: str, plan: Plan) -> int:
 def preparation(plan: Plan, figures: Figures) -> None:
     """Photographs to arrays."""
     _pass("", "preparing photographs")
-    count, prepared, decoded = prepare(*((50, 4) if plan.quick else (400, 8)), plan.rounds)
+    count, prepared, decoded = prepare(*((100, 8) if plan.quick else (400, 8)), plan.rounds)
     say(f"\ndata: {count:,} JPEG files of 178x218, cropped, to 64x64, on {num_cores()} cores")
     for name, seconds in (("prepared", prepared), ("decoded with Pillow", decoded)):
         speed = spread(seconds).per(count)
