@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from pyrovae.benchmarking.handwritten import BinaryPixels, HandWritten, NormalPixels
-from pyrovae.data import ImageData, Split
+from pyrovae.data import Split
 from pyrovae.likelihoods import Bernoulli, Likelihood, SharedScaleNormal
 from pyrovae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import StandardNormal
 from pyrovae.vae import VAE
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = ["CASES", "ArrayData", "Case"]
 
@@ -119,8 +114,10 @@ CASES = {
 }
 
 
-class ArrayData(ImageData):
+class ArrayData:
     """Images of an array as a data set; the first few serve as validation and test split.
+
+    What a session asks of an `ImageData`, without being one: those are what users choose from.
 
     Args:
         images: uint8 array `(N, C, H, W)`, memory-mapped or not.
@@ -129,7 +126,7 @@ class ArrayData(ImageData):
 
     def __init__(self, images: np.ndarray, flip: bool = False) -> None:
         self.arrays = {"train": images, "val": images[:8], "test": images[:8]}
-        self.image_shape = images.shape[1:]
+        self.image_shape: tuple[int, ...] = images.shape[1:]
         self.flip = flip
 
     def split(self, name: str) -> Split:
@@ -137,7 +134,3 @@ class ArrayData(ImageData):
         images = self.arrays[name]
         names = [str(i) for i in range(len(images))]
         return Split(images, names, np.empty((len(images), 0), np.float32))
-
-    def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """Nothing comes from outside the array."""
-        raise NotImplementedError

@@ -49,12 +49,13 @@ def mapped_images(case: Case, count: int) -> Iterator[np.ndarray]:
     """Images memory-mapped from a file, as the cache of a data set gives them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
-        array = np.lib.format.open_memmap(path, "w+", np.uint8, (count, *case.image_shape))
         some = case.images(min(count, 1024))
-        for start in range(0, count, len(some)):
-            array[start : start + len(some)] = some[: count - start]
-        array.flush()
-        del array
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *case.image_shape)}
+        # Written rather than mapped: a full disk is then an error, and kills no process.
+        with open(path, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, count, len(some)):
+                file.write(some[: count - start].data)
         yield np.load(path, mmap_mode="r")
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from textwrap import shorten
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 
 from pyrovae.benchmarking.cases import ArrayData, Case
 from pyrovae.benchmarking.handwritten import captured_step, lean_step, plain_step
+from pyrovae.data import ImageData
 from pyrovae.engine import Engine
 from pyrovae.recipe import Recipe
 from pyrovae.reports import Reporter
@@ -73,7 +74,7 @@ def opened_session(setting: Setting, data: ArrayData, compiled: bool) -> Iterato
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
     trainer = Trainer(epochs=1_000_000, batch_size=setting.case.batch_size)
     with engine.running(vae, vae.networks()):
-        session = Session(trainer, vae, data, recipe, engine, None, reporter)
+        session = Session(trainer, vae, cast(ImageData, data), recipe, engine, None, reporter)
         session.begin(resume=False)
         reporter.start_epoch(1, 1, 0)
         vae.train()

@@ -97,7 +97,7 @@ def trainer_step(case: Case, device: torch.device, rate: float) -> Iterator[Call
             learning_rate=rate,
             no_cuda=device.type != "cuda",
         )
-        with torch.random.fork_rng(), _silence():
+        with torch.random.fork_rng(devices=[]), _silence():
             trainer = BaseTrainer(model, dataset, training_config=options)
             trainer.prepare_training()
         trainer.callback_handler = CallbackHandler([], model)  # These draw progress bars.

@@ -13,7 +13,8 @@ __all__ = ["scale"]
 IMAGE_SIZES = (32, 64, 128)
 BATCH_SIZES = (16, 64, 256)
 NUM_IMAGES = (1_000, 8_000, 64_000)
-IMAGES_AN_EPOCH = 512
+USUAL_NUM_IMAGES = 4_000
+IMAGES_AN_EPOCH = {"cpu": 512, "cuda": 16_384}
 
 
 def scale(setting: Setting, compiled: bool, rounds: int) -> Iterator[tuple[str, int, list[float]]]:
@@ -30,11 +31,11 @@ def scale(setting: Setting, compiled: bool, rounds: int) -> Iterator[tuple[str, 
     usual = setting.case
     for size in IMAGE_SIZES:
         case = replace(usual, image_shape=(usual.image_shape[0], size, size))
-        found = _seconds_an_image(replace(setting, case=case), compiled, rounds, NUM_IMAGES[0])
+        found = _seconds_an_image(replace(setting, case=case), compiled, rounds, USUAL_NUM_IMAGES)
         yield "image size", size, found
     for batch_size in BATCH_SIZES:
         case = replace(usual, batch_size=batch_size)
-        found = _seconds_an_image(replace(setting, case=case), compiled, rounds, NUM_IMAGES[0])
+        found = _seconds_an_image(replace(setting, case=case), compiled, rounds, USUAL_NUM_IMAGES)
         yield "batch size", batch_size, found
     for count in NUM_IMAGES:
         yield "number of images", count, _seconds_an_image(setting, compiled, rounds, count)
@@ -44,7 +45,7 @@ def _seconds_an_image(
     setting: Setting, compiled: bool, rounds: int, num_images: int
 ) -> list[float]:
     size = setting.case.batch_size
-    steps = max(2, IMAGES_AN_EPOCH // size)
+    steps = max(2, IMAGES_AN_EPOCH[setting.device.type] // size)
     with (
         mapped_images(setting.case, num_images) as images,
         paced_session(setting, images, compiled) as (batches, seconds),
