@@ -1,0 +1,1 @@
+"""Times training steps of this package beside those of others: see `scripts/benchmark.py`."""

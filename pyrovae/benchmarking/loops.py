@@ -1,0 +1,257 @@
+"""The training loops that a benchmark compares, each as a function that takes one step."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from textwrap import shorten
+from typing import Any, cast
+
+import pyro
+import torch
+from torch import nn
+
+from pyrovae.benchmarking.cases import ArrayData, Case
+from pyrovae.benchmarking.handwritten import captured_step, lean_step, plain_step
+from pyrovae.data import ImageData
+from pyrovae.engine import Engine
+from pyrovae.recipe import Recipe
+from pyrovae.reports import Reporter
+from pyrovae.session import Session
+from pyrovae.training import Trainer
+
+__all__ = ["LOOPS", "REFERENCE", "Loop", "LoopKind", "NotRun", "Setting", "opened_session"]
+
+#: Small, so that no loop diverges on one batch repeated for ever.
+LEARNING_RATE = 1e-4
+REFERENCE = "pyrovae"
+
+Step = Callable[[], Any]
+
+
+class NotRun(Exception):
+    """A loop cannot run here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What loops run on.
+
+    Attributes:
+        case: network and batch.
+        device: where.
+        precision: of the networks in the loops that choose it by the hardware.
+    """
+
+    case: Case
+    device: torch.device
+    precision: str
+
+    def engine(self, compiled: bool) -> Engine:
+        """The engine of `pyrovae` here."""
+        return Engine(str(self.device), compile="on" if compiled else "off")
+
+
+class Silent(Reporter):
+    """Shows nothing, and takes no excuse: a step that cannot be compiled is an error."""
+
+    def __init__(self) -> None:
+        super().__init__(None, False, 1)
+
+    def message(self, text: str) -> None:
+        """Raises `NotRun` where the session would go on without compiling."""
+        if text.startswith("cannot be compiled"):
+            raise NotRun(text)
+
+
+@contextmanager
+def opened_session(setting: Setting, data: ArrayData, compiled: bool) -> Iterator[Session]:
+    """A training session at its first step, as `Trainer.fit` sets it up."""
+    vae, engine, reporter = setting.case.vae(), setting.engine(compiled), Silent()
+    recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
+    trainer = Trainer(epochs=1_000_000, batch_size=setting.case.batch_size)
+    with engine.running(vae, vae.networks()):
+        session = Session(trainer, vae, cast(ImageData, data), recipe, engine, None, reporter)
+        session.begin(resume=False)
+        reporter.start_epoch(1, 1, 0)
+        vae.train()
+        try:
+            yield session
+        finally:
+            reporter.close()
+
+
+@contextmanager
+def session_loop(setting: Setting, compiled: bool) -> Iterator[Step]:
+    """The step of this package, with all that a training session does around it."""
+    images = setting.case.batch(setting.device)
+    attributes = torch.empty(len(images), 0, device=setting.device)
+    data = ArrayData(setting.case.images(setting.case.batch_size))
+    with opened_session(setting, data, compiled) as session:
+
+        def step() -> float:
+            session.state.begin_epoch()
+            session.step(images, attributes)
+            return session.state.loss
+
+        yield step
+
+
+@contextmanager
+def stock_pyro(setting: Setting) -> Iterator[Step]:
+    """Pyro's own SVI with its own Adam; validation is off, which is its faster form."""
+    vae = setting.case.vae().to(setting.device).train()
+    x = vae.observed(setting.case.batch(setting.device))
+    optimizer = pyro.optim.Adam({"lr": LEARNING_RATE})
+    svi = pyro.infer.SVI(vae.model, vae.guide, optimizer, pyro.infer.Trace_ELBO())
+    yield lambda: svi.step(x) / len(x)
+
+
+@contextmanager
+def plain_eager(setting: Setting) -> Iterator[Step]:
+    """The same VAE in plain PyTorch, with nothing done for speed."""
+    vae = setting.case.vae().to(setting.device)
+    x = vae.observed(setting.case.batch(setting.device))
+    yield plain_step(setting.case.by_hand(vae).train(), x, LEARNING_RATE)
+
+
+@contextmanager
+def by_hand(
+    setting: Setting, compile_module: Callable[[Any], Any], precision: str | None = None
+) -> Iterator[Step]:
+    """The same VAE as an expert would train it.
+
+    Args:
+        setting: what to run on.
+        compile_module: makes what computes the loss of the module.
+        precision: of the networks; by default as `setting` has it.
+    """
+    bf16 = (precision or setting.precision) == "bf16"
+    vae = setting.case.vae().to(setting.device).to(memory_format=torch.channels_last)
+    module = setting.case.by_hand(vae, bf16).train()
+    images = setting.case.batch(setting.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    compute = compile_module(module)
+    make = captured_step if setting.device.type == "cuda" else lean_step
+    yield make(compute, module, images, LEARNING_RATE)
+
+
+def whole(module: nn.Module) -> Any:
+    """The whole loss, compiled."""
+    return torch.compile(module)
+
+
+def networks(module: Any) -> Any:
+    """The loss with its two networks compiled."""
+    module.encoder.compile()
+    module.decoder.compile()
+    return module
+
+
+def nothing(module: nn.Module) -> nn.Module:
+    """The loss as it is."""
+    return module
+
+
+@contextmanager
+def pythae_loop(setting: Setting) -> Iterator[Step]:
+    """Pythae's VAE and trainer."""
+    if importlib.util.find_spec("pythae") is None:
+        raise NotRun("pythae is not installed: pip install 'pyrovae[bench]'")
+    from pyrovae.benchmarking.pythae import trainer_step
+
+    with trainer_step(setting.case, setting.device, LEARNING_RATE) as step:
+        yield step
+
+
+@dataclass(frozen=True)
+class LoopKind:
+    """One way to train.
+
+    Attributes:
+        title: for people.
+        open: gives the step, in a context in which it works.
+        compiled: whether something is compiled.
+        hand: whether it competes for the best hand-written loop.
+        bf16_only: whether it is a variant that only makes sense where others run in bf16.
+    """
+
+    title: str
+    open: Callable[[Setting], AbstractContextManager[Step]]
+    compiled: bool = False
+    hand: bool = False
+    bf16_only: bool = False
+
+
+LOOPS = {
+    REFERENCE: LoopKind("pyrovae", partial(session_loop, compiled=True), compiled=True),
+    "pyrovae_eager": LoopKind("pyrovae, not compiled", partial(session_loop, compiled=False)),
+    "hand_whole": LoopKind(
+        "hand-written, compiled", partial(by_hand, compile_module=whole), True, True
+    ),
+    "hand_whole_fp32": LoopKind(
+        "hand-written, compiled, fp32",
+        partial(by_hand, compile_module=whole, precision="fp32"),
+        True,
+        True,
+        bf16_only=True,
+    ),
+    "hand_networks": LoopKind(
+        "hand-written, networks compiled", partial(by_hand, compile_module=networks), True, True
+    ),
+    "hand_eager": LoopKind(
+        "hand-written, not compiled", partial(by_hand, compile_module=nothing), hand=True
+    ),
+    "pyro": LoopKind("stock Pyro", stock_pyro),
+    "plain": LoopKind("plain PyTorch", plain_eager),
+    "pythae": LoopKind("pythae", pythae_loop),
+}
+
+
+class Loop:
+    """A loop that is ready to step, with a parameter store of its own.
+
+    Args:
+        kind: which.
+        setting: what on.
+
+    Raises:
+        NotRun: if it cannot be built, or its first step fails.
+    """
+
+    def __init__(self, kind: LoopKind, setting: Setting) -> None:
+        self.kind, self.device = kind, setting.device
+        self._stack = ExitStack()
+        self._store: Any = {"params": {}, "constraints": {}}
+        with self.active(), self._explained():
+            self.step = self._stack.enter_context(kind.open(setting))
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Inside, Pyro's global store holds the parameters of this loop and no others."""
+        with pyro.get_param_store().scope(self._store), pyro.validation_enabled(False):
+            yield
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What goes wrong closes the loop, and is told in one line."""
+        try:
+            yield
+        except Exception as error:  # Compilers and other people's code fail in many ways.
+            self.close()
+            if isinstance(error, NotRun):
+                raise
+            text = " ".join(str(error).split())
+            raise NotRun(f"{type(error).__name__}: {shorten(text, 160)}") from error
+
+    def first(self) -> None:
+        """A step that may fail, as the first one does that a compiler cannot do."""
+        with self.active(), self._explained():
+            self.step()
+
+    def close(self) -> None:
+        """Gives back what it took."""
+        self._stack.close()

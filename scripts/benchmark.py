@@ -1,0 +1,89 @@
+"""Times training beside other ways to train: `python scripts/benchmark.py [--quick]`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pyrovae import Engine, InputError, cli
+from pyrovae.benchmarking import suite
+from pyrovae.benchmarking.cases import CASES
+from pyrovae.benchmarking.chart import draw
+from pyrovae.benchmarking.figures import header
+from pyrovae.benchmarking.loops import LOOPS
+from pyrovae.interruption import quiet
+
+#: Variants that tell little beside the others, and take a compilation each.
+LEFT_OUT_IF_QUICK = ("hand_networks", "hand_whole_fp32")
+ROUNDS, QUICK_ROUNDS = 40, 6
+
+
+def parser() -> cli.Parser:
+    """The options."""
+    parser = cli.Parser(prog="benchmark.py", description=__doc__)
+    sections, cases, loops = ", ".join(suite.SECTIONS), ", ".join(CASES), ", ".join(LOOPS)
+    parser.add_argument("--sections", nargs="+", type=str, help=f"of {sections} (default: all)")
+    parser.add_argument("--cases", nargs="+", type=str, help=f"of {cases} (default: all)")
+    parser.add_argument("--loops", nargs="+", type=str, help=f"of {loops} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="steps and input, in two minutes")
+    parser.add_argument("--rounds", type=int, default=0, help="turns of each loop (0: as usual)")
+    parser.add_argument("--batch_size", type=int, default=0, help="0: as each case has it")
+    parser.add_argument("--compile", type=Literal["on", "off"], default="on", help="on or off")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda ...")
+    parser.add_argument("--out", type=str | None, help="folder for benchmark.csv and .png")
+    return parser
+
+
+def chosen(option: str, names: list[str] | None, allowed: list[str]) -> tuple[str, ...]:
+    """The names that an option gives, or all that are allowed."""
+    for name in names or ():
+        if name not in allowed:
+            raise InputError(f"--{option}: allowed are {', '.join(allowed)}, got {name}")
+    return tuple(name for name in allowed if name in (names or allowed))
+
+
+def plan(options: cli.Namespace) -> suite.Plan:
+    """What the options ask for."""
+    for name in ("rounds", "batch_size"):
+        if options[name] < 0:
+            raise InputError(f"--{name}: must be positive, got {options[name]}")
+    engine = Engine(options.device)
+    if engine.device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device: timed are cpu and cuda, got {engine.device.type}")
+    usual = [name for name in LOOPS if not (options.quick and name in LEFT_OUT_IF_QUICK)]
+    return suite.Plan(
+        engine,
+        chosen("cases", options.cases, list(CASES)),
+        chosen("loops", options.loops or usual, list(LOOPS)),
+        options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS),
+        options.batch_size or None,
+        options.compile == "on",
+        options.quick,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """Measures, prints, and writes where asked to."""
+    options = parser().parse_args(arguments)
+    usual = ["steps", "input"] if options.quick else None
+    sections = chosen("sections", options.sections or usual, list(suite.SECTIONS))
+    wanted = plan(options)
+    title = header(wanted.engine.device, wanted.engine.precision)
+    out = Path(options.out) if options.out else None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    print(title, flush=True)
+    # What was compiled before would make compiling look quick.
+    with tempfile.TemporaryDirectory() as cache, quiet():
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        figures = suite.run(wanted, list(sections))
+    if out is not None:
+        figures.write(out / "benchmark.csv")
+        drawn = draw(figures, title, out / "benchmark.png")
+        print(f"\n{out / 'benchmark.csv'}" + f", {out / 'benchmark.png'}" * drawn)
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

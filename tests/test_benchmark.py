@@ -1,0 +1,231 @@
+"""The loops of the benchmark compute the same, and the script says what it measured."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import math
+import runpy
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pyrovae.benchmarking import chart, figures, loops, memory, suite, timing
+from pyrovae.benchmarking.cases import CASES, ArrayData
+from pyrovae.benchmarking.feeding import Given, feed, mapped_images
+from pyrovae.benchmarking.loops import LOOPS, Loop, LoopKind, NotRun, Setting
+from pyrovae.benchmarking.preparation import photographs, prepare
+from pyrovae.benchmarking.statistics import Spread, break_even, ratio, spread
+from tests.test_cli import SCRIPTS
+
+SMALL = {"conv": replace(CASES["conv"], batch_size=4), "mlp": replace(CASES["mlp"], batch_size=8)}
+EAGER = [name for name, kind in LOOPS.items() if not kind.compiled and name != "pythae"]
+every_case = pytest.mark.parametrize("case", SMALL)
+
+
+@pytest.fixture(autouse=True)
+def one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops that choose bf16 by the hardware are compared in fp32."""
+    monkeypatch.setattr(
+        Setting, "engine", lambda self, compiled: suite.Engine("cpu", "fp32", "off")
+    )
+
+
+def setting(case: str) -> Setting:
+    return Setting(SMALL[case], torch.device("cpu"), "fp32")
+
+
+def losses(name: str, case: str, steps: int = 3) -> list[float]:
+    loop = Loop(LOOPS[name], setting(case))
+    found = []
+    with loop.active():
+        for seed in range(steps):
+            torch.manual_seed(seed)
+            found.append(float(loop.step()))
+    loop.close()
+    return found
+
+
+@every_case
+@pytest.mark.parametrize("name", [name for name in EAGER if name != "pyro"])
+def test_every_loop_computes_what_stock_pyro_does(name: str, case: str) -> None:
+    expected = losses("pyro", case)
+    assert losses(name, case) == pytest.approx(expected, rel=1e-4)
+    assert len(set(expected)) == 3
+
+
+def test_compiling_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: None)
+    expected = losses("pyro", "mlp")
+    for name in ("hand_whole", "hand_whole_fp32", "hand_networks"):
+        assert losses(name, "mlp") == pytest.approx(expected, rel=1e-4)
+
+
+def test_pythae_trains_the_same_networks() -> None:
+    pytest.importorskip("pythae")
+    found, expected = losses("pythae", "mlp"), losses("pyro", "mlp")
+    # Its divergence is exact, ours drawn: they differ by noise of about a nat.
+    assert found == pytest.approx(expected, abs=8)
+
+
+def test_a_loop_keeps_its_parameters_to_itself() -> None:
+    both = [Loop(LOOPS[name], setting("mlp")) for name in ("pyrovae_eager", "pyro")]
+    for _ in range(2):
+        for loop in both:
+            loop.first()
+    stores = [set(loop._store["params"]) for loop in both]
+    assert all(stores) and not stores[0] & stores[1]
+
+
+def failing(reason: Exception) -> LoopKind:
+    def fail(setting: Setting) -> None:
+        raise reason
+
+    return LoopKind("failing", fail)  # type: ignore[arg-type]
+
+
+def test_a_loop_that_fails_is_told_of_in_one_line() -> None:
+    timed = timing.ready(failing(RuntimeError("no\n  compiler")), setting("mlp"))
+    assert timed.reason == "RuntimeError: no compiler"
+    assert timing.ready(failing(NotRun("not here")), setting("mlp")).reason == "not here"
+
+
+def test_a_step_that_falls_back_is_not_timed_as_compiled() -> None:
+    with pytest.raises(NotRun, match="cannot be compiled"):
+        loops.Silent().message("cannot be compiled, runs as it is: no compiler")
+
+
+def test_turns_are_noted_for_every_loop() -> None:
+    timed = {name: timing.ready(LOOPS[name], setting("mlp")) for name in ("plain", "pyro")}
+    timed["broken"] = timing.Timed(LOOPS["pythae"], reason="not here")
+    said: list[str] = []
+    timing.interleave(timed, 2, said.append)
+    assert [len(found.seconds) for found in timed.values()] == [2, 2, 0]
+    assert said == ["round 1/2", "round 2/2"]
+
+
+def test_statistics() -> None:
+    assert spread([2.0]) == Spread(2.0, 2.0, 2.0)
+    assert Spread(2.0, 1.0, 4.0).per(8) == Spread(4.0, 2.0, 8.0)
+    assert ratio([1.0, 30.0, 2.0], [1.0, 10.0, 1.0]) == Spread(2.0, 1.5, 2.5)
+    assert break_even(6.0, 0.5, 0.2) == pytest.approx(20)
+    assert break_even(6.0, 0.2, 0.2) == math.inf
+    timed = timing.Timed(LOOPS["plain"], first_seconds=10.0)
+    assert timed.compile_seconds(1.0) == 10.0 - timing.WARM_UP
+    assert timed.compile_seconds(100.0) == 0.0
+
+
+@every_case
+def test_cases_are_the_same_at_every_call(case: str) -> None:
+    first, second = (SMALL[case].vae().state_dict() for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.values(), second.values(), strict=True))
+    images = SMALL[case].images(300)
+    assert images.shape == (300, *SMALL[case].image_shape) and images.dtype == np.uint8
+    assert (images == SMALL[case].images(300)).all()
+    if SMALL[case].binary:
+        assert set(np.unique(images)) == {0, 255}
+
+
+def test_images_from_disk_are_those_of_the_case() -> None:
+    with mapped_images(SMALL["mlp"], 1100) as images:
+        assert isinstance(images, np.memmap) and (images[:1024] == SMALL["mlp"].images(1024)).all()
+        assert (images[1024:] == images[:76]).all()
+        assert len(ArrayData(images).split("val")) == 8
+    batches = Given(lambda epoch: iter([(epoch, i) for i in range(9)]), 2, 8)  # type: ignore[arg-type,misc]
+    assert list(batches.labelled(5)) == [(5, 0), (5, 1)] and len(batches) == 2
+
+
+def test_both_ways_of_feeding_are_timed() -> None:
+    fed, repeated = feed(setting("mlp"), False, rounds=2, steps=3)
+    assert len(fed) == len(repeated) == 2 and min(fed + repeated) > 0
+
+
+def test_photographs_are_prepared_and_decoded() -> None:
+    count, prepared, decoded = prepare(3, 2, rounds=2)
+    assert count == 6 and len(prepared) == len(decoded) == 2
+    with photographs(2, 3) as folder:
+        files = sorted(folder.iterdir())
+        with Image.open(files[0]) as image:
+            assert len(files) == 6 and image.size == (178, 218) and image.format == "JPEG"
+
+
+def test_a_break_even_that_never_comes_is_an_empty_cell(tmp_path: Path) -> None:
+    rows = figures.Figures()
+    rows.add("steps", "conv", "pyrovae", "break-even", math.inf, "steps")
+    rows.add("steps", "conv", "pyrovae", "compile", 20.0, "s")
+    rows.add("steps", "conv", "pyrovae", "step", 2.0, "ms")
+    rows.add("steps", "conv", "pyrovae_eager", "step", 1.0, "ms")
+    rows.add("steps", "conv", "pyrovae", "speed", Spread(2, 1, 3), "images/s")
+    rows.write(tmp_path / "a.csv")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[1] == "steps,conv,pyrovae,break-even,,,,steps"
+    assert lines[-1] == "steps,conv,pyrovae,speed,2,1,3,images/s"
+    chart.draw(rows, "nothing compiled", tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as drawn:
+        assert drawn.size[0] > 1000
+
+
+@pytest.mark.skipif(not memory.STATUS.exists(), reason="the system does not tell memory")
+def test_memory_is_that_of_the_loop_alone() -> None:
+    # Inherited from this process, the peak would be hundreds of megabytes more.
+    small = memory.peak_bytes("plain", setting("mlp"))
+    assert 2**20 < small < 2**28
+
+
+def execute(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / "benchmark.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_the_script_prints_and_writes(tmp_path: Path) -> None:
+    tiny = ["--quick", "--rounds=1", "--batch_size=4", "--compile=off", "--cases", "mlp"]
+    printed = execute(*tiny, f"--out={tmp_path}/found").stdout
+    for wanted in ("torch", "steps, mlp", "stock Pyro", "best by hand", "input, mlp"):
+        assert wanted in printed
+    if importlib.util.find_spec("pythae") is None:
+        assert "not run: pythae is not installed" in printed
+    with open(tmp_path / "found" / "benchmark.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == "section case loop quantity value low high unit".split()
+    assert {"pyro", "plain", "hand_best"} <= {row["loop"] for row in rows}
+    assert all(float(row["low"]) <= float(row["high"]) for row in rows)
+    assert sorted(path.name for path in (tmp_path / "found").iterdir()) == [
+        "benchmark.csv",
+        "benchmark.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--sections", "speed"], "--sections: allowed are steps, input, data, scaling, memory"),
+        (["--cases", "mlp", "big"], "--cases: allowed are conv, mlp, got big"),
+        (["--loops", "fastest"], "--loops: allowed are pyrovae"),
+        (["--rounds", "-1"], "--rounds: must be positive, got -1"),
+        (["--batch_size", "x"], "--batch_size"),
+        (["--compile", "maybe"], "--compile"),
+        (["--device", "abacus"], "no device 'abacus' here"),
+        (["--quik"], "did you mean --quick?"),
+    ],
+)
+def test_bad_options_are_one_line(
+    arguments: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # In this process, as starting one for each would take long.
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(SCRIPTS / "benchmark.py"), run_name="__main__")
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and expected in told and told.count("\n") == 1
