@@ -76,7 +76,7 @@ def paced_session(
             session.state.begin_epoch()
             session.state.epoch += 1
             session.batches = given
-            session.train_epoch([])
+            session.train_epoch()
             synchronize(setting.device)
             return session.state.epoch_seconds
 

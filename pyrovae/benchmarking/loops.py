@@ -17,6 +17,7 @@ from torch import nn
 from pyrovae.benchmarking.cases import ArrayData, Case
 from pyrovae.benchmarking.handwritten import captured_step, lean_step, plain_step
 from pyrovae.data import ImageData
+from pyrovae.distributed import Group
 from pyrovae.engine import Engine
 from pyrovae.recipe import Recipe
 from pyrovae.reports import Reporter
@@ -74,7 +75,8 @@ def opened_session(setting: Setting, data: ArrayData, compiled: bool) -> Iterato
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
     trainer = Trainer(epochs=1_000_000, batch_size=setting.case.batch_size)
     with engine.running(vae, vae.networks()):
-        session = Session(trainer, vae, cast(ImageData, data), recipe, engine, None, reporter)
+        images = cast(ImageData, data)
+        session = Session(trainer, vae, images, recipe, engine, None, reporter, Group())
         session.begin(resume=False)
         reporter.start_epoch(1, 1, 0)
         vae.train()
