@@ -26,7 +26,8 @@ def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Copy rows of an array into memory, without letting a mapped file pile up there.
 
     Every page that is read from a memory map stays counted as this process's memory; after some
-    256 MB of them the map is told to let go. The operating system still keeps the file cached.
+    256 MB of them a larger map is told to let go. The operating system still keeps the file
+    cached.
 
     Args:
         images: array `(N, ...)`, memory-mapped or not.
@@ -37,7 +38,7 @@ def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """
     rows = np.asarray(images)[indices]
     mapped = _mapping(images)
-    if mapped is not None:
+    if mapped is not None and len(mapped) > _RESIDENT_BYTES:
         touched = _resident.get(mapped, 0) + rows.nbytes + _FAULT_BYTES * len(rows)
         if touched >= _RESIDENT_BYTES:
             mapped.madvise(mmap.MADV_DONTNEED)
