@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.gradients import BatchGradients, Compute, Gradients, Terms
 from pyrovae.objectives import state_of
+from pyrovae.objectives.stock import innermost
 
 __all__ = ["CompiledGradients", "compile_gradients"]
 
@@ -41,13 +42,17 @@ class CompiledGradients:
         params: the parameters whose gradients are wanted.
 
     Raises:
-        NotImplementedError: on the first call, if what the programs do depends on values.
+        NotImplementedError: if a parameter is Pyro's alone, or if the objective's `begin_step`
+            has no `state` to fill; on the first call, if what the programs do depends on values.
     """
 
     def __init__(self, gradients: Gradients | BatchGradients, params: list[Tensor]) -> None:
         self.gradients = gradients
         names: dict[Tensor, str] = {p: name for name, p in gradients.named_parameters()}
-        self.params = [p for p in params if p in names]
+        if any(p not in names for p in params):
+            raise NotImplementedError("a parameter belongs to none of the programs' modules")
+        _check_objective(gradients.objective)
+        self.params = params
         self.names = [names[p] for p in self.params]
         self.buffers = dict(gradients.named_buffers())
         self.shapes: Any = None
@@ -124,6 +129,13 @@ class CompiledGradients:
         if any(grad is None for grad in grads):
             raise NotImplementedError("some parameters get no gradient")
         return [*terms, *grads]
+
+
+def _check_objective(objective: Any) -> None:
+    """Refuses an objective that hears of the run's progress and keeps it where no graph looks."""
+    bound = innermost(objective)
+    if hasattr(bound, "begin_step") and not state_of(bound):
+        raise NotImplementedError(f"{type(bound).__name__}.begin_step fills no tensor of `state`")
 
 
 def _check_static(graph: torch.fx.GraphModule) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import numpy as np
@@ -158,17 +159,25 @@ def processes() -> Group:
     """The processes that `torchrun` started together, connected; without it, this one alone.
 
     Raises:
-        Abandoned: if another process has ended before all were connected.
+        InputError: if they cannot be connected, as without `torchrun`.
     """
-    size, local_rank = (int(os.environ.get(n, d)) for n, d in _COUNTED.items())
+    try:
+        size, local_rank = (int(os.environ.get(n, d)) for n, d in _COUNTED.items())
+    except ValueError as error:
+        raise InputError(f"{' and '.join(_COUNTED)} must be numbers: {error}") from None
     if size == 1:
         return Group()
     gpus = torch.cuda.device_count() if dist.is_nccl_available() else 0
     if local_rank < gpus:
         torch.cuda.set_device(local_rank)  # What "cuda" without a number means from here on.
     if not dist.is_initialized():
-        with _failing_in_one_line():
+        try:
             dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+        except (ValueError, RuntimeError) as error:
+            reason = shorten(str(error), 160, placeholder=" ...")
+            raise InputError(
+                f"cannot connect {size} processes, which torchrun starts together: {reason}"
+            ) from error
     group = Group(dist.get_rank(), size, local_rank)
     if not group.main:  # What there is to warn of, the main process warns of too.
         logging.getLogger("pyrovae").setLevel(logging.ERROR)
@@ -202,7 +211,8 @@ def generators(device: torch.device) -> dict[str, Tensor]:
 
 def set_generators(states: dict[str, Tensor], device: torch.device) -> None:
     """Puts back what `generators` gave."""
-    torch.set_rng_state(states["cpu"])
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
     if "cuda" in states and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
 

@@ -24,7 +24,9 @@ class Engine:
         precision: "fp32", "bf16" (networks under autocast; log densities, gradients and the
             optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
         compile: whether a step is traced to one graph and compiled: "on", "off", or "auto": for
-            runs of at least `Engine.MIN_STEPS` steps, which earn back what compiling takes.
+            runs of at least `Engine.MIN_STEPS` steps, which earn back what compiling takes: on
+            two cores that was after 660 steps of convolutions of 64x64 pixels, and 3,600 of small
+            fully connected networks.
         resident_gb: on a GPU, up to how many GB of training images are copied to it once; larger
             splits are read from the cache batch by batch. 0 always reads; -1 takes half of the
             memory that is free.
@@ -59,7 +61,7 @@ class Engine:
         """Whether a run of that many steps is compiled, and why, in words.
 
         It follows from the length of the whole run alone, so that a run that was interrupted
-        goes on as it began.
+        goes on as it began, unless it is lengthened.
         """
         if self.compile != "auto":
             return self.compile == "on", f"--engine.compile {self.compile}"
@@ -75,7 +77,15 @@ class Engine:
         limit = self.resident_gb * 1e9
         if self.resident_gb < 0:
             limit = torch.cuda.mem_get_info(self.device)[0] / 2
-        return to_device(images, self.device) if images.nbytes <= limit else images
+        if images.nbytes > limit:
+            return images
+        try:
+            return to_device(images, self.device)
+        except torch.OutOfMemoryError:
+            size = f"{images.nbytes / 1e9:.1f} GB of training images"
+            raise InputError(
+                f"--engine.resident_gb {self.resident_gb}: {size} do not fit into {self.device}"
+            ) from None
 
     @contextmanager
     def running(self, program: nn.Module, networks: Iterable[nn.Module]) -> Iterator[None]:

@@ -43,6 +43,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         self.clip_norm = clip_norm
         self.torch_optimizer: torch.optim.Optimizer | None = None
         self._factor = 1.0
+        self._started = False
         self._known: set[Tensor] = set()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
@@ -61,11 +62,13 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         """
         self.register(params)
         optimizer: Any = self.torch_optimizer
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
+        # The first time is waited for: of a step not taken, SGD would keep memory unset.
+        if self._started and getattr(optimizer, "_step_supports_amp_scaling", False):
             optimizer.found_inf = 1 - moved.float()  # What mixed-precision scaling uses.
             optimizer.step()
         elif moved:
             optimizer.step()
+            self._started = True
 
     def register(self, params: Iterable[Tensor]) -> None:
         """Takes in parameters that were not seen before, sorted by name."""
@@ -137,6 +140,11 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             packed["state"].setdefault(int(position), {})[key] = value
         # Torch knows which type and device each quantity needs.
         self.torch_optimizer.load_state_dict(packed)
+        self.lay_out()
+
+    def lay_out(self) -> None:
+        """Lays the state out as the parameters are, whose layout may have changed."""
+        assert self.torch_optimizer is not None
         for p, state in self.torch_optimizer.state.items():
             for key, value in state.items():
                 # Fused updates walk through memory: a state must be laid out as its parameter is.
@@ -159,6 +167,8 @@ def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     if options.get("fused", False) is not None or options.get("foreach"):
         return optimizer
     known = inspect.signature(kind).parameters
+    if "fused" not in known:  # A class of one's own, derived from one that can be fused.
+        return optimizer
     chosen = {name: value for name, value in options.items() if name in known}
     groups = [{**group, "fused": True} for group in optimizer.param_groups]
     try:

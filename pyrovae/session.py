@@ -131,6 +131,7 @@ class Session:
         strangers = trained - set(self.optimizer.parameters())
         assert not strangers, f"{len(strangers)} parameters are unknown to Pyro"
         self.engine.lay_out(self.vae)
+        self.optimizer.lay_out()
 
     def train(self, resume: bool) -> TrainingState:
         """The epochs that are left; a signal ends them after a whole step."""
@@ -248,11 +249,11 @@ class Session:
         terms = self.advance(images, beta, inputs)
         state.step, state.batch = state.step + 1, state.batch + 1
         self.unread.append((state.step, terms))
+        self.last_batch = images, inputs
         if len(self.unread) < self.read_every:
             return 0
         number = self.asked_to_stop()  # First: a GPU would wait for a process that is gone.
         self.read()
-        self.stop_if_diverged(images, inputs)
         return number
 
     def read(self) -> None:
@@ -268,19 +269,20 @@ class Session:
             else:
                 self.state.skip()
                 self.reporter.message(f"step {step} skipped: its loss or gradient is not finite")
+                self.stop_if_diverged(step)
         self.unread = []
 
-    def stop_if_diverged(self, images: Tensor, inputs: dict[str, Tensor]) -> None:
+    def stop_if_diverged(self, step: int) -> None:
         """Stops the run after too many steps in a row that were not finite."""
-        state = self.state
-        if state.skipped_in_a_row >= self.trainer.max_skipped:
+        if self.state.skipped_in_a_row >= self.trainer.max_skipped:
+            images, inputs = self.last_batch
             x = self.vae.observe(images)
             found = self.group.gather(first_bad_site(self.vae.model, self.vae.guide, x, **inputs))
             # Where it is not finite in one process alone, the others only see its gradient.
             site = min(found, key=lambda name: name == ALL_FINITE)
             raise Diverged(
-                f"{state.skipped_in_a_row} steps in a row were not finite, the last at step "
-                f"{state.step}; the first thing not finite is {site}. Try a lower learning rate "
+                f"{self.state.skipped_in_a_row} steps in a row were not finite, the last at step "
+                f"{step}; the first thing not finite is {site}. Try a lower learning rate "
                 "or --trainer.clip_norm"
             )
 
@@ -386,10 +388,9 @@ class Session:
         """Goes on with this process's random numbers, or begins them where it is new."""
         parts = [(name.rpartition("."), value) for name, value in saved.items()]
         own = {kind: value for (rank, _, kind), value in parts if rank == _name(self.group.rank)}
-        if own:
-            set_generators(own, self.engine.device)
-        else:
-            reseed(self.trainer.seed, self.group.rank, self.state.step)
+        # First: a generator of this device may not have been saved on another.
+        reseed(self.trainer.seed, self.group.rank, self.state.step)
+        set_generators(own, self.engine.device)
 
 
 def _name(rank: int) -> str:

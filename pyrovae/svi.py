@@ -30,7 +30,7 @@ class SVI(pyro.infer.SVI):
     Args:
         model: the generative program.
         guide: the inference program.
-        optim: the optimiser.
+        optim: a `GroupedOptimizer`, or any `PyroOptim`, which waits for the device.
         loss: any ELBO of `pyro.infer`.
         **kwargs: other arguments of `Gradients`.
 
@@ -42,12 +42,13 @@ class SVI(pyro.infer.SVI):
         self,
         model: nn.Module,
         guide: nn.Module,
-        optim: GroupedOptimizer,
+        optim: pyro.optim.PyroOptim,
         loss: pyro.infer.ELBO,
         **kwargs: Any,
     ) -> None:
         super().__init__(model, guide, optim, loss)
-        self.gradients = Gradients(model, guide, loss, clip_norm=optim.clip_norm, **kwargs)
+        clip_norm = getattr(optim, "clip_norm", None)
+        self.gradients = Gradients(model, guide, loss, clip_norm=clip_norm, **kwargs)
         self.compute: Compute = self.gradients
         self.skipped = False
 
@@ -74,7 +75,10 @@ class SVI(pyro.infer.SVI):
             What the step tells, as tensors.
         """
         terms, params = self.compute(images, beta, inputs or {})
-        self.optim.move(params, terms.moved)
+        if isinstance(self.optim, GroupedOptimizer):
+            self.optim.move(params, terms.moved)
+        elif terms.moved:  # Pyro's own must be told.
+            self.optim(params)
         for p in params:
             p.grad = None
         return terms

@@ -90,10 +90,13 @@ def test_steps_take_any_objective(objective: str) -> None:
     assert sum(losses[-5:]) < sum(losses[:5]) and not svi.skipped
 
 
-def test_stock_svi_takes_our_optimiser() -> None:
+def test_steps_take_stock_optimisers_and_stock_svi_takes_ours() -> None:
     x = torch.rand(6, *IMAGE_SHAPE)
-    for kind in (SVI, pyro.infer.SVI):
-        vae, optimizer = make_vae(), GroupedOptimizer(OPTIMIZERS["Adam"])
+    for kind, optimizer in (
+        (SVI, pyro.optim.Adam({"lr": 1e-2})),
+        (pyro.infer.SVI, GroupedOptimizer(OPTIMIZERS["Adam"])),
+    ):
+        vae = make_vae()
         svi = kind(vae.model, vae.guide, optimizer, loss=Trace_ELBO())
         losses = [svi.step(x) for _ in range(40)]
         assert sum(losses[-5:]) < sum(losses[:5])

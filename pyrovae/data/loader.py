@@ -166,13 +166,14 @@ class Batches:
         if epoch < 0 or start < 0:
             raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
         order, mirrored = self._plan(epoch)
-        firsts = range(start * self.images_per_step, len(order), self.images_per_step)
-        first = self.reader * self.batch_size
-        parts = [
-            slice(n + first, n + first + self.batch_size) for n in firsts[: len(self) - start]
-        ]
-        for part, images in zip(parts, self._gathered([order[p] for p in parts]), strict=True):
-            yield self._flipped(images, mirrored[part]), self.attributes[order[part]]
+        # Once an epoch, and not where a thread reads ahead: it would wait for the device.
+        placed = order.to(self.attributes.device)
+        own = self.reader * self.batch_size
+        firsts = [number * self.images_per_step + own for number in range(start, len(self))]
+        parts = [slice(first, first + self.batch_size) for first in firsts]
+        rows = placed if isinstance(self.images, Tensor) else order
+        for part, images in zip(parts, self._gathered([rows[p] for p in parts]), strict=True):
+            yield self._flipped(images, mirrored[part]), self.attributes[placed[part]]
 
     def _plan(self, epoch: int) -> tuple[Tensor, Tensor]:
         """The order of an epoch, and which of its places are mirrored."""
@@ -184,8 +185,7 @@ class Batches:
         if self.shuffle:
             order = torch.randperm(count, generator=generator)
         mirrored = torch.rand(count, generator=generator) < 0.5
-        # Once an epoch: what is small and where it is used costs a batch nothing.
-        return order.to(self.attributes.device), mirrored.to(self.device)
+        return order, mirrored.to(self.device)
 
     def _gathered(self, parts: list[Tensor]) -> Iterator[Tensor]:
         """The images of these rows, on the device."""
@@ -227,7 +227,7 @@ def ahead(work: Callable[[Any], Any], items: Iterable[Any], depth: int = 2) -> I
 
 
 def _read(images: np.ndarray, rows: Tensor) -> Tensor:
-    return torch.from_numpy(gather(images, rows.cpu().numpy()))
+    return torch.from_numpy(gather(images, rows.numpy()))
 
 
 def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tensor:

@@ -16,7 +16,11 @@ __all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "state_of"]
 
 
 def begin_step(objective: Any, progress: Progress) -> None:
-    """Tells an objective where the run stands, if it has a method `begin_step` to hear it."""
+    """Tells an objective where the run stands, if it has a method `begin_step` to hear it.
+
+    What follows from that belongs into a tensor of its `state`, filled in place: a step that is
+    compiled sees no other changes.
+    """
     hear = getattr(objective, "begin_step", None)
     if hear is not None:
         hear(progress)

@@ -264,11 +264,11 @@ class BetaTC(PerImageELBO):
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
             _at_least_zero(name, value)
         self.weights = (alpha, beta, gamma)
-        self.num_images: int | None = None
+        self.state = {"num_images": torch.zeros(())}  # 0: those of the batch.
 
     def begin_step(self, progress: Progress) -> None:
         """Takes the number of training images; without it, it is that of the batch."""
-        self.num_images = progress.num_images or None
+        self.state["num_images"].fill_(progress.num_images)
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""
@@ -290,7 +290,8 @@ class BetaTC(PerImageELBO):
         # Each draw i of z under the posterior of each image j: (B_i, K, B_j, D).
         each = fn.base_dist.log_prob(latent.z.movedim(-2, 0).unsqueeze(-2))
         count = each.shape[-2]
-        log_count = math.log((self.num_images or count) * count)
+        known = self.state["num_images"].to(each)
+        log_count = math.log(count) + known.where(known > 0, count).log()
         log_q_dims = (each.logsumexp(-2) - log_count).sum(-1)
         log_q = each.sum(-1).logsumexp(-1) - log_count
         own, prior = fn.log_prob(latent.z), latent.p.log_prob(latent.z)

@@ -227,4 +227,4 @@ def make_guide_answer(vae: VAE, loc: Tensor) -> None:
 def test_progress_without_a_number_of_images_leaves_the_batch() -> None:
     objective: BetaTC = BetaTC()
     begin_step(objective, Progress(0, 10, 5))
-    assert objective.num_images is None
+    assert objective.state["num_images"] == 0
