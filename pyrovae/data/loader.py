@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from pyrovae.data.base import Split
 from pyrovae.errors import InputError
 
 _RESIDENT_BYTES = 256 * 2**20
+_TOGETHER_BYTES = 2**19
 _FAULT_BYTES = 2**17  # what page faults bring into memory around the ends of a row
 
 _resident: weakref.WeakKeyDictionary[mmap.mmap, int] = weakref.WeakKeyDictionary()
@@ -36,7 +38,7 @@ def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
     Returns:
         Array `(B, ...)`.
     """
-    rows = np.asarray(images)[indices]
+    rows = np.asarray(images).take(indices, axis=0)  # Faster than by brackets.
     mapped = _mapping(images)
     if mapped is not None and len(mapped) > _RESIDENT_BYTES:
         touched = _resident.get(mapped, 0) + rows.nbytes + _FAULT_BYTES * len(rows)
@@ -133,6 +135,8 @@ class Batches:
         self.seed = seed
         self.flip = flip
         self.device = torch.device(device)
+        if self.device.type == "cpu":
+            self.images = _viewed(self.images)
         self.shuffle = shuffle
 
     def __len__(self) -> int:
@@ -168,12 +172,21 @@ class Batches:
         order, mirrored = self._plan(epoch)
         # Once an epoch, and not where a thread reads ahead: it would wait for the device.
         placed = order.to(self.attributes.device)
-        own = self.reader * self.batch_size
-        firsts = [number * self.images_per_step + own for number in range(start, len(self))]
-        parts = [slice(first, first + self.batch_size) for first in firsts]
         rows = placed if isinstance(self.images, Tensor) else order
-        for part, images in zip(parts, self._gathered([rows[p] for p in parts]), strict=True):
-            yield self._flipped(images, mirrored[part]), self.attributes[placed[part]]
+        labels = self._parts(self.attributes[placed], start)
+        flips = self._parts(mirrored, start)
+        batches = self._gathered(self._parts(rows, start))
+        for images, flip, label in zip(batches, flips, labels, strict=True):
+            yield self._flipped(images, flip), label
+
+    def _parts(self, values: Tensor, start: int) -> Sequence[Tensor]:
+        """This reader's part of each batch, from values in the order of an epoch."""
+        first, count = start * self.images_per_step, len(self) - start
+        steps = values[first:].split(self.images_per_step)[:count]
+        if self.images_per_step == self.batch_size:
+            return steps
+        own = self.reader * self.batch_size
+        return [values[own : own + self.batch_size] for values in steps]
 
     def _plan(self, epoch: int) -> tuple[Tensor, Tensor]:
         """The order of an epoch, and which of its places are mirrored."""
@@ -187,11 +200,15 @@ class Batches:
         mirrored = torch.rand(count, generator=generator) < 0.5
         return order, mirrored.to(self.device)
 
-    def _gathered(self, parts: list[Tensor]) -> Iterator[Tensor]:
+    def _gathered(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """The images of these rows, on the device."""
         images = self.images
         if isinstance(images, Tensor):
-            yield from (images[rows.to(images.device)].to(self.device) for rows in parts)
+            # Small batches several at a time, which costs less than one by one.
+            together = max(1, _TOGETHER_BYTES // max(1, images[0].nbytes * self.batch_size))
+            for some in (parts[n : n + together] for n in range(0, len(parts), together)):
+                chosen = images.index_select(0, torch.cat(list(some)).to(images.device))
+                yield from chosen.to(self.device).split([len(rows) for rows in some])
         elif self.device.type == "cuda":
             host = ahead(lambda rows: _read(images, rows).pin_memory(), parts)
             # From pinned memory the copy does not wait for the work queued on the device.
@@ -224,6 +241,15 @@ def ahead(work: Callable[[Any], Any], items: Iterable[Any], depth: int = 2) -> I
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _viewed(images: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    """A small array as a tensor, which torch gathers rows of faster; it is not copied."""
+    if isinstance(images, Tensor) or images.nbytes > _RESIDENT_BYTES:
+        return images
+    with warnings.catch_warnings():  # That nobody must write to a file that is only read.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(np.asarray(images))
 
 
 def _read(images: np.ndarray, rows: Tensor) -> Tensor:
