@@ -178,9 +178,9 @@ class Session:
         self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]
     ) -> tuple[Terms, list[Tensor]]:
         """The first step: what computes the others, if it can be compiled, is set here."""
-        compiled = compile_gradients(self.svi.gradients, self.optimizer.parameters())
         started = time.monotonic()
         try:
+            compiled = compile_gradients(self.svi.gradients, self.optimizer.parameters())
             found = compiled(images, beta, inputs)
         except Abandoned:
             raise

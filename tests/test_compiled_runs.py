@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyro
 import pyro.infer
 import pytest
 import torch
@@ -82,3 +83,38 @@ def test_a_compiled_run_goes_on_exactly(tmp_path: Path) -> None:
     run("on", epochs=1, root=tmp_path / "parts")
     found = run("on", epochs=2, root=tmp_path / "parts", resume=True)
     assert same_weights(found[0], expected[0])
+
+
+def test_a_parameter_of_no_module_is_trained_without_compiling(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = small_vae()
+    forward = type(vae.model).forward
+
+    def with_scale(model: Any, x: Any = None, num_images: int = 1) -> Any:
+        scale = pyro.param("loose", torch.tensor(3.0))
+        pyro.factor("pull", -(scale**2))
+        return forward(model, x, num_images)
+
+    monkeypatch.setattr(type(vae.model), "forward", with_scale)
+    with pyro.get_param_store().scope() as store:
+        Trainer(epochs=1, batch_size=16).fit(
+            vae, small_data(), adam(), Engine("cpu", "fp32", "on"), progress=True
+        )
+        assert "cannot be compiled" in capsys.readouterr().out and store is not None
+
+
+class Hears(pyro.infer.Trace_ELBO):
+    """An objective that keeps what it hears where no graph looks."""
+
+    weight = 1.0
+
+    def begin_step(self, progress: Any) -> None:
+        self.weight = 1 + progress.step
+
+
+def test_an_objective_that_hears_and_fills_no_state_is_not_compiled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run("on", objective=Hears())
+    assert "as it is: Hears.begin_step fills no tensor" in capsys.readouterr().out

@@ -352,3 +352,23 @@ def test_the_script_runs_in_processes_that_torchrun_starts(tmp_path: Path) -> No
     refused = torchrun("--resume=run", "--trainer.seed=2", folder=tmp_path)
     assert refused.returncode != 0 and "pyrovae/" not in refused.stderr
     assert refused.stderr.count("error: --trainer.seed: a resumed run keeps its options") == 1
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ({"WORLD_SIZE": "two"}, "must be numbers"),
+        ({"WORLD_SIZE": "2"}, "cannot connect 2 processes, which torchrun starts together"),
+    ],
+)
+def test_places_that_torchrun_did_not_give_are_one_line(
+    places: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+    processes.cache_clear()
+    with pytest.raises(InputError, match=message) as caught:
+        processes()
+    assert "\n" not in str(caught.value)

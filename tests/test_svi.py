@@ -389,3 +389,48 @@ def test_auto_compiles_long_runs_and_says_why() -> None:
     assert "5,000" in engine.compiles(17)[1] and "17" in engine.compiles(17)[1]
     assert Engine("cpu", compile="on").compiles(1)[0]
     assert not Engine("cpu", compile="off").compiles(10**9)[0]
+
+
+class NotFinite(pyro.infer.Trace_ELBO):
+    """A bound whose first loss is no number."""
+
+    steps = 0
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = super().loss_and_grads(model, guide, *args, **kwargs)
+        self.steps += 1
+        return loss * math.nan if self.steps == 1 else loss
+
+
+@quiet_about_nan
+@pytest.mark.parametrize("factory", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+def test_a_first_step_that_is_not_finite_leaves_no_trace(factory: Any) -> None:
+    x = torch.rand(6, *IMAGE_SHAPE)
+    found = []
+    for objective in (NotFinite(), pyro.infer.Trace_ELBO()):
+        torch.manual_seed(0)
+        vae = make_vae()
+        svi = SVI(vae.model, vae.guide, GroupedOptimizer(factory), objective)
+        if isinstance(objective, NotFinite):
+            svi.step(x)
+            assert svi.skipped
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            svi.step(x)
+        found.append([p.detach().clone() for p in vae.parameters()])
+    for first, second in zip(*found, strict=True):
+        assert torch.equal(first, second)
+
+
+class OwnAdam(Adam):
+    """A class derived from one that can be fused."""
+
+    def __init__(self, params: Any, lr: float = 1e-2) -> None:
+        super().__init__(params, lr=lr)
+
+
+def test_an_optimiser_of_ones_own_trains() -> None:
+    x, vae = torch.rand(6, *IMAGE_SHAPE), make_vae()
+    svi = SVI(vae.model, vae.guide, GroupedOptimizer(OwnAdam), pyro.infer.Trace_ELBO())
+    losses = [svi.step(x) for _ in range(40)]
+    assert sum(losses[-5:]) < sum(losses[:5])

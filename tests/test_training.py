@@ -291,6 +291,14 @@ def test_a_run_of_steps_that_are_not_finite_stops_and_names_the_site() -> None:
         train(Trainer(epochs=1, batch_size=BATCH, max_skipped=3), vae=vae)
 
 
+def test_a_run_stops_also_where_its_steps_are_read_late() -> None:
+    vae = small_vae()
+    vae.model.decoder.register_forward_hook(lambda module, z, h: h * math.inf)
+    with pytest.raises(Diverged, match="3 steps in a row .* the last at step 3;"):
+        # 5 steps an epoch, and no report before the twentieth.
+        train(Trainer(epochs=50, batch_size=BATCH, max_skipped=3), vae=vae)
+
+
 def test_beta_lowers_the_rate_and_metrics_stay_at_beta_one(tmp_path: Path) -> None:
     for beta in (1.0, 50.0):
         recipe = adam()
@@ -319,8 +327,9 @@ def test_clipping_changes_the_run() -> None:
         partial(torch.optim.AdamW, lr=0.01, weight_decay=0.1),
         partial(torch.optim.Adamax, lr=0.01),
         partial(torch.optim.SGD, lr=1e-6, momentum=0.9),
+        partial(torch.optim.Adagrad, lr=0.01),
     ],
-    ids=["Adam", "AdamW", "Adamax", "SGD"],
+    ids=["Adam", "AdamW", "Adamax", "SGD", "Adagrad"],
 )
 def test_optimisers_train_and_resume(optimizer: Any, tmp_path: Path) -> None:
     recipe = Recipe(optimizer=optimizer)
