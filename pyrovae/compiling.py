@@ -9,6 +9,10 @@ import pyro
 import torch
 from torch import Tensor
 from torch._functorch.compile_utils import fx_graph_cse
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -87,21 +91,20 @@ class CompiledGradients:
     def _trace(
         self, values: list[Tensor], state: list[str], inputs: list[str]
     ) -> torch.fx.GraphModule:
-        """The graph; running the programs for it leaves no trace in them."""
-        kept = [value.clone() for value in values]
-        objective, devices = self.gradients.objective, {v.device for v in values}
+        """The graph, of tensors that have shapes and no values: nothing is computed for it."""
+        objective = self.gradients.objective
         before = dict(state_of(objective))
-        cuda = [device for device in devices if device.type == "cuda"]
+        trace = partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
         try:
             # A store of its own: what tracing puts there must not outlive it.
-            with pyro.get_param_store().scope(), torch.random.fork_rng(devices=cuda):
-                graph = make_fx(lambda *flat: self._run(flat, state, inputs))(*values)
-                _check_static(graph)
-                graph = make_fx(functionalize(graph))(*values)
+            with pyro.get_param_store().scope():
+                graph = trace(lambda *flat: self._run(flat, state, inputs))(*values)
+                graph = trace(functionalize(graph))(*values)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise NotImplementedError(
+                f"what is computed depends on values ({error.func})"
+            ) from error
         finally:
-            with torch.no_grad():
-                for value, own in zip(values, kept, strict=True):
-                    value.copy_(own)
             state_of(objective).update(before)
         # Inductor's kernels for CPUs do not compile where one reduction is stored twice.
         return torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))
@@ -136,19 +139,6 @@ def _check_objective(objective: Any) -> None:
     bound = innermost(objective)
     if hasattr(bound, "begin_step") and not state_of(bound):
         raise NotImplementedError(f"{type(bound).__name__}.begin_step fills no tensor of `state`")
-
-
-def _check_static(graph: torch.fx.GraphModule) -> None:
-    """Refuses a graph in which shapes or numbers depend on the values of tensors."""
-    changing = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
-    for node in graph.graph.nodes:
-        tags = getattr(node.target, "tags", ())
-        masks = [arg.meta["val"] for arg in node.all_input_nodes if "val" in arg.meta]
-        index = node.target is torch.ops.aten.index.Tensor
-        if index and not any(mask.dtype == torch.bool for mask in masks[1:]):
-            continue
-        if any(tag in tags for tag in changing):
-            raise NotImplementedError(f"what is computed depends on values ({node.target})")
 
 
 def _compiled(graph: torch.fx.GraphModule, values: list[Any]) -> Any:

@@ -17,7 +17,7 @@ from pyrovae.interruption import quiet
 
 #: Variants that tell little beside the others, and take a compilation each.
 LEFT_OUT_IF_QUICK = ("hand_networks", "hand_whole_fp32")
-ROUNDS, QUICK_ROUNDS = 40, 6
+ROUNDS, QUICK_ROUNDS = 40, 5
 
 
 def parser() -> cli.Parser:

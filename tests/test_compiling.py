@@ -176,3 +176,10 @@ def test_addresses_stay(traced_only: None) -> None:
         tensors += state_of(objective).values()
         seen.append([tensor.data_ptr() for tensor in tensors])
     assert seen[0] == seen[1] == seen[2]
+
+
+def test_tensors_that_no_module_registered_are_constants(traced_only: None) -> None:
+    vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double()
+    weights = torch.linspace(0.5, 1.5, 784, dtype=torch.float64).reshape(SHAPE)
+    vae.model.decoder.register_forward_hook(lambda module, z, h: h * weights)
+    same(vae, OBJECTIVES["Trace_ELBO"]())
