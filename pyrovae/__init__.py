@@ -11,6 +11,7 @@ from pyrovae.data import (
     ImageData,
     ImageFolder,
     Split,
+    StaticMNIST,
     SyntheticFaces,
     TorchvisionImages,
 )
@@ -174,6 +175,7 @@ __all__ = [
     "SharedScaleNormal",
     "Split",
     "StandardNormal",
+    "StaticMNIST",
     "Start",
     "StickingTheLanding",
     "SyntheticFaces",

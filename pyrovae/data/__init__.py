@@ -1,6 +1,7 @@
 """Images to train on: data sets, the cache of prepared arrays, and batches."""
 
 from pyrovae.data.base import SPLITS, ImageData, Source, Split
+from pyrovae.data.binarized import StaticMNIST
 from pyrovae.data.cache import cached_split
 from pyrovae.data.celeba import CelebA
 from pyrovae.data.folder import ImageFolder
@@ -17,6 +18,7 @@ __all__ = [
     "ImageFolder",
     "Source",
     "Split",
+    "StaticMNIST",
     "SyntheticFaces",
     "TorchvisionImages",
     "cached_split",

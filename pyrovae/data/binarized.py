@@ -1,0 +1,74 @@
+"""MNIST as it was binarised once and for all: what published tables call static."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyrovae.data.base import ImageData, Split, check_split
+from pyrovae.data.images import load_image
+from pyrovae.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_FILES = {"train": "train", "val": "valid", "test": "test"}
+_PIXELS = 28 * 28
+
+
+class StaticMNIST(ImageData):
+    """MNIST binarised once by its publishers, 50,000, 10,000 and 10,000 images.
+
+    Use it for the results that papers give for static MNIST: with the `Bernoulli` likelihood
+    and `ThresholdBinarization`, which leaves black and white as they are.
+
+    Args:
+        path: a folder with the original `binarized_mnist_train.amat`, `..._valid.amat` and
+            `..._test.amat`, or an `.npz` file of arrays `train`, `valid` and `test`: a row an
+            image, of 784 values or of 98 bytes of packed bits.
+
+    References:
+        On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008);
+        The Neural Autoregressive Distribution Estimator (Larochelle and Murray, 2011), whose
+        files these are.
+    """
+
+    image_shape = (1, 28, 28)
+    flip = False
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path).expanduser()
+
+    def split(self, name: str) -> Split:
+        """Images of `"train"`, `"val"` or `"test"`, of values 0 and 255."""
+        check_split(name)
+        part = _FILES[name]
+        folder = self.path.is_dir()
+        file = self.path / f"binarized_mnist_{part}.amat" if folder else self.path
+        try:
+            rows = np.loadtxt(file, dtype=np.uint8) if folder else _unpacked(file, part)
+        except FileNotFoundError:
+            raise InputError(f"{file}: is not there") from None
+        except Exception as error:  # Files are damaged in many ways.
+            reason = " ".join(str(error).split())
+            raise InputError(f"{file}: cannot be read as binarised MNIST: {reason}") from error
+        if rows.ndim != 2 or rows.shape[1] != _PIXELS or rows.max(initial=0) > 1:
+            raise InputError(f"{file}: allowed are rows of {_PIXELS} zeros and ones")
+        images = (rows * np.uint8(255)).reshape(-1, *self.image_shape)
+        names = [str(number) for number in range(len(images))]
+        return Split(images, names, np.empty((len(images), 0), np.float32))
+
+    def preprocess(self, image: str | Path | Image) -> np.ndarray:
+        """One image, its largest centred square resized to 28x28: uint8 `(1, 28, 28)`."""
+        return load_image(image, self.image_shape)
+
+
+def _unpacked(file: Path, part: str) -> np.ndarray:
+    """The rows of one array of an `.npz` file, bits unpacked."""
+    with np.load(file, allow_pickle=False) as arrays:
+        rows = arrays[part]
+    if rows.ndim == 2 and rows.shape[1] == _PIXELS // 8:
+        return np.unpackbits(rows.astype(np.uint8), axis=1)
+    return np.asarray(rows).astype(np.uint8)
