@@ -4,16 +4,23 @@ from pyrovae.evaluation.elbo import (
     Evaluation,
     evaluate,
     evaluate_without_latent,
-    private_randomness,
+    image_terms,
     terms,
 )
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.evidence import log_evidence, log_weights, pareto_k
+from pyrovae.evaluation.passes import each_batch, private_randomness
 
 __all__ = [
     "Estimate",
     "Evaluation",
+    "each_batch",
     "evaluate",
     "evaluate_without_latent",
+    "image_terms",
+    "log_evidence",
+    "log_weights",
+    "pareto_k",
     "private_randomness",
     "terms",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from torch.distributions import kl_divergence
 
 from pyrovae.data import Batches, Split
 from pyrovae.engine import Engine
+from pyrovae.evaluation.passes import each_batch, private_randomness
 from pyrovae.likelihoods import Likelihood
-from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs, run_both
 
-__all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "private_randomness", "terms"]
+__all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "image_terms", "terms"]
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,6 @@ class Evaluation:
             f"ELBO {self.elbo:,.1f} ± {self.elbo_error:.1f}  rate {self.rate:,.1f}  "
             f"distortion {self.distortion:,.1f}{bits}"
         )
-
-
-@contextmanager
-def private_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds torch inside, and gives the generators back as they were."""
-    devices = [device] if device.type == "cuda" else []
-    mps = torch.mps.get_rng_state() if device.type == "mps" else None
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            if mps is not None:
-                torch.mps.set_rng_state(mps)
 
 
 def terms(
@@ -102,7 +88,6 @@ def _divergence(q: Any, p: Any, z: Tensor) -> Tensor:
         return q.log_prob(z) - p.log_prob(z)
 
 
-@torch.no_grad()
 def evaluate(
     programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> Evaluation:
@@ -118,23 +103,25 @@ def evaluate(
         engine: where to compute.
         seed: seed of the draws.
     """
-    likelihood = programs.likelihood
-    batches = Batches(
-        images,
-        batch_size=100,
-        seed=seed,
-        shuffle=False,
-        device=engine.device,
-        attributes=programs.attributes,
+    table = image_terms(programs, images, engine, seed=seed)
+    likelihood, shape = programs.likelihood, _pixels(images).shape[1:]
+    return _summary(table["rate"], table["distortion"], likelihood, math.prod(shape))
+
+
+def image_terms(
+    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+) -> dict[str, Tensor]:
+    """Rate and distortion of each image of a split, as `terms` and `evaluate` have them."""
+    found = each_batch(
+        programs, images, engine, partial(terms, programs.model, programs.guide), seed=seed
     )
-    found = []
-    with evaluation_mode(programs), private_randomness(seed, engine.device):
-        for batch, attributes in batches.labelled(0):
-            x = programs.observe(engine.place(likelihood.dequantize(batch)))
-            both = terms(programs.model, programs.guide, x, **programs.inputs(attributes))
-            found.append(torch.stack([both["rate"], both["distortion"]]).cpu().double())
-    rate, distortion = torch.cat(found, dim=1)
-    return _summary(rate, distortion, likelihood, math.prod(batches.images.shape[1:]))
+    both = [torch.stack([own["rate"], own["distortion"]]).cpu().double() for own in found]
+    rate, distortion = torch.cat(both, dim=1)
+    return {"rate": rate, "distortion": distortion}
+
+
+def _pixels(images: Split | np.ndarray) -> np.ndarray:
+    return images.images if isinstance(images, Split) else images
 
 
 @torch.no_grad()
