@@ -9,11 +9,16 @@ from pyrovae.evaluation.elbo import (
 )
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import log_evidence, log_weights, pareto_k
+from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
 from pyrovae.evaluation.passes import each_batch, private_randomness
 
 __all__ = [
+    "Codes",
     "Estimate",
     "Evaluation",
+    "active_units",
+    "aggregate",
+    "codes",
     "each_batch",
     "evaluate",
     "evaluate_without_latent",

@@ -17,7 +17,7 @@ from pyrovae.data import Batches, Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.passes import each_batch, private_randomness
 from pyrovae.likelihoods import Likelihood
-from pyrovae.programs import Programs, run_both
+from pyrovae.programs import Programs, latent_sites, run_both
 
 __all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "image_terms", "terms"]
 
@@ -75,7 +75,7 @@ def terms(
     observed = [model_trace.nodes[name] for name in model_trace.observation_nodes]
     distortion = -sum(site["fn"].log_prob(site["value"]) for site in observed)
     rate = torch.zeros_like(distortion)
-    for name in guide_trace.stochastic_nodes:
+    for name in latent_sites(guide_trace):
         q, p = guide_trace.nodes[name], model_trace.nodes[name]
         rate = rate + _divergence(q["fn"], p["fn"], q["value"])
     return {"rate": rate, "distortion": distortion}

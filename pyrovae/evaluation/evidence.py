@@ -10,6 +10,7 @@ import pandas as pd
 import pyro
 import torch
 from pyro.ops.stats import fit_generalized_pareto
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.data import Split
@@ -41,8 +42,7 @@ def log_weights(programs: Programs, num_samples: int, x: Tensor, **inputs: Tenso
 
     def total(trace: Any) -> Tensor:
         sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
-        plates = {frame.name for site in sites for frame in site["cond_indep_stack"]}
-        scores = [s["fn"].log_prob(s["value"]) for s in sites if s["name"] not in plates]
+        scores = [s["fn"].log_prob(s["value"]) for s in sites if not site_is_subsample(s)]
         return sum(scores, torch.zeros(num_samples, len(x), device=x.device))
 
     with pyro.plate("draws of each image", num_samples, dim=-2):

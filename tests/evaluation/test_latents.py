@@ -1,0 +1,97 @@
+"""What the latents hold, against closed forms and naive loops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyro
+import pytest
+import torch
+
+from pyrovae import Engine, InputError, evaluate
+from pyrovae.evaluation import active_units, aggregate, codes
+from pyrovae.evaluation.latents import Codes
+from tests.small import small_data, small_vae
+from tests.tables import POSTERIORS, PRIORS, make_images, make_vae
+from tests.test_matrix import same_space
+from tests.test_programs import MAKERS
+
+CPU = Engine("cpu", "fp32")
+CASES = [(p, "DiagonalNormal") for p in PRIORS] + [("StandardNormal", q) for q in POSTERIORS]
+CASES = [parts for parts in CASES if same_space(*parts)]
+
+
+@pytest.mark.parametrize("parts", CASES, ids=map("-".join, CASES))
+def test_the_two_parts_add_up_to_the_rate_of_the_draws(parts: tuple[str, str]) -> None:
+    torch.manual_seed(0)
+    vae = make_vae("Normal", *parts)
+    images = make_images(vae.likelihood, 120).numpy()
+    found = codes(vae, images, CPU, seed=1)
+    both = aggregate(vae, images, CPU, found, seed=1)
+    total = both["mutual_information"].value + both["aggregate_kl"].value
+    assert total == pytest.approx(float((found.log_q - found.log_p).mean()), rel=1e-4, abs=1e-4)
+    assert both["mutual_information"].value <= both["limit"].value + 1e-4
+    assert both["limit"].value == pytest.approx(math.log(120))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_mixture_is_a_naive_double_loop(name: str) -> None:
+    programs, split = MAKERS[name](), small_data(num_test=7).split("test")
+    found = codes(programs, split, CPU)
+    x = programs.observe(torch.from_numpy(split.images.copy()))
+    columns = split.table()[list(programs.attributes)].to_numpy() if programs.attributes else None
+    log_mixture = []
+    for i in range(7):
+        scores = []
+        for j in range(7):
+            inputs = {} if columns is None else {"attributes": torch.tensor(columns[j : j + 1])}
+            own = {site: z[i : i + 1] for site, z in found.draws.items()}
+            guide = pyro.condition(programs.guide, data=own)
+            trace = pyro.poutine.trace(guide).get_trace(x[j : j + 1], **inputs)
+            scores.append(float(trace.log_prob_sum().detach()))
+        log_mixture.append(np.logaddexp.reduce(scores) - math.log(7))
+    both = aggregate(programs, split, CPU, found)
+    assert both["aggregate_kl"].value == pytest.approx(
+        float(np.mean(log_mixture - found.log_p.numpy())), abs=1e-2
+    )
+
+
+def test_distinct_posteriors_tell_the_image_and_equal_ones_nothing() -> None:
+    vae, images = small_vae().eval(), small_data(num_test=50).split("test").images
+    spread = torch.linspace(-300, 300, 50)[:, None].expand(50, 4)
+    for loc, expected in ((spread, math.log(50)), (torch.zeros(50, 4), 0.0)):
+        features = vae.guide.posterior.features(loc, torch.full_like(loc, 0.5))
+        vae.guide.encoder.forward = lambda x, features=features: features  # type: ignore[method-assign]
+        found = codes(vae, images, CPU)
+        both = aggregate(vae, images, CPU, found)
+        assert both["mutual_information"].value == pytest.approx(expected, abs=1e-4)
+    assert both["aggregate_kl"].value == pytest.approx(
+        evaluate(vae, images, CPU).rate, abs=4 * both["aggregate_kl"].error
+    )
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, images = small_vae().eval(), small_data().split("test").images
+    found = codes(vae, images, CPU)
+    whole = aggregate(vae, images, CPU, found)
+    monkeypatch.setattr("pyrovae.evaluation.latents.BLOCK", 300)
+    again = aggregate(vae, images, CPU, found)
+    for name, estimate in whole.items():
+        assert again[name].value == pytest.approx(estimate.value, rel=1e-5)
+
+
+def test_units_are_active_where_their_means_vary() -> None:
+    scale = torch.tensor([0.05, 0.099, 0.101, 2.0])
+    means = scale * torch.tensor([-1.0, 1.0]).repeat(5_000)[:, None]
+    assert active_units(means) == 2 and active_units(means, 1e-3) == 4
+
+
+def test_one_image_is_too_few() -> None:
+    vae = small_vae()
+    with pytest.raises(InputError, match="at least 2 images, got 1"):
+        active_units(torch.zeros(1, 3))
+    images = small_data().split("test").images[:1]
+    one = Codes(torch.zeros(1, 4), {"z": torch.zeros(1, 4)}, torch.zeros(1), torch.zeros(1))
+    with pytest.raises(InputError, match="at least 2 images, got 1"):
+        aggregate(vae, images, CPU, one)
