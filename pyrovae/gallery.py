@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pyrovae import cli
 from pyrovae.checkpoint import replacing
-from pyrovae.evaluation import Evaluation, evaluate, private_randomness
+from pyrovae.evaluation import Evaluation, evaluate
+from pyrovae.randomness import private_randomness
 
 __all__ = ["Panel", "draw_panels", "run_part"]
 

@@ -13,9 +13,10 @@ from pyrovae.checkpoint import RunDirectory, replacing
 from pyrovae.data import Batches, ImageData, Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
-from pyrovae.evaluation import evaluate, evaluate_without_latent, private_randomness
+from pyrovae.evaluation import evaluate, evaluate_without_latent
 from pyrovae.pictures import grid, interleave, save_png
 from pyrovae.programs import Programs
+from pyrovae.randomness import private_randomness
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -22,7 +22,7 @@ from pyrovae.data.base import fingerprint
 from pyrovae.distributed import Abandoned, Group, generators, reseed, set_generators
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
-from pyrovae.evaluation import Evaluation, evaluate, private_randomness
+from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.gradients import Terms
 from pyrovae.interruption import Diverged, Interrupted, signals
 from pyrovae.objectives import (
@@ -33,6 +33,7 @@ from pyrovae.objectives import (
 )
 from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.programs import Programs
+from pyrovae.randomness import private_randomness
 from pyrovae.recipe import Recipe
 from pyrovae.reports import EpochRow, Reporter
 from pyrovae.state import TrainingState

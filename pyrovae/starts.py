@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pyrovae.data import spread
 from pyrovae.errors import InputError
-from pyrovae.evaluation import private_randomness
+from pyrovae.linear import LinearModel, fit_ppca
 from pyrovae.programs import Programs
 
-__all__ = ["LinearModel", "ProbabilisticPCA", "RandomStart", "Start", "fit_ppca"]
+__all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
 
 
 class Start(ABC):
@@ -147,51 +147,3 @@ def _ability(part: Any, name: str) -> Callable[..., Any]:
             "and --decoder.shortcut true"
         )
     return getattr(part, name)
-
-
-@dataclass(frozen=True)
-class LinearModel:
-    """Probabilistic PCA: x is Normal with mean m and covariance of D axes plus noise.
-
-    Attributes:
-        mean: m, `(n,)`.
-        basis: unit vectors U of the D axes, `(n, D)`.
-        eigenvalues: the variance along each, noise included, `(D,)`.
-        noise_variance: the mean variance along all other directions.
-    """
-
-    mean: Tensor
-    basis: Tensor
-    eigenvalues: Tensor
-    noise_variance: float
-
-
-def fit_ppca(x: Tensor, latent_dim: int) -> LinearModel:
-    """Fits probabilistic PCA by maximum likelihood, with a randomised decomposition.
-
-    Args:
-        x: observations, `(N, n)`.
-        latent_dim: D, below N and n.
-
-    Raises:
-        InputError: if there are too few observations for that many dimensions.
-
-    References:
-        Finding Structure with Randomness (Halko et al., 2011, algorithm 5.1),
-        https://arxiv.org/abs/0909.4061
-    """
-    count, size = x.shape
-    if latent_dim >= min(count, size):
-        raise InputError(
-            f"ProbabilisticPCA of {latent_dim} latent dimensions needs more than that many "
-            f"images and pixels, got {count} and {size}"
-        )
-    mean = x.mean(0)
-    x = x - mean
-    with private_randomness(0, x.device):
-        rank = min(latent_dim + 20, count, size)
-        _, singular, basis = torch.svd_lowrank(x, q=rank, niter=3)
-    eigenvalues = (singular[:latent_dim].square() / count).float()
-    rest = x.square().sum().item() / count - eigenvalues.sum().item()
-    noise = max(rest / (size - latent_dim), 1e-12)
-    return LinearModel(mean, basis[:, :latent_dim], eigenvalues, noise)

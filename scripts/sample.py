@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pyrovae import VAE, Engine, ImageData, InputError, cli
 from pyrovae.data import SPLITS
-from pyrovae.evaluation import private_randomness
 from pyrovae.pictures import grid, interleave, save_png
+from pyrovae.randomness import private_randomness
 from pyrovae.sampling import centre, interpolate, traverse
 
 

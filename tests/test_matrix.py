@@ -43,10 +43,11 @@ from pyrovae import (
 )
 from pyrovae.catalogue import concrete
 from pyrovae.checkpoint import load_checkpoint, save_checkpoint
-from pyrovae.evaluation import private_randomness, terms
+from pyrovae.evaluation import terms
 from pyrovae.modes import evaluation_mode
 from pyrovae.networks import ImageShape
 from pyrovae.objectives import STOCK
+from pyrovae.randomness import private_randomness
 
 FULL = os.environ.get("PYROVAE_MATRIX") == "full"
 SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64)]

@@ -1,5 +1,6 @@
 """How good a VAE is: bounds and estimates of log p(x), what the latents hold, what samples are."""
 
+from pyrovae.evaluation.baselines import log_evidence_of_ppca
 from pyrovae.evaluation.elbo import (
     Evaluation,
     evaluate,
@@ -10,7 +11,7 @@ from pyrovae.evaluation.elbo import (
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import log_evidence, log_weights, pareto_k
 from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
-from pyrovae.evaluation.passes import each_batch, private_randomness
+from pyrovae.evaluation.passes import each_batch
 
 __all__ = [
     "Codes",
@@ -24,8 +25,8 @@ __all__ = [
     "evaluate_without_latent",
     "image_terms",
     "log_evidence",
+    "log_evidence_of_ppca",
     "log_weights",
     "pareto_k",
-    "private_randomness",
     "terms",
 ]

@@ -15,9 +15,10 @@ from torch.distributions import kl_divergence
 
 from pyrovae.data import Batches, Split
 from pyrovae.engine import Engine
-from pyrovae.evaluation.passes import each_batch, private_randomness
+from pyrovae.evaluation.passes import each_batch
 from pyrovae.likelihoods import Likelihood
 from pyrovae.programs import Programs, latent_sites, run_both
+from pyrovae.randomness import private_randomness
 
 __all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "image_terms", "terms"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,11 @@ from pyrovae.data import Batches, Split
 from pyrovae.engine import Engine
 from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs
+from pyrovae.randomness import private_randomness
 
-__all__ = ["each_batch", "private_randomness"]
+__all__ = ["each_batch"]
 
 Seen = tuple[Tensor, dict[str, Tensor]]  # observations of a batch, and the programs' other inputs
-
-
-@contextmanager
-def private_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds torch inside, and gives the generators back as they were."""
-    devices = [device] if device.type == "cuda" else []
-    mps = torch.mps.get_rng_state() if device.type == "mps" else None
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            if mps is not None:
-                torch.mps.set_rng_state(mps)
 
 
 def each_batch(

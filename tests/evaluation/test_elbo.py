@@ -17,7 +17,6 @@ from pyrovae.evaluation import (
     Evaluation,
     evaluate,
     evaluate_without_latent,
-    private_randomness,
     terms,
 )
 from pyrovae.likelihoods import (
@@ -29,6 +28,7 @@ from pyrovae.likelihoods import (
     ThresholdBinarization,
 )
 from pyrovae.posteriors import DiagonalNormal, FullRankNormal, LowRankNormal, Posterior
+from pyrovae.randomness import private_randomness
 from pyrovae.vae import VAE
 from tests.oracles import LinearGaussian
 from tests.tables import (

@@ -1,0 +1,91 @@
+"""Probabilistic PCA's evidence against the density that it is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyrovae import CelebA, InputError, Normal
+from pyrovae.evaluation import evaluate_without_latent, log_evidence_of_ppca
+from pyrovae.linear import fit_ppca
+from tests.small import small_data
+from tests.tables import LIKELIHOODS, make_images
+
+
+def test_the_evidence_is_the_density_of_the_normal() -> None:
+    x = torch.randn(50, 8) @ torch.randn(8, 8)
+    model = fit_ppca(x, 3)
+    weight = model.basis * (model.eigenvalues - model.noise_variance).sqrt()
+    covariance = weight @ weight.T + model.noise_variance * torch.eye(8)
+    normal = dist.MultivariateNormal(model.mean.double(), covariance.double())
+    found = model.log_prob(x)
+    assert torch.allclose(found, normal.log_prob(x.double()), rtol=1e-4)
+
+
+def test_more_dimensions_score_the_training_images_higher() -> None:
+    images = small_data(num_train=300).split("train").images
+    found = [float(log_evidence_of_ppca(Normal(), images, images, d).mean()) for d in (1, 4, 16)]
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_every_likelihood_has_the_baseline_on_its_own_scale(name: str) -> None:
+    """Independent pixels, seen through both baselines: the linear one can only know more."""
+    torch.manual_seed(0)
+    likelihood = LIKELIHOODS[name]()
+    train, test = (make_images(likelihood, n).numpy() for n in (400, 200))
+    linear = log_evidence_of_ppca(likelihood, train, test, 1)
+    assert linear.shape == (200,) and linear.isfinite().all()
+    size = math.prod(train.shape[1:])
+    levels = 2 if likelihood.grey_levels is None else 256
+    # A uniform density of all levels, and nothing known.
+    unknown = -size * math.log(levels / (likelihood.grey_levels or 1))
+    assert float(linear.mean()) > unknown - 0.5 * size
+
+
+def test_binary_and_grey_probabilities_stay_below_the_truth() -> None:
+    """Of independent fair bits the best is -log 2 a pixel."""
+    likelihood = LIKELIHOODS["Bernoulli-threshold"]()
+    random = np.random.default_rng(0)
+    images = (random.integers(0, 2, (3000, 1, 4, 4)) * 255).astype(np.uint8)
+    found = float(log_evidence_of_ppca(likelihood, images[:2000], images[2000:], 2).mean())
+    assert -16 * math.log(2) - 0.6 * 16 < found < -16 * math.log(2)
+
+
+def test_mirrored_images_are_fitted_to_where_training_mirrors() -> None:
+    images = small_data(num_train=200).split("train").images
+    plain, flipped = (
+        log_evidence_of_ppca(Normal(), images, images[:, :, :, ::-1].copy(), 8, flip=flip).mean()
+        for flip in (False, True)
+    )
+    assert flipped > plain
+
+
+def test_too_few_images_are_one_line() -> None:
+    images = small_data().split("test").images
+    with pytest.raises(InputError, match="needs more than that many images and pixels"):
+        log_evidence_of_ppca(Normal(), images, images, 50)
+
+
+def test_the_seed_decides() -> None:
+    images = small_data().split("train").images
+    first, again, other = (
+        log_evidence_of_ppca(Normal(), images, images, 4, seed=s) for s in (1, 1, 2)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_real_faces(real_data: Path, tmp_path: Path) -> None:
+    """A known number: 128 dimensions, the central 148 pixels at 64x64, in bits a dimension."""
+    data = CelebA(str(real_data / "celeba"), cache_dir=str(tmp_path))
+    train, test = (data.split(name).images for name in ("train", "test"))
+    found = log_evidence_of_ppca(Normal(), train, test, 128, flip=True)
+    bits = Normal().bits_per_dim(float(found.mean()), 64 * 64 * 3)
+    assert bits == pytest.approx(6.283, abs=0.01)
+    baseline = evaluate_without_latent(Normal(), train, test)
+    assert baseline.bits_per_dim is not None and bits is not None and bits < baseline.bits_per_dim
