@@ -128,7 +128,10 @@ class ImageData(ABC):
     Attributes:
         image_shape: `(C, H, W)`.
         flip: whether training mirrors images at random (never validation or test).
+        factors: names of those attributes that images were made from, all of them known.
     """
+
+    factors: Sequence[str] = ()
 
     image_shape: tuple[int, int, int]
     flip: bool

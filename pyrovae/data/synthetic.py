@@ -50,6 +50,7 @@ class SyntheticFaces(ImageData):
         True
     """
 
+    factors = FACTORS
     flip = False  # a mirrored face has other factors (gaze, yaw, tilt and light)
 
     def __init__(

@@ -20,7 +20,7 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.programs import Programs, latent_sites, run_both
 from pyrovae.randomness import private_randomness
 
-__all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "image_terms", "terms"]
+__all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "image_terms", "log_evidence_without_latent", "terms"]
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,10 @@ def _pixels(images: Split | np.ndarray) -> np.ndarray:
     return images.images if isinstance(images, Split) else images
 
 
-@torch.no_grad()
 def evaluate_without_latent(
     likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
 ) -> Evaluation:
-    """The baseline that knows no latent: one distribution a pixel, fitted to the training split.
+    """The baseline that knows no latent, as an `Evaluation` whose rate is 0.
 
     Args:
         likelihood: says how images are observed, and which family the pixels have.
@@ -137,7 +136,26 @@ def evaluate_without_latent(
         test: uint8 images `(M, C, H, W)` to score.
         seed: seed of what is random in observing.
     """
-    distortion = []
+    found = log_evidence_without_latent(likelihood, train, test, seed=seed)
+    return _summary(torch.zeros_like(found), -found, likelihood, math.prod(test.shape[1:]))
+
+
+@torch.no_grad()
+def log_evidence_without_latent(
+    likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
+) -> Tensor:
+    """Log p(x) of each image under one distribution a pixel, fitted to the training split.
+
+    Args:
+        likelihood: says how images are observed, and which family the pixels have.
+        train: uint8 images `(N, C, H, W)` to fit to.
+        test: uint8 images `(M, C, H, W)` to score.
+        seed: seed of what is random in observing.
+
+    Returns:
+        `(M,)`, in nats.
+    """
+    found = []
     with private_randomness(seed, torch.device("cpu")):
         mean, square = torch.zeros(train.shape[1:]), torch.zeros(train.shape[1:])
         for batch in Batches(train, 100, seed=seed, shuffle=False).epoch(0):
@@ -147,9 +165,8 @@ def evaluate_without_latent(
         pixels = likelihood.without_latent(mean, (square - mean.square()).clamp(min=0))
         for batch in Batches(test, 100, seed=seed, shuffle=False).epoch(0):
             x = likelihood.observe(likelihood.dequantize(batch))
-            distortion.append(-pixels.log_prob(x).double())
-    found = torch.cat(distortion)
-    return _summary(torch.zeros_like(found), found, likelihood, math.prod(test.shape[1:]))
+            found.append(pixels.log_prob(x).double())
+    return torch.cat(found)
 
 
 def _summary(

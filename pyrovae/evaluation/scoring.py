@@ -1,0 +1,256 @@
+"""All scores of a VAE on a split, section by section; what is done is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pyrovae.data import ImageData, Split
+from pyrovae.engine import Engine
+from pyrovae.errors import InputError
+from pyrovae.evaluation.baselines import log_evidence_of_ppca
+from pyrovae.evaluation.elbo import image_terms, log_evidence_without_latent
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.evidence import log_evidence
+from pyrovae.evaluation.factors import factor_scores
+from pyrovae.evaluation.features import named_features
+from pyrovae.evaluation.journal import Journal
+from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
+from pyrovae.evaluation.reconstruction import reconstructions
+from pyrovae.evaluation.samples import sample_quality
+from pyrovae.programs import Programs
+
+__all__ = ["SECTIONS", "Options", "Scorer"]
+
+#: Images whose evidence is computed and kept together.
+BLOCK = 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is scored, and how finely.
+
+    Attributes:
+        split: "train", "val" or "test".
+        num_samples: draws an image for log p(x).
+        num_images: how many images, spread evenly over the split; 0 takes all.
+        features: the feature space of samples, see `named_features`.
+        seed: decides all draws.
+    """
+
+    split: str = "test"
+    num_samples: int = 5000
+    num_images: int = 0
+    features: str = "RandomConvolutions"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_samples", 1), ("num_images", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name}: allowed is {least} or more, got {getattr(self, name)}")
+
+
+class Scorer:
+    """Scores a pair of programs on a split of a data set.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        data: the data set; the training split is what the baselines are fitted to.
+        options: what to score.
+        engine: where to compute.
+        journal: keeps what is done.
+        progress: whether to show progress bars.
+
+    Raises:
+        InputError: if the split has no images.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        data: ImageData,
+        options: Options,
+        engine: Engine,
+        journal: Journal | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.programs, self.data, self.options = programs, data, options
+        self.engine, self.progress = engine, progress
+        self.journal = journal or Journal(None, {})
+        self.split = chosen(data.split(options.split), options.num_images)
+        if not len(self.split):
+            raise InputError(f"the split {options.split} has no images")
+        self.size = math.prod(data.image_shape)
+
+    def section(self, name: str) -> dict[str, Estimate]:
+        """The scores of one of `SECTIONS`, by name."""
+        table = self.journal.piece(name, lambda: _as_table(SECTIONS[name](self)))
+        rows = zip(table["score"], table["value"], table["error"], strict=True)
+        return {score: Estimate(v, None if math.isnan(e) else e) for score, v, e in rows}
+
+    @cached_property
+    def codes(self) -> Codes:
+        """What the guide says of each image."""
+        return codes(self.programs, self.split, self.engine, seed=self.options.seed)
+
+    @cached_property
+    def evidence(self) -> pd.DataFrame:
+        """A row an image: see `log_evidence`; computed and kept in blocks."""
+        return self.journal.piece("each_image", self._evidence)
+
+    def _evidence(self) -> pd.DataFrame:
+        from tqdm import tqdm
+
+        starts = range(0, len(self.split), BLOCK)
+        found = []
+        with tqdm(
+            total=len(self.split), desc="log p(x)", unit="image", disable=not self.progress
+        ) as bar:
+            for number, start in enumerate(starts):
+                block = part(self.split, range(start, min(start + BLOCK, len(self.split))))
+                name = f"each_image_{number:05d}"
+                found.append(self.journal.piece(name, lambda: self._block(block, number)))  # noqa: B023
+                bar.update(len(block))
+                bar.set_postfix_str(f"mean {pd.concat(found)['log_evidence'].mean():,.2f}")
+        self.journal.drop("each_image_")
+        return pd.concat(found, ignore_index=True)
+
+    def _block(self, block: Split, number: int) -> pd.DataFrame:
+        own = np.random.SeedSequence((self.options.seed, number)).generate_state(1)[0]
+        found = log_evidence(
+            self.programs, block, self.options.num_samples, engine=self.engine, seed=int(own)
+        )
+        return found.assign(name=list(block.names))
+
+    def bits(self, found: Estimate) -> dict[str, Estimate]:
+        """Bits per dimension of a mean of log p(x) or of a bound, where they are defined."""
+        value = self.programs.likelihood.bits_per_dim(found.value, self.size)
+        if value is None or found.error is None:
+            return {}
+        return {"bits_per_dim": Estimate(value, found.error / self.size / math.log(2))}
+
+
+def chosen(split: Split, num_images: int) -> Split:
+    """That many images spread evenly over a split; all of them for 0."""
+    if not num_images or num_images >= len(split):
+        return split
+    return part(split, np.linspace(0, len(split) - 1, num_images).astype(int))
+
+
+def part(split: Split, rows: range | np.ndarray) -> Split:
+    """Some rows of a split."""
+    index = np.asarray(rows)
+    names = [split.names[row] for row in index]
+    return Split(split.images[index], names, split.attributes[index], split.attribute_names)
+
+
+def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:
+    rows = [(name, own.value, own.error) for name, own in found.items()]
+    return pd.DataFrame(rows, columns=["score", "value", "error"]).astype(
+        {"value": float, "error": float}
+    )
+
+
+def _elbo(scorer: Scorer) -> dict[str, Estimate]:
+    found = image_terms(
+        scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed
+    )
+    elbo = Estimate.of(-(found["rate"] + found["distortion"]))
+    terms = {name: Estimate.of(values) for name, values in found.items()}
+    return {"elbo": elbo, **terms, **scorer.bits(elbo)}
+
+
+def _evidence(scorer: Scorer) -> dict[str, Estimate]:
+    table = scorer.evidence
+    found = Estimate.of(table["log_evidence"].to_numpy())
+    bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
+    return {
+        "log_evidence": found,
+        **bits,
+        "gap": Estimate.of((table["log_evidence"] - table["elbo"]).to_numpy()),
+        "ess": Estimate(float(table["ess"].median())),
+        "k_hat": Estimate(float(table["k_hat"].median())),
+        "k_hat_above_0.7": Estimate.of((table["k_hat"] > 0.7).to_numpy(float)),
+    }
+
+
+def _latents(scorer: Scorer) -> dict[str, Estimate]:
+    found = scorer.codes
+    both = aggregate(
+        scorer.programs, scorer.split, scorer.engine, found, seed=scorer.options.seed
+    )
+    units = Estimate(float(active_units(found.means)))
+    size = Estimate(float(found.means.shape[1]))
+    return {"active_units": units, "latent_dims": size, **both}
+
+
+def _reconstruction(scorer: Scorer) -> dict[str, Estimate]:
+    table = reconstructions(
+        scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed
+    )
+    return {name: Estimate.of(table[name].to_numpy()) for name in ("psnr", "ssim")}
+
+
+def _samples(scorer: Scorer) -> dict[str, Estimate]:
+    features = named_features(scorer.options.features)
+    return sample_quality(
+        scorer.programs,
+        scorer.split,
+        features,
+        scorer.engine,
+        num_samples=len(scorer.split),
+        seed=scorer.options.seed,
+    )
+
+
+def _factors(scorer: Scorer) -> dict[str, Estimate]:
+    known = [name for name in scorer.split.attribute_names if name in scorer.data.factors]
+    if not known:
+        return {}
+    factors = scorer.split.table()[known].to_numpy()
+    return factor_scores(scorer.codes.means.cpu(), factors, known, seed=scorer.options.seed)
+
+
+def _ppca(scorer: Scorer) -> dict[str, Estimate]:
+    train, test = scorer.data.split("train").images, scorer.split.images
+    found = log_evidence_of_ppca(
+        scorer.programs.likelihood,
+        train,
+        test,
+        scorer.codes.means.shape[1],
+        flip=scorer.data.flip,
+        seed=scorer.options.seed,
+    )
+    mean = Estimate.of(found)
+    bits = {f"evidence_{name}": own for name, own in scorer.bits(mean).items()}
+    return {"log_evidence": mean, **bits}
+
+
+def _without_latent(scorer: Scorer) -> dict[str, Estimate]:
+    train, test = scorer.data.split("train").images, scorer.split.images
+    found = Estimate.of(
+        log_evidence_without_latent(
+            scorer.programs.likelihood, train, test, seed=scorer.options.seed
+        )
+    )
+    bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
+    return {"log_evidence": found, **bits}
+
+
+#: What can be scored, in the order of the report.
+SECTIONS: dict[str, Callable[[Scorer], dict[str, Estimate]]] = {
+    "elbo": _elbo,
+    "latents": _latents,
+    "reconstruction": _reconstruction,
+    "samples": _samples,
+    "factors": _factors,
+    "ppca": _ppca,
+    "without_latent": _without_latent,
+    "evidence": _evidence,
+}
