@@ -8,12 +8,18 @@ from pyrovae.evaluation.elbo import (
     terms,
 )
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.factors import dci, factor_scores
+from pyrovae.evaluation.information import mutual_information_gap, mutual_information_table
 
 __all__ = [
     "Estimate",
     "Evaluation",
+    "dci",
     "evaluate",
     "evaluate_without_latent",
+    "factor_scores",
+    "mutual_information_gap",
+    "mutual_information_table",
     "private_randomness",
     "terms",
 ]
