@@ -37,7 +37,8 @@ def mutual_information_gap(
 
     With codes that say nothing, counting in cells alone gives about $k / (2 N H)$ with one
     dimension, and at most about $\sqrt{k} / (N H)$ with more, for $k = (\text{bins} - 1)^2$: 0.06
-    and 0.006 for 1,000 images and a uniform factor.
+    and 0.006 for 1,000 images and a uniform factor. The same counting in $z_{(2)}$ keeps codes
+    that are the continuous factors themselves below 1: about 0.92 with 15 of them.
 
     Args:
         codes: one vector for each image, such as posterior means, `(N, D)`.
@@ -154,6 +155,12 @@ def _images_for(bins: int) -> int:
     return bins
 
 
+def ratio_values(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Values whose mean is the ratio of two means, and whose spread is that of the ratio."""
+    ratio = top.mean(0) / bottom.mean(0)
+    return ratio + (top - ratio * bottom) / bottom.mean(0)
+
+
 def to_unit(columns: np.ndarray) -> np.ndarray:
     """Every column from 0 to 1; a constant one is 0, exactly."""
     reach = np.ptp(columns, 0)
@@ -189,6 +196,5 @@ def gap_values(codes: np.ndarray, factors: np.ndarray, bins: int) -> np.ndarray:
         second, top = np.argsort([0.0, *information.mean(0)], kind="stable")[-2:]
         information = np.insert(information, 0, 0.0, axis=1)
         ahead = information[:, top] - information[:, second]
-        gap = ahead.mean() / surprise.mean()
-        found.append(gap + (ahead - gap * surprise) / surprise.mean())
+        found.append(ratio_values(ahead, surprise))
     return np.stack(found, 1)
