@@ -10,6 +10,8 @@ from pyrovae.evaluation.elbo import (
 )
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import log_evidence, log_weights, pareto_k
+from pyrovae.evaluation.factors import dci, factor_scores
+from pyrovae.evaluation.information import mutual_information_gap, mutual_information_table
 from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
 from pyrovae.evaluation.passes import each_batch
 
@@ -20,13 +22,18 @@ __all__ = [
     "active_units",
     "aggregate",
     "codes",
+    "dci",
     "each_batch",
     "evaluate",
     "evaluate_without_latent",
+    "factor_scores",
     "image_terms",
     "log_evidence",
     "log_evidence_of_ppca",
     "log_weights",
+    "mutual_information_gap",
+    "mutual_information_table",
     "pareto_k",
+    "private_randomness",
     "terms",
 ]

@@ -20,7 +20,14 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.programs import Programs, latent_sites, run_both
 from pyrovae.randomness import private_randomness
 
-__all__ = ["Evaluation", "evaluate", "evaluate_without_latent", "image_terms", "log_evidence_without_latent", "terms"]
+__all__ = [
+    "Evaluation",
+    "evaluate",
+    "evaluate_without_latent",
+    "image_terms",
+    "log_evidence_without_latent",
+    "terms",
+]
 
 
 @dataclass(frozen=True)

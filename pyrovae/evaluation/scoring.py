@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-import torch
 
 from pyrovae.data import ImageData, Split
 from pyrovae.engine import Engine
@@ -158,9 +157,7 @@ def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:
 
 
 def _elbo(scorer: Scorer) -> dict[str, Estimate]:
-    found = image_terms(
-        scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed
-    )
+    found = image_terms(scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed)
     elbo = Estimate.of(-(found["rate"] + found["distortion"]))
     terms = {name: Estimate.of(values) for name, values in found.items()}
     return {"elbo": elbo, **terms, **scorer.bits(elbo)}
@@ -182,18 +179,14 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
 
 def _latents(scorer: Scorer) -> dict[str, Estimate]:
     found = scorer.codes
-    both = aggregate(
-        scorer.programs, scorer.split, scorer.engine, found, seed=scorer.options.seed
-    )
+    both = aggregate(scorer.programs, scorer.split, scorer.engine, found, seed=scorer.options.seed)
     units = Estimate(float(active_units(found.means)))
     size = Estimate(float(found.means.shape[1]))
     return {"active_units": units, "latent_dims": size, **both}
 
 
 def _reconstruction(scorer: Scorer) -> dict[str, Estimate]:
-    table = reconstructions(
-        scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed
-    )
+    table = reconstructions(scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed)
     return {name: Estimate.of(table[name].to_numpy()) for name in ("psnr", "ssim")}
 
 
