@@ -21,7 +21,7 @@ from pyrovae.errors import InputError
 if TYPE_CHECKING:
     from pyrovae.vae import VAE
 
-__all__ = ["RunDirectory", "load", "load_checkpoint", "replacing", "save_checkpoint"]
+__all__ = ["RunDirectory", "checksum", "load", "load_checkpoint", "replacing", "save_checkpoint"]
 
 STATE_KEY = "pyrovae"
 PICTURES = ("samples", "reconstructions")
@@ -60,7 +60,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
     text = json.dumps(state, sort_keys=True)
-    note = {"state": text, "sha256": _checksum(whole, text)}
+    note = {"state": text, "sha256": checksum(whole, text)}
     data = save(whole, metadata={STATE_KEY: json.dumps(note)})
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -82,12 +82,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: cut off, or not a checkpoint of pyrovae ({reason})") from None
-    if _checksum(tensors, text) != expected:
+    if checksum(tensors, text) != expected:
         raise InputError(f"{path}: the content was changed after it was written (wrong checksum)")
     return tensors, json.loads(text)
 
 
-def _checksum(tensors: dict[str, Tensor], text: str) -> str:
+def checksum(tensors: dict[str, Tensor], text: str = "") -> str:
+    """A hash of named tensors and a text."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -6,6 +6,7 @@ from pyrovae.evaluation.elbo import (
     evaluate,
     evaluate_without_latent,
     image_terms,
+    log_evidence_without_latent,
     terms,
 )
 from pyrovae.evaluation.estimates import Estimate
@@ -30,10 +31,10 @@ __all__ = [
     "image_terms",
     "log_evidence",
     "log_evidence_of_ppca",
+    "log_evidence_without_latent",
     "log_weights",
     "mutual_information_gap",
     "mutual_information_table",
     "pareto_k",
-    "private_randomness",
     "terms",
 ]

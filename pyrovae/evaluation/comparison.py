@@ -1,0 +1,148 @@
+"""Runs side by side: a table, a CSV file and a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pyrovae.checkpoint import replacing
+from pyrovae.errors import InputError
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.report import Report, score_table
+
+__all__ = ["compare"]
+
+COLORS = ("#c1440e", "#2f6f8f", "#6a8f2f", "#8f2f6a", "#b08d2e", "#555555")
+
+
+def compare(reports: Sequence[Report], out: Path) -> str:
+    """Sets reports of the same images side by side.
+
+    Differences of log p(x) are means over the images' own differences, so that their errors are
+    those of a comparison, and smaller than the errors of the two means.
+
+    Args:
+        reports: of the runs; the first is what the others are compared with.
+        out: the folder that `comparison.csv` and `comparison.png` go to.
+
+    Returns:
+        The table, for people.
+
+    Raises:
+        InputError: if there are fewer than two, or the runs are of different images, or score
+            different kinds of pixels.
+    """
+    first = reports[0]
+    if len(reports) < 2:
+        raise InputError(f"--compare: needs another run than {first.run}")
+    for other in reports[1:]:
+        _check(first, other)
+    names = _names(reports)
+    columns = {
+        name: dict(report.scores["vae"]) for name, report in zip(names, reports, strict=True)
+    }
+    for name, report in zip(names[1:], reports[1:], strict=True):
+        columns[name] |= _difference(first, report)
+    for baseline in ("ppca", "without_latent"):
+        found = [r.scores[baseline] for r in reports if baseline in r.scores]
+        if found and all(own == found[0] for own in found):
+            columns[baseline] = found[0]
+    _write(columns, out / "comparison.csv")
+    _draw(columns, names, out / "comparison.png")
+    files = f"{out / 'comparison.csv'}, {out / 'comparison.png'}"
+    return f"{score_table(columns, first.settings)}\n{files}"
+
+
+def _check(first: Report, other: Report) -> None:
+    if first.settings["images"] != other.settings["images"]:
+        raise InputError(
+            f"--compare: {first.run} and {other.run} are runs of different data: their images of "
+            f"the split {first.settings['split']} are not the same"
+        )
+    if first.grey_levels != other.grey_levels and None in (first.grey_levels, other.grey_levels):
+        raise InputError(
+            f"--compare: {first.run} and {other.run} score different things: one binary pixels, "
+            "the other grey values"
+        )
+
+
+def _names(reports: Sequence[Report]) -> list[str]:
+    """The directories' last names, or where these are not distinct all of their paths."""
+    short = [report.run.resolve().name for report in reports]
+    return short if len(set(short)) == len(short) else [str(report.run) for report in reports]
+
+
+def _difference(first: Report, other: Report) -> dict[str, Estimate]:
+    """How much more probable the other run finds an image, by the image, on one scale."""
+    if not len(first.each_image) or not len(other.each_image):
+        return {}
+    if first.grey_levels != other.grey_levels:
+        return {}
+    gap = other.each_image["log_evidence"] - first.each_image["log_evidence"]
+    return {"log p(x) more than the first": Estimate.of(gap.to_numpy())}
+
+
+def _write(columns: dict[str, dict[str, Estimate]], path: Path) -> None:
+    rows = [
+        {"run": column, "score": name, "value": own.value, "error": own.error}
+        for column, scores in columns.items()
+        for name, own in scores.items()
+    ]
+    with replacing(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def _draw(columns: dict[str, dict[str, Estimate]], names: list[str], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    panels = [panel for panel in PANELS if any(_has(columns[n], panel[1]) for n in names)]
+    height = 1.4 + 0.35 * len(names)
+    picture = Figure(figsize=(4.2 * max(1, len(panels)), max(height, 2.4)), layout="constrained")
+    places = picture.subplots(1, max(1, len(panels)), squeeze=False)[0]
+    for axes, (title, scores) in zip(places, panels, strict=False):
+        _bars(axes, columns, names, title, scores)
+    with replacing(path) as temporary:
+        picture.savefig(temporary, format="png", dpi=130)
+
+
+#: Title and scores of each panel; a run's values stand on its own line.
+PANELS: list[tuple[str, tuple[str, ...]]] = [
+    ("log p(x) (dot) and ELBO (ring), nats", ("log_evidence", "elbo")),
+    ("bits per dimension (at most)", ("bits_per_dim",)),
+    ("rate (dot), mutual information (ring), nats", ("rate", "mutual_information")),
+    ("active units", ("active_units",)),
+    ("samples: coverage (dot), density (ring)", ("coverage", "density")),
+    ("samples: Frechet distance", ("frechet",)),
+]
+
+
+def _has(scores: dict[str, Estimate], names: Sequence[str]) -> bool:
+    return any(name in scores and math.isfinite(scores[name].value) for name in names)
+
+
+def _bars(
+    axes: Any,
+    columns: dict[str, dict[str, Estimate]],
+    names: list[str],
+    title: str,
+    scores: Sequence[str],
+) -> None:
+    for place, name in enumerate(names):
+        color = COLORS[place % len(COLORS)]
+        for filled, score in zip((True, False), scores, strict=False):
+            found = columns[name].get(score)
+            if found is None:
+                continue
+            face = color if filled else "white"
+            error = None if found.error is None else 2 * found.error
+            style = {"fmt": "o", "color": color, "markerfacecolor": face, "capsize": 3}
+            axes.errorbar([found.value], [place], xerr=error, **style)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_title(f"{title}\n(bars: 2 standard errors)", fontsize=8)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)

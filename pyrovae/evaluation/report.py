@@ -1,0 +1,162 @@
+"""The scores of a run: computed or read, written as JSON and CSV, and printed as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pyrovae.checkpoint import RunDirectory, checksum, replacing
+from pyrovae.data.base import fingerprint
+from pyrovae.engine import Engine
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.journal import Journal
+from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
+
+__all__ = ["Report", "evaluate_run", "score_table"]
+
+#: What the report says of each score: title, digits after the point. Others are left as they are.
+TITLES: dict[str, tuple[str, int]] = {
+    "log_evidence": ("log p(x), {num_samples:,} draws, nats", 2),
+    "evidence_bits_per_dim": ("  the same in bits/dim", 4),
+    "elbo": ("ELBO, nats", 2),
+    "bits_per_dim": ("  the same in bits/dim, at most", 4),
+    "rate": ("rate, nats", 2),
+    "distortion": ("distortion, nats", 2),
+    "gap": ("log p(x) - ELBO, nats", 2),
+    "ess": ("effective draws, median", 1),
+    "k_hat": ("Pareto k-hat, median", 2),
+    "k_hat_above_0.7": ("  share of images above 0.7", 3),
+    "active_units": ("active units", 0),
+    "latent_dims": ("  of latent dimensions", 0),
+    "mutual_information": ("mutual information I(x; z), nats", 2),
+    "limit": ("  at most log N", 2),
+    "aggregate_kl": ("KL of aggregate posterior to prior, nats", 2),
+    "psnr": ("PSNR of reconstructions, dB", 2),
+    "ssim": ("SSIM of reconstructions", 3),
+    "mmd": ("samples: squared MMD", 5),
+    "density": ("samples: density", 3),
+    "coverage": ("samples: coverage", 3),
+    "frechet": ("samples: Frechet distance", 3),
+}
+COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
+#: The columns of the table besides the VAE's own are sections of their own.
+BASELINES = ("ppca", "without_latent")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a run.
+
+    Attributes:
+        run: its directory.
+        settings: what was scored: the options, the weights, the images.
+        scores: for each column of the table the scores by name.
+        each_image: a row an image, as `log_evidence` gives; empty where it was not asked for.
+        num_images: how many were scored.
+        grey_levels: the likelihood's, see `Likelihood`.
+    """
+
+    run: Path
+    settings: dict[str, Any]
+    scores: dict[str, dict[str, Estimate]]
+    each_image: pd.DataFrame
+    num_images: int
+    grey_levels: int | None
+
+    def write(self) -> Path:
+        """Writes `evaluation.json` into the run directory, and its images as CSV beside it."""
+        path = self.run / "evaluation.json"
+        columns = {
+            c: {n: asdict(own) for n, own in rows.items()} for c, rows in self.scores.items()
+        }
+        whole = {**self.settings, "num_images": self.num_images, **columns}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(whole, indent=2) + "\n")
+        if len(self.each_image):
+            with replacing(self.run / "evaluation_images.csv") as temporary:
+                self.each_image.to_csv(temporary, index=False)
+        return path
+
+    def __str__(self) -> str:
+        """The table for people."""
+        features = self.settings["features"]
+        samples = any(name in self.scores["vae"] for name in ("mmd", "frechet"))
+        note = f"; samples in the features of {features}" if samples else ""
+        head = f"{self.run}: {self.settings['split']}, {self.num_images:,} images{note}"
+        return f"{head}\n{score_table(self.scores, self.settings)}"
+
+
+def score_table(columns: dict[str, dict[str, Estimate]], settings: dict[str, Any]) -> str:
+    """Scores side by side, as text: a row a score, a column a model."""
+    names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
+    known = [name for name in TITLES if name in names]
+    names = known + [name for name in names if name not in TITLES]
+    titles = [TITLES.get(name, (name.replace("_", " "), 3)) for name in names]
+    shown = [["", *(COLUMNS.get(column, column) for column in columns)]]
+    for name, (title, digits) in zip(names, titles, strict=True):
+        cells = [_cell(rows.get(name), digits) for rows in columns.values()]
+        shown.append([title.format(**settings), *cells])
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = []
+    for title, *cells in shown:
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([title.ljust(widths[0]), *right]).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(found: Estimate | None, digits: int) -> str:
+    if found is None:
+        return ""
+    error = "" if found.error is None else f" ± {found.error:,.{digits}f}"
+    return f"{found.value:,.{digits}f}{error}"
+
+
+def evaluate_run(
+    root: str | Path,
+    options: Options,
+    sections: Sequence[str] = tuple(SECTIONS),
+    *,
+    checkpoint: str = "best",
+    device: str = "auto",
+    progress: bool = False,
+) -> Report:
+    """Scores the VAE of a run; what an interrupted evaluation had done is read, not done again.
+
+    Args:
+        root: the run directory; tables of what is done are kept in `evaluation/` in it.
+        options: what to score.
+        sections: which of `SECTIONS`.
+        checkpoint: "best" or "last".
+        device: where to compute.
+        progress: whether to show progress bars.
+
+    Raises:
+        InputError: if there is no run or no checkpoint, or the data are not there, or too few.
+    """
+    from pyrovae.cli import load_run
+
+    run, engine = RunDirectory(root), Engine(device, "fp32")
+    vae, data = load_run(root, checkpoint, engine.device)
+    scorer = Scorer(vae, data, options, engine, progress=progress)
+    settings = {
+        **asdict(options),
+        "checkpoint": checkpoint,
+        "weights": checksum(run.weights(checkpoint)),
+        "images": fingerprint(scorer.split.images),
+        "device": engine.device.type,  # Random numbers are other ones on another kind.
+    }
+    scorer.journal = Journal(run.root / "evaluation", settings)
+    scores: dict[str, dict[str, Estimate]] = {"vae": {}}
+    for name in (section for section in SECTIONS if section in sections):
+        if progress:
+            print(f"{name.replace('_', ' ')} ...", flush=True)
+        column = name if name in BASELINES else "vae"
+        scores.setdefault(column, {}).update(scorer.section(name))
+    each = scorer.evidence if "evidence" in sections else pd.DataFrame()
+    grey_levels = vae.likelihood.grey_levels
+    return Report(run.root, settings, scores, each, len(scorer.split), grey_levels)

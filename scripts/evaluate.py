@@ -1,0 +1,62 @@
+"""Scores a run: `python scripts/evaluate.py RUN [--compare RUN ...]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyrovae import InputError, cli
+from pyrovae.evaluation.comparison import compare
+from pyrovae.evaluation.report import Report, evaluate_run
+from pyrovae.evaluation.scoring import SECTIONS, Options
+
+
+def parser() -> cli.Parser:
+    """The options."""
+    parser = cli.Parser(prog="evaluate.py", description="Scores a trained VAE.")
+    parser.add_argument("run", type=str, help="the run directory")
+    parser.add_argument("--compare", nargs="+", type=str, help="other runs of the same data")
+    parser.add_argument("--split", type=str, default="test", help="train, val or test")
+    parser.add_argument("--num_samples", type=int, default=5000, help="draws for log p(x)")
+    parser.add_argument("--num_images", type=int, default=0, help="how many (0: all)")
+    parser.add_argument(
+        "--features",
+        type=str,
+        default="RandomConvolutions",
+        help="of samples: Pixels, RandomConvolutions, Inception, or a dotted path",
+    )
+    parser.add_argument("--sections", nargs="+", type=str, help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--seed", type=int, default=0, help="decides all draws")
+    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
+    parser.add_argument("--out", type=str | None, help="folder of a comparison (default: RUN)")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Scores, prints and writes."""
+    given = parser().parse_args(arguments)
+    options = Options(given.split, given.num_samples, given.num_images, given.features, given.seed)
+    sections = given.sections or list(SECTIONS)
+    for name in sections:
+        if name not in SECTIONS:
+            raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
+    if given.out and not given.compare:
+        raise InputError("--out: goes with --compare")
+    reports: list[Report] = []
+    for run in dict.fromkeys([given.run, *(given.compare or [])]):
+        found = evaluate_run(
+            run,
+            options,
+            sections,
+            checkpoint=given.checkpoint,
+            device=given.device,
+            progress=True,
+        )
+        print(f"\n{found}\n{found.write()}\n", flush=True)
+        reports.append(found)
+    if given.compare:
+        print(compare(reports, Path(given.out or given.run)))
+
+
+if __name__ == "__main__":
+    cli.run_command(main)
