@@ -24,8 +24,8 @@ def mmd(real: np.ndarray, samples: np.ndarray) -> Estimate:
         samples: features `(M, F)`.
 
     Returns:
-        The estimate, with a jackknife error: up to 1.4 times too large where both
-        distributions are equal.
+        The estimate, with a jackknife error: about 1.5 times too large where both
+        distributions are equal, else about right.
 
     Raises:
         InputError: if there are fewer than 3 of one, or they are not features of one space.
@@ -96,22 +96,14 @@ def frechet_distance(real: np.ndarray, samples: np.ndarray) -> Estimate:
 
     Example:
         >>> x = np.array([[-1.0], [1.0]])
-        >>> frechet_distance(x, 2 * x + 3)  # means 0 and 3, variances 2 and 8
-        Estimate(value=11.0, error=None)
+        >>> round(frechet_distance(x, 2 * x + 3).value, 6)  # means 0 and 3, variances 2 and 8
+        11.0
     """
     x, y = checked(real, samples, least=(2, 2))
     offset = np.square(x.mean(0) - y.mean(0)).sum()
-    first, second = (np.cov(features.T).reshape((x.shape[1],) * 2) for features in (x, y))
-    values, vectors = _eigen(first)
-    root = vectors * np.sqrt(values) @ vectors.T
-    # The eigenvalues of this are those of the product, but it is symmetric.
-    shared = np.sqrt(_eigen(root @ second @ root)[0]).sum()
-    value = offset + np.trace(first) + np.trace(second) - 2 * shared
+    # S = R^T R: then the trace of the root is the sum of the singular values of R_x R_y^T, which
+    # has no roots of eigenvalues that are 0 but for rounding.
+    x, y = (np.linalg.qr(z - z.mean(0), mode="r") / np.sqrt(len(z) - 1) for z in (x, y))
+    shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    value = offset + np.square(x).sum() + np.square(y).sum() - 2 * shared
     return Estimate(max(0.0, float(value)))
-
-
-def _eigen(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues and eigenvectors of a covariance matrix; 0 where rounding is all there is."""
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    noise = len(values) * np.finfo(float).eps * max(values[-1], 0)
-    return np.where(values > noise, values, 0), vectors

@@ -28,7 +28,8 @@ def density(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Estimate:
         k: which neighbour bounds a neighbourhood.
 
     Returns:
-        The estimate, with a jackknife error.
+        The estimate, with a jackknife error: 1.1 times too large in tens of dimensions, up to
+        1.8 in two.
 
     Raises:
         InputError: if there are fewer than k + 2 real features or 2 samples, or they are not
@@ -65,7 +66,8 @@ def coverage(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Estimate:
         k: which neighbour bounds a neighbourhood.
 
     Returns:
-        The estimate, with a jackknife error.
+        The estimate, with a jackknife error: 1.3 times too large, and up to 2.1 where both
+        distributions are equal.
 
     Raises:
         InputError: as for `density`.
@@ -110,25 +112,17 @@ class Neighbourhoods:
         x, y = checked(real, samples, least=(k + 2, 2))
         # Squared distances are differences of products, which are more exact around 0.
         x, y = x - x.mean(0), y - x.mean(0)
-        near, inside, wider, alone = [], [], [], np.zeros(len(y), int)
-        around = np.zeros(len(y), int)
+        parts, around, alone = [], np.zeros(len(y), int), np.zeros(len(y), int)
         for chunk in chunks(len(x)):
             nearest, radii = _nearest(x, chunk, k + 1)
             apart = _squared_distances(x[chunk], y)
             within = apart <= radii[:, [k - 1]]
-            near.append(nearest[:, :k])
-            inside.append(within.sum(1))
-            wider.append((apart <= radii[:, [k]]).sum(1))
+            inside, wider = within.sum(1), (apart <= radii[:, [k]]).sum(1)
             around += within.sum(0)
-            alone += within[inside[-1] == 1].sum(0)
-        return cls(
-            k=k,
-            nearest=np.concatenate(near),
-            inside=np.concatenate(inside),
-            wider=np.concatenate(wider),
-            around=around,
-            alone=alone,
-        )
+            alone += within[inside == 1].sum(0)
+            parts.append((nearest[:, :k], inside, wider))
+        near, inside, wider = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return cls(k, near, inside, wider, around, alone)
 
     def density(self) -> Estimate:
         """As the function of this name."""
