@@ -260,7 +260,7 @@ def _features(
     if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(batch):
         got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise InputError(f"features of {len(batch)} images must be (B, F), got {got}")
-    features = found.flatten(1).double().cpu().numpy()
+    features = found.flatten(1).cpu().double().numpy()
     if not np.isfinite(features).all():
         raise InputError(f"features of {type(module).__name__}: some are not finite numbers")
     return features
