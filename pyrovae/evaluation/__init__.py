@@ -1,6 +1,7 @@
 """How good a VAE is: bounds and estimates of log p(x), what the latents hold, what samples are."""
 
 from pyrovae.evaluation.baselines import log_evidence_of_ppca
+from pyrovae.evaluation.distances import frechet_distance, mmd
 from pyrovae.evaluation.elbo import (
     Evaluation,
     evaluate,
@@ -12,29 +13,54 @@ from pyrovae.evaluation.elbo import (
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import log_evidence, log_weights, pareto_k
 from pyrovae.evaluation.factors import dci, factor_scores
+from pyrovae.evaluation.features import (
+    FEATURES,
+    Inception,
+    Pixels,
+    RandomConvolutions,
+    features_of,
+    named_features,
+)
 from pyrovae.evaluation.information import mutual_information_gap, mutual_information_table
 from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
+from pyrovae.evaluation.neighbours import coverage, density
 from pyrovae.evaluation.passes import each_batch
+from pyrovae.evaluation.reconstruction import psnr, reconstructions, ssim
+from pyrovae.evaluation.samples import sample_quality
 
 __all__ = [
     "Codes",
     "Estimate",
     "Evaluation",
+    "FEATURES",
+    "Inception",
+    "Pixels",
+    "RandomConvolutions",
     "active_units",
     "aggregate",
     "codes",
+    "coverage",
     "dci",
+    "density",
     "each_batch",
     "evaluate",
     "evaluate_without_latent",
     "factor_scores",
+    "features_of",
+    "frechet_distance",
     "image_terms",
     "log_evidence",
     "log_evidence_of_ppca",
     "log_evidence_without_latent",
     "log_weights",
+    "mmd",
     "mutual_information_gap",
     "mutual_information_table",
+    "named_features",
     "pareto_k",
+    "psnr",
+    "reconstructions",
+    "sample_quality",
+    "ssim",
     "terms",
 ]

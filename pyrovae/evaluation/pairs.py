@@ -1,0 +1,53 @@
+"""What comparisons of two sets of features share: checks, chunks, and the jackknife."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pyrovae.errors import InputError
+
+__all__ = ["checked", "chunks", "jackknife"]
+
+_CHUNK = 512  # rows of a matrix of pairs that are in memory at once
+
+
+def jackknife(*left_out: np.ndarray) -> float:
+    """The standard error of a statistic of one or several sets, by the jackknife.
+
+    It is exact for means, and on average rather too large than too small for others.
+
+    Args:
+        *left_out: for each set the statistic without one of its members, for each member.
+
+    References:
+        The Jackknife Estimate of Variance (Efron and Stein, 1981),
+        https://doi.org/10.1214/aos/1176345462
+
+    Example:
+        >>> values = np.array([1.0, 3.0])
+        >>> jackknife((values.sum() - values) / 1)  # of their mean
+        1.0
+    """
+    return float(np.sqrt(sum((len(values) - 1) * values.var() for values in left_out)))
+
+
+def chunks(count: int) -> Iterator[slice]:
+    """Slices of that many rows, few at a time."""
+    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
+
+
+def checked(
+    real: np.ndarray, samples: np.ndarray, least: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64; raises `InputError` if they are too few or do not go together."""
+    x, y = np.asarray(real, np.float64), np.asarray(samples, np.float64)
+    if x.ndim != 2 or y.ndim != 2 or x.shape[1:] != y.shape[1:] or not x.shape[1]:
+        raise InputError(f"features of shapes {x.shape} and {y.shape}: must be (N, F) and (M, F)")
+    for features, what, bound in zip((x, y), ("real images", "samples"), least, strict=True):
+        if len(features) < bound:
+            raise InputError(f"{len(features)} {what}: this needs at least {bound}")
+        if not np.isfinite(features).all():
+            raise InputError(f"features of the {what}: some are not finite numbers")
+    return x, y

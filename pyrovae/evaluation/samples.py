@@ -1,0 +1,89 @@
+"""How a VAE's samples compare with real images, in a space of features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data import Batches, Split
+from pyrovae.engine import Engine
+from pyrovae.errors import InputError
+from pyrovae.evaluation.distances import frechet_distance, mmd
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.features import features_of
+from pyrovae.evaluation.neighbours import Neighbourhoods
+from pyrovae.programs import Programs
+from pyrovae.randomness import private_randomness
+
+__all__ = ["sample_quality"]
+
+_BATCH = 100
+
+
+@torch.no_grad()
+def sample_quality(
+    programs: Programs,
+    images: Split | np.ndarray,
+    features: Callable[[Tensor], Tensor],
+    engine: Engine,
+    num_samples: int,
+    *,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Compares samples of programs with real images: MMD, density, coverage, Frechet distance.
+
+    Samples are what the likelihood shows, without the noise of pixels. Programs that take
+    attributes get those of real images, drawn without putting back while there are any left.
+    They depend on the seed alone, and neither weights nor random generators are changed.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        images: a split, or where the programs need no attributes its uint8 images
+            `(N, C, H, W)`.
+        features: maps floats in [0, 1], `(B, C, H, W)`, to `(B, F)`: see `named_features`.
+        engine: where to compute.
+        num_samples: how many to draw; as many as there are images compares best.
+        seed: seed of the samples.
+
+    Returns:
+        `mmd`, `density`, `coverage` and `frechet`, as the functions of these names give them.
+
+    Raises:
+        InputError: if there are too few images or samples, or the features are no such thing.
+    """
+    if num_samples < 3 or len(images) < 7:
+        raise InputError(
+            f"{len(images)} images and {num_samples} samples: needs at least 7 images, 3 samples"
+        )
+    batches = Batches(
+        images,
+        batch_size=_BATCH,
+        seed=seed,
+        shuffle=False,
+        device=engine.device,
+        attributes=programs.attributes,
+    )
+    with private_randomness(seed, engine.device):
+        pieces = [features_of(features, x, engine.device) for x in batches.epoch(0)]
+        drawn = _drawn(programs, batches.attributes, num_samples)
+        others = [features_of(features, x, engine.device) for x in drawn]
+    real, samples = np.concatenate(pieces), np.concatenate(others)
+    near = Neighbourhoods.of(real, samples, k=5)
+    return {
+        "mmd": mmd(real, samples),
+        "density": near.density(),
+        "coverage": near.coverage(),
+        "frechet": frechet_distance(real, samples),
+    }
+
+
+def _drawn(programs: Programs, attributes: Tensor, count: int) -> Iterator[Tensor]:
+    """Samples in batches, given the attributes `(N, A)` of real images where they take any."""
+    rounds = -(-count // len(attributes))
+    rows = torch.cat([torch.randperm(len(attributes)) for _ in range(rounds)])[:count]
+    for chosen in rows.split(_BATCH):
+        given = attributes[chosen.to(attributes.device)] if programs.attributes else None
+        yield programs.sample(len(chosen), given).float()
