@@ -76,7 +76,7 @@ every_mean = pytest.mark.parametrize("measure", IN_LOOPS, ids=lambda f: f.__name
 def test_values_and_errors_are_those_of_naive_loops(
     measure: Measure, n: int, m: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pairs_module, "_CHUNK", chunk)
+    monkeypatch.setattr("pyrovae.evaluation.pairs._CHUNK", chunk)
     x, y, oracle = normal(n, 3), 0.8 * normal(m, 3, seed=1) + 0.3, IN_LOOPS[measure]
     less_x = [oracle(np.delete(x, i, 0), y) for i in range(n)]
     less_y = [oracle(x, np.delete(y, j, 0)) for j in range(m)]
