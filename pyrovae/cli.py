@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +36,7 @@ from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta, check_objective_name
-from pyrovae.parsing import Parser
+from pyrovae.parsing import Parser, read_yaml, value_of
 from pyrovae.recipe import Recipe
 from pyrovae.starts import Start
 from pyrovae.training import Trainer
@@ -157,23 +158,6 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
     return read_yaml(run.config)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The content of a YAML file of options.
-
-    Raises:
-        InputError: if it is not there, not YAML, or holds no options.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no configuration (was the run made from Python?)")
-    return content
-
-
 def load_run(
     run_dir: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu"
 ) -> tuple[VAE, ImageData]:
@@ -233,12 +217,30 @@ def parse_run(
         return _parse_resumed(parser, arguments, RunDirectory(resumed))
     if value_of("--config", arguments) is None:
         arguments = ["--config", str(default), *arguments]
+    default_to_named(parser, arguments)
     config = _checked(parser.parse_args(arguments))
     data = config.data.class_path.split(".")[-1]
     root = config.run_dir or f"runs/{data}_{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     run = RunDirectory(root, _text(parser, config))
     run.check_free()
     return config, run, False
+
+
+def default_to_named(parser: Parser, arguments: list[str]) -> None:
+    """Makes the classes that are named the defaults.
+
+    Where a class is named in place of another, the parser keeps those of its values that the new
+    one also knows: what was given should stay, but not the defaults of a class nobody chose.
+    """
+    preset = value_of("--config", arguments)
+    content = read_yaml(Path(preset)) if preset is not None else {}
+    for role in (*PARTS, *TRAINING, "optimizer"):
+        stated = content.get(role)
+        inner = stated.get("class_path") if isinstance(stated, dict) else stated
+        named = value_of(f"--{role}", arguments) or inner
+        if named is not None:
+            with suppress(Exception):  # Of what cannot be a class, parsing says what is wrong.
+                parser.set_defaults({role: {"class_path": named}})
 
 
 def _parse_resumed(
@@ -337,16 +339,6 @@ def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:
             yield path, value
 
     return dict(walk(yaml.safe_load(_text(parser, config)), ""))
-
-
-def value_of(option: str, arguments: list[str]) -> str | None:
-    """The value of an option on a command line that is not parsed yet."""
-    for i, argument in enumerate(arguments):
-        if argument == option and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith(f"{option}="):
-            return argument.split("=", 1)[1]
-    return None
 
 
 def instantiate(parser: Parser, config: Namespace) -> Any:

@@ -8,14 +8,17 @@ import itertools
 import re
 import shutil
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser
 from pyro.infer import ELBO
 
 from pyrovae.catalogue import ALSO, ROLES, concrete, entries, help_text
+from pyrovae.errors import InputError
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "read_yaml", "value_of"]
 
 
 class Parser(ArgumentParser):
@@ -83,6 +86,34 @@ class Parser(ArgumentParser):
         names = [entry.name for entry in entries(base)] if base else []
         listed = f"known are {', '.join(names)}; " if names else ""
         return f"{listed}your own go by dotted path, as my_module.MyClass"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The content of a YAML file of options.
+
+    Raises:
+        InputError: if it is not there, not YAML, or holds no options.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no configuration (was the run made from Python?)")
+    return content
+
+
+def value_of(option: str, arguments: list[str]) -> str | None:
+    """The value of an option on a command line that is not parsed yet: the last one counts."""
+    found = None
+    for i, argument in enumerate(arguments):
+        if argument == option and i + 1 < len(arguments):
+            found = arguments[i + 1]
+        elif argument.startswith(f"{option}="):
+            found = argument.split("=", 1)[1]
+    return found
 
 
 def _readable(expected: str) -> str:

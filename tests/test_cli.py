@@ -393,3 +393,29 @@ def test_help_lists_the_options(
         "prepare_data": ["--data", "CelebA"],
     }
     assert all(option in shown for option in wanted[name])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "expected"),
+    [
+        (
+            ["--data=TorchvisionImages", "--data.name=MNIST", "--data.root=x"],
+            "data.image_size",
+            None,
+        ),
+        (["--optimizer=torch.optim.Adamax"], "optimizer.lr", 0.002),
+        (["--optimizer=torch.optim.Adamax"], "optimizer.eps", 1e-8),
+        (["--optimizer", "Adam", "--optimizer", "Adadelta"], "optimizer.rho", 0.9),
+        (["--optimizer=Adadelta"], "optimizer.eps", 1e-6),
+        (["--prior=VampPrior"], "prior.latent_dim", 32),
+    ],
+)
+def test_a_class_that_is_named_keeps_what_was_given_and_no_defaults_of_another(
+    arguments: list[str], option: str, expected: object, tmp_path: Path
+) -> None:
+    """Of `default.yaml`, which gives lr and latent_dim, and of the parser's own classes."""
+    parser = cli.train_parser()
+    default = SCRIPTS / "configs" / "default.yaml"
+    config, _, _ = cli.parse_run(parser, [*arguments, f"--run_dir={tmp_path / 'run'}"], default)
+    part, name = option.split(".")
+    assert config[part].init_args[name] == expected

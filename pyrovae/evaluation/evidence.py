@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyro
 import torch
 from pyro.ops.stats import fit_generalized_pareto
@@ -17,6 +16,9 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.passes import each_batch
 from pyrovae.programs import Programs, run_both
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["log_evidence", "log_weights", "pareto_k"]
 
@@ -94,7 +96,7 @@ def log_evidence(
     seed: int = 0,
     at_once: int | None = None,
     progress: bool = False,
-) -> pd.DataFrame:
+) -> pandas.DataFrame:
     r"""Estimates log p(x) of each image by importance sampling from the guide.
 
     $$\log p(x) \approx \log \frac{1}{S} \sum_{s=1}^{S} w_s, \quad
@@ -124,10 +126,12 @@ def log_evidence(
         Importance Weighted Autoencoders (Burda et al., 2016, equation 8, section 5),
         https://arxiv.org/abs/1509.00519
     """
+    import pandas
+
     if num_samples < 1 or (at_once is not None and at_once < 1):
         raise ValueError(f"num_samples {num_samples}, at_once {at_once}: allowed is 1 or more")
 
-    def compute(x: Tensor, **inputs: Tensor) -> pd.DataFrame:
+    def compute(x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
         each = max(1, (at_once or max(1, PIXELS_AT_ONCE // x[0].numel())) // len(x))
         counts = [min(each, num_samples - done) for done in range(0, num_samples, each)]
         found = [log_weights(programs, k, x, **inputs).double().cpu() for k in counts]
@@ -142,15 +146,17 @@ def log_evidence(
         batch_size=IMAGES_AT_ONCE,
         said="log p(x)" if progress else None,
     )
-    return pd.concat(passes, ignore_index=True)
+    return pandas.concat(passes, ignore_index=True)
 
 
-def _summary(log_w: Tensor) -> pd.DataFrame:
+def _summary(log_w: Tensor) -> pandas.DataFrame:
     """A row an image of log weights `(S, B)`."""
+    import pandas
+
     count = len(log_w)
     log_ess = 2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)
     ess = log_ess.exp()
-    return pd.DataFrame(
+    return pandas.DataFrame(
         {
             "log_evidence": log_w.logsumexp(0) - math.log(count),
             # The delta method: the variance of w over its squared mean is S / ESS - 1.
