@@ -40,22 +40,23 @@ class Journal:
         """The table of that name, computed unless it is there; floats are kept exactly."""
         if self.folder is None:
             return compute()
-        path = self.folder / f"{name}.csv"
+        path = self.folder / f"{name}.json"
         if not path.exists():
             found = compute()
             with replacing(path) as temporary:
-                found.to_csv(temporary, index=False)
+                # Not CSV: readers of it round.
+                temporary.write_text(json.dumps(found.to_dict("list")))
         # Read also where it was just written: the same whether it went on or not.
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.DataFrame(json.loads(path.read_text()))
 
     def has(self, name: str) -> bool:
         """Whether the table of that name is there already."""
-        return self.folder is not None and (self.folder / f"{name}.csv").exists()
+        return self.folder is not None and (self.folder / f"{name}.json").exists()
 
     def drop(self, prefix: str) -> None:
         """Removes tables that a larger one holds."""
         if self.folder is not None:
-            for path in self.folder.glob(f"{prefix}*.csv"):
+            for path in self.folder.glob(f"{prefix}*.json"):
                 path.unlink()
 
     def clear(self) -> None:

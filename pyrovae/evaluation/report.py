@@ -14,6 +14,7 @@ from pyrovae.checkpoint import RunDirectory, checksum, replacing
 from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.features import named_features
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 
@@ -38,6 +39,10 @@ TITLES: dict[str, tuple[str, int]] = {
     "aggregate_kl": ("KL of aggregate posterior to prior, nats", 2),
     "psnr": ("PSNR of reconstructions, dB", 2),
     "ssim": ("SSIM of reconstructions", 3),
+    "mutual_information_gap": ("MIG: one dimension a factor", 3),
+    "disentanglement": ("DCI: disentanglement", 3),
+    "completeness": ("  completeness", 3),
+    "informativeness": ("  informativeness", 3),
     "mmd": ("samples: squared MMD", 5),
     "density": ("samples: density", 3),
     "coverage": ("samples: coverage", 3),
@@ -94,6 +99,7 @@ class Report:
 def score_table(columns: dict[str, dict[str, Estimate]], settings: dict[str, Any]) -> str:
     """Scores side by side, as text: a row a score, a column a model."""
     names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
+    names = [name for name in names if "/" not in name]  # Those of single factors are in the file.
     known = [name for name in TITLES if name in names]
     names = known + [name for name in names if name not in TITLES]
     titles = [TITLES.get(name, (name.replace("_", " "), 3)) for name in names]
@@ -150,6 +156,8 @@ def evaluate_run(
         "images": fingerprint(scorer.split.images),
         "device": engine.device.type,  # Random numbers are other ones on another kind.
     }
+    if "samples" in sections:
+        named_features(options.features)  # What is misspelt is told before hours of work.
     scorer.journal = Journal(run.root / "evaluation", settings)
     scores: dict[str, dict[str, Estimate]] = {"vae": {}}
     for name in (section for section in SECTIONS if section in sections):

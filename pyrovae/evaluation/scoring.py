@@ -168,13 +168,17 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
     table = scorer.evidence
     found = Estimate.of(table["log_evidence"].to_numpy())
     bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
+    shapes = table["k_hat"].dropna()  # It takes some draws to see a tail.
+    tails = {}
+    if len(shapes) > 1:
+        tails["k_hat"] = Estimate(float(shapes.median()))
+        tails["k_hat_above_0.7"] = Estimate.of((shapes > 0.7).to_numpy(float))
     return {
         "log_evidence": found,
         **bits,
         "gap": Estimate.of((table["log_evidence"] - table["elbo"]).to_numpy()),
         "ess": Estimate(float(table["ess"].median())),
-        "k_hat": Estimate(float(table["k_hat"].median())),
-        "k_hat_above_0.7": Estimate.of((table["k_hat"] > 0.7).to_numpy(float)),
+        **tails,
     }
 
 

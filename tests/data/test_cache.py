@@ -301,12 +301,12 @@ def wait_for(folder: Path, pattern: str) -> Path:
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_build_is_never_seen(tmp_path: Path, number: signal.Signals) -> None:
-    process = start(tmp_path, 0.05)
+    process = start(tmp_path, 0.02)
     try:
         left = wait_for(tmp_path, "Numbered-*/.train-*/images.npy").parent
         assert not list(tmp_path.glob("Numbered-*/train"))
         process.send_signal(number)
-        process.wait(30)
+        process.wait(120)  # What is under way, 32 images a process, ends first.
     finally:
         process.kill()
         process.communicate()

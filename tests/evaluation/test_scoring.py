@@ -1,0 +1,264 @@
+"""Scores of runs: complete, resumed, written, compared, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pyrovae import Engine, InputError, evaluate
+from pyrovae.evaluation import Estimate, scoring
+from pyrovae.evaluation.comparison import compare
+from pyrovae.evaluation.journal import Journal
+from pyrovae.evaluation.report import TITLES, evaluate_run, score_table
+from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer, chosen
+from tests.small import small_data, small_vae
+from tests.test_cli import TINY, run, script
+from tests.test_programs import MAKERS
+
+CPU = Engine("cpu", "fp32")
+QUICK = Options(num_samples=30)
+FACES = ["--data.num_train=64", "--data.num_val=24", "--data.num_test=40"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Trains a tiny run by the script, once for each set of options."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def train(*arguments: str) -> Path:
+        if arguments not in made:
+            made[arguments] = tmp_path_factory.mktemp("runs") / f"run{len(made)}"
+            with pytest.MonkeyPatch.context() as patch:
+                command = [*TINY, *FACES, *arguments, f"--run_dir={made[arguments]}"]
+                assert run("train", command, patch) == 0
+        return made[arguments]
+
+    return train
+
+
+def scorer(**kwargs: Any) -> Scorer:
+    data = small_data(num_train=60, num_test=40)
+    return Scorer(small_vae().eval(), data, Options(num_samples=30, **kwargs), CPU)
+
+
+def test_every_section_gives_numbers_that_have_titles() -> None:
+    own = scorer()
+    for name in SECTIONS:
+        found = own.section(name)
+        assert found and all(math.isfinite(e.value) for e in found.values()), name
+        assert {n for n in found if "/" not in n} <= set(TITLES), name
+        errors = {n for n, e in found.items() if e.error is None}
+        exact = {"active_units", "latent_dims", "limit", "ess", "k_hat", "frechet"}
+        assert errors <= exact, name
+
+
+def test_the_sections_agree_with_each_other() -> None:
+    own = scorer()
+    elbo, evidence, latents = (own.section(name) for name in ("elbo", "evidence", "latents"))
+    assert elbo["elbo"].value == pytest.approx(evaluate(own.programs, own.split, CPU).elbo)
+    total = elbo["rate"].value + elbo["distortion"].value
+    assert elbo["elbo"].value == pytest.approx(-total)
+    assert evidence["log_evidence"].value >= elbo["elbo"].value
+    likelihood = own.programs.likelihood
+    bits = likelihood.bits_per_dim(evidence["log_evidence"].value, own.size)
+    assert evidence["evidence_bits_per_dim"].value == pytest.approx(bits)
+    parts = latents["mutual_information"].value + latents["aggregate_kl"].value
+    assert parts == pytest.approx(elbo["rate"].value, abs=5 * elbo["rate"].error + 1)
+    assert latents["latent_dims"].value == 4 and 0 <= latents["active_units"].value <= 4
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_other_programs_are_scored_too(name: str) -> None:
+    own = Scorer(MAKERS[name](), small_data(num_test=30), Options(num_samples=10), CPU)
+    for section in SECTIONS:
+        assert all(math.isfinite(e.value) for e in own.section(section).values()), section
+
+
+def test_some_images_are_spread_evenly() -> None:
+    split = small_data(num_test=20).split("test")
+    assert chosen(split, 0) is split and chosen(split, 20) is split
+    few = chosen(split, 3)
+    assert [split.names.index(name) for name in few.names] == [0, 9, 19]
+    assert (few.images[1] == split.images[9]).all()
+
+
+def test_what_was_done_is_read_and_not_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "BLOCK", 10)
+    expected = scorer().evidence
+    original, calls = scoring.log_evidence, []
+
+    def interrupted(*args: Any, **kwargs: Any) -> pd.DataFrame:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(scoring, "log_evidence", interrupted)
+    for attempt in range(2):
+        own = scorer()
+        own.journal = Journal(tmp_path, {"a": 1})
+        if attempt == 0:
+            with pytest.raises(KeyboardInterrupt):
+                own.section("evidence")
+            assert len(list(tmp_path.glob("*/each_image_*.json"))) == 2
+        else:
+            own.section("evidence")
+            assert len(calls) == 3 + 2
+            pd.testing.assert_frame_equal(own.evidence, expected, check_exact=True)
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == [
+        "each_image.json",
+        "evidence.json",
+    ]
+    own = scorer()
+    own.journal = Journal(tmp_path, {"a": 2})
+    assert not own.journal.has("evidence")
+
+
+def test_a_run_is_scored_written_and_scored_again_the_same(
+    trained: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = trained()
+    first = evaluate_run(root, QUICK)
+    path = first.write()
+    content = json.loads(path.read_text())
+    assert content["num_images"] == 40 and content["split"] == "test"
+    assert content["vae"]["elbo"]["value"] == first.scores["vae"]["elbo"].value
+    assert set(content) >= {"vae", "ppca", "without_latent"}
+    images = pd.read_csv(root / "evaluation_images.csv")
+    assert len(images) == 40 and images.name.is_unique
+    shutil.rmtree(root / "evaluation")
+    again = evaluate_run(root, QUICK)
+    assert again.scores == first.scores
+    other = evaluate_run(root, Options(num_samples=30, seed=1), ["elbo"])
+    assert other.scores["vae"]["elbo"] != first.scores["vae"]["elbo"]
+    text = str(first)
+    assert "test, 40 images; samples in the features of RandomConvolutions" in text
+    assert "log p(x), 30 draws, nats" in text and "linear (PPCA)" in text
+
+
+def test_the_last_checkpoint_and_other_splits_are_others(trained: Callable[..., Path]) -> None:
+    root = trained("--trainer.epochs=3", "--optimizer.lr=0.3")
+    best, last = (
+        evaluate_run(root, QUICK, ["elbo"], checkpoint=which) for which in ("best", "last")
+    )
+    val = evaluate_run(root, Options("val"), ["elbo"])
+    assert val.num_images == 24 and best.settings["weights"] == val.settings["weights"]
+    assert val.scores != best.scores
+    assert best.scores != last.scores or best.settings["weights"] == last.settings["weights"]
+
+
+def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None:
+    runs = [trained(), trained("--prior=GaussianMixture"), trained("--likelihood=Laplace")]
+    reports = [evaluate_run(root, QUICK) for root in runs]
+    text = compare(reports, tmp_path)
+    for root in runs:
+        assert root.name in text
+    assert "log p(x) more than the first" in text
+    table = pd.read_csv(tmp_path / "comparison.csv")
+    gap = table[table.score == "log p(x) more than the first"].set_index("run")
+    assert set(gap.index) == {runs[1].name, runs[2].name}
+    values = [report.scores["vae"]["log_evidence"] for report in reports]
+    expected = values[1].value - values[0].value
+    assert gap.value[runs[1].name] == pytest.approx(expected)
+    assert (tmp_path / "comparison.png").stat().st_size > 10_000
+
+
+def test_what_cannot_be_compared_is_refused(trained: Callable[..., Path], tmp_path: Path) -> None:
+    one = evaluate_run(trained(), QUICK, ["elbo"])
+    with pytest.raises(InputError, match="needs another run"):
+        compare([one], tmp_path)
+    other = evaluate_run(trained("--data.seed=3"), QUICK, ["elbo"])
+    with pytest.raises(InputError, match="runs of different data"):
+        compare([one, other], tmp_path)
+    binary = evaluate_run(
+        trained("--likelihood=Bernoulli", "--likelihood.binarization=ThresholdBinarization"),
+        QUICK,
+        ["elbo"],
+    )
+    with pytest.raises(InputError, match="one binary pixels, the other grey values"):
+        compare([one, binary], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "no run": (["{tmp}/nowhere"], "nowhere: no such directory"),
+    "no checkpoint": (["{tmp}/empty"], "no such checkpoint"),
+    "unknown split": (["{run}", "--split=night"], "no split 'night'; there are train, val, test"),
+    "unknown section": (["{run}", "--sections", "poetry"], "--sections: allowed are elbo"),
+    "no draws": (["{run}", "--num_samples=0"], "num_samples: allowed is 1 or more, got 0"),
+    "no such features": (["{run}", "--features=my_net.Net"], "my_net"),
+    "too few images": (
+        ["{run}", "--num_images=3", "--sections", "samples"],
+        "images",
+    ),
+    "one image": (["{run}", "--num_images=1", "--sections", "latents"], "at least 2 images"),
+    "nothing to compare": (["{run}", "--compare", "{run}", "--sections", "elbo"], "another run"),
+    "unknown checkpoint": (["{run}", "--checkpoint=first"], "allowed are best and last"),
+    "out alone": (["{run}", "--out=x"], "--out: goes with --compare"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_is_one_line(
+    name: str,
+    trained: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = trained()
+    (tmp_path / "empty").mkdir()
+    shutil.copy(root / "config.yaml", tmp_path / "empty" / "config.yaml")
+    arguments, said = BAD[name]
+    command = [word.format(tmp=tmp_path, run=root) for word in arguments]
+    assert run("evaluate", command, monkeypatch) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert errors[-1].startswith("error: ") and said in errors[-1], errors
+    assert "Traceback" not in "".join(errors)
+
+
+def test_an_empty_split_is_one_line() -> None:
+    data = small_data()
+    split = data.split("test")
+    data.split = lambda name: chosen_none(split)  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="the split test has no images"):
+        Scorer(small_vae(), data, QUICK, CPU)
+
+
+def chosen_none(split: Any) -> Any:
+    return scoring.part(split, np.arange(0))
+
+
+def test_the_script_scores_and_compares(
+    trained: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, second = trained(), trained("--prior=GaussianMixture")
+    command = [str(first), "--num_samples=10", "--compare", str(second), f"--out={tmp_path}"]
+    assert run("evaluate", [*command, "--sections", "elbo", "evidence", "ppca"], monkeypatch) == 0
+    shown = capsys.readouterr().out
+    assert f"{first}: test, 40 images" in shown and f"{second}: test, 40 images" in shown
+    assert str(tmp_path / "comparison.png") in shown and "log p(x), 10 draws" in shown
+
+
+def test_tables_are_aligned_and_hide_single_factors() -> None:
+    columns = {
+        "vae": {"elbo": Estimate(-1234.5, 6.78), "mutual_information_gap/gaze": Estimate(0.5)},
+        "ppca": {"log_evidence": Estimate(-10.0, 0.1)},
+    }
+    lines = score_table(columns, {"num_samples": 5000}).splitlines()
+    assert len(lines) == 3 and "gaze" not in "".join(lines)
+    assert "-1,234.50 ± 6.78" in lines[2] and "log p(x), 5,000 draws, nats" in lines[1]
+    assert script("evaluate").parser().parse_args(["run"]).num_samples == 5000
