@@ -16,6 +16,7 @@ from pyrovae.evaluation.report import Report, score_table
 
 __all__ = ["compare"]
 
+MORE = "more_than_first"
 COLORS = ("#c1440e", "#2f6f8f", "#6a8f2f", "#8f2f6a", "#b08d2e", "#555555")
 
 
@@ -52,9 +53,10 @@ def compare(reports: Sequence[Report], out: Path) -> str:
         if found and all(own == found[0] for own in found):
             columns[baseline] = found[0]
     _write(columns, out / "comparison.csv")
-    _draw(columns, names, out / "comparison.png")
+    seen = f"{first.settings['split']}, {first.num_images:,} images; bars: 2 standard errors"
+    _draw(columns, names, seen, out / "comparison.png")
     files = f"{out / 'comparison.csv'}, {out / 'comparison.png'}"
-    return f"{score_table(columns, first.settings)}\n{files}"
+    return f"{score_table(columns)}\n{files}"
 
 
 def _check(first: Report, other: Report) -> None:
@@ -83,7 +85,7 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     if first.grey_levels != other.grey_levels:
         return {}
     gap = other.each_image["log_evidence"] - first.each_image["log_evidence"]
-    return {"log p(x) more than the first": Estimate.of(gap.to_numpy())}
+    return {MORE: Estimate.of(gap.to_numpy())}
 
 
 def _write(columns: dict[str, dict[str, Estimate]], path: Path) -> None:
@@ -96,15 +98,22 @@ def _write(columns: dict[str, dict[str, Estimate]], path: Path) -> None:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
-def _draw(columns: dict[str, dict[str, Estimate]], names: list[str], path: Path) -> None:
+def _draw(
+    columns: dict[str, dict[str, Estimate]], names: list[str], title: str, path: Path
+) -> None:
     from matplotlib.figure import Figure
 
     panels = [panel for panel in PANELS if any(_has(columns[n], panel[1]) for n in names)]
-    height = 1.4 + 0.35 * len(names)
-    picture = Figure(figsize=(4.2 * max(1, len(panels)), max(height, 2.4)), layout="constrained")
-    places = picture.subplots(1, max(1, len(panels)), squeeze=False)[0]
-    for axes, (title, scores) in zip(places, panels, strict=False):
-        _bars(axes, columns, names, title, scores)
+    across = min(3, max(1, len(panels)))
+    down = max(1, math.ceil(len(panels) / across))
+    size = (4.4 * across, down * (1.2 + 0.32 * len(names)))
+    picture = Figure(figsize=size, layout="constrained")
+    picture.suptitle(title, fontsize=9, color="#555555")
+    places = list(picture.subplots(down, across, squeeze=False).flat)
+    for axes, (heading, scores) in zip(places, panels, strict=False):
+        _points(axes, columns, names, heading, scores)
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
     with replacing(path) as temporary:
         picture.savefig(temporary, format="png", dpi=130)
 
@@ -112,7 +121,8 @@ def _draw(columns: dict[str, dict[str, Estimate]], names: list[str], path: Path)
 #: Title and scores of each panel; a run's values stand on its own line.
 PANELS: list[tuple[str, tuple[str, ...]]] = [
     ("log p(x) (dot) and ELBO (ring), nats", ("log_evidence", "elbo")),
-    ("bits per dimension (at most)", ("bits_per_dim",)),
+    ("log p(x) more than the first run, nats", (MORE,)),
+    ("bits per dimension, at most", ("bits_per_dim",)),
     ("rate (dot), mutual information (ring), nats", ("rate", "mutual_information")),
     ("active units", ("active_units",)),
     ("samples: coverage (dot), density (ring)", ("coverage", "density")),
@@ -124,11 +134,11 @@ def _has(scores: dict[str, Estimate], names: Sequence[str]) -> bool:
     return any(name in scores and math.isfinite(scores[name].value) for name in names)
 
 
-def _bars(
+def _points(
     axes: Any,
     columns: dict[str, dict[str, Estimate]],
     names: list[str],
-    title: str,
+    heading: str,
     scores: Sequence[str],
 ) -> None:
     for place, name in enumerate(names):
@@ -143,6 +153,7 @@ def _bars(
             axes.errorbar([found.value], [place], xerr=error, **style)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_title(f"{title}\n(bars: 2 standard errors)", fontsize=8)
+    axes.set_title(heading, fontsize=8)
+    axes.locator_params(axis="x", nbins=5)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)

@@ -22,8 +22,9 @@ __all__ = ["Report", "evaluate_run", "score_table"]
 
 #: What the report says of each score: title, digits after the point. Others are left as they are.
 TITLES: dict[str, tuple[str, int]] = {
-    "log_evidence": ("log p(x), {num_samples:,} draws, nats", 2),
+    "log_evidence": ("log p(x), nats", 2),
     "evidence_bits_per_dim": ("  the same in bits/dim", 4),
+    "more_than_first": ("  more than the first run, by image", 2),
     "elbo": ("ELBO, nats", 2),
     "bits_per_dim": ("  the same in bits/dim, at most", 4),
     "rate": ("rate, nats", 2),
@@ -91,12 +92,14 @@ class Report:
         """The table for people."""
         features = self.settings["features"]
         samples = any(name in self.scores["vae"] for name in ("mmd", "frechet"))
-        note = f"; samples in the features of {features}" if samples else ""
+        draws = f"; log p(x) from {self.settings['num_samples']:,} draws"
+        note = draws if "log_evidence" in self.scores["vae"] else ""
+        note += f"; samples in the features of {features}" if samples else ""
         head = f"{self.run}: {self.settings['split']}, {self.num_images:,} images{note}"
-        return f"{head}\n{score_table(self.scores, self.settings)}"
+        return f"{head}\n{score_table(self.scores)}"
 
 
-def score_table(columns: dict[str, dict[str, Estimate]], settings: dict[str, Any]) -> str:
+def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
     """Scores side by side, as text: a row a score, a column a model."""
     names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
     names = [name for name in names if "/" not in name]  # Those of single factors are in the file.
@@ -106,13 +109,21 @@ def score_table(columns: dict[str, dict[str, Estimate]], settings: dict[str, Any
     shown = [["", *(COLUMNS.get(column, column) for column in columns)]]
     for name, (title, digits) in zip(names, titles, strict=True):
         cells = [_cell(rows.get(name), digits) for rows in columns.values()]
-        shown.append([title.format(**settings), *cells])
+        shown.append([title, *cells])
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     lines = []
     for title, *cells in shown:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join([title.ljust(widths[0]), *right]).rstrip())
     return "\n".join(lines)
+
+
+def _in_short(scores: dict[str, Estimate]) -> str:
+    """Scores in one line, as each section is done."""
+    shown = {name: TITLES[name] for name in TITLES if name in scores}
+    return "; ".join(
+        f"{title.strip()} {_cell(scores[name], digits)}" for name, (title, digits) in shown.items()
+    )
 
 
 def _cell(found: Estimate | None, digits: int) -> str:
@@ -161,10 +172,10 @@ def evaluate_run(
     scorer.journal = Journal(run.root / "evaluation", settings)
     scores: dict[str, dict[str, Estimate]] = {"vae": {}}
     for name in (section for section in SECTIONS if section in sections):
+        column, found = name if name in BASELINES else "vae", scorer.section(name)
+        scores.setdefault(column, {}).update(found)
         if progress:
-            print(f"{name.replace('_', ' ')} ...", flush=True)
-        column = name if name in BASELINES else "vae"
-        scores.setdefault(column, {}).update(scorer.section(name))
+            print(f"{name.replace('_', ' ')}: {_in_short(found)}", flush=True)
     each = scorer.evidence if "evidence" in sections else pd.DataFrame()
     grey_levels = vae.likelihood.grey_levels
     return Report(run.root, settings, scores, each, len(scorer.split), grey_levels)
