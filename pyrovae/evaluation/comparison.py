@@ -79,13 +79,13 @@ def _names(reports: Sequence[Report]) -> list[str]:
 
 
 def _difference(first: Report, other: Report) -> dict[str, Estimate]:
-    """How much more probable the other run finds an image, by the image, on one scale."""
+    """How much more probable the other run finds an image, by the image, on one scale.
+
+    A density of dequantised pixels bounds the probability of the grey values in its cell.
+    """
     if not len(first.each_image) or not len(other.each_image):
         return {}
-    if first.grey_levels != other.grey_levels:
-        return {}
-    gap = other.each_image["log_evidence"] - first.each_image["log_evidence"]
-    return {MORE: Estimate.of(gap.to_numpy())}
+    return {MORE: Estimate.of((other.log_probability() - first.log_probability()).to_numpy())}
 
 
 def _write(columns: dict[str, dict[str, Estimate]], path: Path) -> None:

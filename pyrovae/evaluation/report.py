@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ class Report:
         scores: for each column of the table the scores by name.
         each_image: a row an image, as `log_evidence` gives; empty where it was not asked for.
         num_images: how many were scored.
+        num_dims: pixels times channels of an image.
         grey_levels: the likelihood's, see `Likelihood`.
     """
 
@@ -72,7 +74,12 @@ class Report:
     scores: dict[str, dict[str, Estimate]]
     each_image: pd.DataFrame
     num_images: int
+    num_dims: int
     grey_levels: int | None
+
+    def log_probability(self) -> pd.Series:
+        """Log p(x) of each image as a probability of its grey values, or of binary pixels."""
+        return self.each_image["log_evidence"] - self.num_dims * math.log(self.grey_levels or 1)
 
     def write(self) -> Path:
         """Writes `evaluation.json` into the run directory, and its images as CSV beside it."""
@@ -178,4 +185,4 @@ def evaluate_run(
             print(f"{name.replace('_', ' ')}: {_in_short(found)}", flush=True)
     each = scorer.evidence if "evidence" in sections else pd.DataFrame()
     grey_levels = vae.likelihood.grey_levels
-    return Report(run.root, settings, scores, each, len(scorer.split), grey_levels)
+    return Report(run.root, settings, scores, each, len(scorer.split), scorer.size, grey_levels)

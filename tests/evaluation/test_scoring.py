@@ -170,6 +170,13 @@ def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None
     values = [report.scores["vae"]["log_evidence"] for report in reports]
     expected = values[1].value - values[0].value
     assert gap.value[runs[1].name] == pytest.approx(expected)
+    # A likelihood that scores the grey values themselves, on the scale of their probability.
+    grey = evaluate_run(trained("--likelihood=DiscretizedLogistic"), QUICK)
+    compare([reports[0], grey], tmp_path)
+    gap = pd.read_csv(tmp_path / "comparison.csv").query("score == 'more_than_first'")
+    bits = [r.scores["vae"]["evidence_bits_per_dim"].value for r in (reports[0], grey)]
+    nats = (bits[0] - bits[1]) * math.log(2) * 3 * 16 * 16
+    assert gap.value.item() == pytest.approx(nats, rel=1e-6)
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
 
 
