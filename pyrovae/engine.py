@@ -70,9 +70,9 @@ class Engine:
         why = f"auto: from {self.MIN_STEPS:,} steps on, this run has {steps:,}"
         return steps >= self.MIN_STEPS, why
 
-    def fetch(self, images: np.ndarray) -> np.ndarray | Tensor:
+    def fetch(self, images: np.ndarray | Tensor) -> np.ndarray | Tensor:
         """Images to draw batches from: copied to the device if they fit, else as they are."""
-        if self.device.type != "cuda":  # A CPU reads the memory map itself.
+        if self.device.type != "cuda" or isinstance(images, Tensor):  # A CPU reads the map itself.
             return images
         limit = self.resident_gb * 1e9
         if self.resident_gb < 0:

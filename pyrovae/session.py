@@ -76,7 +76,7 @@ class Session:
             attributes=vae.attributes,
             part=(group.rank, group.size),
         )
-        self.batches.images = engine.fetch(self.train_split.images)
+        self.batches.images = engine.fetch(self.batches.images)
         self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         self.svi = SVI(
