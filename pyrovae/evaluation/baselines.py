@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data import Batches, spread
+from pyrovae.evaluation.passes import observed
 from pyrovae.likelihoods import Likelihood
 from pyrovae.linear import fit_ppca
 from pyrovae.randomness import private_randomness
 
 __all__ = ["log_evidence_of_ppca"]
-
-#: Pixels and channels of all images that are fitted to, held in memory as floats.
-NUMBERS_FITTED = 2**27
 
 
 @torch.no_grad()
@@ -31,14 +29,12 @@ def log_evidence_of_ppca(
 ) -> Tensor:
     """Exact log p(x) of each test image under probabilistic PCA of the training images.
 
-    Both are dequantised with uniform noise of one level, to pixels in [0, 1]: the density there
-    bounds the probability of the discrete image, also of a binary one, of two levels. What the
-    likelihood's own numbers are short of or beyond such a density is added.
+    Both are seen as pixels in [0, 1], discrete ones with uniform noise of one level: of them the
+    density is a lower bound of the log probability, on the likelihood's own scale.
 
     Args:
         likelihood: says how images are observed, and on which scale its log densities are.
-        train: uint8 images `(N, C, H, W)`; of very many, as many as fit into 512 MB are fitted
-            to, spread evenly.
+        train: uint8 images `(N, C, H, W)`, all of which are fitted to.
         test: uint8 images `(M, C, H, W)` to score.
         latent_dim: of the linear model.
         flip: whether training mirrors images: then the mirrored ones are fitted to as well.
@@ -49,22 +45,34 @@ def log_evidence_of_ppca(
 
     Raises:
         InputError: if there are too few images for that many dimensions.
+
+    References:
+        Probabilistic Principal Component Analysis (Tipping and Bishop, 1999, equation 4)
     """
+
+    def chunks() -> Iterator[Tensor]:
+        for x in _continuous(likelihood, train, seed):
+            yield x.flatten(1)
+            if flip:
+                yield x.flip(-1).flatten(1)
+
+    model = fit_ppca(chunks, latent_dim)
+    found = [model.log_prob(x.flatten(1)) for x in _continuous(likelihood, test, seed)]
     size = math.prod(train.shape[1:])
-    some = torch.from_numpy(spread(train, NUMBERS_FITTED // (size * (1 + flip))))
-    levels = 2 if likelihood.grey_levels is None else 256
-    with private_randomness(seed, torch.device("cpu")):
-        chosen = _dequantized(likelihood, some, levels)
-        seen = torch.cat([chosen, chosen.flip(-1)]) if flip else chosen
-        model = fit_ppca(seen.flatten(1), latent_dim)
-        found = [
-            model.log_prob(_dequantized(likelihood, batch, levels).flatten(1))
-            for batch in Batches(test, 100, seed=seed, shuffle=False).epoch(0)
-        ]
-    return torch.cat(found) - size * math.log(levels / (likelihood.grey_levels or 1))
+    return torch.cat(found) - size * math.log(_levels(likelihood) / (likelihood.grey_levels or 1))
 
 
-def _dequantized(likelihood: Likelihood, images: Tensor, levels: int) -> Tensor:
-    """Images as continuous values in [0, 1], each level an interval of its own."""
-    values = likelihood.observe(images) if levels == 2 else images
-    return (values + torch.rand(images.shape)) / levels
+def _levels(likelihood: Likelihood) -> int:
+    return 2 if likelihood.grey_levels is None else 256
+
+
+def _continuous(likelihood: Likelihood, images: np.ndarray, seed: int) -> Iterator[Tensor]:
+    """What is observed as continuous pixels in [0, 1], each level an interval of its own."""
+    levels = _levels(likelihood)
+    seen = observed(likelihood, images, seed=seed, batch_size=500)
+    for place, x in enumerate(seen):
+        if likelihood.grey_levels == levels:  # A density's are continuous already.
+            yield x
+        else:
+            with private_randomness(place, x.device):
+                yield ((x * (levels - 1)).round() + torch.rand(x.shape)) / levels

@@ -15,7 +15,7 @@ from torch.distributions import kl_divergence
 
 from pyrovae.data import Batches, Split
 from pyrovae.engine import Engine
-from pyrovae.evaluation.passes import each_batch
+from pyrovae.evaluation.passes import each_batch, observed
 from pyrovae.likelihoods import Likelihood
 from pyrovae.programs import Programs, latent_sites, run_both
 from pyrovae.randomness import private_randomness
@@ -170,8 +170,7 @@ def log_evidence_without_latent(
             mean += x.sum(0) / len(train)
             square += x.square().sum(0) / len(train)
         pixels = likelihood.without_latent(mean, (square - mean.square()).clamp(min=0))
-        for batch in Batches(test, 100, seed=seed, shuffle=False).epoch(0):
-            x = likelihood.observe(likelihood.dequantize(batch))
+        for x in observed(likelihood, test, seed=seed):
             found.append(pixels.log_prob(x).double())
     return torch.cat(found)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.evaluation.passes import each_batch
+from pyrovae.evaluation.passes import GROUP, each_batch
 from pyrovae.programs import Programs, run_both
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ __all__ = ["log_evidence", "log_weights", "pareto_k"]
 
 #: Pixels that are decoded at once: some 100 MB in most networks.
 PIXELS_AT_ONCE = 2**20
-IMAGES_AT_ONCE = 20
 
 
 def log_weights(programs: Programs, num_samples: int, x: Tensor, **inputs: Tensor) -> Tensor:
@@ -95,6 +94,7 @@ def log_evidence(
     engine: Engine | None = None,
     seed: int = 0,
     at_once: int | None = None,
+    first: int = 0,
     progress: bool = False,
 ) -> pandas.DataFrame:
     r"""Estimates log p(x) of each image by importance sampling from the guide.
@@ -113,6 +113,8 @@ def log_evidence(
         seed: seed of the draws; they also depend on `at_once`.
         at_once: how many draws are decoded at once, which bounds the memory; by default some
             100 MB worth.
+        first: the place of the first of these images in the whole split, a multiple of 10: what
+            is observed of an image depends on its place and the seed.
         progress: whether to show a progress bar.
 
     Returns:
@@ -132,10 +134,13 @@ def log_evidence(
         raise ValueError(f"num_samples {num_samples}, at_once {at_once}: allowed is 1 or more")
 
     def compute(x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
-        each = max(1, (at_once or max(1, PIXELS_AT_ONCE // x[0].numel())) // len(x))
-        counts = [min(each, num_samples - done) for done in range(0, num_samples, each)]
-        found = [log_weights(programs, k, x, **inputs).double().cpu() for k in counts]
-        return _summary(torch.cat(found))
+        most = at_once or max(1, PIXELS_AT_ONCE // x[0].numel())
+        parts = []
+        for start in range(0, len(x), most):  # All of them but where images are very large.
+            some = slice(start, start + most)
+            own = {name: value[some] for name, value in inputs.items()}
+            parts.append(_some_weights(programs, num_samples, most, x[some], own))
+        return _summary(torch.cat(parts, 1))
 
     passes = each_batch(
         programs,
@@ -143,10 +148,21 @@ def log_evidence(
         engine or Engine("cpu", "fp32"),
         compute,
         seed=seed,
-        batch_size=IMAGES_AT_ONCE,
+        batch_size=GROUP,
+        first=first,
         said="log p(x)" if progress else None,
     )
     return pandas.concat(passes, ignore_index=True)
+
+
+def _some_weights(
+    programs: Programs, num_samples: int, at_once: int, x: Tensor, inputs: dict[str, Tensor]
+) -> Tensor:
+    """Log weights `(S, B)`, of so many draws at a time."""
+    each = max(1, at_once // len(x))
+    counts = [min(each, num_samples - done) for done in range(0, num_samples, each)]
+    found = [log_weights(programs, count, x, **inputs).double().cpu() for count in counts]
+    return torch.cat(found)
 
 
 def _summary(log_w: Tensor) -> pandas.DataFrame:

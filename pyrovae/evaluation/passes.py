@@ -11,15 +11,56 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae.data import Batches, Split
+from pyrovae.data import Batches, Split, gather
 from pyrovae.engine import Engine
+from pyrovae.likelihoods import Likelihood
 from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
 
-__all__ = ["each_batch"]
+__all__ = ["GROUP", "each_batch", "observations", "observed"]
+
+#: So many images in a row are observed with one seed, whoever looks at them.
+GROUP = 10
 
 Seen = tuple[Tensor, dict[str, Tensor]]  # observations of a batch, and the programs' other inputs
+
+
+def observations(
+    observe: Callable[[Tensor], Tensor], images: Tensor, first: int = 0, *, seed: int = 0
+) -> Tensor:
+    """Images as a likelihood scores them: dequantised or binarised once, whoever looks at them.
+
+    Args:
+        observe: how images are observed.
+        images: 8-bit, `(B, C, H, W)`.
+        first: the place of the first of them in the split, a multiple of `GROUP`.
+        seed: seed of what is random.
+    """
+    found = []
+    for start in range(0, len(images), GROUP):
+        with private_randomness(seed_of(seed, first + start), images.device):
+            found.append(observe(images[start : start + GROUP]))
+    return torch.cat(found)
+
+
+def observed(
+    likelihood: Likelihood, images: np.ndarray, *, seed: int = 0, batch_size: int = 100
+) -> Iterator[Tensor]:
+    """The observations of a whole split, some at a time, on the CPU."""
+
+    def observe(some: Tensor) -> Tensor:
+        return likelihood.observe(likelihood.dequantize(some))
+
+    for start in range(0, len(images), batch_size):
+        some = torch.from_numpy(gather(images, np.arange(len(images))[start : start + batch_size]))
+        yield observations(observe, some, start, seed=seed)
+
+
+def seed_of(seed: int, place: int) -> int:
+    """A seed for the images from this place on; those of neighbouring places are unrelated."""
+    numbers = (seed, abs(place), place < 0)  # Those of draws are asked for below zero.
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def each_batch(
@@ -30,13 +71,14 @@ def each_batch(
     *,
     seed: int = 0,
     batch_size: int = 100,
+    first: int = 0,
     said: str | None = None,
 ) -> Iterator[Any]:
     """What a function of a batch gives for each batch of a split, in order.
 
-    Images are dequantised, so that bits per dimension are a bound. The draws of a batch, those
-    of dequantising and binarising included, depend on the seed and its number alone: a pass may
-    begin anywhere. Networks are in evaluation mode, no gradient is kept, and neither weights
+    Images are dequantised, so that bits per dimension are a bound, and binarised images drawn
+    once: see `observations`. The draws of a batch depend on the seed and its place alone: a pass
+    may begin anywhere. Networks are in evaluation mode, no gradient is kept, and neither weights
     nor random generators are changed.
 
     Args:
@@ -46,7 +88,8 @@ def each_batch(
         engine: where to compute.
         compute: called as `compute(x, **inputs)`.
         seed: seed of the draws.
-        batch_size: images a batch.
+        batch_size: images a batch, a multiple of `GROUP`.
+        first: the place of the first of these images in the whole split, likewise.
         said: what a progress bar says is done; without it there is none.
     """
     from tqdm import tqdm
@@ -62,13 +105,19 @@ def each_batch(
     bar = tqdm(
         total=len(batches.images), desc=said, unit="image", disable=not said, file=sys.stderr
     )
+    likelihood, device, place = programs.likelihood, engine.device, first
     with bar, evaluation_mode(programs):
-        for number, (batch, attributes) in enumerate(batches.labelled(0)):
-            own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+        for batch, attributes in batches.labelled(0):
             # Validation would take as long as the densities of many draws, to no new end.
             quick = pyro.validation_enabled(False)
-            with quick, torch.no_grad(), private_randomness(own, engine.device):
-                x = programs.observe(engine.place(programs.likelihood.dequantize(batch)))
+            with quick, torch.no_grad(), private_randomness(seed_of(seed, -1 - place), device):
+                x = observations(
+                    lambda some: programs.observe(likelihood.dequantize(some)),
+                    engine.place(batch),
+                    place,
+                    seed=seed,
+                )
                 found = compute(x, **programs.inputs(attributes))
+            place += len(batch)
             bar.update(len(batch))
             yield found

@@ -19,7 +19,7 @@ from tests.tables import LIKELIHOODS, make_images
 
 def test_the_evidence_is_the_density_of_the_normal() -> None:
     x = torch.randn(50, 8) @ torch.randn(8, 8)
-    model = fit_ppca(x, 3)
+    model = fit_ppca(lambda: x.split(20), 3)
     weight = model.basis * (model.eigenvalues - model.noise_variance).sqrt()
     covariance = weight @ weight.T + model.noise_variance * torch.eye(8)
     normal = dist.MultivariateNormal(model.mean.double(), covariance.double())
