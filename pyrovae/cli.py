@@ -368,6 +368,7 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
     code, group = 0, Group()
     try:
         group = processes()  # Connected first, so that each complaint is printed once.
+        signal.signal(signal.SIGTERM, _terminate)
         command(sys.argv[1:])
         group.leave()
     except (InputError, OSError) as error:
@@ -376,9 +377,19 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
         code = _complain(str(error), 1, group)
     except Interrupted as error:
         code = _complain(str(error), 128 + error.signal, group)
+    except _Terminated:
+        code = _complain("stopped by SIGTERM", 128 + signal.SIGTERM, group)
     except KeyboardInterrupt:
         code = _complain("stopped by SIGINT", 128 + signal.SIGINT, group)
     raise SystemExit(code)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came, where nothing finishes a step first."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise _Terminated
 
 
 def _complain(text: str, code: int, group: Group) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyrovae import InputError, cli
-from pyrovae.evaluation.comparison import compare
-from pyrovae.evaluation.report import Report, evaluate_run
+from pyrovae.evaluation import named_features
+from pyrovae.evaluation.comparison import check_comparable, compare
+from pyrovae.evaluation.report import open_run
 from pyrovae.evaluation.scoring import SECTIONS, Options
 
 
@@ -42,16 +43,18 @@ def main(arguments: list[str]) -> None:
             raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
     if given.out and not given.compare:
         raise InputError("--out: goes with --compare")
-    reports: list[Report] = []
-    for run in dict.fromkeys([given.run, *(given.compare or [])]):
-        found = evaluate_run(
-            run,
-            options,
-            sections,
-            checkpoint=given.checkpoint,
-            device=given.device,
-            progress=True,
-        )
+    if "samples" in sections:
+        named_features(options.features)  # What is misspelt is told before hours of work.
+    paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
+    runs = [
+        open_run(run, options, checkpoint=given.checkpoint, device=given.device, progress=True)
+        for run in reversed(paths.values())
+    ]
+    if given.compare:
+        check_comparable(runs)
+    reports = []
+    for opened in runs:
+        found = opened.score(sections)
         print(f"\n{found}\n{found.write()}\n", flush=True)
         reports.append(found)
     if given.compare:

@@ -48,15 +48,15 @@ class StaticMNIST(ImageData):
         folder = self.path.is_dir()
         file = self.path / f"binarized_mnist_{part}.amat" if folder else self.path
         try:
-            rows = np.loadtxt(file, dtype=np.uint8) if folder else _unpacked(file, part)
+            rows = np.loadtxt(file, np.uint8, ndmin=2) if folder else _unpacked(file, part)
         except FileNotFoundError:
             raise InputError(f"{file}: is not there") from None
         except Exception as error:  # Files are damaged in many ways.
             reason = " ".join(str(error).split())
             raise InputError(f"{file}: cannot be read as binarised MNIST: {reason}") from error
-        if rows.ndim != 2 or rows.shape[1] != _PIXELS or rows.max(initial=0) > 1:
+        if rows.ndim != 2 or rows.shape[1] != _PIXELS or not np.isin(rows, (0, 1)).all():
             raise InputError(f"{file}: allowed are rows of {_PIXELS} zeros and ones")
-        images = (rows * np.uint8(255)).reshape(-1, *self.image_shape)
+        images = (rows.astype(np.uint8) * np.uint8(255)).reshape(-1, *self.image_shape)
         names = [str(number) for number in range(len(images))]
         return Split(images, names, np.empty((len(images), 0), np.float32))
 
@@ -71,4 +71,4 @@ def _unpacked(file: Path, part: str) -> np.ndarray:
         rows = arrays[part]
     if rows.ndim == 2 and rows.shape[1] == _PIXELS // 8:
         return np.unpackbits(rows.astype(np.uint8), axis=1)
-    return np.asarray(rows).astype(np.uint8)
+    return np.asarray(rows)

@@ -12,9 +12,9 @@ import pandas as pd
 from pyrovae.checkpoint import replacing
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import Report, score_table
+from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, score_table
 
-__all__ = ["compare"]
+__all__ = ["check_comparable", "compare"]
 
 MORE = "more_than_first"
 COLORS = ("#c1440e", "#2f6f8f", "#6a8f2f", "#8f2f6a", "#b08d2e", "#555555")
@@ -27,31 +27,23 @@ def compare(reports: Sequence[Report], out: Path) -> str:
     those of a comparison, and smaller than the errors of the two means.
 
     Args:
-        reports: of the runs; the first is what the others are compared with.
+        reports: of the runs, see `check_comparable`; the first is what the others are compared
+            with. Densities are given as probabilities of grey values, all on one scale.
         out: the folder that `comparison.csv` and `comparison.png` go to.
 
     Returns:
         The table, for people.
-
-    Raises:
-        InputError: if there are fewer than two, or the runs are of different images, or score
-            different kinds of pixels.
     """
     first = reports[0]
-    if len(reports) < 2:
-        raise InputError(f"--compare: needs another run than {first.run}")
-    for other in reports[1:]:
-        _check(first, other)
     names = _names(reports)
-    columns = {
-        name: dict(report.scores["vae"]) for name, report in zip(names, reports, strict=True)
-    }
-    for name, report in zip(names[1:], reports[1:], strict=True):
-        columns[name] |= _difference(first, report)
-    for baseline in ("ppca", "without_latent"):
-        found = [r.scores[baseline] for r in reports if baseline in r.scores]
-        if found and all(own == found[0] for own in found):
-            columns[baseline] = found[0]
+    columns: dict[str, dict[str, Estimate]] = {}
+    for name, report in zip(names, reports, strict=True):
+        columns[name] = report.comparable("vae")
+        if report is not first:
+            columns[name] |= _difference(first, report)
+    for name, report in zip(names, reports, strict=True):
+        for baseline in BASELINES:
+            _add_baseline(columns, baseline, name, report)
     _write(columns, out / "comparison.csv")
     seen = f"{first.settings['split']}, {first.num_images:,} images; bars: 2 standard errors"
     _draw(columns, names, seen, out / "comparison.png")
@@ -59,17 +51,38 @@ def compare(reports: Sequence[Report], out: Path) -> str:
     return f"{score_table(columns)}\n{files}"
 
 
-def _check(first: Report, other: Report) -> None:
-    if first.settings["images"] != other.settings["images"]:
-        raise InputError(
-            f"--compare: {first.run} and {other.run} are runs of different data: their images of "
-            f"the split {first.settings['split']} are not the same"
-        )
-    if first.grey_levels != other.grey_levels and None in (first.grey_levels, other.grey_levels):
-        raise InputError(
-            f"--compare: {first.run} and {other.run} score different things: one binary pixels, "
-            "the other grey values"
-        )
+def check_comparable(runs: Sequence[Opened]) -> None:
+    """Raises `InputError` unless there are several runs, which score the same observations."""
+    first = runs[0]
+    if len(runs) < 2:
+        raise InputError(f"--compare: needs another run than {first.run}")
+    for other in runs[1:]:
+        pair = f"--compare: {first.run} and {other.run}"
+        split = first.settings["split"]
+        if first.settings["images"] != other.settings["images"]:
+            raise InputError(
+                f"{pair} are runs of different data: their images of the split {split} are not "
+                "the same"
+            )
+        levels = [own.scorer.programs.likelihood.grey_levels for own in (first, other)]
+        if levels[0] != levels[1] and None in levels:
+            raise InputError(
+                f"{pair} score different things: one binary pixels, the other grey values"
+            )
+        if first.settings["observed"] != other.settings["observed"]:
+            raise InputError(f"{pair} score different things: they binarise images differently")
+
+
+def _add_baseline(
+    columns: dict[str, dict[str, Estimate]], baseline: str, name: str, report: Report
+) -> None:
+    """A column of a baseline, once for all runs that have the same."""
+    found = report.comparable(baseline)
+    title = COLUMNS[baseline]
+    if baseline == "ppca" and "latent_dims" in report.scores["vae"]:
+        title = f"{title} {report.scores['vae']['latent_dims'].value:.0f}"
+    if found and found not in columns.values():
+        columns[f"{title}, {name}" if title in columns else title] = found
 
 
 def _names(reports: Sequence[Report]) -> list[str]:

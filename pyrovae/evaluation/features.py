@@ -213,6 +213,15 @@ def _line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def source_of(name: str) -> str:
+    """The source of a feature space, where there is one: other code gives other numbers."""
+    owner = named_features(name)
+    try:
+        return inspect.getsource(type(owner) if isinstance(owner, nn.Module) else owner)
+    except (OSError, TypeError):
+        return ""
+
+
 @torch.no_grad()
 def features_of(
     module: Callable[[Tensor], Tensor],
@@ -256,7 +265,12 @@ def _features(
 ) -> np.ndarray:
     batch = torch.as_tensor(np.array(images) if isinstance(images, np.ndarray) else images)
     batch = batch.to(device)
-    found = module(batch / 255 if batch.dtype == torch.uint8 else batch)
+    try:
+        found = module(batch / 255 if batch.dtype == torch.uint8 else batch)
+    except Exception as error:  # A module of the user's fails in any way it likes.
+        what = getattr(module, "__name__", type(module).__name__)
+        shape = tuple(batch.shape)
+        raise InputError(f"features of {what}: fails on images {shape}: {_line(error)}") from error
     if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(batch):
         got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise InputError(f"features of {len(batch)} images must be (B, F), got {got}")

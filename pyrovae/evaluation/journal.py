@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,47 +18,47 @@ __all__ = ["Journal"]
 class Journal:
     """Keeps tables in a folder, so that what was computed once is read the next time.
 
-    The folder belongs to one set of settings: others have folders of their own.
-
     Args:
-        root: where the folders are; None keeps nothing.
-        settings: plain values that decide what the tables hold.
+        folder: where they are; None keeps nothing.
+        settings: plain values that decide what all of them hold.
 
     Example:
         >>> Journal(None, {}).piece("a", lambda: pd.DataFrame({"x": [1.5]}))["x"].tolist()
         [1.5]
     """
 
-    def __init__(self, root: Path | None, settings: dict[str, Any]) -> None:
-        text = json.dumps(settings, sort_keys=True)
-        self.settings = settings
-        key = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self.folder = None if root is None else root / key
+    def __init__(self, folder: Path | None, settings: dict[str, Any]) -> None:
+        self.folder, self.settings = folder, settings
 
-    def piece(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """The table of that name, computed unless it is there; floats are kept exactly."""
+    def piece(
+        self, name: str, compute: Callable[[], pd.DataFrame], **settings: Any
+    ) -> pd.DataFrame:
+        """The table of that name, computed unless it is there; floats are kept exactly.
+
+        Args:
+            name: of the table.
+            compute: gives it.
+            **settings: what decides this one besides.
+        """
         if self.folder is None:
             return compute()
-        path = self.folder / f"{name}.json"
-        if not path.exists():
+        path = self._path(name, settings)
+        try:
+            return pd.DataFrame(json.loads(path.read_text()))
+        except (OSError, ValueError):  # Not there, or damaged.
             found = compute()
-            with replacing(path) as temporary:
-                # Not CSV: readers of it round.
-                temporary.write_text(json.dumps(found.to_dict("list")))
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(found.to_dict("list")))  # Readers of CSV round.
         # Read also where it was just written: the same whether it went on or not.
         return pd.DataFrame(json.loads(path.read_text()))
 
-    def has(self, name: str) -> bool:
-        """Whether the table of that name is there already."""
-        return self.folder is not None and (self.folder / f"{name}.json").exists()
-
-    def drop(self, prefix: str) -> None:
-        """Removes tables that a larger one holds."""
+    def drop(self, name: str, **settings: Any) -> None:
+        """Removes a table that a larger one holds."""
         if self.folder is not None:
-            for path in self.folder.glob(f"{prefix}*.json"):
-                path.unlink()
+            self._path(name, settings).unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Removes all of it."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def _path(self, name: str, settings: dict[str, Any]) -> Path:
+        assert self.folder is not None
+        text = json.dumps(self.settings | settings, sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return self.folder / f"{name}-{key}.json"

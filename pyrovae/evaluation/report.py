@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from pyrovae.checkpoint import RunDirectory, checksum, replacing
+from pyrovae.data import spread
 from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
+from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.features import named_features
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
+from pyrovae.randomness import private_randomness
 
-__all__ = ["Report", "evaluate_run", "score_table"]
+__all__ = ["Opened", "Report", "evaluate_run", "open_run", "score_table"]
 
 #: What the report says of each score: title, digits after the point. Others are left as they are.
 TITLES: dict[str, tuple[str, int]] = {
@@ -81,12 +84,22 @@ class Report:
         """Log p(x) of each image as a probability of its grey values, or of binary pixels."""
         return self.each_image["log_evidence"] - self.num_dims * math.log(self.grey_levels or 1)
 
+    def comparable(self, column: str) -> dict[str, Estimate]:
+        """The scores of a column, densities as probabilities of grey values."""
+        shift = self.num_dims * math.log(self.grey_levels or 1)
+        moves = {"log_evidence": -shift, "elbo": -shift, "distortion": shift}
+        return {
+            name: Estimate(found.value + moves.get(name, 0.0), found.error)
+            for name, found in self.scores.get(column, {}).items()
+        }
+
     def write(self) -> Path:
         """Writes `evaluation.json` into the run directory, and its images as CSV beside it."""
         path = self.run / "evaluation.json"
-        columns = {
-            c: {n: asdict(own) for n, own in rows.items()} for c, rows in self.scores.items()
-        }
+        columns = self._earlier(path)
+        for column, rows in self.scores.items():
+            own = {name: asdict(found) for name, found in rows.items()}
+            columns[column] = columns.get(column, {}) | own
         whole = {**self.settings, "num_images": self.num_images, **columns}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(whole, indent=2) + "\n")
@@ -94,6 +107,15 @@ class Report:
             with replacing(self.run / "evaluation_images.csv") as temporary:
                 self.each_image.to_csv(temporary, index=False)
         return path
+
+    def _earlier(self, path: Path) -> dict[str, Any]:
+        """The scores that stand there already, if they are of the same settings."""
+        try:
+            earlier = json.loads(path.read_text())
+            same = all(earlier.get(key) == value for key, value in self.settings.items())
+        except (OSError, ValueError, AttributeError):
+            same = False
+        return {column: earlier[column] for column in COLUMNS if same and column in earlier}
 
     def __str__(self) -> str:
         """The table for people."""
@@ -140,49 +162,98 @@ def _cell(found: Estimate | None, digits: int) -> str:
     return f"{found.value:,.{digits}f}{error}"
 
 
-def evaluate_run(
+@dataclass(frozen=True)
+class Opened:
+    """A run that is ready to be scored.
+
+    Attributes:
+        run: its directory.
+        scorer: what scores it.
+        settings: what all of its scores follow from.
+    """
+
+    run: Path
+    scorer: Scorer
+    settings: dict[str, Any]
+
+    def score(self, sections: Sequence[str]) -> Report:
+        """The scores of these sections, computed or read; what fails is said after the others.
+
+        Raises:
+            InputError: if a section's statistics cannot be had, once the others are written.
+        """
+        scores: dict[str, dict[str, Estimate]] = {"vae": {}}
+        failed: list[str] = []
+        for name in (section for section in SECTIONS if section in sections):
+            try:
+                found = self.scorer.section(name)
+            except InputError as error:
+                failed.append(str(error))
+                continue
+            scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
+            if self.scorer.progress and found:
+                print(f"{name.replace('_', ' ')}: {_in_short(found)}", flush=True)
+        report = self._report(scores)
+        if failed:
+            report.write()
+            print(f"\n{report}\n", flush=True)
+            raise InputError("; ".join(failed))
+        return report
+
+    def _report(self, scores: dict[str, dict[str, Estimate]]) -> Report:
+        scorer, there = self.scorer, "log_evidence" in scores["vae"]
+        each = scorer.evidence if there else pd.DataFrame()
+        grey_levels = scorer.programs.likelihood.grey_levels
+        settings = {**asdict(scorer.options), **self.settings}
+        count = len(scorer.split)
+        return Report(self.run, settings, scores, each, count, scorer.size, grey_levels)
+
+
+def open_run(
     root: str | Path,
     options: Options,
-    sections: Sequence[str] = tuple(SECTIONS),
     *,
     checkpoint: str = "best",
     device: str = "auto",
     progress: bool = False,
-) -> Report:
-    """Scores the VAE of a run; what an interrupted evaluation had done is read, not done again.
+) -> Opened:
+    """Loads a run and its images; what an interrupted evaluation had done will be read.
 
     Args:
         root: the run directory; tables of what is done are kept in `evaluation/` in it.
         options: what to score.
-        sections: which of `SECTIONS`.
         checkpoint: "best" or "last".
         device: where to compute.
-        progress: whether to show progress bars.
+        progress: whether to show progress.
 
     Raises:
-        InputError: if there is no run or no checkpoint, or the data are not there, or too few.
+        InputError: if there is no run or no checkpoint, or the images are not there.
     """
+    from pyrovae import __version__
     from pyrovae.cli import load_run
 
     run, engine = RunDirectory(root), Engine(device, "fp32")
     vae, data = load_run(root, checkpoint, engine.device)
     scorer = Scorer(vae, data, options, engine, progress=progress)
+    some = torch.from_numpy(spread(scorer.split.images, 1000))
+    with private_randomness(options.seed, some.device):
+        seen = vae.likelihood.observe(some) if vae.likelihood.grey_levels is None else some
     settings = {
-        **asdict(options),
+        "split": options.split,
+        "seed": options.seed,
         "checkpoint": checkpoint,
         "weights": checksum(run.weights(checkpoint)),
         "images": fingerprint(scorer.split.images),
+        "observed": fingerprint(seen.numpy()),
         "device": engine.device.type,  # Random numbers are other ones on another kind.
+        "version": __version__,
     }
-    if "samples" in sections:
-        named_features(options.features)  # What is misspelt is told before hours of work.
     scorer.journal = Journal(run.root / "evaluation", settings)
-    scores: dict[str, dict[str, Estimate]] = {"vae": {}}
-    for name in (section for section in SECTIONS if section in sections):
-        column, found = name if name in BASELINES else "vae", scorer.section(name)
-        scores.setdefault(column, {}).update(found)
-        if progress:
-            print(f"{name.replace('_', ' ')}: {_in_short(found)}", flush=True)
-    each = scorer.evidence if "evidence" in sections else pd.DataFrame()
-    grey_levels = vae.likelihood.grey_levels
-    return Report(run.root, settings, scores, each, len(scorer.split), scorer.size, grey_levels)
+    return Opened(run.root, scorer, settings)
+
+
+def evaluate_run(
+    root: str | Path, options: Options, sections: Sequence[str] = tuple(SECTIONS), **kwargs: Any
+) -> Report:
+    """Scores the VAE of a run: `open_run`, then `Opened.score`."""
+    return open_run(root, options, **kwargs).score(sections)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
 
 from pyrovae.data import ImageData, Split
+from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.baselines import log_evidence_of_ppca
@@ -18,17 +19,18 @@ from pyrovae.evaluation.elbo import image_terms, log_evidence_without_latent
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.evaluation.factors import factor_scores
-from pyrovae.evaluation.features import named_features
+from pyrovae.evaluation.features import named_features, source_of
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
+from pyrovae.evaluation.passes import GROUP
 from pyrovae.evaluation.reconstruction import reconstructions
 from pyrovae.evaluation.samples import sample_quality
 from pyrovae.programs import Programs
 
 __all__ = ["SECTIONS", "Options", "Scorer"]
 
-#: Images whose evidence is computed and kept together.
-BLOCK = 100
+#: Pixels of draws whose evidence is computed and kept together: a minute or so on one core.
+BLOCK = 2**28
 FACTOR_IMAGES = 2000
 
 
@@ -52,7 +54,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, least in (("num_samples", 1), ("num_images", 0), ("seed", 0)):
-            if getattr(self, name) < least:
+            if not least <= getattr(self, name) < 2**63:
                 raise InputError(f"{name}: allowed is {least} or more, got {getattr(self, name)}")
 
 
@@ -90,9 +92,24 @@ class Scorer:
 
     def section(self, name: str) -> dict[str, Estimate]:
         """The scores of one of `SECTIONS`, by name."""
-        table = self.journal.piece(name, lambda: _as_table(SECTIONS[name](self)))
+        try:
+            table = self.journal.piece(
+                name, lambda: _as_table(SECTIONS[name](self)), **self._decides(name)
+            )
+        except InputError as error:
+            raise InputError(f"{name}: {error} (--sections can leave it out)") from None
         rows = zip(table["score"], table["value"], table["error"], strict=True)
         return {score: Estimate(v, None if math.isnan(e) else e) for score, v, e in rows}
+
+    def _decides(self, name: str) -> dict[str, object]:
+        """What a section follows from, besides what all of them do."""
+        options = self.options
+        if name in ("ppca", "without_latent"):
+            train = self.data.split("train").images
+            return {"train": fingerprint(train), "flip": self.data.flip}
+        if name == "samples":
+            return {"features": options.features, "source": source_of(options.features)}
+        return {"num_samples": options.num_samples} if name == "evidence" else {}
 
     @cached_property
     def codes(self) -> Codes:
@@ -102,29 +119,37 @@ class Scorer:
     @cached_property
     def evidence(self) -> pd.DataFrame:
         """A row an image: see `log_evidence`; computed and kept in blocks."""
-        return self.journal.piece("each_image", self._evidence)
+        own = self._decides("evidence")
+        return self.journal.piece("each_image", lambda: self._evidence(own), **own)
 
-    def _evidence(self) -> pd.DataFrame:
+    def _evidence(self, own: dict[str, object]) -> pd.DataFrame:
         from tqdm import tqdm
 
-        starts = range(0, len(self.split), BLOCK)
-        found = []
+        each = GROUP * max(1, BLOCK // (GROUP * self.size * self.options.num_samples))
+        starts = range(0, len(self.split), each)
+        names = [f"images_{start:07d}" for start in starts]
+        found: list[pd.DataFrame] = []
         with tqdm(
             total=len(self.split), desc="log p(x)", unit="image", disable=not self.progress
         ) as bar:
-            for number, start in enumerate(starts):
-                block = part(self.split, range(start, min(start + BLOCK, len(self.split))))
-                name = f"each_image_{number:05d}"
-                found.append(self.journal.piece(name, lambda: self._block(block, number)))  # noqa: B023
-                bar.update(len(block))
+            for name, start in zip(names, starts, strict=True):
+                rows = range(start, min(start + each, len(self.split)))
+                found.append(self.journal.piece(name, partial(self._block, rows), **own))
+                bar.update(len(rows))
                 bar.set_postfix_str(f"mean {pd.concat(found)['log_evidence'].mean():,.2f}")
-        self.journal.drop("each_image_")
+        for name in names:
+            self.journal.drop(name, **own)
         return pd.concat(found, ignore_index=True)
 
-    def _block(self, block: Split, number: int) -> pd.DataFrame:
-        own = np.random.SeedSequence((self.options.seed, number)).generate_state(1)[0]
+    def _block(self, rows: range) -> pd.DataFrame:
+        block, options = part(self.split, rows), self.options
         found = log_evidence(
-            self.programs, block, self.options.num_samples, engine=self.engine, seed=int(own)
+            self.programs,
+            block,
+            options.num_samples,
+            engine=self.engine,
+            seed=options.seed,
+            first=rows.start,
         )
         return found.assign(name=list(block.names))
 

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyrovae import Engine, InputError, evaluate
+from pyrovae import Engine, InputError, RunDirectory, evaluate
 from pyrovae.evaluation import Estimate, scoring
-from pyrovae.evaluation.comparison import compare
+from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.journal import Journal
-from pyrovae.evaluation.report import TITLES, evaluate_run, score_table
+from pyrovae.evaluation.report import TITLES, evaluate_run, open_run, score_table
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer, chosen
 from tests.small import small_data, small_vae
 from tests.test_cli import TINY, run, script
@@ -93,7 +94,7 @@ def test_some_images_are_spread_evenly() -> None:
 def test_what_was_done_is_read_and_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "BLOCK", 10)
+    monkeypatch.setattr(scoring, "BLOCK", 10 * 30 * 3 * 16 * 16)
     expected = scorer().evidence
     original, calls = scoring.log_evidence, []
 
@@ -110,18 +111,47 @@ def test_what_was_done_is_read_and_not_done_again(
         if attempt == 0:
             with pytest.raises(KeyboardInterrupt):
                 own.section("evidence")
-            assert len(list(tmp_path.glob("*/each_image_*.json"))) == 2
+            assert len(list(tmp_path.glob("images_*.json"))) == 2
+            (tmp_path / "damaged").write_text("{")
+            next(tmp_path.glob("images_*.json")).write_text("{")
         else:
             own.section("evidence")
-            assert len(calls) == 3 + 2
+            assert len(calls) == 3 + 3  # One piece was damaged.
             pd.testing.assert_frame_equal(own.evidence, expected, check_exact=True)
-    assert sorted(path.name for path in tmp_path.glob("*/*")) == [
-        "each_image.json",
-        "evidence.json",
-    ]
-    own = scorer()
-    own.journal = Journal(tmp_path, {"a": 2})
-    assert not own.journal.has("evidence")
+    kept = sorted(path.name.rsplit("-")[0] for path in tmp_path.glob("*.json"))
+    assert kept == ["each_image", "evidence"]
+
+
+def test_what_a_score_does_not_follow_from_computes_nothing_again(
+    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, original, calls = trained("--data.seed=5"), dict(SECTIONS), []
+
+    def counting(name: str) -> Callable[[Scorer], Any]:
+        return lambda scorer: (calls.append(name), original[name](scorer))[1]  # type: ignore
+
+    for name in original:
+        monkeypatch.setitem(SECTIONS, name, counting(name))
+    evaluate_run(root, QUICK)
+    assert calls == list(SECTIONS)
+    for options, again in (
+        (QUICK, []),
+        (replace(QUICK, features="Pixels"), ["samples"]),
+        (replace(QUICK, num_samples=31), ["evidence"]),
+        (replace(QUICK, seed=1), list(SECTIONS)),
+        (replace(QUICK, num_images=39), list(SECTIONS)),
+    ):
+        calls.clear()
+        evaluate_run(root, options)
+        assert calls == again
+    calls.clear()
+    monkeypatch.setattr(RunDirectory, "weights", other_weights(RunDirectory.weights))
+    evaluate_run(root, QUICK)
+    assert calls == list(SECTIONS)
+
+
+def other_weights(weights: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: {name: value + 1e-3 for name, value in weights(*args).items()}
 
 
 def test_a_run_is_scored_written_and_scored_again_the_same(
@@ -170,6 +200,9 @@ def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None
     values = [report.scores["vae"]["log_evidence"] for report in reports]
     expected = values[1].value - values[0].value
     assert gap.value[runs[1].name] == pytest.approx(expected)
+    each = [report.each_image.log_evidence for report in reports]
+    assert gap.error[runs[1].name] == pytest.approx((each[1] - each[0]).std() / 40**0.5)
+    assert {"linear (PPCA) 4", "no latent"} <= set(table.run)
     # A likelihood that scores the grey values themselves, on the scale of their probability.
     grey = evaluate_run(trained("--likelihood=DiscretizedLogistic"), QUICK)
     compare([reports[0], grey], tmp_path)
@@ -177,24 +210,29 @@ def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None
     bits = [r.scores["vae"]["evidence_bits_per_dim"].value for r in (reports[0], grey)]
     nats = (bits[0] - bits[1]) * math.log(2) * 3 * 16 * 16
     assert gap.value.item() == pytest.approx(nats, rel=1e-6)
+    table = pd.read_csv(tmp_path / "comparison.csv").query("score == 'log_evidence'")
+    shown = table.set_index("run").value
+    assert shown[grey.run.name] - shown[runs[0].name] == pytest.approx(nats, rel=1e-6)
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
 
 
-def test_what_cannot_be_compared_is_refused(trained: Callable[..., Path], tmp_path: Path) -> None:
-    one = evaluate_run(trained(), QUICK, ["elbo"])
-    with pytest.raises(InputError, match="needs another run"):
-        compare([one], tmp_path)
-    other = evaluate_run(trained("--data.seed=3"), QUICK, ["elbo"])
-    with pytest.raises(InputError, match="runs of different data"):
-        compare([one, other], tmp_path)
-    binary = evaluate_run(
-        trained("--likelihood=Bernoulli", "--likelihood.binarization=ThresholdBinarization"),
-        QUICK,
-        ["elbo"],
-    )
-    with pytest.raises(InputError, match="one binary pixels, the other grey values"):
-        compare([one, binary], tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_what_cannot_be_compared_is_refused(trained: Callable[..., Path]) -> None:
+    binary = "--likelihood=Bernoulli"
+    runs = {
+        "one": trained(),
+        "other": trained("--data.seed=3"),
+        "drawn": trained(binary, "--likelihood.binarization=DynamicBinarization"),
+        "cut": trained(binary, "--likelihood.binarization=ThresholdBinarization"),
+    }
+    opened = {name: open_run(root, QUICK) for name, root in runs.items()}
+    for names, said in (
+        (["one"], "needs another run"),
+        (["one", "other"], "runs of different data"),
+        (["one", "cut"], "one binary pixels, the other grey values"),
+        (["drawn", "cut"], "they binarise images differently"),
+    ):
+        with pytest.raises(InputError, match=said):
+            check_comparable([opened[name] for name in names])
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -202,11 +240,20 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no checkpoint": (["{tmp}/empty"], "no such checkpoint"),
     "unknown split": (["{run}", "--split=night"], "no split 'night'; there are train, val, test"),
     "unknown section": (["{run}", "--sections", "poetry"], "--sections: allowed are elbo"),
+    "a run to compare with that is not there": (
+        ["{run}", "--compare", "{tmp}/nowhere"],
+        "nowhere: no such directory",
+    ),
+    "a module that is no feature space": (
+        ["{run}", "--features=os.path.join", "--sections", "samples"],
+        "features of join: fails on images",
+    ),
+    "a large seed": (["{run}", "--seed=99999999999999999999999"], "seed: allowed is 0 or more"),
     "no draws": (["{run}", "--num_samples=0"], "num_samples: allowed is 1 or more, got 0"),
     "no such features": (["{run}", "--features=my_net.Net"], "my_net"),
     "too few images": (
-        ["{run}", "--num_images=3", "--sections", "samples"],
-        "images",
+        ["{run}", "--num_images=3", "--sections", "samples", "elbo"],
+        "samples: 3 images",
     ),
     "one image": (["{run}", "--num_images=1", "--sections", "latents"], "at least 2 images"),
     "nothing to compare": (["{run}", "--compare", "{run}", "--sections", "elbo"], "another run"),
