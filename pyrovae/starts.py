@@ -88,7 +88,7 @@ class ProbabilisticPCA(Start):
             return f"{self.otherwise(vae, images, flip)}: {error}"
         some = torch.from_numpy(spread(images, self.num_images))
         x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some).flatten(1)
-        parts.become(fit_ppca(lambda: [x], parts.latent_dim))
+        parts.become(fit_ppca(lambda: x.split(500), parts.latent_dim))
         return f"starts from probabilistic PCA of {len(some):,} images"
 
 

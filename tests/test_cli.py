@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -419,3 +421,16 @@ def test_a_class_that_is_named_keeps_what_was_given_and_no_defaults_of_another(
     config, _, _ = cli.parse_run(parser, [*arguments, f"--run_dir={tmp_path / 'run'}"], default)
     part, name = option.split(".")
     assert config[part].init_args[name] == expected
+
+
+def test_a_command_that_is_told_to_end_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            cli.run_command(lambda arguments: os.kill(os.getpid(), signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM\n"

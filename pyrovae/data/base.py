@@ -52,12 +52,11 @@ def fingerprint(*parts: np.ndarray | str) -> str:
     """A hash of arrays and strings, for `Source.fingerprint`."""
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, str):
-            raw = part.encode("utf-8", "surrogateescape")
-        else:
-            raw = np.ascontiguousarray(part).tobytes()
-        digest.update(f"{len(raw)}:".encode())
-        digest.update(raw)
+        raw = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
+        digest.update(f"{raw.nbytes if isinstance(raw, np.ndarray) else len(raw)}:".encode())
+        for start in range(0, len(raw), 1000):  # In pieces: a split may be larger than memory.
+            piece = raw[start : start + 1000]
+            digest.update(piece if isinstance(piece, bytes) else piece.tobytes())
     return digest.hexdigest()
 
 

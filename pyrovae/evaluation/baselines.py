@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.evaluation.passes import observed
+from pyrovae.evaluation.passes import observed, seed_of
 from pyrovae.likelihoods import Likelihood
 from pyrovae.linear import fit_ppca
 from pyrovae.randomness import private_randomness
@@ -74,5 +74,5 @@ def _continuous(likelihood: Likelihood, images: np.ndarray, seed: int) -> Iterat
         if likelihood.grey_levels == levels:  # A density's are continuous already.
             yield x
         else:
-            with private_randomness(place, x.device):
+            with private_randomness(seed_of(seed, -1 - place), x.device):
                 yield ((x * (levels - 1)).round() + torch.rand(x.shape)) / levels

@@ -96,7 +96,13 @@ def active_units(means: Tensor, threshold: float = 0.01) -> int:
 
 
 def aggregate(
-    programs: Programs, images: Split | np.ndarray, engine: Engine, found: Codes, *, seed: int = 0
+    programs: Programs,
+    images: Split | np.ndarray,
+    engine: Engine,
+    found: Codes,
+    *,
+    seed: int = 0,
+    progress: bool = False,
 ) -> dict[str, Estimate]:
     r"""The rate in two: what the latents tell of the image, and how far all of them are off.
 
@@ -114,6 +120,7 @@ def aggregate(
         engine: where to compute.
         found: from `codes`.
         seed: the seed that `found` was made with.
+        progress: whether to show a progress bar; the work grows with the square of N.
 
     Returns:
         `mutual_information`, `aggregate_kl` and `limit`, in nats.
@@ -128,7 +135,8 @@ def aggregate(
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
         return _log_mixture(programs, found, x, **inputs)
 
-    parts = list(each_batch(programs, images, engine, compute, seed=seed))
+    said = "aggregate posterior" if progress else None
+    parts = list(each_batch(programs, images, engine, compute, seed=seed, said=said))
     log_mixture = torch.stack(parts).logsumexp(0) - math.log(count)
     return {
         "mutual_information": Estimate.of((found.log_q - log_mixture).cpu()),

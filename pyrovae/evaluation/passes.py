@@ -18,12 +18,10 @@ from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
 
-__all__ = ["GROUP", "each_batch", "observations", "observed"]
+__all__ = ["GROUP", "each_batch", "in_order", "observations", "observed", "seed_of"]
 
 #: So many images in a row are observed with one seed, whoever looks at them.
 GROUP = 10
-
-Seen = tuple[Tensor, dict[str, Tensor]]  # observations of a batch, and the programs' other inputs
 
 
 def observations(
@@ -63,6 +61,20 @@ def seed_of(seed: int, place: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def in_order(
+    programs: Programs, images: Split | np.ndarray, engine: Engine, batch_size: int = 100
+) -> Batches:
+    """All images of a split as they come, on the device, with what the programs take besides."""
+    return Batches(
+        images,
+        batch_size=batch_size,
+        seed=0,
+        shuffle=False,
+        device=engine.device,
+        attributes=programs.attributes,
+    )
+
+
 def each_batch(
     programs: Programs,
     images: Split | np.ndarray,
@@ -94,14 +106,7 @@ def each_batch(
     """
     from tqdm import tqdm
 
-    batches = Batches(
-        images,
-        batch_size=batch_size,
-        seed=seed,
-        shuffle=False,
-        device=engine.device,
-        attributes=programs.attributes,
-    )
+    batches = in_order(programs, images, engine, batch_size)
     bar = tqdm(
         total=len(batches.images), desc=said, unit="image", disable=not said, file=sys.stderr
     )

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from pyrovae.data import Batches, Split
+from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
+from pyrovae.evaluation.passes import in_order
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
 
@@ -128,15 +129,7 @@ def reconstructions(
     """
     import pandas
 
-    batches = Batches(
-        images,
-        batch_size=100,
-        seed=seed,
-        shuffle=False,
-        device=engine.device,
-        attributes=programs.attributes,
-    )
-    found = []
+    batches, found = in_order(programs, images, engine), []
     with private_randomness(seed, engine.device):
         for batch, attributes in batches.labelled(0):
             given = attributes if programs.attributes else None

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data import Batches, Split
+from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.distances import frechet_distance, mmd
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.features import features_of
 from pyrovae.evaluation.neighbours import Neighbourhoods
+from pyrovae.evaluation.passes import in_order
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
 
@@ -58,14 +59,7 @@ def sample_quality(
         raise InputError(
             f"{len(images)} images and {num_samples} samples: needs at least 7 images, 3 samples"
         )
-    batches = Batches(
-        images,
-        batch_size=_BATCH,
-        seed=seed,
-        shuffle=False,
-        device=engine.device,
-        attributes=programs.attributes,
-    )
+    batches = in_order(programs, images, engine, _BATCH)
     with private_randomness(seed, engine.device):
         pieces = [features_of(features, x, engine.device) for x in batches.epoch(0)]
         drawn = _drawn(programs, batches.attributes, num_samples)

@@ -209,7 +209,14 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
 
 def _latents(scorer: Scorer) -> dict[str, Estimate]:
     found = scorer.codes
-    both = aggregate(scorer.programs, scorer.split, scorer.engine, found, seed=scorer.options.seed)
+    both = aggregate(
+        scorer.programs,
+        scorer.split,
+        scorer.engine,
+        found,
+        seed=scorer.options.seed,
+        progress=scorer.progress,
+    )
     units = Estimate(float(active_units(found.means)))
     size = Estimate(float(found.means.shape[1]))
     return {"active_units": units, "latent_dims": size, **both}

@@ -72,10 +72,11 @@ def test_too_few_images_are_one_line() -> None:
         log_evidence_of_ppca(Normal(), images, images, 50)
 
 
-def test_the_seed_decides() -> None:
-    images = small_data().split("train").images
+@pytest.mark.parametrize("name", ["Normal", "DiscretizedLogistic", "Bernoulli-threshold"])
+def test_the_seed_decides(name: str) -> None:
+    images, likelihood = small_data().split("train").images, LIKELIHOODS[name]()
     first, again, other = (
-        log_evidence_of_ppca(Normal(), images, images, 4, seed=s) for s in (1, 1, 2)
+        log_evidence_of_ppca(likelihood, images, images, 4, seed=s) for s in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
