@@ -89,6 +89,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, rows: Sequence[int] | range | np.ndarray) -> Split:
+        """Some rows, as a split."""
+        index = np.asarray(rows, int)
+        names = [self.names[row] for row in index]
+        return Split(self.images[index], names, self.attributes[index], self.attribute_names)
+
+    def spread(self, count: int) -> Split:
+        """So many rows spread evenly over the split; all of them for 0."""
+        if not count or count >= len(self):
+            return self
+        return self.take(np.linspace(0, len(self) - 1, count).astype(int))
+
     def table(self) -> pandas.DataFrame:
         """The attributes as a data frame with one row an image, indexed by name."""
         import pandas

@@ -22,6 +22,7 @@ from pyrovae.randomness import private_randomness
 
 __all__ = [
     "Evaluation",
+    "divergence",
     "evaluate",
     "evaluate_without_latent",
     "image_terms",
@@ -85,11 +86,12 @@ def terms(
     rate = torch.zeros_like(distortion)
     for name in latent_sites(guide_trace):
         q, p = guide_trace.nodes[name], model_trace.nodes[name]
-        rate = rate + _divergence(q["fn"], p["fn"], q["value"])
+        rate = rate + divergence(q["fn"], p["fn"], q["value"])
     return {"rate": rate, "distortion": distortion}
 
 
-def _divergence(q: Any, p: Any, z: Tensor) -> Tensor:
+def divergence(q: Any, p: Any, z: Tensor) -> Tensor:
+    """KL(q, p) where a formula knows it, else log q - log p at the value drawn."""
     try:
         return kl_divergence(q, p)
     except NotImplementedError:

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 import pandas as pd
 
-from pyrovae.data import ImageData, Split
+from pyrovae.data import ImageData
 from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
@@ -85,7 +85,7 @@ class Scorer:
         self.programs, self.data, self.options = programs, data, options
         self.engine, self.progress = engine, progress
         self.journal = journal or Journal(None, {})
-        self.split = chosen(data.split(options.split), options.num_images)
+        self.split = data.split(options.split).spread(options.num_images)
         if not len(self.split):
             raise InputError(f"the split {options.split} has no images")
         self.size = math.prod(data.image_shape)
@@ -142,7 +142,7 @@ class Scorer:
         return pd.concat(found, ignore_index=True)
 
     def _block(self, rows: range) -> pd.DataFrame:
-        block, options = part(self.split, rows), self.options
+        block, options = self.split.take(rows), self.options
         found = log_evidence(
             self.programs,
             block,
@@ -159,20 +159,6 @@ class Scorer:
         if value is None or found.error is None:
             return {}
         return {"bits_per_dim": Estimate(value, found.error / self.size / math.log(2))}
-
-
-def chosen(split: Split, num_images: int) -> Split:
-    """That many images spread evenly over a split; all of them for 0."""
-    if not num_images or num_images >= len(split):
-        return split
-    return part(split, np.linspace(0, len(split) - 1, num_images).astype(int))
-
-
-def part(split: Split, rows: range | np.ndarray) -> Split:
-    """Some rows of a split."""
-    index = np.asarray(rows)
-    names = [split.names[row] for row in index]
-    return Split(split.images[index], names, split.attributes[index], split.attribute_names)
 
 
 def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:

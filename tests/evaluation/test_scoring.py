@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,7 +18,7 @@ from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.report import TITLES, evaluate_run, open_run, score_table
-from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer, chosen
+from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from tests.small import small_data, small_vae
 from tests.test_cli import TINY, run, script
 from tests.test_programs import MAKERS
@@ -85,8 +84,8 @@ def test_other_programs_are_scored_too(name: str) -> None:
 
 def test_some_images_are_spread_evenly() -> None:
     split = small_data(num_test=20).split("test")
-    assert chosen(split, 0) is split and chosen(split, 20) is split
-    few = chosen(split, 3)
+    assert split.spread(0) is split and split.spread(20) is split
+    few = split.spread(3)
     assert [split.names.index(name) for name in few.names] == [0, 9, 19]
     assert (few.images[1] == split.images[9]).all()
 
@@ -284,13 +283,9 @@ def test_a_mistake_is_one_line(
 def test_an_empty_split_is_one_line() -> None:
     data = small_data()
     split = data.split("test")
-    data.split = lambda name: chosen_none(split)  # type: ignore[method-assign]
+    data.split = lambda name: split.take([])  # type: ignore[method-assign]
     with pytest.raises(InputError, match="the split test has no images"):
         Scorer(small_vae(), data, QUICK, CPU)
-
-
-def chosen_none(split: Any) -> Any:
-    return scoring.part(split, np.arange(0))
 
 
 def test_the_script_scores_and_compares(

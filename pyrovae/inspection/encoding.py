@@ -1,0 +1,166 @@
+"""What the guide says of each image of a split, dimension by dimension."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pyro.distributions import Independent
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.evaluation.elbo import divergence
+from pyrovae.evaluation.passes import each_batch
+from pyrovae.inspection.space import LatentSpace
+from pyrovae.programs import Programs, latent_sites, run_both
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Encoded", "dimension_divergences", "encode", "moments"]
+
+#: Draws that stand for a distribution whose moments no formula knows.
+DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the guide says of N images, over the D dimensions of all sites side by side.
+
+    Attributes:
+        names: of the dimensions.
+        loc: means of the posteriors, `(N, D)`.
+        scale: their standard deviations, `(N, D)`.
+        kl: divergence of each dimension's marginal from the prior's, `(N, D)`, in nats.
+        exact: whether the divergences of a dimension are exact, `(D,)`; else they are those of
+            Normals of the same moments.
+        rate: the divergence of all dimensions together, `(N,)`, in nats.
+        distortion: minus log p(x given the draw), `(N,)`, in nats.
+        draws: one draw an image, `(N, D)`.
+    """
+
+    names: list[str]
+    loc: np.ndarray
+    scale: np.ndarray
+    kl: np.ndarray
+    exact: np.ndarray
+    rate: np.ndarray
+    distortion: np.ndarray
+    draws: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.loc)
+
+    def table(self, images: list[str] | None = None) -> pandas.DataFrame:
+        """A row an image and dimension: `loc`, `scale` and `kl`.
+
+        Args:
+            images: names of the images; by default their places.
+        """
+        import pandas
+
+        index = pandas.MultiIndex.from_product(
+            [images if images is not None else range(len(self)), self.names],
+            names=["image", "dimension"],
+        )
+        columns = {name: getattr(self, name).ravel() for name in ("loc", "scale", "kl")}
+        return pandas.DataFrame(columns, index=index)
+
+
+def encode(
+    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+) -> Encoded:
+    """Encodes a split: moments of the posteriors, divergences from the prior, one draw an image.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        images: a split, or where the programs need no attributes its uint8 images
+            `(N, C, H, W)`.
+        engine: where to compute.
+        seed: seed of the draws.
+    """
+
+    def compute(x: Tensor, **inputs: Tensor) -> dict[str, Any]:
+        guide, model = run_both(programs.model, programs.guide, x, **inputs)
+        space = LatentSpace(
+            programs,
+            {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)},
+        )
+        return {"names": space.names} | _said(space, guide, model)
+
+    found = list(each_batch(programs, images, engine, compute, seed=seed))
+    arrays = [field.name for field in fields(Encoded) if field.name not in ("names", "exact")]
+    joined = {name: torch.cat([b[name] for b in found]).cpu().double().numpy() for name in arrays}
+    return Encoded(names=found[0]["names"], exact=found[0]["exact"], **joined)
+
+
+def _said(space: LatentSpace, guide: Any, model: Any) -> dict[str, Any]:
+    """What the traces of a batch say of each image."""
+    columns: dict[str, list[Tensor]] = {name: [] for name in ("loc", "scale", "kl", "draws")}
+    exact, rates = [], []
+    for name in space.shapes:
+        q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
+        loc, scale = moments(q)
+        divergences, known = dimension_divergences(q, p)
+        for column, values in zip(columns, (loc, scale, divergences, z), strict=True):
+            columns[column].append(values.reshape(len(z), -1))
+        exact += [known] * q.event_shape.numel()
+        rates.append(divergence(q, p, z))
+    node = model.nodes["x"]
+    return {
+        **{name: torch.cat(parts, -1) for name, parts in columns.items()},
+        "exact": np.array(exact),
+        "rate": sum(rates[1:], rates[0]),
+        "distortion": -node["fn"].log_prob(node["value"]),
+    }
+
+
+def moments(q: Any) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each dimension; of 200 draws where no formula knows them."""
+    try:
+        return q.mean, q.variance.sqrt()
+    except (NotImplementedError, AttributeError):
+        draws = q.sample((DRAWS,))
+        return draws.mean(0), draws.std(0)
+
+
+def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
+    r"""The divergence of each dimension of q from that of p, and whether it is exact.
+
+    $$KL(q(z_d \mid x) \,\|\, p(z_d))$$
+
+    Where the dimensions of both are independent these add up to the rate. Else they are those of
+    Normals with the moments of the marginals, exact for a Normal posterior and prior: for an
+    independent prior the rate is larger by what the dimensions tell of each other.
+
+    Args:
+        q: a distribution of event shape `(D,)`.
+        p: another.
+
+    Returns:
+        Nats, `(*, D)`.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> q, p = (dist.Normal(torch.tensor([m, 0.0]), 1.0).to_event(1) for m in (2.0, 0.0))
+        >>> dimension_divergences(q, p)
+        (tensor([2., 0.]), True)
+    """
+    if all(isinstance(fn, Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (q, p)):
+        try:
+            return kl_divergence(q.base_dist, p.base_dist), True
+        except NotImplementedError:
+            pass
+    marginals = [Normal(loc, scale.clamp(min=1e-12)) for loc, scale in (moments(q), moments(p))]
+    return kl_divergence(*marginals), all(_has_normal_marginals(fn) for fn in (q, p))
+
+
+def _has_normal_marginals(fn: Any) -> bool:
+    base = fn.base_dist if isinstance(fn, Independent) else fn
+    return hasattr(base, "loc") and (
+        isinstance(base, Normal) or hasattr(base, "covariance_matrix")
+    )

@@ -1,0 +1,44 @@
+"""A part of the report: what it says in words, its tables, its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["Drawing", "Section"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and what one must know to read it.
+
+    Attributes:
+        figure: the figure.
+        caption: what it shows, of how many images of which split, in which units.
+    """
+
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one question came to.
+
+    Attributes:
+        title: the question.
+        says: the answer in sentences, the most important first.
+        advice: what to try, where something is wrong.
+        tables: data frames by name; each becomes a CSV file, short ones are shown.
+        figures: by name; each becomes a PNG file.
+    """
+
+    title: str
+    says: list[str]
+    advice: list[str] = field(default_factory=list)
+    tables: dict[str, pandas.DataFrame] = field(default_factory=dict)
+    figures: dict[str, Drawing] = field(default_factory=dict)

@@ -1,0 +1,141 @@
+"""The latents of a pair of programs as one vector, whatever sites they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.programs import Programs, latent_sites
+
+__all__ = ["LatentSpace"]
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """The latents of a pair of programs as one vector z of D numbers, whatever sites they are.
+
+    Sites lie side by side in the order in which the guide draws them. Everything that is asked
+    of the programs goes through their traces: any sites, any families, with or without
+    attributes. Gradients flow, networks stay in the mode they are in, draws are torch's.
+
+    Attributes:
+        programs: the pair of programs.
+        shapes: the event shape of each latent site.
+
+    Example:
+        >>> from pyrovae import DiagonalNormal, MLPDecoder, MLPEncoder, Normal, StandardNormal, VAE
+        >>> vae = VAE(
+        ...     encoder=MLPEncoder((1, 8, 8), num_outputs=4),
+        ...     decoder=MLPDecoder((1, 8, 8), latent_dim=2, num_maps=1),
+        ...     prior=StandardNormal(2), likelihood=Normal(0.1), posterior=DiagonalNormal(2),
+        ... )
+        >>> space = LatentSpace.of(vae, torch.zeros(3, 1, 8, 8))
+        >>> space.names
+        ['z[0]', 'z[1]']
+        >>> space.decode(space.prior_draws(5)).batch_shape
+        torch.Size([5])
+    """
+
+    programs: Programs
+    shapes: dict[str, torch.Size]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, programs: Programs, x: Tensor, **inputs: Tensor) -> LatentSpace:
+        """The latents that the guide draws for some observations `(B, C, H, W)`."""
+        trace = poutine.trace(programs.guide).get_trace(x, **inputs)
+        sites = {name: trace.nodes[name]["fn"].event_shape for name in latent_sites(trace)}
+        return cls(programs, sites)
+
+    @property
+    def size(self) -> int:
+        """D, over all sites."""
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each dimension: site and place in it, as `z[3]`."""
+        return [f"{name}[{i}]" for name, s in self.shapes.items() for i in range(s.numel())]
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each site lies in the vector."""
+        found, start = {}, 0
+        for name, shape in self.shapes.items():
+            found[name] = slice(start, start + shape.numel())
+            start += shape.numel()
+        return found
+
+    def flatten(self, latents: dict[str, Tensor]) -> Tensor:
+        """Values `(*, ...)` of all sites as vectors `(*, D)`."""
+        return torch.cat(
+            [
+                latents[name].flatten(latents[name].ndim - len(shape))
+                if len(shape)
+                else latents[name].unsqueeze(-1)
+                for name, shape in self.shapes.items()
+            ],
+            -1,
+        )
+
+    def unflatten(self, z: Tensor) -> dict[str, Tensor]:
+        """Vectors `(*, D)` as values of the sites."""
+        return {
+            name: z[..., self.slices[name]].reshape(*z.shape[:-1], *shape)
+            for name, shape in self.shapes.items()
+        }
+
+    def prior_draws(self, num_images: int, **inputs: Tensor) -> Tensor:
+        """Latents drawn from the model, `(num_images, D)`."""
+        trace = self._unseen(self.programs.model, num_images, inputs)
+        return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
+
+    def guide_draws(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Tensor:
+        """So many latents drawn from the guide for each image, `(S, B, D)`."""
+        drawn = []
+        for _ in range(num_draws):
+            trace = poutine.trace(self.programs.guide).get_trace(x, **inputs)
+            drawn.append(self.flatten({name: trace.nodes[name]["value"] for name in self.shapes}))
+        return torch.stack(drawn)
+
+    def decode(self, z: Tensor, **inputs: Tensor) -> Any:
+        """p(x given z) for `(*, B, D)`: batch shape `(*, B)`, event shape `(C, H, W)`."""
+        given = poutine.condition(self.programs.model, data=self.unflatten(z))
+        return self._unseen(given, z.shape[-2], inputs).nodes["x"]["fn"]
+
+    def log_joint(self, z: Tensor, x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Log p(z) and log p(x given z), each `(*, B)`, for z `(*, B, D)` and x `(B, C, H, W)`."""
+        given = poutine.condition(self.programs.model, data=self.unflatten(z))
+        trace = poutine.trace(given).get_trace(x, **inputs)
+        prior = self._scores(trace, z)
+        node = trace.nodes["x"]
+        return prior, node["fn"].log_prob(node["value"])
+
+    def log_prior(self, z: Tensor, **inputs: Tensor) -> Tensor:
+        """Log p(z), `(*, B)`, for z `(*, B, D)`; nothing more is decoded than must be."""
+        given = poutine.condition(self.programs.model, data=self.unflatten(z))
+        return self._scores(self._unseen(given, z.shape[-2], inputs), z)
+
+    def log_guide(self, z: Tensor, x: Tensor, **inputs: Tensor) -> Tensor:
+        """Log q(z given x), `(*, B)`, for z `(*, B, D)` and x `(B, C, H, W)`."""
+        given = poutine.condition(self.programs.guide, data=self.unflatten(z))
+        return self._scores(poutine.trace(given).get_trace(x, **inputs), z)
+
+    def show(self, z: Tensor, **inputs: Tensor) -> Tensor:
+        """What the likelihood shows for `(*, B, D)`: floats in [0, 1], `(*, B, C, H, W)`."""
+        return self.programs.likelihood.to_images(self.decode(z, **inputs))
+
+    def _scores(self, trace: Any, z: Tensor) -> Tensor:
+        """The summed log densities of the latent sites of a trace, `(*, B)`."""
+        nodes = [trace.nodes[name] for name in self.shapes]
+        start = torch.zeros(z.shape[:-1], dtype=z.dtype, device=z.device)
+        return sum((node["fn"].log_prob(node["value"]) for node in nodes), start)
+
+    def _unseen(self, model: Any, num_images: int, inputs: dict[str, Tensor]) -> Any:
+        """A run of the model in which the noise of x is not drawn."""
+        unseen = poutine.condition(model, data={"x": torch.zeros(())})
+        return poutine.trace(unseen).get_trace(num_images=num_images, **inputs)

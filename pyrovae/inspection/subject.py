@@ -1,0 +1,135 @@
+"""What is inspected: programs, images, and how much of everything there is time for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.evaluation.passes import in_order, observations, seed_of
+from pyrovae.inspection.encoding import Encoded, encode
+from pyrovae.inspection.space import LatentSpace
+from pyrovae.modes import evaluation_mode
+from pyrovae.programs import Programs
+from pyrovae.randomness import private_randomness
+
+__all__ = ["FULL", "QUICK", "Effort", "Subject"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much of everything an inspection looks at.
+
+    Attributes:
+        images: of the split, at most; 0 takes all.
+        shown: images looked at one by one.
+        draws: latents drawn where draws are compared, and images drawn from the model.
+        refined: images whose posteriors are refined, and sampled by MCMC.
+        steps: steps of refinement; warm-up and kept draws of MCMC together, for each chain.
+        chains: chains of MCMC.
+        importance_draws: draws an image for log p(x).
+    """
+
+    images: int = 2000
+    shown: int = 6
+    draws: int = 2000
+    refined: int = 8
+    steps: int = 400
+    chains: int = 2
+    importance_draws: int = 1000
+
+
+QUICK = Effort(500, 4, 500, 3, 100, 2, 200)
+FULL = Effort()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A pair of programs, and the images that its posterior is questioned about.
+
+    Attributes:
+        programs: the pair of programs, on the engine's device.
+        split: the images.
+        shown: those that are looked at one by one; they may be others.
+        engine: where to compute.
+        name: what the split is called.
+        train: the images that the programs were trained on; None where they are not known.
+        factors: names of attributes that images were made from, all of them known.
+        effort: how much of everything.
+        seed: decides all draws.
+        progress: whether to show progress bars.
+    """
+
+    programs: Programs
+    split: Split
+    shown: Split
+    engine: Engine
+    name: str = "test"
+    train: Split | None = None
+    factors: tuple[str, ...] = ()
+    effort: Effort = FULL
+    seed: int = 0
+    progress: bool = False
+
+    @cached_property
+    def space(self) -> LatentSpace:
+        """The latents of the programs as one vector."""
+        x, inputs = self.observed(self.split.take([0]))
+        with self.quietly():
+            return LatentSpace.of(self.programs, x, **inputs)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """What the guide says of each image of the split."""
+        return encode(self.programs, self.split, self.engine, seed=self.seed)
+
+    def observed(self, split: Split) -> tuple[Tensor, dict[str, Tensor]]:
+        """Images as the programs see them, `(B, C, H, W)`, and what they take besides."""
+        batches = in_order(self.programs, split, self.engine, len(split))
+        images, attributes = next(batches.labelled(0))
+        observe, dequantize = self.programs.observe, self.programs.likelihood.dequantize
+        with torch.no_grad():
+            x = observations(
+                lambda some: observe(dequantize(some)), self.engine.place(images), seed=self.seed
+            )
+        return x, self.programs.inputs(attributes)
+
+    @contextmanager
+    def quietly(self, place: int = 0) -> Iterator[None]:
+        """Networks in evaluation mode, no gradients, draws that the seed and a place decide."""
+        validation = pyro.validation_enabled(False)
+        with validation, evaluation_mode(self.programs), torch.no_grad():
+            with private_randomness(seed_of(self.seed, place), self.engine.device):
+                yield
+
+    def prior_draws(self, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Latents drawn from the model, `(count, D)`, and what the programs took besides.
+
+        Where they take attributes, these are those of images spread over the split.
+        """
+        rows = np.linspace(0, len(self.split) - 1, count).astype(int)
+        columns = [list(self.split.attribute_names).index(n) for n in self.programs.attributes]
+        attributes = torch.from_numpy(self.split.attributes[rows][:, columns])
+        inputs = self.programs.inputs(attributes.to(self.engine.device))
+        with self.quietly():
+            return self.space.prior_draws(count, **inputs), inputs
+
+    def bar(self, iterable: Iterable[Any], said: str, total: int | None = None) -> Iterable[Any]:
+        """The iterable, behind a progress bar where there is to be one."""
+        from tqdm import tqdm
+
+        return tqdm(iterable, desc=said, total=total, disable=not self.progress, file=sys.stderr)
+
+    def where(self, count: int | None = None) -> str:
+        """What figures say of their images, as `n = 500 images of the split test`."""
+        return f"n = {count or len(self.split):,} images of the split {self.name}"
