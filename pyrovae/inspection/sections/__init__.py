@@ -1,0 +1,1 @@
+"""The questions of the report: each a function of a subject that gives a section."""
