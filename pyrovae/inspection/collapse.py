@@ -18,8 +18,8 @@ __all__ = ["Signs", "Verdict", "dimension_table", "dimensions_for", "judge", "mi
 
 #: What the variance of a posterior mean must exceed for a unit to be active.
 ACTIVE = 0.01
-#: A guide this much too wide or too narrow is no accident of training.
-WIDE, NARROW = 0.8, 1.25
+#: A weight on the rate outside of these, read from the guide's spread, is no accident.
+LIGHT, HEAVY = 0.6, 1.6
 #: Noise of the likelihood so many times that of the residuals, or as many times less.
 COARSE, FINE = 0.5, 2.0
 #: Nats by which an active dimension's aggregate differs from the prior.
@@ -111,8 +111,9 @@ class Signs:
         active: those that tell images apart.
         carriers: how many of them carry 95 % of the rate.
         rate: nats an image.
-        temperature: by what the guide's draws should be spread out for the best ELBO; below 1
-            the guide is too wide, above too narrow; NaN where it is not known.
+        weight: the weight on the rate for which the guide's spread is the best one, see
+            `temperature`; above 1 the guide is too wide; NaN where it is not known.
+        weight_error: its standard error.
         dispersion: squared residuals over the variance that the likelihood expects; NaN where
             it is not known.
         mismatch: nats by which the aggregate of an active dimension differs from the prior.
@@ -122,7 +123,8 @@ class Signs:
     active: int
     carriers: int
     rate: float
-    temperature: float = math.nan
+    weight: float = math.nan
+    weight_error: float = 0.0
     dispersion: float = math.nan
     mismatch: float = math.nan
 
@@ -135,10 +137,10 @@ class Signs:
             ("dimensions for 95 % of the rate", self.carriers, "", "how many carry it"),
             ("rate, nats", self.rate, "above 0", "what z tells of the image"),
             (
-                "best spread of the guide's draws",
-                self.temperature,
-                f"{WIDE} to {NARROW}",
-                "below: the guide is too wide, above: too narrow",
+                "weight on the rate that fits the guide's spread",
+                self.weight,
+                f"{LIGHT} to {HEAVY}",
+                "below: the guide is too narrow, above: too wide",
             ),
             (
                 "squared residuals over their expected variance",
@@ -180,11 +182,10 @@ def judge(signs: Signs) -> Verdict:
     """The verdict that numbers give.
 
     - collapsed: no unit is active, z says nothing of the image;
-    - over-regularised: the guide is wider than the model's posterior (the optimum under a weight
-      beta on the rate is, by about the root of beta, where images determine z), or the likelihood
-      expects far more noise than there is, which weighs the rate in the same way;
-    - under-regularised: the guide is narrower than the model's posterior, the likelihood expects
-      far less noise than there is, or posteriors are not where the prior is;
+    - over-regularised: the guide is as wide as a weight above 1 on the rate makes it, or the
+      likelihood expects far more noise than there is, which weighs the rate in the same way;
+    - under-regularised: the guide is as narrow as a weight below 1 makes it, the likelihood
+      expects far less noise than there is, or posteriors are not where the prior is;
     - partly collapsed: less than half of the units are active;
     - healthy: none of these.
 
@@ -224,11 +225,10 @@ def _collapse(signs: Signs) -> list[Case]:
 
 def _over(signs: Signs) -> list[Case]:
     found = []
-    if signs.temperature < WIDE:
+    if signs.weight - 2 * signs.weight_error > HEAVY:
         reason = (
-            f"The guide is too wide: the ELBO would be best with its draws "
-            f"{signs.temperature:.2f} times as far from their centres, as if the rate weighed "
-            f"{signs.temperature**-2:.1f} times."
+            f"The guide is too wide: its spread is the best one for a weight on the rate of "
+            f"{signs.weight:.2f} ± {signs.weight_error:.2f}, not of 1."
         )
         found.append(("over-regularised", reason, LESS_BETA))
     if signs.dispersion < COARSE:
@@ -242,11 +242,10 @@ def _over(signs: Signs) -> list[Case]:
 
 def _under(signs: Signs) -> list[Case]:
     found = []
-    if signs.temperature > NARROW:
+    if signs.weight + 2 * signs.weight_error < LIGHT:
         reason = (
-            f"The guide is too narrow: the ELBO would be best with its draws "
-            f"{signs.temperature:.2f} times as far from their centres, as if the rate weighed "
-            f"{signs.temperature**-2:.2f} times."
+            f"The guide is too narrow: its spread is the best one for a weight on the rate of "
+            f"{signs.weight:.2f} ± {signs.weight_error:.2f}, not of 1."
         )
         found.append(("under-regularised", reason, MORE_BETA))
     if signs.dispersion > FINE:
