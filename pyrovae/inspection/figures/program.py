@@ -55,9 +55,7 @@ def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
     axes.set_axis_off()
 
 
-def _spots(
-    roots: set[str], parents: dict[str, list[str]]
-) -> dict[str, tuple[float, float]]:
+def _spots(roots: set[str], parents: dict[str, list[str]]) -> dict[str, tuple[float, float]]:
     """Each site one row below the lowest of its parents; those of one row side by side."""
     rows = dict.fromkeys(sorted(roots), 0)
     for site, own in parents.items():  # Programs draw parents first.
