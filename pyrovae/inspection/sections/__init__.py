@@ -1,0 +1,1 @@
+"""One module a question: what a subject comes to, as a section of the report."""
