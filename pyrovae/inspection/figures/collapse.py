@@ -43,7 +43,7 @@ def rates(table: pandas.DataFrame) -> Figure:
     )
     axes[1, 0].bar(places, means, color=GUIDE, width=0.85, label="of their means")
     axes[1, 0].set(ylabel="variance", xlabel="latent dimension, by rate")
-    axes[1, 0].legend(frameon=False, fontsize=9, loc="upper right")
+    axes[1, 0].legend(frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     if len(table) <= 30:
         axes[1, 0].set_xticks(places, table.index, rotation=90, fontsize=8)
     return figure
