@@ -105,5 +105,5 @@ class Watch:
             early = not settled and "regularised" in word
             if word != "healthy" and not early and word not in self.said:
                 self.said.add(word)
-                lines.append(f"posterior {word}: {reason} {advice}")
+                lines.append(f"warning: the posterior is {word}: {reason} {advice}")
         return lines

@@ -36,8 +36,9 @@ p { margin: 0.5rem 0; }
 .verdict strong { font-size: 1.3rem; }
 .advice { border-left: 4px solid #d55e00; padding-left: 0.8rem; }
 .failed { border-left: 4px solid #767676; padding-left: 0.8rem; color: var(--soft); }
-nav { font-size: 0.9rem; margin: 1rem 0; }
-nav a { color: var(--mark); margin-right: 1rem; }
+ul { padding-left: 1.2rem; }
+li { margin: 0.3rem 0; }
+a { color: var(--mark); }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; display: block; }
 .scroll { overflow-x: auto; }
@@ -66,14 +67,11 @@ def page(
         sections: by name, in order.
         failed: why other sections could not be made, by name.
     """
-    links = " ".join(
-        f'<a href="#{escape(name)}">{escape(own.title)}</a>' for name, own in sections.items()
-    )
     body = [
         f"<h1>{escape(title)}</h1>",
         *(f'<p class="soft">{escape(line)}</p>' for line in about),
         _verdict(verdict) if verdict else "",
-        f"<nav>{links}</nav>",
+        _findings(sections, verdict),
         *(_section(name, own) for name, own in sections.items()),
         *(_failed(name, reason) for name, reason in failed.items()),
     ]
@@ -92,6 +90,16 @@ def _verdict(section: Section) -> str:
         f'<div class="verdict"><strong>{escape(first)}</strong>{_paragraphs(others)}</div>'
         + _advice(section.advice)
     )
+
+
+def _findings(sections: dict[str, Section], verdict: Section | None) -> str:
+    """What each section says first, with the way to it."""
+    items = [
+        f'<li><a href="#{escape(name)}">{escape(own.title)}</a> {escape(own.says[0])}</li>'
+        for name, own in sections.items()
+        if own is not verdict
+    ]
+    return f"<ul>{''.join(items)}</ul>"
 
 
 def _section(name: str, section: Section) -> str:
