@@ -52,6 +52,10 @@ class Effort:
     chains: int = 2
     importance_draws: int = 1000
 
+    def __post_init__(self) -> None:
+        if self.images < 0:
+            raise InputError(f"num_images: allowed is 0 or more, got {self.images}")
+
 
 QUICK = Effort(500, 4, 500, 3, 100, 2, 200)
 FULL = Effort()
@@ -97,6 +101,10 @@ class Subject:
     attributes: tuple[str, ...] = ()
     seed: int = 0
     progress: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed: allowed is 0 to 2**63 - 1, got {self.seed}")
 
     @cached_property
     def space(self) -> LatentSpace:
