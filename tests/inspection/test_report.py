@@ -191,7 +191,7 @@ def test_the_script_reports_on_a_run(
 BAD = {
     "no run": (["{tmp}/nothing"], "no such directory"),
     "section": (["{run}", "--sections", "hole"], "unknown section 'hole'"),
-    "split": (["{run}", "--split", "all"], "allowed are train, val, test"),
+    "split": (["{run}", "--split", "all"], "train, val, test"),
     "site": (["{run}", "--quick", "--sections", "collapse", "--sites", "y"], "unknown site 'y'"),
     "too few": (["{run}", "--num_images=1", "--sections", "collapse"], "at least 2 images, got 1"),
     "images": (["{run}", "--num_images=-1"], "num_images"),
