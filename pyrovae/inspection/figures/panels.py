@@ -57,6 +57,7 @@ def two_histograms(
     second: np.ndarray,
     bins: int = 40,
     named: tuple[str, str] = ("encodings", "prior"),
+    more: tuple[np.ndarray, str] | None = None,
 ) -> tuple[float, float]:
     """Densities of two samples in the same bins, the one as an area, the other as a line.
 
@@ -66,16 +67,20 @@ def two_histograms(
         second: values of what is a line.
         bins: so many.
         named: what the two are.
+        more: a third sample, as a dotted line, and what it is.
 
     Returns:
         The range: what is beyond 1 in 200 of the values of either is not shown.
     """
-    low = min(float(np.quantile(values, 0.005)) for values in (first, second))
-    high = max(float(np.quantile(values, 0.995)) for values in (first, second))
+    samples = [first, second] if more is None else [first, second, more[0]]
+    low = min(float(np.quantile(values, 0.005)) for values in samples)
+    high = max(float(np.quantile(values, 0.995)) for values in samples)
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     axes.hist(first, edges, density=True, color=ENCODED, alpha=0.45, label=named[0])
     line = {"histtype": "step", "color": "#333333", "linewidth": 1.3}
     axes.hist(second, edges, density=True, label=named[1], **line)
+    if more is not None:
+        axes.hist(more[0], edges, density=True, label=more[1], linestyle=":", **line)
     axes.set_yticks([])
     return low, float(edges[-1])
 
