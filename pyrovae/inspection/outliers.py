@@ -60,7 +60,7 @@ def find_outliers(
             split take their place.
         images: of the split and of the training images, at most; by default a fifth of those
             that its effort says, at most 200.
-        draws: draws an image, S; by default a tenth of the effort's importance draws.
+        draws: draws an image, S; by default a tenth of the effort's importance draws, or 25.
 
     Returns:
         A table with a row an image: `image`, `split`, `place` in its split, `log_evidence`,
@@ -78,14 +78,14 @@ def find_outliers(
 
     effort = subject.effort
     most = images or min(200, max(LEAST, (effort.images or 1000) // 5))
-    count = draws or max(10, effort.importance_draws // 10)
+    count = draws or max(25, effort.importance_draws // 10)  # For a k-hat.
     looked_at, reference, of = _sides(subject, most)
     if len(reference) < LEAST:
         raise InputError(f"{len(reference)} images to rank others among: allowed is {LEAST}+")
     told = f"log p(x), {count} draws an image"
     wanted = [(subject.name, looked_at), ("shown", subject.shown), (of, reference)]
     wanted = [(name, split) for name, split in wanted if len(split)]
-    found = [_scored(subject, *part, count) for part in subject.bar(wanted, told)]
+    found = [_scored(subject, name, own, count) for name, own in subject.bar(wanted, told)]
     usual = found.pop().log_evidence.to_numpy()
     table = pandas.concat(found, ignore_index=True)
     table["rank"], table["p_value"] = rank_among(table.log_evidence.to_numpy(), usual)

@@ -23,9 +23,16 @@ def calibration(table: pandas.DataFrame) -> Figure:
     """
     figure = sheet(2.9)
     axes = figure.subplots()
-    width = table.high - table.low
-    bars = {"align": "edge", "color": ENCODED, "alpha": 0.6, "label": "pixels of images"}
-    axes.bar(table.low, table.share, width, yerr=2 * table.error, **bars)
+    axes.bar(
+        table.low,
+        table.share,
+        table.high - table.low,
+        yerr=2 * table.error,
+        align="edge",
+        color=ENCODED,
+        alpha=0.6,
+        label="pixels of images",
+    )
     axes.axhline(
         table.expected.iloc[0], color="black", linewidth=1, linestyle="--", label="calibrated"
     )

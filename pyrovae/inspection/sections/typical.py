@@ -74,7 +74,7 @@ def _outliers_said(rare: Outliers) -> list[str]:
     least = table.iloc[0]
     said = [
         f"Half of the images of the split are less probable than {1 - table['rank'].median():.0%} "
-        f"of the {rare.of} (0.5 if both are alike); mean log p(x) is "
+        f"of the {rare.of} (50% if both are alike); mean log p(x) is "
         f"{table.log_evidence.mean():,.1f} nats, of the {rare.of} {rare.reference.mean():,.1f}.",
         f"{low} of {len(table)} images are less probable than 99% of the {rare.of}, where 1% "
         f"would be expected; the least probable is {least.image}, at {least.log_evidence:,.1f} "
@@ -114,12 +114,12 @@ def _checks_said(checks: pandas.DataFrame) -> list[str]:
             f"{', '.join(checks.index)} to {SMALL} standard deviations over images."
         ]
     told = [
-        f"{name} ({row.difference:+.1f} standard deviations over images, drawn from the prior "
-        f"{(row.drawn - row.observed):+.3g} against {row.observed:.3g})"
+        f"{name} ({row.replicated:.3g} against {row.observed:.3g}, {row.difference:+.1f} standard "
+        f"deviations over images)"
         for name, row in off.iterrows()
     ]
     return [
-        f"Replicates with the likelihood's noise differ from their images in {'; '.join(told)}."
+        f"Replicates with the likelihood's noise differ from their images in {', '.join(told)}."
     ]
 
 
@@ -189,8 +189,8 @@ def _figures(
         ),
         "pixel_calibration": Drawing(
             figures.calibration(pixels),
-            f"Where each pixel lies among {REPLICATES} draws of the likelihood at the same draw of "
-            f"z; bars of two standard errors over images. Flat is right, a hump too wide, a U too "
+            f"Where each pixel lies among {REPLICATES} draws of the likelihood at one draw of z; "
+            f"bars of two standard errors over images. Flat is right, a hump too wide, a U too "
             f"narrow; {where}.",
         ),
         "predictive_checks": Drawing(
