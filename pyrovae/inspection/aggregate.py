@@ -67,7 +67,7 @@ def kolmogorov_smirnov(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nda
     gaps = np.abs(np.take_along_axis(steps, order, 0).cumsum(0))
     # Of equal values only the last counts, where both functions have made their steps.
     last = np.vstack([ordered[1:] > ordered[:-1], np.ones((1, x.shape[1]), bool)])
-    distance = np.where(last, gaps, 0).max(0)
+    distance = np.where(last, gaps, 0).max(0).round(12)
     root = np.sqrt(len(x) * len(y) / (len(x) + len(y)))
     return distance, _kolmogorov((root + 0.12 + 0.11 / root) * distance)
 
@@ -153,7 +153,13 @@ class MMDTest:
 
 
 def mmd_test(
-    x: np.ndarray, y: np.ndarray, *, permutations: int = 500, seed: int = 0, limit: int = LIMIT
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    bandwidth: float | None = None,
+    permutations: int = 500,
+    seed: int = 0,
+    limit: int = LIMIT,
 ) -> MMDTest:
     r"""Whether two samples are from one distribution: maximum mean discrepancy, permuted.
 
@@ -161,14 +167,15 @@ def mmd_test(
     - \frac{2 \sum_{i, j} k(x_i, y_j)}{N M}, \quad
     k(x, y) = e^{-\lVert x - y \rVert^2 / 2 h^2}$$
 
-    with h the median distance of two different draws of both sides together. The p-value is the
-    share of relabellings (the one that is true among them) whose discrepancy is as large: it is
-    valid for any sizes. In many dimensions the kernel sees shifts and scales of them all before it
-    sees the shape of one.
+    with h, unless given, the median distance of two draws of both sides together. The p-value is
+    the share of relabellings (the one that is true among them) whose discrepancy is as large: it
+    is valid for any sizes. In many dimensions the kernel sees shifts and scales of them all before
+    it sees the shape of one.
 
     Args:
         x: a sample `(N, D)`.
         y: another `(M, D)`.
+        bandwidth: h, positive.
         permutations: relabellings.
         seed: seed of relabellings, and of which draws are kept.
         limit: draws of either side that are looked at, at most.
@@ -189,9 +196,12 @@ def mmd_test(
     random = np.random.default_rng(seed)
     x, y = (z[random.permutation(len(z))[:limit]] for z in (x, y))
     squares = _squared_distances(np.concatenate([x, y]))
-    bandwidth = float(np.sqrt(np.median(squares[np.triu_indices(len(squares), 1)])))
+    if bandwidth is None:
+        bandwidth = float(np.sqrt(np.median(squares[np.triu_indices(len(squares), 1)])))
     if not bandwidth > 0:
-        raise InputError("more than half of the draws are equal: their distances tell nothing")
+        raise InputError(
+            f"bandwidth {bandwidth}: allowed is above 0 (its default is 0 where draws are equal)"
+        )
     kernel = np.exp(squares / (-2 * bandwidth**2))
     np.fill_diagonal(kernel, 0)
     labels = np.zeros((permutations + 1, len(kernel)))
@@ -293,6 +303,7 @@ def worst_projections(
         test = mmd_test(
             test_q[:, [first, second]],
             test_p[:, [first, second]],
+            bandwidth=1.0,
             permutations=permutations,
             seed=seed,
         )

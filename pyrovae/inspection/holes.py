@@ -130,8 +130,10 @@ def _measured(
             seed=subject.seed,
             progress=subject.progress,
         )
-    except NotImplementedError:
-        raise InputError("a posterior without a density has no holes that can be found") from None
+    except (NotImplementedError, KeyError):  # Pyro's flows raise a KeyError.
+        raise InputError(
+            "a posterior does not give the density of any latent: holes need one that does"
+        ) from None
     with subject.quietly():
         parts = [slice(start, start + AT_ONCE) for start in range(0, len(z), AT_ONCE)]
         own = [{name: value[part] for name, value in inputs.items()} for part in parts]

@@ -58,7 +58,7 @@ def find_outliers(
     Args:
         subject: what is inspected. Where it has no training images, the other images of the
             split take their place.
-        images: of the split and of the training images, at most; by default a fifth of those
+        images: of the split and of the training images, at most; by default an eighth of those
             that its effort says, at most 200.
         draws: draws an image, S; by default a tenth of the effort's importance draws, or 25.
 
@@ -77,15 +77,14 @@ def find_outliers(
     import pandas
 
     effort = subject.effort
-    most = images or min(200, max(LEAST, (effort.images or 1000) // 5))
+    most = images or min(200, max(LEAST, (effort.images or 2000) // 8))
     count = draws or max(25, effort.importance_draws // 10)  # For a k-hat.
     looked_at, reference, of = _sides(subject, most)
     if len(reference) < LEAST:
         raise InputError(f"{len(reference)} images to rank others among: allowed is {LEAST}+")
-    told = f"log p(x), {count} draws an image"
     wanted = [(subject.name, looked_at), ("shown", subject.shown), (of, reference)]
     wanted = [(name, split) for name, split in wanted if len(split)]
-    found = [_scored(subject, name, own, count) for name, own in subject.bar(wanted, told)]
+    found = [_scored(subject, name, own, count) for name, own in wanted]
     usual = found.pop().log_evidence.to_numpy()
     table = pandas.concat(found, ignore_index=True)
     table["rank"], table["p_value"] = rank_among(table.log_evidence.to_numpy(), usual)
@@ -95,7 +94,14 @@ def find_outliers(
 
 def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.DataFrame:
     """Log p(x) of some images, and which they are."""
-    found = log_evidence(subject.programs, split, draws, engine=subject.engine, seed=subject.seed)
+    found = log_evidence(
+        subject.programs,
+        split,
+        draws,
+        engine=subject.engine,
+        seed=subject.seed,
+        progress=subject.progress,
+    )
     found.insert(0, "image", [str(own) for own in split.names])
     found.insert(1, "split", name)
     found.insert(2, "place", range(len(split)))

@@ -75,14 +75,15 @@ def two_histograms(
     samples = [first, second] if more is None else [first, second, more[0]]
     low = min(float(np.quantile(values, 0.005)) for values in samples)
     high = max(float(np.quantile(values, 0.995)) for values in samples)
-    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    margin = 0 if high > low else 0.5
+    edges = np.linspace(low - margin, high + margin, bins + 1)
     axes.hist(first, edges, density=True, color=ENCODED, alpha=0.45, label=named[0])
     line = {"histtype": "step", "color": "#333333", "linewidth": 1.3}
     axes.hist(second, edges, density=True, label=named[1], **line)
     if more is not None:
         axes.hist(more[0], edges, density=True, label=more[1], linestyle=":", **line)
     axes.set_yticks([])
-    return low, float(edges[-1])
+    return float(edges[0]), float(edges[-1])
 
 
 def image_rows(rows: dict[str, Tensor], notes: dict[str, list[str]] | None = None) -> Figure:

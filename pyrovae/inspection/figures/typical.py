@@ -64,6 +64,7 @@ def checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figure:
             more=(own.replicated.to_numpy(), "replicates of the images"),
         )
         tidy(axes, name, "density")
+        axes.locator_params(axis="x", nbins=5)
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     legend(figure, panels[0])

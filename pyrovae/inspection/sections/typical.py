@@ -144,8 +144,8 @@ def _noise_advice(
         )
     if checks.difference.get("sharpness", 0.0) > 1:
         advice.append(
-            "The likelihood's noise is independent between pixels, which images are not: show "
-            "means rather than draws of x, and do not compare log p(x) with models without it."
+            "The likelihood's noise is independent between pixels, and images are smoother: "
+            "show the likelihood's mean rather than draws of x."
         )
     return advice
 
@@ -184,8 +184,9 @@ def _figures(
         "typical_pictures": _pictures(subject, rare),
         "typical_log_evidence": Drawing(
             figures.probabilities(rare.table, rare.reference, rare.of),
-            f"log p(x) by importance sampling of {rare.draws} draws an image, as densities: "
-            f"{len(rare.reference):,} {rare.of} (line), and in nats; {subject.where(own)}.",
+            f"log p(x) in nats, by importance sampling of {rare.draws} draws an image: of the "
+            f"split (area) and of {len(rare.reference):,} {rare.of} (line) as densities, and of "
+            f"the shown images (grey); {subject.where(own)}.",
         ),
         "pixel_calibration": Drawing(
             figures.calibration(pixels),
