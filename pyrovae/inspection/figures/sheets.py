@@ -1,0 +1,89 @@
+"""Sheets of images with words beside the rows and above the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.pictures import grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_sheet", "image_sheet", "new_figure", "with_change"]
+
+#: Inches: what a phone shows without scrolling.
+WIDTH = 7.0
+#: Pixels between two images.
+GAP = 2
+
+
+def new_figure(height: float) -> Figure:
+    """An empty figure of the report's width, so many inches high."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def image_sheet(
+    rows: Tensor,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    label_inches: float = 1.2,
+) -> Figure:
+    """A figure of images, row by row.
+
+    Args:
+        rows: floats in [0, 1], `(R, S, C, H, W)`.
+        row_labels: what stands left of each row.
+        column_labels: what stands above each column.
+        label_inches: how wide the row labels are, about.
+    """
+    count, columns, _, height, width = rows.shape
+    cell = (WIDTH - (label_inches if row_labels else 0)) / columns
+    figure = new_figure(cell * count * height / width + (0.4 if column_labels else 0.1))
+    draw_sheet(figure.subplots(), rows, row_labels, column_labels)
+    return figure
+
+
+def draw_sheet(
+    axes: Axes, rows: Tensor, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()
+) -> None:
+    """The images of `image_sheet` on axes of a figure."""
+    count, columns, _, height, width = rows.shape
+    sheet = grid(rows.flatten(0, 1), columns, GAP).movedim(0, -1).numpy()
+    if sheet.shape[-1] == 1:
+        sheet = sheet.repeat(3, -1)
+    axes.imshow(sheet, interpolation="nearest")
+    axes.set_xticks(_centres(columns, width) if column_labels else [], labels=column_labels)
+    axes.set_yticks(_centres(count, height) if row_labels else [], labels=row_labels)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False, labelsize=9)
+    axes.spines[:].set_visible(False)
+
+
+def _centres(count: int, pixels: int) -> np.ndarray:
+    return np.arange(count) * (pixels + GAP) + (pixels - 1) / 2
+
+
+def with_change(rows: Tensor) -> tuple[Tensor, float]:
+    """A last column that shows where the images of a row differ: white is most of all rows.
+
+    Args:
+        rows: floats in [0, 1], `(R, S, C, H, W)`.
+
+    Returns:
+        `(R, S + 1, C, H, W)`, and what white is, in levels of 255.
+
+    Example:
+        >>> with_change(torch.rand(2, 3, 1, 8, 8))[0].shape
+        torch.Size([2, 4, 1, 8, 8])
+    """
+    change = (rows.amax(1) - rows.amin(1)).mean(1, keepdim=True)
+    most = float(change.max())
+    shown = (change / max(most, 1e-12)).expand_as(rows[:, 0])
+    return torch.cat([rows, shown[:, None]], 1), 255 * most

@@ -1,0 +1,1 @@
+"""One section of the report a module: the numbers, the figures, and what they say."""
