@@ -25,8 +25,8 @@ class Engine:
             optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
         compile: whether a step is traced to one graph and compiled: "on", "off", or "auto": for
             runs of at least `Engine.MIN_STEPS` steps, which earn back what compiling takes: on
-            two cores that was after 660 steps of convolutions of 64x64 pixels, and 3,600 of small
-            fully connected networks.
+            two cores that was after some 600 steps of convolutions of 64x64 pixels, and 2,100 of
+            small fully connected networks.
         resident_gb: on a GPU, up to how many GB of training images are copied to it once; larger
             splits are read from the cache batch by batch. 0 always reads; -1 takes half of the
             memory that is free.

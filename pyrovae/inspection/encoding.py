@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,12 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.loc)
+
+    def only(self, columns: np.ndarray) -> Encoded:
+        """Some of the dimensions; rate and distortion stay those of all."""
+        names = [self.names[column] for column in columns]
+        parts = {f: getattr(self, f)[:, columns] for f in ("loc", "scale", "kl", "draws")}
+        return replace(self, names=names, exact=self.exact[columns], **parts)
 
     def table(self, images: list[str] | None = None) -> pandas.DataFrame:
         """A row an image and dimension: `loc`, `scale` and `kl`.

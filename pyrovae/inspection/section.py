@@ -35,6 +35,7 @@ class Section:
         advice: what to try, where something is wrong.
         tables: data frames by name; each becomes a CSV file, short ones are shown.
         figures: by name; each becomes a PNG file.
+        texts: other files by name.
     """
 
     title: str
@@ -42,3 +43,4 @@ class Section:
     advice: list[str] = field(default_factory=list)
     tables: dict[str, pandas.DataFrame] = field(default_factory=dict)
     figures: dict[str, Drawing] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)

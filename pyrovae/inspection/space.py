@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -96,11 +97,10 @@ class LatentSpace:
 
     def guide_draws(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Tensor:
         """So many latents drawn from the guide for each image, `(S, B, D)`."""
-        drawn = []
-        for _ in range(num_draws):
+        # In a plate, so that the encoder runs once for all draws.
+        with pyro.plate("draws of each image", num_draws, dim=-2):
             trace = poutine.trace(self.programs.guide).get_trace(x, **inputs)
-            drawn.append(self.flatten({name: trace.nodes[name]["value"] for name in self.shapes}))
-        return torch.stack(drawn)
+        return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
 
     def decode(self, z: Tensor, **inputs: Tensor) -> Any:
         """p(x given z) for `(*, B, D)`: batch shape `(*, B)`, event shape `(C, H, W)`."""

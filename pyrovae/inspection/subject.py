@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
+from pyrovae.errors import InputError
 from pyrovae.evaluation.passes import in_order, observations, seed_of
 from pyrovae.inspection.encoding import Encoded, encode
 from pyrovae.inspection.space import LatentSpace
@@ -53,6 +55,15 @@ QUICK = Effort(500, 4, 500, 3, 100, 2, 200)
 FULL = Effort()
 
 
+def check_name(what: str, name: str, known: Iterable[str]) -> None:
+    """Raises `InputError` unless a name is known; says which ones are near it."""
+    names = list(known)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 5) or names
+        listed = ", ".join(near[:20]) + (" ..." if len(near) > 20 else "")
+        raise InputError(f"unknown {what} '{name}'; allowed are {listed or 'none'}")
+
+
 @dataclass(frozen=True)
 class Subject:
     """A pair of programs, and the images that its posterior is questioned about.
@@ -66,6 +77,8 @@ class Subject:
         train: the images that the programs were trained on; None where they are not known.
         factors: names of attributes that images were made from, all of them known.
         effort: how much of everything.
+        sites: the latent sites whose dimensions are looked at; all of them by default.
+        attributes: the attributes that are looked at; all of them by default.
         seed: decides all draws.
         progress: whether to show progress bars.
     """
@@ -78,6 +91,8 @@ class Subject:
     train: Split | None = None
     factors: tuple[str, ...] = ()
     effort: Effort = FULL
+    sites: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
     seed: int = 0
     progress: bool = False
 
@@ -87,6 +102,30 @@ class Subject:
         x, inputs = self.observed(self.split.take([0]))
         with self.quietly():
             return LatentSpace.of(self.programs, x, **inputs)
+
+    @cached_property
+    def columns(self) -> np.ndarray:
+        """The places of the dimensions that are looked at.
+
+        Raises:
+            InputError: if there is no such site.
+        """
+        slices = self.space.slices
+        for site in self.sites:
+            check_name("site", site, slices)
+        places = np.arange(self.space.size)
+        return np.concatenate([places[slices[site]] for site in self.sites or slices])
+
+    @cached_property
+    def known_attributes(self) -> list[str]:
+        """The attributes that are looked at.
+
+        Raises:
+            InputError: if the split has no such attribute.
+        """
+        for name in self.attributes:
+            check_name("attribute", name, self.split.attribute_names)
+        return list(self.attributes or self.split.attribute_names)
 
     @cached_property
     def encoded(self) -> Encoded:

@@ -1,1 +1,1 @@
-"""Figures of what the tables say."""
+"""Figures: tables in, matplotlib figures out."""

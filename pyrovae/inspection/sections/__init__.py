@@ -1,1 +1,1 @@
-"""One section of the report a module: the numbers, the figures, and what they say."""
+"""The questions of the report: each a function of a subject that gives a section."""

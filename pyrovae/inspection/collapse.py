@@ -1,0 +1,287 @@
+"""Has the posterior collapsed? The rate dimension by dimension, and a verdict in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyrovae.errors import InputError
+from pyrovae.inspection.encoding import Encoded
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Signs", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
+
+#: What the variance of a posterior mean must exceed for a unit to be active.
+ACTIVE = 0.01
+#: A weight on the rate outside of these, read from the guide's spread, is no accident.
+LIGHT, HEAVY = 0.6, 1.6
+#: Noise of the likelihood so many times that of the residuals, or as many times less.
+COARSE, FINE = 0.5, 2.0
+#: Nats by which an active dimension's aggregate differs from the prior.
+OFF = 0.25
+
+
+def dimension_table(encoded: Encoded) -> pandas.DataFrame:
+    r"""A row a latent dimension: what it carries, and whether it tells images apart.
+
+    `kl` is $\mathbb{E}_x KL(q(z_d \mid x) \,\|\, p(z_d))$ in nats with its standard `error`,
+    `share` its part of all dimensions, `cumulative` that of this dimension and all that carry
+    more; `exact` is false where the divergence is that of Normals of the same moments. A unit is
+    `active` if the variance of its posterior mean over the images exceeds 0.01; `scale` is the
+    mean standard deviation of the posteriors; `aggregate_mean` and `aggregate_variance` are the
+    moments of the aggregate posterior. Dimensions that carry most come first.
+
+    Args:
+        encoded: of a split.
+
+    Raises:
+        InputError: for fewer than two images.
+
+    References:
+        Importance Weighted Autoencoders (Burda et al., 2016, section 5.2),
+        https://arxiv.org/abs/1509.00519
+    """
+    import pandas
+
+    if len(encoded) < 2:
+        raise InputError(f"active units need at least 2 images, got {len(encoded)}")
+    kl = encoded.kl.mean(0)
+    table = pandas.DataFrame(
+        {
+            "kl": kl,
+            "error": encoded.kl.std(0, ddof=1) / math.sqrt(len(encoded)),
+            "share": kl / max(kl.sum(), 1e-12),
+            "active": encoded.loc.var(0, ddof=1) > ACTIVE,
+            "variance_of_mean": encoded.loc.var(0, ddof=1),
+            "scale": encoded.scale.mean(0),
+            "aggregate_mean": encoded.loc.mean(0),
+            "aggregate_variance": encoded.loc.var(0) + np.square(encoded.scale).mean(0),
+            "exact": encoded.exact,
+        },
+        index=pandas.Index(encoded.names, name="dimension"),
+    ).sort_values("kl", ascending=False, kind="stable")
+    table.insert(3, "cumulative", table["share"].cumsum())
+    return table
+
+
+def dimensions_for(table: pandas.DataFrame, share: float = 0.95) -> int:
+    """How many dimensions carry that share of the rate, of a `dimension_table`.
+
+    Example:
+        >>> import pandas as pd
+        >>> dimensions_for(pd.DataFrame({"cumulative": [0.6, 0.9, 0.99, 1.0]}))
+        3
+    """
+    return int(np.searchsorted(table["cumulative"].to_numpy(), share - 1e-9) + 1)
+
+
+def mismatch(encoded: Encoded, prior: np.ndarray) -> np.ndarray:
+    r"""How far the aggregate posterior is from the prior, dimension by dimension, in nats.
+
+    $$KL\left(\mathcal{N}(\mu_d, \sigma_d^2) \,\|\, \mathcal{N}(m_d, s_d^2)\right)$$
+
+    with the moments of aggregate posterior and prior: it sees where the posteriors lie and how
+    widely, not their shape, and unlike the divergence of the aggregate itself it is not limited
+    by the number of images.
+
+    Args:
+        encoded: of a split.
+        prior: draws of the prior, `(M, D)`.
+
+    Returns:
+        `(D,)`.
+    """
+    mean, variance = encoded.loc.mean(0), encoded.loc.var(0) + np.square(encoded.scale).mean(0)
+    centre, spread = prior.mean(0), prior.var(0) + 1e-12
+    ratio = variance / spread
+    return 0.5 * (ratio - 1 - np.log(ratio + 1e-300) + np.square(mean - centre) / spread)
+
+
+@dataclass(frozen=True)
+class Signs:
+    """The numbers that a verdict rests on.
+
+    Attributes:
+        dims: latent dimensions.
+        active: those that tell images apart.
+        carriers: how many of them carry 95 % of the rate.
+        rate: nats an image.
+        weight: the weight on the rate for which the guide's spread is the best one, see
+            `temperature`; above 1 the guide is too wide; NaN where it is not known.
+        weight_error: its standard error.
+        dispersion: squared residuals over the variance that the likelihood expects; NaN where
+            it is not known.
+        mismatch: nats by which the aggregate of an active dimension differs from the prior.
+    """
+
+    dims: int
+    active: int
+    carriers: int
+    rate: float
+    weight: float = math.nan
+    weight_error: float = 0.0
+    dispersion: float = math.nan
+    mismatch: float = math.nan
+
+    def table(self) -> pandas.DataFrame:
+        """A row a number: its value, what is healthy, what it means."""
+        import pandas
+
+        rows = [
+            ("active units", self.active, f"at least half of {self.dims}", "what z is used for"),
+            ("dimensions for 95 % of the rate", self.carriers, "", "how many carry it"),
+            ("rate, nats", self.rate, "above 0", "what z tells of the image"),
+            (
+                "weight on the rate that fits the guide's spread",
+                self.weight,
+                f"{LIGHT} to {HEAVY}",
+                "below: the guide is too narrow, above: too wide",
+            ),
+            (
+                "squared residuals over their expected variance",
+                self.dispersion,
+                f"{COARSE} to {FINE}",
+                "below: the likelihood expects too much noise, above: too little",
+            ),
+            (
+                "aggregate posterior against prior, nats a unit",
+                self.mismatch,
+                f"below {OFF}",
+                "above: what is drawn from the prior is not what was trained on",
+            ),
+        ]
+        return pandas.DataFrame(rows, columns=["sign", "value", "healthy", "meaning"])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with a posterior, in words.
+
+    Attributes:
+        words: "healthy", or one or more of "collapsed", "partly collapsed", "over-regularised",
+            "under-regularised".
+        reasons: a sentence for each, with the numbers that justify it.
+        advice: what to try for each.
+    """
+
+    words: list[str]
+    reasons: list[str]
+    advice: list[str]
+
+    def __str__(self) -> str:
+        """The words, as one."""
+        return ", ".join(self.words)
+
+
+def judge(signs: Signs) -> Verdict:
+    """The verdict that numbers give.
+
+    - collapsed: no unit is active, z says nothing of the image;
+    - over-regularised: the guide is as wide as a weight above 1 on the rate makes it, or the
+      likelihood expects far more noise than there is, which weighs the rate in the same way;
+    - under-regularised: the guide is as narrow as a weight below 1 makes it, the likelihood
+      expects far less noise than there is, or posteriors are not where the prior is;
+    - partly collapsed: less than half of the units are active;
+    - healthy: none of these.
+
+    Args:
+        signs: the numbers.
+
+    Example:
+        >>> str(judge(Signs(dims=20, active=0, carriers=1, rate=0.01)))
+        'collapsed'
+    """
+    found = [case for test in (_collapse, _over, _under) for case in test(signs)]
+    if not found:
+        units = f"{signs.active} of {signs.dims} units are active and carry {signs.rate:,.1f} nats"
+        found = [("healthy", f"{units} an image; nothing else stands out.", "")]
+    words, reasons, advice = zip(*found, strict=True)
+    return Verdict(list(dict.fromkeys(words)), list(reasons), [a for a in advice if a])
+
+
+Case = tuple[str, str, str]
+
+
+def _collapse(signs: Signs) -> list[Case]:
+    if signs.active == 0:
+        reason = (
+            f"No unit of {signs.dims} is active: the guide says nearly the same of every image "
+            f"(rate {signs.rate:.2f} nats)."
+        )
+        return [("collapsed", reason, COLLAPSED)]
+    if 2 * signs.active < signs.dims:
+        reason = (
+            f"Only {signs.active} of {signs.dims} units are active; {signs.carriers} carry 95 % "
+            f"of the rate of {signs.rate:,.1f} nats."
+        )
+        return [("partly collapsed", reason, PARTLY)]
+    return []
+
+
+def _over(signs: Signs) -> list[Case]:
+    found = []
+    if signs.weight - 2 * signs.weight_error > HEAVY:
+        reason = (
+            f"The guide is too wide: its spread is the best one for a weight on the rate of "
+            f"{signs.weight:.2f} ± {signs.weight_error:.2f}, not of 1."
+        )
+        found.append(("over-regularised", reason, LESS_BETA))
+    if signs.dispersion < COARSE:
+        reason = (
+            f"The likelihood expects too much noise: squared residuals are {signs.dispersion:.3g} "
+            "of the variance that it gives them."
+        )
+        found.append(("over-regularised", reason, LESS_NOISE))
+    return found
+
+
+def _under(signs: Signs) -> list[Case]:
+    found = []
+    if signs.weight + 2 * signs.weight_error < LIGHT:
+        reason = (
+            f"The guide is too narrow: its spread is the best one for a weight on the rate of "
+            f"{signs.weight:.2f} ± {signs.weight_error:.2f}, not of 1."
+        )
+        found.append(("under-regularised", reason, MORE_BETA))
+    if signs.dispersion > FINE:
+        reason = (
+            f"The likelihood expects too little noise: squared residuals are "
+            f"{signs.dispersion:.3g} times the variance that it gives them."
+        )
+        found.append(("under-regularised", reason, MORE_NOISE))
+    if signs.mismatch > OFF:
+        reason = (
+            f"Posteriors are not where the prior is: by {signs.mismatch:.2f} nats an active unit."
+        )
+        found.append(("under-regularised", reason, ELSEWHERE))
+    return found
+
+
+COLLAPSED = (
+    "Warm the weight of the rate up (--beta.schedule Warmup), keep some of it free (--objective "
+    "FreeBits), lower --beta.value, or narrow the likelihood's noise (--likelihood "
+    "SharedScaleNormal learns it)."
+)
+PARTLY = (
+    "Harmless where the ELBO is what counts: the prior needs no more units. To use more of them: "
+    "--beta.schedule Warmup, --objective FreeBits, or an objective of several particles "
+    "(--objective IWAE); to save time, fewer --prior.latent_dim."
+)
+LESS_BETA = "Lower --beta.value to 1, or train for longer at it if beta was warmed up."
+LESS_NOISE = (
+    "Let the noise be learned (--likelihood SharedScaleNormal), or lower the likelihood's scale."
+)
+MORE_BETA = (
+    "Raise --beta.value to 1. If it is 1 already, the guide is too sure on images that it has not "
+    "seen: fewer epochs (--trainer.patience), --objective Denoising, or more images."
+)
+MORE_NOISE = "Let the noise be learned (--likelihood SharedScaleNormal), or raise its scale."
+ELSEWHERE = (
+    "A prior that follows the posteriors (--prior VampPrior, FlowPrior, GaussianMixture), a "
+    "higher --beta.value, or more epochs."
+)

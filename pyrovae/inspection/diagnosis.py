@@ -1,0 +1,111 @@
+"""The verdict on a pair of programs, and as a warning while they are trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pyro
+import torch
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.errors import InputError
+from pyrovae.inspection.collapse import (
+    Signs,
+    Verdict,
+    dimension_table,
+    dimensions_for,
+    judge,
+    mismatch,
+)
+from pyrovae.inspection.encoding import Encoded, encode
+from pyrovae.inspection.tempering import temperature
+from pyrovae.inspection.typical import dispersion
+from pyrovae.programs import Programs
+
+__all__ = ["Watch", "diagnose"]
+
+#: Images that the spread of guide and likelihood is judged on.
+IMAGES = 200
+
+
+def diagnose(
+    programs: Programs,
+    split: Split,
+    engine: Engine,
+    encoded: Encoded,
+    prior: np.ndarray,
+    *,
+    seed: int = 0,
+    images: int = IMAGES,
+) -> tuple[Verdict, Signs]:
+    """The verdict on the posterior of a pair of programs, and the numbers that it rests on.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        split: the images.
+        engine: where to compute.
+        encoded: from `encode`, of the split.
+        prior: draws of the prior, `(M, D)`.
+        seed: seed of the draws.
+        images: how many of the images the spread of guide and likelihood is judged on.
+
+    Raises:
+        InputError: for fewer than two images.
+    """
+    table = dimension_table(encoded)
+    active = encoded.loc.var(0, ddof=1) > 0.01
+    off = mismatch(encoded, prior)[active]
+    signs = Signs(
+        dims=len(table),
+        active=int(table["active"].sum()),
+        carriers=dimensions_for(table),
+        rate=float(encoded.rate.mean()),
+        dispersion=dispersion(programs, split.spread(images), engine, seed=seed).value,
+        mismatch=float(off.mean()) if len(off) else math.nan,
+    )
+    try:
+        _, found = temperature(programs, split.spread(images), engine, seed=seed)
+        signs = replace(signs, weight=found.effective_beta, weight_error=found.error)
+    except InputError:
+        pass  # Latents on a sphere have no spread of this kind; the sections say so.
+    return judge(signs), signs
+
+
+class Watch:
+    """Says during training what is wrong with the posterior, each thing once.
+
+    Args:
+        images: how many images of the validation split it looks at.
+    """
+
+    def __init__(self, images: int = 64) -> None:
+        self.images = images
+        self.said: set[str] = set()
+
+    def __call__(
+        self, programs: Programs, split: Split, engine: Engine, *, settled: bool = True
+    ) -> list[str]:
+        """Lines on what is wrong now and was not before.
+
+        Args:
+            programs: the pair of programs, on the engine's device.
+            split: the validation split.
+            engine: where to compute.
+            settled: whether beta has its final value; before, only a collapse is told.
+        """
+        some = split.spread(self.images)
+        if len(some) < 2:
+            return []
+        encoded = encode(programs, some, engine)
+        prior = prior_draws(programs, some, engine)
+        verdict, _ = diagnose(programs, some, engine, encoded, prior, images=self.images)
+        lines = []
+        for word, reason, advice in verdict.cases:
+            early = not settled and "regularised" in word
+            if word != "healthy" and not early and word not in self.said:
+                self.said.add(word)
+                lines.append(f"posterior {word}: {reason} {advice}")
+        return lines

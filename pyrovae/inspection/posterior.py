@@ -1,0 +1,126 @@
+"""What q(z given x) says of single images: dependent dimensions, and what they decode to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.inspection.space import LatentSpace
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Predictive", "correlation_table", "correlations", "predictive"]
+
+
+def correlations(draws: Tensor) -> np.ndarray:
+    """Correlations of the latent dimensions of each image, `(B, D, D)`.
+
+    Args:
+        draws: of the guide, `(S, B, D)`; a correlation of nothing comes out at about
+            `1 / sqrt(S)`.
+
+    Raises:
+        InputError: for fewer than 3 draws.
+    """
+    if len(draws) < 3:
+        raise InputError(f"correlations need at least 3 draws, got {len(draws)}")
+    centred = (draws - draws.mean(0)).double()
+    covariance = torch.einsum("sbd,sbe->bde", centred, centred)
+    scale = covariance.diagonal(dim1=-2, dim2=-1).sqrt().clamp(min=1e-300)
+    return (covariance / scale[:, :, None] / scale[:, None, :]).cpu().numpy()
+
+
+def correlation_table(
+    found: np.ndarray, images: list[str], names: list[str], most: int = 20
+) -> pandas.DataFrame:
+    """The pairs of dimensions that depend most on each other, a row an image and pair.
+
+    Args:
+        found: from `correlations`, `(B, D, D)`.
+        images: B names.
+        names: of the dimensions, D.
+        most: pairs an image, at most.
+    """
+    import pandas
+
+    rows = []
+    first, second = np.triu_indices(len(names), 1)
+    for image, matrix in zip(images, found, strict=True):
+        values = matrix[first, second]
+        for place in np.argsort(-np.abs(values))[:most]:
+            pair = names[first[place]], names[second[place]]
+            rows.append((image, *pair, values[place]))
+    return pandas.DataFrame(rows, columns=["image", "first", "second", "correlation"])
+
+
+@dataclass(frozen=True)
+class Predictive:
+    """The posterior predictive of B images, pixels in [0, 1].
+
+    Attributes:
+        mean: of all draws, `(B, C, H, W)`.
+        latent_spread: standard deviation of what the draws decode to: what z leaves open.
+        spread: the same with the likelihood's noise: what is left open about a pixel.
+        decoded: what the first draws decode to, `(K, B, C, H, W)`.
+        noisy: images drawn from the likelihood there.
+    """
+
+    mean: Tensor
+    latent_spread: Tensor
+    spread: Tensor
+    decoded: Tensor
+    noisy: Tensor
+
+    def table(self, images: list[str]) -> pandas.DataFrame:
+        """A row an image: means over pixels of the two spreads, in grey levels of 256.
+
+        Args:
+            images: B names.
+        """
+        import pandas
+
+        columns = {
+            name: 255 * getattr(self, name).flatten(1).mean(1).cpu().numpy()
+            for name in ("latent_spread", "spread")
+        }
+        return pandas.DataFrame(columns, index=pandas.Index(images, name="image"))
+
+
+def predictive(
+    space: LatentSpace, x: Tensor, num_draws: int = 100, kept: int = 4, **inputs: Tensor
+) -> Predictive:
+    r"""Draws of what the guide thinks the image was.
+
+    $$p(\tilde x \mid x) = \mathbb{E}_{q(z \mid x)}[p(\tilde x \mid z)]$$
+
+    Args:
+        space: the latents of the programs.
+        x: observations `(B, C, H, W)`.
+        num_draws: of the guide, at least 2.
+        kept: how many of them to keep as pictures.
+        **inputs: what the programs take besides.
+
+    Raises:
+        InputError: for fewer than 2 draws.
+    """
+    if num_draws < 2:
+        raise InputError(f"a spread needs at least 2 draws, got {num_draws}")
+    decoded, noisy = [], []
+    for _ in range(num_draws):
+        pixels = space.decode(space.guide_draws(1, x, **inputs)[0], **inputs)
+        decoded.append(space.programs.likelihood.to_images(pixels))
+        noisy.append(pixels.sample())
+    shown, drawn = torch.stack(decoded), torch.stack(noisy).to(decoded[0])
+    return Predictive(
+        shown.mean(0),
+        shown.std(0),
+        drawn.std(0),
+        shown[:kept],
+        drawn[:kept].clamp(0, 1),
+    )

@@ -1,0 +1,110 @@
+"""What the program is: sites, distributions, shapes, dependencies, parameters."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer.inspect import get_model_relations
+from torch import Tensor, nn
+
+from pyrovae.programs import Programs
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["graphviz_source", "parameter_table", "site_table"]
+
+
+def site_table(programs: Programs, x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
+    """A row a site of model and guide: what it is distributed as, and what it depends on.
+
+    Columns are `program`, `site`, `kind` (latent or observed), `distribution`, `batch_shape`,
+    `event_shape`, `support`, `parents` (sites that its distribution is computed from) and
+    `plates`. The observations are an input of the guide.
+
+    Args:
+        programs: the pair of programs.
+        x: observations `(B, C, H, W)`.
+        **inputs: what the programs take besides.
+    """
+    import pandas
+
+    rows = []
+    for name, program in (("model", programs.model), ("guide", programs.guide)):
+        relations, trace = _relations(program, x, inputs)
+        for site, parents in relations["sample_sample"].items():
+            node = trace.nodes[site]
+            rows.append(
+                {
+                    "program": name,
+                    "site": site,
+                    "kind": "observed" if node["is_observed"] else "latent",
+                    "distribution": relations["sample_dist"][site],
+                    "batch_shape": tuple(node["fn"].batch_shape),
+                    "event_shape": tuple(node["fn"].event_shape),
+                    "support": str(node["fn"].support),
+                    "parents": ", ".join(parents if name == "model" else ["x", *parents]),
+                    "plates": ", ".join(
+                        plate for plate, own in relations["plate_sample"].items() if site in own
+                    ),
+                }
+            )
+    return pandas.DataFrame(rows)
+
+
+def _relations(program: Any, x: Tensor, inputs: dict[str, Tensor]) -> tuple[dict[str, Any], Any]:
+    """How the sites of a program depend on each other, as `pyro.render_model` finds it."""
+    # Running the program puts its parameters into the global store.
+    with pyro.get_param_store().scope(), torch.no_grad():
+        trace = poutine.trace(program).get_trace(x, **inputs)
+        return get_model_relations(program, (x,), inputs), trace
+
+
+def graphviz_source(program: Any, x: Tensor, **inputs: Tensor) -> str | None:
+    """The graph of a model or guide in Graphviz's language, by `pyro.render_model`.
+
+    Args:
+        program: the model or the guide.
+        x: observations `(B, C, H, W)`.
+        **inputs: what the program takes besides.
+
+    Returns:
+        The source; None where the Python package `graphviz` is not installed.
+    """
+    if importlib.util.find_spec("graphviz") is None:
+        return None
+    with pyro.get_param_store().scope(), torch.no_grad():
+        drawn = pyro.render_model(program, (x,), inputs, render_distributions=True)
+    return str(drawn.source)
+
+
+def parameter_table(programs: Programs) -> pandas.DataFrame:
+    """A row a part of model and guide: its class, its parameters, how many of them are trained.
+
+    Args:
+        programs: the pair of programs.
+    """
+    import pandas
+
+    rows = []
+    for name, program in (("model", programs.model), ("guide", programs.guide)):
+        own = [(child, module) for child, module in program.named_children()]
+        loose = nn.ParameterList(program.parameters(recurse=False))
+        parts = [*own, ("itself", loose)] if len(loose) else own
+        for part, module in parts:
+            parameters = list(module.parameters())
+            rows.append(
+                {
+                    "program": name,
+                    "part": part,
+                    "class": type(module).__name__ if module is not loose else "",
+                    "parameters": sum(p.numel() for p in parameters),
+                    "trained": sum(p.numel() for p in parameters if p.requires_grad),
+                    "tensors": len(parameters),
+                }
+            )
+    return pandas.DataFrame(rows)

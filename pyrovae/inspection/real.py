@@ -1,0 +1,66 @@
+"""Whether the latents of a pair of programs fill R^D, and have densities there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.inspection.space import LatentSpace
+from pyrovae.programs import run_both
+
+__all__ = ["require_density", "require_real"]
+
+
+@torch.no_grad()
+def require_real(space: LatentSpace, x: Tensor, **inputs: Tensor) -> None:
+    """Raises `InputError` unless both programs take every vector of R^D as latents.
+
+    Latents that are counts, or lie on a sphere, cannot be moved freely.
+
+    Args:
+        space: the latents.
+        x: observations `(B, C, H, W)`.
+        **inputs: what the programs take besides.
+    """
+    for trace in run_both(space.programs.model, space.programs.guide, x, **inputs):
+        for name, shape in space.shapes.items():
+            fn = trace.nodes[name]["fn"]
+            away = torch.linspace(-3, 3, max(2, shape.numel()), device=x.device)
+            if not _accepts(fn, away[: shape.numel()].reshape(shape)):
+                raise InputError(
+                    f"the latent site {name} takes no vector of R^D but {_named(fn)}: allowed "
+                    f"here are sites over all of R^D"
+                )
+
+
+def _accepts(fn: Any, value: Tensor) -> bool:
+    try:
+        return bool(fn.support.check(value).all())
+    except NotImplementedError:
+        return True
+
+
+def _named(fn: Any) -> str:
+    support = fn.support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return f"{type(support).__name__.strip('_').lower()} values only"
+
+
+@torch.no_grad()
+def require_density(space: LatentSpace, x: Tensor, **inputs: Tensor) -> None:
+    """Raises `InputError` if a latent site of the guide cannot score what it draws."""
+    trace = poutine.trace(space.programs.guide).get_trace(x, **inputs)
+    for name in space.shapes:
+        node = trace.nodes[name]
+        try:
+            node["fn"].log_prob(node["value"])
+        except NotImplementedError:
+            raise InputError(
+                f"the latent site {name} of the guide has no density (its log_prob is not "
+                f"implemented): allowed here are families with a density"
+            ) from None

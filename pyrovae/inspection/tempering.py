@@ -1,0 +1,197 @@
+"""Whether the guide is too wide or too narrow: the ELBO, were its spread another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.errors import InputError
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.passes import each_batch
+from pyrovae.inspection.encoding import moments
+from pyrovae.inspection.real import require_density, require_real
+from pyrovae.inspection.space import LatentSpace
+from pyrovae.programs import Programs, latent_sites
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["FACTORS", "Temperature", "temperature"]
+
+#: What the spread is multiplied by: powers of the fourth root of 2.
+FACTORS = (0.5, 2**-0.5, 2**-0.25, 1.0, 2**0.25, 2**0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """How the guide's spread compares with the best one.
+
+    Attributes:
+        factor: what its standard deviations would have to be multiplied by for the highest
+            ELBO; at an end of the factors that were tried it may lie beyond.
+        factor_error: its standard error; NaN at an end.
+        gain: what the ELBO would gain by it, in nats per image.
+        effective_beta: the weight on the rate for which the guide's spread is the best one: 1
+            for the ELBO; above 1 the guide is too wide, below 1 too narrow.
+        error: its standard error; where it is as large as the value, nothing is known, as where
+            all latents have collapsed.
+    """
+
+    factor: float
+    factor_error: float
+    gain: float
+    effective_beta: float
+    error: float
+
+
+def temperature(
+    programs: Programs,
+    images: Split | np.ndarray,
+    engine: Engine | None = None,
+    *,
+    seed: int = 0,
+    factors: Sequence[float] = FACTORS,
+    num_draws: int = 1,
+) -> tuple[pandas.DataFrame, Temperature]:
+    r"""The ELBO if each draw of the guide lay c times as far from the posterior's mean.
+
+    $$\text{ELBO}(c) = \mathbb{E}_{q(z \mid x)}\left[\log p(x, z_c) - \log q(z \mid x)\right]
+    + D \log c, \quad z_c = m + c\,(z - m)$$
+
+    All factors share their draws. The best factor is where a curve $k - a c^2 + b \log c$
+    through the best factor tried and its two neighbours is highest: exact for Normal guides and
+    posteriors. A guide that was trained with a weight on its rate has a spread that is best for
+    that weight; so the weight can be read from its spread,
+
+    $$\beta = \left.\frac{\partial_c\, \text{distortion}(c)}{- \partial_c\, \text{rate}(c)}
+    \right|_{c = 1},$$
+
+    with slopes of parabolas through 1 and its two neighbours. Latents that have collapsed add
+    nothing to either slope.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        images: a split, or its uint8 images `(N, C, H, W)`; some 200 are enough.
+        engine: where to compute; by default the CPU.
+        seed: seed of the draws.
+        factors: what the spread is multiplied by, rising, positive; 1 and others on both sides.
+        num_draws: draws an image.
+
+    Returns:
+        A row a factor: `elbo`, its standard `error` over images, `rate`, `distortion`, and the
+        `gain` over factor 1 with its `gain_error`, in nats per image; and the summary.
+
+    Raises:
+        InputError: if there are fewer than 2 images, the factors are not as said, latents do
+            not fill R^D, or the guide has no density.
+
+    References:
+        beta as in beta-VAE (Higgins et al., 2017, equation 4),
+        https://openreview.net/forum?id=Sy2fzU9gl
+    """
+    tried = _checked(factors)
+    if len(images) < 2:
+        raise InputError(f"the spread of the guide needs at least 2 images, got {len(images)}")
+
+    def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return _terms(programs, tried, num_draws, x, inputs)
+
+    found = list(each_batch(programs, images, engine or Engine("cpu", "fp32"), compute, seed=seed))
+    rates, distortions = (
+        torch.cat(part, -1).double().cpu().numpy() for part in zip(*found, strict=True)
+    )
+    return _table(tried, rates, distortions), _summary(np.array(tried), rates, distortions)
+
+
+def _checked(factors: Sequence[float]) -> list[float]:
+    tried = [float(c) for c in factors]
+    rising = all(a < b for a, b in zip(tried, tried[1:], strict=False))
+    if not (rising and 1.0 in tried[1:-1] and tried[0] > 0 and math.isfinite(tried[-1])):
+        raise InputError(
+            f"factors {tried}: allowed are positive rising numbers, 1 and others on both sides"
+        )
+    return tried
+
+
+def _terms(
+    programs: Programs, factors: list[float], num_draws: int, x: Tensor, inputs: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Rate and distortion of each image at each factor, `(F, B)`."""
+    with pyro.plate("draws of each image", num_draws, dim=-2):
+        trace = poutine.trace(programs.guide).get_trace(x, **inputs)
+    nodes = {name: trace.nodes[name] for name in latent_sites(trace)}
+    space = LatentSpace(programs, {name: node["fn"].event_shape for name, node in nodes.items()})
+    require_real(space, x[:1], **{name: value[:1] for name, value in inputs.items()})
+    require_density(space, x[:1], **{name: value[:1] for name, value in inputs.items()})
+    z = space.flatten({name: node["value"] for name, node in nodes.items()})
+    # Those of a later site follow from earlier ones alone: the move still has the factor c^D.
+    centres = space.flatten({name: _centre(node) for name, node in nodes.items()})
+    log_q = sum(node["fn"].log_prob(node["value"]) for node in nodes.values())
+    found = []
+    for c in factors:
+        prior, fit = space.log_joint(centres + c * (z - centres), x, **inputs)
+        found.append(((log_q - space.size * math.log(c) - prior).mean(0), -fit.mean(0)))
+    rates, distortions = zip(*found, strict=True)
+    return torch.stack(rates), torch.stack(distortions)
+
+
+def _centre(node: dict[str, Any]) -> Tensor:
+    return moments(node["fn"])[0].expand_as(node["value"])
+
+
+def _table(factors: list[float], rates: np.ndarray, distortions: np.ndarray) -> pandas.DataFrame:
+    import pandas
+
+    elbos, one = -rates - distortions, factors.index(1.0)
+    rows = []
+    for elbo, rate, distortion in zip(elbos, rates, distortions, strict=True):
+        whole, gain = Estimate.of(elbo), Estimate.of(elbo - elbos[one])
+        rows.append(
+            {
+                "elbo": whole.value,
+                "error": whole.error,
+                "rate": rate.mean(),
+                "distortion": distortion.mean(),
+                "gain": gain.value,
+                "gain_error": gain.error,
+            }
+        )
+    return pandas.DataFrame(rows, index=pandas.Index(factors, name="factor"))
+
+
+def _summary(factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray) -> Temperature:
+    one = int(np.flatnonzero(factors == 1.0)[0])
+    near = slice(one - 1, one + 2)
+    slope = np.linalg.inv(np.vander(factors[near], 3))  # of the parabola: 2 a c + b, at c = 1
+    rise = (2 * slope[0] + slope[1]) @ distortions[near]
+    fall = -(2 * slope[0] + slope[1]) @ rates[near]
+    beta = rise.mean() / fall.mean()
+    error = Estimate.of((rise - beta * fall) / fall.mean()).error
+    best, best_error, gain = _best(factors, -rates - distortions)
+    return Temperature(best, best_error, gain, float(beta), float(error or math.nan))
+
+
+def _best(factors: np.ndarray, elbos: np.ndarray) -> tuple[float, float, float]:
+    """The best factor, its standard error, and the gain over factor 1."""
+    means, one = elbos.mean(1), int(np.flatnonzero(factors == 1.0)[0])
+    top = int(np.nanargmax(means))
+    if top in (0, len(factors) - 1):
+        return float(factors[top]), math.nan, float(means[top] - means[one])
+    near = factors[top - 1 : top + 2]
+    curve = np.linalg.inv(np.stack([np.ones(3), -(near**2), np.log(near)], 1))
+    k, a, b = curve @ elbos[top - 1 : top + 2]
+    squared = b.mean() / (2 * a.mean())
+    best = math.sqrt(squared)
+    error = Estimate.of(best / 2 * (b / b.mean() - a / a.mean())).error
+    height = k.mean() - a.mean() * squared + b.mean() * math.log(best)
+    return best, float(error or math.nan), float(height - means[one])
