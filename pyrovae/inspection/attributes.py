@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from pyrovae.data import Split
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.information import checked, ratio_values
+from pyrovae.inspection.subject import check_name
 
 if TYPE_CHECKING:
     import pandas
@@ -70,9 +70,7 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
     if not known:
         raise InputError("the images have no attributes, so none can be looked for")
     for name in names or ():
-        if name not in known:
-            near = get_close_matches(name, known, 3, 0.5) or known
-            raise InputError(f"there is no attribute {name}: near it are {', '.join(near)}")
+        check_name("attribute", name, known)
     columns: dict[str, np.ndarray] = {}
     for name in names or known:
         column = split.attributes[:, known.index(name)].astype(float)

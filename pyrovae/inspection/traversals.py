@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -14,7 +15,6 @@ from pyrovae.errors import InputError
 from pyrovae.inspection.space import LatentSpace
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas
 
 __all__ = ["along", "effects", "linear_path", "show_within", "spherical_path", "within_support"]
@@ -187,11 +187,16 @@ def _weights(like: Tensor, steps: int) -> Tensor:
 
 
 def effects(
-    space: LatentSpace, z: Tensor, low: np.ndarray, high: np.ndarray, **inputs: Tensor
+    space: LatentSpace,
+    z: Tensor,
+    dims: Sequence[int] | np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    **inputs: Tensor,
 ) -> pandas.DataFrame:
-    r"""How much the decoded image changes along each dimension, in grey levels.
+    r"""How much the decoded image changes along some dimensions, in grey levels.
 
-    $$\sqrt{\operatorname{mean} \left(255 \, (x_d^{\text{high}} - x_d^{\text{low}})\right)^2}$$
+    $$\sqrt{\operatorname{mean} \big(255 \, (x_d^{\text{high}} - x_d^{\text{low}})\big)^2}$$
 
     over pixels, colours and images, where $x_d^{\text{low}}$ is what is shown of an image's
     latents with dimension d at `low`.
@@ -199,7 +204,8 @@ def effects(
     Args:
         space: the latents.
         z: latents of B images, `(B, D)`.
-        low: where each dimension starts, `(D,)`.
+        dims: which dimensions, K of them.
+        low: where each of them starts, `(K,)`.
         high: where it ends.
         **inputs: what the programs take besides, for B images.
 
@@ -208,10 +214,10 @@ def effects(
     """
     import pandas
 
-    ends = torch.tensor([low, high], dtype=z.dtype, device=z.device).T
+    ends = torch.from_numpy(np.stack([low, high], 1)).to(z)
     changes = []
-    for dim in range(space.size):
-        both = show_within(space, along(z, [dim], ends[[dim]])[0], **inputs)
+    for dim, own in zip(dims, ends, strict=True):
+        both = show_within(space, along(z, [int(dim)], own[None])[0], **inputs)
         changes.append(255 * float((both[1] - both[0]).square().mean().sqrt()))
-    index = pandas.Index(space.names, name="dimension")
+    index = pandas.Index([space.names[dim] for dim in dims], name="dimension")
     return pandas.DataFrame({"low": low, "high": high, "change": changes}, index=index)

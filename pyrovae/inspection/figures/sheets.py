@@ -9,25 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.inspection.figures.canvas import WIDTH, canvas
 from pyrovae.pictures import grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_sheet", "image_sheet", "new_figure", "with_change"]
+__all__ = ["draw_sheet", "image_sheet", "with_change"]
 
-#: Inches: what a phone shows without scrolling.
-WIDTH = 7.0
 #: Pixels between two images.
 GAP = 2
-
-
-def new_figure(height: float) -> Figure:
-    """An empty figure of the report's width, so many inches high."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def image_sheet(
@@ -46,8 +38,8 @@ def image_sheet(
     """
     count, columns, _, height, width = rows.shape
     cell = (WIDTH - (label_inches if row_labels else 0)) / columns
-    figure = new_figure(cell * count * height / width + (0.4 if column_labels else 0.1))
-    draw_sheet(figure.subplots(), rows, row_labels, column_labels)
+    figure, axes = canvas(cell * count * height / width + (0.4 if column_labels else 0.1))
+    draw_sheet(axes[0, 0], rows, row_labels, column_labels)
     return figure
 
 
