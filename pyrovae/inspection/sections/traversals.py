@@ -89,7 +89,7 @@ def _drawing(
         f"The posterior mean of the image {name} decoded, with one dimension at a time moved to "
         f"quantiles of the guide's draws ({subject.where()}) and all others left as they are; "
         f"the {len(top)} dimensions that carry most, with their rates in nats an image. Last: how "
-        f"far each pixel moves, white is {most:.0f} of 255 grey levels.",
+        f"far each pixel moves, white is {most:.0f} of 255 grey levels or more.",
     )
 
 

@@ -1,0 +1,118 @@
+"""What lies between two images?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.inspection.figures.sheets import image_sheet
+from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.sections.traversals import shown_means
+from pyrovae.inspection.subject import Subject
+from pyrovae.inspection.traversals import linear_path, show_within, spherical_path
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["paths", "section"]
+
+STEPS = 9
+KINDS = {"straight": linear_path, "arc": spherical_path}
+
+
+def section(subject: Subject) -> Section:
+    """Straight lines and arcs between two images, and between two draws of the prior."""
+    if len(subject.shown) < 2:
+        raise InputError(
+            f"a path between images needs two that are shown, got {len(subject.shown)}"
+        )
+    found = paths(subject)
+    norms = _norms(subject)
+    table = _table(found, norms)
+    names = [str(name).split("/")[-1] for name in subject.shown.names[:2]]
+    caption = (
+        f"From the posterior mean of {names[0]} to that of {names[1]}, and from one draw of the "
+        f"prior to another: along the straight line, and along the arc around 0. Left of each row "
+        "is which, above how far along."
+    )
+    figures = {"paths": Drawing(_sheet(subject, found), caption)}
+    return Section(
+        "What lies between two images?", _says(table, norms), [], {"paths": table}, figures
+    )
+
+
+def paths(subject: Subject) -> dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]]:
+    """Points `(9, D)` by ends (images, prior) and kind of path, with what the programs take.
+
+    What the programs take besides goes evenly from that of one end to that of the other.
+    """
+    z, inputs = shown_means(subject)
+    drawn, taken = subject.prior_draws(2)
+    ends = {"images": (z[:2], inputs), "prior": (drawn, taken)}
+    found = {}
+    for name, (points, given) in ends.items():
+        between = {key: linear_path(*value[:2].double(), STEPS).to(value)
+                   for key, value in given.items()}
+        for kind, path in KINDS.items():
+            found[name, kind] = path(points[0], points[1], STEPS), between
+    return found
+
+
+def _norms(subject: Subject) -> np.ndarray:
+    """Lengths of draws of the prior."""
+    drawn, _ = subject.prior_draws(max(100, subject.effort.draws))
+    return drawn.norm(dim=1).cpu().double().numpy()
+
+
+def _table(
+    found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]], norms: np.ndarray
+) -> pandas.DataFrame:
+    """A row a point: its length, and the share of draws of the prior that are shorter."""
+    import pandas
+    from matplotlib.figure import Figure
+
+    rows = []
+    for (ends, kind), (points, _) in found.items():
+        for step, length in enumerate(points.norm(dim=1).cpu().double().numpy()):
+            share = step / (len(points) - 1)
+            rows.append((ends, kind, share, length, float((norms < length).mean())))
+    return pandas.DataFrame(rows, columns=["between", "path", "t", "length", "prior_share"])
+
+
+def _sheet(
+    subject: Subject, found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]]
+) -> Figure:
+    with subject.quietly(3):
+        rows = [show_within(subject.space, z, **inputs).cpu() for z, inputs in found.values()]
+    labels = [f"{ends}\n{kind}" for ends, kind in found]
+    columns = [f"{100 * t:.0f} %" for t in np.linspace(0, 1, STEPS)]
+    return image_sheet(torch.stack(rows), labels, columns, label_inches=0.8)
+
+
+def _says(table: pandas.DataFrame, norms: np.ndarray) -> list[str]:
+    """How long the points half-way are, beside draws of the prior."""
+    half = table[(table["t"] - 0.5).abs() < 1e-9].set_index(["between", "path"])["length"]
+    low, high = (float(value) for value in np.quantile(norms, (0.025, 0.975)))
+    said = []
+    for ends, words in (("images", "the two images"), ("prior", "two draws of the prior")):
+        straight, arc = (float(half[ends, kind]) for kind in KINDS)
+        said.append(
+            f"Half-way between {words} the straight line is at length {straight:.2f}, "
+            f"{_where(straight, low, high)}; the arc is at {arc:.2f}, {_where(arc, low, high)}."
+        )
+    return [
+        *said,
+        f"(95 % of draws of the prior have a length from {low:.2f} to {high:.2f}; where a path "
+        "leaves that range, the decoder shows what it hardly met in training.)",
+    ]
+
+
+def _where(length: float, low: float, high: float) -> str:
+    if low <= length <= high:
+        return "where the prior draws"
+    return "nearer to 0 than the prior draws" if length < low else "farther out than it draws"
