@@ -21,6 +21,7 @@ __all__ = [
     "attribute_table",
     "directions",
     "enough",
+    "gains",
     "is_classes",
     "is_two_valued",
     "probes",
@@ -99,7 +100,7 @@ def enough(table: pandas.DataFrame) -> tuple[list[str], dict[str, str]]:
         elif len(values) == 1:
             reasons[str(name)] = "the same for all images"
         elif len(values) == 2 and counts.min() < LEAST:
-            reasons[str(name)] = f"only {counts.min()} images, of {LEAST} needed, are the rarer way"
+            reasons[str(name)] = f"{counts.min()} of {LEAST} images needed of its rarer value"
     return [str(name) for name in table if name not in reasons], reasons
 
 
@@ -156,6 +157,16 @@ def probes(
     return pandas.DataFrame(rows, index, columns=["score", "value", "error", "images", "share"])
 
 
+def gains(scores: pandas.DataFrame) -> pandas.Series:
+    """How far probes are above chance, 1 being certain, the best first: R2, or 2 AUC - 1.
+
+    Args:
+        scores: from `probes`.
+    """
+    found = scores["value"].where(scores["score"] == "R2", 2 * scores["value"] - 1)
+    return found.sort_values(ascending=False, kind="stable")
+
+
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each positive the share of negatives below it, of each negative that of positives above.
 
@@ -193,8 +204,9 @@ def _area(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estim
         parts = area_under_curve(scores, positive[unseen])
         above.append(parts[0])
         below.append(parts[1])
-    halves = [Estimate.of(np.concatenate(values)) for values in (above, below)]
-    return Estimate(halves[0].value, float(np.hypot(*(half.error for half in halves))))
+    first, second = (np.concatenate(values) for values in (above, below))
+    error = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
+    return Estimate(float(first.mean()), float(error))
 
 
 def _share(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estimate:

@@ -17,7 +17,15 @@ from pyrovae.inspection.space import LatentSpace
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["along", "effects", "linear_path", "show_within", "spherical_path", "within_support"]
+__all__ = [
+    "along",
+    "effects",
+    "linear_path",
+    "prior_sites",
+    "show_within",
+    "spherical_path",
+    "within_support",
+]
 
 #: Latents that are decoded at once.
 AT_ONCE = 100
@@ -42,6 +50,12 @@ def _decoded(space: LatentSpace, z: Tensor, inputs: dict[str, Tensor]) -> Any:
     known = space.unflatten(z) | {"x": torch.zeros((), device=z.device)}
     given = poutine.condition(space.programs.model, data=known)
     return poutine.trace(given).get_trace(num_images=z.shape[-2], **inputs)
+
+
+def prior_sites(space: LatentSpace, z: Tensor, **inputs: Tensor) -> dict[str, Any]:
+    """The model's distribution of each latent site, given the latents `(*, B, D)` before it."""
+    trace = _decoded(space, z, inputs)
+    return {name: trace.nodes[name]["fn"] for name in space.shapes}
 
 
 def _moved(space: LatentSpace, trace: Any) -> Tensor:
@@ -117,9 +131,9 @@ def along(z: Tensor, dims: Sequence[int], values: Tensor) -> Tensor:
 
 
 def linear_path(first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
-    """The straight line from one point to another.
+    r"""The straight line from one point to another.
 
-    $$z_t = (1 - t) z_0 + t z_1, \\quad t = 0, \\ldots, 1$$
+    $$z_t = (1 - t) z_0 + t z_1, \quad t = 0, \ldots, 1$$
 
     Args:
         first: where to start, `(D,)`.

@@ -61,16 +61,17 @@ def edit_map(table: pandas.DataFrame) -> Figure:
     return figure
 
 
-def information_map(table: pandas.DataFrame) -> Figure:
+def information_map(table: pandas.DataFrame, chance: float = 0.0) -> Figure:
     """The mutual information of each factor with each dimension.
 
     Args:
         table: a row a factor, a column a dimension, in nats.
+        chance: what unrelated columns come to, the foot of the colours.
     """
     rows, columns = table.shape
     figure, axes = canvas(1.6 + 0.24 * rows)
     own = axes[0, 0]
-    shown = own.imshow(table.to_numpy(), cmap="viridis", vmin=0, aspect="auto")
+    shown = own.imshow(table.to_numpy(), cmap="magma", vmin=chance, aspect="auto")
     every = -(-columns // 40)
     places = np.arange(0, columns, every)
     own.set_xticks(places, table.columns[places], rotation=90, fontsize=9 if columns <= 40 else 7)

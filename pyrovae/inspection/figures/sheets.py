@@ -44,22 +44,26 @@ def image_sheet(
 
 
 def draw_sheet(
-    axes: Axes, rows: Tensor, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()
+    axes: Axes,
+    rows: Tensor,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    gap: int = GAP,
 ) -> None:
-    """The images of `image_sheet` on axes of a figure."""
+    """The images of `image_sheet` on axes of a figure, so many pixels apart."""
     count, columns, _, height, width = rows.shape
-    sheet = grid(rows.flatten(0, 1), columns, GAP).movedim(0, -1).numpy()
+    sheet = grid(rows.flatten(0, 1), columns, gap).movedim(0, -1).numpy()
     if sheet.shape[-1] == 1:
         sheet = sheet.repeat(3, -1)
     axes.imshow(sheet, interpolation="nearest")
-    axes.set_xticks(_centres(columns, width) if column_labels else [], labels=column_labels)
-    axes.set_yticks(_centres(count, height) if row_labels else [], labels=row_labels)
+    axes.set_xticks(_centres(columns, width + gap) if column_labels else [], labels=column_labels)
+    axes.set_yticks(_centres(count, height + gap) if row_labels else [], labels=row_labels)
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False, labelsize=9)
     axes.spines[:].set_visible(False)
 
 
 def _centres(count: int, pixels: int) -> np.ndarray:
-    return np.arange(count) * (pixels + GAP) + (pixels - 1) / 2
+    return (np.arange(count) + 0.5) * pixels - 0.5
 
 
 def with_change(rows: Tensor) -> tuple[Tensor, float]:

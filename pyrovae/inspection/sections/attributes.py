@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyrovae.errors import InputError
-from pyrovae.inspection.attributes import attribute_table, directions, enough, probes
+from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
 from pyrovae.inspection.edits import edit_effects, edited
 from pyrovae.inspection.figures.attributes import edit_map, probe_scores
 from pyrovae.inspection.figures.sheets import image_sheet
@@ -38,7 +38,7 @@ def section(subject: Subject) -> Section:
     arrows = directions(codes, table)
     arrows.columns = [subject.space.names[column] for column in subject.columns]
     effects = edit_effects(subject, arrows, table)
-    best = _best(scores, effects)
+    best = list(gains(scores).index[:ROWS])
     return Section(
         "Where are the attributes?",
         _says(scores, left_out) + _edits_said(effects, best),
@@ -50,12 +50,6 @@ def section(subject: Subject) -> Section:
         },
         _figures(subject, scores, arrows.loc[best], table, effects),
     )
-
-
-def _best(scores: pandas.DataFrame, effects: pandas.DataFrame) -> list[str]:
-    """The best-read attributes."""
-    gains = scores["value"].where(scores["score"] == "R2", 2 * scores["value"] - 1)
-    return list(gains.sort_values(ascending=False, kind="stable").index[:ROWS])
 
 
 def _figures(
@@ -105,7 +99,7 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
         name = "an area under the ROC curve" if kind == "AUC" else "an R²"
         said.append(
             f"A linear function of the posterior means {words} {rows.index[0]} best, with {name} "
-            f"of {rows['value'].iloc[0]:.3f} ± {rows['error'].iloc[0]:.3f} on unseen images; the "
+            f"of {rows['value'].iloc[0]:.3f} ± {rows['error'].iloc[0]:.2g} on unseen images; the "
             f"median of {len(rows)} attributes is {rows['value'].median():.3f}."
         )
         if len(unread):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["paths", "section"]
 
 STEPS = 9
-KINDS = {"straight": linear_path, "arc": spherical_path}
+KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "straight": linear_path,
+    "arc": spherical_path,
+}
 
 
 def section(subject: Subject) -> Section:
@@ -56,8 +60,10 @@ def paths(subject: Subject) -> dict[tuple[str, str], tuple[Tensor, dict[str, Ten
     ends = {"images": (z[:2], inputs), "prior": (drawn, taken)}
     found = {}
     for name, (points, given) in ends.items():
-        between = {key: linear_path(*value[:2].double(), STEPS).to(value)
-                   for key, value in given.items()}
+        between = {
+            key: linear_path(value[0].double(), value[1].double(), STEPS).to(value)
+            for key, value in given.items()
+        }
         for kind, path in KINDS.items():
             found[name, kind] = path(points[0], points[1], STEPS), between
     return found
@@ -74,7 +80,6 @@ def _table(
 ) -> pandas.DataFrame:
     """A row a point: its length, and the share of draws of the prior that are shorter."""
     import pandas
-    from matplotlib.figure import Figure
 
     rows = []
     for (ends, kind), (points, _) in found.items():
