@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Split
-from pyrovae.inspection.attributes import reach, ridge
+from pyrovae.inspection.attributes import directions, reach, ridge
 from pyrovae.inspection.encoding import encode
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import show_within
@@ -18,7 +18,10 @@ from pyrovae.inspection.traversals import show_within
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["edit_effects", "edited"]
+__all__ = ["REAL", "edit_effects", "edited"]
+
+#: The column of what is read of images that were not edited.
+REAL = "of real images"
 
 
 def edited(
@@ -61,7 +64,9 @@ def edit_effects(
     decoded, rounded to 8 bits and encoded again; ridge regression on the posterior means of
     the split reads all attributes of both, and the difference is divided by the range of the
     attribute that is read. An edit that does what it says, and nothing else, comes to 1 in its
-    own column and to 0 in the others; what goes together in the data is not 0.
+    own column and to 0 in the others; what goes together in the data is not 0. What ridge
+    regression does not read of real images it does not read of edited ones: `of real images` is
+    by how much of the range its reading differs between images at both ends.
 
     Args:
         subject: what is inspected.
@@ -69,7 +74,7 @@ def edit_effects(
         table: the attributes of the split, a column each.
 
     Returns:
-        A row an edited attribute, a column an attribute that is read.
+        A row an edited attribute, a column an attribute that is read, and `of real images`.
     """
     import pandas
 
@@ -80,10 +85,13 @@ def edit_effects(
         images = edited(subject, z, arrows, table, (-0.5, 0.5), **inputs)
     codes = _again(subject, images.flatten(0, 2))[:, subject.columns]
     known = subject.encoded.loc[:, subject.columns]
-    read = ridge(known, table.to_numpy(), codes).reshape(len(arrows), 2, len(z), -1)
-    ends = reach(table)
-    shares = (read[:, 1] - read[:, 0]).mean(1) / (ends["high"] - ends["low"]).to_numpy()
-    return pandas.DataFrame(shares, index=arrows.index, columns=list(table))
+    values, ends = table.to_numpy(), reach(table)
+    read = ridge(known, values, np.concatenate([codes, known]))
+    before, after = read[: len(codes)].reshape(len(arrows), 2, len(z), -1).mean(2).swapaxes(0, 1)
+    shares = (after - before) / (ends["high"] - ends["low"]).to_numpy()
+    found = pandas.DataFrame(shares, index=arrows.index, columns=list(table))
+    slopes = np.diag(directions(read[len(codes) :], table))
+    return found.assign(**{REAL: pandas.Series(slopes, table.columns).loc[arrows.index]})
 
 
 def _again(subject: Subject, images: Tensor) -> np.ndarray:

@@ -24,21 +24,21 @@ MARKS = "o^s"
 
 
 def map_panels(maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Figure:
-    """A row a map, a column an attribute.
+    """A row an attribute, a column a map.
 
     Args:
         maps: places of N images by the name of the map, `(N, 2)`.
-        known: what points are coloured by, N rows; values that are not known are NaN.
+        known: what points are coloured by, N rows.
     """
-    columns = list(known)
-    figure, axes = canvas(3.3 * len(maps) + 0.3, len(maps), len(columns))
-    for row, (title, places) in zip(axes, maps.items(), strict=True):
-        for own, name in zip(row, columns, strict=True):
+    figure, axes = canvas(0.2 + 3.9 * known.shape[1], known.shape[1], len(maps))
+    for row, name in zip(axes, known, strict=True):
+        for own, (title, places) in zip(row, maps.items(), strict=True):
             _points(own, places, known[name].to_numpy(float), str(name))
             own.set_xlabel(f"{title} 1", fontsize=9)
             own.set_ylabel(f"{title} 2", fontsize=9)
             own.set_xticks([])
             own.set_yticks([])
+            own.set_aspect("equal", adjustable="datalim")
     return figure
 
 
@@ -46,13 +46,17 @@ def _points(axes: Axes, places: np.ndarray, values: np.ndarray, name: str) -> No
     """Coloured by value: with a legend for a few values, else with a bar."""
     axes.set_title(name, fontsize=10)
     if not (is_two_valued(values) or is_classes(values)):
-        shown = axes.scatter(places[:, 0], places[:, 1], c=values, s=7, cmap="viridis", linewidths=0)
+        shown = axes.scatter(
+            places[:, 0], places[:, 1], c=values, s=7, cmap="viridis", linewidths=0
+        )
         axes.figure.colorbar(shown, ax=axes, location="bottom", aspect=30, shrink=0.8)
         return
     for i, value in enumerate(np.unique(values)):
         own = places[values == value]
         colour, mark = COLOURS[i % len(COLOURS)], MARKS[i // len(COLOURS) % len(MARKS)]
-        axes.scatter(own[:, 0], own[:, 1], s=8, color=colour, marker=mark, linewidths=0, label=f"{value:g}")
+        axes.scatter(
+            own[:, 0], own[:, 1], s=8, color=colour, marker=mark, linewidths=0, label=f"{value:g}"
+        )
     axes.legend(
         fontsize=9,
         ncols=5,

@@ -8,7 +8,7 @@ import numpy as np
 
 from pyrovae.errors import InputError
 from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
-from pyrovae.inspection.edits import edit_effects, edited
+from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.figures.attributes import edit_map, probe_scores
 from pyrovae.inspection.figures.sheets import image_sheet
 from pyrovae.inspection.section import Drawing, Section
@@ -113,16 +113,17 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
 def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
     """How far edits of the best-read attributes arrive, and what they change besides."""
     own = np.array([effects.loc[name, name] for name in best])
-    rest = effects.loc[best].abs()
-    others = np.array([rest.loc[name].drop(name).max() for name in best if len(effects) > 1])
-    said = [
+    real = effects.loc[best, REAL].to_numpy()
+    said = (
         f"Editing the {len(best)} best-read attributes over their whole range changes what is "
-        f"read of the re-encoded images by {100 * own.mean():.0f} % of it on average (from "
-        f"{100 * own.min():.0f} % for {best[int(own.argmin())]})"
-    ]
-    if len(others):
-        said[0] += f", and the other attribute that moves most by {100 * others.mean():.0f} %"
-    return [said[0] + "."]
+        f"read of the re-encoded images by {100 * own.mean():.0f} % of it on average; real images "
+        f"at both ends differ by {100 * real.mean():.0f} % in that reading"
+    )
+    if len(effects) > 1:
+        rest = effects.loc[best].drop(columns=REAL).abs()
+        others = [float(rest.loc[name].drop(name).max()) for name in best]
+        said += f", and the other attribute that moves most moves by {100 * np.mean(others):.0f} %"
+    return [f"{said}."]
 
 
 def _advice(scores: pandas.DataFrame) -> list[str]:

@@ -36,8 +36,8 @@ def section(subject: Subject) -> Section:
             f"a path between images needs two that are shown, got {len(subject.shown)}"
         )
     found = paths(subject)
-    norms = _norms(subject)
-    table = _table(found, norms)
+    lengths = _lengths(subject)
+    table = _table(found, lengths)
     names = [str(name).split("/")[-1] for name in subject.shown.names[:2]]
     caption = (
         f"From the posterior mean of {names[0]} to that of {names[1]}, and from one draw of the "
@@ -46,7 +46,7 @@ def section(subject: Subject) -> Section:
     )
     figures = {"paths": Drawing(_sheet(subject, found), caption)}
     return Section(
-        "What lies between two images?", _says(table, norms), [], {"paths": table}, figures
+        "What lies between two images?", _says(table, lengths), [], {"paths": table}, figures
     )
 
 
@@ -69,24 +69,25 @@ def paths(subject: Subject) -> dict[tuple[str, str], tuple[Tensor, dict[str, Ten
     return found
 
 
-def _norms(subject: Subject) -> np.ndarray:
-    """Lengths of draws of the prior."""
+def _lengths(subject: Subject) -> dict[str, np.ndarray]:
+    """Lengths of what the ends of a path are some of."""
     drawn, _ = subject.prior_draws(max(100, subject.effort.draws))
-    return drawn.norm(dim=1).cpu().double().numpy()
+    found = {"images": subject.encoded.loc, "prior": drawn.cpu().double().numpy()}
+    return {name: np.linalg.norm(values, axis=1) for name, values in found.items()}
 
 
 def _table(
-    found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]], norms: np.ndarray
+    found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]], lengths: dict[str, np.ndarray]
 ) -> pandas.DataFrame:
-    """A row a point: its length, and the share of draws of the prior that are shorter."""
+    """A row a point: its length, and the share that are shorter of what the ends are some of."""
     import pandas
 
     rows = []
     for (ends, kind), (points, _) in found.items():
         for step, length in enumerate(points.norm(dim=1).cpu().double().numpy()):
-            share = step / (len(points) - 1)
-            rows.append((ends, kind, share, length, float((norms < length).mean())))
-    return pandas.DataFrame(rows, columns=["between", "path", "t", "length", "prior_share"])
+            share = float((lengths[ends] < length).mean())
+            rows.append((ends, kind, step / (len(points) - 1), length, share))
+    return pandas.DataFrame(rows, columns=["between", "path", "t", "length", "shorter"])
 
 
 def _sheet(
@@ -99,25 +100,22 @@ def _sheet(
     return image_sheet(torch.stack(rows), labels, columns, label_inches=0.8)
 
 
-def _says(table: pandas.DataFrame, norms: np.ndarray) -> list[str]:
-    """How long the points half-way are, beside draws of the prior."""
+def _says(table: pandas.DataFrame, lengths: dict[str, np.ndarray]) -> list[str]:
+    """How long the points half-way are, beside what the ends are some of."""
     half = table[(table["t"] - 0.5).abs() < 1e-9].set_index(["between", "path"])["length"]
-    low, high = (float(value) for value in np.quantile(norms, (0.025, 0.975)))
     said = []
-    for ends, words in (("images", "the two images"), ("prior", "two draws of the prior")):
+    for ends, each in (("images", "posterior means"), ("prior", "draws of the prior")):
+        low, high = (float(value) for value in np.quantile(lengths[ends], (0.025, 0.975)))
         straight, arc = (float(half[ends, kind]) for kind in KINDS)
         said.append(
-            f"Half-way between {words} the straight line is at length {straight:.2f}, "
-            f"{_where(straight, low, high)}; the arc is at {arc:.2f}, {_where(arc, low, high)}."
+            f"Half-way between two {each} the straight line is at length {straight:.2f}, "
+            f"{_where(straight, low, high)}, and the arc at {arc:.2f}, {_where(arc, low, high)} "
+            f"(95 % of {each} have one from {low:.2f} to {high:.2f})."
         )
-    return [
-        *said,
-        f"(95 % of draws of the prior have a length from {low:.2f} to {high:.2f}; where a path "
-        "leaves that range, the decoder shows what it hardly met in training.)",
-    ]
+    return [*said, "Where a path leaves that range the decoder shows what it hardly met."]
 
 
 def _where(length: float, low: float, high: float) -> str:
     if low <= length <= high:
-        return "where the prior draws"
-    return "nearer to 0 than the prior draws" if length < low else "farther out than it draws"
+        return "where they lie too"
+    return "nearer to 0 than they lie" if length < low else "farther out than they lie"
