@@ -1,0 +1,303 @@
+"""What the posterior means tell about attributes of the images, and where an attribute points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyrovae.data import Split
+from pyrovae.errors import InputError
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.information import checked, ratio_values
+from pyrovae.inspection.subject import check_name
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "area_under_curve",
+    "attribute_table",
+    "directions",
+    "enough",
+    "gains",
+    "is_classes",
+    "is_two_valued",
+    "probes",
+    "reach",
+]
+
+#: Images that must have the rarer of an attribute's two values: two for each fold.
+LEAST = 10
+#: Penalties that ridge regression chooses from, for columns of unit variance.
+PENALTIES = np.logspace(-2, 4, 13)
+#: More whole numbers than this are a scale, not classes.
+CLASSES = 20
+
+
+def is_two_valued(column: np.ndarray) -> bool:
+    """Whether a column holds exactly two values, such as -1 and 1."""
+    return len(np.unique(column)) == 2
+
+
+def is_classes(column: np.ndarray) -> bool:
+    """Whether a column holds 3 to 20 whole numbers, such as the label of a digit.
+
+    Example:
+        >>> is_classes(np.arange(10)), is_classes(np.linspace(0, 1, 10))
+        (True, False)
+    """
+    values = np.unique(column)
+    return 3 <= len(values) <= CLASSES and bool((values == values.round()).all())
+
+
+def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.DataFrame:
+    """The attributes of a split, classes as one column of 0 and 1 for each class.
+
+    Args:
+        split: the images.
+        names: which attributes; by default all.
+
+    Returns:
+        A row an image; of classes `label` the columns are `label=0`, `label=1` and so on.
+
+    Raises:
+        InputError: if the images have no attributes, or none of some name.
+    """
+    import pandas
+
+    known = list(split.attribute_names)
+    if not known:
+        raise InputError("the images have no attributes, so none can be looked for")
+    for name in names or ():
+        check_name("attribute", name, known)
+    columns: dict[str, np.ndarray] = {}
+    for name in names or known:
+        column = split.attributes[:, known.index(name)].astype(float)
+        if is_classes(column):
+            values = np.unique(column)
+            columns |= {f"{name}={value:.0f}": (column == value) * 1.0 for value in values}
+        else:
+            columns[name] = column
+    return pandas.DataFrame(columns, index=list(split.names))
+
+
+def enough(table: pandas.DataFrame) -> tuple[list[str], dict[str, str]]:
+    """The attributes that can be learnt from these images, and of the others why not.
+
+    Args:
+        table: a column an attribute.
+
+    Returns:
+        Names, and reasons by name.
+    """
+    reasons = {}
+    for name, column in table.items():
+        values, counts = np.unique(column, return_counts=True)
+        if not np.isfinite(values).all():
+            reasons[str(name)] = "not known of all images"
+        elif len(values) == 1:
+            reasons[str(name)] = "the same for all images"
+        elif len(values) == 2 and counts.min() < LEAST:
+            reasons[str(name)] = f"{counts.min()} of {LEAST} images needed of its rarer value"
+    return [str(name) for name in table if name not in reasons], reasons
+
+
+def probes(
+    codes: np.ndarray, table: pandas.DataFrame, *, folds: int = 5, seed: int = 0
+) -> pandas.DataFrame:
+    r"""How well a linear function of the codes tells each attribute, on images it has not seen.
+
+    An attribute of two values is told by logistic regression (columns of the codes scaled to
+    unit variance, penalty $\frac{1}{2} |w|^2$) and scored by the area under the ROC curve: how
+    often it ranks an image that has the greater value above one that has the other. Any other
+    is told by ridge regression, whose penalty leave-one-out errors of the other images choose,
+    and scored by
+
+    $$R^2 = 1 - \frac{\sum_i (a_i - \hat a_i)^2}{\sum_i (a_i - \bar a)^2}$$
+
+    Every image is told by the fit of the folds that it is not in. The standard error is over
+    images with the fits as they are: of the area as DeLong et al. have it, of R^2 by the delta
+    method.
+
+    Args:
+        codes: one vector for each image, such as posterior means, `(N, D)`.
+        table: a column an attribute, N rows.
+        folds: into how many parts the images are cut, at least 2.
+        seed: decides the parts.
+
+    Returns:
+        A row an attribute: which `score`, "AUC" or "R2"; its `value` and standard `error`; the
+        `images`; the `share` of images with the greater of two values.
+
+    Raises:
+        InputError: if there are fewer than 20 images, a value is not finite, or an attribute
+            cannot be learnt: see `enough`.
+
+    References:
+        Understanding intermediate layers using linear classifier probes (Alain and Bengio,
+        2016), https://arxiv.org/abs/1610.01644; Comparing the Areas under Two or More
+        Correlated Receiver Operating Characteristic Curves (DeLong et al., 1988, equations 3-5)
+    """
+    import pandas
+
+    codes, values = checked(codes, table.to_numpy(float), 20)
+    for name, reason in enough(table)[1].items():
+        raise InputError(f"the attribute {name} cannot be learnt: {reason}")
+    if not 2 <= folds <= LEAST:
+        raise InputError(f"folds must be from 2 to {LEAST}, got {folds}")
+    rows = []
+    for column in values.T:
+        two = is_two_valued(column)
+        found = _area(codes, column, folds, seed) if two else _share(codes, column, folds, seed)
+        share = (column == column.max()).mean() if two else np.nan
+        rows.append(("AUC" if two else "R2", found.value, found.error, len(codes), share))
+    index = pandas.Index(table.columns, name="attribute")
+    return pandas.DataFrame(rows, index, columns=["score", "value", "error", "images", "share"])
+
+
+def gains(scores: pandas.DataFrame) -> pandas.Series:
+    """How far probes are above chance, 1 being certain, the best first: R2, or 2 AUC - 1.
+
+    Args:
+        scores: from `probes`.
+    """
+    found = scores["value"].where(scores["score"] == "R2", 2 * scores["value"] - 1)
+    return found.sort_values(ascending=False, kind="stable")
+
+
+def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each positive the share of negatives below it, of each negative that of positives above.
+
+    The area under the ROC curve is the mean of either; ties count one half.
+
+    Args:
+        scores: `(N,)`.
+        positive: booleans, `(N,)`.
+
+    Example:
+        >>> area_under_curve(np.array([0.0, 1.0, 2.0]), np.array([False, True, True]))
+        (array([1., 1.]), array([1.]))
+    """
+    from scipy.stats import rankdata
+
+    ranks, count = rankdata(scores), positive.sum()
+    above = (ranks[positive] - rankdata(scores[positive])) / (len(scores) - count)
+    below = (ranks[~positive] - rankdata(scores[~positive])) / count
+    return above, 1 - below
+
+
+def _area(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estimate:
+    """The area under the curve in each fold, over all folds."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
+
+    positive = column == column.max()
+    above, below = [], []
+    for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=seed).split(
+        codes, positive
+    ):
+        model = LogisticRegression(max_iter=1000, tol=1e-3)
+        known, new = scaled(codes[seen], codes[unseen])
+        scores = model.fit(known, positive[seen]).decision_function(new)
+        parts = area_under_curve(scores, positive[unseen])
+        above.append(parts[0])
+        below.append(parts[1])
+    first, second = (np.concatenate(values) for values in (above, below))
+    error = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
+    return Estimate(float(first.mean()), float(error))
+
+
+def _share(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estimate:
+    """R2 over all folds."""
+    told, constant = np.empty_like(column), np.empty_like(column)
+    for seen, unseen in _folds(len(codes), folds, seed):
+        told[unseen] = ridge(codes[seen], column[seen], codes[unseen])
+        constant[unseen] = column[seen].mean()
+    error, most = (column - told) ** 2, (column - constant) ** 2
+    return Estimate.of(ratio_values(most - error, most))
+
+
+def _folds(count: int, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    from sklearn.model_selection import KFold
+
+    yield from KFold(folds, shuffle=True, random_state=seed).split(np.zeros(count))
+
+
+def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """What ridge regression of values `(N,)` or `(N, A)` on codes says of new codes."""
+    from sklearn.linear_model import RidgeCV
+
+    known, new = scaled(codes, new)
+    return RidgeCV(PENALTIES, alpha_per_target=values.ndim > 1).fit(known, values).predict(new)
+
+
+def scaled(codes: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both centred and divided by the deviation of the first; constant columns are 0."""
+    loc, scale = codes.mean(0), codes.std(0)
+    scale = np.where(scale > 1e-9 * (1 + np.abs(loc)), scale, np.inf)
+    return (codes - loc) / scale, (new - loc) / scale
+
+
+def directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
+    r"""The direction in which the codes move, on average, with each attribute.
+
+    $$v = \frac{\operatorname{Cov}(z, a)}{\operatorname{Var}(a)}$$
+
+    It is the slope of the regression of z on a, and for an attribute of two values the
+    difference of the two class means over the difference of the values. To change an attribute
+    by $\Delta$ one moves to $z + \Delta v$. The weights of a probe are the wrong direction for
+    that: they cancel what else moves z, so that they may point where no image lies. What comes
+    along with the attribute in the data, as lipstick does with long hair, comes along here.
+
+    Args:
+        codes: one vector for each image, `(N, D)`.
+        table: a column an attribute, N rows.
+
+    Returns:
+        A row an attribute, a column a dimension.
+
+    Raises:
+        InputError: if there are fewer than two images, a value is not finite, or an attribute
+            is the same for all images.
+
+    References:
+        On the interpretation of weight vectors of linear models in multivariate neuroimaging
+        (Haufe et al., 2014, theorem 1 and section 2.2.2)
+
+    Example:
+        >>> import pandas
+        >>> codes = np.array([[0.0, 1.0], [4.0, 1.0]])
+        >>> directions(codes, pandas.DataFrame({"smiling": [-1, 1]})).to_numpy()
+        array([[2., 0.]])
+    """
+    import pandas
+
+    codes, values = checked(codes, table.to_numpy(float), 2)
+    for name, column in zip(table.columns, values.T, strict=True):
+        if np.ptp(column) == 0:
+            raise InputError(f"the attribute {name} is the same for all {len(codes)} images")
+    centred = values - values.mean(0)
+    found = centred.T @ (codes - codes.mean(0)) / np.square(centred).sum(0)[:, None]
+    return pandas.DataFrame(found, index=pandas.Index(table.columns, name="attribute"))
+
+
+def reach(table: pandas.DataFrame) -> pandas.DataFrame:
+    """From where to where an attribute goes: its two values, or its 5 % and 95 % quantiles.
+
+    Args:
+        table: a column an attribute.
+
+    Returns:
+        A row an attribute: `low` and `high`.
+    """
+    import pandas
+
+    ends: dict[Any, tuple[float, float]] = {
+        name: (column.min(), column.max())
+        if is_two_valued(column.to_numpy())
+        else tuple(column.quantile([0.05, 0.95]))
+        for name, column in table.items()
+    }
+    return pandas.DataFrame.from_dict(ends, orient="index", columns=["low", "high"])

@@ -1,0 +1,259 @@
+"""Latents for other tools: draws for ArviZ, and tables as CSV or Parquet."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.checkpoint import replacing
+from pyrovae.data import Split
+from pyrovae.errors import InputError
+from pyrovae.inspection.space import LatentSpace
+from pyrovae.inspection.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["latent_table", "to_inference_data", "write_table"]
+
+#: The dimensions of an image.
+PIXELS = ("channel", "row", "column")
+#: Draws that are decoded at once.
+AT_ONCE = 10
+
+
+def to_inference_data(
+    subject: Subject,
+    samples: Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor | None = None,
+    *,
+    images: Split | None = None,
+    num_draws: int = 500,
+    num_predictive: int = 50,
+) -> Any:
+    r"""Draws of the latents of a few images, as ArviZ takes them.
+
+    Groups, with their dimensions, for the images and each latent site `z`:
+
+    - `posterior`: `z` (chain, draw, image, z_dim);
+    - `log_likelihood`: `x`, log p(x given z) of each image, (chain, draw, image), in nats;
+    - `observed_data`: `x`, what the likelihood scores, (image, channel, row, column);
+    - `posterior_predictive`: `x` drawn from the likelihood, (chain, draw, image, channel, row,
+      column), at the first draws of each chain;
+    - `prior` and `prior_predictive`: the same of draws from the model, in one chain.
+
+    `arviz.summary`, `plot_trace`, `plot_forest` and the like ask of draws of the guide only how
+    the guide spreads them: they are independent, in one chain, and say nothing of whether the
+    guide is right. Chains of MCMC are questioned in earnest.
+
+    `arviz.loo` runs, for each image is one observation. But an image's latents depend on no
+    other image, so that leaving it out leaves its prior: the quantity estimated is log p(x), by
+    the harmonic mean of p(x given z), whose variance is large where the posterior is much
+    narrower than the prior. Heed its warnings of k-hat above 0.7, and prefer `log_evidence`.
+
+    Args:
+        subject: the programs, the images that are looked at, and the seed of all draws.
+        samples: latents drawn by something else, such as MCMC: `(chains, draws, B, D)` with
+            sites side by side as in `LatentSpace`, or by site `(chains, draws, B, ...)`. By
+            default they are drawn from the guide, in one chain.
+        images: the images; by default those that are looked at.
+        num_draws: latents that are drawn from the guide, and the model, for each image.
+        num_predictive: images drawn for each image, in each chain, at most.
+
+    Returns:
+        `arviz.InferenceData`; from ArviZ 1.0 on an `xarray.DataTree`.
+
+    Raises:
+        InputError: if ArviZ is not installed, a number is below 1, or the samples have the
+            wrong shape or a site that the programs do not have.
+    """
+    arviz = _optional("arviz", "arviz")
+    if min(num_draws, num_predictive) < 1:
+        raise InputError(
+            f"num_draws and num_predictive must be at least 1, got {num_draws}, {num_predictive}"
+        )
+    split = images if images is not None else subject.shown
+    x, inputs = subject.observed(split)
+    space = subject.space
+    with subject.quietly(6):
+        z = (
+            space.guide_draws(num_draws, x, **inputs)[None]
+            if samples is None
+            else _samples(space, samples, x)
+        )
+        prior = torch.stack([space.prior_draws(len(x), **inputs) for _ in range(num_draws)])[None]
+        groups = {
+            "posterior": _sites(space, z),
+            "log_likelihood": {"x": _scores(space, z, x, inputs)},
+            "observed_data": {"x": _numpy(x)},
+            "posterior_predictive": {"x": _predicted(space, z[:, :num_predictive], inputs)},
+            "prior": _sites(space, prior),
+            "prior_predictive": {"x": _predicted(space, prior[:, :num_predictive], inputs)},
+        }
+    names = [str(name) for name in split.names]
+    return _assembled(arviz, groups, space.shapes, names)
+
+
+def _optional(name: str, extra: str) -> ModuleType:
+    """A package that need not be installed; ArviZ warns of its own future when it is imported."""
+    import importlib
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except ImportError:
+        raise InputError(
+            f"{name} is not installed: it comes with pip install 'pyrovae[{extra}]'"
+        ) from None
+
+
+def _samples(
+    space: LatentSpace,
+    samples: Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor,
+    x: Tensor,
+) -> Tensor:
+    """Samples as one vector for each image, `(chains, draws, B, D)`."""
+    if isinstance(samples, Mapping):
+        if set(samples) != set(space.shapes):
+            raise InputError(
+                f"samples are of the sites {', '.join(samples)}: needed are "
+                f"{', '.join(space.shapes)}"
+            )
+        for name, shape in space.shapes.items():
+            _check(name, samples[name], (len(x), *shape))
+        parts = {name: torch.as_tensor(value) for name, value in samples.items()}
+        return space.flatten(parts).to(x)
+    _check("all sites", samples, (len(x), space.size))
+    return torch.as_tensor(samples).to(x)
+
+
+def _check(name: str, values: np.ndarray | Tensor, ends: tuple[int, ...]) -> None:
+    if len(values.shape) != 2 + len(ends) or tuple(values.shape[2:]) != ends:
+        wanted = ", ".join(map(str, ends))
+        raise InputError(
+            f"samples of {name} have shape {tuple(values.shape)}: allowed is "
+            f"(chains, draws, {wanted})"
+        )
+
+
+def _sites(space: LatentSpace, z: Tensor) -> dict[str, np.ndarray]:
+    return {name: _numpy(value) for name, value in space.unflatten(z).items()}
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def _scores(space: LatentSpace, z: Tensor, x: Tensor, inputs: dict[str, Tensor]) -> np.ndarray:
+    """Log p(x given z), `(chains, draws, B)`."""
+    found = [
+        space.log_joint(some, x, **inputs)[1].double() for some in z.flatten(0, 1).split(AT_ONCE)
+    ]
+    return _numpy(torch.cat(found).unflatten(0, z.shape[:2]))
+
+
+def _predicted(space: LatentSpace, z: Tensor, inputs: dict[str, Tensor]) -> np.ndarray:
+    """Images drawn from the likelihood, `(chains, draws, B, C, H, W)`."""
+    found = [space.decode(some, **inputs).sample() for some in z.flatten(0, 1).split(AT_ONCE)]
+    return _numpy(torch.cat(found).unflatten(0, z.shape[:2]))
+
+
+def _assembled(
+    arviz: Any,
+    groups: dict[str, dict[str, np.ndarray]],
+    shapes: Mapping[str, tuple[int, ...]],
+    names: list[str],
+) -> Any:
+    """Named dimensions with coordinates, in what the installed ArviZ calls its data."""
+    dims = {name: ["image", *_dims_of(name, shape)] for name, shape in shapes.items()}
+    coords = {"image": names} | {
+        dim: np.arange(size)
+        for name, shape in shapes.items()
+        for dim, size in zip(_dims_of(name, shape), shape, strict=True)
+    }
+    coords |= {
+        dim: np.arange(size)
+        for dim, size in zip(PIXELS, groups["observed_data"]["x"].shape[1:], strict=True)
+    }
+    pixels = {**dims, "x": ["image", *PIXELS]}
+    scores = {"log_likelihood": groups["log_likelihood"]}
+    rest = {name: group for name, group in groups.items() if name not in scores}
+    with warnings.catch_warnings():
+        # Of groups with more dimensions than draws, and of what a later version will do.
+        warnings.simplefilter("ignore")
+        found = _from_dict(arviz, rest, coords, pixels)
+        # Of its own, since `x` has other dimensions there.
+        scored = _from_dict(arviz, scores, {"image": names}, {"x": ["image"]})
+        if hasattr(found, "extend"):
+            found.extend(scored)
+        else:
+            found["log_likelihood"] = scored["log_likelihood"]
+    return found
+
+
+def _dims_of(name: str, shape: tuple[int, ...]) -> list[str]:
+    """`z_dim`, and for sites of more dimensions `z_dim_0`, `z_dim_1`."""
+    if len(shape) == 1:
+        return [f"{name}_dim"]
+    return [f"{name}_dim_{place}" for place in range(len(shape))]
+
+
+def _from_dict(
+    arviz: Any, groups: dict[str, Any], coords: dict[str, Any], dims: dict[str, list[str]]
+) -> Any:
+    if "posterior" in inspect.signature(arviz.from_dict).parameters:  # Before 1.0.
+        return arviz.from_dict(**groups, coords=coords, dims=dims)
+    return arviz.from_dict(groups, coords=coords, dims=dims)
+
+
+def latent_table(subject: Subject) -> pandas.DataFrame:
+    """The posterior of every image of the split beside its attributes.
+
+    Returns:
+        A row an image, indexed by name: `z[0].loc`, `z[0].scale` and so on for each dimension
+        that is looked at, then the attributes.
+    """
+    import pandas
+
+    encoded = subject.encoded.only(subject.columns)
+    columns = {
+        f"{name}.{what}": getattr(encoded, what)[:, place]
+        for place, name in enumerate(encoded.names)
+        for what in ("loc", "scale")
+    }
+    attributes = subject.split.table()[subject.known_attributes]
+    index = pandas.Index([str(name) for name in subject.split.names], name="image")
+    latents = pandas.DataFrame(columns, index=index)
+    return pandas.concat([latents, attributes.set_axis(index)], axis=1)
+
+
+def write_table(table: pandas.DataFrame, path: str | Path) -> None:
+    """Writes a table with its index, whole or not at all.
+
+    Args:
+        table: any.
+        path: ends in `.csv` or `.parquet`.
+
+    Raises:
+        InputError: if the path ends in something else, or pyarrow, which writes Parquet, is not
+            installed.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise InputError(f"{path}: a table is written to .csv or .parquet")
+    if suffix == ".parquet":
+        _optional("pyarrow", "parquet")
+    with replacing(path) as temporary:
+        if suffix == ".csv":
+            table.to_csv(temporary)
+        else:
+            table.to_parquet(temporary, engine="pyarrow")

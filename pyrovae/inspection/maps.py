@@ -1,0 +1,179 @@
+"""Two-dimensional maps of the latents: of the posterior means, and of what is decoded where."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.distributions import Independent
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.inspection.space import LatentSpace
+from pyrovae.inspection.traversals import prior_sites, show_within
+
+__all__ = [
+    "latent_grid",
+    "neighbour_map",
+    "principal_map",
+    "prior_quantiles",
+    "trustworthiness",
+]
+
+#: Images that a map of neighbours takes.
+LEAST = 10
+#: Draws whose quantiles stand for those of a prior that no formula gives.
+DRAWS = 10_000
+
+
+def principal_map(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first two principal components of codes, and their shares of the variance.
+
+    The sign is such that the greatest weight of a component is positive.
+
+    Args:
+        codes: one vector for each image, `(N, D)`.
+
+    Returns:
+        `(N, 2)` and `(2,)`.
+
+    Raises:
+        InputError: for fewer than 3 images or 2 dimensions, or if all codes are equal.
+
+    Example:
+        >>> principal_map(np.array([[0.0, 0.0], [2.0, 0.1], [4.0, 0.0]]))[0][:, 0].round(3)
+        array([-2.,  0.,  2.])
+    """
+    if codes.ndim != 2 or len(codes) < 3 or codes.shape[1] < 2:
+        raise InputError(f"a map needs codes of 3 images in 2 dimensions, got {codes.shape}")
+    centred = codes - codes.mean(0)
+    left, sizes, right = np.linalg.svd(centred, full_matrices=False)
+    if not sizes[0] > 0:
+        raise InputError(
+            f"the codes of {len(codes)} images are all equal: there is nothing to map"
+        )
+    largest = np.abs(right[:2]).argmax(1)
+    signs = np.where(right[[0, 1], largest] < 0, -1, 1)
+    return left[:, :2] * sizes[:2] * signs, np.square(sizes[:2]) / np.square(sizes).sum()
+
+
+def neighbour_map(codes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
+    """A map on which near codes are near: by UMAP where umap-learn is installed, else by t-SNE.
+
+    Distances between groups, and the sizes of groups, mean little on either.
+
+    Args:
+        codes: one vector for each image, `(N, D)`; a thousand take some seconds.
+        seed: decides what is random.
+
+    Returns:
+        `(N, 2)`, and the name of the method.
+
+    Raises:
+        InputError: for fewer than 10 images.
+
+    References:
+        UMAP (McInnes et al., 2018), https://arxiv.org/abs/1802.03426; Visualizing Data using
+        t-SNE (van der Maaten and Hinton, 2008, section 3)
+    """
+    if len(codes) < LEAST:
+        raise InputError(f"a map of neighbours needs {LEAST} images, got {len(codes)}")
+    state = seed % 2**32
+    if importlib.util.find_spec("umap"):
+        return _umap(codes, state), "UMAP"
+    from sklearn.manifold import TSNE
+
+    model = TSNE(perplexity=min(30, (len(codes) - 1) / 3), init="pca", random_state=state)
+    return model.fit_transform(codes.astype(np.float32)).astype(float), "t-SNE"
+
+
+def _umap(codes: np.ndarray, state: int) -> np.ndarray:
+    from umap import UMAP
+
+    model = UMAP(n_neighbors=min(15, len(codes) - 1), random_state=state, n_jobs=1)
+    return model.fit_transform(codes.astype(np.float32)).astype(float)
+
+
+def trustworthiness(codes: np.ndarray, places: np.ndarray, neighbours: int = 10) -> float:
+    """How far neighbours on a map are neighbours in truth: 1 if all are, about 0.5 by chance.
+
+    Args:
+        codes: one vector for each image, `(N, D)`.
+        places: of the same images on the map, `(N, 2)`.
+        neighbours: how many of each are asked for, at most; below N / 2.
+
+    References:
+        Neighborhood Preservation in Nonlinear Projection Methods (Venna and Kaski, 2001,
+        equation 1)
+    """
+    from sklearn import manifold
+
+    count = min(neighbours, (len(codes) - 1) // 2)
+    return float(manifold.trustworthiness(codes, places, n_neighbors=count))
+
+
+def prior_quantiles(
+    space: LatentSpace, probabilities: Tensor, draws: Tensor, **inputs: Tensor
+) -> Tensor:
+    """Quantiles of each dimension of the prior: exact where it has a formula, else of draws.
+
+    A site has one if its quantile function does not depend on other sites or on what the
+    programs take besides.
+
+    Args:
+        space: the latents.
+        probabilities: `(P,)`.
+        draws: latents drawn from the model, `(B, D)`.
+        **inputs: what the programs take besides, for the B draws.
+
+    Returns:
+        `(P, D)`.
+    """
+    found = torch.quantile(draws, probabilities.to(draws), dim=0)
+    for name, fn in prior_sites(space, draws, **inputs).items():
+        exact = _exact_quantiles(fn, probabilities.to(draws), len(draws))
+        if exact is not None:
+            found[:, space.slices[name]] = exact
+    return found
+
+
+def _exact_quantiles(fn: Any, probabilities: Tensor, count: int) -> Tensor | None:
+    """Of a distribution of `count` vectors that are the same for all of them."""
+    base = fn.base_dist if isinstance(fn, Independent) else fn
+    shape = fn.batch_shape + fn.event_shape
+    if tuple(fn.batch_shape) != (count,) or base.batch_shape != shape:
+        return None
+    try:
+        found = base.icdf(probabilities.reshape(-1, *[1] * len(shape)).expand(-1, *shape))
+    except NotImplementedError:
+        return None
+    found = found.flatten(2) if found.ndim > 2 else found[..., None]
+    return found[:, 0] if torch.equal(found, found[:, :1].expand_as(found)) else None
+
+
+def latent_grid(space: LatentSpace, quantiles: Tensor, **inputs: Tensor) -> Tensor:
+    """The images decoded at a grid of two-dimensional latents.
+
+    Args:
+        space: of two dimensions.
+        quantiles: of each dimension, `(P, 2)`, the least first.
+        **inputs: what the programs take besides, for one image.
+
+    Returns:
+        Floats in [0, 1], `(P, P, C, H, W)`: columns go along the first dimension, rows along
+        the second, the greatest on top.
+
+    Raises:
+        InputError: if there are more or fewer dimensions than two.
+
+    References:
+        Auto-Encoding Variational Bayes (Kingma and Welling, 2013, appendix A, figure 4),
+        https://arxiv.org/abs/1312.6114
+    """
+    if space.size != 2:
+        raise InputError(f"a grid needs 2 latent dimensions, got {space.size}")
+    second, first = torch.meshgrid(quantiles[:, 1].flip(0), quantiles[:, 0], indexing="ij")
+    z = torch.stack([first, second], -1)
+    return show_within(space, z[:, :, None], **inputs)[:, :, 0]

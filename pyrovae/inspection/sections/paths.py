@@ -1,0 +1,121 @@
+"""What lies between two images?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.inspection.figures.sheets import image_sheet
+from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.sections.traversals import shown_means
+from pyrovae.inspection.subject import Subject
+from pyrovae.inspection.traversals import linear_path, show_within, spherical_path
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+__all__ = ["paths", "section"]
+
+STEPS = 9
+KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+    "straight": linear_path,
+    "arc": spherical_path,
+}
+
+
+def section(subject: Subject) -> Section:
+    """Straight lines and arcs between two images, and between two draws of the prior."""
+    if len(subject.shown) < 2:
+        raise InputError(
+            f"a path between images needs two that are shown, got {len(subject.shown)}"
+        )
+    found = paths(subject)
+    lengths = _lengths(subject)
+    table = _table(found, lengths)
+    names = [str(name).split("/")[-1] for name in subject.shown.names[:2]]
+    caption = (
+        f"From the posterior mean of {names[0]} to that of {names[1]}, and from one draw of the "
+        f"prior to another: along the straight line, and along the arc around 0. Left of each row "
+        "is which, above how far along."
+    )
+    figures = {"paths": Drawing(_sheet(subject, found), caption)}
+    return Section(
+        "What lies between two images?", _says(table, lengths), [], {"paths": table}, figures
+    )
+
+
+def paths(subject: Subject) -> dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]]:
+    """Points `(9, D)` by ends (images, prior) and kind of path, with what the programs take.
+
+    What the programs take besides goes evenly from that of one end to that of the other.
+    """
+    z, inputs = shown_means(subject)
+    drawn, taken = subject.prior_draws(2)
+    ends = {"images": (z[:2], inputs), "prior": (drawn, taken)}
+    found = {}
+    for name, (points, given) in ends.items():
+        between = {
+            key: linear_path(value[0].double(), value[1].double(), STEPS).to(value)
+            for key, value in given.items()
+        }
+        for kind, path in KINDS.items():
+            found[name, kind] = path(points[0], points[1], STEPS), between
+    return found
+
+
+def _lengths(subject: Subject) -> dict[str, np.ndarray]:
+    """Lengths of what the ends of a path are some of."""
+    drawn, _ = subject.prior_draws(max(100, subject.effort.draws))
+    found = {"images": subject.encoded.loc, "prior": drawn.cpu().double().numpy()}
+    return {name: np.linalg.norm(values, axis=1) for name, values in found.items()}
+
+
+def _table(
+    found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]], lengths: dict[str, np.ndarray]
+) -> pandas.DataFrame:
+    """A row a point: its length, and the share that are shorter of what the ends are some of."""
+    import pandas
+
+    rows = []
+    for (ends, kind), (points, _) in found.items():
+        for step, length in enumerate(points.norm(dim=1).cpu().double().numpy()):
+            share = float((lengths[ends] < length).mean())
+            rows.append((ends, kind, step / (len(points) - 1), length, share))
+    return pandas.DataFrame(rows, columns=["between", "path", "t", "length", "shorter"])
+
+
+def _sheet(
+    subject: Subject, found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]]
+) -> Figure:
+    with subject.quietly(3):
+        rows = [show_within(subject.space, z, **inputs).cpu() for z, inputs in found.values()]
+    labels = [f"{ends}\n{kind}" for ends, kind in found]
+    columns = [f"{100 * t:.0f} %" for t in np.linspace(0, 1, STEPS)]
+    return image_sheet(torch.stack(rows), labels, columns, label_inches=0.8)
+
+
+def _says(table: pandas.DataFrame, lengths: dict[str, np.ndarray]) -> list[str]:
+    """How long the points half-way are, beside what the ends are some of."""
+    half = table[(table["t"] - 0.5).abs() < 1e-9].set_index(["between", "path"])["length"]
+    said = []
+    for ends, each in (("images", "posterior means"), ("prior", "draws of the prior")):
+        low, high = (float(value) for value in np.quantile(lengths[ends], (0.025, 0.975)))
+        straight, arc = (float(half[ends, kind]) for kind in KINDS)
+        said.append(
+            f"Half-way between two {each} the straight line is at length {straight:.2f}, "
+            f"{_where(straight, low, high)}, and the arc at {arc:.2f}, {_where(arc, low, high)} "
+            f"(95 % of {each} have one from {low:.2f} to {high:.2f})."
+        )
+    return [*said, "Where a path leaves that range the decoder shows what it hardly met."]
+
+
+def _where(length: float, low: float, high: float) -> str:
+    if low <= length <= high:
+        return "where they lie too"
+    return "nearer to 0 than they lie" if length < low else "farther out than they lie"

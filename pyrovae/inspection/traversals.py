@@ -1,0 +1,237 @@
+"""Paths through the latents: along one dimension, and from one point to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from pyrovae.errors import InputError
+from pyrovae.inspection.space import LatentSpace
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "along",
+    "effects",
+    "linear_path",
+    "prior_sites",
+    "show_within",
+    "spherical_path",
+    "within_support",
+]
+
+#: Latents that are decoded at once.
+AT_ONCE = 100
+
+
+def within_support(space: LatentSpace, z: Tensor, **inputs: Tensor) -> Tensor:
+    """Latents `(*, B, D)` where the prior has them: on a sphere the nearest points of it.
+
+    Sites whose values the prior allows are left as they are. Those that have bounds are clamped
+    to them, any others are set to length 1.
+
+    Args:
+        space: the latents.
+        z: one vector for each image, or more, `(*, B, D)`.
+        **inputs: what the programs take besides, for B images.
+    """
+    return _moved(space, _decoded(space, z, inputs))
+
+
+def _decoded(space: LatentSpace, z: Tensor, inputs: dict[str, Tensor]) -> Any:
+    """The trace of the model with these latents, the noise of x not drawn."""
+    known = space.unflatten(z) | {"x": torch.zeros((), device=z.device)}
+    given = poutine.condition(space.programs.model, data=known)
+    return poutine.trace(given).get_trace(num_images=z.shape[-2], **inputs)
+
+
+def prior_sites(space: LatentSpace, z: Tensor, **inputs: Tensor) -> dict[str, Any]:
+    """The model's distribution of each latent site, given the latents `(*, B, D)` before it."""
+    trace = _decoded(space, z, inputs)
+    return {name: trace.nodes[name]["fn"] for name in space.shapes}
+
+
+def _moved(space: LatentSpace, trace: Any) -> Tensor:
+    nodes = {name: trace.nodes[name] for name in space.shapes}
+    return space.flatten(
+        {name: _allowed(node["fn"].support, node["value"]) for name, node in nodes.items()}
+    )
+
+
+def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor) -> Tensor:
+    """The value, or where its support does not hold it a value near it that it holds."""
+    if support.check(value).all():
+        return value
+    inner = getattr(support, "base_constraint", support)
+    low, high = (getattr(inner, name, None) for name in ("lower_bound", "upper_bound"))
+    if low is None and high is None:
+        return normalize(value, dim=-1)
+    # A bound itself may not be allowed.
+    slack = torch.finfo(value.dtype).eps
+    return value.clamp(
+        None if low is None else low + slack, None if high is None else high - slack
+    )
+
+
+def show_within(space: LatentSpace, z: Tensor, **inputs: Tensor) -> Tensor:
+    """What the likelihood shows for latents `(*, B, D)`, moved to where the prior has them.
+
+    Args:
+        space: the latents.
+        z: one vector for each image, or more.
+        **inputs: what the programs take besides, for B images.
+
+    Returns:
+        Floats in [0, 1], `(*, B, C, H, W)`.
+    """
+    shown = []
+    for some in z.reshape(-1, *z.shape[-2:]).split(max(1, AT_ONCE // z.shape[-2])):
+        trace = _decoded(space, some, inputs)
+        moved = _moved(space, trace)
+        if not torch.equal(moved, some):
+            trace = _decoded(space, moved, inputs)
+        shown.append(space.programs.likelihood.to_images(trace.nodes["x"]["fn"]))
+    return torch.cat(shown).reshape(*z.shape[:-1], *shown[0].shape[-3:])
+
+
+def along(z: Tensor, dims: Sequence[int], values: Tensor) -> Tensor:
+    """Latents of which one dimension at a time is replaced, and the others stay.
+
+    Args:
+        z: where to start, `(*, D)`.
+        dims: which dimensions, K of them, from 0.
+        values: what each of them becomes, one after the other, `(K, S)`.
+
+    Returns:
+        `(K, S, *, D)`.
+
+    Raises:
+        InputError: if a dimension does not exist.
+
+    Example:
+        >>> along(torch.zeros(2), [1], torch.tensor([[-1.0, 1.0]]))
+        tensor([[[ 0., -1.],
+                 [ 0.,  1.]]])
+    """
+    size = z.shape[-1]
+    for dim in dims:
+        if not 0 <= dim < size:
+            raise InputError(f"there is no latent dimension {dim}: allowed is 0 to {size - 1}")
+    found = z.expand(*values.shape, *z.shape).clone()
+    for row, dim in enumerate(dims):
+        found[row, ..., dim] = values[row].reshape(-1, *[1] * (z.ndim - 1))
+    return found
+
+
+def linear_path(first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
+    r"""The straight line from one point to another.
+
+    $$z_t = (1 - t) z_0 + t z_1, \quad t = 0, \ldots, 1$$
+
+    Args:
+        first: where to start, `(D,)`.
+        second: where to end.
+        steps: how many points, both ends included, at least 2.
+
+    Returns:
+        `(steps, D)`.
+
+    Raises:
+        InputError: if `steps` is below 2.
+    """
+    t = _weights(first, steps)
+    return (1 - t) * first + t * second
+
+
+def spherical_path(first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
+    r"""The arc from one point to another around 0, its length going evenly from one to the other.
+
+    $$z_t = \big((1 - t) r_0 + t r_1\big)
+    \frac{\sin((1 - t) \omega) u_0 + \sin(t \omega) u_1}{\sin \omega}$$
+
+    with lengths r, directions u and the angle $\omega$ between them. Draws of a Normal of many
+    dimensions have nearly the same length, which the straight line cuts short: half-way between
+    two of them by a factor of $\sqrt 2$.
+
+    Args:
+        first: where to start, `(D,)`.
+        second: where to end.
+        steps: how many points, both ends included, at least 2.
+
+    Returns:
+        `(steps, D)`.
+
+    Raises:
+        InputError: if `steps` is below 2.
+
+    References:
+        Animating Rotation with Quaternion Curves (Shoemake, 1985, section 3.3); Sampling
+        Generative Networks (White, 2016, section 2.1), https://arxiv.org/abs/1609.04468
+
+    Example:
+        >>> spherical_path(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]), 3)[1]
+        tensor([1.0607, 1.0607])
+    """
+    t = _weights(first, steps)
+    lengths = first.norm(), second.norm()
+    start, end = normalize(first, dim=-1), normalize(second, dim=-1)
+    if min(lengths) == 0:  # 0 has no direction of its own.
+        start = end = start + end
+    aside = end - (start @ end) * start
+    angle = torch.atan2(aside.norm(), start @ end)
+    if start @ end < 0 and aside.norm() < torch.finfo(first.dtype).eps ** 0.5:
+        # Opposite points: no way around is shorter than another.
+        axis = torch.eye(len(start), dtype=start.dtype, device=start.device)[start.abs().argmin()]
+        aside = axis - (start @ axis) * start
+    arc = (t * angle).cos() * start + (t * angle).sin() * normalize(aside, dim=-1)
+    return ((1 - t) * lengths[0] + t * lengths[1]) * arc
+
+
+def _weights(like: Tensor, steps: int) -> Tensor:
+    if steps < 2:
+        raise InputError(f"steps must be at least 2, got {steps}")
+    return torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device)[:, None]
+
+
+def effects(
+    space: LatentSpace,
+    z: Tensor,
+    dims: Sequence[int] | np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    **inputs: Tensor,
+) -> pandas.DataFrame:
+    r"""How much the decoded image changes along some dimensions, in grey levels.
+
+    $$\sqrt{\operatorname{mean} \big(255 \, (x_d^{\text{high}} - x_d^{\text{low}})\big)^2}$$
+
+    over pixels, colours and images, where $x_d^{\text{low}}$ is what is shown of an image's
+    latents with dimension d at `low`.
+
+    Args:
+        space: the latents.
+        z: latents of B images, `(B, D)`.
+        dims: which dimensions, K of them.
+        low: where each of them starts, `(K,)`.
+        high: where it ends.
+        **inputs: what the programs take besides, for B images.
+
+    Returns:
+        A row a dimension: `low`, `high` and the root mean square `change`, in levels of 255.
+    """
+    import pandas
+
+    ends = torch.from_numpy(np.stack([low, high], 1)).to(z)
+    changes = []
+    for dim, own in zip(dims, ends, strict=True):
+        both = show_within(space, along(z, [int(dim)], own[None])[0], **inputs)
+        changes.append(255 * float((both[1] - both[0]).square().mean().sqrt()))
+    index = pandas.Index([space.names[dim] for dim in dims], name="dimension")
+    return pandas.DataFrame({"low": low, "high": high, "change": changes}, index=index)
