@@ -18,10 +18,10 @@ from pyrovae.inspection.collapse import (
     judge,
     mismatch,
 )
+from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.encoding import Encoded, encode
 from pyrovae.inspection.space import draw_prior
 from pyrovae.inspection.tempering import temperature
-from pyrovae.inspection.typical import dispersion
 from pyrovae.programs import Programs
 
 __all__ = ["Watch", "diagnose"]

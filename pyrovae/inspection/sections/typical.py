@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.figures import typical as figures
 from pyrovae.inspection.figures.panels import image_rows
 from pyrovae.inspection.outliers import Outliers, find_outliers
@@ -15,7 +16,6 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.typical import (
     REPLICATES,
     Replication,
-    dispersion,
     pixel_calibration,
     predictive_checks,
     prior_statistics,
