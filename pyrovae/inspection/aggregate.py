@@ -292,7 +292,8 @@ def worst_projections(
     import pandas
 
     random = np.random.default_rng(seed)
-    quarters = [_enough(aggregate[start::4], prior[start::4]) for start in (0, 2)]
+    aggregate, prior = _enough(aggregate, prior, 4 * LEAST)
+    quarters = [(aggregate[start::4], prior[start::4]) for start in (0, 2)]
     labels = [str(name) for name in (range(aggregate.shape[1]) if names is None else names)]
     centre, axes, labels = _axes(*quarters[0], labels)
     x, y = [(z - centre) @ axes for z in quarters[1]]
@@ -355,9 +356,11 @@ def _largest(gaps: np.ndarray, dimensions: int, count: int) -> list[tuple[int, i
     return found
 
 
-def _enough(aggregate: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _enough(
+    aggregate: np.ndarray, prior: np.ndarray, least: int = LEAST
+) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays of floats, if there are enough draws of either to compare."""
     for z, of in ((aggregate, "the aggregate posterior"), (prior, "the prior")):
-        if len(z) < LEAST:
-            raise InputError(f"{len(z)} draws of {of} are too few to compare: allowed is {LEAST}+")
-    return checked(aggregate, prior, least=(LEAST, LEAST))
+        if len(z) < least:
+            raise InputError(f"{len(z)} draws of {of} are too few to compare: allowed is {least}+")
+    return checked(aggregate, prior, least=(least, least))

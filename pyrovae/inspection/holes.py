@@ -138,8 +138,8 @@ def _measured(
         parts = [slice(start, start + AT_ONCE) for start in range(0, len(z), AT_ONCE)]
         own = [{name: value[part] for name, value in inputs.items()} for part in parts]
         prior = [space.log_prior(z[p], **given) for p, given in zip(parts, own, strict=True)]
-    ratio = (mixture - torch.cat(prior)).double().cpu().numpy()
-    points = z.double().cpu().numpy()
+    ratio = (mixture - torch.cat(prior)).cpu().double().numpy()
+    points = z.cpu().double().numpy()
     distance = nearest_posteriors(points, encoded.loc[used], encoded.scale[used])
     return pandas.DataFrame({"log_ratio": ratio, "distance": distance})
 

@@ -122,7 +122,7 @@ def _squares(p: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         squares = (x - mean).square() - variance / DRAWS
     else:
         squares = (x - mean).square()
-    return squares.flatten(1).double().sum(1), variance.flatten(1).double().sum(1)
+    return squares.flatten(1).sum(1), variance.flatten(1).sum(1)
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,8 @@ def _compared(
     below = _continuous(less, equal, draws)
     u = _continuous(pixels_less, pixels_equal, draws).flatten(1)
     bins = (u * BINS).long().clamp(max=BINS - 1)
-    shares = torch.stack([(bins == place).double().mean(1) for place in range(BINS)], -1)
-    moments = torch.stack([u.double().mean(1), (u.double() - 0.5).square().mean(1)], -1)
+    shares = torch.stack([(bins == place).to(u).mean(1) for place in range(BINS)], -1)
+    moments = torch.stack([u.mean(1), (u - 0.5).square().mean(1)], -1)
     return torch.stack([observed, total / draws, 1 - below], -1), shares, moments
 
 
@@ -360,5 +360,5 @@ def prior_statistics(
             own = {name: value[part] for name, value in inputs.items()}
             x = subject.space.decode(z[part], **own).sample()
             rows.append(torch.stack([of(x) for of in statistics.values()], -1))
-    found = torch.cat(rows).double().cpu().numpy()
+    found = torch.cat(rows).cpu().double().numpy()
     return pandas.DataFrame(found, columns=list(statistics))
