@@ -23,8 +23,10 @@ from tests.inspection.oracle_subjects import (
 )
 from tests.oracles import LinearGaussian, assert_mean
 from tests.small import small_vae
-from tests.tables import Z_LIMIT
+from tests.tables import IN_TURN, Z_LIMIT, make_images, make_vae
 from tests.test_programs import MAKERS
+
+FAMILIES = [parts for parts in IN_TURN if parts[0] == "Normal"]
 
 RANDOM = np.random.default_rng(0)
 
@@ -140,6 +142,15 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
     for drawing in found.figures.values():
         drawing.figure.draw_without_rendering()
         assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
+
+
+@pytest.mark.parametrize("parts", FAMILIES, ids=map("-".join, FAMILIES))
+def test_every_prior_and_posterior_has_an_aggregate(parts: tuple[str, ...]) -> None:
+    vae = make_vae(*parts)
+    split = split_of(make_images(vae.likelihood, 110))
+    found = section(subject_of(vae, split, Effort(110, 3, 100, 2, 20, 1, 50)))
+    for table in found.tables.values():
+        assert table.notna().all().all()
 
 
 def test_programs_with_holes_are_told_what_to_try() -> None:
