@@ -299,19 +299,14 @@ def worst_projections(
     x, y = [(z - centre) @ axes for z in quarters[1]]
     gaps = _plane_gaps(x, y, random)
     test_q, test_p = [(z[1::2] - centre) @ axes for z in (aggregate, prior)]
-    rows, planes = [], _largest(gaps, aggregate.shape[1], count)
-    for first, second in planes:
-        test = mmd_test(
-            test_q[:, [first, second]],
-            test_p[:, [first, second]],
-            bandwidth=1.0,
-            permutations=permutations,
-            seed=seed,
-        )
+    rows, planes = [], [list(pair) for pair in _largest(gaps, aggregate.shape[1], count)]
+    both = [[z[:, plane] for plane in planes] for z in (test_q, test_p)]
+    for plane, x, y in zip(planes, *both, strict=True):
+        test = mmd_test(x, y, bandwidth=1.0, permutations=permutations, seed=seed)
         adjusted = min(1.0, test.p_value * len(planes))
-        rows.append((labels[first], labels[second], test.value, test.p_value, adjusted))
+        rows.append((*[labels[place] for place in plane], test.value, test.p_value, adjusted))
     table = pandas.DataFrame(rows, columns=["first", "second", "mmd", "p_value", "adjusted"])
-    return Projections(table, [test_q[:, p] for p in planes], [test_p[:, p] for p in planes])
+    return Projections(table, *both)
 
 
 def _axes(

@@ -93,8 +93,8 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
             a posterior has no density.
 
     References:
-        On the Latent Holes of VAEs for Text Generation (Xu et al., 2021), which looks for regions
-        of low aggregate density along paths between encodings,
+        On the Latent Holes of VAEs for Text Generation (Li et al., 2021), which surveys searches
+        of this kind, by the encoder, and adds one by the decoder,
         https://arxiv.org/abs/2110.03318
     """
     count = len(subject.split)
