@@ -292,25 +292,21 @@ def worst_projections(
     import pandas
 
     random = np.random.default_rng(seed)
-    quarters = [_enough(aggregate[start::4], prior[start::4]) for start in (0, 2)]
+    aggregate, prior = _enough(aggregate, prior, 4 * LEAST)
+    quarters = [(aggregate[start::4], prior[start::4]) for start in (0, 2)]
     labels = [str(name) for name in (range(aggregate.shape[1]) if names is None else names)]
     centre, axes, labels = _axes(*quarters[0], labels)
     x, y = [(z - centre) @ axes for z in quarters[1]]
     gaps = _plane_gaps(x, y, random)
     test_q, test_p = [(z[1::2] - centre) @ axes for z in (aggregate, prior)]
-    rows, planes = [], _largest(gaps, aggregate.shape[1], count)
-    for first, second in planes:
-        test = mmd_test(
-            test_q[:, [first, second]],
-            test_p[:, [first, second]],
-            bandwidth=1.0,
-            permutations=permutations,
-            seed=seed,
-        )
+    rows, planes = [], [list(pair) for pair in _largest(gaps, aggregate.shape[1], count)]
+    both = [[z[:, plane] for plane in planes] for z in (test_q, test_p)]
+    for plane, x, y in zip(planes, *both, strict=True):
+        test = mmd_test(x, y, bandwidth=1.0, permutations=permutations, seed=seed)
         adjusted = min(1.0, test.p_value * len(planes))
-        rows.append((labels[first], labels[second], test.value, test.p_value, adjusted))
+        rows.append((*[labels[place] for place in plane], test.value, test.p_value, adjusted))
     table = pandas.DataFrame(rows, columns=["first", "second", "mmd", "p_value", "adjusted"])
-    return Projections(table, [test_q[:, p] for p in planes], [test_p[:, p] for p in planes])
+    return Projections(table, *both)
 
 
 def _axes(
@@ -355,9 +351,11 @@ def _largest(gaps: np.ndarray, dimensions: int, count: int) -> list[tuple[int, i
     return found
 
 
-def _enough(aggregate: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _enough(
+    aggregate: np.ndarray, prior: np.ndarray, least: int = LEAST
+) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays of floats, if there are enough draws of either to compare."""
     for z, of in ((aggregate, "the aggregate posterior"), (prior, "the prior")):
-        if len(z) < LEAST:
-            raise InputError(f"{len(z)} draws of {of} are too few to compare: allowed is {LEAST}+")
-    return checked(aggregate, prior, least=(LEAST, LEAST))
+        if len(z) < least:
+            raise InputError(f"{len(z)} draws of {of} are too few to compare: allowed is {least}+")
+    return checked(aggregate, prior, least=(least, least))

@@ -110,12 +110,13 @@ def _said(space: LatentSpace, guide: Any, model: Any) -> dict[str, Any]:
     exact, rates = [], []
     for name in space.shapes:
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
+        # First: flows that can only invert what they drew last forget it for other draws.
+        rates.append(divergence(q, p, z))
         loc, scale = moments(q)
         divergences, known = dimension_divergences(q, p)
         for column, values in zip(columns, (loc, scale, divergences, z), strict=True):
             columns[column].append(values.reshape(len(z), -1))
         exact += [known] * q.event_shape.numel()
-        rates.append(divergence(q, p, z))
     node = model.nodes["x"]
     return {
         **{name: torch.cat(parts, -1) for name, parts in columns.items()},

@@ -93,8 +93,8 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
             a posterior has no density.
 
     References:
-        On the Latent Holes of VAEs for Text Generation (Xu et al., 2021), which looks for regions
-        of low aggregate density along paths between encodings,
+        On the Latent Holes of VAEs for Text Generation (Li et al., 2021), which surveys searches
+        of this kind, by the encoder, and adds one by the decoder,
         https://arxiv.org/abs/2110.03318
     """
     count = len(subject.split)
@@ -138,8 +138,8 @@ def _measured(
         parts = [slice(start, start + AT_ONCE) for start in range(0, len(z), AT_ONCE)]
         own = [{name: value[part] for name, value in inputs.items()} for part in parts]
         prior = [space.log_prior(z[p], **given) for p, given in zip(parts, own, strict=True)]
-    ratio = (mixture - torch.cat(prior)).double().cpu().numpy()
-    points = z.double().cpu().numpy()
+    ratio = (mixture - torch.cat(prior)).cpu().double().numpy()
+    points = z.cpu().double().numpy()
     distance = nearest_posteriors(points, encoded.loc[used], encoded.scale[used])
     return pandas.DataFrame({"log_ratio": ratio, "distance": distance})
 

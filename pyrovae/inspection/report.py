@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyro
+
 from pyrovae.checkpoint import replacing
 from pyrovae.errors import InputError
 from pyrovae.inspection.html import page, png
@@ -92,7 +94,8 @@ def inspect(
 def _made(report: Report, name: str, subject: Subject) -> str:
     """Makes a section; returns what it says first."""
     try:
-        section = SECTIONS[name](subject)
+        with pyro.get_param_store().scope():  # Running programs fills the global store.
+            section = SECTIONS[name](subject)
     except InputError as error:
         report.failed[name] = str(error)
         return f"not made, {error}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,10 @@ from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs, latent_sites
 from pyrovae.randomness import private_randomness
 
-__all__ = ["LatentSpace", "draw_prior"]
+__all__ = ["LatentSpace", "draw_prior", "quietly"]
+
+#: Latents that are drawn from a model at once.
+AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,18 @@ class LatentSpace:
         return poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
 
 
+@contextmanager
+def quietly(programs: Programs) -> Iterator[None]:
+    """Runs programs as they are: no gradients, no validation, nothing left in Pyro's store.
+
+    Args:
+        programs: the pair of programs; their networks are in evaluation mode inside.
+    """
+    store = pyro.get_param_store().scope()
+    with store, pyro.validation_enabled(False), evaluation_mode(programs), torch.no_grad():
+        yield
+
+
 def draw_prior(
     programs: Programs, split: Split, engine: Engine, count: int, *, seed: int = 0
 ) -> tuple[LatentSpace, Tensor, dict[str, Tensor]]:
@@ -166,8 +183,11 @@ def draw_prior(
     attributes = torch.from_numpy(split.attributes[rows][:, columns]).to(engine.device)
     inputs = programs.inputs(attributes)
     few = {name: value[:1] for name, value in inputs.items()}
-    with pyro.validation_enabled(False), evaluation_mode(programs), torch.no_grad():
-        with private_randomness(seed, engine.device):
-            x = programs.observe(torch.from_numpy(np.array(split.images[:1])).to(engine.device))
-            space = LatentSpace.of(programs, x, **few)
-            return space, space.prior_draws(count, **inputs), inputs
+    with quietly(programs), private_randomness(seed, engine.device):
+        x = programs.observe(torch.from_numpy(np.array(split.images[:1])).to(engine.device))
+        space = LatentSpace.of(programs, x, **few)
+        parts = []
+        for start in range(0, count, AT_ONCE):  # The model decodes all that it draws.
+            own = {name: value[start : start + AT_ONCE] for name, value in inputs.items()}
+            parts.append(space.prior_draws(min(AT_ONCE, count - start), **own))
+        return space, torch.cat(parts), inputs

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 
@@ -22,8 +21,7 @@ from pyrovae.evaluation.passes import in_order, observations, seed_of
 from pyrovae.inspection.collapse import Signs, Verdict
 from pyrovae.inspection.diagnosis import PRIOR_DRAWS, diagnose
 from pyrovae.inspection.encoding import Encoded, encode
-from pyrovae.inspection.space import LatentSpace, draw_prior
-from pyrovae.modes import evaluation_mode
+from pyrovae.inspection.space import LatentSpace, draw_prior, quietly
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
 
@@ -164,8 +162,7 @@ class Subject:
     @contextmanager
     def quietly(self, place: int = 0) -> Iterator[None]:
         """Networks in evaluation mode, no gradients, draws that the seed and a place decide."""
-        validation = pyro.validation_enabled(False)
-        with validation, evaluation_mode(self.programs), torch.no_grad():
+        with quietly(self.programs):
             with private_randomness(seed_of(self.seed, place), self.engine.device):
                 yield
 

@@ -10,7 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae import Engine, Programs
+from pyrovae import Engine, Programs, evaluate
 from pyrovae.data import Split
 from pyrovae.inspection.subject import Effort, Subject
 from tests.oracles import LinearGaussian
@@ -44,6 +44,7 @@ def subject_of(
 def linear_subject(linear: LinearGaussian, count: int, draws: int = 1000) -> Subject:
     """Images of a linear model with its exact posterior: the aggregate is the prior."""
     effort = Effort(count, 3, draws, 2, 20, 1, 50)
+    linear.shape = (1, 4, 3)
     split, train = (split_of(linear.images(count)) for _ in range(2))
     return subject_of(as_drawn(linear.vae()), split, effort, train=train)
 
@@ -57,6 +58,8 @@ def small_subject(programs: Programs, count: int = 120) -> Subject:
 @contextmanager
 def unchanged(programs: Programs) -> Iterator[None]:
     """Fails if anything that lives longer than an inspection is not as it was."""
+    # Pyro keeps the parameters of whatever has run once.
+    evaluate(programs, small_data().split("test"), CPU)
     before = snapshot(programs), _surroundings(programs)
     yield
     assert not changed(before[0], snapshot(programs))

@@ -138,7 +138,7 @@ def test_bad_input_is_one_line() -> None:
         marginals(normal(19, 2), normal(100, 2))
     with pytest.raises(InputError, match="^5 draws of the prior are too few to compare"):
         mmd_test(normal(100, 2), normal(5, 2))
-    with pytest.raises(InputError, match="^10 draws of the aggregate posterior are too few"):
+    with pytest.raises(InputError, match="^40 draws of the aggregate posterior are too few"):
         worst_projections(normal(40, 2), normal(100, 2))
     with pytest.raises(InputError, match="^bandwidth 0.0: allowed is above 0"):
         mmd_test(np.zeros((30, 2)), np.zeros((30, 2)))

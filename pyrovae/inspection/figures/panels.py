@@ -72,6 +72,7 @@ def two_histograms(
     Returns:
         The range: what is beyond 1 in 200 of the values of either is not shown.
     """
+    first, second = first[np.isfinite(first)], second[np.isfinite(second)]
     samples = [first, second] if more is None else [first, second, more[0]]
     low = min(float(np.quantile(values, 0.005)) for values in samples)
     high = max(float(np.quantile(values, 0.995)) for values in samples)

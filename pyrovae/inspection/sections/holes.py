@@ -39,7 +39,7 @@ def section(subject: Subject) -> Section:
         InputError: if there are fewer than 100 images, or a posterior has no density.
     """
     found = find_holes(subject)
-    encoded, prior = subject.encoded, found.z.double().cpu().numpy()
+    encoded, prior = subject.encoded, found.z.cpu().double().numpy()
     single = marginals(encoded.draws, prior, encoded.names)
     whole = mmd_test(encoded.draws, prior, seed=subject.seed)
     worst = worst_projections(encoded.draws, prior, encoded.names, seed=subject.seed)
@@ -136,7 +136,7 @@ def _mmd_table(whole: MMDTest) -> pandas.DataFrame:
 def _figures(
     subject: Subject, found: Holes, single: pandas.DataFrame, worst: Projections
 ) -> dict[str, Drawing]:
-    prior, encoded = found.z.double().cpu().numpy(), subject.encoded
+    prior, encoded = found.z.cpu().double().numpy(), subject.encoded
     limit = smallest_difference(len(encoded), len(prior), LEVEL / len(single))
     count, where = len(prior), subject.where()
     drawn = {

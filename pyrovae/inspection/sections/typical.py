@@ -70,15 +70,15 @@ def section(subject: Subject) -> Section:
 
 def _outliers_said(rare: Outliers) -> list[str]:
     table = rare.table[rare.table.split != "shown"]
-    low = int((table.p_value < LEVEL).sum())
-    least = table.iloc[0]
+    low, count, least = int((table["rank"] == 0).sum()), len(rare.reference), table.iloc[0]
     said = [
         f"Half of the images of the split are less probable than {1 - table['rank'].median():.0%} "
         f"of the {rare.of} (50% if both are alike); mean log p(x) is "
-        f"{table.log_evidence.mean():,.1f} nats, of the {rare.of} {rare.reference.mean():,.1f}.",
-        f"{low} of {len(table)} images are less probable than 99% of the {rare.of}, where 1% "
-        f"would be expected; the least probable is {least.image}, at {least.log_evidence:,.1f} "
-        f"nats (p = {least.p_value:.2g}).",
+        f"{table.log_evidence.mean():,.1f} nats, of the {rare.of} {rare.reference.mean():,.1f} "
+        f"(by {rare.draws} importance draws an image, which is a lower bound).",
+        f"{low} of {len(table)} images are less probable than each of the {count} {rare.of}, "
+        f"where {len(table) / (count + 1):.1f} would be expected; the least probable is "
+        f"{least.image}, at {least.log_evidence:,.1f} nats (p = {least.p_value:.2g}).",
     ]
     for own in rare.table[rare.table.split == "shown"].itertuples():
         said.append(

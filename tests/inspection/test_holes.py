@@ -1,0 +1,183 @@
+"""Holes against closed forms: mixtures of Normals whose mass is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from pyrovae import InputError
+from pyrovae.evaluation.latents import log_mixture
+from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyond
+from pyrovae.inspection.sections.holes import section
+from pyrovae.inspection.subject import Effort, Subject
+from tests.inspection.oracle_subjects import (
+    CPU,
+    as_drawn,
+    linear_subject,
+    small_subject,
+    split_of,
+    subject_of,
+    unchanged,
+)
+from tests.oracles import LinearGaussian, assert_mean
+from tests.small import small_vae
+from tests.tables import IN_TURN, Z_LIMIT, make_images, make_vae
+from tests.test_programs import MAKERS
+
+FAMILIES = [parts for parts in IN_TURN if parts[0] == "Normal"]
+
+RANDOM = np.random.default_rng(0)
+
+
+def clusters(count: int = 1000, draws: int = 4000) -> tuple[Subject, float, float]:
+    """One latent, images whose posterior means are -m or m: the subject, m, and their scale."""
+    linear = LinearGaussian(orthogonal=True, latent_dim=1)
+    linear.shape = (1, 4, 3)
+    scale = float(linear.covariance.sqrt())
+    to_mean = linear.covariance @ linear.weight.T / linear.sigma**2
+    sides = torch.tensor([-1.5, 1.5], dtype=torch.float64).repeat_interleave(2)
+    z = sides.repeat(count // 4)[:, None] / float(to_mean @ linear.weight)
+    images = (z @ linear.weight.T + linear.bias).unflatten(-1, linear.shape)
+    effort = Effort(count, 3, draws, 2, 20, 1, 50)
+    return subject_of(as_drawn(linear.vae()), split_of(images), effort), 1.5, scale
+
+
+def test_a_gap_between_two_clusters_is_the_mass_that_is_known() -> None:
+    subject, m, scale = clusters()
+    found = find_holes(subject, alpha=0.05)
+
+    def log_ratio(z: np.ndarray) -> np.ndarray:
+        sides = [scipy.stats.norm.logpdf(z, side, scale) for side in (-m, m)]
+        return np.logaddexp(*sides) - np.log(2) - scipy.stats.norm.logpdf(z)
+
+    z = np.linspace(-8, 8, 200_001)
+    ratio, step = log_ratio(z), z[1] - z[0]
+    q = np.exp(ratio + scipy.stats.norm.logpdf(z)) * step
+    order = ratio.argsort()
+    threshold = ratio[order][np.searchsorted(q[order].cumsum(), 0.05)]
+    expected = (scipy.stats.norm.pdf(z) * step)[ratio < threshold].sum()
+    row = found.shares.loc["log_ratio"]
+    assert expected > 0.3 and row.nominal == pytest.approx(0.05, abs=2e-3)
+    assert abs(row.share - expected) < Z_LIMIT * row.error
+    assert found.prior.log_ratio.to_numpy() == pytest.approx(log_ratio(found.z[:, 0].numpy()))
+    middle = np.abs(found.z[:, 0].numpy()) < 0.3
+    assert found.prior.hole[middle].all()
+    # The nearest posterior is that of the nearer side, and 5 % of its draws are that far.
+    far = scipy.stats.norm.ppf(0.975) * scale
+    expected = 1 - 2 * (scipy.stats.norm.cdf(m + far) - scipy.stats.norm.cdf(m - far))
+    row = found.shares.loc["distance"]
+    assert abs(row.share - expected) < Z_LIMIT * row.error
+
+
+def test_there_is_none_where_the_aggregate_is_the_prior() -> None:
+    for latent_dim in (1, 5):
+        subject = linear_subject(LinearGaussian(True, latent_dim), 1000, 2000)
+        for row in find_holes(subject, alpha=0.05).shares.itertuples():
+            assert abs(row.share - row.nominal) < Z_LIMIT * row.error
+
+
+def test_the_share_of_equal_samples_is_nominal_on_average() -> None:
+    found = [share_beyond(*RANDOM.normal(size=(2, 99)), 0.05) for _ in range(200)]
+    shares, errors, nominal, _ = np.array(found).T
+    assert nominal[0] == pytest.approx(0.05)
+    assert_mean(torch.from_numpy(shares), 0.05)
+    assert 0.7 < errors.mean() / shares.std() < 1.4
+
+
+def test_the_nearest_posterior_is_that_of_a_naive_loop() -> None:
+    z, loc, scale = RANDOM.normal(size=(3, 40, 3))
+    scale = np.abs(scale) + 0.1
+    expected = [
+        min(np.linalg.norm((a - m) / s) for m, s in zip(loc, scale, strict=True)) for a in z
+    ]
+    assert nearest_posteriors(z, loc, scale) == pytest.approx(expected)
+
+
+def test_densities_are_those_of_one_image_where_there_is_one() -> None:
+    linear = LinearGaussian()
+    vae, images = as_drawn(linear.vae()), linear.images(1)
+    z = torch.randn(7, 2, dtype=torch.float64)
+    found = log_mixture(vae, split_of(images), CPU, {"z": z})
+    assert torch.allclose(found, vae.encode(images[0]).log_prob(z))
+
+
+def test_every_option_changes_something() -> None:
+    subject, *_ = clusters(200, 300)
+    default, other = find_holes(subject), find_holes(subject, alpha=0.2)
+    assert default.shares.nominal["log_ratio"] == pytest.approx(5 / 101)
+    assert other.shares.nominal["log_ratio"] == pytest.approx(20 / 101)
+    again = find_holes(subject_of(subject.programs, subject.split, subject.effort, seed=1))
+    assert not np.array_equal(default.prior.log_ratio, again.prior.log_ratio)
+
+
+def test_extremes_are_the_worst_and_the_best() -> None:
+    found = find_holes(clusters(200, 300)[0])
+    deep, dense = found.extremes(5)
+    ratio = found.prior.log_ratio.to_numpy()
+    assert (ratio[deep] == np.sort(ratio)[:5]).all()
+    assert (ratio[dense] == np.sort(ratio)[:-6:-1]).all()
+    assert found.prior.hole[deep].all() and not found.prior.hole[dense].any()
+
+
+@pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
+def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> None:
+    programs = make()
+    subject = small_subject(programs)
+    with unchanged(programs):
+        found, again = section(subject), section(small_subject(programs))
+    assert found.says == again.says and all(said.endswith(".") for said in found.says)
+    assert set(found.tables) == {
+        "holes",
+        "hole_draws",
+        "aggregate_marginals",
+        "aggregate_planes",
+        "aggregate_mmd",
+    }
+    assert list(found.tables["aggregate_marginals"].index) == subject.space.names
+    assert len(found.tables["hole_draws"]) == subject.effort.draws
+    for table in found.tables.values():
+        assert table.notna().all().all()
+    for drawing in found.figures.values():
+        drawing.figure.draw_without_rendering()
+        assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
+
+
+@pytest.mark.parametrize("parts", FAMILIES, ids=map("-".join, FAMILIES))
+def test_every_prior_and_posterior_has_an_aggregate(parts: tuple[str, ...]) -> None:
+    vae = make_vae(*parts)
+    split = split_of(make_images(vae.likelihood, 110))
+    found = section(subject_of(vae, split, Effort(110, 3, 100, 2, 20, 1, 50)))
+    for table in found.tables.values():
+        assert table.notna().all().all()
+
+
+def test_programs_with_holes_are_told_what_to_try() -> None:
+    subject, *_ = clusters(400, 500)
+    assert any("VampPrior" in advice for advice in section(subject).advice)
+    fine = linear_subject(LinearGaussian(True), 400, 500)
+    assert section(fine).advice == []
+
+
+def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae = small_vae()
+    subject = small_subject(vae)
+    assert len(subject.encoded)
+    own = type(vae.guide.z_dist(torch.zeros(1, 3, 16, 16)).base_dist)
+    for error in (NotImplementedError, KeyError):
+
+        def refuse(self: object, value: object, error: type = error) -> None:
+            raise error("no inverse")
+
+        monkeypatch.setattr(own, "log_prob", refuse)
+        with pytest.raises(InputError, match="^a posterior does not give the density of any"):
+            find_holes(subject)
+
+
+def test_bad_input_is_one_line() -> None:
+    with pytest.raises(InputError, match="^99 images are too few to look for holes: allowed is 1"):
+        find_holes(small_subject(small_vae(), 99))
+    for alpha in (0.001, 1.0, -1.0):
+        with pytest.raises(InputError, match="for 60 held-out images: allowed is 0.016 to 1"):
+            find_holes(small_subject(small_vae()), alpha=alpha)

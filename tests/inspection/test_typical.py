@@ -1,0 +1,278 @@
+"""Noise, ranks and outliers where images are drawn from the very model, and where they are not."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+
+from pyrovae import VAE, InputError, Normal
+from pyrovae.inspection.outliers import find_outliers, rank_among
+from pyrovae.inspection.sections.typical import section
+from pyrovae.inspection.subject import Effort
+from pyrovae.inspection.typical import (
+    BINS,
+    STATISTICS,
+    dispersion,
+    pixel_calibration,
+    predictive_checks,
+    prior_statistics,
+    rank_moments,
+    replicate,
+)
+from tests.inspection.oracle_subjects import (
+    CPU,
+    as_drawn,
+    linear_subject,
+    small_subject,
+    split_of,
+    subject_of,
+    unchanged,
+)
+from tests.oracles import LinearGaussian, assert_mean
+from tests.small import small_data, small_vae
+from tests.tables import FALSE_ALARM, LIKELIHOODS, Z_LIMIT, make_vae, random_input
+from tests.test_programs import MAKERS
+
+every_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
+
+
+def ignoring_latents(name: str, count: int) -> tuple[VAE, Tensor]:
+    """A VAE whose images do not depend on z, so that any posterior is exact; its images."""
+    vae = make_vae(name).eval()
+    h = random_input(vae.likelihood, ())
+    vae.model.decoder.forward = lambda z: h.expand(*z.shape[:-1], *h.shape)  # type: ignore[method-assign]
+    with torch.no_grad():
+        return as_drawn(vae), vae.likelihood(h).sample((count,))  # type: ignore[return-value]
+
+
+def linear(count: int, noise: float = 1.0, **kwargs: object) -> tuple[VAE, Tensor]:
+    """A linear VAE with its exact posterior; images with more or less noise than it says."""
+    made = LinearGaussian(orthogonal=True, **kwargs)  # type: ignore[arg-type]
+    made.shape = (1, 4, 3)
+    z = torch.randn(count, len(made.covariance), dtype=torch.float64)
+    x = z @ made.weight.T + made.bias
+    x += noise * made.sigma * torch.randn_like(x)
+    return as_drawn(made.vae()), x.unflatten(-1, made.shape)  # type: ignore[return-value]
+
+
+@every_likelihood
+def test_the_dispersion_of_what_a_model_draws_is_1(name: str) -> None:
+    vae, images = ignoring_latents(name, 400)
+    found = dispersion(vae, images.numpy(), CPU)
+    limit = Z_LIMIT if name != "StudentT" else 3 * Z_LIMIT  # Its squares have no variance.
+    assert found.error is not None and abs(found.value - 1) < limit * found.error
+    assert found.value == pytest.approx(1, abs=0.4)
+
+
+def test_the_dispersion_of_the_exact_posterior_is_1() -> None:
+    vae, images = linear(1000)
+    found = dispersion(vae, images.numpy(), CPU)
+    assert found.error is not None and abs(found.value - 1) < Z_LIMIT * found.error
+
+
+def test_the_dispersion_is_the_ratio_of_residual_and_variance() -> None:
+    vae, images = linear(1000)
+    vae.likelihood.scale *= 2
+    found = dispersion(vae, images.numpy(), CPU)
+    assert found.error is not None and abs(found.value - 1 / 4) < Z_LIMIT * found.error
+    with torch.no_grad():
+        q = vae.encode(images)
+        residual = (images - vae.decode(q.mean).mean).square().sum((1, 2, 3))
+        residual += (q.variance * vae.model.decoder.weight.square().sum(0)).sum(-1)
+    expected = residual.mean() / (12 * vae.likelihood.scale**2)
+    assert abs(found.value - float(expected)) < Z_LIMIT * found.error
+
+
+def test_a_dispersion_follows_from_its_seed() -> None:
+    vae, split = small_vae(), small_data().split("test")
+    with unchanged(vae):
+        found = [dispersion(vae, split, CPU, seed=seed).value for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+
+
+@every_likelihood
+def test_ranks_are_flat_where_the_likelihood_is_right(name: str) -> None:
+    vae, images = ignoring_latents(name, 150)
+    table = pixel_calibration(replicate(vae, images.numpy(), CPU, draws=9))
+    assert table.share.sum() == pytest.approx(1)
+    limit = scipy.stats.t.ppf(1 - FALSE_ALARM / 2 / BINS, 149)
+    assert ((table.share - table.expected).abs() < limit * table.error).all()
+
+
+def test_ranks_and_statistics_are_uniform_under_the_exact_posterior() -> None:
+    vae, images = linear(1500)
+    found = replicate(vae, images.numpy(), CPU)
+    moments = rank_moments(found)
+    for name, expected in (("mean", 0.5), ("spread", 1.0), ("ends", 1.0)):
+        assert moments[name].error is not None
+        assert abs(moments[name].value - expected) < Z_LIMIT * moments[name].error, name
+    for name in STATISTICS:
+        own = found.statistics.xs(name, level="statistic").p_value
+        assert scipy.stats.kstest(own, "uniform").pvalue > FALSE_ALARM, name
+    checks = predictive_checks(found)
+    assert (checks.p_value > FALSE_ALARM).all()
+    error = np.sqrt(0.05 * 0.95 / 1500)
+    assert ((checks.outside - 0.05).abs() < Z_LIMIT * error).all()
+
+
+@pytest.mark.parametrize(("noise", "spread"), [(2.0, 1), (0.5, -1)])
+def test_ranks_say_whether_the_likelihood_is_too_narrow(noise: float, spread: int) -> None:
+    vae, images = linear(300)
+    vae.likelihood.scale /= noise
+    found = rank_moments(replicate(vae, images.numpy(), CPU))
+    assert found["spread"].error is not None
+    assert spread * (found["spread"].value - 1) > Z_LIMIT * found["spread"].error
+    assert spread * (found["ends"].value - 1) > 0.2
+
+
+def test_what_is_brighter_than_predicted_is_found() -> None:
+    vae, images = linear(300)
+    brighter = images + 0.3 * vae.likelihood.scale
+    found = replicate(vae, brighter.numpy(), CPU)
+    assert rank_moments(found)["mean"].value > 0.52
+    with torch.no_grad():
+        again = vae.decode(vae.encode(brighter).mean).mean
+    checks = predictive_checks(found)
+    assert checks.p_value["brightness"] < 1e-4 and checks.mean_p["brightness"] < 0.4
+    expected = float((again - brighter).mean() / brighter.mean((1, 2, 3)).std())
+    assert checks.difference["brightness"] == pytest.approx(expected, abs=0.05)
+
+
+def test_draws_from_the_prior_have_the_statistics_of_what_the_model_drew() -> None:
+    subject = linear_subject(LinearGaussian(True), 600)
+    found = replicate(subject.programs, subject.split, CPU)
+    prior = prior_statistics(subject, 600)
+    checks = predictive_checks(found, prior)
+    assert (checks.drawn_p_value > FALSE_ALARM).all()
+    own = found.statistics.unstack()["observed"][list(STATISTICS)]
+    assert ((own.mean() - prior.mean()).abs() < 6 * own.std() / np.sqrt(600)).all()
+    wrong = predictive_checks(found, prior + 3)
+    assert (wrong.drawn_p_value < 1e-10).all()
+
+
+def test_statistics_are_what_they_are_called() -> None:
+    x = torch.tensor([[[[0.0, 0.5], [1.0, 0.5]]]])
+    found = {name: float(of(x)) for name, of in STATISTICS.items()}
+    assert found == pytest.approx(
+        {"brightness": 0.5, "contrast": 0.5**0.5 / 3**0.5, "sharpness": 0.5, "extremes": 0.5}
+    )
+
+
+def test_every_option_of_a_replication_changes_something() -> None:
+    vae, images = linear(60)
+    split = split_of(images)
+    tables = [
+        replicate(vae, split, CPU),
+        replicate(vae, split, CPU, draws=5),
+        replicate(vae, split, CPU, seed=1),
+        replicate(vae, split, CPU, statistics={"top": lambda x: x.amax((1, 2, 3))}),
+        replicate(vae, images.numpy()[:50], CPU),
+    ]
+    assert len({found.statistics.to_csv() for found in tables}) == 5
+    assert list(tables[3].statistics.index.levels[1]) == ["top"]
+
+
+def test_log_evidence_of_an_exact_posterior_ranks_images_exactly() -> None:
+    made = LinearGaussian(True)
+    subject = linear_subject(made, 100)
+    found = find_outliers(subject, draws=2)
+    assert subject.train is not None and found.of == "training images" and found.draws == 2
+    looked_at = subject.train.spread(len(found.reference)).images
+    reference = made.log_evidence(torch.from_numpy(looked_at)).numpy()
+    assert found.reference == pytest.approx(reference)
+    for row in found.table.itertuples():
+        split = subject.shown if row.split == "shown" else found.split
+        exact = float(made.log_evidence(torch.from_numpy(split.images[[row.place]])))
+        assert row.log_evidence == pytest.approx(exact)
+        assert row.rank == pytest.approx((reference < exact).mean())
+        assert row.image == split.names[row.place]
+    assert found.table.log_evidence.is_monotonic_increasing
+    assert (found.table.split == "shown").sum() == 3
+
+
+def test_p_values_of_the_models_own_images_are_uniform() -> None:
+    made = LinearGaussian(True)
+    own, reference = (made.log_evidence(made.images(2000)).numpy() for _ in range(2))
+    rank, p_value = rank_among(own[:300], reference)
+    assert scipy.stats.kstest(p_value, "uniform").pvalue > FALSE_ALARM
+    assert_mean(torch.from_numpy(rank), 0.5)
+
+
+def test_an_image_of_another_kind_is_the_least_probable() -> None:
+    subject = linear_subject(LinearGaussian(True), 100)
+    odd = split_of(torch.from_numpy(subject.split.images[:1]) + 4)
+    assert subject.train is not None
+    wide = subject_of(subject.programs, subject.split, subject.effort, shown=odd)
+    for train in (subject.train, None):
+        own = subject_of(
+            wide.programs, wide.split, wide.effort, shown=odd, train=train, name="test"
+        )
+        found = find_outliers(own, images=40)
+        assert found.of == ("training images" if train else "other images of test")
+        row = found.table.iloc[0]
+        assert row.split == "shown" and row["rank"] == 0
+        assert row.p_value == pytest.approx(1 / (1 + len(found.reference)))
+
+
+def test_every_option_of_outliers_changes_something() -> None:
+    subject = small_subject(small_vae())
+    found = [
+        find_outliers(subject),
+        find_outliers(subject, images=30),
+        find_outliers(subject, draws=7),
+        find_outliers(subject_of(subject.programs, subject.split, train=subject.train, seed=1)),
+    ]
+    assert len({each.table.to_csv() for each in found}) == 4
+    assert len(found[1].reference) == 30
+
+
+@pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
+def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> None:
+    programs = make()
+    subject = small_subject(programs)
+    with unchanged(programs):
+        found, again = section(subject), section(small_subject(programs))
+    assert found.says == again.says and all(said.endswith(".") for said in found.says)
+    assert set(found.tables) == {
+        "typical_shown",
+        "typical_outliers",
+        "predictive_checks",
+        "predictive_images",
+        "pixel_calibration",
+        "dispersion",
+    }
+    assert len(found.tables["typical_shown"]) == len(subject.shown)
+    for table in found.tables.values():
+        assert table.notna().all().all()
+    for drawing in found.figures.values():
+        drawing.figure.draw_without_rendering()
+        assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
+
+
+def test_advice_follows_from_what_is_wrong() -> None:
+    subject = linear_subject(LinearGaussian(True), 150)
+    assert section(subject).advice == []
+    for scale, told in ((0.4, "noise is too small"), (2.5, "noise is too large")):
+        wrong = copy.deepcopy(subject.programs)
+        assert isinstance(wrong.likelihood, Normal)
+        wrong.likelihood.scale *= scale
+        advice = section(subject_of(wrong, subject.split, train=subject.train)).advice
+        assert any(told in each for each in advice)
+
+
+def test_bad_input_is_one_line() -> None:
+    vae, images = linear(30)
+    with pytest.raises(InputError, match="^draws 0: allowed is 1 or more"):
+        replicate(vae, images.numpy(), CPU, draws=0)
+    with pytest.raises(InputError, match="^predictive checks need at least 2 images, got 1"):
+        predictive_checks(replicate(vae, images[:1].numpy(), CPU))
+    effort = Effort(19, 3, 100, 2, 20, 1, 50)
+    with pytest.raises(InputError, match="^9 images to rank others among: allowed is 20"):
+        find_outliers(subject_of(vae, split_of(images[:19]), effort))
+    with pytest.raises(InputError, match="^5 images to rank others among: allowed is 20"):
+        find_outliers(subject_of(vae, split_of(images), train=split_of(images[:5])))
