@@ -79,4 +79,4 @@ def _squares(p: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         squares = (x - mean).square() - variance / DRAWS
     else:
         squares = (x - mean).square()
-    return squares.flatten(1).double().sum(1), variance.flatten(1).double().sum(1)
+    return squares.flatten(1).sum(1), variance.flatten(1).sum(1)
