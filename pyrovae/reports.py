@@ -14,6 +14,7 @@ from pyrovae.data import Batches, ImageData, Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation import evaluate, evaluate_without_latent
+from pyrovae.inspection.diagnosis import Watch
 from pyrovae.pictures import grid, interleave, save_png
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
@@ -69,6 +70,7 @@ class Reporter:
     def __init__(self, run: RunDirectory | None, progress: bool, epochs: int) -> None:
         self.run, self.progress, self.epochs = run, progress, epochs
         self._bar: Any = None
+        self._watch = Watch()
         self._rows: list[dict[str, str]] = []
         self._writer: SummaryWriter | None = None
 
@@ -111,10 +113,23 @@ class Reporter:
             tqdm.write(text)
             sys.stdout.flush()
 
-    def end_epoch(self, row: EpochRow, vae: Programs, split: Split, engine: Engine) -> None:
-        """Closes the bar; prints, records and draws the epoch."""
+    def end_epoch(
+        self, row: EpochRow, vae: Programs, split: Split, engine: Engine, settled: bool = True
+    ) -> None:
+        """Closes the bar; prints, records and draws the epoch.
+
+        Args:
+            row: the numbers.
+            vae: the programs.
+            split: what they are validated on.
+            engine: where to compute.
+            settled: whether beta has its final value.
+        """
         self._bar.close()
         self.message(row.line(self.epochs))
+        if self.progress:
+            for warning in self._watch(vae, split, engine, settled=settled):
+                self.message(warning)
         if self.run is None:
             return
         self._rows.append({k: "" if v is None else str(v) for k, v in asdict(row).items()})

@@ -309,7 +309,10 @@ class Session:
             val_bits_per_dim=found.bits_per_dim,
             skipped_steps=state.skipped,
         )
-        self.reporter.end_epoch(row, self.vae, self.val_split, self.engine)
+        final = self.recipe.beta(replace(now, step=now.total - 1))
+        self.reporter.end_epoch(
+            row, self.vae, self.val_split, self.engine, settled=row.beta == final
+        )
         state.begin_epoch()
         self.rank(found.elbo)
         self.save()

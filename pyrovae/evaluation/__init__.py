@@ -22,7 +22,7 @@ from pyrovae.evaluation.features import (
     named_features,
 )
 from pyrovae.evaluation.information import mutual_information_gap, mutual_information_table
-from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
+from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes, log_mixture
 from pyrovae.evaluation.neighbours import coverage, density
 from pyrovae.evaluation.passes import each_batch
 from pyrovae.evaluation.reconstruction import psnr, reconstructions, ssim
@@ -52,6 +52,7 @@ __all__ = [
     "log_evidence",
     "log_evidence_of_ppca",
     "log_evidence_without_latent",
+    "log_mixture",
     "log_weights",
     "mmd",
     "mutual_information_gap",

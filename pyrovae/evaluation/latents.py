@@ -18,7 +18,7 @@ from pyrovae.evaluation.passes import each_batch
 from pyrovae.programs import Programs, latent_sites, run_both
 from pyrovae.sampling import centre
 
-__all__ = ["Codes", "active_units", "aggregate", "codes"]
+__all__ = ["Codes", "active_units", "aggregate", "codes", "log_mixture"]
 
 #: Numbers in one block of draws times images times dimensions: some 100 MB.
 BLOCK = 2**24
@@ -132,31 +132,67 @@ def aggregate(
     if count < 2:
         raise InputError(f"the aggregate posterior needs at least 2 images, got {count}")
 
-    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
-        return _log_mixture(programs, found, x, **inputs)
-
-    said = "aggregate posterior" if progress else None
-    parts = list(each_batch(programs, images, engine, compute, seed=seed, said=said))
-    log_mixture = torch.stack(parts).logsumexp(0) - math.log(count)
+    mixture = log_mixture(programs, images, engine, found.draws, seed=seed, progress=progress)
     return {
-        "mutual_information": Estimate.of((found.log_q - log_mixture).cpu()),
-        "aggregate_kl": Estimate.of((log_mixture - found.log_p).cpu()),
+        "mutual_information": Estimate.of((found.log_q - mixture).cpu()),
+        "aggregate_kl": Estimate.of((mixture - found.log_p).cpu()),
         "limit": Estimate(math.log(count)),
     }
 
 
-def _log_mixture(programs: Programs, found: Codes, x: Tensor, **inputs: Tensor) -> Tensor:
-    """The log of the summed densities of all draws under the posteriors of a batch, `(N,)`."""
+def log_mixture(
+    programs: Programs,
+    images: Split | np.ndarray,
+    engine: Engine,
+    draws: dict[str, Tensor],
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> Tensor:
+    r"""The log density of any latents under the aggregate posterior of a split.
+
+    $$\log q(z) = \log \frac{1}{N} \sum_n q(z \mid x_n)$$
+
+    All sites together; where programs take attributes, each posterior is given those of its own
+    image.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        images: the N images: a split, or its uint8 images `(N, C, H, W)`.
+        engine: where to compute.
+        draws: the values of each latent site, `(M, ...)`.
+        seed: decides what is observed of images that are dequantised or binarised.
+        progress: whether to show a progress bar; the work grows with M times N.
+
+    Returns:
+        Nats, `(M,)`.
+
+    Raises:
+        NotImplementedError: if a posterior has no density.
+    """
+
+    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
+        return _log_summed(programs, draws, x, **inputs)
+
+    said = "aggregate posterior" if progress else None
+    parts = list(each_batch(programs, images, engine, compute, seed=seed, said=said))
+    return torch.stack(parts).logsumexp(0) - math.log(len(images))
+
+
+def _log_summed(
+    programs: Programs, draws: dict[str, Tensor], x: Tensor, **inputs: Tensor
+) -> Tensor:
+    """The log of the summed densities of all draws under the posteriors of a batch, `(M,)`."""
     trace = poutine.trace(programs.guide).get_trace(x, **inputs)
-    each = len(x) * max(1, found.means.shape[1])
-    size = max(1, BLOCK // each)
+    sizes = [trace.nodes[name]["fn"].event_shape.numel() for name in draws]
+    size = max(1, BLOCK // (len(x) * max(1, sum(sizes))))
     blocks = []
-    for start in range(0, len(found.log_q), size):
-        draws = {n: _repeated(z[start : start + size], len(x)) for n, z in found.draws.items()}
+    for start in range(0, len(next(iter(draws.values()))), size):
+        some = {n: _repeated(z[start : start + size], len(x)) for n, z in draws.items()}
         if len(draws) > 1:  # A site may depend on the others.
-            given = poutine.condition(programs.guide, data=draws)
+            given = poutine.condition(programs.guide, data=some)
             trace = poutine.trace(given).get_trace(x, **inputs)
-        scores = [trace.nodes[name]["fn"].log_prob(z) for name, z in draws.items()]
+        scores = [trace.nodes[name]["fn"].log_prob(z) for name, z in some.items()]
         blocks.append(sum(scores[1:], scores[0]).logsumexp(-1))
     return torch.cat(blocks)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from pyrovae.inspection.encoding import Encoded
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Signs", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
+__all__ = ["Case", "Signs", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
 
 #: What the variance of a posterior mean must exceed for a unit to be active.
 ACTIVE = 0.01
@@ -158,35 +159,55 @@ class Signs:
         return pandas.DataFrame(rows, columns=["sign", "value", "healthy", "meaning"])
 
 
+class Case(NamedTuple):
+    """One thing to say of a posterior.
+
+    Attributes:
+        word: "healthy", "collapsed", "partly collapsed", "over-regularised" or
+            "under-regularised".
+        reason: a sentence with the numbers that justify it.
+        advice: what to try; empty where nothing is wrong.
+    """
+
+    word: str
+    reason: str
+    advice: str
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What is wrong with a posterior, in words.
 
     Attributes:
-        words: "healthy", or one or more of "collapsed", "partly collapsed", "over-regularised",
-            "under-regularised".
-        reasons: a sentence for each, with the numbers that justify it.
-        advice: what to try for each.
+        cases: one for each thing that is wrong; "healthy" alone where nothing is.
     """
 
-    words: list[str]
-    reasons: list[str]
-    advice: list[str]
+    cases: list[Case]
+
+    @property
+    def reasons(self) -> list[str]:
+        """A sentence for each case, with the numbers that justify it."""
+        return [case.reason for case in self.cases]
+
+    @property
+    def advice(self) -> list[str]:
+        """What to try."""
+        return [case.advice for case in self.cases if case.advice]
 
     def __str__(self) -> str:
-        """The words, as one."""
-        return ", ".join(self.words)
+        """The words, each once."""
+        return ", ".join(dict.fromkeys(case.word for case in self.cases))
 
 
 def judge(signs: Signs) -> Verdict:
     """The verdict that numbers give.
 
     - collapsed: no unit is active, z says nothing of the image;
+    - partly collapsed: less than half of the units are active;
     - over-regularised: the guide is as wide as a weight above 1 on the rate makes it, or the
       likelihood expects far more noise than there is, which weighs the rate in the same way;
     - under-regularised: the guide is as narrow as a weight below 1 makes it, the likelihood
       expects far less noise than there is, or posteriors are not where the prior is;
-    - partly collapsed: less than half of the units are active;
     - healthy: none of these.
 
     Args:
@@ -196,70 +217,13 @@ def judge(signs: Signs) -> Verdict:
         >>> str(judge(Signs(dims=20, active=0, carriers=1, rate=0.01)))
         'collapsed'
     """
-    found = [case for test in (_collapse, _over, _under) for case in test(signs)]
-    if not found:
-        units = f"{signs.active} of {signs.dims} units are active and carry {signs.rate:,.1f} nats"
-        found = [("healthy", f"{units} an image; nothing else stands out.", "")]
-    words, reasons, advice = zip(*found, strict=True)
-    return Verdict(list(dict.fromkeys(words)), list(reasons), [a for a in advice if a])
-
-
-Case = tuple[str, str, str]
-
-
-def _collapse(signs: Signs) -> list[Case]:
-    if signs.active == 0:
-        reason = (
-            f"No unit of {signs.dims} is active: the guide says nearly the same of every image "
-            f"(rate {signs.rate:.2f} nats)."
-        )
-        return [("collapsed", reason, COLLAPSED)]
-    if 2 * signs.active < signs.dims:
-        reason = (
-            f"Only {signs.active} of {signs.dims} units are active; {signs.carriers} carry 95 % "
-            f"of the rate of {signs.rate:,.1f} nats."
-        )
-        return [("partly collapsed", reason, PARTLY)]
-    return []
-
-
-def _over(signs: Signs) -> list[Case]:
-    found = []
-    if signs.weight - 2 * signs.weight_error > HEAVY:
-        reason = (
-            f"The guide is too wide: its spread is the best one for a weight on the rate of "
-            f"{signs.weight:.2f} ± {signs.weight_error:.2f}, not of 1."
-        )
-        found.append(("over-regularised", reason, LESS_BETA))
-    if signs.dispersion < COARSE:
-        reason = (
-            f"The likelihood expects too much noise: squared residuals are {signs.dispersion:.3g} "
-            "of the variance that it gives them."
-        )
-        found.append(("over-regularised", reason, LESS_NOISE))
-    return found
-
-
-def _under(signs: Signs) -> list[Case]:
-    found = []
-    if signs.weight + 2 * signs.weight_error < LIGHT:
-        reason = (
-            f"The guide is too narrow: its spread is the best one for a weight on the rate of "
-            f"{signs.weight:.2f} ± {signs.weight_error:.2f}, not of 1."
-        )
-        found.append(("under-regularised", reason, MORE_BETA))
-    if signs.dispersion > FINE:
-        reason = (
-            f"The likelihood expects too little noise: squared residuals are "
-            f"{signs.dispersion:.3g} times the variance that it gives them."
-        )
-        found.append(("under-regularised", reason, MORE_NOISE))
-    if signs.mismatch > OFF:
-        reason = (
-            f"Posteriors are not where the prior is: by {signs.mismatch:.2f} nats an active unit."
-        )
-        found.append(("under-regularised", reason, ELSEWHERE))
-    return found
+    found = [
+        Case(word, reason.format(**asdict(signs)), advice)
+        for word, applies, reason, advice in RULES
+        if applies(signs)
+    ]
+    healthy = "{active} of {dims} units are active and carry {rate:,.1f} nats an image."
+    return Verdict(found or [Case("healthy", healthy.format(**asdict(signs)), "")])
 
 
 COLLAPSED = (
@@ -285,3 +249,55 @@ ELSEWHERE = (
     "A prior that follows the posteriors (--prior VampPrior, FlowPrior, GaussianMixture), a "
     "higher --beta.value, or more epochs."
 )
+
+#: What can be wrong: the word, when, the reason, what to try.
+RULES: list[tuple[str, Callable[[Signs], bool], str, str]] = [
+    (
+        "collapsed",
+        lambda signs: signs.active == 0,
+        "No unit of {dims} is active: the guide says nearly the same of every image (rate "
+        "{rate:.2f} nats).",
+        COLLAPSED,
+    ),
+    (
+        "partly collapsed",
+        lambda signs: 0 < 2 * signs.active < signs.dims,
+        "Only {active} of {dims} units are active; {carriers} carry 95 % of the rate of "
+        "{rate:,.1f} nats.",
+        PARTLY,
+    ),
+    (
+        "over-regularised",
+        lambda signs: signs.weight - 2 * signs.weight_error > HEAVY,
+        "The guide is too wide: its spread is the best one for a weight of {weight:.2f} ± "
+        "{weight_error:.2f} on the rate, not of 1.",
+        LESS_BETA,
+    ),
+    (
+        "over-regularised",
+        lambda signs: signs.dispersion < COARSE,
+        "The likelihood expects too much noise: squared residuals are {dispersion:.3g} of the "
+        "variance that it gives them.",
+        LESS_NOISE,
+    ),
+    (
+        "under-regularised",
+        lambda signs: signs.weight + 2 * signs.weight_error < LIGHT,
+        "The guide is too narrow: its spread is the best one for a weight of {weight:.2f} ± "
+        "{weight_error:.2f} on the rate, not of 1.",
+        MORE_BETA,
+    ),
+    (
+        "under-regularised",
+        lambda signs: signs.dispersion > FINE,
+        "The likelihood expects too little noise: squared residuals are {dispersion:.3g} times "
+        "the variance that it gives them.",
+        MORE_NOISE,
+    ),
+    (
+        "under-regularised",
+        lambda signs: signs.mismatch > OFF,
+        "Posteriors are not where the prior is: by {mismatch:.2f} nats an active unit.",
+        ELSEWHERE,
+    ),
+]

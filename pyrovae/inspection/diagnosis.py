@@ -6,8 +6,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pyro
-import torch
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
@@ -20,15 +18,17 @@ from pyrovae.inspection.collapse import (
     judge,
     mismatch,
 )
+from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.encoding import Encoded, encode
+from pyrovae.inspection.space import draw_prior
 from pyrovae.inspection.tempering import temperature
-from pyrovae.inspection.typical import dispersion
 from pyrovae.programs import Programs
 
 __all__ = ["Watch", "diagnose"]
 
 #: Images that the spread of guide and likelihood is judged on.
 IMAGES = 200
+PRIOR_DRAWS = 1000
 
 
 def diagnose(
@@ -39,7 +39,6 @@ def diagnose(
     prior: np.ndarray,
     *,
     seed: int = 0,
-    images: int = IMAGES,
 ) -> tuple[Verdict, Signs]:
     """The verdict on the posterior of a pair of programs, and the numbers that it rests on.
 
@@ -50,24 +49,23 @@ def diagnose(
         encoded: from `encode`, of the split.
         prior: draws of the prior, `(M, D)`.
         seed: seed of the draws.
-        images: how many of the images the spread of guide and likelihood is judged on.
 
     Raises:
         InputError: for fewer than two images.
     """
     table = dimension_table(encoded)
-    active = encoded.loc.var(0, ddof=1) > 0.01
+    active = table["active"].reindex(encoded.names).to_numpy()
     off = mismatch(encoded, prior)[active]
     signs = Signs(
         dims=len(table),
         active=int(table["active"].sum()),
         carriers=dimensions_for(table),
         rate=float(encoded.rate.mean()),
-        dispersion=dispersion(programs, split.spread(images), engine, seed=seed).value,
+        dispersion=dispersion(programs, split.spread(IMAGES), engine, seed=seed).value,
         mismatch=float(off.mean()) if len(off) else math.nan,
     )
     try:
-        _, found = temperature(programs, split.spread(images), engine, seed=seed)
+        _, found = temperature(programs, split.spread(IMAGES), engine, seed=seed)
         signs = replace(signs, weight=found.effective_beta, weight_error=found.error)
     except InputError:
         pass  # Latents on a sphere have no spread of this kind; the sections say so.
@@ -100,12 +98,12 @@ class Watch:
         if len(some) < 2:
             return []
         encoded = encode(programs, some, engine)
-        prior = prior_draws(programs, some, engine)
-        verdict, _ = diagnose(programs, some, engine, encoded, prior, images=self.images)
+        _, prior, _ = draw_prior(programs, some, engine, PRIOR_DRAWS)
+        verdict, _ = diagnose(programs, some, engine, encoded, prior.cpu().numpy())
         lines = []
         for word, reason, advice in verdict.cases:
             early = not settled and "regularised" in word
             if word != "healthy" and not early and word not in self.said:
                 self.said.add(word)
-                lines.append(f"posterior {word}: {reason} {advice}")
+                lines.append(f"warning: the posterior is {word}: {reason} {advice}")
         return lines

@@ -93,7 +93,11 @@ class Predictive:
 
 
 def predictive(
-    space: LatentSpace, x: Tensor, num_draws: int = 100, kept: int = 4, **inputs: Tensor
+    space: LatentSpace,
+    x: Tensor,
+    inputs: dict[str, Tensor] | None = None,
+    num_draws: int = 100,
+    kept: int = 4,
 ) -> Predictive:
     r"""Draws of what the guide thinks the image was.
 
@@ -102,16 +106,16 @@ def predictive(
     Args:
         space: the latents of the programs.
         x: observations `(B, C, H, W)`.
+        inputs: what the programs take besides.
         num_draws: of the guide, at least 2.
         kept: how many of them to keep as pictures.
-        **inputs: what the programs take besides.
 
     Raises:
         InputError: for fewer than 2 draws.
     """
     if num_draws < 2:
         raise InputError(f"a spread needs at least 2 draws, got {num_draws}")
-    decoded, noisy = [], []
+    decoded, noisy, inputs = [], [], inputs or {}
     for _ in range(num_draws):
         pixels = space.decode(space.guide_draws(1, x, **inputs)[0], **inputs)
         decoded.append(space.programs.likelihood.to_images(pixels))

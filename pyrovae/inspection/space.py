@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs, latent_sites
+from pyrovae.randomness import private_randomness
 
-__all__ = ["LatentSpace"]
+__all__ = ["LatentSpace", "draw_prior"]
 
 
 @dataclass(frozen=True)
@@ -139,3 +144,30 @@ class LatentSpace:
         """A run of the model in which the noise of x is not drawn."""
         unseen = poutine.condition(model, data={"x": torch.zeros(())})
         return poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
+
+
+def draw_prior(
+    programs: Programs, split: Split, engine: Engine, count: int, *, seed: int = 0
+) -> tuple[LatentSpace, Tensor, dict[str, Tensor]]:
+    """Latents drawn from the model of a pair of programs.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        split: where they take attributes, these are those of images spread over it.
+        engine: where to compute.
+        count: how many draws.
+        seed: seed of the draws.
+
+    Returns:
+        The latents' space, the draws `(count, D)`, and what the programs took besides.
+    """
+    rows = np.linspace(0, len(split) - 1, count).astype(int)
+    columns = [list(split.attribute_names).index(name) for name in programs.attributes]
+    attributes = torch.from_numpy(split.attributes[rows][:, columns]).to(engine.device)
+    inputs = programs.inputs(attributes)
+    few = {name: value[:1] for name, value in inputs.items()}
+    with pyro.validation_enabled(False), evaluation_mode(programs), torch.no_grad():
+        with private_randomness(seed, engine.device):
+            x = programs.observe(torch.from_numpy(np.array(split.images[:1])).to(engine.device))
+            space = LatentSpace.of(programs, x, **few)
+            return space, space.prior_draws(count, **inputs), inputs

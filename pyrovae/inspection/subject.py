@@ -19,8 +19,10 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.passes import in_order, observations, seed_of
+from pyrovae.inspection.collapse import Signs, Verdict
+from pyrovae.inspection.diagnosis import PRIOR_DRAWS, diagnose
 from pyrovae.inspection.encoding import Encoded, encode
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.inspection.space import LatentSpace, draw_prior
 from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
@@ -49,6 +51,10 @@ class Effort:
     steps: int = 400
     chains: int = 2
     importance_draws: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.images < 0:
+            raise InputError(f"num_images: allowed is 0 or more, got {self.images}")
 
 
 QUICK = Effort(500, 4, 500, 3, 100, 2, 200)
@@ -96,6 +102,10 @@ class Subject:
     seed: int = 0
     progress: bool = False
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed: allowed is 0 to 2**63 - 1, got {self.seed}")
+
     @cached_property
     def space(self) -> LatentSpace:
         """The latents of the programs as one vector."""
@@ -132,6 +142,14 @@ class Subject:
         """What the guide says of each image of the split."""
         return encode(self.programs, self.split, self.engine, seed=self.seed)
 
+    @cached_property
+    def verdict(self) -> tuple[Verdict, Signs]:
+        """What is wrong with the posterior, and the numbers that say so."""
+        prior = self.prior_draws(PRIOR_DRAWS)[0].cpu().numpy()
+        return diagnose(
+            self.programs, self.split, self.engine, self.encoded, prior, seed=self.seed
+        )
+
     def observed(self, split: Split) -> tuple[Tensor, dict[str, Tensor]]:
         """Images as the programs see them, `(B, C, H, W)`, and what they take besides."""
         batches = in_order(self.programs, split, self.engine, len(split))
@@ -156,12 +174,9 @@ class Subject:
 
         Where they take attributes, these are those of images spread over the split.
         """
-        rows = np.linspace(0, len(self.split) - 1, count).astype(int)
-        columns = [list(self.split.attribute_names).index(n) for n in self.programs.attributes]
-        attributes = torch.from_numpy(self.split.attributes[rows][:, columns])
-        inputs = self.programs.inputs(attributes.to(self.engine.device))
-        with self.quietly():
-            return self.space.prior_draws(count, **inputs), inputs
+        programs, engine = self.programs, self.engine
+        _, z, inputs = draw_prior(programs, self.split, engine, count, seed=self.seed)
+        return z, inputs
 
     def bar(self, iterable: Iterable[Any], said: str, total: int | None = None) -> Iterable[Any]:
         """The iterable, behind a progress bar where there is to be one."""

@@ -33,11 +33,17 @@ def rates(table: pandas.DataFrame) -> Figure:
     share.spines["right"].set_visible(True)
     share.yaxis.label.set_color(PRIOR)
     means, within = table["variance_of_mean"], table["aggregate_variance"]
-    axes[1, 0].bar(places, within - means, bottom=means, color="#bbd6e8", width=0.85,
-                   label="within posteriors")
+    axes[1, 0].bar(
+        places,
+        within - means,
+        bottom=means,
+        color="#bbd6e8",
+        width=0.85,
+        label="within posteriors",
+    )
     axes[1, 0].bar(places, means, color=GUIDE, width=0.85, label="of their means")
     axes[1, 0].set(ylabel="variance", xlabel="latent dimension, by rate")
-    axes[1, 0].legend(frameon=False, fontsize=9, loc="upper right")
+    axes[1, 0].legend(frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     if len(table) <= 30:
         axes[1, 0].set_xticks(places, table.index, rotation=90, fontsize=8)
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from pyrovae.inspection.figures.canvas import GREY, GUIDE, canvas, picture
+from pyrovae.inspection.figures.canvas import GUIDE, canvas, picture
 from pyrovae.inspection.posterior import Predictive
 
 if TYPE_CHECKING:
@@ -33,12 +33,20 @@ def predictive_rows(images: Tensor, found: Predictive, names: list[str]) -> Figu
         picture(own[0], images[row])
         own[0].text(0, -0.06, names[row], transform=own[0].transAxes, fontsize=7, va="top")
         picture(own[1], found.mean[row])
-        shown = [picture(own[2 + i], m, vmin=0, vmax=limit, cmap="magma")
-                 for i, m in enumerate(maps)]
+        shown = [
+            picture(own[2 + i], m, vmin=0, vmax=limit, cmap="magma") for i, m in enumerate(maps)
+        ]
         for i in range(kept):
             picture(own[4 + i], found.decoded[i, row])
         picture(own[-1], found.noisy[0, row])
-    titles = ["image", "mean", "spread,\nfrom z", "with\nnoise", *["draw of z"] * kept, "with\nnoise"]
+    titles = [
+        "image",
+        "mean",
+        "spread,\nfrom z",
+        "with\nnoise",
+        *["draw of z"] * kept,
+        "with\nnoise",
+    ]
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, fontsize=9)
     bar = figure.colorbar(shown[-1], ax=axes[:, 2:4], location="bottom", aspect=12, shrink=0.9)

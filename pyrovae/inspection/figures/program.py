@@ -29,7 +29,7 @@ def graph(sites: pandas.DataFrame) -> Figure:
 
 
 def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
-    from matplotlib.patches import FancyBboxPatch
+    from matplotlib.patches import Rectangle
 
     parents = {site: [p for p in row.split(", ") if p] for site, row in sites["parents"].items()}
     roots = {p for own in parents.values() for p in own} - set(parents)  # the guide's image
@@ -48,16 +48,14 @@ def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
             axes.text(x + 0.35, y, f"{row['distribution']}\n{size}", va="center", fontsize=9)
     low = min(y for _, y in spots.values())
     plates = ", ".join(dict.fromkeys(p for p in sites["plates"] if p))
-    box = FancyBboxPatch((-0.9, low - 0.6), 2.9, -low + 1.2, fc="none", ec=GREY)
+    box = Rectangle((-0.7, low - 0.6), 2.7, -low + 1.2, fc="none", ec=GREY)
     axes.add_patch(box)
-    axes.text(1.98, low - 0.55, plates, ha="right", va="bottom", fontsize=9, color=GREY)
-    axes.set(xlim=(-1.2, 2.2), ylim=(low - 0.9, 0.9))
+    axes.text(1.95, low - 0.55, plates, ha="right", va="bottom", fontsize=9, color=GREY)
+    axes.set(xlim=(-0.8, 2.1), ylim=(low - 0.7, 0.7))
     axes.set_axis_off()
 
 
-def _spots(
-    roots: set[str], parents: dict[str, list[str]]
-) -> dict[str, tuple[float, float]]:
+def _spots(roots: set[str], parents: dict[str, list[str]]) -> dict[str, tuple[float, float]]:
     """Each site one row below the lowest of its parents; those of one row side by side."""
     rows = dict.fromkeys(sorted(roots), 0)
     for site, own in parents.items():  # Programs draw parents first.

@@ -55,10 +55,18 @@ def _parts(subject: Subject) -> dict[str, Estimate]:
 
 def _said(parts: dict[str, Estimate], signs: Signs) -> list[str]:
     information, limit = parts["mutual_information"].value, parts["limit"].value
-    at_most = " (all that so few images can tell)" if information > limit - 0.5 else ""
+    rate, rest = parts["rate"].value, parts["aggregate_kl"].value
+    carriers = f"{signs.carriers} of {signs.dims} dimensions carry 95 % of the rate."
+    if information > limit - 0.5:
+        return [
+            f"The latents tell these images apart: I(x; z) is {information:.1f} nats, all that so "
+            f"few images allow ({limit:.1f}). How much of the rate of {rate:,.1f} nats is the "
+            "divergence of the aggregate posterior from the prior, only more images would show.",
+            carriers,
+        ]
     return [
-        f"Of the rate of {parts['rate'].value:,.1f} nats an image, {information:,.1f} tell images "
-        f"apart, at most {limit:,.1f}{at_most}; the other {parts['aggregate_kl'].value:,.1f} are "
-        "the divergence of the aggregate posterior from the prior, as far as these images show.",
-        f"{signs.carriers} of {signs.dims} dimensions carry 95 % of the rate.",
+        f"Of the rate of {rate:,.1f} nats an image, {information:,.1f} tell images apart "
+        f"(I(x; z), at most {limit:.1f} with so many images); the other {rest:,.1f} are the "
+        "divergence of the aggregate posterior from the prior.",
+        carriers,
     ]

@@ -30,7 +30,7 @@ def section(subject: Subject) -> Section:
     found = found.only(subject.columns)
     x, inputs = subject.observed(subject.shown)
     with subject.quietly(1):
-        seen = predictive(subject.space, x, DRAWS, **inputs)
+        seen = predictive(subject.space, x, inputs, DRAWS)
         draws = subject.space.guide_draws(max(3, subject.effort.draws), x, **inputs)
     matrices = correlations(draws[..., torch.from_numpy(subject.columns)])
     top = np.argsort(-found.kl.mean(0), kind="stable")[:SHOWN]

@@ -29,8 +29,9 @@ def section(subject: Subject) -> Section:
     says = [
         f"The model draws {', then '.join(parts)}, then an image; given an image, the guide says "
         "what they were.",
-        "; ".join(f"the {name} has {count:,} trained parameters" for name, count in counts.items())
-        .capitalize()
+        "; ".join(
+            f"the {name} has {count:,} trained parameters" for name, count in counts.items()
+        ).capitalize()
         + ".",
     ]
     said = "Model and guide as graphs: grey is observed, the box is the plate of images."

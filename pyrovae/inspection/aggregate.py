@@ -1,0 +1,363 @@
+"""Whether the encodings of all images together are spread as the prior is: two-sample tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyrovae.errors import InputError
+from pyrovae.evaluation.pairs import checked
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "MMDTest",
+    "Projections",
+    "kolmogorov_smirnov",
+    "marginals",
+    "mmd_test",
+    "smallest_difference",
+    "worst_projections",
+]
+
+#: Draws of either side that one test looks at, at most: its memory grows with their square.
+LIMIT = 1000
+#: Fewer of either side tell nothing.
+LEAST = 20
+#: Frequencies at which characteristic functions are compared.
+FREQUENCIES = 48
+#: Principal directions, of most and of least variance, that are looked at beside the dimensions.
+DIRECTIONS = 8
+
+
+def kolmogorov_smirnov(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""The Kolmogorov-Smirnov distance of two samples, column by column, and its p-value.
+
+    $$\sup_t |F_x(t) - F_y(t)|$$
+
+    for the empirical distribution functions. P-values are from the limiting distribution with
+    Stephens' correction for small samples: within a few per cent from 20 draws of each on.
+
+    Args:
+        x: a sample `(N, D)`.
+        y: another `(M, D)`.
+
+    Returns:
+        Distances and p-values, each `(D,)`.
+
+    References:
+        Use of the Kolmogorov-Smirnov, Cramer-Von Mises and Related Statistics Without Extensive
+        Tables (Stephens, 1970, section 2), https://doi.org/10.1111/j.2517-6161.1970.tb00821.x
+
+    Example:
+        >>> x = np.arange(100.0)[:, None]
+        >>> distance, p = kolmogorov_smirnov(x, x + 50)
+        >>> round(float(distance[0]), 6), bool(p[0] < 1e-10)
+        (0.5, True)
+    """
+    x, y = checked(x, y, least=(2, 2))
+    steps = np.concatenate([np.full(x.shape, 1 / len(x)), np.full(y.shape, -1 / len(y))])
+    pooled = np.concatenate([x, y])
+    order = pooled.argsort(0, kind="stable")
+    ordered = np.take_along_axis(pooled, order, 0)
+    gaps = np.abs(np.take_along_axis(steps, order, 0).cumsum(0))
+    # Of equal values only the last counts, where both functions have made their steps.
+    last = np.vstack([ordered[1:] > ordered[:-1], np.ones((1, x.shape[1]), bool)])
+    distance = np.where(last, gaps, 0).max(0).round(12)
+    root = np.sqrt(len(x) * len(y) / (len(x) + len(y)))
+    return distance, _kolmogorov((root + 0.12 + 0.11 / root) * distance)
+
+
+def _kolmogorov(t: np.ndarray) -> np.ndarray:
+    """The chance that a Kolmogorov variable exceeds t."""
+    k = np.arange(1, 101)[:, None]
+    terms = 2 * (-1.0) ** (k - 1) * np.exp(-2 * np.square(k * np.maximum(t, 1e-3)))
+    return np.where(t < 0.2, 1.0, np.clip(terms.sum(0), 0, 1))
+
+
+def smallest_difference(first: int, second: int, level: float) -> float:
+    """The Kolmogorov-Smirnov distance whose p-value is that level.
+
+    Args:
+        first: draws of the one sample.
+        second: draws of the other.
+        level: the p-value.
+
+    Example:
+        >>> round(smallest_difference(500, 500, 0.05), 3)
+        0.085
+    """
+    root = np.sqrt(first * second / (first + second))
+    t = np.sqrt(-np.log(level / 2) / 2)  # The series' other terms are below 1e-4 of this one.
+    return float(t / (root + 0.12 + 0.11 / root))
+
+
+def marginals(
+    aggregate: np.ndarray, prior: np.ndarray, names: Sequence[str] | None = None
+) -> pandas.DataFrame:
+    """Each dimension of the aggregate posterior against the same dimension of the prior.
+
+    Args:
+        aggregate: one draw of the guide an image, `(N, D)`.
+        prior: draws of the model, `(M, D)`.
+        names: of the dimensions; by default their numbers.
+
+    Returns:
+        A row a dimension: `distance` (Kolmogorov-Smirnov), `p_value`, `adjusted` (the p-value
+        times D, for D tests at once: Bonferroni), and both sides' `mean`, `sd`, `prior_mean`,
+        `prior_sd`.
+
+    Raises:
+        InputError: if there are fewer than 20 draws of one side.
+
+    Example:
+        >>> z = np.random.default_rng(0).normal(size=(500, 2, 2))
+        >>> found = marginals(z[:, 0] * [1, 2], z[:, 1])
+        >>> (found.adjusted < 0.01).tolist()
+        [False, True]
+    """
+    import pandas
+
+    aggregate, prior = _enough(aggregate, prior)
+    distance, p_value = kolmogorov_smirnov(aggregate, prior)
+    columns = {
+        "distance": distance,
+        "p_value": p_value,
+        "adjusted": np.minimum(1, p_value * len(p_value)),
+        "mean": aggregate.mean(0),
+        "sd": aggregate.std(0, ddof=1),
+        "prior_mean": prior.mean(0),
+        "prior_sd": prior.std(0, ddof=1),
+    }
+    index = pandas.Index(range(len(distance)) if names is None else list(names), name="dimension")
+    return pandas.DataFrame(columns, index=index)
+
+
+@dataclass(frozen=True)
+class MMDTest:
+    """A kernel two-sample test.
+
+    Attributes:
+        value: the squared discrepancy, estimated without bias.
+        p_value: how often relabelled draws are as far apart.
+        bandwidth: of the Gaussian kernel.
+    """
+
+    value: float
+    p_value: float
+    bandwidth: float
+
+
+def mmd_test(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    bandwidth: float | None = None,
+    permutations: int = 500,
+    seed: int = 0,
+    limit: int = LIMIT,
+) -> MMDTest:
+    r"""Whether two samples are from one distribution: maximum mean discrepancy, permuted.
+
+    $$\frac{\sum_{i \neq j} k(x_i, x_j)}{N (N - 1)} + \frac{\sum_{i \neq j} k(y_i, y_j)}{M (M - 1)}
+    - \frac{2 \sum_{i, j} k(x_i, y_j)}{N M}, \quad
+    k(x, y) = e^{-\lVert x - y \rVert^2 / 2 h^2}$$
+
+    with h, unless given, the median distance of two draws of both sides together. The p-value is
+    the share of relabellings (the one that is true among them) whose discrepancy is as large: it
+    is valid for any sizes. In many dimensions the kernel sees shifts and scales of them all before
+    it sees the shape of one.
+
+    Args:
+        x: a sample `(N, D)`.
+        y: another `(M, D)`.
+        bandwidth: h, positive.
+        permutations: relabellings.
+        seed: seed of relabellings, and of which draws are kept.
+        limit: draws of either side that are looked at, at most.
+
+    Raises:
+        InputError: if there are fewer than 20 draws of one side, or all are equal.
+
+    References:
+        A Kernel Two-Sample Test (Gretton et al., 2012, equation 3; the median, section 8),
+        https://jmlr.org/papers/v13/gretton12a.html
+
+    Example:
+        >>> z = np.random.default_rng(0).normal(size=(2, 100, 3))
+        >>> mmd_test(z[0], z[1]).p_value > 0.05, mmd_test(z[0], z[1] + 1).p_value < 0.01
+        (True, True)
+    """
+    x, y = _enough(x, y)
+    random = np.random.default_rng(seed)
+    x, y = (z[random.permutation(len(z))[:limit]] for z in (x, y))
+    squares = _squared_distances(np.concatenate([x, y]))
+    if bandwidth is None:
+        bandwidth = float(np.sqrt(np.median(squares[np.triu_indices(len(squares), 1)])))
+    if not bandwidth > 0:
+        raise InputError(
+            f"bandwidth {bandwidth}: allowed is above 0 (its default is 0 where draws are equal)"
+        )
+    kernel = np.exp(squares / (-2 * bandwidth**2))
+    np.fill_diagonal(kernel, 0)
+    labels = np.zeros((permutations + 1, len(kernel)))
+    labels[:, : len(x)] = 1
+    labels[1:] = random.permuted(labels[1:], axis=1)
+    values = _discrepancies(kernel, labels)
+    # Rounding must not make a relabelling that is the same look smaller.
+    as_large = (values[1:] >= values[0] - 1e-12).sum()
+    return MMDTest(float(values[0]), float((1 + as_large) / (1 + permutations)), bandwidth)
+
+
+def _discrepancies(kernel: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The squared discrepancy for each row of labels, of a kernel whose diagonal is zero."""
+    n = labels[0].sum()
+    m = len(kernel) - n
+    own = labels @ kernel
+    xx, xy = (own * labels).sum(1), (own * (1 - labels)).sum(1)
+    yy = kernel.sum() - xx - 2 * xy
+    return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+
+
+def _squared_distances(z: np.ndarray) -> np.ndarray:
+    z = z - z.mean(0)
+    squares = np.square(z).sum(1)
+    return np.maximum(squares[:, None] + squares - 2 * z @ z.T, 0)
+
+
+@dataclass(frozen=True)
+class Projections:
+    """The planes in which an aggregate posterior differs most from the prior.
+
+    Attributes:
+        table: a row a plane, the worst first: what spans it, `first` and `second`; of the draws
+            that it was not found on `mmd` and `p_value`, and `adjusted` for as many planes.
+        aggregate: those draws of the guide in each plane, `(N, 2)`, in standard deviations of
+            the prior.
+        prior: those of the model.
+    """
+
+    table: pandas.DataFrame
+    aggregate: list[np.ndarray]
+    prior: list[np.ndarray]
+
+
+def worst_projections(
+    aggregate: np.ndarray,
+    prior: np.ndarray,
+    names: Sequence[str] | None = None,
+    *,
+    count: int = 3,
+    permutations: int = 500,
+    seed: int = 0,
+) -> Projections:
+    r"""The planes in which the aggregate posterior differs most from the prior, tested honestly.
+
+    All pairs of dimensions are compared, and of the principal directions of the encodings (most
+    and least variance, in units of the prior). The directions are found on a quarter of the
+    draws, and the planes of the largest difference on another:
+
+    $$\frac{1}{F} \sum_f |\hat\phi_q(w_f) - \hat\phi_p(w_f)|^2, \quad w_f \sim \mathcal{N}(0, 1)$$
+
+    with the empirical characteristic functions in the plane: that is the squared maximum mean
+    discrepancy of a Gaussian kernel of bandwidth 1, but for the F frequencies. The worst planes,
+    of which no two share an axis, are then tested on the other half by `mmd_test`:
+    that they were looked for does not make their p-values too small.
+
+    Args:
+        aggregate: one draw of the guide an image, `(N, D)`.
+        prior: draws of the model, `(M, D)`.
+        names: of the dimensions; by default their numbers.
+        count: planes, at most; fewer in few dimensions, and none in one.
+        permutations: of each test.
+        seed: seed of frequencies and tests.
+
+    Raises:
+        InputError: if there are fewer than 80 draws of one side.
+
+    References:
+        Random Features for Large-Scale Kernel Machines (Rahimi and Recht, 2007, section 3), and
+        for the test A Kernel Two-Sample Test (Gretton et al., 2012)
+
+    Example:
+        >>> z = np.random.default_rng(0).normal(size=(2, 800, 4))
+        >>> z[0, :, 3] = z[0, :, 1] + 0.5 * z[0, :, 3]  # They depend on each other.
+        >>> len(worst_projections(z[0], z[1]).table.query("adjusted < 0.01")) > 0
+        True
+    """
+    import pandas
+
+    random = np.random.default_rng(seed)
+    quarters = [_enough(aggregate[start::4], prior[start::4]) for start in (0, 2)]
+    labels = [str(name) for name in (range(aggregate.shape[1]) if names is None else names)]
+    centre, axes, labels = _axes(*quarters[0], labels)
+    x, y = [(z - centre) @ axes for z in quarters[1]]
+    gaps = _plane_gaps(x, y, random)
+    test_q, test_p = [(z[1::2] - centre) @ axes for z in (aggregate, prior)]
+    rows, planes = [], _largest(gaps, aggregate.shape[1], count)
+    for first, second in planes:
+        test = mmd_test(
+            test_q[:, [first, second]],
+            test_p[:, [first, second]],
+            bandwidth=1.0,
+            permutations=permutations,
+            seed=seed,
+        )
+        adjusted = min(1.0, test.p_value * len(planes))
+        rows.append((labels[first], labels[second], test.value, test.p_value, adjusted))
+    table = pandas.DataFrame(rows, columns=["first", "second", "mmd", "p_value", "adjusted"])
+    return Projections(table, [test_q[:, p] for p in planes], [test_p[:, p] for p in planes])
+
+
+def _axes(
+    aggregate: np.ndarray, prior: np.ndarray, names: list[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Where the prior lies, axes `(D, L)` in which it has unit variance, and what they are."""
+    centre, scale = prior.mean(0), np.maximum(prior.std(0), 1e-12)
+    axes = np.diag(1 / scale)
+    if len(scale) > 2:  # Of two dimensions there is one plane.
+        # The decomposition gives them by falling variance.
+        directions = np.linalg.svd((aggregate - aggregate.mean(0)) / scale, full_matrices=False)[2]
+        most = min(DIRECTIONS, len(directions) // 2)
+        places = [*range(most), *range(len(directions) - most, len(directions))]
+        found = directions[places].T / scale[:, None]
+        found /= np.maximum(((prior - centre) @ found).std(0), 1e-12)
+        axes = np.hstack([axes, found])
+        names = names + [f"direction {place + 1} of {len(directions)}" for place in places]
+    return centre, axes, names
+
+
+def _plane_gaps(x: np.ndarray, y: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """How far two samples `(N, L)` differ in the plane of each pair of columns, `(L, L)`."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    x, y = (1j * z.astype(np.float32) for z in (x, y))
+    for first, second in random.normal(size=(FREQUENCIES, 2)).astype(np.float32):
+        own = [np.exp(first * z).T @ np.exp(second * z) / len(z) for z in (x, y)]
+        total += np.square(np.abs(own[0] - own[1]))
+    return total / FREQUENCIES
+
+
+def _largest(gaps: np.ndarray, dimensions: int, count: int) -> list[tuple[int, int]]:
+    """The planes of most difference that share no axis, of dimensions or of directions."""
+    of_dimensions = np.arange(len(gaps)) < dimensions
+    allowed = of_dimensions[:, None] == of_dimensions
+    gaps = np.where(np.triu(allowed, 1), gaps, -1)
+    found: list[tuple[int, int]] = []
+    while len(found) < count and gaps.max(initial=-1) >= 0:
+        pair = np.unravel_index(gaps.argmax(), gaps.shape)
+        found.append((int(pair[0]), int(pair[1])))
+        for place in pair:
+            gaps[place], gaps[:, place] = -1, -1
+    return found
+
+
+def _enough(aggregate: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays of floats, if there are enough draws of either to compare."""
+    for z, of in ((aggregate, "the aggregate posterior"), (prior, "the prior")):
+        if len(z) < LEAST:
+            raise InputError(f"{len(z)} draws of {of} are too few to compare: allowed is {LEAST}+")
+    return checked(aggregate, prior, least=(LEAST, LEAST))

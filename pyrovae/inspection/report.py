@@ -1,0 +1,108 @@
+"""The report on a guide's posterior: sections made one by one, written as they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyrovae.checkpoint import replacing
+from pyrovae.errors import InputError
+from pyrovae.inspection.html import page, png
+from pyrovae.inspection.section import Section
+from pyrovae.inspection.sections import SECTIONS
+from pyrovae.inspection.subject import Subject, check_name
+
+__all__ = ["Report", "inspect"]
+
+
+@dataclass
+class Report:
+    """What an inspection came to.
+
+    Attributes:
+        folder: where everything is written.
+        sections: by name.
+        failed: why others could not be made, by name.
+    """
+
+    folder: Path
+    sections: dict[str, Section] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def html(self) -> Path:
+        """The page."""
+        return self.folder / "report.html"
+
+    def add(self, name: str, section: Section) -> None:
+        """Keeps a section, and writes its tables and figures."""
+        self.sections[name] = section
+        for key, table in section.tables.items():
+            with replacing(self.folder / f"{name}_{key}.csv") as temporary:
+                table.to_csv(temporary, index=False)
+        for key, drawing in section.figures.items():
+            with replacing(self.folder / f"{name}_{key}.png") as temporary:
+                temporary.write_bytes(png(drawing))
+        for key, text in section.texts.items():
+            with replacing(self.folder / f"{name}_{key}") as temporary:
+                temporary.write_text(text)
+
+    def write(self, title: str, about: list[str]) -> Path:
+        """Writes the page, verdict first."""
+        text = page(title, about, self.sections.get("collapse"), self.sections, self.failed)
+        with replacing(self.html) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return self.html
+
+
+def inspect(
+    subject: Subject,
+    folder: str | Path,
+    sections: Sequence[str] = (),
+    *,
+    title: str = "The guide's posterior",
+    said: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Questions a posterior, and writes the report: CSV, PNG and one HTML page.
+
+    What one section lacks does not keep the others from being made.
+
+    Args:
+        subject: what to question.
+        folder: where to write.
+        sections: names of `SECTIONS`; all of them by default.
+        title: of the page.
+        said: is told a line on each section as it is done.
+
+    Raises:
+        InputError: if a section is unknown.
+    """
+    for name in sections:
+        check_name("section", name, SECTIONS)
+    report = Report(Path(folder))
+    try:
+        for name in (known for known in SECTIONS if not sections or known in sections):
+            said(f"{name}: {_made(report, name, subject)}")
+    finally:  # What is done is there, whatever stops the rest.
+        report.write(title, _about(subject))
+    return report
+
+
+def _made(report: Report, name: str, subject: Subject) -> str:
+    """Makes a section; returns what it says first."""
+    try:
+        section = SECTIONS[name](subject)
+    except InputError as error:
+        report.failed[name] = str(error)
+        return f"not made, {error}"
+    report.add(name, section)
+    return section.says[0]
+
+
+def _about(subject: Subject) -> list[str]:
+    trained = f", {len(subject.train):,} trained on" if subject.train is not None else ""
+    return [
+        f"{subject.where()}{trained}; {len(subject.shown)} looked at one by one; "
+        f"seed {subject.seed}. Nats per image unless said."
+    ]

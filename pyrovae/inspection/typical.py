@@ -1,0 +1,299 @@
+"""How typical images are of what the model predicts: noise, ranks of pixels, statistics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.errors import InputError
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.passes import each_batch
+from pyrovae.inspection.aggregate import kolmogorov_smirnov
+from pyrovae.inspection.subject import Subject
+from pyrovae.programs import Programs, run_both
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "STATISTICS",
+    "Replication",
+    "pixel_calibration",
+    "predictive_checks",
+    "prior_statistics",
+    "rank_moments",
+    "replicate",
+]
+
+#: Images drawn for each image, with which it is compared.
+REPLICATES = 39
+#: Bins of the histogram of ranks: as many ranks are in each.
+BINS = 20
+#: Images whose replicates are drawn, and latents that are decoded, at once.
+AT_ONCE = 50
+
+
+def _extremes(x: Tensor) -> Tensor:
+    return ((x < 0.02) | (x > 0.98)).to(x).mean((1, 2, 3))
+
+
+def _sharpness(x: Tensor) -> Tensor:
+    across, down = (x.diff(dim=dim).abs().mean((1, 2, 3)) for dim in (-1, -2))
+    return (across + down) / 2
+
+
+#: What is asked of images `(B, C, H, W)`, as `(B,)`: the mean pixel, the standard deviation over
+#: pixels, the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1.
+STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
+    "brightness": lambda x: x.mean((1, 2, 3)),
+    "contrast": lambda x: x.flatten(1).std(1),
+    "sharpness": _sharpness,
+    "extremes": _extremes,
+}
+
+
+@dataclass(frozen=True)
+class Replication:
+    """Images beside images that the model draws in their place.
+
+    Attributes:
+        statistics: a row an image and statistic: what is `observed`, the mean `replicated`, and
+            the `p_value`, the chance that a replicate's is as large.
+        shares: the share of each image's pixels in each bin of ranks, `(N, BINS)`.
+        moments: mean and mean square distance from 1/2 of the ranks of an image's pixels,
+            `(N, 2)`.
+    """
+
+    statistics: pandas.DataFrame
+    shares: np.ndarray
+    moments: np.ndarray
+
+
+def replicate(
+    programs: Programs,
+    images: Split | np.ndarray,
+    engine: Engine,
+    *,
+    statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS,
+    draws: int = REPLICATES,
+    seed: int = 0,
+) -> Replication:
+    r"""Draws images in the place of each image, with the likelihood's noise.
+
+    $$z_n \sim q(z \mid x_n), \quad x^{(s)}_n \sim p(x \mid z_n)$$
+
+    All replicates of an image share one draw of z. Then image and replicates are exchangeable
+    if the posterior is exact and the model right, so that the rank of the image (of any statistic
+    of it, or of any pixel) among its replicates is uniform. With a z for each replicate it would
+    not be: the image, from which they come, would lie too often in the middle.
+
+    Ranks are made continuous at random, also among ties: every likelihood is judged alike.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        images: a split, or where the programs need no attributes its uint8 images
+            `(N, C, H, W)`.
+        engine: where to compute.
+        statistics: functions of observations `(B, C, H, W)` that give `(B,)`, by name.
+        draws: replicates of each image, S.
+        seed: seed of the draws.
+
+    Raises:
+        InputError: if `draws` is not positive.
+
+    References:
+        Sampled posterior p-values: A New Calibrated Bayesian Internal Goodness-of-Fit Method
+        (Gosselin, 2011), https://doi.org/10.1371/journal.pone.0014770
+    """
+    import pandas
+
+    if draws < 1:
+        raise InputError(f"draws {draws}: allowed is 1 or more")
+
+    def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _, model = run_both(programs.model, programs.guide, x, **inputs)
+        node = model.nodes["x"]
+        return _compared(node["fn"], node["value"], statistics, draws)
+
+    found = each_batch(programs, images, engine, compute, seed=seed, batch_size=AT_ONCE)
+    parts = zip(*found, strict=True)
+    rows, shares, moments = (torch.cat(part).cpu().double().numpy() for part in parts)
+    names = images.names if isinstance(images, Split) else range(len(images))
+    index = pandas.MultiIndex.from_product([names, statistics], names=["image", "statistic"])
+    columns = ["observed", "replicated", "p_value"]
+    return Replication(
+        pandas.DataFrame(rows.reshape(-1, 3), index=index, columns=columns), shares, moments
+    )
+
+
+def _compared(
+    p: Any, x: Tensor, statistics: Mapping[str, Callable[[Tensor], Tensor]], draws: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a batch `(B, T, 3)` for the statistics, then `shares` and `moments` of a replication."""
+    observed = torch.stack([of(x) for of in statistics.values()], -1)
+    less = equal = total = torch.zeros_like(observed)
+    pixels_less, pixels_equal = torch.zeros_like(x), torch.zeros_like(x)
+    for _ in range(draws):
+        again = p.sample()
+        pixels_less += again < x
+        pixels_equal += again == x
+        values = torch.stack([of(again) for of in statistics.values()], -1)
+        less, equal, total = (
+            less + (values < observed),
+            equal + (values == observed),
+            total + values,
+        )
+    below = _continuous(less, equal, draws)
+    u = _continuous(pixels_less, pixels_equal, draws).flatten(1)
+    bins = (u * BINS).long().clamp(max=BINS - 1)
+    shares = torch.stack([(bins == place).double().mean(1) for place in range(BINS)], -1)
+    moments = torch.stack([u.double().mean(1), (u.double() - 0.5).square().mean(1)], -1)
+    return torch.stack([observed, total / draws, 1 - below], -1), shares, moments
+
+
+def _continuous(less: Tensor, equal: Tensor, draws: int) -> Tensor:
+    """Ranks within [0, 1], uniform where a value and the draws are exchangeable."""
+    return (less + torch.rand_like(less) * (equal + 1)) / (draws + 1)
+
+
+def pixel_calibration(found: Replication) -> pandas.DataFrame:
+    r"""How the pixels of images rank among replicates: flat where the likelihood is calibrated.
+
+    $$u_i = F_i(x_i), \quad F_i \text{ the predictive distribution function of pixel } i$$
+
+    A U shape says that the likelihood is too narrow, a hump that it is too wide, a slope that
+    pixels are brighter (rising) or darker (falling) than predicted.
+
+    Args:
+        found: from `replicate`.
+
+    Returns:
+        A row a bin of the ranks, `low` to `high`: the `share` of pixels, its standard `error`
+        over images, and what is `expected`.
+
+    References:
+        Probabilistic Forecasts, Calibration and Sharpness (Gneiting et al., 2007, section 3.1),
+        https://doi.org/10.1111/j.1467-9868.2007.00587.x
+    """
+    import pandas
+
+    edges = np.linspace(0, 1, BINS + 1)
+    estimates = [Estimate.of(column) for column in found.shares.T]
+    columns = {
+        "low": edges[:-1],
+        "high": edges[1:],
+        "share": [estimate.value for estimate in estimates],
+        "error": [estimate.error for estimate in estimates],
+        "expected": 1 / BINS,
+    }
+    return pandas.DataFrame(columns).rename_axis("bin")
+
+
+def rank_moments(found: Replication) -> dict[str, Estimate]:
+    """The ranks of pixels in three numbers, with standard errors over images.
+
+    Args:
+        found: from `replicate`.
+
+    Returns:
+        `mean`: 0.5 where pixels are as bright as predicted. `spread`: twelve times the mean
+        square distance from 1/2; 1 where the likelihood is calibrated, more where it is too
+        narrow, less where it is too wide. `ends`: the share of pixels in the outer tenth of the
+        ranks, over 0.1; with a spread below 1 yet ends above it, residuals have heavier tails than
+        the likelihood.
+    """
+    ends = found.shares[:, [0, -1]].sum(1) * BINS / 2
+    mean, square = found.moments.T
+    return {
+        "mean": Estimate.of(mean),
+        "spread": Estimate.of(12 * square),
+        "ends": Estimate.of(ends),
+    }
+
+
+def predictive_checks(
+    found: Replication, prior: pandas.DataFrame | None = None
+) -> pandas.DataFrame:
+    r"""Statistics of images against images that the model draws, in their place or from nothing.
+
+    $$p_n = P(T(x^{(s)}_n) \ge T(x_n))$$
+
+    is uniform over images if model and posterior are right: its mean is 1/2, and that is what
+    `p_value` tests, two-sided. In large samples it finds deviations that do not matter, so that
+    `difference` says how large they are: in standard deviations of the statistic over images.
+
+    Args:
+        found: from `replicate`.
+        prior: from `prior_statistics`, for comparisons with draws from the prior.
+
+    Returns:
+        A row a statistic: means `observed` and `replicated`, their `difference`, `mean_p`, its
+        `p_value`, and the share of images `outside` the central 95 % of their replicates (0.05 is
+        right); with `prior` also its mean `drawn`, the Kolmogorov-Smirnov distance of images and
+        drawn images `drawn_distance` and its p-value `drawn_p_value`.
+
+    Raises:
+        InputError: if there are fewer than two images.
+
+    References:
+        Posterior Predictive Assessment of Model Fitness via Realized Discrepancies (Gelman et
+        al., 1996, section 2)
+    """
+    import pandas
+
+    rows = {}
+    for name, own in found.statistics.groupby("statistic", sort=False):
+        if len(own) < 2:
+            raise InputError(f"predictive checks need at least 2 images, got {len(own)}")
+        gap, spread = own.observed.mean() - own.replicated.mean(), own.observed.std()
+        z = (own.p_value.mean() - 0.5) * math.sqrt(12 * len(own))
+        rows[name] = {
+            "observed": own.observed.mean(),
+            "replicated": own.replicated.mean(),
+            "difference": -gap / spread if spread > 0 else -gap,
+            "mean_p": own.p_value.mean(),
+            "p_value": math.erfc(abs(z) / math.sqrt(2)),
+            "outside": ((own.p_value - 0.5).abs() > 0.475).mean(),
+        }
+        if prior is not None:
+            distance, p_value = kolmogorov_smirnov(own[["observed"]], prior[[name]])
+            rows[name] |= {
+                "drawn": prior[name].mean(),
+                "drawn_distance": distance[0],
+                "drawn_p_value": p_value[0],
+            }
+    return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("statistic")
+
+
+def prior_statistics(
+    subject: Subject,
+    count: int,
+    statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS,
+) -> pandas.DataFrame:
+    """Statistics of images drawn from the model, with the likelihood's noise: a row an image.
+
+    Args:
+        subject: what is inspected.
+        count: how many images.
+        statistics: as for `replicate`.
+    """
+    import pandas
+
+    z, inputs = subject.prior_draws(count)
+    rows = []
+    with subject.quietly(1):
+        for start in range(0, count, AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            own = {name: value[part] for name, value in inputs.items()}
+            x = subject.space.decode(z[part], **own).sample()
+            rows.append(torch.stack([of(x) for of in statistics.values()], -1))
+    found = torch.cat(rows).double().cpu().numpy()
+    return pandas.DataFrame(found, columns=list(statistics))

@@ -1,0 +1,76 @@
+"""Questions the posterior of a run: `python scripts/inspect_posterior.py RUN [--quick]`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pyrovae import InputError, cli
+from pyrovae.inspection.report import inspect
+from pyrovae.inspection.run import open_subject
+from pyrovae.inspection.sections import SECTIONS
+from pyrovae.inspection.subject import FULL, QUICK, check_name
+
+
+def parser() -> cli.Parser:
+    """The options."""
+    parser = cli.Parser(
+        prog="inspect_posterior.py", description="Says what a guide's posterior knows."
+    )
+    parser.add_argument("run", type=str, help="the run directory")
+    parser.add_argument("--split", type=str, default="test", help="train, val or test")
+    parser.add_argument(
+        "--images", nargs="+", type=str, help="to look at: files or, as test:12, of a split"
+    )
+    parser.add_argument("--sections", nargs="+", type=str, help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--sites", nargs="+", type=str, help="latent sites (default: all)")
+    parser.add_argument("--attributes", nargs="+", type=str, help="of the data (default: all)")
+    parser.add_argument("--quick", action="store_true", help="fewer images, draws and steps")
+    parser.add_argument("--num_images", type=int, help="how many of the split (0: all)")
+    parser.add_argument("--seed", type=int, default=0, help="decides all draws")
+    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
+    parser.add_argument("--out", type=str | None, help="where to write (default: RUN/posterior)")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Questions, prints and writes."""
+    options = parser().parse_args(arguments)
+    for name in options.sections or ():
+        check_name("section", name, SECTIONS)
+    effort = QUICK if options.quick else FULL
+    if options.num_images is not None:
+        effort = replace(effort, images=options.num_images)
+    subject, complaints = open_subject(
+        options.run,
+        split=options.split,
+        images=options.images or (),
+        effort=effort,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        seed=options.seed,
+        sites=tuple(options.sites or ()),
+        attributes=tuple(options.attributes or ()),
+        progress=True,
+    )
+    folder = Path(options.out or Path(options.run) / "posterior")
+    report = inspect(
+        subject,
+        folder,
+        options.sections or (),
+        title=f"The posterior of {Path(options.run).name}",
+        said=lambda line: print(line, flush=True),
+    )
+    print(f"\n{report.html}")
+    asked = [
+        f"{name}: {report.failed[name]}"
+        for name in options.sections or ()
+        if name in report.failed
+    ]
+    if complaints or asked:
+        raise InputError("; ".join([*complaints, *asked]))
+
+
+if __name__ == "__main__":
+    cli.run_command(main)

@@ -1,0 +1,124 @@
+"""The rate by dimension, and the verdict in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyrovae import Engine, InputError, Normal
+from pyrovae.data import Split
+from pyrovae.inspection.collapse import Signs, dimension_table, dimensions_for, judge, mismatch
+from pyrovae.inspection.diagnosis import Watch
+from pyrovae.inspection.encoding import Encoded
+from pyrovae.inspection.subject import QUICK, Subject
+from tests.small import small_data, small_vae
+from tests.tables import IN_TURN, make_vae
+from tests.test_programs import MAKERS
+
+CPU = Engine("cpu", "fp32")
+HEALTHY = Signs(
+    dims=10,
+    active=9,
+    carriers=8,
+    rate=20.0,
+    weight=1.0,
+    weight_error=0.1,
+    dispersion=1.0,
+    mismatch=0.05,
+)
+
+
+def encoded(loc: np.ndarray, scale: np.ndarray) -> Encoded:
+    kl = 0.5 * (loc**2 + scale**2 - 1) - np.log(scale)
+    names = [f"z[{i}]" for i in range(loc.shape[1])]
+    known = np.ones(len(names), bool)
+    return Encoded(names, loc, scale, kl, known, kl.sum(1), -kl.sum(1), loc)
+
+
+def test_units_are_active_carry_and_are_ordered() -> None:
+    loc = np.array([[0.0, 2.0, 0.05], [0.0, -2.0, -0.05]])
+    scale = np.array([[1.0, 0.1, 1.0], [1.0, 0.1, 1.0]])
+    table = dimension_table(encoded(loc, scale))
+    assert list(table.index) == ["z[1]", "z[2]", "z[0]"]
+    assert list(table["active"]) == [True, False, False]  # variances 8, 0.005 and 0
+    assert table["share"].sum() == pytest.approx(1) and table["cumulative"].iloc[
+        -1
+    ] == pytest.approx(1)
+    assert table.loc["z[1]", "kl"] == pytest.approx(0.5 * (4 + 0.01 - 1) - np.log(0.1))
+    assert table.loc["z[1]", "aggregate_variance"] == pytest.approx(4 + 0.01)
+    assert dimensions_for(table) == 1 and dimensions_for(table, 1.0) <= 3
+
+
+def test_the_aggregate_of_the_prior_is_nowhere_else() -> None:
+    rng = np.random.default_rng(0)
+    z, prior = rng.standard_normal((4000, 3)), rng.standard_normal((4000, 3))
+    scale = np.full((4000, 3), 0.6)
+    found = mismatch(encoded(0.8 * z, scale), prior)
+    assert (found < 0.01).all()
+    moved = mismatch(encoded(0.8 * z + [1, 0, 0], scale), prior)
+    assert moved[0] == pytest.approx(0.5, abs=0.1) and (moved[1:] < 0.01).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "healthy"),
+        ({"active": 0}, "collapsed"),
+        ({"active": 4}, "partly collapsed"),
+        ({"weight": 4.0}, "over-regularised"),
+        ({"weight": 4.0, "weight_error": 2.0}, "healthy"),  # nothing is known
+        ({"weight": 0.2}, "under-regularised"),
+        ({"dispersion": 0.01}, "over-regularised"),
+        ({"dispersion": 4.0}, "under-regularised"),
+        ({"mismatch": 2.0}, "under-regularised"),
+        (
+            {"weight": float("nan"), "dispersion": float("nan"), "mismatch": float("nan")},
+            "healthy",
+        ),
+        ({"active": 3, "weight": 9.0}, "partly collapsed, over-regularised"),
+    ],
+)
+def test_the_verdict_follows_from_the_signs(change: dict[str, Any], words: str) -> None:
+    verdict = judge(replace(HEALTHY, **change))
+    assert str(verdict) == words and len(verdict.reasons) == len(verdict.cases)
+    assert bool(verdict.advice) == (words != "healthy")
+
+
+def test_every_sign_has_a_row() -> None:
+    assert len(HEALTHY.table()) == len(asdict(HEALTHY)) - 2  # the error and dims are in others
+
+
+def test_a_likelihood_that_expects_too_much_noise_is_told_once() -> None:
+    vae, split, watch = small_vae(likelihood=Normal(3.0)), small_data().split("val"), Watch()
+    (collapsed, wide), nothing = watch(vae, split, CPU), watch(vae, split, CPU)
+    assert collapsed.startswith("warning: the posterior is collapsed: No unit of 4 is active")
+    assert "over-regularised: The likelihood expects too much noise" in wide and not nothing
+    early = Watch()(vae, split, CPU, settled=False)
+    assert len(early) == 1 and "collapsed" in early[0]
+
+
+@pytest.mark.parametrize("names", IN_TURN, ids="-".join)
+def test_every_part_can_be_watched(names: tuple[str, str, str]) -> None:
+    vae, rng = make_vae(*names), np.random.default_rng(0)
+    images = 255 * rng.integers(0, 2, (20, 3, 6, 5)).astype(np.uint8)
+    split = Split(images, list("abcdefghijklmnopqrst"), np.zeros((20, 0), np.float32))
+    for line in Watch()(vae, split, CPU):
+        assert line.startswith("warning: the posterior is ") and "nan" not in line
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_other_programs_have_a_verdict(make: type) -> None:
+    split = small_data().split("test")
+    subject = Subject(make(), split, split.take([0]), CPU, effort=QUICK)
+    verdict, signs = subject.verdict
+    assert str(verdict) and signs.dims == subject.space.size
+    assert np.isfinite([signs.weight, signs.dispersion, signs.rate]).all()
+
+
+def test_one_image_is_too_few() -> None:
+    with pytest.raises(InputError, match="need at least 2 images, got 1"):
+        dimension_table(encoded(np.zeros((1, 2)), np.ones((1, 2))))
+    assert Watch()(small_vae(), small_data().split("val").take([0]), CPU) == []

@@ -1,0 +1,73 @@
+"""What the guide says of each image, dimension by dimension."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+from torch.distributions import kl_divergence
+
+from pyrovae import Engine, FullRankNormal
+from pyrovae.evaluation import image_terms
+from pyrovae.inspection.encoding import dimension_divergences, encode, moments
+from tests.oracles import DisguisedNormal
+from tests.small import small_data, small_vae
+from tests.tables import IMAGE_SHAPE, PAIRS, Z_LIMIT, make_vae
+from tests.test_programs import MAKERS
+
+CPU = Engine("cpu", "fp32")
+
+
+def test_it_agrees_with_evaluation() -> None:
+    vae, split = small_vae(), small_data().split("test")
+    found, terms = encode(vae, split, CPU), image_terms(vae, split, CPU)
+    assert np.allclose(found.rate, terms["rate"]) and np.allclose(found.kl.sum(1), found.rate)
+    assert np.allclose(found.distortion, terms["distortion"]) and found.exact.all()
+    with torch.no_grad():
+        q = vae.eval().encode(torch.from_numpy(split.images))
+    assert np.allclose(found.loc, q.mean.numpy(), atol=1e-3)  # which sees no noise
+    assert np.allclose(found.scale, q.variance.sqrt().numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_sites_lie_side_by_side(make: type) -> None:
+    split = small_data().split("test")
+    found = encode(make(), split, CPU)
+    table = found.table(list(split.names))
+    assert table.shape == (20 * len(found.names), 3) and found.exact.all()
+    assert table.loc[split.names[3], found.names[1]]["kl"] == found.kl[3, 1]
+    some = found.only(np.array([2, 0]))
+    assert (
+        some.names == [found.names[2], found.names[0]] and (some.loc == found.loc[:, [2, 0]]).all()
+    )
+
+
+@pytest.mark.parametrize(("prior", "posterior"), PAIRS)
+def test_every_family_has_moments_and_divergences(prior: str, posterior: str) -> None:
+    vae = make_vae(prior=prior, posterior=posterior)
+    images = np.random.default_rng(0).integers(0, 256, (12, *IMAGE_SHAPE)).astype(np.uint8)
+    found = encode(vae, images, CPU)
+    for values in (found.loc, found.scale, found.kl, found.rate):
+        assert np.isfinite(values).all()
+    assert (found.kl > -1e-4).all() and (found.scale > 0).all()
+
+
+def test_divergences_of_dependent_dimensions_are_those_of_their_marginals() -> None:
+    root = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
+    q = dist.MultivariateNormal(torch.tensor([1.0, -1.0]), scale_tril=root)
+    p = dist.Normal(torch.zeros(2), 2.0).to_event(1)
+    found, exact = dimension_divergences(q, p)
+    expected = kl_divergence(dist.Normal(q.loc, 1.0), p.base_dist)
+    assert exact and torch.allclose(found, expected)
+    assert kl_divergence(q, p) > found.sum()  # by what the dimensions tell of each other
+
+
+def test_moments_without_a_formula_are_those_of_draws() -> None:
+    torch.manual_seed(0)
+    h = torch.randn(FullRankNormal(2).num_params)
+    exact, disguised = FullRankNormal(2)(h), DisguisedNormal(2)(h)
+    loc, scale = moments(disguised)
+    error = exact.variance.sqrt() / 200**0.5
+    assert ((loc - exact.mean).abs() < Z_LIMIT * error).all()
+    assert ((scale - exact.variance.sqrt()).abs() < Z_LIMIT * error).all()

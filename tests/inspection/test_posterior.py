@@ -1,0 +1,63 @@
+"""What q(z given x) says of single images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pyrovae import FullRankNormal, InputError
+from pyrovae.inspection.posterior import correlation_table, correlations, predictive
+from pyrovae.inspection.space import LatentSpace
+from pyrovae.modes import evaluation_mode
+from tests.oracles import LinearGaussian
+from tests.tables import LIKELIHOODS, Z_LIMIT, make_images, make_vae
+
+
+def test_correlations_are_those_of_the_posterior() -> None:
+    oracle = LinearGaussian()
+    vae, x = oracle.vae(FullRankNormal(2).double()), oracle.images(3)
+    with torch.no_grad():
+        draws = LatentSpace.of(vae, x).guide_draws(4000, x)
+    found = correlations(draws)
+    root = oracle.covariance.diagonal().sqrt()
+    expected = (oracle.covariance / root[:, None] / root)[0, 1].item()
+    limit = Z_LIMIT * (1 - expected**2) / 4000**0.5
+    assert found.shape == (3, 2, 2) and np.allclose(found[:, [0, 1], [0, 1]], 1)
+    assert (np.abs(found[:, 0, 1] - expected) < 1.1 * limit).all()
+    table = correlation_table(found, ["a", "b", "c"], ["z[0]", "z[1]"])
+    assert len(table) == 3 and table["correlation"].iloc[1] == found[1, 0, 1]
+    with pytest.raises(InputError, match="at least 3 draws, got 2"):
+        correlations(draws[:2])
+
+
+def test_the_spread_of_pixels_is_that_of_the_posterior_predictive() -> None:
+    oracle = LinearGaussian(orthogonal=True)
+    vae, x = oracle.vae(), oracle.images(2)
+    vae.likelihood.to_images = lambda p: p.mean  # type: ignore[method-assign]
+    with torch.no_grad():
+        found = predictive(LatentSpace.of(vae, x), x, num_draws=4000)
+        mean = vae.decode(vae.encode(x).mean).mean
+    inner = (oracle.weight @ oracle.covariance @ oracle.weight.T).diagonal()
+    latent = inner.sqrt().reshape(oracle.shape)
+    whole = (inner + oracle.sigma**2).sqrt().reshape(oracle.shape)
+    error = Z_LIMIT * 1.2 / (2 * 4000) ** 0.5
+    assert ((found.latent_spread / latent - 1).abs() < error).all()
+    assert ((found.spread / whole - 1).abs() < error).all()
+    assert ((found.mean - mean).abs() < Z_LIMIT * 1.2 * latent / 4000**0.5).all()
+    assert found.decoded.shape == (4, 2, *oracle.shape)
+    assert found.table(["a", "b"])["spread"].tolist() == pytest.approx(
+        (255 * found.spread.flatten(1).mean(1)).tolist()
+    )
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_every_likelihood_has_a_predictive(likelihood: str) -> None:
+    vae = make_vae(likelihood)
+    x = vae.observe(make_images(vae.likelihood, 2))
+    with torch.no_grad(), evaluation_mode(vae):
+        found = predictive(LatentSpace.of(vae, x), x, num_draws=5, kept=2)
+    assert found.decoded.shape == found.noisy.shape == (2, *x.shape)
+    assert (found.spread > 0).any() and found.mean.isfinite().all()
+    with pytest.raises(InputError, match="at least 2 draws, got 1"):
+        predictive(LatentSpace.of(vae, x), x, num_draws=1)

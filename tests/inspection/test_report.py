@@ -1,0 +1,221 @@
+"""The report: sections, files, one page of HTML, and the script that makes them."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pyrovae import Engine, InputError, Programs
+from pyrovae.inspection import report as reports
+from pyrovae.inspection.report import inspect
+from pyrovae.inspection.section import Section
+from pyrovae.inspection.sections import SECTIONS
+from pyrovae.inspection.subject import QUICK, Effort, Subject
+from tests.small import small_data, small_vae
+from tests.test_cli import TINY, run
+from tests.test_programs import MAKERS
+
+CPU = Engine("cpu", "fp32")
+SMALL = Effort(24, 2, 60, 2, 20, 2, 20)
+
+
+def subject(programs: Programs | None = None, **fields: Any) -> Subject:
+    data = small_data(num_test=24)
+    split = data.split("test")
+    given = {
+        "train": data.split("train"),
+        "factors": tuple(data.factors),
+        "effort": SMALL,
+    } | fields
+    return Subject(programs or small_vae(), split, split.take([0, 5]), CPU, **given)
+
+
+class Page(HTMLParser):
+    """What a page asks of others, what is open in it, and its anchors."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.images: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attributes}
+        self.links += [found[name] for name in ("src", "href") if name in found]
+        self.anchors |= {found["id"]} if "id" in found else set()
+        if tag == "img":
+            self.images.append(found["alt"])
+        if tag not in ("img", "meta", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[reports.Report, Path]:
+    folder = tmp_path_factory.mktemp("posterior")
+    torch.manual_seed(0)
+    return inspect(subject(), folder), folder
+
+
+def test_every_section_is_made_and_written(written: tuple[reports.Report, Path]) -> None:
+    report, folder = written
+    assert report.failed == {} and list(report.sections) == list(SECTIONS)
+    for name, section in report.sections.items():
+        assert section.says and section.title
+        for key, table in section.tables.items():
+            again = pd.read_csv(folder / f"{name}_{key}.csv")
+            assert list(again.columns) == [str(column) for column in table.columns], (name, key)
+            assert len(again) == len(table)
+        for key, drawing in section.figures.items():
+            with Image.open(folder / f"{name}_{key}.png") as picture:
+                assert 500 < picture.width <= 1300, (name, key)
+            assert re.search(r"\d", drawing.caption) or name == "program", (name, key)
+
+
+def test_the_page_is_whole_and_needs_no_other(written: tuple[reports.Report, Path]) -> None:
+    report, folder = written
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    found = Page(text)
+    assert not found.open
+    assert all(link.startswith(("data:", "#")) for link in found.links)
+    assert {link[1:] for link in found.links if link.startswith("#")} <= found.anchors
+    figures = sum(len(section.figures) for section in report.sections.values())
+    assert len(found.images) == figures and all(found.images)
+    assert "Verdict: " in text and "width=device-width" in text and "http" not in text
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_other_programs_get_a_report(make: type, tmp_path: Path) -> None:
+    report = inspect(subject(make()), tmp_path)
+    assert report.failed == {} and report.html.exists()
+
+
+def test_it_follows_from_the_seed_and_changes_nothing(tmp_path: Path) -> None:
+    vae = small_vae().train()
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    state = torch.get_rng_state()
+    texts = []
+    for place, seed in enumerate((0, 0, 1)):
+        inspect(subject(vae, seed=seed), tmp_path / str(place), ["collapse", "posterior"])
+        texts.append((tmp_path / str(place) / "posterior_predictive.csv").read_text())
+    assert texts[0] == texts[1] != texts[2]
+    assert vae.training and torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None and p.requires_grad for p in vae.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+
+
+def test_what_one_section_lacks_does_not_keep_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(subject: Subject) -> Section:
+        raise InputError("needs <more> than there is")
+
+    monkeypatch.setitem(reports.SECTIONS, "program", broken)
+    said: list[str] = []
+    report = inspect(subject(), tmp_path, ["program", "collapse"], said=said.append)
+    assert list(report.sections) == ["collapse"] and "program" in report.failed
+    assert "program: not made, needs <more> than there is" in said
+    text = report.html.read_text()
+    assert "not made, needs &lt;more&gt; than there is" in text and "Verdict" in text
+
+
+def test_what_is_done_is_there_when_the_rest_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(subject: Subject) -> Section:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(reports.SECTIONS, "posterior", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        inspect(subject(), tmp_path, ["collapse", "posterior"])
+    assert "Verdict" in (tmp_path / "report.html").read_text()
+
+
+def test_sites_narrow_what_is_looked_at(tmp_path: Path) -> None:
+    programs = MAKERS["two latents"]()
+    report = inspect(subject(programs, sites=("z2",)), tmp_path, ["collapse", "posterior"])
+    assert set(report.sections["collapse"].tables["dimensions"]["dimension"]) == {"z2[0]", "z2[1]"}
+    with pytest.raises(InputError, match="unknown site 'z9'; allowed are z1, z2"):
+        _ = subject(programs, sites=("z9",)).columns
+    with pytest.raises(InputError, match="unknown attribute 'gazes'; allowed are gaze"):
+        _ = subject(attributes=("gazes",)).known_attributes
+    with pytest.raises(InputError, match="unknown section 'hole'"):
+        inspect(subject(), tmp_path, ["hole"])
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run of the script's."""
+    root = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        command = [*TINY, "--data.num_val=24", "--data.num_test=40", f"--run_dir={root}"]
+        assert run("train", command, patch) == 0
+    return root
+
+
+def test_the_script_reports_on_a_run(
+    trained_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = trained_run
+    Image.new("RGB", (30, 40), (200, 150, 100)).save(tmp_path / "face.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    command = [str(root), "--quick", "--num_images=20", "--sections", "collapse", "posterior"]
+    assert (
+        run("inspect_posterior", [*command, "--images", f"{tmp_path}/face.png"], monkeypatch) == 0
+    )
+    shown = capsys.readouterr().out
+    assert "collapse: Verdict: " in shown and str(root / "posterior" / "report.html") in shown
+    assert "face.png" in (root / "posterior" / "posterior_predictive.csv").read_text()
+    images = ["test:3", f"{tmp_path}/broken.png", "test:999"]
+    assert run("inspect_posterior", [*command, "--images", *images], monkeypatch) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert errors[-1].startswith("error: ") and "broken.png" in errors[-1]
+    assert "the split test has" in errors[-1]
+    assert "test:3" in (root / "posterior" / "posterior_predictive.csv").read_text()
+
+
+BAD = {
+    "no run": (["{tmp}/nothing"], "no such directory"),
+    "section": (["{run}", "--sections", "hole"], "unknown section 'hole'"),
+    "split": (["{run}", "--split", "all"], "train, val, test"),
+    "site": (["{run}", "--quick", "--sections", "collapse", "--sites", "y"], "unknown site 'y'"),
+    "too few": (["{run}", "--num_images=1", "--sections", "collapse"], "at least 2 images, got 1"),
+    "images": (["{run}", "--num_images=-1"], "num_images"),
+    "seed": (["{run}", "--seed=-1"], "seed"),
+    "checkpoint": (["{run}", "--checkpoint", "worst"], "allowed are best and last"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(
+    name: str,
+    trained_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments, said = BAD[name]
+    command = [word.format(tmp=tmp_path, run=trained_run) for word in arguments]
+    assert run("inspect_posterior", command, monkeypatch) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert errors[-1].startswith("error: ") and said in errors[-1], errors
+    assert "Traceback" not in "".join(errors)
+
+
+def test_quick_is_less_work() -> None:
+    more = {name: value for name, value in vars(Effort()).items() if name != "chains"}
+    assert all(getattr(QUICK, name) < value for name, value in more.items())

@@ -1,0 +1,84 @@
+"""The latents of any programs as one vector."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyrovae import Engine, Programs
+from pyrovae.evaluation import log_weights
+from pyrovae.inspection.space import LatentSpace, draw_prior
+from pyrovae.modes import evaluation_mode
+from pyrovae.randomness import private_randomness
+from tests.oracles import LinearGaussian
+from tests.small import small_data, small_vae
+from tests.test_programs import conditional, two_latents
+
+ATTRIBUTES = torch.linspace(-1, 1, 10).reshape(5, 2)
+MAKERS = {
+    "vae": (small_vae, {}, ["z[0]", "z[1]", "z[2]", "z[3]"]),
+    "two latents": (two_latents, {}, ["z1[0]", "z1[1]", "z1[2]", "z2[0]", "z2[1]"]),
+    "conditional": (
+        conditional,
+        {"attributes": ATTRIBUTES},
+        ["z[0]", "z[1]", "z[2]", "z[3]"],
+    ),
+}
+every_program = pytest.mark.parametrize(
+    ("make", "inputs", "names"), MAKERS.values(), ids=MAKERS.keys()
+)
+
+
+@every_program
+def test_vectors_and_sites_are_the_same_latents(
+    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    space = LatentSpace.of(make(), torch.rand(5, 3, 16, 16), **inputs)
+    assert space.names == names and space.size == len(names)
+    z = torch.randn(2, 5, space.size)
+    assert torch.equal(space.flatten(space.unflatten(z)), z)
+    for name, part in space.slices.items():
+        assert all(n.startswith(f"{name}[") for n in names[part])
+
+
+@every_program
+def test_densities_are_those_of_the_programs(
+    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, x = make(), torch.rand(5, 3, 16, 16)
+    space = LatentSpace.of(programs, x, **inputs)
+    with evaluation_mode(programs), torch.no_grad():
+        with private_randomness(0, x.device):
+            expected = log_weights(programs, 3, x, **inputs)
+        with private_randomness(0, x.device):
+            z = space.guide_draws(3, x, **inputs)
+        prior, fit = space.log_joint(z, x, **inputs)
+        found = prior + fit - space.log_guide(z, x, **inputs)
+        assert torch.allclose(found, expected, rtol=1e-4)
+        assert torch.equal(space.log_prior(z, **inputs), prior)
+        assert torch.allclose(space.decode(z, **inputs).log_prob(x), fit)
+        assert space.show(z, **inputs).shape == (3, 5, 3, 16, 16)
+
+
+@every_program
+def test_prior_draws_follow_the_seed_and_change_nothing(
+    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, split, engine = make().train(), small_data().split("test"), Engine("cpu", "fp32")
+    before, state = {n: p.clone() for n, p in programs.state_dict().items()}, torch.get_rng_state()
+    a, b, c = (draw_prior(programs, split, engine, 7, seed=s)[1] for s in (1, 1, 2))
+    assert a.shape == (7, len(names)) and torch.equal(a, b) and not torch.equal(a, c)
+    assert programs.training and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[n]) for n, value in programs.state_dict().items())
+
+
+def test_the_joint_density_of_a_linear_model_is_known() -> None:
+    oracle = LinearGaussian()
+    vae, x = oracle.vae(), oracle.images(6)
+    space = LatentSpace.of(vae, x)
+    with torch.no_grad():
+        z = space.guide_draws(4, x)
+        prior, fit = space.log_joint(z, x)
+        evidence = prior + fit - space.log_guide(z, x)  # the posterior is exact
+    assert torch.allclose(evidence, oracle.log_evidence(x).expand(4, 6))
