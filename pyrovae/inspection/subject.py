@@ -164,8 +164,8 @@ class Subject:
     @contextmanager
     def quietly(self, place: int = 0) -> Iterator[None]:
         """Networks in evaluation mode, no gradients, draws that the seed and a place decide."""
-        validation = pyro.validation_enabled(False)
-        with validation, evaluation_mode(self.programs), torch.no_grad():
+        validation, store = pyro.validation_enabled(False), pyro.get_param_store().scope()
+        with validation, store, evaluation_mode(self.programs), torch.no_grad():
             with private_randomness(seed_of(self.seed, place), self.engine.device):
                 yield
 
@@ -175,7 +175,8 @@ class Subject:
         Where they take attributes, these are those of images spread over the split.
         """
         programs, engine = self.programs, self.engine
-        _, z, inputs = draw_prior(programs, self.split, engine, count, seed=self.seed)
+        with pyro.get_param_store().scope():
+            _, z, inputs = draw_prior(programs, self.split, engine, count, seed=self.seed)
         return z, inputs
 
     def bar(self, iterable: Iterable[Any], said: str, total: int | None = None) -> Iterable[Any]:

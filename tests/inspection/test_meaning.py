@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyro
 import pytest
 import torch
 
@@ -24,8 +23,9 @@ from pyrovae.inspection.sections.traversals import shown_means, traversal_table
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.likelihoods import SharedScaleNormal
 from pyrovae.programs import Programs
+from tests.inspection.oracle_subjects import unchanged
 from tests.small import small_data, small_vae
-from tests.tables import changed, make_vae, snapshot
+from tests.tables import make_vae
 from tests.test_programs import MAKERS
 
 CPU = Engine("cpu", "fp32")
@@ -88,20 +88,8 @@ def test_a_section_changes_nothing(name: str) -> None:
     own.programs.train()
     own.programs.guide.encoder.eval()
     next(own.programs.parameters()).requires_grad_(False)
-    modes = [module.training for module in own.programs.modules()]
-    grads = [p.requires_grad for p in own.programs.parameters()]
-    before, state = snapshot(own.programs), torch.get_rng_state()
-    numbers = np.random.get_state()[1].copy()  # type: ignore[index]
-    store = dict(pyro.get_param_store().items())
-    section(name, own)
-    assert not changed(snapshot(own.programs), before)
-    assert [module.training for module in own.programs.modules()] == modes
-    assert [p.requires_grad for p in own.programs.parameters()] == grads
-    assert all(p.grad is None for p in own.programs.parameters())
-    assert torch.equal(torch.get_rng_state(), state)
-    assert np.array_equal(np.random.get_state()[1], numbers)  # type: ignore[index]
-    assert dict(pyro.get_param_store().items()) == store
-    assert torch.is_grad_enabled()
+    with unchanged(own.programs):
+        section(name, own)
 
 
 @every_name
@@ -246,7 +234,8 @@ def test_an_edit_that_the_decoder_ignores_is_not_read_again() -> None:
     with torch.no_grad():
         own.programs.model.decoder.layers[0].weight.zero_()
     deaf = edit_effects(own, arrows, table)
-    assert deaf.loc["age", "age"] == 0 != heard.loc["age", "age"]
+    # Not 0, since images are dequantised at random before they are encoded.
+    assert abs(deaf.loc["age", "age"]) < 0.01 < abs(heard.loc["age", "age"])
     assert deaf.loc["age", REAL] == pytest.approx(1, abs=0.01)
 
 

@@ -93,9 +93,7 @@ def test_one_dimension_moves_and_the_others_stay() -> None:
 
 @pytest.mark.parametrize("dim", [-1, 5])
 def test_there_is_no_such_dimension(dim: int) -> None:
-    with pytest.raises(
-        InputError, match=f"no latent dimension {dim}: allowed is 0 to 4$"
-    ):
+    with pytest.raises(InputError, match=f"no latent dimension {dim}: allowed is 0 to 4$"):
         along(torch.zeros(5), [dim], torch.zeros(1, 2))
 
 
