@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from pyrovae.errors import InputError
+from pyrovae.inspection import traversals
+from pyrovae.inspection.space import LatentSpace
 from pyrovae.modes import evaluation_mode
 from pyrovae.vae import VAE
 
@@ -26,9 +27,8 @@ def centre(q: dist.TorchDistribution) -> Tensor:
 
 def within_support(vae: VAE, z: Tensor) -> Tensor:
     """Latents `(*, D)` where the prior lives: on a sphere the nearest points of it."""
-    if vae.model.z_dist().support.check(z).all():
-        return z
-    return normalize(z, dim=-1)
+    space = LatentSpace(vae, {"z": z.shape[-1:]})
+    return traversals.within_support(space, z.reshape(-1, z.shape[-1])).reshape(z.shape)
 
 
 @torch.no_grad()
@@ -47,12 +47,9 @@ def interpolate(vae: VAE, first: Tensor, second: Tensor, steps: int = 10) -> Ten
     Raises:
         InputError: if `steps` is below 2.
     """
-    if steps < 2:
-        raise InputError(f"steps must be at least 2, got {steps}")
     with evaluation_mode(vae):
-        ends = centre(vae.encode(torch.stack([first, second])))
-        weights = torch.linspace(0, 1, steps, device=ends.device)[:, None]
-        return vae.show(within_support(vae, (1 - weights) * ends[0] + weights * ends[1]))
+        start, end = centre(vae.encode(torch.stack([first, second])))
+        return vae.show(within_support(vae, traversals.linear_path(start, end, steps)))
 
 
 @torch.no_grad()
@@ -74,13 +71,9 @@ def traverse(
     Raises:
         InputError: if a dimension does not exist, or a number is not positive.
     """
-    for dim in dims:
-        if not 0 <= dim < len(z):
-            raise InputError(f"there is no latent dimension {dim}: allowed is 0 to {len(z) - 1}")
     if steps < 1 or not extent > 0:
         raise InputError(f"steps and extent must be positive, got {steps} and {extent}")
-    latents = z.repeat(len(dims), steps, 1)
-    for row, dim in enumerate(dims):
-        latents[row, :, dim] = torch.linspace(-extent, extent, steps, device=z.device)
+    values = torch.linspace(-extent, extent, steps, dtype=z.dtype, device=z.device)
+    latents = traversals.along(z, dims, values.expand(len(dims), -1))
     with evaluation_mode(vae):
         return vae.show(within_support(vae, latents.flatten(0, 1)))

@@ -230,7 +230,8 @@ def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
     from sklearn.linear_model import RidgeCV
 
     known, new = scaled(codes, new)
-    return RidgeCV(PENALTIES, alpha_per_target=values.ndim > 1).fit(known, values).predict(new)
+    model = RidgeCV(PENALTIES, alpha_per_target=values.ndim > 1).fit(known, values)
+    return model.predict(new).reshape(len(new), *values.shape[1:])
 
 
 def scaled(codes: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyro
 import torch
 from pyro.distributions import Independent
 from torch import Tensor
@@ -98,7 +99,8 @@ def encode(
         )
         return {"names": space.names} | _said(space, guide, model)
 
-    found = list(each_batch(programs, images, engine, compute, seed=seed))
+    with pyro.get_param_store().scope():
+        found = list(each_batch(programs, images, engine, compute, seed=seed))
     arrays = [field.name for field in fields(Encoded) if field.name not in ("names", "exact")]
     joined = {name: torch.cat([b[name] for b in found]).cpu().double().numpy() for name in arrays}
     return Encoded(names=found[0]["names"], exact=found[0]["exact"], **joined)

@@ -66,7 +66,7 @@ def neighbour_map(codes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
 
     Args:
         codes: one vector for each image, `(N, D)`; a thousand take some seconds.
-        seed: decides what is random.
+        seed: decides the draws of UMAP; t-SNE starts from the principal components.
 
     Returns:
         `(N, 2)`, and the name of the method.

@@ -75,9 +75,11 @@ def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor)
         return normalize(value, dim=-1)
     # A bound itself may not be allowed.
     slack = torch.finfo(value.dtype).eps
-    return value.clamp(
-        None if low is None else low + slack, None if high is None else high - slack
-    )
+    if low is not None:
+        value = torch.maximum(value, torch.as_tensor(low).to(value) + slack)
+    if high is not None:
+        value = torch.minimum(value, torch.as_tensor(high).to(value) - slack)
+    return value
 
 
 def show_within(space: LatentSpace, z: Tensor, **inputs: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def _points(axes: Axes, places: np.ndarray, values: np.ndarray, name: str) -> No
         handletextpad=0,
         columnspacing=0.6,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.1),
+        bbox_to_anchor=(0.5, -0.16),
     )
 
 

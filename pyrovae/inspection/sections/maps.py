@@ -39,24 +39,31 @@ def section(subject: Subject) -> Section:
     codes = subject.encoded.loc[rows][:, subject.columns]
     known = _known(subject, rows)
     components, shares = principal_map(codes)
-    says, maps = [_variance_said(shares, codes.shape[1])], {COMPONENT: components}
-    if codes.shape[1] > 2:
-        near, method = neighbour_map(codes, subject.seed)
-        maps[method] = near
-        says += [_trust_said(codes, places, name) for name, places in maps.items()]
-    caption = (
-        f"Posterior means of {subject.where(count)}: their principal components"
-        + "".join(f", and a map by {name} on which near images are near" for name in [*maps][1:])
-        + f". Each point is an image; coloured by {' and '.join(known)}."
-    )
-    figures = {"maps": Drawing(map_panels(maps, known), caption)}
+    maps = {COMPONENT: components}
     if subject.space.size == 2:
-        figures = {"plane": _plane(subject, rows, known)} | figures
+        says, figures = [_plane_said(codes)], {"plane": _plane(subject, rows, known)}
+    else:
+        if codes.shape[1] > 2:
+            near, method = neighbour_map(codes, subject.seed)
+            maps[method] = near
+        says = [_variance_said(shares, codes.shape[1])]
+        says += [_trust_said(codes, places, name) for name, places in maps.items()]
+        figures = {"maps": _maps(subject, maps, known)}
     return Section(
         "How do the images lie in the latent space?",
         says,
         tables={"maps": _table(subject, rows, maps)},
         figures=figures,
+    )
+
+
+def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Drawing:
+    methods = [f"a map by {name} on which near images are near" for name in [*maps][1:]]
+    return Drawing(
+        map_panels(maps, known),
+        f"Posterior means of {subject.where(len(known))}: "
+        f"{', and '.join(['their principal components', *methods])}. Each point is an image; "
+        f"coloured by {' and '.join(known)}.",
     )
 
 
@@ -79,6 +86,16 @@ def _known(subject: Subject, rows: np.ndarray) -> pandas.DataFrame:
         name if name in subject.known_attributes else name.rpartition("=")[0] for name in best
     )
     return split.table()[list(chosen)[:ATTRIBUTES]]
+
+
+def _plane_said(codes: np.ndarray) -> str:
+    correlation = float(np.corrcoef(codes.T)[0, 1])
+    loc, scale = codes.mean(0), codes.std(0)
+    return (
+        f"The posterior means lie in a plane, around ({loc[0]:.2f}, {loc[1]:.2f}) with standard "
+        f"deviations {scale[0]:.2f} and {scale[1]:.2f} and correlation {correlation:.2f}; where "
+        "the prior draws and no image lies, the decoder has to guess."
+    )
 
 
 def _variance_said(shares: np.ndarray, dims: int) -> str:

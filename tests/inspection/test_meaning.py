@@ -1,0 +1,263 @@
+"""The sections on what dimensions mean, for programs of all kinds."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pyrovae import VAE, DiagonalNormal, Engine, InputError, MLPDecoder, MLPEncoder, StandardNormal
+from pyrovae.data import Split
+from pyrovae.inspection.attributes import attribute_table, directions, reach
+from pyrovae.inspection.edits import REAL, edit_effects, edited
+from pyrovae.inspection.figures.sheets import image_sheet, with_change
+from pyrovae.inspection.section import Section
+from pyrovae.inspection.sections.paths import paths
+from pyrovae.inspection.sections.traversals import shown_means, traversal_table
+from pyrovae.inspection.subject import QUICK, Subject
+from pyrovae.likelihoods import SharedScaleNormal
+from pyrovae.programs import Programs
+from tests.inspection.oracle_subjects import unchanged
+from tests.small import small_data, small_vae
+from tests.tables import make_vae
+from tests.test_programs import MAKERS
+
+CPU = Engine("cpu", "fp32")
+NAMES = ("traversals", "paths", "attributes", "maps", "factors")
+
+
+def plane() -> VAE:
+    """A VAE of two latents."""
+    torch.manual_seed(0)
+    return VAE(
+        encoder=MLPEncoder((3, 16, 16), 4, hidden=[8]),
+        decoder=MLPDecoder((3, 16, 16), 2, 3, hidden=[8]),
+        prior=StandardNormal(2),
+        likelihood=SharedScaleNormal(),
+        posterior=DiagonalNormal(2),
+    )
+
+
+EVERY: dict[str, Callable[[], Programs]] = {"a VAE": small_vae, "a plane": plane, **MAKERS}
+every = pytest.mark.parametrize("kind", EVERY)
+every_name = pytest.mark.parametrize("name", NAMES)
+
+
+def subject(kind: str = "a VAE", **kwargs: Any) -> Subject:
+    torch.manual_seed(0)
+    data = small_data(num_test=60)
+    split = data.split("test")
+    return Subject(
+        EVERY[kind](),
+        split,
+        split.take(range(3)),
+        CPU,
+        factors=tuple(data.factors)[:2],
+        effort=replace(QUICK, draws=100),
+        **kwargs,
+    )
+
+
+def section(name: str, own: Subject) -> Section:
+    return importlib.import_module(f"pyrovae.inspection.sections.{name}").section(own)
+
+
+@every
+@every_name
+def test_every_section_speaks_of_every_program(kind: str, name: str) -> None:
+    own = subject(kind)
+    found = section(name, own)
+    assert found.title.endswith("?") and found.says and found.figures and found.tables
+    for words in [*found.says, *found.advice, *(d.caption for d in found.figures.values())]:
+        assert re.match(r"^[A-Z].*\.$", words) and "nan" not in words, words
+    for table in found.tables.values():
+        assert len(table)
+    for drawing in found.figures.values():
+        drawing.figure.savefig(__import__("io").BytesIO(), dpi=30)
+
+
+@every_name
+def test_a_section_changes_nothing(name: str) -> None:
+    own = subject()
+    own.programs.train()
+    own.programs.guide.encoder.eval()
+    next(own.programs.parameters()).requires_grad_(False)
+    with unchanged(own.programs):
+        section(name, own)
+
+
+@every_name
+def test_sections_say_the_same_again(name: str) -> None:
+    first, again = section(name, subject()), section(name, subject())
+    assert first.says == again.says
+    for key, table in first.tables.items():
+        assert table.equals(again.tables[key])
+
+
+@pytest.mark.parametrize("name", ["paths", "attributes", "factors"])
+def test_the_seed_changes_what_is_drawn(name: str) -> None:
+    tables = [section(name, subject(seed=seed)).tables for seed in (0, 1)]
+    assert any(not table.equals(tables[1][key]) for key, table in tables[0].items())
+
+
+def test_only_the_sites_asked_for_are_looked_at() -> None:
+    own = subject("two latents", sites=("z1",))
+    assert set(traversal_table(own).index) == {"z1[0]", "z1[1]", "z1[2]"}
+    arrows = section("attributes", own).tables["directions"]
+    assert list(arrows)[1:] == ["z1[0]", "z1[1]", "z1[2]"]
+    information = section("factors", own).tables["mutual_information"]
+    assert set(list(information)[1:]) == {"z1[0]", "z1[1]", "z1[2]"}
+    maps = section("maps", own)
+    assert "in 3 dimensions" in maps.says[0]
+
+
+def test_only_the_attributes_asked_for_are_looked_at() -> None:
+    own = subject(attributes=("yaw", "tilt"))
+    assert set(section("attributes", own).tables["probes"]["attribute"]) == {"yaw", "tilt"}
+    with pytest.raises(InputError, match="unknown attribute 'yow'; allowed are yaw"):
+        section("attributes", subject(attributes=("yow",)))
+
+
+def test_traversals_are_ordered_by_rate() -> None:
+    own = subject()
+    found = traversal_table(own)
+    assert found["kl"].is_monotonic_decreasing
+    kl = own.encoded.kl.mean(0)
+    assert found["kl"].to_numpy() == pytest.approx(np.sort(kl)[::-1])
+    low = np.quantile(own.encoded.draws, 0.01, axis=0)
+    place = own.space.names.index(found.index[0])
+    assert found["low"].iloc[0] == pytest.approx(low[place])
+
+
+def test_nats_that_the_decoder_does_not_read_are_told() -> None:
+    own = subject("a plane")
+    with torch.no_grad():
+        own.programs.model.decoder.layers[0].weight[:, 0] = 0
+        own.programs.guide.encoder.layers[-1].weight[0] += 5
+    found = section("traversals", own)
+    assert any("(z[0]) carry more than" in words for words in found.says), found.says
+    assert found.advice
+    assert found.tables["traversals"].set_index("dimension")["change"]["z[0]"] == 0
+
+
+@every
+def test_paths_go_from_image_to_image_and_draw_to_draw(kind: str) -> None:
+    own = subject(kind)
+    found = paths(own)
+    z, _ = shown_means(own)
+    assert set(found) == {(e, k) for e in ("images", "prior") for k in ("straight", "arc")}
+    for (ends, _), (points, inputs) in found.items():
+        assert all(len(value) == len(points) for value in inputs.values())
+        if ends == "images":
+            assert torch.allclose(points[[0, -1]], z[:2], atol=1e-6)
+
+
+def test_one_image_is_no_path() -> None:
+    own = replace(subject(), shown=small_data().split("test").take([0]))
+    with pytest.raises(InputError, match="needs two that are shown, got 1"):
+        section("paths", own)
+
+
+def test_sections_without_what_they_need_are_refused() -> None:
+    own = subject()
+    bare = Split(own.split.images, own.split.names, np.empty((60, 0), np.float32))
+    nameless = replace(own, split=bare, factors=())
+    for name in ("attributes", "factors"):
+        with pytest.raises(InputError, match="attributes|factors"):
+            section(name, nameless)
+    assert "coloured by rate, nats" in section("maps", nameless).figures["maps"].caption
+    few = replace(own, split=own.split.take(range(9)))
+    for name in ("attributes", "maps", "factors"):
+        with pytest.raises(InputError, match="needs 10 images|too few"):
+            section(name, few)
+
+
+def test_two_latents_are_drawn_as_a_plane() -> None:
+    found = section("maps", subject("a plane"))
+    assert list(found.figures) == ["plane"]
+    assert "from the 3 % to the 97 % quantile" in found.figures["plane"].caption
+    assert list(section("maps", subject()).figures) == ["maps"]
+
+
+def with_columns(own: Subject, columns: dict[str, np.ndarray]) -> Subject:
+    values = np.stack(list(columns.values()), 1).astype(np.float32)
+    split = Split(own.split.images, own.split.names, values, list(columns))
+    return replace(own, split=split, shown=split.take(range(3)), factors=())
+
+
+def test_labels_bits_and_scales_go_together() -> None:
+    rng = np.random.default_rng(0)
+    own = subject()
+    columns = {
+        "label": rng.integers(0, 3, 60),
+        "smiling": rng.choice([-1, 1], 60),
+        "bald": np.where(np.arange(60) < 3, 1, -1),
+        "age": own.encoded.loc[:, 0],
+    }
+    own = with_columns(own, columns)
+    found = section("attributes", own)
+    probes = found.tables["probes"].set_index("attribute")
+    assert set(probes.index) == {"label=0", "label=1", "label=2", "smiling", "age"}
+    assert probes["score"]["age"] == "R2" and probes["value"]["age"] > 0.99
+    assert probes["score"]["smiling"] == "AUC"
+    assert any("bald (3 of 10 images needed" in words for words in found.says)
+    assert "age" in section("maps", own).figures["maps"].caption
+
+
+@pytest.mark.parametrize("kind", ["a VAE", "conditional"])
+def test_edits_are_decoded_along_the_direction(kind: str) -> None:
+    own = subject(kind)
+    table = attribute_table(own.split, ["yaw", "tilt"])
+    arrows = directions(own.encoded.loc, table)
+    z, inputs = shown_means(own)
+    with own.quietly():
+        found = edited(own, z, arrows, table, (-1.0, 0.0, 0.5), **inputs)
+        assert found.shape == (2, 3, 3, 3, 16, 16)
+        ends = reach(table).loc["tilt"]
+        step = 0.5 * (ends["high"] - ends["low"]) * arrows.loc["tilt"].to_numpy()
+        moved = own.space.show(z + torch.from_numpy(step).to(z), **inputs)
+        assert torch.allclose(found[1, 2], moved, atol=1e-5)
+        assert torch.allclose(found[0, 1], own.space.show(z, **inputs), atol=1e-5)
+
+
+def test_an_edit_that_the_decoder_ignores_is_not_read_again() -> None:
+    own = subject("a plane")
+    table = attribute_table(with_columns(own, {"age": own.encoded.loc[:, 0]}).split)
+    arrows = directions(own.encoded.loc, table)
+    heard = edit_effects(own, arrows, table)
+    with torch.no_grad():
+        own.programs.model.decoder.layers[0].weight.zero_()
+    deaf = edit_effects(own, arrows, table)
+    # Not 0, since images are dequantised at random before they are encoded.
+    assert abs(deaf.loc["age", "age"]) < 0.01 < abs(heard.loc["age", "age"])
+    assert deaf.loc["age", REAL] == pytest.approx(1, abs=0.01)
+
+
+def test_on_a_sphere_everything_stays_on_it() -> None:
+    vae = make_vae(prior="HypersphericalUniform", posterior="VonMisesFisher", shape=(3, 16, 16))
+    own = replace(subject(), programs=vae)
+    for name in NAMES:
+        assert section(name, own).says
+
+
+def test_the_last_column_shows_where_images_differ() -> None:
+    rows = torch.zeros(2, 3, 3, 10, 10)
+    rows[0, 1, :, 4, 5] = 0.5
+    sheet, most = with_change(rows)
+    assert sheet.shape == (2, 4, 3, 10, 10) and torch.equal(sheet[:, :3], rows)
+    assert sheet[0, 3, 0, 4, 5] == 1 and sheet[1, 3].sum() == 0 and 0 <= most <= 255
+
+
+def test_sheets_have_a_label_for_every_row_and_column() -> None:
+    figure = image_sheet(torch.rand(2, 3, 1, 8, 6), ["a", "b"], ["x", "y", "z"])
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["x", "y", "z"]
+    # The middle of each image: 2 white pixels lie between two of them.
+    assert list(axes.get_xticks()) == [3.5, 11.5, 19.5] and list(axes.get_yticks()) == [4.5, 14.5]
