@@ -172,8 +172,7 @@ class Subject:
         Where they take attributes, these are those of images spread over the split.
         """
         programs, engine = self.programs, self.engine
-        with pyro.get_param_store().scope():
-            _, z, inputs = draw_prior(programs, self.split, engine, count, seed=self.seed)
+        _, z, inputs = draw_prior(programs, self.split, engine, count, seed=self.seed)
         return z, inputs
 
     def bar(self, iterable: Iterable[Any], said: str, total: int | None = None) -> Iterable[Any]:

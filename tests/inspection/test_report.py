@@ -23,11 +23,11 @@ from tests.test_cli import TINY, run
 from tests.test_programs import MAKERS
 
 CPU = Engine("cpu", "fp32")
-SMALL = Effort(24, 2, 60, 2, 20, 2, 20)
+SMALL = Effort(104, 2, 60, 2, 20, 2, 20)
 
 
 def subject(programs: Programs | None = None, **fields: Any) -> Subject:
-    data = small_data(num_test=24)
+    data = small_data(num_test=104)
     split = data.split("test")
     given = {
         "train": data.split("train"),

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from pyrovae import VAE, InputError, Normal
+from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.outliers import find_outliers, rank_among
 from pyrovae.inspection.sections.typical import section
 from pyrovae.inspection.subject import Effort
 from pyrovae.inspection.typical import (
     BINS,
     STATISTICS,
-    dispersion,
     pixel_calibration,
     predictive_checks,
     prior_statistics,
