@@ -121,8 +121,8 @@ def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
     real = effects.loc[best, REAL].to_numpy()
     said = (
         f"Editing the {len(best)} best-read attributes over their whole range changes what is "
-        f"read of the re-encoded images by {round(100 * own.mean())} % of it on average; real images "
-        f"at both ends differ by {100 * real.mean():.0f} % in that reading"
+        f"read of the re-encoded images by {round(100 * own.mean())} % of it on average; real "
+        f"images at both ends differ by {100 * real.mean():.0f} % in that reading"
     )
     if len(effects) > 1:
         rest = effects.loc[best].drop(columns=REAL).abs()
