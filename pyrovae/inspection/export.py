@@ -111,7 +111,7 @@ def _optional(name: str, extra: str) -> ModuleType:
             return importlib.import_module(name)
     except ImportError:
         raise InputError(
-            f"{name} is not installed: it comes with pip install 'pyrovae[{extra}]'"
+            f"{name} is not installed: it comes with pip install -e '.[{extra}]'"
         ) from None
 
 

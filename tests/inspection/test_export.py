@@ -125,7 +125,9 @@ def test_a_missing_package_is_told_its_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, package, None)
     own = subject()
-    with pytest.raises(InputError, match=rf"{package} is not installed: .*pyrovae\[{extra}\]'$"):
+    with pytest.raises(
+        InputError, match=rf"{package} is not installed: .*pip install -e '\.\[{extra}\]'$"
+    ):
         if package == "arviz":
             to_inference_data(own)
         else:

@@ -57,7 +57,9 @@ def edit_map(table: pandas.DataFrame) -> Figure:
     own.set_yticks(range(rows), table.index, fontsize=9)
     own.set_xlabel("attribute that is read")
     own.set_ylabel("attribute that is edited")
-    figure.colorbar(shown, ax=own, label="change read, 1 is all of its range", extend="both")
+    figure.colorbar(
+        shown, ax=own, label="change read, 1 is all of its range", extend="both", aspect=40
+    )
     return figure
 
 
@@ -77,5 +79,5 @@ def information_map(table: pandas.DataFrame, chance: float = 0.0) -> Figure:
     own.set_xticks(places, table.columns[places], rotation=90, fontsize=9 if columns <= 40 else 7)
     own.set_yticks(range(rows), table.index, fontsize=9)
     own.set_xlabel("dimension, by falling rate")
-    figure.colorbar(shown, ax=own, label="mutual information, nats")
+    figure.colorbar(shown, ax=own, label="mutual information, nats", aspect=40)
     return figure

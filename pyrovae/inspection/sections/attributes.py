@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
-#: Attributes, and images, whose edits are drawn.
-ROWS, IMAGES = 6, 2
+#: Attributes, and images, whose edits are drawn; attributes that a map has room for.
+ROWS, IMAGES, ROOM = 6, 2, 20
 #: How far an edit goes, in ranges of the attribute.
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -59,33 +59,38 @@ def _figures(
     table: pandas.DataFrame,
     effects: pandas.DataFrame,
 ) -> dict[str, Drawing]:
-    images = min(IMAGES, len(subject.shown))
-    z, inputs = shown_means(subject)
-    own = {name: value[:images] for name, value in inputs.items()}
-    with subject.quietly(4):
-        rows = edited(subject, z[:images], arrows, table, STRENGTHS, **own).cpu()
-    sheet = rows.transpose(1, 2).flatten(1, 2)
-    signs = [f"{strength:+g}" if strength else "as is" for strength in STRENGTHS] * images
+    shown = gains(scores).index[:ROOM]
     return {
         "probes": Drawing(
             probe_scores(scores),
             f"How well a linear function of the posterior means tells each attribute of images it "
             f"has not seen; five folds of {subject.where()}, bars ± 2 standard errors.",
         ),
-        "edits": Drawing(
-            image_sheet(sheet, list(arrows.index), signs),
-            f"Posterior means of {images} images moved along the direction of an attribute and "
-            "decoded; the best-read attributes. 1 is the way from one of its two values to the "
-            "other, or from its 5 % to its 95 % quantile.",
-        ),
+        "edits": _edits(subject, arrows, table),
         "edit_effects": Drawing(
-            edit_map(effects.loc[scores.index, scores.index]),
+            edit_map(effects.loc[shown, shown]),
             f"Each attribute edited from half its range below to half above (row), and what "
             f"a linear function of the re-encoded image then reads of each (column); mean of "
-            f"{len(subject.shown)} images. The diagonal should be 1 and all else 0, but for what "
-            "goes together in the data.",
+            f"{len(subject.shown)} images, the {len(shown)} best-read attributes. The diagonal "
+            "should be 1 and all else 0, but for what goes together in the data.",
         ),
     }
+
+
+def _edits(subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame) -> Drawing:
+    """A row an attribute: the first images, with less of it to the left and more to the right."""
+    images = min(IMAGES, len(subject.shown))
+    z, inputs = shown_means(subject)
+    own = {name: value[:images] for name, value in inputs.items()}
+    with subject.quietly(4):
+        rows = edited(subject, z[:images], arrows, table, STRENGTHS, **own).cpu()
+    signs = [f"{strength:+g}" if strength else "as is" for strength in STRENGTHS] * images
+    return Drawing(
+        image_sheet(rows.transpose(1, 2).flatten(1, 2), list(arrows.index), signs),
+        f"Posterior means of {images} images moved along the direction of an attribute and "
+        "decoded; the best-read attributes. 1 is the way from one of its two values to the "
+        "other, or from its 5 % to its 95 % quantile.",
+    )
 
 
 def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
@@ -116,8 +121,8 @@ def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
     real = effects.loc[best, REAL].to_numpy()
     said = (
         f"Editing the {len(best)} best-read attributes over their whole range changes what is "
-        f"read of the re-encoded images by {100 * own.mean():.0f} % of it on average; real images "
-        f"at both ends differ by {100 * real.mean():.0f} % in that reading"
+        f"read of the re-encoded images by {round(100 * own.mean())} % of it on average; real "
+        f"images at both ends differ by {100 * real.mean():.0f} % in that reading"
     )
     if len(effects) > 1:
         rest = effects.loc[best].drop(columns=REAL).abs()

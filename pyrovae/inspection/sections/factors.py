@@ -36,32 +36,34 @@ def section(subject: Subject) -> Section:
 
     if not subject.factors:
         raise InputError("no factors are known that the images were made from")
-    order = subject.columns[
-        np.argsort(-subject.encoded.kl[:, subject.columns].mean(0), kind="stable")
-    ]
+    rates = subject.encoded.kl[:, subject.columns].mean(0)
+    order = subject.columns[np.argsort(-rates, kind="stable")]
     codes, names = subject.encoded.loc[:, order], list(subject.factors)
     values = subject.split.table()[names].to_numpy()
     scores = factor_scores(codes, values, names, subject.seed)
     table = mutual_information_table(codes, values, names, BINS)
+    table.columns = [subject.encoded.names[column] for column in order]
     # What cells of so few images seem to share by chance alone.
     shuffled = np.random.default_rng(subject.seed).permutation(len(codes))
-    chance = mutual_information_table(codes, values[shuffled], names, BINS).to_numpy()
-    table.columns = [subject.encoded.names[column] for column in order]
+    chance = mutual_information_table(codes, values[shuffled], names, BINS).to_numpy().mean()
     rows = [(name, found.value, found.error) for name, found in scores.items()]
-    drawing = Drawing(
-        information_map(table, float(chance.mean())),
-        f"Mutual information of each factor with each dimension of the posterior means, in nats, "
-        f"both cut into {BINS} bins; {subject.where()}. Black is what shuffled images have. One "
-        "bright cell in a row and in a column is what disentangled latents have.",
-    )
     return Section(
         "Does each factor have a dimension of its own?",
-        [_scores_said(scores), _dimensions_said(table, chance.mean())],
+        [_scores_said(scores), _dimensions_said(table, chance)],
         tables={
             "factor_scores": pandas.DataFrame(rows, columns=["score", "value", "error"]),
             "mutual_information": table.reset_index(),
         },
-        figures={"information": drawing},
+        figures={"information": _map(subject, table, chance)},
+    )
+
+
+def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
+    return Drawing(
+        information_map(table, chance),
+        f"Mutual information of each factor with each dimension of the posterior means, in nats, "
+        f"both cut into {BINS} bins; {subject.where()}. Black is what shuffled images have. One "
+        "bright cell in a row and in a column is what disentangled latents have.",
     )
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["paths", "section"]
 
-STEPS = 9
+#: Points of a path, and draws of the prior whose lengths are told.
+STEPS, DRAWS = 9, 500
 KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "straight": linear_path,
     "arc": spherical_path,
@@ -71,7 +72,7 @@ def paths(subject: Subject) -> dict[tuple[str, str], tuple[Tensor, dict[str, Ten
 
 def _lengths(subject: Subject) -> dict[str, np.ndarray]:
     """Lengths of what the ends of a path are some of."""
-    drawn, _ = subject.prior_draws(max(100, subject.effort.draws))
+    drawn, _ = subject.prior_draws(DRAWS)
     found = {"images": subject.encoded.loc, "prior": drawn.cpu().double().numpy()}
     return {name: np.linalg.norm(values, axis=1) for name, values in found.items()}
 
