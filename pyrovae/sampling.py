@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
@@ -12,17 +11,10 @@ from pyrovae.errors import InputError
 from pyrovae.inspection import traversals
 from pyrovae.inspection.space import LatentSpace
 from pyrovae.modes import evaluation_mode
+from pyrovae.moments import centre
 from pyrovae.vae import VAE
 
-__all__ = ["centre", "interpolate", "traverse", "within_support"]
-
-
-def centre(q: dist.TorchDistribution) -> Tensor:
-    """The mean of a distribution; of 100 draws where it has no closed form."""
-    try:
-        return q.mean
-    except NotImplementedError:
-        return q.sample((100,)).mean(0)
+__all__ = ["interpolate", "traverse", "within_support"]
 
 
 def within_support(vae: VAE, z: Tensor) -> Tensor:

@@ -6,10 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pyrovae import InputError, cli
-from pyrovae.inspection.report import inspect
-from pyrovae.inspection.run import open_subject
-from pyrovae.inspection.sections import SECTIONS
-from pyrovae.inspection.subject import FULL, QUICK, check_name
+from pyrovae.inspection import FULL, QUICK, SECTIONS, Subject, inspect, open_subject
+from pyrovae.inspection.export import (
+    check_export,
+    latent_table,
+    to_inference_data,
+    write_inference_data,
+    write_table,
+)
+from pyrovae.inspection.subject import check_name
 
 
 def parser() -> cli.Parser:
@@ -31,7 +36,21 @@ def parser() -> cli.Parser:
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     parser.add_argument("--out", type=str | None, help="where to write (default: RUN/posterior)")
+    parser.add_argument("--latents", type=str | None, help="also writes them: a .csv or .parquet")
+    parser.add_argument(
+        "--inference_data", type=str | None, help="also writes draws for ArviZ: a .nc file"
+    )
     return parser
+
+
+def export(subject: Subject, options: cli.Namespace) -> None:
+    """Writes what was asked for besides the report."""
+    if options.latents:
+        write_table(latent_table(subject), options.latents)
+        print(options.latents)
+    if options.inference_data:
+        write_inference_data(to_inference_data(subject), options.inference_data)
+        print(options.inference_data)
 
 
 def main(arguments: list[str]) -> None:
@@ -39,6 +58,7 @@ def main(arguments: list[str]) -> None:
     options = parser().parse_args(arguments)
     for name in options.sections or ():
         check_name("section", name, SECTIONS)
+    check_export(options.latents, options.inference_data)
     effort = QUICK if options.quick else FULL
     if options.num_images is not None:
         effort = replace(effort, images=options.num_images)
@@ -63,6 +83,7 @@ def main(arguments: list[str]) -> None:
         said=lambda line: print(line, flush=True),
     )
     print(f"\n{report.html}")
+    export(subject, options)
     asked = [
         f"{name}: {report.failed[name]}"
         for name in options.sections or ()

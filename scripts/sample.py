@@ -9,9 +9,11 @@ from torch import Tensor
 
 from pyrovae import VAE, Engine, ImageData, InputError, cli
 from pyrovae.data import SPLITS
+from pyrovae.inspection.run import read_image
+from pyrovae.moments import centre
 from pyrovae.pictures import grid, interleave, save_png
 from pyrovae.randomness import private_randomness
-from pyrovae.sampling import centre, interpolate, traverse
+from pyrovae.sampling import interpolate, traverse
 
 
 def parser() -> cli.Parser:
@@ -34,34 +36,22 @@ def parser() -> cli.Parser:
     return parser
 
 
-def read(name: str, vae: VAE, data: ImageData) -> Tensor:
-    """An image of the user's: a file, or one of a split as `test:12`."""
-    split, _, index = name.partition(":")
-    if split in SPLITS and index.isdigit():
-        images = data.split(split).images
-        if int(index) >= len(images):
-            raise InputError(f"{name}: the split {split} has {len(images)} images")
-        return torch.from_numpy(images[int(index)].copy())
-    assert vae.preprocess is not None
-    return vae.preprocess(name)
-
-
 def draw(options: cli.Namespace, vae: VAE, data: ImageData, device: torch.device) -> Tensor:
     """A picture of the images that the options ask for."""
     if options.interpolate:
-        first, second = (read(name, vae, data).to(device) for name in options.interpolate)
+        first, second = (read_image(name, vae, data).to(device) for name in options.interpolate)
         return grid(interpolate(vae, first, second, options.steps), options.steps)
     if options.traverse:
         start = vae.model.z_dist().sample()
         if options.image:
-            start = centre(vae.encode(read(options.image, vae, data)[None].to(device)))[0]
+            start = centre(vae.encode(read_image(options.image, vae, data)[None].to(device)))[0]
         return grid(traverse(vae, start, options.traverse, options.steps), options.steps)
     if options.reconstruct:
         if options.reconstruct[0] in SPLITS and len(options.reconstruct) == 1:
             split = data.split(options.reconstruct[0])
             images = torch.from_numpy(split.images[: options.num].copy())
         else:
-            images = torch.stack([read(name, vae, data) for name in options.reconstruct])
+            images = torch.stack([read_image(name, vae, data) for name in options.reconstruct])
         again = vae.reconstruct(images.to(device)).cpu()
         columns = min(options.columns, len(images))
         return grid(interleave(images.float() / 255, again, columns), columns)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import InputError
-from pyrovae.sampling import centre, interpolate, traverse
+from pyrovae.moments import centre
+from pyrovae.sampling import interpolate, traverse
 from pyrovae.vae import VAE
 from tests.tables import (
     IMAGE_SHAPE,

@@ -15,8 +15,8 @@ from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.passes import each_batch
+from pyrovae.moments import centre
 from pyrovae.programs import Programs, latent_sites, run_both
-from pyrovae.sampling import centre
 
 __all__ = ["Codes", "active_units", "aggregate", "codes", "log_mixture"]
 

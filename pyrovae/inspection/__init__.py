@@ -1,1 +1,75 @@
 """What a guide's posterior says: as tables first, then as figures, then as a report."""
+
+from pyrovae.inspection.aggregate import kolmogorov_smirnov, marginals, mmd_test, worst_projections
+from pyrovae.inspection.attributes import attribute_table, directions, probes
+from pyrovae.inspection.collapse import Signs, Verdict, dimension_table, judge
+from pyrovae.inspection.diagnosis import Watch, diagnose
+from pyrovae.inspection.dispersion import dispersion
+from pyrovae.inspection.edits import edit_effects, edited
+from pyrovae.inspection.encoding import Encoded, encode
+from pyrovae.inspection.export import latent_table, to_inference_data, write_table
+from pyrovae.inspection.holes import find_holes
+from pyrovae.inspection.maps import latent_grid, neighbour_map, principal_map
+from pyrovae.inspection.outliers import find_outliers
+from pyrovae.inspection.posterior import correlations, predictive
+from pyrovae.inspection.program import parameter_table, site_table
+from pyrovae.inspection.report import Report, inspect
+from pyrovae.inspection.run import open_subject
+from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.sections import SECTIONS
+from pyrovae.inspection.space import LatentSpace
+from pyrovae.inspection.subject import FULL, QUICK, Effort, Subject
+from pyrovae.inspection.tempering import temperature
+from pyrovae.inspection.traversals import effects, linear_path, spherical_path
+from pyrovae.inspection.typical import pixel_calibration, predictive_checks, replicate
+
+__all__ = [
+    "Drawing",
+    "Effort",
+    "Encoded",
+    "FULL",
+    "LatentSpace",
+    "QUICK",
+    "Report",
+    "SECTIONS",
+    "Section",
+    "Signs",
+    "Subject",
+    "Verdict",
+    "Watch",
+    "attribute_table",
+    "correlations",
+    "diagnose",
+    "dimension_table",
+    "directions",
+    "dispersion",
+    "edit_effects",
+    "edited",
+    "effects",
+    "encode",
+    "find_holes",
+    "find_outliers",
+    "inspect",
+    "judge",
+    "kolmogorov_smirnov",
+    "latent_grid",
+    "latent_table",
+    "linear_path",
+    "marginals",
+    "mmd_test",
+    "neighbour_map",
+    "open_subject",
+    "parameter_table",
+    "pixel_calibration",
+    "predictive",
+    "predictive_checks",
+    "principal_map",
+    "probes",
+    "replicate",
+    "site_table",
+    "spherical_path",
+    "temperature",
+    "to_inference_data",
+    "worst_projections",
+    "write_table",
+]

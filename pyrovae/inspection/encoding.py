@@ -17,15 +17,13 @@ from pyrovae.engine import Engine
 from pyrovae.evaluation.elbo import divergence
 from pyrovae.evaluation.passes import each_batch
 from pyrovae.inspection.space import LatentSpace
+from pyrovae.moments import moments
 from pyrovae.programs import Programs, latent_sites, run_both
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Encoded", "dimension_divergences", "encode", "moments"]
-
-#: Draws that stand for a distribution whose moments no formula knows.
-DRAWS = 200
+__all__ = ["Encoded", "dimension_divergences", "encode"]
 
 
 @dataclass(frozen=True)
@@ -126,15 +124,6 @@ def _said(space: LatentSpace, guide: Any, model: Any) -> dict[str, Any]:
         "rate": sum(rates[1:], rates[0]),
         "distortion": -node["fn"].log_prob(node["value"]),
     }
-
-
-def moments(q: Any) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each dimension; of 200 draws where no formula knows them."""
-    try:
-        return q.mean, q.variance.sqrt()
-    except (NotImplementedError, AttributeError):
-        draws = q.sample((DRAWS,))
-        return draws.mean(0), draws.std(0)
 
 
 def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:

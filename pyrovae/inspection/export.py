@@ -22,7 +22,13 @@ from pyrovae.inspection.subject import Subject
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["latent_table", "to_inference_data", "write_table"]
+__all__ = [
+    "check_export",
+    "write_inference_data",
+    "latent_table",
+    "to_inference_data",
+    "write_table",
+]
 
 #: The dimensions of an image.
 PIXELS = ("channel", "row", "column")
@@ -246,14 +252,45 @@ def write_table(table: pandas.DataFrame, path: str | Path) -> None:
         InputError: if the path ends in something else, or pyarrow, which writes Parquet, is not
             installed.
     """
+    check_export(path, None)
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in (".csv", ".parquet"):
-        raise InputError(f"{path}: a table is written to .csv or .parquet")
-    if suffix == ".parquet":
-        _optional("pyarrow", "parquet")
     with replacing(path) as temporary:
         if suffix == ".csv":
             table.to_csv(temporary)
         else:
             table.to_parquet(temporary, engine="pyarrow")
+
+
+def write_inference_data(found: Any, path: str | Path) -> None:
+    """Writes what `to_inference_data` gave as NetCDF, whole or not at all.
+
+    Args:
+        found: the draws.
+        path: ends in `.nc`.
+
+    Raises:
+        InputError: if the path ends in something else.
+    """
+    check_export(None, path)
+    with replacing(Path(path)) as temporary:
+        found.to_netcdf(str(temporary))
+
+
+def check_export(table: str | Path | None, inference_data: str | Path | None) -> None:
+    """Raises `InputError` if one of these could not be written, before hours of work.
+
+    Args:
+        table: where a table is to go.
+        inference_data: where draws for ArviZ are to go.
+    """
+    if table is not None:
+        suffix = Path(table).suffix.lower()
+        if suffix not in (".csv", ".parquet"):
+            raise InputError(f"{table}: a table is written to .csv or .parquet")
+        if suffix == ".parquet":
+            _optional("pyarrow", "parquet")
+    if inference_data is not None:
+        if Path(inference_data).suffix.lower() != ".nc":
+            raise InputError(f"{inference_data}: draws for ArviZ are written to .nc")
+        _optional("arviz", "arviz")

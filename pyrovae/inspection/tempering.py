@@ -18,9 +18,9 @@ from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.passes import each_batch
-from pyrovae.inspection.encoding import moments
 from pyrovae.inspection.real import require_density, require_real
 from pyrovae.inspection.space import LatentSpace
+from pyrovae.moments import moments
 from pyrovae.programs import Programs, latent_sites
 
 if TYPE_CHECKING:
