@@ -34,7 +34,12 @@ class Gaps:
 
 
 def gaps(
-    space: LatentSpace, x: Tensor, *, steps: int = 400, num_samples: int = 1000, **inputs: Tensor
+    space: LatentSpace,
+    x: Tensor,
+    inputs: dict[str, Tensor] | None = None,
+    *,
+    steps: int = 400,
+    num_samples: int = 1000,
 ) -> Gaps:
     r"""The gap between log p(x) and the ELBO of each image, in two.
 
@@ -49,9 +54,9 @@ def gaps(
     Args:
         space: the latents.
         x: observations `(B, C, H, W)`.
+        inputs: what the programs take besides.
         steps: of each refinement.
         num_samples: draws an image for each value.
-        **inputs: what the programs take besides.
 
     Returns:
         In nats per image, a row an image: `elbo`, `elbo_own_family`, `elbo_full_rank` and
@@ -67,16 +72,17 @@ def gaps(
         equations 5 to 8), https://arxiv.org/abs/1801.03558; k-hat as in Yes, but Did It Work?
         (Yao et al., 2018, section 3), https://arxiv.org/abs/1802.02538
     """
+    inputs = inputs or {}
     require_density(space, x, **inputs)
     guides: dict[str, nn.Module] = {"": space.programs.guide}
     notes = []
     try:
-        guides["_own_family"] = refine_guide(space, x, steps=steps, **inputs)
+        guides["_own_family"] = refine_guide(space, x, inputs, steps=steps)
     except InputError as reason:
         notes.append(_sentence(reason))
     try:
         start = guides.get("_own_family")
-        guides["_full_rank"] = refine_full_rank(space, x, start, steps=steps, **inputs)
+        guides["_full_rank"] = refine_full_rank(space, x, inputs, guide=start, steps=steps)
     except InputError as reason:
         notes.append(f"No Normal of full rank was fitted: {reason}.")
     found = {}

@@ -162,11 +162,11 @@ class FullRankGuide(nn.Module):
 def refine_guide(
     space: LatentSpace,
     x: Tensor,
+    inputs: dict[str, Tensor] | None = None,
     *,
     steps: int = 400,
-    num_particles: int = 4,
+    num_particles: int = 2,
     learning_rate: float = 0.03,
-    **inputs: Tensor,
 ) -> OffsetGuide:
     r"""The best guide of its own family for each image, found by SVI image by image.
 
@@ -181,10 +181,10 @@ def refine_guide(
     Args:
         space: the latents.
         x: observations `(B, C, H, W)`.
+        inputs: what the programs take besides.
         steps: of Adam, at a learning rate that falls to 0 as a half cosine.
         num_particles: draws an image and step.
         learning_rate: at the start.
-        **inputs: what the programs take besides.
 
     Raises:
         InputError: if the programs name no network of the guide, or it draws what has no
@@ -195,6 +195,7 @@ def refine_guide(
         and 5.1), https://arxiv.org/abs/1801.03558; path gradients as in Sticking the Landing
         (Roeder et al., 2017, section 3), https://arxiv.org/abs/1703.09194
     """
+    inputs = inputs or {}
     start = OffsetGuide(space.programs, x, **inputs)
     _require_gradients(space, x, inputs)
 
@@ -215,12 +216,12 @@ def refine_guide(
 def refine_full_rank(
     space: LatentSpace,
     x: Tensor,
-    guide: nn.Module | None = None,
+    inputs: dict[str, Tensor] | None = None,
     *,
+    guide: nn.Module | None = None,
     steps: int = 400,
-    num_particles: int = 4,
+    num_particles: int = 2,
     learning_rate: float = 0.1,
-    **inputs: Tensor,
 ) -> FullRankGuide:
     r"""A Normal with a full covariance matrix for each image, of an ELBO as high as was found.
 
@@ -233,11 +234,11 @@ def refine_full_rank(
     Args:
         space: the latents, which must fill R^D.
         x: observations `(B, C, H, W)`.
+        inputs: what the programs take besides.
         guide: where to start, such as what `refine_guide` gives; by default the guide.
         steps: of Adam, at a learning rate that falls to 0 as a half cosine.
         num_particles: draws an image and step.
         learning_rate: at the start, for a mean; entries off the diagonal have less.
-        **inputs: what the programs take besides.
 
     Raises:
         InputError: if latents do not fill R^D.
@@ -246,6 +247,7 @@ def refine_full_rank(
         Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018, section 5.2),
         https://arxiv.org/abs/1801.03558
     """
+    inputs = inputs or {}
     require_real(space, x, **inputs)
     others = LatentSpace(with_guide(space.programs, guide or space.programs.guide), space.shapes)
     z = draw(others, 200, x, **inputs)

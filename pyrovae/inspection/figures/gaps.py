@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,9 +58,8 @@ def draw_reliability(table: pandas.DataFrame) -> Figure:
         if np.isfinite(values).any():
             axes.plot(values, rows, mark, color=colour, label=label)
     axes.axvline(0.7, color="black", linewidth=1, linestyle="--")
-    axes.annotate("0.7", (0.7, 1.0), (3, -10), xycoords=("data", "axes fraction"), textcoords="offset points")
     _name_rows(axes, table)
-    axes.set_xlabel("k-hat: right of the line estimates of log p(x) cannot be trusted")
+    axes.set_xlabel("k-hat: right of 0.7 estimates of log p(x) cannot be trusted")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
 
@@ -77,9 +76,7 @@ def draw_temperature(table: pandas.DataFrame, best: float | None = None) -> Figu
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.add_subplot()
     factors = table.index.to_numpy(float)
-    axes.errorbar(
-        factors, table["gain"], 2 * table["gain_error"], fmt="o-", color=BLUE, capsize=3
-    )
+    axes.errorbar(factors, table["gain"], 2 * table["gain_error"], fmt="o-", color=BLUE, capsize=3)
     axes.axhline(0, color=GREY, linewidth=1)
     axes.axvline(1, color=GREY, linewidth=1)
     if best is not None:
@@ -100,14 +97,14 @@ def draw_temperature(table: pandas.DataFrame, best: float | None = None) -> Figu
     return figure
 
 
-def _bars(count: int) -> tuple[Figure, object]:
+def _bars(count: int) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 1.4 + 0.36 * max(2, count)), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _name_rows(axes: object, table: pandas.DataFrame) -> None:
+def _name_rows(axes: Any, table: pandas.DataFrame) -> None:
     axes.set_yticks(np.arange(len(table)), [str(name) for name in table.index])
     axes.set_ylabel(table.index.name or "image")
     axes.invert_yaxis()
