@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["draw_marginals", "draw_moments"]
 
 
-def draw_marginals(chains: Chains, dimensions: Sequence[int], bins: int = 30) -> Figure:
+def draw_marginals(chains: Chains, dimensions: Sequence[int], bins: int = 20) -> Figure:
     """Histograms of some dimensions: the chains' draws, and the guide's as a line.
 
     Args:
