@@ -86,6 +86,7 @@ class Chains:
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="dimension"))
 
 
+@torch.no_grad()
 def sample_posterior(
     space: LatentSpace,
     x: Tensor,

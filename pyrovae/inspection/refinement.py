@@ -159,6 +159,7 @@ class FullRankGuide(nn.Module):
                 pyro.sample(name, dist.Delta(value, event_dim=len(self.space.shapes[name])))
 
 
+@torch.no_grad()
 def refine_guide(
     space: LatentSpace,
     x: Tensor,
@@ -166,7 +167,7 @@ def refine_guide(
     *,
     steps: int = 400,
     num_particles: int = 2,
-    learning_rate: float = 0.03,
+    learning_rate: float = 0.05,
 ) -> OffsetGuide:
     r"""The best guide of its own family for each image, found by SVI image by image.
 
@@ -213,6 +214,7 @@ def refine_guide(
     return end.at([None if o is None else o * _column(rose, o) for o in end.offsets])
 
 
+@torch.no_grad()
 def refine_full_rank(
     space: LatentSpace,
     x: Tensor,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyrovae.inspection.calibration import DENSITY
 from pyrovae.inspection.figures.gaps import BLUE, GREY, ORANGE
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
     axes.fill_between(places, -band, band, color=GREY, alpha=0.3, lw=0)
     for line, out in zip(lines, outside, strict=True):
         axes.plot(places, line, color=ORANGE if out else BLUE, lw=0.8, alpha=0.7)
-    for row in np.argsort(-np.abs(lines).max(1))[:3]:
+    for row in [row for row in np.argsort(-np.abs(lines).max(1))[:3] if outside[row]]:
         at = np.abs(lines[row]).argmax()
         axes.annotate(ranks.names[row], (places[at], lines[row, at]))
     axes.axhline(0, color="black", lw=1)
@@ -56,11 +57,11 @@ def draw_rank_histogram(ranks: Ranks, bins: int = 20) -> Figure:
 
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
-    shares = np.stack([np.histogram(column, bins, (0, 1))[0] for column in ranks.shares.T]) * (
-        bins / len(ranks)
-    )
+    sites = [name != DENSITY for name in ranks.names]
+    shares = ranks.shares[:, sites]
+    height = np.histogram(shares, bins, (0, 1))[0] * (bins / shares.size)
     middles = (np.arange(bins) + 0.5) / bins
-    axes.bar(middles, shares.mean(0), 0.9 / bins, color=BLUE)
+    axes.bar(middles, height, 0.9 / bins, color=BLUE)
     axes.axhline(1, color="black", lw=1)
     axes.set_xlabel("rank of the truth among the guide's draws, as a share")
     axes.set_ylabel("frequency over\nwhat is expected")

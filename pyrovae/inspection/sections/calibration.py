@@ -17,6 +17,9 @@ __all__ = ["section"]
 #: The rate of false alarms of all tests together.
 ALPHA = 0.05
 
+#: How far below a half the mean rank by log q is worth a remedy.
+JOINTLY = 0.1
+
 
 def section(subject: Subject) -> Section:
     """The ranks of latents among the guide's draws, for images drawn from the model."""
@@ -36,8 +39,8 @@ def section(subject: Subject) -> Section:
                 draw_ranks(ranks, ALPHA),
                 f"Simulation-based calibration: a line a dimension, {drawn} each. Lines of an "
                 f"exact posterior all stay within the grey band in 95 of 100 runs; those that "
-                f"leave it are orange. Above 0 the guide lies too high, below too low; first above, "
-                f"then below: too narrow; first below, then above: too wide.",
+                f"leave it are orange. Above 0 the guide lies too high, below too low; first "
+                f"above, then below: too narrow; first below, then above: too wide.",
             ),
             "rank_histogram": Drawing(
                 draw_rank_histogram(ranks),
@@ -107,5 +110,10 @@ def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame) -> list[str]:
         return [
             f"Intervals of 90 % hold {ninety:.0%}: the guide is wider than the posterior, as a "
             f"weight on the rate above 1 makes it."
+        ]
+    if DENSITY in table.index and table.loc[DENSITY, "bias"] < -JOINTLY:
+        return [
+            "The guide's widths are about right in single dimensions and wrong in all together: a "
+            "family that knows correlations may help, such as FullRankNormal."
         ]
     return []
