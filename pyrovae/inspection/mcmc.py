@@ -28,7 +28,10 @@ TREE_DEPTH = 3
 ADAPTED = 150
 
 #: Steps of refinement of the Normal in whose units the chains walk.
-FITTING_STEPS = 30
+FITTING_STEPS = 50
+
+#: How wide the chains' starts lie, in standard deviations of that Normal.
+START_SPREAD = 1.5
 
 #: Draws of the guide that it is compared by.
 GUIDE_DRAWS = 2000
@@ -96,12 +99,13 @@ def sample_posterior(
     num_samples: int = 200,
     num_chains: int = 2,
 ) -> Chains:
-    r"""Draws from p(z given x) of one image with NUTS, started at draws of the guide.
+    r"""Draws from p(z given x) of one image with NUTS.
 
     Chains walk one after the other in units of a Normal fitted to the image,
     $z = m + L\,\epsilon$ as `refine_full_rank` finds it, with the potential
     $-\log p(x, m + L\,\epsilon)$: what is fitted changes how fast they mix, not what they draw
-    from. A draw takes at most 7 gradients. Draws are torch's, and nothing is changed.
+    from. They start apart, at draws of that Normal made wider. A draw takes
+    at most 7 gradients. Draws are torch's, and nothing is changed.
 
     Args:
         space: the latents, which must fill R^D.
@@ -137,7 +141,7 @@ def sample_posterior(
         prior, fit = space.log_joint((loc + tril @ params["units"])[None], x, **inputs)
         return -(prior + fit).sum()
 
-    starts = torch.linalg.solve_triangular(tril, (guide[:num_chains] - loc).T, upper=False).T
+    starts = START_SPREAD * torch.randn(num_chains, space.size).to(loc)
     runs = [_chain(potential, start, warmup, num_samples) for start in starts]
     units = torch.stack([units for units, _ in runs])
     return Chains(

@@ -254,11 +254,12 @@ def refine_full_rank(
     others = LatentSpace(with_guide(space.programs, guide or space.programs.guide), space.shapes)
     z = draw(others, 200, x, **inputs)
     loc, scale = z.mean(0), z.std(0).clamp(min=1e-6)
-    start = FullRankGuide(space, loc, torch.diag_embed(scale))
-    for candidate in _newton(space, loc, scale, x, inputs):
-        start = _better(start, candidate, x, inputs)
+    plain = FullRankGuide(space, loc, torch.diag_embed(scale))
+    start = _best([plain, *_newton(space, loc, scale, x, inputs)], x, inputs)
+    if not steps:
+        return start
     end = _polished(start, x, inputs, steps, num_particles, learning_rate)
-    return _better(start, end, x, inputs)
+    return _best([start, end], x, inputs)
 
 
 def _newton(
@@ -326,16 +327,15 @@ def _polished(
     return at(_climb(bound, free, [learning_rate, learning_rate, learning_rate / size], steps))
 
 
-def _better(
-    first: FullRankGuide, second: FullRankGuide, x: Tensor, inputs: dict[str, Tensor]
-) -> FullRankGuide:
-    """Of each image the one of the higher ELBO."""
-    programs = first.space.programs
-    before, after = (_elbo(with_guide(programs, g), x, inputs) for g in (first, second))
-    rose = (after > before).to(x.device)
-    loc = torch.where(_column(rose, first.loc), second.loc, first.loc)
-    old, new = first.scale_tril, second.scale_tril
-    return FullRankGuide(first.space, loc, torch.where(_column(rose, old), new, old))
+def _best(candidates: list[FullRankGuide], x: Tensor, inputs: dict[str, Tensor]) -> FullRankGuide:
+    """Of each image the one of the highest ELBO."""
+    space = candidates[0].space
+    pairs = [with_guide(space.programs, guide) for guide in candidates]
+    elbos = torch.stack([_elbo(pair, x, inputs) for pair in pairs])
+    best = elbos.nan_to_num(-torch.inf).argmax(0).to(x.device)
+    images = torch.arange(len(x), device=x.device)
+    loc, tril = (torch.stack([getattr(g, n) for g in candidates]) for n in ("loc", "scale_tril"))
+    return FullRankGuide(space, loc[best, images], tril[best, images])
 
 
 def _elbo(programs: Programs, x: Tensor, inputs: dict[str, Tensor]) -> Tensor:

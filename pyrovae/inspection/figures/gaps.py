@@ -90,7 +90,8 @@ def draw_temperature(table: pandas.DataFrame, best: float | None = None) -> Figu
             color=ORANGE,
         )
     axes.set_xscale("log")
-    axes.set_xticks(factors, [f"{factor:.2g}" for factor in factors])
+    ticks = [factor for factor in factors if factor == 1 or abs(factor - 1) > 0.1]
+    axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("factor of the guide's standard deviations")
     axes.set_ylabel("gain of the ELBO in nats")

@@ -192,8 +192,8 @@ def _width_remedies(found: Temperature) -> list[str]:
             f"longer; if it was above, evaluate log p(x) with a guide refined at beta 1."
         ]
     return [
-        f"The guide is as narrow as for beta {found.effective_beta:.2f}: if beta was 1, its "
-        f"scales are not learned yet, so train longer or warm beta up over fewer steps."
+        f"The guide is as narrow as for beta {found.effective_beta:.2f}: if beta was below 1 or "
+        f"still rising when training ended, that is why; if it was 1, train longer."
     ]
 
 
