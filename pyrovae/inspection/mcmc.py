@@ -125,13 +125,7 @@ def sample_posterior(
         Bayesian Data Analysis (Gelman et al., 3rd edition, section 11.4)
     """
     inputs = inputs or {}
-    if len(x) != 1:
-        raise InputError(f"chains are for one image at a time, got {len(x)}")
-    if warmup < 1 or num_samples < 4 or num_chains < 1:
-        raise InputError(
-            f"warmup {warmup}, num_samples {num_samples}, num_chains {num_chains}: allowed are "
-            f"at least 1, 4 and 1"
-        )
+    _check(x, warmup, num_samples, num_chains)
     require_real(space, x, **inputs)
     guide = draw(space, GUIDE_DRAWS, x, **inputs)[:, 0]
     fitted = refine_full_rank(space, x, inputs, steps=FITTING_STEPS)
@@ -151,6 +145,16 @@ def sample_posterior(
         [float(said["acceptance rate"]["chain 0"]) for _, said in runs],
         [len(said["divergences"]["chain 0"]) for _, said in runs],
     )
+
+
+def _check(x: Tensor, warmup: int, num_samples: int, num_chains: int) -> None:
+    if len(x) != 1:
+        raise InputError(f"chains are for one image at a time, got {len(x)}")
+    if warmup < 1 or num_samples < 4 or num_chains < 1:
+        raise InputError(
+            f"warmup {warmup}, num_samples {num_samples}, num_chains {num_chains}: allowed are "
+            f"at least 1, 4 and 1"
+        )
 
 
 def _chain(

@@ -78,7 +78,6 @@ def draw_temperature(table: pandas.DataFrame, best: float | None = None) -> Figu
     factors = table.index.to_numpy(float)
     axes.errorbar(factors, table["gain"], 2 * table["gain_error"], fmt="o-", color=BLUE, capsize=3)
     axes.axhline(0, color=GREY, linewidth=1)
-    axes.axvline(1, color=GREY, linewidth=1)
     if best is not None:
         axes.axvline(best, color=ORANGE, linestyle="--")
         axes.annotate(

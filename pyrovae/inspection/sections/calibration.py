@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyrovae.inspection.calibration import DENSITY, ranks_of_truth
+from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
 from pyrovae.inspection.figures.calibration import draw_rank_histogram, draw_ranks
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
@@ -28,27 +28,31 @@ def section(subject: Subject) -> Section:
         ranks = ranks_of_truth(subject.space, z, inputs)
     table = ranks.table()
     sites = table.drop(index=DENSITY, errors="ignore")
-    drawn = f"n = {len(ranks):,} images drawn from the model, {ranks.num_draws} draws of the guide"
     return Section(
         "Is the guide's uncertainty right for images of the model?",
         [_answer(table, len(ranks)), _coverage(sites), *_together(table), _meaning()],
         _remedies(table, sites),
         {"calibration": table},
-        {
-            "ranks": Drawing(
-                draw_ranks(ranks, ALPHA),
-                f"Simulation-based calibration: a line a dimension, {drawn} each. Lines of an "
-                f"exact posterior all stay within the grey band in 95 of 100 runs; those that "
-                f"leave it are orange. Above 0 the guide lies too high, below too low; first "
-                f"above, then below: too narrow; first below, then above: too wide.",
-            ),
-            "rank_histogram": Drawing(
-                draw_rank_histogram(ranks),
-                f"The same ranks, all dimensions together, {drawn} each. High at both ends: the "
-                f"guide is too narrow or off; high in the middle: too wide.",
-            ),
-        },
+        _figures(ranks),
     )
+
+
+def _figures(ranks: Ranks) -> dict[str, Drawing]:
+    drawn = f"n = {len(ranks):,} images drawn from the model, {ranks.num_draws} draws of the guide"
+    return {
+        "ranks": Drawing(
+            draw_ranks(ranks, ALPHA),
+            f"Simulation-based calibration: a line a dimension, {drawn} each. Lines of an "
+            f"exact posterior all stay within the grey band in 95 of 100 runs; those that "
+            f"leave it are orange. Above 0 the guide lies too high, below too low; first "
+            f"above, then below: too narrow; first below, then above: too wide.",
+        ),
+        "rank_histogram": Drawing(
+            draw_rank_histogram(ranks),
+            f"The same ranks, all dimensions together, {drawn} each. High at both ends: the "
+            f"guide is too narrow or off; high in the middle: too wide.",
+        ),
+    }
 
 
 def _answer(table: pandas.DataFrame, count: int) -> str:

@@ -47,16 +47,20 @@ def section(subject: Subject) -> Section:
         [_gap(table), *_parts(table), _reliability(table), *found.notes],
         _remedies(table, rate),
         {"gaps": table},
-        {
-            "gaps": Drawing(draw_gaps(table), _caption("The gap in nats", subject, len(table))),
-            "reliability": Drawing(
-                draw_reliability(table),
-                _caption("The tail of the importance weights", subject, len(table)),
-            ),
-        },
+        _figures(table, subject),
     )
     _add_temperature(answer, subject)
     return answer
+
+
+def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
+    return {
+        "gaps": Drawing(draw_gaps(table), _caption("The gap in nats", subject, len(table))),
+        "reliability": Drawing(
+            draw_reliability(table),
+            _caption("The tail of the importance weights", subject, len(table)),
+        ),
+    }
 
 
 def _caption(what: str, subject: Subject, count: int) -> str:

@@ -30,10 +30,6 @@ def section(subject: Subject) -> Section:
     """The guide beside draws from the exact posterior, for the first images that are shown."""
     chains = _chains(subject)
     tables = {name: own.table() for name, own in chains.items()}
-    first = next(iter(chains))
-    effort, count = subject.effort, len(chains)
-    drawn = f"{effort.chains} chains of {_kept(subject)} draws an image"
-    used = _most_used(chains[first])
     return Section(
         "How does the guide differ from the exact posterior of an image?",
         [
@@ -42,21 +38,31 @@ def section(subject: Subject) -> Section:
         ],
         _remedies(tables),
         {"posterior_moments": _joined(tables), "chains": _diagnostics(chains)},
-        {
-            "posterior_marginals": Drawing(
-                draw_marginals(chains[first], used),
-                f"The posterior of the image {first} in the {len(used)} dimensions that the guide "
-                f"is narrowest in: draws of NUTS from the exact posterior, "
-                f"{effort.chains} chains of {_kept(subject)}, and of the guide.",
-            ),
-            "posterior_moments": Drawing(
-                draw_moments(tables),
-                f"Mean and standard deviation (sd) of the guide beside the exact posterior's, a "
-                f"point a dimension, of {count} image{'s' * (count > 1)}; {drawn}. A guide that "
-                f"is right has all its points where the lines cross.",
-            ),
-        },
+        _figures(subject, chains, tables),
     )
+
+
+def _figures(
+    subject: Subject, chains: dict[str, Chains], tables: dict[str, pandas.DataFrame]
+) -> dict[str, Drawing]:
+    first = next(iter(chains))
+    effort, count = subject.effort, len(chains)
+    drawn = f"{effort.chains} chains of {_kept(subject)} draws an image"
+    used = _most_used(chains[first])
+    return {
+        "posterior_marginals": Drawing(
+            draw_marginals(chains[first], used),
+            f"The posterior of the image {first} in the {len(used)} dimensions that the guide "
+            f"is narrowest in: draws of NUTS from the exact posterior, "
+            f"{effort.chains} chains of {_kept(subject)}, and of the guide.",
+        ),
+        "posterior_moments": Drawing(
+            draw_moments(tables),
+            f"Mean and standard deviation (sd) of the guide beside the exact posterior's, a "
+            f"point a dimension, of {count} image{'s' * (count > 1)}; {drawn}. A guide that "
+            f"is right has all its points where the lines cross.",
+        ),
+    }
 
 
 def _kept(subject: Subject) -> int:
