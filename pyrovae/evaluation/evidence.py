@@ -20,7 +20,7 @@ from pyrovae.programs import Programs, run_both
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["log_evidence", "log_weights", "pareto_k"]
+__all__ = ["log_evidence", "log_weights", "many_log_weights", "pareto_k", "summary"]
 
 #: Pixels that are decoded at once: some 100 MB in most networks.
 PIXELS_AT_ONCE = 2**20
@@ -139,8 +139,8 @@ def log_evidence(
         for start in range(0, len(x), most):  # All of them but where images are very large.
             some = slice(start, start + most)
             own = {name: value[some] for name, value in inputs.items()}
-            parts.append(_some_weights(programs, num_samples, most, x[some], own))
-        return _summary(torch.cat(parts, 1))
+            parts.append(many_log_weights(programs, num_samples, x[some], most, **own))
+        return summary(torch.cat(parts, 1))
 
     passes = each_batch(
         programs,
@@ -155,18 +155,30 @@ def log_evidence(
     return pandas.concat(passes, ignore_index=True)
 
 
-def _some_weights(
-    programs: Programs, num_samples: int, at_once: int, x: Tensor, inputs: dict[str, Tensor]
+def many_log_weights(
+    programs: Programs,
+    num_samples: int,
+    x: Tensor,
+    at_once: int | None = None,
+    **inputs: Tensor,
 ) -> Tensor:
-    """Log weights `(S, B)`, of so many draws at a time."""
-    each = max(1, at_once // len(x))
+    """Log weights `(S, B)` as `log_weights` gives them, in doubles on the CPU, in little memory.
+
+    Args:
+        programs: the pair of programs.
+        num_samples: S.
+        x: observations `(B, C, H, W)`.
+        at_once: how many latents are decoded at once; by default some 100 MB worth.
+        **inputs: what the programs take besides.
+    """
+    each = max(1, (at_once or PIXELS_AT_ONCE // x[0].numel()) // len(x))
     counts = [min(each, num_samples - done) for done in range(0, num_samples, each)]
     found = [log_weights(programs, count, x, **inputs).double().cpu() for count in counts]
     return torch.cat(found)
 
 
-def _summary(log_w: Tensor) -> pandas.DataFrame:
-    """A row an image of log weights `(S, B)`."""
+def summary(log_w: Tensor) -> pandas.DataFrame:
+    """What log weights `(S, B)` say: a row an image, with the columns of `log_evidence`."""
     import pandas
 
     count = len(log_w)

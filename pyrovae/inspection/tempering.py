@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FACTORS", "Temperature", "temperature"]
 
-#: What the spread is multiplied by: powers of the fourth root of 2.
-FACTORS = (0.5, 2**-0.5, 2**-0.25, 1.0, 2**0.25, 2**0.5, 2.0)
+#: What the spread is multiplied by: powers of the fourth root of 2, and close to 1.
+FACTORS = (0.5, 2**-0.5, 2**-0.25, 0.95, 1.0, 1.05, 2**0.25, 2**0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def temperature(
         images: a split, or its uint8 images `(N, C, H, W)`; some 200 are enough.
         engine: where to compute; by default the CPU.
         seed: seed of the draws.
-        factors: what the spread is multiplied by, rising, positive; 1 and others on both sides.
+        factors: what the spread is multiplied by, rising, positive; 1 and others on both sides,
+            close to 1 for an exact weight: (0.95, 1, 1.05) is enough for that alone.
         num_draws: draws an image.
 
     Returns:

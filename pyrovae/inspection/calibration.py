@@ -1,0 +1,178 @@
+"""Whether the guide's uncertainty is right: simulation-based calibration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from pyrovae.errors import InputError
+from pyrovae.inspection.space import LatentSpace
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Ranks", "ranks_of_truth"]
+
+#: Draws of the guide that a latent is ranked among: 100 ranks, 20 bins of 5.
+NUM_DRAWS, BINS = 99, 20
+
+#: Images that are drawn and encoded at once.
+BATCH = 100
+
+#: What the guide's own density is called among the dimensions.
+DENSITY = "log q"
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks of latents among draws of the guide, for images drawn from the model.
+
+    Attributes:
+        names: of the dimensions; the last may be `log q`, the log density of all under the
+            guide.
+        ranks: how many of the guide's draws are below the truth, `(N, Q)`, 0 to `num_draws`.
+        num_draws: L.
+    """
+
+    names: list[str]
+    ranks: np.ndarray
+    num_draws: int
+
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The ranks on (0, 1), `(N, Q)`: uniform where the guide is the posterior."""
+        return (self.ranks + 0.5) / (self.num_draws + 1)
+
+    def table(self) -> pandas.DataFrame:
+        r"""A test of each dimension, and what is wrong with it.
+
+        Returns:
+            A row a dimension: the `chi_square` of the ranks in 20 bins, its `p`, and `p_joint`,
+            $\min(1, Q\,p)$ (Bonferroni) over all rows; `bias`, the mean rank minus 1/2 as a share
+            (above 0 the guide lies too low); `spread`, the variance of the ranks over that of
+            uniform ones (above 1 the guide is too narrow or off, below 1 too wide);
+            `coverage_50` and `coverage_90`, how often the guide's central intervals hold the
+            truth.
+        """
+        import pandas
+        from scipy.stats import chi2
+
+        bins = self.ranks * BINS // (self.num_draws + 1)
+        counts = np.stack([np.bincount(column, minlength=BINS) for column in bins.T])
+        expected = len(self) / BINS
+        score = np.square(counts - expected).sum(1) / expected
+        p = chi2.sf(score, BINS - 1)
+        off = np.abs(self.shares - 0.5)
+        uniform = (1 - (self.num_draws + 1.0) ** -2) / 12
+        columns = {
+            "chi_square": score,
+            "p": p,
+            "p_joint": np.minimum(1, p * len(p)),
+            "bias": self.shares.mean(0) - 0.5,
+            "spread": np.square(self.shares - 0.5).mean(0) / uniform,
+            "coverage_50": (off < 0.25).mean(0),
+            "coverage_90": (off < 0.45).mean(0),
+        }
+        return pandas.DataFrame(columns, index=pandas.Index(self.names, name="dimension"))
+
+    def band(self, alpha: float = 0.05) -> float:
+        r"""How far the empirical distribution functions of all rows may be from uniform.
+
+        $$\sqrt{\log(2 Q / \alpha) / (2 N)}$$
+
+        All of them stay within with a probability of at least $1 - \alpha$.
+
+        Args:
+            alpha: the rate of false alarms.
+
+        References:
+            The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality (Massart, 1990,
+            corollary 1), https://doi.org/10.1214/aop/1176990746
+
+        Example:
+            >>> round(Ranks(["z[0]"], np.zeros((800, 1), int), 99).band(), 3)
+            0.048
+        """
+        return math.sqrt(math.log(2 * len(self.names) / alpha) / (2 * len(self)))
+
+
+@torch.no_grad()
+def ranks_of_truth(
+    space: LatentSpace,
+    z: Tensor,
+    inputs: dict[str, Tensor] | None = None,
+    *,
+    num_draws: int = NUM_DRAWS,
+) -> Ranks:
+    r"""The ranks of latents among draws of the guide, for images drawn from the model.
+
+    $$z \sim p(z), \quad x \sim p(x \mid z), \quad z_1 \ldots z_L \sim q(z \mid x), \quad
+    r_d = \#\{l : z_{l, d} < z_d\}$$
+
+    Where q is the exact posterior, each rank is uniform on 0 to L. The images hold the noise of
+    the likelihood, as drawn. The log density $\log q(z \mid x)$ is ranked as one more
+    dimension, where the guide has one: it is low where the truth lies outside of what the guide
+    thinks probable in all dimensions together. Draws are torch's.
+
+    Args:
+        space: the latents.
+        z: latents drawn from the model, `(N, D)`, at least 100.
+        inputs: what the programs took besides, `(N, ...)` each.
+        num_draws: L; L + 1 must be a multiple of 20.
+
+    Raises:
+        InputError: if there are too few latents, or the number of draws does not fit.
+
+    References:
+        Validating Bayesian Inference Algorithms with Simulation-Based Calibration (Talts et al.,
+        2018, section 4, algorithm 1), https://arxiv.org/abs/1804.06788; ranks of what depends on
+        x too as in Simulation-Based Calibration Checking for Bayesian Computation: The Choice of
+        Test Quantities Shapes Sensitivity (Modrak et al., 2023, section 3),
+        https://arxiv.org/abs/2211.02383
+    """
+    if len(z) < 5 * BINS:
+        raise InputError(f"calibration needs at least {5 * BINS} latents, got {len(z)}")
+    if num_draws < 1 or (num_draws + 1) % BINS:
+        raise InputError(f"num_draws {num_draws}: allowed are numbers one below multiples of 20")
+    found = []
+    for start in range(0, len(z), BATCH):
+        rows = slice(start, start + BATCH)
+        own = {name: value[rows] for name, value in (inputs or {}).items()}
+        x = space.decode(z[rows], **own).sample()
+        found.append(_ranks(space, num_draws, z[rows], x, own))
+    ranks = torch.cat(found).cpu().numpy()
+    names = [*space.names, DENSITY][: ranks.shape[1]]
+    return Ranks(names, ranks, num_draws)
+
+
+def _ranks(
+    space: LatentSpace, num_draws: int, z: Tensor, x: Tensor, inputs: dict[str, Tensor]
+) -> Tensor:
+    """Ranks `(B, Q)` of the latents of a batch, that of their log density last."""
+    with pyro.plate("draws of each image", num_draws, dim=-2):
+        trace = poutine.trace(space.programs.guide).get_trace(x, **inputs)
+    nodes = {name: trace.nodes[name] for name in space.shapes}
+    draws = space.flatten({name: node["value"] for name, node in nodes.items()})
+    ranks = [_rank(draws, z)]
+    try:
+        log_q = sum(node["fn"].log_prob(node["value"]) for node in nodes.values())
+        truth = space.log_guide(z, x, **inputs)
+    except NotImplementedError:
+        return ranks[0]
+    return torch.cat([*ranks, _rank(log_q, truth).unsqueeze(-1)], -1)
+
+
+def _rank(draws: Tensor, truth: Tensor) -> Tensor:
+    """How many of the draws `(L, *)` lie below the truth `(*,)`, ties broken by chance."""
+    below, ties = (draws < truth).sum(0), (draws == truth).sum(0)
+    return below + (torch.rand(truth.shape, device=truth.device) * (ties + 1)).long()

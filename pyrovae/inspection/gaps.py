@@ -1,0 +1,127 @@
+"""How far the ELBO lies below log p(x), and whose fault that is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pyrovae.errors import InputError
+from pyrovae.evaluation.evidence import many_log_weights, summary
+from pyrovae.inspection.real import require_density
+from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
+from pyrovae.inspection.space import LatentSpace
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Gaps", "gaps"]
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The gap of each image, and what could not be had.
+
+    Attributes:
+        table: a row an image; see `gaps`.
+        notes: why columns are missing (NaN), one sentence each.
+    """
+
+    table: pandas.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+
+@torch.no_grad()
+def gaps(
+    space: LatentSpace,
+    x: Tensor,
+    inputs: dict[str, Tensor] | None = None,
+    *,
+    steps: int = 400,
+    num_samples: int = 1000,
+) -> Gaps:
+    r"""The gap between log p(x) and the ELBO of each image, in two.
+
+    $$\log p(x) - \text{ELBO}[q] = \underbrace{\log p(x) - \text{ELBO}[q^*]}_{\text{approximation}}
+    + \underbrace{\text{ELBO}[q^*] - \text{ELBO}[q]}_{\text{amortisation}}$$
+
+    where q* is the best of the guide's own family for each image. log p(x) is estimated by
+    importance sampling from the guide, from the best of its family, and from a Normal with a full
+    covariance matrix fitted to each image: all are lower bounds in expectation, so the gaps are
+    too. Of these the one counts that is the highest less two of its standard errors. All
+    values are of draws that nothing was fitted to. Draws are torch's.
+
+    Args:
+        space: the latents.
+        x: observations `(B, C, H, W)`.
+        inputs: what the programs take besides.
+        steps: of each refinement.
+        num_samples: draws an image for each value.
+
+    Returns:
+        In nats per image, a row an image: `elbo`, `elbo_own_family`, `elbo_full_rank` and
+        `log_evidence`, each with its standard error over draws, `_error`; `amortisation_gap`,
+        `approximation_gap` and their sum, the `gap`; `k_hat` and `ess` of the guide's weights,
+        and of the others', `k_hat_own_family` and so on.
+
+    Raises:
+        InputError: if the guide has no density.
+
+    References:
+        Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018, section 3,
+        equations 5 to 8), https://arxiv.org/abs/1801.03558; k-hat as in Yes, but Did It Work?
+        (Yao et al., 2018, section 3), https://arxiv.org/abs/1802.02538
+    """
+    inputs = inputs or {}
+    require_density(space, x, **inputs)
+    guides: dict[str, nn.Module] = {"": space.programs.guide}
+    notes = []
+    try:
+        guides["_own_family"] = refine_guide(space, x, inputs, steps=steps)
+    except InputError as reason:
+        notes.append(_sentence(reason))
+    try:
+        start = guides.get("_own_family")
+        guides["_full_rank"] = refine_full_rank(space, x, inputs, guide=start, steps=steps)
+    except InputError as reason:
+        notes.append(f"No Normal of full rank was fitted: {reason}.")
+    found = {}
+    for name, guide in guides.items():
+        pair = with_guide(space.programs, guide)
+        found[name] = _bound(many_log_weights(pair, num_samples, x, None, **inputs))
+    return Gaps(_split(found), notes)
+
+
+def _sentence(reason: InputError) -> str:
+    said = str(reason)
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _bound(log_w: Tensor) -> pandas.DataFrame:
+    """What `summary` says, and the error of the ELBO."""
+    error = log_w.std(0) / math.sqrt(len(log_w))
+    return summary(log_w).assign(elbo_error=error.numpy())
+
+
+def _split(found: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
+    import pandas
+
+    empty = pandas.DataFrame(index=found[""].index, columns=found[""].columns, dtype=float)
+    table = pandas.DataFrame(index=found[""].index)
+    every = {name: found.get(name, empty) for name in ("", "_own_family", "_full_rank")}
+    for name, own in every.items():
+        table[f"elbo{name}"], table[f"elbo{name}_error"] = own["elbo"], own["elbo_error"]
+    evidence = pandas.DataFrame({name: own["log_evidence"] for name, own in every.items()})
+    errors = pandas.DataFrame({name: own["error"] for name, own in every.items()})
+    best = (evidence - 2 * errors).fillna(-math.inf).to_numpy().argmax(1)
+    for name, values in (("log_evidence", evidence), ("log_evidence_error", errors)):
+        table[name] = values.to_numpy()[range(len(values)), best]
+    table["gap"] = table["log_evidence"] - table["elbo"]
+    table["amortisation_gap"] = table["elbo_own_family"] - table["elbo"]
+    table["approximation_gap"] = table["log_evidence"] - table["elbo_own_family"]
+    for name, own in every.items():
+        table[f"k_hat{name}"], table[f"ess{name}"] = own["k_hat"], own["ess"]
+    return table

@@ -1,0 +1,152 @@
+"""How the guide differs from the exact posterior of single images, by Markov chains."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
+from pyrovae.inspection.mcmc import Chains, sample_posterior
+from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["section"]
+
+#: R-hat above which chains have not mixed.
+UNMIXED = 1.1
+
+#: One image in so many of those that are refined is sampled.
+SPARING = 3
+
+#: Dimensions whose histograms are shown.
+SHOWN = 6
+
+
+def section(subject: Subject) -> Section:
+    """The guide beside draws from the exact posterior, for the first images that are shown."""
+    chains = _chains(subject)
+    tables = {name: own.table() for name, own in chains.items()}
+    return Section(
+        "How does the guide differ from the exact posterior of an image?",
+        [
+            *(_difference(name, table) for name, table in tables.items()),
+            *(_mixing(name, own) for name, own in chains.items()),
+        ],
+        _remedies(tables),
+        {"posterior_moments": _joined(tables), "chains": _diagnostics(chains)},
+        _figures(subject, chains, tables),
+    )
+
+
+def _figures(
+    subject: Subject, chains: dict[str, Chains], tables: dict[str, pandas.DataFrame]
+) -> dict[str, Drawing]:
+    first = next(iter(chains))
+    effort, count = subject.effort, len(chains)
+    drawn = f"{effort.chains} chains of {_kept(subject)} draws an image"
+    used = _most_used(chains[first])
+    return {
+        "posterior_marginals": Drawing(
+            draw_marginals(chains[first], used),
+            f"The posterior of the image {first} in the {len(used)} dimensions that the guide "
+            f"is narrowest in: draws of NUTS from the exact posterior, "
+            f"{effort.chains} chains of {_kept(subject)}, and of the guide.",
+        ),
+        "posterior_moments": Drawing(
+            draw_moments(tables),
+            f"Mean and standard deviation (sd) of the guide beside the exact posterior's, a "
+            f"point a dimension, of {count} image{'s' * (count > 1)}; {drawn}. A guide that "
+            f"is right has all its points where the lines cross.",
+        ),
+    }
+
+
+def _kept(subject: Subject) -> int:
+    return max(4, subject.effort.steps // 2)
+
+
+def _chains(subject: Subject) -> dict[str, Chains]:
+    effort = subject.effort
+    chosen = subject.shown.take(range(min(len(subject.shown), max(1, effort.refined // SPARING))))
+    found = {}
+    for row in subject.bar(range(len(chosen)), "posteriors by NUTS"):
+        x, inputs = subject.observed(chosen.take([row]))
+        with subject.quietly(10 + row):
+            found[str(chosen.names[row])] = sample_posterior(
+                subject.space,
+                x,
+                inputs,
+                warmup=max(1, effort.steps // 2),
+                num_samples=_kept(subject),
+                num_chains=effort.chains,
+            )
+    return found
+
+
+def _most_used(chains: Chains) -> list[int]:
+    """The dimensions of the smallest standard deviations of the guide."""
+    return [int(dim) for dim in np.argsort(chains.guide.std(0))[:SHOWN]]
+
+
+def _difference(name: str, table: pandas.DataFrame) -> str:
+    shift, ratio = table["shift"].abs(), table["ratio"]
+    narrow, wide = int((ratio < 0.8).sum()), int((ratio > 1.25).sum())
+    return (
+        f"Image {name}: the guide's mean is {shift.median():.2f} posterior standard deviations "
+        f"off in the median dimension and {shift.max():.1f} at most ({shift.idxmax()}); its "
+        f"standard deviation is {ratio.median():.2f} times the posterior's in the median "
+        f"({narrow} of {len(table)} dimensions below 0.8, {wide} above 1.25)."
+    )
+
+
+def _mixing(name: str, chains: Chains) -> str:
+    table, worst = chains.table(), float(np.nanmax(chains.r_hat))
+    effective = float(table["ess"].clip(lower=0).min())
+    diverged = sum(chains.divergences)
+    said = (
+        f"Image {name}: R-hat is {worst:.2f} at most, effective draws {effective:,.0f} at least, "
+        f"{diverged} draws diverged"
+    )
+    if worst > UNMIXED:
+        return f"{said}: the chains have not mixed, so take its moments with care."
+    return f"{said}: the chains have mixed."
+
+
+def _remedies(tables: dict[str, pandas.DataFrame]) -> list[str]:
+    shift = float(np.median([table["shift"].abs().median() for table in tables.values()]))
+    ratio = float(np.median([table["ratio"].median() for table in tables.values()]))
+    found = []
+    if shift > 1:
+        found.append(
+            "The guide's means are off by more than the posterior's width: the encoder is not "
+            "precise enough. Train longer, or with a larger encoder."
+        )
+    if ratio < 0.7:
+        found.append(
+            "The guide is much narrower than the posterior: a diagonal family does that where "
+            "dimensions are correlated. Try FullRankNormal, or read uncertainties with care."
+        )
+    return found
+
+
+def _joined(tables: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
+    import pandas
+
+    return pandas.concat(tables, names=["image"])
+
+
+def _diagnostics(chains: dict[str, Chains]) -> pandas.DataFrame:
+    import pandas
+
+    rows = {
+        (name, chain): {"acceptance": acceptance, "divergences": divergences}
+        for name, own in chains.items()
+        for chain, (acceptance, divergences) in enumerate(
+            zip(own.acceptance, own.divergences, strict=True)
+        )
+    }
+    return pandas.DataFrame(rows).T.rename_axis(["image", "chain"])

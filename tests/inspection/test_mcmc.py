@@ -1,0 +1,93 @@
+"""Chains of single images, against the exact posteriors of linear Gaussian VAEs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pyrovae import InputError
+from pyrovae.inspection.mcmc import Chains, sample_posterior
+from pyrovae.inspection.sections.mcmc import section
+from pyrovae.inspection.space import LatentSpace
+from tests.inspection.subjects import (
+    SUBJECTS,
+    Linear,
+    nothing_changes,
+    subject,
+    subject_of_parts,
+)
+from tests.tables import Z_LIMIT
+
+
+@pytest.fixture
+def linear() -> Linear:
+    return Linear(latent_dim=3, sigma=1.0)
+
+
+@pytest.mark.parametrize("inflation", [0.3, 1.0])
+def test_moments_are_the_exact_ones_whatever_the_guide(linear: Linear, inflation: float) -> None:
+    vae, x = linear.vae(inflation=inflation), linear.images(1)
+    found = sample_posterior(LatentSpace.of(vae, x), x, warmup=50, num_samples=200)
+    table, exact = found.table(), linear.posterior(x)
+    sd = exact.stddev[0].numpy()
+    ess = table["ess"].clip(100, 400)
+    assert (abs(table["mean"] - exact.mean[0].numpy()) <= Z_LIMIT * sd / np.sqrt(ess)).all()
+    # Squares mix more slowly than values, by a factor of at most 4 or so.
+    assert (abs(table["sd"] / sd - 1) <= Z_LIMIT * np.sqrt(2 / ess)).all()
+    ratio = inflation**0.5
+    assert (abs(table["ratio"] / ratio - 1) <= Z_LIMIT * np.sqrt(2 / ess) + 0.1).all()
+    assert found.r_hat.max() < 1.1 and sum(found.divergences) == 0
+    assert found.draws.shape == (2, 200, 3)
+
+
+def test_divergences_are_those_of_normals() -> None:
+    draws, guide = np.random.default_rng(0).normal(size=(2, 4000, 1)), np.ones((2, 1))
+    guide = np.random.default_rng(1).normal(1.0, 2.0, size=(8000, 1))
+    table = Chains(["z"], draws, guide, [1.0, 1.0], [0, 0]).table()
+    assert table["kl"]["z"] == pytest.approx((1 + 4 - 1) / 2 - np.log(2), abs=0.15)
+    assert table["shift"]["z"] == pytest.approx(1, abs=0.1)
+
+
+def test_chains_that_have_not_met_are_told() -> None:
+    draws = np.random.default_rng(0).normal(size=(2, 100, 2))
+    draws[1, :, 1] += 5
+    found = Chains(["a", "b"], draws, draws[0], [1.0, 1.0], [0, 0])
+    assert found.r_hat[0] < 1.1 < 2 < found.r_hat[1]
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_the_section_of_any_programs(name: str) -> None:
+    whole = subject(SUBJECTS[name]())
+    with nothing_changes(whole.programs):
+        found, again = section(whole), section(whole)
+    moments = found.tables["posterior_moments"]
+    assert moments.equals(again.tables["posterior_moments"])
+    assert list(moments.index.get_level_values("dimension")) == whole.space.names
+    assert len(found.tables["chains"]) == 2 and len(found.says) == 2
+    assert "posterior standard deviations off" in found.says[0] and "R-hat" in found.says[1]
+    assert set(found.figures) == {"posterior_marginals", "posterior_moments"}
+
+
+def test_every_option_matters(linear: Linear) -> None:
+    vae, x = linear.vae(), linear.images(1)
+    space, found = LatentSpace.of(vae, x), []
+    for options in ({}, {"warmup": 9}, {"num_samples": 9}, {"num_chains": 1}):
+        torch.manual_seed(0)
+        sizes = {"warmup": 5, "num_samples": 8} | options
+        found.append(sample_posterior(space, x, **sizes).draws)  # type: ignore[arg-type]
+    assert [draws.shape[:2] for draws in found] == [(2, 8), (2, 8), (2, 9), (1, 8)]
+    assert not np.array_equal(found[0], found[1])
+
+
+def test_bad_input_is_named_in_one_line(linear: Linear) -> None:
+    vae, x = linear.vae(), linear.images(2)
+    space = LatentSpace.of(vae, x)
+    with pytest.raises(InputError, match="one image at a time, got 2"):
+        sample_posterior(space, x)
+    for sizes in ({"warmup": 0}, {"num_samples": 3}, {"num_chains": 0}):
+        with pytest.raises(InputError, match="allowed are at least 1, 4 and 1"):
+            sample_posterior(space, x[:1], **sizes)
+    whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
+    with pytest.raises(InputError, match="takes no vector of R.D but sphere"):
+        section(whole)

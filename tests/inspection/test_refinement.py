@@ -1,0 +1,223 @@
+"""Refined posteriors and the gaps they tell, against closed forms on linear Gaussian VAEs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyrovae import VAE, DiagonalNormal, InputError, Normal, StandardNormal
+from pyrovae.evaluation.evidence import many_log_weights
+from pyrovae.inspection.gaps import gaps
+from pyrovae.inspection.refinement import OffsetGuide, refine_full_rank, refine_guide, with_guide
+from pyrovae.inspection.sections.gaps import section
+from pyrovae.inspection.space import LatentSpace
+from tests.inspection.subjects import (
+    EFFORT,
+    SUBJECTS,
+    Linear,
+    nothing_changes,
+    subject,
+    subject_of,
+    subject_of_parts,
+)
+from tests.oracles import LinearDecoder, LinearEncoder, covariance_features
+from tests.tables import Z_LIMIT
+
+DIM = 3
+
+
+def mean_field(linear: Linear, offset: float = 0.1, width: float = 2.0) -> VAE:
+    """A VAE whose guide is diagonal, too wide and off the mean; the posterior is tilted."""
+    posterior = DiagonalNormal(DIM)
+    to_mean = linear.covariance @ linear.weight.T / linear.sigma**2
+    wide = torch.diag(width * linear.covariance.diagonal())
+    return VAE(
+        encoder=LinearEncoder(to_mean, linear.bias + offset, covariance_features(posterior, wide)),
+        decoder=LinearDecoder(linear.weight, linear.bias, linear.shape),
+        prior=StandardNormal(DIM).double(),
+        likelihood=Normal(linear.sigma),
+        posterior=posterior,
+    )
+
+
+def elbos(vae: VAE, guide: object, x: Tensor) -> tuple[Tensor, Tensor]:
+    log_w = many_log_weights(with_guide(vae, guide), 2000, x)  # type: ignore[arg-type]
+    return log_w.mean(0), log_w.std(0) / math.sqrt(len(log_w))
+
+
+@torch.no_grad()
+def closed_forms(linear: Linear, vae: VAE, x: Tensor) -> tuple[Tensor, Tensor]:
+    """KL of the guide, and of the best diagonal Normal, from the posterior: each `(B,)`."""
+    exact, q = linear.posterior(x), vae.encode(x)
+    full = torch.distributions.MultivariateNormal(q.mean, torch.diag_embed(q.variance))
+    diagonal = exact.precision_matrix.diagonal(0, -2, -1)
+    best = torch.distributions.MultivariateNormal(exact.mean, torch.diag_embed(1 / diagonal))
+    kl = torch.distributions.kl_divergence
+    return kl(full, exact), kl(best, exact)
+
+
+@pytest.fixture
+def linear() -> Linear:
+    return Linear(latent_dim=DIM, sigma=1.0)
+
+
+def test_the_own_family_reaches_its_best(linear: Linear) -> None:
+    vae, x = mean_field(linear), linear.images(4)
+    space = LatentSpace.of(vae, x)
+    with torch.no_grad():
+        refined = refine_guide(space, x, steps=400)
+        found, error = elbos(vae, refined, x)
+    _, gap = closed_forms(linear, vae, x)
+    best = linear.log_evidence(x) - gap
+    assert (gap > 0.05).all()
+    assert ((found - best).abs() <= Z_LIMIT * error + 0.01).all(), (found, best, error)
+
+
+def test_full_rank_reaches_the_evidence(linear: Linear) -> None:
+    vae, x = mean_field(linear), linear.images(4)
+    with torch.no_grad():
+        for steps, limit in ((0, 1e-6), (50, 1e-2)):
+            refined = refine_full_rank(LatentSpace.of(vae, x), x, steps=steps)
+            found, error = elbos(vae, refined, x)
+            assert ((found - linear.log_evidence(x)).abs() < limit).all() and error.max() < limit
+            exact = linear.posterior(x)
+            assert torch.allclose(refined.loc, exact.mean, atol=10 * limit)
+            covariance = refined.z_dist().covariance_matrix  # type: ignore[attr-defined]
+            assert torch.allclose(covariance, exact.covariance_matrix, atol=10 * limit)
+
+
+def test_the_gaps_are_divergences(linear: Linear) -> None:
+    vae, x = mean_field(linear), linear.images(3)
+    with torch.no_grad():
+        found = gaps(LatentSpace.of(vae, x), x, steps=300, num_samples=3000)
+    whole, approximation = (gap.numpy() for gap in closed_forms(linear, vae, x))
+    table, limit = found.table, Z_LIMIT * found.table["elbo_error"] + 0.02
+    assert not found.notes
+    assert (abs(table["log_evidence"] - linear.log_evidence(x).numpy()) < 1e-2).all()
+    assert (abs(table["gap"] - whole) <= limit).all()
+    assert (abs(table["approximation_gap"] - approximation) <= limit).all()
+    assert (abs(table["amortisation_gap"] - (whole - approximation)) <= 2 * limit).all()
+    assert (
+        table["gap"] - table["amortisation_gap"] - table["approximation_gap"]
+    ).abs().max() < 1e-9
+    assert (table["ess_full_rank"] > 0.99 * 3000).all()
+
+
+@pytest.mark.parametrize("posterior", ["HouseholderFlow", "InverseAutoregressiveFlow", "Laplace"])
+def test_any_family_gets_better_and_keeps_its_weights(posterior: str) -> None:
+    whole = subject_of_parts(posterior=posterior)
+    x, _ = whole.observed(whole.split.take([0, 1]))
+    with nothing_changes(whole.programs):
+        space = whole.space
+        with whole.quietly():
+            refined = refine_guide(space, x, steps=40)
+            before, after = (
+                many_log_weights(with_guide(whole.programs, g), 200, x).mean(0)
+                for g in (whole.programs.guide, refined)
+            )
+    assert (after > before).all()
+
+
+@pytest.mark.parametrize("name", ["two named networks", "conditional"])
+def test_offsets_keep_what_latents_tell_of_each_other(name: str) -> None:
+    whole = subject(SUBJECTS[name]())
+    x, inputs = whole.observed(whole.split.take([0, 1, 2]))
+    with whole.quietly():
+        start = OffsetGuide(whole.programs, x, **inputs)
+        assert len(start.free) == (2 if name == "two named networks" else 1)
+        drawn = []
+        for guide in (whole.programs.guide, start):
+            torch.manual_seed(0)
+            pair = LatentSpace(with_guide(whole.programs, guide), whole.space.shapes)
+            drawn.append(pair.guide_draws(2, x, **inputs))
+        assert torch.equal(*drawn)
+        refined = refine_guide(whole.space, x, inputs, steps=40)
+        before, after = (
+            many_log_weights(with_guide(whole.programs, g), 100, x, None, **inputs).mean(0)
+            for g in (start, refined)
+        )
+    assert (after > before + 1).all()
+
+
+def test_every_option_matters(linear: Linear) -> None:
+    vae, x = mean_field(linear), linear.images(2)
+    space, found = LatentSpace.of(vae, x), []
+    for options in ({}, {"steps": 6}, {"num_particles": 3}, {"learning_rate": 0.2}):
+        torch.manual_seed(0)
+        found.append(refine_guide(space, x, **({"steps": 5} | options)).free[0])  # type: ignore[arg-type]
+    assert all(not torch.equal(found[0], other) for other in found[1:])
+    vae, trils = subject_of_parts(), []
+    x, _ = vae.observed(vae.split.take([0]))
+    for options in ({}, {"steps": 9}, {"num_particles": 3}, {"learning_rate": 0.2}):
+        with vae.quietly():
+            refined = refine_full_rank(vae.space, x, **({"steps": 8} | options))  # type: ignore[arg-type]
+        trils.append(refined.scale_tril)
+    assert all(not torch.equal(trils[0], other) for other in trils[1:])
+
+
+def test_without_steps_the_guide_stays(linear: Linear) -> None:
+    vae, x = mean_field(linear), linear.images(2)
+    refined = refine_guide(LatentSpace.of(vae, x), x, steps=0)
+    assert all(not offset.any() for offset in refined.free)
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_the_section_of_any_programs(name: str) -> None:
+    whole = subject(SUBJECTS[name]())
+    with nothing_changes(whole.programs):
+        found, again = section(whole), section(whole)
+    assert found.tables["gaps"].equals(again.tables["gaps"])
+    table = found.tables["gaps"]
+    assert len(table) == 3 and (table["log_evidence"] > table["elbo"] - 1e-3).all()
+    refused = name == "two latents"
+    assert table["amortisation_gap"].isna().all() == refused
+    assert any("cannot be refined" in said for said in found.says) == refused
+    assert set(found.figures) == {"gaps", "reliability", "temperature"}
+    assert all("n = " in drawing.caption for drawing in found.figures.values())
+
+
+def test_another_seed_draws_anew() -> None:
+    tables = [section(subject(SUBJECTS["vae"](), seed=seed)).tables["gaps"] for seed in (0, 1)]
+    assert not tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize(("inflation", "said"), [(16.0, "too wide"), (0.05, "too narrow")])
+def test_a_wrong_guide_comes_with_advice(inflation: float, said: str) -> None:
+    effort = dataclasses.replace(EFFORT, steps=200)
+    found = section(subject_of(Linear(latent_dim=DIM).vae(inflation=inflation), effort))
+    assert any(said in sentence for sentence in found.says)
+    assert "amortisation gap is large" in found.advice[0] and len(found.advice) == 2
+    exact = section(subject_of(Linear(latent_dim=DIM).vae()))
+    assert not exact.advice and any("as wide as" in sentence for sentence in exact.says)
+
+
+def test_a_family_too_small_comes_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear = Linear(latent_dim=DIM, sigma=0.05)
+    linear.weight[:, 1:] = linear.weight[:, :1] + 0.02 * linear.weight[:, 1:]
+    eye, data = torch.eye(DIM).double(), linear.weight.T @ linear.weight
+    precision = eye + data / linear.sigma**2
+    linear.covariance = torch.linalg.inv(precision)
+    width = float(1 / precision.diagonal()[0] / linear.covariance.diagonal()[0])
+    monkeypatch.setattr("pyrovae.inspection.sections.gaps.LARGE_SHARE", 0.0)
+    whole = subject_of(mean_field(linear, 0.0, width), dataclasses.replace(EFFORT, steps=100))
+    found = section(whole)
+    assert "approximation gap is large" in found.advice[0], found.says
+
+
+def test_a_sphere_has_no_full_rank_normal() -> None:
+    whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
+    found = section(whole)
+    assert found.tables["gaps"]["elbo_full_rank"].isna().all()
+    assert any("takes no vector of R^D but sphere" in said for said in found.says)
+    assert set(found.figures) == {"gaps", "reliability"}
+
+
+def test_what_cannot_be_refined_is_said_in_one_line() -> None:
+    whole = subject(SUBJECTS["two latents"]())
+    x, inputs = whole.observed(whole.split.take([0]))
+    with whole.quietly(), pytest.raises(InputError, match="no network of the guide"):
+        refine_guide(whole.space, x, inputs, steps=1)
