@@ -2,17 +2,21 @@
 
 from pyrovae.inspection.aggregate import kolmogorov_smirnov, marginals, mmd_test, worst_projections
 from pyrovae.inspection.attributes import attribute_table, directions, probes
+from pyrovae.inspection.calibration import ranks_of_truth
 from pyrovae.inspection.collapse import Signs, Verdict, dimension_table, judge
 from pyrovae.inspection.diagnosis import Watch, diagnose
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.edits import edit_effects, edited
 from pyrovae.inspection.encoding import Encoded, encode
 from pyrovae.inspection.export import latent_table, to_inference_data, write_table
+from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.holes import find_holes
 from pyrovae.inspection.maps import latent_grid, neighbour_map, principal_map
+from pyrovae.inspection.mcmc import sample_posterior
 from pyrovae.inspection.outliers import find_outliers
 from pyrovae.inspection.posterior import correlations, predictive
 from pyrovae.inspection.program import parameter_table, site_table
+from pyrovae.inspection.refinement import refine_full_rank, refine_guide
 from pyrovae.inspection.report import Report, inspect
 from pyrovae.inspection.run import open_subject
 from pyrovae.inspection.section import Drawing, Section
@@ -49,6 +53,7 @@ __all__ = [
     "encode",
     "find_holes",
     "find_outliers",
+    "gaps",
     "inspect",
     "judge",
     "kolmogorov_smirnov",
@@ -65,7 +70,11 @@ __all__ = [
     "predictive_checks",
     "principal_map",
     "probes",
+    "ranks_of_truth",
+    "refine_full_rank",
+    "refine_guide",
     "replicate",
+    "sample_posterior",
     "site_table",
     "spherical_path",
     "temperature",

@@ -29,6 +29,8 @@ __all__ = ["Watch", "diagnose"]
 #: Images that the spread of guide and likelihood is judged on.
 IMAGES = 200
 PRIOR_DRAWS = 1000
+#: Spreads of the guide that are enough for the weight on the rate.
+NEAR = (0.95, 1.0, 1.05)
 
 
 def diagnose(
@@ -65,7 +67,7 @@ def diagnose(
         mismatch=float(off.mean()) if len(off) else math.nan,
     )
     try:
-        _, found = temperature(programs, split.spread(IMAGES), engine, seed=seed)
+        _, found = temperature(programs, split.spread(IMAGES), engine, seed=seed, factors=NEAR)
         signs = replace(signs, weight=found.effective_beta, weight_error=found.error)
     except InputError:
         pass  # Latents on a sphere have no spread of this kind; the sections say so.

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections import (
     attributes,
+    calibration,
     collapse,
     factors,
+    gaps,
     holes,
     maps,
+    mcmc,
     paths,
     posterior,
     program,
@@ -27,6 +30,9 @@ SECTIONS: dict[str, Callable[[Subject], Section]] = {
     "program": program.section,
     "posterior": posterior.section,
     "holes": holes.section,
+    "gaps": gaps.section,
+    "mcmc": mcmc.section,
+    "calibration": calibration.section,
     "traversals": traversals.section,
     "paths": paths.section,
     "attributes": attributes.section,
