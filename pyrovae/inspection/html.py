@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import numbers
 from collections.abc import Iterable
 from html import escape
@@ -14,11 +13,10 @@ from pyrovae.inspection.section import Drawing, Section
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["page", "png"]
+__all__ = ["page"]
 
 #: Rows of a table that the page shows; the files have all of them.
 ROWS = 12
-DOTS = 120  # an inch
 
 STYLE = """
 :root { --ink: #1d1d1f; --soft: #5f6368; --line: #d9dce0; --mark: #0072b2; }
@@ -130,19 +128,12 @@ def _failed(name: str, reason: str) -> str:
 
 
 def _figure(name: str, drawing: Drawing) -> str:
-    data = base64.b64encode(png(drawing)).decode()
+    data = base64.b64encode(drawing.png).decode()
     words = escape(drawing.caption)
     return (
         f'<figure id="{escape(name)}"><img alt="{words}" src="data:image/png;base64,{data}">'
         f"<figcaption>{words}</figcaption></figure>"
     )
-
-
-def png(drawing: Drawing) -> bytes:
-    """A figure as the content of a PNG file."""
-    buffer = io.BytesIO()
-    drawing.figure.savefig(buffer, dpi=DOTS, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _table(name: str, table: pandas.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pyro
 
 from pyrovae.checkpoint import replacing
 from pyrovae.errors import InputError
-from pyrovae.inspection.html import page, png
+from pyrovae.inspection.html import page
 from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import Subject, check_name
@@ -45,7 +45,7 @@ class Report:
                 table.to_csv(temporary, index=False)
         for key, drawing in section.figures.items():
             with replacing(self.folder / f"{name}_{key}.png") as temporary:
-                temporary.write_bytes(png(drawing))
+                temporary.write_bytes(drawing.png)
         for key, text in section.texts.items():
             with replacing(self.folder / f"{name}_{key}") as temporary:
                 temporary.write_text(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Drawing", "Section"]
+
+DOTS = 120  # an inch
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,13 @@ class Drawing:
 
     figure: Figure
     caption: str
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as the content of a PNG file."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, dpi=DOTS, format="png", metadata={"Software": None})
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
