@@ -93,7 +93,9 @@ def _verdict(section: Section) -> str:
 def _findings(sections: dict[str, Section], verdict: Section | None) -> str:
     """What each section says first, with the way to it."""
     items = [
-        f'<li><a href="#{escape(name)}">{escape(own.title)}</a> {escape(own.says[0])}</li>'
+        f'<li><a href="#{escape(name)}">{escape(own.title)}</a> {escape(own.says[0])}'
+        + "".join(f'<br><span class="soft">Try: {escape(line)}</span>' for line in own.advice[:1])
+        + "</li>"
         for name, own in sections.items()
         if own is not verdict
     ]
