@@ -66,7 +66,8 @@ def _answer(table: pandas.DataFrame, count: int) -> str:
     return (
         f"The guide is not the posterior: for images drawn from the model the ranks of "
         f"{len(wrong)} of {len(table)} quantities (dimensions, and log q) are not uniform at a "
-        f"joint level of {ALPHA} (chi-square, Bonferroni); the farthest is {table['chi_square'].idxmax()}."
+        f"joint level of {ALPHA} (chi-square, Bonferroni); the farthest is "
+        f"{table['chi_square'].idxmax()}."
     )
 
 
