@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyro
 
@@ -14,6 +15,9 @@ from pyrovae.inspection.html import page
 from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import Subject, check_name
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Report", "inspect"]
 
@@ -99,8 +103,16 @@ def _made(report: Report, name: str, subject: Subject) -> str:
     except InputError as error:
         report.failed[name] = str(error)
         return f"not made, {error}"
-    report.add(name, section)
+    report.add(name, replace(section, tables=_columns(section.tables)))
     return section.says[0]
+
+
+def _columns(tables: dict[str, pandas.DataFrame]) -> dict[str, pandas.DataFrame]:
+    """Tables whose rows have names, with these as columns."""
+    return {
+        name: table.reset_index() if any(table.index.names) else table
+        for name, table in tables.items()
+    }
 
 
 def _about(subject: Subject) -> list[str]:

@@ -54,7 +54,7 @@ class Page(HTMLParser):
         self.anchors |= {found["id"]} if "id" in found else set()
         if tag == "img":
             self.images.append(found["alt"])
-        if tag not in ("img", "meta", "link"):
+        if tag not in ("br", "img", "link", "meta"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

@@ -55,8 +55,7 @@ def draw_reliability(table: pandas.DataFrame) -> Figure:
     marks = zip(named.items(), (GREY, BLUE, ORANGE), "sod", strict=True)
     for (column, label), colour, mark in marks:
         values = table[f"k_hat{column}"].replace(-np.inf, 0).to_numpy(float)
-        if np.isfinite(values).any():
-            axes.plot(values, rows, mark, color=colour, label=label)
+        axes.plot(values, rows, mark, color=colour, label=label)
     axes.axvline(0.7, color="black", linewidth=1, linestyle="--")
     _name_rows(axes, table)
     axes.set_xlabel("k-hat: right of 0.7 estimates of log p(x) cannot be trusted")
