@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pyrovae.inspection.encoding import encode
+from pyrovae.inspection.encoding import Encoded, encode
 from pyrovae.inspection.figures.posterior import correlation_map, intervals, predictive_rows
-from pyrovae.inspection.posterior import correlation_table, correlations, predictive
+from pyrovae.inspection.posterior import (
+    Predictive,
+    correlation_table,
+    correlations,
+    predictive,
+)
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 
@@ -33,36 +38,58 @@ def section(subject: Subject) -> Section:
         seen = predictive(subject.space, x, inputs, DRAWS)
         draws = subject.space.guide_draws(max(3, subject.effort.draws), x, **inputs)
     matrices = correlations(draws[..., torch.from_numpy(subject.columns)])
+    tables = {
+        "posteriors": found.table(names),
+        "correlations": correlation_table(matrices, names, found.names),
+        "predictive": seen.table(names),
+    }
+    return Section(
+        "What does the guide say of these images?",
+        [*_spreads(tables["predictive"]), _dependence(tables["correlations"], len(draws))],
+        tables=tables,
+        figures={
+            "predictive": _predictive(subject, seen, names),
+            **_dimensions(subject, tables["posteriors"], found, matrices, names),
+        },
+    )
+
+
+def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing:
+    images = torch.from_numpy(np.array(subject.shown.images)).float() / 255
+    said = (
+        f"Posterior predictive of {_images(subject)}: mean and standard deviation of {DRAWS} "
+        "draws, in grey levels of 256; draws of z decoded, and the last with the likelihood's "
+        "noise."
+    )
+    return Drawing(predictive_rows(images, seen, names), said)
+
+
+def _dimensions(
+    subject: Subject,
+    table: pandas.DataFrame,
+    found: Encoded,
+    matrices: np.ndarray,
+    names: list[str],
+) -> dict[str, Drawing]:
+    """The dimensions that carry most: where they lie, and how they depend on each other."""
     top = np.argsort(-found.kl.mean(0), kind="stable")[:SHOWN]
     dims = [found.names[column] for column in top]
-    table, pairs = found.table(names), correlation_table(matrices, names, found.names)
-    chosen = f"{len(names)} images, of the split {subject.name} or given"
-    images = torch.from_numpy(np.array(subject.shown.images)).float() / 255
-    pictures = {
-        "predictive": Drawing(
-            predictive_rows(images, seen, names),
-            f"Posterior predictive of {chosen}: mean and standard deviation of {DRAWS} draws, "
-            "in grey levels of 256; draws of z decoded, and the last with the likelihood's noise.",
-        ),
+    most = f"the {len(dims)} dimensions that carry most"
+    return {
         "intervals": Drawing(
             intervals(table, dims),
-            f"Posteriors of {chosen}: location ± 2 scales in the {len(dims)} dimensions that "
-            "carry most; the band is ± 2.",
+            f"Posteriors of {_images(subject)}: location ± 2 scales in {most}; the band is ± 2.",
         ),
         "correlations": Drawing(
             correlation_map(matrices[0][np.ix_(top, top)], dims, names[0]),
-            f"Correlations of the posterior of {names[0]}, from {len(draws):,} draws, in the "
-            f"{len(dims)} dimensions that carry most.",
+            f"Correlations of the posterior of {names[0]} in {most}, from "
+            f"{max(3, subject.effort.draws):,} draws.",
         ),
     }
-    tables = {"posteriors": table.reset_index(), "correlations": pairs}
-    tables["predictive"] = seen.table(names).reset_index()
-    return Section(
-        "What does the guide say of these images?",
-        [*_spreads(tables["predictive"]), _dependence(pairs, len(draws))],
-        tables=tables,
-        figures=pictures,
-    )
+
+
+def _images(subject: Subject) -> str:
+    return f"{len(subject.shown)} images, of the split {subject.name} or given"
 
 
 def _spreads(table: pandas.DataFrame) -> list[str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pyrovae.inspection.figures.program import graph
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["section"]
 
@@ -20,25 +25,26 @@ def section(subject: Subject) -> Section:
             f"{name}.gv": graphviz_source(program, x, **inputs)
             for name, program in (("model", programs.model), ("guide", programs.guide))
         }
+    said = "Model and guide as graphs: grey is observed, the box is the plate of images."
+    return Section(
+        "What is the program?",
+        _said(sites, parameters),
+        tables={"sites": sites, "parameters": parameters},
+        figures={"program": Drawing(graph(sites), said)},
+        texts={name: text for name, text in sources.items() if text is not None},
+    )
+
+
+def _said(sites: pandas.DataFrame, parameters: pandas.DataFrame) -> list[str]:
     latents = sites[(sites["program"] == "model") & (sites["kind"] == "latent")]
     parts = [
         f"{row['site']} ({row['distribution']}, {'x'.join(map(str, row['event_shape']))})"
         for _, row in latents.iterrows()
     ]
     counts = parameters.groupby("program", sort=False)["trained"].sum()
-    says = [
+    sizes = [f"the {name} has {count:,} trained parameters" for name, count in counts.items()]
+    return [
         f"The model draws {', then '.join(parts)}, then an image; given an image, the guide says "
         "what they were.",
-        "; ".join(
-            f"the {name} has {count:,} trained parameters" for name, count in counts.items()
-        ).capitalize()
-        + ".",
+        "; ".join(sizes).capitalize() + ".",
     ]
-    said = "Model and guide as graphs: grey is observed, the box is the plate of images."
-    return Section(
-        "What is the program?",
-        says,
-        tables={"sites": sites, "parameters": parameters},
-        figures={"program": Drawing(graph(sites), said)},
-        texts={name: text for name, text in sources.items() if text is not None},
-    )
