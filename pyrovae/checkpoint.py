@@ -27,7 +27,7 @@ STATE_KEY = "pyrovae"
 PICTURES = ("samples", "reconstructions")
 # The names that `replacing` gives to what a run writes: nothing else is ever cleared away.
 TEMPORARY = re.compile(
-    r"\.(config\.yaml|metrics\.csv|evaluation\.json|last\.safetensors|"
+    r"\.(config\.yaml|metrics\.csv|warnings\.txt|evaluation\.json|last\.safetensors|"
     r"best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+\.tmp"
 )
 
@@ -100,7 +100,8 @@ def checksum(tensors: dict[str, Tensor], text: str = "") -> str:
 class RunDirectory:
     """The files of one run.
 
-    `config.yaml` (what runs), `metrics.csv` (a row an epoch), `tensorboard/`, `samples/` and
+    `config.yaml` (what runs), `metrics.csv` (a row an epoch), `warnings.txt` (what was wrong with
+    the posterior, if anything), `tensorboard/`, `samples/` and
     `reconstructions/` (a picture an epoch), `checkpoints/last.safetensors` (all that resuming
     needs) and `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs).
 
@@ -113,6 +114,7 @@ class RunDirectory:
         self.root, self.config_text = Path(root), config
         self.config = self.root / "config.yaml"
         self.metrics = self.root / "metrics.csv"
+        self.warnings = self.root / "warnings.txt"
         self.tensorboard = self.root / "tensorboard"
         self.last = self.root / "checkpoints" / "last.safetensors"
 

@@ -84,6 +84,8 @@ class Reporter:
             self._rows = [
                 row for row in _read_rows(self.run.metrics) if int(row["epoch"]) <= epoch
             ]
+        if self.run.warnings.exists():
+            self._watch.told = self.run.warnings.read_text().splitlines()
         self._writer = SummaryWriter(str(self.run.tensorboard), purge_step=step + 1)
 
     def start_epoch(self, epoch: int, num_images: int, done: int) -> None:
@@ -127,9 +129,8 @@ class Reporter:
         """
         self._bar.close()
         self.message(row.line(self.epochs))
-        if self.progress:
-            for warning in self._watch(vae, split, engine, settled=settled):
-                self.message(warning)
+        if self.progress or self.run is not None:
+            self._warn(self._watch(vae, split, engine, settled=settled))
         if self.run is None:
             return
         self._rows.append({k: "" if v is None else str(v) for k, v in asdict(row).items()})
@@ -139,6 +140,14 @@ class Reporter:
             table.writerows(self._rows)
         self._scalars(row)
         self._pictures(row, vae, split, engine)
+
+    def _warn(self, lines: list[str]) -> None:
+        """Says what is wrong with the posterior, and keeps it in the run directory."""
+        for line in lines:
+            self.message(line)
+        if lines and self.run is not None:
+            with replacing(self.run.warnings) as temporary:
+                temporary.write_text("\n".join(self._watch.told) + "\n")
 
     def _scalars(self, row: EpochRow) -> None:
         assert self._writer is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,12 +54,22 @@ def export(subject: Subject, options: cli.Namespace) -> None:
         print(options.inference_data)
 
 
-def main(arguments: list[str]) -> None:
-    """Questions, prints and writes."""
-    options = parser().parse_args(arguments)
-    for name in options.sections or ():
-        check_name("section", name, SECTIONS)
-    check_export(options.latents, options.inference_data)
+def known(what: str, given: Sequence[str], allowed: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The names that there are, and a line on each other one; what is right is still done."""
+    found, complaints = [], []
+    for name in given:
+        try:
+            check_name(what, name, allowed)
+            found.append(name)
+        except InputError as error:
+            complaints.append(str(error))
+    if given and not found:
+        raise InputError("; ".join(complaints))
+    return found, complaints
+
+
+def opened(options: cli.Namespace) -> tuple[Subject, list[str]]:
+    """What is inspected, and lines on what of it could not be had."""
     effort = QUICK if options.quick else FULL
     if options.num_images is not None:
         effort = replace(effort, images=options.num_images)
@@ -70,27 +81,35 @@ def main(arguments: list[str]) -> None:
         checkpoint=options.checkpoint,
         device=options.device,
         seed=options.seed,
-        sites=tuple(options.sites or ()),
-        attributes=tuple(options.attributes or ()),
         progress=True,
     )
-    folder = Path(options.out or Path(options.run) / "posterior")
+    sites, wrong = known("site", options.sites or (), subject.space.shapes)
+    names = subject.split.attribute_names
+    attributes, misspelt = known("attribute", options.attributes or (), names)
+    subject = replace(subject, sites=tuple(sites), attributes=tuple(attributes))
+    return subject, [*complaints, *wrong, *misspelt]
+
+
+def main(arguments: list[str]) -> None:
+    """Questions, prints and writes."""
+    options = parser().parse_args(arguments)
+    sections, complaints = known("section", options.sections or (), SECTIONS)
+    check_export(options.latents, options.inference_data)
+    subject, more = opened(options)
+    for line in (complaints := [*complaints, *more]):
+        print(f"left out: {line}", flush=True)
     report = inspect(
         subject,
-        folder,
-        options.sections or (),
+        Path(options.out or Path(options.run) / "posterior"),
+        sections,
         title=f"The posterior of {Path(options.run).name}",
         said=lambda line: print(line, flush=True),
     )
     print(f"\n{report.html}")
     export(subject, options)
-    asked = [
-        f"{name}: {report.failed[name]}"
-        for name in options.sections or ()
-        if name in report.failed
-    ]
-    if complaints or asked:
-        raise InputError("; ".join([*complaints, *asked]))
+    complaints += [f"{name}: {report.failed[name]}" for name in sections if name in report.failed]
+    if complaints:
+        raise InputError("; ".join(complaints))
 
 
 if __name__ == "__main__":

@@ -27,18 +27,22 @@ COARSE, FINE = 0.5, 2.0
 OFF = 0.25
 
 
-def dimension_table(encoded: Encoded) -> pandas.DataFrame:
+def dimension_table(
+    encoded: Encoded, prior_variance: np.ndarray | None = None
+) -> pandas.DataFrame:
     r"""A row a latent dimension: what it carries, and whether it tells images apart.
 
     `kl` is $\mathbb{E}_x KL(q(z_d \mid x) \,\|\, p(z_d))$ in nats with its standard `error`,
     `share` its part of all dimensions, `cumulative` that of this dimension and all that carry
     more; `exact` is false where the divergence is that of Normals of the same moments. A unit is
-    `active` if the variance of its posterior mean over the images exceeds 0.01; `scale` is the
+    `active` if the variance of its posterior mean over the images exceeds 0.01, or 0.01 of the
+    prior's variance where that is smaller, as on a sphere of many dimensions; `scale` is the
     mean standard deviation of the posteriors; `aggregate_mean` and `aggregate_variance` are the
     moments of the aggregate posterior. Dimensions that carry most come first.
 
     Args:
         encoded: of a split.
+        prior_variance: the prior's variance in each dimension; by default 1.
 
     Raises:
         InputError: for fewer than two images.
@@ -52,12 +56,13 @@ def dimension_table(encoded: Encoded) -> pandas.DataFrame:
     if len(encoded) < 2:
         raise InputError(f"active units need at least 2 images, got {len(encoded)}")
     kl = encoded.kl.mean(0)
+    spread = 1.0 if prior_variance is None else np.minimum(1.0, prior_variance)
     table = pandas.DataFrame(
         {
             "kl": kl,
             "error": encoded.kl.std(0, ddof=1) / math.sqrt(len(encoded)),
             "share": kl / max(kl.sum(), 1e-12),
-            "active": encoded.loc.var(0, ddof=1) > ACTIVE,
+            "active": encoded.loc.var(0, ddof=1) > ACTIVE * spread,
             "variance_of_mean": encoded.loc.var(0, ddof=1),
             "scale": encoded.scale.mean(0),
             "aggregate_mean": encoded.loc.mean(0),
@@ -133,30 +138,43 @@ class Signs:
         """A row a number: its value, what is healthy, what it means."""
         import pandas
 
-        rows = [
-            ("active units", self.active, f"at least half of {self.dims}", "what z is used for"),
-            ("dimensions for 95 % of the rate", self.carriers, "", "how many carry it"),
-            ("rate, nats", self.rate, "above 0", "what z tells of the image"),
-            (
-                "weight on the rate that fits the guide's spread",
-                self.weight,
-                f"{LIGHT} to {HEAVY}",
-                "below: the guide is too narrow, above: too wide",
-            ),
-            (
-                "squared residuals over their expected variance",
-                self.dispersion,
-                f"{COARSE} to {FINE}",
-                "below: the likelihood expects too much noise, above: too little",
-            ),
-            (
-                "aggregate posterior against prior, nats a unit",
-                self.mismatch,
-                f"below {OFF}",
-                "above: what is drawn from the prior is not what was trained on",
-            ),
+        values = [
+            (self.active, None),
+            (self.carriers, None),
+            (self.rate, None),
+            (self.weight, self.weight_error),
+            (self.dispersion, None),
+            (self.mismatch, None),
         ]
-        return pandas.DataFrame(rows, columns=["sign", "value", "healthy", "meaning"])
+        rows = [
+            (name, value, error, healthy.format(self.dims), meaning)
+            for (name, healthy, meaning), (value, error) in zip(MEANINGS, values, strict=True)
+        ]
+        columns = ["sign", "value", "error", "healthy", "meaning"]
+        return pandas.DataFrame(rows, columns=columns)
+
+
+#: What a number is, when it is healthy, what it tells.
+MEANINGS = [
+    ("active units", "at least half of {}", "what z is used for"),
+    ("dimensions for 95 % of the rate", "", "how many carry it"),
+    ("rate, nats", "above 0", "what z costs an image"),
+    (
+        "weight on the rate that fits the guide's spread",
+        f"{LIGHT} to {HEAVY}",
+        "below: the guide is too narrow, above: too wide",
+    ),
+    (
+        "squared residuals over their expected variance",
+        f"{COARSE} to {FINE}",
+        "below: the likelihood expects too much noise, above: too little",
+    ),
+    (
+        "aggregate posterior against prior, nats a unit",
+        f"below {OFF}",
+        "above: what is drawn from the prior is not what was trained on",
+    ),
+]
 
 
 class Case(NamedTuple):
@@ -228,8 +246,7 @@ def judge(signs: Signs) -> Verdict:
 
 COLLAPSED = (
     "Warm the weight of the rate up (--beta.schedule Warmup), keep some of it free (--objective "
-    "FreeBits), lower --beta.value, or narrow the likelihood's noise (--likelihood "
-    "SharedScaleNormal learns it)."
+    "FreeBits), or lower --beta.value."
 )
 PARTLY = (
     "Harmless where the ELBO is what counts: the prior needs no more units. To use more of them: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.inspection.collapse import (
+    Case,
     Signs,
     Verdict,
     dimension_table,
@@ -55,7 +57,7 @@ def diagnose(
     Raises:
         InputError: for fewer than two images.
     """
-    table = dimension_table(encoded)
+    table = dimension_table(encoded, prior.var(0))
     active = table["active"].reindex(encoded.names).to_numpy()
     off = mismatch(encoded, prior)[active]
     signs = Signs(
@@ -68,9 +70,12 @@ def diagnose(
     )
     try:
         _, found = temperature(programs, split.spread(IMAGES), engine, seed=seed, factors=NEAR)
-        signs = replace(signs, weight=found.effective_beta, weight_error=found.error)
-    except InputError:
-        pass  # Latents on a sphere have no spread of this kind; the sections say so.
+    except (InputError, NotImplementedError):
+        return judge(signs), signs  # On a sphere there is no spread of this kind.
+    weight, error = found.effective_beta, found.error
+    # Of latents that carry next to nothing both slopes are noise.
+    if signs.active and 2 * error < max(weight, 0.5) and weight > -2 * error:
+        signs = replace(signs, weight=weight, weight_error=error)
     return judge(signs), signs
 
 
@@ -79,11 +84,12 @@ class Watch:
 
     Args:
         images: how many images of the validation split it looks at.
+        told: lines that were told already, as in an earlier part of the run.
     """
 
-    def __init__(self, images: int = 64) -> None:
+    def __init__(self, images: int = 64, told: Iterable[str] = ()) -> None:
         self.images = images
-        self.said: set[str] = set()
+        self.told = list(told)
 
     def __call__(
         self, programs: Programs, split: Split, engine: Engine, *, settled: bool = True
@@ -102,10 +108,14 @@ class Watch:
         encoded = encode(programs, some, engine)
         _, prior, _ = draw_prior(programs, some, engine, PRIOR_DRAWS)
         verdict, _ = diagnose(programs, some, engine, encoded, prior.cpu().numpy())
-        lines = []
-        for word, reason, advice in verdict.cases:
-            early = not settled and "regularised" in word
-            if word != "healthy" and not early and word not in self.said:
-                self.said.add(word)
-                lines.append(f"warning: the posterior is {word}: {reason} {advice}")
+        lines = [
+            f"warning: the posterior is {case.word}: {case.reason} {case.advice}"
+            for case in verdict.cases
+            if case.advice and (settled or "collapsed" in case.word) and not self._knows(case)
+        ]
+        self.told += lines
         return lines
+
+    def _knows(self, case: Case) -> bool:
+        """Whether a case was told before, whatever its numbers were."""
+        return any(line.endswith(case.advice) for line in self.told)

@@ -10,7 +10,12 @@ import pyro
 import torch
 from pyro.distributions import Independent
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import (
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
@@ -37,7 +42,8 @@ class Encoded:
         kl: divergence of each dimension's marginal from the prior's, `(N, D)`, in nats.
         exact: whether the divergences of a dimension are exact, `(D,)`; else they are those of
             Normals of the same moments.
-        rate: the divergence of all dimensions together, `(N,)`, in nats.
+        rate: the divergence of all dimensions together, `(N,)`, in nats; NaN where the guide has
+            no density.
         distortion: minus log p(x given the draw), `(N,)`, in nats.
         draws: one draw an image, `(N, D)`.
     """
@@ -111,7 +117,7 @@ def _said(space: LatentSpace, guide: Any, model: Any) -> dict[str, Any]:
     for name in space.shapes:
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
         # First: flows that can only invert what they drew last forget it for other draws.
-        rates.append(divergence(q, p, z))
+        rates.append(_rate(q, p, z))
         loc, scale = moments(q)
         divergences, known = dimension_divergences(q, p)
         for column, values in zip(columns, (loc, scale, divergences, z), strict=True):
@@ -124,6 +130,14 @@ def _said(space: LatentSpace, guide: Any, model: Any) -> dict[str, Any]:
         "rate": sum(rates[1:], rates[0]),
         "distortion": -node["fn"].log_prob(node["value"]),
     }
+
+
+def _rate(q: Any, p: Any, z: Tensor) -> Tensor:
+    """The divergence of q from p at z; NaN where one of them has no density."""
+    try:
+        return divergence(q, p, z)
+    except NotImplementedError:
+        return torch.full(q.batch_shape, torch.nan)
 
 
 def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
@@ -159,6 +173,4 @@ def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
 
 def _has_normal_marginals(fn: Any) -> bool:
     base = fn.base_dist if isinstance(fn, Independent) else fn
-    return hasattr(base, "loc") and (
-        isinstance(base, Normal) or hasattr(base, "covariance_matrix")
-    )
+    return isinstance(base, (Normal, MultivariateNormal, LowRankMultivariateNormal))

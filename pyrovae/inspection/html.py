@@ -68,7 +68,7 @@ def page(
     body = [
         f"<h1>{escape(title)}</h1>",
         *(f'<p class="soft">{escape(line)}</p>' for line in about),
-        _verdict(verdict) if verdict else "",
+        _verdict(verdict, sections) if verdict else "",
         _findings(sections, verdict),
         *(_section(name, own) for name, own in sections.items()),
         *(_failed(name, reason) for name, reason in failed.items()),
@@ -82,8 +82,14 @@ def page(
     )
 
 
-def _verdict(section: Section) -> str:
+def _verdict(section: Section, sections: dict[str, Section]) -> str:
     first, *others = section.says
+    more = sum(bool(own.advice) for own in sections.values() if own is not section)
+    if more:
+        others.append(
+            f"This is about collapse and regularisation; {more} of the other "
+            f"{len(sections) - 1} sections found something to mend, said below."
+        )
     return (
         f'<div class="verdict"><strong>{escape(first)}</strong>{_paragraphs(others)}</div>'
         + _advice(section.advice)

@@ -100,11 +100,21 @@ def _made(report: Report, name: str, subject: Subject) -> str:
     try:
         with pyro.get_param_store().scope():  # Running programs fills the global store.
             section = SECTIONS[name](subject)
-    except InputError as error:
-        report.failed[name] = str(error)
-        return f"not made, {error}"
+    except (InputError, NotImplementedError) as error:
+        report.failed[name] = _reason(error)
+        return f"not made, {report.failed[name]}"
     report.add(name, replace(section, tables=_columns(section.tables)))
     return section.says[0]
+
+
+def _reason(error: Exception) -> str:
+    """Why a section could not be made, in one line."""
+    if isinstance(error, InputError):
+        return str(error)
+    return (
+        "it needs densities, and a latent site of the programs has none (log_prob or another "
+        f"method is not implemented: {' '.join(str(error).split()) or type(error).__name__})"
+    )
 
 
 def _columns(tables: dict[str, pandas.DataFrame]) -> dict[str, pandas.DataFrame]:

@@ -84,6 +84,7 @@ def open_subject(
         name=split,
         train=data.split("train"),
         factors=tuple(data.factors),
+        given=len(given) > 0,
         effort=effort,
     )
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
@@ -95,7 +96,7 @@ def _given(images: Sequence[str], vae: VAE, data: ImageData) -> tuple[Split, lis
     for name in images:
         try:
             found.append(read_image(name, vae, data).numpy())
-            names.append(Path(name).name)
+            names.append(name)
         except (InputError, OSError) as error:
             complaints.append(" ".join(str(error).split()))
     stack = np.stack(found) if found else np.zeros((0, *data.image_shape), np.uint8)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -63,9 +64,21 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
     """Raises `InputError` unless a name is known; says which ones are near it."""
     names = list(known)
     if name not in names:
-        near = difflib.get_close_matches(name, names, 5) or names
-        listed = ", ".join(near[:20]) + (" ..." if len(near) > 20 else "")
-        raise InputError(f"unknown {what} '{name}'; allowed are {listed or 'none'}")
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(
+            f"unknown {what} '{name}'{hint}; allowed are {', '.join(names) or 'none'}"
+        )
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Names that are all different: a number is put after those that come again."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in map(str, names):
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,7 @@ class Subject:
         programs: the pair of programs, on the engine's device.
         split: the images.
         shown: those that are looked at one by one; they may be others.
+        given: whether these were named by the user, and need not be of the split.
         engine: where to compute.
         name: what the split is called.
         train: the images that the programs were trained on; None where they are not known.
@@ -94,6 +108,7 @@ class Subject:
     name: str = "test"
     train: Split | None = None
     factors: tuple[str, ...] = ()
+    given: bool = False
     effort: Effort = FULL
     sites: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
@@ -103,6 +118,8 @@ class Subject:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed: allowed is 0 to 2**63 - 1, got {self.seed}")
+        # Tables and figures tell images apart by their names.
+        object.__setattr__(self, "shown", replace(self.shown, names=_distinct(self.shown.names)))
 
     @cached_property
     def space(self) -> LatentSpace:
@@ -184,3 +201,8 @@ class Subject:
     def where(self, count: int | None = None) -> str:
         """What figures say of their images, as `n = 500 images of the split test`."""
         return f"n = {count or len(self.split):,} images of the split {self.name}"
+
+    def shown_where(self) -> str:
+        """What figures say of the images that are looked at one by one."""
+        images = f"n = {len(self.shown)} image{'s' * (len(self.shown) != 1)}"
+        return f"{images} given" if self.given else f"{images} of the split {self.name}"

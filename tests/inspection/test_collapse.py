@@ -87,13 +87,31 @@ def test_the_verdict_follows_from_the_signs(change: dict[str, Any], words: str) 
     assert bool(verdict.advice) == (words != "healthy")
 
 
+def test_a_weight_that_is_noise_is_not_judged() -> None:
+    vae, split = small_vae(), small_data().split("test")
+    subject = Subject(vae, split, split.take([0]), CPU, effort=QUICK)
+    _, signs = subject.verdict
+    assert np.isnan(signs.weight) and signs.active == 0
+
+
 def test_every_sign_has_a_row() -> None:
-    assert len(HEALTHY.table()) == len(asdict(HEALTHY)) - 2  # the error and dims are in others
+    table = HEALTHY.table().set_index("sign")
+    assert len(table) == len(asdict(HEALTHY)) - 2  # the error and dims are in others
+    assert table["healthy"].iloc[0] == "at least half of 10" and table["error"].count() == 1
+
+
+def test_the_prior_of_a_sphere_has_active_units_too() -> None:
+    z = np.random.default_rng(0).standard_normal((200, 128))
+    loc = z / np.linalg.norm(z, axis=1, keepdims=True)
+    found = encoded(loc, np.full(loc.shape, 1e-3))
+    assert dimension_table(found)["active"].sum() < 10
+    assert dimension_table(found, np.full(128, 1 / 128))["active"].all()
 
 
 def test_a_likelihood_that_expects_too_much_noise_is_told_once() -> None:
     vae, split, watch = small_vae(likelihood=Normal(3.0)), small_data().split("val"), Watch()
     (collapsed, wide), nothing = watch(vae, split, CPU), watch(vae, split, CPU)
+    assert Watch(told=[collapsed])(vae, split, CPU) == [wide] and watch.told == [collapsed, wide]
     assert collapsed.startswith("warning: the posterior is collapsed: No unit of 4 is active")
     assert "over-regularised: The likelihood expects too much noise" in wide and not nothing
     early = Watch()(vae, split, CPU, settled=False)
@@ -115,7 +133,7 @@ def test_other_programs_have_a_verdict(make: type) -> None:
     subject = Subject(make(), split, split.take([0]), CPU, effort=QUICK)
     verdict, signs = subject.verdict
     assert str(verdict) and signs.dims == subject.space.size
-    assert np.isfinite([signs.weight, signs.dispersion, signs.rate]).all()
+    assert np.isfinite([signs.dispersion, signs.rate]).all()  # the weight is noise
 
 
 def test_one_image_is_too_few() -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyro.distributions as dist
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
-from pyrovae import Engine, InputError, Programs
+from pyrovae import DiagonalNormal, Engine, InputError, Programs
 from pyrovae.inspection import report as reports
 from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Effort, Subject
-from tests.small import small_data, small_vae
+from tests.small import LATENT_DIM, small_data, small_vae
 from tests.test_cli import TINY, run
 from tests.test_programs import MAKERS
 
@@ -80,7 +83,8 @@ def test_every_section_is_made_and_written(written: tuple[reports.Report, Path])
         for key, drawing in section.figures.items():
             with Image.open(folder / f"{name}_{key}.png") as picture:
                 assert 500 < picture.width <= 1300, (name, key)
-            assert re.search(r"\d", drawing.caption) or name == "program", (name, key)
+            assert re.search(r"n = \d", drawing.caption), (name, key)
+            assert "split test" in drawing.caption, (name, key)
 
 
 def test_the_page_is_whole_and_needs_no_other(written: tuple[reports.Report, Path]) -> None:
@@ -146,9 +150,11 @@ def test_sites_narrow_what_is_looked_at(tmp_path: Path) -> None:
     programs = MAKERS["two latents"]()
     report = inspect(subject(programs, sites=("z2",)), tmp_path, ["collapse", "posterior"])
     assert set(report.sections["collapse"].tables["dimensions"]["dimension"]) == {"z2[0]", "z2[1]"}
-    with pytest.raises(InputError, match="unknown site 'z9'; allowed are z1, z2"):
+    with pytest.raises(
+        InputError, match="unknown site 'z9' .did you mean z2.; allowed are z1, z2"
+    ):
         _ = subject(programs, sites=("z9",)).columns
-    with pytest.raises(InputError, match="unknown attribute 'gazes'; allowed are gaze"):
+    with pytest.raises(InputError, match="'gazes' .did you mean gaze.; allowed are skin_tone, "):
         _ = subject(attributes=("gazes",)).known_attributes
     with pytest.raises(InputError, match="unknown section 'hole'"):
         inspect(subject(), tmp_path, ["hole"])
@@ -186,6 +192,55 @@ def test_the_script_reports_on_a_run(
     assert errors[-1].startswith("error: ") and "broken.png" in errors[-1]
     assert "the split test has" in errors[-1]
     assert "test:3" in (root / "posterior" / "posterior_predictive.csv").read_text()
+
+
+def test_what_is_misspelt_is_left_out_and_the_rest_made(
+    trained_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(trained_run), "--quick", "--num_images=20", "--sections", "program", "hole"]
+    command += ["--attributes", "gaze", "gazee", "--sites", "z", "y"]
+    assert run("inspect_posterior", command, monkeypatch) == 2
+    shown = capsys.readouterr()
+    assert "program: The model draws z" in shown.out and "left out: unknown site 'y'" in shown.out
+    last = shown.err.strip().splitlines()[-1]
+    for word in ("section 'hole' (did you mean holes?)", "site 'y'", "attribute 'gazee'"):
+        assert f"unknown {word}" in last
+
+
+def test_images_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    own = subject()
+    own = replace(own, shown=replace(own.shown, names=["a.png", "a.png"]), given=True)
+    report = inspect(own, tmp_path, ["posterior", "mcmc"])
+    names = set(report.sections["posterior"].tables["posteriors"]["image"])
+    assert report.failed == {} and names == {"a.png", "a.png (2)"}
+    assert "n = 2 images given" in report.sections["posterior"].figures["intervals"].caption
+
+
+class Unscored(dist.Normal):
+    """A Normal that can be drawn from and not scored."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class NoDensity(DiagonalNormal):
+    """A posterior that cannot be scored, though its divergence from the prior is known."""
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        return Unscored(*self.location_and_scale(h)).to_event(1)
+
+
+def test_a_family_without_a_density_is_a_line_in_the_sections_that_need_one(
+    tmp_path: Path,
+) -> None:
+    vae = small_vae()
+    vae.guide.posterior = NoDensity(LATENT_DIM)
+    report = inspect(subject(vae), tmp_path)
+    assert {"collapse", "posterior", "traversals", "attributes"} <= set(report.sections)
+    assert {"mcmc", "calibration", "typical"} & set(report.failed)
+    for reason in report.failed.values():
+        assert "density" in reason or "densities" in reason
+    assert "\n" not in "".join(report.failed.values())
 
 
 BAD = {

@@ -31,7 +31,7 @@ def predictive_rows(images: Tensor, found: Predictive, names: list[str]) -> Figu
     for row, own in enumerate(axes):
         maps = [255 * s[row].mean(0) for s in (found.latent_spread, found.spread)]
         picture(own[0], images[row])
-        own[0].text(0, -0.06, names[row], transform=own[0].transAxes, fontsize=7, va="top")
+        own[0].text(0, -0.06, names[row][-18:], transform=own[0].transAxes, fontsize=7, va="top")
         picture(own[1], found.mean[row])
         shown = [
             picture(own[2 + i], m, vmin=0, vmax=limit, cmap="magma") for i, m in enumerate(maps)
@@ -69,7 +69,8 @@ def intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
         place.errorbar(
             range(len(dims)), own["loc"], 2 * own["scale"], fmt=".", color=GUIDE, lw=1.2
         )
-        place.set_title(f"{image}: rate {table.loc[image]['kl'].sum():,.1f} nats", fontsize=9)
+        nats = table.loc[image]["kl"].sum()
+        place.set_title(f"{image}: {nats:,.1f} nats over all dimensions", fontsize=9)
     axes[-1, 0].set_xticks(range(len(dims)), dims, rotation=90, fontsize=7)
     figure.supylabel("location ± 2 scales", fontsize=10)
     return figure

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import aggregate, codes
-from pyrovae.inspection.collapse import Signs, dimension_table
+from pyrovae.inspection.collapse import dimension_table
+from pyrovae.inspection.diagnosis import PRIOR_DRAWS
 from pyrovae.inspection.figures.collapse import rates
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["section"]
 
 
 def section(subject: Subject) -> Section:
     """The rate by dimension, the verdict, the rate in its two parts."""
-    import pandas
-
     verdict, signs = subject.verdict
-    table = dimension_table(subject.encoded.only(subject.columns))
-    parts = _parts(subject)
-    rows = [(name, found.value, found.error) for name, found in parts.items()]
-    drawing = Drawing(
-        rates(table),
-        f"Above: rate of each dimension in nats an image (grey: not active, bars ± 2 standard "
-        f"errors), and the share of all that it and larger ones carry. Below: variance of the "
-        f"aggregate posterior. {subject.where()}.",
+    spread = subject.prior_draws(PRIOR_DRAWS)[0].cpu().numpy().var(0)[subject.columns]
+    table = dimension_table(subject.encoded.only(subject.columns), spread)
+    said = (
+        "Above: rate of each dimension in nats an image (grey: not active, bars ± 2 standard "
+        "errors), and the share of all that it and larger ones carry. Below: variance of the "
+        f"aggregate posterior. {subject.where()}."
     )
+    tables = {"signs": signs.table(), "dimensions": table}
+    carriers = f"{signs.carriers} of {signs.dims} dimensions carry 95 % of the rate."
+    try:
+        parts = _parts(subject)
+    except NotImplementedError:
+        also = "What of the rate tells images apart is not known: the guide has no density."
+    else:
+        also, tables["information"] = _said(parts), _information(parts)
     return Section(
         "Has it collapsed?",
-        [f"Verdict: {verdict}.", *verdict.reasons, *_said(parts, signs)],
+        [f"Verdict: {verdict}.", *verdict.reasons, also, carriers],
         verdict.advice,
-        {
-            "signs": signs.table(),
-            "dimensions": table.reset_index(),
-            "information": pandas.DataFrame(rows, columns=["quantity", "nats", "error"]),
-        },
-        {"rates": drawing},
+        tables,
+        {"rates": Drawing(rates(table), said)},
     )
 
 
@@ -53,20 +59,34 @@ def _parts(subject: Subject) -> dict[str, Estimate]:
     return {"rate": Estimate.of(subject.encoded.rate), **parts}
 
 
-def _said(parts: dict[str, Estimate], signs: Signs) -> list[str]:
+def _at_limit(parts: dict[str, Estimate]) -> bool:
+    """Whether so few images could tell no more of the mutual information."""
+    return parts["mutual_information"].value > parts["limit"].value - 0.5
+
+
+def _information(parts: dict[str, Estimate]) -> pandas.DataFrame:
+    import pandas
+
+    bounds = {"mutual_information": "at least", "aggregate_kl": "at most"}
+    rows = []
+    for name, found in parts.items():
+        bound = bounds.get(name, "") if _at_limit(parts) else ""
+        rows.append((name, bound, found.value, None if bound else found.error))
+    return pandas.DataFrame(rows, columns=["quantity", "bound", "nats", "error"])
+
+
+def _said(parts: dict[str, Estimate]) -> str:
     information, limit = parts["mutual_information"].value, parts["limit"].value
     rate, rest = parts["rate"].value, parts["aggregate_kl"].value
-    carriers = f"{signs.carriers} of {signs.dims} dimensions carry 95 % of the rate."
-    if information > limit - 0.5:
-        return [
-            f"The latents tell these images apart: I(x; z) is {information:.1f} nats, all that so "
-            f"few images allow ({limit:.1f}). How much of the rate of {rate:,.1f} nats is the "
-            "divergence of the aggregate posterior from the prior, only more images would show.",
-            carriers,
-        ]
-    return [
+    if _at_limit(parts):
+        return (
+            f"The latents tell these images apart: I(x; z) is at least {information:.1f} nats, "
+            f"all that so few images allow ({limit:.1f}). How much of the rate of {rate:,.1f} "
+            "nats is the divergence of the aggregate posterior from the prior, only more images "
+            "would show."
+        )
+    return (
         f"Of the rate of {rate:,.1f} nats an image, {information:,.1f} tell images apart "
         f"(I(x; z), at most {limit:.1f} with so many images); the other {rest:,.1f} are the "
-        "divergence of the aggregate posterior from the prior.",
-        carriers,
-    ]
+        "divergence of the aggregate posterior from the prior."
+    )

@@ -30,7 +30,7 @@ DRAWS = 100
 
 def section(subject: Subject) -> Section:
     """Locations, scales, correlations, divergences, and what draws decode to."""
-    names = [str(name).split("/")[-1] for name in subject.shown.names]
+    names = list(subject.shown.names)
     found = encode(subject.programs, subject.shown, subject.engine, seed=subject.seed)
     found = found.only(subject.columns)
     x, inputs = subject.observed(subject.shown)
@@ -57,7 +57,7 @@ def section(subject: Subject) -> Section:
 def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing:
     images = torch.from_numpy(np.array(subject.shown.images)).float() / 255
     said = (
-        f"Posterior predictive of {_images(subject)}: mean and standard deviation of {DRAWS} "
+        f"Posterior predictive, {subject.shown_where()}: mean and standard deviation of {DRAWS} "
         "draws, in grey levels of 256; draws of z decoded, and the last with the likelihood's "
         "noise."
     )
@@ -78,18 +78,15 @@ def _dimensions(
     return {
         "intervals": Drawing(
             intervals(table, dims),
-            f"Posteriors of {_images(subject)}: location ± 2 scales in {most}; the band is ± 2.",
+            f"Posteriors, {subject.shown_where()}: location ± 2 scales in {most}; the band is "
+            "± 2.",
         ),
         "correlations": Drawing(
             correlation_map(matrices[0][np.ix_(top, top)], dims, names[0]),
-            f"Correlations of the posterior of {names[0]} in {most}, from "
-            f"{max(3, subject.effort.draws):,} draws.",
+            f"Correlations of the posterior of {names[0]}, the first of "
+            f"{subject.shown_where()}, in {most}; {max(3, subject.effort.draws):,} draws.",
         ),
     }
-
-
-def _images(subject: Subject) -> str:
-    return f"{len(subject.shown)} images, of the split {subject.name} or given"
 
 
 def _spreads(table: pandas.DataFrame) -> list[str]:
@@ -109,8 +106,9 @@ def _dependence(pairs: pandas.DataFrame, draws: int) -> str:
     limit = 5 / draws**0.5
     if abs(row["correlation"]) < limit:
         return (
-            f"No two dimensions of a posterior depend on each other (the largest correlation, "
-            f"{row['correlation']:.2f}, is within the noise of {draws:,} draws)."
+            f"No two dimensions of a posterior depend on each other as far as {draws:,} draws "
+            f"tell: the largest correlation is {row['correlation']:.2f}, and one below "
+            f"{limit:.2f} could not be told from noise."
         )
     return (
         f"The dimensions that depend most on each other are {row['first']} and {row['second']} of "

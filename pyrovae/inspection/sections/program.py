@@ -25,7 +25,11 @@ def section(subject: Subject) -> Section:
             f"{name}.gv": graphviz_source(program, x, **inputs)
             for name, program in (("model", programs.model), ("guide", programs.guide))
         }
-    said = "Model and guide as graphs: grey is observed, the box is the plate of images."
+    said = (
+        "Model and guide as graphs: grey is observed, the box is the plate of images, shapes are "
+        "those of one image; run on n = 2 images of the split "
+        f"{subject.name}."
+    )
     return Section(
         "What is the program?",
         _said(sites, parameters),
