@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyrovae.errors import InputError
@@ -159,8 +157,7 @@ def _ranks(
     space: LatentSpace, num_draws: int, z: Tensor, x: Tensor, inputs: dict[str, Tensor]
 ) -> Tensor:
     """Ranks `(B, Q)` of the latents of a batch, that of their log density last."""
-    with pyro.plate("draws of each image", num_draws, dim=-2):
-        trace = poutine.trace(space.programs.guide).get_trace(x, **inputs)
+    trace = space.guide_trace(num_draws, x, **inputs)
     nodes = {name: trace.nodes[name] for name in space.shapes}
     draws = space.flatten({name: node["value"] for name, node in nodes.items()})
     ranks = [_rank(draws, z)]

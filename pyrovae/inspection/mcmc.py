@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.inspection.real import require_real
-from pyrovae.inspection.refinement import draw, refine_full_rank
+from pyrovae.inspection.refinement import refine_full_rank
 from pyrovae.inspection.space import LatentSpace
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def sample_posterior(
     inputs = inputs or {}
     _check(x, warmup, num_samples, num_chains)
     require_real(space, x, **inputs)
-    guide = draw(space, GUIDE_DRAWS, x, **inputs)[:, 0]
+    guide = space.guide_draws(GUIDE_DRAWS, x, **inputs)[:, 0]
     fitted = refine_full_rank(space, x, inputs, steps=FITTING_STEPS)
     loc, tril = fitted.loc[0], fitted.scale_tril[0]
 

@@ -107,10 +107,14 @@ class LatentSpace:
 
     def guide_draws(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Tensor:
         """So many latents drawn from the guide for each image, `(S, B, D)`."""
+        trace = self.guide_trace(num_draws, x, **inputs)
+        return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
+
+    def guide_trace(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Any:
+        """A run of the guide that draws so many latents for each image, with its densities."""
         # In a plate, so that the encoder runs once for all draws.
         with pyro.plate("draws of each image", num_draws, dim=-2):
-            trace = poutine.trace(self.programs.guide).get_trace(x, **inputs)
-        return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
+            return poutine.trace(self.programs.guide).get_trace(x, **inputs)
 
     def decode(self, z: Tensor, **inputs: Tensor) -> Any:
         """p(x given z) for `(*, B, D)`: batch shape `(*, B)`, event shape `(C, H, W)`."""

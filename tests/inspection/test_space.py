@@ -62,6 +62,24 @@ def test_densities_are_those_of_the_programs(
 
 
 @every_program
+def test_a_trace_of_the_guide_holds_the_draws_and_their_densities(
+    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, x = make(), torch.rand(5, 3, 16, 16)
+    space = LatentSpace.of(programs, x, **inputs)
+    with evaluation_mode(programs), torch.no_grad():
+        with private_randomness(0, x.device):
+            trace = space.guide_trace(3, x, **inputs)
+        with private_randomness(0, x.device):
+            z = space.guide_draws(3, x, **inputs)
+        values = {name: trace.nodes[name]["value"] for name in space.shapes}
+        assert torch.equal(space.flatten(values), z) and z.shape == (3, 5, len(names))
+        nodes = [trace.nodes[name] for name in space.shapes]
+        log_q = sum(node["fn"].log_prob(node["value"]) for node in nodes)
+        assert torch.allclose(log_q, space.log_guide(z, x, **inputs), rtol=1e-4)
+
+
+@every_program
 def test_prior_draws_follow_the_seed_and_change_nothing(
     make: type[Programs], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
