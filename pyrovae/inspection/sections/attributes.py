@@ -31,7 +31,9 @@ def section(subject: Subject) -> Section:
     table = attribute_table(subject.split, subject.known_attributes)
     names, left_out = enough(table)
     if not names:
-        raise InputError(f"no attribute can be learnt from {len(table)} images: {left_out}")
+        raise InputError(
+            f"no attribute can be learnt from {len(table)} images: {_listed(left_out)}"
+        )
     table = table[names]
     codes = subject.encoded.loc[:, subject.columns]
     scores = probes(codes, table, seed=subject.seed).sort_values("value", ascending=False)
@@ -110,9 +112,12 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
         if len(unread):
             said.append(f"Not told better than chance: {', '.join(unread.index)}.")
     if left_out:
-        reasons = [f"{name} ({reason})" for name, reason in left_out.items()]
-        said.append(f"Left out: {'; '.join(reasons)}.")
+        said.append(f"Left out: {_listed(left_out)}.")
     return said
+
+
+def _listed(left_out: dict[str, str]) -> str:
+    return "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
 
 
 def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
