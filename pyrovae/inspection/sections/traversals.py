@@ -17,7 +17,7 @@ from pyrovae.inspection.traversals import along, effects, show_within
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["section", "shown_means", "traversal_table"]
+__all__ = ["section", "shown_means", "shown_where", "traversal_table"]
 
 #: Dimensions, and images, whose traversals are drawn.
 ROWS, IMAGES = 10, 2
@@ -51,6 +51,13 @@ def shown_means(subject: Subject) -> tuple[Tensor, dict[str, Tensor]]:
     encoded = encode(subject.programs, subject.shown, subject.engine, seed=subject.seed)
     x, inputs = subject.observed(subject.shown)
     return torch.from_numpy(encoded.loc).to(x), inputs
+
+
+def shown_where(subject: Subject) -> str:
+    """What captions say of the images that are looked at, as `2 images of the split test`."""
+    count = len(subject.shown)
+    plain = f"{count} image{'s' * (count != 1)} of the split {subject.name}"
+    return str(getattr(subject, "shown_where", lambda: plain)())
 
 
 def traversal_table(subject: Subject) -> pandas.DataFrame:
