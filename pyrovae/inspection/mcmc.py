@@ -45,19 +45,20 @@ class Chains:
         names: of the D dimensions.
         draws: `(chains, draws, D)`.
         guide: draws of the guide, `(draws, D)`.
-        acceptance: mean acceptance rate of each chain.
+        moved: the share of each chain's kept draws that are not the one before: near 1 for
+            NUTS, which rarely stays.
         divergences: how many kept draws of each chain diverged.
     """
 
     names: list[str]
     draws: np.ndarray
     guide: np.ndarray
-    acceptance: list[float]
+    moved: list[float]
     divergences: list[int]
 
     @property
     def r_hat(self) -> np.ndarray:
-        """Split R-hat of each dimension, `(D,)`: above 1.1 the chains have not mixed."""
+        """Split R-hat of each dimension, `(D,)`: above 1.05 the chains have not mixed."""
         return split_gelman_rubin(torch.from_numpy(self.draws)).numpy()
 
     def table(self) -> pandas.DataFrame:
@@ -66,8 +67,9 @@ class Chains:
         Returns:
             `mean` and `sd` of the chains, `r_hat` and `ess` (effective draws), `guide_mean` and
             `guide_sd`, `shift` (guide's mean minus the chains', in the chains' standard
-            deviations), `ratio` (of the guide's standard deviation to the chains') and `kl`, of
-            Normals with these moments, $KL(q \,\|\, p)$ in nats.
+            deviations), `ratio` (of the guide's standard deviation to the chains'), its standard
+            error `ratio_error` by the draws of both, those of the chains counted as effective,
+            and `kl`, of Normals with these moments, $KL(q \,\|\, p)$ in nats.
         """
         import pandas
 
@@ -75,15 +77,19 @@ class Chains:
         mean, sd = flat.mean(0), flat.std(0, ddof=1)
         guide_mean, guide_sd = self.guide.mean(0), self.guide.std(0, ddof=1)
         shift, ratio = (guide_mean - mean) / sd, guide_sd / sd
+        ess = effective_sample_size(torch.from_numpy(self.draws)).numpy()
+        # Of a Normal's standard deviation from n draws the relative error is 1 / sqrt(2 n).
+        relative = np.sqrt((1 / np.maximum(ess, 1) + 1 / len(self.guide)) / 2)
         columns = {
             "mean": mean,
             "sd": sd,
             "r_hat": self.r_hat,
-            "ess": effective_sample_size(torch.from_numpy(self.draws)).numpy(),
+            "ess": ess,
             "guide_mean": guide_mean,
             "guide_sd": guide_sd,
             "shift": shift,
             "ratio": ratio,
+            "ratio_error": ratio * relative,
             "kl": (shift**2 + ratio**2 - 1) / 2 - np.log(ratio),
         }
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="dimension"))

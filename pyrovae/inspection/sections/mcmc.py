@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
-#: R-hat above which chains have not mixed.
-UNMIXED = 1.1
+#: R-hat from which on chains have not mixed, and the effective draws that they need.
+UNMIXED, ENOUGH = 1.05, 100
 
 #: One image in so many of those that are refined is sampled.
 SPARING = 3
@@ -94,12 +94,14 @@ def _most_used(chains: Chains) -> list[int]:
 
 def _difference(name: str, table: pandas.DataFrame) -> str:
     shift, ratio = table["shift"].abs(), table["ratio"]
-    narrow, wide = int((ratio < 0.8).sum()), int((ratio > 1.25).sum())
+    clear = (ratio - 1).abs() > 2 * table["ratio_error"]
+    narrow, wide = int((clear & (ratio < 0.8)).sum()), int((clear & (ratio > 1.25)).sum())
     return (
         f"Image {name}: the guide's mean is {shift.median():.2f} posterior standard deviations "
         f"off in the median dimension and {shift.max():.1f} at most ({shift.idxmax()}); its "
         f"standard deviation is {ratio.median():.2f} times the posterior's in the median "
-        f"({narrow} of {len(table)} dimensions below 0.8, {wide} above 1.25)."
+        f"({narrow} of {len(table)} dimensions below 0.8 and {wide} above 1.25, of those that are "
+        f"more than two standard errors from 1)."
     )
 
 
@@ -111,9 +113,12 @@ def _mixing(name: str, chains: Chains) -> str:
         f"Image {name}: R-hat is {worst:.2f} at most, effective draws {effective:,.0f} at least, "
         f"{diverged} draws diverged"
     )
-    if worst > UNMIXED:
-        return f"{said}: the chains have not mixed, so take its moments with care."
-    return f"{said}: the chains have mixed."
+    if worst < UNMIXED and effective >= ENOUGH:
+        return f"{said}: the chains have mixed."
+    return (
+        f"{said}: the chains have not mixed well enough (R-hat below {UNMIXED} and {ENOUGH} "
+        f"effective draws), so take its moments with care."
+    )
 
 
 def _remedies(tables: dict[str, pandas.DataFrame]) -> list[str]:
@@ -143,10 +148,8 @@ def _diagnostics(chains: dict[str, Chains]) -> pandas.DataFrame:
     import pandas
 
     rows = {
-        (name, chain): {"acceptance": acceptance, "divergences": divergences}
+        (name, chain): {"moved": moved, "divergences": divergences}
         for name, own in chains.items()
-        for chain, (acceptance, divergences) in enumerate(
-            zip(own.acceptance, own.divergences, strict=True)
-        )
+        for chain, (moved, divergences) in enumerate(zip(own.moved, own.divergences, strict=True))
     }
     return pandas.DataFrame(rows).T.rename_axis(["image", "chain"])
