@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from pyrovae.inspection.mcmc import Chains, sample_posterior
 from pyrovae.inspection.sections.mcmc import _difference, _mixing, section
 from pyrovae.inspection.space import LatentSpace
 from tests.inspection.subjects import (
+    EFFORT,
     SUBJECTS,
     Linear,
     nothing_changes,
@@ -97,10 +100,21 @@ def test_the_section_of_any_programs(name: str) -> None:
     moments = found.tables["posterior_moments"]
     assert moments.equals(again.tables["posterior_moments"])
     assert list(moments.index.get_level_values("dimension")) == whole.space.names
-    assert len(found.tables["chains"]) == 2 and len(found.says) == 2
+    assert len(found.tables["chains"]) == 2 and len(found.says) == 3
     assert list(found.tables["chains"]) == ["moved", "divergences"]
     assert "posterior standard deviations off" in found.says[0] and "R-hat" in found.says[1]
     assert set(found.figures) == {"posterior_marginals", "posterior_moments"}
+
+
+def test_how_many_of_the_images_are_sampled_is_said() -> None:
+    whole = subject(SUBJECTS["vae"](), dataclasses.replace(EFFORT, refined=6))
+    found = section(whole)
+    assert len(found.tables["chains"]) == 4 and "first" not in " ".join(found.says)
+    whole = dataclasses.replace(whole, shown=whole.split.take(range(5)))
+    found = section(whole)
+    told = "the first 2 of 5 images of the split test"
+    assert told in found.says[-1] and told in found.figures["posterior_moments"].caption
+    assert "first of 5 images of the split test" in found.figures["posterior_marginals"].caption
 
 
 def test_every_option_matters(linear: Linear) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
 from pyrovae.inspection.mcmc import Chains, sample_posterior
 from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.sections.traversals import shown_where
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def section(subject: Subject) -> Section:
         [
             *(_difference(name, table) for name, table in tables.items()),
             *(_mixing(name, own) for name, own in chains.items()),
+            *_left_out(subject, len(chains)),
         ],
         _remedies(tables),
         {"posterior_moments": _joined(tables), "chains": _diagnostics(chains)},
@@ -52,15 +54,17 @@ def _figures(
     return {
         "posterior_marginals": Drawing(
             draw_marginals(chains[first], used),
-            f"The posterior of the image {first} in the {len(used)} dimensions that the guide "
-            f"is narrowest in: draws of NUTS from the exact posterior, "
-            f"{effort.chains} chains of {_kept(subject)}, and of the guide.",
+            f"The posterior of one image, {first}, in the {len(used)} dimensions that the guide "
+            f"is narrowest in, as densities: draws of NUTS from the exact posterior, "
+            f"{effort.chains} chains of {_kept(subject)}, and of the guide; the first of "
+            f"{shown_where(subject)}.",
         ),
         "posterior_moments": Drawing(
             draw_moments(tables),
             f"Mean and standard deviation (sd) of the guide beside the exact posterior's, a "
-            f"point a dimension, of {count} image{'s' * (count > 1)}; {drawn}. A guide that "
-            f"is right has all its points where the lines cross.",
+            f"point a dimension, in standard deviations of the posterior; the first {count} of "
+            f"{shown_where(subject)}, {drawn}. A guide that is right has all its points where "
+            f"the lines cross.",
         ),
     }
 
@@ -119,6 +123,12 @@ def _mixing(name: str, chains: Chains) -> str:
         f"{said}: the chains have not mixed well enough (R-hat below {UNMIXED} and {ENOUGH} "
         f"effective draws), so take its moments with care."
     )
+
+
+def _left_out(subject: Subject, count: int) -> list[str]:
+    if count == len(subject.shown):
+        return []
+    return [f"Chains take long: they were run for the first {count} of {shown_where(subject)}."]
 
 
 def _remedies(tables: dict[str, pandas.DataFrame]) -> list[str]:
