@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +45,12 @@ class Ranks:
 
     def __len__(self) -> int:
         return len(self.ranks)
+
+    def only(self, columns: np.ndarray) -> Ranks:
+        """Some of the dimensions; `log q` stays that of all."""
+        places = [*columns, *[place for place, n in enumerate(self.names) if n == DENSITY]]
+        names = [self.names[place] for place in places]
+        return replace(self, names=names, ranks=self.ranks[:, places])
 
     @property
     def shares(self) -> np.ndarray:

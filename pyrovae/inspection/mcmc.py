@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +55,12 @@ class Chains:
     guide: np.ndarray
     moved: list[float]
     divergences: list[int]
+
+    def only(self, columns: np.ndarray) -> Chains:
+        """Some of the dimensions."""
+        names = [self.names[column] for column in columns]
+        draws, guide = self.draws[..., columns], self.guide[:, columns]
+        return replace(self, names=names, draws=draws, guide=guide)
 
     @property
     def r_hat(self) -> np.ndarray:

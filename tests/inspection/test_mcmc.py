@@ -117,6 +117,21 @@ def test_how_many_of_the_images_are_sampled_is_said() -> None:
     assert "first of 5 images of the split test" in found.figures["posterior_marginals"].caption
 
 
+def test_only_the_sites_that_are_asked_for_are_shown() -> None:
+    whole = subject(SUBJECTS["two latents"]())
+    every = section(whole)
+    found = section(dataclasses.replace(whole, sites=("z2",)))
+    table = found.tables["posterior_moments"]
+    assert list(table.index.get_level_values("dimension")) == ["z2[0]", "z2[1]"]
+    assert table.equals(every.tables["posterior_moments"].loc[table.index])
+    assert any("dimensions of z2 are shown" in said for said in found.says)
+    assert len(found.figures["posterior_moments"].figure.axes[0].lines[0].get_xdata()) == 2
+    mixing = [said for said in every.says if "R-hat is" in said]
+    assert mixing and mixing == [said for said in found.says if "R-hat is" in said]
+    with pytest.raises(InputError, match="unknown site 'z3'; allowed are z1, z2"):
+        section(dataclasses.replace(whole, sites=("z3",)))
+
+
 def test_every_option_matters(linear: Linear) -> None:
     vae, x = linear.vae(), linear.images(1)
     space, found = LatentSpace.of(vae, x), []

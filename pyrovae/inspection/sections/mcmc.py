@@ -9,7 +9,7 @@ import numpy as np
 from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
 from pyrovae.inspection.mcmc import Chains, sample_posterior
 from pyrovae.inspection.section import Drawing, Section
-from pyrovae.inspection.sections.traversals import shown_where
+from pyrovae.inspection.sections.traversals import shown_where, sites_said
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -28,19 +28,29 @@ SHOWN = 6
 
 
 def section(subject: Subject) -> Section:
-    """The guide beside draws from the exact posterior, for the first images that are shown."""
+    """The guide beside draws from the exact posterior, for the first images that are shown.
+
+    Args:
+        subject: what is inspected; chains are of all sites, moments of those it names.
+
+    Raises:
+        InputError: if there is no such site, or latents do not fill R^D.
+    """
+    columns = subject.columns
     chains = _chains(subject)
-    tables = {name: own.table() for name, own in chains.items()}
+    looked_at = {name: own.only(columns) for name, own in chains.items()}
+    tables = {name: own.table() for name, own in looked_at.items()}
     return Section(
         "How does the guide differ from the exact posterior of an image?",
         [
             *(_difference(name, table) for name, table in tables.items()),
             *(_mixing(name, own) for name, own in chains.items()),
+            *sites_said(subject, "R-hat and effective draws are"),
             *_left_out(subject, len(chains)),
         ],
         _remedies(tables),
         {"posterior_moments": _joined(tables), "chains": _diagnostics(chains)},
-        _figures(subject, chains, tables),
+        _figures(subject, looked_at, tables),
     )
 
 

@@ -17,7 +17,7 @@ from pyrovae.inspection.traversals import along, effects, show_within
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["section", "shown_means", "shown_where", "traversal_table"]
+__all__ = ["section", "shown_means", "shown_where", "sites_said", "traversal_table"]
 
 #: Dimensions, and images, whose traversals are drawn.
 ROWS, IMAGES = 10, 2
@@ -58,6 +58,13 @@ def shown_where(subject: Subject) -> str:
     count = len(subject.shown)
     plain = f"{count} image{'s' * (count != 1)} of the split {subject.name}"
     return str(getattr(subject, "shown_where", lambda: plain)())
+
+
+def sites_said(subject: Subject, rest: str) -> list[str]:
+    """That only some sites are looked at, if so, and what is of all sites all the same."""
+    if not subject.sites:
+        return []
+    return [f"Only the dimensions of {', '.join(subject.sites)} are shown; {rest} of all sites."]
 
 
 def traversal_table(subject: Subject) -> pandas.DataFrame:
