@@ -13,6 +13,7 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.evaluation.latents import log_mixture
 from pyrovae.evaluation.pairs import chunks
+from pyrovae.inspection.space import inputs_of
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
     z, inputs = subject.prior_draws(subject.effort.draws)
     other = torch.from_numpy(subject.encoded.draws[kept]).to(z)
     prior = _measured(subject, used, z, inputs)
-    given = subject.observed(subject.split.take(kept))[1]
+    given = inputs_of(subject.programs, subject.split, kept, subject.engine)
     held_out = _measured(subject, used, other, given)
     level = max(0.01, 5 / (len(kept) + 1)) if alpha is None else alpha
     shares, beyond = _shares(prior, held_out, level, subject.seed)

@@ -8,6 +8,7 @@ import scipy.stats
 import torch
 
 from pyrovae import InputError
+from pyrovae.data import Split
 from pyrovae.evaluation.latents import log_mixture
 from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyond
 from pyrovae.inspection.sections.holes import section
@@ -110,6 +111,19 @@ def test_every_option_changes_something() -> None:
     assert other.shares.nominal["log_ratio"] == pytest.approx(20 / 101)
     again = find_holes(subject_of(subject.programs, subject.split, subject.effort, seed=1))
     assert not np.array_equal(default.prior.log_ratio, again.prior.log_ratio)
+
+
+def test_held_out_images_are_not_read_for_their_attributes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject, observed = small_subject(MAKERS["conditional"]()), Subject.observed
+
+    def few(self: Subject, split: Split) -> object:
+        assert len(split) == 1
+        return observed(self, split)
+
+    monkeypatch.setattr(Subject, "observed", few)
+    assert len(find_holes(subject).held_out) == 60
 
 
 def test_extremes_are_the_worst_and_the_best() -> None:

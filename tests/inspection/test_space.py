@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from pyrovae import Engine, Programs
 from pyrovae.evaluation import log_weights
-from pyrovae.inspection.space import LatentSpace, draw_prior
+from pyrovae.inspection.space import LatentSpace, draw_prior, inputs_of
 from pyrovae.modes import evaluation_mode
 from pyrovae.randomness import private_randomness
 from tests.oracles import LinearGaussian
@@ -89,6 +90,15 @@ def test_prior_draws_follow_the_seed_and_change_nothing(
     assert a.shape == (7, len(names)) and torch.equal(a, b) and not torch.equal(a, c)
     assert programs.training and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[n]) for n, value in programs.state_dict().items())
+
+
+def test_what_programs_take_is_that_of_the_rows() -> None:
+    split, engine = small_data().split("test"), Engine("cpu", "fp32")
+    programs, rows = conditional(), np.array([5, 2])
+    places = [list(split.attribute_names).index(name) for name in programs.attributes]
+    found = inputs_of(programs, split, rows, engine)["attributes"]
+    assert found.tolist() == split.attributes[rows][:, places].tolist()
+    assert inputs_of(small_vae(), split, rows, engine) == {}
 
 
 def test_the_joint_density_of_a_linear_model_is_known() -> None:
