@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -10,8 +12,9 @@ import torch
 from pyrovae import InputError
 from pyrovae.data import Split
 from pyrovae.evaluation.latents import log_mixture
+from pyrovae.inspection.aggregate import marginals
 from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyond
-from pyrovae.inspection.sections.holes import section
+from pyrovae.inspection.sections.holes import _advice, section
 from pyrovae.inspection.subject import Effort, Subject
 from tests.inspection.oracle_subjects import (
     CPU,
@@ -77,6 +80,32 @@ def test_there_is_none_where_the_aggregate_is_the_prior() -> None:
         subject = linear_subject(LinearGaussian(True, latent_dim), 1000, 2000)
         for row in find_holes(subject, alpha=0.05).shares.itertuples():
             assert abs(row.share - row.nominal) < Z_LIMIT * row.error
+
+
+def test_both_samples_are_compared_as_a_whole() -> None:
+    subject, *_ = clusters(400, 500)
+    found = find_holes(subject)
+    assert list(found.held_out.index) == list(subject.split.names[1::2])
+    for name, sign in (("log_ratio", 1), ("distance", -1)):
+        prior, held_out = (sign * table[name] for table in (found.prior, found.held_out))
+        row, expected = found.shares.loc[name], scipy.stats.ks_2samp(prior, held_out)
+        assert row.ks == pytest.approx(expected.statistic)
+        assert row.p_value < 1e-10 and expected.pvalue < 1e-10
+        assert row.covered == (prior > held_out.median()).mean() < 0.4
+
+
+def test_a_prior_that_is_less_covered_comes_with_advice_whatever_the_share() -> None:
+    subject, *_ = clusters(400, 500)
+    found = find_holes(subject)
+    shares = found.shares.assign(share=found.shares.nominal)
+    single = marginals(found.z.numpy(), found.z.numpy())
+    assert "VampPrior" in _advice(replace(found, shares=shares), single)[0]
+    alike = shares.assign(covered=0.45)
+    assert _advice(replace(found, shares=alike), single) == []
+    said = section(subject).says[1]
+    row = found.shares.loc["log_ratio"]
+    assert f"{row.covered:.1%} of the prior's draws are better covered" in said
+    assert f"{row.prior:,.0f} nats for the prior and {row.held_out:,.0f} for images" in said
 
 
 def test_the_share_of_equal_samples_is_nominal_on_average() -> None:
@@ -145,6 +174,7 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
     assert set(found.tables) == {
         "holes",
         "hole_draws",
+        "hole_held_out",
         "aggregate_marginals",
         "aggregate_planes",
         "aggregate_mmd",

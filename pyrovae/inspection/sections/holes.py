@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["section"]
 
 SHOWN = 6
+#: A share of draws better covered than half of the held-out images that is worth a remedy.
+COVERED = 0.4
 LEVEL = 0.01
 
 
@@ -50,6 +52,7 @@ def section(subject: Subject) -> Section:
         {
             "holes": found.shares,
             "hole_draws": found.prior,
+            "hole_held_out": found.held_out,
             "aggregate_marginals": single,
             "aggregate_planes": worst.table,
             "aggregate_mmd": _mmd_table(whole),
@@ -64,14 +67,24 @@ def _excess(found: Holes) -> float:
     return float(((shares.share - shares.nominal) / shares.error.clip(lower=1e-9)).max())
 
 
+def _worse(found: Holes) -> bool:
+    """Whether the prior's draws are less covered than held-out images, by either criterion."""
+    shares = found.shares
+    told = shares.p_value * len(shares) < LEVEL
+    return bool((told & (shares.covered < COVERED)).any())
+
+
 def _holes_said(found: Holes) -> list[str]:
     ratio, distance = found.shares.loc["log_ratio"], found.shares.loc["distance"]
-    where = "where hardly any image is encoded"
     said = [
-        f"{ratio.share:.1%} of the prior's mass (standard error {ratio.error:.1%}) lies {where}: "
-        f"there log q(z) - log p(z) is below that of all but {ratio.nominal:.1%} of the images "
-        f"that were held out, and {ratio.nominal:.1%} would be if encodings were spread as the "
+        f"{ratio.share:.1%} of the prior's mass (standard error {ratio.error:.1%}) lies where "
+        f"hardly any image is encoded; {ratio.nominal:.1%} would if encodings were spread as the "
         f"prior.",
+        f"{ratio.covered:.1%} of the prior's draws are better covered than the median held-out "
+        f"image, and 50.0% would be if spread alike (Kolmogorov-Smirnov distance {ratio.ks:.2f}, "
+        f"p = {ratio.p_value:.2g}): the median of log q(z) - log p(z) is {ratio.prior:,.0f} nats "
+        f"for the prior and {ratio.held_out:,.0f} for images held out of q. Hardly encoded to is "
+        f"what lies below all but {ratio.nominal:.1%} of these.",
         f"By distance to the nearest posterior it is {distance.share:.1%} (standard error "
         f"{distance.error:.1%}): half of the prior's draws are further than {distance.prior:.3g} "
         f"of its standard deviations from any posterior, half of the held-out images further "
@@ -111,7 +124,7 @@ def _spread_said(single: pandas.DataFrame, whole: MMDTest, worst: Projections) -
 
 def _advice(found: Holes, single: pandas.DataFrame) -> list[str]:
     advice = []
-    if _excess(found) > 3:
+    if _excess(found) > 3 or _worse(found):
         advice.append(
             "The prior draws what the decoder was hardly trained on, so samples may look worse "
             "than reconstructions: try a prior that is learned (VampPrior, GaussianMixture, "
