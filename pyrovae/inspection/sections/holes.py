@@ -103,15 +103,17 @@ def _spread_said(single: pandas.DataFrame, whole: MMDTest, worst: Projections) -
     off = single[single.adjusted < LEVEL]
     farthest = single.distance.idxmax()
     row = single.loc[farthest]
+    together = "All dimensions together differ"
+    if whole.p_value >= LEVEL:
+        together = "Of all dimensions together no difference was found"
     said = [
         f"{len(off)} of {len(single)} dimensions are spread differently from the prior (p < "
         f"{LEVEL} for all dimensions together); the furthest off is {farthest}, of mean "
         f"{row['mean']:.2f} and standard deviation {row.sd:.2f} where the prior has "
         f"{row.prior_mean:.2f} and {row.prior_sd:.2f} (Kolmogorov-Smirnov distance "
         f"{row.distance:.2f}).",
-        f"All dimensions together {'differ' if whole.p_value < LEVEL else 'do not differ'} by "
-        f"maximum mean discrepancy (squared {whole.value:.2g}, p = {whole.p_value:.2g} by "
-        f"relabelling).",
+        f"{together} by maximum mean discrepancy (squared {whole.value:.2g}, p = "
+        f"{whole.p_value:.2g} by relabelling).",
     ]
     if len(worst.table):
         plane = worst.table.iloc[0]
