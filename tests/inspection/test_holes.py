@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +13,8 @@ import torch
 from pyrovae import InputError
 from pyrovae.data import Split
 from pyrovae.evaluation.latents import log_mixture
-from pyrovae.inspection.aggregate import marginals
 from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyond
-from pyrovae.inspection.sections.holes import _advice, section
+from pyrovae.inspection.sections.holes import _holes_advice, section
 from pyrovae.inspection.subject import Effort, Subject
 from tests.inspection.oracle_subjects import (
     CPU,
@@ -98,10 +98,9 @@ def test_a_prior_that_is_less_covered_comes_with_advice_whatever_the_share() -> 
     subject, *_ = clusters(400, 500)
     found = find_holes(subject)
     shares = found.shares.assign(share=found.shares.nominal)
-    single = marginals(found.z.numpy(), found.z.numpy())
-    assert "VampPrior" in _advice(replace(found, shares=shares), single)[0]
+    assert "VampPrior" in _holes_advice(replace(found, shares=shares))[0]
     alike = shares.assign(covered=0.45)
-    assert _advice(replace(found, shares=alike), single) == []
+    assert _holes_advice(replace(found, shares=alike)) == []
     said = section(subject).says[1]
     row = found.shares.loc["log_ratio"]
     assert f"{row.covered:.1%} of the prior's draws are better covered" in said
@@ -218,6 +217,46 @@ def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(own, "log_prob", refuse)
         with pytest.raises(InputError, match="^a posterior does not give the density of any"):
             find_holes(subject)
+        found = section(subject)
+        assert "aggregate_planes" in found.tables and "holes" not in found.tables
+        assert "Holes were not looked for: a posterior does not" in found.says[-1]
+
+
+@pytest.mark.parametrize(("count", "lost"), [(99, 1), (79, 2), (19, 4)])
+def test_what_needs_more_images_does_not_keep_the_rest_from_being_made(
+    count: int, lost: int
+) -> None:
+    subject = small_subject(small_vae(), count)
+    if lost == 4:
+        with pytest.raises(InputError, match="^Single dimensions were not compared: .*is 20[+]$"):
+            section(subject)
+        return
+    found = section(subject)
+    reasons = ["Holes were not looked for: [97]9 images", "Planes were not compared: 79 draws"]
+    told = [said for said in found.says if any(re.match(own, said) for own in reasons)]
+    assert len(told) == lost and all(said.endswith(".") for said in found.says)
+    expected = ["aggregate_marginals", "aggregate_planes", "aggregate_mmd"]
+    assert list(found.tables) == [name for name in expected if lost < 2 or "planes" not in name]
+    assert set(found.figures) == set(expected[: 3 - lost])
+
+
+def test_only_the_sites_that_are_asked_for_are_shown() -> None:
+    whole = small_subject(MAKERS["two latents"]())
+    every, found = section(whole), section(replace(whole, sites=("z2",)))
+    table = found.tables["aggregate_marginals"]
+    assert list(table.index) == ["z2[0]", "z2[1]"]
+    assert table.distance.equals(every.tables["aggregate_marginals"].distance[table.index])
+    assert found.tables["aggregate_planes"]["first"].tolist() == ["z2[0]"]
+    for name in ("holes", "aggregate_mmd"):
+        assert found.tables[name].equals(every.tables[name])
+    assert any("Only the dimensions of z2 are shown" in said for said in found.says)
+    with pytest.raises(InputError, match="unknown site 'z3'; allowed are z1, z2"):
+        section(replace(whole, sites=("z3",)))
+
+
+def test_captions_state_how_many_images_of_which_split() -> None:
+    for name, drawing in section(small_subject(small_vae())).figures.items():
+        assert "n = 120 images of the split test" in drawing.caption, name
 
 
 def test_bad_input_is_one_line() -> None:
