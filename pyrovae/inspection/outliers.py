@@ -30,6 +30,7 @@ class Outliers:
         reference: log p(x) of the images that they are compared with, in nats.
         of: what those are called.
         split: the images of the table that are not the user's.
+        reference_k_hat: k-hat of the images that they are compared with.
         draws: draws an image that log p(x) is estimated with.
     """
 
@@ -38,6 +39,7 @@ class Outliers:
     of: str
     split: Split
     draws: int
+    reference_k_hat: np.ndarray
 
 
 def find_outliers(
@@ -50,8 +52,9 @@ def find_outliers(
     The estimate is a lower bound on average, and low where S is small; as it is the same for
     all, ranks are fair whatever S is: under the hypothesis that an image is of the distribution
     of the training images, its p-value is uniform. After much training it need not be, since the
-    images that were trained on are more probable than others; `Outliers.table` tells that by the
-    ranks of the split.
+    images that were trained on are more probable than others, or the guide knows them better;
+    `Outliers.table` tells that by the ranks of the split. Where k-hat is above 0.7 ranks mix how
+    typical an image is with how well the guide knows it.
 
     An image may also be atypical by being too probable, as smooth ones often are: `rank` near 1.
 
@@ -85,11 +88,12 @@ def find_outliers(
     wanted = [(subject.name, looked_at), ("shown", subject.shown), (of, reference)]
     wanted = [(name, split) for name, split in wanted if len(split)]
     found = [_scored(subject, name, own, count) for name, own in wanted]
-    usual = found.pop().log_evidence.to_numpy()
+    last = found.pop()
+    usual, k_hat = last.log_evidence.to_numpy(), last.k_hat.to_numpy()
     table = pandas.concat(found, ignore_index=True)
     table["rank"], table["p_value"] = rank_among(table.log_evidence.to_numpy(), usual)
     table = table.sort_values("log_evidence", kind="stable", ignore_index=True)
-    return Outliers(table.drop(columns=["elbo", "ess"]), usual, of, looked_at, count)
+    return Outliers(table.drop(columns=["elbo", "ess"]), usual, of, looked_at, count, k_hat)
 
 
 def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from pyrovae import VAE, InputError, Normal
 from pyrovae.inspection.dispersion import dispersion
-from pyrovae.inspection.outliers import find_outliers, rank_among
-from pyrovae.inspection.sections.typical import section
+from pyrovae.inspection.outliers import Outliers, find_outliers, rank_among
+from pyrovae.inspection.sections.typical import _outlier_advice, _outliers_said, section
 from pyrovae.inspection.subject import Effort
 from pyrovae.inspection.typical import (
     BINS,
@@ -252,6 +253,30 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
     for drawing in found.figures.values():
         drawing.figure.draw_without_rendering()
         assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
+
+
+def unreliable(rare: Outliers, share: float) -> Outliers:
+    """The same with a k-hat of 1 for a share of the images."""
+
+    def bad(count: int) -> np.ndarray:
+        return np.where(np.arange(count) < share * count, 1.0, 0.2)
+
+    table = rare.table.assign(k_hat=bad(len(rare.table)), rank=0.1)
+    return replace(rare, table=table, reference_k_hat=bad(len(rare.reference)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
+    rare = unreliable(find_outliers(small_subject(small_vae())), share)
+    said, advice = " ".join(_outliers_said(rare)), _outlier_advice(rare)
+    assert ("above 0.7 for 12 of 23 images, and for 10 of the 20" in said) == (share > 0)
+    assert ("ranks can be trusted" in said) == (share == 0)
+    assert len(advice) == 1 and ("amortisation gap" in advice[0]) == (share > 0)
+    assert ("networks have learned these by heart" in advice[0]) == (share == 0)
+    row = rare.table[rare.table.split == "shown"].iloc[0]
+    assert f"has a log p(x) of at least {row.log_evidence:,.1f} nats (k-hat" in said
+    error = rare.reference.std(ddof=1) / len(rare.reference) ** 0.5
+    assert f"at least {rare.reference.mean():,.1f} ± {error:,.1f} (by" in said
 
 
 def test_advice_follows_from_what_is_wrong() -> None:
