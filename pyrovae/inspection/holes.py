@@ -119,7 +119,9 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
     level = max(0.01, 5 / (len(kept) + 1)) if alpha is None else alpha
     shares, beyond = _shares(prior, held_out, level, subject.seed)
     prior["hole"], prior["far"] = beyond
-    held_out.index = pandas.Index([str(subject.split.names[row]) for row in kept], name="image")
+    held_out.index = pandas.Index(
+        [str(subject.split.names[int(row)]) for row in kept], name="image"
+    )
     return Holes(prior, held_out, shares, z, inputs, len(used))
 
 

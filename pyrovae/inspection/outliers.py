@@ -59,8 +59,8 @@ def find_outliers(
     An image may also be atypical by being too probable, as smooth ones often are: `rank` near 1.
 
     Args:
-        subject: what is inspected. Where it has no training images, the other images of the
-            split take their place.
+        subject: what is inspected. Where it has fewer than 20 training images, or none, the
+            other images of the split take their place.
         images: of the split and of the training images, at most; by default an eighth of those
             that its effort says, at most 200.
         draws: draws an image, S; by default a tenth of the effort's importance draws, or 25.
@@ -114,7 +114,7 @@ def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.Dat
 
 def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
     """Images that are looked at, those that they are compared with, and what these are called."""
-    if subject.train is not None:
+    if subject.train is not None and len(subject.train) >= LEAST:
         return subject.split.spread(most), subject.train.spread(most), "training images"
     halves = [subject.split.take(range(start, len(subject.split), 2)) for start in (0, 1)]
     return halves[0].spread(most), halves[1].spread(most), f"other images of {subject.name}"

@@ -290,6 +290,26 @@ def test_advice_follows_from_what_is_wrong() -> None:
         assert any(told in each for each in advice)
 
 
+def test_too_few_training_images_give_way_to_the_others_of_the_split() -> None:
+    vae, images = linear(50)
+    split = split_of(images)
+    found = find_outliers(subject_of(vae, split, train=split.take(range(19))))
+    assert found.of == "other images of test" and len(found.reference) >= 20
+    found = find_outliers(subject_of(vae, split, train=split.take(range(20))))
+    assert found.of == "training images" and len(found.reference) == 20
+
+
+def test_without_images_to_rank_among_the_rest_is_made() -> None:
+    vae, images = linear(30)
+    found = section(subject_of(vae, split_of(images)))
+    assert found.says[-1] == (
+        "Improbable images were not looked for: 15 images to rank others among: allowed is 20+."
+    )
+    assert set(found.figures) == {"pixel_calibration", "predictive_checks"}
+    assert "dispersion" in found.tables and "typical_outliers" not in found.tables
+    assert found.says[0].startswith("Squared residuals are")
+
+
 def test_bad_input_is_one_line() -> None:
     vae, images = linear(30)
     with pytest.raises(InputError, match="^draws 0: allowed is 1 or more"):
@@ -299,5 +319,5 @@ def test_bad_input_is_one_line() -> None:
     effort = Effort(19, 3, 100, 2, 20, 1, 50)
     with pytest.raises(InputError, match="^9 images to rank others among: allowed is 20"):
         find_outliers(subject_of(vae, split_of(images[:19]), effort))
-    with pytest.raises(InputError, match="^5 images to rank others among: allowed is 20"):
+    with pytest.raises(InputError, match="^15 images to rank others among: allowed is 20"):
         find_outliers(subject_of(vae, split_of(images), train=split_of(images[:5])))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.figures import typical as figures
@@ -42,36 +43,54 @@ UNRELIABLE, FEW = 0.7, 0.1
 def section(subject: Subject) -> Section:
     """Whether the likelihood's noise is right, and which images are improbable.
 
+    Where there are fewer than 20 images to compare with, outliers are not looked for.
+
     Args:
         subject: what is inspected.
 
     Raises:
-        InputError: if there are fewer than 20 images to compare with.
+        InputError: if there are fewer than two images.
     """
     images = subject.split.spread(REPLICATED)
     noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
     found = replicate(subject.programs, images, subject.engine, seed=subject.seed)
     prior = prior_statistics(subject, subject.effort.draws)
     checks, pixels = predictive_checks(found, prior), pixel_calibration(found)
-    rare = find_outliers(subject)
+    rare, reason = _outliers(subject)
     ranks = rank_moments(found)
     return Section(
         "How sure is it, and how typical is this image?",
-        [*_outliers_said(rare), *_noise_said(noise, ranks), *_checks_said(checks)],
+        [*_outliers_said(rare), *_noise_said(noise, ranks), *_checks_said(checks), *reason],
         _noise_advice(noise, ranks, checks) + _outlier_advice(rare),
         {
-            "typical_shown": rare.table[rare.table.split == "shown"].reset_index(drop=True),
-            "typical_outliers": rare.table,
+            **_outlier_tables(rare),
             "predictive_checks": checks,
             "predictive_images": found.statistics,
             "pixel_calibration": pixels,
             "dispersion": _numbers(noise, ranks),
         },
-        _figures(subject, found, prior, pixels, rare),
+        _outlier_figures(subject, rare) | _figures(subject, found, prior, pixels),
     )
 
 
-def _outliers_said(rare: Outliers) -> list[str]:
+def _outliers(subject: Subject) -> tuple[Outliers | None, list[str]]:
+    """Improbable images, or a sentence on why they were not looked for."""
+    try:
+        return find_outliers(subject), []
+    except InputError as reason:
+        return None, [f"Improbable images were not looked for: {reason}."]
+
+
+def _outlier_tables(rare: Outliers | None) -> dict[str, pandas.DataFrame]:
+    if rare is None:
+        return {}
+    shown = rare.table[rare.table.split == "shown"].reset_index(drop=True)
+    return {"typical_shown": shown, "typical_outliers": rare.table}
+
+
+def _outliers_said(rare: Outliers | None) -> list[str]:
+    if rare is None:
+        return []
     table = rare.table[rare.table.split != "shown"]
     low, count, least = int((table["rank"] == 0).sum()), len(rare.reference), table.iloc[0]
     said = [
@@ -179,7 +198,9 @@ def _noise_advice(
     return advice
 
 
-def _outlier_advice(rare: Outliers) -> list[str]:
+def _outlier_advice(rare: Outliers | None) -> list[str]:
+    if rare is None:
+        return []
     table = rare.table[rare.table.split != "shown"]
     if not (table["rank"].median() < 0.3 and rare.of == "training images"):
         return []
@@ -212,18 +233,9 @@ def _figures(
     found: Replication,
     prior: pandas.DataFrame,
     pixels: pandas.DataFrame,
-    rare: Outliers,
 ) -> dict[str, Drawing]:
-    count = len(found.shares)
-    own, where = len(rare.split), subject.where(count)
+    where = subject.where(len(found.shares))
     return {
-        "typical_pictures": _pictures(subject, rare),
-        "typical_log_evidence": Drawing(
-            figures.probabilities(rare.table, rare.reference, rare.of),
-            f"log p(x) in nats, by importance sampling of {rare.draws} draws an image: of the "
-            f"split (area) and of {len(rare.reference):,} {rare.of} (line) as densities, and of "
-            f"the shown images (grey); {subject.where(own)}.",
-        ),
         "pixel_calibration": Drawing(
             figures.calibration(pixels),
             f"Where each pixel lies among {REPLICATES} draws of the likelihood at one draw of z; "
@@ -235,6 +247,20 @@ def _figures(
             f"Statistics of pixels in [0, 1] as densities over images: of the images, the mean of "
             f"each one's {REPLICATES} replicates, and {len(prior):,} images drawn from the model, "
             f"all with the likelihood's noise; {where}.",
+        ),
+    }
+
+
+def _outlier_figures(subject: Subject, rare: Outliers | None) -> dict[str, Drawing]:
+    if rare is None:
+        return {}
+    return {
+        "typical_pictures": _pictures(subject, rare),
+        "typical_log_evidence": Drawing(
+            figures.probabilities(rare.table, rare.reference, rare.of),
+            f"log p(x) in nats, by importance sampling of {rare.draws} draws an image: of the "
+            f"split (area) and of {len(rare.reference):,} {rare.of} (line) as densities, and of "
+            f"the shown images (grey); {subject.where(len(rare.split))}.",
         ),
     }
 
