@@ -90,7 +90,7 @@ def _edits(subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame) 
     signs = [f"{strength:+g}" if strength else "as is" for strength in STRENGTHS] * images
     return Drawing(
         image_sheet(rows.transpose(1, 2).flatten(1, 2), list(arrows.index), signs),
-        f"Posterior means of the first {images} of {shown_where(subject)} moved along the "
+        f"Posterior means of {shown_where(subject, images)} moved along the "
         f"direction of an attribute and decoded; the best-read attributes, directions of "
         f"{subject.where()}. 1 is the way from one of its two values to the other, or from its "
         f"5 % to its 95 % quantile.",

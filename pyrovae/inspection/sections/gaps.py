@@ -85,8 +85,7 @@ def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
 def _caption(what: str, subject: Subject, count: int) -> str:
     effort, where = subject.effort, subject.where(count)
     if getattr(subject, "given", False):
-        every = count == len(subject.shown)
-        where = shown_where(subject) if every else f"the first {count} of {shown_where(subject)}"
+        where = shown_where(subject, count)
     return (
         f"{what} of each image, {where}; {effort.importance_draws:,} draws an "
         f"image and guide, {effort.steps:,} steps of refinement."
@@ -97,7 +96,7 @@ def _left_out(subject: Subject, table: pandas.DataFrame) -> list[str]:
     """Which of the images that the user gave there was no time for."""
     if not getattr(subject, "given", False) or len(table) == len(subject.shown):
         return []
-    return [f"Refinement takes long: these are the first {len(table)} of {shown_where(subject)}."]
+    return [f"Refinement takes long: these are {shown_where(subject, len(table))}."]
 
 
 def _gap(table: pandas.DataFrame) -> str:

@@ -66,15 +66,15 @@ def _figures(
             draw_marginals(chains[first], used),
             f"The posterior of one image, {first}, in the {len(used)} dimensions that the guide "
             f"is narrowest in, as densities: draws of NUTS from the exact posterior, "
-            f"{effort.chains} chains of {_kept(subject)}, and of the guide; the first of "
-            f"{shown_where(subject)}.",
+            f"{effort.chains} chains of {_kept(subject)}, and of the guide; "
+            f"{shown_where(subject, 1)}.",
         ),
         "posterior_moments": Drawing(
             draw_moments(tables),
             f"Mean and standard deviation (sd) of the guide beside the exact posterior's, a "
-            f"point a dimension, in standard deviations of the posterior; the first {count} of "
-            f"{shown_where(subject)}, {drawn}. A guide that is right has all its points where "
-            f"the lines cross.",
+            f"point a dimension, in standard deviations of the posterior; "
+            f"{shown_where(subject, count)}, {drawn}. A guide that is right has all its "
+            f"points where the lines cross.",
         ),
     }
 
@@ -138,7 +138,7 @@ def _mixing(name: str, chains: Chains) -> str:
 def _left_out(subject: Subject, count: int) -> list[str]:
     if count == len(subject.shown):
         return []
-    return [f"Chains take long: they were run for the first {count} of {shown_where(subject)}."]
+    return [f"Chains take long: they were run for {shown_where(subject, count)}."]
 
 
 def _remedies(tables: dict[str, pandas.DataFrame]) -> list[str]:

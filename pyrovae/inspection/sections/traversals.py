@@ -53,11 +53,17 @@ def shown_means(subject: Subject) -> tuple[Tensor, dict[str, Tensor]]:
     return torch.from_numpy(encoded.loc).to(x), inputs
 
 
-def shown_where(subject: Subject) -> str:
-    """What captions say of the images that are looked at, as `2 images of the split test`."""
+def shown_where(subject: Subject, first: int | None = None) -> str:
+    """What captions say of the images that are looked at, or of the first of them.
+
+    As `2 images of the split test`, or `the first 2 of 6 images of the split test`.
+    """
     count = len(subject.shown)
     plain = f"{count} image{'s' * (count != 1)} of the split {subject.name}"
-    return str(getattr(subject, "shown_where", lambda: plain)())
+    where = str(getattr(subject, "shown_where", lambda: plain)())
+    if first is None or first == count:
+        return where
+    return f"the first {first} of {where}" if first > 1 else f"the first of {where}"
 
 
 def sites_said(subject: Subject, rest: str) -> list[str]:
