@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyrovae.errors import InputError
@@ -47,6 +45,12 @@ class Ranks:
 
     def __len__(self) -> int:
         return len(self.ranks)
+
+    def only(self, columns: np.ndarray) -> Ranks:
+        """Some of the dimensions; `log q` stays that of all."""
+        places = [*columns, *[place for place, n in enumerate(self.names) if n == DENSITY]]
+        names = [self.names[place] for place in places]
+        return replace(self, names=names, ranks=self.ranks[:, places])
 
     @property
     def shares(self) -> np.ndarray:
@@ -159,8 +163,7 @@ def _ranks(
     space: LatentSpace, num_draws: int, z: Tensor, x: Tensor, inputs: dict[str, Tensor]
 ) -> Tensor:
     """Ranks `(B, Q)` of the latents of a batch, that of their log density last."""
-    with pyro.plate("draws of each image", num_draws, dim=-2):
-        trace = poutine.trace(space.programs.guide).get_trace(x, **inputs)
+    trace = space.guide_trace(num_draws, x, **inputs)
     nodes = {name: trace.nodes[name] for name in space.shapes}
     draws = space.flatten({name: node["value"] for name, node in nodes.items()})
     ranks = [_rank(draws, z)]

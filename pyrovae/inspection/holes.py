@@ -13,6 +13,8 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.evaluation.latents import log_mixture
 from pyrovae.evaluation.pairs import chunks
+from pyrovae.inspection.aggregate import kolmogorov_smirnov
+from pyrovae.inspection.space import inputs_of
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -35,9 +37,13 @@ class Holes:
         prior: a row a draw of the prior: `log_ratio` (log q(z) - log p(z), in nats), `distance`
             to the nearest posterior in its standard deviations, `hole` and `far`, whether it is
             beyond the held-out encodings by the one and by the other.
-        held_out: the same two numbers of a draw of the guide for each held-out image.
+        held_out: the same two numbers of a draw of the guide for each held-out image, by its
+            name.
         shares: a row a criterion: the `share` of the prior's mass beyond, its standard `error`,
-            what is `nominal`, the `threshold`, and the medians `prior` and `held_out`.
+            what is `nominal`, the `threshold`, the medians `prior` and `held_out`, and of all
+            of both samples: the share of the prior's draws that are better `covered` than the
+            median held-out image (one half if spread alike), and the Kolmogorov-Smirnov distance
+            `ks` with its `p_value`.
         z: the draws of the prior, `(M, D)`.
         inputs: what the programs take besides, for each of them.
         images: how many posteriors the aggregate is made of.
@@ -97,6 +103,8 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
         of this kind, by the encoder, and adds one by the decoder,
         https://arxiv.org/abs/2110.03318
     """
+    import pandas
+
     count = len(subject.split)
     if count < LEAST:
         raise InputError(
@@ -106,11 +114,14 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
     z, inputs = subject.prior_draws(subject.effort.draws)
     other = torch.from_numpy(subject.encoded.draws[kept]).to(z)
     prior = _measured(subject, used, z, inputs)
-    given = subject.observed(subject.split.take(kept))[1]
+    given = inputs_of(subject.programs, subject.split, kept, subject.engine)
     held_out = _measured(subject, used, other, given)
     level = max(0.01, 5 / (len(kept) + 1)) if alpha is None else alpha
     shares, beyond = _shares(prior, held_out, level, subject.seed)
     prior["hole"], prior["far"] = beyond
+    held_out.index = pandas.Index(
+        [str(subject.split.names[int(row)]) for row in kept], name="image"
+    )
     return Holes(prior, held_out, shares, z, inputs, len(used))
 
 
@@ -232,7 +243,17 @@ def _shares(
         share, error, nominal, threshold = share_beyond(values, usual, alpha, seed=seed)
         beyond.append(values < threshold)
         medians = (prior[name].median(), held_out[name].median())
-        rows[name] = (share, error, nominal, sign * threshold, *medians)
+        both = _compared(values, usual)
+        rows[name] = (share, error, nominal, sign * threshold, *medians, *both)
     columns = ["share", "error", "nominal", "threshold", "prior", "held_out"]
+    columns += ["covered", "ks", "p_value"]
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=columns)
     return table.rename_axis("criterion"), beyond
+
+
+def _compared(prior: np.ndarray, held_out: np.ndarray) -> tuple[float, float, float]:
+    """The share of values above the other median; the Kolmogorov-Smirnov distance and p-value."""
+    covered = float((prior > np.median(held_out)).mean())
+    columns = (np.nan_to_num(values)[:, None] for values in (prior, held_out))
+    distance, p_value = kolmogorov_smirnov(*columns)  # A prior's draw may have no density.
+    return covered, float(distance[0]), float(p_value[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 from pyrovae.inspection.real import require_real
-from pyrovae.inspection.refinement import draw, refine_full_rank
+from pyrovae.inspection.refinement import refine_full_rank
 from pyrovae.inspection.space import LatentSpace
 
 if TYPE_CHECKING:
@@ -45,19 +45,26 @@ class Chains:
         names: of the D dimensions.
         draws: `(chains, draws, D)`.
         guide: draws of the guide, `(draws, D)`.
-        acceptance: mean acceptance rate of each chain.
+        moved: the share of each chain's kept draws that are not the one before: near 1 for
+            NUTS, which rarely stays.
         divergences: how many kept draws of each chain diverged.
     """
 
     names: list[str]
     draws: np.ndarray
     guide: np.ndarray
-    acceptance: list[float]
+    moved: list[float]
     divergences: list[int]
+
+    def only(self, columns: np.ndarray) -> Chains:
+        """Some of the dimensions."""
+        names = [self.names[column] for column in columns]
+        draws, guide = self.draws[..., columns], self.guide[:, columns]
+        return replace(self, names=names, draws=draws, guide=guide)
 
     @property
     def r_hat(self) -> np.ndarray:
-        """Split R-hat of each dimension, `(D,)`: above 1.1 the chains have not mixed."""
+        """Split R-hat of each dimension, `(D,)`: above 1.05 the chains have not mixed."""
         return split_gelman_rubin(torch.from_numpy(self.draws)).numpy()
 
     def table(self) -> pandas.DataFrame:
@@ -66,8 +73,9 @@ class Chains:
         Returns:
             `mean` and `sd` of the chains, `r_hat` and `ess` (effective draws), `guide_mean` and
             `guide_sd`, `shift` (guide's mean minus the chains', in the chains' standard
-            deviations), `ratio` (of the guide's standard deviation to the chains') and `kl`, of
-            Normals with these moments, $KL(q \,\|\, p)$ in nats.
+            deviations), `ratio` (of the guide's standard deviation to the chains'), its standard
+            error `ratio_error` by the draws of both, those of the chains counted as effective,
+            and `kl`, of Normals with these moments, $KL(q \,\|\, p)$ in nats.
         """
         import pandas
 
@@ -75,15 +83,19 @@ class Chains:
         mean, sd = flat.mean(0), flat.std(0, ddof=1)
         guide_mean, guide_sd = self.guide.mean(0), self.guide.std(0, ddof=1)
         shift, ratio = (guide_mean - mean) / sd, guide_sd / sd
+        ess = effective_sample_size(torch.from_numpy(self.draws)).numpy()
+        # Of a Normal's standard deviation from n draws the relative error is 1 / sqrt(2 n).
+        relative = np.sqrt((1 / np.maximum(ess, 1) + 1 / len(self.guide)) / 2)
         columns = {
             "mean": mean,
             "sd": sd,
             "r_hat": self.r_hat,
-            "ess": effective_sample_size(torch.from_numpy(self.draws)).numpy(),
+            "ess": ess,
             "guide_mean": guide_mean,
             "guide_sd": guide_sd,
             "shift": shift,
             "ratio": ratio,
+            "ratio_error": ratio * relative,
             "kl": (shift**2 + ratio**2 - 1) / 2 - np.log(ratio),
         }
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="dimension"))
@@ -127,7 +139,7 @@ def sample_posterior(
     inputs = inputs or {}
     _check(x, warmup, num_samples, num_chains)
     require_real(space, x, **inputs)
-    guide = draw(space, GUIDE_DRAWS, x, **inputs)[:, 0]
+    guide = space.guide_draws(GUIDE_DRAWS, x, **inputs)[:, 0]
     fitted = refine_full_rank(space, x, inputs, steps=FITTING_STEPS)
     loc, tril = fitted.loc[0], fitted.scale_tril[0]
 

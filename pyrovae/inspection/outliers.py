@@ -30,6 +30,7 @@ class Outliers:
         reference: log p(x) of the images that they are compared with, in nats.
         of: what those are called.
         split: the images of the table that are not the user's.
+        reference_k_hat: k-hat of the images that they are compared with.
         draws: draws an image that log p(x) is estimated with.
     """
 
@@ -38,6 +39,7 @@ class Outliers:
     of: str
     split: Split
     draws: int
+    reference_k_hat: np.ndarray
 
 
 def find_outliers(
@@ -50,14 +52,15 @@ def find_outliers(
     The estimate is a lower bound on average, and low where S is small; as it is the same for
     all, ranks are fair whatever S is: under the hypothesis that an image is of the distribution
     of the training images, its p-value is uniform. After much training it need not be, since the
-    images that were trained on are more probable than others; `Outliers.table` tells that by the
-    ranks of the split.
+    images that were trained on are more probable than others, or the guide knows them better;
+    `Outliers.table` tells that by the ranks of the split. Where k-hat is above 0.7 ranks mix how
+    typical an image is with how well the guide knows it.
 
     An image may also be atypical by being too probable, as smooth ones often are: `rank` near 1.
 
     Args:
-        subject: what is inspected. Where it has no training images, the other images of the
-            split take their place.
+        subject: what is inspected. Where it has fewer than 20 training images, or none, the
+            other images of the split take their place.
         images: of the split and of the training images, at most; by default an eighth of those
             that its effort says, at most 200.
         draws: draws an image, S; by default a tenth of the effort's importance draws, or 25.
@@ -85,11 +88,12 @@ def find_outliers(
     wanted = [(subject.name, looked_at), ("shown", subject.shown), (of, reference)]
     wanted = [(name, split) for name, split in wanted if len(split)]
     found = [_scored(subject, name, own, count) for name, own in wanted]
-    usual = found.pop().log_evidence.to_numpy()
+    last = found.pop()
+    usual, k_hat = last.log_evidence.to_numpy(), last.k_hat.to_numpy()
     table = pandas.concat(found, ignore_index=True)
     table["rank"], table["p_value"] = rank_among(table.log_evidence.to_numpy(), usual)
     table = table.sort_values("log_evidence", kind="stable", ignore_index=True)
-    return Outliers(table.drop(columns=["elbo", "ess"]), usual, of, looked_at, count)
+    return Outliers(table.drop(columns=["elbo", "ess"]), usual, of, looked_at, count, k_hat)
 
 
 def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.DataFrame:
@@ -110,7 +114,7 @@ def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.Dat
 
 def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
     """Images that are looked at, those that they are compared with, and what these are called."""
-    if subject.train is not None:
+    if subject.train is not None and len(subject.train) >= LEAST:
         return subject.split.spread(most), subject.train.spread(most), "training images"
     halves = [subject.split.take(range(start, len(subject.split), 2)) for start in (0, 1)]
     return halves[0].spread(most), halves[1].spread(most), f"other images of {subject.name}"

@@ -21,7 +21,6 @@ from pyrovae.programs import Programs, latent_sites
 __all__ = [
     "FullRankGuide",
     "OffsetGuide",
-    "draw",
     "refine_full_rank",
     "refine_guide",
     "with_guide",
@@ -33,13 +32,6 @@ CHOOSING_DRAWS = 50
 #: The least curvatures that are tried, in units of the guide's spread, and the largest: flat
 #: directions leave the region in which the curvature was measured.
 FLOORS, CEILING = (0.01, 0.1, 0.5), 1e6
-
-
-def draw(space: LatentSpace, num_draws: int, x: Tensor, **inputs: Tensor) -> Tensor:
-    """Latents drawn from the guide, `(S, B, D)`; what does not depend on draws is done once."""
-    with pyro.plate("draws of each image", num_draws, dim=-2):
-        trace = poutine.trace(space.programs.guide).get_trace(x, **inputs)
-    return space.flatten({name: trace.nodes[name]["value"] for name in space.shapes})
 
 
 def with_guide(programs: Programs, guide: nn.Module) -> Programs:
@@ -204,7 +196,7 @@ def refine_guide(
         guide = start.at(_filled(start.offsets, free))
         programs = [with_guide(space.programs, g) for g in (guide, guide.fixed())]
         moved, fixed = (LatentSpace(pair, space.shapes) for pair in programs)
-        z = draw(moved, num_particles, x, **inputs)
+        z = moved.guide_draws(num_particles, x, **inputs)
         return _log_joint(space, z, x, inputs) - fixed.log_guide(z, x, **inputs)
 
     found = _climb(bound, start.free, [learning_rate] * len(start.free), steps)
@@ -252,7 +244,7 @@ def refine_full_rank(
     inputs = inputs or {}
     require_real(space, x, **inputs)
     others = LatentSpace(with_guide(space.programs, guide or space.programs.guide), space.shapes)
-    z = draw(others, 200, x, **inputs)
+    z = others.guide_draws(200, x, **inputs)
     loc, scale = z.mean(0), z.std(0).clamp(min=1e-6)
     plain = FullRankGuide(space, loc, torch.diag_embed(scale))
     start = _best([plain, *_newton(space, loc, scale, x, inputs)], x, inputs)

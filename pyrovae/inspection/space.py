@@ -19,7 +19,7 @@ from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs, latent_sites
 from pyrovae.randomness import private_randomness
 
-__all__ = ["LatentSpace", "draw_prior", "quietly"]
+__all__ = ["LatentSpace", "draw_prior", "inputs_of", "quietly"]
 
 #: Latents that are drawn from a model at once.
 AT_ONCE = 200
@@ -107,10 +107,14 @@ class LatentSpace:
 
     def guide_draws(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Tensor:
         """So many latents drawn from the guide for each image, `(S, B, D)`."""
+        trace = self.guide_trace(num_draws, x, **inputs)
+        return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
+
+    def guide_trace(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Any:
+        """A run of the guide that draws so many latents for each image, with its densities."""
         # In a plate, so that the encoder runs once for all draws.
         with pyro.plate("draws of each image", num_draws, dim=-2):
-            trace = poutine.trace(self.programs.guide).get_trace(x, **inputs)
-        return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
+            return poutine.trace(self.programs.guide).get_trace(x, **inputs)
 
     def decode(self, z: Tensor, **inputs: Tensor) -> Any:
         """p(x given z) for `(*, B, D)`: batch shape `(*, B)`, event shape `(C, H, W)`."""
@@ -163,6 +167,22 @@ def quietly(programs: Programs) -> Iterator[None]:
         yield
 
 
+def inputs_of(
+    programs: Programs, split: Split, rows: np.ndarray, engine: Engine
+) -> dict[str, Tensor]:
+    """What programs take besides images, for some rows of a split; no image is read.
+
+    Args:
+        programs: the pair of programs.
+        split: where the rows are.
+        rows: which ones, `(N,)`.
+        engine: where to.
+    """
+    columns = [list(split.attribute_names).index(name) for name in programs.attributes]
+    attributes = torch.from_numpy(split.attributes[rows][:, columns])
+    return programs.inputs(attributes.to(engine.device))
+
+
 def draw_prior(
     programs: Programs, split: Split, engine: Engine, count: int, *, seed: int = 0
 ) -> tuple[LatentSpace, Tensor, dict[str, Tensor]]:
@@ -178,10 +198,7 @@ def draw_prior(
     Returns:
         The latents' space, the draws `(count, D)`, and what the programs took besides.
     """
-    rows = np.linspace(0, len(split) - 1, count).astype(int)
-    columns = [list(split.attribute_names).index(name) for name in programs.attributes]
-    attributes = torch.from_numpy(split.attributes[rows][:, columns]).to(engine.device)
-    inputs = programs.inputs(attributes)
+    inputs = inputs_of(programs, split, np.linspace(0, len(split) - 1, count).astype(int), engine)
     few = {name: value[:1] for name, value in inputs.items()}
     with quietly(programs), private_randomness(seed, engine.device):
         x = programs.observe(torch.from_numpy(np.array(split.images[:1])).to(engine.device))

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyro
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data import Split
@@ -21,7 +19,7 @@ from pyrovae.evaluation.passes import each_batch
 from pyrovae.inspection.real import require_density, require_real
 from pyrovae.inspection.space import LatentSpace
 from pyrovae.moments import moments
-from pyrovae.programs import Programs, latent_sites
+from pyrovae.programs import Programs
 
 if TYPE_CHECKING:
     import pandas
@@ -128,12 +126,12 @@ def _terms(
     programs: Programs, factors: list[float], num_draws: int, x: Tensor, inputs: dict[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Rate and distortion of each image at each factor, `(F, B)`."""
-    with pyro.plate("draws of each image", num_draws, dim=-2):
-        trace = poutine.trace(programs.guide).get_trace(x, **inputs)
-    nodes = {name: trace.nodes[name] for name in latent_sites(trace)}
-    space = LatentSpace(programs, {name: node["fn"].event_shape for name, node in nodes.items()})
-    require_real(space, x[:1], **{name: value[:1] for name, value in inputs.items()})
-    require_density(space, x[:1], **{name: value[:1] for name, value in inputs.items()})
+    first = {name: value[:1] for name, value in inputs.items()}
+    space = LatentSpace.of(programs, x[:1], **first)
+    require_real(space, x[:1], **first)
+    require_density(space, x[:1], **first)
+    trace = space.guide_trace(num_draws, x, **inputs)
+    nodes = {name: trace.nodes[name] for name in space.shapes}
     z = space.flatten({name: node["value"] for name, node in nodes.items()})
     # Those of a later site follow from earlier ones alone: the move still has the factor c^D.
     centres = space.flatten({name: _centre(node) for name, node in nodes.items()})

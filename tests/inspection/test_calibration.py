@@ -105,6 +105,19 @@ def test_the_section_of_any_programs(name: str) -> None:
     assert not table.equals(section(dataclasses.replace(whole, seed=1)).tables["calibration"])
 
 
+def test_only_the_sites_that_are_asked_for_are_shown() -> None:
+    whole = subject(SUBJECTS["two latents"]())
+    every = section(whole).tables["calibration"]
+    found = section(dataclasses.replace(whole, sites=("z2",)))
+    table = found.tables["calibration"]
+    assert list(table.index) == ["z2[0]", "z2[1]", DENSITY]
+    assert table["chi_square"].equals(every["chi_square"][table.index])
+    assert any("dimensions of z2 are shown" in said for said in found.says)
+    assert len(found.figures["ranks"].figure.axes[0].lines) == 3 + 1  # and that at 0
+    with pytest.raises(InputError, match="unknown site 'z3'; allowed are z1, z2"):
+        section(dataclasses.replace(whole, sites=("z3",)))
+
+
 @pytest.mark.parametrize("inflation", [0.1, 4.0])
 def test_wrong_widths_come_with_advice(inflation: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyrovae.inspection.sections.calibration.ALPHA", FALSE_ALARM)

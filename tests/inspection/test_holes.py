@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 
 from pyrovae import InputError
+from pyrovae.data import Split
 from pyrovae.evaluation.latents import log_mixture
 from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyond
-from pyrovae.inspection.sections.holes import section
+from pyrovae.inspection.sections.holes import _holes_advice, section
 from pyrovae.inspection.subject import Effort, Subject
 from tests.inspection.oracle_subjects import (
     CPU,
@@ -78,6 +82,31 @@ def test_there_is_none_where_the_aggregate_is_the_prior() -> None:
             assert abs(row.share - row.nominal) < Z_LIMIT * row.error
 
 
+def test_both_samples_are_compared_as_a_whole() -> None:
+    subject, *_ = clusters(400, 500)
+    found = find_holes(subject)
+    assert list(found.held_out.index) == list(subject.split.names[1::2])
+    for name, sign in (("log_ratio", 1), ("distance", -1)):
+        prior, held_out = (sign * table[name] for table in (found.prior, found.held_out))
+        row, expected = found.shares.loc[name], scipy.stats.ks_2samp(prior, held_out)
+        assert row.ks == pytest.approx(expected.statistic)
+        assert row.p_value < 1e-10 and expected.pvalue < 1e-10
+        assert row.covered == (prior > held_out.median()).mean() < 0.4
+
+
+def test_a_prior_that_is_less_covered_comes_with_advice_whatever_the_share() -> None:
+    subject, *_ = clusters(400, 500)
+    found = find_holes(subject)
+    shares = found.shares.assign(share=found.shares.nominal)
+    assert "VampPrior" in _holes_advice(replace(found, shares=shares))[0]
+    alike = shares.assign(covered=0.45)
+    assert _holes_advice(replace(found, shares=alike)) == []
+    said = section(subject).says[1]
+    row = found.shares.loc["log_ratio"]
+    assert f"{row.covered:.1%} of the prior's draws are better covered" in said
+    assert f"{row.prior:,.0f} nats for the prior and {row.held_out:,.0f} for images" in said
+
+
 def test_the_share_of_equal_samples_is_nominal_on_average() -> None:
     found = [share_beyond(*RANDOM.normal(size=(2, 99)), 0.05) for _ in range(200)]
     shares, errors, nominal, _ = np.array(found).T
@@ -112,6 +141,19 @@ def test_every_option_changes_something() -> None:
     assert not np.array_equal(default.prior.log_ratio, again.prior.log_ratio)
 
 
+def test_held_out_images_are_not_read_for_their_attributes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject, observed = small_subject(MAKERS["conditional"]()), Subject.observed
+
+    def few(self: Subject, split: Split) -> object:
+        assert len(split) == 1
+        return observed(self, split)
+
+    monkeypatch.setattr(Subject, "observed", few)
+    assert len(find_holes(subject).held_out) == 60
+
+
 def test_extremes_are_the_worst_and_the_best() -> None:
     found = find_holes(clusters(200, 300)[0])
     deep, dense = found.extremes(5)
@@ -131,6 +173,7 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
     assert set(found.tables) == {
         "holes",
         "hole_draws",
+        "hole_held_out",
         "aggregate_marginals",
         "aggregate_planes",
         "aggregate_mmd",
@@ -157,7 +200,8 @@ def test_programs_with_holes_are_told_what_to_try() -> None:
     subject, *_ = clusters(400, 500)
     assert any("VampPrior" in advice for advice in section(subject).advice)
     fine = linear_subject(LinearGaussian(True), 400, 500)
-    assert section(fine).advice == []
+    found = section(fine)
+    assert found.advice == [] and "no difference was found" in " ".join(found.says)
 
 
 def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +217,46 @@ def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(own, "log_prob", refuse)
         with pytest.raises(InputError, match="^a posterior does not give the density of any"):
             find_holes(subject)
+        found = section(subject)
+        assert "aggregate_planes" in found.tables and "holes" not in found.tables
+        assert "Holes were not looked for: a posterior does not" in found.says[-1]
+
+
+@pytest.mark.parametrize(("count", "lost"), [(99, 1), (79, 2), (19, 4)])
+def test_what_needs_more_images_does_not_keep_the_rest_from_being_made(
+    count: int, lost: int
+) -> None:
+    subject = small_subject(small_vae(), count)
+    if lost == 4:
+        with pytest.raises(InputError, match="^Single dimensions were not compared: .*is 20[+]$"):
+            section(subject)
+        return
+    found = section(subject)
+    reasons = ["Holes were not looked for: [97]9 images", "Planes were not compared: 79 draws"]
+    told = [said for said in found.says if any(re.match(own, said) for own in reasons)]
+    assert len(told) == lost and all(said.endswith(".") for said in found.says)
+    expected = ["aggregate_marginals", "aggregate_planes", "aggregate_mmd"]
+    assert list(found.tables) == [name for name in expected if lost < 2 or "planes" not in name]
+    assert set(found.figures) == set(expected[: 3 - lost])
+
+
+def test_only_the_sites_that_are_asked_for_are_shown() -> None:
+    whole = small_subject(MAKERS["two latents"]())
+    every, found = section(whole), section(replace(whole, sites=("z2",)))
+    table = found.tables["aggregate_marginals"]
+    assert list(table.index) == ["z2[0]", "z2[1]"]
+    assert table.distance.equals(every.tables["aggregate_marginals"].distance[table.index])
+    assert found.tables["aggregate_planes"]["first"].tolist() == ["z2[0]"]
+    for name in ("holes", "aggregate_mmd"):
+        assert found.tables[name].equals(every.tables[name])
+    assert any("Only the dimensions of z2 are shown" in said for said in found.says)
+    with pytest.raises(InputError, match="unknown site 'z3'; allowed are z1, z2"):
+        section(replace(whole, sites=("z3",)))
+
+
+def test_captions_state_how_many_images_of_which_split() -> None:
+    for name, drawing in section(small_subject(small_vae())).figures.items():
+        assert "n = 120 images of the split test" in drawing.caption, name
 
 
 def test_bad_input_is_one_line() -> None:

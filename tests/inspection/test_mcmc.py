@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from pyrovae import InputError
 from pyrovae.inspection.mcmc import Chains, sample_posterior
-from pyrovae.inspection.sections.mcmc import section
+from pyrovae.inspection.sections.mcmc import _difference, _mixing, section
 from pyrovae.inspection.space import LatentSpace
 from tests.inspection.subjects import (
+    EFFORT,
     SUBJECTS,
     Linear,
     nothing_changes,
@@ -56,6 +59,39 @@ def test_chains_that_have_not_met_are_told() -> None:
     assert found.r_hat[0] < 1.1 < 2 < found.r_hat[1]
 
 
+@pytest.mark.parametrize(
+    ("count", "apart", "mixed"), [(400, 0.0, True), (400, 0.6, False), (30, 0.0, False)]
+)
+def test_chains_have_mixed_only_with_enough_draws_of_one_distribution(
+    count: int, apart: float, mixed: bool
+) -> None:
+    draws = np.random.default_rng(0).normal(size=(2, count, 1))
+    draws[1] += apart
+    said = _mixing("a", Chains(["z"], draws, draws[0], [1.0, 1.0], [0, 0]))
+    assert said.endswith("the chains have mixed.") == mixed
+    assert ("have not mixed well enough (R-hat below 1.05 and 100 effective" in said) != mixed
+
+
+def test_a_ratio_counts_only_beyond_two_of_its_errors() -> None:
+    generator = np.random.default_rng(0)
+    guide = generator.normal(0, 0.7, size=(2000, 1))
+    for count, told in ((10, "0 of 1 dimensions below 0.8"), (1000, "1 of 1 dimensions below")):
+        draws = generator.normal(size=(2, count, 1))
+        draws = (draws - draws.mean()) / draws.std()
+        table = Chains(["z"], draws, guide, [1.0, 1.0], [0, 0]).table()
+        assert table["ratio"]["z"] < 0.8 and told in _difference("a", table)
+
+
+def test_the_error_of_a_ratio_is_how_far_it_spreads() -> None:
+    generator, found = np.random.default_rng(0), []
+    for _ in range(200):
+        draws, guide = generator.normal(size=(2, 100, 1)), generator.normal(size=(300, 1))
+        table = Chains(["z"], draws, guide, [1.0, 1.0], [0, 0]).table()
+        found.append((table["ratio"]["z"], table["ratio_error"]["z"]))
+    ratios, errors = np.array(found).T
+    assert 0.8 < errors.mean() / ratios.std() < 1.25
+
+
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_the_section_of_any_programs(name: str) -> None:
     whole = subject(SUBJECTS[name]())
@@ -64,9 +100,36 @@ def test_the_section_of_any_programs(name: str) -> None:
     moments = found.tables["posterior_moments"]
     assert moments.equals(again.tables["posterior_moments"])
     assert list(moments.index.get_level_values("dimension")) == whole.space.names
-    assert len(found.tables["chains"]) == 2 and len(found.says) == 2
+    assert len(found.tables["chains"]) == 2 and len(found.says) == 3
+    assert list(found.tables["chains"]) == ["moved", "divergences"]
     assert "posterior standard deviations off" in found.says[0] and "R-hat" in found.says[1]
     assert set(found.figures) == {"posterior_marginals", "posterior_moments"}
+
+
+def test_how_many_of_the_images_are_sampled_is_said() -> None:
+    whole = subject(SUBJECTS["vae"](), dataclasses.replace(EFFORT, refined=6))
+    found = section(whole)
+    assert len(found.tables["chains"]) == 4 and "first" not in " ".join(found.says)
+    whole = dataclasses.replace(whole, shown=whole.split.take(range(5)))
+    found = section(whole)
+    told = "the first 2 of 5 images of the split test"
+    assert told in found.says[-1] and told in found.figures["posterior_moments"].caption
+    assert "first of 5 images of the split test" in found.figures["posterior_marginals"].caption
+
+
+def test_only_the_sites_that_are_asked_for_are_shown() -> None:
+    whole = subject(SUBJECTS["two latents"]())
+    every = section(whole)
+    found = section(dataclasses.replace(whole, sites=("z2",)))
+    table = found.tables["posterior_moments"]
+    assert list(table.index.get_level_values("dimension")) == ["z2[0]", "z2[1]"]
+    assert table.equals(every.tables["posterior_moments"].loc[table.index])
+    assert any("dimensions of z2 are shown" in said for said in found.says)
+    assert len(found.figures["posterior_moments"].figure.axes[0].lines[0].get_xdata()) == 2
+    mixing = [said for said in every.says if "R-hat is" in said]
+    assert mixing and mixing == [said for said in found.says if "R-hat is" in said]
+    with pytest.raises(InputError, match="unknown site 'z3'; allowed are z1, z2"):
+        section(dataclasses.replace(whole, sites=("z3",)))
 
 
 def test_every_option_matters(linear: Linear) -> None:

@@ -210,6 +210,24 @@ def test_labels_bits_and_scales_go_together() -> None:
     assert "age" in section("maps", own).figures["maps"].caption
 
 
+def test_why_no_attribute_can_be_learnt_is_a_sentence() -> None:
+    own = subject()
+    own = with_columns(own, {"pale": np.zeros(60), "bald": np.ones(60)})
+    told = r"from 60 images: pale \(the same for all images\); bald \(the same for all images\)$"
+    with pytest.raises(InputError, match=told):
+        section("attributes", own)
+
+
+def test_captions_state_how_many_images_of_which_split() -> None:
+    own = subject(name="validation")
+    shown = "3 images of the split validation"
+    assert shown in section("paths", own).figures["paths"].caption
+    figures = section("attributes", own).figures
+    for name in ("edits", "edit_effects"):
+        assert shown in figures[name].caption
+        assert "n = 60 images of the split validation" in figures[name].caption
+
+
 @pytest.mark.parametrize("kind", ["a VAE", "conditional"])
 def test_edits_are_decoded_along_the_direction(kind: str) -> None:
     own = subject(kind)

@@ -180,6 +180,18 @@ def test_the_section_of_any_programs(name: str) -> None:
     assert all("n = " in drawing.caption for drawing in found.figures.values())
 
 
+@pytest.mark.parametrize(("count", "told"), [(2, "2 images of"), (5, "the first 3 of 5 images")])
+def test_the_gaps_of_images_that_the_user_gave_are_told(count: int, told: str) -> None:
+    whole = subject(SUBJECTS["vae"]())
+    whole = dataclasses.replace(whole, shown=whole.split.take(range(4, 4 + count)))
+    assert "n = 3 images of the split test" in section(whole).figures["gaps"].caption
+    object.__setattr__(whole, "given", True)
+    found = section(whole)
+    assert list(found.tables["gaps"].index) == list(whole.shown.names)[:3]
+    assert told in found.figures["gaps"].caption
+    assert any("these are the first 3 of 5" in said for said in found.says) == (count > 3)
+
+
 def test_another_seed_draws_anew() -> None:
     tables = [section(subject(SUBJECTS["vae"](), seed=seed)).tables["gaps"] for seed in (0, 1)]
     assert not tables[0].equals(tables[1])

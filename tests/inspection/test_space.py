@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from pyrovae import Engine, Programs
 from pyrovae.evaluation import log_weights
-from pyrovae.inspection.space import LatentSpace, draw_prior
+from pyrovae.inspection.space import LatentSpace, draw_prior, inputs_of
 from pyrovae.modes import evaluation_mode
 from pyrovae.randomness import private_randomness
 from tests.oracles import LinearGaussian
@@ -62,6 +63,24 @@ def test_densities_are_those_of_the_programs(
 
 
 @every_program
+def test_a_trace_of_the_guide_holds_the_draws_and_their_densities(
+    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, x = make(), torch.rand(5, 3, 16, 16)
+    space = LatentSpace.of(programs, x, **inputs)
+    with evaluation_mode(programs), torch.no_grad():
+        with private_randomness(0, x.device):
+            trace = space.guide_trace(3, x, **inputs)
+        with private_randomness(0, x.device):
+            z = space.guide_draws(3, x, **inputs)
+        values = {name: trace.nodes[name]["value"] for name in space.shapes}
+        assert torch.equal(space.flatten(values), z) and z.shape == (3, 5, len(names))
+        nodes = [trace.nodes[name] for name in space.shapes]
+        log_q = sum(node["fn"].log_prob(node["value"]) for node in nodes)
+        assert torch.allclose(log_q, space.log_guide(z, x, **inputs), rtol=1e-4)
+
+
+@every_program
 def test_prior_draws_follow_the_seed_and_change_nothing(
     make: type[Programs], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
@@ -71,6 +90,15 @@ def test_prior_draws_follow_the_seed_and_change_nothing(
     assert a.shape == (7, len(names)) and torch.equal(a, b) and not torch.equal(a, c)
     assert programs.training and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[n]) for n, value in programs.state_dict().items())
+
+
+def test_what_programs_take_is_that_of_the_rows() -> None:
+    split, engine = small_data().split("test"), Engine("cpu", "fp32")
+    programs, rows = conditional(), np.array([5, 2])
+    places = [list(split.attribute_names).index(name) for name in programs.attributes]
+    found = inputs_of(programs, split, rows, engine)["attributes"]
+    assert found.tolist() == split.attributes[rows][:, places].tolist()
+    assert inputs_of(small_vae(), split, rows, engine) == {}
 
 
 def test_the_joint_density_of_a_linear_model_is_known() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from pyrovae import VAE, InputError, Normal
 from pyrovae.inspection.dispersion import dispersion
-from pyrovae.inspection.outliers import find_outliers, rank_among
-from pyrovae.inspection.sections.typical import section
+from pyrovae.inspection.outliers import Outliers, find_outliers, rank_among
+from pyrovae.inspection.sections.typical import _outlier_advice, _outliers_said, section
 from pyrovae.inspection.subject import Effort
 from pyrovae.inspection.typical import (
     BINS,
@@ -254,6 +255,30 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
         assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
 
 
+def unreliable(rare: Outliers, share: float) -> Outliers:
+    """The same with a k-hat of 1 for a share of the images."""
+
+    def bad(count: int) -> np.ndarray:
+        return np.where(np.arange(count) < share * count, 1.0, 0.2)
+
+    table = rare.table.assign(k_hat=bad(len(rare.table)), rank=0.1)
+    return replace(rare, table=table, reference_k_hat=bad(len(rare.reference)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
+    rare = unreliable(find_outliers(small_subject(small_vae())), share)
+    said, advice = " ".join(_outliers_said(rare)), _outlier_advice(rare)
+    assert ("above 0.7 for 12 of 23 images, and for 10 of the 20" in said) == (share > 0)
+    assert ("ranks can be trusted" in said) == (share == 0)
+    assert len(advice) == 1 and ("amortisation gap" in advice[0]) == (share > 0)
+    assert ("networks have learned these by heart" in advice[0]) == (share == 0)
+    row = rare.table[rare.table.split == "shown"].iloc[0]
+    assert f"has a log p(x) of at least {row.log_evidence:,.1f} nats (k-hat" in said
+    error = rare.reference.std(ddof=1) / len(rare.reference) ** 0.5
+    assert f"at least {rare.reference.mean():,.1f} ± {error:,.1f} (by" in said
+
+
 def test_advice_follows_from_what_is_wrong() -> None:
     subject = linear_subject(LinearGaussian(True), 150)
     assert section(subject).advice == []
@@ -265,6 +290,26 @@ def test_advice_follows_from_what_is_wrong() -> None:
         assert any(told in each for each in advice)
 
 
+def test_too_few_training_images_give_way_to_the_others_of_the_split() -> None:
+    vae, images = linear(50)
+    split = split_of(images)
+    found = find_outliers(subject_of(vae, split, train=split.take(range(19))))
+    assert found.of == "other images of test" and len(found.reference) >= 20
+    found = find_outliers(subject_of(vae, split, train=split.take(range(20))))
+    assert found.of == "training images" and len(found.reference) == 20
+
+
+def test_without_images_to_rank_among_the_rest_is_made() -> None:
+    vae, images = linear(30)
+    found = section(subject_of(vae, split_of(images)))
+    assert found.says[-1] == (
+        "Improbable images were not looked for: 15 images to rank others among: allowed is 20+."
+    )
+    assert set(found.figures) == {"pixel_calibration", "predictive_checks"}
+    assert "dispersion" in found.tables and "typical_outliers" not in found.tables
+    assert found.says[0].startswith("Squared residuals are")
+
+
 def test_bad_input_is_one_line() -> None:
     vae, images = linear(30)
     with pytest.raises(InputError, match="^draws 0: allowed is 1 or more"):
@@ -274,5 +319,5 @@ def test_bad_input_is_one_line() -> None:
     effort = Effort(19, 3, 100, 2, 20, 1, 50)
     with pytest.raises(InputError, match="^9 images to rank others among: allowed is 20"):
         find_outliers(subject_of(vae, split_of(images[:19]), effort))
-    with pytest.raises(InputError, match="^5 images to rank others among: allowed is 20"):
+    with pytest.raises(InputError, match="^15 images to rank others among: allowed is 20"):
         find_outliers(subject_of(vae, split_of(images), train=split_of(images[:5])))

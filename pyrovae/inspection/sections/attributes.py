@@ -12,7 +12,7 @@ from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.figures.attributes import edit_map, probe_scores
 from pyrovae.inspection.figures.sheets import image_sheet
 from pyrovae.inspection.section import Drawing, Section
-from pyrovae.inspection.sections.traversals import shown_means
+from pyrovae.inspection.sections.traversals import shown_means, shown_where
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def section(subject: Subject) -> Section:
     table = attribute_table(subject.split, subject.known_attributes)
     names, left_out = enough(table)
     if not names:
-        raise InputError(f"no attribute can be learnt from {len(table)} images: {left_out}")
+        raise InputError(
+            f"no attribute can be learnt from {len(table)} images: {_listed(left_out)}"
+        )
     table = table[names]
     codes = subject.encoded.loc[:, subject.columns]
     scores = probes(codes, table, seed=subject.seed).sort_values("value", ascending=False)
@@ -71,8 +73,9 @@ def _figures(
             edit_map(effects.loc[shown, shown]),
             f"Each attribute edited from half its range below to half above (row), and what "
             f"a linear function of the re-encoded image then reads of each (column); mean of "
-            f"{len(subject.shown)} images, the {len(shown)} best-read attributes. The diagonal "
-            "should be 1 and all else 0, but for what goes together in the data.",
+            f"{shown_where(subject)}, the {len(shown)} best-read attributes, by functions "
+            f"fitted to {subject.where()}. The diagonal should be 1 and all else 0, but for what "
+            f"goes together in the data.",
         ),
     }
 
@@ -87,9 +90,10 @@ def _edits(subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame) 
     signs = [f"{strength:+g}" if strength else "as is" for strength in STRENGTHS] * images
     return Drawing(
         image_sheet(rows.transpose(1, 2).flatten(1, 2), list(arrows.index), signs),
-        f"Posterior means of {images} images moved along the direction of an attribute and "
-        "decoded; the best-read attributes. 1 is the way from one of its two values to the "
-        "other, or from its 5 % to its 95 % quantile.",
+        f"Posterior means of {shown_where(subject, images)} moved along the "
+        f"direction of an attribute and decoded; the best-read attributes, directions of "
+        f"{subject.where()}. 1 is the way from one of its two values to the other, or from its "
+        f"5 % to its 95 % quantile.",
     )
 
 
@@ -110,9 +114,12 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
         if len(unread):
             said.append(f"Not told better than chance: {', '.join(unread.index)}.")
     if left_out:
-        reasons = [f"{name} ({reason})" for name, reason in left_out.items()]
-        said.append(f"Left out: {'; '.join(reasons)}.")
+        said.append(f"Left out: {_listed(left_out)}.")
     return said
+
+
+def _listed(left_out: dict[str, str]) -> str:
+    return "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
 
 
 def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:

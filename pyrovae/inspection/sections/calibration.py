@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
 from pyrovae.inspection.figures.calibration import draw_rank_histogram, draw_ranks
 from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -22,15 +23,29 @@ JOINTLY = 0.1
 
 
 def section(subject: Subject) -> Section:
-    """The ranks of latents among the guide's draws, for images drawn from the model."""
+    """The ranks of latents among the guide's draws, for images drawn from the model.
+
+    Args:
+        subject: what is inspected; of the dimensions those of its sites are tested.
+
+    Raises:
+        InputError: if there is no such site, or there are too few draws.
+    """
+    columns = subject.columns
     z, inputs = subject.prior_draws(subject.effort.draws)
     with subject.quietly(2):
-        ranks = ranks_of_truth(subject.space, z, inputs)
+        ranks = ranks_of_truth(subject.space, z, inputs).only(columns)
     table = ranks.table()
     sites = table.drop(index=DENSITY, errors="ignore")
     return Section(
         "Is the guide's uncertainty right for images of the model?",
-        [_answer(table, len(ranks)), _coverage(sites), *_together(table), _meaning()],
+        [
+            _answer(table, len(ranks)),
+            _coverage(sites),
+            *_together(table),
+            *sites_said(subject, "draws of images, and log q, are"),
+            _meaning(),
+        ],
         _remedies(table, sites),
         {"calibration": table},
         _figures(ranks),

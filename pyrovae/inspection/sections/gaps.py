@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from pyrovae.data import Split
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.figures.gaps import draw_gaps, draw_reliability, draw_temperature
 from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.sections.traversals import shown_where
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.tempering import Temperature, temperature
 
@@ -29,8 +31,12 @@ LARGE_GAP, LARGE_SHARE = 2.0, 0.2
 
 
 def section(subject: Subject) -> Section:
-    """How wrong the guide is, in nats: for some images in parts, for more by its spread."""
-    chosen = subject.split.spread(subject.effort.refined)
+    """How wrong the guide is, in nats: for some images in parts, for more by its spread.
+
+    The parts are those of the first images that the user gave, or else of images spread over the
+    split.
+    """
+    chosen = _chosen(subject)
     x, inputs = subject.observed(chosen)
     with subject.quietly(1):
         found = gaps(
@@ -44,13 +50,26 @@ def section(subject: Subject) -> Section:
     rate = float(subject.encoded.rate.mean())
     answer = Section(
         "How far does the guide keep the ELBO below log p(x)?",
-        [_gap(table), *_parts(table), _reliability(table), *found.notes],
+        [
+            _gap(table),
+            *_parts(table),
+            _reliability(table),
+            *found.notes,
+            *_left_out(subject, table),
+        ],
         _remedies(table, rate),
         {"gaps": table},
         _figures(table, subject),
     )
     _add_temperature(answer, subject)
     return answer
+
+
+def _chosen(subject: Subject) -> Split:
+    most = subject.effort.refined
+    if getattr(subject, "given", False):
+        return subject.shown.take(range(min(most, len(subject.shown))))
+    return subject.split.spread(most)
 
 
 def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
@@ -64,11 +83,20 @@ def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
 
 
 def _caption(what: str, subject: Subject, count: int) -> str:
-    effort = subject.effort
+    effort, where = subject.effort, subject.where(count)
+    if getattr(subject, "given", False):
+        where = shown_where(subject, count)
     return (
-        f"{what} of each image, {subject.where(count)}; {effort.importance_draws:,} draws an "
+        f"{what} of each image, {where}; {effort.importance_draws:,} draws an "
         f"image and guide, {effort.steps:,} steps of refinement."
     )
+
+
+def _left_out(subject: Subject, table: pandas.DataFrame) -> list[str]:
+    """Which of the images that the user gave there was no time for."""
+    if not getattr(subject, "given", False) or len(table) == len(subject.shown):
+        return []
+    return [f"Refinement takes long: these are {shown_where(subject, len(table))}."]
 
 
 def _gap(table: pandas.DataFrame) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
 from pyrovae.inspection.mcmc import Chains, sample_posterior
 from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.sections.traversals import shown_where, sites_said
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
-#: R-hat above which chains have not mixed.
-UNMIXED = 1.1
+#: R-hat from which on chains have not mixed, and the effective draws that they need.
+UNMIXED, ENOUGH = 1.05, 100
 
 #: One image in so many of those that are refined is sampled.
 SPARING = 3
@@ -27,18 +28,29 @@ SHOWN = 6
 
 
 def section(subject: Subject) -> Section:
-    """The guide beside draws from the exact posterior, for the first images that are shown."""
+    """The guide beside draws from the exact posterior, for the first images that are shown.
+
+    Args:
+        subject: what is inspected; chains are of all sites, moments of those it names.
+
+    Raises:
+        InputError: if there is no such site, or latents do not fill R^D.
+    """
+    columns = subject.columns
     chains = _chains(subject)
-    tables = {name: own.table() for name, own in chains.items()}
+    looked_at = {name: own.only(columns) for name, own in chains.items()}
+    tables = {name: own.table() for name, own in looked_at.items()}
     return Section(
         "How does the guide differ from the exact posterior of an image?",
         [
             *(_difference(name, table) for name, table in tables.items()),
             *(_mixing(name, own) for name, own in chains.items()),
+            *sites_said(subject, "R-hat and effective draws are"),
+            *_left_out(subject, len(chains)),
         ],
         _remedies(tables),
         {"posterior_moments": _joined(tables), "chains": _diagnostics(chains)},
-        _figures(subject, chains, tables),
+        _figures(subject, looked_at, tables),
     )
 
 
@@ -52,15 +64,17 @@ def _figures(
     return {
         "posterior_marginals": Drawing(
             draw_marginals(chains[first], used),
-            f"The posterior of the image {first} in the {len(used)} dimensions that the guide "
-            f"is narrowest in: draws of NUTS from the exact posterior, "
-            f"{effort.chains} chains of {_kept(subject)}, and of the guide.",
+            f"The posterior of one image, {first}, in the {len(used)} dimensions that the guide "
+            f"is narrowest in, as densities: draws of NUTS from the exact posterior, "
+            f"{effort.chains} chains of {_kept(subject)}, and of the guide; "
+            f"{shown_where(subject, 1)}.",
         ),
         "posterior_moments": Drawing(
             draw_moments(tables),
             f"Mean and standard deviation (sd) of the guide beside the exact posterior's, a "
-            f"point a dimension, of {count} image{'s' * (count > 1)}; {drawn}. A guide that "
-            f"is right has all its points where the lines cross.",
+            f"point a dimension, in standard deviations of the posterior; "
+            f"{shown_where(subject, count)}, {drawn}. A guide that is right has all its "
+            f"points where the lines cross.",
         ),
     }
 
@@ -94,12 +108,14 @@ def _most_used(chains: Chains) -> list[int]:
 
 def _difference(name: str, table: pandas.DataFrame) -> str:
     shift, ratio = table["shift"].abs(), table["ratio"]
-    narrow, wide = int((ratio < 0.8).sum()), int((ratio > 1.25).sum())
+    clear = (ratio - 1).abs() > 2 * table["ratio_error"]
+    narrow, wide = int((clear & (ratio < 0.8)).sum()), int((clear & (ratio > 1.25)).sum())
     return (
         f"Image {name}: the guide's mean is {shift.median():.2f} posterior standard deviations "
         f"off in the median dimension and {shift.max():.1f} at most ({shift.idxmax()}); its "
         f"standard deviation is {ratio.median():.2f} times the posterior's in the median "
-        f"({narrow} of {len(table)} dimensions below 0.8, {wide} above 1.25)."
+        f"({narrow} of {len(table)} dimensions below 0.8 and {wide} above 1.25, of those that are "
+        f"more than two standard errors from 1)."
     )
 
 
@@ -111,9 +127,18 @@ def _mixing(name: str, chains: Chains) -> str:
         f"Image {name}: R-hat is {worst:.2f} at most, effective draws {effective:,.0f} at least, "
         f"{diverged} draws diverged"
     )
-    if worst > UNMIXED:
-        return f"{said}: the chains have not mixed, so take its moments with care."
-    return f"{said}: the chains have mixed."
+    if worst < UNMIXED and effective >= ENOUGH:
+        return f"{said}: the chains have mixed."
+    return (
+        f"{said}: the chains have not mixed well enough (R-hat below {UNMIXED} and {ENOUGH} "
+        f"effective draws), so take its moments with care."
+    )
+
+
+def _left_out(subject: Subject, count: int) -> list[str]:
+    if count == len(subject.shown):
+        return []
+    return [f"Chains take long: they were run for {shown_where(subject, count)}."]
 
 
 def _remedies(tables: dict[str, pandas.DataFrame]) -> list[str]:
@@ -143,10 +168,8 @@ def _diagnostics(chains: dict[str, Chains]) -> pandas.DataFrame:
     import pandas
 
     rows = {
-        (name, chain): {"acceptance": acceptance, "divergences": divergences}
+        (name, chain): {"moved": moved, "divergences": divergences}
         for name, own in chains.items()
-        for chain, (acceptance, divergences) in enumerate(
-            zip(own.acceptance, own.divergences, strict=True)
-        )
+        for chain, (moved, divergences) in enumerate(zip(own.moved, own.divergences, strict=True))
     }
     return pandas.DataFrame(rows).T.rename_axis(["image", "chain"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.figures import typical as figures
@@ -34,58 +36,104 @@ SHOWN = 6
 LEVEL = 0.01
 #: A statistic that is off by less does not matter, whatever its p-value, in standard deviations.
 SMALL = 0.2
+#: From which k-hat on log p(x) is not to be trusted, and the share of images that may have one.
+UNRELIABLE, FEW = 0.7, 0.1
 
 
 def section(subject: Subject) -> Section:
     """Whether the likelihood's noise is right, and which images are improbable.
 
+    Where there are fewer than 20 images to compare with, outliers are not looked for.
+
     Args:
         subject: what is inspected.
 
     Raises:
-        InputError: if there are fewer than 20 images to compare with.
+        InputError: if there are fewer than two images.
     """
     images = subject.split.spread(REPLICATED)
     noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
     found = replicate(subject.programs, images, subject.engine, seed=subject.seed)
     prior = prior_statistics(subject, subject.effort.draws)
     checks, pixels = predictive_checks(found, prior), pixel_calibration(found)
-    rare = find_outliers(subject)
+    rare, reason = _outliers(subject)
     ranks = rank_moments(found)
     return Section(
         "How sure is it, and how typical is this image?",
-        [*_outliers_said(rare), *_noise_said(noise, ranks), *_checks_said(checks)],
+        [*_outliers_said(rare), *_noise_said(noise, ranks), *_checks_said(checks), *reason],
         _noise_advice(noise, ranks, checks) + _outlier_advice(rare),
         {
-            "typical_shown": rare.table[rare.table.split == "shown"].reset_index(drop=True),
-            "typical_outliers": rare.table,
+            **_outlier_tables(rare),
             "predictive_checks": checks,
             "predictive_images": found.statistics,
             "pixel_calibration": pixels,
             "dispersion": _numbers(noise, ranks),
         },
-        _figures(subject, found, prior, pixels, rare),
+        _outlier_figures(subject, rare) | _figures(subject, found, prior, pixels),
     )
 
 
-def _outliers_said(rare: Outliers) -> list[str]:
+def _outliers(subject: Subject) -> tuple[Outliers | None, list[str]]:
+    """Improbable images, or a sentence on why they were not looked for."""
+    try:
+        return find_outliers(subject), []
+    except InputError as reason:
+        return None, [f"Improbable images were not looked for: {reason}."]
+
+
+def _outlier_tables(rare: Outliers | None) -> dict[str, pandas.DataFrame]:
+    if rare is None:
+        return {}
+    shown = rare.table[rare.table.split == "shown"].reset_index(drop=True)
+    return {"typical_shown": shown, "typical_outliers": rare.table}
+
+
+def _outliers_said(rare: Outliers | None) -> list[str]:
+    if rare is None:
+        return []
     table = rare.table[rare.table.split != "shown"]
     low, count, least = int((table["rank"] == 0).sum()), len(rare.reference), table.iloc[0]
     said = [
         f"Half of the images of the split are less probable than {1 - table['rank'].median():.0%} "
-        f"of the {rare.of} (50% if both are alike); mean log p(x) is "
-        f"{table.log_evidence.mean():,.1f} nats, of the {rare.of} {rare.reference.mean():,.1f} "
-        f"(by {rare.draws} importance draws an image, which is a lower bound).",
+        f"of the {rare.of} (50% if both are alike); mean log p(x) is at "
+        f"least {_mean(table.log_evidence)} nats, of the {rare.of} at least "
+        f"{_mean(rare.reference)} (by {rare.draws} importance draws an image).",
         f"{low} of {len(table)} images are less probable than each of the {count} {rare.of}, "
         f"where {len(table) / (count + 1):.1f} would be expected; the least probable is "
-        f"{least.image}, at {least.log_evidence:,.1f} nats (p = {least.p_value:.2g}).",
+        f"{least.image}, of at least {least.log_evidence:,.1f} nats (p = {least.p_value:.2g}).",
+        _reliability(rare),
     ]
     for own in rare.table[rare.table.split == "shown"].itertuples():
         said.append(
-            f"The image {own.image} has log p(x) = {own.log_evidence:,.1f} nats: more probable "
-            f"than {own.rank:.0%} of the {rare.of} (p = {own.p_value:.2g})."
+            f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats "
+            f"(k-hat {own.k_hat:.2f}): by that more probable than {own.rank:.0%} of the {rare.of} "
+            f"(p = {own.p_value:.2g})."
         )
     return said
+
+
+def _mean(values: pandas.Series | np.ndarray) -> str:
+    found = Estimate.of(np.asarray(values))
+    return f"{found.value:,.1f} ± {found.error:,.1f}"
+
+
+def _unreliable(rare: Outliers) -> tuple[int, int]:
+    """How many images have a bad k-hat: of those ranked, and of those they are ranked among."""
+    own, others = (~(k <= UNRELIABLE) for k in (rare.table["k_hat"], rare.reference_k_hat))
+    return int(own.sum()), int(others.sum())
+
+
+def _reliability(rare: Outliers) -> str:
+    own, others = _unreliable(rare)
+    count, among = len(rare.table), len(rare.reference)
+    if not own + others:
+        return (
+            f"k-hat is {UNRELIABLE} at most for all {count + among} images: ranks can be trusted."
+        )
+    return (
+        f"k-hat is above {UNRELIABLE} for {own} of {count} images, and for {others} of the "
+        f"{among} {rare.of}: ranks mix how typical an image is with how well the guide knows it."
+    )
 
 
 def _noise_said(noise: Estimate, ranks: dict[str, Estimate]) -> list[str]:
@@ -150,14 +198,23 @@ def _noise_advice(
     return advice
 
 
-def _outlier_advice(rare: Outliers) -> list[str]:
+def _outlier_advice(rare: Outliers | None) -> list[str]:
+    if rare is None:
+        return []
     table = rare.table[rare.table.split != "shown"]
-    if table["rank"].median() < 0.3 and rare.of == "training images":
+    if not (table["rank"].median() < 0.3 and rare.of == "training images"):
+        return []
+    if sum(_unreliable(rare)) > FEW * (len(rare.table) + len(rare.reference)):
         return [
-            "Other images are less probable than those that were trained on: the networks have "
-            "learned these by heart. Try fewer steps, weight decay, smaller networks or more data."
+            "Other images seem less probable than those that were trained on, but k-hat is too "
+            "large to tell why: the networks may have learned these by heart, or the guide may be "
+            "worse for images that are new (its amortisation gap). Compare the gaps of both "
+            "before you train anew."
         ]
-    return []
+    return [
+        "Other images are less probable than those that were trained on: the networks have "
+        "learned these by heart. Try fewer steps, weight decay, smaller networks or more data."
+    ]
 
 
 def _numbers(noise: Estimate, ranks: dict[str, Estimate]) -> pandas.DataFrame:
@@ -176,18 +233,9 @@ def _figures(
     found: Replication,
     prior: pandas.DataFrame,
     pixels: pandas.DataFrame,
-    rare: Outliers,
 ) -> dict[str, Drawing]:
-    count = len(found.shares)
-    own, where = len(rare.split), subject.where(count)
+    where = subject.where(len(found.shares))
     return {
-        "typical_pictures": _pictures(subject, rare),
-        "typical_log_evidence": Drawing(
-            figures.probabilities(rare.table, rare.reference, rare.of),
-            f"log p(x) in nats, by importance sampling of {rare.draws} draws an image: of the "
-            f"split (area) and of {len(rare.reference):,} {rare.of} (line) as densities, and of "
-            f"the shown images (grey); {subject.where(own)}.",
-        ),
         "pixel_calibration": Drawing(
             figures.calibration(pixels),
             f"Where each pixel lies among {REPLICATES} draws of the likelihood at one draw of z; "
@@ -199,6 +247,20 @@ def _figures(
             f"Statistics of pixels in [0, 1] as densities over images: of the images, the mean of "
             f"each one's {REPLICATES} replicates, and {len(prior):,} images drawn from the model, "
             f"all with the likelihood's noise; {where}.",
+        ),
+    }
+
+
+def _outlier_figures(subject: Subject, rare: Outliers | None) -> dict[str, Drawing]:
+    if rare is None:
+        return {}
+    return {
+        "typical_pictures": _pictures(subject, rare),
+        "typical_log_evidence": Drawing(
+            figures.probabilities(rare.table, rare.reference, rare.of),
+            f"log p(x) in nats, by importance sampling of {rare.draws} draws an image: of the "
+            f"split (area) and of {len(rare.reference):,} {rare.of} (line) as densities, and of "
+            f"the shown images (grey); {subject.where(len(rare.split))}.",
         ),
     }
 
@@ -220,6 +282,6 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
     return Drawing(
         image_rows(rows, notes),
         f"The images that the model finds least and most probable, and the shown ones; below each "
-        f"log p(x) in nats, and the share of the {rare.of} that are less probable; "
-        f"{subject.where(len(rare.split))}.",
+        f"log p(x) in nats (a lower bound), and the share of the {rare.of} that are less "
+        f"probable; {subject.where(len(rare.split))}.",
     )
