@@ -202,7 +202,16 @@ class Subject:
         """What figures say of their images, as `n = 500 images of the split test`."""
         return f"n = {count or len(self.split):,} images of the split {self.name}"
 
-    def shown_where(self) -> str:
-        """What figures say of the images that are looked at one by one."""
-        images = f"n = {len(self.shown)} image{'s' * (len(self.shown) != 1)}"
-        return f"{images} given" if self.given else f"{images} of the split {self.name}"
+    def shown_where(self, first: int | None = None) -> str:
+        """What is said of the images that are looked at one by one, or of the first of them.
+
+        As `4 images of the split test`, or `the first 2 of 4 given images`.
+        """
+        count = len(self.shown)
+        plural = "s" * (count != 1)
+        where = f"{count} given image{plural}"
+        if not self.given:
+            where = f"{count} image{plural} of the split {self.name}"
+        if first is None or first == count:
+            return where
+        return f"the first {first} of {where}" if first > 1 else f"the first of {where}"

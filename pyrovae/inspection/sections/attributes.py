@@ -12,7 +12,7 @@ from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.figures.attributes import edit_map, probe_scores
 from pyrovae.inspection.figures.sheets import image_sheet
 from pyrovae.inspection.section import Drawing, Section
-from pyrovae.inspection.sections.traversals import shown_means, shown_where
+from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _figures(
             edit_map(effects.loc[shown, shown]),
             f"Each attribute edited from half its range below to half above (row), and what "
             f"a linear function of the re-encoded image then reads of each (column); mean of "
-            f"{shown_where(subject)}, the {len(shown)} best-read attributes, by functions "
+            f"{subject.shown_where()}, the {len(shown)} best-read attributes, by functions "
             f"fitted to {subject.where()}. The diagonal should be 1 and all else 0, but for what "
             f"goes together in the data.",
         ),
@@ -90,7 +90,7 @@ def _edits(subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame) 
     signs = [f"{strength:+g}" if strength else "as is" for strength in STRENGTHS] * images
     return Drawing(
         image_sheet(rows.transpose(1, 2).flatten(1, 2), list(arrows.index), signs),
-        f"Posterior means of {shown_where(subject, images)} moved along the "
+        f"Posterior means of {subject.shown_where(images)} moved along the "
         f"direction of an attribute and decoded; the best-read attributes, directions of "
         f"{subject.where()}. 1 is the way from one of its two values to the other, or from its "
         f"5 % to its 95 % quantile.",

@@ -11,7 +11,6 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.figures.gaps import draw_gaps, draw_reliability, draw_temperature
 from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.section import Drawing, Section
-from pyrovae.inspection.sections.traversals import shown_where
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.tempering import Temperature, temperature
 
@@ -67,7 +66,7 @@ def section(subject: Subject) -> Section:
 
 def _chosen(subject: Subject) -> Split:
     most = subject.effort.refined
-    if getattr(subject, "given", False):
+    if subject.given:
         return subject.shown.take(range(min(most, len(subject.shown))))
     return subject.split.spread(most)
 
@@ -84,8 +83,8 @@ def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
 
 def _caption(what: str, subject: Subject, count: int) -> str:
     effort, where = subject.effort, subject.where(count)
-    if getattr(subject, "given", False):
-        where = shown_where(subject, count)
+    if subject.given:
+        where = subject.shown_where(count)
     return (
         f"{what} of each image, {where}; {effort.importance_draws:,} draws an "
         f"image and guide, {effort.steps:,} steps of refinement."
@@ -94,9 +93,9 @@ def _caption(what: str, subject: Subject, count: int) -> str:
 
 def _left_out(subject: Subject, table: pandas.DataFrame) -> list[str]:
     """Which of the images that the user gave there was no time for."""
-    if not getattr(subject, "given", False) or len(table) == len(subject.shown):
+    if not subject.given or len(table) == len(subject.shown):
         return []
-    return [f"Refinement takes long: these are {shown_where(subject, len(table))}."]
+    return [f"Refinement takes long: these are {subject.shown_where(len(table))}."]
 
 
 def _gap(table: pandas.DataFrame) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
 from pyrovae.inspection.mcmc import Chains, sample_posterior
 from pyrovae.inspection.section import Drawing, Section
-from pyrovae.inspection.sections.traversals import shown_where, sites_said
+from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
 
 if TYPE_CHECKING:
@@ -67,13 +67,13 @@ def _figures(
             f"The posterior of one image, {first}, in the {len(used)} dimensions that the guide "
             f"is narrowest in, as densities: draws of NUTS from the exact posterior, "
             f"{effort.chains} chains of {_kept(subject)}, and of the guide; "
-            f"{shown_where(subject, 1)}.",
+            f"{subject.shown_where(1)}.",
         ),
         "posterior_moments": Drawing(
             draw_moments(tables),
             f"Mean and standard deviation (sd) of the guide beside the exact posterior's, a "
             f"point a dimension, in standard deviations of the posterior; "
-            f"{shown_where(subject, count)}, {drawn}. A guide that is right has all its "
+            f"{subject.shown_where(count)}, {drawn}. A guide that is right has all its "
             f"points where the lines cross.",
         ),
     }
@@ -138,7 +138,7 @@ def _mixing(name: str, chains: Chains) -> str:
 def _left_out(subject: Subject, count: int) -> list[str]:
     if count == len(subject.shown):
         return []
-    return [f"Chains take long: they were run for {shown_where(subject, count)}."]
+    return [f"Chains take long: they were run for {subject.shown_where(count)}."]
 
 
 def _remedies(tables: dict[str, pandas.DataFrame]) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.errors import InputError
 from pyrovae.inspection.figures.sheets import image_sheet
 from pyrovae.inspection.section import Drawing, Section
-from pyrovae.inspection.sections.traversals import shown_means, shown_where
+from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import linear_path, show_within, spherical_path
 
@@ -43,7 +43,7 @@ def section(subject: Subject) -> Section:
     caption = (
         f"From the posterior mean of {names[0]} to that of {names[1]}, and from one draw of the "
         f"prior to another: along the straight line, and along the arc around 0. Left of each row "
-        f"is which, above how far along; the first two of {shown_where(subject)}."
+        f"is which, above how far along; the first two of {subject.shown_where()}."
     )
     figures = {"paths": Drawing(_sheet(subject, found), caption)}
     return Section(

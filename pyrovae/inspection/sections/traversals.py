@@ -17,7 +17,7 @@ from pyrovae.inspection.traversals import along, effects, show_within
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["section", "shown_means", "shown_where", "sites_said", "traversal_table"]
+__all__ = ["section", "shown_means", "sites_said", "traversal_table"]
 
 #: Dimensions, and images, whose traversals are drawn.
 ROWS, IMAGES = 10, 2
@@ -51,19 +51,6 @@ def shown_means(subject: Subject) -> tuple[Tensor, dict[str, Tensor]]:
     encoded = encode(subject.programs, subject.shown, subject.engine, seed=subject.seed)
     x, inputs = subject.observed(subject.shown)
     return torch.from_numpy(encoded.loc).to(x), inputs
-
-
-def shown_where(subject: Subject, first: int | None = None) -> str:
-    """What captions say of the images that are looked at, or of the first of them.
-
-    As `2 images of the split test`, or `the first 2 of 6 images of the split test`.
-    """
-    count = len(subject.shown)
-    plain = f"{count} image{'s' * (count != 1)} of the split {subject.name}"
-    where = str(getattr(subject, "shown_where", lambda: plain)())
-    if first is None or first == count:
-        return where
-    return f"the first {first} of {where}" if first > 1 else f"the first of {where}"
 
 
 def sites_said(subject: Subject, rest: str) -> list[str]:
