@@ -120,7 +120,7 @@ def test_only_the_sites_asked_for_are_looked_at() -> None:
 def test_only_the_attributes_asked_for_are_looked_at() -> None:
     own = subject(attributes=("yaw", "tilt"))
     assert set(section("attributes", own).tables["probes"]["attribute"]) == {"yaw", "tilt"}
-    with pytest.raises(InputError, match="unknown attribute 'yow'; allowed are yaw"):
+    with pytest.raises(InputError, match="unknown attribute 'yow' .did you mean yaw"):
         section("attributes", subject(attributes=("yow",)))
 
 

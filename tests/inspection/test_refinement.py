@@ -180,7 +180,9 @@ def test_the_section_of_any_programs(name: str) -> None:
     assert all("n = " in drawing.caption for drawing in found.figures.values())
 
 
-@pytest.mark.parametrize(("count", "told"), [(2, "2 images of"), (5, "the first 3 of 5 images")])
+@pytest.mark.parametrize(
+    ("count", "told"), [(2, "2 given images"), (5, "the first 3 of 5 given images")]
+)
 def test_the_gaps_of_images_that_the_user_gave_are_told(count: int, told: str) -> None:
     whole = subject(SUBJECTS["vae"]())
     whole = dataclasses.replace(whole, shown=whole.split.take(range(4, 4 + count)))
