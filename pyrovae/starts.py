@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +54,9 @@ class ProbabilisticPCA(Start):
     In this basis the posterior of the linear model is diagonal, so that the ELBO starts at the
     evidence of probabilistic PCA, and the posteriors add up to the prior: samples look like the
     data at once. Needs networks with `shortcut`, a posterior with a method `features`, and a
-    likelihood whose maps are its location, with a method `start_at`: it is told the scale, and
-    answers with what it takes. A fixed one is kept, directions of less variance start unused.
+    likelihood with a method `start_at`: it is told the scale, and answers with what it takes. Its
+    maps are its location, unless a method `maps`, linear too, gives those of a location. A fixed
+    scale is kept, directions of less variance start unused.
 
     Use it wherever the parts allow: hours of training may not come as far.
 
@@ -87,8 +88,9 @@ class ProbabilisticPCA(Start):
                 raise InputError(f"{error}, or choose --start RandomStart") from None
             return f"{self.otherwise(vae, images, flip)}: {error}"
         some = torch.from_numpy(spread(images, self.num_images))
-        x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some).flatten(1)
-        parts.become(fit_ppca(lambda: x.split(500), parts.latent_dim))
+        x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some)
+        model = fit_ppca(lambda: x.flatten(1).split(500), parts.latent_dim)
+        parts.become(model, x.shape[1:])
         return f"starts from probabilistic PCA of {len(some):,} images"
 
 
@@ -100,6 +102,7 @@ class _Parts:
     start_decoder: Callable[[Tensor, Tensor], None]
     features: Callable[[Tensor, Tensor], Tensor]
     start_scale: Callable[[float], float]
+    maps: Callable[[Tensor], Tensor]
     latent_dim: int
 
     @classmethod
@@ -119,21 +122,32 @@ class _Parts:
             _ability(getattr(vae.model, "decoder", vae.model), "start_linear"),
             _ability(posterior, "features"),
             _ability(vae.likelihood, "start_at"),
+            getattr(vae.likelihood, "maps", lambda loc: loc),
             posterior.latent_dim,
         )
 
-    def become(self, model: LinearModel) -> None:
-        """Sets them to a linear model."""
+    def become(self, model: LinearModel, shape: Sequence[int]) -> None:
+        """Sets them to a linear model of images of this shape."""
         variance = self.start_scale(model.noise_variance**0.5) ** 2
         eigenvalues = model.eigenvalues.clamp(min=variance)
         weight = model.basis * (eigenvalues - variance).sqrt()
-        self.start_decoder(weight, model.mean)
+        self.start_decoder(*self._of_maps(weight, model.mean, shape))
         # Every map from images is the same function of (loc, scale), and linear in loc.
         scale = (variance / eigenvalues).sqrt()
         to_loc = (weight / eigenvalues).T
         zero = self.features(torch.zeros_like(scale), scale)
         columns = self.features(to_loc.T, scale.expand(len(model.mean), -1)) - zero
         self.start_encoder(columns.T, self.features(-to_loc @ model.mean, scale))
+
+    def _of_maps(
+        self, weight: Tensor, mean: Tensor, shape: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """The linear function of latents to maps that has these images as its location."""
+        columns, zero, bias = (
+            self.maps(images.unflatten(-1, shape)).flatten(-3)
+            for images in (weight.T, torch.zeros_like(mean), mean)
+        )
+        return (columns - zero).T, bias
 
 
 def _ability(part: Any, name: str) -> Callable[..., Any]:

@@ -210,7 +210,8 @@ def naive_probability(p: DiscretizedLogisticMixture, x: Tensor) -> float:
             share = weight
             for c, xc in enumerate(value):
                 pairs = slope[k][c * (c - 1) // 2 : c * (c + 1) // 2]
-                m = loc[k][c] + sum(a * (xj - 0.5) for a, xj in zip(pairs, value, strict=False))
+                before = zip(pairs, value, loc[k], strict=False)
+                m = loc[k][c] + sum(a * (xj - lj) for a, xj, lj in before)
                 ends = [sigmoid((xc + sign / 510 - m) / scale[k][c]) for sign in (-1, 1)]
                 low, high = ends[0] * (xc > 0), ends[1] if xc < 1 else 1.0
                 share *= high - low

@@ -167,11 +167,7 @@ def test_repr_names_the_class(make: Make) -> None:
         (posteriors.HouseholderFlow(7, 2), "HouseholderFlow(latent_dim=7, num_reflections=2)"),
         (likelihoods.Normal(0.25), "Normal(scale=0.25)"),
         (likelihoods.OptimalScaleNormal(0.25), "OptimalScaleNormal(initial_scale=0.25)"),
-        (likelihoods.PixelwiseNormal(0.25), "PixelwiseNormal(initial_scale=0.25)"),
-        (
-            likelihoods.DiscretizedLogisticMixture(4),
-            "DiscretizedLogisticMixture(num_components=4)",
-        ),
+        (likelihoods.Categorical(), "Categorical()"),
     ],
     ids=repr,
 )

@@ -31,6 +31,7 @@ from pyrovae.data import Batches
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.state import TrainingState
 from tests.small import adam, same_weights, small_data, small_vae, train
+from tests.tables import LIKELIHOODS
 
 BATCH = 16
 
@@ -359,11 +360,15 @@ def test_stock_objectives_train(objective: infer.ELBO) -> None:
     assert not same_weights(vae, small_vae())
 
 
-def test_probabilistic_pca_starts_at_the_evidence_of_the_linear_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [n for n in LIKELIHOODS if hasattr(LIKELIHOODS[n](), "start_at")])
+def test_every_likelihood_with_a_scale_starts_far_above_random_weights(
+    tmp_path: Path, name: str
+) -> None:
     recipe = adam(1e-9)
-    train(Trainer(epochs=1, batch_size=BATCH), recipe, tmp_path / "random")
+    vae = small_vae(likelihood=LIKELIHOODS[name]())
+    train(Trainer(epochs=1, batch_size=BATCH), recipe, tmp_path / "random", vae=vae)
     recipe.start = ProbabilisticPCA()
-    vae = small_vae(shortcut=True)
+    vae = small_vae(likelihood=LIKELIHOODS[name](), shortcut=True)
     train(Trainer(epochs=1, batch_size=BATCH), recipe, tmp_path / "pca", vae=vae)
     random, linear = (float(rows(tmp_path / n)[0]["val_elbo"]) for n in ("random", "pca"))
     assert linear > random + 500

@@ -111,7 +111,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
     r"""Mixture of logistic distributions for each pixel, whose channels depend on each other.
 
     $$P(x) = \prod_{\text{pixels}} \sum_{k=1}^{K} \pi_k \prod_{c=1}^{C} P_{\text{logistic}}
-    \left(x_c \mid \mu_{kc} + \textstyle\sum_{j < c} a_{kcj} (x_j - \tfrac{1}{2}), s_{kc}\right)$$
+    \left(x_c \mid \mu_{kc} + \textstyle\sum_{j < c} a_{kcj} (x_j - \mu_{kj}), s_{kc}\right)$$
 
     Args:
         logits: unnormalised log weights, `(*, K, H, W)`.
@@ -158,7 +158,8 @@ class DiscretizedLogisticMixture(TorchDistribution):
         """The location of channel c, given the values of the channels before it."""
         found = loc[..., c, :, :]
         for j, x in enumerate(before):
-            found = found + coefficients[..., c * (c - 1) // 2 + j, :, :] * (x - 0.5)
+            departure = x - loc[..., j, :, :]
+            found = found + coefficients[..., c * (c - 1) // 2 + j, :, :] * departure
         return found
 
     def log_prob(self, value: Tensor) -> Tensor:

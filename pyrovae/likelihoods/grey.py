@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import distributions
-from pyrovae.constraints import LearnedScale, bounded_exp
+from pyrovae.constraints import LearnedScale, bounded_exp, bounded_log
 from pyrovae.likelihoods.base import GreyLikelihood
 
 __all__ = ["Categorical", "DiscretizedLogistic", "DiscretizedLogisticMixture"]
@@ -68,18 +68,21 @@ class DiscretizedLogisticMixture(GreyLikelihood):
 
     $$P(x \mid h) = \prod_{\text{pixels}} \sum_{k=1}^{K} \pi_k \prod_{c=1}^{C}
     P_{\text{logistic}}\left(x_c \mid \mu_{kc} + \textstyle\sum_{j < c} a_{kcj}
-    (x_j - \tfrac{1}{2}), s_{kc}\right)$$
+    (x_j - \mu_{kj}), s_{kc}\right)$$
 
-    with $s = \frac{1}{4} e^{6 \tanh(r / 6)}$ and $a = 2 \tanh(b)$ of the maps r and b. The
-    locations start evenly spread over [0, 1].
+    with $s = \sigma e^{6 \tanh(r / 6)}$, $\sigma = 0.001 + \sigma_0 e^{10 \alpha}$ and
+    $a = 2 \tanh(b)$ of the maps r and b and a learned $\alpha$. The locations start evenly
+    spread over [0, 1]. A channel follows how far those before it are from their locations,
+    where the paper has their values: the same family, in which locations stay means.
 
     Use it for the best bits per dimension; it costs the most after `Categorical`.
 
     Args:
         num_components: logistics a pixel K, at least 1.
+        initial_scale: the scale $\sigma_0$ where r is 0, positive.
 
     Raises:
-        ValueError: if `num_components` is not positive.
+        ValueError: if a number is not positive.
 
     References:
         PixelCNN++ (Salimans et al., 2017, sections 2.1 and 2.2), https://arxiv.org/abs/1701.05517
@@ -92,11 +95,12 @@ class DiscretizedLogisticMixture(GreyLikelihood):
 
     LOG_SCALE_LIMIT = 6.0
 
-    def __init__(self, num_components: int = 10) -> None:
+    def __init__(self, num_components: int = 10, initial_scale: float = 0.25) -> None:
         super().__init__()
         if num_components < 1:
             raise ValueError(f"num_components must be at least 1, got {num_components}")
         self.num_components = num_components
+        self.scale = LearnedScale(initial_scale)
 
     def num_maps(self, channels: int) -> int:
         """A component has a weight, C locations, C scales, C (C - 1) / 2 coefficients."""
@@ -111,17 +115,48 @@ class DiscretizedLogisticMixture(GreyLikelihood):
         # 1 + 2 C + C (C - 1) / 2 maps a component, solved for C.
         channels = round((math.sqrt(1 + 8 * maps.shape[-3]) - 3) / 2)
         logits, shift, raw, coefficients = maps.split(self._sizes(channels), dim=-3)
-        spread = (torch.arange(self.num_components, device=h.device) + 0.5) / self.num_components
         return distributions.DiscretizedLogisticMixture(
             logits=logits.squeeze(-3),
-            loc=spread.to(h.dtype)[:, None, None, None] + shift,
-            scale=0.25 * bounded_exp(raw, self.LOG_SCALE_LIMIT),
+            loc=self._spread(h) + shift,
+            scale=self.scale() * bounded_exp(raw, self.LOG_SCALE_LIMIT),
             coefficients=2 * coefficients.tanh(),
         )
 
+    def _spread(self, like: Tensor) -> Tensor:
+        """Where the components' locations are at maps of zero, `(K, 1, 1, 1)`."""
+        steps = torch.arange(self.num_components, device=like.device, dtype=like.dtype)
+        return ((steps + 0.5) / self.num_components)[:, None, None, None]
+
+    def start_at(self, scale: float) -> float:
+        """Takes this standard deviation for `maps`; returns what it took."""
+        ratio = math.pi / math.sqrt(3) * self._widths().square().mean().sqrt().item()
+        return ratio * self.scale.start_at(scale / ratio)
+
+    def _widths(self) -> Tensor:
+        """Scales of the components in `maps`, as multiples of their mean on a log scale.
+
+        A factor of 2 from one to the next, but no more than 8 to either side.
+        """
+        half = min((self.num_components - 1) / 2, 3.0)
+        return torch.linspace(-half, half, self.num_components).exp2()
+
+    def maps(self, loc: Tensor) -> Tensor:
+        """The maps `(*, num_maps, H, W)` of images `(*, C, H, W)`: components differ in scale."""
+        logits, _, _, coefficients = self._sizes(loc.shape[-3])
+        shift = loc.unsqueeze(-4) - self._spread(loc)
+        raw = bounded_log(self._widths().to(loc), self.LOG_SCALE_LIMIT)[:, None, None, None]
+        zeros = torch.zeros_like(shift[..., :1, :, :])
+        parts = [
+            zeros.expand(*zeros.shape[:-3], logits, *zeros.shape[-2:]),
+            shift,
+            raw.expand_as(shift),
+            zeros.expand(*zeros.shape[:-3], coefficients, *zeros.shape[-2:]),
+        ]
+        return torch.cat(parts, -3).flatten(-4, -3)
+
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""
-        return f"num_components={self.num_components}"
+        return f"num_components={self.num_components}, initial_scale={self.scale.initial}"
 
 
 class Categorical(GreyLikelihood):

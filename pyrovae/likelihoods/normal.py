@@ -185,10 +185,12 @@ class PixelwiseNormal(DensityLikelihood):
     r"""Normal likelihood with a scale for each pixel, which the decoder gives.
 
     $$p(x \mid h) = \prod_i \mathcal{N}(x_i \mid \mu_i, \sigma_i^2), \quad
-    \sigma_i = \tfrac{1}{256} + \sigma_0 e^{5 \tanh(s_i / 5)}$$
+    \sigma_i = \tfrac{1}{256} + \sigma e^{5 \tanh(s_i / 5)}, \quad
+    \sigma = 0.001 + \sigma_0 e^{10 a}$$
 
-    where $(\mu, s)$ are the two halves of h's maps. The scale never falls below a grey level:
-    otherwise pixels that hardly vary, such as saturated ones, would be scored without bound.
+    where $(\mu, s)$ are the two halves of h's maps and a is learned. The scale
+    never falls below a grey level: otherwise pixels that hardly vary, such as saturated ones,
+    would be scored without bound.
 
     Use it to see where in the image the decoder is unsure; it is harder to train than a
     shared scale.
@@ -214,7 +216,7 @@ class PixelwiseNormal(DensityLikelihood):
 
     def __init__(self, initial_scale: float = 0.2) -> None:
         super().__init__()
-        self.initial_scale = positive("initial_scale", initial_scale)
+        self.scale = LearnedScale(initial_scale)
 
     def num_maps(self, channels: int) -> int:
         """Two maps a channel: means first, then raw log scales."""
@@ -223,9 +225,17 @@ class PixelwiseNormal(DensityLikelihood):
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution for h `(*, 2 C, H, W)`: batch `*`, event shape `(C, H, W)`."""
         loc, raw = h.chunk(2, dim=-3)
-        scale = self.initial_scale * bounded_exp(raw, self.LOG_SCALE_LIMIT)
+        scale = self.scale() * bounded_exp(raw, self.LOG_SCALE_LIMIT)
         return dist.Normal(loc, self.MIN_SCALE + scale).to_event(3)
+
+    def start_at(self, scale: float) -> float:
+        """Takes this standard deviation for all pixels; returns what it took."""
+        return self.MIN_SCALE + self.scale.start_at(scale - self.MIN_SCALE)
+
+    def maps(self, loc: Tensor) -> Tensor:
+        """The maps `(*, 2 C, H, W)` of images `(*, C, H, W)`, all pixels of the same scale."""
+        return torch.cat([loc, torch.zeros_like(loc)], -3)
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""
-        return f"initial_scale={self.initial_scale}"
+        return f"initial_scale={self.scale.initial}"
