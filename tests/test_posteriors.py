@@ -26,6 +26,8 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 every_posterior = pytest.mark.parametrize("make", POSTERIORS.values(), ids=POSTERIORS.keys())
 LOCATED = {n: make for n, make in POSTERIORS.items() if hasattr(make(), "location_and_scale")}
 
+STARTABLE = {n: make for n, make in POSTERIORS.items() if hasattr(make(), "features")}
+
 
 def numbers(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64)
@@ -58,10 +60,24 @@ def test_a_laplace_posterior_is_a_laplace_of_each_dimension() -> None:
     assert torch.allclose(posteriors.Laplace(3)(h).log_prob(z), expected)
 
 
-def test_features_are_what_gives_location_and_scale() -> None:
-    loc, scale = numbers(5, 3), numbers(5, 3).exp()
-    q = DiagonalNormal(3)(DiagonalNormal(3).features(loc, scale))
-    assert torch.allclose(q.mean, loc) and torch.allclose(q.stddev, scale)
+@pytest.mark.parametrize("make", STARTABLE.values(), ids=STARTABLE.keys())
+def test_features_are_what_gives_mean_and_scale(make: Make) -> None:
+    """Within 4.5 standard errors, 18 comparisons a family: an alarm in 8,000 runs of one."""
+    posterior = make().double()
+    loc, scale = numbers(3, 3), 0.1 + torch.rand(3, 3, dtype=torch.float64)
+    z = posterior(posterior.features(loc, scale)).rsample((100_000,))
+    assert ((z.mean(0) - loc) / scale).abs().max() < 4.5 / math.sqrt(100_000)
+    # A Laplace's kurtosis of 6 makes the error of a deviation the largest of all families.
+    assert (z.std(0) / scale - 1).abs().max() < 4.5 * math.sqrt(5 / 4 / 100_000)
+
+
+@pytest.mark.parametrize("make", STARTABLE.values(), ids=STARTABLE.keys())
+def test_features_are_linear_in_the_mean(make: Make) -> None:
+    posterior = make().double()
+    first, second, scale = numbers(3), numbers(3), torch.ones(3, dtype=torch.float64)
+    halfway = posterior.features((first + second) / 2, scale)
+    ends = posterior.features(first, scale) + posterior.features(second, scale)
+    assert torch.allclose(halfway, ends / 2)
 
 
 def full_rank_factor(h: Tensor, dim: int) -> Tensor:

@@ -11,6 +11,7 @@ from pyro.distributions.transforms.householder import ConditionedHouseholder
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
+from pyrovae.constraints import bounded_log
 from pyrovae.distributions import Transformed
 from pyrovae.posteriors.base import LocationScale
 
@@ -74,6 +75,16 @@ class HouseholderFlow(LocationScale):
         short = vectors.detach().norm(dim=-1, keepdim=True) < self.SHORTEST
         base = dist.Normal(loc, scale).to_event(1)
         return Transformed(base, [ConditionedHouseholder(vectors + short * self.axes)])
+
+    def features(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """The encoder's output h that gives this mean and scale, each `(*, D)`, and r = 0.
+
+        Then each reflection only changes the sign of its own dimension, which the location undoes.
+        """
+        signs = 1 - 2 * (self.axes.sum(0) % 2)
+        raw_scale = bounded_log(scale, self.LOG_SCALE_LIMIT)
+        nothing = loc.new_zeros(*loc.shape[:-1], self.num_reflections * self.latent_dim)
+        return torch.cat([signs * loc, raw_scale, nothing], dim=-1)
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""

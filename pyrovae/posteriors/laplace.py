@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 
+from pyrovae.constraints import bounded_log
 from pyrovae.posteriors.base import LocationScale
 
 __all__ = ["Laplace"]
@@ -40,3 +44,8 @@ class Laplace(LocationScale):
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution q(z given h) for h of shape `(*, 2 D)`: batch shape `*`."""
         return dist.Laplace(*self.location_and_scale(h)).to_event(1)
+
+    def features(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """The encoder's output h that gives this mean and standard deviation, each `(*, D)`."""
+        raw_scale = bounded_log(scale / math.sqrt(2), self.LOG_SCALE_LIMIT)
+        return torch.cat([loc, raw_scale], dim=-1)

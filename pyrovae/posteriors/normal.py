@@ -6,7 +6,7 @@ import math
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrovae.constraints import bounded_log
 from pyrovae.posteriors.base import LocationScale
@@ -167,6 +167,16 @@ class LowRankNormal(LocationScale):
         entries = self.ENTRY_LIMIT * torch.tanh(entries / self.ENTRY_LIMIT)
         factor = scale.unsqueeze(-1) * entries
         return dist.LowRankMultivariateNormal(loc, factor, scale.square())
+
+    def features(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """The encoder's output h that gives this location and scale, each `(*, D)`, and a small F.
+
+        Where F is zero it has no gradient, and where columns are equal they stay so.
+        """
+        turn = torch.arange(self.latent_dim, device=loc.device) % self.rank
+        entries = 0.01 * nn.functional.one_hot(turn, self.rank).to(loc).flatten()
+        raw_scale = bounded_log(scale, self.LOG_SCALE_LIMIT)
+        return torch.cat([loc, raw_scale, entries.expand(*loc.shape[:-1], -1)], dim=-1)
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""
