@@ -104,6 +104,7 @@ def test_the_section_of_any_programs(name: str) -> None:
     assert list(found.tables["chains"]) == ["moved", "divergences"]
     assert "posterior standard deviations off" in found.says[0] and "R-hat" in found.says[1]
     assert set(found.figures) == {"posterior_marginals", "posterior_moments"}
+    assert not found.advice, "of chains that have not mixed"
 
 
 def test_how_many_of_the_images_are_sampled_is_said() -> None:

@@ -48,7 +48,7 @@ def section(subject: Subject) -> Section:
             *sites_said(subject, "R-hat and effective draws are"),
             *_left_out(subject, len(chains)),
         ],
-        _remedies(tables),
+        _remedies([table for name, table in tables.items() if _have_mixed(chains[name])]),
         {"posterior_moments": _joined(tables), "chains": _diagnostics(chains)},
         _figures(subject, looked_at, tables),
     )
@@ -119,19 +119,28 @@ def _difference(name: str, table: pandas.DataFrame) -> str:
     )
 
 
+def _worst(chains: Chains) -> tuple[float, float]:
+    """The largest R-hat and the fewest effective draws of the dimensions."""
+    return float(np.nanmax(chains.r_hat)), float(chains.table()["ess"].clip(lower=0).min())
+
+
+def _have_mixed(chains: Chains) -> bool:
+    worst, effective = _worst(chains)
+    return worst < UNMIXED and effective >= ENOUGH
+
+
 def _mixing(name: str, chains: Chains) -> str:
-    table, worst = chains.table(), float(np.nanmax(chains.r_hat))
-    effective = float(table["ess"].clip(lower=0).min())
+    worst, effective = _worst(chains)
     diverged = sum(chains.divergences)
     said = (
         f"Image {name}: R-hat is {worst:.2f} at most, effective draws {effective:,.0f} at least, "
         f"{diverged} draws diverged"
     )
-    if worst < UNMIXED and effective >= ENOUGH:
+    if _have_mixed(chains):
         return f"{said}: the chains have mixed."
     return (
         f"{said}: the chains have not mixed well enough (R-hat below {UNMIXED} and {ENOUGH} "
-        f"effective draws), so take its moments with care."
+        f"effective draws), so take its moments with care; nothing is advised from them."
     )
 
 
@@ -141,9 +150,12 @@ def _left_out(subject: Subject, count: int) -> list[str]:
     return [f"Chains take long: they were run for {subject.shown_where(count)}."]
 
 
-def _remedies(tables: dict[str, pandas.DataFrame]) -> list[str]:
-    shift = float(np.median([table["shift"].abs().median() for table in tables.values()]))
-    ratio = float(np.median([table["ratio"].median() for table in tables.values()]))
+def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
+    """What to do about images whose chains can be trusted."""
+    if not tables:
+        return []
+    shift = float(np.median([table["shift"].abs().median() for table in tables]))
+    ratio = float(np.median([table["ratio"].median() for table in tables]))
     found = []
     if shift > 1:
         found.append(
