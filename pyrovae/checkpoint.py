@@ -18,6 +18,11 @@ from torch import Tensor
 
 from pyrovae.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks.
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from pyrovae.vae import VAE
 
@@ -134,6 +139,35 @@ class RunDirectory:
             raise InputError(f"{self.root}: no such directory")
         if not self.config.is_file():
             raise InputError(f"{self.root}: holds no run (there is no config.yaml in it)")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the directory, where the system can lock one: two processes must not train in it.
+
+        Raises:
+            InputError: if another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield
+            return
+        place = os.open(self.root, os.O_RDONLY)
+        try:
+            self._lock(place)
+            yield
+        finally:
+            os.close(place)
+
+    def _lock(self, place: int) -> None:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{self.root}: another process is training in it; let it end, or choose another "
+                "--run_dir"
+            ) from None
+        except OSError:  # Some network file systems know no locks.
+            pass
 
     def begin(self) -> None:
         """Writes `config.yaml`, which makes the directory a run; never empties one."""

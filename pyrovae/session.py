@@ -6,6 +6,7 @@ import copy
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,7 @@ from pyrovae.errors import InputError
 from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.gradients import Terms
 from pyrovae.interruption import Diverged, Interrupted, signals
-from pyrovae.objectives import (
-    Progress,
-    begin_step,
-    check_objective,
-    state_of,
-)
+from pyrovae.objectives import Progress, begin_step, check_objective, state_of
 from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
@@ -136,7 +132,7 @@ class Session:
 
     def train(self, resume: bool) -> TrainingState:
         """The epochs that are left; a signal ends them after a whole step."""
-        with signals() as self.seen:
+        with signals() as self.seen, ExitStack() as self.held:
             try:
                 self.begin(resume)
                 self.train_epochs()
@@ -165,13 +161,13 @@ class Session:
     def start(self) -> None:
         """Sets all processes to the same parameters, and each to noise of its own."""
         images, flip = self.train_split.images, self.data.flip
-        self.reporter.message(
-            self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
-        )
+        line = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
+        self.reporter.message(line)
         self.group.broadcast([*self.vae.parameters(), *self.vae.buffers()])
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)
         if self.run is not None:
+            self.held.enter_context(self.run.alone())
             self.run.check_free()  # Preparing took its time: another run may have begun.
         self.save()
 
@@ -356,6 +352,7 @@ class Session:
     def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any], str]:
         """What `save` wrote, if it is of these images; and what to say if it does not fit."""
         assert self.run is not None
+        self.held.enter_context(self.run.alone())
         tensors, state = load_checkpoint(self.run.last)
         if "num_images" not in state:
             raise InputError(f"{self.run.last}: holds weights only, no run to go on with")

@@ -136,6 +136,17 @@ def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
     assert len(list((run / "checkpoints").iterdir())) == 3
 
 
+def test_two_processes_do_not_train_in_one_run(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl", reason="the system cannot lock directories")
+    train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
+    before = (tmp_path / "metrics.csv").read_bytes()
+    with RunDirectory(tmp_path).alone(), pytest.raises(InputError, match="another process"):
+        train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path, resume=True)
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+    _, state = train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path, resume=True)
+    assert state.epoch == 2
+
+
 def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
     train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
     more = small_data(num_train=96)
