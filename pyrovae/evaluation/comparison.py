@@ -16,15 +16,16 @@ from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, score_
 
 __all__ = ["check_comparable", "compare"]
 
-MORE = "more_than_first"
+#: What differences by image are called.
+MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
 COLORS = ("#c1440e", "#2f6f8f", "#6a8f2f", "#8f2f6a", "#b08d2e", "#555555")
 
 
 def compare(reports: Sequence[Report], out: Path) -> str:
     """Sets reports of the same images side by side.
 
-    Differences of log p(x) are means over the images' own differences, so that their errors are
-    those of a comparison, and smaller than the errors of the two means.
+    Differences of log p(x) and of the ELBO are means over the images' own differences, so that
+    their errors are those of a comparison, and smaller than the errors of the two means.
 
     Args:
         reports: of the runs, see `check_comparable`; the first is what the others are compared
@@ -96,9 +97,12 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
 
     A density of dequantised pixels bounds the probability of the grey values in its cell.
     """
-    if not len(first.each_image) or not len(other.each_image):
-        return {}
-    return {MORE: Estimate.of((other.log_probability() - first.log_probability()).to_numpy())}
+    base, found = first.of_images(), other.of_images()
+    return {
+        name: Estimate.of((found[score] - base[score]).to_numpy())
+        for score, name in MORE.items()
+        if score in base and score in found
+    }
 
 
 def _write(columns: dict[str, dict[str, Estimate]], path: Path) -> None:
@@ -134,7 +138,7 @@ def _draw(
 #: Title and scores of each panel; a run's values stand on its own line.
 PANELS: list[tuple[str, tuple[str, ...]]] = [
     ("log p(x) (dot) and ELBO (ring), nats", ("log_evidence", "elbo")),
-    ("log p(x) more than the first run, nats", (MORE,)),
+    ("log p(x) (dot), ELBO (ring) more than the first run, nats", tuple(MORE.values())),
     ("bits per dimension, at most", ("bits_per_dim",)),
     ("rate (dot), mutual information (ring), nats", ("rate", "mutual_information")),
     ("active units", ("active_units",)),

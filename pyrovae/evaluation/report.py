@@ -30,6 +30,7 @@ TITLES: dict[str, tuple[str, int]] = {
     "evidence_bits_per_dim": ("  the same in bits/dim", 4),
     "more_than_first": ("  more than the first run, by image", 2),
     "elbo": ("ELBO, nats", 2),
+    "elbo_more_than_first": ("  more than the first run, by image", 2),
     "bits_per_dim": ("  the same in bits/dim, at most", 4),
     "rate": ("rate, nats", 2),
     "distortion": ("distortion, nats", 2),
@@ -54,6 +55,7 @@ TITLES: dict[str, tuple[str, int]] = {
     "frechet": ("samples: Frechet distance", 3),
 }
 COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
+TERMS = ("rate", "distortion")
 #: The columns of the table besides the VAE's own are sections of their own.
 BASELINES = ("ppca", "without_latent")
 
@@ -66,7 +68,8 @@ class Report:
         run: its directory.
         settings: what was scored: the options, the weights, the images.
         scores: for each column of the table the scores by name.
-        each_image: a row an image, as `log_evidence` gives; empty where it was not asked for.
+        each_image: a row an image: what `log_evidence` gives, rate and distortion, and the name;
+            without what was not asked for.
         num_images: how many were scored.
         num_dims: pixels times channels of an image.
         grey_levels: the likelihood's, see `Likelihood`.
@@ -80,14 +83,24 @@ class Report:
     num_dims: int
     grey_levels: int | None
 
-    def log_probability(self) -> pd.Series:
-        """Log p(x) of each image as a probability of its grey values, or of binary pixels."""
-        return self.each_image["log_evidence"] - self.num_dims * math.log(self.grey_levels or 1)
+    @property
+    def shift(self) -> float:
+        """What turns log densities into log probabilities of grey values."""
+        return -self.num_dims * math.log(self.grey_levels or 1)
+
+    def of_images(self) -> dict[str, pd.Series]:
+        """Log p(x) and ELBO of each image, where known, as `comparable` has their means."""
+        each, found = self.each_image, {}
+        if "log_evidence" in each:
+            found["log_evidence"] = each["log_evidence"] + self.shift
+        if "rate" in each:
+            found["elbo"] = self.shift - each["rate"] - each["distortion"]
+        return found
 
     def comparable(self, column: str) -> dict[str, Estimate]:
         """The scores of a column, densities as probabilities of grey values."""
-        shift = self.num_dims * math.log(self.grey_levels or 1)
-        moves = {"log_evidence": -shift, "elbo": -shift, "distortion": shift}
+        shift = self.shift
+        moves = {"log_evidence": shift, "elbo": shift, "distortion": -shift}
         return {
             name: Estimate(found.value + moves.get(name, 0.0), found.error)
             for name, found in self.scores.get(column, {}).items()
@@ -201,8 +214,10 @@ class Opened:
         return report
 
     def _report(self, scores: dict[str, dict[str, Estimate]]) -> Report:
-        scorer, there = self.scorer, "log_evidence" in scores["vae"]
-        each = scorer.evidence if there else pd.DataFrame()
+        scorer, there = self.scorer, scores["vae"]
+        each = scorer.evidence if "log_evidence" in there else pd.DataFrame()
+        if "elbo" in there:
+            each = scorer.terms if each.empty else each.assign(**scorer.terms[list(TERMS)])
         grey_levels = scorer.programs.likelihood.grey_levels
         settings = {**asdict(scorer.options), **self.settings}
         count = len(scorer.split)

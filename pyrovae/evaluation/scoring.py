@@ -117,6 +117,16 @@ class Scorer:
         return codes(self.programs, self.split, self.engine, seed=self.options.seed)
 
     @cached_property
+    def terms(self) -> pd.DataFrame:
+        """Rate and distortion of each image, and its name."""
+        return self.journal.piece("each_bound", self._terms)
+
+    def _terms(self) -> pd.DataFrame:
+        found = image_terms(self.programs, self.split, self.engine, seed=self.options.seed)
+        arrays = {name: values.numpy() for name, values in found.items()}
+        return pd.DataFrame({**arrays, "name": list(self.split.names)})
+
+    @cached_property
     def evidence(self) -> pd.DataFrame:
         """A row an image: see `log_evidence`; computed and kept in blocks."""
         own = self._decides("evidence")
@@ -169,7 +179,7 @@ def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:
 
 
 def _elbo(scorer: Scorer) -> dict[str, Estimate]:
-    found = image_terms(scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed)
+    found = {name: scorer.terms[name].to_numpy() for name in ("rate", "distortion")}
     elbo = Estimate.of(-(found["rate"] + found["distortion"]))
     terms = {name: Estimate.of(values) for name, values in found.items()}
     return {"elbo": elbo, **terms, **scorer.bits(elbo)}

@@ -201,6 +201,10 @@ def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None
     assert gap.value[runs[1].name] == pytest.approx(expected)
     each = [report.each_image.log_evidence for report in reports]
     assert gap.error[runs[1].name] == pytest.approx((each[1] - each[0]).std() / 40**0.5)
+    gap = table[table.score == "elbo_more_than_first"].set_index("run")
+    bounds = [-(r.each_image.rate + r.each_image.distortion) for r in reports]
+    assert gap.value[runs[2].name] == pytest.approx((bounds[2] - bounds[0]).mean())
+    assert gap.error[runs[2].name] == pytest.approx((bounds[2] - bounds[0]).std() / 40**0.5)
     assert {"linear (PPCA) 4", "no latent"} <= set(table.run)
     # A likelihood that scores the grey values themselves, on the scale of their probability.
     grey = evaluate_run(trained("--likelihood=DiscretizedLogistic"), QUICK)
