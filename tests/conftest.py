@@ -10,8 +10,10 @@ import torch
 
 from pyrovae.conftest import fresh_cache  # noqa: F401
 
-# The tensors of the tests are small: more threads only wait for each other.
+# The tensors of the tests are small: more threads only wait for each other. Scripts that tests
+# start run beside other tests.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
