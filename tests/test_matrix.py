@@ -50,7 +50,7 @@ from pyrovae.objectives import STOCK
 from pyrovae.randomness import private_randomness
 
 FULL = os.environ.get("PYROVAE_MATRIX") == "full"
-SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64)]
+SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64) if FULL else (3, 32, 32)]
 LATENT_DIM = 3
 
 #: Arguments that make a part small, or give it what it cannot do without.

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from pyrovae import RunDirectory
+from tests.processes import run_script
 from tests.test_cli import SCRIPTS, TINY, folder_of_images
 
 OWN_PARTS = '''
@@ -51,13 +52,7 @@ class Laplace(DensityLikelihood):
 def execute(
     name: str, *arguments: str, folder: Path | None = None, code: int = 0
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPTS / f"{name}.py"), *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        timeout=300,
-    )
+    done = run_script(SCRIPTS / f"{name}.py", *arguments, folder=folder)
     assert done.returncode == code, done.stderr
     return done
 
