@@ -178,7 +178,9 @@ def _noise_advice(
     if noise.value > 1.25:
         advice.append(
             "The likelihood's noise is too small, so that the posterior is too sure: learn its "
-            "scale (SharedScaleNormal, PixelwiseNormal) or start it larger."
+            "scale (SharedScaleNormal, PixelwiseNormal) or start it larger. A learned one is too "
+            "small where training images are fitted better than these: train on more of them, "
+            "or stop earlier (--trainer.patience)."
         )
     if noise.value < 0.8:
         advice.append(
