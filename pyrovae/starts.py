@@ -51,12 +51,14 @@ class ProbabilisticPCA(Start):
     $$W = U (\Lambda - \sigma^2)^{1/2}, \qquad q(z \mid x) = \mathcal{N}\left(\Lambda^{-1} W^T
     (x - m),\; \sigma^2 \Lambda^{-1}\right)$$
 
-    In this basis the posterior of the linear model is diagonal, so that the ELBO starts at the
-    evidence of probabilistic PCA, and the posteriors add up to the prior: samples look like the
-    data at once. Needs networks with `shortcut`, a posterior with a method `features`, and a
-    likelihood with a method `start_at`: it is told the scale, and answers with what it takes. Its
-    maps are its location, unless a method `maps`, linear too, gives those of a location. A fixed
-    scale is kept, directions of less variance start unused.
+    In this basis the posterior of the linear model is diagonal, so that with Normal parts the ELBO
+    starts at the evidence of probabilistic PCA, and the posteriors add up to the prior: samples
+    look like the data at once. Other parts start near it.
+
+    Needs networks with `shortcut`, a posterior with a method `features`, and a likelihood with a
+    method `start_at`: it is told the scale, and answers with what it takes. Its maps are its
+    location, unless a method `maps`, linear too, gives those of a location. A fixed scale is
+    kept, directions of less variance start unused.
 
     Use it wherever the parts allow: hours of training may not come as far.
 

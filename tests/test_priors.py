@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import MLPDecoder, MLPEncoder, Normal, priors
+from pyrovae.distributions import Mixture
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import FlowPrior, GaussianMixture, Prior, StandardNormal, VampPrior
 from pyrovae.vae import VAE
@@ -85,6 +86,46 @@ def test_a_gaussian_mixture_is_that_of_torch() -> None:
     z = 2 * torch.randn(20, 3, dtype=torch.float64)
     assert torch.allclose(prior().log_prob(z), oracle.log_prob(z))
     assert torch.allclose(prior().mean, oracle.mean)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (7, 5)], ids=str)
+def test_a_mixture_that_a_batch_shares_is_scored_by_matrix_products(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In plates too, where Pyro expands it; value and gradient against doubles one by one."""
+    loc, raw = torch.randn(2, 6, 3, requires_grad=True)
+    one = Mixture(dist.Categorical(logits=torch.zeros(6)), dist.Normal(loc, raw.exp()).to_event(1))
+    wide = torch.distributions.Normal(loc.double(), raw.double().exp())
+    oracle = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=torch.zeros(6).double()),
+        torch.distributions.Independent(wide, 1),
+    )
+    whole = one.expand(shape[1:]).expand(shape) if shape else one
+    for z in (torch.randn(7, 5, 3), 1000 * torch.randn(3)):
+        monkeypatch.setattr(dist.Independent, "log_prob", None)
+        found = whole.log_prob(z)
+        monkeypatch.undo()
+        expected = oracle.log_prob(z.double()).expand(torch.broadcast_shapes(z.shape[:-1], shape))
+        assert found.shape == expected.shape
+        assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)
+        slopes = [
+            torch.autograd.grad(own.sum(), (loc, raw), retain_graph=True)
+            for own in (found, expected)
+        ]
+        for own, exact in zip(*slopes, strict=True):
+            assert torch.allclose(own, exact.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_mixtures_that_differ_in_a_batch_or_are_no_normals_are_those_of_torch() -> None:
+    logits, loc, z = torch.randn(4, 4), torch.randn(4, 4, 3), torch.rand(4, 3)
+    families = [dist.Normal(loc, 1.0), dist.LogNormal(loc, 1.0), dist.StudentT(3.0, loc)]
+    for parts in [own.to_event(1) for own in families] + [dist.LogNormal(loc[..., 0], 1.0)]:
+        value = z if parts.event_shape else z[:, 0]
+        mixing = dist.Categorical(logits=logits)
+        expected = torch.distributions.MixtureSameFamily(mixing, parts).log_prob(value)
+        found = Mixture(mixing, parts)
+        assert torch.allclose(found.log_prob(value), expected)
+        assert torch.allclose(found.expand((2, 4)).log_prob(value), expected.expand(2, 4))
 
 
 @torch.no_grad()

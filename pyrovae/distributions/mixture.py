@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -15,33 +16,53 @@ class Mixture(dist.MixtureSameFamily):
     """A mixture whose components may be flows that depend on the component.
 
     torch's own shows all components the same value with a dimension of length 1, which
-    networks that take a context for each component cannot broadcast. Components that are
-    diagonal Normals are scored by matrix products, some ten times as fast as one by one.
+    networks that take a context for each component cannot broadcast. Diagonal Normals that a
+    whole batch shares, as in a prior, are scored by matrix products, which is many times as fast.
     """
+
+    _shared: Mixture | None = None
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Mixture:
+        """The same mixture for a batch, which remembers that it is the same."""
+        new = super().expand(batch_shape, _instance)
+        new._shared = self._shared if self.batch_shape else self
+        return new
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of values, the event dimensions last."""
+        if self._validate_args:
+            self._validate_sample(value)
+        one = self._shared or self
+        log_prob = one._of_components(value) + one.mixture_distribution.logits
+        shape = value.shape[: value.dim() - len(self.event_shape)]
+        return log_prob.logsumexp(-1).expand(torch.broadcast_shapes(shape, self.batch_shape))
+
+    def _of_components(self, value: Tensor) -> Tensor:
+        """Log densities `(*, K)` under each component."""
         parts = self.component_distribution
-        base = getattr(parts, "base_dist", None)
-        if isinstance(base, torch.distributions.Normal) and base.loc.dim() == 2:
-            if self._validate_args:
-                self._validate_sample(value)
-            log_prob = _under_diagonal_normals(value, base.loc, base.scale)
-        else:
-            shown = value.unsqueeze(-1 - len(parts.event_shape))
-            whole = torch.broadcast_shapes(shown.shape, parts.batch_shape + parts.event_shape)
-            log_prob = parts.log_prob(shown.expand(whole))
-        return (log_prob + self.mixture_distribution.logits).logsumexp(-1)
+        # Matrix products need doubles, which MPS has not.
+        if _diagonal_normals(parts) and not self.batch_shape and value.device.type != "mps":
+            return _under_diagonal_normals(value, parts.base_dist.loc, parts.base_dist.scale)
+        shown = value.unsqueeze(-1 - len(parts.event_shape))
+        whole = torch.broadcast_shapes(shown.shape, parts.batch_shape + parts.event_shape)
+        return parts.log_prob(shown.expand(whole))
+
+
+def _diagonal_normals(parts: Any) -> bool:
+    return (
+        isinstance(parts, torch.distributions.Independent)
+        and parts.reinterpreted_batch_ndims == 1
+        and type(parts.base_dist) in (dist.Normal, torch.distributions.Normal)
+    )
 
 
 def _under_diagonal_normals(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """Log densities `(*, K)` of values `(*, D)` under K Normals, each `(K, D)`."""
-    # The square is multiplied out, which cancels digits: doubles, where the device has them.
-    wide = value.dtype if value.device.type == "mps" else torch.float64
-    centre = loc.mean(0)
-    z, loc = (value - centre).to(wide), (loc - centre).to(wide)
-    precision = scale.to(wide) ** -2
+    # The square is multiplied out, which cancels digits: in doubles, around the centre.
+    kind, wide = torch.promote_types(value.dtype, loc.dtype), torch.float64
+    centre = loc.detach().to(wide).mean(0)
+    z, loc, precision = value.to(wide) - centre, loc.to(wide) - centre, scale.to(wide) ** -2
     squares = z.square() @ precision.T - 2 * z @ (precision * loc).T
     constant = scale.to(wide).log().sum(-1) + loc.shape[-1] * math.log(2 * math.pi) / 2
     constant = constant + (precision * loc.square()).sum(-1) / 2
-    return (-squares / 2 - constant).to(value.dtype)
+    return (-squares / 2 - constant).to(kind)

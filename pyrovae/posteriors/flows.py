@@ -81,7 +81,7 @@ class HouseholderFlow(LocationScale):
 
         Then each reflection only changes the sign of its own dimension, which the location undoes.
         """
-        signs = 1 - 2 * (self.axes.sum(0) % 2)
+        signs = (1 - 2 * (self.axes.sum(0) % 2)).to(loc)
         raw_scale = bounded_log(scale, self.LOG_SCALE_LIMIT)
         nothing = loc.new_zeros(*loc.shape[:-1], self.num_reflections * self.latent_dim)
         return torch.cat([signs * loc, raw_scale, nothing], dim=-1)
