@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,26 @@ def checksum(tensors: dict[str, Tensor], text: str = "") -> str:
     return digest.hexdigest()
 
 
+def _lock(file: int, root: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"{root}: another process is training in it; let it end, or choose another --run_dir"
+        ) from None
+    except OSError:  # Some network file systems know no locks.
+        pass
+
+
+def _unlock(file: int) -> None:
+    """Closing would not do where a child process has the file open too."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
 class RunDirectory:
     """The files of one run.
 
@@ -142,32 +162,20 @@ class RunDirectory:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the directory, where the system can lock one: two processes must not train in it.
+        """Holds the directory, where the system has locks: two processes must not train in it.
 
         Raises:
             InputError: if another process holds it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
-            yield
-            return
-        place = os.open(self.root, os.O_RDONLY)
-        try:
-            self._lock(place)
-            yield
-        finally:
-            os.close(place)
-
-    def _lock(self, place: int) -> None:
-        try:
-            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{self.root}: another process is training in it; let it end, or choose another "
-                "--run_dir"
-            ) from None
-        except OSError:  # Some network file systems know no locks.
-            pass
+        lock = self.root / ".lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, "w") as file:
+            _lock(file.fileno(), self.root)
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+                _unlock(file.fileno())
 
     def begin(self) -> None:
         """Writes `config.yaml`, which makes the directory a run; never empties one."""

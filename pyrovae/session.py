@@ -167,8 +167,8 @@ class Session:
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)
         if self.run is not None:
-            self.held.enter_context(self.run.alone())
             self.run.check_free()  # Preparing took its time: another run may have begun.
+            self.held.enter_context(self.run.alone())
         self.save()
 
     def compile(
@@ -352,6 +352,7 @@ class Session:
     def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any], str]:
         """What `save` wrote, if it is of these images; and what to say if it does not fit."""
         assert self.run is not None
+        self.run.check_run()
         self.held.enter_context(self.run.alone())
         tensors, state = load_checkpoint(self.run.last)
         if "num_images" not in state:

@@ -63,8 +63,6 @@ def known(what: str, given: Sequence[str], allowed: Iterable[str]) -> tuple[list
             found.append(name)
         except InputError as error:
             complaints.append(str(error))
-    if given and not found:
-        raise InputError("; ".join(complaints))
     return found, complaints
 
 
@@ -94,6 +92,8 @@ def main(arguments: list[str]) -> None:
     """Questions, prints and writes."""
     options = parser().parse_args(arguments)
     sections, complaints = known("section", options.sections or (), SECTIONS)
+    if options.sections and not sections:
+        raise InputError("; ".join(complaints))
     check_export(options.latents, options.inference_data)
     subject, more = opened(options)
     for line in (complaints := [*complaints, *more]):
@@ -103,6 +103,7 @@ def main(arguments: list[str]) -> None:
         Path(options.out or Path(options.run) / "posterior"),
         sections,
         title=f"The posterior of {Path(options.run).name}",
+        notes=[f"Left out: {line}" for line in complaints],
         said=lambda line: print(line, flush=True),
     )
     print(f"\n{report.html}")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+FORKS = sys.platform == "linux"  # Elsewhere forks of a process that has imported torch may fail.
 LIMIT = 300  # seconds
 
 
@@ -28,12 +28,13 @@ def run_script(
     context.set_forkserver_preload(["pyrovae.cli", "pyrovae.pictures", "tqdm"])
     with tempfile.TemporaryDirectory() as place:
         texts = [Path(place) / name for name in ("stdout", "stderr")]
-        given = (str(script), arguments, folder or Path.cwd(), texts)
+        given = (str(script), arguments, folder or Path.cwd(), texts, dict(os.environ))
         process = context.Process(target=_run, args=given)
         process.start()
         process.join(LIMIT)
         if process.is_alive():
             process.kill()
+            process.join()
             raise TimeoutError(f"{script.name} {' '.join(arguments)}")
         code = process.exitcode
         process.close()
@@ -41,8 +42,15 @@ def run_script(
         return subprocess.CompletedProcess([script], code, *(text.read_text() for text in texts))
 
 
-def _run(script: str, arguments: tuple[str, ...], folder: Path, texts: list[Path]) -> None:
+def _run(
+    script: str,
+    arguments: tuple[str, ...],
+    folder: Path,
+    texts: list[Path],
+    environment: dict[str, str],
+) -> None:
     """What the new process does."""
+    os.environ.update(environment)
     os.chdir(folder)
     for number, text in enumerate(texts, start=1):
         os.dup2(os.open(text, os.O_WRONLY | os.O_CREAT), number)

@@ -132,7 +132,7 @@ def checked(
         raise InputError(f"codes and factors need at least one column each, {shapes}")
     if len(codes) < least:
         raise InputError(
-            f"{len(codes)} images are too few to compare with factors: {least} needed"
+            f"{len(codes)} images are too few to compare with attributes: {least} needed"
         )
     if not (np.isfinite(codes).all() and np.isfinite(factors).all()):
         raise InputError("codes and factors must be finite, found NaN or infinity")

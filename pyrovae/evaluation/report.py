@@ -69,7 +69,8 @@ class Report:
         settings: what was scored: the options, the weights, the images.
         scores: for each column of the table the scores by name.
         each_image: a row an image: what `log_evidence` gives, rate and distortion, and the name;
-            without what was not asked for.
+            without what was not asked for. Its `elbo` is that of the draws of log p(x), another
+            estimate than minus rate and distortion.
         num_images: how many were scored.
         num_dims: pixels times channels of an image.
         grey_levels: the likelihood's, see `Likelihood`.
@@ -110,25 +111,41 @@ class Report:
         """Writes `evaluation.json` into the run directory, and its images as CSV beside it."""
         path = self.run / "evaluation.json"
         columns = self._earlier(path)
+        each = self._with_earlier(self.run / "evaluation_images.csv", bool(columns))
         for column, rows in self.scores.items():
             own = {name: asdict(found) for name, found in rows.items()}
             columns[column] = columns.get(column, {}) | own
-        whole = {**self.settings, "num_images": self.num_images, **columns}
+        whole = {**self._decided(), **columns}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(whole, indent=2) + "\n")
         if len(self.each_image):
             with replacing(self.run / "evaluation_images.csv") as temporary:
-                self.each_image.to_csv(temporary, index=False)
+                each.to_csv(temporary, index=False)
         return path
+
+    def _decided(self) -> dict[str, Any]:
+        """What all scores follow from, as the file has it: with the number of images that was."""
+        return {**self.settings, "num_images": self.num_images}
 
     def _earlier(self, path: Path) -> dict[str, Any]:
         """The scores that stand there already, if they are of the same settings."""
         try:
             earlier = json.loads(path.read_text())
-            same = all(earlier.get(key) == value for key, value in self.settings.items())
+            same = all(earlier.get(key) == value for key, value in self._decided().items())
         except (OSError, ValueError, AttributeError):
             same = False
         return {column: earlier[column] for column in COLUMNS if same and column in earlier}
+
+    def _with_earlier(self, path: Path, same: bool) -> pd.DataFrame:
+        """The rows of images, and what else stands there of them if it is of the same settings."""
+        each = self.each_image
+        try:
+            earlier = pd.read_csv(path, dtype={"name": str})
+            same = same and list(earlier["name"]) == list(map(str, each["name"]))
+        except (OSError, ValueError, KeyError):
+            return each
+        more = [name for name in earlier if name not in each] if same else []
+        return each.assign(**{name: earlier[name] for name in more})
 
     def __str__(self) -> str:
         """The table for people."""

@@ -84,15 +84,15 @@ def page(
 
 def _verdict(section: Section, sections: dict[str, Section]) -> str:
     first, *others = section.says
-    more = sum(bool(own.advice) for own in sections.values() if own is not section)
-    if more:
-        others.append(
-            f"This is about collapse and regularisation; {more} of the other "
-            f"{len(sections) - 1} sections found something to mend, said below."
-        )
+    mend = [
+        f'<a href="#{escape(name)}">{escape(own.title)}</a>'
+        for name, own in sections.items()
+        if own.advice and own is not section
+    ]
+    elsewhere = f"<p><b>To mend, said elsewhere:</b> {' '.join(mend)}</p>" if mend else ""
     return (
-        f'<div class="verdict"><strong>{escape(first)}</strong>{_paragraphs(others)}</div>'
-        + _advice(section.advice)
+        f'<div class="verdict"><strong>{escape(first)}</strong>{elsewhere}{_paragraphs(others)}'
+        f"</div>{_advice(section.advice)}"
     )
 
 

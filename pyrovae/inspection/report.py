@@ -28,18 +28,20 @@ class Report:
 
     Attributes:
         folder: where everything is written.
+        asked: the sections that were asked for; none where all are.
         sections: by name.
         failed: why others could not be made, by name.
     """
 
     folder: Path
+    asked: tuple[str, ...] = ()
     sections: dict[str, Section] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def html(self) -> Path:
-        """The page."""
-        return self.folder / "report.html"
+        """The page; one of some sections does not take the place of the whole report."""
+        return self.folder / f"{'_'.join(['report', *self.asked])}.html"
 
     def add(self, name: str, section: Section) -> None:
         """Keeps a section, and writes its tables and figures."""
@@ -68,6 +70,7 @@ def inspect(
     sections: Sequence[str] = (),
     *,
     title: str = "The guide's posterior",
+    notes: Sequence[str] = (),
     said: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Questions a posterior, and writes the report: CSV, PNG and one HTML page.
@@ -79,6 +82,7 @@ def inspect(
         folder: where to write.
         sections: names of `SECTIONS`; all of them by default.
         title: of the page.
+        notes: lines that the page begins with, such as what was left out.
         said: is told a line on each section as it is done.
 
     Raises:
@@ -86,12 +90,12 @@ def inspect(
     """
     for name in sections:
         check_name("section", name, SECTIONS)
-    report = Report(Path(folder))
+    report = Report(Path(folder), tuple(sections))
     try:
         for name in (known for known in SECTIONS if not sections or known in sections):
             said(f"{name}: {_made(report, name, subject)}")
     finally:  # What is done is there, whatever stops the rest.
-        report.write(title, _about(subject))
+        report.write(title, [*_about(subject), *notes])
     return report
 
 

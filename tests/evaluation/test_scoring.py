@@ -186,6 +186,20 @@ def test_the_last_checkpoint_and_other_splits_are_others(trained: Callable[..., 
     assert best.scores != last.scores or best.settings["weights"] == last.settings["weights"]
 
 
+def test_what_stands_of_images_is_kept_when_other_sections_are_scored(
+    trained: Callable[..., Path],
+) -> None:
+    root = trained()
+    for sections in (["evidence"], ["elbo"], ["latents"]):
+        evaluate_run(root, QUICK, sections).write()
+    table = pd.read_csv(root / "evaluation_images.csv", dtype={"name": str})
+    assert {"log_evidence", "k_hat", "rate", "distortion", "name"} <= set(table)
+    whole = evaluate_run(root, QUICK, ["elbo", "evidence"]).each_image
+    pd.testing.assert_frame_equal(table[list(whole)], whole)
+    evaluate_run(root, Options(seed=5, num_samples=3), ["elbo"]).write()
+    assert "k_hat" not in pd.read_csv(root / "evaluation_images.csv")
+
+
 def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None:
     runs = [trained(), trained("--prior=GaussianMixture"), trained("--likelihood=Laplace")]
     reports = [evaluate_run(root, QUICK) for root in runs]

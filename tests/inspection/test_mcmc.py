@@ -102,7 +102,7 @@ def test_the_section_of_any_programs(name: str) -> None:
     assert list(moments.index.get_level_values("dimension")) == whole.space.names
     assert len(found.tables["chains"]) == 2 and len(found.says) == 3
     assert list(found.tables["chains"]) == ["moved", "divergences"]
-    assert "posterior standard deviations off" in found.says[0] and "R-hat" in found.says[1]
+    assert "have not mixed" in found.says[0] and "standard deviations off" in found.says[1]
     assert set(found.figures) == {"posterior_marginals", "posterior_moments"}
     assert not found.advice, "of chains that have not mixed"
 

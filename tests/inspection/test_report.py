@@ -96,7 +96,7 @@ def test_the_page_is_whole_and_needs_no_other(written: tuple[reports.Report, Pat
     assert {link[1:] for link in found.links if link.startswith("#")} <= found.anchors
     figures = sum(len(section.figures) for section in report.sections.values())
     assert len(found.images) == figures and all(found.images)
-    assert "Verdict: " in text and "width=device-width" in text and "http" not in text
+    assert "Verdict on collapse" in text and "width=device-width" in text and "http" not in text
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
@@ -143,7 +143,7 @@ def test_what_is_done_is_there_when_the_rest_is_stopped(
     monkeypatch.setitem(reports.SECTIONS, "posterior", stopped)
     with pytest.raises(KeyboardInterrupt):
         inspect(subject(), tmp_path, ["collapse", "posterior"])
-    assert "Verdict" in (tmp_path / "report.html").read_text()
+    assert "Verdict" in next(tmp_path.glob("report*.html")).read_text()
 
 
 def test_sites_narrow_what_is_looked_at(tmp_path: Path) -> None:
@@ -182,13 +182,14 @@ def test_the_script_reports_on_a_run(
         run("inspect_posterior", [*command, "--images", f"{tmp_path}/face.png"], monkeypatch) == 0
     )
     shown = capsys.readouterr().out
-    assert "collapse: Verdict: " in shown and str(root / "posterior" / "report.html") in shown
+    page = root / "posterior" / "report_collapse_posterior.html"
+    assert "collapse: Verdict on collapse" in shown and str(page) in shown
     assert "face.png" in (root / "posterior" / "posterior_predictive.csv").read_text()
     images = ["test:3", f"{tmp_path}/broken.png", "test:999"]
     assert run("inspect_posterior", [*command, "--images", *images], monkeypatch) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert errors[-1].startswith("error: ") and "broken.png" in errors[-1]
-    assert "the split test has" in errors[-1]
+    assert "the split test has" in errors[-1] and "broken.png" in page.read_text()
     assert "test:3" in (root / "posterior" / "posterior_predictive.csv").read_text()
 
 

@@ -123,8 +123,8 @@ def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame) -> list[str]:
     if ninety < 0.8:
         return [
             f"Intervals of 90 % hold {ninety:.0%}: do not use the guide's widths as uncertainty. "
-            f"Train longer or with a richer family; importance sampling or MCMC mend single "
-            f"images."
+            f"Section gaps says whether the encoder or the family is to mend; importance sampling "
+            f"or MCMC mend single images."
         ]
     if ninety > 0.95:
         return [

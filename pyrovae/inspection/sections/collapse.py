@@ -38,7 +38,7 @@ def section(subject: Subject) -> Section:
         also, tables["information"] = _said(parts), _information(parts)
     return Section(
         "Has it collapsed?",
-        [f"Verdict: {verdict}.", *verdict.reasons, also, carriers],
+        [f"Verdict on collapse and regularisation: {verdict}.", *verdict.reasons, also, carriers],
         verdict.advice,
         tables,
         {"rates": Drawing(rates(table), said)},

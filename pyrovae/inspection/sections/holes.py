@@ -98,8 +98,8 @@ def _parts(subject: Subject) -> _Parts:
         lambda: mmd_test(encoded.draws, prior, seed=seed),
     )
     worst = tried("Planes were not compared", lambda: worst_projections(*named, seed=seed))
-    if len(reasons) == 4:
-        raise InputError(reasons[1].removesuffix("."))  # It needs the fewest images.
+    if len(reasons) == 4:  # The second needs the fewest images.
+        raise InputError(reasons[1].split(": ", 1)[1].removesuffix("."))
     return _Parts(holes, single, whole, worst, prior[:, columns], reasons)
 
 
@@ -137,7 +137,13 @@ def _holes_said(found: Holes | None) -> list[str]:
     if found is None:
         return []
     ratio, distance = found.shares.loc["log_ratio"], found.shares.loc["distance"]
-    said = [
+    said = []
+    if _worse(found) and _excess(found) <= 3:
+        said.append(
+            "No share of the prior is empty beyond what chance gives, but on the whole its draws "
+            "are less covered by posteriors than the encodings of other images are."
+        )
+    said += [
         f"{ratio.share:.1%} of the prior's mass (standard error {ratio.error:.1%}) lies where "
         f"hardly any image is encoded; {ratio.nominal:.1%} would if encodings were spread as the "
         f"prior.",
@@ -202,8 +208,9 @@ def _holes_advice(found: Holes | None) -> list[str]:
         return []
     return [
         "The prior draws what the decoder was hardly trained on, so samples may look worse "
-        "than reconstructions: try a prior that is learned (VampPrior, GaussianMixture, "
-        "FlowPrior), more weight on the rate (beta), or fewer latent dimensions."
+        "than reconstructions: try a prior that follows the encodings more closely (FlowPrior, "
+        "VampPrior, a GaussianMixture of more components), more weight on the rate (beta), or "
+        "fewer latent dimensions."
     ]
 
 
@@ -216,7 +223,7 @@ def _spread_advice(single: pandas.DataFrame | None) -> list[str]:
     return [
         f"Encodings are less spread than the prior in {len(narrow)} dimensions, such as "
         f"{narrow.index[0]}: a longer training or a lower learning rate at its end may close "
-        f"the gap, and a learned prior does."
+        f"the gap, and a prior that is learned with them does."
     ]
 
 

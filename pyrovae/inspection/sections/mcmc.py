@@ -43,8 +43,10 @@ def section(subject: Subject) -> Section:
     return Section(
         "How does the guide differ from the exact posterior of an image?",
         [
+            # Whether chains can be trusted comes first where they cannot.
+            *(_mixing(name, own) for name, own in chains.items() if not _have_mixed(own)),
             *(_difference(name, table) for name, table in tables.items()),
-            *(_mixing(name, own) for name, own in chains.items()),
+            *(_mixing(name, own) for name, own in chains.items() if _have_mixed(own)),
             *sites_said(subject, "R-hat and effective draws are"),
             *_left_out(subject, len(chains)),
         ],

@@ -141,9 +141,9 @@ def _noise_said(noise: Estimate, ranks: dict[str, Estimate]) -> list[str]:
     width = "as wide as" if abs(noise.value - 1) < 0.1 else "too narrow for"
     width = "too wide for" if noise.value <= 0.9 else width
     shape = "flat: the likelihood is calibrated pixel by pixel"
-    if spread.value < 0.9:
+    if spread.value < 0.95:
         shape = "humped: for most pixels the likelihood is too wide"
-    if spread.value > 1.1:
+    if spread.value > 1.05:
         shape = "U-shaped: the likelihood is too narrow"
     return [
         f"Squared residuals are {noise.value:.2f} times the likelihood's variance (standard error "
