@@ -261,8 +261,9 @@ def test_progress_is_hidden_unless_asked(
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs ignore it.
 from tests.data.test_cache import Numbered
 data = Numbered(Path(sys.argv[1]), count=2000)
 quick = data.read
