@@ -51,7 +51,7 @@ class Report:
                 table.to_csv(temporary, index=False)
         for key, drawing in section.figures.items():
             with replacing(self.folder / f"{name}_{key}.png") as temporary:
-                temporary.write_bytes(drawing.png)
+                temporary.write_bytes(drawing.captioned)
         for key, text in section.texts.items():
             with replacing(self.folder / f"{name}_{key}") as temporary:
                 temporary.write_text(text)

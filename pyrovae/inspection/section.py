@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Drawing", "Section"]
 
 DOTS = 120  # an inch
+FONT = 14  # dots high, of captions in files
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,27 @@ class Drawing:
         """The figure as the content of a PNG file."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, dpi=DOTS, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+    @property
+    def captioned(self) -> bytes:
+        """The same with its caption below, for a file that is looked at alone."""
+        import matplotlib
+        from PIL import Image, ImageDraw, ImageFont
+
+        fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        font = ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), FONT)
+        picture = Image.open(io.BytesIO(self.png)).convert("RGB")
+        lines = wrap(self.caption, int(picture.width / (0.6 * FONT)))
+        height = int(1.4 * FONT)
+        size = (picture.width, picture.height + height * len(lines) + FONT)
+        whole = Image.new("RGB", size, "white")
+        whole.paste(picture, (0, 0))
+        for number, line in enumerate(lines):
+            at = (FONT, picture.height + number * height)
+            ImageDraw.Draw(whole).text(at, line, "#555555", font)
+        buffer = io.BytesIO()
+        whole.save(buffer, format="png")
         return buffer.getvalue()
 
 

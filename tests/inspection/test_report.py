@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,13 +13,14 @@ import pandas as pd
 import pyro.distributions as dist
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from pyrovae import DiagonalNormal, Engine, InputError, Programs
 from pyrovae.inspection import report as reports
 from pyrovae.inspection.report import inspect
-from pyrovae.inspection.section import Section
+from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Effort, Subject
 from tests.small import LATENT_DIM, small_data, small_vae
@@ -268,6 +270,15 @@ def test_bad_input_is_one_line(
     errors = capsys.readouterr().err.strip().splitlines()
     assert errors[-1].startswith("error: ") and said in errors[-1], errors
     assert "Traceback" not in "".join(errors)
+
+
+def test_files_of_figures_hold_their_captions() -> None:
+    drawing = Drawing(Figure(figsize=(7, 2)), "Nothing, n = 20 images of the split test. " * 4)
+    with Image.open(io.BytesIO(drawing.png)) as bare:
+        size = bare.size
+    with Image.open(io.BytesIO(drawing.captioned)) as whole:
+        assert whole.width == size[0] and whole.height > size[1] + 30
+        assert whole.convert("L").crop((0, size[1], *whole.size)).getextrema()[0] < 128
 
 
 def test_quick_is_less_work() -> None:

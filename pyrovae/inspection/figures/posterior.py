@@ -45,7 +45,7 @@ def predictive_rows(images: Tensor, found: Predictive, names: list[str]) -> Figu
         "spread,\nfrom z",
         "with\nnoise",
         *["draw of z"] * kept,
-        "with\nnoise",
+        "draw,\nwith noise",
     ]
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, fontsize=9)
@@ -55,7 +55,7 @@ def predictive_rows(images: Tensor, found: Predictive, names: list[str]) -> Figu
 
 
 def intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
-    """Location and scale of the posteriors of a few images, in the dimensions given.
+    """Location, scale and rate of the posteriors of a few images, in the dimensions given.
 
     Args:
         table: from `Encoded.table`.
@@ -63,16 +63,19 @@ def intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
     """
     images = list(dict.fromkeys(table.index.get_level_values("image")))
     figure, axes = canvas(0.5 + 1.1 * len(images), len(images), 1, sharex=True, sharey=True)
+    among = table[table.index.get_level_values(1).isin(dims)]
+    colours = {"vmin": 0.0, "vmax": max(1e-6, float(among["kl"].max())), "cmap": "viridis_r"}
     for place, image in zip(axes[:, 0], images, strict=True):
         own = table.loc[image].loc[dims]
         place.axhspan(-2, 2, color="#eeeeee")
-        place.errorbar(
-            range(len(dims)), own["loc"], 2 * own["scale"], fmt=".", color=GUIDE, lw=1.2
-        )
+        where = (range(len(dims)), own["loc"])
+        place.errorbar(*where, 2 * own["scale"], fmt="none", color=GUIDE, lw=1.2)
+        shown = place.scatter(*where, 18, own["kl"], zorder=3, **colours)
         nats = table.loc[image]["kl"].sum()
         place.set_title(f"{image}: {nats:,.1f} nats over all dimensions", fontsize=9)
     axes[-1, 0].set_xticks(range(len(dims)), dims, rotation=90, fontsize=7)
     figure.supylabel("location ± 2 scales", fontsize=10)
+    figure.colorbar(shown, ax=axes[:, 0], label="rate, nats", aspect=40)
     return figure
 
 

@@ -78,8 +78,9 @@ def _dimensions(
     return {
         "intervals": Drawing(
             intervals(table, dims),
-            f"Posteriors, {subject.shown_where()}: location ± 2 scales in {most}; the band is "
-            "± 2.",
+            f"Posteriors, {subject.shown_where()}: location ± 2 scales in {most}, coloured by "
+            "the divergence from the prior; the grey band is ± 2, where a standard Normal has "
+            "95 % of its mass.",
         ),
         "correlations": Drawing(
             correlation_map(matrices[0][np.ix_(top, top)], dims, names[0]),
