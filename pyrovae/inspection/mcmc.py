@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Chains", "sample_posterior"]
 
-#: At most 2^d - 1 gradients a draw.
-TREE_DEPTH = 3
-
 #: Warm-up steps from which on the chains' own scales are learned; below, the guide's serve.
 ADAPTED = 150
 
@@ -110,14 +107,15 @@ def sample_posterior(
     warmup: int = 200,
     num_samples: int = 200,
     num_chains: int = 2,
+    tree_depth: int = 5,
 ) -> Chains:
     r"""Draws from p(z given x) of one image with NUTS.
 
     Chains walk one after the other in units of a Normal fitted to the image,
     $z = m + L\,\epsilon$ as `refine_full_rank` finds it, with the potential
     $-\log p(x, m + L\,\epsilon)$: what is fitted changes how fast they mix, not what they draw
-    from. They start apart, at draws of that Normal made wider. A draw takes
-    at most 7 gradients. Draws are torch's, and nothing is changed.
+    from. They start apart, at draws of that Normal made wider. Draws are torch's, and nothing
+    is changed.
 
     Args:
         space: the latents, which must fill R^D.
@@ -126,6 +124,7 @@ def sample_posterior(
         warmup: steps of each chain that are not kept, at least 1.
         num_samples: draws kept of each chain, at least 4.
         num_chains: how many chains, at least 1.
+        tree_depth: a draw takes $2^d - 1$ gradients at most, d at least 1.
 
     Raises:
         InputError: if latents do not fill R^D, there is not one image, or a number is too
@@ -137,7 +136,7 @@ def sample_posterior(
         Bayesian Data Analysis (Gelman et al., 3rd edition, section 11.4)
     """
     inputs = inputs or {}
-    _check(x, warmup, num_samples, num_chains)
+    _check(x, warmup, num_samples, num_chains, tree_depth)
     require_real(space, x, **inputs)
     guide = space.guide_draws(GUIDE_DRAWS, x, **inputs)[:, 0]
     fitted = refine_full_rank(space, x, inputs, steps=FITTING_STEPS)
@@ -148,7 +147,7 @@ def sample_posterior(
         return -(prior + fit).sum()
 
     starts = START_SPREAD * torch.randn(num_chains, space.size).to(loc)
-    runs = [_chain(potential, start, warmup, num_samples) for start in starts]
+    runs = [_chain(potential, start, warmup, num_samples, tree_depth) for start in starts]
     units = torch.stack([units for units, _ in runs])
     return Chains(
         space.names,
@@ -159,23 +158,23 @@ def sample_posterior(
     )
 
 
-def _check(x: Tensor, warmup: int, num_samples: int, num_chains: int) -> None:
+def _check(x: Tensor, warmup: int, num_samples: int, num_chains: int, tree_depth: int) -> None:
     if len(x) != 1:
         raise InputError(f"chains are for one image at a time, got {len(x)}")
-    if warmup < 1 or num_samples < 4 or num_chains < 1:
+    if warmup < 1 or num_samples < 4 or num_chains < 1 or tree_depth < 1:
         raise InputError(
-            f"warmup {warmup}, num_samples {num_samples}, num_chains {num_chains}: allowed are "
-            f"at least 1, 4 and 1"
+            f"warmup {warmup}, num_samples {num_samples}, num_chains {num_chains}, tree_depth "
+            f"{tree_depth}: allowed are at least 1, 4, 1 and 1"
         )
 
 
 def _chain(
-    potential: Any, start: Tensor, warmup: int, num_samples: int
+    potential: Any, start: Tensor, warmup: int, num_samples: int, tree_depth: int
 ) -> tuple[Tensor, dict[str, Any]]:
     """The draws of one chain, `(S, D)`, and what the kernel says of it."""
     kernel = NUTS(
         potential_fn=potential,
-        max_tree_depth=TREE_DEPTH,
+        max_tree_depth=tree_depth,
         adapt_mass_matrix=warmup >= ADAPTED,
         step_size=0.3,
     )

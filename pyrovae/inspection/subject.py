@@ -41,6 +41,7 @@ class Effort:
         steps: steps of refinement; warm-up and kept draws of MCMC together, for each chain.
         chains: chains of MCMC.
         importance_draws: draws an image for log p(x).
+        tree_depth: of MCMC: a draw takes 2^d - 1 gradients at most. Fewer mix badly.
     """
 
     images: int = 2000
@@ -50,13 +51,14 @@ class Effort:
     steps: int = 400
     chains: int = 2
     importance_draws: int = 1000
+    tree_depth: int = 5
 
     def __post_init__(self) -> None:
         if self.images < 0:
             raise InputError(f"num_images: allowed is 0 or more, got {self.images}")
 
 
-QUICK = Effort(500, 4, 500, 3, 100, 2, 200)
+QUICK = Effort(500, 4, 500, 3, 100, 2, 200, 3)
 FULL = Effort()
 
 

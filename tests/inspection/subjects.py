@@ -17,7 +17,7 @@ from tests.tables import changed, make_images, make_vae, snapshot
 from tests.test_programs import TwoLatentsGuide, TwoLatentsModel, conditional, two_latents
 
 CPU = Engine("cpu", "fp32")
-EFFORT = Effort(20, 2, 100, 3, 8, 2, 30)
+EFFORT = Effort(20, 2, 100, 3, 8, 2, 30, 3)
 
 
 def two_named_networks() -> Programs:

@@ -100,7 +100,7 @@ def test_the_section_of_any_programs(name: str) -> None:
     moments = found.tables["posterior_moments"]
     assert moments.equals(again.tables["posterior_moments"])
     assert list(moments.index.get_level_values("dimension")) == whole.space.names
-    assert len(found.tables["chains"]) == 2 and len(found.says) == 3
+    assert len(found.tables["chains"]) == 2 and len(found.says) == 4
     assert list(found.tables["chains"]) == ["moved", "divergences"]
     assert "have not mixed" in found.says[0] and "standard deviations off" in found.says[1]
     assert set(found.figures) == {"posterior_marginals", "posterior_moments"}
@@ -114,7 +114,7 @@ def test_how_many_of_the_images_are_sampled_is_said() -> None:
     whole = dataclasses.replace(whole, shown=whole.split.take(range(5)))
     found = section(whole)
     told = "the first 2 of 5 images of the split test"
-    assert told in found.says[-1] and told in found.figures["posterior_moments"].caption
+    assert told in found.says[-2] and told in found.figures["posterior_moments"].caption
     assert "first of 5 images of the split test" in found.figures["posterior_marginals"].caption
 
 
@@ -136,12 +136,18 @@ def test_only_the_sites_that_are_asked_for_are_shown() -> None:
 def test_every_option_matters(linear: Linear) -> None:
     vae, x = linear.vae(), linear.images(1)
     space, found = LatentSpace.of(vae, x), []
-    for options in ({}, {"warmup": 9}, {"num_samples": 9}, {"num_chains": 1}):
+    for options in (
+        {},
+        {"warmup": 9},
+        {"num_samples": 9},
+        {"num_chains": 1},
+        {"tree_depth": 1},
+    ):
         torch.manual_seed(0)
         sizes = {"warmup": 5, "num_samples": 8} | options
         found.append(sample_posterior(space, x, **sizes).draws)  # type: ignore[arg-type]
-    assert [draws.shape[:2] for draws in found] == [(2, 8), (2, 8), (2, 9), (1, 8)]
-    assert not np.array_equal(found[0], found[1])
+    assert [draws.shape[:2] for draws in found] == [(2, 8), (2, 8), (2, 9), (1, 8), (2, 8)]
+    assert not np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[4])
 
 
 def test_bad_input_is_named_in_one_line(linear: Linear) -> None:
@@ -149,8 +155,8 @@ def test_bad_input_is_named_in_one_line(linear: Linear) -> None:
     space = LatentSpace.of(vae, x)
     with pytest.raises(InputError, match="one image at a time, got 2"):
         sample_posterior(space, x)
-    for sizes in ({"warmup": 0}, {"num_samples": 3}, {"num_chains": 0}):
-        with pytest.raises(InputError, match="allowed are at least 1, 4 and 1"):
+    for sizes in ({"warmup": 0}, {"num_samples": 3}, {"num_chains": 0}, {"tree_depth": 0}):
+        with pytest.raises(InputError, match="allowed are at least 1, 4, 1 and 1"):
             sample_posterior(space, x[:1], **sizes)
     whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
     with pytest.raises(InputError, match="takes no vector of R.D but sphere"):

@@ -28,7 +28,7 @@ from tests.test_cli import TINY, run
 from tests.test_programs import MAKERS
 
 CPU = Engine("cpu", "fp32")
-SMALL = Effort(104, 2, 100, 2, 20, 2, 20)
+SMALL = Effort(104, 2, 100, 2, 20, 2, 20, 3)
 
 
 def subject(programs: Programs | None = None, **fields: Any) -> Subject:

@@ -10,7 +10,7 @@ from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
 from pyrovae.inspection.mcmc import Chains, sample_posterior
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
-from pyrovae.inspection.subject import Subject
+from pyrovae.inspection.subject import FULL, Subject
 
 if TYPE_CHECKING:
     import pandas
@@ -49,6 +49,7 @@ def section(subject: Subject) -> Section:
             *(_mixing(name, own) for name, own in chains.items() if _have_mixed(own)),
             *sites_said(subject, "R-hat and effective draws are"),
             *_left_out(subject, len(chains)),
+            *_too_short(subject, chains),
         ],
         _remedies([table for name, table in tables.items() if _have_mixed(chains[name])]),
         {"posterior_moments": _joined(tables), "chains": _diagnostics(chains)},
@@ -99,6 +100,7 @@ def _chains(subject: Subject) -> dict[str, Chains]:
                 warmup=max(1, effort.steps // 2),
                 num_samples=_kept(subject),
                 num_chains=effort.chains,
+                tree_depth=effort.tree_depth,
             )
     return found
 
@@ -150,6 +152,12 @@ def _left_out(subject: Subject, count: int) -> list[str]:
     if count == len(subject.shown):
         return []
     return [f"Chains take long: they were run for {subject.shown_where(count)}."]
+
+
+def _too_short(subject: Subject, chains: dict[str, Chains]) -> list[str]:
+    if all(map(_have_mixed, chains.values())) or subject.effort.steps >= FULL.steps:
+        return []
+    return ["Chains of a quick look are short: without --quick they have more and longer steps."]
 
 
 def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
