@@ -138,7 +138,7 @@ def _holes_said(found: Holes | None) -> list[str]:
         return []
     ratio, distance = found.shares.loc["log_ratio"], found.shares.loc["distance"]
     said = []
-    if _worse(found) and _excess(found) <= 3:
+    if _worse(found) and _excess(found) <= 2:
         said.append(
             "No share of the prior is empty beyond what chance gives, but on the whole its draws "
             "are less covered by posteriors than the encodings of other images are."
