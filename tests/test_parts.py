@@ -100,7 +100,11 @@ def test_parts_compute_where_they_are(name: str) -> None:
     with pyro.validation_enabled(False):
         p = part() if isinstance(part, Prior) else part(random_input(part).to("meta"))
         for draw in (p.sample, p.rsample) if p.has_rsample else (p.sample,):
-            value = draw((2,))
+            try:
+                value = draw((2,))
+            except NotImplementedError as error:  # PyTorch 2.6 has no gamma without numbers.
+                assert "aten::_standard_gamma" in str(error)
+                pytest.skip("this PyTorch cannot")
             assert value.is_meta and p.log_prob(value).is_meta
             assert p.log_prob(value.clone()).is_meta
 

@@ -141,7 +141,7 @@ def _reliability(table: pandas.DataFrame) -> str:
     )
     if not bad:
         return f"{said}: the guide covers the posterior well enough to estimate log p(x) with it."
-    missing = table["k_hat_full_rank"].median()
+    missing = table["k_hat_full_rank"].dropna().median()
     other = (
         ""
         if math.isnan(missing)
