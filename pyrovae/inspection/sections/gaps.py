@@ -134,10 +134,11 @@ def _parts(table: pandas.DataFrame) -> list[str]:
 
 def _reliability(table: pandas.DataFrame) -> str:
     bad = int((~(table["k_hat"] <= UNRELIABLE)).sum())
+    known = table["k_hat"].dropna()  # It takes some draws to see a tail.
+    typical = f"median {known.median():.2f}; " if len(known) else ""
     said = (
         f"k-hat of the guide's importance weights is above {UNRELIABLE} for {bad} of "
-        f"{len(table)} images (median {table['k_hat'].median():.2f}; effective draws "
-        f"{table['ess'].median():,.0f})"
+        f"{len(table)} images ({typical}effective draws {table['ess'].median():,.0f})"
     )
     if not bad:
         return f"{said}: the guide covers the posterior well enough to estimate log p(x) with it."
