@@ -212,13 +212,21 @@ class RunDirectory:
         Args:
             which: "best" or "last"; before the first epoch has ended the best is the last.
         """
+        return self.weights_of(which)[0]
+
+    def weights_of(self, which: str) -> tuple[dict[str, Tensor], int]:
+        """As `weights`, and how many epochs they had been trained for."""
         if which not in ("best", "last"):
             raise InputError(f"checkpoint: allowed are best and last, got {which}")
         self.check_run()
         tensors, state = load_checkpoint(self.last)
+        epoch = int(state.get("epoch", 0))
         if which == "best" and state.get("best"):
-            tensors, _ = load_checkpoint(self.best(state["best"][0][1]))
-        return {n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")}
+            epoch = state["best"][0][1]
+            tensors, _ = load_checkpoint(self.best(epoch))
+        return {
+            n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")
+        }, epoch
 
 
 def load(run_dir: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu") -> VAE:

@@ -144,7 +144,7 @@ def build_vae(objects: Any) -> VAE:
         vae = VAE(**{name: objects[name] for name in PARTS if name != "data"})
     except ValueError as error:
         raise InputError(str(error)) from error
-    vae.preprocess = lambda image: torch.from_numpy(objects.data.preprocess(image))
+    vae.data = objects.data
     return vae
 
 
@@ -171,10 +171,9 @@ def load_run(
         objects = parser.instantiate(parsed)
         vae = build_vae(objects)
         vae.load_state_dict(run.weights(checkpoint))
-    except InputError:
-        raise
     except Exception as error:  # Whatever a changed file or a missing module of the user's gives.
-        reason = parser.in_one_line(str(error))
+        known = isinstance(error, InputError)
+        reason = str(error) if known else parser.in_one_line(str(error))
         raise InputError(f"{run.config}: the parts cannot be built again: {reason}") from error
     return vae.to(device).eval(), objects.data
 

@@ -39,7 +39,13 @@ class Parser(ArgumentParser):
         return f"{options}\n{help_text(used, width)}" if "data" in used else options
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Prints one line that says what is wrong and what is allowed, and exits."""
+        """Prints one line that says what is wrong and what is allowed, and exits.
+
+        Raises:
+            InputError: instead, with that line, from a parser that shall not exit.
+        """
+        if not self.exit_on_error:
+            raise InputError(self.in_one_line(message))
         sys.stderr.write(f"error: {self.in_one_line(message)}\n")
         raise SystemExit(2)
 
@@ -60,6 +66,10 @@ class Parser(ArgumentParser):
             return f"{where}: is a group of options: set {', '.join(sorted(inner))}"
         if found := re.search(r"arguments are required: (\w+)", message):
             return f"{_owner(found[1])}: must be given"
+        if found := re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message):
+            return f"{where}: {found[2]} must say of which type its argument {found[1]} is"
+        if found := re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message):
+            return f"{where}: '{found[1]}' cannot be had: {found[2]}{_searched(found[2])}"
         if reasons := _reasons(message):
             if reasons[0].endswith("is abstract"):
                 return f"{where}: name a class first; {self._known(where)}"
@@ -82,6 +92,10 @@ class Parser(ArgumentParser):
 
     def _known(self, option: str) -> str:
         name = option.lstrip("-")
+        if name == "optimizer":
+            return (
+                "known are those of torch.optim; your own go by dotted path, as my_module.MyClass"
+            )
         base = ROLES.get(ALSO.get(name, name))
         names = [entry.name for entry in entries(base)] if base else []
         listed = f"known are {', '.join(names)}; " if names else ""
@@ -101,7 +115,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds no configuration (was the run made from Python?)")
+        raise InputError(
+            f"{path}: holds no configuration, as of a run made from Python: build its VAE again, "
+            'and give it RunDirectory(folder).weights("best") by load_state_dict'
+        )
     return content
 
 
@@ -120,6 +137,11 @@ def _readable(expected: str) -> str:
     """A type as jsonargparse prints it, in words."""
     words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
     return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
+
+
+def _searched(reason: str) -> str:
+    """Where modules are looked for, if one was not found."""
+    return " (looked for in this directory too)" if reason.startswith("No module") else ""
 
 
 def _reasons(message: str) -> list[str]:

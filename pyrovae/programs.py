@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro import poutine
@@ -12,6 +13,11 @@ from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
 from pyrovae.modes import evaluation_mode
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from pyrovae.data import ImageData
 
 __all__ = ["Programs", "latent_sites", "run_both"]
 
@@ -40,8 +46,13 @@ class Programs(nn.Module):
     - both are called as `program(x)` with observations `(B, C, H, W)`, and the model also as
       `model(num_images=B)` to draw; all sites lie in one plate of images, the last dimension;
     - the image is the site `x`;
+    - the guide infers latents from `x` alone: images come in batches, so one with parameters
+      for each image, such as an `AutoNormal`, does not fit;
     - where `attributes` names some of the data's attributes, both also get them as
-      `attributes=`, a tensor `(B, A)`.
+      `attributes=`, a tensor `(B, A)`;
+    - where several draws are made at once z is `(S, B, D)`, and what is decoded of it must be
+      `(S, B, C, H, W)`: `h.reshape(*z.shape[:-1], C, H, W)`, and a model that joins z and
+      attributes does it as `torch.cat([z, attributes.expand(*z.shape[:-1], -1)], -1)`.
 
     Args:
         model: the generative program, a `PyroModule`.
@@ -54,8 +65,8 @@ class Programs(nn.Module):
     model: Any
     guide: Any
 
-    #: Makes a uint8 image `(C, H, W)` of a path or a Pillow image, as in training; set by `load`.
-    preprocess: Callable[..., Tensor] | None = None
+    #: What prepares images as they were for training; set by `load`.
+    data: ImageData | None = None
 
     def __init__(
         self,
@@ -69,12 +80,32 @@ class Programs(nn.Module):
         self.model, self.guide = model, guide
         # In tuples, since these are parts of the two programs already.
         self._likelihood, self._networks = (likelihood,), tuple(networks)
+        if isinstance(attributes, str):
+            raise TypeError(f"attributes must be a list of names, got {attributes!r}")
         self.attributes = tuple(attributes)
 
     @property
     def likelihood(self) -> Likelihood:
         """p(x given h), which also knows how images become observations."""
         return self._likelihood[0]
+
+    def preprocess(self, image: str | Path | Image) -> Tensor:
+        """A uint8 image `(C, H, W)` of a path or a Pillow image, prepared as for training.
+
+        Raises:
+            InputError: if the image cannot be read.
+            ValueError: if the programs do not come from a run: `load` tells them how.
+        """
+        if self.data is None:
+            raise ValueError(
+                "only programs that were loaded from a run know how its images were prepared: "
+                "use the data set's preprocess, or give it to them as their `data`"
+            )
+        return torch.from_numpy(self.data.preprocess(image))
+
+    def misfit(self, x: Tensor) -> str:
+        """What does not go together, for observations `(B, C, H, W)`; "" where it is not known."""
+        return ""
 
     def networks(self) -> list[nn.Module]:
         """The modules that may compute in a lower precision."""
@@ -92,13 +123,27 @@ class Programs(nn.Module):
         """8-bit images `(*, C, H, W)` in the support that the likelihood scores.
 
         They are in the programs' precision.
+
+        Raises:
+            ValueError: if the images are not a tensor of uint8; floats in [0, 1], as `sample`
+                gives, would be taken for nearly black.
         """
+        if getattr(images, "dtype", None) != torch.uint8:
+            got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(
+                f"images to observe must be a uint8 tensor of grey values, got {got}; of an array "
+                "torch.tensor makes it, of floats (255 * images).round().to(torch.uint8)"
+            )
+        return self.observe_greys(images)
+
+    def observe_greys(self, greys: Tensor) -> Tensor:
+        """What `observe` makes of grey values on [0, 255] of any dtype, such as dequantised."""
         floats = (p.dtype for p in self.parameters() if p.is_floating_point())
-        return self.likelihood.observe(images).to(next(floats, torch.get_default_dtype()))
+        return self.likelihood.observe(greys).to(next(floats, torch.get_default_dtype()))
 
     def observed(self, x: Tensor) -> Tensor:
         """Observations, of uint8 images or of what is observed."""
-        return self.observe(x) if x.dtype == torch.uint8 else x
+        return x if isinstance(x, Tensor) and x.is_floating_point() else self.observe(x)
 
     @torch.no_grad()
     def sample(self, num_images: int, attributes: Tensor | None = None) -> Tensor:
@@ -106,7 +151,12 @@ class Programs(nn.Module):
 
         Networks are in evaluation mode for the call; pixels are the likelihood's mean, without
         its noise (`Predictive` draws that too).
+
+        Raises:
+            ValueError: if there is no image to draw, or the programs need attributes.
         """
+        if num_images < 1:
+            raise ValueError(f"num_images must be at least 1, got {num_images}")
         # The noise of x is not drawn: a value is given, which nothing looks at.
         unseen = poutine.condition(self.model, data={"x": torch.zeros(())})
         with evaluation_mode(self):

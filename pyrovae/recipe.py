@@ -8,6 +8,7 @@ from functools import partial
 import pyro
 import torch
 
+from pyrovae.errors import check_kind
 from pyrovae.objectives import Beta, Constant, Schedule
 from pyrovae.optimizer import OptimizerFactory
 from pyrovae.starts import RandomStart, Start
@@ -25,6 +26,9 @@ class Recipe:
         objective: the bound, any ELBO of `pyro.infer`.
         beta: the weight of the latent sites over the run.
         start: what sets the parameters before the first step.
+
+    Raises:
+        TypeError: if one of them is something else, such as a class for an object.
     """
 
     optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=1e-3)
@@ -32,3 +36,16 @@ class Recipe:
     objective: pyro.infer.ELBO = field(default_factory=pyro.infer.Trace_ELBO)
     beta: Beta = field(default_factory=Beta)
     start: Start = field(default_factory=RandomStart)
+
+    def __post_init__(self) -> None:
+        check_kind("objective", self.objective, pyro.infer.ELBO)
+        for name in ("schedule", "beta", "start"):
+            value = getattr(self, name)
+            if isinstance(value, type) or not callable(value):
+                got = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+                raise TypeError(f"{name} must be an object of {name.capitalize()}, got {got}")
+        if not callable(self.optimizer) or isinstance(self.optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                "optimizer must make an optimiser of parameters, as functools.partial("
+                f"torch.optim.Adam, lr=1e-3) does, got {type(self.optimizer).__name__}"
+            )

@@ -214,7 +214,8 @@ def describe(run: RunDirectory, vae: Programs, engine: Engine) -> str:
 
 def final_report(run: RunDirectory, vae: Programs, data: ImageData, engine: Engine) -> str:
     """Scores the best weights on the test split, beside the baseline that knows no latent."""
-    vae.load_state_dict(run.weights("best"))
+    weights, epoch = run.weights_of("best")
+    vae.load_state_dict(weights)
     test = data.split("test")
     with engine.running(vae, vae.networks()):
         engine.lay_out(vae)
@@ -223,8 +224,10 @@ def final_report(run: RunDirectory, vae: Programs, data: ImageData, engine: Engi
     scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(baseline)}
     with replacing(run.root / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(scores, indent=2))
-    last = max((run.root / "samples").glob("*.png"), default=run.root)
+    images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
+    picture = run.picture("samples", epoch)
+    drawn = picture if picture.exists() else run.root / "samples"
     return (
-        f"test, {found.num_images} images, nats an image:\n  {found}\n"
-        f"  without a latent (one distribution a pixel): {baseline}\nsamples: {last}"
+        f"test, {images}, weights of epoch {epoch}, the best; nats an image:\n  {found}\n"
+        f"  without a latent (one distribution a pixel): {baseline}\nsamples: {drawn}"
     )

@@ -24,12 +24,12 @@ from pyrovae.distributed import Abandoned, Group, generators, reseed, set_genera
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation import Evaluation, evaluate
+from pyrovae.fitting import run_once
 from pyrovae.gradients import Terms
 from pyrovae.interruption import Diverged, Interrupted, signals
 from pyrovae.objectives import Progress, begin_step, check_objective, state_of
 from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.programs import Programs
-from pyrovae.randomness import private_randomness
 from pyrovae.recipe import Recipe
 from pyrovae.reports import EpochRow, Reporter
 from pyrovae.state import TrainingState
@@ -113,17 +113,11 @@ class Session:
         )
         images, attributes = next(first.labelled(0))
         self.vae.train()
-        buffers = [buffer.clone() for buffer in self.vae.buffers()]
+        run_once(self.vae, self.svi, self.engine.place(images), self.vae.inputs(attributes))
         try:
-            with private_randomness(0, self.engine.device), pyro.validation_enabled(True):
-                x = self.vae.observe(self.engine.place(images))
-                self.svi.evaluate_loss(x, **self.vae.inputs(attributes))
             self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
-        except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
-            reason = shorten(str(error), 200, placeholder=" ...")
-            raise InputError(f"the parts do not fit together, or the data: {reason}") from error
-        for buffer, value in zip(self.vae.buffers(), buffers, strict=True):
-            buffer.copy_(value)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"optimizer: {error}") from error
         trained = {p for p in self.vae.parameters() if p.requires_grad}
         strangers = trained - set(self.optimizer.parameters())
         assert not strangers, f"{len(strangers)} parameters are unknown to Pyro"

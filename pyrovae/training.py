@@ -10,7 +10,7 @@ from pyrovae.checkpoint import RunDirectory
 from pyrovae.data import ImageData
 from pyrovae.distributed import processes
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
+from pyrovae.errors import InputError, check_kind
 from pyrovae.interruption import quiet
 from pyrovae.programs import Programs
 from pyrovae.recipe import Recipe
@@ -101,10 +101,16 @@ class Trainer:
 
         Raises:
             InputError: if parts and data do not fit together, before anything is written.
+            TypeError: if an argument is of another kind, such as a folder for the data in it.
             Abandoned: if another process of the run has ended.
             Interrupted: if SIGINT or SIGTERM came; the step was finished and all is saved.
             Diverged: if `max_skipped` steps in a row were not finite.
         """
+        check_kind("vae", vae, Programs)
+        check_kind("data", data, ImageData, "; a folder of images is ImageFolder(folder)")
+        check_kind(
+            "recipe", recipe or Recipe(), Recipe, "; an objective goes in Recipe(objective=)"
+        )
         if isinstance(run, (str, Path)):
             run = RunDirectory(run)
         if resume and run is None:

@@ -12,6 +12,8 @@ from pyro.nn import PyroModule
 from pyro.nn.module import _Context
 from torch import Tensor, nn
 
+from pyrovae.errors import check_kind
+from pyrovae.fitting import misfit
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
@@ -56,7 +58,7 @@ class Model(PyroModule):
 
     def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
         """The program, conditioned on images `x` `(B, C, H, W)`, or drawing `num_images`."""
-        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+        with pyro.plate("images", num_images if x is None else _count(x), dim=-1):
             z = pyro.sample("z", self.z_dist())
             return pyro.sample("x", self.x_dist(z), obs=x)
 
@@ -87,7 +89,7 @@ class Guide(PyroModule):
 
     def forward(self, x: Tensor, num_images: int = 1) -> Tensor:
         """The program, for images `x` `(B, C, H, W)`; `num_images` is the model's, unused."""
-        with pyro.plate("images", len(x), dim=-1):
+        with pyro.plate("images", _count(x), dim=-1):
             return pyro.sample("z", self.z_dist(x))
 
 
@@ -98,8 +100,8 @@ class VAE(Programs):
     - \log q(z \mid x)\right]$$
 
     `vae.model` and `vae.guide` are what `SVI`, `Trace_ELBO()`, `Predictive` and
-    `pyro.render_model` take. Images are given as uint8 `(*, C, H, W)`, or as observations that
-    `vae.observe` made of them.
+    `pyro.render_model` take; they are given observations `(B, C, H, W)` that `vae.observe` made
+    of uint8 images. `vae.encode` and `vae.reconstruct` take these, or images, `(*, C, H, W)`.
 
     Args:
         encoder: network from images to `posterior.num_params` numbers.
@@ -111,6 +113,7 @@ class VAE(Programs):
     Raises:
         ValueError: if prior and posterior have different numbers of latent dimensions, or
             live in different spaces.
+        TypeError: if a part is not what its name says.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2013),
@@ -143,6 +146,11 @@ class VAE(Programs):
         likelihood: Likelihood,
         posterior: Posterior,
     ) -> None:
+        check_kind("prior", prior, Prior)
+        check_kind("posterior", posterior, Posterior)
+        check_kind("likelihood", likelihood, Likelihood)
+        for name, network in (("encoder", encoder), ("decoder", decoder)):
+            check_kind(name, network, nn.Module)
         if prior.latent_dim != posterior.latent_dim:
             raise ValueError(
                 f"prior and posterior must have the same latent_dim, "
@@ -167,6 +175,13 @@ class VAE(Programs):
         """What the likelihood shows for latents `(*, D)`: floats in [0, 1], `(*, C, H, W)`."""
         return self.likelihood.to_images(self.decode(z))
 
+    def misfit(self, x: Tensor) -> str:
+        """Which part does not go with the next, for observations `(B, C, H, W)`, in a line."""
+        guide, model = self.guide, self.model
+        return misfit(
+            x, guide.encoder, guide.posterior, model.prior, model.decoder, self.likelihood
+        )
+
 
 @torch.no_grad()
 def _check_spaces(prior: Prior, posterior: Posterior) -> None:
@@ -188,6 +203,16 @@ def _check_spaces(prior: Prior, posterior: Posterior) -> None:
             f"prior and posterior must live in the same space: {names[0]} is over {words[0]} "
             f"vectors, {names[1]} over {words[1]} vectors"
         )
+
+
+def _count(x: Tensor) -> int:
+    """How many observations there are; one image without a batch would count as its channels."""
+    if x.ndim != 4 or not x.is_floating_point():
+        raise ValueError(
+            f"the programs take observations (B, C, H, W) as vae.observe makes them, got "
+            f"{x.dtype} of shape {tuple(x.shape)}"
+        )
+    return len(x)
 
 
 def _innermost(support: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pyrovae import InputError, cli
+from pyrovae import InputError, RunDirectory, cli
 from pyrovae.inspection import FULL, QUICK, SECTIONS, Subject, inspect, open_subject
 from pyrovae.inspection.export import (
     check_export,
@@ -36,7 +36,7 @@ def parser() -> cli.Parser:
     parser.add_argument("--seed", type=int, default=0, help="decides all draws")
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
-    parser.add_argument("--out", type=str | None, help="where to write (default: RUN/posterior)")
+    parser.add_argument("--out", type=str | None, help="where to write (default: in RUN)")
     parser.add_argument("--latents", type=str | None, help="also writes them: a .csv or .parquet")
     parser.add_argument(
         "--inference_data", type=str | None, help="also writes draws for ArviZ: a .nc file"
@@ -88,6 +88,22 @@ def opened(options: cli.Namespace) -> tuple[Subject, list[str]]:
     return subject, [*complaints, *wrong, *misspelt]
 
 
+def folder(options: cli.Namespace) -> Path:
+    """Where the report goes: what is asked of other weights or images replaces nothing."""
+    others = [
+        given
+        for given, usual in ((options.checkpoint, "best"), (options.split, "test"))
+        if given != usual
+    ]
+    return Path(options.out or Path(options.run) / "_".join(["posterior", *others]))
+
+
+def weights(options: cli.Namespace) -> str:
+    """Which weights are looked at, in words."""
+    _, epoch = RunDirectory(options.run).weights_of(options.checkpoint)
+    return f"Weights: those of epoch {epoch}, the {options.checkpoint}."
+
+
 def main(arguments: list[str]) -> None:
     """Questions, prints and writes."""
     options = parser().parse_args(arguments)
@@ -100,10 +116,10 @@ def main(arguments: list[str]) -> None:
         print(f"left out: {line}", flush=True)
     report = inspect(
         subject,
-        Path(options.out or Path(options.run) / "posterior"),
+        folder(options),
         sections,
         title=f"The posterior of {Path(options.run).name}",
-        notes=[f"Left out: {line}" for line in complaints],
+        notes=[weights(options), *(f"Left out: {line}" for line in complaints)],
         said=lambda line: print(line, flush=True),
     )
     print(f"\n{report.html}")

@@ -338,7 +338,6 @@ def test_load_gives_back_the_trained_vae_and_its_preprocessing(
     assert not vae.training
     assert all(torch.equal(value, weights[name]) for name, value in vae.state_dict().items())
     Image.new("L", (40, 30), 200).save(tmp_path / "a.png")
-    assert vae.preprocess is not None
     image = vae.preprocess(tmp_path / "a.png")
     assert image.shape == (3, 16, 16) and image.dtype == torch.uint8
     assert vae.reconstruct(image[None]).shape == (1, 3, 16, 16)

@@ -109,11 +109,11 @@ def test_samples_depend_on_the_seed_alone(run: Path, tmp_path: Path) -> None:
     [
         (["--traverse", "77"], "no latent dimension 77: allowed is 0 to 3"),
         (["--reconstruct", "nowhere.png"], "nowhere.png"),
-        (["--interpolate", "test:0", "test:99"], "the split test has 16 images"),
+        (["--interpolate", "test:0", "test:99"], "the split test has the images 0 to 15"),
         (["--num", "0"], "--num"),
         (["--image", "a.png"], "--image: goes with --traverse"),
         (["--out", "a.jpg"], "must end in .png"),
-        (["--reconstruct", "test", "val"], "test: No such file"),
+        (["--reconstruct", "test", "val"], "test: no such file"),
         (["--checkpoint", "worst"], "allowed are best and last, got worst"),
         (["--steps", "1", "--interpolate", "test:0", "test:1"], "steps must be at least 2"),
     ],

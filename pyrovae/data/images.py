@@ -77,6 +77,11 @@ def load_image(
     """
     if image_shape[0] not in (1, 3) or min(image_shape) < 1:
         raise ValueError(f"image_shape {tuple(image_shape)}: allowed are (1 or 3, H, W)")
+    if isinstance(image, (list, tuple)) or hasattr(image, "dtype"):
+        raise InputError(
+            f"an image must be a path or a Pillow image, got {type(image).__name__}; "
+            "PIL.Image.fromarray makes one of numbers"
+        )
     try:
         with quiet:
             return _load(image, image_shape, crop)

@@ -41,7 +41,7 @@ class Evaluation:
         distortion: the negative log likelihood of x under q(z given x).
         bits_per_dim: bits per pixel and channel of the 8-bit image; None where undefined.
         num_images: how many images the means are over.
-        elbo_error: standard error of the ELBO's mean.
+        elbo_error: standard error of the ELBO's mean; None of one image.
     """
 
     elbo: float
@@ -49,13 +49,14 @@ class Evaluation:
     distortion: float
     bits_per_dim: float | None
     num_images: int
-    elbo_error: float
+    elbo_error: float | None
 
     def __str__(self) -> str:
         """One line for people."""
         bits = "" if self.bits_per_dim is None else f"  {self.bits_per_dim:.3f} bits/dim"
+        error = "" if self.elbo_error is None else f" ± {self.elbo_error:.1f}"
         return (
-            f"ELBO {self.elbo:,.1f} ± {self.elbo_error:.1f}  rate {self.rate:,.1f}  "
+            f"ELBO {self.elbo:,.1f}{error}  rate {self.rate:,.1f}  "
             f"distortion {self.distortion:,.1f}{bits}"
         )
 
@@ -188,5 +189,5 @@ def _summary(
         distortion=distortion.mean().item(),
         bits_per_dim=likelihood.bits_per_dim(mean, num_dims),
         num_images=len(elbo),
-        elbo_error=elbo.std(correction=0).item() / math.sqrt(len(elbo)),
+        elbo_error=elbo.std().item() / math.sqrt(len(elbo)) if len(elbo) > 1 else None,
     )

@@ -117,7 +117,7 @@ def each_batch(
             quick = pyro.validation_enabled(False)
             with quick, torch.no_grad(), private_randomness(seed_of(seed, -1 - place), device):
                 x = observations(
-                    lambda some: programs.observe(likelihood.dequantize(some)),
+                    lambda some: programs.observe_greys(likelihood.dequantize(some)),
                     engine.place(batch),
                     place,
                     seed=seed,

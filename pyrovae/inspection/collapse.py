@@ -83,6 +83,8 @@ def dimensions_for(table: pandas.DataFrame, share: float = 0.95) -> int:
         >>> dimensions_for(pd.DataFrame({"cumulative": [0.6, 0.9, 0.99, 1.0]}))
         3
     """
+    if table["cumulative"].isna().any():
+        return len(table)  # It is not known what they carry.
     return int(np.searchsorted(table["cumulative"].to_numpy(), share - 1e-9) + 1)
 
 
@@ -253,18 +255,26 @@ PARTLY = (
     "--beta.schedule Warmup, --objective FreeBits, or an objective of several particles "
     "(--objective IWAE); to save time, fewer --prior.latent_dim."
 )
-LESS_BETA = "Lower --beta.value to 1, or train for longer at it if beta was warmed up."
+LESS_BETA = (
+    "Lower --beta.value if it is above 1. If it is 1 already, train for longer: a guide narrows "
+    "late."
+)
 LESS_NOISE = (
-    "Let the noise be learned (--likelihood SharedScaleNormal), or lower the likelihood's scale."
+    "Let the noise be learned (--likelihood SharedScaleNormal), or lower the likelihood's scale. "
+    "If it is learned, train for longer: it has not come down yet."
 )
 MORE_BETA = (
     "Raise --beta.value to 1. If it is 1 already, the guide is too sure on images that it has not "
     "seen: fewer epochs (--trainer.patience), --objective Denoising, or more images."
 )
-MORE_NOISE = "Let the noise be learned (--likelihood SharedScaleNormal), or raise its scale."
+MORE_NOISE = (
+    "Let the noise be learned (--likelihood SharedScaleNormal), or raise its scale. If it is "
+    "learned, it fits the images trained on, which are told better than these: fewer epochs "
+    "(--trainer.patience), or more images."
+)
 ELSEWHERE = (
-    "A prior that follows the posteriors (--prior VampPrior, FlowPrior, GaussianMixture), a "
-    "higher --beta.value, or more epochs."
+    "More epochs, a prior that follows the posteriors (--prior VampPrior, FlowPrior, "
+    "GaussianMixture), or, where it is below 1, a higher --beta.value."
 )
 
 #: What can be wrong: the word, when, the reason, what to try.

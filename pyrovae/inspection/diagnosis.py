@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from textwrap import shorten
 
 import numpy as np
 
@@ -90,6 +91,7 @@ class Watch:
     def __init__(self, images: int = 64, told: Iterable[str] = ()) -> None:
         self.images = images
         self.told = list(told)
+        self.silent = False
 
     def __call__(
         self, programs: Programs, split: Split, engine: Engine, *, settled: bool = True
@@ -103,8 +105,16 @@ class Watch:
             settled: whether beta has its final value; before, only a collapse is told.
         """
         some = split.spread(self.images)
-        if len(some) < 2:
+        if len(some) < 2 or self.silent:
             return []
+        try:
+            return self._look(programs, some, engine, settled)
+        except Exception as error:  # Training goes on, whatever a program of the user's lacks.
+            self.silent = True
+            reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            return [f"warning: the posterior cannot be looked at during training ({reason})"]
+
+    def _look(self, programs: Programs, some: Split, engine: Engine, settled: bool) -> list[str]:
         encoded = encode(programs, some, engine)
         _, prior, _ = draw_prior(programs, some, engine, PRIOR_DRAWS)
         verdict, _ = diagnose(programs, some, engine, encoded, prior.cpu().numpy())

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Encoded", "dimension_divergences", "encode"]
 
 
+#: Draws of a posterior for a divergence that has no other form.
+DRAWS = 100
+
+
 @dataclass(frozen=True)
 class Encoded:
     """What the guide says of N images, over the D dimensions of all sites side by side.
@@ -147,7 +151,8 @@ def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
 
     Where the dimensions of both are independent these add up to the rate. Else they are those of
     Normals with the moments of the marginals, exact for a Normal posterior and prior: for an
-    independent prior the rate is larger by what the dimensions tell of each other.
+    independent prior the rate is larger by what the dimensions tell of each other. Where there
+    are no such moments, as of a Cauchy prior, they are means over draws.
 
     Args:
         q: a distribution of event shape `(D,)`.
@@ -167,8 +172,18 @@ def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
             return kl_divergence(q.base_dist, p.base_dist), True
         except NotImplementedError:
             pass
+    if not all(value.isfinite().all() for fn in (q, p) for value in moments(fn)):
+        return _drawn_divergences(q, p), False
     marginals = [Normal(loc, scale.clamp(min=1e-12)) for loc, scale in (moments(q), moments(p))]
     return kl_divergence(*marginals), all(_has_normal_marginals(fn) for fn in (q, p))
+
+
+def _drawn_divergences(q: Any, p: Any) -> Tensor:
+    """Of each dimension, by draws of q, which must be independent in both; else NaN."""
+    if not all(isinstance(fn, Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (q, p)):
+        return torch.full((*q.batch_shape, *q.event_shape), torch.nan)
+    z = q.base_dist.sample((DRAWS,))
+    return (q.base_dist.log_prob(z) - p.base_dist.log_prob(z)).mean(0)
 
 
 def _has_normal_marginals(fn: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import pyro
@@ -87,7 +88,10 @@ def inspect(
 
     Raises:
         InputError: if a section is unknown.
+        TypeError: if sections are one string.
     """
+    if isinstance(sections, str):
+        raise TypeError(f"sections must be a list of names, got {sections!r}")
     for name in sections:
         check_name("section", name, SECTIONS)
     report = Report(Path(folder), tuple(sections))
@@ -104,7 +108,7 @@ def _made(report: Report, name: str, subject: Subject) -> str:
     try:
         with pyro.get_param_store().scope():  # Running programs fills the global store.
             section = SECTIONS[name](subject)
-    except (InputError, NotImplementedError) as error:
+    except Exception as error:  # A part or program of the user's fails in any way it likes.
         report.failed[name] = _reason(error)
         return f"not made, {report.failed[name]}"
     report.add(name, replace(section, tables=_columns(section.tables)))
@@ -115,6 +119,9 @@ def _reason(error: Exception) -> str:
     """Why a section could not be made, in one line."""
     if isinstance(error, InputError):
         return str(error)
+    if not isinstance(error, NotImplementedError):
+        said = shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...")
+        return f"{said} (programs of your own must take several draws at once: see Programs)"
     return (
         "it needs densities, and a latent site of the programs has none (log_prob or another "
         f"method is not implemented: {' '.join(str(error).split()) or type(error).__name__})"

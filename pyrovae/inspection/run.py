@@ -29,13 +29,15 @@ def read_image(name: str, vae: VAE, data: ImageData) -> torch.Tensor:
     Raises:
         InputError: if it cannot be read, or there is no such image.
     """
-    split, _, index = name.partition(":")
-    if split in SPLITS and index.isdigit():
+    split, colon, index = name.partition(":")
+    if split in SPLITS and colon:
         images = data.split(split).images
-        if int(index) >= len(images):
-            raise InputError(f"{name}: the split {split} has {len(images)} images")
+        if not index.isdigit() or int(index) >= len(images):
+            raise InputError(f"{name}: the split {split} has the images 0 to {len(images) - 1}")
         return torch.from_numpy(images[int(index)].copy())
-    assert vae.preprocess is not None
+    if not Path(name).exists():
+        known = ", ".join(SPLITS)
+        raise InputError(f"{name}: no such file; one of {known} is named as test:12")
     return vae.preprocess(name)
 
 

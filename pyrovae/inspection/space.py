@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
+from pyrovae.errors import InputError
 from pyrovae.modes import evaluation_mode
 from pyrovae.programs import Programs, latent_sites
 from pyrovae.randomness import private_randomness
@@ -119,7 +120,7 @@ class LatentSpace:
     def decode(self, z: Tensor, **inputs: Tensor) -> Any:
         """p(x given z) for `(*, B, D)`: batch shape `(*, B)`, event shape `(C, H, W)`."""
         given = poutine.condition(self.programs.model, data=self.unflatten(z))
-        return self._unseen(given, z.shape[-2], inputs).nodes["x"]["fn"]
+        return _of_each(z, self._unseen(given, z.shape[-2], inputs).nodes["x"]["fn"])
 
     def log_joint(self, z: Tensor, x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Log p(z) and log p(x given z), each `(*, B)`, for z `(*, B, D)` and x `(B, C, H, W)`."""
@@ -127,7 +128,7 @@ class LatentSpace:
         trace = poutine.trace(given).get_trace(x, **inputs)
         prior = self._scores(trace, z)
         node = trace.nodes["x"]
-        return prior, node["fn"].log_prob(node["value"])
+        return prior, _of_each(z, node["fn"]).log_prob(node["value"])
 
     def log_prior(self, z: Tensor, **inputs: Tensor) -> Tensor:
         """Log p(z), `(*, B)`, for z `(*, B, D)`; nothing more is decoded than must be."""
@@ -153,6 +154,16 @@ class LatentSpace:
         """A run of the model in which the noise of x is not drawn."""
         unseen = poutine.condition(model, data={"x": torch.zeros(())})
         return poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
+
+
+def _of_each(z: Tensor, fn: Any) -> Any:
+    """The distribution of images given latents `(*, B, D)`, which must be one for each."""
+    if fn.batch_shape != z.shape[:-1]:
+        raise InputError(
+            f"for latents {tuple(z.shape)} the model has images of batch shape "
+            f"{tuple(fn.batch_shape)}, and {tuple(z.shape[:-1])} is needed: see Programs"
+        )
+    return fn
 
 
 @contextmanager
@@ -201,7 +212,7 @@ def draw_prior(
     inputs = inputs_of(programs, split, np.linspace(0, len(split) - 1, count).astype(int), engine)
     few = {name: value[:1] for name, value in inputs.items()}
     with quietly(programs), private_randomness(seed, engine.device):
-        x = programs.observe(torch.from_numpy(np.array(split.images[:1])).to(engine.device))
+        x = programs.observe_greys(torch.from_numpy(np.array(split.images[:1])).to(engine.device))
         space = LatentSpace.of(programs, x, **few)
         parts = []
         for start in range(0, count, AT_ONCE):  # The model decodes all that it draws.

@@ -171,7 +171,7 @@ class Subject:
         """Images as the programs see them, `(B, C, H, W)`, and what they take besides."""
         batches = in_order(self.programs, split, self.engine, len(split))
         images, attributes = next(batches.labelled(0))
-        observe, dequantize = self.programs.observe, self.programs.likelihood.dequantize
+        observe, dequantize = self.programs.observe_greys, self.programs.likelihood.dequantize
         with torch.no_grad():
             x = observations(
                 lambda some: observe(dequantize(some)), self.engine.place(images), seed=self.seed

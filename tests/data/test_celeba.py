@@ -113,7 +113,7 @@ def test_wrong_split(tmp_path: Path) -> None:
 
 
 def test_missing_things(tmp_path: Path) -> None:
-    fails(tmp_path / "absent", str(tmp_path / "absent"), "no such folder")
+    fails(tmp_path / "absent", str(tmp_path / "absent"), "is no folder")
     kaggle(tmp_path / "a")
     (tmp_path / "a/list_eval_partition.csv").unlink()
     fails(tmp_path / "a", "list_eval_partition")

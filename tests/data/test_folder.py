@@ -115,7 +115,7 @@ def test_links(tmp_path: Path) -> None:
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="absent: no such folder"):
+    with pytest.raises(InputError, match="absent: is no folder"):
         ImageFolder(str(tmp_path / "absent")).split("train")
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(InputError, match=f"{tmp_path}.*: no image"):

@@ -54,7 +54,8 @@ def test_p_values_are_uniform_where_the_aggregate_is_the_prior() -> None:
     linear = LinearGaussian(orthogonal=True, latent_dim=3)
     found: dict[str, list[float]] = {"marginals": [], "mmd": [], "planes": []}
     for seed in range(60):
-        q, p = encodings(linear, 100), normal(100, 3)
+        # Of two samples of one size the distances, and so p-values, are few and far apart.
+        q, p = encodings(linear, 100), normal(97, 3)
         found["marginals"] += marginals(q, p).p_value.tolist()
         found["mmd"].append(mmd_test(q, p, permutations=99, seed=seed).p_value)
         worst = worst_projections(q, p, count=1, permutations=99, seed=seed)

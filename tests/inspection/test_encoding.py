@@ -72,3 +72,21 @@ def test_moments_without_a_formula_are_those_of_draws() -> None:
     error = exact.variance.sqrt() / 200**0.5
     assert ((loc - exact.mean).abs() < Z_LIMIT * error).all()
     assert ((scale - exact.variance.sqrt()).abs() < Z_LIMIT * error).all()
+
+
+def test_divergences_where_there_are_no_moments_are_means_over_draws() -> None:
+    """Of a Normal from a Cauchy, against numerical integration."""
+    torch.manual_seed(0)
+    q = dist.Normal(torch.tensor([[0.0, 2.0]]).expand(500, 2), 0.5).to_event(1)
+    p = dist.Cauchy(torch.zeros(2), 1.0).to_event(1)
+    found, exact = dimension_divergences(q, p)
+    grid = torch.linspace(-2, 6, 4001, dtype=torch.double)
+    for dim, loc in enumerate((0.0, 2.0)):
+        log_q = dist.Normal(loc, 0.5).log_prob(grid)
+        gap = log_q - dist.Cauchy(0.0, 1.0).log_prob(grid)
+        expected = torch.trapezoid(log_q.exp() * gap, grid).item()
+        error = found[:, dim].std().item() / 500**0.5
+        assert found[:, dim].mean().item() == pytest.approx(expected, abs=Z_LIMIT * error + 1e-3)
+    assert not exact
+    joint = dist.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    assert dimension_divergences(joint, p)[0].isnan().all()

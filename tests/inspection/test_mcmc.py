@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -161,3 +162,14 @@ def test_bad_input_is_named_in_one_line(linear: Linear) -> None:
     whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
     with pytest.raises(InputError, match="takes no vector of R.D but sphere"):
         section(whole)
+
+
+def test_draws_that_turn_back_count_as_many_but_not_as_endless() -> None:
+    """The estimate diverges, and comes out negative, where each draw undoes the last."""
+    torch.manual_seed(0)
+    signs = torch.tensor([1.0, -1.0]).repeat(50)
+    noise = torch.randn(2, 100, 1)
+    chains = Chains(["z[0]"], (signs[:, None] + 0.1 * noise).numpy(), noise[0].numpy(), [1], [0])
+    most = 200 * math.log10(200)
+    assert chains.effective_draws == pytest.approx([most])
+    assert chains.table()["ess"].item() == pytest.approx(most)

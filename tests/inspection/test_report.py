@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from pyrovae import DiagonalNormal, Engine, InputError, Programs
+from pyrovae import DiagonalNormal, Engine, InputError, Programs, Trainer
 from pyrovae.inspection import report as reports
 from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Drawing, Section
@@ -25,7 +26,7 @@ from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Effort, Subject
 from tests.small import LATENT_DIM, small_data, small_vae
 from tests.test_cli import TINY, run
-from tests.test_programs import MAKERS
+from tests.test_programs import MAKERS, ConditionalModel
 
 CPU = Engine("cpu", "fp32")
 SMALL = Effort(104, 2, 100, 2, 20, 2, 20, 3)
@@ -284,3 +285,40 @@ def test_files_of_figures_hold_their_captions() -> None:
 def test_quick_is_less_work() -> None:
     more = {name: value for name, value in vars(Effort()).items() if name != "chains"}
     assert all(getattr(QUICK, name) < value for name, value in more.items())
+
+
+class OneDrawAtATime(ConditionalModel):
+    """A model that joins latents and attributes as if there were one draw an image."""
+
+    def forward(
+        self, x: Tensor | None = None, num_images: int = 1, *, attributes: Tensor
+    ) -> Tensor:
+        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+            maps = self.decoder(torch.cat([z, attributes], -1)).reshape(-1, 3, 16, 16)
+            return pyro.sample("x", self.likelihood(maps), obs=x)
+
+
+def test_a_program_that_takes_one_draw_only_leaves_the_other_sections(tmp_path: Path) -> None:
+    programs = MAKERS["conditional"]()
+    likelihood = programs.likelihood
+    model = OneDrawAtATime(likelihood)
+    own = Programs(model, programs.guide, likelihood, [], programs.attributes)
+    report = inspect(subject(own), tmp_path, ["map", "traversals", "mcmc"])
+    assert list(report.sections) == ["map"]
+    assert set(report.failed) == {"traversals", "mcmc"}
+    assert all("see Programs" in said and "\n" not in said for said in report.failed.values())
+
+
+def test_what_cannot_be_looked_at_does_not_stop_training(capsys: Any) -> None:
+    programs = MAKERS["conditional"]()
+    model = OneDrawAtATime(programs.likelihood)
+    own = Programs(model, programs.guide, programs.likelihood, [], programs.attributes)
+    state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), progress=True)
+    assert state.epoch == 3
+    assert capsys.readouterr().out.count("the posterior cannot be looked at") == 1
+
+
+def test_sections_are_a_list(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="sections must be a list of names, got 'map'"):
+        inspect(subject(), tmp_path, "map")

@@ -157,8 +157,9 @@ def _remedies(table: pandas.DataFrame, rate: float) -> list[str]:
     if gap > max(LARGE_GAP, LARGE_SHARE * rate):
         if amortisation > gap / 2:
             found.append(
-                "The amortisation gap is large: try a larger encoder, longer training with a "
-                "falling learning rate, or more images; a richer family would not help first."
+                "The amortisation gap is large: try more images, if training images have a far "
+                "better ELBO, else a larger encoder or longer training with a falling learning "
+                "rate; a richer family would not help first."
             )
         elif not math.isnan(amortisation):
             found.append(

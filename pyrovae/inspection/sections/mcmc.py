@@ -125,7 +125,7 @@ def _difference(name: str, table: pandas.DataFrame) -> str:
 
 def _worst(chains: Chains) -> tuple[float, float]:
     """The largest R-hat and the fewest effective draws of the dimensions."""
-    return float(np.nanmax(chains.r_hat)), float(chains.table()["ess"].clip(lower=0).min())
+    return float(np.nanmax(chains.r_hat)), float(chains.effective_draws.min())
 
 
 def _have_mixed(chains: Chains) -> bool:

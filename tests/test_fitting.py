@@ -1,0 +1,157 @@
+"""What does not go together is said part by part, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import pytest
+import torch
+
+from pyrovae import (
+    IWAE,
+    VAE,
+    DiagonalNormal,
+    InputError,
+    MLPDecoder,
+    MLPEncoder,
+    Prior,
+    Programs,
+    Recipe,
+    SharedScaleNormal,
+    StandardNormal,
+    SyntheticFaces,
+    Trainer,
+)
+
+SHAPE = (3, 16, 16)
+Make = Callable[[], Any]
+
+
+class Loose(Prior):
+    """A prior whose dimensions are a batch, as one without `to_event` has them."""
+
+    def __init__(self, latent_dim: int = 4) -> None:
+        super().__init__(latent_dim)
+
+    def forward(self) -> dist.TorchDistribution:
+        return dist.Normal(torch.zeros(self.latent_dim), 1.0)
+
+
+def make(**parts: Any) -> VAE:
+    fitting = {
+        "encoder": MLPEncoder(SHAPE, 8),
+        "decoder": MLPDecoder(SHAPE, 4, 3),
+        "prior": StandardNormal(4),
+        "likelihood": SharedScaleNormal(),
+        "posterior": DiagonalNormal(4),
+    }
+    return VAE(**(fitting | parts))
+
+
+@pytest.fixture(scope="module")
+def data() -> SyntheticFaces:
+    return SyntheticFaces(num_train=32, num_val=8, num_test=8, image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"encoder": MLPEncoder(SHAPE, 7)}, r"encoder \(MLPEncoder\) gives \(8, 7\) .* \(8, 8\)"),
+        ({"encoder": MLPEncoder((3, 8, 8), 8)}, r"encoder \(MLPEncoder\) fails on \(8, 3, 16, 16"),
+        ({"decoder": MLPDecoder(SHAPE, 5, 3)}, r"decoder \(MLPDecoder\) fails on \(8, 4\)"),
+        ({"decoder": MLPDecoder(SHAPE, 4, 6)}, r"gives \(8, 6, 16, 16\) .* \(8, 3, 16, 16\)"),
+        ({"decoder": MLPDecoder((3, 8, 8), 4, 3)}, r"gives \(8, 3, 8, 8\)"),
+        ({"prior": Loose()}, r"prior \(Loose\) gives .* \(\(4,\), \(\)\), .*see to_event"),
+    ],
+    ids=["outputs", "images", "latents", "maps", "size", "event"],
+)
+def test_the_part_that_does_not_fit_is_named(
+    parts: dict[str, Any], said: str, data: SyntheticFaces, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said) as error:
+        Trainer(epochs=1, batch_size=8).fit(make(**parts), data, run=tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_fits_has_nothing_said_of_it(data: SyntheticFaces) -> None:
+    vae = make()
+    assert vae.misfit(vae.observe(torch.tensor(data.split("val").images))) == ""
+
+
+def test_an_optimiser_that_cannot_be_made_is_named(data: SyntheticFaces) -> None:
+    recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=-1.0))
+    with pytest.raises(InputError, match="^optimizer: Invalid learning rate"):
+        Trainer(epochs=1, batch_size=8).fit(make(), data, recipe)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: Recipe(objective="IWAE"), "objective must be of the kind ELBO, got str"),
+        (lambda: Recipe(objective=IWAE), "objective must be .*, got the class IWAE"),
+        (lambda: Recipe(beta=4.0), "beta must be an object of Beta, got 4.0"),
+        (lambda: Recipe(schedule=SyntheticFaces), "schedule must be .* the class SyntheticFaces"),
+        (lambda: Recipe(optimizer=1e-3), "optimizer must make"),
+        (lambda: make(prior=StandardNormal), "prior must be .* the class StandardNormal"),
+        (lambda: make(encoder="MLP"), "encoder must be of the kind Module, got str"),
+        (lambda: Trainer().fit(make(), "faces"), "data must be .* got str; a folder"),
+        (lambda: Trainer().fit(make(), torch.rand(9, *SHAPE)), "data must be .* got Tensor"),
+        (
+            lambda: Trainer().fit(make(), SyntheticFaces(num_train=8), IWAE(3)),
+            "recipe must be .* got IWAE",
+        ),
+        (
+            lambda: Programs(make().model, make().guide, SharedScaleNormal(), attributes="smile"),
+            "attributes must be a list of names",
+        ),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(wrong: Make, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        wrong()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda vae: vae.model(torch.zeros(2, *SHAPE, dtype=torch.uint8)),
+        lambda vae: vae.guide(torch.zeros(2, *SHAPE, dtype=torch.uint8)),
+        lambda vae: vae.guide(torch.zeros(*SHAPE)),
+        lambda vae: vae.model(torch.zeros(*SHAPE)),
+        lambda vae: vae.model(torch.zeros(5, 2, *SHAPE)),
+    ],
+)
+def test_programs_take_nothing_that_they_would_misread(given: Callable[[VAE], Any]) -> None:
+    with pytest.raises(ValueError, match=r"take observations \(B, C, H, W\)"):
+        given(make())
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.rand(2, *SHAPE), np.zeros((2, *SHAPE), np.uint8), [[0.0]]],
+    ids=["floats", "array", "list"],
+)
+def test_only_8_bit_images_are_observed(images: Any) -> None:
+    with pytest.raises(ValueError, match="must be a uint8 tensor"):
+        make().observe(images)
+
+
+@pytest.mark.parametrize("count", [0, -2])
+def test_there_must_be_an_image_to_draw(count: int) -> None:
+    with pytest.raises(ValueError, match=f"num_images must be at least 1, got {count}"):
+        make().sample(count)
+
+
+def test_only_a_loaded_vae_knows_the_preprocessing(tmp_path: Path) -> None:
+    vae = make()
+    with pytest.raises(ValueError, match="only programs that were loaded"):
+        vae.preprocess(tmp_path / "a.png")
+    vae.data = SyntheticFaces(image_size=16)
+    with pytest.raises(InputError, match="must be a path or a Pillow image, got ndarray"):
+        vae.preprocess(np.zeros(SHAPE, np.uint8))  # type: ignore[arg-type]
