@@ -165,7 +165,7 @@ def load_run(
     run = RunDirectory(run_dir)
     config = read_config(run)
     parser = parts_parser(exit_on_error=False)
-    _find_own_parts()
+    find_own_parts()
     try:
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
         objects = parser.instantiate(parsed)
@@ -178,7 +178,7 @@ def load_run(
     return vae.to(device).eval(), objects.data
 
 
-def _find_own_parts() -> None:
+def find_own_parts() -> None:
     """Lets dotted paths name modules in the directory where the command runs."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -186,7 +186,7 @@ def _find_own_parts() -> None:
 
 def parse(parser: Parser, arguments: list[str]) -> Namespace:
     """Parses a command line; own parts may come from the current directory."""
-    _find_own_parts()
+    find_own_parts()
     return parser.parse_args(arguments)
 
 
@@ -207,7 +207,7 @@ def parse_run(
         InputError: if the directory holds a run already, or none to resume, or if resuming
             would change an option.
     """
-    _find_own_parts()
+    find_own_parts()
     _explain(arguments)
     check_objective_name(value_of("--objective", arguments) or "")
     _refuse_linked(arguments)

@@ -35,7 +35,7 @@ def parser() -> cli.Parser:
 
 def main(arguments: list[str]) -> None:
     """Scores, prints and writes."""
-    given = parser().parse_args(arguments)
+    given = cli.parse(parser(), arguments)
     options = Options(given.split, given.num_samples, given.num_images, given.features, given.seed)
     sections = given.sections or list(SECTIONS)
     for name in sections:
@@ -59,6 +59,8 @@ def main(arguments: list[str]) -> None:
         reports.append(found)
     if given.compare:
         print(compare(reports, Path(given.out or given.run)))
+    if failed := dict.fromkeys(reason for report in reports for reason in report.failed):
+        raise InputError("; ".join(failed))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ import pandas as pd
 from pyrovae.checkpoint import replacing
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, score_table
+from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, notes, score_table
 
 __all__ = ["check_comparable", "compare"]
 
 #: What differences by image are called.
 MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
+#: What a row of the CSV follows from.
+SETTINGS = ("split", "num_samples", "features", "checkpoint", "seed")
 COLORS = ("#c1440e", "#2f6f8f", "#6a8f2f", "#8f2f6a", "#b08d2e", "#555555")
 
 
@@ -42,14 +44,25 @@ def compare(reports: Sequence[Report], out: Path) -> str:
         columns[name] = report.comparable("vae")
         if report is not first:
             columns[name] |= _difference(first, report)
-    for name, report in zip(names, reports, strict=True):
-        for baseline in BASELINES:
-            _add_baseline(columns, baseline, name, report)
-    _write(columns, out / "comparison.csv")
-    seen = f"{first.settings['split']}, {first.num_images:,} images; bars: 2 standard errors"
-    _draw(columns, names, seen, out / "comparison.png")
+    for baseline in BASELINES:
+        columns |= _baselines(baseline, names, reports)
+    _write(columns, first, out / "comparison.csv")
+    _draw(columns, names, _seen(first), out / "comparison.png")
+    said = dict.fromkeys(
+        f"{line} ({name})" for name, own in zip(names, reports, strict=True) for line in notes(own)
+    )
     files = f"{out / 'comparison.csv'}, {out / 'comparison.png'}"
-    return f"{score_table(columns)}\n{files}"
+    return "\n".join([score_table(columns), *said, files])
+
+
+def _seen(report: Report) -> str:
+    """What all scores are of, in words."""
+    own = report.settings
+    return (
+        f"{own['split']}, {report.num_images:,} images; {own['checkpoint']} weights; log p(x) at "
+        f"least, from {own['num_samples']:,} draws; samples in the features of {own['features']}; "
+        f"seed {own['seed']}; bars: 2 standard errors"
+    )
 
 
 def check_comparable(runs: Sequence[Opened]) -> None:
@@ -74,16 +87,20 @@ def check_comparable(runs: Sequence[Opened]) -> None:
             raise InputError(f"{pair} score different things: they binarise images differently")
 
 
-def _add_baseline(
-    columns: dict[str, dict[str, Estimate]], baseline: str, name: str, report: Report
-) -> None:
-    """A column of a baseline, once for all runs that have the same."""
-    found = report.comparable(baseline)
-    title = COLUMNS[baseline]
-    if baseline == "ppca" and "latent_dims" in report.scores["vae"]:
-        title = f"{title} {report.scores['vae']['latent_dims'].value:.0f}"
-    if found and found not in columns.values():
-        columns[f"{title}, {name}" if title in columns else title] = found
+def _baselines(
+    baseline: str, names: Sequence[str], reports: Sequence[Report]
+) -> dict[str, dict[str, Estimate]]:
+    """The columns of a baseline: one for all runs that have the same, named by its run if not."""
+    columns: dict[str, dict[str, Estimate]] = {}
+    for name, report in zip(names, reports, strict=True):
+        found, title = report.comparable(baseline), COLUMNS[baseline]
+        if baseline == "ppca" and "latent_dims" in report.scores["vae"]:
+            title = f"{title} {report.scores['vae']['latent_dims'].value:.0f}"
+        if found and found not in columns.values():
+            columns[f"{title}, {name}"] = found
+    if len(columns) == 1:
+        return {title.rpartition(", ")[0]: found for title, found in columns.items()}
+    return columns
 
 
 def _names(reports: Sequence[Report]) -> list[str]:
@@ -105,9 +122,10 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     }
 
 
-def _write(columns: dict[str, dict[str, Estimate]], path: Path) -> None:
+def _write(columns: dict[str, dict[str, Estimate]], first: Report, path: Path) -> None:
+    settings = {name: first.settings[name] for name in SETTINGS} | {"num_images": first.num_images}
     rows = [
-        {"run": column, "score": name, "value": own.value, "error": own.error}
+        {"run": column, "score": name, "value": own.value, "error": own.error, **settings}
         for column, scores in columns.items()
         for name, own in scores.items()
     ]
@@ -137,13 +155,14 @@ def _draw(
 
 #: Title and scores of each panel; a run's values stand on its own line.
 PANELS: list[tuple[str, tuple[str, ...]]] = [
-    ("log p(x) (dot) and ELBO (ring), nats", ("log_evidence", "elbo")),
+    ("log p(x) (dot), ELBO (ring), nats: more is better", ("log_evidence", "elbo")),
     ("log p(x) (dot), ELBO (ring) more than the first run, nats", tuple(MORE.values())),
-    ("bits per dimension, at most", ("bits_per_dim",)),
-    ("rate (dot), mutual information (ring), nats", ("rate", "mutual_information")),
+    ("bits per dimension, at most: less is better", ("bits_per_dim",)),
+    ("rate (dot), mutual information at least (ring), nats", ("rate", "mutual_information")),
     ("active units", ("active_units",)),
-    ("samples: coverage (dot), density (ring)", ("coverage", "density")),
-    ("samples: Frechet distance", ("frechet",)),
+    ("PSNR of reconstructions, dB: more is better", ("psnr",)),
+    ("samples: coverage (dot), density (ring): 1 is best", ("coverage", "density")),
+    ("samples: Frechet distance: less is better", ("frechet",)),
 ]
 
 
@@ -168,6 +187,8 @@ def _points(
             error = None if found.error is None else 2 * found.error
             style = {"fmt": "o", "color": color, "markerfacecolor": face, "capsize": 3}
             axes.errorbar([found.value], [place], xerr=error, **style)
+    if any(score in MORE.values() for score in scores):
+        axes.axvline(0, color="#888888", linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_title(heading, fontsize=8)

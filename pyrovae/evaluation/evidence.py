@@ -119,7 +119,8 @@ def log_evidence(
 
     Returns:
         A row an image: `log_evidence` and its standard `error` over draws, the `elbo` (mean of
-        log w), all in nats; `ess`, the effective number of draws; `k_hat`, see `pareto_k`.
+        log w), all in nats; `ess`, the effective number of draws; `k_hat`, see `pareto_k`. The
+        error is NaN where k-hat is above 0.7: there the draws do not tell how far off they are.
 
     Raises:
         ValueError: if `num_samples` or `at_once` is not positive.
@@ -182,15 +183,16 @@ def summary(log_w: Tensor) -> pandas.DataFrame:
     import pandas
 
     count = len(log_w)
+    k_hat = torch.tensor([pareto_k(own.numpy()) for own in log_w.T], dtype=torch.double)
     log_ess = 2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)
     ess = log_ess.exp()
     return pandas.DataFrame(
         {
             "log_evidence": log_w.logsumexp(0) - math.log(count),
             # The delta method: the variance of w over its squared mean is S / ESS - 1.
-            "error": (1 / ess - 1 / count).clamp(min=0).sqrt(),
+            "error": (1 / ess - 1 / count).clamp(min=0).sqrt().where(~(k_hat > 0.7), math.nan),
             "elbo": log_w.mean(0),
             "ess": ess,
-            "k_hat": [pareto_k(own.numpy()) for own in log_w.T],
+            "k_hat": k_hat,
         }
     )

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, relu
 
+from pyrovae.data.base import fingerprint
 from pyrovae.errors import InputError
 from pyrovae.modes import evaluation_mode
+from pyrovae.randomness import private_randomness
 
 __all__ = [
     "FEATURES",
@@ -159,7 +161,8 @@ def named_features(name: str) -> Callable[[Tensor], Tensor]:
     """The feature space of that name: one of `FEATURES`, or your own by its dotted path.
 
     A class is called without arguments; a function or an object is the feature space itself. It
-    must take floats in [0, 1], `(B, C, H, W)`, and return `(B, F)`.
+    must take floats in [0, 1], `(B, C, H, W)`, and return `(B, F)`. Weights that a class draws are
+    the same every time.
 
     Args:
         name: as "Pixels", or "my_module.MyNet".
@@ -174,7 +177,8 @@ def named_features(name: str) -> Callable[[Tensor], Tensor]:
     found = FEATURES[name] if name in FEATURES else _imported(name)
     if inspect.isclass(found):
         try:
-            found = found()
+            with private_randomness(0, torch.device("cpu")):
+                found = found()
         except InputError:
             raise
         except Exception as error:  # Whatever a constructor of the user's gives.
@@ -195,7 +199,7 @@ def _imported(path: str) -> Any:
             return functools.reduce(getattr, inside, importlib.import_module(module))
         except AttributeError as error:
             raise _refused(path, f"'{module}' has no '{'.'.join(inside)}'") from error
-        except Exception as error:  # Whatever a module of the user's gives.
+        except (Exception, SystemExit) as error:  # Whatever a module of the user's gives.
             missing = error.name if isinstance(error, ModuleNotFoundError) else None
             if not f"{module}.".startswith(f"{missing}."):
                 raise _refused(path, f"'{module}' cannot be imported ({_line(error)})") from error
@@ -209,17 +213,13 @@ def _refused(name: str, reason: str) -> InputError:
     )
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def source_of(name: str) -> str:
-    """The source of a feature space, where there is one: other code gives other numbers."""
-    owner = named_features(name)
-    try:
-        return inspect.getsource(type(owner) if isinstance(owner, nn.Module) else owner)
-    except (OSError, TypeError):
-        return ""
+def identity(name: str, images: np.ndarray, device: torch.device | str = "cpu") -> str:
+    """What tells a feature space from what had that name before: what it makes of some images."""
+    return fingerprint(features_of(named_features(name), images, device))
 
 
 @torch.no_grad()

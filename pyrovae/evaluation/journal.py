@@ -44,13 +44,13 @@ class Journal:
             return compute()
         path = self._path(name, settings)
         try:
-            return pd.DataFrame(json.loads(path.read_text()))
+            return _table(path.read_text())
         except (OSError, ValueError):  # Not there, or damaged.
             found = compute()
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(found.to_dict("list")))  # Readers of CSV round.
         # Read also where it was just written: the same whether it went on or not.
-        return pd.DataFrame(json.loads(path.read_text()))
+        return _table(path.read_text())
 
     def drop(self, name: str, **settings: Any) -> None:
         """Removes a table that a larger one holds."""
@@ -62,3 +62,11 @@ class Journal:
         text = json.dumps(self.settings | settings, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:12]
         return self.folder / f"{name}-{key}.json"
+
+
+def _table(text: str) -> pd.DataFrame:
+    """The table that a file holds; `ValueError` if it holds none."""
+    columns = json.loads(text)
+    if not (isinstance(columns, dict) and columns):
+        raise ValueError("no table")
+    return pd.DataFrame(columns)

@@ -106,10 +106,9 @@ def each_batch(
     """
     from tqdm import tqdm
 
+    hidden = None if said else True  # None: where no terminal shows it.
     batches = in_order(programs, images, engine, batch_size)
-    bar = tqdm(
-        total=len(batches.images), desc=said, unit="image", disable=not said, file=sys.stderr
-    )
+    bar = tqdm(total=len(batches.images), desc=said, unit="image", disable=hidden, file=sys.stderr)
     likelihood, device, place = programs.likelihood, engine.device, first
     with bar, evaluation_mode(programs):
         for batch, attributes in batches.labelled(0):

@@ -30,8 +30,8 @@ TITLES: dict[str, tuple[str, int]] = {
     "evidence_bits_per_dim": ("  the same in bits/dim", 4),
     "more_than_first": ("  more than the first run, by image", 2),
     "elbo": ("ELBO, nats", 2),
-    "elbo_more_than_first": ("  more than the first run, by image", 2),
     "bits_per_dim": ("  the same in bits/dim, at most", 4),
+    "elbo_more_than_first": ("  more than the first run, by image", 2),
     "rate": ("rate, nats", 2),
     "distortion": ("distortion, nats", 2),
     "gap": ("log p(x) - ELBO, nats", 2),
@@ -40,9 +40,9 @@ TITLES: dict[str, tuple[str, int]] = {
     "k_hat_above_0.7": ("  share of images above 0.7", 3),
     "active_units": ("active units", 0),
     "latent_dims": ("  of latent dimensions", 0),
-    "mutual_information": ("mutual information I(x; z), nats", 2),
-    "limit": ("  at most log N", 2),
-    "aggregate_kl": ("KL of aggregate posterior to prior, nats", 2),
+    "mutual_information": ("mutual information I(x; z), nats, at least", 2),
+    "limit": ("  no more can be seen than log N", 2),
+    "aggregate_kl": ("KL of aggregate posterior to prior, nats, at most", 2),
     "psnr": ("PSNR of reconstructions, dB", 2),
     "ssim": ("SSIM of reconstructions", 3),
     "mutual_information_gap": ("MIG: one dimension a factor", 3),
@@ -56,6 +56,9 @@ TITLES: dict[str, tuple[str, int]] = {
 }
 COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 TERMS = ("rate", "distortion")
+#: The share of images with bad weights, and the effective draws, from which log p(x) is told to
+#: be loose; nats below log N from which the mutual information is that of so few images.
+LOOSE, FEW_DRAWS, SATURATED = 0.5, 10, 0.5
 #: The columns of the table besides the VAE's own are sections of their own.
 BASELINES = ("ppca", "without_latent")
 
@@ -68,6 +71,7 @@ class Report:
         run: its directory.
         settings: what was scored: the options, the weights, the images.
         scores: for each column of the table the scores by name.
+        failed: why sections could not be had.
         each_image: a row an image: what `log_evidence` gives, rate and distortion, and the name;
             without what was not asked for. Its `elbo` is that of the draws of log p(x), another
             estimate than minus rate and distortion.
@@ -83,6 +87,7 @@ class Report:
     num_images: int
     num_dims: int
     grey_levels: int | None
+    failed: tuple[str, ...] = ()
 
     @property
     def shift(self) -> float:
@@ -155,7 +160,30 @@ class Report:
         note = draws if "log_evidence" in self.scores["vae"] else ""
         note += f"; samples in the features of {features}" if samples else ""
         head = f"{self.run}: {self.settings['split']}, {self.num_images:,} images{note}"
-        return f"{head}\n{score_table(self.scores)}"
+        return "\n".join([head, score_table(self.scores), *notes(self)])
+
+
+def notes(report: Report) -> list[str]:
+    """What must be known to read the scores, a line each."""
+    own, found = report.scores["vae"], []
+    bad, draws = own.get("k_hat_above_0.7"), own.get("ess")
+    if draws and ((bad and bad.value > LOOSE) or draws.value < FEW_DRAWS):
+        share = f"k-hat is above 0.7 for {bad.value:.0%} of the images, and " if bad else ""
+        found.append(
+            f"log p(x) is a lower bound, and here a loose one: {share}{draws.value:,.1f} of "
+            f"{report.settings['num_samples']:,} draws count in the median. More draws raise it."
+        )
+    if "limit" in own and own["limit"].value - own["mutual_information"].value < SATURATED:
+        found.append(
+            f"I(x; z) is all that {report.num_images:,} images can show, and the KL to the prior "
+            "too large by what is missing: more images tell."
+        )
+    if report.grey_levels is None and "ppca" in report.scores:
+        found.append(
+            "linear (PPCA) is a density of bits with uniform noise added: a lower bound, and a "
+            "loose one, of their probability."
+        )
+    return [f"note: {line}" for line in found]
 
 
 def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
@@ -181,7 +209,8 @@ def _in_short(scores: dict[str, Estimate]) -> str:
     """Scores in one line, as each section is done."""
     shown = {name: TITLES[name] for name in TITLES if name in scores}
     return "; ".join(
-        f"{title.strip()} {_cell(scores[name], digits)}" for name, (title, digits) in shown.items()
+        f"{title.strip().removeprefix('samples: ')} {_cell(scores[name], digits)}"
+        for name, (title, digits) in shown.items()
     )
 
 
@@ -207,11 +236,7 @@ class Opened:
     settings: dict[str, Any]
 
     def score(self, sections: Sequence[str]) -> Report:
-        """The scores of these sections, computed or read; what fails is said after the others.
-
-        Raises:
-            InputError: if a section's statistics cannot be had, once the others are written.
-        """
+        """The scores of these sections, computed or read; the report says why others failed."""
         scores: dict[str, dict[str, Estimate]] = {"vae": {}}
         failed: list[str] = []
         for name in (section for section in SECTIONS if section in sections):
@@ -219,18 +244,15 @@ class Opened:
                 found = self.scorer.section(name)
             except InputError as error:
                 failed.append(str(error))
+                if self.scorer.progress:
+                    print(f"not to be had: {error}", flush=True)
                 continue
             scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
             if self.scorer.progress and found:
                 print(f"{name.replace('_', ' ')}: {_in_short(found)}", flush=True)
-        report = self._report(scores)
-        if failed:
-            report.write()
-            print(f"\n{report}\n", flush=True)
-            raise InputError("; ".join(failed))
-        return report
+        return self._report(scores, tuple(failed))
 
-    def _report(self, scores: dict[str, dict[str, Estimate]]) -> Report:
+    def _report(self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]) -> Report:
         scorer, there = self.scorer, scores["vae"]
         each = scorer.evidence if "log_evidence" in there else pd.DataFrame()
         if "elbo" in there:
@@ -238,7 +260,7 @@ class Opened:
         grey_levels = scorer.programs.likelihood.grey_levels
         settings = {**asdict(scorer.options), **self.settings}
         count = len(scorer.split)
-        return Report(self.run, settings, scores, each, count, scorer.size, grey_levels)
+        return Report(self.run, settings, scores, each, count, scorer.size, grey_levels, failed)
 
 
 def open_run(
@@ -287,5 +309,13 @@ def open_run(
 def evaluate_run(
     root: str | Path, options: Options, sections: Sequence[str] = tuple(SECTIONS), **kwargs: Any
 ) -> Report:
-    """Scores the VAE of a run: `open_run`, then `Opened.score`."""
-    return open_run(root, options, **kwargs).score(sections)
+    """Scores the VAE of a run: `open_run`, then `Opened.score`.
+
+    Raises:
+        InputError: if a section's statistics cannot be had, once the others are written.
+    """
+    report = open_run(root, options, **kwargs).score(sections)
+    if report.failed:
+        report.write()
+        raise InputError("; ".join(report.failed))
+    return report

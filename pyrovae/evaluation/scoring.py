@@ -19,7 +19,7 @@ from pyrovae.evaluation.elbo import image_terms, log_evidence_without_latent
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.evaluation.factors import factor_scores
-from pyrovae.evaluation.features import named_features, source_of
+from pyrovae.evaluation.features import identity, named_features
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
 from pyrovae.evaluation.passes import GROUP
@@ -29,8 +29,8 @@ from pyrovae.programs import Programs
 
 __all__ = ["SECTIONS", "Options", "Scorer"]
 
-#: Pixels of draws whose evidence is computed and kept together: a minute or so on one core.
-BLOCK = 2**28
+#: Pixels of draws whose evidence is computed and kept together: some seconds on one core.
+BLOCK = 2**26
 FACTOR_IMAGES = 2000
 
 
@@ -108,7 +108,8 @@ class Scorer:
             train = self.data.split("train").images
             return {"train": fingerprint(train), "flip": self.data.flip}
         if name == "samples":
-            return {"features": options.features, "source": source_of(options.features)}
+            own = identity(options.features, self.split.images[:8], self.engine.device)
+            return {"features": options.features, "identity": own}
         return {"num_samples": options.num_samples} if name == "evidence" else {}
 
     @cached_property
@@ -139,9 +140,8 @@ class Scorer:
         starts = range(0, len(self.split), each)
         names = [f"images_{start:07d}" for start in starts]
         found: list[pd.DataFrame] = []
-        with tqdm(
-            total=len(self.split), desc="log p(x)", unit="image", disable=not self.progress
-        ) as bar:
+        hidden = None if self.progress else True  # None: where no terminal shows it.
+        with tqdm(total=len(self.split), desc="log p(x)", unit="image", disable=hidden) as bar:
             for name, start in zip(names, starts, strict=True):
                 rows = range(start, min(start + each, len(self.split)))
                 found.append(self.journal.piece(name, partial(self._block, rows), **own))

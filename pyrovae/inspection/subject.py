@@ -198,7 +198,8 @@ class Subject:
         """The iterable, behind a progress bar where there is to be one."""
         from tqdm import tqdm
 
-        return tqdm(iterable, desc=said, total=total, disable=not self.progress, file=sys.stderr)
+        hidden = None if self.progress else True  # None: where no terminal shows it.
+        return tqdm(iterable, desc=said, total=total, disable=hidden, file=sys.stderr)
 
     def where(self, count: int | None = None) -> str:
         """What figures say of their images, as `n = 500 images of the split test`."""

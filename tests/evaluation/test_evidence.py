@@ -73,9 +73,11 @@ def test_every_part_has_evidence(parts: tuple[str, str, str]) -> None:
     vae = make_vae(likelihood, prior, posterior)
     images = make_images(vae.likelihood, 5).numpy()
     found = log_evidence(vae, images, 60, at_once=40)
-    assert found.shape == (5, 5) and found.notna().all().all()
+    assert found.shape == (5, 5) and found.drop(columns="error").notna().all().all()
     assert (found.log_evidence >= found.elbo - 1e-6).all()
-    assert found.ess.between(1 - 1e-6, 60 + 1e-6).all() and (found.error >= 0).all()
+    assert found.ess.between(1 - 1e-6, 60 + 1e-6).all()
+    # Weights of such tails do not tell how far off their mean is.
+    assert ((found.error >= 0) == (found.k_hat <= 0.7)).all()
 
 
 def test_one_draw_is_the_elbo_of_that_draw() -> None:

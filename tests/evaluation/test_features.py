@@ -21,6 +21,7 @@ from pyrovae.evaluation import (
     features_of,
     named_features,
 )
+from pyrovae.evaluation.features import identity
 
 OWN = """
 import torch
@@ -232,3 +233,47 @@ def test_what_are_no_features_is_one_clear_line(module: Callable[..., Any], line
 def test_no_images_are_one_clear_line(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"allowed is \(N, C, H, W\), N > 0$"):
         features_of(Pixels(), torch.rand(shape))
+
+
+class Drawn(nn.Linear):
+    """Features whose weights are drawn where they are made."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.mean((2, 3)))
+
+
+def test_weights_that_are_drawn_are_the_same_every_time() -> None:
+    images = np.zeros((2, 3, 4, 4), np.uint8)
+    torch.manual_seed(0)
+    first = identity(f"{__name__}.Drawn", images)
+    before = torch.get_rng_state()
+    assert identity(f"{__name__}.Drawn", images) == first
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_features_of_one_name_are_told_apart_by_what_they_make_of_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = np.full((2, 3, 4, 4), 9, np.uint8)
+    first = identity(f"{__name__}.twice", images)
+    monkeypatch.setattr(f"{__name__}.FACTOR", 3.0)
+    assert identity(f"{__name__}.twice", images) != first
+
+
+FACTOR = 2.0
+
+
+def twice(images: Tensor) -> Tensor:
+    return FACTOR * images.flatten(1)
+
+
+def test_a_module_that_ends_the_interpreter_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ending.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="'ending' cannot be imported"):
+        named_features("ending.Net")

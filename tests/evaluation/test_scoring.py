@@ -17,10 +17,11 @@ from pyrovae import Engine, InputError, RunDirectory, evaluate
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.journal import Journal
-from pyrovae.evaluation.report import TITLES, evaluate_run, open_run, score_table
+from pyrovae.evaluation.report import TITLES, Report, evaluate_run, notes, open_run, score_table
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
+from tests.processes import run_script
 from tests.small import small_data, small_vae
-from tests.test_cli import TINY, run, script
+from tests.test_cli import SCRIPTS, TINY, run, script
 from tests.test_programs import MAKERS
 
 CPU = Engine("cpu", "fp32")
@@ -329,3 +330,41 @@ def test_tables_are_aligned_and_hide_single_factors() -> None:
     assert len(lines) == 3 and "gaze" not in "".join(lines)
     assert "-1,234.50 ± 6.78" in lines[2] and "log p(x), nats" in lines[1]
     assert script("evaluate").parser().parse_args(["run"]).num_samples == 5000
+
+
+@pytest.mark.parametrize("content", ["{}", "[1, 2]", "3", '{"x": 1}', "{"])
+def test_a_file_that_holds_no_table_is_computed_again(content: str, tmp_path: Path) -> None:
+    journal = Journal(tmp_path, {})
+    journal.piece("a", lambda: pd.DataFrame({"x": [1.5]}))
+    (path,) = tmp_path.glob("a-*.json")
+    path.write_text(content)
+    assert journal.piece("a", lambda: pd.DataFrame({"x": [1.5]}))["x"].tolist() == [1.5]
+
+
+def told(grey_levels: int | None = 256, **scores: float) -> list[str]:
+    own = {name: Estimate(value) for name, value in scores.items()}
+    columns = {"vae": own, "ppca": {"log_evidence": Estimate(-1.0)}}
+    settings = {"num_samples": 100}
+    return notes(Report(Path(), settings, columns, pd.DataFrame(), 50, 64, grey_levels))
+
+
+def test_what_must_be_known_to_read_the_scores_is_told() -> None:
+    assert told(ess=80.0, **{"k_hat_above_0.7": 0.1}) == []
+    (loose,) = told(ess=80.0, **{"k_hat_above_0.7": 0.9})
+    assert "lower bound" in loose and "90%" in loose
+    (few,) = told(ess=2.0)
+    assert "2.0 of 100 draws" in few
+    (saturated,) = told(limit=3.9, mutual_information=3.8)
+    assert "all that 50 images can show" in saturated
+    assert told(limit=9.2, mutual_information=3.8) == []
+    (bits,) = told(grey_levels=None)
+    assert "PPCA" in bits
+
+
+def test_own_features_are_found_beside_the_user(trained: Callable[..., Path]) -> None:
+    root = trained()
+    (root.parent / "beside.py").write_text("def net(images):\n    return images.mean((2, 3))\n")
+    arguments = [str(root), "--sections", "samples", "--features", "beside.net"]
+    done = run_script(SCRIPTS / "evaluate.py", *arguments, folder=root.parent)
+    assert done.returncode == 0, done.stderr
+    assert "features of beside.net" in done.stdout
