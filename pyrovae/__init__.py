@@ -93,7 +93,7 @@ from pyrovae.priors import (
 )
 from pyrovae.programs import Programs
 from pyrovae.starts import ProbabilisticPCA, RandomStart, Start
-from pyrovae.svi import SVI
+from pyrovae.svi import SVI as SVI  # Not in __all__: a star would hide Pyro's own.
 from pyrovae.training import Recipe, Trainer
 from pyrovae.vae import VAE, Guide, Model
 
@@ -168,7 +168,6 @@ __all__ = [
     "ResidualDecoder",
     "ResidualEncoder",
     "RunDirectory",
-    "SVI",
     "SaltAndPepper",
     "ScaleLatents",
     "Schedule",
