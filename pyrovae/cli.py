@@ -96,9 +96,8 @@ def parts_parser(**kwargs: Any) -> Parser:
 
 def _add_roles(parser: Parser, roles: dict[str, tuple[type, str]]) -> None:
     for name, (base, default) in roles.items():
-        shown = default.rsplit(".", 1)[1]
         about = SUMMARIES.get(name, (base.__doc__ or "").strip().split("\n")[0])
-        parser.add_subclass_arguments(base, name, help=f"{about} (default: {shown})")
+        parser.add_subclass_arguments(base, name, help=about)
         parser.set_defaults({name: {"class_path": default}})
 
 
@@ -121,15 +120,13 @@ def train_parser() -> Parser:
         "--optimizer",
         type=Callable[[Iterable[Tensor]], torch.optim.Optimizer],
         default={"class_path": "torch.optim.Adam"},
-        help="Any optimiser of torch.optim: Adam, AdamW, Adamax, SGD ... (default: Adam)",
+        help="Any optimiser of torch.optim: Adam, AdamW, Adamax, SGD ...",
     )
     _add_roles(parser, TRAINING)
     parser.add_class_arguments(Beta, "beta")
     parser.add_class_arguments(Trainer, "trainer")
     parser.add_class_arguments(Engine, "engine")
-    parser.add_argument(
-        "--run_dir", type=str | None, help="where the run goes (default: runs/...)"
-    )
+    parser.add_argument("--run_dir", type=str | None, help="where the run goes; else into runs/")
     parser.add_argument("--resume", type=str | None, help="goes on with the run in this directory")
     return parser
 

@@ -34,6 +34,7 @@ class Parser(ArgumentParser):
         # The lists of classes that jsonargparse gives are the parts again, without a word on them.
         plain = super().format_help().replace(f"{ELBO}:", "What is minimised:")
         options = re.sub(r",\s+known\s+subclasses:[^)]*\)", ")", plain)
+        options = re.sub(r"\{'class_path':\s+'(?:\w+\.)*(\w+)'\}", r"\1", options)
         used = [role for role in ROLES if f"--{role.split('.')[0]}" in self._option_string_actions]
         # The help of one class, `--ROLE.help NAME`, comes through here too.
         return f"{options}\n{help_text(used, width)}" if "data" in used else options
