@@ -275,5 +275,5 @@ def test_real_digits_train(real_data: Path, tmp_path: Path) -> None:
     arguments = [preset, f"--data.root={real_data}", "--trainer.epochs=1"]
     arguments += ["--trainer.batch_size=1000", f"--run_dir={tmp_path}/run"]
     printed = execute("train", *arguments).stdout
-    assert "test, 10000 images" in printed
+    assert "test, 10,000 images" in printed
     assert "bits/dim" not in printed

@@ -249,7 +249,8 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
     }
     assert len(found.tables["typical_shown"]) == len(subject.shown)
     for table in found.tables.values():
-        assert table.notna().all().all()
+        known = table.drop(columns="error", errors="ignore")  # Not of weights with such tails.
+        assert known.notna().all().all()
     for drawing in found.figures.values():
         drawing.figure.draw_without_rendering()
         assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
