@@ -161,7 +161,8 @@ def test_the_compiled_graph_computes_the_same() -> None:
     torch.manual_seed(0)
     vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double()
     # PyTorch 2.6 compiles with constants of single precision.
-    same(vae, Capacity(50.0), 1.0, rtol=1e-3)
+    rtol = 1e-3 if torch.__version__.startswith("2.6.") else 1e-9
+    same(vae, Capacity(50.0), 1.0, rtol=rtol)
 
 
 def test_addresses_stay(traced_only: None) -> None:
