@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,14 @@ from pyrovae.programs import Programs, run_both
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["log_evidence", "log_weights", "many_log_weights", "pareto_k", "summary"]
+__all__ = [
+    "log_evidence",
+    "log_weights",
+    "many_log_weights",
+    "pareto_k",
+    "summary",
+    "weights_of_images",
+]
 
 #: Pixels that are decoded at once: some 100 MB in most networks.
 PIXELS_AT_ONCE = 2**20
@@ -131,19 +139,57 @@ def log_evidence(
     """
     import pandas
 
+    passes = weights_of_images(
+        programs,
+        images,
+        num_samples,
+        engine=engine,
+        seed=seed,
+        at_once=at_once,
+        first=first,
+        progress=progress,
+    )
+    return pandas.concat(map(summary, passes), ignore_index=True)
+
+
+def weights_of_images(
+    programs: Programs,
+    images: Split | np.ndarray,
+    num_samples: int,
+    *,
+    engine: Engine | None = None,
+    seed: int = 0,
+    at_once: int | None = None,
+    first: int = 0,
+    part: int = 0,
+    progress: bool = False,
+) -> Iterator[Tensor]:
+    """The log weights that `log_evidence` sums up, `(S, B)` for some images at a time.
+
+    Args:
+        programs: as for `log_evidence`, as the rest.
+        images: which ones.
+        num_samples: draws an image, S.
+        engine: where to compute.
+        seed: seed of the draws.
+        at_once: how many draws are decoded at once.
+        first: the place of the first of these images.
+        part: of all draws of these images; those of another part are independent.
+        progress: whether to show a progress bar.
+    """
     if num_samples < 1 or (at_once is not None and at_once < 1):
         raise ValueError(f"num_samples {num_samples}, at_once {at_once}: allowed is 1 or more")
 
-    def compute(x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
+    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
         most = at_once or max(1, PIXELS_AT_ONCE // x[0].numel())
         parts = []
         for start in range(0, len(x), most):  # All of them but where images are very large.
             some = slice(start, start + most)
             own = {name: value[some] for name, value in inputs.items()}
             parts.append(many_log_weights(programs, num_samples, x[some], most, **own))
-        return summary(torch.cat(parts, 1))
+        return torch.cat(parts, 1)
 
-    passes = each_batch(
+    return each_batch(
         programs,
         images,
         engine or Engine("cpu", "fp32"),
@@ -151,9 +197,9 @@ def log_evidence(
         seed=seed,
         batch_size=GROUP,
         first=first,
+        part=part,
         said="log p(x)" if progress else None,
     )
-    return pandas.concat(passes, ignore_index=True)
 
 
 def many_log_weights(

@@ -23,6 +23,9 @@ __all__ = ["GROUP", "each_batch", "in_order", "observations", "observed", "seed_
 #: So many images in a row are observed with one seed, whoever looks at them.
 GROUP = 10
 
+#: More images than a split has.
+PART = 2**40
+
 
 def observations(
     observe: Callable[[Tensor], Tensor], images: Tensor, first: int = 0, *, seed: int = 0
@@ -84,6 +87,7 @@ def each_batch(
     seed: int = 0,
     batch_size: int = 100,
     first: int = 0,
+    part: int = 0,
     said: str | None = None,
 ) -> Iterator[Any]:
     """What a function of a batch gives for each batch of a split, in order.
@@ -102,6 +106,7 @@ def each_batch(
         seed: seed of the draws.
         batch_size: images a batch, a multiple of `GROUP`.
         first: the place of the first of these images in the whole split, likewise.
+        part: draws of another part of the same images are other ones.
         said: what a progress bar says is done; without it there is none.
     """
     from tqdm import tqdm
@@ -112,9 +117,10 @@ def each_batch(
     likelihood, device, place = programs.likelihood, engine.device, first
     with bar, evaluation_mode(programs):
         for batch, attributes in batches.labelled(0):
+            own = -1 - place - part * PART  # Those of observing are at the places from 0 on.
             # Validation would take as long as the densities of many draws, to no new end.
             quick = pyro.validation_enabled(False)
-            with quick, torch.no_grad(), private_randomness(seed_of(seed, -1 - place), device):
+            with quick, torch.no_grad(), private_randomness(seed_of(seed, own), device):
                 x = observations(
                     lambda some: programs.observe_greys(likelihood.dequantize(some)),
                     engine.place(batch),

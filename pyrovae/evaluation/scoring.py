@@ -9,6 +9,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
+import torch
 
 from pyrovae.data import ImageData
 from pyrovae.data.base import fingerprint
@@ -17,7 +18,7 @@ from pyrovae.errors import InputError
 from pyrovae.evaluation.baselines import log_evidence_of_ppca
 from pyrovae.evaluation.elbo import image_terms, log_evidence_without_latent
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.evidence import log_evidence
+from pyrovae.evaluation.evidence import summary, weights_of_images
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.features import identity, named_features
 from pyrovae.evaluation.journal import Journal
@@ -144,24 +145,44 @@ class Scorer:
         with tqdm(total=len(self.split), desc="log p(x)", unit="image", disable=hidden) as bar:
             for name, start in zip(names, starts, strict=True):
                 rows = range(start, min(start + each, len(self.split)))
-                found.append(self.journal.piece(name, partial(self._block, rows), **own))
+                found.append(self.journal.piece(name, partial(self._block, rows, own), **own))
+                for part in self._parts(rows):
+                    self.journal.drop(part, **own)
                 bar.update(len(rows))
                 bar.set_postfix_str(f"mean {pd.concat(found)['log_evidence'].mean():,.2f}")
         for name in names:
             self.journal.drop(name, **own)
         return pd.concat(found, ignore_index=True)
 
-    def _block(self, rows: range) -> pd.DataFrame:
-        block, options = self.split.take(rows), self.options
-        found = log_evidence(
+    def _block(self, rows: range, own: dict[str, object]) -> pd.DataFrame:
+        """The rows of some images, whose draws are kept in parts where they take long."""
+        parts = self._parts(rows)
+        journal = self.journal if len(parts) > 1 else Journal(None, {})
+        drawn = [
+            journal.piece(name, partial(self._draws, rows, count, part), **own)
+            for part, (name, count) in enumerate(parts.items())
+        ]
+        weights = torch.from_numpy(pd.concat(drawn).to_numpy(float))
+        return summary(weights).assign(name=list(self.split.take(rows).names))
+
+    def _parts(self, rows: range) -> dict[str, int]:
+        """The parts of the draws of some images by name: how many draws each has."""
+        most, total = max(1, BLOCK // (len(rows) * self.size)), self.options.num_samples
+        starts = range(0, total, most)
+        return {f"draws_{rows.start:07d}_{n:07d}": min(most, total - n) for n in starts}
+
+    def _draws(self, rows: range, count: int, part: int) -> pd.DataFrame:
+        """Log weights: a row a draw, a column an image."""
+        found = weights_of_images(
             self.programs,
-            block,
-            options.num_samples,
+            self.split.take(rows),
+            count,
             engine=self.engine,
-            seed=options.seed,
+            seed=self.options.seed,
             first=rows.start,
+            part=part,
         )
-        return found.assign(name=list(block.names))
+        return pd.DataFrame(torch.cat(list(found), 1).numpy())
 
     def bits(self, found: Estimate) -> dict[str, Estimate]:
         """Bits per dimension of a mean of log p(x) or of a bound, where they are defined."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pyrovae import Engine, InputError, RunDirectory, evaluate
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.comparison import check_comparable, compare
+from pyrovae.evaluation.evidence import summary
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.report import TITLES, Report, evaluate_run, notes, open_run, score_table
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
@@ -91,35 +94,58 @@ def test_some_images_are_spread_evenly() -> None:
     assert (few.images[1] == split.images[9]).all()
 
 
+# Four blocks of images in one piece each, or in three pieces of draws.
+@pytest.mark.parametrize(
+    ("draws", "last", "blocks", "parts", "total"), [(30, 3, 2, 0, 6), (10, 6, 1, 2, 16)]
+)
 def test_what_was_done_is_read_and_not_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    draws: int,
+    last: int,
+    blocks: int,
+    parts: int,
+    total: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scoring, "BLOCK", 10 * 30 * 3 * 16 * 16)
+    monkeypatch.setattr(scoring, "BLOCK", 10 * draws * 3 * 16 * 16)
     expected = scorer().evidence
-    original, calls = scoring.log_evidence, []
+    original, calls = scoring.weights_of_images, []
 
-    def interrupted(*args: Any, **kwargs: Any) -> pd.DataFrame:
+    def interrupted(*args: Any, **kwargs: Any) -> Iterator[torch.Tensor]:
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == last:
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(scoring, "log_evidence", interrupted)
+    monkeypatch.setattr(scoring, "weights_of_images", interrupted)
     for attempt in range(2):
         own = scorer()
         own.journal = Journal(tmp_path, {"a": 1})
         if attempt == 0:
             with pytest.raises(KeyboardInterrupt):
                 own.section("evidence")
-            assert len(list(tmp_path.glob("images_*.json"))) == 2
+            assert len(list(tmp_path.glob("images_*.json"))) == blocks
+            assert len(list(tmp_path.glob("draws_*.json"))) == parts
             (tmp_path / "damaged").write_text("{")
             next(tmp_path.glob("images_*.json")).write_text("{")
         else:
             own.section("evidence")
-            assert len(calls) == 3 + 3  # One piece was damaged.
+            assert len(calls) == total  # One block was damaged.
             pd.testing.assert_frame_equal(own.evidence, expected, check_exact=True)
     kept = sorted(path.name.rsplit("-")[0] for path in tmp_path.glob("*.json"))
     assert kept == ["each_image", "evidence"]
+
+
+def test_parts_of_the_draws_are_other_draws_of_the_same_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scoring, "BLOCK", 10 * 10 * 3 * 16 * 16)
+    parts = [scorer()._draws(range(10, 20), 10, part).to_numpy() for part in range(3)]
+    assert not (parts[0] == parts[1]).any() and not (parts[1] == parts[2]).any()
+    weights = torch.tensor(np.concatenate(parts))
+    expected = summary(weights)
+    found = scorer().evidence.iloc[10:20].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found.drop(columns="name"), expected, check_exact=True)
 
 
 def test_what_a_score_does_not_follow_from_computes_nothing_again(
