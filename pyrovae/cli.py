@@ -160,22 +160,22 @@ def load_run(
 ) -> tuple[VAE, ImageData]:
     """The VAE of a run, with its weights and in evaluation mode, and its data set."""
     run = RunDirectory(run_dir)
-    config = read_config(run)
+    config, weights = read_config(run), run.weights(checkpoint)
     parser = parts_parser(exit_on_error=False)
-    find_own_parts()
+    _find_own_parts()
     try:
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
         objects = parser.instantiate(parsed)
         vae = build_vae(objects)
-        vae.load_state_dict(run.weights(checkpoint))
+        vae.load_state_dict(weights)
     except Exception as error:  # Whatever a changed file or a missing module of the user's gives.
-        known = isinstance(error, InputError)
+        known = isinstance(error, InputError)  # And in one line already.
         reason = str(error) if known else parser.in_one_line(str(error))
         raise InputError(f"{run.config}: the parts cannot be built again: {reason}") from error
     return vae.to(device).eval(), objects.data
 
 
-def find_own_parts() -> None:
+def _find_own_parts() -> None:
     """Lets dotted paths name modules in the directory where the command runs."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -183,7 +183,7 @@ def find_own_parts() -> None:
 
 def parse(parser: Parser, arguments: list[str]) -> Namespace:
     """Parses a command line; own parts may come from the current directory."""
-    find_own_parts()
+    _find_own_parts()
     return parser.parse_args(arguments)
 
 
@@ -204,7 +204,7 @@ def parse_run(
         InputError: if the directory holds a run already, or none to resume, or if resuming
             would change an option.
     """
-    find_own_parts()
+    _find_own_parts()
     _explain(arguments)
     check_objective_name(value_of("--objective", arguments) or "")
     _refuse_linked(arguments)

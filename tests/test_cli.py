@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -433,3 +434,63 @@ def test_a_command_that_is_told_to_end_says_so(
         signal.signal(signal.SIGTERM, before)
     assert stopped.value.code == 143
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
+
+
+def test_the_scores_after_training_are_of_the_best_weights_and_so_is_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "run"
+    arguments = [*TINY, f"--run_dir={root}", "--trainer.epochs=4", "--optimizer.lr=0.3"]
+    assert run("train", arguments, monkeypatch) == 0
+    best, last = (RunDirectory(root).weights_of(which)[1] for which in ("best", "last"))
+    assert last == 4 and best < 4
+    printed = capsys.readouterr().out
+    assert f"weights of epoch {best}, the best" in printed
+    assert f"samples: {RunDirectory(root).picture('samples', best)}" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--prior=own_parts.Cauch"], "'own_parts.Cauch' cannot be had: module 'own_parts' has"),
+        (["--prior=no_parts.Cauchy"], "No module named 'no_parts' (looked for in this directory"),
+        (["--prior=own_parts.Bare"], "Bare.__init__ must say of which type its argument latent"),
+        (
+            ["--optimizer=Adma"],
+            "--optimizer: unknown class 'Adma'; known are those of torch.optim",
+        ),
+    ],
+)
+def test_a_part_that_cannot_be_had_is_named(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = "from pyrovae import StandardNormal\nclass Bare(StandardNormal):\n"
+    code += "    def __init__(self, latent_dim):\n        super().__init__(latent_dim)\n"
+    (tmp_path / "own_parts.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_parts", raising=False)
+    assert run("train", arguments, monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_a_run_whose_parts_are_gone_is_one_line(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("pyrovae.StandardNormal", "gone.Normal"))
+    with pytest.raises(InputError, match="cannot be built again: .*No module named 'gone'"):
+        pyrovae.load(tmp_path / "run")
+
+
+def test_help_says_the_default_once_and_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", ["--help"], monkeypatch) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "default: ProbabilisticPCA)" in shown and "default: AdamW)" in shown
+    assert "default: RandomStart" not in shown and "class_path'" not in shown

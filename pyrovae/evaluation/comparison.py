@@ -57,12 +57,8 @@ def compare(reports: Sequence[Report], out: Path) -> str:
 
 def _seen(report: Report) -> str:
     """What all scores are of, in words."""
-    own = report.settings
-    return (
-        f"{own['split']}, {report.num_images:,} images; {own['checkpoint']} weights; log p(x) at "
-        f"least, from {own['num_samples']:,} draws; samples in the features of {own['features']}; "
-        f"seed {own['seed']}; bars: 2 standard errors"
-    )
+    weights = f"{report.settings['checkpoint']} weights, seed {report.settings['seed']}"
+    return f"{report.about}; {weights}; bars: 2 standard errors"
 
 
 def check_comparable(runs: Sequence[Opened]) -> None:
@@ -91,16 +87,15 @@ def _baselines(
     baseline: str, names: Sequence[str], reports: Sequence[Report]
 ) -> dict[str, dict[str, Estimate]]:
     """The columns of a baseline: one for all runs that have the same, named by its run if not."""
-    columns: dict[str, dict[str, Estimate]] = {}
+    kept: list[tuple[str, str, dict[str, Estimate]]] = []
     for name, report in zip(names, reports, strict=True):
         found, title = report.comparable(baseline), COLUMNS[baseline]
         if baseline == "ppca" and "latent_dims" in report.scores["vae"]:
             title = f"{title} {report.scores['vae']['latent_dims'].value:.0f}"
-        if found and found not in columns.values():
-            columns[f"{title}, {name}"] = found
-    if len(columns) == 1:
-        return {title.rpartition(", ")[0]: found for title, found in columns.items()}
-    return columns
+        if found and all(found != own for *_, own in kept):
+            kept.append((title, name, found))
+    alone = len(kept) == 1
+    return {title if alone else f"{title}, {name}": found for title, name, found in kept}
 
 
 def _names(reports: Sequence[Report]) -> list[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
+    "UNRELIABLE",
     "log_evidence",
     "log_weights",
     "many_log_weights",
@@ -30,6 +31,8 @@ __all__ = [
     "weights_of_images",
 ]
 
+#: k-hat above which weights tell neither their mean nor how far off it is.
+UNRELIABLE = 0.7
 #: Pixels that are decoded at once: some 100 MB in most networks.
 PIXELS_AT_ONCE = 2**20
 
@@ -236,7 +239,10 @@ def summary(log_w: Tensor) -> pandas.DataFrame:
         {
             "log_evidence": log_w.logsumexp(0) - math.log(count),
             # The delta method: the variance of w over its squared mean is S / ESS - 1.
-            "error": (1 / ess - 1 / count).clamp(min=0).sqrt().where(~(k_hat > 0.7), math.nan),
+            "error": (1 / ess - 1 / count)
+            .clamp(min=0)
+            .sqrt()
+            .where(~(k_hat > UNRELIABLE), math.nan),
             "elbo": log_w.mean(0),
             "ess": ess,
             "k_hat": k_hat,

@@ -152,14 +152,19 @@ class Report:
         more = [name for name in earlier if name not in each] if same else []
         return each.assign(**{name: earlier[name] for name in more})
 
-    def __str__(self) -> str:
-        """The table for people."""
+    @property
+    def about(self) -> str:
+        """What was scored and how, in words."""
         features = self.settings["features"]
         samples = any(name in self.scores["vae"] for name in ("mmd", "frechet"))
         draws = f"; log p(x) from {self.settings['num_samples']:,} draws"
         note = draws if "log_evidence" in self.scores["vae"] else ""
         note += f"; samples in the features of {features}" if samples else ""
-        head = f"{self.run}: {self.settings['split']}, {self.num_images:,} images{note}"
+        return f"{self.settings['split']}, {self.num_images:,} images{note}"
+
+    def __str__(self) -> str:
+        """The table for people."""
+        head = f"{self.run}: {self.about}"
         return "\n".join([head, score_table(self.scores), *notes(self)])
 
 

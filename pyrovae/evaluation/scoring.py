@@ -18,7 +18,7 @@ from pyrovae.errors import InputError
 from pyrovae.evaluation.baselines import log_evidence_of_ppca
 from pyrovae.evaluation.elbo import image_terms, log_evidence_without_latent
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.evidence import summary, weights_of_images
+from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.features import identity, named_features
 from pyrovae.evaluation.journal import Journal
@@ -214,7 +214,7 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
     tails = {}
     if len(shapes) > 1:
         tails["k_hat"] = Estimate(float(shapes.median()))
-        tails["k_hat_above_0.7"] = Estimate.of((shapes > 0.7).to_numpy(float))
+        tails["k_hat_above_0.7"] = Estimate.of((shapes > UNRELIABLE).to_numpy(float))
     return {
         "log_evidence": found,
         **bits,

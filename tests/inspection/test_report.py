@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from pyrovae import DiagonalNormal, Engine, InputError, Programs, Trainer
+from pyrovae import DiagonalNormal, Engine, InputError, Programs, RunDirectory, Trainer
 from pyrovae.inspection import report as reports
 from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Drawing, Section
@@ -317,6 +317,26 @@ def test_what_cannot_be_looked_at_does_not_stop_training(capsys: Any) -> None:
     state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), progress=True)
     assert state.epoch == 3
     assert capsys.readouterr().out.count("the posterior cannot be looked at") == 1
+
+
+def test_other_weights_and_images_replace_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "run"
+    assert run("train", [*TINY, "--trainer.epochs=2", f"--run_dir={root}"], monkeypatch) == 0
+    command = [str(root), "--quick", "--num_images=8", "--sections", "program"]
+    places = {
+        "posterior": [],
+        "posterior_last": ["--checkpoint=last"],
+        "posterior_last_val": ["--checkpoint=last", "--split=val"],
+    }
+    for place, more in places.items():
+        assert run("inspect_posterior", [*command, *more], monkeypatch) == 0
+        which = "last" if more else "best"
+        _, epoch = RunDirectory(root).weights_of(which)
+        page = (root / place / "report_program.html").read_text()
+        assert f"Weights: those of epoch {epoch}, the {which}." in page
+    assert {path.name for path in root.glob("posterior*")} == set(places)
 
 
 def test_sections_are_a_list(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyrovae.data import Split
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.figures.gaps import draw_gaps, draw_reliability, draw_temperature
 from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.section import Drawing, Section
@@ -21,9 +22,6 @@ __all__ = ["section"]
 
 #: Images whose guide is made wider and narrower.
 TEMPERED = 200
-
-#: From which k-hat on importance sampling is not to be trusted.
-UNRELIABLE = 0.7
 
 #: Gaps are worth a remedy above so many nats, and above that share of the rate.
 LARGE_GAP, LARGE_SHARE = 2.0, 0.2

@@ -9,6 +9,7 @@ import torch
 
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.figures import typical as figures
 from pyrovae.inspection.figures.panels import image_rows
@@ -36,8 +37,8 @@ SHOWN = 6
 LEVEL = 0.01
 #: A statistic that is off by less does not matter, whatever its p-value, in standard deviations.
 SMALL = 0.2
-#: From which k-hat on log p(x) is not to be trusted, and the share of images that may have one.
-UNRELIABLE, FEW = 0.7, 0.1
+#: The share of images whose log p(x) need not be trusted.
+FEW = 0.1
 
 
 def section(subject: Subject) -> Section:
