@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.interruption import signals
+
 __all__ = ["in_order", "look_ahead", "num_cores", "shared_array"]
 
 _adopted: Callable[..., Any] | None = None
@@ -65,7 +67,11 @@ def in_order(
         with warnings.catch_warnings():
             # The children decode images and nothing else: no lock of another thread matters.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", Warning)
-            pending.extend(pool.submit(task, i) for i in islice(left, look_ahead()))
+            # Python prints and forgets what a signal raises while it forks, so that must wait.
+            with signals() as seen:
+                pending.extend(pool.submit(task, i) for i in islice(left, look_ahead()))
+        for number in seen:
+            signal.raise_signal(number)
         while pending:
             yield pending.popleft().result()
             pending.extend(pool.submit(task, i) for i in islice(left, 1))

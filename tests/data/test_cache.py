@@ -19,6 +19,7 @@ import pytest
 from pyrovae.data import cache
 from pyrovae.data.base import ImageData, Source, Split
 from pyrovae.data.cache import cache_root, cached_split, checksum
+from pyrovae.data.workers import in_order
 from pyrovae.errors import InputError
 
 SHAPE = (1, 2, 3)
@@ -316,6 +317,30 @@ def test_killed_build_is_never_seen(tmp_path: Path, number: signal.Signals) -> N
     data = Numbered(tmp_path, count=2000)
     assert len(data.split("train")) == 2000 and data.reads == 2000
     assert entries(tmp_path) == {"train"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_forking_acts(number: signal.Signals) -> None:
+    """A worker's start runs hooks in which Python drops what a signal raises."""
+    due, seen = [number], list[int]()
+
+    def hook() -> None:
+        for _ in range(len(due)):
+            os.kill(os.getpid(), due.pop())
+
+    def act(number: int, frame: Any) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    os.register_at_fork(after_in_parent=hook)  # There is no way back, but `due` stays empty.
+    before = signal.signal(number, act)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(in_order(abs, range(100), processes=True))
+        assert seen == [number] and not due and signal.getsignal(number) is act
+    finally:
+        signal.signal(number, before)
 
 
 def test_two_builds_at_once(tmp_path: Path) -> None:
