@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 from pyrovae import InputError, cli
@@ -20,6 +21,13 @@ def parser() -> cli.Parser:
     parser.add_argument("--num_samples", type=int, default=5000, help="draws for log p(x)")
     parser.add_argument("--num_images", type=int, default=0, help="how many (0: all)")
     parser.add_argument(
+        "--evidence_images",
+        type=int,
+        default=0,
+        help="how many of them have draws for log p(x), which is then the ELBO of all images "
+        "plus its gap to log p(x) of those (0: all)",
+    )
+    parser.add_argument(
         "--features",
         type=str,
         default="RandomConvolutions",
@@ -36,7 +44,7 @@ def parser() -> cli.Parser:
 def main(arguments: list[str]) -> None:
     """Scores, prints and writes."""
     given = cli.parse(parser(), arguments)
-    options = Options(given.split, given.num_samples, given.num_images, given.features, given.seed)
+    options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
     sections = given.sections or list(SECTIONS)
     for name in sections:
         if name not in SECTIONS:

@@ -14,6 +14,8 @@ from pyrovae.conftest import fresh_cache  # noqa: F401
 # start run beside other tests.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some warnings torch gives once a process: they are errors in every test, whichever is first.
+torch.set_warn_always(True)
 
 
 @pytest.fixture(autouse=True)

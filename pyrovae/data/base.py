@@ -97,9 +97,8 @@ class Split:
 
     def spread(self, count: int) -> Split:
         """So many rows spread evenly over the split; all of them for 0."""
-        if not count or count >= len(self):
-            return self
-        return self.take(np.linspace(0, len(self) - 1, count).astype(int))
+        rows = spread_rows(len(self), count)
+        return self if len(rows) == len(self) else self.take(rows)
 
     def table(self) -> pandas.DataFrame:
         """The attributes as a data frame with one row an image, indexed by name."""
@@ -108,6 +107,13 @@ class Split:
         return pandas.DataFrame(
             self.attributes, index=list(self.names), columns=list(self.attribute_names)
         )
+
+
+def spread_rows(total: int, count: int) -> np.ndarray:
+    """So many of the places 0 to `total` - 1, spread evenly; all of them for 0, or for more."""
+    if not count or count >= total:
+        return np.arange(total)
+    return np.linspace(0, total - 1, count).astype(int)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pyrovae.checkpoint import replacing
@@ -19,7 +20,7 @@ __all__ = ["check_comparable", "compare"]
 #: What differences by image are called.
 MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
 #: What a row of the CSV follows from.
-SETTINGS = ("split", "num_samples", "features", "checkpoint", "seed")
+SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 COLORS = ("#c1440e", "#2f6f8f", "#6a8f2f", "#8f2f6a", "#b08d2e", "#555555")
 
 
@@ -110,11 +111,11 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     A density of dequantised pixels bounds the probability of the grey values in its cell.
     """
     base, found = first.of_images(), other.of_images()
-    return {
-        name: Estimate.of((found[score] - base[score]).to_numpy())
-        for score, name in MORE.items()
-        if score in base and score in found
-    }
+    each = {score: (found[score] - base[score]).to_numpy() for score in found if score in base}
+    more = {name: Estimate.of(each[score]) for score, name in MORE.items() if score in each}
+    if np.isnan(each.get("log_evidence", 0.0)).any():
+        more[MORE["log_evidence"]] = Estimate.of_sum(each["elbo"], each["gap"])
+    return more
 
 
 def _write(columns: dict[str, dict[str, Estimate]], first: Report, path: Path) -> None:

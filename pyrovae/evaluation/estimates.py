@@ -34,3 +34,34 @@ class Estimate:
         found = np.asarray(values, float)
         error = found.std(ddof=1) / math.sqrt(len(found)) if len(found) > 1 else math.nan
         return cls(float(found.mean()), float(error))
+
+    @classmethod
+    def of_sum(cls, cheap: np.ndarray, costly: np.ndarray) -> Estimate:
+        r"""The mean of a sum whose second term is known for some of the images only.
+
+        $$\bar x_N + \bar d_n, \quad
+        \text{variance} = \frac{S_{x + d}^2}{N} + \Big(\frac{1}{n} - \frac{1}{N}\Big) S_d^2$$
+
+        The error is that of a mean over all images, but for what d varies by: a term that
+        varies little is known well enough from a few.
+
+        Args:
+            cheap: x, of all N images.
+            costly: d, NaN where it is not known: of n images that stand for all.
+
+        References:
+            Sampling Techniques (Cochran, 1977, chapter 12: double sampling)
+
+        Example:
+            >>> Estimate.of_sum(np.array([1.0, 3.0]), np.array([0.5, np.nan])).value
+            2.5
+        """
+        known = ~np.isnan(costly)
+        more = cls.of(costly[known])
+        value = float(cheap.mean()) + more.value
+        if known.sum() < 2:
+            return cls(value, math.nan)
+        both = np.cov(cheap[known], costly[known])
+        total = max(0.0, cheap.var(ddof=1) + 2 * both[0, 1] + both[1, 1]) / len(cheap)
+        rest = both[1, 1] * (1 / known.sum() - 1 / len(cheap))
+        return cls(value, math.sqrt(total + rest))

@@ -55,7 +55,6 @@ TITLES: dict[str, tuple[str, int]] = {
     "frechet": ("samples: Frechet distance", 3),
 }
 COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
-TERMS = ("rate", "distortion")
 #: The share of images with bad weights, and the effective draws, from which log p(x) is told to
 #: be loose; nats below log N from which the mutual information is that of so few images.
 LOOSE, FEW_DRAWS, SATURATED = 0.5, 10, 0.5
@@ -95,10 +94,14 @@ class Report:
         return -self.num_dims * math.log(self.grey_levels or 1)
 
     def of_images(self) -> dict[str, pd.Series]:
-        """Log p(x) and ELBO of each image, where known, as `comparable` has their means."""
+        """Log p(x), its gap to the ELBO, and the ELBO of each image, as `comparable` has them.
+
+        NaN where they are not known.
+        """
         each, found = self.each_image, {}
         if "log_evidence" in each:
             found["log_evidence"] = each["log_evidence"] + self.shift
+            found["gap"] = each["log_evidence"] - each["elbo"]
         if "rate" in each:
             found["elbo"] = self.shift - each["rate"] - each["distortion"]
         return found
@@ -157,8 +160,12 @@ class Report:
         """What was scored and how, in words."""
         features = self.settings["features"]
         samples = any(name in self.scores["vae"] for name in ("mmd", "frechet"))
-        draws = f"; log p(x) from {self.settings['num_samples']:,} draws"
-        note = draws if "log_evidence" in self.scores["vae"] else ""
+        note = ""
+        if "log_evidence" in self.each_image:
+            note = f"; log p(x) from {self.settings['num_samples']:,} draws"
+            drawn = self.each_image["log_evidence"].notna().sum()
+            if drawn < self.num_images:
+                note += f" of {drawn:,} of them, and the ELBO of all"
         note += f"; samples in the features of {features}" if samples else ""
         return f"{self.settings['split']}, {self.num_images:,} images{note}"
 
@@ -260,8 +267,8 @@ class Opened:
     def _report(self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]) -> Report:
         scorer, there = self.scorer, scores["vae"]
         each = scorer.evidence if "log_evidence" in there else pd.DataFrame()
-        if "elbo" in there:
-            each = scorer.terms if each.empty else each.assign(**scorer.terms[list(TERMS)])
+        if "elbo" in there or 0 < len(each) < len(scorer.split):
+            each = each.reindex(scorer.terms.index).assign(**scorer.terms)
         grey_levels = scorer.programs.likelihood.grey_levels
         settings = {**asdict(scorer.options), **self.settings}
         count = len(scorer.split)

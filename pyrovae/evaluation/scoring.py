@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from pyrovae.data import ImageData
-from pyrovae.data.base import fingerprint
+from pyrovae.data.base import fingerprint, spread_rows
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.baselines import log_evidence_of_ppca
@@ -45,6 +45,8 @@ class Options:
         num_images: how many images, spread evenly over the split; 0 takes all.
         features: the feature space of samples, see `named_features`.
         seed: decides all draws.
+        evidence_images: how many of the images have draws for log p(x), spread evenly; 0 takes
+            all. That of all images is then their mean ELBO plus the mean gap of those.
     """
 
     split: str = "test"
@@ -52,9 +54,11 @@ class Options:
     num_images: int = 0
     features: str = "RandomConvolutions"
     seed: int = 0
+    evidence_images: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("num_samples", 1), ("num_images", 0), ("seed", 0)):
+        least_of = {"num_samples": 1, "num_images": 0, "evidence_images": 0, "seed": 0}
+        for name, least in least_of.items():
             if not least <= getattr(self, name) < 2**63:
                 raise InputError(f"{name}: allowed is {least} or more, got {getattr(self, name)}")
 
@@ -89,6 +93,8 @@ class Scorer:
         self.split = data.split(options.split).spread(options.num_images)
         if not len(self.split):
             raise InputError(f"the split {options.split} has no images")
+        #: The places of the images that have draws for log p(x).
+        self.drawn = spread_rows(len(self.split), options.evidence_images)
         self.size = math.prod(data.image_shape)
 
     def section(self, name: str) -> dict[str, Estimate]:
@@ -111,7 +117,8 @@ class Scorer:
         if name == "samples":
             own = identity(options.features, self.split.images[:8], self.engine.device)
             return {"features": options.features, "identity": own}
-        return {"num_samples": options.num_samples} if name == "evidence" else {}
+        some = {} if len(self.drawn) == len(self.split) else {"images": len(self.drawn)}
+        return {"num_samples": options.num_samples, **some} if name == "evidence" else {}
 
     @cached_property
     def codes(self) -> Codes:
@@ -130,21 +137,23 @@ class Scorer:
 
     @cached_property
     def evidence(self) -> pd.DataFrame:
-        """A row an image: see `log_evidence`; computed and kept in blocks."""
+        """A row an image that has draws: see `log_evidence`; computed and kept in blocks."""
         own = self._decides("evidence")
-        return self.journal.piece("each_image", lambda: self._evidence(own), **own)
+        found = self.journal.piece("each_image", lambda: self._evidence(own), **own)
+        return found.set_axis(self.drawn)
 
     def _evidence(self, own: dict[str, object]) -> pd.DataFrame:
         from tqdm import tqdm
 
         each = GROUP * max(1, BLOCK // (GROUP * self.size * self.options.num_samples))
-        starts = range(0, len(self.split), each)
+        total = len(self.drawn)
+        starts = range(0, total, each)
         names = [f"images_{start:07d}" for start in starts]
         found: list[pd.DataFrame] = []
         hidden = None if self.progress else True  # None: where no terminal shows it.
-        with tqdm(total=len(self.split), desc="log p(x)", unit="image", disable=hidden) as bar:
+        with tqdm(total=total, desc="log p(x)", unit="image", disable=hidden) as bar:
             for name, start in zip(names, starts, strict=True):
-                rows = range(start, min(start + each, len(self.split)))
+                rows = range(start, min(start + each, total))
                 found.append(self.journal.piece(name, partial(self._block, rows, own), **own))
                 for part in self._parts(rows):
                     self.journal.drop(part, **own)
@@ -162,8 +171,8 @@ class Scorer:
             journal.piece(name, partial(self._draws, rows, count, part), **own)
             for part, (name, count) in enumerate(parts.items())
         ]
-        weights = torch.from_numpy(pd.concat(drawn).to_numpy(float))
-        return summary(weights).assign(name=list(self.split.take(rows).names))
+        weights = torch.from_numpy(pd.concat(drawn).to_numpy(float, copy=True))
+        return summary(weights).assign(name=list(self.split.take(self.drawn[rows]).names))
 
     def _parts(self, rows: range) -> dict[str, int]:
         """The parts of the draws of some images by name: how many draws each has."""
@@ -175,7 +184,7 @@ class Scorer:
         """Log weights: a row a draw, a column an image."""
         found = weights_of_images(
             self.programs,
-            self.split.take(rows),
+            self.split.take(self.drawn[rows]),
             count,
             engine=self.engine,
             seed=self.options.seed,
@@ -208,7 +217,11 @@ def _elbo(scorer: Scorer) -> dict[str, Estimate]:
 
 def _evidence(scorer: Scorer) -> dict[str, Estimate]:
     table = scorer.evidence
+    gap = table["log_evidence"] - table["elbo"]
     found = Estimate.of(table["log_evidence"].to_numpy())
+    if len(table) < len(scorer.split):
+        bound = -(scorer.terms["rate"] + scorer.terms["distortion"])
+        found = Estimate.of_sum(bound.to_numpy(), gap.reindex(bound.index).to_numpy())
     bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
     shapes = table["k_hat"].dropna()  # It takes some draws to see a tail.
     tails = {}
@@ -218,7 +231,7 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
     return {
         "log_evidence": found,
         **bits,
-        "gap": Estimate.of((table["log_evidence"] - table["elbo"]).to_numpy()),
+        "gap": Estimate.of(gap.to_numpy()),
         "ess": Estimate(float(table["ess"].median())),
         **tails,
     }

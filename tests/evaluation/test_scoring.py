@@ -165,6 +165,7 @@ def test_what_a_score_does_not_follow_from_computes_nothing_again(
         (replace(QUICK, features="Pixels"), ["samples"]),
         (replace(QUICK, num_samples=31), ["evidence"]),
         (replace(QUICK, seed=1), list(SECTIONS)),
+        (replace(QUICK, evidence_images=13), ["evidence"]),
         (replace(QUICK, num_images=39), list(SECTIONS)),
     ):
         calls.clear()
