@@ -26,7 +26,7 @@ def test_it_agrees_with_evaluation() -> None:
     assert np.allclose(found.rate, terms["rate"]) and np.allclose(found.kl.sum(1), found.rate)
     assert np.allclose(found.distortion, terms["distortion"]) and found.exact.all()
     with torch.no_grad():
-        q = vae.eval().encode(torch.from_numpy(split.images))
+        q = vae.eval().encode(torch.tensor(split.images))
     assert np.allclose(found.loc, q.mean.numpy(), atol=1e-3)  # which sees no noise
     assert np.allclose(found.scale, q.variance.sqrt().numpy(), atol=1e-3)
 
