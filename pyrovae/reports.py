@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,16 +46,24 @@ class EpochRow:
     val_distortion: float
     val_bits_per_dim: float | None
     skipped_steps: int
+    objective: dict[str, float] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, float | None]:
+        """What the file holds, by name: what the objective keeps has columns of its own."""
+        found = asdict(self)
+        kept = found.pop("objective")
+        return found | {f"objective_{name}": value for name, value in kept.items()}
 
     def line(self, epochs: int) -> str:
         """One line for people."""
         bits = "" if self.val_bits_per_dim is None else f"  {self.val_bits_per_dim:.3f} bits/dim"
         skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
+        kept = "".join(f"  {name} {value:,.3g}" for name, value in self.objective.items())
         return (
             f"epoch {self.epoch}/{epochs}  ELBO train {self.train_elbo:,.1f}  "
             f"val {self.val_elbo:,.1f} (rate {self.val_rate:,.1f}, distortion "
             f"{self.val_distortion:,.1f}){bits}  {self.images_per_second:,.0f} images/s  "
-            f"lr {self.learning_rate:.2g}{skipped}"
+            f"lr {self.learning_rate:.2g}{kept}{skipped}"
         )
 
 
@@ -133,9 +142,9 @@ class Reporter:
             self._warn(self._watch(vae, split, engine, settled=settled))
         if self.run is None:
             return
-        self._rows.append({k: "" if v is None else str(v) for k, v in asdict(row).items()})
+        self._rows.append({k: "" if v is None else str(v) for k, v in row.columns().items()})
         with replacing(self.run.metrics) as temporary, open(temporary, "w", newline="") as file:
-            table = csv.DictWriter(file, list(self._rows[0]))
+            table = csv.DictWriter(file, list(self._rows[-1]))
             table.writeheader()
             table.writerows(self._rows)
         self._scalars(row)
@@ -151,9 +160,9 @@ class Reporter:
 
     def _scalars(self, row: EpochRow) -> None:
         assert self._writer is not None
-        for name, value in asdict(row).items():
+        for name, value in row.columns().items():
             if value is not None and name not in ("epoch", "step"):
-                tag = name.replace("train_", "train/").replace("val_", "val/")
+                tag = re.sub("^(train|val|objective)_", r"\1/", name)
                 self._writer.add_scalar(tag, value, row.step)
 
     def _pictures(self, row: EpochRow, vae: Programs, split: Split, engine: Engine) -> None:
@@ -195,15 +204,20 @@ class Reporter:
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a `metrics.csv`; raises `InputError` if they are not what a run wrote."""
-    columns = [column.name for column in fields(EpochRow)]
+    columns = [column.name for column in fields(EpochRow) if column.name != "objective"]
     try:
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: damaged ({error}); remove it to go on without it") from None
-    if any(list(row) != columns or not str(row["epoch"]).isdigit() for row in rows):
+    if any(not _is_row(row, columns) for row in rows):
         raise InputError(f"{path}: not as a run wrote it; remove it to go on without its rows")
     return rows
+
+
+def _is_row(row: dict[Any, Any], columns: list[str]) -> bool:
+    always = [name for name in row if not str(name).startswith("objective_")]
+    return always == columns and str(row["epoch"]).isdigit()
 
 
 def describe(run: RunDirectory, vae: Programs, engine: Engine) -> str:

@@ -27,7 +27,7 @@ from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.fitting import run_once
 from pyrovae.gradients import Terms
 from pyrovae.interruption import Diverged, Interrupted, signals
-from pyrovae.objectives import Progress, begin_step, check_objective, state_of
+from pyrovae.objectives import Progress, begin_step, check_objective, numbers_of, state_of
 from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.programs import Programs
 from pyrovae.recipe import Recipe
@@ -298,6 +298,7 @@ class Session:
             val_distortion=found.distortion,
             val_bits_per_dim=found.bits_per_dim,
             skipped_steps=state.skipped,
+            objective=numbers_of(self.objective),
         )
         final = self.recipe.beta(replace(now, step=now.total - 1))
         self.reporter.end_epoch(

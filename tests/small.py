@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def small_vae(seed: int = 0, likelihood: Likelihood | None = None, shortcut: boo
         likelihood=likelihood,
         posterior=posterior,
     )
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """The metrics of a run, a row an epoch."""
+    with open(run / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def adam(lr: float = 1e-2) -> Recipe:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import math
 import os
 import signal
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pyro import infer
 from torch import Tensor
 
@@ -30,15 +28,10 @@ from pyrovae import (
 from pyrovae.data import Batches
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.state import TrainingState
-from tests.small import adam, same_weights, small_data, small_vae, train
+from tests.small import adam, rows, same_weights, small_data, small_vae, train
 from tests.tables import LIKELIHOODS
 
 BATCH = 16
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    with open(run / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def at_step(number: int, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,31 +218,6 @@ def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     longer, state = train(Trainer(epochs=4, batch_size=BATCH), run=tmp_path, resume=True)
     assert state.epoch == 4
     assert same_weights(whole, longer)
-
-
-def test_run_directory_holds_all_that_is_promised(tmp_path: Path) -> None:
-    train(Trainer(epochs=3, batch_size=BATCH), run=tmp_path)
-    assert len(list((tmp_path / "checkpoints").glob("best_epoch_*.safetensors"))) == 2
-    assert (tmp_path / "checkpoints" / "last.safetensors").exists()
-    assert list((tmp_path / "tensorboard").glob("events*"))
-    for kind in ("samples", "reconstructions"):
-        pictures = sorted(path.name for path in (tmp_path / kind).iterdir())
-        assert pictures == [f"epoch_{epoch:04d}.png" for epoch in (1, 2, 3)]
-    with Image.open(tmp_path / "samples" / "epoch_0001.png") as picture:
-        assert picture.size == (12 * 18 - 2, 12 * 18 - 2)
-    assert not list(tmp_path.rglob("*.tmp"))
-
-
-def test_tensorboard_holds_scalars_the_learning_rate_and_images(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    tags = events.Tags()
-    assert {"learning_rate", "beta", "train/elbo", "val/elbo", "val/rate"} <= set(tags["scalars"])
-    assert set(tags["images"]) == {"samples", "reconstructions"}
-    assert [event.step for event in events.Scalars("val/elbo")] == [5, 10]
 
 
 def test_best_weights_are_those_of_the_best_validation_elbo(tmp_path: Path) -> None:

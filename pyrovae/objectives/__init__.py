@@ -19,7 +19,14 @@ from pyrovae.objectives.denoising import (
     SaltAndPepper,
 )
 from pyrovae.objectives.divergences import MMD
-from pyrovae.objectives.effects import Beta, LatentRate, ScaleLatents, begin_step, state_of
+from pyrovae.objectives.effects import (
+    Beta,
+    LatentRate,
+    ScaleLatents,
+    begin_step,
+    numbers_of,
+    state_of,
+)
 from pyrovae.objectives.gradients import stop_gradients
 from pyrovae.objectives.rates import GECO, BetaTC, Capacity, FreeBits
 from pyrovae.objectives.schedules import (
@@ -66,6 +73,7 @@ __all__ = [
     "begin_step",
     "check_objective",
     "check_objective_name",
+    "numbers_of",
     "state_of",
     "stop_gradients",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
 from pyrovae.objectives.stock import is_linear
 
-__all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "state_of"]
+__all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "numbers_of", "state_of"]
 
 
 def begin_step(objective: Any, progress: Progress) -> None:
@@ -29,6 +29,12 @@ def begin_step(objective: Any, progress: Progress) -> None:
 def state_of(objective: Any) -> dict[str, Tensor]:
     """What an objective changes over a run: its `state`, empty where it has none."""
     return getattr(objective, "state", {})
+
+
+def numbers_of(objective: Any) -> dict[str, float]:
+    """The single numbers among what an objective changes, as a multiplier."""
+    state = state_of(objective).items()
+    return {name: float(value) for name, value in state if value.numel() == 1}
 
 
 class Beta:
