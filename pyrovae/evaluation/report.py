@@ -53,6 +53,7 @@ TITLES: dict[str, tuple[str, int]] = {
     "density": ("samples: density", 3),
     "coverage": ("samples: coverage", 3),
     "frechet": ("samples: Frechet distance", 3),
+    "num_features": ("  of features", 0),
 }
 COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 #: The share of images with bad weights, and the effective draws, from which log p(x) is told to
@@ -194,6 +195,11 @@ def notes(report: Report) -> list[str]:
         found.append(
             "linear (PPCA) is a density of bits with uniform noise added: a lower bound, and a "
             "loose one, of their probability."
+        )
+    if "num_features" in own and own["num_features"].value >= report.num_images:
+        found.append(
+            f"the Frechet distance is mostly the bias of {report.num_images:,} images in "
+            f"{own['num_features'].value:,.0f} features: it takes more images than features."
         )
     return [f"note: {line}" for line in found]
 

@@ -50,7 +50,8 @@ def sample_quality(
         seed: seed of the samples.
 
     Returns:
-        `mmd`, `density`, `coverage` and `frechet`, as the functions of these names give them.
+        `mmd`, `density`, `coverage` and `frechet`, as the functions of these names give them,
+        and `num_features`, F.
 
     Raises:
         InputError: if there are too few images or samples, or the features are no such thing.
@@ -71,6 +72,7 @@ def sample_quality(
         "density": near.density(),
         "coverage": near.coverage(),
         "frechet": frechet_distance(real, samples),
+        "num_features": Estimate(float(real.shape[1])),
     }
 
 

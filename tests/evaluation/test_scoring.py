@@ -60,7 +60,7 @@ def test_every_section_gives_numbers_that_have_titles() -> None:
         assert found and all(math.isfinite(e.value) for e in found.values()), name
         assert {n for n in found if "/" not in n} <= set(TITLES), name
         errors = {n for n, e in found.items() if e.error is None}
-        exact = {"active_units", "latent_dims", "limit", "ess", "k_hat", "frechet"}
+        exact = {"active_units", "latent_dims", "limit", "ess", "k_hat", "frechet", "num_features"}
         assert errors <= exact, name
 
 
@@ -386,6 +386,9 @@ def test_what_must_be_known_to_read_the_scores_is_told() -> None:
     assert told(limit=9.2, mutual_information=3.8) == []
     (bits,) = told(grey_levels=None)
     assert "PPCA" in bits
+    (biased,) = told(num_features=50.0)
+    assert "bias of 50 images in 50 features" in biased
+    assert told(num_features=49.0) == []
 
 
 def test_own_features_are_found_beside_the_user(trained: Callable[..., Path]) -> None:
