@@ -167,12 +167,14 @@ def log_evidence_without_latent(
     """
     found = []
     with private_randomness(seed, torch.device("cpu")):
-        mean, square = torch.zeros(train.shape[1:]), torch.zeros(train.shape[1:])
+        # In doubles: the variance of a pixel that hardly varies is a small difference.
+        mean, square = torch.zeros(2, *train.shape[1:], dtype=torch.double)
         for batch in Batches(train, 100, seed=seed, shuffle=False).epoch(0):
-            x = likelihood.observe(batch)
+            x = likelihood.observe(likelihood.dequantize(batch)).double()
             mean += x.sum(0) / len(train)
             square += x.square().sum(0) / len(train)
-        pixels = likelihood.without_latent(mean, (square - mean.square()).clamp(min=0))
+        variance = (square - mean.square()).clamp(min=0)
+        pixels = likelihood.without_latent(mean.float(), variance.float())
         for x in observed(likelihood, test, seed=seed):
             found.append(pixels.log_prob(x).double())
     return torch.cat(found)

@@ -165,6 +165,7 @@ def weights_of_images(
     at_once: int | None = None,
     first: int = 0,
     part: int = 0,
+    rows: np.ndarray | None = None,
     progress: bool = False,
 ) -> Iterator[Tensor]:
     """The log weights that `log_evidence` sums up, `(S, B)` for some images at a time.
@@ -178,6 +179,7 @@ def weights_of_images(
         at_once: how many draws are decoded at once.
         first: the place of the first of these images.
         part: of all draws of these images; those of another part are independent.
+        rows: places of those that are drawn for, each observed as all of them would be.
         progress: whether to show a progress bar.
     """
     if num_samples < 1 or (at_once is not None and at_once < 1):
@@ -201,6 +203,7 @@ def weights_of_images(
         batch_size=GROUP,
         first=first,
         part=part,
+        rows=rows,
         said="log p(x)" if progress else None,
     )
 

@@ -88,6 +88,7 @@ def each_batch(
     batch_size: int = 100,
     first: int = 0,
     part: int = 0,
+    rows: np.ndarray | None = None,
     said: str | None = None,
 ) -> Iterator[Any]:
     """What a function of a batch gives for each batch of a split, in order.
@@ -107,27 +108,54 @@ def each_batch(
         batch_size: images a batch, a multiple of `GROUP`.
         first: the place of the first of these images in the whole split, likewise.
         part: draws of another part of the same images are other ones.
+        rows: places of those that are gone through, each observed as all of them would be.
         said: what a progress bar says is done; without it there is none.
     """
     from tqdm import tqdm
 
     hidden = None if said else True  # None: where no terminal shows it.
-    batches = in_order(programs, images, engine, batch_size)
+    chosen = images if rows is None else _taken(images, rows)
+    batches = in_order(programs, chosen, engine, batch_size)
     bar = tqdm(total=len(batches.images), desc=said, unit="image", disable=hidden, file=sys.stderr)
-    likelihood, device, place = programs.likelihood, engine.device, first
+    device, place = engine.device, first
+
+    def observe(some: Tensor) -> Tensor:
+        return programs.observe_greys(programs.likelihood.dequantize(some))
+
     with bar, evaluation_mode(programs):
         for batch, attributes in batches.labelled(0):
             own = -1 - place - part * PART  # Those of observing are at the places from 0 on.
             # Validation would take as long as the densities of many draws, to no new end.
             quick = pyro.validation_enabled(False)
             with quick, torch.no_grad(), private_randomness(seed_of(seed, own), device):
-                x = observations(
-                    lambda some: programs.observe_greys(likelihood.dequantize(some)),
-                    engine.place(batch),
-                    place,
-                    seed=seed,
-                )
+                if rows is None:
+                    x = observations(observe, engine.place(batch), place, seed=seed)
+                else:
+                    here = rows[place - first : place - first + len(batch)]
+                    x = _observations_of(observe, images, here, engine, seed)
                 found = compute(x, **programs.inputs(attributes))
             place += len(batch)
             bar.update(len(batch))
             yield found
+
+
+def _taken(images: Split | np.ndarray, rows: np.ndarray) -> Split | np.ndarray:
+    return images.take(rows) if isinstance(images, Split) else images[rows]
+
+
+def _observations_of(
+    observe: Callable[[Tensor], Tensor],
+    images: Split | np.ndarray,
+    rows: np.ndarray,
+    engine: Engine,
+    seed: int,
+) -> Tensor:
+    """What `observations` of a whole split gives of the images at some places."""
+    found = []
+    for row in rows:
+        first = row - row % GROUP
+        places = np.arange(first, min(first + GROUP, len(images)))
+        pixels = images.images if isinstance(images, Split) else images
+        group = engine.place(torch.from_numpy(gather(pixels, places)))
+        found.append(observations(observe, group, int(first), seed=seed)[row - first])
+    return torch.stack(found)

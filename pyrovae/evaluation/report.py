@@ -19,6 +19,7 @@ from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.journal import Journal
+from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.randomness import private_randomness
 
@@ -57,8 +58,8 @@ TITLES: dict[str, tuple[str, int]] = {
 }
 COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 #: The share of images with bad weights, and the effective draws, from which log p(x) is told to
-#: be loose; nats below log N from which the mutual information is that of so few images.
-LOOSE, FEW_DRAWS, SATURATED = 0.5, 10, 0.5
+#: be loose.
+LOOSE, FEW_DRAWS = 0.5, 10
 #: The columns of the table besides the VAE's own are sections of their own.
 BASELINES = ("ppca", "without_latent")
 
@@ -188,8 +189,8 @@ def notes(report: Report) -> list[str]:
         )
     if "limit" in own and own["limit"].value - own["mutual_information"].value < SATURATED:
         found.append(
-            f"I(x; z) is all that {report.num_images:,} images can show, and the KL to the prior "
-            "too large by what is missing: more images tell."
+            f"I(x; z) is bounded by what {report.num_images:,} images can show, and the KL to the "
+            "prior too large by what is missing: more images tell."
         )
     if report.grey_levels is None and "ppca" in report.scores:
         found.append(

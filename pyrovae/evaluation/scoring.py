@@ -184,12 +184,13 @@ class Scorer:
         """Log weights: a row a draw, a column an image."""
         found = weights_of_images(
             self.programs,
-            self.split.take(self.drawn[rows]),
+            self.split,
             count,
             engine=self.engine,
             seed=self.options.seed,
             first=rows.start,
             part=part,
+            rows=self.drawn[rows],
         )
         return pd.DataFrame(torch.cat(list(found), 1).numpy())
 

@@ -76,10 +76,7 @@ class Chains:
             Rank-Normalization, Folding, and Localization (Vehtari et al., 2021, section 3),
             https://arxiv.org/abs/1903.08008
         """
-        count = self.draws.shape[0] * self.draws.shape[1]
-        found = effective_sample_size(torch.from_numpy(self.draws)).numpy()
-        most = count * math.log10(count)
-        return np.where(found < 0, most, np.minimum(found, most))
+        return _effective(self.draws)
 
     def table(self) -> pandas.DataFrame:
         r"""The moments of the guide and of the chains, a row a dimension.
@@ -88,8 +85,9 @@ class Chains:
             `mean` and `sd` of the chains, `r_hat` and `ess` (effective draws), `guide_mean` and
             `guide_sd`, `shift` (guide's mean minus the chains', in the chains' standard
             deviations), `ratio` (of the guide's standard deviation to the chains'), its standard
-            error `ratio_error` by the draws of both, those of the chains counted as effective,
-            and `kl`, of Normals with these moments, $KL(q \,\|\, p)$ in nats.
+            error `ratio_error` by the draws of both, and `kl`, of Normals with these moments,
+            $KL(q \,\|\, p)$ in nats. For `ratio_error` the chains' draws count by how effective
+            their squares are: those that turn back tell more of a mean, and no more of a spread.
         """
         import pandas
 
@@ -97,14 +95,14 @@ class Chains:
         mean, sd = flat.mean(0), flat.std(0, ddof=1)
         guide_mean, guide_sd = self.guide.mean(0), self.guide.std(0, ddof=1)
         shift, ratio = (guide_mean - mean) / sd, guide_sd / sd
-        ess = self.effective_draws
+        squares = _effective(np.square(self.draws - mean))
         # Of a Normal's standard deviation from n draws the relative error is 1 / sqrt(2 n).
-        relative = np.sqrt((1 / np.maximum(ess, 1) + 1 / len(self.guide)) / 2)
+        relative = np.sqrt((1 / np.maximum(squares, 1) + 1 / len(self.guide)) / 2)
         columns = {
             "mean": mean,
             "sd": sd,
             "r_hat": self.r_hat,
-            "ess": ess,
+            "ess": self.effective_draws,
             "guide_mean": guide_mean,
             "guide_sd": guide_sd,
             "shift": shift,
@@ -113,6 +111,14 @@ class Chains:
             "kl": (shift**2 + ratio**2 - 1) / 2 - np.log(ratio),
         }
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="dimension"))
+
+
+def _effective(values: np.ndarray) -> np.ndarray:
+    """Effective draws of `(chains, draws, D)`, see `Chains.effective_draws`."""
+    count = values.shape[0] * values.shape[1]
+    found = effective_sample_size(torch.from_numpy(values)).numpy()
+    most = count * math.log10(count)
+    return np.where(found < 0, most, np.minimum(found, most))
 
 
 @torch.no_grad()

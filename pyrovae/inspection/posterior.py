@@ -78,7 +78,9 @@ class Predictive:
     noisy: Tensor
 
     def table(self, images: list[str]) -> pandas.DataFrame:
-        """A row an image: means over pixels of the two spreads, in grey levels of 256.
+        """A row an image: root mean squares over pixels of the two spreads, in grey levels of 256.
+
+        Their squares are variances: the share of z in all that is left open is one's in the other.
 
         Args:
             images: B names.
@@ -86,7 +88,7 @@ class Predictive:
         import pandas
 
         columns = {
-            name: 255 * getattr(self, name).flatten(1).mean(1).cpu().numpy()
+            name: 255 * getattr(self, name).flatten(1).square().mean(1).sqrt().cpu().numpy()
             for name in ("latent_spread", "spread")
         }
         return pandas.DataFrame(columns, index=pandas.Index(images, name="image"))

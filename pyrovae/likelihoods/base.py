@@ -97,8 +97,8 @@ class DensityLikelihood(PixelLikelihood):
         return (images + noise) * (255 / 256)
 
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
-        """One Normal a pixel; a pixel that never varies gets a scale of one grey level."""
-        scale = variance.sqrt().clamp(min=1 / 256)
+        """One Normal a pixel, its scale at least that of the noise of dequantising."""
+        scale = variance.sqrt().clamp(min=1 / (256 * math.sqrt(12)))
         return dist.Normal(mean, scale).to_event(3)
 
 

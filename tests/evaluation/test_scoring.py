@@ -382,7 +382,7 @@ def test_what_must_be_known_to_read_the_scores_is_told() -> None:
     (few,) = told(ess=2.0)
     assert "2.0 of 100 draws" in few
     (saturated,) = told(limit=3.9, mutual_information=3.8)
-    assert "all that 50 images can show" in saturated
+    assert "what 50 images can show" in saturated
     assert told(limit=9.2, mutual_information=3.8) == []
     (bits,) = told(grey_levels=None)
     assert "PPCA" in bits

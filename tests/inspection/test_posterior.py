@@ -47,7 +47,7 @@ def test_the_spread_of_pixels_is_that_of_the_posterior_predictive() -> None:
     assert ((found.mean - mean).abs() < Z_LIMIT * 1.2 * latent / 4000**0.5).all()
     assert found.decoded.shape == (4, 2, *oracle.shape)
     assert found.table(["a", "b"])["spread"].tolist() == pytest.approx(
-        (255 * found.spread.flatten(1).mean(1)).tolist()
+        (255 * found.spread.flatten(1).square().mean(1).sqrt()).tolist()
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.latents import aggregate, codes
+from pyrovae.evaluation.latents import SATURATED, aggregate, codes
 from pyrovae.inspection.collapse import dimension_table
 from pyrovae.inspection.diagnosis import PRIOR_DRAWS
 from pyrovae.inspection.figures.collapse import rates
@@ -60,8 +60,8 @@ def _parts(subject: Subject) -> dict[str, Estimate]:
 
 
 def _at_limit(parts: dict[str, Estimate]) -> bool:
-    """Whether so few images could tell no more of the mutual information."""
-    return parts["mutual_information"].value > parts["limit"].value - 0.5
+    """Whether more images would tell more of the mutual information."""
+    return parts["mutual_information"].value > parts["limit"].value - SATURATED
 
 
 def _information(parts: dict[str, Estimate]) -> pandas.DataFrame:
@@ -70,8 +70,8 @@ def _information(parts: dict[str, Estimate]) -> pandas.DataFrame:
     bounds = {"mutual_information": "at least", "aggregate_kl": "at most"}
     rows = []
     for name, found in parts.items():
-        bound = bounds.get(name, "") if _at_limit(parts) else ""
-        rows.append((name, bound, found.value, None if bound else found.error))
+        error = None if name in bounds and _at_limit(parts) else found.error
+        rows.append((name, bounds.get(name, ""), found.value, error))
     return pandas.DataFrame(rows, columns=["quantity", "bound", "nats", "error"])
 
 
@@ -81,12 +81,12 @@ def _said(parts: dict[str, Estimate]) -> str:
     if _at_limit(parts):
         return (
             f"The latents tell these images apart: I(x; z) is at least {information:.1f} nats, "
-            f"all that so few images allow ({limit:.1f}). How much of the rate of {rate:,.1f} "
-            "nats is the divergence of the aggregate posterior from the prior, only more images "
-            "would show."
+            f"near what so few images allow at all ({limit:.1f}). How much of the rate of "
+            f"{rate:,.1f} nats is the divergence of the aggregate posterior from the prior, only "
+            "more images would show."
         )
     return (
-        f"Of the rate of {rate:,.1f} nats an image, {information:,.1f} tell images apart "
-        f"(I(x; z), at most {limit:.1f} with so many images); the other {rest:,.1f} are the "
-        "divergence of the aggregate posterior from the prior."
+        f"Of the rate of {rate:,.1f} nats an image, at least {information:,.1f} tell images apart "
+        f"(I(x; z), {limit:.1f} at most with so many images); the other {rest:,.1f} at most are "
+        "the divergence of the aggregate posterior from the prior."
     )

@@ -91,7 +91,9 @@ def _dimensions(
 
 
 def _spreads(table: pandas.DataFrame) -> list[str]:
-    latent, whole = (float(table[name].mean()) for name in ("latent_spread", "spread"))
+    latent, whole = (
+        float(np.sqrt(np.square(table[name]).mean())) for name in ("latent_spread", "spread")
+    )
     return [
         f"What z leaves open moves a pixel by {latent:.1f} grey levels of 256; with the "
         f"likelihood's noise it is {whole:.1f}: {100 * (latent / max(whole, 1e-9)) ** 2:.0f} % "
