@@ -74,12 +74,15 @@ class Reporter:
         run: where to write; None writes nothing.
         progress: whether to print and show a progress bar (a bar only on a terminal).
         epochs: epochs of the run in all.
+        wide: whether the objective wants a guide wider than the ELBO does.
     """
 
-    def __init__(self, run: RunDirectory | None, progress: bool, epochs: int) -> None:
+    def __init__(
+        self, run: RunDirectory | None, progress: bool, epochs: int, wide: bool = False
+    ) -> None:
         self.run, self.progress, self.epochs = run, progress, epochs
         self._bar: Any = None
-        self._watch = Watch()
+        self._watch = Watch(wide=wide)
         self._rows: list[dict[str, str]] = []
         self._writer: SummaryWriter | None = None
 

@@ -12,6 +12,7 @@ from pyrovae.distributed import processes
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError, check_kind
 from pyrovae.interruption import quiet
+from pyrovae.objectives import widens
 from pyrovae.programs import Programs
 from pyrovae.recipe import Recipe
 from pyrovae.reports import Reporter
@@ -108,9 +109,8 @@ class Trainer:
         """
         check_kind("vae", vae, Programs)
         check_kind("data", data, ImageData, "; a folder of images is ImageFolder(folder)")
-        check_kind(
-            "recipe", recipe or Recipe(), Recipe, "; an objective goes in Recipe(objective=)"
-        )
+        recipe = recipe or Recipe()
+        check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")
         if isinstance(run, (str, Path)):
             run = RunDirectory(run)
         if resume and run is None:
@@ -120,11 +120,11 @@ class Trainer:
         run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
-        reporter = Reporter(run, progress and group.main, self.epochs)
+        shown = progress and group.main
+        reporter = Reporter(run, shown, self.epochs, widens(recipe.objective))
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             try:
                 with pyro.validation_enabled(False), quiet():
-                    recipe = recipe or Recipe()
                     session = Session(self, vae, data, recipe, engine, run, reporter, group)
                     return session.train(resume)
             finally:

@@ -125,6 +125,8 @@ class Signs:
         dispersion: squared residuals over the variance that the likelihood expects; NaN where
             it is not known.
         mismatch: nats by which the aggregate of an active dimension differs from the prior.
+        wide: whether the guide was trained for an objective that wants it wider than the ELBO.
+        has_scale: whether the likelihood's noise has a scale.
     """
 
     dims: int
@@ -135,6 +137,8 @@ class Signs:
     weight_error: float = 0.0
     dispersion: float = math.nan
     mismatch: float = math.nan
+    wide: bool = False
+    has_scale: bool = True
 
     def table(self) -> pandas.DataFrame:
         """A row a number: its value, what is healthy, what it means."""
@@ -224,8 +228,9 @@ def judge(signs: Signs) -> Verdict:
 
     - collapsed: no unit is active, z says nothing of the image;
     - partly collapsed: less than half of the units are active;
-    - over-regularised: the guide is as wide as a weight above 1 on the rate makes it, or the
-      likelihood expects far more noise than there is, which weighs the rate in the same way;
+    - over-regularised: the guide is as wide as a weight above 1 on the rate makes it, where its
+      objective does not want that, or the likelihood expects far more noise than there is, which
+      weighs the rate in the same way;
     - under-regularised: the guide is as narrow as a weight below 1 makes it, the likelihood
       expects far less noise than there is, or posteriors are not where the prior is;
     - healthy: none of these.
@@ -272,6 +277,11 @@ MORE_NOISE = (
     "learned, it fits the images trained on, which are told better than these: fewer epochs "
     "(--trainer.patience), or more images."
 )
+SURER = "Train for longer, or use larger networks: the decoder has not learned to be sure yet."
+LESS_SURE = (
+    "The decoder is sure of images that it was trained on, and wrong on these: fewer epochs "
+    "(--trainer.patience), weight decay, or more images."
+)
 ELSEWHERE = (
     "More epochs, a prior that follows the posteriors (--prior VampPrior, FlowPrior, "
     "GaussianMixture), or, where it is below 1, a higher --beta.value."
@@ -295,17 +305,24 @@ RULES: list[tuple[str, Callable[[Signs], bool], str, str]] = [
     ),
     (
         "over-regularised",
-        lambda signs: signs.weight - 2 * signs.weight_error > HEAVY,
+        lambda signs: not signs.wide and signs.weight - 2 * signs.weight_error > HEAVY,
         "The guide is too wide: its spread is the best one for a weight of {weight:.2f} ± "
         "{weight_error:.2f} on the rate, not of 1.",
         LESS_BETA,
     ),
     (
         "over-regularised",
-        lambda signs: signs.dispersion < COARSE,
+        lambda signs: signs.has_scale and signs.dispersion < COARSE,
         "The likelihood expects too much noise: squared residuals are {dispersion:.3g} of the "
         "variance that it gives them.",
         LESS_NOISE,
+    ),
+    (
+        "over-regularised",
+        lambda signs: not signs.has_scale and signs.dispersion < COARSE,
+        "The probabilities of pixels are too unsure: squared residuals are {dispersion:.3g} of "
+        "the variance that they give them.",
+        SURER,
     ),
     (
         "under-regularised",
@@ -316,10 +333,17 @@ RULES: list[tuple[str, Callable[[Signs], bool], str, str]] = [
     ),
     (
         "under-regularised",
-        lambda signs: signs.dispersion > FINE,
+        lambda signs: signs.has_scale and signs.dispersion > FINE,
         "The likelihood expects too little noise: squared residuals are {dispersion:.3g} times "
         "the variance that it gives them.",
         MORE_NOISE,
+    ),
+    (
+        "under-regularised",
+        lambda signs: not signs.has_scale and signs.dispersion > FINE,
+        "The probabilities of pixels are too sure: squared residuals are {dispersion:.3g} times "
+        "the variance that they give them.",
+        LESS_SURE,
     ),
     (
         "under-regularised",

@@ -44,6 +44,7 @@ def diagnose(
     prior: np.ndarray,
     *,
     seed: int = 0,
+    wide: bool = False,
 ) -> tuple[Verdict, Signs]:
     """The verdict on the posterior of a pair of programs, and the numbers that it rests on.
 
@@ -54,6 +55,7 @@ def diagnose(
         encoded: from `encode`, of the split.
         prior: draws of the prior, `(M, D)`.
         seed: seed of the draws.
+        wide: whether the guide was trained for an objective that wants it wider than the ELBO.
 
     Raises:
         InputError: for fewer than two images.
@@ -68,6 +70,8 @@ def diagnose(
         rate=float(encoded.rate.mean()),
         dispersion=dispersion(programs, split.spread(IMAGES), engine, seed=seed).value,
         mismatch=float(off.mean()) if len(off) else math.nan,
+        wide=wide,
+        has_scale=programs.likelihood.has_scale,
     )
     try:
         _, found = temperature(programs, split.spread(IMAGES), engine, seed=seed, factors=NEAR)
@@ -86,10 +90,11 @@ class Watch:
     Args:
         images: how many images of the validation split it looks at.
         told: lines that were told already, as in an earlier part of the run.
+        wide: as for `diagnose`.
     """
 
-    def __init__(self, images: int = 64, told: Iterable[str] = ()) -> None:
-        self.images = images
+    def __init__(self, images: int = 64, told: Iterable[str] = (), wide: bool = False) -> None:
+        self.images, self.wide = images, wide
         self.told = list(told)
         self.silent = False
 
@@ -117,7 +122,8 @@ class Watch:
     def _look(self, programs: Programs, some: Split, engine: Engine, settled: bool) -> list[str]:
         encoded = encode(programs, some, engine)
         _, prior, _ = draw_prior(programs, some, engine, PRIOR_DRAWS)
-        verdict, _ = diagnose(programs, some, engine, encoded, prior.cpu().numpy())
+        draws = prior.cpu().numpy()
+        verdict, _ = diagnose(programs, some, engine, encoded, draws, wide=self.wide)
         lines = [
             f"warning: the posterior is {case.word}: {case.reason} {case.advice}"
             for case in verdict.cases

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from pyrovae.checkpoint import RunDirectory
 from pyrovae.data import SPLITS, ImageData, Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.inspection.subject import FULL, Effort, Subject
+from pyrovae.objectives import widens
 from pyrovae.vae import VAE
 
 __all__ = ["open_subject", "read_image"]
@@ -85,11 +88,27 @@ def open_subject(
         engine,
         name=split,
         train=data.split("train"),
+        wide=widens(_objective(run)),
         factors=tuple(data.factors),
         given=len(given) > 0,
         effort=effort,
     )
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
+
+
+def _objective(run: str | Path) -> Any:
+    """What a run was trained for; None where that is not known, or is no longer to be had."""
+    from pyro.infer import ELBO
+
+    from pyrovae.cli import Parser, read_config
+
+    parser = Parser(exit_on_error=False)
+    parser.add_subclass_arguments(ELBO, "objective")
+    try:
+        config = parser.parse_object({"objective": read_config(RunDirectory(run))["objective"]})
+        return parser.instantiate(config).objective
+    except Exception:  # An own one may have changed since, or be elsewhere.
+        return None
 
 
 def _given(images: Sequence[str], vae: VAE, data: ImageData) -> tuple[Split, list[str]]:

@@ -95,6 +95,8 @@ class Subject:
         engine: where to compute.
         name: what the split is called.
         train: the images that the programs were trained on; None where they are not known.
+        wide: whether the guide was trained for an objective that wants it wider than the ELBO,
+            as one of several particles does.
         factors: names of attributes that images were made from, all of them known.
         effort: how much of everything.
         sites: the latent sites whose dimensions are looked at; all of them by default.
@@ -109,6 +111,7 @@ class Subject:
     engine: Engine
     name: str = "test"
     train: Split | None = None
+    wide: bool = False
     factors: tuple[str, ...] = ()
     given: bool = False
     effort: Effort = FULL
@@ -164,7 +167,13 @@ class Subject:
         """What is wrong with the posterior, and the numbers that say so."""
         prior = self.prior_draws(PRIOR_DRAWS)[0].cpu().numpy()
         return diagnose(
-            self.programs, self.split, self.engine, self.encoded, prior, seed=self.seed
+            self.programs,
+            self.split,
+            self.engine,
+            self.encoded,
+            prior,
+            seed=self.seed,
+            wide=self.wide,
         )
 
     def observed(self, split: Split) -> tuple[Tensor, dict[str, Tensor]]:

@@ -24,9 +24,12 @@ class Likelihood(nn.Module, ABC):
         grey_levels: what turns its log density into the log probability of an 8-bit image, as
             a number of levels per unit of x: 256 for a density on [0, 1], 1 for a probability
             of the 256 values, None where neither holds (binary pixels).
+        has_scale: whether its noise has a size, which may be too large or too small; those that
+            only have probabilities of binary pixels or of grey values have none.
     """
 
     grey_levels: int | None
+    has_scale = True
 
     @abstractmethod
     def num_maps(self, channels: int) -> int:

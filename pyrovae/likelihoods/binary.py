@@ -133,6 +133,7 @@ class Bernoulli(Likelihood):
     """
 
     grey_levels = None
+    has_scale = False
 
     def __init__(self, binarization: Binarization | None = None) -> None:
         super().__init__()

@@ -125,6 +125,8 @@ class ContinuousBernoulli(DensityLikelihood):
         tensor(0.)
     """
 
+    has_scale = False
+
     def num_maps(self, channels: int) -> int:
         """One map a channel: the log odds."""
         return channels

@@ -177,6 +177,8 @@ class Categorical(GreyLikelihood):
         torch.Size([1, 8, 8])
     """
 
+    has_scale = False
+
     def num_maps(self, channels: int) -> int:
         """256 maps a channel, those of the first channel first: the log weights."""
         return 256 * channels

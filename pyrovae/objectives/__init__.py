@@ -26,6 +26,7 @@ from pyrovae.objectives.effects import (
     begin_step,
     numbers_of,
     state_of,
+    widens,
 )
 from pyrovae.objectives.gradients import stop_gradients
 from pyrovae.objectives.rates import GECO, BetaTC, Capacity, FreeBits
@@ -76,4 +77,5 @@ __all__ = [
     "numbers_of",
     "state_of",
     "stop_gradients",
+    "widens",
 ]

@@ -92,12 +92,14 @@ class PerImageELBO(ELBO):
     Attributes:
         measured: rate and distortion of the last batch, unweighted means in nats per image.
         over_batch: whether the loss of a batch is more than the mean of its images' losses.
+        widens: whether the best guide for it is wider than that for the ELBO.
 
     Raises:
         ValueError: if `num_particles` is not positive.
     """
 
     over_batch = False
+    widens = False
 
     def __init__(
         self,
@@ -208,6 +210,7 @@ class IWAE(PerImageELBO):
 
     def __init__(self, num_particles: int = 5, **kwargs: Any) -> None:
         super().__init__(num_particles, **kwargs)
+        self.widens = num_particles > 1
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""
@@ -281,6 +284,7 @@ class DReG(PerImageELBO):
 
     def __init__(self, num_particles: int = 5, **kwargs: Any) -> None:
         super().__init__(num_particles, **kwargs)
+        self.widens = num_particles > 1
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""

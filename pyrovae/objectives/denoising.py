@@ -11,7 +11,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 
 from pyrovae.constraints import positive
-from pyrovae.objectives.effects import begin_step, state_of
+from pyrovae.objectives.effects import begin_step, state_of, widens
 from pyrovae.objectives.schedules import Progress
 
 __all__ = ["Corruption", "Denoising", "GaussianNoise", "SaltAndPepper"]
@@ -96,6 +96,11 @@ class Denoising(ELBO):
     def state(self) -> dict[str, Tensor]:
         """What the bound changes over a run."""
         return state_of(self.bound)
+
+    @property
+    def widens(self) -> bool:
+        """Whether the best guide for the bound is wider than that for the ELBO."""
+        return widens(self.bound)
 
     def begin_step(self, progress: Progress) -> None:
         """Tells the bound where the run stands."""

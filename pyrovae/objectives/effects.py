@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
 from pyrovae.objectives.stock import is_linear
 
-__all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "numbers_of", "state_of"]
+__all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "numbers_of", "state_of", "widens"]
 
 
 def begin_step(objective: Any, progress: Progress) -> None:
@@ -29,6 +29,14 @@ def begin_step(objective: Any, progress: Progress) -> None:
 def state_of(objective: Any) -> dict[str, Tensor]:
     """What an objective changes over a run: its `state`, empty where it has none."""
     return getattr(objective, "state", {})
+
+
+def widens(objective: Any) -> bool:
+    """Whether the guide that is best for an objective is wider than the one for the ELBO.
+
+    That of a bound of several particles is, where the family does not hold the posterior.
+    """
+    return bool(getattr(objective, "widens", False))
 
 
 def numbers_of(objective: Any) -> dict[str, float]:

@@ -73,6 +73,10 @@ def test_the_aggregate_of_the_prior_is_nowhere_else() -> None:
         ({"weight": 0.2}, "under-regularised"),
         ({"dispersion": 0.01}, "over-regularised"),
         ({"dispersion": 4.0}, "under-regularised"),
+        ({"weight": 4.0, "wide": True}, "healthy"),  # as it was trained to be
+        ({"weight": 0.2, "wide": True}, "under-regularised"),
+        ({"dispersion": 0.01, "has_scale": False}, "over-regularised"),
+        ({"dispersion": 4.0, "has_scale": False}, "under-regularised"),
         ({"mismatch": 2.0}, "under-regularised"),
         (
             {"weight": float("nan"), "dispersion": float("nan"), "mismatch": float("nan")},
@@ -85,6 +89,8 @@ def test_the_verdict_follows_from_the_signs(change: dict[str, Any], words: str) 
     verdict = judge(replace(HEALTHY, **change))
     assert str(verdict) == words and len(verdict.reasons) == len(verdict.cases)
     assert bool(verdict.advice) == (words != "healthy")
+    noise = "SharedScaleNormal" in " ".join(verdict.advice)
+    assert noise == ("dispersion" in change and change.get("has_scale", words != "healthy"))
 
 
 def test_a_weight_that_is_noise_is_not_judged() -> None:
@@ -96,7 +102,9 @@ def test_a_weight_that_is_noise_is_not_judged() -> None:
 
 def test_every_sign_has_a_row() -> None:
     table = HEALTHY.table().set_index("sign")
-    assert len(table) == len(asdict(HEALTHY)) - 2  # the error and dims are in others
+    assert (
+        len(table) == len(asdict(HEALTHY)) - 4
+    )  # the error and dims are in others, two are known
     assert table["healthy"].iloc[0] == "at least half of 10" and table["error"].count() == 1
 
 

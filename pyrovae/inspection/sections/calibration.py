@@ -46,7 +46,7 @@ def section(subject: Subject) -> Section:
             *sites_said(subject, "draws of images, and log q, are"),
             _meaning(),
         ],
-        _remedies(table, sites),
+        _remedies(table, sites, subject.wide),
         {"calibration": table},
         _figures(ranks),
     )
@@ -116,7 +116,7 @@ def _meaning() -> str:
     )
 
 
-def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame) -> list[str]:
+def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame, wide: bool) -> list[str]:
     if (table["p_joint"] >= ALPHA).all():
         return []
     ninety = sites["coverage_90"].mean()
@@ -127,9 +127,10 @@ def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame) -> list[str]:
             f"or MCMC mend single images."
         ]
     if ninety > 0.95:
+        why = "its objective of several particles" if wide else "a weight on the rate above 1"
         return [
-            f"Intervals of 90 % hold {ninety:.0%}: the guide is wider than the posterior, as a "
-            f"weight on the rate above 1 makes it."
+            f"Intervals of 90 % hold {ninety:.0%}: the guide is wider than the posterior, as "
+            f"{why} makes it."
         ]
     if DENSITY in table.index and table.loc[DENSITY, "bias"] < -JOINTLY:
         return [

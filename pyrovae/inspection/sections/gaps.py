@@ -26,6 +26,12 @@ TEMPERED = 200
 #: Gaps are worth a remedy above so many nats, and above that share of the rate.
 LARGE_GAP, LARGE_SHARE = 2.0, 0.2
 
+#: What is said of a wide guide that was trained to be one.
+WANTED = (
+    " An objective of several particles, as it was trained for, wants it to cover more than the "
+    "ELBO does: for that one the width may be right."
+)
+
 
 def section(subject: Subject) -> Section:
     """How wrong the guide is, in nats: for some images in parts, for more by its spread.
@@ -177,8 +183,8 @@ def _add_temperature(answer: Section, subject: Subject) -> None:
     except InputError as reason:
         answer.says.append(f"Whether the guide is too wide is not known: {reason}.")
         return
-    answer.says.append(_width(found))
-    answer.advice.extend(_width_remedies(found))
+    answer.says.append(_width(found, subject.wide))
+    answer.advice.extend(_width_remedies(found, subject.wide))
     answer.tables["temperature"] = table
     inside = None if math.isnan(found.factor_error) else found.factor
     answer.figures["temperature"] = Drawing(
@@ -189,7 +195,7 @@ def _add_temperature(answer: Section, subject: Subject) -> None:
     )
 
 
-def _width(found: Temperature) -> str:
+def _width(found: Temperature, wide: bool) -> str:
     if not found.error < abs(found.effective_beta) / 2:
         return (
             "The guide's spread tells no weight on the rate: its latents hardly depend on the "
@@ -205,7 +211,7 @@ def _width(found: Temperature) -> str:
         f"The guide is {side}: the ELBO is highest with its standard deviations times {spread}, "
         f"{found.gain:,.2f} nats above. Its spread is the best one for a weight on the rate of "
         f"{beta:.2f} ± {found.error:.2f} (1 is the ELBO's)."
-    )
+    ) + (WANTED if wide and side == "too wide" else "")
 
 
 def _off(found: Temperature) -> bool:
@@ -214,8 +220,10 @@ def _off(found: Temperature) -> bool:
     return far and abs(found.effective_beta - 1) > 3 * found.error
 
 
-def _width_remedies(found: Temperature) -> list[str]:
+def _width_remedies(found: Temperature, wide: bool) -> list[str]:
     if not _off(found) or not found.error < found.effective_beta / 2:
+        return []
+    if found.effective_beta > 1 and wide:
         return []
     if found.effective_beta > 1:
         return [

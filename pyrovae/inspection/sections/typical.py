@@ -62,7 +62,8 @@ def section(subject: Subject) -> Section:
     return Section(
         "How sure is it, and how typical is this image?",
         [*_outliers_said(rare), *_noise_said(noise, ranks), *_checks_said(checks), *reason],
-        _noise_advice(noise, ranks, checks) + _outlier_advice(rare),
+        _noise_advice(noise, ranks, checks, subject.programs.likelihood.has_scale)
+        + _outlier_advice(rare),
         {
             **_outlier_tables(rare),
             "predictive_checks": checks,
@@ -173,22 +174,27 @@ def _checks_said(checks: pandas.DataFrame) -> list[str]:
 
 
 def _noise_advice(
-    noise: Estimate, ranks: dict[str, Estimate], checks: pandas.DataFrame
+    noise: Estimate, ranks: dict[str, Estimate], checks: pandas.DataFrame, has_scale: bool
 ) -> list[str]:
     advice = []
-    if noise.value > 1.25:
+    if not has_scale and noise.value > 1.25:
+        advice.append(
+            "The decoder's probabilities are too sure, as of images that were learned by heart: "
+            "train on more of them, or stop earlier (--trainer.patience)."
+        )
+    if has_scale and noise.value > 1.25:
         advice.append(
             "The likelihood's noise is too small, so that the posterior is too sure: learn its "
             "scale (SharedScaleNormal, PixelwiseNormal) or start it larger. A learned one is too "
             "small where training images are fitted better than these: train on more of them, "
             "or stop earlier (--trainer.patience)."
         )
-    if noise.value < 0.8:
+    if has_scale and noise.value < 0.8:
         advice.append(
             "The likelihood's noise is too large, so that detail which could be encoded is left "
             "to noise: learn its scale (SharedScaleNormal, OptimalScaleNormal), or train longer."
         )
-    if ranks["spread"].value < 0.9 and ranks["ends"].value > 0.6:
+    if has_scale and ranks["spread"].value < 0.9 and ranks["ends"].value > 0.6:
         advice.append(
             "One scale does not fit all pixels: most residuals are smaller than the noise, some "
             "are much larger. Try PixelwiseNormal, StudentT or DiscretizedLogisticMixture."

@@ -1,0 +1,109 @@
+"""Guides that are wide because their objective wants them to be; likelihoods without a scale."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+
+from pyrovae import IWAE, Bernoulli, Denoising, DReG, FreeBits, ThresholdBinarization
+from pyrovae.inspection import Subject
+from pyrovae.inspection.run import open_subject
+from pyrovae.inspection.sections.calibration import section as calibration
+from pyrovae.inspection.sections.gaps import section as gaps
+from pyrovae.inspection.sections.typical import section as typical
+from pyrovae.inspection.subject import Effort
+from pyrovae.objectives import widens
+from tests.inspection.subjects import CPU, Linear, subject_of
+from tests.small import small_data, small_vae
+from tests.test_cli import TINY, run
+
+SMALL = Effort(60, 2, 100, 2, 20, 2, 20, 3)
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        (IWAE(5), True),
+        (IWAE(1), False),
+        (DReG(2), True),
+        (Denoising(bound=IWAE()), True),
+        (Denoising(), False),
+        (FreeBits(num_particles=5), False),
+        (Trace_ELBO(num_particles=5), False),
+    ],
+)
+def test_bounds_of_several_particles_widen(objective: Any, expected: bool) -> None:
+    assert widens(objective) == expected
+
+
+def test_a_guide_trained_for_several_particles_is_wider() -> None:
+    """Of a correlated Normal posterior and a diagonal family, at the optimum of each bound."""
+    torch.manual_seed(0)
+    precision = torch.tensor([[1.0, 0.9], [0.9, 1.0]]).inverse()
+    widths = []
+    for particles in (1, 20):
+        scale = torch.zeros(2, requires_grad=True)
+        optimizer = torch.optim.Adam([scale], 0.02)
+        for _ in range(400):
+            z = torch.randn(particles, 256, 2) * scale.exp()
+            log_p = -(z @ precision * z).sum(-1) / 2
+            log_q = torch.distributions.Normal(0.0, scale.exp()).log_prob(z).sum(-1)
+            optimizer.zero_grad()
+            (-(log_p - log_q).logsumexp(0).mean()).backward()
+            optimizer.step()
+        widths.append(float(scale.detach().exp().mean()))
+    assert widths[1] > 1.2 * widths[0]
+
+
+def test_a_wide_guide_that_was_meant_to_be_has_no_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = subject_of(Linear(latent_dim=3).vae(inflation=2.0), SMALL)
+    meant = dataclasses.replace(whole, wide=True)
+    plain, told = gaps(whole), gaps(meant)
+    assert any("as wide as for beta" in advice for advice in plain.advice)
+    assert not any("as wide as for beta" in advice for advice in told.advice)
+    assert any("several particles" in said for said in told.says)
+    assert "over-regularised" in str(whole.verdict[0])
+    assert "over-regularised" not in str(meant.verdict[0])
+    assert "weight on the rate above 1" in calibration(whole).advice[0]
+    assert "objective of several particles" in calibration(meant).advice[0]
+
+
+@pytest.mark.parametrize("objective", ["IWAE", "Trace_ELBO"])
+def test_a_run_tells_what_it_was_trained_for(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "run"
+    seen: list[bool] = []
+    original = "pyrovae.reports.Watch"
+
+    def watch(wide: bool) -> Any:
+        seen.append(wide)
+        return lambda *args, **kwargs: []
+
+    monkeypatch.setattr(original, watch)
+    assert run("train", [*TINY, f"--run_dir={root}", f"--objective={objective}"], monkeypatch) == 0
+    subject, _ = open_subject(root, effort=SMALL)
+    assert [subject.wide] == seen == [objective == "IWAE"]
+    text = (root / "config.yaml").read_text()
+    (root / "config.yaml").write_text(text.replace(objective, "Gone"))
+    assert not open_subject(root, effort=SMALL)[0].wide
+
+
+def test_binary_pixels_are_not_told_to_learn_a_scale() -> None:
+    data = small_data(num_train=60, num_test=60)
+    vae = small_vae(likelihood=Bernoulli(ThresholdBinarization()))
+    with torch.no_grad():  # Sure of everything, and of much wrongly.
+        for weight in vae.model.decoder.parameters():
+            weight.mul_(3.0)
+    split = data.split("test")
+    subject = Subject(vae.eval(), split, split.take([0]), CPU, effort=SMALL)
+    verdict, signs = subject.verdict
+    assert signs.dispersion > 2 and not signs.has_scale
+    advice = " ".join([*verdict.advice, *typical(subject).advice])
+    assert "too sure" in " ".join(verdict.reasons) and "too sure" in advice
+    assert "SharedScaleNormal" not in advice and "PixelwiseNormal" not in advice
