@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +17,23 @@ from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.passes import each_batch
-from pyrovae.moments import centre
+from pyrovae.moments import marginal, marginals, moments
 from pyrovae.programs import Programs, latent_sites, run_both
 
-__all__ = ["SATURATED", "Codes", "active_units", "aggregate", "codes", "log_mixture"]
+__all__ = [
+    "ACTIVE",
+    "SATURATED",
+    "Codes",
+    "active_units",
+    "aggregate",
+    "codes",
+    "log_mixture",
+    "told_of",
+]
 
+#: What the variance of a posterior mean must exceed for a unit to be active; of a prior whose
+#: variance is below 1, as on a sphere, that share of it.
+ACTIVE = 0.01
 #: Nats below log N from which I(x; z) is bounded by so few images: of Normals in 8 to 128
 #: dimensions whose aggregate is the prior it is 0.2 to 0.5 nats too low there, and ever more.
 SATURATED = 2.5
@@ -32,13 +46,20 @@ class Codes:
     """What the guide says of each image of a split, and one draw of it.
 
     Attributes:
-        means: centres of the posteriors, sites side by side, `(N, D)`.
+        means: means of the posteriors, sites side by side, `(N, D)`, over draws of the sites that
+            one depends on.
+        told: the means less those of the prior, see `told_of`, `(N, D)`.
+        noise: expected squared errors of `told`, `(N, D)`: 0 unless draws stand for means.
+        prior_scale: the prior's standard deviations, of the first image, `(D,)`.
         draws: for each site one draw an image, `(N, ...)`.
         log_q: log density of the draw under the guide, all sites together, `(N,)`, in nats.
         log_p: the same under the model's prior.
     """
 
     means: Tensor
+    told: Tensor
+    noise: Tensor
+    prior_scale: Tensor
     draws: dict[str, Tensor]
     log_q: Tensor
     log_p: Tensor
@@ -55,32 +76,63 @@ def codes(
         engine: where to compute.
         seed: seed of the draws.
     """
+    scales: list[Tensor] = []
 
-    def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor, Tensor]:
+    def compute(x: Tensor, **inputs: Tensor) -> dict[str, Any]:
         guide, model = run_both(programs.model, programs.guide, x, **inputs)
         names = latent_sites(guide)
         draws = {name: guide.nodes[name]["value"] for name in names}
-        means = [centre(guide.nodes[name]["fn"]).reshape(len(x), -1) for name in names]
-        scores = [
+        log_q, log_p = (
             sum(trace.nodes[name]["fn"].log_prob(draws[name]) for name in names)
             for trace in (guide, model)
-        ]
-        return torch.cat(means, 1), draws, scores[0], scores[1]
+        )
+        every = marginals(programs.guide, guide, names, x, **inputs)
+        means, noise, told = list[Tensor](), list[Tensor](), list[Tensor]()
+        for name, (loc, _, error) in every.items():
+            p = model.nodes[name]["fn"]
+            if len(scales) < len(names):
+                scales.append(moments(p)[1].expand(loc.shape)[0].flatten())
+            means.append(loc.flatten(1))
+            own = told_of(loc, error, p, bool(inputs) and len(names) == 1)
+            for column, values in zip((told, noise), own, strict=True):
+                column.append(values.flatten(1))
+        columns = {"means": means, "noise": noise, "told": told}
+        joined = {name: torch.cat(parts, 1) for name, parts in columns.items()}
+        return {**joined, "draws": draws, "log_q": log_q, "log_p": log_p}
 
     found = list(each_batch(programs, images, engine, compute, seed=seed))
-    means, log_q, log_p = (torch.cat([batch[i] for batch in found]) for i in (0, 2, 3))
-    draws = {name: torch.cat([batch[1][name] for batch in found]) for name in found[0][1]}
-    return Codes(means, draws, log_q, log_p)
+    names = ("means", "noise", "told", "log_q", "log_p")
+    joined = {name: torch.cat([batch[name] for batch in found]) for name in names}
+    draws = {name: torch.cat([b["draws"][name] for b in found]) for name in found[0]["draws"]}
+    return Codes(**joined, prior_scale=torch.cat(scales), draws=draws)
 
 
-def active_units(means: Tensor, threshold: float = 0.01) -> int:
+def told_of(loc: Tensor, noise: Tensor, prior: Any, given: bool) -> tuple[Tensor, Tensor]:
+    """What posterior means tell besides what was given, and the expected squared error of it.
+
+    Args:
+        loc: means of the posteriors `(B, ...)`.
+        noise: expected squared errors of them.
+        prior: the distribution in the model, which attributes may have moved.
+        given: whether they may; else the means are what is told.
+    """
+    if not given:
+        return loc, noise
+    mean, _, error = marginal(prior)
+    return loc - mean, noise + error
+
+
+def active_units(
+    means: Tensor, threshold: float | Tensor = ACTIVE, noise: Tensor | None = None
+) -> int:
     r"""How many latent dimensions tell images apart.
 
     $$A_d = \operatorname{Var}_x\left(\mathbb{E}_{q(z \mid x)}[z_d]\right) > 0.01$$
 
     Args:
-        means: centres of the posteriors, `(N, D)`.
-        threshold: what the variance must exceed.
+        means: means of the posteriors, `(N, D)`.
+        threshold: what the variance must exceed, one number or one a dimension.
+        noise: expected squared errors of the means, `(N, D)`, which are no part of it.
 
     Raises:
         InputError: if there are fewer than two images.
@@ -95,7 +147,10 @@ def active_units(means: Tensor, threshold: float = 0.01) -> int:
     """
     if len(means) < 2:
         raise InputError(f"active units need at least 2 images, got {len(means)}")
-    return int((means.double().var(0) > threshold).sum())
+    variance = means.double().var(0)
+    if noise is not None:
+        variance = variance - noise.double().mean(0)
+    return int((variance > threshold).sum())
 
 
 def aggregate(
@@ -119,6 +174,10 @@ def aggregate(
     more it falls short, and the second part is too large by as much: from 2.5 nats below it on
     by half a nat and more.
 
+    Programs that take attributes may have another prior for each image. Then p(z) is the mixture
+    of the priors of these images: the second part tells how far samples start from where the
+    posteriors are; the two do not add up to the rate, and I(x; z) counts what attributes tell.
+
     Args:
         programs: the pair of programs, on the engine's device.
         images: what `found` was made of.
@@ -128,7 +187,8 @@ def aggregate(
         progress: whether to show a progress bar; the work grows with the square of N.
 
     Returns:
-        `mutual_information`, `aggregate_kl` and `limit`, in nats.
+        `mutual_information`, `aggregate_kl` and `limit`, in nats. The second is NaN for
+        programs that take attributes and have several latent sites.
 
     References:
         ELBO Surgery (Hoffman and Johnson, 2016, section 2)
@@ -138,9 +198,12 @@ def aggregate(
         raise InputError(f"the aggregate posterior needs at least 2 images, got {count}")
 
     mixture = log_mixture(programs, images, engine, found.draws, seed=seed, progress=progress)
+    prior = found.log_p
+    if programs.attributes:
+        prior = _log_prior_mixture(programs, images, engine, found.draws, seed)
     return {
         "mutual_information": Estimate.of((found.log_q - mixture).cpu()),
-        "aggregate_kl": Estimate.of((mixture - found.log_p).cpu()),
+        "aggregate_kl": Estimate.of((mixture - prior).cpu()),
         "limit": Estimate(math.log(count)),
     }
 
@@ -177,26 +240,54 @@ def log_mixture(
     """
 
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
-        return _log_summed(programs, draws, x, **inputs)
+        def run(given: dict[str, Tensor]) -> Any:
+            guide = poutine.condition(programs.guide, data=given)
+            return poutine.trace(guide).get_trace(x, **inputs)
+
+        return _log_summed(run, draws, len(x))
 
     said = "aggregate posterior" if progress else None
     parts = list(each_batch(programs, images, engine, compute, seed=seed, said=said))
     return torch.stack(parts).logsumexp(0) - math.log(len(images))
 
 
-def _log_summed(
-    programs: Programs, draws: dict[str, Tensor], x: Tensor, **inputs: Tensor
+def _log_prior_mixture(
+    programs: Programs,
+    images: Split | np.ndarray,
+    engine: Engine,
+    draws: dict[str, Tensor],
+    seed: int,
 ) -> Tensor:
-    """The log of the summed densities of all draws under the posteriors of a batch, `(M,)`."""
-    trace = poutine.trace(programs.guide).get_trace(x, **inputs)
+    """The same under the mixture of the priors that the images' attributes give, `(M,)`."""
+    if len(draws) > 1:  # The model would decode every draw with every image's attributes.
+        return torch.full((len(next(iter(draws.values()))),), math.nan, device=engine.device)
+
+    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
+        model = run_both(programs.model, programs.guide, x, **inputs)[1]
+        return _log_summed(lambda given: model, draws, len(x))
+
+    parts = list(each_batch(programs, images, engine, compute, seed=seed))
+    return torch.stack(parts).logsumexp(0) - math.log(len(images))
+
+
+def _log_summed(
+    run: Callable[[dict[str, Tensor]], Any], draws: dict[str, Tensor], count: int
+) -> Tensor:
+    """The log of the summed densities of all draws given each image of a batch, `(M,)`.
+
+    Args:
+        run: a trace of the program on the batch, given values of latent sites.
+        draws: the values of each latent site, `(M, ...)`.
+        count: how many images the batch has.
+    """
+    trace = run({})
     sizes = [trace.nodes[name]["fn"].event_shape.numel() for name in draws]
-    size = max(1, BLOCK // (len(x) * max(1, sum(sizes))))
+    size = max(1, BLOCK // (count * max(1, sum(sizes))))
     blocks = []
     for start in range(0, len(next(iter(draws.values()))), size):
-        some = {n: _repeated(z[start : start + size], len(x)) for n, z in draws.items()}
+        some = {n: _repeated(z[start : start + size], count) for n, z in draws.items()}
         if len(draws) > 1:  # A site may depend on the others.
-            given = poutine.condition(programs.guide, data=some)
-            trace = poutine.trace(given).get_trace(x, **inputs)
+            trace = run(some)
         scores = [trace.nodes[name]["fn"].log_prob(z) for name, z in some.items()]
         blocks.append(sum(scores[1:], scores[0]).logsumexp(-1))
     return torch.cat(blocks)

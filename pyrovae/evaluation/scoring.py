@@ -22,7 +22,7 @@ from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.features import identity, named_features
 from pyrovae.evaluation.journal import Journal
-from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes
+from pyrovae.evaluation.latents import ACTIVE, Codes, active_units, aggregate, codes
 from pyrovae.evaluation.passes import GROUP
 from pyrovae.evaluation.reconstruction import reconstructions
 from pyrovae.evaluation.samples import sample_quality
@@ -248,7 +248,8 @@ def _latents(scorer: Scorer) -> dict[str, Estimate]:
         seed=scorer.options.seed,
         progress=scorer.progress,
     )
-    units = Estimate(float(active_units(found.means)))
+    threshold = ACTIVE * found.prior_scale.double().square().clamp(max=1)
+    units = Estimate(float(active_units(found.told, threshold, found.noise)))
     size = Estimate(float(found.means.shape[1]))
     return {"active_units": units, "latent_dims": size, **both}
 

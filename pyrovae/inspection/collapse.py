@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pyrovae.errors import InputError
+from pyrovae.evaluation.latents import ACTIVE
 from pyrovae.inspection.encoding import Encoded
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Signs", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
 
-#: What the variance of a posterior mean must exceed for a unit to be active.
-ACTIVE = 0.01
 #: A weight on the rate outside of these, read from the guide's spread, is no accident.
 LIGHT, HEAVY = 0.6, 1.6
 #: Noise of the likelihood so many times that of the residuals, or as many times less.
@@ -38,7 +37,8 @@ def dimension_table(
     `active` if the variance of its posterior mean over the images exceeds 0.01, or 0.01 of the
     prior's variance where that is smaller, as on a sphere of many dimensions; `scale` is the
     mean standard deviation of the posteriors; `aggregate_mean` and `aggregate_variance` are the
-    moments of the aggregate posterior. Dimensions that carry most come first.
+    moments of the aggregate posterior. Given attributes, only what the mean differs by from the
+    prior's given the same ones tells images apart. Dimensions that carry most come first.
 
     Args:
         encoded: of a split.
@@ -57,13 +57,15 @@ def dimension_table(
         raise InputError(f"active units need at least 2 images, got {len(encoded)}")
     kl = encoded.kl.mean(0)
     spread = 1.0 if prior_variance is None else np.minimum(1.0, prior_variance)
+    # Draws that stand for a mean make it vary more than it does.
+    variance = np.maximum(0.0, encoded.told.var(0, ddof=1) - encoded.noise.mean(0))
     table = pandas.DataFrame(
         {
             "kl": kl,
             "error": encoded.kl.std(0, ddof=1) / math.sqrt(len(encoded)),
             "share": kl / max(kl.sum(), 1e-12),
-            "active": encoded.loc.var(0, ddof=1) > ACTIVE * spread,
-            "variance_of_mean": encoded.loc.var(0, ddof=1),
+            "active": variance > ACTIVE * spread,
+            "variance_of_mean": variance,
             "scale": encoded.scale.mean(0),
             "aggregate_mean": encoded.loc.mean(0),
             "aggregate_variance": encoded.loc.var(0) + np.square(encoded.scale).mean(0),
@@ -85,7 +87,8 @@ def dimensions_for(table: pandas.DataFrame, share: float = 0.95) -> int:
     """
     if table["cumulative"].isna().any():
         return len(table)  # It is not known what they carry.
-    return int(np.searchsorted(table["cumulative"].to_numpy(), share - 1e-9) + 1)
+    found = int(np.searchsorted(table["cumulative"].to_numpy(), share - 1e-9) + 1)
+    return min(found, len(table))  # They may carry nothing at all.
 
 
 def mismatch(encoded: Encoded, prior: np.ndarray) -> np.ndarray:

@@ -20,9 +20,10 @@ from torch.distributions import (
 from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.elbo import divergence
+from pyrovae.evaluation.latents import told_of
 from pyrovae.evaluation.passes import each_batch
 from pyrovae.inspection.space import LatentSpace
-from pyrovae.moments import moments
+from pyrovae.moments import Marginal, marginals, moments
 from pyrovae.programs import Programs, latent_sites, run_both
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ __all__ = ["Encoded", "dimension_divergences", "encode"]
 
 #: Draws of a posterior for a divergence that has no other form.
 DRAWS = 100
+#: What is known of each image in each dimension.
+BY_DIMENSION = ("loc", "scale", "told", "noise", "kl", "draws")
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,11 @@ class Encoded:
 
     Attributes:
         names: of the dimensions.
-        loc: means of the posteriors, `(N, D)`.
+        loc: means of the posteriors, `(N, D)`, over draws of the sites that one depends on.
         scale: their standard deviations, `(N, D)`.
+        told: `loc` less the prior's mean given the image's attributes, where there are any and
+            there is one latent site, `(N, D)`; `loc` else.
+        noise: expected squared errors of `told`, `(N, D)`: 0 unless draws stand for means.
         kl: divergence of each dimension's marginal from the prior's, `(N, D)`, in nats.
         exact: whether the divergences of a dimension are exact, `(D,)`; else they are those of
             Normals of the same moments.
@@ -55,6 +61,8 @@ class Encoded:
     names: list[str]
     loc: np.ndarray
     scale: np.ndarray
+    told: np.ndarray
+    noise: np.ndarray
     kl: np.ndarray
     exact: np.ndarray
     rate: np.ndarray
@@ -67,7 +75,7 @@ class Encoded:
     def only(self, columns: np.ndarray) -> Encoded:
         """Some of the dimensions; rate and distortion stay those of all."""
         names = [self.names[column] for column in columns]
-        parts = {f: getattr(self, f)[:, columns] for f in ("loc", "scale", "kl", "draws")}
+        parts = {field: getattr(self, field)[:, columns] for field in BY_DIMENSION}
         return replace(self, names=names, exact=self.exact[columns], **parts)
 
     def table(self, images: list[str] | None = None) -> pandas.DataFrame:
@@ -105,7 +113,8 @@ def encode(
             programs,
             {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)},
         )
-        return {"names": space.names} | _said(space, guide, model)
+        every = marginals(programs.guide, guide, list(space.shapes), x, **inputs)
+        return {"names": space.names} | _said(space, guide, model, every, bool(inputs))
 
     with pyro.get_param_store().scope():
         found = list(each_batch(programs, images, engine, compute, seed=seed))
@@ -114,18 +123,22 @@ def encode(
     return Encoded(names=found[0]["names"], exact=found[0]["exact"], **joined)
 
 
-def _said(space: LatentSpace, guide: Any, model: Any) -> dict[str, Any]:
-    """What the traces of a batch say of each image."""
-    columns: dict[str, list[Tensor]] = {name: [] for name in ("loc", "scale", "kl", "draws")}
+def _said(
+    space: LatentSpace, guide: Any, model: Any, every: dict[str, Marginal], given: bool
+) -> dict[str, Any]:
+    """What the traces of a batch say of each image; `given` more than the image or not."""
+    columns: dict[str, list[Tensor]] = {name: [] for name in BY_DIMENSION}
     exact, rates = [], []
     for name in space.shapes:
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
         # First: flows that can only invert what they drew last forget it for other draws.
         rates.append(_rate(q, p, z))
-        loc, scale = moments(q)
+        loc, scale, noise = every[name]
+        told, noise = told_of(loc, noise, p, given and len(every) == 1)
         divergences, known = dimension_divergences(q, p)
-        for column, values in zip(columns, (loc, scale, divergences, z), strict=True):
-            columns[column].append(values.reshape(len(z), -1))
+        values = (loc, scale, told, noise, divergences, z)
+        for column, own in zip(columns, values, strict=True):
+            columns[column].append(own.expand(z.shape).reshape(len(z), -1))
         exact += [known] * q.event_shape.numel()
     node = model.nodes["x"]
     return {

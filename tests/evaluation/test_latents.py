@@ -92,6 +92,7 @@ def test_one_image_is_too_few() -> None:
     with pytest.raises(InputError, match="at least 2 images, got 1"):
         active_units(torch.zeros(1, 3))
     images = small_data().split("test").images[:1]
-    one = Codes(torch.zeros(1, 4), {"z": torch.zeros(1, 4)}, torch.zeros(1), torch.zeros(1))
+    none, zero = torch.zeros(1, 4), torch.zeros(1)
+    one = Codes(none, none, none, torch.ones(4), {"z": none}, zero, zero)
     with pytest.raises(InputError, match="at least 2 images, got 1"):
         aggregate(vae, images, CPU, one)

@@ -35,7 +35,8 @@ def encoded(loc: np.ndarray, scale: np.ndarray) -> Encoded:
     kl = 0.5 * (loc**2 + scale**2 - 1) - np.log(scale)
     names = [f"z[{i}]" for i in range(loc.shape[1])]
     known = np.ones(len(names), bool)
-    return Encoded(names, loc, scale, kl, known, kl.sum(1), -kl.sum(1), loc)
+    none = np.zeros_like(loc)
+    return Encoded(names, loc, scale, loc, none, kl, known, kl.sum(1), -kl.sum(1), loc)
 
 
 def test_units_are_active_carry_and_are_ordered() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pyrovae.evaluation.estimates import Estimate
@@ -35,7 +36,8 @@ def section(subject: Subject) -> Section:
     except NotImplementedError:
         also = "What of the rate tells images apart is not known: the guide has no density."
     else:
-        also, tables["information"] = _said(parts), _information(parts)
+        also = _said(parts, bool(subject.programs.attributes))
+        tables["information"] = _information(parts)
     return Section(
         "Has it collapsed?",
         [f"Verdict on collapse and regularisation: {verdict}.", *verdict.reasons, also, carriers],
@@ -75,9 +77,17 @@ def _information(parts: dict[str, Estimate]) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=["quantity", "bound", "nats", "error"])
 
 
-def _said(parts: dict[str, Estimate]) -> str:
+def _said(parts: dict[str, Estimate], given: bool) -> str:
     information, limit = parts["mutual_information"].value, parts["limit"].value
     rate, rest = parts["rate"].value, parts["aggregate_kl"].value
+    if given:
+        said = (
+            f"Of a rate of {rate:,.1f} nats, and with what attributes tell, I(x; z) is at least "
+            f"{information:.1f} nats, where so many images allow {limit:.1f}."
+        )
+        if math.isnan(rest):
+            return said
+        return f"{said} The aggregate posterior is {rest:,.1f} nats at most from the mean prior."
     if _at_limit(parts):
         return (
             f"The latents tell these images apart: I(x; z) is at least {information:.1f} nats, "
