@@ -151,7 +151,7 @@ class Signs:
             (self.active, None),
             (self.carriers, None),
             (self.rate, None),
-            (self.weight, self.weight_error),
+            (self.weight, None if math.isnan(self.weight) else self.weight_error),
             (self.dispersion, None),
             (self.mismatch, None),
         ]
@@ -170,8 +170,8 @@ MEANINGS = [
     ("rate, nats", "above 0", "what z costs an image"),
     (
         "weight on the rate that fits the guide's spread",
-        f"{LIGHT} to {HEAVY}",
-        "below: the guide is too narrow, above: too wide",
+        f"{LIGHT} to {HEAVY}, within 2 errors",
+        "below: the guide is too narrow, above: too wide (empty: too few images tell)",
     ),
     (
         "squared residuals over their expected variance",
@@ -277,13 +277,15 @@ MORE_BETA = (
 )
 MORE_NOISE = (
     "Let the noise be learned (--likelihood SharedScaleNormal), or raise its scale. If it is "
-    "learned, it fits the images trained on, which are told better than these: fewer epochs "
-    "(--trainer.patience), or more images."
+    "learned, see whether training images are told as badly (--split train of the inspection): "
+    "then train for longer, it has not gone up yet. If not, they were learned by heart: fewer "
+    "epochs (--trainer.patience), or more images."
 )
 SURER = "Train for longer, or use larger networks: the decoder has not learned to be sure yet."
 LESS_SURE = (
-    "The decoder is sure of images that it was trained on, and wrong on these: fewer epochs "
-    "(--trainer.patience), weight decay, or more images."
+    "The decoder is sure where it is wrong. If training images are told better than these, they "
+    "were learned by heart: fewer epochs (--trainer.patience), weight decay, or more images. "
+    "If not, train for longer."
 )
 ELSEWHERE = (
     "More epochs, a prior that follows the posteriors (--prior VampPrior, FlowPrior, "

@@ -32,6 +32,8 @@ __all__ = ["Watch", "diagnose"]
 #: Images that the spread of guide and likelihood is judged on.
 IMAGES = 200
 PRIOR_DRAWS = 1000
+#: Images whose posteriors tell where their aggregate is: of fewer, moments are off by chance.
+FEW = 20
 #: Spreads of the guide that are enough for the weight on the rate.
 NEAR = (0.95, 1.0, 1.05)
 
@@ -69,7 +71,7 @@ def diagnose(
         carriers=dimensions_for(table),
         rate=float(encoded.rate.mean()),
         dispersion=dispersion(programs, split.spread(IMAGES), engine, seed=seed).value,
-        mismatch=float(off.mean()) if len(off) else math.nan,
+        mismatch=float(off.mean()) if len(off) and len(encoded) >= FEW else math.nan,
         wide=wide,
         has_scale=programs.likelihood.has_scale,
     )

@@ -32,17 +32,22 @@ class Report:
         asked: the sections that were asked for; none where all are.
         sections: by name.
         failed: why others could not be made, by name.
+        whole: whether all was made that was asked for and could be.
     """
 
     folder: Path
     asked: tuple[str, ...] = ()
     sections: dict[str, Section] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    whole: bool = False
 
     @property
     def html(self) -> Path:
-        """The page; one of some sections does not take the place of the whole report."""
-        return self.folder / f"{'_'.join(['report', *self.asked])}.html"
+        """The page; one of some sections, or of what was stopped, replaces no whole report."""
+        return self._page("" if self.whole else "unfinished")
+
+    def _page(self, state: str) -> Path:
+        return self.folder / f"{'_'.join(filter(None, ['report', *self.asked, state]))}.html"
 
     def add(self, name: str, section: Section) -> None:
         """Keeps a section, and writes its tables and figures."""
@@ -62,6 +67,8 @@ class Report:
         text = page(title, about, self.sections.get("collapse"), self.sections, self.failed)
         with replacing(self.html) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        if self.whole:
+            self._page("unfinished").unlink(missing_ok=True)
         return self.html
 
 
@@ -76,7 +83,8 @@ def inspect(
 ) -> Report:
     """Questions a posterior, and writes the report: CSV, PNG and one HTML page.
 
-    What one section lacks does not keep the others from being made.
+    What one section lacks does not keep the others from being made. If the inspection is stopped,
+    what is done is in a page of its own, `report_unfinished.html`.
 
     Args:
         subject: what to question.
@@ -95,11 +103,20 @@ def inspect(
     for name in sections:
         check_name("section", name, SECTIONS)
     report = Report(Path(folder), tuple(sections))
+    names = [known for known in SECTIONS if not sections or known in sections]
+    lines = [*_about(subject), *notes]
     try:
-        for name in (known for known in SECTIONS if not sections or known in sections):
+        for name in names:
             said(f"{name}: {_made(report, name, subject)}")
-    finally:  # What is done is there, whatever stops the rest.
-        report.write(title, [*_about(subject), *notes])
+    except BaseException:  # What is done is there, whatever stops the rest.
+        done = len(report.sections) + len(report.failed)
+        report.write(
+            title, [f"Unfinished: stopped after {done} of {len(names)} sections.", *lines]
+        )
+        said(f"what is done: {report.html}")
+        raise
+    report.whole = True
+    report.write(title, lines)
     return report
 
 

@@ -144,9 +144,18 @@ def test_what_is_done_is_there_when_the_rest_is_stopped(
         raise KeyboardInterrupt
 
     monkeypatch.setitem(reports.SECTIONS, "posterior", stopped)
+    asked, lines = ["collapse", "posterior"], list[str]()
+    before = tmp_path / "report_collapse_posterior.html"
+    before.write_text("whole")
     with pytest.raises(KeyboardInterrupt):
-        inspect(subject(), tmp_path, ["collapse", "posterior"])
-    assert "Verdict" in next(tmp_path.glob("report*.html")).read_text()
+        inspect(subject(), tmp_path, asked, said=lines.append)
+    page = tmp_path / "report_collapse_posterior_unfinished.html"
+    text = page.read_text()
+    assert "Verdict" in text and "Unfinished: stopped after 1 of 2 sections" in text
+    assert before.read_text() == "whole" and lines[-1] == f"what is done: {page}"
+    monkeypatch.undo()
+    report = inspect(subject(), tmp_path, asked)
+    assert report.html == before and "Unfinished" not in before.read_text() and not page.exists()
 
 
 def test_sites_narrow_what_is_looked_at(tmp_path: Path) -> None:

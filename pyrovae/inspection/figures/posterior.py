@@ -31,7 +31,8 @@ def predictive_rows(images: Tensor, found: Predictive, names: list[str]) -> Figu
     for row, own in enumerate(axes):
         maps = [255 * s[row].mean(0) for s in (found.latent_spread, found.spread)]
         picture(own[0], images[row])
-        own[0].text(0, -0.06, names[row][-18:], transform=own[0].transAxes, fontsize=7, va="top")
+        label = names[row] if len(names[row]) <= 18 else f"…{names[row][-17:]}"
+        own[0].text(0, -0.06, label, transform=own[0].transAxes, fontsize=7, va="top")
         picture(own[1], found.mean[row])
         shown = [
             picture(own[2 + i], m, vmin=0, vmax=limit, cmap="magma") for i, m in enumerate(maps)

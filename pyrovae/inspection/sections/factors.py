@@ -35,7 +35,9 @@ def section(subject: Subject) -> Section:
     import pandas
 
     if not subject.factors:
-        raise InputError("no factors are known that the images were made from")
+        raise InputError(
+            "the subject names no factors that the images were made from (its `factors`)"
+        )
     rates = subject.encoded.kl[:, subject.columns].mean(0)
     order = subject.columns[np.argsort(-rates, kind="stable")]
     codes, names = subject.encoded.loc[:, order], list(subject.factors)

@@ -174,8 +174,9 @@ def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
         )
     if ratio < 0.7:
         found.append(
-            "The guide is much narrower than the posterior: a diagonal family does that where "
-            "dimensions are correlated. Try FullRankNormal, or read uncertainties with care."
+            "The guide is much narrower than the posterior: read its uncertainties with care. "
+            "A diagonal family is that where dimensions are correlated; if section gaps finds a "
+            "large approximation gap, try FullRankNormal."
         )
     return found
 

@@ -120,14 +120,15 @@ def _mean(values: pandas.Series | np.ndarray) -> str:
 
 
 def _unreliable(rare: Outliers) -> tuple[int, int]:
-    """How many images have a bad k-hat: of those ranked, and of those they are ranked among."""
-    own, others = (~(k <= UNRELIABLE) for k in (rare.table["k_hat"], rare.reference_k_hat))
+    """How many images have a bad k-hat: of the split's, and of those they are ranked among."""
+    table = rare.table[rare.table.split != "shown"]
+    own, others = (~(k <= UNRELIABLE) for k in (table["k_hat"], rare.reference_k_hat))
     return int(own.sum()), int(others.sum())
 
 
 def _reliability(rare: Outliers) -> str:
     own, others = _unreliable(rare)
-    count, among = len(rare.table), len(rare.reference)
+    count, among = int((rare.table.split != "shown").sum()), len(rare.reference)
     if not own + others:
         return (
             f"k-hat is {UNRELIABLE} at most for all {count + among} images: ranks can be trusted."
@@ -186,8 +187,8 @@ def _noise_advice(
         advice.append(
             "The likelihood's noise is too small, so that the posterior is too sure: learn its "
             "scale (SharedScaleNormal, PixelwiseNormal) or start it larger. A learned one is too "
-            "small where training images are fitted better than these: train on more of them, "
-            "or stop earlier (--trainer.patience)."
+            "small until training has caught up, and where training images are fitted better than "
+            "these: then train on more of them, or stop earlier (--trainer.patience)."
         )
     if has_scale and noise.value < 0.8:
         advice.append(
@@ -213,7 +214,7 @@ def _outlier_advice(rare: Outliers | None) -> list[str]:
     table = rare.table[rare.table.split != "shown"]
     if not (table["rank"].median() < 0.3 and rare.of == "training images"):
         return []
-    if sum(_unreliable(rare)) > FEW * (len(rare.table) + len(rare.reference)):
+    if sum(_unreliable(rare)) > FEW * (len(table) + len(rare.reference)):
         return [
             "Other images seem less probable than those that were trained on, but k-hat is too "
             "large to tell why: the networks may have learned these by heart, or the guide may be "
