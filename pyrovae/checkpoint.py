@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from pyrovae.data import spread
+from pyrovae.data.base import fingerprint
 from pyrovae.errors import InputError
 
 try:
@@ -90,6 +94,16 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if checksum(tensors, text) != expected:
         raise InputError(f"{path}: the content was changed after it was written (wrong checksum)")
     return tensors, json.loads(text)
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds besides tensors, of which none is read; nothing of a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = json.loads(json.loads((file.metadata() or {})[STATE_KEY])["state"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def checksum(tensors: dict[str, Tensor], text: str = "") -> str:
@@ -227,6 +241,17 @@ class RunDirectory:
         return {
             n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")
         }, epoch
+
+    def check_images(self, images: np.ndarray) -> None:
+        """Warns where training images `(N, C, H, W)` are others than the run was trained on."""
+        state = _state(self.last)
+        known = (state.get("num_images"), state.get("images"))
+        if known[1] and known != (len(images), fingerprint(spread(images, 256))):
+            logging.getLogger("pyrovae").warning(
+                "%s: was trained on other images than its configuration now names: what is said "
+                "of images that it has not seen may be of some that it has",
+                self.root,
+            )
 
 
 def load(run_dir: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu") -> VAE:

@@ -124,7 +124,10 @@ class CelebA(ImageData):
     def _listed(self) -> tuple[Path, pandas.DataFrame, pandas.DataFrame]:
         """The folder of images; partition, size and time of each listed image; its attributes."""
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: is no folder; --data.root names the one of CelebA")
+            raise InputError(
+                f"{self.root}: is no folder; --data.root names the one of CelebA, and root in its "
+                "config.yaml that of a run"
+            )
         partition = _find_list(self.root, "list_eval_partition")
         if partition is None:
             raise InputError(

@@ -125,7 +125,10 @@ class ImageFolder(ImageData):
     def _divided(self) -> dict[str, list[str]]:
         """The paths of each split's images below the root, in order of their names."""
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: is no folder; --data.root names one with images")
+            raise InputError(
+                f"{self.root}: is no folder; --data.root names one with images, and root in its "
+                "config.yaml that of a run"
+            )
         own = self._own_folders()
         divided = {split: sorted(_find(self.root, folder)) for split, folder in own.items()}
         if "train" not in divided:

@@ -307,6 +307,7 @@ def open_run(
 
     run, engine = RunDirectory(root), Engine(device, "fp32")
     vae, data = load_run(root, checkpoint, engine.device)
+    run.check_images(data.split("train").images)
     scorer = Scorer(vae, data, options, engine, progress=progress)
     some = torch.from_numpy(spread(scorer.split.images, 1000))
     with private_randomness(options.seed, some.device):

@@ -79,6 +79,7 @@ def open_subject(
     whole = data.split(split)
     if not len(whole):
         raise InputError(f"the split {split} has no images")
+    RunDirectory(run).check_images(data.split("train").images)
     some = whole.spread(effort.images)
     given, complaints = _given(images, vae, data)
     subject = Subject(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 from pyrovae import Bernoulli, DynamicBinarization, Engine
 from pyrovae.evaluation import Estimate
 from pyrovae.evaluation.comparison import compare
-from pyrovae.evaluation.report import Opened, Report
+from pyrovae.evaluation.report import Opened, Report, open_run
 from pyrovae.evaluation.scoring import Options, Scorer
+from pyrovae.inspection.run import open_subject
 from tests.small import small_data, small_vae
+from tests.test_cli import TINY, run
 
 SECTIONS = ["elbo", "evidence"]
 SETTINGS = {"checkpoint": "best"}
@@ -127,3 +130,23 @@ def test_images_are_the_same_observations_whether_some_or_all_are_drawn_for() ->
     # Both are means of 400 draws of the same terms; other binary pixels move them by 10 nats.
     assert apart.max() < 2
     assert whole["name"].loc[some.index].equals(some["name"])
+
+
+def test_a_run_whose_images_were_changed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "run"
+    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    caplog.clear()
+    open_run(root, Options())
+    open_subject(root)
+    assert not caplog.records
+    config = root / "config.yaml"
+    text = config.read_text()
+    changed = re.sub(r"(?m)^(  init_args:\n(?:    .*\n)*?    seed): \d+$", r"\1: 7", text, count=1)
+    assert changed != text
+    config.write_text(changed)
+    open_run(root, Options())
+    open_subject(root)
+    told = [record.message for record in caplog.records]
+    assert len(told) == 2 and all("was trained on other images" in line for line in told)
