@@ -38,16 +38,9 @@ def draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
     for line, out in zip(lines, outside, strict=True):
         axes.plot(places, line, color=ORANGE if out else BLUE, lw=0.8, alpha=0.7)
     far = [row for row in np.argsort(-np.abs(lines).max(1))[:3] if outside[row]]
-    for place, row in enumerate(far):  # Beside the axes, where lines that agree do not overlap.
-        at = np.abs(lines[row]).argmax()
-        axes.annotate(
-            ranks.names[row],
-            (places[at], lines[row, at]),
-            (1.02, 0.85 - 0.12 * place),
-            textcoords="axes fraction",
-            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.8},
-            fontsize=8,
-        )
+    if far:
+        names = ", ".join(ranks.names[row] for row in far)
+        axes.set_title(f"farthest: {names}", fontsize=9, loc="right")
     axes.axhline(0, color="black", lw=1)
     axes.set_xlabel("rank of the truth among the guide's draws, as a share")
     axes.set_ylabel("share of images below it,\nminus what is expected")

@@ -96,7 +96,7 @@ def _spreads(table: pandas.DataFrame) -> list[str]:
     )
     return [
         f"What z leaves open moves a pixel by {latent:.1f} grey levels of 256; with the "
-        f"likelihood's noise it is {whole:.1f}: {100 * (latent / max(whole, 1e-9)) ** 2:.0f} % "
+        f"likelihood's noise it is {whole:.1f}: {100 * (latent / max(whole, 1e-9)) ** 2:.2g} % "
         "of the variance is uncertainty about z, if the guide's widths are right."
     ]
 
