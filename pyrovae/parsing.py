@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NoReturn
 
 import yaml
@@ -75,7 +76,7 @@ class Parser(ArgumentParser):
             if reasons[0].endswith("is abstract"):
                 return f"{where}: name a class first; {self._known(where)}"
             return reasons[0]
-        return " ".join(message.split())
+        return shorten(message, 400, placeholder=" ...")
 
     def _in_full(self, key: str) -> str:
         """An option as it was given: jsonargparse may know its last part only."""

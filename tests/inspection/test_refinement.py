@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pandas
 import pytest
 import torch
 from torch import Tensor
 
 from pyrovae import VAE, DiagonalNormal, InputError, Normal, StandardNormal
 from pyrovae.evaluation.evidence import many_log_weights
-from pyrovae.inspection.gaps import gaps
+from pyrovae.inspection.gaps import _split, gaps
 from pyrovae.inspection.refinement import OffsetGuide, refine_full_rank, refine_guide, with_guide
 from pyrovae.inspection.sections.gaps import section
 from pyrovae.inspection.space import LatentSpace
@@ -157,6 +158,27 @@ def test_every_option_matters(linear: Linear) -> None:
             refined = refine_full_rank(vae.space, x, **({"steps": 8} | options))  # type: ignore[arg-type]
         trils.append(refined.scale_tril)
     assert all(not torch.equal(trils[0], other) for other in trils[1:])
+
+
+def test_bad_weights_count_as_the_bound_that_was_measured() -> None:
+    """Weights with heavy tails gave the guide's own log p(x), far below the other ELBOs."""
+    bad = {"error": math.nan, "elbo_error": 1.0, "ess": 1.5, "k_hat": 5.0}
+    good = bad | {"error": 0.5, "k_hat": 0.3}
+    values = {"": (519.0, 575.0), "_own_family": (675.0, 690.0), "_full_rank": (683.0, 700.0)}
+
+    def found(quality: dict[str, dict[str, float]]) -> pandas.DataFrame:
+        rows = {
+            name: {**quality.get(name, bad), "elbo": elbo, "log_evidence": evidence}
+            for name, (elbo, evidence) in values.items()
+        }
+        return _split({name: pandas.DataFrame([row]) for name, row in rows.items()})
+
+    table = found({})
+    assert table["log_evidence"].item() == 700 and table["gap"].item() == 181
+    assert table["approximation_gap"].item() == 25
+    # An estimate that can be trusted is better than a bound below it, and worse than one above.
+    assert found({"_own_family": good})["log_evidence"].item() == 690
+    assert found({"": good})["log_evidence"].item() == 700
 
 
 def test_without_steps_the_guide_stays(linear: Linear) -> None:
