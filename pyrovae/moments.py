@@ -15,6 +15,8 @@ __all__ = ["Marginal", "centre", "marginal", "marginals", "moments"]
 
 #: Draws that stand for a distribution whose moments no formula knows.
 DRAWS = 200
+#: Draws of the other latent sites, over which one that depends on them is averaged.
+MIXED = 100
 
 
 class Marginal(NamedTuple):
@@ -58,7 +60,7 @@ def marginals(
 ) -> dict[str, Marginal]:
     """What a guide says of each latent site given an image, `(B, ...)` each.
 
-    With several sites the distribution of one may depend on draws of the others: those of 200
+    With several sites the distribution of one may depend on draws of the others: those of 100
     draws are put together.
 
     Args:
@@ -70,7 +72,7 @@ def marginals(
     """
     if len(names) == 1:
         return {name: marginal(trace.nodes[name]["fn"]) for name in names}
-    with pyro.plate("draws of each image", DRAWS, dim=-2):
+    with pyro.plate("draws of each image", MIXED, dim=-2):
         many = poutine.trace(guide).get_trace(x, **inputs)
     return {name: _mixed(many.nodes[name]) for name in names}
 
