@@ -83,11 +83,12 @@ def _pool(function: Callable[[int], Any], fork: bool) -> tuple[Executor, Callabl
     if not fork:
         return ThreadPoolExecutor(num_cores(), thread_name_prefix="pyrovae-cache"), function
     context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(num_cores(), context, initializer=_adopt, initargs=(function,))
+    given = (function, os.getpid())
+    pool = ProcessPoolExecutor(num_cores(), context, initializer=_adopt, initargs=given)
     return pool, _call_adopted
 
 
-def _adopt(function: Callable[[int], Any]) -> None:
+def _adopt(function: Callable[[int], Any], parent: int) -> None:
     """Begins a child: it leaves signals to its parent, and does not outlive it."""
     global _adopted
     _adopted = function
@@ -95,6 +96,8 @@ def _adopt(function: Callable[[int], Any]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:  # It was killed before that: no signal will come.
+        os._exit(1)
 
 
 def _call_adopted(argument: int) -> Any:

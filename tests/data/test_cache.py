@@ -343,6 +343,37 @@ def test_signal_while_forking_acts(number: signal.Signals) -> None:
         signal.signal(number, before)
 
 
+ORPHAN = """
+import os, signal, time
+from pyrovae.data.workers import in_order
+os.register_at_fork(
+    after_in_child=lambda: time.sleep(0.3),  # The parent is gone before it is looked for.
+    after_in_parent=lambda: os.kill(os.getpid(), signal.SIGKILL),
+)
+list(in_order(abs, range(100), processes=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_a_worker_does_not_outlive_a_parent_killed_while_it_starts() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN],
+        stdout=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        assert process.communicate(timeout=60) == (b"", None)  # An orphan would keep it open.
+        assert process.returncode == -signal.SIGKILL
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_two_builds_at_once(tmp_path: Path) -> None:
     processes = [start(tmp_path, 0.001) for _ in range(3)]
     outputs = [finish(process) for process in processes]
