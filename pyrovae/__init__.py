@@ -99,7 +99,7 @@ from pyrovae.vae import VAE, Guide, Model
 
 # Laplace and StudentT are priors, likelihoods and posteriors alike: priors.Laplace and so on.
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bernoulli",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pyrovae.checkpoint import replacing
@@ -113,8 +112,9 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     base, found = first.of_images(), other.of_images()
     each = {score: (found[score] - base[score]).to_numpy() for score in found if score in base}
     more = {name: Estimate.of(each[score]) for score, name in MORE.items() if score in each}
-    if np.isnan(each.get("log_evidence", 0.0)).any():
-        more[MORE["log_evidence"]] = Estimate.of_sum(each["elbo"], each["gap"])
+    rows = first.drawn
+    if "log_evidence" in each and len(rows) < first.num_images:
+        more[MORE["log_evidence"]] = Estimate.of_sum(each["elbo"], each["gap"][rows], rows)
     return more
 
 

@@ -36,7 +36,7 @@ class Estimate:
         return cls(float(found.mean()), float(error))
 
     @classmethod
-    def of_sum(cls, cheap: np.ndarray, costly: np.ndarray) -> Estimate:
+    def of_sum(cls, cheap: np.ndarray, costly: np.ndarray, rows: np.ndarray) -> Estimate:
         r"""The mean of a sum whose second term is known for some of the images only.
 
         $$\bar x_N + \bar d_n, \quad
@@ -47,21 +47,20 @@ class Estimate:
 
         Args:
             cheap: x, of all N images.
-            costly: d, NaN where it is not known: of n images that stand for all.
+            costly: d, of n images that stand for all.
+            rows: the places of these.
 
         References:
             Sampling Techniques (Cochran, 1977, chapter 12: double sampling)
 
         Example:
-            >>> Estimate.of_sum(np.array([1.0, 3.0]), np.array([0.5, np.nan])).value
+            >>> Estimate.of_sum(np.array([1.0, 3.0]), np.array([0.5]), np.array([0])).value
             2.5
         """
-        known = ~np.isnan(costly)
-        more = cls.of(costly[known])
-        value = float(cheap.mean()) + more.value
-        if known.sum() < 2:
+        value = float(cheap.mean() + costly.mean())
+        if len(rows) < 2:
             return cls(value, math.nan)
-        both = np.cov(cheap[known], costly[known])
+        both = np.cov(cheap[rows], costly)
         total = max(0.0, cheap.var(ddof=1) + 2 * both[0, 1] + both[1, 1]) / len(cheap)
-        rest = both[1, 1] * (1 / known.sum() - 1 / len(cheap))
+        rest = both[1, 1] * (1 / len(rows) - 1 / len(cheap))
         return cls(value, math.sqrt(total + rest))

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
 from pyrovae.checkpoint import RunDirectory, checksum, replacing
 from pyrovae.data import spread
-from pyrovae.data.base import fingerprint
+from pyrovae.data.base import fingerprint, spread_rows
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
@@ -95,6 +96,11 @@ class Report:
         """What turns log densities into log probabilities of grey values."""
         return -self.num_dims * math.log(self.grey_levels or 1)
 
+    @property
+    def drawn(self) -> np.ndarray:
+        """The places of the images that have draws for log p(x)."""
+        return spread_rows(self.num_images, self.settings["evidence_images"])
+
     def of_images(self) -> dict[str, pd.Series]:
         """Log p(x), its gap to the ELBO, and the ELBO of each image, as `comparable` has them.
 
@@ -165,9 +171,8 @@ class Report:
         note = ""
         if "log_evidence" in self.each_image:
             note = f"; log p(x) from {self.settings['num_samples']:,} draws"
-            drawn = self.each_image["log_evidence"].notna().sum()
-            if drawn < self.num_images:
-                note += f" of {drawn:,} of them, and the ELBO of all"
+            if len(self.drawn) < self.num_images:
+                note += f" of {len(self.drawn):,} of them, and the ELBO of all"
         note += f"; samples in the features of {features}" if samples else ""
         return f"{self.settings['split']}, {self.num_images:,} images{note}"
 

@@ -222,7 +222,7 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
     found = Estimate.of(table["log_evidence"].to_numpy())
     if len(table) < len(scorer.split):
         bound = -(scorer.terms["rate"] + scorer.terms["distortion"])
-        found = Estimate.of_sum(bound.to_numpy(), gap.reindex(bound.index).to_numpy())
+        found = Estimate.of_sum(bound.to_numpy(), gap.to_numpy(), scorer.drawn)
     bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
     shapes = table["k_hat"].dropna()  # It takes some draws to see a tail.
     tails = {}
