@@ -1,87 +1,157 @@
-"""A whole step, optimiser included, recorded on a GPU once and replayed."""
+"""Work of a GPU that is recorded once, as a CUDA graph, and replayed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from textwrap import shorten
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from pyrovae.gradients import Terms
-
-__all__ = ["CapturedStep", "record_on_gpu"]
+__all__ = ["CudaRecorder", "NotRecordable", "Recorded", "Recorder", "Work", "recorder_for"]
 
 Work = Callable[[], Tensor]
 
+#: Operations that wait for the device.
+WAITING = (
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.equal.default,
+)
 
-class CapturedStep:
-    """Replays a step as one CUDA graph: one launch in place of hundreds.
 
-    The first steps run as they are, for what is set up on first use. Then images, beta and
-    further inputs get addresses that stay, and the step is recorded. Random numbers stay live,
-    since the generator's state is read at each replay; so do the learning rate, which must be a
-    tensor, and the objective's state. Batches of another shape run as they are.
+class NotRecordable(RuntimeError):
+    """The work cannot be recorded; the text says why."""
+
+
+class Recorder(ABC):
+    """Records work of a device."""
+
+    @abstractmethod
+    def warming(self) -> Any:
+        """A context for work that is done, not recorded, and sets up what recording needs."""
+
+    @abstractmethod
+    def record(self, work: Work) -> tuple[Tensor, Callable[[], None]]:
+        """Records work without doing it.
+
+        Returns:
+            The tensor that holds its result, and what repeats the work into that tensor.
+
+        Raises:
+            RuntimeError: if it cannot be recorded.
+        """
+
+
+class CudaRecorder(Recorder):
+    """Records CUDA graphs.
 
     Args:
-        step: takes images, beta and further inputs, and must not wait for the device.
-        record: takes work that gives a tensor; gives what repeats it into the same tensor.
-        say: is told in one line if the step cannot be recorded.
+        device: the GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream: Any = torch.cuda.Stream(device)
+
+    @contextmanager
+    def warming(self) -> Iterator[None]:
+        """Runs work on the stream that records, so that autograd keeps no other in mind."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            yield
+        torch.cuda.current_stream().wait_stream(self.stream)
+
+    def record(self, work: Work) -> tuple[Tensor, Callable[[], None]]:
+        """Records work as a CUDA graph."""
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        # Threads that read images ahead may use the device meanwhile.
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            result = work()
+        return result, graph.replay
+
+
+def recorder_for(device: torch.device) -> Recorder | None:
+    """What records a device's work; None where launches cost little."""
+    return CudaRecorder(device) if device.type == "cuda" else None
+
+
+class Recorded:
+    """Replays work of the device: one launch in place of hundreds.
+
+    The first times the work runs as it is, for what is set up on first use. The last of these
+    is watched: work that waits for the device, or uses tensors of two devices, is not recorded.
+    Random numbers stay live, since a replay reads the generator's state.
+
+    Args:
+        work: gives a tensor; what it reads from the host is read when it is recorded.
+        recorder: what records.
+
+    Raises:
+        NotRecordable: from a call, in place of the first replay.
     """
 
     WARM_UP = 3
 
-    def __init__(
-        self,
-        step: Callable[..., Terms],
-        record: Callable[[Work], tuple[Tensor, Callable[[], None]]],
-        say: Callable[[str], None],
-    ) -> None:
-        self.step, self.record, self.say = step, record, say
+    def __init__(self, work: Work, recorder: Recorder) -> None:
+        self.work, self.recorder = work, recorder
         self.left = self.WARM_UP
-        self.shapes: Any = None
-        self.broken = False
-        self.last_beta: float | None = None
+        self.watch = _Watch()
+        self.replay: Callable[[], None] | None = None
 
-    def __call__(self, images: Tensor, beta: float, inputs: dict[str, Tensor]) -> Terms:
-        """Takes a step; what it tells is a copy, which the next step leaves alone."""
-        shapes = [(v.shape, v.dtype) for v in (images, *inputs.values())]
-        if self.shapes is None:
-            self.left -= 1
-            if self.left != 0:
-                return self.step(images, beta, inputs)
-            self._record(images, inputs)
-            self.shapes = shapes
-        if self.broken or shapes != self.shapes:
-            return self.step(images, beta, inputs)
-        if beta != self.last_beta:
-            self.beta.fill_(beta)
-            self.last_beta = beta
-        for own, value in zip(self.inputs, (images, *inputs.values()), strict=True):
-            own.copy_(value, non_blocking=True)
+    def __call__(self) -> Tensor:
+        """Does the work; the result is a copy, which later calls leave alone."""
+        if self.left > 0:
+            return self._warm_up()
+        if self.replay is None:
+            self._record()
+        assert self.replay is not None
         self.replay()
-        return Terms(*self.terms.clone().unbind())
+        return self.result.clone()
 
-    def _record(self, images: Tensor, inputs: dict[str, Tensor]) -> None:
-        self.beta = torch.zeros((), device=images.device)
-        self.inputs = [value.clone() for value in (images, *inputs.values())]
-        own = dict(zip(inputs, self.inputs[1:], strict=True))
+    def _warm_up(self) -> Tensor:
+        self.left -= 1
+        with self.recorder.warming():
+            if self.left > 0:
+                return self.work()
+            with self.watch:
+                return self.work()
+
+    def _record(self) -> None:
+        if self.watch.found:
+            raise NotRecordable(self.watch.found)
         try:
-            self.terms, self.replay = self.record(
-                lambda: torch.stack(self.step(self.inputs[0], self.beta, own))
-            )
-        except RuntimeError as error:  # Something waits for the device, or cannot be recorded.
-            self.broken = True
-            reason = shorten(str(error), 160, placeholder=" ...")
-            self.say(f"the step cannot be recorded, and is launched piece by piece: {reason}")
+            self.result, self.replay = self.recorder.record(self.work)
+        except RuntimeError as error:
+            raise NotRecordable(str(error)) from error
 
 
-def record_on_gpu(work: Work) -> tuple[Tensor, Callable[[], None]]:
-    """Records work as a CUDA graph: it is not done now, but at each replay."""
-    graph = torch.cuda.CUDAGraph()
-    torch.cuda.synchronize()
-    # Threads that read images ahead may use the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        result = work()
-    return result, graph.replay
+class _Watch(TorchDispatchMode):
+    """Notes the first operation that a recorder refuses or that a replay would not repeat.
+
+    A refused operation must not reach the recorder: a CUDA graph that fails half way can leave
+    the random generator unusable.
+
+    Attributes:
+        found: what was found, in words; "" for nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not self.found:
+            leaves = tree_leaves((args, kwargs, result))
+            devices = {leaf.device for leaf in leaves if isinstance(leaf, Tensor)}
+            if func in WAITING:
+                self.found = f"{func} waits for the device"
+            elif len(devices) > 1:
+                names = " and ".join(sorted(map(str, devices)))
+                self.found = f"{func} uses tensors on {names}"
+        return result

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyrovae.data import to_device
+from pyrovae.data import Batches, to_device
+from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
 from pyrovae.errors import InputError
 
 __all__ = ["Engine"]
@@ -86,6 +87,11 @@ class Engine:
             raise InputError(
                 f"--engine.resident_gb {self.resident_gb}: {size} do not fit into {self.device}"
             ) from None
+
+    def feed(self, batches: Batches) -> Feed:
+        """Gives the batches: by the device alone if the images lie on a GPU."""
+        resident = self.device.type == "cuda" and isinstance(batches.images, Tensor)
+        return (DeviceFeed if resident else HostFeed)(batches, self.place)
 
     @contextmanager
     def running(self, program: nn.Module, networks: Iterable[nn.Module]) -> Iterator[None]:

@@ -144,7 +144,8 @@ class Gradients(nn.Module):
         """
         buffers = list(self.buffers())
         before = [buffer.clone() for buffer in buffers]
-        state = {name: value.clone() for name, value in state_of(self.objective).items()}
+        state = self._kept_state()
+        was = [value.clone() for value in state.values()]
         terms, params = (batch or self.batch)(images, beta, inputs, **kwargs)
         if self.group.size > 1:
             terms = self._averaged(terms, params, before)
@@ -153,9 +154,16 @@ class Gradients(nn.Module):
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(torch.where(terms.moved > 0, buffer, value))
         now = state_of(self.objective)
-        for name, value in now.items():
-            now[name] = torch.where(terms.moved > 0, value, state[name].to(value))
+        for (name, own), old in zip(state.items(), was, strict=True):
+            own.copy_(torch.where(terms.moved > 0, now[name].to(old), old))
+            now[name] = own
         return terms, params
+
+    def _kept_state(self) -> dict[str, Tensor]:
+        """The objective's state, in tensors beside the parameters: a recorded step knows these."""
+        state, first = state_of(self.objective), next(self.parameters())
+        state.update({name: value.to(first.detach()) for name, value in state.items()})
+        return dict(state)
 
     @torch.no_grad()
     def _averaged(self, terms: Terms, params: list[Tensor], before: list[Tensor]) -> Terms:

@@ -105,6 +105,11 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
                 group["lr"] = rate * factor
         return self._base_rates[0] * factor
 
+    @property
+    def started(self) -> bool:
+        """Whether a first step was taken, so that the state is there."""
+        return self._started
+
     def make_capturable(self) -> bool:
         """Keeps all that a step reads in tensors on the device, so that it can be recorded.
 
@@ -112,14 +117,60 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             Whether the optimiser can: it must be fused, and take its learning rate as a tensor.
         """
         optimizer: Any = self.torch_optimizer
-        if not getattr(optimizer, "_step_supports_amp_scaling", False):
-            return False
-        for group in optimizer.param_groups:
+        fused = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+        for group in optimizer.param_groups if fused else ():
             device = group["params"][0].device
             group["lr"] = torch.as_tensor(group["lr"], dtype=torch.float32, device=device)
             if "capturable" in group:
                 group["capturable"] = True
-        return True
+        return fused
+
+    def live_tensors(self) -> list[Tensor]:
+        """What `update` reads and changes: each group's learning rate, then the state.
+
+        Raises:
+            NotImplementedError: if something of that is not a tensor, or not there yet.
+        """
+        optimizer: Any = self.torch_optimizer
+        if any("capturable" not in group for group in optimizer.param_groups):
+            raise NotImplementedError(f"{type(optimizer).__name__} has no capturable form")
+        states = [optimizer.state.get(p, {}) for p in self.parameters()]
+        found = [group["lr"] for group in optimizer.param_groups]
+        found += [value for state in states for value in state.values() if value is not None]
+        if not all(states) or not all(isinstance(value, Tensor) for value in found):
+            raise NotImplementedError(f"{type(optimizer).__name__} keeps numbers off the device")
+        return found
+
+    def update(self, leaves: list[Tensor], live: list[Tensor], moved: Tensor) -> None:
+        """Moves other tensors as the optimiser would move its parameters.
+
+        It runs the optimiser's for-each form, which a tracer sees as plain arithmetic.
+
+        Args:
+            leaves: stand for the parameters, and hold gradients.
+            live: stand for `live_tensors`, and are changed in place.
+            moved: of shape `()`; 0 where nothing may move.
+        """
+        optimizer: Any = self.torch_optimizer
+        rest, left = iter(live), iter(leaves)
+        groups = [
+            {**group, "lr": next(rest), "params": [next(left) for _ in group["params"]]}
+            | {"foreach": True, "capturable": True}
+            | ({"fused": False} if "fused" in group else {})
+            for group in optimizer.param_groups
+        ]
+        twin = type(optimizer)(groups)
+        for leaf, p in zip(leaves, self.parameters(), strict=True):
+            twin.state[leaf] = {
+                key: None if value is None else next(rest)
+                for key, value in optimizer.state[p].items()
+            }
+        changed = [*leaves, *live[len(groups) :]]
+        before = [value.detach().clone() for value in changed]
+        twin.step()
+        with torch.no_grad():
+            for value, old in zip(changed, before, strict=True):
+                value.copy_(torch.where(moved > 0, value, old))
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The optimiser's state, one tensor a parameter and quantity, named by position."""
@@ -140,6 +191,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             packed["state"].setdefault(int(position), {})[key] = value
         # Torch knows which type and device each quantity needs.
         self.torch_optimizer.load_state_dict(packed)
+        self._started = bool(tensors)
         self.lay_out()
 
     def lay_out(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from textwrap import shorten
@@ -15,17 +14,15 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae.capturing import CapturedStep, record_on_gpu
+from pyrovae.capturing import recorder_for
 from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
-from pyrovae.compiling import compile_gradients
 from pyrovae.data import Batches, ImageData, Split, spread
 from pyrovae.data.base import fingerprint
-from pyrovae.distributed import Abandoned, Group, generators, reseed, set_generators
+from pyrovae.distributed import Group, generators, reseed, set_generators
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.fitting import run_once
-from pyrovae.gradients import Terms
 from pyrovae.interruption import Diverged, Interrupted, signals
 from pyrovae.objectives import Progress, begin_step, check_objective, numbers_of, state_of
 from pyrovae.optimizer import GroupedOptimizer
@@ -33,6 +30,7 @@ from pyrovae.programs import Programs
 from pyrovae.recipe import Recipe
 from pyrovae.reports import EpochRow, Reporter
 from pyrovae.state import TrainingState
+from pyrovae.stepping import Stepper
 from pyrovae.svi import ALL_FINITE, SVI, first_bad_site
 
 if TYPE_CHECKING:
@@ -40,7 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-READ_EVERY = 20  # steps on a device, between two looks at the numbers
+#: Between two looks at a device's numbers: at most so many steps, and about so many seconds.
+READ_EVERY, READ_SECONDS = 100, 0.1
 
 
 class Session:
@@ -73,6 +72,7 @@ class Session:
             part=(group.rank, group.size),
         )
         self.batches.images = engine.fetch(self.batches.images)
+        self.feed = engine.feed(self.batches)
         self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         self.svi = SVI(
@@ -83,10 +83,9 @@ class Session:
             observe=vae.observe,
             group=group,
         )
-        self.advance: Callable[..., Terms] = self.svi.advance
-        # Reading a number waits for the device, which a CPU does anyway.
-        self.read_every = 1 if engine.device.type == "cpu" else READ_EVERY
-        self.unread: list[tuple[int, Terms]] = []
+        self.read_every = 1
+        self.unread: list[tuple[int, Tensor]] = []
+        self.last_read = 0.0
         self.seen: list[int] = []
         self.check(self.train_split)
 
@@ -146,10 +145,20 @@ class Session:
         parts = (self.objective, bound, *self.vae.modules())
         for line in self.group.about(self.trainer.batch_size, parts):
             self.reporter.message(line)
+        self.stepper = Stepper(
+            self.svi,
+            self.optimizer,
+            self.feed,
+            self.vae.inputs,
+            recorder_for(self.engine.device),
+            self.reporter.message,
+        )
         compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
         self.reporter.message(f"the step is {'' if compiled else 'not '}compiled ({why})")
         if compiled:
-            self.svi.compute = self.compile
+            self.stepper.compile()
+        else:
+            self.stepper.record()
         self.reporter.start(self.state.epoch, self.state.step - self.state.batch)
 
     def start(self) -> None:
@@ -164,28 +173,6 @@ class Session:
             self.run.check_free()  # Preparing took its time: another run may have begun.
             self.held.enter_context(self.run.alone())
         self.save()
-
-    def compile(
-        self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]
-    ) -> tuple[Terms, list[Tensor]]:
-        """The first step: what computes the others, if it can be compiled, is set here."""
-        started = time.monotonic()
-        try:
-            compiled = compile_gradients(self.svi.gradients, self.optimizer.parameters())
-            found = compiled(images, beta, inputs)
-        except Abandoned:
-            raise
-        except Exception as error:  # Compilers fail in many ways, and a run can do without.
-            reason = shorten(str(error), 160, placeholder=" ...")
-            self.reporter.message(f"cannot be compiled, runs as it is: {reason}")
-            self.svi.compute = self.svi.gradients
-            return self.svi.compute(images, beta, inputs)
-        self.reporter.message(f"compiled in {time.monotonic() - started:.0f} s")
-        self.svi.compute = compiled
-        alone = self.engine.device.type == "cuda" and self.group.size == 1
-        if alone and self.optimizer.make_capturable():
-            self.advance = CapturedStep(self.svi.advance, record_on_gpu, self.reporter.message)
-        return found
 
     def train_epochs(self) -> None:
         """Epoch after epoch; a signal ends them after a whole step, with all saved."""
@@ -218,41 +205,49 @@ class Session:
         state, size = self.state, self.state.images_per_step
         self.reporter.start_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
         self.vae.train()
-        started = time.monotonic()
-        for images, attributes in self.batches.labelled(state.epoch, start=state.batch):
-            if self.step(images, attributes):
-                break
+        started = self.last_read = time.monotonic()
+        self.feed.begin(state.epoch, state.batch)
+        while state.batch < len(self.batches) and not self.step():
+            pass
         self.read()
         state.epoch_seconds += time.monotonic() - started
         return state.batch == len(self.batches)
 
-    def step(self, images: Tensor, attributes: Tensor) -> int:
+    def step(self) -> int:
         """One step of SVI, with the learning rate, beta and objective of its moment.
 
         Returns:
             The signal that the run should stop for, looked at where the numbers are read, else 0.
         """
-        state, progress, inputs = self.state, self.progress(), self.vae.inputs(attributes)
-        beta = self.recipe.beta(progress)
+        state, progress = self.state, self.progress()
         self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
-        images = self.engine.place(images)
         begin_step(self.objective, progress)
-        terms = self.advance(images, beta, inputs)
+        terms = self.stepper(self.recipe.beta(progress))
         state.step, state.batch = state.step + 1, state.batch + 1
         self.unread.append((state.step, terms))
-        self.last_batch = images, inputs
         if len(self.unread) < self.read_every:
             return 0
         number = self.asked_to_stop()  # First: a GPU would wait for a process that is gone.
         self.read()
+        self.pace()
         return number
+
+    def pace(self) -> None:
+        """Decides when the numbers are read next, the same in all processes.
+
+        Reading a number waits for the device, which a CPU does anyway.
+        """
+        if self.engine.device.type != "cpu":
+            now = time.monotonic()
+            seconds = self.group.largest(now - self.last_read) / self.read_every
+            self.last_read = now
+            self.read_every = int(min(max(READ_SECONDS / seconds, 1), READ_EVERY))
 
     def read(self) -> None:
         """Reads the numbers of the steps since the last time: one wait for all of them."""
         if not self.unread:
             return
-        rows = torch.stack([term for *_, terms in self.unread for term in terms])
-        numbers = rows.reshape(-1, len(Terms._fields)).tolist()
+        numbers = torch.stack([terms for _, terms in self.unread]).tolist()
         for (step, _), (moved, loss, elbo, rate) in zip(self.unread, numbers, strict=True):
             if moved:
                 self.state.add(loss, elbo, rate)
@@ -266,8 +261,8 @@ class Session:
     def stop_if_diverged(self, step: int) -> None:
         """Stops the run after too many steps in a row that were not finite."""
         if self.state.skipped_in_a_row >= self.trainer.max_skipped:
-            images, inputs = self.last_batch
-            x = self.vae.observe(images)
+            images, attributes = self.feed.last()
+            x, inputs = self.vae.observe(images), self.vae.inputs(attributes)
             found = self.group.gather(first_bad_site(self.vae.model, self.vae.guide, x, **inputs))
             # Where it is not finite in one process alone, the others only see its gradient.
             site = min(found, key=lambda name: name == ALL_FINITE)

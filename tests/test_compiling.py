@@ -137,7 +137,7 @@ def test_tracing_leaves_no_trace(traced_only: None) -> None:
     pyro.clear_param_store()
     before, random = [b.clone() for b in vae.buffers()], torch.get_rng_state()
     graph = compiled(vae, OBJECTIVES["GECO"]())
-    graph._compile(images, 1.0, {})
+    graph.build(images, 1.0, {})
     assert all(torch.equal(a, b) for a, b in zip(vae.buffers(), before, strict=True))
     assert torch.equal(torch.get_rng_state(), random) and not list(pyro.get_param_store())
     assert not any(p.grad is not None for p in vae.parameters())

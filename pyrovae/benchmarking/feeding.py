@@ -75,7 +75,7 @@ def paced_session(
         def seconds(given: Any) -> float:
             session.state.begin_epoch()
             session.state.epoch += 1
-            session.batches = given
+            session.batches = session.feed.batches = given
             session.train_epoch()
             synchronize(setting.device)
             return session.state.epoch_seconds

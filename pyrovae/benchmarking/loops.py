@@ -17,6 +17,7 @@ from torch import nn
 from pyrovae.benchmarking.cases import ArrayData, Case
 from pyrovae.benchmarking.handwritten import captured_step, lean_step, plain_step
 from pyrovae.data import ImageData
+from pyrovae.data.feed import Feed
 from pyrovae.distributed import Group
 from pyrovae.engine import Engine
 from pyrovae.recipe import Recipe
@@ -68,15 +69,59 @@ class Silent(Reporter):
             raise NotRun(text)
 
 
+class SameBatch(Feed):
+    """Gives one batch again and again, at one address.
+
+    Args:
+        images: uint8 `(B, C, H, W)` on the device, as the engine lays them out.
+    """
+
+    images: torch.Tensor
+    attributes: torch.Tensor
+
+    def __init__(self, images: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("images", images)
+        self.register_buffer("attributes", torch.empty(len(images), 0, device=images.device))
+
+    def begin(self, epoch: int, start: int = 0) -> None:
+        """Does nothing."""
+
+    def stage(self) -> None:
+        """Does nothing."""
+
+    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch."""
+        return self.images, self.attributes
+
+    def last(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch."""
+        return self()
+
+    def keep_addresses(self) -> None:
+        """Does nothing."""
+
+
 @contextmanager
-def opened_session(setting: Setting, data: ArrayData, compiled: bool) -> Iterator[Session]:
-    """A training session at its first step, as `Trainer.fit` sets it up."""
+def opened_session(
+    setting: Setting, data: ArrayData, compiled: bool, same: bool = False
+) -> Iterator[Session]:
+    """A training session at its first step, as `Trainer.fit` sets it up.
+
+    Args:
+        setting: what to run on.
+        data: the images.
+        compiled: whether the step is compiled.
+        same: whether every step takes the case's one batch.
+    """
     vae, engine, reporter = setting.case.vae(), setting.engine(compiled), Silent()
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
     trainer = Trainer(epochs=1_000_000, batch_size=setting.case.batch_size)
     with engine.running(vae, vae.networks()):
         images = cast(ImageData, data)
         session = Session(trainer, vae, images, recipe, engine, None, reporter, Group())
+        if same:
+            session.feed = SameBatch(engine.place(setting.case.batch(setting.device)))
         session.begin(resume=False)
         reporter.start_epoch(1, 1, 0)
         vae.train()
@@ -89,14 +134,12 @@ def opened_session(setting: Setting, data: ArrayData, compiled: bool) -> Iterato
 @contextmanager
 def session_loop(setting: Setting, compiled: bool) -> Iterator[Step]:
     """The step of this package, with all that a training session does around it."""
-    images = setting.case.batch(setting.device)
-    attributes = torch.empty(len(images), 0, device=setting.device)
     data = ArrayData(setting.case.images(setting.case.batch_size))
-    with opened_session(setting, data, compiled) as session:
+    with opened_session(setting, data, compiled, same=True) as session:
 
         def step() -> float:
             session.state.begin_epoch()
-            session.step(images, attributes)
+            session.step()
             return session.state.loss
 
         yield step

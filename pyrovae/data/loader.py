@@ -169,7 +169,8 @@ class Batches:
         """
         if epoch < 0 or start < 0:
             raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
-        order, mirrored = self._plan(epoch)
+        order, mirrored = self.plan(epoch)
+        mirrored = mirrored.to(self.device)
         # Once an epoch, and not where a thread reads ahead: it would wait for the device.
         placed = order.to(self.attributes.device)
         rows = placed if isinstance(self.images, Tensor) else order
@@ -188,8 +189,8 @@ class Batches:
         own = self.reader * self.batch_size
         return [values[own : own + self.batch_size] for values in steps]
 
-    def _plan(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """The order of an epoch, and which of its places are mirrored."""
+    def plan(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The order of an epoch `(N,)`, and which of its places are mirrored, on the CPU."""
         # Mixed, because generators seeded with neighbouring numbers need not be independent.
         mixed = np.random.SeedSequence((self.seed % 2**64, epoch)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]))
@@ -198,7 +199,7 @@ class Batches:
         if self.shuffle:
             order = torch.randperm(count, generator=generator)
         mirrored = torch.rand(count, generator=generator) < 0.5
-        return order, mirrored.to(self.device)
+        return order, mirrored
 
     def _gathered(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """The images of these rows, on the device."""
