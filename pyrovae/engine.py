@@ -22,54 +22,73 @@ class Engine:
 
     Args:
         device: "auto" (cuda, else mps, else cpu), or a device's name such as "cuda:1".
-        precision: "fp32", "bf16" (networks under autocast; log densities, gradients and the
-            optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
-        compile: whether a step is traced to one graph and compiled: "on", "off", or "auto": for
-            runs of at least `Engine.MIN_STEPS` steps, which earn back what compiling takes: on
-            two cores that was after some 600 steps of convolutions of 64x64 pixels, and 2,100 of
-            small fully connected networks.
+        precision: "fp32", "tf32" (on a GPU, fp32 products of matrices and convolutions round
+            their factors to 10 bits), "bf16" (networks under autocast; log densities, gradients
+            and the optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
+        compile: whether a step is traced to one graph and compiled: "on", "off", or "auto":
+            where a run earns back the time that compiling takes. On a CPU, that is a run of at
+            least `Engine.BREAK_EVEN_STEPS` steps. On a GPU, steps are recorded as a CUDA graph
+            in any case; a run goes over to compiled steps where more than
+            `Engine.BREAK_EVEN_SECONDS` of recorded steps are left.
         resident_gb: on a GPU, up to how many GB of training images are copied to it once; larger
             splits are read from the cache batch by batch. 0 always reads; -1 takes half of the
             memory that is free.
 
     Raises:
-        InputError: if the device is not there.
+        InputError: if the device is not there, or does not have the precision.
         ValueError: if precision or compile has another name.
     """
 
-    #: From how many steps on a run is compiled with "auto".
-    MIN_STEPS = 5_000
+    #: On two CPU cores, compiling was earned back after 577 steps (convolutions, 64x64 pixels)
+    #: and 2,091 steps (small fully connected networks).
+    BREAK_EVEN_STEPS = 2_000
+    #: On an H200, compiling took 17 s and 7 s for these two, and a recorded step became 1.27 and
+    #: 1.47 times as fast: that is earned back after 80 s and 22 s of recorded steps.
+    BREAK_EVEN_SECONDS = 80.0
 
     def __init__(
         self,
         device: str = "auto",
-        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto",
         compile: Literal["auto", "on", "off"] = "auto",
         resident_gb: float = -1.0,
     ) -> None:
-        if precision not in ("auto", "fp32", "bf16"):
-            raise ValueError(f"precision must be auto, fp32 or bf16, got {precision}")
+        if precision not in ("auto", "fp32", "tf32", "bf16"):
+            raise ValueError(f"precision must be auto, fp32, tf32 or bf16, got {precision}")
         if compile not in ("auto", "on", "off"):
             raise ValueError(f"compile must be auto, on or off, got {compile}")
         if not (resident_gb >= 0 or resident_gb == -1):
             raise ValueError(f"resident_gb must be at least 0, or -1, got {resident_gb}")
         self.compile, self.resident_gb = compile, resident_gb
         self.device = _find_device(device)
-        bf16 = _multiplies_bf16(self.device) if precision == "auto" else precision == "bf16"
-        self.precision = "bf16" if bf16 else "fp32"
+        if precision == "tf32" and self.device.type != "cuda":
+            raise InputError(f"precision tf32 needs a CUDA GPU, got {self.device}")
+        if precision == "auto":
+            precision = "bf16" if _multiplies_bf16(self.device) else "fp32"
+        self.precision = precision
+
+    @property
+    def decides_by_time(self) -> bool:
+        """Whether a run decides about compiling once it knows how long its steps take."""
+        return self.compile == "auto" and self.device.type == "cuda"
 
     def compiles(self, steps: int) -> tuple[bool, str]:
-        """Whether a run of that many steps is compiled, and why, in words.
+        """Whether a run of that many steps is compiled from its first step on, and why, in words.
 
         It follows from the length of the whole run alone, so that a run that was interrupted
         goes on as it began, unless it is lengthened.
         """
         if self.compile != "auto":
             return self.compile == "on", f"--engine.compile {self.compile}"
-        if self.device.type not in ("cpu", "cuda"):
+        if self.decides_by_time:
+            return (
+                False,
+                f"auto: until more than {self.BREAK_EVEN_SECONDS:.0f} s of steps are left",
+            )
+        if self.device.type != "cpu":
             return False, f"not on {self.device.type}"
-        why = f"auto: from {self.MIN_STEPS:,} steps on, this run has {steps:,}"
-        return steps >= self.MIN_STEPS, why
+        why = f"auto: from {self.BREAK_EVEN_STEPS:,} steps on, this run has {steps:,}"
+        return steps >= self.BREAK_EVEN_STEPS, why
 
     def fetch(self, images: np.ndarray | Tensor) -> np.ndarray | Tensor:
         """Images to draw batches from: copied to the device if they fit, else as they are."""
@@ -101,11 +120,25 @@ class Engine:
         for network in wrapped:
             network.forward = _in_bf16(network.forward, self.device.type)
         try:
-            yield
+            with self.arithmetic():
+                yield
         finally:
             for network in wrapped:
                 del network.forward
             program.to(memory_format=torch.contiguous_format)
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Lets a GPU use TF32 where the precision says so, and nowhere else."""
+        switches: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+        before = [switch.allow_tf32 for switch in switches]
+        try:
+            for switch in switches:
+                switch.allow_tf32 = self.precision == "tf32"
+            yield
+        finally:
+            for switch, value in zip(switches, before, strict=True):
+                switch.allow_tf32 = value
 
     def lay_out(self, program: nn.Module) -> None:
         """Lays weights out as convolutions are fastest on.

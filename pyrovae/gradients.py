@@ -151,12 +151,13 @@ class Gradients(nn.Module):
             terms = self._averaged(terms, params, before)
         finite = clip_gradients(params, self.clip_norm)
         terms = terms._replace(moved=terms.moved * finite.to(terms.moved))
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(torch.where(terms.moved > 0, buffer, value))
-        now = state_of(self.objective)
-        for (name, own), old in zip(state.items(), was, strict=True):
-            own.copy_(torch.where(terms.moved > 0, now[name].to(old), old))
-            now[name] = own
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(torch.where(terms.moved > 0, buffer, value))
+            now = state_of(self.objective)
+            for (name, own), old in zip(state.items(), was, strict=True):
+                own.copy_(torch.where(terms.moved > 0, now[name].to(old), old))
+                now[name] = own
         return terms, params
 
     def _kept_state(self) -> dict[str, Tensor]:

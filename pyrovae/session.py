@@ -26,6 +26,7 @@ from pyrovae.fitting import run_once
 from pyrovae.interruption import Diverged, Interrupted, signals
 from pyrovae.objectives import Progress, begin_step, check_objective, numbers_of, state_of
 from pyrovae.optimizer import GroupedOptimizer
+from pyrovae.pacing import Pace
 from pyrovae.programs import Programs
 from pyrovae.recipe import Recipe
 from pyrovae.reports import EpochRow, Reporter
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from pyrovae.training import Trainer
 
 __all__ = ["Session"]
-
-#: Between two looks at a device's numbers: at most so many steps, and about so many seconds.
-READ_EVERY, READ_SECONDS = 100, 0.1
 
 
 class Session:
@@ -83,9 +81,9 @@ class Session:
             observe=vae.observe,
             group=group,
         )
-        self.read_every = 1
         self.unread: list[tuple[int, Tensor]] = []
-        self.last_read = 0.0
+        self.pace = Pace(group, waits=engine.device.type != "cpu")
+        self.undecided = engine.decides_by_time
         self.seen: list[int] = []
         self.check(self.train_split)
 
@@ -205,7 +203,8 @@ class Session:
         state, size = self.state, self.state.images_per_step
         self.reporter.start_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
         self.vae.train()
-        started = self.last_read = time.monotonic()
+        started = time.monotonic()
+        self.pace.start()
         self.feed.begin(state.epoch, state.batch)
         while state.batch < len(self.batches) and not self.step():
             pass
@@ -225,23 +224,21 @@ class Session:
         terms = self.stepper(self.recipe.beta(progress))
         state.step, state.batch = state.step + 1, state.batch + 1
         self.unread.append((state.step, terms))
-        if len(self.unread) < self.read_every:
+        if len(self.unread) < self.pace.every:
             return 0
         number = self.asked_to_stop()  # First: a GPU would wait for a process that is gone.
         self.read()
-        self.pace()
         return number
 
-    def pace(self) -> None:
-        """Decides when the numbers are read next, the same in all processes.
-
-        Reading a number waits for the device, which a CPU does anyway.
-        """
-        if self.engine.device.type != "cpu":
-            now = time.monotonic()
-            seconds = self.group.largest(now - self.last_read) / self.read_every
-            self.last_read = now
-            self.read_every = int(min(max(READ_SECONDS / seconds, 1), READ_EVERY))
+    def decide(self, seconds: float | None) -> None:
+        """Goes over to compiled steps, if enough steps of so many seconds are left."""
+        if seconds is None or not self.undecided:
+            return
+        self.undecided, now = False, self.progress()
+        left = (now.total - now.step) * seconds
+        if left > self.engine.BREAK_EVEN_SECONDS:
+            self.reporter.message(f"{left:,.0f} s of recorded steps are left: compiling")
+            self.stepper.compile()
 
     def read(self) -> None:
         """Reads the numbers of the steps since the last time: one wait for all of them."""
@@ -256,7 +253,9 @@ class Session:
                 self.state.skip()
                 self.reporter.message(f"step {step} skipped: its loss or gradient is not finite")
                 self.stop_if_diverged(step)
+        seconds = self.pace.read(len(self.unread))
         self.unread = []
+        self.decide(seconds)
 
     def stop_if_diverged(self, step: int) -> None:
         """Stops the run after too many steps in a row that were not finite."""

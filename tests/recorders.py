@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -32,11 +33,14 @@ class TracingRecorder(Recorder):
             return done[-1]
 
         graph = make_fx(traced)()
-        result = done.pop().detach().clone()
+        result = done[0].detach().clone()
 
         def replay() -> None:
-            if self.replays:
-                result.copy_(graph())
+            if done:
+                done.clear()
+            else:
+                with torch.no_grad():
+                    result.copy_(graph())
             self.replays += 1
 
         return result, replay

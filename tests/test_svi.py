@@ -385,8 +385,9 @@ def test_wrong_settings_of_the_engine_are_named(name: str) -> None:
 
 def test_auto_compiles_long_runs_and_says_why() -> None:
     engine = Engine("cpu")
-    assert not engine.compiles(Engine.MIN_STEPS - 1)[0] and engine.compiles(Engine.MIN_STEPS)[0]
-    assert "5,000" in engine.compiles(17)[1] and "17" in engine.compiles(17)[1]
+    assert not engine.compiles(Engine.BREAK_EVEN_STEPS - 1)[0]
+    assert engine.compiles(Engine.BREAK_EVEN_STEPS)[0] and not engine.decides_by_time
+    assert "2,000" in engine.compiles(17)[1] and "17" in engine.compiles(17)[1]
     assert Engine("cpu", compile="on").compiles(1)[0]
     assert not Engine("cpu", compile="off").compiles(10**9)[0]
 
