@@ -26,7 +26,10 @@ from pyrovae.objectives import state_of
 from pyrovae.objectives.stock import innermost
 from pyrovae.optimizer import GroupedOptimizer
 
-__all__ = ["CompiledGradients", "CompiledStep", "check_recordable", "compile_gradients"]
+__all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "check_recordable", "compile_gradients"]
+
+#: Of the compiler: random numbers are those of a step that is not compiled.
+OPTIONS: dict[str, Any] = {"fallback_random": True}
 
 Inputs = Callable[[Tensor], dict[str, Tensor]]
 
@@ -270,5 +273,4 @@ def compiler_silenced() -> Iterator[None]:
 
 
 def _compiled(graph: torch.fx.GraphModule, values: list[Any]) -> Any:
-    # The same random numbers as without compilation: the kernels of torch draw them.
-    return torch._inductor.compile(graph, values, options={"fallback_random": True})
+    return torch._inductor.compile(graph, values, options=OPTIONS)

@@ -27,12 +27,13 @@ class Engine:
             and the optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
         compile: whether a step is traced to one graph and compiled: "on", "off", or "auto":
             where a run earns back the time that compiling takes. On a CPU, that is a run of at
-            least `Engine.BREAK_EVEN_STEPS` steps. On a GPU, steps are recorded as a CUDA graph
-            in any case; a run goes over to compiled steps where more than
-            `Engine.BREAK_EVEN_SECONDS` of recorded steps are left.
+            least `Engine.BREAK_EVEN_STEPS` steps. On a GPU, a run goes over to compiled steps
+            where more than `Engine.BREAK_EVEN_SECONDS` of steps are left.
         resident_gb: on a GPU, up to how many GB of training images are copied to it once; larger
             splits are read from the cache batch by batch. 0 always reads; -1 takes half of the
             memory that is free.
+        record: whether a GPU records a step once, as a CUDA graph, and replays it. Turn it off
+            for programs that keep something in Python from one step to the next.
 
     Raises:
         InputError: if the device is not there, or does not have the precision.
@@ -52,6 +53,7 @@ class Engine:
         precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto",
         compile: Literal["auto", "on", "off"] = "auto",
         resident_gb: float = -1.0,
+        record: bool = True,
     ) -> None:
         if precision not in ("auto", "fp32", "tf32", "bf16"):
             raise ValueError(f"precision must be auto, fp32, tf32 or bf16, got {precision}")
@@ -59,7 +61,7 @@ class Engine:
             raise ValueError(f"compile must be auto, on or off, got {compile}")
         if not (resident_gb >= 0 or resident_gb == -1):
             raise ValueError(f"resident_gb must be at least 0, or -1, got {resident_gb}")
-        self.compile, self.resident_gb = compile, resident_gb
+        self.compile, self.resident_gb, self.record = compile, resident_gb, record
         self.device = _find_device(device)
         if precision == "tf32" and self.device.type != "cuda":
             raise InputError(f"precision tf32 needs a CUDA GPU, got {self.device}")

@@ -148,11 +148,14 @@ class Session:
             self.optimizer,
             self.feed,
             self.vae.inputs,
-            recorder_for(self.engine.device),
+            recorder_for(self.engine.device) if self.engine.record else None,
             self.reporter.message,
         )
         compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
-        self.reporter.message(f"the step is {'' if compiled else 'not '}compiled ({why})")
+        words = "compiled" if compiled else "not compiled"
+        if self.stepper.recorder is not None:
+            words += ", and recorded as a CUDA graph"
+        self.reporter.message(f"the step is {words} ({why})")
         if compiled:
             self.stepper.compile()
         else:

@@ -88,13 +88,21 @@ def test_a_long_run_goes_over_to_compiled_steps(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     expected = run("auto", tmp_path / "short", epochs=6)
-    assert "not compiled (auto: until more than 80 s" in (said := capsys.readouterr().out)
+    assert "not compiled, and recorded as a CUDA graph (auto: until more than 80 s" in (
+        said := capsys.readouterr().out
+    )
     assert "compiling" not in said
     monkeypatch.setattr(Engine, "BREAK_EVEN_SECONDS", 0.0)
     found = run("auto", tmp_path / "long", epochs=6)
     said = capsys.readouterr().out
     assert "s of recorded steps are left: compiling" in said and "compiled in" in said
     assert found[1] == pytest.approx(expected[1], rel=1e-3)
+
+
+def test_recording_can_be_turned_off(tmp_path: Path, recorders: list[TracingRecorder]) -> None:
+    engine = Engine("cpu", "fp32", "off", record=False)
+    Trainer(epochs=1, batch_size=16).fit(small_vae(), small_data(), adam(), engine)
+    assert not recorders
 
 
 def test_a_recorded_run_goes_on_exactly(tmp_path: Path, recorders: list[TracingRecorder]) -> None:
