@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import gc
 import importlib.util
 import math
 import runpy
 import subprocess
 import sys
+import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from PIL import Image
 from pyrovae.benchmarking import chart, figures, loops, memory, suite, timing
 from pyrovae.benchmarking.cases import CASES, ArrayData
 from pyrovae.benchmarking.feeding import Given, feed, mapped_images
+from pyrovae.benchmarking.handwritten import captured_step
 from pyrovae.benchmarking.loops import LOOPS, Loop, LoopKind, NotRun, Setting
 from pyrovae.benchmarking.preparation import photographs, prepare
 from pyrovae.benchmarking.statistics import Spread, break_even, ratio, spread
@@ -66,6 +71,63 @@ def test_compiling_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = losses("pyro", "mlp")
     for name in ("hand_whole", "hand_whole_fp32", "hand_networks"):
         assert losses(name, "mlp") == pytest.approx(expected, rel=1e-4)
+
+
+class FakeStream:
+    def wait_stream(self, other: FakeStream) -> None:
+        pass
+
+
+class FakeGraph:
+    def __init__(self) -> None:
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+
+
+class FakeAdam(torch.optim.Adam):
+    made: list[weakref.ref[FakeAdam]] = []
+
+    def __init__(self, params: Any, lr: float, fused: bool, capturable: bool) -> None:
+        super().__init__(params, lr=lr, fused=fused)  # Capturable it cannot be on a CPU.
+        self.made.append(weakref.ref(self))
+
+
+@pytest.fixture
+def fake_recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What records a step runs on a CPU, where nothing is recorded."""
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
+    monkeypatch.setattr(torch.optim, "Adam", FakeAdam)
+
+
+def recorded_step() -> tuple[Any, dict[str, weakref.ref[Any]]]:
+    """A step of which nothing else is held, and what its graph would refer to."""
+    module, images = torch.nn.Linear(3, 1), torch.rand(3)
+    compute = torch.nn.Sequential(module)
+    step = captured_step(compute, module, images, 1e-3)
+    gc.collect()
+    optimizer = FakeAdam.made.pop()()
+    assert optimizer is not None, "the optimiser is gone, and its state with it"
+    used = {"optimizer": optimizer, "module": module, "compute": compute, "images": images}
+    used |= {"gradient": module.weight.grad, **optimizer.state[module.weight]}
+    module.zero_grad(set_to_none=True)
+    return step, {name: weakref.ref(value) for name, value in used.items()}
+
+
+def test_a_recorded_step_keeps_what_its_graph_refers_to(fake_recorder: None) -> None:
+    step, used = recorded_step()
+    gc.collect()
+    assert {"exp_avg", "exp_avg_sq", "step"} < set(used)
+    assert [name for name, reference in used.items() if reference() is None] == []
+    assert step().shape == (1,) and step.graph.replays == 1
+    del step
+    gc.collect()
+    assert [name for name, reference in used.items() if reference() is not None] == []
 
 
 def test_pythae_trains_the_same_networks() -> None:
