@@ -414,6 +414,32 @@ def test_the_script_prints_and_writes(tmp_path: Path) -> None:
     ]
 
 
+def test_what_was_measured_is_written_though_a_later_section_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(plan: suite.Plan, found: figures.Figures, workers: Workers) -> None:
+        found.add("steps", "mlp", "plain", "speed", 2.0, "images/s")
+
+    def stop(plan: suite.Plan, found: figures.Figures, workers: Workers) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suite, "SECTIONS", {"steps": measure, "input": stop})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", f"--out={tmp_path}", "--device=cpu"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(SCRIPTS / "benchmark.py"), run_name="__main__")
+    assert stopped.value.code == 130
+    assert (tmp_path / "benchmark.csv").read_text().endswith("plain,speed,2,2,2,images/s\n")
+
+
+def test_a_gpu_is_named_and_what_it_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Card of {device}")
+    assert figures.header(gpu, "bf16").startswith("cuda (Card of cuda:1), torch ")
+    assert LOOPS["hand_eager"].title_on(gpu) == "hand-written, not compiled, recorded"
+    assert LOOPS["hand_eager"].title_on(cpu) == "hand-written, not compiled"
+    assert LOOPS["plain"].title_on(gpu) == LOOPS["plain"].title_on(cpu)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
