@@ -414,6 +414,32 @@ def test_the_script_prints_and_writes(tmp_path: Path) -> None:
     ]
 
 
+def feed_mlp_only(setting: Setting, *given: Any) -> tuple[list[float], list[float]]:
+    if setting.case.name == "conv":
+        kill_itself()
+    return [1.0], [1.0]
+
+
+def train_on_few_images(setting: Setting, compiled: bool, rounds: int, count: int) -> list[float]:
+    return [1 / count] if count < 5_000 else [float(raise_error() or 0)]
+
+
+def test_a_case_that_fails_leaves_the_other_cases_of_a_section_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "feed", feed_mlp_only)
+    monkeypatch.setattr(suite, "seconds_an_image", train_on_few_images)
+    found = figures.Figures()
+    engine = suite.Engine("cpu", "fp32", "off")
+    plan = suite.Plan(engine, ("conv", "mlp"), tuple(LOOPS), rounds=1, compiled=False)
+    suite.run(plan, ["input", "scaling"], found)
+    printed = capsys.readouterr().out
+    assert "input, conv: not run: its process ended with SIGKILL\n" in printed
+    assert set(found.find("input", "mlp", "speed")) == {"memory map", "one batch"}
+    assert printed.count("not run: RuntimeError: no memory\n") == 2
+    assert len(found.find("scaling", "conv", "speed")) == 7
+
+
 def test_what_was_measured_is_written_though_a_later_section_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
