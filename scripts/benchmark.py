@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal
+
+import torch
 
 from pyrovae import Engine, InputError, cli
 from pyrovae.benchmarking import suite
 from pyrovae.benchmarking.cases import CASES
 from pyrovae.benchmarking.chart import draw
-from pyrovae.benchmarking.figures import header
+from pyrovae.benchmarking.figures import Figures, header
 from pyrovae.benchmarking.loops import LOOPS
-from pyrovae.interruption import quiet
 
 #: Variants that tell little beside the others, and take a compilation each.
 LEFT_OUT_IF_QUICK = ("hand_networks", "hand_whole_fp32")
@@ -75,14 +74,19 @@ def main(arguments: list[str]) -> None:
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     print(title, flush=True)
-    # What was compiled before would make compiling look quick.
-    with tempfile.TemporaryDirectory() as cache, quiet():
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
-        figures = suite.run(wanted, list(sections))
-    if out is not None:
-        figures.write(out / "benchmark.csv")
-        drawn = draw(figures, title, out / "benchmark.png")
-        print(f"\n{out / 'benchmark.csv'}" + f", {out / 'benchmark.png'}" * drawn)
+    figures = Figures()
+    try:
+        suite.run(wanted, sections, figures)
+    finally:  # What was measured before an error or Ctrl-C is not lost.
+        if out is not None:
+            write(figures, title, out, wanted.engine.device)
+
+
+def write(figures: Figures, title: str, out: Path, device: torch.device) -> None:
+    """Writes `benchmark.csv`, and `benchmark.png` if there is something to draw."""
+    figures.write(out / "benchmark.csv")
+    drawn = draw(figures, title, out / "benchmark.png", device)
+    print(f"\n{out / 'benchmark.csv'}" + f", {out / 'benchmark.png'}" * drawn)
 
 
 if __name__ == "__main__":

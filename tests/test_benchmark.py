@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import csv
+import gc
 import importlib.util
+import itertools
 import math
+import os
+import re
 import runpy
+import signal
 import subprocess
 import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pyrovae.benchmarking import chart, figures, loops, memory, suite, timing
+from pyrovae.benchmarking import chart, figures, isolation, loops, memory, suite, timing
 from pyrovae.benchmarking.cases import CASES, ArrayData
 from pyrovae.benchmarking.feeding import Given, feed, mapped_images
-from pyrovae.benchmarking.loops import LOOPS, Loop, LoopKind, NotRun, Setting
+from pyrovae.benchmarking.handwritten import captured_step
+from pyrovae.benchmarking.loops import LOOPS, Loop, LoopKind, NotRun, Setting, Step
 from pyrovae.benchmarking.preparation import photographs, prepare
 from pyrovae.benchmarking.statistics import Spread, break_even, ratio, spread
+from pyrovae.benchmarking.workers import Workers
 from tests.test_cli import SCRIPTS
 
 SMALL = {"conv": replace(CASES["conv"], batch_size=4), "mlp": replace(CASES["mlp"], batch_size=8)}
@@ -68,6 +81,63 @@ def test_compiling_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert losses(name, "mlp") == pytest.approx(expected, rel=1e-4)
 
 
+class FakeStream:
+    def wait_stream(self, other: FakeStream) -> None:
+        pass
+
+
+class FakeGraph:
+    def __init__(self) -> None:
+        self.replays = 0
+
+    def replay(self) -> None:
+        self.replays += 1
+
+
+class FakeAdam(torch.optim.Adam):
+    made: list[weakref.ref[FakeAdam]] = []
+
+    def __init__(self, params: Any, lr: float, fused: bool, capturable: bool) -> None:
+        super().__init__(params, lr=lr, fused=fused)  # Capturable it cannot be on a CPU.
+        self.made.append(weakref.ref(self))
+
+
+@pytest.fixture
+def fake_recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What records a step runs on a CPU, where nothing is recorded."""
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FakeGraph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: nullcontext())
+    monkeypatch.setattr(torch.optim, "Adam", FakeAdam)
+
+
+def recorded_step() -> tuple[Any, dict[str, weakref.ref[Any]]]:
+    """A step of which nothing else is held, and what its graph would refer to."""
+    module, images = torch.nn.Linear(3, 1), torch.rand(3)
+    compute = torch.nn.Sequential(module)
+    step = captured_step(compute, module, images, 1e-3)
+    gc.collect()
+    optimizer = FakeAdam.made.pop()()
+    assert optimizer is not None, "the optimiser is gone, and its state with it"
+    used = {"optimizer": optimizer, "module": module, "compute": compute, "images": images}
+    used |= {"gradient": module.weight.grad, **optimizer.state[module.weight]}
+    module.zero_grad(set_to_none=True)
+    return step, {name: weakref.ref(value) for name, value in used.items()}
+
+
+def test_a_recorded_step_keeps_what_its_graph_refers_to(fake_recorder: None) -> None:
+    step, used = recorded_step()
+    gc.collect()
+    assert {"exp_avg", "exp_avg_sq", "step"} < set(used)
+    assert [name for name, reference in used.items() if reference() is None] == []
+    assert step().shape == (1,) and step.graph.replays == 1
+    del step
+    gc.collect()
+    assert [name for name, reference in used.items() if reference() is not None] == []
+
+
 def test_pythae_trains_the_same_networks() -> None:
     pytest.importorskip("pythae")
     found, expected = losses("pythae", "mlp"), losses("pyro", "mlp")
@@ -84,17 +154,56 @@ def test_a_loop_keeps_its_parameters_to_itself() -> None:
     assert all(stores) and not stores[0] & stores[1]
 
 
-def failing(reason: Exception) -> LoopKind:
-    def fail(setting: Setting) -> None:
-        raise reason
-
-    return LoopKind("failing", fail)  # type: ignore[arg-type]
+def fail(setting: Setting, reason: Exception) -> Any:
+    raise reason
 
 
-def test_a_loop_that_fails_is_told_of_in_one_line() -> None:
-    timed = timing.ready(failing(RuntimeError("no\n  compiler")), setting("mlp"))
-    assert timed.reason == "RuntimeError: no compiler"
-    assert timing.ready(failing(NotRun("not here")), setting("mlp")).reason == "not here"
+def kind(open_loop: Any, *arguments: Any) -> LoopKind:
+    """A loop that a process of its own can find: its functions are this module's."""
+    return LoopKind("own", partial(open_loop, *arguments))
+
+
+@contextmanager
+def steps_until(last: int, end: Callable[[], None], setting: Setting) -> Iterator[Step]:
+    """Steps that do nothing, of which one ends as told."""
+    left = itertools.count(last - 1, -1)
+    yield lambda: next(left) or end()
+
+
+def raise_error() -> None:
+    raise RuntimeError("no\n  memory")
+
+
+def exit_at_once() -> None:
+    sys.stderr.write("a warning\nlast words\n\n")
+    sys.stderr.flush()
+    os._exit(3)
+
+
+def kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def opened(**kinds: LoopKind) -> Iterator[dict[str, timing.Timed]]:
+    """Loops in processes of their own, after their first steps."""
+    with ExitStack() as stack:
+        found = {
+            name: timing.Timed.begin(kind, stack.enter_context(isolation.Worker()), setting("mlp"))
+            for name, kind in kinds.items()
+        }
+        for timed in found.values():
+            timed.start()
+            timed.build()
+        yield found
+
+
+def test_a_loop_that_cannot_be_built_is_told_of_in_one_line() -> None:
+    broken = kind(partial(fail, reason=RuntimeError("no\n  compiler")))
+    missing = kind(partial(fail, reason=NotRun("not here")))
+    with opened(broken=broken, missing=missing) as timed:
+        assert timed["broken"].reason == "RuntimeError: no compiler"
+        assert timed["missing"].reason == "not here"
 
 
 def test_a_step_that_falls_back_is_not_timed_as_compiled() -> None:
@@ -102,13 +211,114 @@ def test_a_step_that_falls_back_is_not_timed_as_compiled() -> None:
         loops.Silent().message("cannot be compiled, runs as it is: no compiler")
 
 
-def test_turns_are_noted_for_every_loop() -> None:
-    timed = {name: timing.ready(LOOPS[name], setting("mlp")) for name in ("plain", "pyro")}
-    timed["broken"] = timing.Timed(LOOPS["pythae"], reason="not here")
+# Before the first turn that counts, a loop takes the steps of its warming up and two more.
+@pytest.fixture
+def third_turn(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(timing, "TURN_SECONDS", 0.0)  # One step a turn.
+    return timing.WARM_UP + 2 + 3
+
+
+def test_loops_that_end_leave_the_turns_of_others_alone(third_turn: int) -> None:
+    ends = {"raises": raise_error, "exits": exit_at_once, "killed": kill_itself}
+    broken = {name: kind(steps_until, third_turn, end) for name, end in ends.items()}
     said: list[str] = []
-    timing.interleave(timed, 2, said.append)
-    assert [len(found.seconds) for found in timed.values()] == [2, 2, 0]
-    assert said == ["round 1/2", "round 2/2"]
+    with opened(plain=LOOPS["plain"], **broken, pyro=LOOPS["pyro"]) as timed:
+        timing.interleave(timed, 4, said.append)
+    assert said == [f"round {number}/4" for number in (1, 2, 3, 4)]
+    assert [len(found.seconds) for found in timed.values()] == [4, 0, 0, 0, 4]
+    assert min(timed["plain"].seconds + timed["pyro"].seconds) > 0
+    assert {name: found.reason for name, found in timed.items()} == {
+        "plain": "",
+        "raises": "RuntimeError: no memory, after 2 rounds",
+        "exits": "its process ended with exit code 3: last words, after 2 rounds",
+        "killed": "its process ended with SIGKILL, after 2 rounds",
+        "pyro": "",
+    }
+
+
+def test_the_table_has_the_loops_that_run_beside_those_that_end(
+    third_turn: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {name: LOOPS[name] for name in ("hand_eager", "plain")}
+    own["pyrovae_eager"] = replace(kind(steps_until, third_turn, kill_itself), title="ours")
+    monkeypatch.setattr(suite, "LOOPS", own)
+    monkeypatch.setattr(suite, "CASES", SMALL)
+    found = figures.Figures()
+    engine = suite.Engine("cpu", "fp32", "off")
+    plan = suite.Plan(engine, ("mlp",), tuple(own), rounds=3, compiled=False)
+    suite.run(plan, ["steps"], found)
+    assert set(found.find("steps", "mlp", "speed")) == {"hand_eager", "plain", "hand_best"}
+    printed = capsys.readouterr().out
+    assert re.search(r"ours +not run: its process ended with SIGKILL, after 2 rounds\n", printed)
+    assert re.search(r"hand-written, not compiled +[\d,]+ ", printed)
+
+
+def test_work_alone_gives_its_result_or_its_error() -> None:
+    assert isolation.alone(print, "not an answer") is None
+    with pytest.raises(NotRun, match="^ValueError: math domain error$"):
+        isolation.alone(math.sqrt, -1.0)
+
+
+def test_a_loop_keeps_its_process_until_that_ends(tmp_path: Path) -> None:
+    with Workers(tmp_path, torch.device("cpu")) as workers:
+        first, other = workers.get("plain"), workers.get("pyro")
+        assert workers.get("plain") is first and other is not first
+        first.begin(isolation.once, kill_itself)
+        with pytest.raises(NotRun, match="^its process ended with SIGKILL$"):
+            first.receive()
+        second = workers.get("plain")
+        for worker in (second, other, second):
+            worker.begin(isolation.once, int)
+            assert worker.receive() == 0
+    assert second.ended and other.ended
+
+
+def busy() -> Iterator[None]:
+    """Works for long on the second request."""
+    yield
+    time.sleep(600)
+
+
+def test_a_worker_that_is_busy_ends_when_it_is_closed() -> None:
+    with isolation.Worker() as worker:
+        worker.begin(busy)
+        worker.receive()
+        worker._send(None, None)
+        folder = Path(worker._folder.name)
+        assert alive(worker.pid) and folder.exists()
+    assert not alive(worker.pid) and not folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_worker_that_is_busy_ends_with_the_process_that_started_it(number: int) -> None:
+    program = f"""
+from pyrovae.benchmarking.isolation import Worker
+from {__name__} import busy
+with Worker() as worker:
+    worker.begin(busy)
+    worker.receive()
+    print(worker.pid, flush=True)
+    worker.ask()
+"""
+    command = [sys.executable, "-c", program]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        parent.send_signal(number)
+    deadline = time.monotonic() + 60
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended may be there until it is waited for."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return done.stdout.strip()[:1] not in ("", "Z")
 
 
 def test_statistics() -> None:
@@ -117,7 +327,7 @@ def test_statistics() -> None:
     assert ratio([1.0, 30.0, 2.0], [1.0, 10.0, 1.0]) == Spread(2.0, 1.5, 2.5)
     assert break_even(6.0, 0.5, 0.2) == pytest.approx(20)
     assert break_even(6.0, 0.2, 0.2) == math.inf
-    timed = timing.Timed(LOOPS["plain"], first_seconds=10.0)
+    timed = timing.Timed(LOOPS["plain"], worker=None, first_seconds=10.0)  # type: ignore[arg-type]
     assert timed.compile_seconds(1.0) == 10.0 - timing.WARM_UP
     assert timed.compile_seconds(100.0) == 0.0
 
@@ -167,7 +377,7 @@ def test_a_break_even_that_never_comes_is_an_empty_cell(tmp_path: Path) -> None:
     lines = (tmp_path / "a.csv").read_text().splitlines()
     assert lines[1] == "steps,conv,pyrovae,break-even,,,,steps"
     assert lines[-1] == "steps,conv,pyrovae,speed,2,1,3,images/s"
-    chart.draw(rows, "nothing compiled", tmp_path / "a.png")
+    chart.draw(rows, "nothing compiled", tmp_path / "a.png", torch.device("cpu"))
     with Image.open(tmp_path / "a.png") as drawn:
         assert drawn.size[0] > 1000
 
@@ -202,6 +412,58 @@ def test_the_script_prints_and_writes(tmp_path: Path) -> None:
         "benchmark.csv",
         "benchmark.png",
     ]
+
+
+def feed_mlp_only(setting: Setting, *given: Any) -> tuple[list[float], list[float]]:
+    if setting.case.name == "conv":
+        kill_itself()
+    return [1.0], [1.0]
+
+
+def train_on_few_images(setting: Setting, compiled: bool, rounds: int, count: int) -> list[float]:
+    return [1 / count] if count < 5_000 else [float(raise_error() or 0)]
+
+
+def test_a_case_that_fails_leaves_the_other_cases_of_a_section_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "feed", feed_mlp_only)
+    monkeypatch.setattr(suite, "seconds_an_image", train_on_few_images)
+    found = figures.Figures()
+    engine = suite.Engine("cpu", "fp32", "off")
+    plan = suite.Plan(engine, ("conv", "mlp"), tuple(LOOPS), rounds=1, compiled=False)
+    suite.run(plan, ["input", "scaling"], found)
+    printed = capsys.readouterr().out
+    assert "input, conv: not run: its process ended with SIGKILL\n" in printed
+    assert set(found.find("input", "mlp", "speed")) == {"memory map", "one batch"}
+    assert printed.count("not run: RuntimeError: no memory\n") == 2
+    assert len(found.find("scaling", "conv", "speed")) == 7
+
+
+def test_what_was_measured_is_written_though_a_later_section_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(plan: suite.Plan, found: figures.Figures, workers: Workers) -> None:
+        found.add("steps", "mlp", "plain", "speed", 2.0, "images/s")
+
+    def stop(plan: suite.Plan, found: figures.Figures, workers: Workers) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(suite, "SECTIONS", {"steps": measure, "input": stop})
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", f"--out={tmp_path}", "--device=cpu"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(SCRIPTS / "benchmark.py"), run_name="__main__")
+    assert stopped.value.code == 130
+    assert (tmp_path / "benchmark.csv").read_text().endswith("plain,speed,2,2,2,images/s\n")
+
+
+def test_a_gpu_is_named_and_what_it_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Card of {device}")
+    assert figures.header(gpu, "bf16").startswith("cuda (Card of cuda:1), torch ")
+    assert LOOPS["hand_eager"].title_on(gpu) == "hand-written, not compiled, recorded"
+    assert LOOPS["hand_eager"].title_on(cpu) == "hand-written, not compiled"
+    assert LOOPS["plain"].title_on(gpu) == LOOPS["plain"].title_on(cpu)
 
 
 @pytest.mark.parametrize(

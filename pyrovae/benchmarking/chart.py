@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pyrovae.benchmarking.figures import Figures
 from pyrovae.benchmarking.loops import LOOPS, REFERENCE
 from pyrovae.benchmarking.suite import PLAIN
@@ -16,13 +18,14 @@ __all__ = ["draw"]
 OWN, HAND, OTHER = "#c1440e", "#2f6f8f", "#9aa5ab"
 
 
-def draw(figures: Figures, title: str, path: Path) -> bool:
+def draw(figures: Figures, title: str, path: Path, device: torch.device) -> bool:
     """Draws a row of panels for each case with timed steps, as PNG; false if there is none.
 
     Args:
         figures: what was measured.
         title: stands above all.
         path: where to.
+        device: what the loops ran on.
     """
     from matplotlib.figure import Figure
 
@@ -33,14 +36,14 @@ def draw(figures: Figures, title: str, path: Path) -> bool:
     picture.suptitle(title, fontsize=9, color="#555555")
     panels = picture.subplots(len(cases), 2, squeeze=False, width_ratios=(3, 2))
     for (left, right), case in zip(panels, cases, strict=True):
-        _bars(left, figures, case)
+        _bars(left, figures, case, device)
         _pays(right, figures, case)
     with replacing(path) as temporary:
         picture.savefig(temporary, format="png", dpi=130)
     return True
 
 
-def _bars(axes: Any, figures: Figures, case: str) -> None:
+def _bars(axes: Any, figures: Figures, case: str, device: torch.device) -> None:
     speeds = figures.find("steps", case, "speed")
     times = figures.find("steps", case, "time over pyrovae's")
     names = [name for name in LOOPS if name in speeds][::-1]
@@ -57,7 +60,8 @@ def _bars(axes: Any, figures: Figures, case: str) -> None:
         if name in times and times[name].value != 1:
             text += f"  ({1 / times[name].value:.2f}×)"
         axes.text(speeds[name].high, place, f"  {text}", va="center", fontsize=8)
-    axes.set_yticks(places, [LOOPS[name].title for name in names], fontsize=8)
+    titles = [LOOPS[name].title_on(device) for name in names]
+    axes.set_yticks(places, titles, fontsize=8)
     axes.set_xlim(0, 1.22 * max(speeds[name].high for name in names))
     axes.set_title(f"{case}: images a second (of pyrovae's speed)", fontsize=9, loc="left")
     axes.xaxis.set_major_formatter("{x:,.0f}")

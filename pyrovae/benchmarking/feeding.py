@@ -14,7 +14,7 @@ import pyro
 from torch import Tensor
 
 from pyrovae.benchmarking.cases import ArrayData, Case
-from pyrovae.benchmarking.loops import Setting, opened_session
+from pyrovae.benchmarking.loops import Setting, current, opened_session
 from pyrovae.benchmarking.timing import WARM_UP, synchronize
 from pyrovae.data import Batches
 
@@ -68,6 +68,7 @@ def paced_session(
     with (
         pyro.get_param_store().scope(),
         pyro.validation_enabled(False),
+        current(setting.device),
         opened_session(setting, data, compiled) as session,
     ):
         batches: Any = session.batches

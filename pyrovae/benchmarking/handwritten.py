@@ -18,6 +18,7 @@ __all__ = [
     "BinaryPixels",
     "HandWritten",
     "NormalPixels",
+    "RecordedStep",
     "captured_step",
     "lean_step",
     "plain_step",
@@ -123,9 +124,45 @@ def lean_step(
     return step
 
 
+class RecordedStep:
+    """A step that a CUDA graph replays, with all that the graph reads and writes.
+
+    The graph knows addresses only. A tensor that is freed leaves its address to others, and the
+    next replay then reads and writes what is theirs ("illegal memory access"). So whoever holds
+    the step holds all of it.
+
+    Args:
+        graph: has recorded a step.
+        loss: what the recorded step writes its loss to, in the graph's own memory.
+        optimizer: moves the parameters; its state was made before the recording.
+        module: has the parameters and buffers, and the gradients in the graph's own memory.
+        compute: what computed the loss while it was recorded, with what a compiler keeps there.
+        images: the batch that every replay reads.
+    """
+
+    def __init__(
+        self,
+        graph: torch.cuda.CUDAGraph,
+        loss: Tensor,
+        optimizer: torch.optim.Optimizer,
+        module: nn.Module,
+        compute: Callable[[Tensor], Tensor],
+        images: Tensor,
+    ) -> None:
+        self.graph, self.loss = graph, loss
+        self.optimizer, self.module, self.compute, self.images = optimizer, module, compute, images
+        # The module may be cleared of its gradients, but not the graph's memory of them.
+        self.gradients = [parameter.grad for parameter in module.parameters()]
+
+    def __call__(self) -> Tensor:
+        """Takes a step; the next one overwrites the loss that it gives."""
+        self.graph.replay()
+        return self.loss
+
+
 def captured_step(
     compute: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor, rate: float
-) -> Callable[[], Tensor]:
+) -> RecordedStep:
     """As `lean_step`, the whole step with its optimiser replayed as one CUDA graph."""
     optimizer = torch.optim.Adam(module.parameters(), lr=rate, fused=True, capturable=True)
 
@@ -148,9 +185,4 @@ def captured_step(
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         loss = compute_and_move()
-
-    def step() -> Tensor:
-        graph.replay()
-        return loss
-
-    return step
+    return RecordedStep(graph, loss, optimizer, module, compute, images)

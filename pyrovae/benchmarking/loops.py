@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from textwrap import shorten
@@ -25,7 +25,18 @@ from pyrovae.reports import Reporter
 from pyrovae.session import Session
 from pyrovae.training import Trainer
 
-__all__ = ["LOOPS", "REFERENCE", "Loop", "LoopKind", "NotRun", "Setting", "opened_session"]
+__all__ = [
+    "LOOPS",
+    "REFERENCE",
+    "Loop",
+    "LoopKind",
+    "NotRun",
+    "Setting",
+    "current",
+    "explain",
+    "in_one_line",
+    "opened_session",
+]
 
 #: Small, so that no loop diverges on one batch repeated for ever.
 LEARNING_RATE = 1e-4
@@ -36,6 +47,23 @@ Step = Callable[[], Any]
 
 class NotRun(Exception):
     """A loop cannot run here; the text says why."""
+
+
+def in_one_line(text: str) -> str:
+    """A text without its line breaks, and not too long for a table."""
+    return shorten(" ".join(text.split()), 160)
+
+
+def explain(error: BaseException) -> NotRun:
+    """The same reason in one line, whatever failed."""
+    if isinstance(error, NotRun):
+        return error
+    return NotRun(f"{type(error).__name__}: {in_one_line(str(error))}")
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, what names no GPU of several means this one: streams and recordings do so."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -222,6 +250,7 @@ class LoopKind:
         compiled: whether something is compiled.
         hand: whether it competes for the best hand-written loop.
         bf16_only: whether it is a variant that only makes sense where others run in bf16.
+        records: whether a step on a GPU is a recorded CUDA graph, which the title there says.
     """
 
     title: str
@@ -229,27 +258,29 @@ class LoopKind:
     compiled: bool = False
     hand: bool = False
     bf16_only: bool = False
+    records: bool = False
+
+    def title_on(self, device: torch.device) -> str:
+        """The title, with what the loop does on this device only."""
+        return self.title + ", recorded" * (self.records and device.type == "cuda")
+
+
+def _by_hand(
+    title: str, compiled: bool = False, bf16_only: bool = False, **options: Any
+) -> LoopKind:
+    """A hand-written loop; `options` are those of `by_hand`."""
+    return LoopKind(title, partial(by_hand, **options), compiled, True, bf16_only, records=True)
 
 
 LOOPS = {
     REFERENCE: LoopKind("pyrovae", partial(session_loop, compiled=True), compiled=True),
     "pyrovae_eager": LoopKind("pyrovae, not compiled", partial(session_loop, compiled=False)),
-    "hand_whole": LoopKind(
-        "hand-written, compiled", partial(by_hand, compile_module=whole), True, True
+    "hand_whole": _by_hand("hand-written, compiled", True, compile_module=whole),
+    "hand_whole_fp32": _by_hand(
+        "hand-written, compiled, fp32", True, True, compile_module=whole, precision="fp32"
     ),
-    "hand_whole_fp32": LoopKind(
-        "hand-written, compiled, fp32",
-        partial(by_hand, compile_module=whole, precision="fp32"),
-        True,
-        True,
-        bf16_only=True,
-    ),
-    "hand_networks": LoopKind(
-        "hand-written, networks compiled", partial(by_hand, compile_module=networks), True, True
-    ),
-    "hand_eager": LoopKind(
-        "hand-written, not compiled", partial(by_hand, compile_module=nothing), hand=True
-    ),
+    "hand_networks": _by_hand("hand-written, networks compiled", True, compile_module=networks),
+    "hand_eager": _by_hand("hand-written, not compiled", compile_module=nothing),
     "pyro": LoopKind("stock Pyro", stock_pyro),
     "plain": LoopKind("plain PyTorch", plain_eager),
     "pythae": LoopKind("pythae", pythae_loop),
@@ -277,7 +308,11 @@ class Loop:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Inside, Pyro's global store holds the parameters of this loop and no others."""
-        with pyro.get_param_store().scope(self._store), pyro.validation_enabled(False):
+        with (
+            pyro.get_param_store().scope(self._store),
+            pyro.validation_enabled(False),
+            current(self.device),
+        ):
             yield
 
     @contextmanager
@@ -287,10 +322,7 @@ class Loop:
             yield
         except Exception as error:  # Compilers and other people's code fail in many ways.
             self.close()
-            if isinstance(error, NotRun):
-                raise
-            text = " ".join(str(error).split())
-            raise NotRun(f"{type(error).__name__}: {shorten(text, 160)}") from error
+            raise explain(error) from error
 
     def first(self) -> None:
         """A step that may fail, as the first one does that a compiler cannot do."""

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from pyrovae.benchmarking.cases import CASES
-from pyrovae.benchmarking.loops import LOOPS, Loop, NotRun, Setting
-from pyrovae.interruption import quiet
+from pyrovae.benchmarking.isolation import alone
+from pyrovae.benchmarking.loops import LOOPS, Loop, Setting
 
 __all__ = ["peak_bytes"]
 
@@ -35,17 +28,7 @@ def peak_bytes(name: str, setting: Setting) -> int:
     Raises:
         NotRun: if it fails.
     """
-    wanted = [setting.case.name, str(setting.case.batch_size), str(setting.device)]
-    with tempfile.TemporaryDirectory() as cache:
-        done = subprocess.run(
-            [sys.executable, "-m", __name__, name, *wanted, setting.precision],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
-        )
-    if done.returncode:
-        raise NotRun((done.stderr.strip() or "stopped without a word").splitlines()[-1])
-    return int(json.loads(done.stdout.splitlines()[-1]))
+    return int(alone(measure, name, setting))
 
 
 def measure(name: str, setting: Setting) -> int:
@@ -79,18 +62,3 @@ def _bytes_at_most() -> int:
 def _status(key: str) -> int:
     lines = STATUS.read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Prints the bytes of one loop: its name, case, batch size, device and precision."""
-    name, case, batch_size, device, precision = arguments
-    chosen = replace(CASES[case], batch_size=int(batch_size))
-    with quiet():
-        try:
-            print(measure(name, Setting(chosen, torch.device(device), precision)), flush=True)
-        except NotRun as error:
-            raise SystemExit(str(error)) from error
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pyrovae.benchmarking.feeding import Given, mapped_images, paced_session
 from pyrovae.benchmarking.loops import Setting
 
-__all__ = ["scale"]
+__all__ = ["seconds_an_image", "sizes"]
 
 IMAGE_SIZES = (32, 64, 128)
 BATCH_SIZES = (16, 64, 256)
@@ -17,33 +17,40 @@ USUAL_NUM_IMAGES = 4_000
 IMAGES_AN_EPOCH = {"cpu": 512, "cuda": 16_384}
 
 
-def scale(setting: Setting, compiled: bool, rounds: int) -> Iterator[tuple[str, int, list[float]]]:
-    """Runs the real training loop at a few sizes, all else being as it was.
+def sizes(usual: Setting) -> Iterator[tuple[str, int, Setting, int]]:
+    """Variants of a setting in which one size is another.
 
     Args:
-        setting: what to start from; its case must be one of any image size.
-        compiled: whether the step is compiled.
-        rounds: how many epochs are timed.
+        usual: what to start from; its case must be one of any image size.
 
     Yields:
-        What was changed, to what number, and seconds an image, a number a round.
+        What was changed, to what number, the setting, and the number of images to train on.
     """
-    usual = setting.case
+    channels = usual.case.image_shape[0]
     for size in IMAGE_SIZES:
-        case = replace(usual, image_shape=(usual.image_shape[0], size, size))
-        found = _seconds_an_image(replace(setting, case=case), compiled, rounds, USUAL_NUM_IMAGES)
-        yield "image size", size, found
+        case = replace(usual.case, image_shape=(channels, size, size))
+        yield "image size", size, replace(usual, case=case), USUAL_NUM_IMAGES
     for batch_size in BATCH_SIZES:
-        case = replace(usual, batch_size=batch_size)
-        found = _seconds_an_image(replace(setting, case=case), compiled, rounds, USUAL_NUM_IMAGES)
-        yield "batch size", batch_size, found
+        case = replace(usual.case, batch_size=batch_size)
+        yield "batch size", batch_size, replace(usual, case=case), USUAL_NUM_IMAGES
     for count in NUM_IMAGES:
-        yield "number of images", count, _seconds_an_image(setting, compiled, rounds, count)
+        yield "number of images", count, usual, count
 
 
-def _seconds_an_image(
+def seconds_an_image(
     setting: Setting, compiled: bool, rounds: int, num_images: int
 ) -> list[float]:
+    """Runs the real training loop.
+
+    Args:
+        setting: what it runs on.
+        compiled: whether the step is compiled.
+        rounds: how many epochs are timed.
+        num_images: how many images there are to train on.
+
+    Returns:
+        Seconds an image, a number a round.
+    """
     size = setting.case.batch_size
     steps = max(2, IMAGES_AN_EPOCH[setting.device.type] // size)
     with (

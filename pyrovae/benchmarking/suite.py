@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from pyrovae.benchmarking.cases import CASES
 from pyrovae.benchmarking.feeding import feed
 from pyrovae.benchmarking.figures import Figures
-from pyrovae.benchmarking.loops import LOOPS, REFERENCE, NotRun, Setting
+from pyrovae.benchmarking.isolation import once
+from pyrovae.benchmarking.loops import LOOPS, REFERENCE, NotRun, Setting, explain
 from pyrovae.benchmarking.memory import peak_bytes
 from pyrovae.benchmarking.preparation import prepare
-from pyrovae.benchmarking.scaling import scale
+from pyrovae.benchmarking.scaling import seconds_an_image, sizes
 from pyrovae.benchmarking.statistics import Spread, break_even, ratio, spread
-from pyrovae.benchmarking.timing import Timed, interleave, ready, start_compiler
+from pyrovae.benchmarking.timing import Timed, interleave
+from pyrovae.benchmarking.workers import Workers
 from pyrovae.data.workers import num_cores
 from pyrovae.engine import Engine
 
@@ -82,23 +86,31 @@ def _pass(case: str, text: str) -> None:
         sys.stderr.flush()
 
 
-def steps(plan: Plan, figures: Figures) -> None:
-    """Training steps of all loops, in turns."""
-    if any(LOOPS[loop].compiled for loop in plan.chosen()):
-        _pass("", "starting the compiler")
-        start_compiler(plan.engine.device)
+def steps(plan: Plan, figures: Figures, workers: Workers) -> None:
+    """Training steps of all loops, in turns, each in a process of its own."""
     for name in plan.cases:
         setting = plan.setting(name)
-        timed: dict[str, Timed] = {}
-        with ExitStack() as stack:
-            for loop in plan.chosen():
-                _pass(name, LOOPS[loop].title)
-                timed[loop] = ready(LOOPS[loop], setting)
-                stack.callback(timed[loop].close)
-            interleave(timed, plan.rounds, partial(_pass, name))
+        timed = _begun(plan, setting, workers)
+        for loop in timed.values():
+            _pass(name, loop.kind.title_on(setting.device))
+            loop.build()
+        interleave(timed, plan.rounds, partial(_pass, name))
+        for loop in timed.values():
+            loop.close()
         say(f"\nsteps, {name}: {setting.case.title}, batch {setting.case.batch_size}")
         _add_steps(plan, setting, timed, figures)
         _print_steps(plan, name, timed, figures)
+
+
+def _begun(plan: Plan, setting: Setting, workers: Workers) -> dict[str, Timed]:
+    """The loops of a plan, whose processes have started: all at once, before any is timed."""
+    _pass(setting.case.name, "starting")
+    # The others can start while the first that compiles waits for the compiler's own start.
+    order = sorted(plan.chosen(), key=lambda name: LOOPS[name].compiled)
+    begun = {name: Timed.begin(LOOPS[name], workers.get(name), setting) for name in order}
+    for loop in begun.values():
+        loop.start()
+    return {name: begun[name] for name in plan.chosen()}
 
 
 def _add_steps(plan: Plan, setting: Setting, timed: dict[str, Timed], figures: Figures) -> None:
@@ -131,13 +143,14 @@ def _print_steps(plan: Plan, case: str, timed: dict[str, Timed], figures: Figure
     times = figures.find("steps", case, "time over pyrovae's")
     compiling = figures.find("steps", case, "compile")
     against = LOOPS[plan.reference].title
-    say(f"  {'loop':32s} {'images/s':>9s}   {'ms a step':>9s}  {against} is faster by  compile")
+    say(f"  {'loop':41s} {'images/s':>9s}   {'ms a step':>9s}  {against} is faster by  compile")
     for name, found in timed.items():
+        title = found.kind.title_on(plan.engine.device)
         if name not in speed:
-            say(f"  {found.kind.title:32s} not run: {found.reason}")
+            say(f"  {title:41s} not run: {found.reason}")
             continue
         milliseconds = figures.find("steps", case, "step")[name].value
-        text = f"  {found.kind.title:32s} {speed[name].value:9,.0f}   {milliseconds:9.2f}"
+        text = f"  {title:41s} {speed[name].value:9,.0f}   {milliseconds:9.2f}"
         if name in times:
             row = times[name]
             text += f"  {row.value:5.2f} times ({row.low:.2f} to {row.high:.2f})"
@@ -146,7 +159,7 @@ def _print_steps(plan: Plan, case: str, timed: dict[str, Timed], figures: Figure
         say(text)
     best = _best_by_hand({n: f for n, f in timed.items() if f.seconds}, plan.reference)
     if best is not None and BEST in times:
-        title = LOOPS[best].title
+        title = LOOPS[best].title_on(plan.engine.device)
         say(f"  best by hand is '{title}': {against} has {times[BEST].value:.3f} of its speed")
     for row in figures.find("steps", case, "break-even").values():
         say(f"  compiling pyrovae's step is earned back after {row.value:,.0f} steps")
@@ -162,30 +175,31 @@ def _best_by_hand(run: dict[str, Timed], reference: str) -> str | None:
     return min((name for name in run if LOOPS[name].hand), key=slowness, default=None)
 
 
-def memory(plan: Plan, figures: Figures) -> None:
+def memory(plan: Plan, figures: Figures, workers: Workers) -> None:
     """The most memory of each loop, each in a process of its own."""
     for case in plan.cases:
         setting = plan.setting(case)
         say(f"\nmemory, {case}: the most that a loop took, its compiler included")
         for name in plan.chosen():
-            _pass(case, LOOPS[name].title)
+            title = LOOPS[name].title_on(setting.device)
+            _pass(case, title)
             try:
                 peak = peak_bytes(name, setting) / 2**20
             except NotRun as error:
-                say(f"  {LOOPS[name].title:32s} not run: {error}")
+                say(f"  {title:41s} not run: {error}")
                 continue
             figures.add("memory", case, name, "peak", peak, "MiB")
-            say(f"  {LOOPS[name].title:32s} {peak:9,.0f} MiB")
+            say(f"  {title:41s} {peak:9,.0f} MiB")
 
 
-def feeding(plan: Plan, figures: Figures) -> None:
+def feeding(plan: Plan, figures: Figures, workers: Workers) -> None:
     """The real training loop beside the same loop on one batch."""
     for case in plan.cases:
         setting = plan.setting(case)
         _pass(case, "input")
-        number = _steps_an_epoch(case, plan)
+        given = setting, plan.compiled, max(2, plan.rounds // 2), _steps_an_epoch(case, plan)
         try:
-            fed, repeated = feed(setting, plan.compiled, max(2, plan.rounds // 2), number)
+            fed, repeated = _answer(plan, workers, feed, *given)
         except NotRun as error:
             say(f"\ninput, {case}: not run: {error}")
             continue
@@ -200,16 +214,27 @@ def feeding(plan: Plan, figures: Figures) -> None:
         say(f"  {'share':32s} {share.value:9.3f} ({share.low:.3f} to {share.high:.3f})")
 
 
+def _answer(plan: Plan, workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function, called where the step of this package may be compiled already."""
+    worker = workers.get(plan.reference)
+    worker.begin(once, function, *arguments)
+    return worker.receive()
+
+
 def _steps_an_epoch(case: str, plan: Plan) -> int:
     """So many that an epoch is worth timing."""
     usual = {"conv": 12, "mlp": 300}[case] * (10 if plan.engine.device.type == "cuda" else 1)
     return usual // (3 if plan.quick else 1)
 
 
-def preparation(plan: Plan, figures: Figures) -> None:
+def preparation(plan: Plan, figures: Figures, workers: Workers) -> None:
     """Photographs to arrays."""
     _pass("", "preparing photographs")
-    count, prepared, decoded = prepare(*((100, 8) if plan.quick else (400, 8)), plan.rounds)
+    try:
+        count, prepared, decoded = prepare(100 if plan.quick else 400, 8, plan.rounds)
+    except Exception as error:  # A full disk, or no memory for the processes that decode.
+        say(f"\ndata: not run: {explain(error)}")
+        return
     say(f"\ndata: {count:,} JPEG files of 178x218, cropped, to 64x64, on {num_cores()} cores")
     for name, seconds in (("prepared", prepared), ("decoded with Pillow", decoded)):
         speed = spread(seconds).per(count)
@@ -220,23 +245,25 @@ def preparation(plan: Plan, figures: Figures) -> None:
     say(f"  {'share':32s} {share.value:9.3f} ({share.low:.3f} to {share.high:.3f})")
 
 
-def scaling(plan: Plan, figures: Figures) -> None:
+def scaling(plan: Plan, figures: Figures, workers: Workers) -> None:
     """Sizes of images, batches and data sets."""
-    setting = plan.setting("conv")
     say("\nscaling, conv: the training loop")
-    _pass("conv", "scaling")
-    try:
-        for what, number, seconds in scale(setting, plan.compiled, max(2, plan.rounds // 4)):
-            speed = spread(seconds).per(1)
-            figures.add("scaling", "conv", f"{what} {number}", "speed", speed, "images/s")
-            say(f"  {what + f' {number:,}':32s} {speed.value:9,.0f} images/s")
-            _pass("conv", "scaling")
-    except NotRun as error:
-        say(f"  not run: {error}")
+    rounds = max(2, plan.rounds // 4)
+    for what, number, setting, num_images in sizes(plan.setting("conv")):
+        _pass("conv", f"{what} {number:,}")
+        given = setting, plan.compiled, rounds, num_images
+        try:
+            seconds = _answer(plan, workers, seconds_an_image, *given)
+        except NotRun as error:
+            say(f"  {what + f' {number:,}':32s} not run: {error}")
+            continue
+        speed = spread(seconds).per(1)
+        figures.add("scaling", "conv", f"{what} {number}", "speed", speed, "images/s")
+        say(f"  {what + f' {number:,}':32s} {speed.value:9,.0f} images/s")
 
 
 #: The sections by their names on the command line.
-SECTIONS: dict[str, Callable[[Plan, Figures], None]] = {
+SECTIONS: dict[str, Callable[[Plan, Figures, Workers], None]] = {
     "steps": steps,
     "input": feeding,
     "data": preparation,
@@ -245,10 +272,18 @@ SECTIONS: dict[str, Callable[[Plan, Figures], None]] = {
 }
 
 
-def run(plan: Plan, sections: list[str]) -> Figures:
-    """Measures the sections, in their order here."""
-    figures = Figures()
-    for name, measure in SECTIONS.items():
-        if name in sections:
-            measure(plan, figures)
-    return figures
+def run(plan: Plan, sections: Sequence[str], figures: Figures) -> None:
+    """Measures the sections, in their order here.
+
+    Args:
+        plan: how much is measured.
+        sections: names of sections.
+        figures: get the rows, each as soon as it is measured.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Workers(Path(folder), plan.engine.device) as workers,
+    ):
+        for name, measure in SECTIONS.items():
+            if name in sections:
+                measure(plan, figures, workers)
