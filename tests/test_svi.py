@@ -383,6 +383,23 @@ def test_wrong_settings_of_the_engine_are_named(name: str) -> None:
         Engine(**{name: wrong[name]})
 
 
+def test_tf32_is_for_gpus() -> None:
+    with pytest.raises(InputError, match="precision tf32 needs a CUDA GPU, got cpu"):
+        Engine("cpu", "tf32")
+
+
+def test_no_product_rounds_to_tf32_unless_asked() -> None:
+    switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    before = [switch.allow_tf32 for switch in switches]
+    engine = Engine("cpu", "fp32")
+    for precision, allowed in (("fp32", False), ("bf16", False), ("tf32", True)):
+        engine.precision = precision
+        with pytest.raises(RuntimeError, match="inside"), engine.arithmetic():
+            assert [switch.allow_tf32 for switch in switches] == [allowed, allowed]
+            raise RuntimeError("inside")
+        assert [switch.allow_tf32 for switch in switches] == before
+
+
 def test_auto_compiles_long_runs_and_says_why() -> None:
     engine = Engine("cpu")
     assert not engine.compiles(Engine.BREAK_EVEN_STEPS - 1)[0]

@@ -86,14 +86,14 @@ class Setting:
 
 
 class Silent(Reporter):
-    """Shows nothing, and takes no excuse: a step that cannot be compiled is an error."""
+    """Shows nothing; a step that cannot be compiled, or recorded, is an error."""
 
     def __init__(self) -> None:
         super().__init__(None, False, 1)
 
     def message(self, text: str) -> None:
-        """Raises `NotRun` where the session would go on without compiling."""
-        if text.startswith("cannot be compiled"):
+        """Raises `NotRun` where the session would go on in a slower way."""
+        if text.startswith(("cannot be compiled", "not recorded")):
             raise NotRun(text)
 
 
