@@ -262,11 +262,12 @@ class StickingTheLanding(PerImageELBO):
 class DReG(PerImageELBO):
     r"""Importance-weighted bound, with doubly reparameterised gradients for the guide.
 
-    $$\nabla_\phi L_K = \mathbb{E}\left[\sum_{k=1}^{K} \tilde w_k^2\, \frac{\partial \log w_k}
-    {\partial z_k} \frac{\partial z_k}{\partial \phi}\right], \quad
+    $$\nabla_\phi L_K = \mathbb{E}\left[\sum_{k=1}^{K}
+    \tilde w_k\, (1 - \beta + \beta \tilde w_k)\, \frac{\partial \log w_k}{\partial z_k} \frac{\partial z_k}{\partial \phi}\right], \quad
+    w_k = p(x \mid z_k) \left(\frac{p(z_k)}{q(z_k \mid x)}\right)^{\beta}, \quad
     \tilde w_k = \frac{w_k}{\sum_j w_j}$$
 
-    The value, and the gradient in the model, are those of `IWAE`.
+    The value, and the gradient in the model, are those of `IWAE`. The paper has $\beta = 1$.
 
     Use it in place of `IWAE`: the guide's gradient keeps its strength as K grows.
 
@@ -292,7 +293,8 @@ class DReG(PerImageELBO):
         weights = log_weights.softmax(0).detach()
         size = 1 if len(runs) > 1 else len(weights)
         for run, own in zip(runs, weights.split(size), strict=True):
-            _weigh_gradient(run.latents[0].z, own)
+            (latent,) = run.latents
+            _weigh_gradient(latent.z, 1 - latent.scale + latent.scale * own)
         surrogate = -(weights * log_weights).sum()
         bound = -_log_mean_exp(log_weights.detach()).sum()
         return bound + surrogate - surrogate.detach()

@@ -24,11 +24,19 @@ from tests.objectives.common import assert_equal, double_images, double_vae, gra
 from tests.oracles import LinearGaussian, assert_mean, one_dimensional_vae
 
 Weights = Callable[[Tensor], Tensor]
+BETAS = [0.05, 0.3, 1.0, 2.5]
 
-#: The weight of each particle's path gradient in the guide, of its log weights.
-GUIDE_WEIGHTS: dict[type[PerImageELBO], Weights] = {
-    StickingTheLanding: lambda log_w: torch.full_like(log_w, 1 / len(log_w)),
-    DReG: lambda log_w: (log_w.exp() / log_w.exp().sum(0)).square(),
+
+def doubly_reparameterised(log_w: Tensor, beta: float) -> Tensor:
+    """How a particle's path counts: its share, less what its own log q takes from the shares."""
+    share = log_w.exp() / log_w.exp().sum(0)
+    return share - beta * share * (1 - share)
+
+
+#: The weight of each particle's path gradient in the guide, of its log weights and beta.
+GUIDE_WEIGHTS: dict[type[PerImageELBO], Callable[[Tensor, float], Tensor]] = {
+    StickingTheLanding: lambda log_w, beta: torch.full_like(log_w, 1 / len(log_w)),
+    DReG: doubly_reparameterised,
 }
 #: The weight of each particle's gradient in the model.
 MODEL_WEIGHTS: dict[type[PerImageELBO], Weights] = {
@@ -50,7 +58,7 @@ def by_hand(
     joint = vae.model.x_dist(z).log_prob(x) + beta * vae.model.z_dist().log_prob(z)
     log_w = joint - beta * constant
     (in_z,) = torch.autograd.grad(log_w.sum(), z, retain_graph=True)
-    path = (GUIDE_WEIGHTS[kind](log_w.detach()).unsqueeze(-1) * in_z * drawn).sum()
+    path = (GUIDE_WEIGHTS[kind](log_w.detach(), beta).unsqueeze(-1) * in_z * drawn).sum()
     direct = (MODEL_WEIGHTS[kind](log_w.detach()) * joint).sum()
     return [
         -(of_guide + of_model)
@@ -60,7 +68,7 @@ def by_hand(
 
 @both_kinds
 @both_ways
-@pytest.mark.parametrize("beta", [1.0, 0.4])
+@pytest.mark.parametrize("beta", BETAS)
 def test_gradients_are_those_of_the_definition(
     kind: type[PerImageELBO], vectorize: bool, beta: float, script: Callable[[], None]
 ) -> None:
@@ -73,12 +81,15 @@ def test_gradients_are_those_of_the_definition(
     assert_equal(gradients(loss, vae), by_hand(kind, vae, x, 3, beta))
 
 
-def drawn_gradients(elbo: PerImageELBO, vae: VAE, x: Tensor, repeats: int) -> Tensor:
-    """One row a draw: the gradients of all parameters, divided by the number of images."""
+def drawn_gradients(
+    elbo: PerImageELBO, vae: VAE, x: Tensor, repeats: int, beta: float = 1.0
+) -> Tensor:
+    """One row per draw: the gradients of all parameters, divided by the number of images."""
     rows = []
     for seed in range(repeats):
         torch.manual_seed(seed)
-        loss = elbo.differentiable_loss(vae.model, vae.guide, x) / len(x)
+        with ScaleLatents(beta):
+            loss = elbo.differentiable_loss(vae.model, vae.guide, x) / len(x)
         rows.append(torch.cat([grad.flatten() for grad in gradients(loss, vae)]))
     return torch.stack(rows)
 
@@ -97,13 +108,15 @@ def drawn_gradients(elbo: PerImageELBO, vae: VAE, x: Tensor, repeats: int) -> Te
     [lambda: StandardNormal(1), lambda: VampPrior(1, (1, 1, 2), num_components=3)],
     ids=["fixed prior", "prior of the guide's parameters"],
 )
+@pytest.mark.parametrize("beta", BETAS)
 def test_path_gradients_are_unbiased(
-    one: PerImageELBO, other: PerImageELBO, prior: Callable[[], Prior]
+    one: PerImageELBO, other: PerImageELBO, prior: Callable[[], Prior], beta: float
 ) -> None:
     """On average they are the gradients that go both ways; all parameters in one test."""
     vae = one_dimensional_vae(prior())
     x = torch.rand(1, 1, 1, 2, dtype=torch.float64).expand(300, 1, 1, 2)
-    differences = drawn_gradients(one, vae, x, 100) - drawn_gradients(other, vae, x, 100)
+    first, second = (drawn_gradients(elbo, vae, x, 100, beta) for elbo in (one, other))
+    differences = first - second
     assert_mean(differences, torch.zeros_like(differences[0]))
 
 
