@@ -263,7 +263,8 @@ class DReG(PerImageELBO):
     r"""Importance-weighted bound, with doubly reparameterised gradients for the guide.
 
     $$\nabla_\phi L_K = \mathbb{E}\left[\sum_{k=1}^{K}
-    \tilde w_k\, (1 - \beta + \beta \tilde w_k)\, \frac{\partial \log w_k}{\partial z_k} \frac{\partial z_k}{\partial \phi}\right], \quad
+    \tilde w_k\, (1 - \beta + \beta \tilde w_k)\, \frac{\partial \log w_k}{\partial z_k}
+    \frac{\partial z_k}{\partial \phi}\right], \quad
     w_k = p(x \mid z_k) \left(\frac{p(z_k)}{q(z_k \mid x)}\right)^{\beta}, \quad
     \tilde w_k = \frac{w_k}{\sum_j w_j}$$
 
