@@ -24,7 +24,8 @@ from pyrovae.evaluation.latents import told_of
 from pyrovae.evaluation.passes import each_batch
 from pyrovae.inspection.space import LatentSpace
 from pyrovae.moments import Marginal, marginals, moments
-from pyrovae.programs import Programs, latent_sites, run_both
+from pyrovae.programs import Programs, run_both
+from pyrovae.sites import latent_sites
 
 if TYPE_CHECKING:
     import pandas
