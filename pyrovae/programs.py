@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro import poutine
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from pyrovae.data import ImageData
 
-__all__ = ["Programs", "latent_sites", "run_both"]
+__all__ = ["Programs", "run_both"]
 
 
 def run_both(
@@ -29,12 +28,6 @@ def run_both(
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     replayed = poutine.replay(model, trace=guide_trace)
     return guide_trace, poutine.trace(replayed).get_trace(*args, **kwargs)
-
-
-def latent_sites(guide_trace: Any) -> list[str]:
-    """The names of what a guide draws, in order; a plate is a site too, and none of them."""
-    nodes = guide_trace.nodes
-    return [name for name in guide_trace.stochastic_nodes if not site_is_subsample(nodes[name])]
 
 
 class Programs(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyrovae.gradients import Compute, Gradients, Terms
 from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.programs import run_both
+from pyrovae.sites import sample_sites
 
 __all__ = ["ALL_FINITE", "SVI", "first_bad_site"]
 
@@ -92,10 +93,11 @@ def first_bad_site(
     with pyro.validation_enabled(False):
         guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
         for program, trace in (("guide", guide_trace), ("model", model_trace)):
-            for name, site in trace.nodes.items():
-                if site["type"] == "sample" and not _finite(site["value"]):
+            for name in sample_sites(trace):
+                site = trace.nodes[name]
+                if not _finite(site["value"]):
                     return f"the value of site '{name}' in the {program}"
-                if site["type"] == "sample" and not _finite(site["fn"].log_prob(site["value"])):
+                if not _finite(site["fn"].log_prob(site["value"])):
                     return f"the log density of site '{name}' in the {program}"
     return ALL_FINITE
 

@@ -45,7 +45,10 @@ class TwoLatentsModel(PyroModule):
 
     def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
         with pyro.plate("images", num_images if x is None else len(x), dim=-1):
-            z2 = pyro.sample("z2", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            z2 = pyro.sample(
+                "z2",
+                dist.Normal(torch.zeros(2, device=self.decoder.weight.device), 1.0).to_event(1),
+            )
             z1 = pyro.sample("z1", dist.Normal(self.prior_net(z2), 1.0).to_event(1))
             maps = self.decoder(torch.cat([z1, z2], -1)).unflatten(-1, (3, 16, 16))
             return pyro.sample("x", self.likelihood(maps), obs=x)
@@ -77,7 +80,7 @@ class ConditionalModel(PyroModule):
         self, x: Tensor | None = None, num_images: int = 1, *, attributes: Tensor
     ) -> Tensor:
         with pyro.plate("images", num_images if x is None else len(x), dim=-1):
-            z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+            z = pyro.sample("z", dist.Normal(attributes.new_zeros(4), 1.0).to_event(1))
             known = attributes.expand(*z.shape[:-1], 2)
             maps = self.decoder(torch.cat([z, known], -1)).unflatten(-1, (3, 16, 16))
             return pyro.sample("x", self.likelihood(maps), obs=x)

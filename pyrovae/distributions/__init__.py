@@ -11,6 +11,7 @@ from pyrovae.distributions.mixture import Mixture
 from pyrovae.distributions.pixels import BatchScaleNormal, ContinuousBernoulli
 from pyrovae.distributions.spline import RationalSpline
 from pyrovae.distributions.transformed import Transformed
+from pyrovae.distributions.unread import LowRankMultivariateNormal, StudentT
 from pyrovae.distributions.von_mises_fisher import SphereUniform, VonMisesFisher
 
 __all__ = [
@@ -19,10 +20,12 @@ __all__ = [
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "GreyCategorical",
+    "LowRankMultivariateNormal",
     "Mixture",
     "RationalSpline",
     "Transformed",
     "SphereUniform",
+    "StudentT",
     "VonMisesFisher",
     "grey_levels",
 ]

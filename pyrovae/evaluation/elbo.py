@@ -17,8 +17,9 @@ from pyrovae.data import Batches, Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.passes import each_batch, observed
 from pyrovae.likelihoods import Likelihood
-from pyrovae.programs import Programs, latent_sites, run_both
+from pyrovae.programs import Programs, run_both
 from pyrovae.randomness import private_randomness
+from pyrovae.sites import latent_sites, observed_sites
 
 __all__ = [
     "Evaluation",
@@ -82,7 +83,7 @@ def terms(
         `{"rate": (B,), "distortion": (B,)}`, in nats.
     """
     guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
-    observed = [model_trace.nodes[name] for name in model_trace.observation_nodes]
+    observed = [model_trace.nodes[name] for name in observed_sites(model_trace)]
     distortion = -sum(site["fn"].log_prob(site["value"]) for site in observed)
     rate = torch.zeros_like(distortion)
     for name in latent_sites(guide_trace):

@@ -10,13 +10,13 @@ import numpy as np
 import pyro
 import torch
 from pyro.ops.stats import fit_generalized_pareto
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.passes import GROUP, each_batch
 from pyrovae.programs import Programs, run_both
+from pyrovae.sites import sample_sites
 
 if TYPE_CHECKING:
     import pandas
@@ -53,8 +53,8 @@ def log_weights(programs: Programs, num_samples: int, x: Tensor, **inputs: Tenso
     """
 
     def total(trace: Any) -> Tensor:
-        sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
-        scores = [s["fn"].log_prob(s["value"]) for s in sites if not site_is_subsample(s)]
+        sites = [trace.nodes[name] for name in sample_sites(trace)]
+        scores = [site["fn"].log_prob(site["value"]) for site in sites]
         return sum(scores, torch.zeros(num_samples, len(x), device=x.device))
 
     with pyro.plate("draws of each image", num_samples, dim=-2):

@@ -18,7 +18,8 @@ from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.passes import each_batch
 from pyrovae.moments import marginal, marginals, moments
-from pyrovae.programs import Programs, latent_sites, run_both
+from pyrovae.programs import Programs, run_both
+from pyrovae.sites import latent_sites
 
 __all__ = [
     "ACTIVE",

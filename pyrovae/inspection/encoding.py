@@ -24,7 +24,8 @@ from pyrovae.evaluation.latents import told_of
 from pyrovae.evaluation.passes import each_batch
 from pyrovae.inspection.space import LatentSpace
 from pyrovae.moments import Marginal, marginals, moments
-from pyrovae.programs import Programs, latent_sites, run_both
+from pyrovae.programs import Programs, run_both
+from pyrovae.sites import latent_sites
 
 if TYPE_CHECKING:
     import pandas
@@ -154,7 +155,7 @@ def _rate(q: Any, p: Any, z: Tensor) -> Tensor:
     try:
         return divergence(q, p, z)
     except NotImplementedError:
-        return torch.full(q.batch_shape, torch.nan)
+        return torch.full(q.batch_shape, torch.nan, device=z.device)
 
 
 def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
@@ -185,16 +186,17 @@ def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
             return kl_divergence(q.base_dist, p.base_dist), True
         except NotImplementedError:
             pass
-    if not all(value.isfinite().all() for fn in (q, p) for value in moments(fn)):
-        return _drawn_divergences(q, p), False
-    marginals = [Normal(loc, scale.clamp(min=1e-12)) for loc, scale in (moments(q), moments(p))]
+    found = [moments(fn) for fn in (q, p)]
+    if not all(value.isfinite().all() for both in found for value in both):
+        return _drawn_divergences(q, p, found[0][0]), False
+    marginals = [Normal(loc, scale.clamp(min=1e-12)) for loc, scale in found]
     return kl_divergence(*marginals), all(_has_normal_marginals(fn) for fn in (q, p))
 
 
-def _drawn_divergences(q: Any, p: Any) -> Tensor:
-    """Of each dimension, by draws of q, which must be independent in both; else NaN."""
+def _drawn_divergences(q: Any, p: Any, loc: Tensor) -> Tensor:
+    """Of each dimension, by draws of q, which must be independent in both; else NaN like loc."""
     if not all(isinstance(fn, Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (q, p)):
-        return torch.full((*q.batch_shape, *q.event_shape), torch.nan)
+        return torch.full_like(loc, torch.nan)
     z = q.base_dist.sample((DRAWS,))
     return (q.base_dist.log_prob(z) - p.base_dist.log_prob(z)).mean(0)
 

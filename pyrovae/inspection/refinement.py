@@ -16,7 +16,8 @@ from pyrovae.errors import InputError
 from pyrovae.evaluation.evidence import PIXELS_AT_ONCE, many_log_weights
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.space import LatentSpace
-from pyrovae.programs import Programs, latent_sites
+from pyrovae.programs import Programs
+from pyrovae.sites import latent_sites
 
 __all__ = [
     "FullRankGuide",

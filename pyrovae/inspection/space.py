@@ -17,8 +17,9 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.modes import evaluation_mode
-from pyrovae.programs import Programs, latent_sites
+from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
+from pyrovae.sites import latent_sites
 
 __all__ = ["LatentSpace", "draw_prior", "inputs_of", "quietly"]
 

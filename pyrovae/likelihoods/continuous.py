@@ -96,7 +96,7 @@ class StudentT(DensityLikelihood):
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
-        return dist.StudentT(h.new_tensor(self.df), h, self.scale()).to_event(3)
+        return distributions.StudentT(h.new_full((), self.df), h, self.scale()).to_event(3)
 
     def start_at(self, scale: float) -> float:
         """Takes this standard deviation to start from; returns what it took."""

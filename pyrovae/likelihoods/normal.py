@@ -49,7 +49,7 @@ class Normal(DensityLikelihood):
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
-        return dist.Normal(h, h.new_tensor(self.scale)).to_event(3)
+        return dist.Normal(h, h.new_full((), self.scale)).to_event(3)
 
     def start_at(self, scale: float) -> float:
         """The scale to start from where another would fit better: its own, which is fixed."""

@@ -16,6 +16,7 @@ from pyro.infer.util import torch_item
 from torch import Tensor
 
 from pyrovae.objectives.gradients import stop_gradients
+from pyrovae.sites import latent_sites, observed_sites
 
 __all__ = ["DReG", "IWAE", "Latent", "PerImageELBO", "Run", "StickingTheLanding"]
 
@@ -159,9 +160,8 @@ class PerImageELBO(ELBO):
             return self._per_image(site["name"], site[kind], len(x))
 
         latents = []
-        for name, q in guide_trace.nodes.items():
-            if q["type"] != "sample" or q["is_observed"]:
-                continue
+        for name in latent_sites(guide_trace):
+            q = guide_trace.nodes[name]
             _check_reparameterised(q)
             if name not in model_trace:
                 raise ValueError(f"site '{name}' of the guide is not in the model")
@@ -169,7 +169,7 @@ class PerImageELBO(ELBO):
             unweighted = spread(q, "unscaled_log_prob") - spread(p, "unscaled_log_prob")
             terms = (spread(q), spread(p), unweighted)
             latents.append(Latent(name, q["fn"], p["fn"], q["value"], q["scale"], *terms))
-        observed = [spread(model_trace.nodes[name]) for name in model_trace.observation_nodes]
+        observed = [spread(model_trace.nodes[name]) for name in observed_sites(model_trace)]
         return Run(latents, -torch.stack(observed).sum(0), x[0].numel())
 
     def _per_image(self, name: str, log_prob: Tensor, num_images: int) -> Tensor:

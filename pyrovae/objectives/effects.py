@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
 from pyrovae.objectives.stock import is_linear
+from pyrovae.sites import is_latent, is_observed
 
 __all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "numbers_of", "state_of", "widens"]
 
@@ -79,7 +80,7 @@ class ScaleLatents(Messenger):
 
     Around a step of SVI with `Trace_ELBO` the loss becomes
     $-\log p(x \mid z) + \beta\,(\log q(z \mid x) - \log p(z))$ in nats: both traces must be
-    scaled, and are, since the handler sees every sample site that is not observed.
+    scaled, and are, since the handler sees every latent site. Plates keep their scale.
 
     Args:
         beta: the weight, at least 0.
@@ -90,7 +91,7 @@ class ScaleLatents(Messenger):
         self.beta = beta
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"]:
+        if is_latent(msg):
             msg["scale"] = msg["scale"] * self.beta
 
 
@@ -110,9 +111,9 @@ class LatentRate(Messenger):
 
     def _pyro_post_sample(self, msg: Any) -> None:
         seen = (msg["fn"], msg["value"])
-        if not msg["is_observed"]:
+        if is_latent(msg):
             self._sites.setdefault(msg["name"], []).append(seen)
-        elif isinstance(msg["value"], Tensor):
+        elif is_observed(msg) and isinstance(msg["value"], Tensor):
             self._observed.setdefault(msg["name"], seen)
 
     def rate_and_elbo(
@@ -128,7 +129,7 @@ class LatentRate(Messenger):
             self._sites.clear()
             rate, distortion = measured
             return rate, -(rate + distortion)
-        rate = self.mean()
+        rate = self._mean(torch.zeros_like(loss))
         if is_linear(objective):
             return rate, (beta - 1) * rate - loss
         return rate, self._log_likelihood() - rate
@@ -139,13 +140,13 @@ class LatentRate(Messenger):
         return sum(p.log_prob(x).mean() for p, x in self._observed.values())
 
     def per_image(self) -> float:
-        """What `mean` gives, as a number."""
-        return float(self.mean())
+        """The rate in nats per image of the first pair of programs run since the last call."""
+        return float(self._mean(torch.zeros(())))
 
     @torch.no_grad()
-    def mean(self) -> Tensor:
-        """The rate in nats per image of the first pair of programs run since the last call."""
+    def _mean(self, zero: Tensor) -> Tensor:
+        """The rate of `per_image` as a tensor: a sum that begins with a zero on its device."""
         pairs = [pair for pair in self._sites.values() if len(pair) > 1]
         self._sites.clear()
         rates = [q.log_prob(z).mean() - p.log_prob(z).mean() for (q, z), (p, _), *_ in pairs]
-        return torch.stack(rates).sum() if rates else torch.zeros(())
+        return sum(rates, zero)

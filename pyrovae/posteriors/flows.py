@@ -176,7 +176,10 @@ class InverseAutoregressiveFlow(LocationScale):
         flows: list[transforms.Transform] = []
         for network in self.networks:
             flow = transforms.ConditionalAffineAutoregressive(network, stable=True)
-            flows += [flow.condition(context), transforms.Permute(self.reversal)]
+            given = flow.condition(context)
+            # Its inverse reads the order, for which a tensor would have to leave the device.
+            given.arn.permutation = range(self.latent_dim)
+            flows += [given, transforms.Permute(self.reversal)]
         return Transformed(dist.Normal(loc, scale).to_event(1), flows)
 
     def extra_repr(self) -> str:

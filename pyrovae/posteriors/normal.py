@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae import distributions
 from pyrovae.constraints import bounded_log
 from pyrovae.posteriors.base import LocationScale
 
@@ -166,7 +167,7 @@ class LowRankNormal(LocationScale):
         entries = h[..., 2 * self.latent_dim :].unflatten(-1, (self.latent_dim, self.rank))
         entries = self.ENTRY_LIMIT * torch.tanh(entries / self.ENTRY_LIMIT)
         factor = scale.unsqueeze(-1) * entries
-        return dist.LowRankMultivariateNormal(loc, factor, scale.square())
+        return distributions.LowRankMultivariateNormal(loc, factor, scale.square())
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
         """The encoder's output h that gives this location and scale, each `(*, D)`, and a small F.

@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+from pyrovae import distributions
 from pyrovae.priors.base import Prior
 
 __all__ = ["Laplace", "StandardNormal", "StudentT"]
@@ -109,7 +110,7 @@ class StudentT(_Elementwise):
 
     def forward(self) -> dist.TorchDistribution:
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""
-        return dist.StudentT(self.df * self.scale, self.loc, self.scale).to_event(1)
+        return distributions.StudentT(self.df * self.scale, self.loc, self.scale).to_event(1)
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""

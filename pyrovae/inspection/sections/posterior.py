@@ -37,7 +37,7 @@ def section(subject: Subject) -> Section:
     with subject.quietly(1):
         seen = predictive(subject.space, x, inputs, DRAWS)
         draws = subject.space.guide_draws(max(3, subject.effort.draws), x, **inputs)
-    matrices = correlations(draws[..., torch.from_numpy(subject.columns)])
+    matrices = correlations(draws[..., torch.from_numpy(subject.columns).to(draws.device)])
     tables = {
         "posteriors": found.table(names),
         "correlations": correlation_table(matrices, names, found.names),

@@ -1,0 +1,239 @@
+"""Everything that runs on a GPU, on a pretended one: nothing may lie on the CPU by mistake.
+
+Parts and objectives come from the tables of `test_matrix.py`, sections from the package's own: a
+new one is tested by being there.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, Trainer
+from pyrovae.evaluation import evaluate, scoring
+from pyrovae.inspection import SECTIONS, Effort, Subject
+from pyrovae.inspection.encoding import _rate, dimension_divergences
+from pyrovae.objectives import Progress, begin_step
+from tests.inspection.subjects import SUBJECTS, subject
+from tests.pretended import DEVICE, Pretended, pretending, strictly
+from tests.small import adam, same_weights, small_data, small_vae
+from tests.test_cli import TINY, run, script
+from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
+
+ENGINE = Engine("meta", "fp32")
+SHAPE = (1, 8, 8)
+FACES = (3, 16, 16)
+#: What reads numbers within a step, and so cannot be recorded.
+WAITS = {"RenyiELBO", "VonMisesFisher"}
+INDEPENDENT = {"DiagonalNormal", "Laplace"}
+
+
+@pytest.fixture(autouse=True)
+def pretended() -> Iterator[None]:
+    with pretending():
+        yield
+
+
+def prior_beside(posterior: str, prior: str) -> str:
+    """A prior, or where it does not fit a posterior one that does."""
+    if same_space(prior, posterior):
+        return prior
+    return "HypersphericalUniform" if posterior == "VonMisesFisher" else "StandardNormal"
+
+
+def steps() -> Iterator[tuple[str, str, str, str]]:
+    """Objectives with posteriors, beside the other parts in turn."""
+    others = zip(itertools.cycle(PRIORS), itertools.cycle(LIKELIHOODS), strict=False)
+    for (objective, posterior), (prior, likelihood) in zip(
+        itertools.product(OBJECTIVES, POSTERIORS), others, strict=False
+    ):
+        if objective != "BetaTC" or posterior in INDEPENDENT:
+            yield objective, posterior, prior_beside(posterior, prior), likelihood
+
+
+def parts() -> Iterator[tuple[str, str, str]]:
+    """Each part of a VAE once: prior, likelihood and posterior."""
+    for prior in PRIORS:
+        sphere = prior == "HypersphericalUniform"
+        yield prior, "Normal", "VonMisesFisher" if sphere else "DiagonalNormal"
+    for likelihood in sorted(set(LIKELIHOODS) - {"Normal"}):
+        yield "StandardNormal", likelihood, "DiagonalNormal"
+    for posterior in sorted(set(POSTERIORS) - {"DiagonalNormal"}):
+        yield prior_beside(posterior, "StandardNormal"), "Normal", posterior
+
+
+def test_the_selection_has_every_part() -> None:
+    chosen = list(zip(*steps(), strict=True))
+    tables = (OBJECTIVES, POSTERIORS, PRIORS, LIKELIHOODS)
+    assert [set(names) for names in chosen] == [set(table) for table in tables]
+    chosen = list(zip(*parts(), strict=True))
+    assert [set(names) for names in chosen] == [set(PRIORS), set(LIKELIHOODS), set(POSTERIORS)]
+
+
+def images(count: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
+    return torch.randint(0, 256, (count, *shape), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("objective", "posterior", "prior", "likelihood"), list(steps()))
+def test_a_step_can_be_recorded(
+    objective: str, posterior: str, prior: str, likelihood: str
+) -> None:
+    vae = make(prior, likelihood, posterior, SHAPE).to(DEVICE)
+    x, beta = images(2).to(DEVICE), torch.full((), 0.5, device=DEVICE)
+    optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3), clip_norm=10.0)
+    svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective](), observe=vae.observe)
+    with pyro.validation_enabled(False):
+        svi.advance(x, beta)  # The first finds out what there is, and places all state.
+        begin_step(svi.loss, Progress(1, 10, 10, 20))
+        if {objective, posterior} & WAITS:
+            terms = svi.advance(x, beta)
+        else:
+            with strictly():
+                terms = svi.advance(x, beta)
+    assert all(isinstance(term, Pretended) for term in terms) and terms.moved
+
+
+def test_a_step_computes_what_it_does_on_the_cpu() -> None:
+    x, found = images(4, FACES), []
+    for device in ("cpu", DEVICE):
+        vae = small_vae().to(device)
+        optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3), clip_norm=10.0)
+        with pyro.get_param_store().scope():
+            svi = SVI(vae.model, vae.guide, optimizer, pyro.infer.Trace_ELBO())
+            torch.manual_seed(3)
+            found.append([svi.step(vae.observe(x.to(device))) for _ in range(3)])
+    assert found[0] == pytest.approx(found[1], rel=1e-6) and found[0][0] != found[0][2]
+
+
+def faces() -> SyntheticFaces:
+    return small_data(num_train=20, num_val=10, num_test=10)
+
+
+def fit(
+    vae: VAE, data: SyntheticFaces, recipe: Recipe, epochs: int, root: Path, resume: bool = False
+) -> None:
+    trainer = Trainer(epochs=epochs, batch_size=10, clip_norm=10.0)
+    state = trainer.fit(vae, data, recipe, ENGINE, run=root, resume=resume)
+    assert state.epoch == epochs and not state.skipped
+    assert all(isinstance(value, Pretended) for value in vae.state_dict().values())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_objectives_train_and_resume(objective: str, tmp_path: Path) -> None:
+    recipe = replace(adam(), objective=OBJECTIVES[objective]())
+    vae = small_vae()
+    fit(vae, faces(), recipe, 1, tmp_path / "run")
+    again = small_vae(seed=1)
+    fit(again, faces(), recipe, 2, tmp_path / "run", resume=True)
+    assert not same_weights(vae, again)
+
+
+@pytest.mark.parametrize(("prior", "likelihood", "posterior"), list(parts()))
+def test_parts_train_and_are_evaluated(
+    prior: str, likelihood: str, posterior: str, tmp_path: Path
+) -> None:
+    vae = make(prior, likelihood, posterior, FACES)
+    data = faces()
+    fit(vae, data, adam(), 1, tmp_path / "run")
+    options = scoring.Options(num_samples=2)
+    scorer = scoring.Scorer(vae, data, options, ENGINE)
+    for section in ("elbo", "latents", "reconstruction", "evidence"):
+        assert scorer.section(section)
+    assert evaluate(vae, data.split("test"), ENGINE).num_images == 10
+    x = images(3, FACES).to(DEVICE)
+    assert vae.sample(3).shape == vae.reconstruct(x).shape == x.shape
+
+
+@pytest.mark.parametrize("section", scoring.SECTIONS)
+def test_every_section_of_scores(section: str) -> None:
+    options = scoring.Options(num_samples=2)
+    scorer = scoring.Scorer(small_vae().to(DEVICE), small_data(), options, ENGINE)
+    assert scorer.section(section)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{}, {"reconstruct": ["test"]}, {"interpolate": ["test:0", "test:1"]}]
+    + [{"traverse": [0, 1]}, {"traverse": [0], "image": "test:2"}],
+    ids=str,
+)
+def test_pictures_of_the_script(choice: dict[str, Any]) -> None:
+    options = script("sample").parser().parse_args(["run", "--out=x.png"])
+    options.num = options.steps = 3
+    for name, value in choice.items():
+        options[name] = value
+    picture = script("sample").draw(options, small_vae().to(DEVICE), small_data(), DEVICE)
+    assert picture.dtype == torch.uint8 and not isinstance(picture, Pretended)
+
+
+#: What takes long, and asks of programs with other sites nothing that "gaps" does not.
+SLOW = {"attributes", "factors", "mcmc"}
+ASKED = [
+    (section, kind)
+    for kind in ("vae", "two latents", "conditional")
+    for section in SECTIONS
+    if kind == "vae" or section not in SLOW
+]
+EFFORT = Effort(
+    images=20, shown=1, draws=100, refined=1, steps=4, importance_draws=10, tree_depth=1
+)
+
+
+@pytest.mark.parametrize(("section", "kind"), ASKED)
+def test_every_section_of_an_inspection(section: str, kind: str) -> None:
+    data = small_data()
+    asked = subject(SUBJECTS[kind]().to(DEVICE), EFFORT)
+    asked = replace(asked, train=data.split("train"), factors=tuple(data.factors))
+    assert SECTIONS[section](replace(asked, engine=ENGINE)).says
+
+
+@pytest.mark.parametrize(("prior", "likelihood", "posterior"), list(parts()))
+def test_parts_are_inspected(prior: str, likelihood: str, posterior: str) -> None:
+    vae, split = make(prior, likelihood, posterior, FACES).to(DEVICE), faces().split("train")
+    asked = Subject(vae, split, split.take([3]), ENGINE, effort=EFFORT)
+    sections = ["calibration", "traversals"]
+    if likelihood == "Normal" and posterior != "VonMisesFisher":
+        sections.append("gaps")  # Latents on a sphere cannot be moved freely.
+    for section in sections:
+        assert SECTIONS[section](asked).says
+
+
+class Dense(dist.Normal):
+    """A Normal whose density nobody knows."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def test_divergences_that_are_not_known_lie_on_the_device() -> None:
+    loc = torch.zeros(4, 2, device=DEVICE)
+    q = dist.MultivariateNormal(loc, scale_tril=torch.eye(2, device=DEVICE))
+    found, exact = dimension_divergences(q, dist.Cauchy(loc, torch.ones_like(loc)).to_event(1))
+    assert found.device == DEVICE and found.isnan().all() and not exact
+    unknown = Dense(loc, torch.ones_like(loc)).to_event(1)
+    rate = _rate(unknown, dist.Cauchy(loc, torch.ones_like(loc)).to_event(1), loc)
+    assert rate.device == DEVICE and rate.isnan().all()
+
+
+def test_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, device = tmp_path / "run", "meta"
+    given = [option for option in TINY if "engine.device" not in option]
+    train = [*given, f"--engine.device={device}", f"--run_dir={root}"]
+    assert run("train", train, monkeypatch) == 0
+    asked = {
+        "train": [f"--resume={root}", "--trainer.epochs=2"],
+        "evaluate": [str(root), "--sections", "elbo", f"--device={device}"],
+        "sample": [str(root), "--num=2", f"--out={tmp_path / 'x.png'}", f"--device={device}"],
+    }
+    for name, arguments in asked.items():
+        assert run(name, arguments, monkeypatch) == 0
