@@ -16,12 +16,18 @@ __all__ = ["CudaRecorder", "NotRecordable", "Recorded", "Recorder", "Work", "rec
 
 Work = Callable[[], Tensor]
 
-#: Operations that wait for the device.
-WAITING = (
+#: Operations that wait for the device, since the host reads a number or the size of a result.
+WAITING = {
+    torch.ops.aten._linalg_check_errors.default,
     torch.ops.aten._local_scalar_dense.default,
-    torch.ops.aten.nonzero.default,
+    torch.ops.aten._unique2.default,
+    torch.ops.aten.bincount.default,
     torch.ops.aten.equal.default,
-)
+    torch.ops.aten.masked_select.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.repeat_interleave.Tensor,
+}
+INDEXING = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default}
 
 
 class NotRecordable(RuntimeError):
@@ -149,9 +155,14 @@ class _Watch(TorchDispatchMode):
         if not self.found:
             leaves = tree_leaves((args, kwargs, result))
             devices = {leaf.device for leaf in leaves if isinstance(leaf, Tensor)}
-            if func in WAITING:
+            masked = func in INDEXING and any(_is_mask(index) for index in args[1])
+            if func in WAITING or masked:
                 self.found = f"{func} waits for the device"
             elif len(devices) > 1:
                 names = " and ".join(sorted(map(str, devices)))
                 self.found = f"{func} uses tensors on {names}"
         return result
+
+
+def _is_mask(index: Tensor | None) -> bool:
+    return index is not None and index.dtype in (torch.bool, torch.uint8)

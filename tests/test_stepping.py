@@ -20,12 +20,16 @@ from pyrovae.data import Batches
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
 from pyrovae.objectives import Progress, begin_step, state_of
 from pyrovae.stepping import Stepper
+from tests.pretended import DEVICE, pretending
 from tests.recorders import RefusingRecorder, TracingRecorder
 from tests.tables import IMAGE_SHAPE, make_vae
+from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make
 
 STEPS = 12
 #: The for-each form of Adam corrects its bias in single precision, which loses digits at 0.999.
 BETAS = (0.5, 0.5)
+TABLES = (PRIORS, LIKELIHOODS, POSTERIORS, OBJECTIVES)
+ROLES = ("prior", "likelihood", "posterior", "objective")
 OPTIMIZERS: dict[str, Any] = {
     "Adam": partial(torch.optim.Adam, lr=0.02, betas=BETAS),
     "AMSGrad": partial(torch.optim.Adam, lr=0.02, betas=BETAS, amsgrad=True),
@@ -218,3 +222,37 @@ def test_fewer_images_than_a_batch_are_one_batch() -> None:
     feed = DeviceFeed(Batches(np.zeros((3, 1, 2, 2), np.uint8), 8, seed=0), lambda x: x)
     feed.begin(0)
     assert feed()[0].shape == (3, 1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [(role, name) for role, table in enumerate(TABLES) for name in table],
+    ids=lambda value: value if isinstance(value, str) else ROLES[value],
+)
+def test_every_part_gives_the_recorder_work_of_the_device_alone(role: int, name: str) -> None:
+    """On a pretended device, with batches that it gathers itself; the recorder then refuses."""
+    names = ["StandardNormal", "Normal", "DiagonalNormal", "Trace_ELBO"]
+    names[role] = name
+    if name == "HypersphericalUniform":
+        names[2] = "VonMisesFisher"
+    if name == "VonMisesFisher":
+        names[0] = "HypersphericalUniform"
+    prior, likelihood, posterior, objective = names
+    said: list[str] = []
+    with pretending(), pyro.get_param_store().scope(), pyro.validation_enabled(False):
+        vae = make(prior, likelihood, posterior, (1, 8, 8)).to(DEVICE)
+        optimizer = GroupedOptimizer(OPTIMIZERS["Adam"], clip_norm=50.0)
+        svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective](), observe=vae.observe)
+        images = torch.randint(256, (8, 1, 8, 8), dtype=torch.uint8).to(DEVICE)
+        svi.evaluate_loss(vae.observe(images[:2]))
+        optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
+        feed = DeviceFeed(Batches(images, 2, seed=0, flip=True, device=DEVICE), lambda x: x)
+        stepper = Stepper(svi, optimizer, feed, vae.inputs, RefusingRecorder(), said.append)
+        stepper.record()
+        feed.begin(0)
+        for i in range(Recorded.WARM_UP + 1):
+            begin_step(svi.loss, Progress(i, 10, 4, 8))
+            assert stepper(0.5 + i)[0] == 1
+    (line,) = said
+    waits = {"RenyiELBO", "VonMisesFisher", "HypersphericalUniform"}
+    assert ("not permitted" in line) == (name not in waits), line
