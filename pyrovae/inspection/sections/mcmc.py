@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
-from pyrovae.inspection.mcmc import Chains, sample_posterior
+from pyrovae.inspection.mcmc import Chains, sample_posteriors
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import FULL, Subject
@@ -89,20 +89,19 @@ def _kept(subject: Subject) -> int:
 def _chains(subject: Subject) -> dict[str, Chains]:
     effort = subject.effort
     chosen = subject.shown.take(range(min(len(subject.shown), max(1, effort.refined // SPARING))))
-    found = {}
-    for row in subject.bar(range(len(chosen)), "posteriors by NUTS"):
-        x, inputs = subject.observed(chosen.take([row]))
-        with subject.quietly(10 + row):
-            found[str(chosen.names[row])] = sample_posterior(
-                subject.space,
-                x,
-                inputs,
-                warmup=max(1, effort.steps // 2),
-                num_samples=_kept(subject),
-                num_chains=effort.chains,
-                tree_depth=effort.tree_depth,
-            )
-    return found
+    x, inputs = subject.observed(chosen)
+    with subject.quietly(10):
+        found = sample_posteriors(
+            subject.space,
+            x,
+            inputs,
+            warmup=max(1, effort.steps // 2),
+            num_samples=_kept(subject),
+            num_chains=effort.chains,
+            tree_depth=effort.tree_depth,
+            bar=lambda steps: subject.bar(steps, "posteriors by NUTS"),
+        )
+    return dict(zip(map(str, chosen.names), found, strict=True))
 
 
 def _most_used(chains: Chains) -> list[int]:
