@@ -207,13 +207,12 @@ def sample_posteriors(
     fitted = refine_full_rank(space, x, inputs, steps=FITTING_STEPS)
     loc, tril = fitted.loc, fitted.scale_tril
 
-    def latents(units: Tensor) -> Tensor:
-        """Of units `(*, B, D)`."""
-        return loc + (tril @ units.unsqueeze(-1)).squeeze(-1)
-
-    def potential(units: Tensor) -> Tensor:
-        prior, fit = space.log_joint(latents(units.unflatten(0, (-1, len(x)))), x, **inputs)
-        return -(prior + fit).flatten()
+    def potential(units: Tensor, chains: Tensor) -> Tensor:
+        image = chains % len(x)
+        z = loc[image] + (tril[image] @ units.unsqueeze(-1)).squeeze(-1)
+        own = {name: value[image] for name, value in inputs.items()}
+        prior, fit = space.log_joint(z, x[image], **own)
+        return -(prior + fit)
 
     starts = START_SPREAD * torch.randn(num_chains * len(x), space.size).to(loc)
     drawn = nuts.draw(
@@ -224,9 +223,8 @@ def sample_posteriors(
         tree_depth=tree_depth,
         bar=bar,
     )
-    # Those of an image are a column of chains by images.
-    units = drawn.values.unflatten(0, (num_chains, len(x))).transpose(1, 2)
-    z = latents(units).double().cpu().numpy()  # (chains, draws, images, D)
+    units = drawn.values.unflatten(0, (num_chains, len(x))).transpose(1, 2)  # (C, S, B, D)
+    z = (loc + (tril @ units.unsqueeze(-1)).squeeze(-1)).double().cpu().numpy()
     moved, diverged = (
         own.unflatten(0, (num_chains, len(x))).T.tolist()
         for own in (drawn.moved, drawn.divergences)

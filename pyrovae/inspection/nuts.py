@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from pyro.infer.mcmc.adaptation import WarmupAdapter
@@ -12,10 +12,13 @@ from pyro.ops.dual_averaging import DualAveraging
 from pyro.ops.welford import WelfordCovariance
 from torch import Tensor
 
+from pyrovae.inspection.recording import Recorded
+
 __all__ = ["Drawn", "Potential", "draw"]
 
-#: Minus the log density of vectors `(K, D)`, up to a constant: `(K,)`.
-Potential = Callable[[Tensor], Tensor]
+#: Minus the log density of vectors `(N, D)` up to a constant, `(N,)`, given which chain each is
+#: of, `(N,)`.
+Potential = Callable[[Tensor, Tensor], Tensor]
 
 #: Warm-up steps from which on the scales of dimensions are learned, of each chain for itself.
 ADAPTED = 150
@@ -60,7 +63,8 @@ def draw(
     are torch's, on the device of the starts.
 
     Args:
-        potential: minus the log density of K vectors, of each by itself.
+        potential: called as `potential(vectors, chains)`: minus the log density of some
+            vectors, of each by itself.
         starts: where the chains start, `(K, D)`.
         warmup: steps that are not kept.
         num_samples: draws kept of each chain, S.
@@ -74,11 +78,12 @@ def draw(
         Flexible and Accelerated Probabilistic Programming (Phan et al., 2019, appendix A),
         https://arxiv.org/abs/1912.11554
     """
-    start = _Point.of(potential, starts, torch.zeros_like(starts))
-    tuning = _Tuning.begin(potential, start, warmup)
+    field = _Field(potential, len(starts), starts.device)
+    start = field.at(starts, torch.zeros_like(starts))
+    tuning = _Tuning.begin(field, start, warmup)
     values, moved, diverged = [], [], []
     for step in bar(range(warmup + num_samples)):
-        found = _transition(potential, start, tuning, tree_depth)
+        found = _transition(field, start, tuning, tree_depth)
         if step >= warmup:
             values.append(found.proposal.z)
             moved.append((found.proposal.z != start.z).any(-1))
@@ -102,30 +107,71 @@ class _Point:
     slope: Tensor
     potential: Tensor
 
-    @classmethod
-    def of(cls, potential: Potential, z: Tensor, momentum: Tensor) -> _Point:
-        """The points at some positions."""
-        z = z.detach().requires_grad_()
-        with torch.enable_grad():
-            energy = potential(z)
-            (slope,) = torch.autograd.grad(energy.sum(), z)
-        return cls(z.detach(), momentum, slope, energy.detach())
-
     def where(self, chosen: Tensor, other: _Point) -> _Point:
         """These points of the chosen chains `(K,)`, and the others' of the rest."""
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         return _Point(*(_where(chosen, own, others) for own, others in pairs))
 
-    def stepped(self, potential: Potential, step: Tensor, inverse_mass: Tensor) -> _Point:
-        """One leapfrog step of sizes `(K, 1)`, negative ones back in time."""
-        half = self.momentum - step / 2 * self.slope
-        found = _Point.of(potential, self.z + step * inverse_mass * half, half)
-        return _Point(found.z, half - step / 2 * found.slope, found.slope, found.potential)
+    def take(self, rows: Tensor) -> _Point:
+        """The points of some chains."""
+        return _Point(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def put(self, rows: Tensor, some: _Point) -> _Point:
+        """The points, those of some chains replaced."""
+        pairs = ((getattr(self, f.name), getattr(some, f.name)) for f in fields(self))
+        return _Point(*(own.index_copy(0, rows, new) for own, new in pairs))
 
     def energy(self, inverse_mass: Tensor) -> Tensor:
         """Potential and kinetic energy, `(K,)`; infinite where it is not a number."""
         kinetic = (inverse_mass * self.momentum.square()).sum(-1) / 2
         return (self.potential + kinetic).nan_to_num(torch.inf, torch.inf)
+
+
+class _Field:
+    """The potential and its slopes, and steps through them.
+
+    Args:
+        potential: as for `draw`.
+        count: how many chains there are.
+        device: where they are.
+    """
+
+    def __init__(self, potential: Potential, count: int, device: torch.device) -> None:
+        self.every = torch.arange(count, device=device)
+        # On a CPU each chain takes its time, on a GPU each shape and each look at a number.
+        self.spares = device.type == "cpu"
+
+        def slopes(z: Tensor, chains: Tensor) -> tuple[Tensor, Tensor]:
+            z = z.detach().requires_grad_()
+            with torch.enable_grad():
+                energy = potential(z, chains)
+                (slope,) = torch.autograd.grad(energy.sum(), z)
+            return energy.detach(), slope
+
+        self.slopes = Recorded(slopes)
+
+    def at(self, z: Tensor, momentum: Tensor, chains: Tensor | None = None) -> _Point:
+        """The points of some chains, by default of all, at some positions."""
+        energy, slope = self.slopes(z, self.every if chains is None else chains)
+        return _Point(z, momentum, slope, energy)
+
+    def step(
+        self, point: _Point, size: Tensor, inverse_mass: Tensor, chains: Tensor | None = None
+    ) -> _Point:
+        """One leapfrog step of sizes `(N, 1)`, negative ones back in time."""
+        half = point.momentum - size / 2 * point.slope
+        found = self.at(point.z + size * inverse_mass * half, half, chains)
+        return replace(found, momentum=half - size / 2 * found.slope)
+
+    def step_of(self, going: Tensor, point: _Point, size: Tensor, inverse_mass: Tensor) -> _Point:
+        """One step of the chains that are going; the others stay."""
+        if not self.spares:
+            return self.step(point, size, inverse_mass).where(going, point)
+        if going.all():
+            return self.step(point, size, inverse_mass)
+        rows = going.nonzero().squeeze(1)
+        some = self.step(point.take(rows), size[rows], inverse_mass[rows], rows)
+        return point.put(rows, some)
 
 
 def _where(chosen: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -164,7 +210,7 @@ class _Tree:
         return self.accepted / self.points.clamp(min=1)
 
 
-def _transition(potential: Potential, start: _Point, tuning: _Tuning, tree_depth: int) -> _Tree:
+def _transition(field: _Field, start: _Point, tuning: _Tuning, tree_depth: int) -> _Tree:
     """One draw of each chain."""
     inverse_mass = tuning.inverse_mass
     momentum = torch.randn_like(start.z) / inverse_mass.sqrt()
@@ -178,13 +224,13 @@ def _transition(potential: Potential, start: _Point, tuning: _Tuning, tree_depth
             break
         forward = torch.rand_like(nothing) < 0.5
         step = _where(forward, tuning.step, -tuning.step).unsqueeze(-1)
-        grown = _grow(potential, tree, forward, step, inverse_mass, energy, depth)
+        grown = _grow(field, tree, forward, step, inverse_mass, energy, depth)
         _join(tree, grown, forward, inverse_mass)
     return tree
 
 
 def _grow(
-    potential: Potential,
+    field: _Field,
     tree: _Tree,
     forward: Tensor,
     step: Tensor,
@@ -201,7 +247,7 @@ def _grow(
     for place in range(2**depth):
         if place and not grown.going.any():
             break
-        point = point.stepped(potential, step, inverse_mass).where(grown.going, point)
+        point = field.step_of(grown.going, point, step, inverse_mass)
         _add(grown, point, start_energy - point.energy(inverse_mass))
         turning = _turns_back(kept, place, point.momentum, grown.total, inverse_mass)
         grown.going = grown.going & ~turning & ~grown.diverged
@@ -273,24 +319,22 @@ class _Tuning:
     """Step sizes and scales of the dimensions, of each chain for itself, learned in warm-up.
 
     Args:
-        potential: as for `draw`.
+        field: the potential.
         inverse_mass: variances of the dimensions, `(K, D)`.
         step: sizes of a step, `(K,)`.
         warmup: steps in all.
     """
 
-    def __init__(
-        self, potential: Potential, inverse_mass: Tensor, step: Tensor, warmup: int
-    ) -> None:
-        self.potential, self.inverse_mass, self.step = potential, inverse_mass, step
+    def __init__(self, field: _Field, inverse_mass: Tensor, step: Tensor, warmup: int) -> None:
+        self.field, self.inverse_mass, self.step = field, inverse_mass, step
         self.learns_mass, self.average = warmup >= ADAPTED, DualAveraging()
         self.variance, self.ends = WelfordCovariance(), _window_ends(warmup)
 
     @classmethod
-    def begin(cls, potential: Potential, start: _Point, warmup: int) -> _Tuning:
+    def begin(cls, field: _Field, start: _Point, warmup: int) -> _Tuning:
         """The tuning before the first step."""
         step = torch.full_like(start.potential, FIRST_STEP)
-        found = cls(potential, torch.ones_like(start.z), step, warmup)
+        found = cls(field, torch.ones_like(start.z), step, warmup)
         found.search(start)
         return found
 
@@ -305,7 +349,7 @@ class _Tuning:
         before, way = first.energy(self.inverse_mass), torch.zeros_like(self.step)
         going = torch.ones_like(self.step, dtype=torch.bool)
         for _ in range(SEARCHES):
-            last = first.stepped(self.potential, self.step.unsqueeze(-1), self.inverse_mass)
+            last = self.field.step(first, self.step.unsqueeze(-1), self.inverse_mass)
             up = before - last.energy(self.inverse_mass) > math.log(TARGET)
             sign = torch.where(up, 1.0, -1.0).to(way)
             going = going & ((way == 0) | (way == sign))
