@@ -13,7 +13,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.errors import InputError
-from pyrovae.evaluation.evidence import PIXELS_AT_ONCE, many_log_weights
+from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
 from pyrovae.inspection.climbing import climb
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.space import LatentSpace
@@ -281,7 +281,8 @@ def _slopes(
 ) -> Tensor:
     """The gradients of log p(x, z), in units of the scale, at `(P, D)` offsets: `(P, B, D)`."""
     found = []
-    for part in offsets.split(max(1, PIXELS_AT_ONCE // (x[0].numel() * len(x)))):
+    most = latents_at_once(x[0].numel(), x.device)
+    for part in offsets.split(max(1, most // len(x))):
         z = (loc + scale * part.unsqueeze(-2)).detach().requires_grad_()
         with torch.enable_grad():
             total = _log_joint(space, z, x, inputs).sum()
