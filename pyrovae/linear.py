@@ -68,14 +68,13 @@ def fit_ppca(chunks: Callable[[], Iterable[Tensor]], latent_dim: int) -> LinearM
         Finding Structure with Randomness (Halko et al., 2011, algorithms 4.4 and 5.3),
         https://arxiv.org/abs/0909.4061
     """
-    count, total, square = _moments(chunks)
-    size = len(total)
+    count, mean, variance = _moments(chunks)
+    size = len(mean)
     if latent_dim >= min(count, size):
         raise InputError(
             f"ProbabilisticPCA of {latent_dim} latent dimensions needs more than that many "
             f"images and pixels, got {count} and {size}"
         )
-    mean = (total / count).to(next(iter(chunks())))
     with private_randomness(0, mean.device):
         start = torch.randn(size, min(latent_dim + SPARE, count, size), device=mean.device)
     directions = torch.linalg.qr(start.to(mean))[0]
@@ -85,15 +84,19 @@ def fit_ppca(chunks: Callable[[], Iterable[Tensor]], latent_dim: int) -> LinearM
     seen = (((x - mean) @ directions).double() for x in chunks())
     values, vectors = torch.linalg.eigh(sum(y.T @ y for y in seen) / count)
     values, vectors = values.flip(0)[:latent_dim], vectors.flip(1)[:, :latent_dim]
-    variance = square / count - mean.double().square().sum().item()
     noise = max((variance - values.sum().item()) / (size - latent_dim), 1e-12)
     return LinearModel(mean, directions @ vectors.to(mean), values.to(mean), noise)
 
 
 def _moments(chunks: Callable[[], Iterable[Tensor]]) -> tuple[int, Tensor, float]:
-    """How many observations there are, their sum, and the sum of their squares."""
-    count, total, square = 0, torch.zeros(()), 0.0
+    """How many observations there are, their mean, and their variance summed over pixels."""
+    # Of differences from one observation floats will do: all pixels as doubles take long.
+    centre = next(iter(chunks()))[0]
+    count, total, square = 0, torch.zeros(()), torch.zeros(())
     for x in chunks():
-        count, total = count + len(x), total + x.double().sum(0)
-        square += x.double().square().sum().item()
-    return count, total, square
+        x = x - centre
+        count, total = count + len(x), total + x.sum(0).double()
+        square = square + torch.linalg.vector_norm(x, dim=1).double().square().sum()
+    mean = total / count
+    variance = (square / count - mean.square().sum()).item()
+    return count, (centre + mean).to(centre), variance

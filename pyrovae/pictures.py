@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -9,7 +10,10 @@ from torch import Tensor
 
 from pyrovae.checkpoint import replacing
 
-__all__ = ["grid", "interleave", "save_png"]
+__all__ = ["grid", "interleave", "png", "save_png"]
+
+#: Of 0 to 9. On sheets of faces level 6 takes four times as long, for files smaller by a tenth.
+COMPRESSION = 1
 
 
 def grid(images: Tensor, columns: int = 12, gap: int = 2) -> Tensor:
@@ -30,13 +34,12 @@ def grid(images: Tensor, columns: int = 12, gap: int = 2) -> Tensor:
     count, channels, height, width = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
-    sheet = torch.full(
-        (channels, rows * (height + gap) - gap, columns * (width + gap) - gap), 255
-    ).byte()
-    for i, image in enumerate((images.float().clamp(0, 1) * 255).round().byte().cpu()):
-        top, left = i // columns * (height + gap), i % columns * (width + gap)
-        sheet[:, top : top + height, left : left + width] = image
-    return sheet
+    cells = torch.full(
+        (rows * columns, channels, height + gap, width + gap), 255, dtype=torch.uint8
+    )
+    cells[:count, :, :height, :width] = (images.float().clamp(0, 1) * 255).round().byte().cpu()
+    sheet = cells.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+    return sheet[:, : sheet.shape[1] - gap, : sheet.shape[2] - gap].contiguous()
 
 
 def interleave(first: Tensor, second: Tensor, columns: int = 12) -> Tensor:
@@ -45,10 +48,19 @@ def interleave(first: Tensor, second: Tensor, columns: int = 12) -> Tensor:
     return torch.cat([row for pair in pairs for row in pair])
 
 
-def save_png(sheet: Tensor, path: Path) -> None:
-    """Writes a uint8 picture `(C, H, W)`, C being 1 or 3."""
+def png(sheet: Tensor) -> bytes:
+    """The content of a PNG file of a uint8 picture `(C, H, W)`, C being 1 or 3."""
     from PIL import Image
 
+    buffer = io.BytesIO()
     array = sheet.movedim(0, -1).squeeze(-1).numpy()
+    Image.fromarray(array).save(buffer, format="PNG", compress_level=COMPRESSION)
+    return buffer.getvalue()
+
+
+def save_png(sheet: Tensor, path: Path) -> bytes:
+    """Writes a uint8 picture `(C, H, W)`, C being 1 or 3; returns what the file holds."""
+    content = png(sheet)
     with replacing(path) as temporary:
-        Image.fromarray(array).save(temporary, format="PNG")
+        temporary.write_bytes(content)
+    return content

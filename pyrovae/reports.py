@@ -21,6 +21,7 @@ from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["EpochRow", "Reporter", "describe", "final_report"]
@@ -193,8 +194,8 @@ class Reporter:
             }
         for kind, pictures in drawn.items():
             sheet = grid(pictures)
-            save_png(sheet, self.run.picture(kind, row.epoch))
-            self._writer.add_image(kind, sheet, row.step)
+            content = save_png(sheet, self.run.picture(kind, row.epoch))
+            _add_picture(self._writer, kind, sheet, content, row.step)
         self._writer.flush()
 
     def close(self) -> None:
@@ -203,6 +204,18 @@ class Reporter:
             self._bar.close()
         if self._writer is not None:
             self._writer.close()
+
+
+def _add_picture(writer: Any, tag: str, sheet: Tensor, content: bytes, step: int) -> None:
+    """Adds a picture `(C, H, W)` whose PNG file is known; `add_image` would encode it anew."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+    channels, height, width = sheet.shape
+    image = Summary.Image(
+        height=height, width=width, colorspace=channels, encoded_image_string=content
+    )
+    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+    writer.file_writer.add_summary(summary, step)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +91,25 @@ class ProbabilisticPCA(Start):
             return f"{self.otherwise(vae, images, flip)}: {error}"
         some = torch.from_numpy(spread(images, self.num_images))
         x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some)
-        model = fit_ppca(lambda: x.flatten(1).split(500), parts.latent_dim)
-        parts.become(model, x.shape[1:])
+        device = _fitting_device(vae.parameters())
+        parts.become(_fitted(x.flatten(1), parts.latent_dim, device), x.shape[1:])
         return f"starts from probabilistic PCA of {len(some):,} images"
+
+
+def _fitting_device(parameters: Iterable[Tensor]) -> torch.device:
+    """Where the linear model is fitted: on the GPU of the parameters, else on the CPU.
+
+    It takes doubles, which not every accelerator has.
+    """
+    found = next((p.device for p in parameters), torch.device("cpu"))
+    return found if found.type == "cuda" else torch.device("cpu")
+
+
+def _fitted(x: Tensor, latent_dim: int, device: torch.device) -> LinearModel:
+    """The linear model of observations `(N, n)`, on the CPU; they go to the device in parts."""
+    model = fit_ppca(lambda: (part.to(device) for part in x.split(500)), latent_dim)
+    mean, basis, values = (t.cpu() for t in (model.mean, model.basis, model.eigenvalues))
+    return LinearModel(mean, basis, values, model.noise_variance)
 
 
 @dataclass(frozen=True)

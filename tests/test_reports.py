@@ -45,6 +45,13 @@ def test_tensorboard_holds_scalars_the_learning_rate_and_images(tmp_path: Path) 
     assert {"learning_rate", "beta", "train/elbo", "val/elbo", "val/rate"} <= set(tags["scalars"])
     assert set(tags["images"]) == {"samples", "reconstructions"}
     assert [event.step for event in found.Scalars("val/elbo")] == [5, 10]
+    for kind in ("samples", "reconstructions"):
+        pictures, files = found.Images(kind), sorted((tmp_path / kind).iterdir())
+        assert [own.step for own in pictures] == [5, 10]
+        for own, file in zip(pictures, files, strict=True):
+            assert own.encoded_image_string == file.read_bytes()
+            with Image.open(file) as picture:
+                assert picture.size == (own.width, own.height)
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
 from pyrovae.errors import InputError
+from pyrovae.inspection import nuts
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.refinement import refine_full_rank
 from pyrovae.inspection.space import LatentSpace
@@ -20,10 +21,7 @@ from pyrovae.inspection.space import LatentSpace
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Chains", "sample_posterior"]
-
-#: Warm-up steps from which on the chains' own scales are learned; below, the guide's serve.
-ADAPTED = 150
+__all__ = ["Chains", "sample_posterior", "sample_posteriors"]
 
 #: Steps of refinement of the Normal in whose units the chains walk.
 FITTING_STEPS = 50
@@ -132,13 +130,7 @@ def sample_posterior(
     num_chains: int = 2,
     tree_depth: int = 5,
 ) -> Chains:
-    r"""Draws from p(z given x) of one image with NUTS.
-
-    Chains walk one after the other in units of a Normal fitted to the image,
-    $z = m + L\,\epsilon$ as `refine_full_rank` finds it, with the potential
-    $-\log p(x, m + L\,\epsilon)$: what is fitted changes how fast they mix, not what they draw
-    from. They start apart, at draws of that Normal made wider. Draws are torch's, and nothing
-    is changed.
+    r"""Draws from p(z given x) of one image with NUTS: `sample_posteriors` of one.
 
     Args:
         space: the latents, which must fill R^D.
@@ -152,6 +144,56 @@ def sample_posterior(
     Raises:
         InputError: if latents do not fill R^D, there is not one image, or a number is too
             small.
+    """
+    if len(x) != 1:
+        raise InputError(f"chains are for one image at a time, got {len(x)}")
+    found = sample_posteriors(
+        space,
+        x,
+        inputs,
+        warmup=warmup,
+        num_samples=num_samples,
+        num_chains=num_chains,
+        tree_depth=tree_depth,
+    )
+    return found[0]
+
+
+@torch.no_grad()
+def sample_posteriors(
+    space: LatentSpace,
+    x: Tensor,
+    inputs: dict[str, Tensor] | None = None,
+    *,
+    warmup: int = 200,
+    num_samples: int = 200,
+    num_chains: int = 2,
+    tree_depth: int = 5,
+    bar: Callable[[range], Iterable[int]] = lambda steps: steps,
+) -> list[Chains]:
+    r"""Draws from p(z given x) of each image with NUTS.
+
+    The chains of all images walk at once, each by itself, in units of a Normal fitted to its
+    image, $z = m + L\,\epsilon$ as `refine_full_rank` finds it, with the potential
+    $-\log p(x, m + L\,\epsilon)$: what is fitted changes how fast they mix, not what they draw
+    from. They start apart, at draws of that Normal made wider. Draws are torch's, and nothing
+    is changed.
+
+    Args:
+        space: the latents, which must fill R^D.
+        x: observations `(B, C, H, W)`.
+        inputs: what the programs take besides.
+        warmup: steps of each chain that are not kept, at least 1.
+        num_samples: draws kept of each chain, at least 4.
+        num_chains: how many chains an image, at least 1.
+        tree_depth: a draw takes $2^d - 1$ gradients at most, d at least 1.
+        bar: wraps the range of the steps, to show progress.
+
+    Returns:
+        The chains of each image.
+
+    Raises:
+        InputError: if latents do not fill R^D, or a number is too small.
 
     References:
         The No-U-Turn Sampler (Hoffman and Gelman, 2014, section 3.1),
@@ -159,56 +201,43 @@ def sample_posterior(
         Bayesian Data Analysis (Gelman et al., 3rd edition, section 11.4)
     """
     inputs = inputs or {}
-    _check(x, warmup, num_samples, num_chains, tree_depth)
+    _check(warmup, num_samples, num_chains, tree_depth)
     require_real(space, x, **inputs)
-    guide = space.guide_draws(GUIDE_DRAWS, x, **inputs)[:, 0]
+    guide = space.guide_draws(GUIDE_DRAWS, x, **inputs).double().cpu().numpy()
     fitted = refine_full_rank(space, x, inputs, steps=FITTING_STEPS)
-    loc, tril = fitted.loc[0], fitted.scale_tril[0]
+    loc, tril = fitted.loc, fitted.scale_tril
 
-    def potential(params: dict[str, Tensor]) -> Tensor:
-        prior, fit = space.log_joint((loc + tril @ params["units"])[None], x, **inputs)
-        return -(prior + fit).sum()
+    def potential(units: Tensor, chains: Tensor) -> Tensor:
+        image = chains % len(x)
+        z = loc[image] + (tril[image] @ units.unsqueeze(-1)).squeeze(-1)
+        own = {name: value[image] for name, value in inputs.items()}
+        prior, fit = space.log_joint(z, x[image], **own)
+        return -(prior + fit)
 
-    starts = START_SPREAD * torch.randn(num_chains, space.size).to(loc)
-    runs = [_chain(potential, start, warmup, num_samples, tree_depth) for start in starts]
-    units = torch.stack([units for units, _ in runs])
-    return Chains(
-        space.names,
-        (loc + units @ tril.T).double().cpu().numpy(),
-        guide.double().cpu().numpy(),
-        [float(said["acceptance rate"]["chain 0"]) for _, said in runs],
-        [len(said["divergences"]["chain 0"]) for _, said in runs],
+    starts = START_SPREAD * torch.randn(num_chains * len(x), space.size).to(loc)
+    drawn = nuts.draw(
+        potential,
+        starts,
+        warmup=warmup,
+        num_samples=num_samples,
+        tree_depth=tree_depth,
+        bar=bar,
     )
+    units = drawn.values.unflatten(0, (num_chains, len(x))).transpose(1, 2)  # (C, S, B, D)
+    z = (loc + (tril @ units.unsqueeze(-1)).squeeze(-1)).double().cpu().numpy()
+    moved, diverged = (
+        own.unflatten(0, (num_chains, len(x))).T.tolist()
+        for own in (drawn.moved, drawn.divergences)
+    )
+    return [
+        Chains(space.names, z[:, :, row], guide[:, row], moved[row], diverged[row])
+        for row in range(len(x))
+    ]
 
 
-def _check(x: Tensor, warmup: int, num_samples: int, num_chains: int, tree_depth: int) -> None:
-    if len(x) != 1:
-        raise InputError(f"chains are for one image at a time, got {len(x)}")
+def _check(warmup: int, num_samples: int, num_chains: int, tree_depth: int) -> None:
     if warmup < 1 or num_samples < 4 or num_chains < 1 or tree_depth < 1:
         raise InputError(
             f"warmup {warmup}, num_samples {num_samples}, num_chains {num_chains}, tree_depth "
             f"{tree_depth}: allowed are at least 1, 4, 1 and 1"
         )
-
-
-def _chain(
-    potential: Any, start: Tensor, warmup: int, num_samples: int, tree_depth: int
-) -> tuple[Tensor, dict[str, Any]]:
-    """The draws of one chain, `(S, D)`, and what the kernel says of it."""
-    kernel = NUTS(
-        potential_fn=potential,
-        max_tree_depth=tree_depth,
-        adapt_mass_matrix=warmup >= ADAPTED,
-        step_size=0.3,
-    )
-    chain = MCMC(
-        kernel,
-        num_samples=num_samples,
-        warmup_steps=warmup,
-        initial_params={"units": start},
-        disable_progbar=True,
-    )
-    with torch.enable_grad():
-        chain.run()
-    kept = chain.get_samples()["units"]
-    return kept, chain.diagnostics()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.errors import InputError
+from pyrovae.evaluation.evidence import latents_at_once
 from pyrovae.inspection.space import LatentSpace
 
 if TYPE_CHECKING:
@@ -118,11 +119,12 @@ def predictive(
     if num_draws < 2:
         raise InputError(f"a spread needs at least 2 draws, got {num_draws}")
     decoded, noisy, inputs = [], [], inputs or {}
-    for _ in range(num_draws):
-        pixels = space.decode(space.guide_draws(1, x, **inputs)[0], **inputs)
+    most = max(1, latents_at_once(x[0].numel(), x.device) // len(x))
+    for z in space.guide_draws(num_draws, x, **inputs).split(most):
+        pixels = space.decode(z, **inputs)
         decoded.append(space.programs.likelihood.to_images(pixels))
         noisy.append(pixels.sample())
-    shown, drawn = torch.stack(decoded), torch.stack(noisy).to(decoded[0])
+    shown, drawn = torch.cat(decoded), torch.cat(noisy).to(decoded[0])
     return Predictive(
         shown.mean(0),
         shown.std(0),

@@ -13,7 +13,8 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.errors import InputError
-from pyrovae.evaluation.evidence import PIXELS_AT_ONCE, many_log_weights
+from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
+from pyrovae.inspection.climbing import climb
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.space import LatentSpace
 from pyrovae.programs import Programs
@@ -200,7 +201,7 @@ def refine_guide(
         z = moved.guide_draws(num_particles, x, **inputs)
         return _log_joint(space, z, x, inputs) - fixed.log_guide(z, x, **inputs)
 
-    found = _climb(bound, start.free, [learning_rate] * len(start.free), steps)
+    found = climb(bound, start.free, [learning_rate] * len(start.free), steps)
     end = start.at(_filled(start.offsets, found))
     before, after = (_elbo(with_guide(space.programs, g), x, inputs) for g in (start, end))
     rose = (after > before).to(x.device)
@@ -281,7 +282,8 @@ def _slopes(
 ) -> Tensor:
     """The gradients of log p(x, z), in units of the scale, at `(P, D)` offsets: `(P, B, D)`."""
     found = []
-    for part in offsets.split(max(1, PIXELS_AT_ONCE // (x[0].numel() * len(x)))):
+    most = latents_at_once(x[0].numel(), x.device)
+    for part in offsets.split(max(1, most // len(x))):
         z = (loc + scale * part.unsqueeze(-2)).detach().requires_grad_()
         with torch.enable_grad():
             total = _log_joint(space, z, x, inputs).sum()
@@ -317,7 +319,7 @@ def _polished(
         fixed = at([tensor.detach() for tensor in free]).z_dist()
         return _log_joint(space, z, x, inputs) - fixed.log_prob(z)
 
-    return at(_climb(bound, free, [learning_rate, learning_rate, learning_rate / size], steps))
+    return at(climb(bound, free, [learning_rate, learning_rate, learning_rate / size], steps))
 
 
 def _best(candidates: list[FullRankGuide], x: Tensor, inputs: dict[str, Tensor]) -> FullRankGuide:
@@ -353,29 +355,3 @@ def _require_gradients(space: LatentSpace, x: Tensor, inputs: dict[str, Tensor])
                 f"the guide's own family cannot be refined: draws of its site {name} have no "
                 f"gradient, allowed are families with `rsample`"
             )
-
-
-def _climb(
-    bound: Callable[[list[Tensor]], Tensor],
-    start: list[Tensor],
-    rates: list[float],
-    steps: int,
-) -> list[Tensor]:
-    """Where Adam brings free tensors: their mean over the last quarter of the steps."""
-    free = [tensor.detach().clone().requires_grad_() for tensor in start]
-    optimizer = torch.optim.Adam(
-        [{"params": [f], "lr": r} for f, r in zip(free, rates, strict=True)]
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    mean, kept = [torch.zeros_like(tensor) for tensor in free], max(1, steps // 4)
-    for step in range(steps):
-        with torch.enable_grad():
-            loss = -bound(free).mean(0).sum()
-        for tensor, grad in zip(free, torch.autograd.grad(loss, free), strict=True):
-            tensor.grad = grad.nan_to_num(0.0, 0.0, 0.0)
-        optimizer.step()
-        schedule.step()
-        if step >= steps - kept:
-            for total, tensor in zip(mean, free, strict=True):
-                total += tensor.detach() / kept
-    return mean if steps else [tensor.detach() for tensor in free]

@@ -63,7 +63,8 @@ def open_subject(
             default some of the split.
         effort: how much of everything.
         checkpoint: "best" or "last".
-        device: where to compute.
+        device: where to compute; with "auto" sections whose work is sequential may take the
+            CPU although there is a GPU, see `placed`.
         **fields: more fields of `Subject`.
 
     Returns:
@@ -93,6 +94,7 @@ def open_subject(
         factors=tuple(data.factors),
         given=len(given) > 0,
         effort=effort,
+        movable=device == "auto" and engine.device.type == "cuda",
     )
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae.data import Split
@@ -103,8 +104,8 @@ class LatentSpace:
         }
 
     def prior_draws(self, num_images: int, **inputs: Tensor) -> Tensor:
-        """Latents drawn from the model, `(num_images, D)`."""
-        trace = self._unseen(self.programs.model, num_images, inputs)
+        """Latents drawn from the model, `(num_images, D)`; nothing is decoded after the last."""
+        trace = self._undecoded(self.programs.model, num_images, inputs)
         return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
 
     def guide_draws(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Tensor:
@@ -132,9 +133,9 @@ class LatentSpace:
         return prior, _of_each(z, node["fn"]).log_prob(node["value"])
 
     def log_prior(self, z: Tensor, **inputs: Tensor) -> Tensor:
-        """Log p(z), `(*, B)`, for z `(*, B, D)`; nothing more is decoded than must be."""
+        """Log p(z), `(*, B)`, for z `(*, B, D)`; nothing is decoded after the last site."""
         given = poutine.condition(self.programs.model, data=self.unflatten(z))
-        return self._scores(self._unseen(given, z.shape[-2], inputs), z)
+        return self._scores(self._undecoded(given, z.shape[-2], inputs), z)
 
     def log_guide(self, z: Tensor, x: Tensor, **inputs: Tensor) -> Tensor:
         """Log q(z given x), `(*, B)`, for z `(*, B, D)` and x `(B, C, H, W)`."""
@@ -155,6 +156,39 @@ class LatentSpace:
         """A run of the model in which the noise of x is not drawn."""
         unseen = poutine.condition(model, data={"x": torch.zeros(())})
         return poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
+
+    def _undecoded(self, model: Any, num_images: int, inputs: dict[str, Tensor]) -> Any:
+        """A run of the model that ends with the last of the latent sites."""
+        # Inside of what traces, which sees a site before it ends the run.
+        tracer = poutine.trace(_StopAfter(self.shapes)(model))
+        unseen = poutine.condition(tracer, data={"x": torch.zeros(())})
+        with suppress(_AllSeen):
+            unseen(num_images=num_images, **inputs)
+        return tracer.trace
+
+
+class _AllSeen(Exception):  # noqa: N818 - it ends a run as it should, and is no error.
+    """Says that a run has come to the last site that was asked for."""
+
+
+class _StopAfter(Messenger):
+    """Ends a program as soon as some sites have values.
+
+    What a program draws or computes after them is not needed: of a model most of the time goes
+    into decoding.
+
+    Args:
+        names: of the sites.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.missing = set(names)
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        self.missing.discard(msg["name"])
+        if not self.missing:
+            raise _AllSeen
 
 
 def _of_each(z: Tensor, fn: Any) -> Any:

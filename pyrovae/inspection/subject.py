@@ -103,6 +103,7 @@ class Subject:
         attributes: the attributes that are looked at; all of them by default.
         seed: decides all draws.
         progress: whether to show progress bars.
+        movable: whether sections may compute on the CPU where that measures faster.
     """
 
     programs: Programs
@@ -119,6 +120,7 @@ class Subject:
     attributes: tuple[str, ...] = ()
     seed: int = 0
     progress: bool = False
+    movable: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyro.distributions as dist
@@ -12,7 +13,8 @@ import torch
 
 from pyrovae import CelebA, InputError, Normal
 from pyrovae.evaluation import evaluate_without_latent, log_evidence_of_ppca
-from pyrovae.linear import fit_ppca
+from pyrovae.linear import _moments, fit_ppca
+from pyrovae.starts import _fitting_device
 from tests.small import small_data
 from tests.tables import LIKELIHOODS, make_images
 
@@ -90,3 +92,20 @@ def test_real_faces(real_data: Path, tmp_path: Path) -> None:
     assert bits == pytest.approx(6.283, abs=0.01)
     baseline = evaluate_without_latent(Normal(), train, test)
     assert baseline.bits_per_dim is not None and bits is not None and bits < baseline.bits_per_dim
+
+
+def test_the_variance_of_floats_that_hardly_differ_is_exact() -> None:
+    """Sums of squares of floats would be off by more than a thousandth of it."""
+    x = (0.9 + 0.002 * torch.randn(600, 500)).float()
+    count, mean, variance = _moments(lambda: x.split(100))
+    exact = x.double().var(0, correction=0).sum().item()
+    assert count == 600 and variance == pytest.approx(exact, rel=1e-5)
+    assert torch.allclose(mean.double(), x.double().mean(0), atol=1e-6)
+
+
+def test_a_linear_model_is_fitted_on_a_gpu_if_the_vae_is_there() -> None:
+    """An accelerator without doubles leaves it to the CPU."""
+    for name, expected in (("cuda:1", "cuda:1"), ("mps", "cpu"), ("cpu", "cpu")):
+        parameter = SimpleNamespace(device=torch.device(name))
+        assert _fitting_device([parameter]) == torch.device(expected)  # type: ignore[list-item]
+    assert _fitting_device([]) == torch.device("cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor
 
 from pyrovae import Engine, Programs
@@ -110,3 +111,20 @@ def test_the_joint_density_of_a_linear_model_is_known() -> None:
         prior, fit = space.log_joint(z, x)
         evidence = prior + fit - space.log_guide(z, x)  # the posterior is exact
     assert torch.allclose(evidence, oracle.log_evidence(x).expand(4, 6))
+
+
+@every_program
+def test_nothing_is_decoded_where_only_latents_are_asked_for(
+    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, x = make(), torch.rand(5, 3, 16, 16)
+    space = LatentSpace.of(programs, x, **inputs)
+    decoded: list[str] = []
+    decoder = programs.model.decoder
+    hook = decoder.register_forward_hook(lambda *_: decoded.append("once"))
+    with hook, evaluation_mode(programs), torch.no_grad():
+        z = space.prior_draws(5, **inputs)
+        space.log_prior(z, **inputs)
+        assert z.shape == (5, len(names)) and not decoded
+        space.decode(z, **inputs)
+    assert decoded == ["once"] and not am_i_wrapped()

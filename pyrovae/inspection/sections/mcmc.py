@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from pyrovae.data import Split
 from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
-from pyrovae.inspection.mcmc import Chains, sample_posterior
+from pyrovae.inspection.mcmc import Chains, sample_posteriors
+from pyrovae.inspection.placing import placed
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import FULL, Subject
@@ -37,7 +41,8 @@ def section(subject: Subject) -> Section:
         InputError: if there is no such site, or latents do not fill R^D.
     """
     columns = subject.columns
-    chains = _chains(subject)
+    where, moved = placed(subject, _gradient)
+    chains = _chains(where)
     looked_at = {name: own.only(columns) for name, own in chains.items()}
     tables = {name: own.table() for name, own in looked_at.items()}
     return Section(
@@ -49,6 +54,7 @@ def section(subject: Subject) -> Section:
             *(_mixing(name, own) for name, own in chains.items() if _have_mixed(own)),
             *sites_said(subject, "R-hat and effective draws are"),
             *_left_out(subject, len(chains)),
+            *filter(None, [moved]),
             *_too_short(subject, chains),
         ],
         _remedies([table for name, table in tables.items() if _have_mixed(chains[name])]),
@@ -86,23 +92,42 @@ def _kept(subject: Subject) -> int:
     return max(4, subject.effort.steps // 2)
 
 
+def _gradient(subject: Subject) -> Callable[[], object]:
+    """One gradient of log p(x, z), for as many latents as there are chains."""
+    rows = list(range(len(_chosen(subject)))) * subject.effort.chains
+    x, inputs = subject.observed(subject.shown.take(rows))
+    space = subject.space
+    z = torch.zeros(len(rows), space.size).to(x)
+
+    def work() -> list[float]:
+        free = z.clone().requires_grad_()
+        with subject.quietly(), torch.enable_grad():
+            total = torch.stack(space.log_joint(free, x, **inputs)).sum()
+            return torch.autograd.grad(total, free)[0].flatten().tolist()  # It waits.
+
+    return work
+
+
+def _chosen(subject: Subject) -> Split:
+    most = max(1, subject.effort.refined // SPARING)
+    return subject.shown.take(range(min(len(subject.shown), most)))
+
+
 def _chains(subject: Subject) -> dict[str, Chains]:
-    effort = subject.effort
-    chosen = subject.shown.take(range(min(len(subject.shown), max(1, effort.refined // SPARING))))
-    found = {}
-    for row in subject.bar(range(len(chosen)), "posteriors by NUTS"):
-        x, inputs = subject.observed(chosen.take([row]))
-        with subject.quietly(10 + row):
-            found[str(chosen.names[row])] = sample_posterior(
-                subject.space,
-                x,
-                inputs,
-                warmup=max(1, effort.steps // 2),
-                num_samples=_kept(subject),
-                num_chains=effort.chains,
-                tree_depth=effort.tree_depth,
-            )
-    return found
+    effort, chosen = subject.effort, _chosen(subject)
+    x, inputs = subject.observed(chosen)
+    with subject.quietly(10):
+        found = sample_posteriors(
+            subject.space,
+            x,
+            inputs,
+            warmup=max(1, effort.steps // 2),
+            num_samples=_kept(subject),
+            num_chains=effort.chains,
+            tree_depth=effort.tree_depth,
+            bar=lambda steps: subject.bar(steps, "posteriors by NUTS"),
+        )
+    return dict(zip(map(str, chosen.names), found, strict=True))
 
 
 def _most_used(chains: Chains) -> list[int]:

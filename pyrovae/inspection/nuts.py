@@ -1,0 +1,387 @@
+"""The No-U-Turn sampler for many chains at once: all of them step together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from pyro.infer.mcmc.adaptation import WarmupAdapter
+from pyro.ops.dual_averaging import DualAveraging
+from pyro.ops.welford import WelfordCovariance
+from torch import Tensor
+
+from pyrovae.inspection.recording import Recorded
+
+__all__ = ["Drawn", "Potential", "draw"]
+
+#: Minus the log density of vectors `(N, D)` up to a constant, `(N,)`, given which chain each is
+#: of, `(N,)`.
+Potential = Callable[[Tensor, Tensor], Tensor]
+
+#: Warm-up steps from which on the scales of dimensions are learned, of each chain for itself.
+ADAPTED = 150
+#: The acceptance probability that step sizes are adapted to, and the first of them.
+TARGET, FIRST_STEP = 0.8, 0.3
+#: An energy that is above that of the start by so much has diverged.
+DIVERGED = 1000.0
+#: Doublings or halvings that look for a first step size.
+SEARCHES = 30
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What so many chains drew after their warm-up.
+
+    Attributes:
+        values: `(K, S, D)`.
+        moved: the share of each chain's draws that are not the one before, `(K,)`.
+        divergences: how many draws of each chain diverged, `(K,)`.
+    """
+
+    values: Tensor
+    moved: Tensor
+    divergences: Tensor
+
+
+@torch.no_grad()
+def draw(
+    potential: Potential,
+    starts: Tensor,
+    *,
+    warmup: int,
+    num_samples: int,
+    tree_depth: int,
+    bar: Callable[[range], Iterable[int]] = lambda steps: steps,
+) -> Drawn:
+    """Draws with NUTS for all chains at once.
+
+    Chains are independent: each has a tree, a step size and, after a warm-up of 150 steps or
+    more, scales of its own. They share the evaluations of the potential alone. A chain whose
+    tree is done waits for the others, so that a draw takes as long as the largest tree. Draws
+    are torch's, on the device of the starts.
+
+    Args:
+        potential: called as `potential(vectors, chains)`: minus the log density of some
+            vectors, of each by itself.
+        starts: where the chains start, `(K, D)`.
+        warmup: steps that are not kept.
+        num_samples: draws kept of each chain, S.
+        tree_depth: a draw takes $2^d - 1$ gradients at most.
+        bar: wraps the range of all steps, to show progress.
+
+    References:
+        The No-U-Turn Sampler (Hoffman and Gelman, 2014), multinomial as in A Conceptual
+        Introduction to Hamiltonian Monte Carlo (Betancourt, 2017, appendix A),
+        https://arxiv.org/abs/1701.02434; trees without recursion as in Composable Effects for
+        Flexible and Accelerated Probabilistic Programming (Phan et al., 2019, appendix A),
+        https://arxiv.org/abs/1912.11554
+    """
+    field = _Field(potential, len(starts), starts.device)
+    start = field.at(starts, torch.zeros_like(starts))
+    tuning = _Tuning.begin(field, start, warmup)
+    values, moved, diverged = [], [], []
+    for step in bar(range(warmup + num_samples)):
+        found = _transition(field, start, tuning, tree_depth)
+        if step >= warmup:
+            values.append(found.proposal.z)
+            moved.append((found.proposal.z != start.z).any(-1))
+            diverged.append(found.diverged)
+        start = found.proposal
+        if step < warmup:
+            tuning.learn(step, start, found.acceptance)
+    return Drawn(
+        torch.stack(values, 1),
+        torch.stack(moved).double().mean(0),
+        torch.stack(diverged).sum(0),
+    )
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where so many chains are: `(K, D)` each, the energy of position `(K,)`."""
+
+    z: Tensor
+    momentum: Tensor
+    slope: Tensor
+    potential: Tensor
+
+    def where(self, chosen: Tensor, other: _Point) -> _Point:
+        """These points of the chosen chains `(K,)`, and the others' of the rest."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return _Point(*(_where(chosen, own, others) for own, others in pairs))
+
+    def take(self, rows: Tensor) -> _Point:
+        """The points of some chains."""
+        return _Point(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def put(self, rows: Tensor, some: _Point) -> _Point:
+        """The points, those of some chains replaced."""
+        pairs = ((getattr(self, f.name), getattr(some, f.name)) for f in fields(self))
+        return _Point(*(own.index_copy(0, rows, new) for own, new in pairs))
+
+    def energy(self, inverse_mass: Tensor) -> Tensor:
+        """Potential and kinetic energy, `(K,)`; infinite where it is not a number."""
+        kinetic = (inverse_mass * self.momentum.square()).sum(-1) / 2
+        return (self.potential + kinetic).nan_to_num(torch.inf, torch.inf)
+
+
+class _Field:
+    """The potential and its slopes, and steps through them.
+
+    Args:
+        potential: as for `draw`.
+        count: how many chains there are.
+        device: where they are.
+    """
+
+    def __init__(self, potential: Potential, count: int, device: torch.device) -> None:
+        self.every = torch.arange(count, device=device)
+        # On a CPU each chain takes its time, on a GPU each shape and each look at a number.
+        self.spares = device.type == "cpu"
+
+        def slopes(z: Tensor, chains: Tensor) -> tuple[Tensor, Tensor]:
+            z = z.detach().requires_grad_()
+            with torch.enable_grad():
+                energy = potential(z, chains)
+                (slope,) = torch.autograd.grad(energy.sum(), z)
+            return energy.detach(), slope
+
+        self.slopes = Recorded(slopes)
+
+    def at(self, z: Tensor, momentum: Tensor, chains: Tensor | None = None) -> _Point:
+        """The points of some chains, by default of all, at some positions."""
+        energy, slope = self.slopes(z, self.every if chains is None else chains)
+        return _Point(z, momentum, slope, energy)
+
+    def step(
+        self, point: _Point, size: Tensor, inverse_mass: Tensor, chains: Tensor | None = None
+    ) -> _Point:
+        """One leapfrog step of sizes `(N, 1)`, negative ones back in time."""
+        half = point.momentum - size / 2 * point.slope
+        found = self.at(point.z + size * inverse_mass * half, half, chains)
+        return replace(found, momentum=half - size / 2 * found.slope)
+
+    def step_of(self, going: Tensor, point: _Point, size: Tensor, inverse_mass: Tensor) -> _Point:
+        """One step of the chains that are going; the others stay."""
+        if not self.spares:
+            return self.step(point, size, inverse_mass).where(going, point)
+        if going.all():
+            return self.step(point, size, inverse_mass)
+        rows = going.nonzero().squeeze(1)
+        some = self.step(point.take(rows), size[rows], inverse_mass[rows], rows)
+        return point.put(rows, some)
+
+
+def _where(chosen: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    return torch.where(chosen.reshape(-1, *[1] * (first.ndim - 1)), first, second)
+
+
+@dataclass
+class _Tree:
+    """A trajectory of each chain, and a draw from its points by their densities.
+
+    Attributes:
+        left: its earliest point.
+        right: its latest one.
+        proposal: the draw.
+        total: the summed momenta, `(K, D)`.
+        log_weight: the log of the summed densities over that of the start, `(K,)`.
+        going: which chains' trajectories may grow.
+        diverged: which ones have diverged.
+        accepted: summed acceptance probabilities of its points.
+        points: how many points were tried.
+    """
+
+    left: _Point
+    right: _Point
+    proposal: _Point
+    total: Tensor
+    log_weight: Tensor
+    going: Tensor
+    diverged: Tensor
+    accepted: Tensor
+    points: Tensor
+
+    @property
+    def acceptance(self) -> Tensor:
+        """The mean acceptance probability, `(K,)`."""
+        return self.accepted / self.points.clamp(min=1)
+
+
+def _transition(field: _Field, start: _Point, tuning: _Tuning, tree_depth: int) -> _Tree:
+    """One draw of each chain."""
+    inverse_mass = tuning.inverse_mass
+    momentum = torch.randn_like(start.z) / inverse_mass.sqrt()
+    first = _Point(start.z, momentum, start.slope, start.potential)
+    nothing = torch.zeros_like(start.potential)
+    no = torch.zeros_like(nothing, dtype=torch.bool)
+    tree = _Tree(first, first, first, momentum, nothing, ~no, no, nothing, nothing)
+    energy = first.energy(inverse_mass)
+    for depth in range(tree_depth):
+        if not tree.going.any():
+            break
+        forward = torch.rand_like(nothing) < 0.5
+        step = _where(forward, tuning.step, -tuning.step).unsqueeze(-1)
+        grown = _grow(field, tree, forward, step, inverse_mass, energy, depth)
+        _join(tree, grown, forward, inverse_mass)
+    return tree
+
+
+def _grow(
+    field: _Field,
+    tree: _Tree,
+    forward: Tensor,
+    step: Tensor,
+    inverse_mass: Tensor,
+    start_energy: Tensor,
+    depth: int,
+) -> _Tree:
+    """As many points beyond one end of a tree as a tree of that depth has."""
+    point = tree.right.where(forward, tree.left)
+    empty = torch.full_like(tree.log_weight, -torch.inf)
+    total, no = torch.zeros_like(tree.total), torch.zeros_like(tree.going)
+    grown = _Tree(point, point, point, total, empty, tree.going, no, tree.accepted, tree.points)
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+    for place in range(2**depth):
+        if place and not grown.going.any():
+            break
+        point = field.step_of(grown.going, point, step, inverse_mass)
+        _add(grown, point, start_energy - point.energy(inverse_mass))
+        turning = _turns_back(kept, place, point.momentum, grown.total, inverse_mass)
+        grown.going = grown.going & ~turning & ~grown.diverged
+    grown.right = point
+    return grown
+
+
+def _add(grown: _Tree, point: _Point, log_density: Tensor) -> None:
+    """Adds a point to the trees that are growing, given its density over the start's."""
+    going = grown.going
+    whole = torch.logaddexp(grown.log_weight, log_density)
+    taken = going & (torch.rand_like(whole).log() < log_density - whole)
+    grown.proposal = point.where(taken, grown.proposal)
+    grown.log_weight = torch.where(going, whole, grown.log_weight)
+    grown.total = grown.total + point.momentum * going.unsqueeze(-1)
+    grown.accepted = grown.accepted + log_density.exp().clamp(max=1) * going
+    grown.points = grown.points + going
+    grown.diverged = grown.diverged | (going & (log_density < -DIVERGED))
+
+
+def _turns_back(
+    kept: dict[int, tuple[Tensor, Tensor]],
+    place: int,
+    momentum: Tensor,
+    total: Tensor,
+    inverse_mass: Tensor,
+) -> Tensor:
+    """Whether a balanced subtree that ends at this place turns back, `(K,)`.
+
+    Of the points before, only the first of each subtree that is not closed yet is kept.
+    """
+    last = (place >> 1).bit_count()
+    if place % 2 == 0:
+        kept[last] = momentum, total
+        return torch.zeros_like(total[:, 0], dtype=torch.bool)
+    closed = (~place & (place + 1)).bit_length() - 1  # Ones at the end of its binary number.
+    found = torch.zeros_like(total[:, 0], dtype=torch.bool)
+    for level in range(last, last - closed, -1):
+        first, before = kept[level]
+        found = found | _turning(first, momentum, total - before + first, inverse_mass)
+    return found
+
+
+def _turning(left: Tensor, right: Tensor, total: Tensor, inverse_mass: Tensor) -> Tensor:
+    """Whether the ends of trajectories with these momenta come nearer to each other, `(K,)`."""
+    way = inverse_mass * (total - (left + right) / 2)
+    return ((left * way).sum(-1) <= 0) | ((right * way).sum(-1) <= 0)
+
+
+def _join(tree: _Tree, grown: _Tree, forward: Tensor, inverse_mass: Tensor) -> None:
+    """Puts what has grown at the end of a tree, for the chains where all of it may be used."""
+    whole = grown.going
+    chance = torch.rand_like(tree.log_weight).log()
+    taken = whole & (chance < grown.log_weight - tree.log_weight)
+    tree.proposal = grown.proposal.where(taken, tree.proposal)
+    tree.right = grown.right.where(whole & forward, tree.right)
+    tree.left = grown.right.where(whole & ~forward, tree.left)
+    tree.total = _where(whole, tree.total + grown.total, tree.total)
+    tree.log_weight = torch.where(
+        whole, torch.logaddexp(tree.log_weight, grown.log_weight), tree.log_weight
+    )
+    tree.accepted, tree.points = grown.accepted, grown.points
+    tree.diverged = tree.diverged | grown.diverged
+    ends = tree.left.momentum, tree.right.momentum
+    tree.going = whole & ~_turning(*ends, tree.total, inverse_mass)
+
+
+class _Tuning:
+    """Step sizes and scales of the dimensions, of each chain for itself, learned in warm-up.
+
+    Args:
+        field: the potential.
+        inverse_mass: variances of the dimensions, `(K, D)`.
+        step: sizes of a step, `(K,)`.
+        warmup: steps in all.
+    """
+
+    def __init__(self, field: _Field, inverse_mass: Tensor, step: Tensor, warmup: int) -> None:
+        self.field, self.inverse_mass, self.step = field, inverse_mass, step
+        self.learns_mass, self.average = warmup >= ADAPTED, DualAveraging()
+        self.variance, self.ends = WelfordCovariance(), _window_ends(warmup)
+
+    @classmethod
+    def begin(cls, field: _Field, start: _Point, warmup: int) -> _Tuning:
+        """The tuning before the first step."""
+        step = torch.full_like(start.potential, FIRST_STEP)
+        found = cls(field, torch.ones_like(start.z), step, warmup)
+        found.search(start)
+        return found
+
+    def search(self, start: _Point) -> None:
+        """Doubles or halves step sizes until one step is accepted about as often as it should.
+
+        Args:
+            start: where the chains are.
+        """
+        momentum = torch.randn_like(start.z) / self.inverse_mass.sqrt()
+        first = _Point(start.z, momentum, start.slope, start.potential)
+        before, way = first.energy(self.inverse_mass), torch.zeros_like(self.step)
+        going = torch.ones_like(self.step, dtype=torch.bool)
+        for _ in range(SEARCHES):
+            last = self.field.step(first, self.step.unsqueeze(-1), self.inverse_mass)
+            up = before - last.energy(self.inverse_mass) > math.log(TARGET)
+            sign = torch.where(up, 1.0, -1.0).to(way)
+            going = going & ((way == 0) | (way == sign))
+            way = sign
+            if not going.any():
+                break
+            self.step = torch.where(going, self.step * 2.0**sign, self.step)
+        self.average.prox_center = (10 * self.step).log()
+        self.average.reset()
+
+    def learn(self, step: int, now: _Point, acceptance: Tensor) -> None:
+        """Learns from one step of the warm-up.
+
+        Args:
+            step: its place, from 0.
+            now: where the chains are after it.
+            acceptance: the mean acceptance probability of their points.
+        """
+        self.average.step(TARGET - acceptance)
+        last = step == self.ends[-1]
+        self.step = self.average.get_state()[int(last)].exp()
+        if last or not self.learns_mass or not self.ends[0] < step <= self.ends[-2]:
+            return
+        self.variance.update(now.z)
+        if step in self.ends:
+            self.inverse_mass = self.variance.get_covariance()
+            self.variance.reset()
+            self.search(now)
+
+
+def _window_ends(warmup: int) -> list[int]:
+    """The last step of each window of the warm-up, as Stan has them."""
+    adapter = WarmupAdapter(adapt_step_size=True)
+    adapter.configure(warmup, 1.0, {("z",): (1,)}, None)
+    return [window.end for window in adapter.adaptation_schedule]
