@@ -110,12 +110,12 @@ class Programs(nn.Module):
             return {}
         if attributes is None:
             raise ValueError(f"the programs need the attributes {', '.join(self.attributes)}")
-        return {"attributes": attributes}
+        return {"attributes": attributes.to(next(self.parameters()).device)}
 
     def observe(self, images: Tensor) -> Tensor:
         """8-bit images `(*, C, H, W)` in the support that the likelihood scores.
 
-        They are in the programs' precision.
+        They are in the programs' precision, and on their device.
 
         Raises:
             ValueError: if the images are not a tensor of uint8; floats in [0, 1], as `sample`
@@ -131,8 +131,8 @@ class Programs(nn.Module):
 
     def observe_greys(self, greys: Tensor) -> Tensor:
         """What `observe` makes of grey values on [0, 255] of any dtype, such as dequantised."""
-        floats = (p.dtype for p in self.parameters() if p.is_floating_point())
-        return self.likelihood.observe(greys).to(next(floats, torch.get_default_dtype()))
+        like = next((p for p in self.parameters() if p.is_floating_point()), torch.zeros(()))
+        return self.likelihood.observe(greys.to(like.device)).to(like.dtype)
 
     def observed(self, x: Tensor) -> Tensor:
         """Observations, of uint8 images or of what is observed."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.recording import Recorded
+from pyrovae.inspection.tracing import Traced
 
 __all__ = ["climb"]
 
@@ -32,7 +32,7 @@ def climb(
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     mean, kept = [torch.zeros_like(tensor) for tensor in free], max(1, steps // 4)
-    slopes = Recorded(lambda *given: _slopes(bound, given))
+    slopes = Traced(lambda *given: _slopes(bound, given))
     for step in range(steps):
         for tensor, slope in zip(free, slopes(*free), strict=True):
             tensor.grad = slope.nan_to_num(0.0, 0.0, 0.0)

@@ -12,7 +12,7 @@ from pyro.ops.dual_averaging import DualAveraging
 from pyro.ops.welford import WelfordCovariance
 from torch import Tensor
 
-from pyrovae.inspection.recording import Recorded
+from pyrovae.inspection.tracing import Traced
 
 __all__ = ["Drawn", "Potential", "draw"]
 
@@ -148,7 +148,7 @@ class _Field:
                 (slope,) = torch.autograd.grad(energy.sum(), z)
             return energy.detach(), slope
 
-        self.slopes = Recorded(slopes)
+        self.slopes = Traced(slopes)
 
     def at(self, z: Tensor, momentum: Tensor, chains: Tensor | None = None) -> _Point:
         """The points of some chains, by default of all, at some positions."""

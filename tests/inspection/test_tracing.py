@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.recording import OFTEN, Recorded
+from pyrovae.inspection.tracing import OFTEN, Traced
 
 
 def noisy(x: Tensor) -> tuple[Tensor, ...]:
@@ -16,7 +16,7 @@ def noisy(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def test_draws_and_gradients_are_those_of_the_function() -> None:
-    function = Recorded(noisy)
+    function = Traced(noisy)
     for recorded in (False, True):
         for _ in range(0 if not recorded else OFTEN):
             function(torch.ones(3))
@@ -28,7 +28,7 @@ def test_draws_and_gradients_are_those_of_the_function() -> None:
 
 
 def test_tracing_draws_nothing() -> None:
-    function, states = Recorded(noisy), []
+    function, states = Traced(noisy), []
     for run in (function, noisy):
         torch.manual_seed(0)
         for _ in range(OFTEN + 1):
@@ -44,7 +44,7 @@ def test_the_function_is_run_no_more_for_shapes_that_are_traced() -> None:
         calls.append(x.shape)
         return (2 * x,)
 
-    function = Recorded(doubled)
+    function = Traced(doubled)
     for _ in range(2 * OFTEN):
         assert torch.equal(function(torch.ones(2))[0], 2 * torch.ones(2))
     assert len(calls) == OFTEN
@@ -52,7 +52,7 @@ def test_the_function_is_run_no_more_for_shapes_that_are_traced() -> None:
 
 
 def test_what_reads_numbers_is_run_as_it_is() -> None:
-    function = Recorded(lambda x: (x if x.sum() > 0 else -x,))
+    function = Traced(lambda x: (x if x.sum() > 0 else -x,))
     for sign in (1.0, -1.0):
         for _ in range(OFTEN):
             assert torch.equal(function(torch.full((2,), sign))[0], torch.ones(2))

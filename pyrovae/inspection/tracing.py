@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Recorded"]
+__all__ = ["Traced"]
 
 #: Calls with tensors of the same shapes before the function is traced: tracing takes as long as
 #: some tens of calls.
 OFTEN = 60
 
 
-class Recorded:
+class Traced:
     """A function of tensors that is traced once it has been called often.
 
     Running a Pyro program takes as long as some hundred small operations. A function that runs
@@ -29,7 +29,7 @@ class Recorded:
             apart from what it draws.
 
     Example:
-        >>> double = Recorded(lambda x: (2 * x,))
+        >>> double = Traced(lambda x: (2 * x,))
         >>> double(torch.ones(2))
         (tensor([2., 2.]),)
     """
