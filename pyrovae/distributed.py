@@ -94,12 +94,19 @@ class Group:
         return values
 
     def from_main(self, compute: Callable[[], T]) -> T:
-        """What the main process computes, and the others wait for."""
+        """What the main process computes, and the others wait for; all raise its `InputError`."""
         if self.size == 1:
             return compute()
-        found: list[Any] = [compute() if self.main else None]
+        found: list[Any] = [None, None]
+        if self.main:
+            try:
+                found[0] = compute()
+            except InputError as error:
+                found[1] = error
         with _failing_in_one_line():
             dist.broadcast_object_list(found, 0)
+        if found[1] is not None:
+            raise found[1]
         return found[0]
 
     @contextmanager

@@ -138,6 +138,7 @@ class Session:
         """Sets where to start from; from here on there is a run to resume."""
         if resume:
             self.load()
+            self.reporter.message(self.state.about(self.trainer.epochs))
         else:
             self.start()
         if self.run is not None:
@@ -161,8 +162,8 @@ class Session:
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)
         if self.run is not None:
-            self.run.check_free()  # Preparing took its time: another run may have begun.
             self.held.enter_context(self.run.alone())
+            self.run.check_free()  # Preparing took its time: another run may have begun.
         self.save()
 
     def compile(

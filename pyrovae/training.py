@@ -117,6 +117,7 @@ class Trainer:
             raise InputError("resume needs a run directory")
         group, engine = processes(), engine or Engine()
         group.check(engine.device)
+        resume = group.from_main(lambda: resume)  # The others may have looked at another time.
         run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
