@@ -220,7 +220,7 @@ def parse_run(
     # One process decides: the others may look when it has begun to write.
     if config.resume == AUTO and processes().from_main(run.has_checkpoint):
         return _parse_resumed(parser, arguments, run)
-    run.check_free()
+    processes().from_main(run.check_free)
     return config, run, False
 
 
