@@ -34,6 +34,7 @@ from pyrovae.recipe import Recipe
 from pyrovae.reports import EpochRow, Reporter
 from pyrovae.state import TrainingState
 from pyrovae.svi import ALL_FINITE, SVI, first_bad_site
+from pyrovae.synchronous import synchronous_norms
 
 if TYPE_CHECKING:
     from pyrovae.training import Trainer
@@ -148,6 +149,8 @@ class Session:
         for line in self.group.about(self.trainer.batch_size, parts):
             self.reporter.message(line)
         compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
+        if synchronous_norms(self.vae):
+            compiled, why = False, "batch norms of several processes meet within it"
         self.reporter.message(f"the step is {'' if compiled else 'not '}compiled ({why})")
         if compiled:
             self.svi.compute = self.compile
