@@ -80,7 +80,7 @@ def child(parent: int, rank: int) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_job_goes_on_by_itself_when_a_process_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=2"]
-    command += ["--nproc-per-node=2", str(SCRIPTS / "train.py"), *TINY]
+    command += ["--nproc-per-node=2", "--", str(SCRIPTS / "train.py"), *TINY]
     command += ["--trainer.epochs=12", "--run_dir=run", "--resume=auto"]
     texts = [tmp_path / name for name in ("stdout", "stderr")]
     with open(texts[0], "w") as out, open(texts[1], "w") as errors:

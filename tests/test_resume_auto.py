@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from pyrovae import RunDirectory, cli
+from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer, cli
 from pyrovae.checkpoint import load_checkpoint, save_checkpoint
 from tests.small import rows
+from tests.small import train as fit
 from tests.test_cli import SCRIPTS, TINY, run
 
 DEFAULT = SCRIPTS / "configs" / "default.yaml"
@@ -136,6 +139,27 @@ def test_of_two_that_start_at_once_one_trains(
         code, _, errors = train(*ONCE)
     assert code == 2 and "another process is training in it" in errors
     assert not RunDirectory("run").config.exists()
+
+
+class Overtaken(RandomStart):
+    """While this run prepares its start, another begins in the directory and trains there."""
+
+    def __init__(self, other: RunDirectory, held: ExitStack) -> None:
+        self.other, self.held = other, held
+
+    def __call__(self, *args: Any) -> str:
+        self.held.enter_context(self.other.alone())
+        save_checkpoint(self.other.last, {}, {"epoch": 7})
+        self.other.begin()
+        return "overtaken"
+
+
+def test_a_run_that_begins_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl", reason="the system cannot lock directories")
+    with ExitStack() as held, pytest.raises(InputError, match="another process is training in it"):
+        start = Overtaken(RunDirectory(tmp_path / "run"), held)
+        fit(Trainer(epochs=1, batch_size=8), Recipe(start=start), tmp_path / "run")
+    assert load_checkpoint(start.other.last)[1] == {"epoch": 7}
 
 
 LINES: dict[str, list[str]] = {

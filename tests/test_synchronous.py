@@ -33,7 +33,7 @@ def values(name: str, dtype: torch.dtype) -> Tensor:
     """A batch of seven images, whose mean is large beside its deviation."""
     shape = (7, 3, *SHAPES.get(name, (4, 5)))
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return (100 + noise * torch.arange(1, 8).view(7, *[1] * (noise.dim() - 1))).to(dtype)
+    return (1000 + noise * torch.arange(1, 8).view(7, *[1] * (noise.dim() - 1))).to(dtype)
 
 
 def normalised(name: str, dtype: torch.dtype, share: list[int]) -> tuple[Numbers, Numbers]:
