@@ -344,6 +344,8 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
         code = _complain("stopped by SIGTERM", 128 + signal.SIGTERM, group)
     except KeyboardInterrupt:
         code = _complain("stopped by SIGINT", 128 + signal.SIGINT, group)
+    # `torchrun` sends a signal to processes that may be ending already.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise SystemExit(code)
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch.distributed as dist
 
 from pyrovae import RunDirectory
+from pyrovae.cli import run_command
 from pyrovae.distributed import _of_this_start, processes
 from tests.small import rows
 from tests.test_cli import SCRIPTS, TINY, script
@@ -64,6 +65,12 @@ def test_a_mistake_that_the_main_process_finds_is_that_of_all(tmp_path: Path) ->
     assert connected(2, refused, tmp_path) == [expected, expected]
 
 
+def test_a_command_that_has_ended_handles_no_signals() -> None:
+    with pytest.raises(SystemExit):
+        run_command(lambda arguments: None)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def child(parent: int, rank: int) -> int:
     """The process of a rank that `torchrun` started."""
     for place in Path("/proc").glob("[0-9]*"):
@@ -98,4 +105,5 @@ def test_a_job_goes_on_by_itself_when_a_process_is_killed(tmp_path: Path) -> Non
     said, complaints = (text.read_text() for text in texts)
     assert said.count("starts from") == said.count("goes on after step ") == 1
     assert complaints.count("error: ") == complaints.count("error: another process failed") == 1
+    assert "Exception ignored" not in complaints
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [str(i + 1) for i in range(12)]
