@@ -101,10 +101,13 @@ class Group:
             return compute()
         found: list[Any] = [None, None]
         if self.main:
+            size, self.size = self.size, 1  # The others do not answer meanwhile.
             try:
                 found[0] = compute()
             except InputError as error:
                 found[1] = error
+            finally:
+                self.size = size
         with _failing_in_one_line():
             dist.broadcast_object_list(found, 0)
         if found[1] is not None:

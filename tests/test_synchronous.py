@@ -130,6 +130,19 @@ def test_evaluation_takes_the_running_statistics() -> None:
         assert torch.equal(norm(x), copy.deepcopy(norm).train(False)(x))
 
 
+def of_main() -> tuple[Numbers, list[int]]:
+    norm, x = nn.BatchNorm2d(3), values("2d", torch.float32)
+    with synchronous(norm, processes()):
+        y = processes().from_main(lambda: norm(x).detach())
+    return {"y": y.numpy()}, processes().gather(processes().size)
+
+
+def test_what_the_main_process_computes_alone_waits_for_nobody() -> None:
+    y = nn.BatchNorm2d(3)(values("2d", torch.float32)).detach().numpy()
+    for found, sizes in connected(2, of_main):
+        assert same({"y": y}, found, rtol=2e-4) and sizes == [2, 2]
+
+
 def trained(
     batch_size: int, sync: bool, root: Path, epochs: int = 2, resume: bool = False
 ) -> tuple[Numbers, list[str]]:
