@@ -150,7 +150,7 @@ class Session:
             self.reporter.message(line)
         compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
         if synchronous_norms(self.vae):
-            compiled, why = False, "batch norms of several processes meet within it"
+            compiled, why = False, "--trainer.sync_batch_norm: processes meet within the step"
         self.reporter.message(f"the step is {'' if compiled else 'not '}compiled ({why})")
         if compiled:
             self.svi.compute = self.compile

@@ -72,15 +72,11 @@ def test_a_command_that_has_ended_handles_no_signals() -> None:
 
 
 def child(parent: int, rank: int) -> int:
-    """The process of a rank that `torchrun` started."""
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (place / "stat").read_text().rpartition(")")[2].split()
-            environment = (place / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if int(stat[1]) == parent and f"RANK={rank}".encode() in environment:
-            return int(place.name)
+    """The process of a rank among those that `torchrun`, a child of this process, started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    for number in children:
+        if f"RANK={rank}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0"):
+            return int(number)
     raise ProcessLookupError(f"rank {rank}")
 
 
