@@ -158,14 +158,27 @@ class RunDirectory:
         self.last = self.root / "checkpoints" / "last.safetensors"
 
     def check_free(self) -> None:
-        """Raises `InputError` if there is a run already, or something that is no directory."""
-        if self.config.exists():
+        """Raises `InputError` if there is a run already, or something that is no directory.
+
+        A directory without checkpoints is free if its `config.yaml` is empty or of this run: a
+        run that was killed early may leave one.
+        """
+        if self.has_checkpoint():
             raise InputError(
                 f"{self.root}: holds a run already; resume it with --resume {self.root}, "
                 "or choose another --run_dir"
             )
+        if self.config.exists() and self.config.read_text() not in ("", self.config_text):
+            raise InputError(
+                f"{self.root}: holds a run already, of other options and without a checkpoint; "
+                "choose another --run_dir"
+            )
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"{self.root}: is not a directory")
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a run to go on with; its last checkpoint may turn out to be damaged."""
+        return self.config.is_file() and any(self.last.parent.glob("*.safetensors"))
 
     def check_run(self) -> None:
         """Raises `InputError` unless there is a run."""

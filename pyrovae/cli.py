@@ -8,13 +8,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-import yaml
 from jsonargparse import Namespace
 from pyro.infer import ELBO
 from torch import Tensor
@@ -30,7 +29,7 @@ from pyrovae import (
     Schedule,
 )
 from pyrovae.catalogue import ALSO, ROLES, entries, explain, help_text
-from pyrovae.checkpoint import RunDirectory, load_checkpoint
+from pyrovae.checkpoint import RunDirectory
 from pyrovae.distributed import Abandoned, Group, processes
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
@@ -38,6 +37,7 @@ from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta, check_objective_name
 from pyrovae.parsing import Parser, read_yaml, value_of
 from pyrovae.recipe import Recipe
+from pyrovae.resuming import check_kept, config_text, read_config, stated_config
 from pyrovae.starts import Start
 from pyrovae.training import Trainer
 
@@ -47,6 +47,7 @@ __all__ = [
     "load_run",
     "parse_run",
     "parts_parser",
+    "read_config",
     "run_command",
     "train_parser",
 ]
@@ -71,6 +72,9 @@ LINKED = {
     "posterior": {"latent_dim": "--prior.latent_dim"},
     "prior": {"image_shape": "--data"},
 }
+
+#: What `--resume` takes in place of a directory: the run in `--run_dir`, if there is one.
+AUTO = "auto"
 
 SUMMARIES = {"objective": "What is minimised: an ELBO of Pyro's, or one from here."}
 
@@ -127,7 +131,8 @@ def train_parser() -> Parser:
     parser.add_class_arguments(Trainer, "trainer")
     parser.add_class_arguments(Engine, "engine")
     parser.add_argument("--run_dir", type=str | None, help="where the run goes; else into runs/")
-    parser.add_argument("--resume", type=str | None, help="goes on with the run in this directory")
+    help_resume = f"goes on with the run in this directory; {AUTO}: with that in --run_dir, if any"
+    parser.add_argument("--resume", type=str | None, help=help_resume)
     return parser
 
 
@@ -143,16 +148,6 @@ def build_vae(objects: Any) -> VAE:
         raise InputError(str(error)) from error
     vae.data = objects.data
     return vae
-
-
-def read_config(run: RunDirectory) -> dict[str, Any]:
-    """The configuration of a run, as plain values.
-
-    Raises:
-        InputError: if there is no run, or its configuration cannot be read.
-    """
-    run.check_run()
-    return read_yaml(run.config)
 
 
 def load_run(
@@ -209,16 +204,23 @@ def parse_run(
     check_objective_name(value_of("--objective", arguments) or "")
     _refuse_linked(arguments)
     resumed = value_of("--resume", arguments)
-    if resumed is not None:
+    if resumed not in (None, AUTO):
         return _parse_resumed(parser, arguments, RunDirectory(resumed))
-    if value_of("--config", arguments) is None:
-        arguments = ["--config", str(default), *arguments]
-    default_to_named(parser, arguments)
-    config = _checked(parser.parse_args(arguments))
+    preset = [] if value_of("--config", arguments) else ["--config", str(default)]
+    default_to_named(parser, [*preset, *arguments])
+    config = _checked(parser.parse_args([*preset, *arguments]))
+    if config.resume == AUTO and config.run_dir is None:
+        raise InputError(
+            f"--resume {AUTO}: needs --run_dir, where the run is or will be (a run in a directory "
+            f"named {AUTO} is ./{AUTO})"
+        )
     data = config.data.class_path.split(".")[-1]
     root = config.run_dir or f"runs/{data}_{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    run = RunDirectory(root, _text(parser, config))
-    run.check_free()
+    run = RunDirectory(root, config_text(parser, config))
+    # One process decides: the others may look when it has begun to write.
+    if config.resume == AUTO and processes().from_main(run.has_checkpoint):
+        return _parse_resumed(parser, arguments, run)
+    processes().from_main(run.check_free)
     return config, run, False
 
 
@@ -242,25 +244,10 @@ def default_to_named(parser: Parser, arguments: list[str]) -> None:
 def _parse_resumed(
     parser: Parser, arguments: list[str], run: RunDirectory
 ) -> tuple[Namespace, RunDirectory, bool]:
-    read_config(run)
-    # What the checkpoint was made with, not what config.yaml may have been edited to since.
-    stated = load_checkpoint(run.last)[1].get("config") or run.config.read_text()
-    old = parser.parse_object(yaml.safe_load(stated))
+    stated = stated_config(run)
     new = _checked(parser.parse_args(["--config", str(run.config), *arguments]))
-    if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
-        raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")
-    before, after = (_flat(parser, config) for config in (old, new))
-    changed = {key for key in before | after if before.get(key) != after.get(key)}
-    if refused := sorted(changed - {"trainer.epochs"}):
-        raise InputError(
-            f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs may change"
-        )
-    if new.trainer.epochs < old.trainer.epochs:
-        raise InputError(
-            f"--trainer.epochs: a resumed run may be lengthened, not cut from "
-            f"{old.trainer.epochs} to {new.trainer.epochs}"
-        )
-    run.config_text = _text(parser, new)
+    check_kept(parser, stated, new, run)
+    run.config_text = config_text(parser, new)
     return new, run, True
 
 
@@ -317,26 +304,6 @@ def _refuse_linked(arguments: list[str]) -> None:
                 raise InputError(f"--{part}.{argument}: follows from {source}, set that instead")
 
 
-def _text(parser: Parser, config: Namespace) -> str:
-    """The YAML of a configuration, without where it runs."""
-    kept = config.clone()
-    for name in ("run_dir", "resume", "config"):
-        kept.pop(name, None)
-    return parser.dump(kept, skip_unset=False)
-
-
-def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:
-    def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                name = key if key not in ("class_path", "init_args") else ""
-                yield from walk(inner, f"{path}.{name}" if path and name else path or name)
-        else:
-            yield path, value
-
-    return dict(walk(yaml.safe_load(_text(parser, config)), ""))
-
-
 def instantiate(parser: Parser, config: Namespace) -> Any:
     """The objects that a configuration names.
 
@@ -377,6 +344,8 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
         code = _complain("stopped by SIGTERM", 128 + signal.SIGTERM, group)
     except KeyboardInterrupt:
         code = _complain("stopped by SIGINT", 128 + signal.SIGINT, group)
+    # `torchrun` sends a signal to processes that may be ending already.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise SystemExit(code)
 
 

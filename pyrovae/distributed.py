@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from textwrap import shorten
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -94,12 +96,22 @@ class Group:
         return values
 
     def from_main(self, compute: Callable[[], T]) -> T:
-        """What the main process computes, and the others wait for."""
+        """What the main process computes, and the others wait for; all raise its `InputError`."""
         if self.size == 1:
             return compute()
-        found: list[Any] = [compute() if self.main else None]
+        found: list[Any] = [None, None]
+        if self.main:
+            size, self.size = self.size, 1  # The others do not answer meanwhile.
+            try:
+                found[0] = compute()
+            except InputError as error:
+                found[1] = error
+            finally:
+                self.size = size
         with _failing_in_one_line():
             dist.broadcast_object_list(found, 0)
+        if found[1] is not None:
+            raise found[1]
         return found[0]
 
     @contextmanager
@@ -172,7 +184,15 @@ def processes() -> Group:
         torch.cuda.set_device(local_rank)  # What "cuda" without a number means from here on.
     if not dist.is_initialized():
         try:
-            dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+            found = dist.rendezvous("env://", timeout=PATIENCE)  # type: ignore[attr-defined]
+            store, rank, size = next(found)
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if gpus else "gloo",
+                store=_of_this_start(store, rank, size),
+                rank=rank,
+                world_size=size,
+                timeout=PATIENCE,
+            )
         except (ValueError, RuntimeError) as error:
             reason = shorten(str(error), 160, placeholder=" ...")
             raise InputError(
@@ -182,6 +202,27 @@ def processes() -> Group:
     if not group.main:  # What there is to warn of, the main process warns of too.
         logging.getLogger("pyrovae").setLevel(logging.ERROR)
     return group
+
+
+def _of_this_start(store: Any, rank: int, size: int) -> Any:
+    """The part of a store that belongs to the processes that start now, and to no others.
+
+    `torchrun` keeps one store when it restarts its processes. There are the addresses of those
+    that have ended, and it numbers restarts differently on each machine. So the main process
+    names the part, and a process takes the name only once the main process has heard of it.
+    """
+    part, own = dist.PrefixStore, uuid4().hex  # type: ignore[attr-defined]
+    if rank == 0:
+        store.set("start", own)
+        others = [store.get(f"{own}/{other}").decode() for other in range(1, size)]
+        store.set(f"{own}/heard", " ".join(others))
+        return part(own, store)
+    while True:
+        start = store.get("start").decode()
+        store.set(f"{start}/{rank}", own)
+        if store.check([f"{start}/heard"]) and own in store.get(f"{start}/heard").decode():
+            return part(start, store)
+        time.sleep(0.02)
 
 
 #: What `torchrun` says, and what holds without it.

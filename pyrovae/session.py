@@ -33,6 +33,7 @@ from pyrovae.reports import EpochRow, Reporter
 from pyrovae.state import TrainingState
 from pyrovae.stepping import Stepper
 from pyrovae.svi import ALL_FINITE, SVI, first_bad_site
+from pyrovae.synchronous import synchronous_norms
 
 if TYPE_CHECKING:
     from pyrovae.training import Trainer
@@ -135,6 +136,7 @@ class Session:
         """Sets where to start from; from here on there is a run to resume."""
         if resume:
             self.load()
+            self.reporter.message(self.state.about(self.trainer.epochs))
         else:
             self.start()
         if self.run is not None:
@@ -143,24 +145,25 @@ class Session:
         parts = (self.objective, bound, *self.vae.modules())
         for line in self.group.about(self.trainer.batch_size, parts):
             self.reporter.message(line)
-        self.stepper = Stepper(
-            self.svi,
-            self.optimizer,
-            self.feed,
-            self.vae.inputs,
-            recorder_for(self.engine.device) if self.engine.record else None,
-            self.reporter.message,
-        )
-        compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
-        words = "compiled" if compiled else "not compiled"
-        if self.stepper.recorder is not None:
-            words += ", and recorded as a CUDA graph"
-        self.reporter.message(f"the step is {words} ({why})")
-        if compiled:
-            self.stepper.compile()
-        else:
-            self.stepper.record()
+        self.stepper = self.choose_steps()
         self.reporter.start(self.state.epoch, self.state.step - self.state.batch)
+
+    def choose_steps(self) -> Stepper:
+        """Steps as this run and the device take them, and a line on it."""
+        say, recorded = self.reporter.message, self.engine.record
+        recorder = recorder_for(self.engine.device) if recorded else None
+        stepper = Stepper(self.svi, self.optimizer, self.feed, self.vae.inputs, recorder, say)
+        compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
+        if synchronous_norms(self.vae):
+            compiled, why = False, "--trainer.sync_batch_norm: processes meet within the step"
+            self.undecided = False
+        words = "compiled" if compiled else "not compiled"
+        say(f"the step is {words}{', and recorded as a CUDA graph' if recorder else ''} ({why})")
+        if compiled:
+            stepper.compile()
+        else:
+            stepper.record()
+        return stepper
 
     def start(self) -> None:
         """Sets all processes to the same parameters, and each to noise of its own."""
@@ -171,8 +174,8 @@ class Session:
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)
         if self.run is not None:
-            self.run.check_free()  # Preparing took its time: another run may have begun.
             self.held.enter_context(self.run.alone())
+            self.run.check_free()  # Preparing took its time: another run may have begun.
         self.save()
 
     def train_epochs(self) -> None:

@@ -63,6 +63,19 @@ class TrainingState:
         self.best = sorted([*self.best, (elbo, self.epoch)], key=_worth, reverse=True)[:NUM_BEST]
         return self.epoch in [epoch for _, epoch in self.best]
 
+    def about(self, epochs: int) -> str:
+        """A line for people: where a run of that many epochs goes on.
+
+        Example:
+            >>> TrainingState(epoch=2, batch=3, step=13).about(epochs=5)
+            'goes on after step 13 (epoch 3, batch 3)'
+            >>> TrainingState(epoch=5, step=25).about(epochs=5)
+            'all 5 epochs are done'
+        """
+        if self.epoch >= epochs:
+            return f"all {epochs} epochs are done"
+        return f"goes on after step {self.step} (epoch {self.epoch + 1}, batch {self.batch})"
+
 
 def _worth(ranked: tuple[float, int]) -> float:
     """The ELBO to rank by: one that is no number is worse than all."""

@@ -8,7 +8,7 @@ import pyro
 
 from pyrovae.checkpoint import RunDirectory
 from pyrovae.data import ImageData
-from pyrovae.distributed import processes
+from pyrovae.distributed import Group, processes
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError, check_kind
 from pyrovae.interruption import quiet
@@ -18,6 +18,7 @@ from pyrovae.recipe import Recipe
 from pyrovae.reports import Reporter
 from pyrovae.session import Session
 from pyrovae.state import TrainingState
+from pyrovae.synchronous import synchronous
 
 __all__ = ["Recipe", "Trainer", "TrainingState"]
 
@@ -35,6 +36,9 @@ class Trainer:
             leaves gradients as they are.
         patience: stops after that many epochs without a better validation ELBO; null never.
         max_skipped: stops when that many steps in a row were not finite.
+        sync_batch_norm: whether batch normalisation takes means and variances over the images
+            of all processes, not of each by itself; such a step is not compiled. It changes
+            nothing where one process trains alone.
 
     Raises:
         ValueError: if a number is not positive.
@@ -62,6 +66,7 @@ class Trainer:
         clip_norm: float | None = None,
         patience: int | None = None,
         max_skipped: int = 20,
+        sync_batch_norm: bool = False,
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
@@ -75,6 +80,7 @@ class Trainer:
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.clip_norm, self.patience, self.max_skipped = clip_norm, patience, max_skipped
+        self.sync_batch_norm = sync_batch_norm
 
     def fit(
         self,
@@ -117,14 +123,16 @@ class Trainer:
             raise InputError("resume needs a run directory")
         group, engine = processes(), engine or Engine()
         group.check(engine.device)
+        resume = group.from_main(lambda: resume)  # The others may have looked at another time.
         run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
         shown = progress and group.main
         reporter = Reporter(run, shown, self.epochs, widens(recipe.objective))
+        met = group if self.sync_batch_norm else Group()
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             try:
-                with pyro.validation_enabled(False), quiet():
+                with pyro.validation_enabled(False), quiet(), synchronous(vae, met):
                     session = Session(self, vae, data, recipe, engine, run, reporter, group)
                     return session.train(resume)
             finally:

@@ -1,6 +1,7 @@
 """Trains a VAE with Pyro's SVI: `python scripts/train.py [--config F] [options]`.
 
-On several GPUs, or machines: `torchrun --nproc-per-node N scripts/train.py ...`.
+On several GPUs, or machines: `torchrun --nproc-per-node N scripts/train.py ...`. A job that may be
+restarted: `--run_dir RUN --resume auto`, which starts the run or goes on with it.
 """
 
 from __future__ import annotations

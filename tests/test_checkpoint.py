@@ -255,7 +255,12 @@ def test_a_run_begins_once(tmp_path: Path) -> None:
         run.check_run()
     run.begin()
     run.check_run()
-    assert run.config.read_text() == "seed: 1\n"
+    assert run.config.read_text() == "seed: 1\n" and not run.has_checkpoint()
+    run.check_free()
+    with pytest.raises(InputError, match="holds a run already, of other options"):
+        RunDirectory(run.root, config="seed: 2\n").check_free()
+    save_checkpoint(run.last, {}, {})
+    assert run.has_checkpoint()
     with pytest.raises(InputError, match="holds a run already"):
         run.check_free()
     with pytest.raises(InputError, match="is not a directory"):

@@ -1,0 +1,200 @@
+"""`--run_dir D --resume auto`: one command line that starts a run and goes on with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer, cli
+from pyrovae.checkpoint import load_checkpoint, save_checkpoint
+from tests.small import rows
+from tests.small import train as fit
+from tests.test_cli import SCRIPTS, TINY, run
+
+DEFAULT = SCRIPTS / "configs" / "default.yaml"
+Train = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Train:
+    """Runs the training script in `tmp_path`: its exit code, and what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        code = run("train", list(arguments), monkeypatch)
+        return code, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        assert run("train", [*TINY, f"--run_dir={root}"], patch) == 0
+    return root
+
+
+ONCE = [*TINY, "--run_dir=run", "--resume=auto"]
+
+
+def begun(root: Path, kept: list[str]) -> None:
+    """Leaves of a finished run what it had written when it was killed."""
+    for path in sorted(root.rglob("*"), reverse=True):
+        if path.is_file() and str(path.relative_to(root)) not in kept:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    "kept", [None, [], [".lock"], ["config.yaml"], ["checkpoints/last.safetensors"]]
+)
+def test_a_run_without_config_or_checkpoint_starts(
+    kept: list[str] | None, train: Train, finished: Path, tmp_path: Path
+) -> None:
+    if kept is not None:
+        shutil.copytree(finished, tmp_path / "run")
+        (tmp_path / "run" / ".lock").touch()
+        begun(tmp_path / "run", kept)
+    code, said, errors = train(*ONCE)
+    assert (code, errors) == (0, "") and "starts from" in said and "epoch 1/1" in said
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1"]
+
+
+def test_a_run_that_is_there_goes_on_by_the_same_command(train: Train, tmp_path: Path) -> None:
+    assert train(*ONCE)[0] == 0
+    first = load_checkpoint(RunDirectory("run").last)[1]
+    code, said, errors = train(*ONCE)
+    assert (code, errors) == (0, "")
+    assert "all 1 epochs are done" in said and "test, 16 images" in said
+    assert "starts from" not in said and "epoch 1/1" not in said
+    code, said, _ = train(*ONCE, "--trainer.epochs=2")
+    assert code == 0 and "goes on after step 4 (epoch 2, batch 0)" in said and "epoch 2/2" in said
+    assert load_checkpoint(RunDirectory("run").last)[1]["step"] == 2 * first["step"]
+
+
+def test_options_that_are_left_out_are_kept_and_changed_ones_refused(train: Train) -> None:
+    assert train(*ONCE)[0] == 0
+    assert train("--run_dir=run", "--resume=auto")[0] == 0
+    for option in ("--trainer.seed=3", "--prior.latent_dim=5", "--likelihood=Normal"):
+        code, said, errors = train(*ONCE, option)
+        name = option.split("=")[0]
+        assert (code, said, errors.count("\n")) == (2, "", 1)
+        assert errors.startswith(f"error: {name}") and "a resumed run keeps its options" in errors
+
+
+def test_a_configuration_of_other_options_without_a_checkpoint_stays(
+    train: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("beta: {value: 2}  # mine\n")
+    code, _, errors = train(*ONCE)
+    assert code == 2 and errors.count("\n") == 1
+    assert "run: holds a run already, of other options and without a checkpoint" in errors
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
+
+
+def test_a_run_whose_last_checkpoint_is_gone_is_refused(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    RunDirectory("run").last.unlink()
+    code, _, errors = train(*ONCE)
+    assert code == 2 and "last.safetensors: no such checkpoint" in errors
+    assert RunDirectory("run").best(1).exists()
+
+
+def test_it_needs_a_run_directory_and_one_of_that_name_is_given_as_a_path(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "auto")
+    code, _, errors = train("--resume", "auto")
+    assert code == 2 and errors.count("\n") == 1
+    assert "error: --resume auto: needs --run_dir" in errors and "./auto" in errors
+    for arguments in (["--resume=./auto"], ["--run_dir=auto", "--resume=auto"]):
+        code, said, _ = train(*arguments)
+        assert code == 0 and "all 1 epochs are done" in said
+
+
+def test_a_preset_may_hold_it(train: Train, tmp_path: Path) -> None:
+    preset = yaml.safe_load(DEFAULT.read_text()) | {"run_dir": "run", "resume": "auto"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(preset))
+    for expected in ("epoch 1/1", "all 1 epochs are done"):
+        code, said, _ = train("--config=mine.yaml", *TINY)
+        assert code == 0 and expected in said
+
+
+def test_of_two_that_start_at_once_one_trains(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fcntl", reason="the system cannot lock directories")
+    with RunDirectory(tmp_path / "run").alone():
+        code, _, errors = train(*ONCE)
+    assert code == 2 and "another process is training in it" in errors
+    assert not RunDirectory("run").config.exists()
+
+
+class Overtaken(RandomStart):
+    """While this run prepares its start, another begins in the directory and trains there."""
+
+    def __init__(self, other: RunDirectory, held: ExitStack) -> None:
+        self.other, self.held = other, held
+
+    def __call__(self, *args: Any) -> str:
+        self.held.enter_context(self.other.alone())
+        save_checkpoint(self.other.last, {}, {"epoch": 7})
+        self.other.begin()
+        return "overtaken"
+
+
+def test_a_run_that_begins_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl", reason="the system cannot lock directories")
+    with ExitStack() as held, pytest.raises(InputError, match="another process is training in it"):
+        start = Overtaken(RunDirectory(tmp_path / "run"), held)
+        fit(Trainer(epochs=1, batch_size=8), Recipe(start=start), tmp_path / "run")
+    assert load_checkpoint(start.other.last)[1] == {"epoch": 7}
+
+
+LINES: dict[str, list[str]] = {
+    "nothing": [],
+    "options": ["--beta.value=4", "--optimizer.lr=0.01", "--prior.latent_dim", "16"],
+    "optimizer": ["--optimizer=Adamax", "--optimizer.eps=0.001"],
+    "optimizers": ["--optimizer", "SGD", "--optimizer.momentum=0.5", "--optimizer", "Adam"],
+    "prior": ["--prior=VampPrior", "--prior.num_components=50", "--prior.latent_dim=8"],
+    "flow": ["--prior=FlowPrior", "--prior.flow=NeuralSpline", "--prior.flow.num_bins=5"],
+    "objective": ["--objective=Denoising", "--objective.bound=IWAE"],
+    "nested": ["--objective=Capacity", "--objective.capacity=5", "--objective.schedule=Cyclical"],
+    "networks": ["--encoder=ResidualEncoder", "--decoder=ResidualDecoder", "--start=RandomStart"],
+    "json": ['--prior={"class_path": "GaussianMixture", "init_args": {"num_components": 3}}'],
+    "likelihood": ["--likelihood=DiscretizedLogisticMixture", "--posterior=LowRankNormal"],
+    "betas": ["--beta.schedule=Cyclical", "--schedule=Warmup", "--schedule.then=Cosine"],
+}
+
+
+def parsed(arguments: list[str], root: Path) -> tuple[str, bool]:
+    """The options of a command line's run, and whether it goes on; it is killed at its start."""
+    given = [*arguments, f"--run_dir={root}", "--resume=auto"]
+    _, found, resume = cli.parse_run(cli.train_parser(), given, DEFAULT)
+    save_checkpoint(found.last, {}, {"config": found.config_text})
+    found.begin()
+    return found.config_text, resume
+
+
+@pytest.mark.parametrize(
+    ("line", "preset"),
+    [*((line, None) for line in LINES), ("prior", "mnist_conv"), ("optimizer", "celeba_post")],
+)
+def test_the_same_options_are_no_change(line: str, preset: str | None, tmp_path: Path) -> None:
+    config = [f"--config={DEFAULT.parent / preset}.yaml"] if preset else []
+    first, started = parsed([*config, *LINES[line]], tmp_path / "run")
+    again, resumed = parsed([*config, *LINES[line]], tmp_path / "run")
+    assert not started and resumed
+    # A class without arguments is written in two ways that mean the same.
+    assert again.replace("  init_args: {}\n", "") == first.replace("  init_args: {}\n", "")
