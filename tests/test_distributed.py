@@ -211,7 +211,7 @@ def test_a_run_goes_on_in_another_number_of_processes(
     stopped = connected(before, cut_run, tmp_path, 3, 0)
     assert [kind for kind, _ in stopped] == ["Interrupted"] * before
     found = connected(after, rest_of_run, tmp_path)
-    plan = Batches(small_data().split("train"), 8, seed=Trainer().seed)._plan(0)[0].tolist()
+    plan = Batches(small_data().split("train"), 8, seed=Trainer().seed).plan(0)[0].tolist()
     # Three steps were taken; where they are no whole number of larger ones, what is left of
     # the last waits, as what is left of an epoch does.
     done = -(-3 * 8 * before // (8 * after)) * 8 * after
