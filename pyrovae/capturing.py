@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,24 +62,32 @@ class CudaRecorder(Recorder):
     """
 
     def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.stream: Any = torch.cuda.Stream(device)
 
     @contextmanager
     def warming(self) -> Iterator[None]:
         """Runs work on the stream that records, so that autograd keeps no other in mind."""
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            yield
-        torch.cuda.current_stream().wait_stream(self.stream)
+        with torch.cuda.device(self.device):
+            usual = torch.cuda.current_stream()
+            self.stream.wait_stream(usual)
+            with torch.cuda.stream(self.stream):
+                yield
+            usual.wait_stream(self.stream)
 
     def record(self, work: Work) -> tuple[Tensor, Callable[[], None]]:
         """Records work as a CUDA graph."""
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        # Threads that read images ahead may use the device meanwhile.
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-            result = work()
-        return result, graph.replay
+        with torch.cuda.device(self.device):
+            graph = torch.cuda.CUDAGraph()
+            torch.cuda.synchronize()
+            # Threads that read images ahead may use the device meanwhile.
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                result = work()
+        return result, partial(self._replay, graph)
+
+    def _replay(self, graph: Any) -> None:
+        with torch.cuda.device(self.device):
+            graph.replay()
 
 
 def recorder_for(device: torch.device) -> Recorder | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
+from unittest.mock import MagicMock
 
 import numpy as np
 import pyro
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import GECO, SVI, VAE, Capacity, GroupedOptimizer, Warmup, compiling
-from pyrovae.capturing import Recorded, Recorder
+from pyrovae.capturing import CudaRecorder, Recorded, Recorder
 from pyrovae.data import Batches
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
 from pyrovae.objectives import Progress, begin_step, state_of
@@ -193,6 +195,43 @@ class Hears(pyro.infer.Trace_ELBO):
 def test_what_hears_and_fills_no_state_is_not_recorded() -> None:
     found = Run("record", TracingRecorder(), objective=Hears)
     assert len(found.said) == 1 and "fills no tensor" in found.said[0]
+
+
+class FakeStream:
+    """A stream that notes what it waits for."""
+
+    calls: ClassVar[list[str]] = []
+
+    def __init__(self, device: Any = None) -> None:
+        self.name = "usual" if device is None else "recording"
+
+    def wait_stream(self, other: FakeStream) -> None:
+        self.calls.append(f"{self.name} waits for {other.name}")
+
+
+def test_a_gpu_records_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, calls = MagicMock(), FakeStream.calls
+    calls.clear()
+    graph.replay.side_effect = lambda: calls.append("replay")
+    for name, fake in {
+        "Stream": FakeStream,
+        "current_stream": FakeStream,
+        "device": lambda device: nullcontext(),
+        "stream": lambda stream: nullcontext(calls.append(f"on {stream.name}")),
+        "CUDAGraph": lambda: graph,
+        "synchronize": lambda: calls.append("synchronize"),
+        "graph": lambda made, stream, **kwargs: nullcontext(calls.append(f"on {stream.name}")),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    recorder = CudaRecorder(torch.device("cuda:1"))
+    with recorder.warming():
+        calls.append("work")
+    around = ["recording waits for usual", "on recording", "work", "usual waits for recording"]
+    assert calls == around
+    calls.clear()
+    _, replay = recorder.record(lambda: torch.zeros(len(calls)))
+    replay()
+    assert calls == ["synchronize", "on recording", "replay"]
 
 
 def test_a_result_is_a_copy() -> None:

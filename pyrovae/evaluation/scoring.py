@@ -100,9 +100,10 @@ class Scorer:
     def section(self, name: str) -> dict[str, Estimate]:
         """The scores of one of `SECTIONS`, by name."""
         try:
-            table = self.journal.piece(
-                name, lambda: _as_table(SECTIONS[name](self)), **self._decides(name)
-            )
+            with self.engine.arithmetic():
+                table = self.journal.piece(
+                    name, lambda: _as_table(SECTIONS[name](self)), **self._decides(name)
+                )
         except InputError as error:
             raise InputError(f"{name}: {error} (--sections can leave it out)") from None
         rows = zip(table["score"], table["value"], table["error"], strict=True)

@@ -123,7 +123,8 @@ def inspect(
 def _made(report: Report, name: str, subject: Subject) -> str:
     """Makes a section; returns what it says first."""
     try:
-        with pyro.get_param_store().scope():  # Running programs fills the global store.
+        # Running programs fills the global store.
+        with pyro.get_param_store().scope(), subject.engine.arithmetic():
             section = SECTIONS[name](subject)
     except Exception as error:  # A part or program of the user's fails in any way it likes.
         report.failed[name] = _reason(error)
