@@ -88,7 +88,7 @@ def test_leaving_out_chains_that_are_done_changes_no_draw(monkeypatch: pytest.Mo
 
 
 def test_all_chains_share_the_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyrovae.inspection.recording.OFTEN", 10**9)
+    monkeypatch.setattr("pyrovae.inspection.tracing.OFTEN", 10**9)
     normals = Normals()
     drawn(normals, 10, 20, 3)
     assert normals.calls <= 1 + nuts.SEARCHES + 30 * 7
