@@ -36,16 +36,19 @@ from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta, check_objective_name
-from pyrovae.parsing import Parser, read_yaml, value_of
+from pyrovae.parsing import Parser, value_of
 from pyrovae.recipe import Recipe
 from pyrovae.starts import Start
 from pyrovae.training import Trainer
+from pyrovae.trust import Consent, consent_of
 
 __all__ = [
     "Parser",
     "build_vae",
     "load_run",
+    "parse",
     "parse_run",
+    "parse_training",
     "parts_parser",
     "run_command",
     "train_parser",
@@ -128,7 +131,17 @@ def train_parser() -> Parser:
     parser.add_class_arguments(Engine, "engine")
     parser.add_argument("--run_dir", type=str | None, help="where the run goes; else into runs/")
     parser.add_argument("--resume", type=str | None, help="goes on with the run in this directory")
+    add_trust(parser)
     return parser
+
+
+def add_trust(parser: Parser) -> None:
+    """Adds the option that lets a run or a preset name code of its own."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="the run or preset may name any class: its code runs, so know where it is from",
+    )
 
 
 def build_vae(objects: Any) -> VAE:
@@ -145,26 +158,29 @@ def build_vae(objects: Any) -> VAE:
     return vae
 
 
-def read_config(run: RunDirectory) -> dict[str, Any]:
-    """The configuration of a run, as plain values.
+def read_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
+    """The configuration of a run, as plain values that name allowed classes only.
 
     Raises:
-        InputError: if there is no run, or its configuration cannot be read.
+        InputError: if there is no run, or its configuration cannot be read or names others.
     """
     run.check_run()
-    return read_yaml(run.config)
+    return consent.read(run.config)
 
 
 def load_run(
-    run_dir: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu"
+    run_dir: str | Path,
+    checkpoint: str = "best",
+    device: str | torch.device = "cpu",
+    trust: bool = False,
 ) -> tuple[VAE, ImageData]:
     """The VAE of a run, with its weights and in evaluation mode, and its data set."""
-    run = RunDirectory(run_dir)
-    config, weights = read_config(run), run.weights(checkpoint)
+    run, consent = RunDirectory(run_dir), Consent(trust)
+    config, weights = read_config(run, consent), run.weights(checkpoint)
     parser = parts_parser(exit_on_error=False)
-    _find_own_parts()
     try:
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
+        consent.check_parsed(parsed.as_dict(), [])
         objects = parser.instantiate(parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)
@@ -175,16 +191,29 @@ def load_run(
     return vae.to(device).eval(), objects.data
 
 
-def _find_own_parts() -> None:
-    """Lets dotted paths name modules in the directory where the command runs."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-
-
 def parse(parser: Parser, arguments: list[str]) -> Namespace:
     """Parses a command line; own parts may come from the current directory."""
-    _find_own_parts()
-    return parser.parse_args(arguments)
+    return _parsed(parser, arguments, consent_of(arguments))
+
+
+def parse_training(parser: Parser, arguments: list[str]) -> Namespace:
+    """Parses a command line of the options of `train_parser`."""
+    consent = consent_of(arguments)
+    arguments = consent.with_content(arguments)
+    _refuse_linked(arguments)
+    default_to_named(parser, arguments)
+    return _parsed(parser, arguments, consent)
+
+
+def _parsed(parser: Parser, arguments: list[str], consent: Consent) -> Namespace:
+    config = parser.parse_args(arguments)
+    consent.check_parsed(config.as_dict(), arguments)
+    return config
+
+
+def _preset(arguments: list[str]) -> dict[str, Any]:
+    """The content of a preset, where it stands on the command line in its file's place."""
+    return yaml.safe_load(value_of("--config", arguments) or "{}")
 
 
 def parse_run(
@@ -204,17 +233,14 @@ def parse_run(
         InputError: if the directory holds a run already, or none to resume, or if resuming
             would change an option.
     """
-    _find_own_parts()
     _explain(arguments)
     check_objective_name(value_of("--objective", arguments) or "")
-    _refuse_linked(arguments)
     resumed = value_of("--resume", arguments)
     if resumed is not None:
         return _parse_resumed(parser, arguments, RunDirectory(resumed))
     if value_of("--config", arguments) is None:
         arguments = ["--config", str(default), *arguments]
-    default_to_named(parser, arguments)
-    config = _checked(parser.parse_args(arguments))
+    config = _checked(parse_training(parser, arguments))
     data = config.data.class_path.split(".")[-1]
     root = config.run_dir or f"runs/{data}_{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     run = RunDirectory(root, _text(parser, config))
@@ -228,8 +254,7 @@ def default_to_named(parser: Parser, arguments: list[str]) -> None:
     Where a class is named in place of another, the parser keeps those of its values that the new
     one also knows: what was given should stay, but not the defaults of a class nobody chose.
     """
-    preset = value_of("--config", arguments)
-    content = read_yaml(Path(preset)) if preset is not None else {}
+    content = _preset(arguments)
     for role in (*PARTS, *TRAINING, "optimizer"):
         stated = content.get(role)
         inner = stated.get("class_path") if isinstance(stated, dict) else stated
@@ -242,15 +267,19 @@ def default_to_named(parser: Parser, arguments: list[str]) -> None:
 def _parse_resumed(
     parser: Parser, arguments: list[str], run: RunDirectory
 ) -> tuple[Namespace, RunDirectory, bool]:
-    read_config(run)
+    consent = consent_of(arguments)
+    content = read_config(run, consent)
     # What the checkpoint was made with, not what config.yaml may have been edited to since.
-    stated = load_checkpoint(run.last)[1].get("config") or run.config.read_text()
-    old = parser.parse_object(yaml.safe_load(stated))
-    new = _checked(parser.parse_args(["--config", str(run.config), *arguments]))
+    stated = load_checkpoint(run.last)[1].get("config")
+    old = parser.parse_object(consent.parse(stated, str(run.last)) if stated else content)
+    arguments = consent.with_content(arguments)
+    _refuse_linked(arguments)
+    before = consent.with_content([f"--config={run.config}"])
+    new = _checked(_parsed(parser, before + arguments, consent))
     if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
         raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")
-    before, after = (_flat(parser, config) for config in (old, new))
-    changed = {key for key in before | after if before.get(key) != after.get(key)}
+    was, wanted = (_flat(parser, config) for config in (old, new))
+    changed = {key for key in was | wanted if was.get(key) != wanted.get(key)}
     if refused := sorted(changed - {"trainer.epochs"}):
         raise InputError(
             f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs may change"
@@ -307,8 +336,7 @@ def _explain(arguments: list[str]) -> None:
 def _refuse_linked(arguments: list[str]) -> None:
     """Raises `InputError` if what follows from other parts is given, here or in a YAML file."""
     given = {argument.split("=")[0].replace(".init_args", "") for argument in arguments}
-    preset = value_of("--config", arguments)
-    content = read_yaml(Path(preset)) if preset is not None else {}
+    content = _preset(arguments)
     for part, follows in LINKED.items():
         stated = content.get(part)
         inner = stated.get("init_args") if isinstance(stated, dict) else None
@@ -320,7 +348,7 @@ def _refuse_linked(arguments: list[str]) -> None:
 def _text(parser: Parser, config: Namespace) -> str:
     """The YAML of a configuration, without where it runs."""
     kept = config.clone()
-    for name in ("run_dir", "resume", "config"):
+    for name in ("run_dir", "resume", "config", "trust"):
         kept.pop(name, None)
     return parser.dump(kept, skip_unset=False)
 

@@ -41,6 +41,7 @@ def parser() -> cli.Parser:
     parser.add_argument(
         "--inference_data", type=str | None, help="also writes draws for ArviZ: a .nc file"
     )
+    cli.add_trust(parser)
     return parser
 
 
@@ -80,6 +81,7 @@ def opened(options: cli.Namespace) -> tuple[Subject, list[str]]:
         device=options.device,
         seed=options.seed,
         progress=True,
+        trust=options.trust,
     )
     sites, wrong = known("site", options.sites or (), subject.space.shapes)
     names = subject.split.attribute_names

@@ -483,8 +483,10 @@ def test_a_run_whose_parts_are_gone_is_one_line(trained: Path, tmp_path: Path) -
     shutil.copytree(trained, tmp_path / "run")
     config = tmp_path / "run" / "config.yaml"
     config.write_text(config.read_text().replace("pyrovae.StandardNormal", "gone.Normal"))
-    with pytest.raises(InputError, match="cannot be built again: .*No module named 'gone'"):
+    with pytest.raises(InputError, match=r"config.yaml: --prior: names gone.Normal.*--trust"):
         pyrovae.load(tmp_path / "run")
+    with pytest.raises(InputError, match=r"config.yaml: --prior: .*No module named 'gone'"):
+        pyrovae.load(tmp_path / "run", trust=True)
 
 
 def test_help_says_the_default_once_and_as_it_is(
