@@ -29,18 +29,18 @@ from pyrovae import (
     Prior,
     Schedule,
 )
-from pyrovae.catalogue import ALSO, ROLES, entries, explain, help_text
+from pyrovae.blame import blamed
 from pyrovae.checkpoint import RunDirectory, load_checkpoint
 from pyrovae.distributed import Abandoned, Group, processes
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta, check_objective_name
-from pyrovae.parsing import Parser, value_of
+from pyrovae.parsing import Parser, answer_help, value_of
 from pyrovae.recipe import Recipe
 from pyrovae.starts import Start
 from pyrovae.training import Trainer
-from pyrovae.trust import Consent, consent_of
+from pyrovae.trust import Consent, add_trust, consent_of
 
 __all__ = [
     "Parser",
@@ -135,15 +135,6 @@ def train_parser() -> Parser:
     return parser
 
 
-def add_trust(parser: Parser) -> None:
-    """Adds the option that lets a run or a preset name code of its own."""
-    parser.add_argument(
-        "--trust",
-        action="store_true",
-        help="the run or preset may name any class: its code runs, so know where it is from",
-    )
-
-
 def build_vae(objects: Any) -> VAE:
     """The VAE of an instantiated configuration, which knows the data's preprocessing.
 
@@ -181,7 +172,7 @@ def load_run(
     try:
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
         consent.check_parsed(parsed.as_dict(), [])
-        objects = parser.instantiate(parsed)
+        objects = instantiate(parser, parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)
     except Exception as error:  # Whatever a changed file or a missing module of the user's gives.
@@ -233,7 +224,7 @@ def parse_run(
         InputError: if the directory holds a run already, or none to resume, or if resuming
             would change an option.
     """
-    _explain(arguments)
+    answer_help(arguments, LINKED)
     check_objective_name(value_of("--objective", arguments) or "")
     resumed = value_of("--resume", arguments)
     if resumed is not None:
@@ -315,24 +306,6 @@ def _is_default(path: str, argument: str, value: Any) -> bool:
     return value == default or list(value) == list(default or ())
 
 
-def _explain(arguments: list[str]) -> None:
-    """Answers `--ROLE.help [NAME]`, whichever parts are chosen, and ends the command."""
-    for i, argument in enumerate(arguments):
-        option, _, name = argument.partition("=")
-        role = option.removeprefix("--").removesuffix(".help")
-        if not option.endswith(".help") or ALSO.get(role, role) not in ROLES:
-            continue
-        name = name or "".join(arguments[i + 1 : i + 2])
-        follows = ["dim", *LINKED.get(role, {})]
-        text = explain(role, name, follows) if name else help_text([ALSO.get(role, role)])
-        if text is not None:
-            print(text, end="")
-            raise SystemExit(0)
-        if "." not in name:
-            listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
-            raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
-
-
 def _refuse_linked(arguments: list[str]) -> None:
     """Raises `InputError` if what follows from other parts is given, here or in a YAML file."""
     given = {argument.split("=")[0].replace(".init_args", "") for argument in arguments}
@@ -374,7 +347,8 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
     try:
         return parser.instantiate(config)
     except (ValueError, TypeError) as error:
-        raise InputError(parser.in_one_line(str(error))) from error
+        message = parser.in_one_line(str(error))
+        raise InputError(blamed(config.as_dict(), error, message)) from error
 
 
 def recipe(objects: Any) -> Recipe:

@@ -8,17 +8,18 @@ import itertools
 import re
 import shutil
 import sys
+from collections.abc import Iterable, Mapping
 from textwrap import shorten
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 from pyro.infer import ELBO
 
-from pyrovae.catalogue import ALSO, ROLES, concrete, entries, help_text
+from pyrovae.catalogue import ALSO, ROLES, concrete, entries, explain, help_text
 from pyrovae.errors import InputError
-from pyrovae.plain_yaml import cut, read_yaml
+from pyrovae.plain_yaml import cut
 
-__all__ = ["Parser", "known_parts", "read_yaml", "value_of"]
+__all__ = ["Parser", "answer_help", "known_parts", "value_of"]
 
 
 class Parser(ArgumentParser):
@@ -52,6 +53,7 @@ class Parser(ArgumentParser):
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
+        message = re.sub(r'^Parser key "[^"]*":\s*(?=--)', "", message)  # It is in the line.
         keys = re.findall(r'Parser key "([^"]+)"', message)
         where = self._in_full(".".join(dict.fromkeys(keys)))
         if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
@@ -103,6 +105,29 @@ def known_parts(option: str) -> str:
     names = [entry.name for entry in entries(base)] if base else []
     listed = f"known are {', '.join(names)}; " if names else ""
     return f"{listed}your own go by dotted path, as my_module.MyClass"
+
+
+def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> None:
+    """Answers `--ROLE.help [NAME]`, whichever parts are chosen, and ends the command.
+
+    Args:
+        arguments: the command line.
+        linked: by role the arguments that follow from other parts.
+    """
+    for i, argument in enumerate(arguments):
+        option, _, name = argument.partition("=")
+        role = option.removeprefix("--").removesuffix(".help")
+        if not option.endswith(".help") or ALSO.get(role, role) not in ROLES:
+            continue
+        name = name or "".join(arguments[i + 1 : i + 2])
+        follows = ["dim", *linked.get(role, ())]
+        text = explain(role, name, follows) if name else help_text([ALSO.get(role, role)])
+        if text is not None:
+            print(text, end="")
+            raise SystemExit(0)
+        if "." not in name:
+            listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
+            raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
 
 
 def value_of(option: str, arguments: list[str]) -> str | None:

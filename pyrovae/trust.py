@@ -26,11 +26,11 @@ from pyrovae.naming import (
     within,
 )
 from pyrovae.objectives import Beta
-from pyrovae.parsing import known_parts
+from pyrovae.parsing import Parser, known_parts
 from pyrovae.plain_yaml import TooLarge, cut, parse_yaml, plain_text, read_yaml
 from pyrovae.training import Trainer
 
-__all__ = ["Consent", "consent_of"]
+__all__ = ["Consent", "add_trust", "consent_of"]
 
 #: What each option of a configuration must name a class of.
 BASES: dict[str, type] = {name: base for name, base in ROLES.items() if "." not in name} | {
@@ -118,6 +118,15 @@ class Consent:
         # The parser writes where a class is from, and not always as it was typed.
         found = loaded_class(name)
         return found is not None and any(found is loaded_class(typed) for typed in self.typed)
+
+
+def add_trust(parser: Parser) -> None:
+    """Adds the option that lets a run or a preset name code of its own."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="the run or preset may name any class: its code runs, so know where it is from",
+    )
 
 
 def consent_of(arguments: list[str]) -> Consent:

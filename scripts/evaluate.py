@@ -11,6 +11,7 @@ from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.report import open_run
 from pyrovae.evaluation.scoring import SECTIONS, Options
 from pyrovae.naming import find_own_parts
+from pyrovae.trust import add_trust
 
 
 def parser() -> cli.Parser:
@@ -39,7 +40,7 @@ def parser() -> cli.Parser:
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     parser.add_argument("--out", type=str | None, help="folder of a comparison (default: RUN)")
-    cli.add_trust(parser)
+    add_trust(parser)
     return parser
 
 

@@ -16,6 +16,7 @@ from pyrovae.inspection.export import (
     write_table,
 )
 from pyrovae.inspection.subject import check_name
+from pyrovae.trust import add_trust
 
 
 def parser() -> cli.Parser:
@@ -41,7 +42,7 @@ def parser() -> cli.Parser:
     parser.add_argument(
         "--inference_data", type=str | None, help="also writes draws for ArviZ: a .nc file"
     )
-    cli.add_trust(parser)
+    add_trust(parser)
     return parser
 
 

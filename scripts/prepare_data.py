@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyrovae import ImageData, InputError, cli
 from pyrovae.data import SPLITS
-from pyrovae.trust import consent_of
+from pyrovae.trust import add_trust, consent_of
 
 
 def main(arguments: list[str]) -> None:
@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> None:
     parser = cli.Parser(prog="prepare_data.py", description="Prepares a data set for training.")
     parser.add_argument("--config", type=str | None, help="a YAML file with a data section")
     parser.add_subclass_arguments(ImageData, "data", required=False, help="the data set")
-    cli.add_trust(parser)
+    add_trust(parser)
     preset = cli.value_of("--config", arguments)
     if preset is not None:
         content = consent_of(arguments).read(Path(preset))

@@ -14,6 +14,7 @@ from pyrovae.moments import centre
 from pyrovae.pictures import grid, interleave, save_png
 from pyrovae.randomness import private_randomness
 from pyrovae.sampling import interpolate, traverse
+from pyrovae.trust import add_trust
 
 
 def parser() -> cli.Parser:
@@ -33,7 +34,7 @@ def parser() -> cli.Parser:
     kinds.add_argument("--interpolate", nargs=2, help=f"between two images; {an_image}")
     kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to move along")
     parser.add_argument("--image", type=str | None, help="the image that a traversal starts from")
-    cli.add_trust(parser)
+    add_trust(parser)
     return parser
 
 

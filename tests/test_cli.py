@@ -137,7 +137,7 @@ BAD = {
     ),
     "nothing in a nested part": (
         ["--objective=Denoising", "--objective.bound=IWAE", "--objective.bound.num_particles=0"],
-        "error: num_particles must be at least 1, got 0\n",
+        "error: --objective.bound.num_particles: num_particles must be at least 1, got 0\n",
     ),
     "no target": (["--objective=GECO"], "--objective.target: must be given"),
     "group of options": (["--beta=4"], "--beta: is a group of options: set --beta.schedule, "),
