@@ -188,9 +188,12 @@ def arguments_of(cls: type) -> dict[str, Hint]:
         if "__init__" not in vars(owner) or owner is object:
             continue
         foreign = is_known(owner) and not within(owner.__module__, ("pyrovae",))
-        for name, parameter in list(_signature(owner).parameters.items())[1:]:
+        parameters = list(_signature(owner).parameters.values())[1:]
+        for parameter in parameters:
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                found.setdefault(name, _hint(parameter, foreign))
+                found.setdefault(parameter.name, _hint(parameter, foreign))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
     return found
 
 

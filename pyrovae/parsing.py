@@ -53,7 +53,10 @@ class Parser(ArgumentParser):
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
-        message = re.sub(r'^Parser key "[^"]*":\s*(?=--)', "", message)  # It is in the line.
+        # What an argument of a part said, in a line, which names the argument alone.
+        if found := re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message):
+            whole = f".{found[1]}." in f".{found[2]}."
+            return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
         keys = re.findall(r'Parser key "([^"]+)"', message)
         where = self._in_full(".".join(dict.fromkeys(keys)))
         if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
@@ -61,6 +64,8 @@ class Parser(ArgumentParser):
             return f"unrecognized arguments: {cut(found[1])}{close} (see --help)"
         if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
             return f"{cut(self._in_full(found[1]))}: there is no such option (see --help)"
+        if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+            return f"--{found[1]}.{cut(found[2])}: there is no such option (see --help)"
         if found := re.search(r"Expected a dot import path string: (.*)", message):
             return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
         if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):

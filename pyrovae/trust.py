@@ -182,6 +182,8 @@ class _Walk:
             self.named(value, base, where)
         elif callable(value):
             raise self.wrong(where, f"{cut(value)} is a function, and none is ever called")
+        elif value is not None:
+            raise self.wrong(where, f"must name a class, got {cut(value)}")
 
     def spec(self, value: dict[str, Any], base: type, where: str) -> None:
         """Checks a class and its arguments; without a class they are of the one before."""
@@ -192,6 +194,8 @@ class _Walk:
         for key, inner in self.items(value, where):
             if key == "class_path":
                 continue
+            if key not in INNER and "class_path" in value:
+                raise self.wrong(f"{where}.{key}", "goes into init_args, beside class_path")
             if key not in INNER:
                 self.argument(key, inner, owners, f"{where}.{key}")
             elif isinstance(inner, dict):
