@@ -167,6 +167,8 @@ class _Walk:
                 inner = ", ".join(sorted(f"{where}.{own}" for own in arguments_of(GROUPS[name])))
                 raise self.wrong(where, f"is a group of options: set {inner}")
             self.part(value, GROUPS[name], where)
+        elif value == {}:  # The parser passes over it.
+            raise self.wrong(where, "there is no such option (see --help)")
         else:
             self.plain(value, True, where)
 
