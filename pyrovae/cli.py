@@ -37,6 +37,7 @@ from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta, check_objective_name
 from pyrovae.parsing import Parser, answer_help, value_of
+from pyrovae.plain_yaml import cut_line
 from pyrovae.recipe import Recipe
 from pyrovae.starts import Start
 from pyrovae.training import Trainer
@@ -178,7 +179,8 @@ def load_run(
     except Exception as error:  # Whatever a changed file or a missing module of the user's gives.
         known = isinstance(error, InputError)  # And in one line already.
         reason = str(error) if known else parser.in_one_line(str(error))
-        raise InputError(f"{run.config}: the parts cannot be built again: {reason}") from error
+        line = cut_line(f"the parts cannot be built again: {reason}")
+        raise InputError(f"{run.config}: {line}") from error
     return vae.to(device).eval(), objects.data
 
 
@@ -370,7 +372,7 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
         command(sys.argv[1:])
         group.leave()
     except (InputError, OSError) as error:
-        code = _complain(" ".join(str(error).split()), 2, group)
+        code = _complain(cut_line(error), 2, group)
     except (Diverged, Abandoned) as error:
         code = _complain(str(error), 1, group)
     except Interrupted as error:

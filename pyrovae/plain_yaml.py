@@ -10,7 +10,7 @@ import yaml
 
 from pyrovae.errors import InputError
 
-__all__ = ["TooLarge", "cut", "parse_yaml", "plain_text", "read_yaml"]
+__all__ = ["TooLarge", "cut", "cut_line", "parse_yaml", "plain_text", "read_yaml"]
 
 MAX_BYTES = 50_000
 MAX_DEPTH = 40
@@ -18,6 +18,7 @@ MAX_VALUES = 5_000  # Aliases count as what they stand for.
 MAX_TEXT = 4_000
 MAX_DIGITS = 300
 SHOWN = 200
+LINE = 3_000
 
 TAGS = {f"tag:yaml.org,2002:{name}" for name in "null bool int float str seq map merge".split()}
 
@@ -151,7 +152,18 @@ def cut(value: Any) -> str:
         >>> len(cut("long" * 1000)), cut("two lines")
         (200, 'two lines')
     """
-    text = str(value) if not isinstance(value, str) else value
+    text = str(value)
     line = " ".join(text[: 4 * SHOWN].split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 4]} ..."
+
+
+def cut_line(message: Any) -> str:
+    """A message as one line, in which no word is longer than a value is shown.
+
+    Example:
+        >>> len(cut_line("root " + 1000 * "x" + ": no such folder"))
+        221
+    """
+    words = [cut(word) for word in str(message).split()]
+    return " ".join(words)[:LINE]

@@ -603,3 +603,29 @@ def test_anchors_and_merges_of_a_preset_are_read() -> None:
     text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: [*a, *a]\n"
     found = {"x": 1, "y": 2}
     assert parse_yaml(text, "F") == {"a": found, "b": {"x": 1, "y": 3}, "c": [found, found]}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"class_path": "TorchvisionImages", "init_args": {"name": "x" * 3000, "root": "r"}},
+        {"class_path": "ImageFolder", "init_args": {"root": "x" * 3000}},
+        {"class_path": "ImageFolder", "init_args": {"root": "r", "on_error": "x" * 3000}},
+        {"class_path": "SyntheticFaces", "init_args": {"num_train": "x" * 3000}},
+        {"class_path": "SyntheticFaces", "init_args": {"num_train": [1] * 3000}},
+        {"class_path": "SyntheticFaces", "init_args": {"x" * 3000: 1}},
+        {"class_path": "x" * 3000},
+        {"class_path": "x." + "x" * 3000},
+    ],
+)
+def test_a_long_value_is_cut_in_a_message(
+    data: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"data": data}))
+    given = [f"--config={tmp_path}/mine.yaml", f"--run_dir={tmp_path}/run"]
+    assert run("train", given, monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert "x" * 201 not in error and error.count("1, ") < 100 and error.count("\n") == 1
