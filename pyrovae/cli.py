@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+import yaml
 from jsonargparse import Namespace
 from pyro.infer import ELBO
 from torch import Tensor
@@ -28,24 +29,28 @@ from pyrovae import (
     Prior,
     Schedule,
 )
-from pyrovae.catalogue import ALSO, ROLES, entries, explain, help_text
+from pyrovae.blame import blamed
 from pyrovae.checkpoint import RunDirectory
 from pyrovae.distributed import Abandoned, Group, processes
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta, check_objective_name
-from pyrovae.parsing import Parser, read_yaml, value_of
+from pyrovae.parsing import Parser, answer_help, value_of
+from pyrovae.plain_yaml import cut_line
 from pyrovae.recipe import Recipe
 from pyrovae.resuming import check_kept, config_text, read_config, stated_config
 from pyrovae.starts import Start
 from pyrovae.training import Trainer
+from pyrovae.trust import Consent, add_trust, consent_of
 
 __all__ = [
     "Parser",
     "build_vae",
     "load_run",
+    "parse",
     "parse_run",
+    "parse_training",
     "parts_parser",
     "read_config",
     "run_command",
@@ -133,6 +138,7 @@ def train_parser() -> Parser:
     parser.add_argument("--run_dir", type=str | None, help="where the run goes; else into runs/")
     help_resume = f"goes on with the run in this directory; {AUTO}: with that in --run_dir, if any"
     parser.add_argument("--resume", type=str | None, help=help_resume)
+    add_trust(parser)
     return parser
 
 
@@ -151,35 +157,52 @@ def build_vae(objects: Any) -> VAE:
 
 
 def load_run(
-    run_dir: str | Path, checkpoint: str = "best", device: str | torch.device = "cpu"
+    run_dir: str | Path,
+    checkpoint: str = "best",
+    device: str | torch.device = "cpu",
+    trust: bool = False,
 ) -> tuple[VAE, ImageData]:
     """The VAE of a run, with its weights and in evaluation mode, and its data set."""
-    run = RunDirectory(run_dir)
-    config, weights = read_config(run), run.weights(checkpoint)
+    run, consent = RunDirectory(run_dir), Consent(trust)
+    config, weights = read_config(run, consent), run.weights(checkpoint)
     parser = parts_parser(exit_on_error=False)
-    _find_own_parts()
     try:
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
-        objects = parser.instantiate(parsed)
+        consent.check_parsed(parsed.as_dict(), [])
+        objects = instantiate(parser, parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)
     except Exception as error:  # Whatever a changed file or a missing module of the user's gives.
         known = isinstance(error, InputError)  # And in one line already.
         reason = str(error) if known else parser.in_one_line(str(error))
-        raise InputError(f"{run.config}: the parts cannot be built again: {reason}") from error
+        line = cut_line(f"the parts cannot be built again: {reason}")
+        raise InputError(f"{run.config}: {line}") from error
     return vae.to(device).eval(), objects.data
-
-
-def _find_own_parts() -> None:
-    """Lets dotted paths name modules in the directory where the command runs."""
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
 
 
 def parse(parser: Parser, arguments: list[str]) -> Namespace:
     """Parses a command line; own parts may come from the current directory."""
-    _find_own_parts()
-    return parser.parse_args(arguments)
+    return _parsed(parser, arguments, consent_of(arguments))
+
+
+def parse_training(parser: Parser, arguments: list[str]) -> Namespace:
+    """Parses a command line of the options of `train_parser`."""
+    consent = consent_of(arguments)
+    arguments = consent.with_content(arguments)
+    _refuse_linked(arguments)
+    default_to_named(parser, arguments)
+    return _parsed(parser, arguments, consent)
+
+
+def _parsed(parser: Parser, arguments: list[str], consent: Consent) -> Namespace:
+    config = parser.parse_args(arguments)
+    consent.check_parsed(config.as_dict(), arguments)
+    return config
+
+
+def _preset(arguments: list[str]) -> dict[str, Any]:
+    """The content of a preset, where it stands on the command line in its file's place."""
+    return yaml.safe_load(value_of("--config", arguments) or "{}")
 
 
 def parse_run(
@@ -199,16 +222,13 @@ def parse_run(
         InputError: if the directory holds a run already, or none to resume, or if resuming
             would change an option.
     """
-    _find_own_parts()
-    _explain(arguments)
+    answer_help(arguments, LINKED)
     check_objective_name(value_of("--objective", arguments) or "")
-    _refuse_linked(arguments)
     resumed = value_of("--resume", arguments)
     if resumed not in (None, AUTO):
         return _parse_resumed(parser, arguments, RunDirectory(resumed))
     preset = [] if value_of("--config", arguments) else ["--config", str(default)]
-    default_to_named(parser, [*preset, *arguments])
-    config = _checked(parser.parse_args([*preset, *arguments]))
+    config = _checked(parse_training(parser, [*preset, *arguments]))
     if config.resume == AUTO and config.run_dir is None:
         raise InputError(
             f"--resume {AUTO}: needs --run_dir, where the run is or will be (a run in a directory "
@@ -230,8 +250,7 @@ def default_to_named(parser: Parser, arguments: list[str]) -> None:
     Where a class is named in place of another, the parser keeps those of its values that the new
     one also knows: what was given should stay, but not the defaults of a class nobody chose.
     """
-    preset = value_of("--config", arguments)
-    content = read_yaml(Path(preset)) if preset is not None else {}
+    content = _preset(arguments)
     for role in (*PARTS, *TRAINING, "optimizer"):
         stated = content.get(role)
         inner = stated.get("class_path") if isinstance(stated, dict) else stated
@@ -244,8 +263,12 @@ def default_to_named(parser: Parser, arguments: list[str]) -> None:
 def _parse_resumed(
     parser: Parser, arguments: list[str], run: RunDirectory
 ) -> tuple[Namespace, RunDirectory, bool]:
-    stated = stated_config(run)
-    new = _checked(parser.parse_args(["--config", str(run.config), *arguments]))
+    consent = consent_of(arguments)
+    stated = stated_config(run, consent)
+    arguments = consent.with_content(arguments)
+    _refuse_linked(arguments)
+    before = consent.with_content([f"--config={run.config}"])
+    new = _checked(_parsed(parser, before + arguments, consent))
     check_kept(parser, stated, new, run)
     run.config_text = config_text(parser, new)
     return new, run, True
@@ -273,29 +296,10 @@ def _is_default(path: str, argument: str, value: Any) -> bool:
     return value == default or list(value) == list(default or ())
 
 
-def _explain(arguments: list[str]) -> None:
-    """Answers `--ROLE.help [NAME]`, whichever parts are chosen, and ends the command."""
-    for i, argument in enumerate(arguments):
-        option, _, name = argument.partition("=")
-        role = option.removeprefix("--").removesuffix(".help")
-        if not option.endswith(".help") or ALSO.get(role, role) not in ROLES:
-            continue
-        name = name or "".join(arguments[i + 1 : i + 2])
-        follows = ["dim", *LINKED.get(role, {})]
-        text = explain(role, name, follows) if name else help_text([ALSO.get(role, role)])
-        if text is not None:
-            print(text, end="")
-            raise SystemExit(0)
-        if "." not in name:
-            listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
-            raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
-
-
 def _refuse_linked(arguments: list[str]) -> None:
     """Raises `InputError` if what follows from other parts is given, here or in a YAML file."""
     given = {argument.split("=")[0].replace(".init_args", "") for argument in arguments}
-    preset = value_of("--config", arguments)
-    content = read_yaml(Path(preset)) if preset is not None else {}
+    content = _preset(arguments)
     for part, follows in LINKED.items():
         stated = content.get(part)
         inner = stated.get("init_args") if isinstance(stated, dict) else None
@@ -313,7 +317,8 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
     try:
         return parser.instantiate(config)
     except (ValueError, TypeError) as error:
-        raise InputError(parser.in_one_line(str(error))) from error
+        message = parser.in_one_line(str(error))
+        raise InputError(blamed(config.as_dict(), error, message)) from error
 
 
 def recipe(objects: Any) -> Recipe:
@@ -335,7 +340,7 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
         command(sys.argv[1:])
         group.leave()
     except (InputError, OSError) as error:
-        code = _complain(" ".join(str(error).split()), 2, group)
+        code = _complain(cut_line(error), 2, group)
     except (Diverged, Abandoned) as error:
         code = _complain(str(error), 1, group)
     except Interrupted as error:

@@ -57,8 +57,7 @@ class Panel:
 def run_part(role: str, name: str, arguments: list[str]) -> Panel:
     """Trains a VAE on a command line of `scripts/train.py`, and looks at it."""
     parser = cli.train_parser()
-    cli.default_to_named(parser, arguments)
-    objects = cli.instantiate(parser, cli.parse(parser, arguments))
+    objects = cli.instantiate(parser, cli.parse_training(parser, arguments))
     vae, engine, split = cli.build_vae(objects), objects.engine, objects.data.split("val")
     objects.data.split("train")
     started = time.monotonic()

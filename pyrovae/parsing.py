@@ -8,18 +8,18 @@ import itertools
 import re
 import shutil
 import sys
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from textwrap import shorten
 from typing import Any, NoReturn
 
-import yaml
 from jsonargparse import ArgumentParser
 from pyro.infer import ELBO
 
-from pyrovae.catalogue import ALSO, ROLES, concrete, entries, help_text
+from pyrovae.catalogue import ALSO, ROLES, concrete, entries, explain, help_text
 from pyrovae.errors import InputError
+from pyrovae.plain_yaml import cut
 
-__all__ = ["Parser", "read_yaml", "value_of"]
+__all__ = ["Parser", "answer_help", "known_parts", "value_of"]
 
 
 class Parser(ArgumentParser):
@@ -53,16 +53,23 @@ class Parser(ArgumentParser):
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
+        # What an argument of a part said, in a line, which names the argument alone.
+        if found := re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message):
+            whole = f".{found[1]}." in f".{found[2]}."
+            return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
         keys = re.findall(r'Parser key "([^"]+)"', message)
         where = self._in_full(".".join(dict.fromkeys(keys)))
         if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
-            return f"unrecognized arguments: {found[1]}{self._suggestion(found[1])} (see --help)"
+            close = self._suggestion(found[1])
+            return f"unrecognized arguments: {cut(found[1])}{close} (see --help)"
         if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-            return f"{self._in_full(found[1])}: there is no such option (see --help)"
+            return f"{cut(self._in_full(found[1]))}: there is no such option (see --help)"
+        if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+            return f"--{found[1]}.{cut(found[2])}: there is no such option (see --help)"
         if found := re.search(r"Expected a dot import path string: (.*)", message):
-            return f"{where}: unknown class '{found[1]}'; {self._known(where)}"
+            return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
         if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
-            return f"{where}: expected {_readable(found[1])}, got {found[2]}"
+            return f"{where}: expected {_readable(found[1])}, got {cut(found[2])}"
         if found := re.search(r"Unable to load config", message):
             inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
             return f"{where}: is a group of options: set {', '.join(sorted(inner))}"
@@ -71,11 +78,12 @@ class Parser(ArgumentParser):
         if found := re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message):
             return f"{where}: {found[2]} must say of which type its argument {found[1]} is"
         if found := re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message):
-            return f"{where}: '{found[1]}' cannot be had: {found[2]}{_searched(found[2])}"
+            reason = f"{cut(found[2])}{_searched(found[2])}"
+            return f"{where}: '{cut(found[1])}' cannot be had: {reason}"
         if reasons := _reasons(message):
             if reasons[0].endswith("is abstract"):
-                return f"{where}: name a class first; {self._known(where)}"
-            return reasons[0]
+                return f"{where}: name a class first; {known_parts(where)}"
+            return cut(reasons[0])
         return shorten(message, 400, placeholder=" ...")
 
     def _in_full(self, key: str) -> str:
@@ -92,36 +100,39 @@ class Parser(ArgumentParser):
         close = difflib.get_close_matches(arguments.split()[0].split("=")[0], options, n=1)
         return f"; did you mean {close[0]}?" if close else ""
 
-    def _known(self, option: str) -> str:
-        name = option.lstrip("-")
-        if name == "optimizer":
-            return (
-                "known are those of torch.optim; your own go by dotted path, as my_module.MyClass"
-            )
-        base = ROLES.get(ALSO.get(name, name))
-        names = [entry.name for entry in entries(base)] if base else []
-        listed = f"known are {', '.join(names)}; " if names else ""
-        return f"{listed}your own go by dotted path, as my_module.MyClass"
+
+def known_parts(option: str) -> str:
+    """What an option of a role may name, for messages."""
+    name = option.lstrip("-")
+    if name == "optimizer":
+        return "known are those of torch.optim; your own go by dotted path, as my_module.MyClass"
+    base = ROLES.get(ALSO.get(name, name))
+    names = [entry.name for entry in entries(base)] if base else []
+    listed = f"known are {', '.join(names)}; " if names else ""
+    return f"{listed}your own go by dotted path, as my_module.MyClass"
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The content of a YAML file of options.
+def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> None:
+    """Answers `--ROLE.help [NAME]`, whichever parts are chosen, and ends the command.
 
-    Raises:
-        InputError: if it is not there, not YAML, or holds no options.
+    Args:
+        arguments: the command line.
+        linked: by role the arguments that follow from other parts.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path}: holds no configuration, as of a run made from Python: build its VAE again, "
-            'and give it RunDirectory(folder).weights("best") by load_state_dict'
-        )
-    return content
+    for i, argument in enumerate(arguments):
+        option, _, name = argument.partition("=")
+        role = option.removeprefix("--").removesuffix(".help")
+        if not option.endswith(".help") or ALSO.get(role, role) not in ROLES:
+            continue
+        name = name or "".join(arguments[i + 1 : i + 2])
+        follows = ["dim", *linked.get(role, ())]
+        text = explain(role, name, follows) if name else help_text([ALSO.get(role, role)])
+        if text is not None:
+            print(text, end="")
+            raise SystemExit(0)
+        if "." not in name:
+            listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
+            raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
 
 
 def value_of(option: str, arguments: list[str]) -> str | None:

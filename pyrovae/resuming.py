@@ -11,49 +11,52 @@ from jsonargparse import Namespace
 
 from pyrovae.checkpoint import RunDirectory, load_checkpoint
 from pyrovae.errors import InputError
-from pyrovae.parsing import Parser, read_yaml
+from pyrovae.parsing import Parser
+from pyrovae.trust import Consent
 
 __all__ = ["check_kept", "config_text", "read_config", "stated_config"]
 
 
-def read_config(run: RunDirectory) -> dict[str, Any]:
-    """The configuration of a run, as plain values.
+def read_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
+    """The configuration of a run, as plain values that name allowed classes only.
 
     Raises:
-        InputError: if there is no run, or its configuration cannot be read.
+        InputError: if there is no run, or its configuration cannot be read or names others.
     """
     run.check_run()
-    return read_yaml(run.config)
+    return consent.read(run.config)
 
 
 def config_text(parser: Parser, config: Namespace) -> str:
     """The YAML of a configuration, without where it runs."""
     kept = config.clone()
-    for name in ("run_dir", "resume", "config"):
+    for name in ("run_dir", "resume", "config", "trust"):
         kept.pop(name, None)
     return parser.dump(kept, skip_unset=False)
 
 
-def stated_config(run: RunDirectory) -> str:
-    """The YAML that a run's last checkpoint was made with; `config.yaml` may be edited since.
+def stated_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
+    """What a run's last checkpoint was made with; `config.yaml` may have been edited since.
 
     Raises:
-        InputError: if there is no run, or its configuration or last checkpoint cannot be read.
+        InputError: if there is no run, or its configuration or last checkpoint cannot be read
+            or names other classes than are allowed.
     """
-    read_config(run)
-    return load_checkpoint(run.last)[1].get("config") or run.config.read_text()
+    content = read_config(run, consent)
+    stated = load_checkpoint(run.last)[1].get("config")
+    return consent.parse(stated, str(run.last)) if stated else content
 
 
-def check_kept(parser: Parser, stated: str, new: Namespace, run: RunDirectory) -> None:
+def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunDirectory) -> None:
     """Raises `InputError` if a configuration differs from a run's in more than a longer training.
 
     Args:
         parser: from `train_parser`.
-        stated: the YAML of the run's configuration.
+        stated: the run's configuration.
         new: the configuration to go on with.
         run: the run.
     """
-    old = parser.parse_object(yaml.safe_load(stated))
+    old = parser.parse_object(stated)
     if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
         raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")
     before, after = (_flat(parser, config) for config in (old, new))

@@ -10,6 +10,8 @@ from pyrovae.evaluation import named_features
 from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.report import open_run
 from pyrovae.evaluation.scoring import SECTIONS, Options
+from pyrovae.naming import find_own_parts
+from pyrovae.trust import add_trust
 
 
 def parser() -> cli.Parser:
@@ -38,12 +40,13 @@ def parser() -> cli.Parser:
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     parser.add_argument("--out", type=str | None, help="folder of a comparison (default: RUN)")
+    add_trust(parser)
     return parser
 
 
 def main(arguments: list[str]) -> None:
     """Scores, prints and writes."""
-    given = cli.parse(parser(), arguments)
+    given = parser().parse_args(arguments)
     options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
     sections = given.sections or list(SECTIONS)
     for name in sections:
@@ -51,11 +54,20 @@ def main(arguments: list[str]) -> None:
             raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
     if given.out and not given.compare:
         raise InputError("--out: goes with --compare")
+    if "." in given.features:
+        find_own_parts()  # Who types a dotted path wants its code run.
     if "samples" in sections:
         named_features(options.features)  # What is misspelt is told before hours of work.
     paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
     runs = [
-        open_run(run, options, checkpoint=given.checkpoint, device=given.device, progress=True)
+        open_run(
+            run,
+            options,
+            checkpoint=given.checkpoint,
+            device=given.device,
+            progress=True,
+            trust=given.trust,
+        )
         for run in reversed(paths.values())
     ]
     if given.compare:

@@ -16,6 +16,7 @@ from pyrovae.inspection.export import (
     write_table,
 )
 from pyrovae.inspection.subject import check_name
+from pyrovae.trust import add_trust
 
 
 def parser() -> cli.Parser:
@@ -41,6 +42,7 @@ def parser() -> cli.Parser:
     parser.add_argument(
         "--inference_data", type=str | None, help="also writes draws for ArviZ: a .nc file"
     )
+    add_trust(parser)
     return parser
 
 
@@ -80,6 +82,7 @@ def opened(options: cli.Namespace) -> tuple[Subject, list[str]]:
         device=options.device,
         seed=options.seed,
         progress=True,
+        trust=options.trust,
     )
     sites, wrong = known("site", options.sites or (), subject.space.shapes)
     names = subject.split.attribute_names

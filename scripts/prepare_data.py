@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pyrovae import ImageData, InputError, cli
 from pyrovae.data import SPLITS
+from pyrovae.trust import add_trust, consent_of
 
 
 def main(arguments: list[str]) -> None:
@@ -13,9 +14,11 @@ def main(arguments: list[str]) -> None:
     parser = cli.Parser(prog="prepare_data.py", description="Prepares a data set for training.")
     parser.add_argument("--config", type=str | None, help="a YAML file with a data section")
     parser.add_subclass_arguments(ImageData, "data", required=False, help="the data set")
+    add_trust(parser)
     preset = cli.value_of("--config", arguments)
     if preset is not None:
-        parser.set_defaults({"data": cli.read_yaml(Path(preset)).get("data")})
+        content = consent_of(arguments).read(Path(preset))
+        parser.set_defaults({"data": content.get("data")})
     config = cli.parse(parser, arguments)
     if config.data is None:
         raise InputError("--data: name a data set, or a --config with a data section")

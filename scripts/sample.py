@@ -14,6 +14,7 @@ from pyrovae.moments import centre
 from pyrovae.pictures import grid, interleave, save_png
 from pyrovae.randomness import private_randomness
 from pyrovae.sampling import interpolate, traverse
+from pyrovae.trust import add_trust
 
 
 def parser() -> cli.Parser:
@@ -33,6 +34,7 @@ def parser() -> cli.Parser:
     kinds.add_argument("--interpolate", nargs=2, help=f"between two images; {an_image}")
     kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to move along")
     parser.add_argument("--image", type=str | None, help="the image that a traversal starts from")
+    add_trust(parser)
     return parser
 
 
@@ -70,7 +72,7 @@ def main(arguments: list[str]) -> None:
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed: must be from 0 to 2**63 - 1, got {options.seed}")
     device = Engine(options.device).device
-    vae, data = cli.load_run(options.run, options.checkpoint, device)
+    vae, data = cli.load_run(options.run, options.checkpoint, device, options.trust)
     with private_randomness(options.seed, device), torch.no_grad():
         save_png(draw(options, vae, data, device), Path(options.out))
     print(options.out)

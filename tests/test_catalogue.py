@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pyrovae.catalogue import ROLES, Entry, concrete, entries
+from pyrovae.catalogue import ROLES, Entry, concrete
 from tests.test_cli import TINY
 from tests.test_scripts import execute
 
@@ -55,8 +55,9 @@ def test_parts_are_listed_in_words_and_as_markdown(tmp_path: Path) -> None:
     assert (
         written.startswith("before\n") and written.endswith("after\n") and "STALE" not in written
     )
-    for entry in entries(ROLES["prior"]):
-        assert entry.name in listed and f"`{entry.name}`" in written
+    for part in concrete(ROLES["prior"]):
+        if part.__module__.startswith("pyro"):  # Other tests have parts of their own.
+            assert part.__name__ in listed and f"`{part.__name__}`" in written
     cells = [re.sub(r"\$`.*?`\$", "", row) for row in written.splitlines() if row[:2] == "| "]
     assert all(row.count("|") == 5 for row in cells)
     assert not re.search(r"\$`[^`]*\|[^`]*`\$", written), "a bare bar ends a table's cell"

@@ -171,15 +171,16 @@ def test_own_parts_work_by_dotted_path(tmp_path: Path) -> None:
     own += ["--likelihood=my_parts.Laplace", "--likelihood.scale=0.3"]
     rest = [argument for argument in TINY if "prior" not in argument]
     execute("train", *rest, *own, "--run_dir=run", folder=tmp_path)
-    execute("sample", "run", "--num=2", "--out=out.png", folder=tmp_path)
-    check = (
-        "import pyrovae; v = pyrovae.load('run'); print(v.model.prior.width, v.likelihood.scale)"
-    )
+    refused = execute("sample", "run", "--num=2", "--out=out.png", folder=tmp_path, code=2)
+    assert "my_parts.WidePrior" in refused.stderr and "--trust" in refused.stderr
+    execute("sample", "run", "--num=2", "--out=out.png", "--trust", folder=tmp_path)
+    check = "import pyrovae; v = pyrovae.load('run', trust=True)\n"
+    check += "print(v.model.prior.width, v.likelihood.scale)"
     done = subprocess.run(
         [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["2.5", "0.3"]
-    elsewhere = execute("sample", str(tmp_path / "run"), code=2)
+    elsewhere = execute("sample", str(tmp_path / "run"), "--trust", code=2)
     assert "my_parts" in elsewhere.stderr and elsewhere.stderr.count("\n") == 1
 
 

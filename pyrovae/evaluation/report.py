@@ -294,6 +294,7 @@ def open_run(
     checkpoint: str = "best",
     device: str = "auto",
     progress: bool = False,
+    trust: bool = False,
 ) -> Opened:
     """Loads a run and its images; what an interrupted evaluation had done will be read.
 
@@ -303,6 +304,7 @@ def open_run(
         checkpoint: "best" or "last".
         device: where to compute.
         progress: whether to show progress.
+        trust: whether the run may name any class, whose code then runs.
 
     Raises:
         InputError: if there is no run or no checkpoint, or the images are not there.
@@ -311,7 +313,7 @@ def open_run(
     from pyrovae.cli import load_run
 
     run, engine = RunDirectory(root), Engine(device, "fp32")
-    vae, data = load_run(root, checkpoint, engine.device)
+    vae, data = load_run(root, checkpoint, engine.device, trust)
     run.check_images(data.split("train").images)
     scorer = Scorer(vae, data, options, engine, progress=progress)
     some = torch.from_numpy(spread(scorer.split.images, 1000))

@@ -52,6 +52,7 @@ def open_subject(
     effort: Effort = FULL,
     checkpoint: str = "best",
     device: str = "auto",
+    trust: bool = False,
     **fields: object,
 ) -> tuple[Subject, list[str]]:
     """The posterior of a run.
@@ -65,6 +66,7 @@ def open_subject(
         checkpoint: "best" or "last".
         device: where to compute; with "auto" sections whose work is sequential may take the
             CPU although there is a GPU, see `placed`.
+        trust: whether the run may name any class, whose code then runs.
         **fields: more fields of `Subject`.
 
     Returns:
@@ -76,7 +78,7 @@ def open_subject(
     from pyrovae.cli import load_run
 
     engine = Engine(device, "fp32")
-    vae, data = load_run(run, checkpoint, engine.device)
+    vae, data = load_run(run, checkpoint, engine.device, trust)
     whole = data.split(split)
     if not len(whole):
         raise InputError(f"the split {split} has no images")
@@ -90,7 +92,7 @@ def open_subject(
         engine,
         name=split,
         train=data.split("train"),
-        wide=widens(_objective(run)),
+        wide=widens(_objective(run, trust)),
         factors=tuple(data.factors),
         given=len(given) > 0,
         effort=effort,
@@ -99,16 +101,20 @@ def open_subject(
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
 
 
-def _objective(run: str | Path) -> Any:
+def _objective(run: str | Path, trust: bool) -> Any:
     """What a run was trained for; None where that is not known, or is no longer to be had."""
     from pyro.infer import ELBO
 
     from pyrovae.cli import Parser, read_config
+    from pyrovae.trust import Consent
 
     parser = Parser(exit_on_error=False)
     parser.add_subclass_arguments(ELBO, "objective")
+    consent = Consent(trust)
     try:
-        config = parser.parse_object({"objective": read_config(RunDirectory(run))["objective"]})
+        stated = read_config(RunDirectory(run), consent)["objective"]
+        config = parser.parse_object({"objective": stated})
+        consent.check_parsed(config.as_dict(), [])
         return parser.instantiate(config).objective
     except Exception:  # An own one may have changed since, or be elsewhere.
         return None

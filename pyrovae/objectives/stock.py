@@ -62,7 +62,9 @@ def check_objective(objective: Any) -> None:
     bound = innermost(objective)
     check_objective_name(f"{type(bound).__module__}.{type(bound).__name__}")
     if not isinstance(bound.num_particles, int) or bound.num_particles < 1:
-        raise InputError(f"num_particles must be at least 1, got {bound.num_particles}")
+        raise InputError(
+            f"--objective.num_particles must be at least 1, got {bound.num_particles}"
+        )
 
 
 def check_objective_name(path: str) -> None:
