@@ -80,9 +80,16 @@ class CudaRecorder(Recorder):
         with torch.cuda.device(self.device):
             graph = torch.cuda.CUDAGraph()
             torch.cuda.synchronize()
-            # Threads that read images ahead may use the device meanwhile.
-            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
-                result = work()
+            try:
+                # Threads that read images ahead may use the device meanwhile.
+                mode = "thread_local"
+                with torch.cuda.graph(graph, stream=self.stream, capture_error_mode=mode):
+                    result = work()
+            except RuntimeError:
+                # A recording that fails leaves the generator as within a recording.
+                generator = torch.cuda.default_generators[torch.cuda.current_device()]
+                generator.graphsafe_set_state(generator.clone_state())
+                raise
         return result, partial(self._replay, graph)
 
     def _replay(self, graph: Any) -> None:
@@ -142,7 +149,7 @@ class Recorded:
         try:
             self.result, self.replay = self.recorder.record(self.work)
         except RuntimeError as error:
-            raise NotRecordable(str(error)) from error
+            raise NotRecordable(str(error.__cause__ or error)) from error
 
 
 class _Watch(TorchDispatchMode):

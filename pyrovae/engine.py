@@ -77,8 +77,9 @@ class Engine:
     def compiles(self, steps: int) -> tuple[bool, str]:
         """Whether a run of that many steps is compiled from its first step on, and why, in words.
 
-        It follows from the length of the whole run alone, so that a run that was interrupted
-        goes on as it began, unless it is lengthened.
+        On a CPU it follows from the length of the whole run alone, so that a run that was
+        interrupted goes on as it began, unless it is lengthened. On a GPU, "auto" depends on the
+        time of a step and on the steps that are left.
         """
         if self.compile != "auto":
             return self.compile == "on", f"--engine.compile {self.compile}"

@@ -127,6 +127,7 @@ class Session:
         with signals() as self.seen, ExitStack() as self.held:
             try:
                 self.begin(resume)
+                self.held.callback(self.stepper.close)
                 self.train_epochs()
             finally:
                 self.reporter.close()

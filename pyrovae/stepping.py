@@ -55,6 +55,7 @@ class Stepper:
         self.svi, self.optimizer, self.feed, self.inputs = svi, optimizer, feed, inputs
         self.recorder, self.say = recorder, say
         self.take: Work = self._as_it_is
+        self._records = False
         self._ways: list[tuple[Callable[[], Work], str]] = []
         self._beta: float | Tensor = 1.0
         self._last_beta: float | None = None
@@ -67,10 +68,9 @@ class Stepper:
         """Takes a step; gives its `Terms` as one tensor `(4,)`, without waiting for the device."""
         self.feed.stage()
         self._set(beta)
-        # What is compiled or recorded with the optimiser needs its state.
-        if self._ways and (self.optimizer.started or self.recorder is None):
-            return self._try()
-        return self.take()
+        if self.recorder is not None and not self.optimizer.started:
+            return self._as_it_is()  # The optimiser has no state yet that could be recorded.
+        return self._try() if self._ways else self.take()
 
     def compile(self) -> None:
         """From the next step on, compiles steps, and records them where there is a recorder."""
@@ -80,7 +80,14 @@ class Stepper:
 
     def record(self) -> None:
         """From the next step on, records steps, where there is a recorder."""
-        self.take = self._recorded(self._as_it_is)
+        self.take, self._records = self._recorded(self._as_it_is), True
+
+    def close(self) -> None:
+        """Lets go of what was recorded and of the batches, at the end of a run.
+
+        NCCL ends only when no graph refers to it any more, and a graph holds its memory.
+        """
+        self._ways, self.take = [], _closed
 
     def _set(self, beta: float) -> None:
         if not isinstance(self._beta, Tensor):
@@ -94,7 +101,8 @@ class Stepper:
         return torch.stack(self.svi.advance(images, self._beta, self.inputs(attributes)))
 
     def _try(self) -> Tensor:
-        """The first way that works, from here on; else as before."""
+        """The first way that works, from here on; else as before, recorded."""
+        position = self.feed.position()
         while self._ways:
             make, otherwise = self._ways.pop(0)
             started, before = time.monotonic(), self.svi.compute
@@ -106,11 +114,14 @@ class Stepper:
                 raise
             except Exception as error:  # Compilers fail in many ways; a run can do without.
                 self.svi.compute = before
+                self.feed.return_to(position)
                 self.say(f"{otherwise}: {_reason(error)}")
                 continue
             self.say(f"compiled in {time.monotonic() - started:.0f} s")
             self._ways, self.take = [], self._recorded(work)
             return found
+        if not self._records:
+            self.record()
         return self.take()
 
     def _whole(self) -> Work:
@@ -135,6 +146,8 @@ class Stepper:
                 return recorded()
             except NotRecordable as error:
                 self.say(f"not recorded, launched piece by piece: {_reason(error)}")
+            for parameter in self.optimizer.parameters():
+                parameter.grad = None  # What was made for the recording was never computed.
             self.take = work
             return work()
 
@@ -144,6 +157,10 @@ class Stepper:
             self.say(f"not recorded, launched piece by piece: {_reason(error)}")
             return work
         return replayed
+
+
+def _closed() -> Tensor:
+    raise RuntimeError("the run has ended")
 
 
 def _reason(error: Exception) -> str:

@@ -23,7 +23,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-Figures = dict[str, float | str]
+
+class Figures(dict[str, "float | str"]):
+    """What a check found; each figure is in a file at once, whatever ends the check."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __setitem__(self, name: str, value: float | str) -> None:
+        super().__setitem__(name, value)
+        self.file.write_text(json.dumps(self))
+
 
 #: What is measured, in which seconds at most.
 LIMITS = {
@@ -49,7 +59,7 @@ GOALS = {
 }
 
 
-def tests(device: str, out: Path) -> Figures:
+def tests(device: str, out: Path, found: Figures) -> None:
     """The tests of `test_gpu.py`."""
     report = out / "tests.xml"
     command = [sys.executable, "-m", "pytest", "-q", "tests/test_gpu.py", f"--junitxml={report}"]
@@ -60,16 +70,15 @@ def tests(device: str, out: Path) -> Figures:
     failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
     skipped = int(suite.get("skipped", 0))
     passed = int(suite.get("tests", 0)) - failed - skipped
-    return {"tests passed": passed, "tests skipped": skipped, "tests failed": failed}
+    found["tests passed"], found["tests skipped"], found["tests failed"] = passed, skipped, failed
 
 
-def speed(device: str, out: Path) -> Figures:
+def speed(device: str, out: Path, found: Figures) -> None:
     """The steps of the benchmark."""
     folder = out / "benchmark"
     _script(
         "benchmark", "--sections=steps", "--rounds=15", f"--device={device}", f"--out={folder}"
     )
-    found: Figures = {}
     with open(folder / "benchmark.csv", newline="") as file:
         for row in csv.DictReader(file):
             if row["quantity"] == "time over pyrovae's" and row["loop"] == "hand_best":
@@ -77,10 +86,9 @@ def speed(device: str, out: Path) -> Figures:
             if row["quantity"] in ("speed", "compile", "break-even"):
                 name = f"{row['case']}: {row['name']}, {row['quantity']}, {row['unit']}"
                 found[name] = float(row["value"])
-    return found
 
 
-def epoch(device: str, out: Path) -> Figures:
+def epoch(device: str, out: Path, found: Figures) -> None:
     """Epochs of as many images as CelebA trains on, batch 256."""
     import numpy as np
     import torch
@@ -92,7 +100,6 @@ def epoch(device: str, out: Path) -> Figures:
     data: Any = ArrayData(CASES["conv"].images(count), flip=True)
     _allow_array_data()
     recipe = Recipe(partial(torch.optim.Adam, lr=1e-4))
-    found: Figures = {}
     for compile in ("off", "on") if device != "cpu" else ("off",):
         run, engine = out / f"epoch_{compile}", Engine(device, compile=compile)  # type: ignore[arg-type]
         Trainer(epochs=4, batch_size=256).fit(
@@ -104,10 +111,9 @@ def epoch(device: str, out: Path) -> Figures:
         found[f"{words}, s"] = count / float(np.median(rates[1:]))
     if device.startswith("cuda"):
         found["peak memory of an epoch, GB"] = torch.cuda.max_memory_allocated() / 1e9
-    return found
 
 
-def iwae(device: str, out: Path) -> Figures:
+def iwae(device: str, out: Path, found: Figures) -> None:
     """The recipe of the IWAE paper: small steps, which wait for the host."""
     import torch
 
@@ -127,7 +133,6 @@ def iwae(device: str, out: Path) -> Figures:
 
     _allow_array_data()
     data: Any = ArrayData(CASES["mlp"].images(50_000 if device != "cpu" else 2_000))
-    found: Figures = {}
     for compile in ("off", "on") if device != "cpu" else ("off",):
         vae = VAE(
             encoder=MLPEncoder((1, 28, 28), 100, hidden=(200, 200)),
@@ -143,31 +148,28 @@ def iwae(device: str, out: Path) -> Figures:
             rates = [float(row["images_per_second"]) for row in csv.DictReader(file)]
         words = "IWAE recipe" + ", not compiled" * (compile == "off")
         found[f"{words}, us per step"] = 20e6 / sorted(rates)[-2]
-    return found
 
 
-def default(device: str, out: Path) -> Figures:
+def default(device: str, out: Path, found: Figures) -> None:
     """The run that `train.py` does without options."""
     started = time.monotonic()
     _script("train", f"--engine.device={device}", f"--run_dir={out / 'default'}")
-    return {"default run, s": time.monotonic() - started}
+    found["default run, s"] = time.monotonic() - started
 
 
-def inspect(device: str, out: Path) -> Figures:
+def inspect(device: str, out: Path, found: Figures) -> None:
     """The report on the default run, on the device and on the CPU."""
     if not (run := out / "default").exists():
-        default(device, out)
-    found: Figures = {}
+        default(device, out, found)
     for where in dict.fromkeys(["auto" if device != "cpu" else "cpu", device, "cpu"]):
         for options in (["--quick"], []):
             words = " ".join(["inspect", *options]) + f", {where}" * (where != "auto")
             started = time.monotonic()
             _script("inspect_posterior", str(run), f"--device={where}", *options)
             found[f"{words}, s"] = time.monotonic() - started
-    return found
 
 
-def kernels(device: str, out: Path) -> Figures:
+def kernels(device: str, out: Path, found: Figures) -> None:
     """The device's time and launches of a step, ours and the one by hand."""
     import torch
     from torch.profiler import ProfilerActivity, profile
@@ -176,7 +178,6 @@ def kernels(device: str, out: Path) -> Figures:
     from pyrovae.benchmarking.loops import LOOPS, Loop, Setting
 
     kind = ProfilerActivity.CUDA if device != "cpu" else ProfilerActivity.CPU
-    found: Figures = {}
     for case in CASES:
         for name in ("pyrovae", "pyrovae_eager", "hand_whole"):
             loop = Loop(LOOPS[name], Setting(CASES[case], torch.device(device), "bf16"))
@@ -197,10 +198,9 @@ def kernels(device: str, out: Path) -> Figures:
                     f"{case} {name} {event.self_device_time_total / 20:9.2f} us {event.key[:90]}"
                 )
             loop.close()
-    return found
 
 
-def variants(device: str, out: Path) -> Figures:
+def variants(device: str, out: Path, found: Figures) -> None:
     """The compiled step under other options of the compiler, and of cuDNN."""
     import torch
 
@@ -216,7 +216,6 @@ def variants(device: str, out: Path) -> Figures:
         "coordinate_descent": ({"coordinate_descent_tuning": True}, False),
         "cudnn.benchmark": ({}, True),
     }
-    found: Figures = {}
     for case in CASES:
         for name, (options, tuned) in settings.items():
             torch.backends.cudnn.benchmark = tuned
@@ -236,10 +235,9 @@ def variants(device: str, out: Path) -> Figures:
             loop.close()
             for key in options:
                 del compiling.OPTIONS[key]
-    return found
 
 
-def processes(device: str, out: Path) -> Figures:
+def processes(device: str, out: Path, found: Figures) -> None:
     """Two processes with NCCL where two GPUs are at hand, else with gloo on the CPU."""
     import torch
 
@@ -258,10 +256,10 @@ def processes(device: str, out: Path) -> Figures:
     print(done.stdout, done.stderr)
     recorded = "recorded" in done.stdout and "piece by piece" not in done.stdout
     words = f"two processes on {where}"
-    return {words: f"exit code {done.returncode}", f"{words}, recorded": str(recorded)}
+    found[words], found[f"{words}, recorded"] = f"exit code {done.returncode}", str(recorded)
 
 
-CHECKS: dict[str, Callable[[str, Path], Figures]] = {
+CHECKS: dict[str, Callable[[str, Path, Figures], None]] = {
     check.__name__: check
     for check in (tests, speed, epoch, iwae, default, inspect, kernels, variants, processes)
 }
@@ -286,10 +284,12 @@ def card(device: str) -> str:
     return torch.cuda.get_device_name() if device.startswith("cuda") else f"no GPU, {device}"
 
 
-def run_check(name: str, device: str, out: Path) -> tuple[Figures, str]:
+def run_check(name: str, device: str, out: Path) -> tuple[dict[str, float | str], str]:
     """The figures of a check, and what went wrong."""
     result = out / f"{name}.json"
+    result.unlink(missing_ok=True)
     command = [sys.executable, __file__, name, "--device", device, "--out", str(out), "--alone"]
+    wrong = ""
     with open(out / f"{name}.log", "w") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -298,11 +298,11 @@ def run_check(name: str, device: str, out: Path) -> tuple[Figures, str]:
             code = process.wait(LIMITS[name])
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
-            return {}, f"ended after {LIMITS[name]} s"
-    if code or not result.exists():
+            code, wrong = 0, f"ended after {LIMITS[name]} s"
+    if code:
         lines = (out / f"{name}.log").read_text().strip().splitlines()
-        return {}, f"exit code {code}: {lines[-1] if lines else 'no output'}"
-    return json.loads(result.read_text()), ""
+        wrong = f"exit code {code}: {lines[-1] if lines else 'no output'}"
+    return json.loads(result.read_text()) if result.exists() else {}, wrong
 
 
 def table(rows: list[tuple[str, str, str]], title: str) -> str:
@@ -325,7 +325,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if options.alone:
         (name,) = options.checks
-        (out / f"{name}.json").write_text(json.dumps(CHECKS[name](options.device, out)))
+        CHECKS[name](options.device, out, Figures(out / f"{name}.json"))
         return
     rows: list[tuple[str, str, str]] = []
     for name in options.checks or CHECKS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -54,7 +56,7 @@ class Run:
         optimizer: str = "Adam",
         objective: Callable[[], Any] = RISING,
         feed: type[Feed] = DeviceFeed,
-        bad: int = -1,
+        bad: Any = (),
         networks: str = "MLP",
     ) -> None:
         torch.manual_seed(0)
@@ -88,7 +90,7 @@ class Run:
         progress = Progress(i, STEPS, 5, 20)
         self.optimizer.scale_learning_rate((i + 1) / STEPS)
         begin_step(self.objective, progress)
-        return self.stepper(float("nan") if i == self.bad else 0.1 + i / 10)
+        return self.stepper(float("nan") if i in self.bad else 0.1 + i / 10)
 
     def tensors(self) -> list[Tensor]:
         state = [*self.optimizer.state_tensors().values(), *state_of(self.objective).values()]
@@ -142,8 +144,8 @@ def test_buffers_move_as_in_a_step_as_it_is(way: str) -> None:
 @pytest.mark.parametrize("way", ["record", "compile"])
 @pytest.mark.parametrize("bad", [2, 8])
 def test_a_step_that_is_not_finite_is_skipped(way: str, bad: int) -> None:
-    expected = Run(bad=bad, objective=partial(GECO, 0.5))
-    found = Run(way, TracingRecorder(), bad=bad, objective=partial(GECO, 0.5))
+    expected = Run(bad=[bad], objective=partial(GECO, 0.5))
+    found = Run(way, TracingRecorder(), bad=[bad], objective=partial(GECO, 0.5))
     same(found, expected)
     assert found.rows[:, 0].tolist() == [float(i != bad) for i in range(STEPS)]
 
@@ -183,6 +185,76 @@ def test_what_waits_is_not_given_to_the_recorder() -> None:
     assert len(found.said) == 1 and "waits for the device" in found.said[0]
 
 
+def refused(*args: Any) -> Any:
+    raise NotImplementedError("this machine has no compiler")
+
+
+def test_a_compiler_that_fails_loses_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps are then recorded as they are, over the same batches."""
+    expected, recorder = Run(), TracingRecorder()
+    monkeypatch.setattr(compiling, "_compiled", refused)
+    found = Run("compile", recorder)
+    assert len(found.said) == 2 and "has no compiler" in found.said[1]
+    assert recorder.replays > 0
+    same(found, expected)
+
+
+def test_what_fails_in_its_first_step_loses_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = Run()
+
+    def fails_late(graph: Any, values: Any) -> Any:
+        def run(*args: Tensor) -> Any:
+            (number,) = (a for a in args if a.dtype == torch.long and a.shape == (1,))
+            number.add_(1)
+            raise RuntimeError("a kernel cannot be loaded")
+
+        return run
+
+    monkeypatch.setattr(compiling, "_compiled", fails_late)
+    found = Run("compile", TracingRecorder())
+    assert torch.equal(found.feed.number, expected.feed.number)
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_first_steps_that_are_not_finite_keep_no_run_from_being_recorded(bad: int) -> None:
+    recorder = TracingRecorder()
+    found = Run("record", recorder, bad=range(bad + 1))
+    assert recorder.replays > 0 and not found.said
+    same(found, Run(bad=range(bad + 1)))
+
+
+class HalfWayRecorder(RefusingRecorder):
+    """Fails after the work was done, which a recording would not have done."""
+
+    def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        raise RuntimeError("the end of a recording")
+
+
+def test_gradients_of_a_failed_recording_are_dropped() -> None:
+    class Fails(HalfWayRecorder):
+        def record(self, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+            for parameter in found.optimizer.parameters():
+                parameter.grad = torch.full_like(parameter, 1e6)
+            return super().record(work)
+
+    found = Run.__new__(Run)
+    found.__init__("record", Fails())  # type: ignore[misc]
+    same(found, Run())
+
+
+def test_a_run_that_ends_lets_go_of_graphs_and_images() -> None:
+    found = Run("record", TracingRecorder())
+    feed = weakref.ref(found.feed)
+    gc.collect()
+    gc.disable()
+    try:
+        found.stepper.close()
+        del found
+        assert feed() is None
+    finally:
+        gc.enable()
+
+
 class Hears(pyro.infer.Trace_ELBO):
     """Keeps what it hears where no recorder looks."""
 
@@ -210,7 +282,7 @@ class FakeStream:
 
 
 def test_a_gpu_records_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, calls = MagicMock(), FakeStream.calls
+    graph, generator, calls = MagicMock(), MagicMock(), FakeStream.calls
     calls.clear()
     graph.replay.side_effect = lambda: calls.append("replay")
     for name, fake in {
@@ -219,6 +291,8 @@ def test_a_gpu_records_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -
         "device": lambda device: nullcontext(),
         "stream": lambda stream: nullcontext(calls.append(f"on {stream.name}")),
         "CUDAGraph": lambda: graph,
+        "current_device": lambda: 0,
+        "default_generators": [generator],
         "synchronize": lambda: calls.append("synchronize"),
         "graph": lambda made, stream, **kwargs: nullcontext(calls.append(f"on {stream.name}")),
     }.items():
@@ -232,6 +306,13 @@ def test_a_gpu_records_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -
     _, replay = recorder.record(lambda: torch.zeros(len(calls)))
     replay()
     assert calls == ["synchronize", "on recording", "replay"]
+    generator.graphsafe_set_state.assert_not_called()
+    with pytest.raises(ZeroDivisionError), pytest.raises(RuntimeError):
+        recorder.record(lambda: torch.zeros(1 // 0))
+    with pytest.raises(RuntimeError):
+        recorder.record(lambda: torch.zeros(1) @ torch.zeros(2))
+    # Else every draw from here on would be refused, as if a recording went on.
+    generator.graphsafe_set_state.assert_called_once_with(generator.clone_state())
 
 
 def test_a_result_is_a_copy() -> None:

@@ -17,7 +17,7 @@ from torch import nn
 from pyrovae.benchmarking.cases import ArrayData, Case
 from pyrovae.benchmarking.handwritten import captured_step, lean_step, plain_step
 from pyrovae.data import ImageData
-from pyrovae.data.feed import Feed
+from pyrovae.data.feed import Feed, HostFeed
 from pyrovae.distributed import Group
 from pyrovae.engine import Engine
 from pyrovae.recipe import Recipe
@@ -148,6 +148,8 @@ def opened_session(
     with engine.running(vae, vae.networks()):
         images = cast(ImageData, data)
         session = Session(trainer, vae, images, recipe, engine, None, reporter, Group())
+        # Batches come through the host, which lets a section give its own.
+        session.feed = HostFeed(session.batches, engine.place)
         if same:
             session.feed = SameBatch(engine.place(setting.case.batch(setting.device)))
         session.begin(resume=False)

@@ -39,6 +39,13 @@ class Feed(nn.Module, ABC):
     def last(self) -> tuple[Tensor, Tensor]:
         """The batch of the last step again."""
 
+    def position(self) -> int:
+        """Where the feed stands, for `return_to`."""
+        return 0
+
+    def return_to(self, position: int) -> None:
+        """Gives the batches from there again, for a step that failed."""
+
     @abstractmethod
     def keep_addresses(self) -> None:
         """Gives every batch from here on at the addresses of the last one."""
@@ -151,6 +158,14 @@ class DeviceFeed(Feed):
     def last(self) -> tuple[Tensor, Tensor]:
         """Gathers the last batch again."""
         return self._gathered(self.number - 1)
+
+    def position(self) -> int:
+        """The number of the next batch."""
+        return int(self.number)
+
+    def return_to(self, position: int) -> None:
+        """Goes back to that batch."""
+        self.number.fill_(position)
 
     def keep_addresses(self) -> None:
         """Does nothing: all addresses stay."""
