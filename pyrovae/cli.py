@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -150,14 +150,14 @@ def build_vae(objects: Any) -> VAE:
     return vae
 
 
-def read_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
+def read_config(run: RunDirectory, consent: Consent, made: Collection[str] = ()) -> dict[str, Any]:
     """The configuration of a run, as plain values that name allowed classes only.
 
     Raises:
         InputError: if there is no run, or its configuration cannot be read or names others.
     """
     run.check_run()
-    return consent.read(run.config)
+    return consent.read(run.config, made)
 
 
 def load_run(
@@ -168,7 +168,7 @@ def load_run(
 ) -> tuple[VAE, ImageData]:
     """The VAE of a run, with its weights and in evaluation mode, and its data set."""
     run, consent = RunDirectory(run_dir), Consent(trust)
-    config, weights = read_config(run, consent), run.weights(checkpoint)
+    config, weights = read_config(run, consent, PARTS), run.weights(checkpoint)
     parser = parts_parser(exit_on_error=False)
     try:
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
