@@ -164,7 +164,7 @@ def load_run(
 ) -> tuple[VAE, ImageData]:
     """The VAE of a run, with its weights and in evaluation mode, and its data set."""
     run, consent = RunDirectory(run_dir), Consent(trust)
-    config, weights = read_config(run, consent), run.weights(checkpoint)
+    config, weights = read_config(run, consent, PARTS), run.weights(checkpoint)
     parser = parts_parser(exit_on_error=False)
     try:
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})

@@ -9,6 +9,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -28,6 +29,7 @@ __all__ = [
     "hint_of",
     "is_dotted",
     "is_known",
+    "is_number",
     "known_class",
     "loaded_class",
     "origins",
@@ -144,6 +146,14 @@ def is_known(found: type) -> bool:
 def is_dotted(name: str) -> bool:
     """Whether a text could be imported."""
     return "." in name and all(part.isidentifier() for part in name.split("."))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text stands for a number, a truth value or nothing."""
+    with suppress(ValueError):
+        float(text)
+        return True
+    return text.strip().lower() in ("true", "false", "null", "")
 
 
 def below(base: type) -> list[type]:

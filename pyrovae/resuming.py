@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,19 @@ from pyrovae.trust import Consent
 __all__ = ["check_kept", "config_text", "read_config", "stated_config"]
 
 
-def read_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
+def read_config(run: RunDirectory, consent: Consent, made: Collection[str] = ()) -> dict[str, Any]:
     """The configuration of a run, as plain values that name allowed classes only.
+
+    Args:
+        run: the run.
+        consent: to other classes.
+        made: the options of which something will be made; by default all.
 
     Raises:
         InputError: if there is no run, or its configuration cannot be read or names others.
     """
     run.check_run()
-    return consent.read(run.config)
+    return consent.read(run.config, made)
 
 
 def config_text(parser: Parser, config: Namespace) -> str:

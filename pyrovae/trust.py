@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from pyrovae.naming import (
     hint_of,
     is_dotted,
     is_known,
+    is_number,
     known_class,
     loaded_class,
     origins,
@@ -55,14 +56,19 @@ class Consent:
     trusted: bool = False
     typed: set[str] = field(default_factory=set)
 
-    def read(self, path: Path) -> dict[str, Any]:
+    def read(self, path: Path, made: Collection[str] = ()) -> dict[str, Any]:
         """The content of a YAML file of options, which names allowed classes only.
+
+        Args:
+            path: of the file.
+            made: the options of which parts will be made; by default all. Of the others, a class
+                that is no longer there is no reason to refuse.
 
         Raises:
             InputError: if it cannot be read, or names other classes.
         """
         content = read_yaml(path)
-        self._check(content, str(path))
+        self._check(content, str(path), made)
         return content
 
     def parse(self, text: Any, source: str) -> dict[str, Any]:
@@ -73,12 +79,12 @@ class Consent:
         self._check(content, source)
         return content
 
-    def _check(self, content: dict[str, Any], source: str) -> None:
-        walk = _Walk(self, source)
+    def _check(self, content: dict[str, Any], source: str, made: Collection[str] = ()) -> None:
+        walk, passed_over = _Walk(self, source), _PassedOver(self, source)
         for name, value in walk.items(content, "the file"):
             if name in TYPED_ONLY and value:  # What is unset stands in what --print_config prints.
                 raise InputError(f"{source}: --{name}: is for the command line, not for a file")
-            walk.option(name, value)
+            (walk if not made or name in made else passed_over).option(name, value)
 
     def with_content(self, arguments: list[str]) -> list[str]:
         """A command line with the content of each preset, once checked, in its file's place.
@@ -192,7 +198,7 @@ class _Walk:
         if "class_path" in value:
             owners = [self.named(value["class_path"], base, where)]
         else:
-            owners = below(base)
+            owners = [cls for cls in below(base) if is_known(cls) or self.allowed(cls)]
         for key, inner in self.items(value, where):
             if key == "class_path":
                 continue
@@ -215,7 +221,7 @@ class _Walk:
             self.plain(value, False, where)
         elif hint.base is not None:
             self.part(value, hint.base, where)
-        elif hint.untyped and isinstance(value, str) and not _is_number(value):
+        elif hint.untyped and isinstance(value, str) and not is_number(value):
             raise self.wrong(where, f"must be a number, true, false or null, got {cut(value)}")
         else:
             self.plain(value, hint.text, where)
@@ -266,6 +272,10 @@ class _Walk:
             "(trust=True in Python) lets this file name any class and run its code",
         )
 
+    def allowed(self, cls: type) -> bool:
+        """Whether a class of the user's own may be the one that arguments are for."""
+        return self.consent.allows(f"{cls.__module__}.{cls.__qualname__}")
+
     def nested(self, value: Any, text: bool = False) -> Any:
         """A value, or what the parser would read in a text: a mapping, a list, a number."""
         if not isinstance(value, str):
@@ -295,6 +305,17 @@ class _Walk:
     def place(self, where: str) -> str:
         """The file and the option."""
         return f"{self.source}: {cut(where)}"
+
+
+class _PassedOver(_Walk):
+    """Goes through options of which nothing is made or imported here."""
+
+    def named(self, name: Any, base: type, where: str) -> type:
+        """The class of a name, or of its role if that is gone or elsewhere."""
+        gone = isinstance(name, str) and known_class(name, base) is None
+        if gone and (self.consent.trusted or within(name, origins(base))):
+            return base
+        return super().named(name, base, where)
 
 
 class _Typed(_Walk):
@@ -350,13 +371,6 @@ class _Parsed(_Typed):
     def nested(self, value: Any, text: bool = False) -> Any:
         """A value: the parser has read what was in a text."""
         return value
-
-
-def _is_number(text: str) -> bool:
-    with suppress(ValueError):
-        float(text)
-        return True
-    return text.strip().lower() in ("true", "false", "null", "")
 
 
 def _options(arguments: list[str]) -> Iterator[tuple[list[str], str]]:

@@ -629,3 +629,19 @@ def test_a_long_value_is_cut_in_a_message(
     assert run("train", given, monkeypatch) == 2
     error = capsys.readouterr().err
     assert "x" * 201 not in error and error.count("1, ") < 100 and error.count("\n") == 1
+
+
+def test_a_class_of_which_nothing_is_made_may_be_gone(
+    config: Config,
+    hostile: Callable[[Config], Path],
+) -> None:
+    """An objective, for one, is only trained with: a part of the user's own takes trust."""
+    config["objective"]["class_path"] = "pyro.infer.Gone"
+    root = hostile(config)
+    assert not pyrovae.load(root).training
+    config["objective"]["class_path"] = "own_objectives.Mine"
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match=r"--objective: names own_objectives.Mine.*trust=True"):
+        pyrovae.load(root)
+    assert not pyrovae.load(root, trust=True).training
+    assert "own_objectives" not in sys.modules
