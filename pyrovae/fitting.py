@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import InputError
+from pyrovae.pictures import check_channels
 from pyrovae.randomness import private_randomness
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def run_once(vae: Programs, svi: SVI, images: Tensor, inputs: dict[str, Tensor])
         inputs: what the programs take besides.
 
     Raises:
-        InputError: if they do not fit, or not the images.
+        InputError: if they do not fit, or not the images, or images cannot be shown.
     """
+    check_channels(images.shape[1])
     buffers = [buffer.clone() for buffer in vae.buffers()]
     x = vae.observe(images)
     try:
