@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -155,3 +156,44 @@ def test_corrupt_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="broken.png: not an image"):
         ImageFolder(str(tmp_path), **options).split("train")
     assert len(ImageFolder(str(tmp_path), on_error="skip", **options).split("train")) == 40
+
+
+def train_with(root: Path, values: list[np.ndarray], suffix: str = "png") -> np.ndarray:
+    root.mkdir()
+    for place, array in enumerate(values):
+        Image.fromarray(array).save(root / f"{place}.{suffix}")
+    options = dict(val_fraction=0.0, test_fraction=0.0)
+    return ImageFolder(str(root), image_size=8, channels=1, **options).split("train").images
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "levels", "edges"),
+    [(0, 4096, 17, "from 0 to 16"), (1000, 1401, 2, "from 4 to 5"), (0, 16384, 65, "")],
+)
+def test_deep_files_that_use_little_of_their_range_are_told(
+    low: int, high: int, levels: int, edges: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.linspace(low, high - 1, 6400).astype(np.uint16).reshape(100, 8, 8)
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        images = train_with(tmp_path / "deep", list(values))
+    assert len(np.unique(images)) == levels
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [] if not edges else f"use {levels} of 256 grey levels, {edges};" in told[0]
+
+
+@pytest.mark.parametrize("values", [[0, 255], list(range(64)), list(range(0, 256, 3))])
+def test_black_and_white_and_many_levels_need_no_word(
+    values: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrays = [np.full((8, 8), value, np.uint8) for value in values]
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        train_with(tmp_path / "shallow", arrays)
+    assert not caplog.records
+
+
+def test_one_rule_for_all_float_files(tmp_path: Path) -> None:
+    arrays = [np.full((8, 8), value, np.float32) for value in (0.2, 0.999, 1.0)]
+    images = train_with(tmp_path / "unit", arrays, "tif")
+    assert sorted(images[:, 0, 0, 0].tolist()) == [51, 255, 255]
+    with pytest.raises(InputError, match=r"1\.tif: grey values of floats from 1\.001"):
+        train_with(tmp_path / "beyond", [arrays[0], np.full((8, 8), 1.001, np.float32)], "tif")
