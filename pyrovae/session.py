@@ -96,7 +96,8 @@ class Session:
         if len(set(self.group.gather((len(images), print_of_images)))) > 1:
             raise InputError("the processes have different images to train on")
         per_step = min(self.batches.images_per_step, len(images))
-        return TrainingState(len(images), print_of_images, per_step)
+        threads = torch.get_num_threads() if self.engine.device.type == "cpu" else 0
+        return TrainingState(len(images), print_of_images, per_step, threads)
 
     def check(self, split: Split) -> None:
         """Runs the programs once, with all of Pyro's validation, before anything is written."""
@@ -373,9 +374,11 @@ class Session:
             reason = shorten(str(error), 200, placeholder=" ...")
             raise InputError(f"{misfit}: {reason}") from error
         state_of(self.objective).update(groups["objective"])
-        per_step = self.state.images_per_step
+        per_step, threads = self.state.images_per_step, self.state.num_threads
         self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
         self.state.regroup(per_step)
+        if line := self.state.change_threads(threads):
+            self.reporter.message(line)
         self.load_generators(groups["random"])
         if self.run is not None:
             self.run.tidy([epoch for _, epoch in self.state.best])
