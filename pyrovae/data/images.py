@@ -157,7 +157,7 @@ def _convert(image: Image, shape: tuple[int, int, int], crop: int | None) -> np.
     box = (left, top, right, bottom)
     image = image.resize((width, height), Resampling.BILINEAR, box=box)
     pixels = np.asarray(image).reshape(height, width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.array(pixels.transpose(2, 0, 1), order="C")  # Of its own: Pillow's is read-only.
 
 
 def _draft(image: Image, shape: tuple[int, int, int], crop: int | None) -> int:

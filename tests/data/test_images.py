@@ -273,3 +273,11 @@ def test_real_faces_agree_with_plain_pillow(real_data: Path) -> None:
             expected = image.resize((64, 64), Image.Resampling.BILINEAR, box=box)
         pixels = load_image(path, (3, 64, 64), crop=148)
         np.testing.assert_array_equal(pixels.transpose(1, 2, 0), np.asarray(expected))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "I;16"])
+def test_what_is_read_may_be_written_to(mode: str, channels: int, tmp_path: Path) -> None:
+    Image.new(mode, (4, 4)).save(tmp_path / "a.png")
+    pixels = load_image(tmp_path / "a.png", (channels, 4, 4))
+    assert pixels.flags.writeable and pixels.flags.c_contiguous
