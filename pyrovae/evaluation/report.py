@@ -22,6 +22,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
+from pyrovae.lettering import printable
 from pyrovae.randomness import private_randomness
 
 __all__ = ["Opened", "Report", "evaluate_run", "open_run", "score_table"]
@@ -178,7 +179,7 @@ class Report:
 
     def __str__(self) -> str:
         """The table for people."""
-        head = f"{self.run}: {self.about}"
+        head = printable(f"{self.run}: {self.about}")
         return "\n".join([head, score_table(self.scores), *notes(self)])
 
 
