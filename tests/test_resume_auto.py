@@ -14,6 +14,8 @@ import yaml
 
 from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer, cli
 from pyrovae.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.evaluation.report import evaluate_run
+from pyrovae.evaluation.scoring import Options
 from tests.small import rows
 from tests.small import train as fit
 from tests.test_cli import SCRIPTS, TINY, folder_of_images, run
@@ -252,3 +254,14 @@ def test_a_resumed_run_says_where_the_number_of_threads_differs(train: Train) ->
     finally:
         torch.set_num_threads(before)
     assert code == 0 and f"computes with {before + 1} threads, until now with {before}:" in said
+
+
+def test_a_finished_run_that_is_asked_for_again_keeps_its_evaluation(train: Train) -> None:
+    assert train(*ONCE)[0] == 0
+    evaluate_run("run", Options(num_samples=3), ["elbo", "reconstruction"]).write()
+    before = Path("run/evaluation.json").read_text()
+    assert train(*ONCE)[0] == 0
+    assert Path("run/evaluation.json").read_text() == before
+    assert train(*ONCE, "--trainer.epochs=4", "--optimizer.lr=0.0")[0] == 2
+    assert train(*ONCE, "--trainer.epochs=4")[0] == 0
+    assert Path("run/evaluation.json").read_text() != before
