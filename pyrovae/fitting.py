@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.errors import InputError
+from pyrovae.pictures import check_channels
 from pyrovae.randomness import private_randomness
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pyrovae.programs import Programs
     from pyrovae.svi import SVI
 
-__all__ = ["misfit", "run_once"]
+__all__ = ["check_all_train", "misfit", "run_once"]
 
 #: What a part that does not fit raises.
 MISFITS = (ValueError, RuntimeError, NotImplementedError, TypeError)
@@ -36,8 +37,9 @@ def run_once(vae: Programs, svi: SVI, images: Tensor, inputs: dict[str, Tensor])
         inputs: what the programs take besides.
 
     Raises:
-        InputError: if they do not fit, or not the images.
+        InputError: if they do not fit, or not the images, or images cannot be shown.
     """
+    check_channels(images.shape[1])
     buffers = [buffer.clone() for buffer in vae.buffers()]
     x = vae.observe(images)
     try:
@@ -48,6 +50,32 @@ def run_once(vae: Programs, svi: SVI, images: Tensor, inputs: dict[str, Tensor])
         raise InputError(f"the parts do not fit together, or the data: {reason}") from error
     for buffer, value in zip(vae.buffers(), buffers, strict=True):
         buffer.copy_(value)
+
+
+def check_all_train(vae: Programs, known: Iterable[Tensor]) -> None:
+    """Raises `InputError` if a parameter would silently never train.
+
+    Args:
+        vae: the pair of programs.
+        known: the parameters that the optimiser has.
+    """
+    known = set(known)
+    trained = {name: p for name, p in vae.named_parameters() if p.requires_grad}
+    missed = [name for name, p in trained.items() if p not in known]
+    if not missed:
+        return
+    program, _, name = missed[0].partition(".")
+    more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
+    if program in ("model", "guide") and {f"model.{name}", f"guide.{name}"} <= trained.keys():
+        raise InputError(
+            f"model and guide both have a parameter {name}{more}, and Pyro's store keeps one of "
+            f"a name: rename {name.split('.')[0]} in one of them, or give the programs names of "
+            'their own, as super().__init__("model") and super().__init__("guide")'
+        )
+    raise InputError(
+        f"{missed[0]}{more}: neither program uses this parameter, so that it would never train; "
+        "use it, remove it, or freeze it by requires_grad_(False)"
+    )
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["evaluation_mode"]
+__all__ = ["evaluation_mode", "training_mode"]
 
 
 @contextmanager
@@ -20,3 +20,30 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def training_mode(module: nn.Module) -> None:
+    """Puts a module into training mode, except for those parts that are wholly frozen.
+
+    A part is frozen if it has parameters, its own or of parts within it, and none of them
+    requires a gradient. Frozen parts are in evaluation mode: batch normalisation would otherwise
+    change its statistics, and dropout would add noise to what no step can adapt. Parts without
+    parameters are in the mode of the part that holds them.
+
+    Args:
+        module: the module; nothing is changed but the modes.
+
+    Example:
+        >>> frozen = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout())
+        >>> _ = frozen.requires_grad_(False)
+        >>> whole = nn.Sequential(frozen, nn.Linear(2, 2), nn.Dropout())
+        >>> training_mode(whole)
+        >>> [part.training for part in whole], frozen[2].training
+        ([False, True, True], False)
+    """
+    module.train()
+    for part in module.modules():
+        # Once a part is frozen, so are its parts: those without parameters follow it.
+        parameters = list(part.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            part.eval()

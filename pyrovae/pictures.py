@@ -9,11 +9,18 @@ import torch
 from torch import Tensor
 
 from pyrovae.checkpoint import replacing
+from pyrovae.errors import InputError
 
-__all__ = ["grid", "interleave", "png", "save_png"]
+__all__ = ["check_channels", "grid", "interleave", "png", "save_png"]
 
 #: Of 0 to 9. On sheets of faces level 6 takes four times as long, for files smaller by a tenth.
 COMPRESSION = 1
+
+
+def check_channels(channels: int) -> None:
+    """Raises `InputError` unless images of so many channels can be shown: grey or colour ones."""
+    if channels not in (1, 3):
+        raise InputError(f"images of {channels} channels: allowed are 1 (grey) and 3 (colour)")
 
 
 def grid(images: Tensor, columns: int = 12, gap: int = 2) -> Tensor:
@@ -27,11 +34,15 @@ def grid(images: Tensor, columns: int = 12, gap: int = 2) -> Tensor:
     Returns:
         uint8 of shape `(C, height, width)`.
 
+    Raises:
+        InputError: if C is another number.
+
     Example:
         >>> grid(torch.zeros(5, 1, 8, 8), columns=3, gap=1).shape
         torch.Size([1, 17, 26])
     """
     count, channels, height, width = images.shape
+    check_channels(channels)
     columns = min(columns, count)
     rows = -(-count // columns)
     cells = torch.full(
@@ -52,6 +63,7 @@ def png(sheet: Tensor) -> bytes:
     """The content of a PNG file of a uint8 picture `(C, H, W)`, C being 1 or 3."""
     from PIL import Image
 
+    check_channels(len(sheet))
     buffer = io.BytesIO()
     array = sheet.movedim(0, -1).squeeze(-1).numpy()
     Image.fromarray(array).save(buffer, format="PNG", compress_level=COMPRESSION)

@@ -94,7 +94,7 @@ class Programs(nn.Module):
                 "only programs that were loaded from a run know how its images were prepared: "
                 "use the data set's preprocess, or give it to them as their `data`"
             )
-        return torch.from_numpy(self.data.preprocess(image))
+        return torch.tensor(self.data.preprocess(image))  # A copy: arrays may be read-only.
 
     def misfit(self, x: Tensor) -> str:
         """What does not go together, for observations `(B, C, H, W)`; "" where it is not known."""

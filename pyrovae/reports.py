@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyrovae.checkpoint import RunDirectory, replacing
+from pyrovae.checkpoint import RunDirectory, checksum, replacing
 from pyrovae.data import Batches, ImageData, Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
@@ -252,8 +252,10 @@ def final_report(run: RunDirectory, vae: Programs, data: ImageData, engine: Engi
         found = evaluate(vae, test, engine)
     baseline = evaluate_without_latent(vae.likelihood, data.split("train").images, test.images)
     scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(baseline)}
-    with replacing(run.root / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(scores, indent=2))
+    path = run.root / "evaluation.json"
+    if not _is_evaluated(path, weights):
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(scores, indent=2))
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
     picture = run.picture("samples", epoch)
     drawn = picture if picture.exists() else run.root / "samples"
@@ -261,3 +263,12 @@ def final_report(run: RunDirectory, vae: Programs, data: ImageData, engine: Engi
         f"test, {images}, weights of epoch {epoch}, the best; nats an image:\n  {found}\n"
         f"  without a latent (one distribution a pixel): {baseline}\nsamples: {drawn}"
     )
+
+
+def _is_evaluated(path: Path, weights: dict[str, Tensor]) -> bool:
+    """Whether an evaluation of these weights stands there, which says more than training does."""
+    try:
+        earlier = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(earlier, dict) and earlier.get("weights") == checksum(weights)

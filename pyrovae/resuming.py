@@ -14,6 +14,9 @@ from pyrovae.errors import InputError
 from pyrovae.parsing import Parser
 from pyrovae.trust import Consent
 
+#: Arguments of data sets that say where images lie, not which: what is there is checked anyway.
+PLACES = ("root", "path", "cache_dir", "download")
+
 __all__ = ["check_kept", "config_text", "read_config", "stated_config"]
 
 
@@ -53,7 +56,9 @@ def stated_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
 
 
 def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunDirectory) -> None:
-    """Raises `InputError` if a configuration differs from a run's in more than a longer training.
+    """Raises `InputError` if a configuration differs from a run's in what may not change.
+
+    Training may be longer, and the data may lie elsewhere.
 
     Args:
         parser: from `train_parser`.
@@ -66,15 +71,21 @@ def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunD
         raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")
     before, after = (_flat(parser, config) for config in (old, new))
     changed = {key for key in before | after if before.get(key) != after.get(key)}
-    if refused := sorted(changed - {"trainer.epochs"}):
+    if refused := sorted(key for key in changed if not _may_change(key)):
         raise InputError(
-            f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs may change"
+            f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs may change, "
+            "and where the data lie (--data.root, --data.cache_dir)"
         )
     if new.trainer.epochs < old.trainer.epochs:
         raise InputError(
             f"--trainer.epochs: a resumed run may be lengthened, not cut from "
             f"{old.trainer.epochs} to {new.trainer.epochs}"
         )
+
+
+def _may_change(key: str) -> bool:
+    role, _, argument = key.partition(".")
+    return key == "trainer.epochs" or (role == "data" and argument.split(".")[-1] in PLACES)
 
 
 def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:

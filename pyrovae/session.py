@@ -22,8 +22,9 @@ from pyrovae.distributed import Group, generators, reseed, set_generators
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
 from pyrovae.evaluation import Evaluation, evaluate
-from pyrovae.fitting import run_once
+from pyrovae.fitting import check_all_train, run_once
 from pyrovae.interruption import Diverged, Interrupted, signals
+from pyrovae.modes import training_mode
 from pyrovae.objectives import Progress, begin_step, check_objective, numbers_of, state_of
 from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.pacing import Pace
@@ -95,7 +96,8 @@ class Session:
         if len(set(self.group.gather((len(images), print_of_images)))) > 1:
             raise InputError("the processes have different images to train on")
         per_step = min(self.batches.images_per_step, len(images))
-        return TrainingState(len(images), print_of_images, per_step)
+        threads = torch.get_num_threads() if self.engine.device.type == "cpu" else 0
+        return TrainingState(len(images), print_of_images, per_step, threads)
 
     def check(self, split: Split) -> None:
         """Runs the programs once, with all of Pyro's validation, before anything is written."""
@@ -110,15 +112,13 @@ class Session:
             attributes=self.vae.attributes,
         )
         images, attributes = next(first.labelled(0))
-        self.vae.train()
+        training_mode(self.vae)
         run_once(self.vae, self.svi, self.engine.place(images), self.vae.inputs(attributes))
         try:
             self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
         except (ValueError, TypeError) as error:
             raise InputError(f"optimizer: {error}") from error
-        trained = {p for p in self.vae.parameters() if p.requires_grad}
-        strangers = trained - set(self.optimizer.parameters())
-        assert not strangers, f"{len(strangers)} parameters are unknown to Pyro"
+        check_all_train(self.vae, self.optimizer.parameters())
         self.engine.lay_out(self.vae)
         self.optimizer.lay_out()
 
@@ -209,7 +209,7 @@ class Session:
         """The batches that are left of an epoch; returns whether all were done."""
         state, size = self.state, self.state.images_per_step
         self.reporter.start_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
-        self.vae.train()
+        training_mode(self.vae)
         started = time.monotonic()
         self.pace.start()
         self.feed.begin(state.epoch, state.batch)
@@ -375,9 +375,11 @@ class Session:
             reason = shorten(str(error), 200, placeholder=" ...")
             raise InputError(f"{misfit}: {reason}") from error
         state_of(self.objective).update(groups["objective"])
-        per_step = self.state.images_per_step
+        per_step, threads = self.state.images_per_step, self.state.num_threads
         self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
         self.state.regroup(per_step)
+        if line := self.state.change_threads(threads):
+            self.reporter.message(line)
         self.load_generators(groups["random"])
         if self.run is not None:
             self.run.tidy([epoch for _, epoch in self.state.best])

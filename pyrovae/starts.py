@@ -65,7 +65,8 @@ class ProbabilisticPCA(Start):
     Args:
         num_images: how many images to fit to, spread evenly over the split; they are held in
             memory as floats, twice if training mirrors them.
-        otherwise: the start to take where the parts do not allow this one; null refuses.
+        otherwise: the start to take where the parts do not allow this one, or the images are
+            too few; null refuses.
 
     Raises:
         ValueError: if `num_images` is below 2.
@@ -83,16 +84,17 @@ class ProbabilisticPCA(Start):
     @torch.no_grad()
     def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
         """Sets networks and likelihood; the posteriors' parameters follow from the encoder."""
+        some = torch.from_numpy(spread(images, self.num_images))
         try:
             parts = _Parts.of(vae)
+            x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some)
+            device = _fitting_device(vae.parameters())
+            model = _fitted(x.flatten(1), parts.latent_dim, device)
         except InputError as error:
             if self.otherwise is None:
                 raise InputError(f"{error}, or choose --start RandomStart") from None
             return f"{self.otherwise(vae, images, flip)}: {error}"
-        some = torch.from_numpy(spread(images, self.num_images))
-        x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some)
-        device = _fitting_device(vae.parameters())
-        parts.become(_fitted(x.flatten(1), parts.latent_dim, device), x.shape[1:])
+        parts.become(model, x.shape[1:])
         return f"starts from probabilistic PCA of {len(some):,} images"
 
 

@@ -17,6 +17,7 @@ class TrainingState:
     num_images: int = 0
     images: str = ""
     images_per_step: int = 0
+    num_threads: int = 0
     epoch: int = 0
     batch: int = 0
     step: int = 0
@@ -75,6 +76,24 @@ class TrainingState:
         if self.epoch >= epochs:
             return f"all {epochs} epochs are done"
         return f"goes on after step {self.step} (epoch {self.epoch + 1}, batch {self.batch})"
+
+    def change_threads(self, num_threads: int) -> str:
+        """Notes how many threads compute; returns a line for people where these are others.
+
+        Sums are rounded by the order in which threads add up their parts.
+
+        Example:
+            >>> TrainingState(num_threads=2).change_threads(8)  # doctest: +ELLIPSIS
+            'computes with 8 threads, until now with 2: ...'
+        """
+        before, self.num_threads = self.num_threads, num_threads
+        if before in (0, num_threads) or not num_threads:  # 0: a GPU computes.
+            return ""
+        return (
+            f"computes with {num_threads} threads, until now with {before}: results differ by "
+            f"rounding from those of a run that was not stopped; OMP_NUM_THREADS={before} makes "
+            "them the same"
+        )
 
 
 def _worth(ranked: tuple[float, int]) -> float:

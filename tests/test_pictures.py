@@ -9,7 +9,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pyrovae.pictures import grid, interleave, save_png
+from pyrovae import (
+    VAE,
+    DiagonalNormal,
+    ImageData,
+    InputError,
+    MLPDecoder,
+    MLPEncoder,
+    SharedScaleNormal,
+    StandardNormal,
+    Trainer,
+)
+from pyrovae.data import Split
+from pyrovae.pictures import grid, interleave, png, save_png
 
 
 def numbered(count: int, channels: int = 3) -> Tensor:
@@ -89,3 +101,57 @@ def test_a_sheet_one_pixel_wide_is_still_a_picture(tmp_path: Path) -> None:
     save_png(torch.zeros(1, 5, 1, dtype=torch.uint8), tmp_path / "narrow.png")
     with Image.open(tmp_path / "narrow.png") as image:
         assert image.size == (1, 5)
+
+
+class OwnData(ImageData):
+    """Noise of any number of channels."""
+
+    flip = False
+
+    def __init__(self, channels: int) -> None:
+        self.image_shape = (channels, 4, 4)
+
+    def split(self, name: str) -> Split:
+        images = np.random.default_rng(0).integers(0, 256, (16, *self.image_shape), np.uint8)
+        names = [str(place) for place in range(len(images))]
+        return Split(images, names, np.zeros((len(images), 0), np.float32))
+
+    def preprocess(self, image: object) -> np.ndarray:
+        raise NotImplementedError
+
+
+def own_vae(shape: tuple[int, int, int]) -> VAE:
+    likelihood = SharedScaleNormal()
+    return VAE(
+        encoder=MLPEncoder(shape, num_outputs=4),
+        decoder=MLPDecoder(shape, latent_dim=2, num_maps=likelihood.num_maps(shape[0])),
+        prior=StandardNormal(2),
+        likelihood=likelihood,
+        posterior=DiagonalNormal(2),
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_own_data_of_one_or_three_channels_train(channels: int, tmp_path: Path) -> None:
+    data, run = OwnData(channels), tmp_path / "run"
+    Trainer(epochs=1, batch_size=8).fit(own_vae(data.image_shape), data, run=run)
+    with Image.open(run / "samples/epoch_0001.png") as image:
+        assert image.mode == {1: "L", 3: "RGB"}[channels]
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_own_data_that_cannot_be_shown_are_refused_before_training(
+    channels: int, tmp_path: Path
+) -> None:
+    data, run = OwnData(channels), tmp_path / "run"
+    with pytest.raises(InputError, match=f"images of {channels} channels: allowed are 1 .* and 3"):
+        Trainer(epochs=1, batch_size=8).fit(own_vae(data.image_shape), data, run=run)
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_no_picture_has_wrong_colours(channels: int) -> None:
+    with pytest.raises(InputError, match=f"images of {channels} channels"):
+        grid(torch.zeros(3, channels, 4, 4))
+    with pytest.raises(InputError, match=f"images of {channels} channels"):
+        png(torch.zeros(channels, 4, 4, dtype=torch.uint8))

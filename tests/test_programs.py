@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -229,3 +230,15 @@ def test_what_an_objective_learns_in_one_run_stays_there(tmp_path: Path) -> None
         found.append(tensors["objective.log_multiplier"])
     assert torch.equal(found[0], found[1]) and found[0] != 0
     assert geco.state["log_multiplier"] == 0
+
+
+def test_a_prepared_image_may_come_from_an_array_that_is_read_only() -> None:
+    class ReadOnly:
+        def preprocess(self, image: str) -> np.ndarray:
+            return np.frombuffer(bytes(16), np.uint8).reshape(1, 4, 4)
+
+    programs = two_latents()
+    programs.data = ReadOnly()  # type: ignore[assignment]
+    image = programs.preprocess("any")
+    assert image.shape == (1, 4, 4) and image.dtype == torch.uint8
+    image += 1

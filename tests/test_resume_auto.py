@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer, cli
 from pyrovae.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.evaluation.report import evaluate_run
+from pyrovae.evaluation.scoring import Options
 from tests.small import rows
 from tests.small import train as fit
-from tests.test_cli import SCRIPTS, TINY, run
+from tests.test_cli import SCRIPTS, TINY, folder_of_images, run
 
 DEFAULT = SCRIPTS / "configs" / "default.yaml"
 Train = Callable[..., tuple[int, str, str]]
@@ -198,3 +201,67 @@ def test_the_same_options_are_no_change(line: str, preset: str | None, tmp_path:
     assert not started and resumed
     # A class without arguments is written in two ways that mean the same.
     assert again.replace("  init_args: {}\n", "") == first.replace("  init_args: {}\n", "")
+
+
+@pytest.fixture
+def moved(train: Train, tmp_path: Path) -> Path:
+    """A run in `run` whose images were in `old` and are now in the folder that is returned."""
+    folder_of_images(tmp_path / "old")
+    options = [option for option in TINY if not option.startswith("--data.num")]
+    data = ["--data=ImageFolder", f"--data.root={tmp_path / 'old'}"]
+    assert train(*data, *options, "--trainer.batch_size=4", "--run_dir=run")[0] == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    return tmp_path / "new"
+
+
+def test_a_run_whose_images_were_moved_goes_on(moved: Path, train: Train) -> None:
+    code, _, errors = train("--resume=run", "--trainer.epochs=2")
+    assert code == 2 and "old: is no folder; --data.root names one with images" in errors
+    code, said, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}")
+    assert (code, errors) == (0, "") and "epoch 2/2" in said
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["data"]["init_args"]["root"] == str(
+        moved
+    )
+    code, said, _ = train("--resume=run", "--trainer.epochs=3", "--data.cache_dir=other")
+    assert code == 0 and "epoch 3/3" in said
+
+
+def test_the_place_of_moved_images_can_be_edited_in_the_configuration(
+    moved: Path, train: Train
+) -> None:
+    config = Path("run/config.yaml")
+    config.write_text(config.read_text().replace(str(moved.parent / "old"), str(moved)))
+    assert train("--resume=run", "--trainer.epochs=2")[0] == 0
+
+
+def test_other_images_in_the_new_place_are_refused(moved: Path, train: Train) -> None:
+    for path in moved.iterdir():
+        path.write_bytes((moved / "3.png").read_bytes())
+    code, _, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}")
+    assert code == 2 and "is not what the run in run began with" in errors
+    code, _, errors = train("--resume=run", "--data.channels=1", f"--data.root={moved}")
+    assert code == 2 and "--data.channels: a resumed run keeps its options" in errors
+
+
+def test_a_resumed_run_says_where_the_number_of_threads_differs(train: Train) -> None:
+    assert train(*ONCE)[0] == 0
+    code, said, _ = train(*ONCE, "--trainer.epochs=2")
+    assert code == 0 and "threads" not in said
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        code, said, _ = train(*ONCE, "--trainer.epochs=3")
+    finally:
+        torch.set_num_threads(before)
+    assert code == 0 and f"computes with {before + 1} threads, until now with {before}:" in said
+
+
+def test_a_finished_run_that_is_asked_for_again_keeps_its_evaluation(train: Train) -> None:
+    assert train(*ONCE)[0] == 0
+    evaluate_run("run", Options(num_samples=3), ["elbo", "reconstruction"]).write()
+    before = Path("run/evaluation.json").read_text()
+    assert train(*ONCE)[0] == 0
+    assert Path("run/evaluation.json").read_text() == before
+    assert train(*ONCE, "--trainer.epochs=4", "--optimizer.lr=0.0")[0] == 2
+    assert train(*ONCE, "--trainer.epochs=4")[0] == 0
+    assert Path("run/evaluation.json").read_text() != before

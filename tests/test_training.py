@@ -20,6 +20,7 @@ from pyrovae import (
     InputError,
     Normal,
     ProbabilisticPCA,
+    RandomStart,
     Recipe,
     RunDirectory,
     Trainer,
@@ -28,7 +29,7 @@ from pyrovae import (
 from pyrovae.data import Batches
 from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.state import TrainingState
-from tests.small import adam, rows, same_weights, small_data, small_vae, train
+from tests.small import LATENT_DIM, adam, rows, same_weights, small_data, small_vae, train
 from tests.tables import LIKELIHOODS
 
 BATCH = 16
@@ -174,6 +175,17 @@ def test_the_number_of_images_changes_where_pca_starts() -> None:
         ProbabilisticPCA(num_images=count)(vae, small_data().split("train").images, False)
         weights.append(vae.model.decoder.shortcut.weight)
     assert not torch.equal(*weights)
+
+
+def test_too_few_images_for_probabilistic_pca_start_as_told() -> None:
+    vae, images = small_vae(shortcut=True), small_data().split("train").images[:LATENT_DIM]
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    line = ProbabilisticPCA(otherwise=RandomStart())(vae, images, False)
+    assert line.startswith("starts from random weights: ProbabilisticPCA of 4 latent dimensions")
+    assert line.endswith("got 4 and 768")
+    assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
+    with pytest.raises(InputError, match="needs more than .*, or choose --start RandomStart$"):
+        ProbabilisticPCA()(vae, images, False)
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:

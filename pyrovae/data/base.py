@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrovae.errors import InputError
+from pyrovae.lettering import printable
 
 if TYPE_CHECKING:
     import pandas
@@ -76,7 +77,7 @@ class Split:
 
     Attributes:
         images: uint8 array `(N, C, H, W)`, memory-mapped where it comes from the cache.
-        names: one name an image (a file name, or an index).
+        names: one name an image (a file name, or an index); bytes that are not UTF-8 are escaped.
         attributes: float32 array `(N, A)`; `A` is 0 for data without attributes.
         attribute_names: the `A` names.
     """
@@ -85,6 +86,12 @@ class Split:
     names: Sequence[str]
     attributes: np.ndarray
     attribute_names: Sequence[str] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        try:
+            "".join(map(str, self.names)).encode()
+        except UnicodeEncodeError:
+            object.__setattr__(self, "names", [printable(str(name)) for name in self.names])
 
     def __len__(self) -> int:
         return len(self.images)

@@ -26,11 +26,11 @@ from typing import Any, Literal
 import numpy as np
 
 from pyrovae.data.base import ImageData, Source, Split, check_on_error, check_split
-from pyrovae.data.images import quiet
+from pyrovae.data.images import GreyLevels, quiet
 from pyrovae.data.workers import in_order, look_ahead, shared_array
 from pyrovae.errors import InputError
 
-_VERSION = 2  # raised whenever the same settings give other pixels
+_VERSION = 3  # raised whenever the same settings give other pixels
 _HEADER = 128  # bytes before the pixels in images.npy, whatever the number of images
 _CHUNK_BYTES = 2**22
 _CHUNK_IMAGES = 32  # few, so that at the end no core waits long for another
@@ -138,6 +138,17 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
             manifest["items"],
             skipped[0]["reason"],
         )
+    levels = manifest["grey_levels"]
+    if levels and split == "train":
+        logging.getLogger("pyrovae").warning(
+            "%s: the training images use %d of 256 grey levels, from %d to %d; integers of more "
+            "than 8 bits are scaled from 0 to 65535, floats from 0 to 1: files that use all of "
+            "that range keep more",
+            type(data).__name__,
+            len(levels),
+            levels[0],
+            levels[-1],
+        )
 
 
 @dataclass
@@ -158,6 +169,7 @@ class _Build:
     on_error: str
     progress: bool | None
     folder: Path
+    levels: GreyLevels = field(default_factory=GreyLevels)
 
     def expected(self) -> dict[str, Any]:
         """What the manifest of a matching folder says about its origin."""
@@ -199,6 +211,7 @@ class _Build:
                 "count": len(kept),
                 "bytes": {path.name: path.stat().st_size for path in temporary.iterdir()},
                 "checksums": {"images.npy": digest, "attributes.npy": checksum(attributes)},
+                "grey_levels": self.levels.few(),
                 "skipped": [{"name": str(self.source.names[i]), "reason": r} for i, r in skipped],
                 "names": names,
             }
@@ -249,6 +262,7 @@ class _Build:
             for images, chunk in chunks:
                 file.write(images.data)
                 digest.update(images.data)
+                self.levels.add(images)
                 kept += chunk.kept
                 skipped += chunk.skipped
                 bar.update(len(chunk.kept) + len(chunk.skipped))

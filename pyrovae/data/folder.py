@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,13 +25,19 @@ from pyrovae.data.base import (
     image_extent,
 )
 from pyrovae.data.cache import cached_split
-from pyrovae.data.images import image_extensions, load_image
+from pyrovae.data.finding import Found, find_images, in_short
+from pyrovae.data.images import load_image
 from pyrovae.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
+_EVALUATED = ("eval", "evaluation")
+_FOLDERS = {  # Each folder is of the first split that takes it.
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev", *_EVALUATED),
+    "test": ("test", "testing", *_EVALUATED),
+}
 
 
 class ImageFolder(ImageData):
@@ -38,12 +45,15 @@ class ImageFolder(ImageData):
 
     Use it for your own images.
 
-    If the folder holds `train/`, that is the training split, `val/` (or `validation/`, `valid/`)
-    and `test/` are the others, and what lies elsewhere is ignored; a split without a folder of
-    its own is taken from `train/`. Otherwise all images are divided. Dividing goes by a hash of
-    each file's path below the divided folder: it is the same on every machine, and adding or
-    removing files never moves another. Files and folders whose name starts with a dot are
-    ignored.
+    If the folder holds `train/` (or `training/`), that is the training split, `val/` (or
+    `validation/`, `valid/`, `dev/`, `eval/`) and `test/` (or `testing/`; `eval/` beside another
+    folder for validation) are the others, in upper or lower case, and what lies elsewhere is
+    ignored; a split without images of its own is taken from `train/`. Otherwise all images are
+    pooled and divided. A line says what is pooled, ignored, or not readable as an image. Dividing
+    goes by a hash of each file's path below the divided folder: it is the same on every machine,
+    and adding or removing files never moves another, except where a split would be empty: it
+    takes the one image that comes nearest. Files and folders whose name starts with a dot are
+    passed over.
 
     Args:
         root: the folder.
@@ -130,24 +140,68 @@ class ImageFolder(ImageData):
                 "config.yaml that of a run"
             )
         own = self._own_folders()
-        divided = {split: sorted(_find(self.root, folder)) for split, folder in own.items()}
-        if "train" not in divided:
-            divided = {"train": sorted(_find(self.root, ""))}
-        if not divided["train"]:
+        found = {split: find_images(self.root, folder) for split, folder in own.items()}
+        if "train" not in found:
+            found = {"train": find_images(self.root, "")}
+        self._tell_folders(own)
+        self._tell_unused(found)
+        if not found["train"].images:
             folder = self.root / own.get("train", "")
             raise InputError(f"{folder}: no image in it or its folders, by the files' extensions")
+        divided = {split: part.images for split, part in found.items() if part.images}
         return divided | self._divide(divided, own.get("train", ""))
+
+    def _folders(self) -> list[str]:
+        """The folders in the root, in order of their names."""
+        folders = (entry.name for entry in os.scandir(self.root) if entry.is_dir())
+        return sorted(name for name in folders if not name.startswith("."))
 
     def _own_folders(self) -> dict[str, str]:
         """The folders in the root that are splits of their own; none without one for training."""
-        present = {e.name.lower(): e.name for e in os.scandir(self.root) if e.is_dir()}
-        own = {
-            split: present[name]
-            for split, names in _FOLDERS.items()
-            for name in reversed(names)
-            if name in present
-        }
+        present: dict[str, str] = {}
+        for name in self._folders():
+            present.setdefault(name.lower(), name)
+        own: dict[str, str] = {}
+        for split, names in _FOLDERS.items():
+            for name in names:
+                if name in present and split not in own:
+                    own[split] = present.pop(name)
         return own if "train" in own else {}
+
+    def _tell_folders(self, own: dict[str, str]) -> None:
+        """Says which folders are pooled or ignored."""
+        logger = logging.getLogger("pyrovae")
+        others = [name for name in self._folders() if name not in own.values()]
+        if others and own:
+            used = ", ".join(f"{folder} ({split})" for split, folder in own.items())
+            logger.warning(
+                "%s: its splits are the folders %s; not used: %s",
+                self.root,
+                used,
+                in_short(others),
+            )
+        elif others:
+            logger.warning(
+                "%s: no folder is named train: the images of all folders are pooled and divided: "
+                "%s",
+                self.root,
+                in_short(others),
+            )
+
+    def _tell_unused(self, found: dict[str, Found]) -> None:
+        """Says how many image files are not used."""
+        unused = sum((part.unused for part in found.values()), Counter[str]())
+        if unused:
+            kinds = [f"{count:,} {kind}" for kind, count in unused.most_common()]
+            used = sum(len(part.images) for part in found.values())
+            logging.getLogger("pyrovae").warning(
+                "%s: %d of %d image files are not used: %s; convert them to PNG or JPEG, or give "
+                "them the extension of what they are",
+                self.root,
+                unused.total(),
+                unused.total() + used,
+                in_short(kinds),
+            )
 
     def _divide(self, divided: dict[str, list[str]], folder: str) -> dict[str, list[str]]:
         """Take the splits that have no folder out of the training images."""
@@ -155,10 +209,12 @@ class ImageFolder(ImageData):
         val = 0.0 if "val" in divided else self.val_fraction
         parts: dict[str, list[str]] = {"train": []}
         parts |= {split: [] for split in ("val", "test") if split not in divided}
-        for name in divided["train"]:
-            place = _place(name.removeprefix(folder + "/"))
+        places = {name: _place(name.removeprefix(folder + "/")) for name in divided["train"]}
+        for name, place in places.items():
             split = "test" if place < test else "val" if place < test + val else "train"
             parts[split].append(name)
+        wanted = {"train": True, "val": val > 0, "test": test > 0}
+        _fill_empty({split: part for split, part in parts.items() if wanted[split]}, places)
         return parts
 
     def _empty(self, split: str) -> str:
@@ -172,22 +228,20 @@ class ImageFolder(ImageData):
         return f"{self.root}: none of {found} images falls in the {split} split; {hint}"
 
 
-def _find(root: Path, folder: str) -> Iterator[str]:
-    """Paths below the root of the images in one of its folders, at any depth."""
-    extensions = image_extensions()
-    seen: set[str] = set()
-    for path, folders, files in os.walk(root / folder, followlinks=True):
-        seen.add(os.path.realpath(path))
-        # A link to a folder that is being walked would lead round for ever.
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(path, name)) not in seen
-        ]
-        below = Path(path).relative_to(root)
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions:
-                yield (below / name).as_posix()
+def _fill_empty(parts: dict[str, list[str]], places: dict[str, float]) -> None:
+    """Gives each empty split the nearest image of the largest one, while there are enough.
+
+    Places grow from the test split, over that for validation, to that for training.
+    """
+    order = ("test", "val", "train")
+    for split in parts:
+        largest = max(parts, key=lambda other: len(parts[other]))
+        if parts[split] or len(parts[largest]) < 2:
+            continue
+        nearest = min if order.index(split) < order.index(largest) else max
+        name = nearest(parts[largest], key=places.__getitem__)
+        parts[largest].remove(name)
+        parts[split].append(name)
 
 
 def _place(name: str) -> float:

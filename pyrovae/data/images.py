@@ -59,9 +59,9 @@ def load_image(
 ) -> np.ndarray:
     """Read an image, turn it upright, crop its centre, and resize it.
 
-    Transparent pixels are laid on white. Sixteen-bit values are scaled to eight; floating-point
-    values are taken as 0 to 1 if none is above 1, and as 0 to 255 otherwise. Of a file with
-    several frames the first is read.
+    Transparent pixels are laid on white. Integers of more than eight bits are scaled from 0 to
+    65,535, floating-point values from 0 to 1; no image is scaled by its own values. Of a file
+    with several frames the first is read.
 
     Args:
         image: a path, or an image already opened (left as it is).
@@ -91,6 +91,33 @@ def load_image(
         if isinstance(error, OSError) and error.errno in _RESOURCES:
             raise
         raise InputError(f"{_name(image)}: {_reason(image, error)}") from error
+
+
+class GreyLevels:
+    """Which grey values a data set uses; counting ends once there are `FEW`.
+
+    Example:
+        >>> levels = GreyLevels()
+        >>> levels.add(np.array([[0, 3], [16, 3]], np.uint8))
+        >>> levels.few()
+        [0, 3, 16]
+    """
+
+    #: Fewer than these are too few for photographs and scans: detail was lost.
+    FEW = 64
+
+    def __init__(self) -> None:
+        self._used = np.zeros(256, bool)
+
+    def add(self, images: np.ndarray) -> None:
+        """Takes in uint8 images of any shape."""
+        if self._used.sum() < self.FEW:
+            self._used[images.reshape(-1)] = True
+
+    def few(self) -> list[int] | None:
+        """The grey values that are used, if they are few and not black and white alone."""
+        levels = np.flatnonzero(self._used).tolist()
+        return levels if len(levels) < self.FEW and not {*levels} <= {0, 255} else None
 
 
 def image_extensions() -> frozenset[str]:
@@ -130,7 +157,7 @@ def _convert(image: Image, shape: tuple[int, int, int], crop: int | None) -> np.
     box = (left, top, right, bottom)
     image = image.resize((width, height), Resampling.BILINEAR, box=box)
     pixels = np.asarray(image).reshape(height, width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.array(pixels.transpose(2, 0, 1), order="C")  # Of its own: Pillow's is read-only.
 
 
 def _draft(image: Image, shape: tuple[int, int, int], crop: int | None) -> int:
@@ -183,9 +210,11 @@ def _eight_bits(image: Image) -> Image:
 
     values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    ceiling = 65535.0 if image.mode != "F" else 255.0 if high > 1 else 1.0
+    ceiling, kind = (1.0, " of floats") if image.mode == "F" else (65535.0, "")
     if not (low >= 0 and high <= ceiling):  # also where they are not a number
-        raise ValueError(f"grey values from {low:g} to {high:g}, allowed are 0 to {ceiling:g}")
+        raise ValueError(
+            f"grey values{kind} from {low:g} to {high:g}, allowed are 0 to {ceiling:g}"
+        )
     return pillow.fromarray(np.rint(values * (255 / ceiling)).astype(np.uint8))
 
 

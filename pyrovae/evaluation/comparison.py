@@ -13,6 +13,7 @@ from pyrovae.checkpoint import replacing
 from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, notes, score_table
+from pyrovae.lettering import legible, printable
 
 __all__ = ["check_comparable", "compare"]
 
@@ -51,7 +52,7 @@ def compare(reports: Sequence[Report], out: Path) -> str:
     said = dict.fromkeys(
         f"{line} ({name})" for name, own in zip(names, reports, strict=True) for line in notes(own)
     )
-    files = f"{out / 'comparison.csv'}, {out / 'comparison.png'}"
+    files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
     return "\n".join([score_table(columns), *said, files])
 
 
@@ -100,8 +101,9 @@ def _baselines(
 
 def _names(reports: Sequence[Report]) -> list[str]:
     """The directories' last names, or where these are not distinct all of their paths."""
-    short = [report.run.resolve().name for report in reports]
-    return short if len(set(short)) == len(short) else [str(report.run) for report in reports]
+    short = [printable(report.run.resolve().name) for report in reports]
+    whole = [printable(str(report.run)) for report in reports]
+    return short if len(set(short)) == len(short) else whole
 
 
 def _difference(first: Report, other: Report) -> dict[str, Estimate]:
@@ -145,7 +147,7 @@ def _draw(
         _points(axes, columns, names, heading, scores)
     for axes in places[len(panels) :]:
         axes.set_axis_off()
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, legible(picture):
         picture.savefig(temporary, format="png", dpi=130)
 
 

@@ -22,6 +22,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
+from pyrovae.lettering import printable
 from pyrovae.randomness import private_randomness
 
 __all__ = ["Opened", "Report", "evaluate_run", "open_run", "score_table"]
@@ -61,6 +62,13 @@ COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 #: The share of images with bad weights, and the effective draws, from which log p(x) is told to
 #: be loose.
 LOOSE, FEW_DRAWS = 0.5, 10
+#: Settings that decide some scores of the VAE alone, and these scores.
+PARTIAL: dict[tuple[str, ...], frozenset[str]] = {
+    ("num_samples", "evidence_images"): frozenset(
+        ("log_evidence", "evidence_bits_per_dim", "gap", "ess", "k_hat", "k_hat_above_0.7")
+    ),
+    ("features",): frozenset(("mmd", "density", "coverage", "frechet", "num_features")),
+}
 #: The columns of the table besides the VAE's own are sections of their own.
 BASELINES = ("ppca", "without_latent")
 
@@ -124,16 +132,22 @@ class Report:
         }
 
     def write(self) -> Path:
-        """Writes `evaluation.json` into the run directory, and its images as CSV beside it."""
+        """Writes `evaluation.json` into the run directory, and its images as CSV beside it.
+
+        Scores of the same weights and images that stand there already are kept.
+        """
         path = self.run / "evaluation.json"
-        columns = self._earlier(path)
-        each = self._with_earlier(self.run / "evaluation_images.csv", bool(columns))
+        earlier = self._earlier(path)
+        decided, stale = self._merged(earlier)
+        columns = {name: earlier[name] for name in COLUMNS if name in earlier}
+        if stale and "vae" in columns:
+            columns["vae"] = {n: v for n, v in columns["vae"].items() if n not in stale}
+        each = self._with_earlier(self.run / "evaluation_images.csv", bool(columns), stale)
         for column, rows in self.scores.items():
             own = {name: asdict(found) for name, found in rows.items()}
             columns[column] = columns.get(column, {}) | own
-        whole = {**self._decided(), **columns}
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(whole, indent=2) + "\n")
+            temporary.write_text(json.dumps({**decided, **columns}, indent=2) + "\n")
         if len(self.each_image):
             with replacing(self.run / "evaluation_images.csv") as temporary:
                 each.to_csv(temporary, index=False)
@@ -144,15 +158,32 @@ class Report:
         return {**self.settings, "num_images": self.num_images}
 
     def _earlier(self, path: Path) -> dict[str, Any]:
-        """The scores that stand there already, if they are of the same settings."""
+        """What stands there already, if it is of the same weights and images; else nothing."""
+        partial = {name for settings in PARTIAL for name in settings}
+        whole = {key: value for key, value in self._decided().items() if key not in partial}
         try:
             earlier = json.loads(path.read_text())
-            same = all(earlier.get(key) == value for key, value in self._decided().items())
+            same = all(earlier.get(key) == value for key, value in whole.items())
+            same = same and all(isinstance(earlier.get(name, {}), dict) for name in COLUMNS)
         except (OSError, ValueError, AttributeError):
             same = False
-        return {column: earlier[column] for column in COLUMNS if same and column in earlier}
+        return earlier if same else {}
 
-    def _with_earlier(self, path: Path, same: bool) -> pd.DataFrame:
+    def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
+        """The settings that earlier and own scores follow from, and the scores that are stale.
+
+        Settings of scores that are not there anew stay as they were with the earlier ones.
+        """
+        decided, stale = self._decided(), frozenset[str]()
+        for settings, scores in PARTIAL.items():
+            before = {name: earlier[name] for name in settings if name in earlier}
+            if scores.isdisjoint(self.scores["vae"]):
+                decided |= before
+            elif any(decided[name] != value for name, value in before.items()):
+                stale |= scores
+        return decided, stale
+
+    def _with_earlier(self, path: Path, same: bool, stale: frozenset[str]) -> pd.DataFrame:
         """The rows of images, and what else stands there of them if it is of the same settings."""
         each = self.each_image
         try:
@@ -160,7 +191,7 @@ class Report:
             same = same and list(earlier["name"]) == list(map(str, each["name"]))
         except (OSError, ValueError, KeyError):
             return each
-        more = [name for name in earlier if name not in each] if same else []
+        more = [name for name in earlier if name not in {*each, *stale}] if same else []
         return each.assign(**{name: earlier[name] for name in more})
 
     @property
@@ -178,7 +209,7 @@ class Report:
 
     def __str__(self) -> str:
         """The table for people."""
-        head = f"{self.run}: {self.about}"
+        head = printable(f"{self.run}: {self.about}")
         return "\n".join([head, score_table(self.scores), *notes(self)])
 
 

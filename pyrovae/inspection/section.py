@@ -9,6 +9,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from pyrovae.lettering import legible
+
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
@@ -35,7 +37,8 @@ class Drawing:
     def png(self) -> bytes:
         """The figure as the content of a PNG file."""
         buffer = io.BytesIO()
-        self.figure.savefig(buffer, dpi=DOTS, format="png", metadata={"Software": None})
+        with legible(self.figure):
+            self.figure.savefig(buffer, dpi=DOTS, format="png", metadata={"Software": None})
         return buffer.getvalue()
 
     @property

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -155,3 +156,142 @@ def test_corrupt_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="broken.png: not an image"):
         ImageFolder(str(tmp_path), **options).split("train")
     assert len(ImageFolder(str(tmp_path), on_error="skip", **options).split("train")) == 40
+
+
+def train_with(root: Path, values: list[np.ndarray], suffix: str = "png") -> np.ndarray:
+    root.mkdir()
+    for place, array in enumerate(values):
+        Image.fromarray(array).save(root / f"{place}.{suffix}")
+    options = dict(val_fraction=0.0, test_fraction=0.0)
+    return ImageFolder(str(root), image_size=8, channels=1, **options).split("train").images
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "levels", "edges"),
+    [(0, 4096, 17, "from 0 to 16"), (1000, 1401, 2, "from 4 to 5"), (0, 16384, 65, "")],
+)
+def test_deep_files_that_use_little_of_their_range_are_told(
+    low: int, high: int, levels: int, edges: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = np.linspace(low, high - 1, 6400).astype(np.uint16).reshape(100, 8, 8)
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        images = train_with(tmp_path / "deep", list(values))
+    assert len(np.unique(images)) == levels
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [] if not edges else f"use {levels} of 256 grey levels, {edges};" in told[0]
+
+
+@pytest.mark.parametrize("values", [[0, 255], list(range(64)), list(range(0, 256, 3))])
+def test_black_and_white_and_many_levels_need_no_word(
+    values: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrays = [np.full((8, 8), value, np.uint8) for value in values]
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        train_with(tmp_path / "shallow", arrays)
+    assert not caplog.records
+
+
+def test_one_rule_for_all_float_files(tmp_path: Path) -> None:
+    arrays = [np.full((8, 8), value, np.float32) for value in (0.2, 0.999, 1.0)]
+    images = train_with(tmp_path / "unit", arrays, "tif")
+    assert sorted(images[:, 0, 0, 0].tolist()) == [51, 255, 255]
+    with pytest.raises(InputError, match=r"1\.tif: grey values of floats from 1\.001"):
+        train_with(tmp_path / "beyond", [arrays[0], np.full((8, 8), 1.001, np.float32)], "tif")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("Training", "dev", "Testing"),
+        ("TRAIN", "eval", "TEST"),
+        ("train", "Evaluation", "testing"),
+        ("training", "Dev", "EVAL"),
+        ("train", "valid", "eval"),
+    ],
+)
+def test_folders_of_splits_by_other_names(
+    train: str, val: str, test: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder, count in ((train, 5), (val, 3), (test, 2)):
+        fill(tmp_path / folder, count)
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        data = ImageFolder(str(tmp_path), image_size=4)
+        found = {split: data.split(split).names for split in ("val", "test", "train")}
+    assert {s: (len(n), n[0].split("/")[0]) for s, n in found.items()} == {
+        "train": (5, train),
+        "val": (3, val),
+        "test": (2, test),
+    }
+    assert not [record for record in caplog.records if "not used" in record.getMessage()]
+
+
+def told_of(root: Path, caplog: pytest.LogCaptureFixture, **options: float) -> list[str]:
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        data = ImageFolder(str(root), image_size=4, **options)  # type: ignore[arg-type]
+        for _ in range(2):
+            data._source("train")
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_folders_that_are_pooled_or_ignored_are_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "flat", 20)
+    assert told_of(tmp_path / "flat", caplog) == []
+    for number in range(8):
+        fill(tmp_path / f"classes/c{number}", 5)
+    (line,) = told_of(tmp_path / "classes", caplog)
+    assert line.endswith("are pooled and divided: c0, c1, c2, c3, c4, c5 and 2 more")
+    fill(tmp_path / "split/train", 9)
+    assert told_of(tmp_path / "split", caplog) == []
+    fill(tmp_path / "split/Holdout", 2)
+    (line,) = told_of(tmp_path / "split", caplog)
+    assert line.endswith("its splits are the folders train (train); not used: Holdout")
+
+
+def test_image_files_that_are_not_used_are_counted_in_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, 20)
+    for number in range(40):
+        (tmp_path / f"{number}.HEIC").write_bytes(b"any")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "nothing").write_bytes(b"")
+    assert [line.split("; ")[0] for line in told_of(tmp_path, caplog)] == [
+        f"{tmp_path}: 40 of 60 image files are not used: 40 .heic"
+    ]
+    (tmp_path / "unnamed").write_bytes((tmp_path / "image0.png").read_bytes())
+    (tmp_path / "b.dat").write_bytes(b"RIFF1234WEBPVP8 ")
+    (line,) = told_of(tmp_path, caplog)
+    assert "42 of 62 image files are not used: 40 .heic, " in line
+    assert "1 no extension" in line and "1 .dat" in line
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="makes a pipe")
+def test_pipes_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path, 20)
+    for name in ("pipe.png", "pipe"):
+        os.mkfifo(tmp_path / name)
+    (line,) = told_of(tmp_path, caplog)
+    assert "2 of 22 image files are not used: 2 pipe or device;" in line
+
+
+@pytest.mark.parametrize("count", range(3, 60))
+def test_every_split_of_few_images_has_one(count: int, tmp_path: Path) -> None:
+    for number in range(count):
+        (tmp_path / f"{number}.png").write_bytes(b"unread")
+    divided = ImageFolder(str(tmp_path))._divided
+    assert min(map(len, divided.values())) > 0
+    assert len({name for part in divided.values() for name in part}) == count
+    alone = ImageFolder(str(tmp_path), val_fraction=0)._divided
+    assert not alone["val"] and alone["test"] and alone["train"]
+    most = ImageFolder(str(tmp_path), val_fraction=0.5, test_fraction=0.499)._divided
+    assert min(map(len, most.values())) > 0
+
+
+def test_a_folder_without_images_is_no_split(tmp_path: Path) -> None:
+    fill(tmp_path / "train", 40)
+    (tmp_path / "val").mkdir()
+    divided = names(tmp_path)
+    assert divided["val"] and all(name.startswith("train/") for name in divided["val"])

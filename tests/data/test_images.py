@@ -66,7 +66,7 @@ def test_grey_modes(mode: str) -> None:
         (np.full((8, 8), 40000, ">u2"), 156),
         (np.full((8, 8), 40000, np.int32), 156),
         (np.full((8, 8), 0.5, np.float32), 128),
-        (np.full((8, 8), 90, np.float32), 90),
+        (np.full((8, 8), 0.999, np.float32), 255),
         (np.ones((8, 8), bool), 255),
     ],
 )
@@ -87,6 +87,13 @@ def test_sixteen_bit_png_file(tmp_path: Path) -> None:
 def test_values_out_of_range(value: int) -> None:
     with pytest.raises(InputError, match="allowed are 0 to 65535"):
         load_image(Image.fromarray(np.full((4, 4), value, np.int32)), (1, 4, 4))
+
+
+@pytest.mark.parametrize("value", [1.001, 90.0, -0.01])
+def test_floats_are_never_scaled_by_their_own_maximum(value: float) -> None:
+    values = np.linspace(0, value, 16, dtype=np.float32).reshape(4, 4)
+    with pytest.raises(InputError, match=r"grey values of floats from .*allowed are 0 to 1$"):
+        load_image(Image.fromarray(values), (1, 4, 4))
 
 
 def test_float_that_is_not_a_number() -> None:
@@ -266,3 +273,11 @@ def test_real_faces_agree_with_plain_pillow(real_data: Path) -> None:
             expected = image.resize((64, 64), Image.Resampling.BILINEAR, box=box)
         pixels = load_image(path, (3, 64, 64), crop=148)
         np.testing.assert_array_equal(pixels.transpose(1, 2, 0), np.asarray(expected))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "I;16"])
+def test_what_is_read_may_be_written_to(mode: str, channels: int, tmp_path: Path) -> None:
+    Image.new(mode, (4, 4)).save(tmp_path / "a.png")
+    pixels = load_image(tmp_path / "a.png", (channels, 4, 4))
+    assert pixels.flags.writeable and pixels.flags.c_contiguous

@@ -228,6 +228,31 @@ def test_what_stands_of_images_is_kept_when_other_sections_are_scored(
     assert "k_hat" not in pd.read_csv(root / "evaluation_images.csv")
 
 
+def test_scores_of_other_settings_are_merged_with_what_stands_there(
+    trained: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(trained(), root)
+    first = evaluate_run(root, QUICK, ["elbo", "evidence", "without_latent"])
+    path = first.write()
+    before, images = json.loads(path.read_text()), pd.read_csv(root / "evaluation_images.csv")
+    others = Options(num_samples=5000, features="Pixels", evidence_images=7)
+    evaluate_run(root, others, ["elbo"]).write()
+    assert json.loads(path.read_text()) == before
+    again = pd.read_csv(root / "evaluation_images.csv")
+    pd.testing.assert_frame_equal(again[list(images)], images)
+
+    few = evaluate_run(root, Options(num_samples=3, features="Pixels"), ["evidence"])
+    few.write()
+    content = json.loads(path.read_text())
+    assert content["num_samples"] == 3 and content["features"] == before["features"]
+    assert content["without_latent"] == before["without_latent"]
+    assert content["vae"]["elbo"] == before["vae"]["elbo"]
+    value = few.scores["vae"]["log_evidence"].value
+    assert content["vae"]["log_evidence"]["value"] == value
+    assert "k_hat" in before["vae"] and "k_hat" not in content["vae"]  # Of too few draws.
+
+
 def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None:
     runs = [trained(), trained("--prior=GaussianMixture"), trained("--likelihood=Laplace")]
     reports = [evaluate_run(root, QUICK) for root in runs]
