@@ -189,7 +189,7 @@ class _Build:
             why = damage(self.folder, manifest)
         if why is not None:
             logging.getLogger("pyrovae").warning(
-                "%s: changed after it was written (%s); the images are prepared again",
+                "%s: not as this version writes it (%s); the images are prepared again",
                 self.folder,
                 why,
             )

@@ -106,8 +106,10 @@ def _noted(folder: Path) -> Any:
 
 
 def _damage(folder: Path, manifest: dict[str, Any]) -> str | None:
-    if manifest.get("sha256") != _digest(manifest):
-        return "manifest.json: no or a wrong checksum"
+    if "sha256" not in manifest:
+        return "manifest.json: no checksum, as older versions wrote it"
+    if manifest["sha256"] != _digest(manifest):
+        return "manifest.json: wrong checksum"
     try:
         shapes = _shapes(manifest)
         sums = {name: str(manifest["checksums"][name]) for name in shapes}

@@ -22,6 +22,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
+from pyrovae.plain import to_json
 from pyrovae.randomness import private_randomness
 
 __all__ = ["Opened", "Report", "evaluate_run", "open_run", "score_table"]
@@ -133,7 +134,7 @@ class Report:
             columns[column] = columns.get(column, {}) | own
         whole = {**self._decided(), **columns}
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(whole, indent=2) + "\n")
+            temporary.write_text(to_json(whole, indent=2) + "\n")
         if len(self.each_image):
             with replacing(self.run / "evaluation_images.csv") as temporary:
                 each.to_csv(temporary, index=False)
@@ -148,9 +149,10 @@ class Report:
         try:
             earlier = json.loads(path.read_text())
             same = all(earlier.get(key) == value for key, value in self._decided().items())
-        except (OSError, ValueError, AttributeError):
-            same = False
-        return {column: earlier[column] for column in COLUMNS if same and column in earlier}
+        except (OSError, ValueError, AttributeError, RecursionError):
+            return {}
+        found = {column: earlier.get(column) for column in COLUMNS if same}
+        return {column: rows for column, rows in found.items() if isinstance(rows, dict)}
 
     def _with_earlier(self, path: Path, same: bool) -> pd.DataFrame:
         """The rows of images, and what else stands there of them if it is of the same settings."""
