@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -176,6 +177,7 @@ def _find(root: Path, folder: str) -> Iterator[str]:
     """Paths below the root of the images in one of its folders, at any depth."""
     extensions = image_extensions()
     seen: set[str] = set()
+    strange: list[str] = []
     for path, folders, files in os.walk(root / folder, followlinks=True):
         seen.add(os.path.realpath(path))
         # A link to a folder that is being walked would lead round for ever.
@@ -186,8 +188,24 @@ def _find(root: Path, folder: str) -> Iterator[str]:
         ]
         below = Path(path).relative_to(root)
         for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions:
+            if name.startswith(".") or os.path.splitext(name)[1].lower() not in extensions:
+                continue
+            if _is_strange(os.path.join(path, name)):
+                strange.append(os.path.join(path, name))
+            else:
                 yield (below / name).as_posix()
+    if strange:
+        logging.getLogger("pyrovae").warning(
+            "%s: %d left out because they are pipes, sockets or devices, the first: %s",
+            root / folder,
+            len(strange),
+            strange[0],
+        )
+
+
+def _is_strange(path: str) -> bool:
+    """Whether there is something that is no file, such as a pipe, which has no end."""
+    return not os.path.isfile(path) and os.path.exists(path)
 
 
 def _place(name: str) -> float:

@@ -155,3 +155,21 @@ def test_corrupt_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="broken.png: not an image"):
         ImageFolder(str(tmp_path), **options).split("train")
     assert len(ImageFolder(str(tmp_path), on_error="skip", **options).split("train")) == 40
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipes_and_devices_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(40):
+        Image.new("RGB", (8, 8), (5 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    for name in ("pipe.png", "other.png"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    data = ImageFolder(str(tmp_path), image_size=8)
+    assert sum(len(data.split(name)) for name in ("train", "val", "test")) == 40
+    (record,) = caplog.records
+    assert "3 left out" in record.getMessage() and ".png" in record.getMessage()
+    for name in ("pipe.png", "device.png"):
+        with pytest.raises(InputError, match=f"{name}: a pipe, socket or device"):
+            data.preprocess(tmp_path / name)
