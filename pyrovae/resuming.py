@@ -53,7 +53,10 @@ def check_kept(parser: Parser, stated: str, new: Namespace, run: RunDirectory) -
         new: the configuration to go on with.
         run: the run.
     """
-    old = parser.parse_object(yaml.safe_load(stated))
+    try:
+        old = parser.parse_object(yaml.safe_load(stated))
+    except (yaml.YAMLError, TypeError, AttributeError, RecursionError):
+        raise InputError(f"{run.last}: the configuration in it is no YAML of a run") from None
     if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
         raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")
     before, after = (_flat(parser, config) for config in (old, new))

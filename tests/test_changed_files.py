@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,18 @@ def test_a_state_of_other_types_is_refused(run: RunDirectory, name: str, value: 
     save_checkpoint(run.last, tensors, state | {name: value})
     for call in (lambda: run.weights("best"), lambda: go_on(run)):
         refused(call, str(run.last), name)
+
+
+@pytest.mark.parametrize("text", ["\0", "a: [", "[1]", "3", "beta: {value: 1"])
+def test_a_configuration_in_a_checkpoint_that_is_none_is_refused(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDirectory(tmp_path / "run", "beta: {value: 1.0}\n")
+    run.begin()
+    save_checkpoint(run.last, {}, {"config": text})
+    assert command("train", ["--resume", str(run.root)], monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["images", "epoch", "batch", "step", "best", "config"])
@@ -209,6 +222,7 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     assert not any(file.exists() for file in left)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and /dev/full")
 def test_the_rules_of_windows_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There `fsync` takes only what is open for writing, and open files cannot be removed."""
     import fcntl
@@ -234,6 +248,7 @@ def test_the_rules_of_windows_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
     assert synced and RunDirectory(tmp_path / "run").weights("best")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and /dev/full")
 def test_a_full_disk_is_told_of_by_the_event_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
