@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from pyrovae.contents import check_best, checked_state
 from pyrovae.data import spread
 from pyrovae.data.base import fingerprint
 from pyrovae.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks.
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from pyrovae.vae import VAE
@@ -33,11 +32,15 @@ if TYPE_CHECKING:
 __all__ = ["RunDirectory", "checksum", "load", "load_checkpoint", "replacing", "save_checkpoint"]
 
 STATE_KEY = "pyrovae"
+#: How long a temporary file may belong to a process that cannot be asked for.
+SECONDS_IN_WORK = 60
 PICTURES = ("samples", "reconstructions")
+# What the readers of a damaged file raise.
+_DAMAGED = (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError)
 # The names that `replacing` gives to what a run writes: nothing else is ever cleared away.
 TEMPORARY = re.compile(
-    r"\.(config\.yaml|metrics\.csv|warnings\.txt|evaluation\.json|last\.safetensors|"
-    r"best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+\.tmp"
+    r"\.(config\.yaml|metrics\.csv|warnings\.txt|evaluation\.json|evaluation_images\.csv|"
+    r"last\.safetensors|best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+\.tmp"
 )
 
 
@@ -48,10 +51,12 @@ def replacing(path: Path) -> Iterator[Path]:
     Whatever happens in between, `path` holds either the old content or the whole new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        # Windows refuses to synchronise what is open for reading alone.
+        with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -60,6 +65,29 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Deletes temporary files of the same name that killed processes left."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = left.name.split(".")[-2]
+        with suppress(OSError):
+            # A file of another machine's process is in work for seconds only.
+            if time.time() - left.stat().st_mtime > SECONDS_IN_WORK and not _lives(pid):
+                left.unlink()
+
+
+def _lives(pid: str) -> bool:
+    """Whether a process of this machine has the number; where none can tell, none has it."""
+    if os.name != "posix" or not re.fullmatch("[0-9]{1,9}", pid):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -88,12 +116,15 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             note = json.loads((file.metadata() or {})[STATE_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         text, expected = str(note["state"]), note["sha256"]
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except _DAMAGED as error:
+        reason = "".join(str(error).splitlines()[:1])
         raise InputError(f"{path}: cut off, or not a checkpoint of pyrovae ({reason})") from None
     if checksum(tensors, text) != expected:
         raise InputError(f"{path}: the content was changed after it was written (wrong checksum)")
-    return tensors, json.loads(text)
+    try:
+        return tensors, checked_state(path, json.loads(text))
+    except (json.JSONDecodeError, RecursionError):
+        raise InputError(f"{path}: its state is no JSON") from None
 
 
 def _state(path: Path) -> dict[str, Any]:
@@ -101,7 +132,7 @@ def _state(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             found = json.loads(json.loads((file.metadata() or {})[STATE_KEY])["state"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+    except _DAMAGED:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -114,26 +145,6 @@ def checksum(tensors: dict[str, Tensor], text: str = "") -> str:
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _lock(file: int, root: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"{root}: another process is training in it; let it end, or choose another --run_dir"
-        ) from None
-    except OSError:  # Some network file systems know no locks.
-        pass
-
-
-def _unlock(file: int) -> None:
-    """Closing would not do where a child process has the file open too."""
-    if fcntl is not None:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 class RunDirectory:
@@ -168,7 +179,10 @@ class RunDirectory:
                 f"{self.root}: holds a run already; resume it with --resume {self.root}, "
                 "or choose another --run_dir"
             )
-        if self.config.exists() and self.config.read_text() not in ("", self.config_text):
+        if self.config.exists() and self.config.read_text(errors="replace") not in (
+            "",
+            self.config_text,
+        ):
             raise InputError(
                 f"{self.root}: holds a run already, of other options and without a checkpoint; "
                 "choose another --run_dir"
@@ -194,15 +208,18 @@ class RunDirectory:
         Raises:
             InputError: if another process holds it.
         """
-        lock = self.root / ".lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with open(lock, "w") as file:
-            _lock(file.fileno(), self.root)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
             try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-                _unlock(file.fileno())
+                held.enter_context(FileLock(self.root / ".lock", timeout=0))
+            except Timeout:
+                raise InputError(
+                    f"{self.root}: another process is training in it; let it end, or choose "
+                    "another --run_dir"
+                ) from None
+            except NotImplementedError:  # Some network file systems know no locks.
+                pass
+            yield
 
     def begin(self) -> None:
         """Writes `config.yaml`, which makes the directory a run; never empties one."""
@@ -250,7 +267,8 @@ class RunDirectory:
         epoch = int(state.get("epoch", 0))
         if which == "best" and state.get("best"):
             epoch = state["best"][0][1]
-            tensors, _ = load_checkpoint(self.best(epoch))
+            tensors, own = load_checkpoint(self.best(epoch))
+            check_best(self.best(epoch), own, state)
         return {
             n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")
         }, epoch

@@ -34,7 +34,12 @@ from pyrovae.checkpoint import RunDirectory
 from pyrovae.distributed import Abandoned, Group, processes
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
-from pyrovae.interruption import Diverged, Interrupted
+from pyrovae.interruption import (
+    Diverged,
+    Interrupted,
+    swallowed_interrupts,
+    take_over_interrupts,
+)
 from pyrovae.objectives import Beta, check_objective_name
 from pyrovae.parsing import Parser, answer_help, value_of
 from pyrovae.plain_yaml import cut_line
@@ -335,10 +340,13 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
     """
     code, group = 0, Group()
     try:
+        take_over_interrupts()
         group = processes()  # Connected first, so that each complaint is printed once.
         signal.signal(signal.SIGTERM, _terminate)
         command(sys.argv[1:])
         group.leave()
+        if swallowed_interrupts():
+            raise KeyboardInterrupt
     except (InputError, OSError) as error:
         code = _complain(cut_line(error), 2, group)
     except (Diverged, Abandoned) as error:
@@ -349,6 +357,7 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
         code = _complain("stopped by SIGTERM", 128 + signal.SIGTERM, group)
     except KeyboardInterrupt:
         code = _complain("stopped by SIGINT", 128 + signal.SIGINT, group)
+    swallowed_interrupts()  # None of them is left for a later command of this process.
     # `torchrun` sends a signal to processes that may be ending already.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     raise SystemExit(code)

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Diverged", "Interrupted", "quiet", "signals"]
+__all__ = [
+    "Diverged",
+    "Interrupted",
+    "quiet",
+    "signals",
+    "swallowed_interrupts",
+    "take_over_interrupts",
+]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -37,10 +44,32 @@ class Diverged(RuntimeError):
     """Many steps in a row were not finite."""
 
 
+_asked: list[int] = []
+
+
+def take_over_interrupts() -> None:
+    """Makes Ctrl-C raise `KeyboardInterrupt`, and remembers it where other code swallows that."""
+    _asked.clear()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def swallowed_interrupts() -> list[int]:
+    """The signals that have stopped nothing since `take_over_interrupts`, each given once."""
+    found = list(_asked)
+    _asked.clear()
+    return found
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    _asked.append(number)
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def signals() -> Iterator[list[int]]:
     """Notes SIGINT and SIGTERM in a list instead of acting; a second one acts as usual."""
-    seen: list[int] = []
+    seen = swallowed_interrupts()
     before: dict[int, Any] = {}
     number: int
 

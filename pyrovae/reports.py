@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from pyrovae.checkpoint import RunDirectory, checksum, replacing
 from pyrovae.data import Batches, ImageData, Split
 from pyrovae.engine import Engine
 from pyrovae.errors import InputError
-from pyrovae.evaluation import evaluate, evaluate_without_latent
+from pyrovae.evaluation import Evaluation, evaluate, evaluate_without_latent
+from pyrovae.events import EventFile
 from pyrovae.inspection.diagnosis import Watch
+from pyrovae.interruption import Diverged
 from pyrovae.pictures import grid, interleave, save_png
+from pyrovae.plain import to_json
 from pyrovae.programs import Programs
 from pyrovae.randomness import private_randomness
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["EpochRow", "Reporter", "describe", "final_report"]
 
@@ -85,21 +87,19 @@ class Reporter:
         self._bar: Any = None
         self._watch = Watch(wide=wide)
         self._rows: list[dict[str, str]] = []
-        self._writer: SummaryWriter | None = None
+        self._writer: EventFile | None = None
 
     def start(self, epoch: int, step: int) -> None:
         """Begins or goes on after that many whole epochs: drops what came after them."""
         if self.run is None:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         if self.run.metrics.exists():
             self._rows = [
                 row for row in _read_rows(self.run.metrics) if int(row["epoch"]) <= epoch
             ]
         if self.run.warnings.exists():
-            self._watch.told = self.run.warnings.read_text().splitlines()
-        self._writer = SummaryWriter(str(self.run.tensorboard), purge_step=step + 1)
+            self._watch.told = self.run.warnings.read_text(errors="replace").splitlines()
+        self._writer = EventFile(self.run.tensorboard, purge_step=step + 1)
 
     def start_epoch(self, epoch: int, num_images: int, done: int) -> None:
         """Opens the progress bar of an epoch."""
@@ -142,13 +142,13 @@ class Reporter:
         """
         self._bar.close()
         self.message(row.line(self.epochs))
-        if self.progress or self.run is not None:
+        if (self.progress or self.run is not None) and math.isfinite(row.val_elbo):
             self._warn(self._watch(vae, split, engine, settled=settled))
         if self.run is None:
             return
         self._rows.append({k: "" if v is None else str(v) for k, v in row.columns().items()})
         with replacing(self.run.metrics) as temporary, open(temporary, "w", newline="") as file:
-            table = csv.DictWriter(file, list(self._rows[-1]))
+            table = csv.DictWriter(file, list(dict.fromkeys(n for row in self._rows for n in row)))
             table.writeheader()
             table.writerows(self._rows)
         self._scalars(row)
@@ -195,7 +195,7 @@ class Reporter:
         for kind, pictures in drawn.items():
             sheet = grid(pictures)
             content = save_png(sheet, self.run.picture(kind, row.epoch))
-            _add_picture(self._writer, kind, sheet, content, row.step)
+            self._writer.add_picture(kind, sheet, content, row.step)
         self._writer.flush()
 
     def close(self) -> None:
@@ -204,18 +204,6 @@ class Reporter:
             self._bar.close()
         if self._writer is not None:
             self._writer.close()
-
-
-def _add_picture(writer: Any, tag: str, sheet: Tensor, content: bytes, step: int) -> None:
-    """Adds a picture `(C, H, W)` whose PNG file is known; `add_image` would encode it anew."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-
-    channels, height, width = sheet.shape
-    image = Summary.Image(
-        height=height, width=width, colorspace=channels, encoded_image_string=content
-    )
-    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
-    writer.file_writer.add_summary(summary, step)
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
@@ -233,7 +221,17 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
 
 def _is_row(row: dict[Any, Any], columns: list[str]) -> bool:
     always = [name for name in row if not str(name).startswith("objective_")]
-    return always == columns and str(row["epoch"]).isdigit()
+    whole = all(re.fullmatch("[0-9]{1,15}", str(row.get(name))) for name in ("epoch", "step"))
+    return always == columns and whole and all(map(_is_number, row.values()))
+
+
+def _is_number(text: Any) -> bool:
+    """Whether a cell holds a number, or nothing: a column that a row was written without."""
+    try:
+        float(text or 0)
+    except (TypeError, ValueError):
+        return False
+    return text is not None
 
 
 def describe(run: RunDirectory, vae: Programs, engine: Engine) -> str:
@@ -255,7 +253,8 @@ def final_report(run: RunDirectory, vae: Programs, data: ImageData, engine: Engi
     path = run.root / "evaluation.json"
     if not _is_evaluated(path, weights):
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(scores, indent=2))
+            temporary.write_text(to_json(scores, indent=2))
+    _check_finite(found, epoch)
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
     picture = run.picture("samples", epoch)
     drawn = picture if picture.exists() else run.root / "samples"
@@ -269,6 +268,16 @@ def _is_evaluated(path: Path, weights: dict[str, Tensor]) -> bool:
     """Whether an evaluation of these weights stands there, which says more than training does."""
     try:
         earlier = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(earlier, dict) and earlier.get("weights") == checksum(weights)
+
+
+def _check_finite(found: Evaluation, epoch: int) -> None:
+    """Raises `Diverged` if a run's result is no number."""
+    for name in ("elbo", "rate", "distortion"):
+        if not math.isfinite(value := getattr(found, name)):
+            raise Diverged(
+                f"the result on the test split is not finite: the {name} of the weights of epoch "
+                f"{epoch} is {value}. Try a lower learning rate or --trainer.clip_norm"
+            )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrovae.capturing import recorder_for
 from pyrovae.checkpoint import RunDirectory, load_checkpoint, save_checkpoint
+from pyrovae.contents import check_resumable
 from pyrovae.data import Batches, ImageData, Split, spread
 from pyrovae.data.base import fingerprint
 from pyrovae.distributed import Group, generators, reseed, set_generators
@@ -281,6 +282,7 @@ class Session:
     def end_epoch(self) -> None:
         """Validation, report, checkpoints."""
         state, now = self.state, self.progress()
+        state.check_epoch()
         last = replace(now, step=now.step - 1)
         state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
         found = self.group.from_main(self.validate)
@@ -317,7 +319,8 @@ class Session:
         """Keeps the weights if the epoch is among the best."""
         state = self.state
         if state.rank(elbo) and self.run is not None:
-            save_checkpoint(self.run.best(state.epoch), self.weights(), {"val_elbo": elbo})
+            about = {"run": state.run, "epoch": state.epoch, "val_elbo": elbo}
+            save_checkpoint(self.run.best(state.epoch), self.weights(), about)
 
     def out_of_patience(self) -> bool:
         """Whether the validation ELBO has not improved for too long."""
@@ -351,8 +354,7 @@ class Session:
         self.run.check_run()
         self.held.enter_context(self.run.alone())
         tensors, state = load_checkpoint(self.run.last)
-        if "num_images" not in state:
-            raise InputError(f"{self.run.last}: holds weights only, no run to go on with")
+        check_resumable(self.run.last, state, tensors)
         if state["num_images"] != self.state.num_images or state["images"] != self.state.images:
             raise InputError(
                 f"the training split, now of {self.state.num_images} images, is not what the run "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import uuid
 from dataclasses import dataclass, field
+
+from pyrovae.interruption import Diverged
 
 __all__ = ["TrainingState"]
 
@@ -30,6 +33,7 @@ class TrainingState:
     elbo: float = 0.0
     rate: float = 0.0
     best: list[tuple[float, int]] = field(default_factory=list)
+    run: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False, repr=False)
 
     def begin_epoch(self) -> None:
         """Clears the sums over the batches of an epoch."""
@@ -55,13 +59,26 @@ class TrainingState:
         """Counts a step that was not finite."""
         self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
 
+    def check_epoch(self) -> None:
+        """Raises `Diverged` if no step of the epoch was finite."""
+        if not self.finite:
+            raise Diverged(
+                f"none of the {self.skipped} steps of epoch {self.epoch + 1} was finite. Try a "
+                "lower learning rate or --trainer.clip_norm"
+            )
+
     def mean(self, total: float) -> float:
         """A sum over the epoch's steps as their mean."""
         return total / self.finite if self.finite else math.nan
 
     def rank(self, elbo: float) -> bool:
-        """Takes in the epoch's validation ELBO; returns whether it is among the best."""
-        self.best = sorted([*self.best, (elbo, self.epoch)], key=_worth, reverse=True)[:NUM_BEST]
+        """Takes in the epoch's validation ELBO; returns whether it is among the best.
+
+        One that is not finite never is.
+        """
+        if math.isfinite(elbo):
+            self.best = sorted([*self.best, (elbo, self.epoch)], key=_worth, reverse=True)
+            del self.best[NUM_BEST:]
         return self.epoch in [epoch for _, epoch in self.best]
 
     def about(self, epochs: int) -> str:
@@ -97,5 +114,4 @@ class TrainingState:
 
 
 def _worth(ranked: tuple[float, int]) -> float:
-    """The ELBO to rank by: one that is no number is worse than all."""
-    return -math.inf if math.isnan(ranked[0]) else ranked[0]
+    return ranked[0]

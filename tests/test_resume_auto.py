@@ -137,7 +137,6 @@ def test_a_preset_may_hold_it(train: Train, tmp_path: Path) -> None:
 def test_of_two_that_start_at_once_one_trains(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("fcntl", reason="the system cannot lock directories")
     with RunDirectory(tmp_path / "run").alone():
         code, _, errors = train(*ONCE)
     assert code == 2 and "another process is training in it" in errors
@@ -158,7 +157,6 @@ class Overtaken(RandomStart):
 
 
 def test_a_run_that_begins_meanwhile_is_left_alone(tmp_path: Path) -> None:
-    pytest.importorskip("fcntl", reason="the system cannot lock directories")
     with ExitStack() as held, pytest.raises(InputError, match="another process is training in it"):
         start = Overtaken(RunDirectory(tmp_path / "run"), held)
         fit(Trainer(epochs=1, batch_size=8), Recipe(start=start), tmp_path / "run")

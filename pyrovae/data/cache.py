@@ -13,9 +13,6 @@ import json
 import logging
 import os
 import shutil
-import socket
-import time
-import uuid
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +24,8 @@ import numpy as np
 
 from pyrovae.data.base import ImageData, Source, Split, check_on_error, check_split
 from pyrovae.data.images import GreyLevels, quiet
+from pyrovae.data.integrity import checksum, damage, note_verified, signed
+from pyrovae.data.leftovers import live, remove_abandoned, sweep, temporary_name
 from pyrovae.data.workers import in_order, look_ahead, shared_array
 from pyrovae.errors import InputError
 
@@ -34,12 +33,14 @@ _VERSION = 3  # raised whenever the same settings give other pixels
 _HEADER = 128  # bytes before the pixels in images.npy, whatever the number of images
 _CHUNK_BYTES = 2**22
 _CHUNK_IMAGES = 32  # few, so that at the end no core waits long for another
-_ABANDONED_SECONDS = 24 * 3600
 
 # What the system says of a folder that was badly chosen, rather than of a machine in trouble.
 _MISPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
-_live: set[str] = set()  # temporary folders that this process is writing
+_HINT = "--data.cache_dir or PYROVAE_CACHE chooses another folder"
+
+# A disk, or a share of it, that is full.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -80,6 +81,7 @@ def cached_split(
     """
     check_split(split)
     check_on_error(on_error)
+    sweep(cache_root(cache_dir))
     build = _Build(data, split, source, on_error, progress, _folder(data, split, cache_dir))
     for _ in range(3):  # another process may replace the folder between building and opening it
         manifest = build.current()
@@ -87,16 +89,9 @@ def cached_split(
         if manifest is not None and opened is not None:
             _warn(data, split, manifest)
             return opened
+        build.tell()
         build.run()
     raise RuntimeError(f"{build.folder}: other processes keep replacing it")
-
-
-def checksum(values: np.ndarray) -> str:
-    """SHA-256 of an array's values, as the manifest records it under `checksums`."""
-    digest = hashlib.sha256()
-    for start in range(0, len(values), _CHUNK_IMAGES):
-        digest.update(np.ascontiguousarray(values[start : start + _CHUNK_IMAGES]).data)
-    return digest.hexdigest()
 
 
 def _folder(data: ImageData, split: str, cache_dir: str | Path | None) -> Path:
@@ -122,7 +117,7 @@ def _open(folder: Path, manifest: dict[str, Any]) -> Split | None:
 def _manifest(folder: Path) -> dict[str, Any] | None:
     try:
         manifest = json.loads((folder / "manifest.json").read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) else None
 
@@ -187,19 +182,41 @@ class _Build:
     def current(self) -> dict[str, Any] | None:
         """The manifest in place, if it matches the source and the files beside it."""
         manifest = _manifest(self.folder)
-        if manifest is None:
+        if manifest is None or not self.expected().items() <= manifest.items():
             return None
-        try:
-            sizes = {n: os.path.getsize(self.folder / n) for n in ("images.npy", "attributes.npy")}
-        except OSError:
-            return None
-        matches = self.expected().items() <= manifest.items() and manifest["bytes"] == sizes
         # An array that leaves items out does not answer a call that wants an error for them.
-        tolerated = self.on_error == "skip" or not manifest["skipped"]
-        return manifest if matches and tolerated else None
+        tolerated = self.on_error == "skip" or not manifest.get("skipped")
+        return manifest if tolerated and damage(self.folder, manifest) is None else None
+
+    def tell(self) -> None:
+        """Says why prepared images of the same source are prepared again."""
+        if not self.folder.exists():
+            return
+        manifest = _manifest(self.folder)
+        if manifest is None:
+            why: str | None = "manifest.json: missing, or damaged"
+        elif not self.expected().items() <= manifest.items():
+            return
+        else:
+            why = damage(self.folder, manifest)
+        if why is not None:
+            logging.getLogger("pyrovae").warning(
+                "%s: not as this version writes it (%s); the images are prepared again",
+                self.folder,
+                why,
+            )
 
     def run(self) -> None:
         """Build the folder, replacing one that does not match."""
+        try:
+            self._run()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            text = f"{error.strerror}; {_HINT}"
+            raise OSError(error.errno, text, str(self.folder.parent)) from error
+
+    def _run(self) -> None:
         with self._temporary() as temporary:
             kept, skipped, digest = self._write_images(temporary / "images.npy")
             attributes = np.asarray(self.source.attributes, np.float32)[kept]
@@ -216,34 +233,33 @@ class _Build:
                 "names": names,
             }
             with open(temporary / "manifest.json", "w") as text:
-                json.dump(manifest, text)
+                json.dump(signed(manifest), text)
                 text.flush()
                 os.fsync(text.fileno())
+            note_verified(temporary)
             self._install(temporary)
 
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
         """A folder to write in; gone afterwards, unless it was renamed into place."""
         path = self._beside()
-        _live.add(path.name)
+        live.add(path.name)
         try:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _remove_abandoned(path.parent, self.split)
+                remove_abandoned(path.parent, self.split)
                 path.mkdir()
             except OSError as error:
                 if error.errno not in _MISPLACED:
                     raise
-                hint = "--data.cache_dir or PYROVAE_CACHE chooses another folder"
-                raise InputError(f"{path.parent}: {error.strerror}; {hint}") from error
+                raise InputError(f"{path.parent}: {error.strerror}; {_HINT}") from error
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
-            _live.discard(path.name)
+            live.discard(path.name)
 
     def _beside(self) -> Path:
-        name = f".{self.split}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-        return self.folder.parent / name
+        return self.folder.parent / temporary_name(self.split)
 
     def _write_images(self, path: Path) -> tuple[list[int], list[tuple[int, str]], str]:
         """Write what can be read; return its positions, the failures, and the checksum."""
@@ -350,32 +366,6 @@ def _header(count: int, image_shape: tuple[int, int, int]) -> bytes:
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     start = b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little")
     return start + text.ljust(_HEADER - 11).encode("ascii") + b"\n"
-
-
-def _remove_abandoned(parent: Path, split: str) -> None:
-    """Delete what builds of this split left behind when their process was killed."""
-    for path in parent.glob(f".{split}-*-[0-9]*-*"):
-        if _abandoned(path):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _abandoned(path: Path) -> bool:
-    host, pid = path.name.split("-", 1)[1].rsplit("-", 2)[:2]
-    if host == socket.gethostname() and os.name == "posix":
-        if int(pid) == os.getpid():
-            return path.name not in _live
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass  # alive, and another user's
-    # Another machine's process, or a number given to a new one: a live build keeps writing.
-    try:
-        touched = max(entry.stat().st_mtime for entry in (path, *path.iterdir()))
-    except OSError:
-        return False
-    return time.time() - touched > _ABANDONED_SECONDS
 
 
 def _sync_folder(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -171,27 +172,50 @@ def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
 
 def _read_partition(path: Path) -> pandas.DataFrame:
     """The partition (0, 1, 2) of each image, indexed by its name."""
+    import pandas
+
     columns = None if path.suffix == ".csv" else ["image_id", "partition"]
     table = _read_table(path, columns, 0, ["image_id", "partition"])
-    wrong = table.index[~table["partition"].isin(range(len(SPLITS)))]
+    outside = np.flatnonzero([not _is_file_name(name) for name in table.index])
+    if len(outside):
+        raise InputError(f"{_row(path, table, outside[0])}: not the name of a file in the folder")
+    # One bad value makes a column of texts of the numbers.
+    partition = pandas.to_numeric(table["partition"], errors="coerce")
+    wrong = np.flatnonzero(~partition.isin(range(len(SPLITS))))
     if len(wrong):
-        value = table["partition"][wrong[0]]
-        raise InputError(f"{path}: partition {value!r} for {wrong[0]}, allowed are 0, 1, 2")
-    return table[["partition"]].astype(np.int64)
+        value = table["partition"].iloc[wrong[0]]
+        where = _row(path, table, wrong[0])
+        raise InputError(f"{where}: partition {str(value)[:100]!r}, allowed are 0, 1, 2")
+    return partition.astype(np.int64).to_frame("partition")
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a name stays in the folder that it is looked for in."""
+    return not re.search(r"[/\\]", name) and name not in ("", ".", "..")
+
+
+def _row(path: Path, table: pandas.DataFrame, place: int) -> str:
+    """A row of a list, for messages; the first below the header is row 1."""
+    return f"{path}: row {place + 1} ({str(table.index[place])[:100]})"
 
 
 def _read_attributes(path: Path, names: pandas.Index) -> pandas.DataFrame:
     """Attributes of the named images: 1 where the list says 1, and 0 where it says -1."""
+    import pandas
+
     columns = None if path.suffix == ".csv" else ["image_id", *_header(path)]
     table = _read_table(path, columns, 2, ["image_id"])
     absent = names.difference(table.index)
     if len(absent):
         raise InputError(f"{path}: no attributes for {len(absent)} images, such as {absent[0]}")
-    table = table.reindex(names)
-    allowed = table.isin((-1, 0, 1)).all()
-    if not allowed.all():
-        raise InputError(f"{path}: column {allowed.idxmin()!r} holds others than -1 and 1")
-    return (table > 0).astype(np.float32)
+    values = table.apply(pandas.to_numeric, errors="coerce")
+    wrong = np.argwhere(~values.isin((-1, 0, 1)).to_numpy())
+    if len(wrong):
+        row, column = wrong[0]
+        value = str(table.iloc[row, column])[:100]
+        where = f"{_row(path, table, row)}, column {table.columns[column]!r}"
+        raise InputError(f"{where}: {value!r}, allowed are -1 and 1")
+    return (values.reindex(names) > 0).astype(np.float32)
 
 
 def _header(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -135,6 +136,9 @@ def _load(image: str | Path | Image, shape: tuple[int, int, int], crop: int | No
 
     if not isinstance(image, str | Path):
         return _convert(image.copy(), shape, crop)
+    # To open a pipe may wait for ever.
+    if os.path.exists(image) and not (os.path.isfile(image) or os.path.isdir(image)):
+        raise ValueError("a pipe, socket or device, not a file")
     # Given a name, Pillow maps some TIFF files instead of reading them, and garbles turned ones.
     with open(image, "rb") as file, Image.open(file) as opened:
         return _convert(opened, shape, crop)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.base import Split
+from pyrovae.data.integrity import check_whole
 from pyrovae.errors import InputError
 
 _RESIDENT_BYTES = 256 * 2**20
@@ -121,7 +122,7 @@ class Batches:
         part: tuple[int, int] = (0, 1),
     ) -> None:
         self.attributes = _columns(images, attributes).to(device)
-        self.images = images.images if isinstance(images, Split) else images
+        self.images = self._stored = images.images if isinstance(images, Split) else images
         if batch_size < 1 or len(self.images) < 1:
             size = f"batch_size {batch_size} for {len(self.images)} images"
             raise ValueError(f"{size}: allowed is 1 or more of both")
@@ -191,6 +192,7 @@ class Batches:
 
     def plan(self, epoch: int) -> tuple[Tensor, Tensor]:
         """The order of an epoch `(N,)`, and which of its places are mirrored, on the CPU."""
+        check_whole(self._stored)
         # Mixed, because generators seeded with neighbouring numbers need not be independent.
         mixed = np.random.SeedSequence((self.seed % 2**64, epoch)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from pyrovae.checkpoint import replacing
 
@@ -45,10 +48,10 @@ class Journal:
         path = self._path(name, settings)
         try:
             return _table(path.read_text())
-        except (OSError, ValueError):  # Not there, or damaged.
+        except (OSError, ValueError, RecursionError):  # Not there, damaged, or of other code.
             found = compute()
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(found.to_dict("list")))  # Readers of CSV round.
+            temporary.write_text(_text(found))
         # Read also where it was just written: the same whether it went on or not.
         return _table(path.read_text())
 
@@ -64,9 +67,44 @@ class Journal:
         return self.folder / f"{name}-{key}.json"
 
 
+@lru_cache(maxsize=1)
+def code_print() -> str:
+    """A hash of the package's source and the versions that it runs on."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256(f"{torch.__version__} {pd.__version__}".encode())
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _text(table: pd.DataFrame) -> str:
+    """The file of a table, in JSON since readers of CSV round; numbers not finite are words."""
+    columns = {
+        name: [str(v) if isinstance(v, float) and not math.isfinite(v) else v for v in values]
+        for name, values in table.to_dict("list").items()
+    }
+    floats = [name for name in table if table[name].dtype.kind == "f"]
+    content = {"columns": columns, "floats": floats}
+    note = {"code": code_print(), "sha256": _checksum(content)}
+    return json.dumps(note | content, allow_nan=False)
+
+
 def _table(text: str) -> pd.DataFrame:
-    """The table that a file holds; `ValueError` if it holds none."""
-    columns = json.loads(text)
-    if not (isinstance(columns, dict) and columns):
-        raise ValueError("no table")
-    return pd.DataFrame(columns)
+    """The table that a file of this code holds; `ValueError` if it holds none."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or found.get("code") != code_print():
+        raise ValueError("no table of this code")
+    content = {name: found.get(name) for name in ("columns", "floats")}
+    if not content["columns"] or found.get("sha256") != _checksum(content):
+        raise ValueError("damaged")
+    columns, floats = found["columns"], found["floats"]
+    return pd.DataFrame(
+        {
+            name: [float(v) for v in values] if name in floats else values
+            for name, values in columns.items()
+        }
+    )
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -23,6 +23,7 @@ from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.lettering import printable
+from pyrovae.plain import to_json
 from pyrovae.randomness import private_randomness
 
 __all__ = ["Opened", "Report", "evaluate_run", "open_run", "score_table"]
@@ -147,7 +148,7 @@ class Report:
             own = {name: asdict(found) for name, found in rows.items()}
             columns[column] = columns.get(column, {}) | own
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps({**decided, **columns}, indent=2) + "\n")
+            temporary.write_text(to_json({**decided, **columns}, indent=2) + "\n")
         if len(self.each_image):
             with replacing(self.run / "evaluation_images.csv") as temporary:
                 each.to_csv(temporary, index=False)
@@ -165,7 +166,7 @@ class Report:
             earlier = json.loads(path.read_text())
             same = all(earlier.get(key) == value for key, value in whole.items())
             same = same and all(isinstance(earlier.get(name, {}), dict) for name in COLUMNS)
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, AttributeError, RecursionError):
             same = False
         return earlier if same else {}
 

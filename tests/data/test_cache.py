@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -398,7 +399,7 @@ def test_two_threads_at_once(tmp_path: Path) -> None:
 def test_a_build_in_progress_is_not_taken_for_abandoned(tmp_path: Path) -> None:
     Numbered(tmp_path).split("val")
     (folder,) = tmp_path.iterdir()
-    host = cache.socket.gethostname()
+    host = socket.gethostname()
     alive = folder / f".train-{host}-{os.getppid()}-0a"
     elsewhere = folder / ".train-other-host-1-0b"
     forgotten = folder / ".train-other-host-1-0c"

@@ -149,6 +149,40 @@ def test_wrong_attribute_value(tmp_path: Path) -> None:
     fails(tmp_path, "list_attr_celeba.csv", "'Male'")
 
 
+@pytest.mark.parametrize("value", ["x", "7", "", "1.5", "nan"])
+def test_a_bad_value_blames_its_row(tmp_path: Path, value: str) -> None:
+    folder = kaggle(tmp_path) / "img_align_celeba/img_align_celeba"
+    names = [f"{i:06}.jpg" for i in range(1, 1001)]
+    partitions = ["0"] * len(names)
+    attributes = ["-1,1"] * len(names)
+    for name in names[:3]:
+        assert (folder / name).exists()
+
+    def write(stem: str, header: str, rows: list[str]) -> None:
+        lines = [",".join(row) for row in zip(names, rows, strict=True)]
+        (tmp_path / f"{stem}.csv").write_text("\n".join([header, *lines]) + "\n")
+
+    write("list_attr_celeba", "image_id,Male,Smiling", attributes)
+    partitions[899] = value
+    write("list_eval_partition", "image_id,partition", partitions)
+    fails(tmp_path, "list_eval_partition.csv: row 900 (000900.jpg)", "allowed are 0, 1, 2")
+    partitions[899] = "0"
+    write("list_eval_partition", "image_id,partition", partitions)
+    attributes[899] = f"-1,{value}"
+    write("list_attr_celeba", "image_id,Male,Smiling", attributes)
+    fails(tmp_path, "list_attr_celeba.csv: row 900 (000900.jpg), column 'Smiling'", "allowed")
+
+
+@pytest.mark.parametrize("name", ["../../x.jpg", "{root}/x.jpg", "a/../../../x.jpg", "..", "a\\b"])
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_a_list_never_leads_out_of_the_folder(tmp_path: Path, name: str, on_error: str) -> None:
+    (kaggle(tmp_path) / "list_attr_celeba.csv").unlink()
+    Image.new("RGB", (178, 218)).save(tmp_path / "x.jpg")
+    path = tmp_path / "list_eval_partition.csv"
+    path.write_text(f"{path.read_text().strip()}\n{name.format(root=tmp_path)},0\n")
+    fails(tmp_path, "list_eval_partition.csv: row 13", "not the name of a file", on_error=on_error)
+
+
 def test_binary_list(tmp_path: Path) -> None:
     (kaggle(tmp_path) / "list_eval_partition.csv").write_bytes(bytes(range(128, 256)))
     fails(tmp_path, "list_eval_partition.csv")

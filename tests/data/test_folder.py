@@ -295,3 +295,21 @@ def test_a_folder_without_images_is_no_split(tmp_path: Path) -> None:
     (tmp_path / "val").mkdir()
     divided = names(tmp_path)
     assert divided["val"] and all(name.startswith("train/") for name in divided["val"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipes_and_devices_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(40):
+        Image.new("RGB", (8, 8), (5 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    for name in ("pipe.png", "other.png"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    data = ImageFolder(str(tmp_path), image_size=8)
+    assert sum(len(data.split(name)) for name in ("train", "val", "test")) == 40
+    (record,) = caplog.records
+    assert "3 of 43 image files are not used: 3 pipe or device;" in record.getMessage()
+    for name in ("pipe.png", "device.png"):
+        with pytest.raises(InputError, match=f"{name}: a pipe, socket or device"):
+            data.preprocess(tmp_path / name)

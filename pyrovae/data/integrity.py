@@ -1,0 +1,135 @@
+"""Whether prepared arrays are still as they were written.
+
+To read a whole array takes a moment for every gigabyte. It is done once for each state of the
+files: `verified.json` beside them notes the state that was found whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyrovae.errors import InputError
+
+FILES = ("images.npy", "attributes.npy", "manifest.json")
+_NOTE = "verified.json"
+_CHUNK_IMAGES = 32
+
+_verified: dict[str, Any] = {}  # by folder, where none can be written beside the arrays
+
+
+def checksum(values: np.ndarray) -> str:
+    """SHA-256 of an array's values, as the manifest records it under `checksums`."""
+    digest = hashlib.sha256()
+    for start in range(0, len(values), _CHUNK_IMAGES):
+        digest.update(np.ascontiguousarray(values[start : start + _CHUNK_IMAGES]).data)
+    return digest.hexdigest()
+
+
+def signed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with a checksum of itself."""
+    return manifest | {"sha256": _digest(manifest)}
+
+
+def damage(folder: Path, manifest: dict[str, Any]) -> str | None:
+    """Says what is not as it was written in a folder; None if all is.
+
+    Args:
+        folder: one split in the cache.
+        manifest: what its `manifest.json` holds.
+    """
+    stamps = _stamps(folder)
+    if stamps is None:
+        return "a file is missing"
+    if stamps in (_verified.get(str(folder)), _noted(folder)):
+        return None
+    found = _damage(folder, manifest)
+    if found is None:
+        note_verified(folder, stamps)
+    return found
+
+
+def note_verified(folder: Path, stamps: dict[str, list[int]] | None = None) -> None:
+    """Notes that the files in a folder are whole in the state that they have now."""
+    stamps = stamps or _stamps(folder)
+    _verified[str(folder)] = stamps
+    temporary = folder / f".{_NOTE}.{os.getpid()}.tmp"
+    try:
+        temporary.write_text(json.dumps(stamps))
+        os.replace(temporary, folder / _NOTE)
+    except OSError:
+        pass  # A cache that others own: this process remembers.
+
+
+def check_whole(images: Any) -> None:
+    """Raises `InputError` if the file behind a mapped array was cut off since it was opened.
+
+    To read a page that is no longer there ends a process with SIGBUS, which cannot be caught.
+    """
+    base = images
+    while isinstance(base, np.ndarray):
+        name, base = getattr(base, "filename", None) or "a mapped array", base.base
+    if not isinstance(base, mmap.mmap):
+        return
+    if (left := base.size()) < len(base):
+        raise InputError(
+            f"{name}: was cut off from {len(base):,} to {left:,} bytes while it was in use; "
+            "start again, which prepares the images anew"
+        )
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    whole = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def _stamps(folder: Path) -> dict[str, list[int]] | None:
+    """Size, time and inode of each file."""
+    try:
+        found = {name: (folder / name).stat() for name in FILES}
+    except OSError:
+        return None
+    return {name: [s.st_size, s.st_mtime_ns, s.st_ino] for name, s in found.items()}
+
+
+def _noted(folder: Path) -> Any:
+    try:
+        return json.loads((folder / _NOTE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _damage(folder: Path, manifest: dict[str, Any]) -> str | None:
+    if "sha256" not in manifest:
+        return "manifest.json: no checksum, as older versions wrote it"
+    if manifest["sha256"] != _digest(manifest):
+        return "manifest.json: wrong checksum"
+    try:
+        shapes = _shapes(manifest)
+        sums = {name: str(manifest["checksums"][name]) for name in shapes}
+    except (KeyError, TypeError):
+        return "manifest.json: not as a build writes it"
+    for name, (kind, shape) in shapes.items():
+        try:
+            values = np.load(folder / name, mmap_mode="r")
+        except Exception as error:  # A damaged header raises half a dozen types.
+            return f"{name}: {' '.join(str(error).split())[:200]}"
+        if values.dtype != kind or values.shape != shape:
+            return f"{name}: {values.dtype} of shape {values.shape}"
+        if checksum(values) != sums[name]:
+            return f"{name}: wrong checksum"
+    return None
+
+
+def _shapes(manifest: dict[str, Any]) -> dict[str, tuple[type, tuple[int, ...]]]:
+    count = len(manifest["names"])
+    return {
+        "images.npy": (np.uint8, (count, *manifest["image_shape"])),
+        "attributes.npy": (np.float32, (count, len(manifest["attribute_names"]))),
+    }
