@@ -108,7 +108,8 @@ def _fitting_device(parameters: Iterable[Tensor]) -> torch.device:
 def _fitted(x: Tensor, latent_dim: int, device: torch.device) -> LinearModel:
     """The linear model of observations `(N, n)`, on the CPU; they go to the device in parts."""
     model = fit_ppca(lambda: (part.to(device) for part in x.split(500)), latent_dim)
-    mean, basis, values = (t.cpu() for t in (model.mean, model.basis, model.eigenvalues))
+    tensors = (model.mean, model.basis, model.eigenvalues)
+    mean, basis, values = (t.cpu().to(x.dtype) for t in tensors)
     return LinearModel(mean, basis, values, model.noise_variance)
 
 
