@@ -15,6 +15,7 @@ from pyrovae.data import spread
 from pyrovae.errors import InputError
 from pyrovae.linear import LinearModel, fit_ppca
 from pyrovae.programs import Programs
+from pyrovae.randomness import private_randomness
 
 __all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
 
@@ -90,7 +91,9 @@ class ProbabilisticPCA(Start):
                 raise InputError(f"{error}, or choose --start RandomStart") from None
             return f"{self.otherwise(vae, images, flip)}: {error}"
         some = torch.from_numpy(spread(images, self.num_images))
-        x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some)
+        both = torch.cat([some, some.flip(-1)]) if flip else some
+        with private_randomness(0, next(vae.parameters()).device):
+            x = vae.scored(both)
         device = _fitting_device(vae.parameters())
         parts.become(_fitted(x.flatten(1), parts.latent_dim, device), x.shape[1:])
         return f"starts from probabilistic PCA of {len(some):,} images"
