@@ -38,6 +38,7 @@ _ALLOWED: dict[str, Callable[[Any], bool]] = {
     "int": _is_count,
     "float": _is_number,
     "str": _is_text,
+    "bool": lambda value: isinstance(value, bool),
 }
 _CHECKS = {
     "config": _is_text,

@@ -15,6 +15,7 @@ from pyrovae.data import spread
 from pyrovae.errors import InputError
 from pyrovae.linear import LinearModel, fit_ppca
 from pyrovae.programs import Programs
+from pyrovae.randomness import private_randomness
 
 __all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
 
@@ -87,7 +88,8 @@ class ProbabilisticPCA(Start):
         some = torch.from_numpy(spread(images, self.num_images))
         try:
             parts = _Parts.of(vae)
-            x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some)
+            with private_randomness(0, next(vae.parameters()).device):
+                x = vae.scored(torch.cat([some, some.flip(-1)]) if flip else some)
             device = _fitting_device(vae.parameters())
             model = _fitted(x.flatten(1), parts.latent_dim, device)
         except InputError as error:
@@ -108,9 +110,10 @@ def _fitting_device(parameters: Iterable[Tensor]) -> torch.device:
 
 
 def _fitted(x: Tensor, latent_dim: int, device: torch.device) -> LinearModel:
-    """The linear model of observations `(N, n)`, on the CPU; they go to the device in parts."""
+    """The linear model of observations `(N, n)`, fitted on the device, then on the CPU."""
     model = fit_ppca(lambda: (part.to(device) for part in x.split(500)), latent_dim)
-    mean, basis, values = (t.cpu() for t in (model.mean, model.basis, model.eigenvalues))
+    tensors = (model.mean, model.basis, model.eigenvalues)
+    mean, basis, values = (t.cpu().to(x.dtype) for t in tensors)
     return LinearModel(mean, basis, values, model.noise_variance)
 
 

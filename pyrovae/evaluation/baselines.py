@@ -52,6 +52,7 @@ def log_evidence_of_ppca(
 
     def chunks() -> Iterator[Tensor]:
         for x in _continuous(likelihood, train, seed):
+            x = x.double()
             yield x.flatten(1)
             if flip:
                 yield x.flip(-1).flatten(1)

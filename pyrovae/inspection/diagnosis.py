@@ -76,7 +76,9 @@ def diagnose(
         has_scale=programs.likelihood.has_scale,
     )
     try:
-        _, found = temperature(programs, split.spread(IMAGES), engine, seed=seed, factors=NEAR)
+        _, found = temperature(
+            programs, split.spread(IMAGES), engine, seed=seed, factors=NEAR, widest=1
+        )
     except (InputError, NotImplementedError):
         return judge(signs), signs  # On a sphere there is no spread of this kind.
     weight, error = found.effective_beta, found.error

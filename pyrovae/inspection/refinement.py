@@ -177,7 +177,8 @@ def refine_guide(
         space: the latents.
         x: observations `(B, C, H, W)`.
         inputs: what the programs take besides.
-        steps: of Adam, at a learning rate that falls to 0 as a half cosine.
+        steps: of Adam in a round, at a learning rate that falls to 0 as a half cosine. Rounds go
+            on until no image gains 0.01 nats any more, see `climb`.
         num_particles: draws an image and step.
         learning_rate: at the start.
 
@@ -232,7 +233,8 @@ def refine_full_rank(
         x: observations `(B, C, H, W)`.
         inputs: what the programs take besides.
         guide: where to start, such as what `refine_guide` gives; by default the guide.
-        steps: of Adam, at a learning rate that falls to 0 as a half cosine.
+        steps: of Adam in a round, at a learning rate that falls to 0 as a half cosine. Rounds go
+            on until no image gains 0.01 nats any more, see `climb`.
         num_particles: draws an image and step.
         learning_rate: at the start, for a mean; entries off the diagonal have less.
 

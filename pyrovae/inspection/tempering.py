@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,9 @@ __all__ = ["FACTORS", "Temperature", "temperature"]
 #: What the spread is multiplied by: powers of the fourth root of 2, and close to 1.
 FACTORS = (0.5, 2**-0.5, 2**-0.25, 0.95, 1.0, 1.05, 2**0.25, 2**0.5, 2.0)
 
+#: The largest factor that is tried where smaller ones do not show the best.
+WIDEST = 1024.0
+
 
 @dataclass(frozen=True)
 class Temperature:
@@ -36,8 +40,9 @@ class Temperature:
 
     Attributes:
         factor: what its standard deviations would have to be multiplied by for the highest
-            ELBO; at an end of the factors that were tried it may lie beyond.
-        factor_error: its standard error; NaN at an end.
+            ELBO. Where `factor_error` is NaN it is the last factor that was tried, and the best
+            one lies beyond: at most the factor if it is below 1, else at least.
+        factor_error: its standard error; NaN at an end of the factors that were tried.
         gain: what the ELBO would gain by it, in nats per image.
         effective_beta: the weight on the rate for which the guide's spread is the best one: 1
             for the ELBO; above 1 the guide is too wide, below 1 too narrow.
@@ -60,6 +65,7 @@ def temperature(
     seed: int = 0,
     factors: Sequence[float] = FACTORS,
     num_draws: int = 1,
+    widest: float = WIDEST,
 ) -> tuple[pandas.DataFrame, Temperature]:
     r"""The ELBO if each draw of the guide lay c times as far from the posterior's mean.
 
@@ -85,10 +91,13 @@ def temperature(
         factors: what the spread is multiplied by, rising, positive; 1 and others on both sides,
             close to 1 for an exact weight: (0.95, 1, 1.05) is enough for that alone.
         num_draws: draws an image.
+        widest: while the best factor tried is the first or the last one, the next one beyond is
+            half or twice as large, down to `1 / widest` and up to `widest`; 1 adds none.
 
     Returns:
-        A row a factor: `elbo`, its standard `error` over images, `rate`, `distortion`, and the
-        `gain` over factor 1 with its `gain_error`, in nats per image; and the summary.
+        A row a factor, those that were added among them: `elbo`, its standard `error` over
+        images, `rate`, `distortion`, and the `gain` over factor 1 with its `gain_error`, in nats
+        per image; and the summary.
 
     Raises:
         InputError: if there are fewer than 2 images, the factors are not as said, latents do
@@ -102,14 +111,33 @@ def temperature(
     if len(images) < 2:
         raise InputError(f"the spread of the guide needs at least 2 images, got {len(images)}")
 
-    def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return _terms(programs, tried, num_draws, x, inputs)
+    def measured(some: list[float]) -> np.ndarray:
+        """Rates and distortions `(2, F, N)`, of the same draws for all factors."""
+        compute = partial(_terms, programs, some, num_draws)
+        parts = each_batch(programs, images, engine or Engine("cpu", "fp32"), compute, seed=seed)
+        return torch.cat([part.double().cpu() for part in parts], -1).numpy()
 
-    found = list(each_batch(programs, images, engine or Engine("cpu", "fp32"), compute, seed=seed))
-    rates, distortions = (
-        torch.cat(part, -1).double().cpu().numpy() for part in zip(*found, strict=True)
-    )
-    return _table(tried, rates, distortions), _summary(np.array(tried), rates, distortions)
+    found = measured(tried)
+    while beyond := _beyond(tried, found, widest):
+        tried, found = tried + beyond, np.concatenate([found, measured(beyond)], 1)
+        order = np.argsort(tried)
+        tried, found = [tried[place] for place in order], found[:, order]
+    return _table(tried, *found), _summary(np.array(tried), *found)
+
+
+def _beyond(tried: list[float], found: np.ndarray, widest: float) -> list[float]:
+    """The next factor where the best one is at an end, which it may lie beyond."""
+    top = _top(-found.sum(0))
+    if top == 0 and tried[0] / 2 >= 1 / widest:
+        return [tried[0] / 2]
+    if top == len(tried) - 1 and tried[-1] * 2 <= widest:
+        return [tried[-1] * 2]
+    return []
+
+
+def _top(elbos: np.ndarray) -> int:
+    """The place of the factor whose mean ELBO is the highest, of ELBOs `(F, N)`."""
+    return int(np.nanargmax(elbos.mean(1)))
 
 
 def _checked(factors: Sequence[float]) -> list[float]:
@@ -123,9 +151,9 @@ def _checked(factors: Sequence[float]) -> list[float]:
 
 
 def _terms(
-    programs: Programs, factors: list[float], num_draws: int, x: Tensor, inputs: dict[str, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Rate and distortion of each image at each factor, `(F, B)`."""
+    programs: Programs, factors: list[float], num_draws: int, x: Tensor, **inputs: Tensor
+) -> Tensor:
+    """Rate and distortion of each image at each factor, `(2, F, B)`."""
     first = {name: value[:1] for name, value in inputs.items()}
     space = LatentSpace.of(programs, x[:1], **first)
     require_real(space, x[:1], **first)
@@ -141,7 +169,7 @@ def _terms(
         prior, fit = space.log_joint(centres + c * (z - centres), x, **inputs)
         found.append(((log_q - space.size * math.log(c) - prior).mean(0), -fit.mean(0)))
     rates, distortions = zip(*found, strict=True)
-    return torch.stack(rates), torch.stack(distortions)
+    return torch.stack([torch.stack(rates), torch.stack(distortions)])
 
 
 def _centre(node: dict[str, Any]) -> Tensor:
@@ -183,7 +211,7 @@ def _summary(factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray) ->
 def _best(factors: np.ndarray, elbos: np.ndarray) -> tuple[float, float, float]:
     """The best factor, its standard error, and the gain over factor 1."""
     means, one = elbos.mean(1), int(np.flatnonzero(factors == 1.0)[0])
-    top = int(np.nanargmax(means))
+    top = _top(elbos)
     if top in (0, len(factors) - 1):
         return float(factors[top]), math.nan, float(means[top] - means[one])
     near = factors[top - 1 : top + 2]

@@ -29,6 +29,47 @@ def test_the_evidence_is_the_density_of_the_normal() -> None:
     assert torch.allclose(found, normal.log_prob(x.double()), rtol=1e-4)
 
 
+def exact_log_prob(train: torch.Tensor, test: torch.Tensor, latent_dim: int) -> torch.Tensor:
+    """Of probabilistic PCA by all eigenvectors of the covariance matrix, as a Normal."""
+    mean, size = train.mean(0), train.shape[1]
+    values, vectors = torch.linalg.eigh(torch.cov(train.T, correction=0))
+    rest = size - latent_dim
+    values[:rest] = values[:rest].mean()
+    covariance = (vectors * values) @ vectors.T
+    return dist.MultivariateNormal(mean, covariance).log_prob(test)
+
+
+@pytest.mark.parametrize(
+    ("size", "num_images", "latent_dim"),
+    [
+        (600, 1400, 1),
+        (600, 1400, 64),
+        (600, 1400, 599),
+        (600, 300, 298),
+        (600, 602, 599),
+        (1200, 2000, 400),
+        (1200, 1000, 500),
+    ],
+)
+def test_any_number_of_dimensions_is_exact(size: int, num_images: int, latent_dim: int) -> None:
+    """Eigenvalues fall slowly: the last axes that are kept hardly differ from those left out."""
+    axes = torch.linalg.qr(torch.randn(size, size).double())[0]
+    scales = torch.arange(1, size + 1).double() ** -0.5
+    train, test = ((torch.randn(n, size).double() * scales) @ axes.T for n in (num_images, 100))
+    found = fit_ppca(lambda: train.split(150), latent_dim).log_prob(test).mean()
+    gap = (found - exact_log_prob(train, test, latent_dim).mean()) / size / math.log(2)
+    assert abs(float(gap)) < 1e-4
+
+
+def test_directions_without_variance_are_found_too() -> None:
+    """The rank of the covariance is far below the number of latents."""
+    x = torch.randn(60, 20).double() @ torch.randn(20, 500).double()
+    x = torch.cat([x, x])
+    model = fit_ppca(lambda: x.split(50), 100)
+    assert model.noise_variance < 1e-9
+    assert torch.allclose(model.basis.T @ model.basis, torch.eye(100).double(), atol=1e-9)
+
+
 def test_more_dimensions_score_the_training_images_higher() -> None:
     images = small_data(num_train=300).split("train").images
     found = [float(log_evidence_of_ppca(Normal(), images, images, d).mean()) for d in (1, 4, 16)]

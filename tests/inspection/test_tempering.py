@@ -45,6 +45,29 @@ def test_the_best_factor_undoes_an_inflation(inflation: float) -> None:
     assert found.gain == pytest.approx(gain, abs=0.15)
 
 
+@pytest.mark.parametrize("inflation", [400.0, 0.003])
+def test_a_best_factor_beyond_those_given_is_found(inflation: float) -> None:
+    linear, draws = Linear(orthogonal=True, latent_dim=3), 20
+    vae, some = linear.vae(inflation=inflation), images(linear)
+    table, found = temperature(vae, some, CPU, num_draws=draws)
+    assert abs(found.factor - inflation**-0.5) <= Z_LIMIT * found.factor_error
+    assert found.factor_error < 0.05 * found.factor
+    gain = 3 / 2 * (inflation - 1 - math.log(inflation))
+    assert found.gain == pytest.approx(gain, rel=0.03)
+    assert table.index.is_monotonic_increasing and set(FACTORS) < set(table.index)
+    assert table.index[0] < found.factor < table.index[-1]
+    _, near = temperature(vae, some, CPU, num_draws=draws, widest=1)
+    assert near.factor == (0.5 if inflation > 1 else 2.0) and math.isnan(near.factor_error)
+
+
+def test_factors_that_are_added_share_the_draws() -> None:
+    linear = Linear(latent_dim=2)
+    vae, some = linear.vae(inflation=16.0), images(linear)
+    table, _ = temperature(vae, some, CPU)
+    whole, _ = temperature(vae, some, CPU, factors=tuple(table.index))
+    assert len(table) > len(FACTORS) and table.equals(whole)
+
+
 @pytest.mark.parametrize("beta", [0.25, 1.0, 4.0])
 def test_the_weight_of_the_rate_is_read_from_the_spread(beta: float) -> None:
     linear = Linear(latent_dim=3, sigma=2.0)
