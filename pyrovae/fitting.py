@@ -41,8 +41,7 @@ def run_once(vae: Programs, svi: SVI, images: Tensor, inputs: dict[str, Tensor])
     """
     check_channels(images.shape[1])
     buffers = [buffer.clone() for buffer in vae.buffers()]
-    with private_randomness(0, images.device):
-        x = vae.scored(images)
+    x = vae.observe(images)
     try:
         with private_randomness(0, images.device), pyro.validation_enabled(True):
             svi.evaluate_loss(x, **inputs)

@@ -163,7 +163,7 @@ def cut_line(message: Any) -> str:
 
     Example:
         >>> len(cut_line("root " + 1000 * "x" + ": no such folder"))
-        221
+        220
     """
     words = [cut(word) for word in str(message).split()]
     return " ".join(words)[:LINE]

@@ -121,37 +121,18 @@ class Programs(nn.Module):
             ValueError: if the images are not a tensor of uint8; floats in [0, 1], as `sample`
                 gives, would be taken for nearly black.
         """
-        _require_grey_values(images)
+        if getattr(images, "dtype", None) != torch.uint8:
+            got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(
+                f"images to observe must be a uint8 tensor of grey values, got {got}; of an array "
+                "torch.tensor makes it, of floats (255 * images).round().to(torch.uint8)"
+            )
         return self.observe_greys(images)
-
-    def scored(self, images: Tensor) -> Tensor:
-        """8-bit images `(*, C, H, W)` as training and evaluation score them.
-
-        For a density these are `(k + u) / 256` of grey values k and uniform noise u, drawn by the
-        generator of the programs' device at each call. The density of the exact levels has no
-        bound: a density may put all its mass at black and white. The expected density of these
-        bounds the probability of the 8-bit images. For all other likelihoods it is what `observe`
-        gives.
-
-        The guide sees the same observation, in training as in evaluation: the ELBO is a bound
-        of what is scored only if its noise is that which was encoded. `observe` stays without
-        noise, so that `encode(observe(images))` is always the same; it differs from what is
-        scored by one grey level at most.
-
-        Raises:
-            ValueError: if the images are not a tensor of uint8.
-        """
-        _require_grey_values(images)
-        return self.observe_greys(self.likelihood.dequantize(images.to(self._like().device)))
 
     def observe_greys(self, greys: Tensor) -> Tensor:
         """What `observe` makes of grey values on [0, 255] of any dtype, such as dequantised."""
-        like = self._like()
+        like = next((p for p in self.parameters() if p.is_floating_point()), torch.zeros(()))
         return self.likelihood.observe(greys.to(like.device)).to(like.dtype)
-
-    def _like(self) -> Tensor:
-        """A tensor of the programs' precision, on their device."""
-        return next((p for p in self.parameters() if p.is_floating_point()), torch.zeros(()))
 
     def observed(self, x: Tensor) -> Tensor:
         """Observations, of uint8 images or of what is observed."""
@@ -191,12 +172,3 @@ class Programs(nn.Module):
 
     def _shown(self, trace: Any) -> Tensor:
         return self.likelihood.to_images(trace.nodes["x"]["fn"])
-
-
-def _require_grey_values(images: Tensor) -> None:
-    if getattr(images, "dtype", None) != torch.uint8:
-        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(
-            f"images to observe must be a uint8 tensor of grey values, got {got}; of an array "
-            "torch.tensor makes it, of floats (255 * images).round().to(torch.uint8)"
-        )

@@ -32,7 +32,7 @@ from pyrovae.pacing import Pace
 from pyrovae.programs import Programs
 from pyrovae.recipe import Recipe
 from pyrovae.reports import EpochRow, Reporter
-from pyrovae.state import DEQUANTISED_NOW, TrainingState
+from pyrovae.state import TrainingState
 from pyrovae.stepping import Stepper
 from pyrovae.svi import ALL_FINITE, SVI, first_bad_site
 from pyrovae.synchronous import synchronous_norms
@@ -77,7 +77,7 @@ class Session:
         self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         programs = vae.model, vae.guide, self.optimizer, self.objective
-        self.svi = SVI(*programs, observe=vae.scored, group=group)
+        self.svi = SVI(*programs, observe=vae.observe, group=group)
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
         self.undecided = engine.decides_by_time
@@ -263,7 +263,7 @@ class Session:
         """Stops the run after too many steps in a row that were not finite."""
         if self.state.skipped_in_a_row >= self.trainer.max_skipped:
             images, attributes = self.feed.last()
-            x, inputs = self.vae.scored(images), self.vae.inputs(attributes)
+            x, inputs = self.vae.observe(images), self.vae.inputs(attributes)
             found = self.group.gather(first_bad_site(self.vae.model, self.vae.guide, x, **inputs))
             # Where it is not finite in one process alone, the others only see its gradient.
             site = min(found, key=lambda name: name == ALL_FINITE)
@@ -372,8 +372,6 @@ class Session:
             raise InputError(f"{misfit}: {reason}") from error
         state_of(self.objective).update(groups["objective"])
         per_step, threads = self.state.images_per_step, self.state.num_threads
-        if "dequantised" not in state and self.vae.likelihood.grey_levels == 256:
-            self.reporter.message(DEQUANTISED_NOW)
         self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
         self.state.regroup(per_step)
         if line := self.state.change_threads(threads):

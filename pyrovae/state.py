@@ -12,12 +12,6 @@ __all__ = ["TrainingState"]
 
 NUM_BEST = 2
 
-#: What is said where a run goes on that another rule of observing began.
-DEQUANTISED_NOW = (
-    "this run was begun on k / 255, without noise; from here on its density is trained on "
-    "(k + u) / 256, as it is validated: training ELBOs before and after do not compare"
-)
-
 
 @dataclass
 class TrainingState:
@@ -27,7 +21,6 @@ class TrainingState:
     images: str = ""
     images_per_step: int = 0
     num_threads: int = 0
-    dequantised: bool = True
     epoch: int = 0
     batch: int = 0
     step: int = 0

@@ -370,7 +370,7 @@ def test_every_part_gives_the_recorder_work_of_the_device_alone(role: int, name:
         stepper = Stepper(svi, optimizer, feed, vae.inputs, RefusingRecorder(), said.append)
         stepper.record()
         feed.begin(0)
-        for i in range(Recorded.WARM_UP + 1):
+        for i in range(Recorded.WARM_UP + 2):  # The first step makes the optimiser's state.
             begin_step(svi.loss, Progress(i, 10, 4, 8))
             assert stepper(0.5 + i)[0] == 1
     (line,) = said

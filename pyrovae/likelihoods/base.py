@@ -90,12 +90,7 @@ class PixelLikelihood(Likelihood):
 
 
 class DensityLikelihood(PixelLikelihood):
-    """A density of pixels in [0, 1], independent given h.
-
-    Training, validation and evaluation all score `(k + u) / 256` of grey values k, with uniform
-    noise u drawn anew: see `Programs.scored`. So their ELBOs compare, and a density gains nothing
-    from exact black and white.
-    """
+    """A density of pixels in [0, 1], independent given h."""
 
     grey_levels = 256
 

@@ -308,8 +308,8 @@ def test_pipes_and_devices_are_left_out_and_counted(
     (tmp_path / "device.png").symlink_to("/dev/zero")
     data = ImageFolder(str(tmp_path), image_size=8)
     assert sum(len(data.split(name)) for name in ("train", "val", "test")) == 40
-    (record,) = caplog.records
-    assert "3 of 43 image files are not used: 3 pipe or device;" in record.getMessage()
+    told = [record.getMessage() for record in caplog.records]
+    assert any("3 of 43 image files are not used: 3 pipe or device;" in line for line in told)
     for name in ("pipe.png", "device.png"):
         with pytest.raises(InputError, match=f"{name}: a pipe, socket or device"):
             data.preprocess(tmp_path / name)
