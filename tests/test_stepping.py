@@ -363,7 +363,7 @@ def test_every_part_gives_the_recorder_work_of_the_device_alone(role: int, name:
         vae = make(prior, likelihood, posterior, (1, 8, 8)).to(DEVICE)
         optimizer = GroupedOptimizer(OPTIMIZERS["Adam"], clip_norm=50.0)
         svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective](), observe=vae.observe)
-        images = torch.randint(256, (8, 1, 8, 8), dtype=torch.uint8).to(DEVICE)
+        images = torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8).to(DEVICE)
         svi.evaluate_loss(vae.observe(images[:2]))
         optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
         feed = DeviceFeed(Batches(images, 2, seed=0, flip=True, device=DEVICE), lambda x: x)
@@ -371,7 +371,7 @@ def test_every_part_gives_the_recorder_work_of_the_device_alone(role: int, name:
         stepper.record()
         feed.begin(0)
         for i in range(Recorded.WARM_UP + 2):  # The first step makes the optimiser's state.
-            begin_step(svi.loss, Progress(i, 10, 4, 8))
+            begin_step(svi.loss, Progress(i, 10, 5, 10))
             assert stepper(0.5 + i)[0] == 1
     (line,) = said
     waits = {"RenyiELBO", "VonMisesFisher", "HypersphericalUniform"}
