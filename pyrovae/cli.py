@@ -360,6 +360,8 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
     swallowed_interrupts()  # None of them is left for a later command of this process.
     # `torchrun` sends a signal to processes that may be ending already.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if code:
+        group.abort(code)
     raise SystemExit(code)
 
 

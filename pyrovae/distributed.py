@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
+from importlib import import_module
 from textwrap import shorten
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -133,9 +135,19 @@ class Group:
             return True
 
     def leave(self) -> None:
-        """Closes the connections, when all is done."""
-        if self.size > 1:
+        """Closes the connections, when all is done; once is enough."""
+        if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
+
+    def abort(self, code: int) -> None:
+        """Ends this process at once, if others cannot be asked to close the connections with it.
+
+        Threads of the connections outlive `sys.exit`; they would end the process by SIGABRT.
+        """
+        if self.size > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
     def about(self, batch_size: int, parts: Iterable[Any]) -> list[str]:
         """Lines for people: what a step takes, and what each process computes by itself."""
@@ -183,6 +195,9 @@ def processes() -> Group:
     if local_rank < gpus:
         torch.cuda.set_device(local_rank)  # What "cuda" without a number means from here on.
     if not dist.is_initialized():
+        # Its functions have the group as a default: imported later, they would keep it, and with
+        # it threads that can end the process by SIGABRT when the interpreter closes.
+        import_module("torch.distributed.nn")
         try:
             found = dist.rendezvous("env://", timeout=PATIENCE)  # type: ignore[attr-defined]
             store, rank, size = next(found)

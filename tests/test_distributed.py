@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -336,10 +337,44 @@ def test_a_device_that_is_not_there_for_each_is_refused(device: str) -> None:
     Group(0, 2).check(torch.device("cpu"))
 
 
-def torchrun(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def torchrun(
+    *arguments: str, folder: Path, script: Path = SCRIPTS / "train.py"
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", str(SCRIPTS / "train.py"), *arguments]
+    command += ["--nproc-per-node=2", str(script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200)
+
+
+ENDINGS = """
+import os, sys
+import torch
+from pyrovae import InputError
+from pyrovae.cli import run_command
+from pyrovae.distributed import processes
+
+def command(arguments):
+    group = processes()
+    torch.optim.Adam([torch.ones(2, requires_grad=True)])
+    group.gather(0)
+    if arguments == ["fail"]:
+        raise InputError("a mistake of both")
+    group.leave()
+    names = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
+    sys.stdout.write(f"left: {[name for name in names if 'gloo' in name]}\\n")
+
+run_command(command)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists its threads in /proc")
+def test_no_thread_of_a_connection_outlives_it(tmp_path: Path) -> None:
+    """One that does can end the process by SIGABRT while the interpreter closes."""
+    (script := tmp_path / "endings.py").write_text(ENDINGS)
+    done = torchrun(folder=tmp_path, script=script)
+    assert (done.returncode, done.stdout.count("left: []")) == (0, 2), done.stdout + done.stderr
+    failed = torchrun("fail", folder=tmp_path, script=script)
+    assert failed.stderr.count("error: a mistake of both\n") == 1, failed.stderr
+    assert re.findall(r"exitcode +: (-?\d+)", failed.stderr)[-1] == "2", failed.stderr
 
 
 def test_the_script_runs_in_processes_that_torchrun_starts(tmp_path: Path) -> None:
