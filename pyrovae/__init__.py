@@ -5,7 +5,7 @@ likelihood, posterior, networks and objective are separate parts, each swapped b
 """
 
 from pyrovae import distributions, likelihoods, networks, objectives, posteriors, priors
-from pyrovae.checkpoint import RunDirectory, load
+from pyrovae.config.loading import load
 from pyrovae.data import (
     CelebA,
     ImageData,
@@ -16,7 +16,6 @@ from pyrovae.data import (
     TorchvisionImages,
 )
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
 from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.likelihoods import (
     Bernoulli,
@@ -71,7 +70,6 @@ from pyrovae.objectives import (
     StickingTheLanding,
     Warmup,
 )
-from pyrovae.optimizer import GroupedOptimizer
 from pyrovae.posteriors import (
     DiagonalNormal,
     FullRankNormal,
@@ -91,15 +89,18 @@ from pyrovae.priors import (
     StandardNormal,
     VampPrior,
 )
-from pyrovae.programs import Programs
-from pyrovae.starts import ProbabilisticPCA, RandomStart, Start
-from pyrovae.svi import SVI as SVI  # Not in __all__: a star would hide Pyro's own.
-from pyrovae.training import Recipe, Trainer
-from pyrovae.vae import VAE, Guide, Model
+from pyrovae.programs.pair import Programs
+from pyrovae.programs.vae import VAE, Guide, Model
+from pyrovae.runs import RunDirectory
+from pyrovae.training.initialization import ProbabilisticPCA, RandomStart, Start
+from pyrovae.training.optimizer import GroupedOptimizer
+from pyrovae.training.svi import SVI as SVI  # Not in __all__: a star would hide Pyro's own.
+from pyrovae.training.trainer import Recipe, Trainer
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.version import __version__ as __version__
 
 # Laplace and StudentT are priors, likelihoods and posteriors alike: priors.Laplace and so on.
 
-__version__ = "0.2.0"
 
 __all__ = [
     "Bernoulli",

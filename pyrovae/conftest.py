@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 
 import pytest
 import torch
-
-# What is written for a package that need not be installed cannot be imported without it.
-collect_ignore = [] if importlib.util.find_spec("pythae") else ["benchmarking/pythae.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyrovae.data import Batches, to_device
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 __all__ = ["Engine"]
 

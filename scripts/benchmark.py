@@ -13,22 +13,25 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from benchmarking import suite
+from benchmarking.cases import CASES
+from benchmarking.chart import draw
+from benchmarking.figures import Figures, header
+from benchmarking.loops import LOOPS
+from jsonargparse import Namespace
 
-from pyrovae import Engine, InputError, cli
-from pyrovae.benchmarking import suite
-from pyrovae.benchmarking.cases import CASES
-from pyrovae.benchmarking.chart import draw
-from pyrovae.benchmarking.figures import Figures, header
-from pyrovae.benchmarking.loops import LOOPS
+from pyrovae import Engine, InputError
+from pyrovae.commands.running import run_command
+from pyrovae.config.parsing import Parser
 
 #: Variants that tell little beside the others, and take a compilation each.
 LEFT_OUT_IF_QUICK = ("hand_networks", "hand_whole_fp32")
 ROUNDS, QUICK_ROUNDS = 40, 5
 
 
-def parser() -> cli.Parser:
+def parser() -> Parser:
     """The options."""
-    parser = cli.Parser(prog="benchmark.py", description=__doc__)
+    parser = Parser(prog="benchmark.py", description=__doc__)
     sections, cases, loops = ", ".join(suite.SECTIONS), ", ".join(CASES), ", ".join(LOOPS)
     parser.add_argument("--sections", nargs="+", type=str, help=f"of {sections} (default: all)")
     parser.add_argument("--cases", nargs="+", type=str, help=f"of {cases} (default: all)")
@@ -50,7 +53,7 @@ def chosen(option: str, names: list[str] | None, allowed: list[str]) -> tuple[st
     return tuple(name for name in allowed if name in (names or allowed))
 
 
-def plan(options: cli.Namespace) -> suite.Plan:
+def plan(options: Namespace) -> suite.Plan:
     """What the options ask for."""
     for name in ("rounds", "batch_size"):
         if options[name] < 0:
@@ -97,4 +100,4 @@ def write(figures: Figures, title: str, out: Path, device: torch.device) -> None
 
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    run_command(main)

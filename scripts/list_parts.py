@@ -9,33 +9,8 @@ if __name__ == "__main__":  # The imports below take seconds: Ctrl-C ends them w
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-import argparse
-from pathlib import Path
-
-from pyrovae import cli
-from pyrovae.catalogue import help_text, markdown
-from pyrovae.checkpoint import replacing
-from pyrovae.errors import InputError
-
-BEGIN, END = "<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of parts -->\n"
-
-
-def main(arguments: list[str]) -> None:
-    """Prints the list, or writes the table between the README's two marks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", metavar="README", help="the file whose table to replace")
-    options = parser.parse_args(arguments)
-    if options.write is None:
-        print(help_text(), end="")
-        return
-    path = Path(options.write)
-    text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise InputError(f"{path}: must hold the lines {BEGIN.strip()} and {END.strip()} once")
-    before, rest = text.split(BEGIN)
-    with replacing(path) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n{markdown()}\n{END}{rest.split(END)[1]}")
-
+from pyrovae.commands.parts import main
+from pyrovae.commands.running import run_command
 
 if __name__ == "__main__":
-    cli.run_command(main)
+    run_command(main)

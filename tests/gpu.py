@@ -92,9 +92,9 @@ def epoch(device: str, out: Path, found: Figures) -> None:
     """Epochs of as many images as CelebA trains on, batch 256."""
     import numpy as np
     import torch
+    from benchmarking.cases import CASES, ArrayData
 
     from pyrovae import Engine, Recipe, Trainer
-    from pyrovae.benchmarking.cases import CASES, ArrayData
 
     count = 162_770 if device != "cpu" else 2_048
     data: Any = ArrayData(CASES["conv"].images(count), flip=True)
@@ -116,6 +116,7 @@ def epoch(device: str, out: Path, found: Figures) -> None:
 def iwae(device: str, out: Path, found: Figures) -> None:
     """The recipe of the IWAE paper: small steps, which wait for the host."""
     import torch
+    from benchmarking.cases import CASES, ArrayData
 
     from pyrovae import (
         VAE,
@@ -129,7 +130,6 @@ def iwae(device: str, out: Path, found: Figures) -> None:
         StandardNormal,
         Trainer,
     )
-    from pyrovae.benchmarking.cases import CASES, ArrayData
 
     _allow_array_data()
     data: Any = ArrayData(CASES["mlp"].images(50_000 if device != "cpu" else 2_000))
@@ -172,10 +172,9 @@ def inspect(device: str, out: Path, found: Figures) -> None:
 def kernels(device: str, out: Path, found: Figures) -> None:
     """The device's time and launches of a step, ours and the one by hand."""
     import torch
+    from benchmarking.cases import CASES
+    from benchmarking.loops import LOOPS, Loop, Setting
     from torch.profiler import ProfilerActivity, profile
-
-    from pyrovae.benchmarking.cases import CASES
-    from pyrovae.benchmarking.loops import LOOPS, Loop, Setting
 
     kind = ProfilerActivity.CUDA if device != "cpu" else ProfilerActivity.CPU
     for case in CASES:
@@ -203,11 +202,11 @@ def kernels(device: str, out: Path, found: Figures) -> None:
 def variants(device: str, out: Path, found: Figures) -> None:
     """The compiled step under other options of the compiler, and of cuDNN."""
     import torch
+    from benchmarking.cases import CASES
+    from benchmarking.loops import LOOPS, Loop, Setting
+    from benchmarking.timing import synchronize
 
-    from pyrovae import compiling
-    from pyrovae.benchmarking.cases import CASES
-    from pyrovae.benchmarking.loops import LOOPS, Loop, Setting
-    from pyrovae.benchmarking.timing import synchronize
+    from pyrovae.training import compiling
 
     settings: dict[str, tuple[dict[str, Any], bool]] = {
         "as it is": ({}, False),
@@ -272,9 +271,9 @@ def _script(name: str, *arguments: str) -> None:
 
 
 def _allow_array_data() -> None:
-    import pyrovae.training
+    import pyrovae.training.trainer
 
-    pyrovae.training.check_kind = lambda *args, **kwargs: None  # type: ignore[assignment]
+    pyrovae.training.trainer.check_kind = lambda *args, **kwargs: None  # type: ignore[assignment]
 
 
 def card(device: str) -> str:

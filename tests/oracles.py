@@ -14,7 +14,7 @@ from pyrovae.likelihoods import Normal
 from pyrovae.networks import Decoder, Encoder, ImageShape, MLPDecoder, MLPEncoder
 from pyrovae.posteriors import DiagonalNormal, FullRankNormal, Posterior
 from pyrovae.priors import Prior, StandardNormal
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.tables import FALSE_ALARM
 
 

@@ -25,7 +25,7 @@ def run_script(
         command = [sys.executable, str(script), *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=LIMIT)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pyrovae.cli", "pyrovae.pictures", "tqdm"])
+    context.set_forkserver_preload(["pyrovae.config.options", "pyrovae.utils.grids", "tqdm"])
     with tempfile.TemporaryDirectory() as place:
         texts = [Path(place) / name for name in ("stdout", "stderr")]
         given = (str(script), arguments, folder or Path.cwd(), texts, dict(os.environ))

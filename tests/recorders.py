@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyrovae.capturing import Recorder
+from pyrovae.training.recording import Recorder
 
 
 class TracingRecorder(Recorder):

@@ -22,7 +22,7 @@ from pyrovae import (
     SyntheticFaces,
     Trainer,
 )
-from pyrovae.training import TrainingState
+from pyrovae.training.trainer import TrainingState
 
 LATENT_DIM = 4
 

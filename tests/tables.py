@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 import pyrovae
 from pyrovae import likelihoods, posteriors, priors
-from pyrovae.errors import InputError
 from pyrovae.likelihoods import (
     Bernoulli,
     Binarization,
@@ -83,7 +82,8 @@ from pyrovae.priors import (
     StandardNormal,
     VampPrior,
 )
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
+from pyrovae.utils.errors import InputError
 
 #: How often a statistical test may fail by chance, and the two-sided Normal quantile of that.
 FALSE_ALARM = 2e-5
@@ -259,7 +259,7 @@ ROLES: dict[str, tuple[type, Callable[[], list[object]]]] = {
 def concrete_classes(base: type) -> set[type]:
     """The classes of the package, below an abstract one, that can be made."""
     for module in pkgutil.walk_packages(pyrovae.__path__, "pyrovae."):
-        if not module.name.startswith("pyrovae.benchmarking."):  # Needs an extra; has no parts.
+        if not module.name.startswith("benchmarking."):  # Needs an extra; has no parts.
             importlib.import_module(module.name)
     found: set[type] = set()
     waiting = [base]

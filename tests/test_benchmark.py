@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarking import chart, figures, isolation, loops, memory, suite, timing
+from benchmarking.cases import CASES, ArrayData
+from benchmarking.feeding import Given, feed, mapped_images
+from benchmarking.handwritten import captured_step
+from benchmarking.loops import LOOPS, Loop, LoopKind, NotRun, Setting, Step
+from benchmarking.preparation import photographs, prepare
+from benchmarking.statistics import Spread, break_even, ratio, spread
+from benchmarking.workers import Workers
 from PIL import Image
 
-from pyrovae.benchmarking import chart, figures, isolation, loops, memory, suite, timing
-from pyrovae.benchmarking.cases import CASES, ArrayData
-from pyrovae.benchmarking.feeding import Given, feed, mapped_images
-from pyrovae.benchmarking.handwritten import captured_step
-from pyrovae.benchmarking.loops import LOOPS, Loop, LoopKind, NotRun, Setting, Step
-from pyrovae.benchmarking.preparation import photographs, prepare
-from pyrovae.benchmarking.statistics import Spread, break_even, ratio, spread
-from pyrovae.benchmarking.workers import Workers
 from tests.test_cli import SCRIPTS
 
 SMALL = {"conv": replace(CASES["conv"], batch_size=4), "mlp": replace(CASES["mlp"], batch_size=8)}
@@ -292,7 +292,7 @@ def test_a_worker_that_is_busy_ends_when_it_is_closed() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_worker_that_is_busy_ends_with_the_process_that_started_it(number: int) -> None:
     program = f"""
-from pyrovae.benchmarking.isolation import Worker
+from benchmarking.isolation import Worker
 from {__name__} import busy
 with Worker() as worker:
     worker.begin(busy)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pyrovae.catalogue import ROLES, Entry, concrete
+from pyrovae.config.catalogue import ROLES, Entry, concrete
 from tests.test_cli import TINY
 from tests.test_scripts import execute
 

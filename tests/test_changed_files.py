@@ -18,12 +18,13 @@ import pytest
 import torch
 
 from pyrovae import InputError, Recipe, RunDirectory, Trainer
-from pyrovae.checkpoint import load_checkpoint, replacing, save_checkpoint
 from pyrovae.evaluation import journal
 from pyrovae.evaluation.journal import Journal
-from pyrovae.events import EventFile
-from pyrovae.plain import to_json
-from pyrovae.reports import _read_rows
+from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.training.loggers.events import EventFile
+from pyrovae.training.loggers.metrics import read_rows
+from pyrovae.utils.files import replacing
+from pyrovae.utils.plain import to_json
 from tests.small import adam, train
 from tests.test_cli import TINY
 from tests.test_cli import run as command
@@ -151,7 +152,7 @@ def go_on(run: RunDirectory) -> None:
 )
 def test_metrics_of_other_content_are_refused(run: RunDirectory, old: str, new: str) -> None:
     text = run.metrics.read_text()
-    assert old in text and _read_rows(run.metrics)
+    assert old in text and read_rows(run.metrics)
     run.metrics.write_text(text.replace(old, new), encoding="utf-8")
     refused(lambda: go_on(run), str(run.metrics), "remove it")
 
@@ -276,7 +277,7 @@ def test_an_event_file_whose_directory_goes_is_silent(
 
 
 def test_an_epoch_without_a_finite_step_ends_the_run(tmp_path: Path) -> None:
-    from pyrovae.interruption import Diverged
+    from pyrovae.utils.signals import Diverged
     from tests.small import small_vae
 
     vae = small_vae()

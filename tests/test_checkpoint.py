@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae.checkpoint import RunDirectory, load_checkpoint, replacing, save_checkpoint
-from pyrovae.errors import InputError
+from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.runs.directory import RunDirectory
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import replacing
 from tests.tables import changed, make_vae, snapshot
 
 STATE: dict[str, Any] = {"epoch": 3, "best": [[-12.5, 2]], "text": 'é " \\', "none": None}
@@ -190,7 +192,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from pyrovae.checkpoint import save_checkpoint
+from pyrovae.runs.checkpoint import save_checkpoint
 
 def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)

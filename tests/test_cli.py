@@ -16,7 +16,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import pyrovae
-from pyrovae import InputError, RunDirectory, cli
+from pyrovae import InputError, RunDirectory
+from pyrovae.commands.running import run_command
+from pyrovae.config.building import build_vae, instantiate
+from pyrovae.config.options import parse_run, train_parser
+from pyrovae.config.presets import preset_names, preset_path
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 TINY = [
@@ -46,7 +50,7 @@ def run(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int
     """Runs a script's main function as the command line would; returns the exit code."""
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        cli.run_command(script(name).main)
+        run_command(script(name).main)
     code = stopped.value.code
     return int(code) if code is not None else 0
 
@@ -366,19 +370,38 @@ def test_printed_config_is_what_runs_and_can_be_given_back(
     assert stored["data"]["init_args"]["image_size"] == 16
 
 
-@pytest.mark.parametrize(
-    "preset", sorted((SCRIPTS / "configs").glob("*.yaml")), ids=lambda p: p.stem
-)
-def test_presets_are_complete_and_build(preset: Path) -> None:
-    parser = cli.train_parser()
-    config = parser.parse_args(["--config", str(preset), "--engine.device=cpu"])
-    objects = cli.instantiate(parser, config)
-    vae = cli.build_vae(objects)
+@pytest.mark.parametrize("preset", preset_names())
+def test_presets_are_complete_and_build(preset: str) -> None:
+    parser = train_parser()
+    config = parser.parse_args(["--config", str(preset_path(preset)), "--engine.device=cpu"])
+    objects = instantiate(parser, config)
+    vae = build_vae(objects)
     assert vae.sample(1).shape == (1, *objects.data.image_shape)
 
 
+def test_an_option_wins_over_the_preset_wherever_it_stands(tmp_path: Path) -> None:
+    for arguments in (
+        ["--config=mnist", "--trainer.epochs=3"],
+        ["--trainer.epochs=3", "--config=mnist"],
+    ):
+        config, *_ = parse_run(
+            train_parser(), [*arguments, f"--run_dir={tmp_path}/run"], "default"
+        )
+        assert config.trainer.epochs == 3 and "MNIST" in str(config.data)
+
+
+def test_a_preset_that_there_is_not_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", ["--config=celebb"], monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "error: --config celebb: no such file, and no preset; presets are celeba,"
+    )
+
+
 def test_the_preset_of_the_post_has_its_objective() -> None:
-    config = yaml.safe_load((SCRIPTS / "configs" / "celeba_post.yaml").read_text())
+    config = yaml.safe_load(preset_path("celeba_post").read_text())
     scale = config["likelihood"]["init_args"]["scale"]
     assert scale**2 == pytest.approx(0.00025 * 3 * 64 * 64 / 2)
 
@@ -416,9 +439,9 @@ def test_a_class_that_is_named_keeps_what_was_given_and_no_defaults_of_another(
     arguments: list[str], option: str, expected: object, tmp_path: Path
 ) -> None:
     """Of `default.yaml`, which gives lr and latent_dim, and of the parser's own classes."""
-    parser = cli.train_parser()
-    default = SCRIPTS / "configs" / "default.yaml"
-    config, _, _ = cli.parse_run(parser, [*arguments, f"--run_dir={tmp_path / 'run'}"], default)
+    parser = train_parser()
+    default = "default"
+    config, _, _ = parse_run(parser, [*arguments, f"--run_dir={tmp_path / 'run'}"], default)
     part, name = option.split(".")
     assert config[part].init_args[name] == expected
 
@@ -429,7 +452,7 @@ def test_a_command_that_is_told_to_end_says_so(
     before = signal.getsignal(signal.SIGTERM)
     try:
         with pytest.raises(SystemExit) as stopped:
-            cli.run_command(lambda arguments: os.kill(os.getpid(), signal.SIGTERM))
+            run_command(lambda arguments: os.kill(os.getpid(), signal.SIGTERM))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert stopped.value.code == 143

@@ -12,8 +12,9 @@ import pyro.infer
 import pytest
 import torch
 
-from pyrovae import VAE, Engine, Trainer, compiling
+from pyrovae import VAE, Engine, Trainer
 from pyrovae.objectives import Beta, Cosine, Warmup
+from pyrovae.training import compiling
 from tests.small import adam, same_weights, small_data, small_vae
 
 Outcome = tuple[VAE, list[float]]  # with the training ELBO of each epoch

@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, Warmup, compiling
-from pyrovae.compiling import CompiledGradients
-from pyrovae.gradients import Gradients
+from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, Warmup
 from pyrovae.objectives import Progress, state_of
+from pyrovae.training import compiling
+from pyrovae.training.compiling import CompiledGradients
+from pyrovae.training.gradients import Gradients
 from tests.tables import make_images, make_vae
 from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, Trainer
 from pyrovae.evaluation import evaluate, scoring
 from pyrovae.inspection import SECTIONS, Effort, Subject
-from pyrovae.inspection.encoding import _rate, dimension_divergences
 from pyrovae.objectives import Progress, begin_step
+from pyrovae.posterior.encoding import _rate, dimension_divergences
 from tests.inspection.subjects import SUBJECTS, subject
 from tests.pretended import DEVICE, Pretended, pretending, strictly
 from tests.small import adam, same_weights, small_data, small_vae

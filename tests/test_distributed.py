@@ -35,11 +35,11 @@ from pyrovae import (
     SharedScaleNormal,
     StandardNormal,
     Trainer,
-    compiling,
 )
 from pyrovae.data import Batches
-from pyrovae.distributed import Group, processes
-from pyrovae.state import TrainingState
+from pyrovae.runs.state import TrainingState
+from pyrovae.training import compiling
+from pyrovae.utils.process_group import Group, processes
 from tests.small import small_data
 from tests.test_cli import SCRIPTS, TINY
 from tests.test_training import at_step, rows
@@ -349,8 +349,8 @@ ENDINGS = """
 import os, sys
 import torch
 from pyrovae import InputError
-from pyrovae.cli import run_command
-from pyrovae.distributed import processes
+from pyrovae.commands.running import run_command
+from pyrovae.utils.process_group import processes
 
 def command(arguments):
     group = processes()

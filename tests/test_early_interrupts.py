@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrovae import cli
-from pyrovae.interruption import Interrupted, signals, take_over_interrupts
+from pyrovae.commands.running import run_command
+from pyrovae.utils.signals import Interrupted, signals, take_over_interrupts
 from tests.test_cli import SCRIPTS, TINY
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
@@ -88,11 +88,11 @@ def test_a_swallowed_interrupt_still_counts(capsys: pytest.CaptureFixture[str]) 
     try:
         for command in (swallow, train, stop):
             with pytest.raises(SystemExit) as stopped:
-                cli.run_command(command)
+                run_command(command)
             assert stopped.value.code == 130
             assert capsys.readouterr().err.startswith("stopped by SIGINT")
         with pytest.raises(SystemExit) as stopped:
-            cli.run_command(go_on)
+            run_command(go_on)
         assert stopped.value.code == 0
     finally:
         take_over_interrupts()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pyrovae.data import Split
 from pyrovae.inspection.section import Drawing
-from pyrovae.lettering import legible, printable
+from pyrovae.utils.text import legible, printable
 
 NAMES = ["写真.png", "صورة.png", "ภาพ.png", "😀.png", "a$x\\foo$.png", "$100.png", "\t.png"]
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import likelihoods
-from pyrovae.constraints import LearnedScale
-from pyrovae.errors import InputError
+from pyrovae.distributions.constraints import LearnedScale
 from pyrovae.likelihoods import (
     Bernoulli,
     Categorical,
@@ -26,6 +25,7 @@ from pyrovae.likelihoods import (
     SharedScaleNormal,
     ThresholdBinarization,
 )
+from pyrovae.utils.errors import InputError
 from tests.tables import BATCHES, IMAGE_SHAPE, LIKELIHOODS, call, make_images, random_input
 
 Make = Callable[[], Likelihood]

@@ -41,13 +41,13 @@ from pyrovae import (
     RealNVP,
     VampPrior,
 )
-from pyrovae.catalogue import concrete
-from pyrovae.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.config.catalogue import concrete
 from pyrovae.evaluation import terms
-from pyrovae.modes import evaluation_mode
 from pyrovae.networks import ImageShape
 from pyrovae.objectives import STOCK
-from pyrovae.randomness import private_randomness
+from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.randomness import private_randomness
 
 FULL = os.environ.get("PYROVAE_MATRIX") == "full"
 SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64) if FULL else (3, 32, 32)]

@@ -10,7 +10,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae import InputError, Likelihood, Programs, SharedScaleNormal, Trainer
-from pyrovae.modes import training_mode
+from pyrovae.utils.modes import training_mode
 from tests.small import small_data, small_vae, train
 
 SIZE = 3 * 16 * 16

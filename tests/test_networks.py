@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
 from pyrovae.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -23,6 +22,7 @@ from pyrovae.networks import (
     ResidualDecoder,
     ResidualEncoder,
 )
+from pyrovae.utils.errors import InputError
 from tests.tables import DECODERS, ENCODERS, IMAGE_SHAPE, shake
 
 SIZES = [(28, 28), (32, 32), (64, 64), (128, 128), (20, 33)]

@@ -11,7 +11,7 @@ import pytest
 import pyrovae
 from tests.test_cli import run
 
-OLD = Path(__file__).parent / "data" / "run_of_version_0_2"
+OLD = Path(__file__).parent / "run_of_version_0_2"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pyrovae import (
     Trainer,
 )
 from pyrovae.data import Split
-from pyrovae.pictures import grid, interleave, png, save_png
+from pyrovae.utils.grids import grid, interleave, png, save_png
 
 
 def numbered(count: int, channels: int = 3) -> Tensor:

@@ -14,7 +14,7 @@ from pyrovae import MLPDecoder, MLPEncoder, Normal, priors
 from pyrovae.distributions import Mixture
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import FlowPrior, GaussianMixture, Prior, StandardNormal, VampPrior
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.tables import (
     FALSE_ALARM,
     FLOWS,

@@ -29,8 +29,8 @@ from pyrovae import (
     Warmup,
     evaluate,
 )
-from pyrovae.checkpoint import load_checkpoint
 from pyrovae.data import Batches
+from pyrovae.runs.checkpoint import load_checkpoint
 from tests.small import small_data
 
 SIZE = 3 * 16 * 16

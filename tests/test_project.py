@@ -13,7 +13,8 @@ import pytest
 import torch
 
 import pyrovae
-from pyrovae import catalogue
+from pyrovae.config import catalogue
+from pyrovae.config.presets import preset_names
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -41,10 +42,14 @@ def test_python_blocks_of_the_readme_run() -> None:
     assert names["draws"].shape[-1] == 32
 
 
-@pytest.mark.parametrize("pattern", [r"scripts/\w+\.py", r"scripts/configs/\w+\.yaml"])
+@pytest.mark.parametrize("pattern", [r"scripts/\w+\.py"])
 def test_files_named_in_the_readme_exist(pattern: str) -> None:
     named = set(re.findall(pattern, README))
     assert named and all((ROOT / name).exists() for name in named)
+
+
+def test_presets_named_in_the_readme_exist() -> None:
+    assert set(re.findall(r"--config (\w+)", README)) <= set(preset_names())
 
 
 def test_the_table_of_parts_is_what_the_docstrings_say() -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from pyrovae import GECO, VAE, Engine, Trainer, compiling, session
+from pyrovae import GECO, VAE, Engine, Trainer
 from pyrovae.data.feed import DeviceFeed
-from pyrovae.distributed import Group
-from pyrovae.interruption import Diverged, Interrupted
 from pyrovae.objectives import Beta, Cosine, Warmup
-from pyrovae.pacing import Pace
+from pyrovae.training import compiling, session
+from pyrovae.training.pacing import Pace
+from pyrovae.utils.process_group import Group
+from pyrovae.utils.signals import Diverged, Interrupted
 from tests.recorders import TracingRecorder
 from tests.small import adam, same_weights, small_data, small_vae
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pyro.infer import Trace_ELBO
 
 from pyrovae import GECO, BetaTC, Capacity, Recipe, Trainer
-from pyrovae.state import TrainingState
+from pyrovae.runs.state import TrainingState
 from tests.small import adam, rows, small_data, small_vae, train
 
 BATCH = 16

@@ -16,8 +16,8 @@ import pytest
 import torch.distributed as dist
 
 from pyrovae import RunDirectory
-from pyrovae.cli import run_command
-from pyrovae.distributed import _of_this_start, processes
+from pyrovae.commands.running import run_command
+from pyrovae.utils.process_group import _of_this_start, processes
 from tests.small import rows
 from tests.test_cli import SCRIPTS, TINY, script
 from tests.test_distributed import connected

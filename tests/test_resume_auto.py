@@ -12,15 +12,16 @@ import pytest
 import torch
 import yaml
 
-from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer, cli
-from pyrovae.checkpoint import load_checkpoint, save_checkpoint
-from pyrovae.evaluation.report import evaluate_run
+from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer
+from pyrovae.commands.evaluate import evaluate_run
+from pyrovae.config.options import parse_run, train_parser
 from pyrovae.evaluation.scoring import Options
+from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
 from tests.small import rows
 from tests.small import train as fit
-from tests.test_cli import SCRIPTS, TINY, folder_of_images, run
+from tests.test_cli import TINY, folder_of_images, run
 
-DEFAULT = SCRIPTS / "configs" / "default.yaml"
+DEFAULT = "default"
 Train = Callable[..., tuple[int, str, str]]
 
 
@@ -182,7 +183,7 @@ LINES: dict[str, list[str]] = {
 def parsed(arguments: list[str], root: Path) -> tuple[str, bool]:
     """The options of a command line's run, and whether it goes on; it is killed at its start."""
     given = [*arguments, f"--run_dir={root}", "--resume=auto"]
-    _, found, resume = cli.parse_run(cli.train_parser(), given, DEFAULT)
+    _, found, resume = parse_run(train_parser(), given, DEFAULT)
     save_checkpoint(found.last, {}, {"config": found.config_text})
     found.begin()
     return found.config_text, resume

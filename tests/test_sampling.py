@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae.errors import InputError
-from pyrovae.moments import centre
-from pyrovae.sampling import interpolate, traverse
-from pyrovae.vae import VAE
+from pyrovae.commands.sample import interpolate, traverse
+from pyrovae.distributions.moments import centre
+from pyrovae.programs.vae import VAE
+from pyrovae.utils.errors import InputError
 from tests.tables import (
     IMAGE_SHAPE,
     LATENT_DIM,

@@ -272,7 +272,7 @@ def test_real_faces_train(real_data: Path, tmp_path: Path) -> None:
 
 
 def test_real_digits_train(real_data: Path, tmp_path: Path) -> None:
-    preset = f"--config={SCRIPTS}/configs/mnist.yaml"
+    preset = "--config=mnist"
     arguments = [preset, f"--data.root={real_data}", "--trainer.epochs=1"]
     arguments += ["--trainer.batch_size=1000", f"--run_dir={tmp_path}/run"]
     printed = execute("train", *arguments).stdout

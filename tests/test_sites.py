@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 
 from pyrovae.objectives import LatentRate, ScaleLatents
-from pyrovae.sites import is_latent, is_observed, latent_sites, observed_sites, sample_sites
+from pyrovae.utils.sites import is_latent, is_observed, latent_sites, observed_sites, sample_sites
 
 
 def program(x: torch.Tensor) -> None:

@@ -18,12 +18,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae import GECO, SVI, VAE, Capacity, GroupedOptimizer, Warmup, compiling
-from pyrovae.capturing import CudaRecorder, Recorded, Recorder
+from pyrovae import GECO, SVI, VAE, Capacity, GroupedOptimizer, Warmup
 from pyrovae.data import Batches
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
 from pyrovae.objectives import Progress, begin_step, state_of
-from pyrovae.stepping import Stepper
+from pyrovae.training import compiling
+from pyrovae.training.recording import CudaRecorder, Recorded, Recorder
+from pyrovae.training.stepping import Stepper
 from tests.pretended import DEVICE, pretending
 from tests.recorders import RefusingRecorder, TracingRecorder
 from tests.tables import IMAGE_SHAPE, make_vae

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Adamax, AdamW
 
 from pyrovae import SVI, Engine, GroupedOptimizer
-from pyrovae.errors import InputError
-from pyrovae.gradients import loss_per_image
 from pyrovae.networks import Decoder, Encoder
-from pyrovae.svi import first_bad_site
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
+from pyrovae.training.gradients import loss_per_image
+from pyrovae.training.svi import first_bad_site
+from pyrovae.utils.errors import InputError
 from tests.tables import (
     IMAGE_SHAPE,
     LIKELIHOODS,

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import Engine, Trainer
-from pyrovae.distributed import Group, processes
-from pyrovae.reports import Reporter
-from pyrovae.synchronous import synchronous, synchronous_norms
+from pyrovae.training.loggers import Console
+from pyrovae.training.sync_batch_norm import synchronous, synchronous_norms
+from pyrovae.utils.process_group import Group, processes
 from tests.small import adam, rows, small_data, small_vae
 from tests.test_distributed import connected, placed_noise, same
 
@@ -154,9 +154,10 @@ def trained(
     vae = small_vae(processes().rank)
     trainer = Trainer(epochs, batch_size, sync_batch_norm=sync)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Reporter, "message", lambda self, text: lines.append(text))
+        patch.setattr(Console, "message", lambda self, text: lines.append(text))
         engine = Engine("cpu", "fp32", "on" if sync and processes().size > 1 else "off")
-        trainer.fit(vae, small_data(), adam(1e-3), engine, run=root, resume=resume)
+        logged = [Console()]
+        trainer.fit(vae, small_data(), adam(1e-3), engine, run=root, resume=resume, loggers=logged)
     assert not synchronous_norms(vae)
     return {name: value.numpy() for name, value in vae.state_dict().items()}, lines
 

@@ -27,8 +27,8 @@ from pyrovae import (
     Warmup,
 )
 from pyrovae.data import Batches
-from pyrovae.interruption import Diverged, Interrupted
-from pyrovae.state import TrainingState
+from pyrovae.runs.state import TrainingState
+from pyrovae.utils.signals import Diverged, Interrupted
 from tests.small import LATENT_DIM, adam, rows, same_weights, small_data, small_vae, train
 from tests.tables import LIKELIHOODS
 

@@ -16,11 +16,12 @@ import torch
 import yaml
 
 import pyrovae
-from pyrovae import InputError, RunDirectory, cli
-from pyrovae.catalogue import ROLES, concrete
-from pyrovae.checkpoint import load_checkpoint, save_checkpoint
-from pyrovae.naming import arguments_of, known_class
-from pyrovae.plain_yaml import parse_yaml
+from pyrovae import InputError, RunDirectory
+from pyrovae.config.catalogue import ROLES, concrete
+from pyrovae.config.naming import arguments_of, known_class
+from pyrovae.config.options import parse_training, train_parser
+from pyrovae.config.plain_yaml import parse_yaml
+from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
 from tests.test_cli import SCRIPTS, TINY, run, trained  # noqa: F401
 
 Config = dict[str, Any]
@@ -228,8 +229,8 @@ def test_what_a_checkpoint_says_of_its_run_is_not_run_either(
 @pytest.mark.parametrize(
     ("name", "base"),
     [
-        ("pyrovae.cli.os.system", "prior"),
-        ("pyrovae.cli.RunDirectory", "prior"),
+        ("pyrovae.config.options.os.system", "prior"),
+        ("pyrovae.config.options.RunDirectory", "prior"),
         ("pyrovae.StandardNormal ", "prior"),
         (".pyrovae.StandardNormal", "prior"),
         ("pyrovae..StandardNormal", "prior"),
@@ -595,7 +596,7 @@ def test_a_file_called_like_the_content_of_a_preset_is_not_read(
     (tmp_path / "mine.yaml").write_text("prior: {latent_dim: 3}\n")
     for name in ("{prior: {latent_dim: 3}}", "prior: {latent_dim: 3}\n"):
         (tmp_path / name).write_text("prior: {latent_dim: 5}\n")
-    config = cli.parse_training(cli.train_parser(), ["--config=mine.yaml"])
+    config = parse_training(train_parser(), ["--config=mine.yaml"])
     assert config.prior.init_args.latent_dim == 3
 
 

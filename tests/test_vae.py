@@ -14,11 +14,11 @@ from pyro.infer.inspect import get_model_relations
 from torch import Tensor
 
 from pyrovae.likelihoods import Normal
-from pyrovae.modes import evaluation_mode
 from pyrovae.networks import MLPDecoder, MLPEncoder
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import Prior, StandardNormal
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
+from pyrovae.utils.modes import evaluation_mode
 from tests.tables import (
     DEFAULTS,
     ENCODERS,

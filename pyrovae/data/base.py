@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyrovae.errors import InputError
-from pyrovae.lettering import printable
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import printable
 
 if TYPE_CHECKING:
     import pandas

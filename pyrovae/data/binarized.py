@@ -9,7 +9,7 @@ import numpy as np
 
 from pyrovae.data.base import ImageData, Split, check_split
 from pyrovae.data.images import load_image
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

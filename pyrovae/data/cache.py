@@ -27,7 +27,7 @@ from pyrovae.data.images import GreyLevels, quiet
 from pyrovae.data.integrity import checksum, damage, note_verified, signed
 from pyrovae.data.leftovers import live, remove_abandoned, sweep, temporary_name
 from pyrovae.data.workers import in_order, look_ahead, shared_array
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 _VERSION = 3  # raised whenever the same settings give other pixels
 _HEADER = 128  # bytes before the pixels in images.npy, whatever the number of images

@@ -25,7 +25,7 @@ from pyrovae.data.base import (
 )
 from pyrovae.data.cache import cached_split
 from pyrovae.data.images import load_image
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

@@ -27,7 +27,7 @@ from pyrovae.data.base import (
 from pyrovae.data.cache import cached_split
 from pyrovae.data.finding import Found, find_images, in_short
 from pyrovae.data.images import load_image
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 FILES = ("images.npy", "attributes.npy", "manifest.json")
 _NOTE = "verified.json"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrovae.data.base import Split
 from pyrovae.data.integrity import check_whole
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 _RESIDENT_BYTES = 256 * 2**20
 _TOGETHER_BYTES = 2**19

@@ -11,7 +11,7 @@ import numpy as np
 from pyrovae.data.base import SPLITS, ImageData, Source, Split, fingerprint
 from pyrovae.data.cache import cached_split
 from pyrovae.data.faces import FACTORS, draw_faces
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,7 @@ import numpy as np
 from pyrovae.data.base import ImageData, Source, Split, check_split, fingerprint
 from pyrovae.data.cache import cached_split
 from pyrovae.data.images import load_image
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

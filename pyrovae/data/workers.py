@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrovae.interruption import signals
+from pyrovae.utils.signals import signals
 
 __all__ = ["in_order", "look_ahead", "num_cores", "shared_array"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pyrovae.constraints import bounded_exp
+from pyrovae.distributions.constraints import bounded_exp
 
 __all__ = ["RationalSpline"]
 

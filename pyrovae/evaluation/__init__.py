@@ -1,15 +1,11 @@
 """How good a VAE is: bounds and estimates of log p(x), what the latents hold, what samples are."""
 
-from pyrovae.evaluation.baselines import log_evidence_of_ppca
-from pyrovae.evaluation.distances import frechet_distance, mmd
-from pyrovae.evaluation.elbo import (
-    Evaluation,
-    evaluate,
+from pyrovae.evaluation.baselines import (
     evaluate_without_latent,
-    image_terms,
+    log_evidence_of_ppca,
     log_evidence_without_latent,
-    terms,
 )
+from pyrovae.evaluation.distances import frechet_distance, mmd
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import log_evidence, log_weights, pareto_k
 from pyrovae.evaluation.factors import dci, factor_scores
@@ -24,9 +20,10 @@ from pyrovae.evaluation.features import (
 from pyrovae.evaluation.information import mutual_information_gap, mutual_information_table
 from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes, log_mixture
 from pyrovae.evaluation.neighbours import coverage, density
-from pyrovae.evaluation.passes import each_batch
 from pyrovae.evaluation.reconstruction import psnr, reconstructions, ssim
 from pyrovae.evaluation.samples import sample_quality
+from pyrovae.posterior.elbo import Evaluation, evaluate, image_terms, terms
+from pyrovae.posterior.passes import each_batch
 
 __all__ = [
     "Codes",

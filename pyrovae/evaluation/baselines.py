@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.evaluation.passes import observed, seed_of
+from pyrovae.data import Batches
+from pyrovae.distributions.ppca import fit_ppca
 from pyrovae.likelihoods import Likelihood
-from pyrovae.linear import fit_ppca
-from pyrovae.randomness import private_randomness
+from pyrovae.posterior import Evaluation
+from pyrovae.posterior.elbo import summarise
+from pyrovae.posterior.passes import observed, seed_of
+from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["log_evidence_of_ppca"]
 
@@ -77,3 +80,48 @@ def _continuous(likelihood: Likelihood, images: np.ndarray, seed: int) -> Iterat
         else:
             with private_randomness(seed_of(seed, -1 - place), x.device):
                 yield ((x * (levels - 1)).round() + torch.rand(x.shape)) / levels
+
+
+def evaluate_without_latent(
+    likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
+) -> Evaluation:
+    """The baseline that knows no latent, as an `Evaluation` whose rate is 0.
+
+    Args:
+        likelihood: says how images are observed, and which family the pixels have.
+        train: uint8 images `(N, C, H, W)` to fit to.
+        test: uint8 images `(M, C, H, W)` to score.
+        seed: seed of what is random in observing.
+    """
+    found = log_evidence_without_latent(likelihood, train, test, seed=seed)
+    return summarise(torch.zeros_like(found), -found, likelihood, math.prod(test.shape[1:]))
+
+
+@torch.no_grad()
+def log_evidence_without_latent(
+    likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
+) -> Tensor:
+    """Log p(x) of each image under one distribution a pixel, fitted to the training split.
+
+    Args:
+        likelihood: says how images are observed, and which family the pixels have.
+        train: uint8 images `(N, C, H, W)` to fit to.
+        test: uint8 images `(M, C, H, W)` to score.
+        seed: seed of what is random in observing.
+
+    Returns:
+        `(M,)`, in nats.
+    """
+    found = []
+    with private_randomness(seed, torch.device("cpu")):
+        # In doubles: the variance of a pixel that hardly varies is a small difference.
+        mean, square = torch.zeros(2, *train.shape[1:], dtype=torch.double)
+        for batch in Batches(train, 100, seed=seed, shuffle=False).epoch(0):
+            x = likelihood.observe(likelihood.dequantize(batch)).double()
+            mean += x.sum(0) / len(train)
+            square += x.square().sum(0) / len(train)
+        variance = (square - mean.square()).clamp(min=0)
+        pixels = likelihood.without_latent(mean.float(), variance.float())
+        for x in observed(likelihood, test, seed=seed):
+            found.append(pixels.log_prob(x).double())
+    return torch.cat(found)

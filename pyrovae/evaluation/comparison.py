@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from pyrovae.checkpoint import replacing
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, notes, score_table
-from pyrovae.lettering import legible, printable
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import replacing
+from pyrovae.utils.text import legible, printable
 
 __all__ = ["check_comparable", "compare"]
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.evaluation.passes import GROUP, each_batch
-from pyrovae.programs import Programs, run_both
-from pyrovae.sites import sample_sites
+from pyrovae.posterior.passes import GROUP, each_batch
+from pyrovae.programs.pair import Programs, run_both
+from pyrovae.utils.sites import sample_sites
 
 if TYPE_CHECKING:
     import pandas

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.information import (
     BINS,
@@ -18,6 +17,7 @@ from pyrovae.evaluation.information import (
     to_unit,
     varying,
 )
+from pyrovae.utils.errors import InputError
 
 __all__ = ["dci", "factor_scores"]
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, relu
 
 from pyrovae.data.base import fingerprint
-from pyrovae.errors import InputError
-from pyrovae.modes import evaluation_mode
-from pyrovae.randomness import private_randomness
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.randomness import private_randomness
 
 __all__ = [
     "FEATURES",

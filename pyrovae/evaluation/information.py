@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     from pandas import DataFrame

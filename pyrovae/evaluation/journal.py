@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from pyrovae.checkpoint import replacing
+from pyrovae.utils.files import replacing
 
 __all__ = ["Journal"]
 

@@ -13,13 +13,14 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data import Split
+from pyrovae.distributions.moments import marginals, moments
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.passes import each_batch
-from pyrovae.moments import marginal, marginals, moments
-from pyrovae.programs import Programs, run_both
-from pyrovae.sites import latent_sites
+from pyrovae.posterior.encoding import told_of
+from pyrovae.posterior.passes import each_batch
+from pyrovae.programs.pair import Programs, run_both
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.sites import latent_sites
 
 __all__ = [
     "ACTIVE",
@@ -29,7 +30,6 @@ __all__ = [
     "aggregate",
     "codes",
     "log_mixture",
-    "told_of",
 ]
 
 #: What the variance of a posterior mean must exceed for a unit to be active; of a prior whose
@@ -106,21 +106,6 @@ def codes(
     joined = {name: torch.cat([batch[name] for batch in found]) for name in names}
     draws = {name: torch.cat([b["draws"][name] for b in found]) for name in found[0]["draws"]}
     return Codes(**joined, prior_scale=torch.cat(scales), draws=draws)
-
-
-def told_of(loc: Tensor, noise: Tensor, prior: Any, given: bool) -> tuple[Tensor, Tensor]:
-    """What posterior means tell besides what was given, and the expected squared error of it.
-
-    Args:
-        loc: means of the posteriors `(B, ...)`.
-        noise: expected squared errors of them.
-        prior: the distribution in the model, which attributes may have moved.
-        given: whether they may; else the means are what is told.
-    """
-    if not given:
-        return loc, noise
-    mean, _, error = marginal(prior)
-    return loc - mean, noise + error
 
 
 def active_units(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.pairs import checked, chunks, jackknife
+from pyrovae.utils.errors import InputError
 
 __all__ = ["Neighbourhoods", "coverage", "density"]
 

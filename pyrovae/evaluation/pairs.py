@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 __all__ = ["checked", "chunks", "jackknife"]
 

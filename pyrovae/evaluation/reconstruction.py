@@ -11,10 +11,10 @@ from torch.nn.functional import conv2d
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
-from pyrovae.evaluation.passes import in_order
-from pyrovae.programs import Programs
-from pyrovae.randomness import private_randomness
+from pyrovae.posterior.passes import in_order
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.randomness import private_randomness
 
 if TYPE_CHECKING:
     import pandas

@@ -11,22 +11,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from pyrovae.checkpoint import RunDirectory, checksum, replacing
-from pyrovae.data import spread
-from pyrovae.data.base import fingerprint, spread_rows
-from pyrovae.engine import Engine
-from pyrovae.errors import InputError
+from pyrovae.data.base import spread_rows
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import SATURATED
-from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
-from pyrovae.lettering import printable
-from pyrovae.plain import to_json
-from pyrovae.randomness import private_randomness
+from pyrovae.evaluation.scoring import SECTIONS, Scorer
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import replacing
+from pyrovae.utils.plain import to_json
+from pyrovae.utils.text import printable
 
-__all__ = ["Opened", "Report", "evaluate_run", "open_run", "score_table"]
+__all__ = ["Opened", "Report", "score_table"]
 
 #: What the report says of each score: title, digits after the point. Others are left as they are.
 TITLES: dict[str, tuple[str, int]] = {
@@ -317,64 +312,3 @@ class Opened:
         settings = {**asdict(scorer.options), **self.settings}
         count = len(scorer.split)
         return Report(self.run, settings, scores, each, count, scorer.size, grey_levels, failed)
-
-
-def open_run(
-    root: str | Path,
-    options: Options,
-    *,
-    checkpoint: str = "best",
-    device: str = "auto",
-    progress: bool = False,
-    trust: bool = False,
-) -> Opened:
-    """Loads a run and its images; what an interrupted evaluation had done will be read.
-
-    Args:
-        root: the run directory; tables of what is done are kept in `evaluation/` in it.
-        options: what to score.
-        checkpoint: "best" or "last".
-        device: where to compute.
-        progress: whether to show progress.
-        trust: whether the run may name any class, whose code then runs.
-
-    Raises:
-        InputError: if there is no run or no checkpoint, or the images are not there.
-    """
-    from pyrovae import __version__
-    from pyrovae.cli import load_run
-
-    run, engine = RunDirectory(root), Engine(device, "fp32")
-    vae, data = load_run(root, checkpoint, engine.device, trust)
-    run.check_images(data.split("train").images)
-    scorer = Scorer(vae, data, options, engine, progress=progress)
-    some = torch.from_numpy(spread(scorer.split.images, 1000))
-    with private_randomness(options.seed, some.device):
-        seen = vae.likelihood.observe(some) if vae.likelihood.grey_levels is None else some
-    settings = {
-        "split": options.split,
-        "seed": options.seed,
-        "checkpoint": checkpoint,
-        "weights": checksum(run.weights(checkpoint)),
-        "images": fingerprint(scorer.split.images),
-        "observed": fingerprint(seen.numpy()),
-        "device": engine.device.type,  # Random numbers are other ones on another kind.
-        "version": __version__,
-    }
-    scorer.journal = Journal(run.root / "evaluation", settings)
-    return Opened(run.root, scorer, settings)
-
-
-def evaluate_run(
-    root: str | Path, options: Options, sections: Sequence[str] = tuple(SECTIONS), **kwargs: Any
-) -> Report:
-    """Scores the VAE of a run: `open_run`, then `Opened.score`.
-
-    Raises:
-        InputError: if a section's statistics cannot be had, once the others are written.
-    """
-    report = open_run(root, options, **kwargs).score(sections)
-    if report.failed:
-        report.write()
-        raise InputError("; ".join(report.failed))
-    return report

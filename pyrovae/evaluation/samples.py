@@ -10,14 +10,14 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
 from pyrovae.evaluation.distances import frechet_distance, mmd
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.features import features_of
 from pyrovae.evaluation.neighbours import Neighbourhoods
-from pyrovae.evaluation.passes import in_order
-from pyrovae.programs import Programs
-from pyrovae.randomness import private_randomness
+from pyrovae.posterior.passes import in_order
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["sample_quality"]
 

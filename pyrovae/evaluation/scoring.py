@@ -14,19 +14,19 @@ import torch
 from pyrovae.data import ImageData
 from pyrovae.data.base import fingerprint, spread_rows
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
-from pyrovae.evaluation.baselines import log_evidence_of_ppca
-from pyrovae.evaluation.elbo import image_terms, log_evidence_without_latent
+from pyrovae.evaluation.baselines import log_evidence_of_ppca, log_evidence_without_latent
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.features import identity, named_features
 from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import ACTIVE, Codes, active_units, aggregate, codes
-from pyrovae.evaluation.passes import GROUP
 from pyrovae.evaluation.reconstruction import reconstructions
 from pyrovae.evaluation.samples import sample_quality
-from pyrovae.programs import Programs
+from pyrovae.posterior.elbo import image_terms
+from pyrovae.posterior.passes import GROUP
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.errors import InputError
 
 __all__ = ["SECTIONS", "Options", "Scorer"]
 

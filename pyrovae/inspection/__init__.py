@@ -4,28 +4,28 @@ from pyrovae.inspection.aggregate import kolmogorov_smirnov, marginals, mmd_test
 from pyrovae.inspection.attributes import attribute_table, directions, probes
 from pyrovae.inspection.calibration import ranks_of_truth
 from pyrovae.inspection.collapse import Signs, Verdict, dimension_table, judge
-from pyrovae.inspection.diagnosis import Watch, diagnose
+from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.edits import edit_effects, edited
-from pyrovae.inspection.encoding import Encoded, encode
 from pyrovae.inspection.export import latent_table, to_inference_data, write_table
 from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.holes import find_holes
 from pyrovae.inspection.maps import latent_grid, neighbour_map, principal_map
 from pyrovae.inspection.mcmc import sample_posterior
+from pyrovae.inspection.monitor import PosteriorMonitor
 from pyrovae.inspection.outliers import find_outliers
 from pyrovae.inspection.posterior import correlations, predictive
 from pyrovae.inspection.program import parameter_table, site_table
 from pyrovae.inspection.refinement import refine_full_rank, refine_guide
 from pyrovae.inspection.report import Report, inspect
-from pyrovae.inspection.run import open_subject
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
-from pyrovae.inspection.space import LatentSpace
 from pyrovae.inspection.subject import FULL, QUICK, Effort, Subject
 from pyrovae.inspection.tempering import temperature
 from pyrovae.inspection.traversals import effects, linear_path, spherical_path
 from pyrovae.inspection.typical import pixel_calibration, predictive_checks, replicate
+from pyrovae.posterior.encoding import Encoded, encode
+from pyrovae.posterior.space import LatentSpace
 
 __all__ = [
     "Drawing",
@@ -40,7 +40,7 @@ __all__ = [
     "Signs",
     "Subject",
     "Verdict",
-    "Watch",
+    "PosteriorMonitor",
     "attribute_table",
     "correlations",
     "diagnose",
@@ -63,7 +63,6 @@ __all__ = [
     "marginals",
     "mmd_test",
     "neighbour_map",
-    "open_subject",
     "parameter_table",
     "pixel_calibration",
     "predictive",

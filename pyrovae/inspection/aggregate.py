@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.pairs import checked
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

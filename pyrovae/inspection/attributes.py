@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrovae.data import Split
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.information import checked, ratio_values
 from pyrovae.inspection.subject import check_name
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.errors import InputError
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

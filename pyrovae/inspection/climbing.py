@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.inspection.tracing import Traced
-from pyrovae.randomness import private_randomness
+from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["climb"]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.latents import ACTIVE
-from pyrovae.inspection.encoding import Encoded
+from pyrovae.posterior.encoding import Encoded
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

@@ -1,19 +1,15 @@
-"""The verdict on a pair of programs, and as a warning while they are trained."""
+"""The verdict on the posterior of a pair of programs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
-from textwrap import shorten
 
 import numpy as np
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
 from pyrovae.inspection.collapse import (
-    Case,
     Signs,
     Verdict,
     dimension_table,
@@ -22,12 +18,12 @@ from pyrovae.inspection.collapse import (
     mismatch,
 )
 from pyrovae.inspection.dispersion import dispersion
-from pyrovae.inspection.encoding import Encoded, encode
-from pyrovae.inspection.space import draw_prior
 from pyrovae.inspection.tempering import temperature
-from pyrovae.programs import Programs
+from pyrovae.posterior.encoding import Encoded
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.errors import InputError
 
-__all__ = ["Watch", "diagnose"]
+__all__ = ["PRIOR_DRAWS", "diagnose"]
 
 #: Images that the spread of guide and likelihood is judged on.
 IMAGES = 200
@@ -86,56 +82,3 @@ def diagnose(
     if signs.active and 2 * error < max(weight, 0.5) and weight > -2 * error:
         signs = replace(signs, weight=weight, weight_error=error)
     return judge(signs), signs
-
-
-class Watch:
-    """Says during training what is wrong with the posterior, each thing once.
-
-    Args:
-        images: how many images of the validation split it looks at.
-        told: lines that were told already, as in an earlier part of the run.
-        wide: as for `diagnose`.
-    """
-
-    def __init__(self, images: int = 64, told: Iterable[str] = (), wide: bool = False) -> None:
-        self.images, self.wide = images, wide
-        self.told = list(told)
-        self.silent = False
-
-    def __call__(
-        self, programs: Programs, split: Split, engine: Engine, *, settled: bool = True
-    ) -> list[str]:
-        """Lines on what is wrong now and was not before.
-
-        Args:
-            programs: the pair of programs, on the engine's device.
-            split: the validation split.
-            engine: where to compute.
-            settled: whether beta has its final value; before, only a collapse is told.
-        """
-        some = split.spread(self.images)
-        if len(some) < 2 or self.silent:
-            return []
-        try:
-            return self._look(programs, some, engine, settled)
-        except Exception as error:  # Training goes on, whatever a program of the user's lacks.
-            self.silent = True
-            reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-            return [f"warning: the posterior cannot be looked at during training ({reason})"]
-
-    def _look(self, programs: Programs, some: Split, engine: Engine, settled: bool) -> list[str]:
-        encoded = encode(programs, some, engine)
-        _, prior, _ = draw_prior(programs, some, engine, PRIOR_DRAWS)
-        draws = prior.cpu().numpy()
-        verdict, _ = diagnose(programs, some, engine, encoded, draws, wide=self.wide)
-        lines = [
-            f"warning: the posterior is {case.word}: {case.reason} {case.advice}"
-            for case in verdict.cases
-            if case.advice and (settled or "collapsed" in case.word) and not self._knows(case)
-        ]
-        self.told += lines
-        return lines
-
-    def _knows(self, case: Case) -> bool:
-        """Whether a case was told before, whatever its numbers were."""
-        return any(line.endswith(case.advice) for line in self.told)

@@ -12,8 +12,8 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.information import ratio_values
-from pyrovae.evaluation.passes import each_batch
-from pyrovae.programs import Programs, run_both
+from pyrovae.posterior.passes import each_batch
+from pyrovae.programs.pair import Programs, run_both
 
 __all__ = ["dispersion"]
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.inspection.attributes import directions, reach, ridge
-from pyrovae.inspection.encoding import encode
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import show_within
+from pyrovae.posterior.encoding import encode
 
 if TYPE_CHECKING:
     import pandas

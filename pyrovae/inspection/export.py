@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.checkpoint import replacing
 from pyrovae.data import Split
-from pyrovae.errors import InputError
-from pyrovae.inspection.space import LatentSpace
 from pyrovae.inspection.subject import Subject
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import replacing
 
 if TYPE_CHECKING:
     import pandas

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.evidence import many_log_weights, summary
 from pyrovae.inspection.real import require_density
 from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

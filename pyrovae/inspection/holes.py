@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.latents import log_mixture
 from pyrovae.evaluation.pairs import chunks
 from pyrovae.inspection.aggregate import kolmogorov_smirnov
-from pyrovae.inspection.space import inputs_of
 from pyrovae.inspection.subject import Subject
+from pyrovae.posterior.space import inputs_of
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

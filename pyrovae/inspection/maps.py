@@ -10,9 +10,9 @@ import torch
 from pyro.distributions import Independent
 from torch import Tensor
 
-from pyrovae.errors import InputError
-from pyrovae.inspection.space import LatentSpace
 from pyrovae.inspection.traversals import prior_sites, show_within
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.errors import InputError
 
 __all__ = [
     "latent_grid",

@@ -12,11 +12,11 @@ import torch
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
-from pyrovae.errors import InputError
 from pyrovae.inspection import nuts
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.refinement import refine_full_rank
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

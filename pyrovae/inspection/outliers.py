@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyrovae.data import Split
-from pyrovae.errors import InputError
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

@@ -10,7 +10,7 @@ from statistics import median
 
 from pyrovae.engine import Engine
 from pyrovae.inspection.subject import Subject
-from pyrovae.programs import Programs
+from pyrovae.programs.pair import Programs
 
 __all__ = ["fastest", "on_cpu", "placed"]
 

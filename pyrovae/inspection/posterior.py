@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.evidence import latents_at_once
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.infer.inspect import get_model_relations
 from torch import Tensor, nn
 
-from pyrovae.programs import Programs
+from pyrovae.programs.pair import Programs
 
 if TYPE_CHECKING:
     import pandas

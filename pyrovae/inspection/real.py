@@ -8,9 +8,9 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrovae.errors import InputError
-from pyrovae.inspection.space import LatentSpace
-from pyrovae.programs import run_both
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.programs.pair import run_both
+from pyrovae.utils.errors import InputError
 
 __all__ = ["require_density", "require_real"]
 

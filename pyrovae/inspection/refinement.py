@@ -12,13 +12,13 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
 from pyrovae.inspection.climbing import climb
 from pyrovae.inspection.real import require_real
-from pyrovae.inspection.space import LatentSpace
-from pyrovae.programs import Programs
-from pyrovae.sites import latent_sites
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.sites import latent_sites
 
 __all__ = [
     "FullRankGuide",

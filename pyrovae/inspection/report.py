@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pyro
 
-from pyrovae.checkpoint import replacing
-from pyrovae.errors import InputError
 from pyrovae.inspection.html import page
 from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import Subject, check_name
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import replacing
 
 if TYPE_CHECKING:
     import pandas

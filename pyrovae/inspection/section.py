@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from pyrovae.lettering import legible
+from pyrovae.utils.text import legible
 
 if TYPE_CHECKING:
     import pandas

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
-from pyrovae.evaluation.passes import in_order, observations, seed_of
 from pyrovae.inspection.collapse import Signs, Verdict
 from pyrovae.inspection.diagnosis import PRIOR_DRAWS, diagnose
-from pyrovae.inspection.encoding import Encoded, encode
-from pyrovae.inspection.space import LatentSpace, draw_prior, quietly
-from pyrovae.programs import Programs
-from pyrovae.randomness import private_randomness
+from pyrovae.posterior.encoding import Encoded, encode
+from pyrovae.posterior.passes import in_order, observations, seed_of
+from pyrovae.posterior.space import LatentSpace, draw_prior, quietly
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["FULL", "QUICK", "Effort", "Subject"]
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Split
+from pyrovae.distributions.moments import moments
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.passes import each_batch
 from pyrovae.inspection.real import require_density, require_real
-from pyrovae.inspection.space import LatentSpace
-from pyrovae.moments import moments
-from pyrovae.programs import Programs
+from pyrovae.posterior.passes import each_batch
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

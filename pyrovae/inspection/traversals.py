@@ -11,8 +11,8 @@ from pyro import poutine
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pyrovae.errors import InputError
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

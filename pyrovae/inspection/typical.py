@@ -13,12 +13,12 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.passes import each_batch
 from pyrovae.inspection.aggregate import kolmogorov_smirnov
 from pyrovae.inspection.subject import Subject
-from pyrovae.programs import Programs, run_both
+from pyrovae.posterior.passes import each_batch
+from pyrovae.programs.pair import Programs, run_both
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

@@ -8,8 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
 from pyrovae.likelihoods.base import Likelihood
+from pyrovae.utils.errors import InputError
 
 __all__ = [
     "Bernoulli",

@@ -8,7 +8,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from pyrovae import distributions
-from pyrovae.constraints import LearnedScale
+from pyrovae.distributions.constraints import LearnedScale
 from pyrovae.likelihoods.base import DensityLikelihood
 
 __all__ = ["ContinuousBernoulli", "Laplace", "StudentT"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import distributions
-from pyrovae.constraints import LearnedScale, bounded_exp, bounded_log
+from pyrovae.distributions.constraints import LearnedScale, bounded_exp, bounded_log
 from pyrovae.likelihoods.base import GreyLikelihood
 
 __all__ = ["Categorical", "DiscretizedLogistic", "DiscretizedLogisticMixture"]

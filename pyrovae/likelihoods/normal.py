@@ -6,8 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrovae.constraints import LearnedScale, bounded_exp, positive
 from pyrovae.distributions import BatchScaleNormal
+from pyrovae.distributions.constraints import LearnedScale, bounded_exp, positive
 from pyrovae.likelihoods.base import DensityLikelihood
 
 __all__ = ["Normal", "OptimalScaleNormal", "PixelwiseNormal", "SharedScaleNormal"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 __all__ = [
     "Decoder",

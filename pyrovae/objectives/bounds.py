@@ -16,7 +16,7 @@ from pyro.infer.util import torch_item
 from torch import Tensor
 
 from pyrovae.objectives.gradients import stop_gradients
-from pyrovae.sites import latent_sites, observed_sites
+from pyrovae.utils.sites import latent_sites, observed_sites
 
 __all__ = ["DReG", "IWAE", "Latent", "PerImageELBO", "Run", "StickingTheLanding"]
 

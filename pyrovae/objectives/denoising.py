@@ -10,7 +10,7 @@ import torch
 from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 
-from pyrovae.constraints import positive
+from pyrovae.distributions.constraints import positive
 from pyrovae.objectives.effects import begin_step, state_of, widens
 from pyrovae.objectives.schedules import Progress
 

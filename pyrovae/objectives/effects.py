@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
 from pyrovae.objectives.stock import is_linear
-from pyrovae.sites import is_latent, is_observed
+from pyrovae.utils.sites import is_latent, is_observed
 
 __all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "numbers_of", "state_of", "widens"]
 

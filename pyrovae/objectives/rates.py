@@ -10,7 +10,7 @@ from pyro.distributions import Independent
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from pyrovae.constraints import positive
+from pyrovae.distributions.constraints import positive
 from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
 from pyrovae.objectives.schedules import Progress, Schedule, Warmup
 

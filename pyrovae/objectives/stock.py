@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 __all__ = ["STOCK", "UNFIT", "check_objective"]
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from pyrovae.constraints import bounded_exp
+from pyrovae.distributions.constraints import bounded_exp
 
 __all__ = ["LocationScale", "Posterior"]
 

@@ -11,8 +11,8 @@ from pyro.distributions.transforms.householder import ConditionedHouseholder
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
-from pyrovae.constraints import bounded_log
 from pyrovae.distributions import Transformed
+from pyrovae.distributions.constraints import bounded_log
 from pyrovae.posteriors.base import LocationScale
 
 __all__ = ["HouseholderFlow", "InverseAutoregressiveFlow"]

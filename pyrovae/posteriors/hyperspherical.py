@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from pyrovae.constraints import bounded_exp
 from pyrovae.distributions import von_mises_fisher
+from pyrovae.distributions.constraints import bounded_exp
 from pyrovae.posteriors.base import Posterior
 
 __all__ = ["VonMisesFisher"]

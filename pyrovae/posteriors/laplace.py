@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from pyrovae.constraints import bounded_log
+from pyrovae.distributions.constraints import bounded_log
 from pyrovae.posteriors.base import LocationScale
 
 __all__ = ["Laplace"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import distributions
-from pyrovae.constraints import bounded_log
+from pyrovae.distributions.constraints import bounded_log
 from pyrovae.posteriors.base import LocationScale
 
 __all__ = ["DiagonalNormal", "FullRankNormal", "LowRankNormal"]

@@ -14,8 +14,8 @@ from pyro.distributions.torch_transform import TransformModule
 from pyro.nn import DenseNN
 from torch import Tensor, nn
 
-from pyrovae.constraints import positive
 from pyrovae.distributions import RationalSpline, Transformed
+from pyrovae.distributions.constraints import positive
 from pyrovae.priors.base import Prior
 
 __all__ = ["Flow", "FlowPrior", "NeuralSpline", "RealNVP"]

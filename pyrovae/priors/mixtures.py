@@ -10,10 +10,10 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.constraints import bounded_exp
 from pyrovae.distributions import Mixture
-from pyrovae.modes import evaluation_mode
+from pyrovae.distributions.constraints import bounded_exp
 from pyrovae.priors.base import Prior
+from pyrovae.utils.modes import evaluation_mode
 
 __all__ = ["GaussianMixture", "VampPrior"]
 

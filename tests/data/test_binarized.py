@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pyrovae.data import StaticMNIST
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 PARTS = {"train": "train", "val": "valid", "test": "test"}
 

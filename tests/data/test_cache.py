@@ -21,7 +21,7 @@ from pyrovae.data import cache
 from pyrovae.data.base import ImageData, Source, Split
 from pyrovae.data.cache import cache_root, cached_split, checksum
 from pyrovae.data.workers import in_order
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 SHAPE = (1, 2, 3)
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pyrovae.data import CelebA
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 COUNT = 12
 PARTITION = [0] * 6 + [1] * 3 + [2] * 3

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pyrovae.data import SPLITS, ImageFolder
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 
 def fill(folder: Path, count: int, prefix: str = "image") -> None:

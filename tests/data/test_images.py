@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from pyrovae.data import load_image
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 COLOUR = (200, 100, 50)
 LUMA = 124  # 0.299 * 200 + 0.587 * 100 + 0.114 * 50

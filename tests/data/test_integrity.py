@@ -16,7 +16,7 @@ import pytest
 from pyrovae.data import integrity, leftovers
 from pyrovae.data.cache import checksum
 from pyrovae.data.loader import Batches
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 from tests.data.test_cache import Numbered, entries
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pyrovae.data.synthetic import FACTORS, SyntheticFaces, draw_faces
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 
 def sweep(name: str, steps: int = 2, image_size: int = 64) -> np.ndarray:

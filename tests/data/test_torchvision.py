@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pyrovae.data import TorchvisionImages
-from pyrovae.errors import InputError
+from pyrovae.utils.errors import InputError
 
 
 def idx(values: np.ndarray) -> bytes:

@@ -28,8 +28,8 @@ from pyrovae.likelihoods import (
     ThresholdBinarization,
 )
 from pyrovae.posteriors import DiagonalNormal, FullRankNormal, LowRankNormal, Posterior
-from pyrovae.randomness import private_randomness
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
+from pyrovae.utils.randomness import private_randomness
 from tests.oracles import LinearGaussian
 from tests.tables import (
     FALSE_ALARM,

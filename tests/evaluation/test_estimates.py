@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from pyrovae import Bernoulli, DynamicBinarization, Engine
+from pyrovae.commands.evaluate import open_run
+from pyrovae.commands.inspect import open_subject
 from pyrovae.evaluation import Estimate
 from pyrovae.evaluation.comparison import compare
-from pyrovae.evaluation.report import Opened, Report, open_run
+from pyrovae.evaluation.report import Opened, Report
 from pyrovae.evaluation.scoring import Options, Scorer
-from pyrovae.inspection.run import open_subject
 from tests.small import small_data, small_vae
 from tests.test_cli import TINY, run
 

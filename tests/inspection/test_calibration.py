@@ -12,7 +12,7 @@ import torch
 from pyrovae import InputError
 from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
 from pyrovae.inspection.sections.calibration import section
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
 from tests.inspection.subjects import (
     SUBJECTS,
     Linear,

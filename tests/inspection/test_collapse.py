@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pyrovae import Engine, InputError, Normal
+from pyrovae import Engine, InputError, Normal, Programs, RunDirectory
 from pyrovae.data import Split
+from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection.collapse import Signs, dimension_table, dimensions_for, judge, mismatch
-from pyrovae.inspection.diagnosis import Watch
-from pyrovae.inspection.encoding import Encoded
 from pyrovae.inspection.subject import QUICK, Subject
+from pyrovae.posterior.encoding import Encoded
+from pyrovae.training.loggers import Epoch, EpochRow, Start
 from tests.small import small_data, small_vae
 from tests.tables import IN_TURN, make_vae
 from tests.test_programs import MAKERS
@@ -117,13 +119,21 @@ def test_the_prior_of_a_sphere_has_active_units_too() -> None:
     assert dimension_table(found, np.full(128, 1 / 128))["active"].all()
 
 
+def epoch(vae: Programs, split: Split | None = None) -> Epoch:
+    """The end of an epoch, as a logger is told of it."""
+    row = EpochRow(1, 1, 1.0, 1.0, 1e-3, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0)
+    return Epoch(row, vae, split or small_data().split("val"), CPU)
+
+
 def test_a_likelihood_that_expects_too_much_noise_is_told_once() -> None:
-    vae, split, watch = small_vae(likelihood=Normal(3.0)), small_data().split("val"), Watch()
-    (collapsed, wide), nothing = watch(vae, split, CPU), watch(vae, split, CPU)
-    assert Watch(told=[collapsed])(vae, split, CPU) == [wide] and watch.told == [collapsed, wide]
+    monitor, ended = PosteriorMonitor(), epoch(small_vae(likelihood=Normal(3.0)))
+    (collapsed, wide), nothing = monitor.look(ended), monitor.look(ended)
+    assert monitor.warned == [collapsed, wide]
+    (told := PosteriorMonitor()).warned = [collapsed]
+    assert told.look(ended) == [wide]
     assert collapsed.startswith("warning: the posterior is collapsed: No unit of 4 is active")
     assert "over-regularised: The likelihood expects too much noise" in wide and not nothing
-    early = Watch()(vae, split, CPU, settled=False)
+    early = PosteriorMonitor().look(replace(ended, settled=False))
     assert len(early) == 1 and "collapsed" in early[0]
 
 
@@ -132,7 +142,7 @@ def test_every_part_can_be_watched(names: tuple[str, str, str]) -> None:
     vae, rng = make_vae(*names), np.random.default_rng(0)
     images = 255 * rng.integers(0, 2, (20, 3, 6, 5)).astype(np.uint8)
     split = Split(images, list("abcdefghijklmnopqrst"), np.zeros((20, 0), np.float32))
-    for line in Watch()(vae, split, CPU):
+    for line in PosteriorMonitor().look(epoch(vae, split)):
         assert line.startswith("warning: the posterior is ") and "nan" not in line
 
 
@@ -148,4 +158,13 @@ def test_other_programs_have_a_verdict(make: type) -> None:
 def test_one_image_is_too_few() -> None:
     with pytest.raises(InputError, match="need at least 2 images, got 1"):
         dimension_table(encoded(np.zeros((1, 2)), np.ones((1, 2))))
-    assert Watch()(small_vae(), small_data().split("val").take([0]), CPU) == []
+    assert PosteriorMonitor().look(epoch(small_vae(), small_data().split("val").take([0]))) == []
+
+
+def test_warnings_are_printed_and_kept(tmp_path: Path) -> None:
+    run, lines = RunDirectory(tmp_path), list[str]()
+    for _ in range(2):
+        monitor = PosteriorMonitor()
+        monitor.begin(Start(run, 1, 0, 0, False, lines.append))
+        monitor.end_epoch(epoch(small_vae(likelihood=Normal(3.0))))
+    assert len(lines) == 2 and run.warnings.read_text().splitlines() == lines

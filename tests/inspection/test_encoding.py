@@ -9,9 +9,9 @@ import torch
 from torch.distributions import kl_divergence
 
 from pyrovae import Engine, FullRankNormal
+from pyrovae.distributions.moments import moments
 from pyrovae.evaluation import image_terms
-from pyrovae.inspection.encoding import dimension_divergences, encode
-from pyrovae.moments import moments
+from pyrovae.posterior.encoding import dimension_divergences, encode
 from tests.oracles import DisguisedNormal
 from tests.small import small_data, small_vae
 from tests.tables import IMAGE_SHAPE, PAIRS, Z_LIMIT, make_vae

@@ -16,7 +16,7 @@ from pyrovae.inspection.maps import (
     prior_quantiles,
     trustworthiness,
 )
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
 from tests.oracles import LinearGaussian
 from tests.tables import LATENT_DIM, PRIORS, make_vae
 from tests.test_programs import MAKERS

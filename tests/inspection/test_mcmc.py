@@ -12,7 +12,7 @@ import torch
 from pyrovae import InputError
 from pyrovae.inspection.mcmc import Chains, sample_posterior
 from pyrovae.inspection.sections.mcmc import _difference, _mixing, section
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
 from tests.inspection.subjects import (
     EFFORT,
     SUBJECTS,

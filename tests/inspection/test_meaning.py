@@ -22,7 +22,7 @@ from pyrovae.inspection.sections.paths import paths
 from pyrovae.inspection.sections.traversals import shown_means, traversal_table
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.likelihoods import SharedScaleNormal
-from pyrovae.programs import Programs
+from pyrovae.programs.pair import Programs
 from tests.inspection.oracle_subjects import unchanged
 from tests.small import small_data, small_vae
 from tests.tables import make_vae

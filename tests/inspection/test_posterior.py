@@ -8,8 +8,8 @@ import torch
 
 from pyrovae import FullRankNormal, InputError
 from pyrovae.inspection.posterior import correlation_table, correlations, predictive
-from pyrovae.inspection.space import LatentSpace
-from pyrovae.modes import evaluation_mode
+from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.modes import evaluation_mode
 from tests.oracles import LinearGaussian
 from tests.tables import LIKELIHOODS, Z_LIMIT, make_images, make_vae
 

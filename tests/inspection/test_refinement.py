@@ -16,7 +16,7 @@ from pyrovae.evaluation.evidence import many_log_weights
 from pyrovae.inspection.gaps import _split, gaps
 from pyrovae.inspection.refinement import OffsetGuide, refine_full_rank, refine_guide, with_guide
 from pyrovae.inspection.sections.gaps import section
-from pyrovae.inspection.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace
 from tests.inspection.subjects import (
     EFFORT,
     SUBJECTS,

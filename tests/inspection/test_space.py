@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pyrovae import Engine, Programs
 from pyrovae.evaluation import log_weights
-from pyrovae.inspection.space import LatentSpace, draw_prior, inputs_of
-from pyrovae.modes import evaluation_mode
-from pyrovae.randomness import private_randomness
+from pyrovae.posterior.space import LatentSpace, draw_prior, inputs_of
+from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.randomness import private_randomness
 from tests.oracles import LinearGaussian
 from tests.small import small_data, small_vae
 from tests.test_programs import conditional, two_latents

@@ -13,7 +13,6 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae import InputError, Normal, Programs
-from pyrovae.inspection.space import LatentSpace
 from pyrovae.inspection.traversals import (
     along,
     effects,
@@ -23,6 +22,7 @@ from pyrovae.inspection.traversals import (
     spherical_path,
     within_support,
 )
+from pyrovae.posterior.space import LatentSpace
 from tests.oracles import LinearGaussian
 from tests.small import small_data
 from tests.tables import make_vae

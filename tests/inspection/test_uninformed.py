@@ -18,7 +18,7 @@ from pyrovae.data import Split
 from pyrovae.evaluation.latents import active_units, aggregate, codes
 from pyrovae.inspection.collapse import dimension_table
 from pyrovae.inspection.diagnosis import diagnose
-from pyrovae.inspection.encoding import encode
+from pyrovae.posterior.encoding import encode
 from tests.tables import Z_LIMIT
 
 CPU = Engine("cpu", "fp32")

@@ -11,13 +11,14 @@ import torch
 from pyro.infer import Trace_ELBO
 
 from pyrovae import IWAE, Bernoulli, Denoising, DReG, FreeBits, ThresholdBinarization
+from pyrovae.commands.inspect import open_subject
 from pyrovae.inspection import Subject
-from pyrovae.inspection.run import open_subject
 from pyrovae.inspection.sections.calibration import section as calibration
 from pyrovae.inspection.sections.gaps import section as gaps
 from pyrovae.inspection.sections.typical import section as typical
 from pyrovae.inspection.subject import Effort
 from pyrovae.objectives import widens
+from pyrovae.training.loggers import Console
 from tests.inspection.subjects import CPU, Linear, subject_of
 from tests.small import small_data, small_vae
 from tests.test_cli import TINY, run
@@ -79,13 +80,7 @@ def test_a_run_tells_what_it_was_trained_for(
 ) -> None:
     root = tmp_path / "run"
     seen: list[bool] = []
-    original = "pyrovae.reports.Watch"
-
-    def watch(wide: bool) -> Any:
-        seen.append(wide)
-        return lambda *args, **kwargs: []
-
-    monkeypatch.setattr(original, watch)
+    monkeypatch.setattr(Console, "begin", lambda self, start: seen.append(start.wide))
     assert run("train", [*TINY, f"--run_dir={root}", f"--objective={objective}"], monkeypatch) == 0
     subject, _ = open_subject(root, effort=SMALL)
     assert [subject.wide] == seen == [objective == "IWAE"]

@@ -25,7 +25,7 @@ from pyrovae.objectives import (
     SaltAndPepper,
     StickingTheLanding,
 )
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.tables import IMAGE_SHAPE, make_vae, shake
 
 MakeObjective = Callable[..., Any]

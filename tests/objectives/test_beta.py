@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from pyrovae.objectives import GECO, LatentRate, ScaleLatents
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.objectives.common import (
     OBJECTIVES,
     MakeObjective,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrovae import SVI, GroupedOptimizer
 from pyrovae.objectives import GECO, state_of
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.objectives.common import assert_is, double_images, double_vae, draw
 
 quiet_about_nan = pytest.mark.filterwarnings("ignore:Encountered (NaN|inf)")

@@ -24,7 +24,7 @@ from pyrovae.objectives import (
     StickingTheLanding,
     begin_step,
 )
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.oracles import assert_mean, one_dimensional_vae
 
 IMAGES, REPEATS = 150, 80

@@ -29,8 +29,8 @@ from pyrovae.objectives import (
     ScaleLatents,
     StickingTheLanding,
 )
-from pyrovae.programs import Programs
-from pyrovae.vae import VAE
+from pyrovae.programs.pair import Programs
+from pyrovae.programs.vae import VAE
 from tests.objectives.common import (
     OBJECTIVES,
     MakeObjective,

@@ -19,7 +19,7 @@ from pyrovae.objectives import (
 )
 from pyrovae.posteriors import FullRankNormal, LowRankNormal, Posterior
 from pyrovae.priors import Prior, StandardNormal, VampPrior
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.objectives.common import assert_equal, double_images, double_vae, gradients
 from tests.oracles import LinearGaussian, assert_mean, one_dimensional_vae
 

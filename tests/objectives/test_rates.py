@@ -19,7 +19,7 @@ from pyrovae.objectives import (
     Warmup,
     begin_step,
 )
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.objectives.common import (
     Draws,
     assert_equal,

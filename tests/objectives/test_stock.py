@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pyrovae import SVI, Denoising, GroupedOptimizer, InputError, Recipe, RunDirectory, Trainer
 from pyrovae.objectives import STOCK, UNFIT, LatentRate, ScaleLatents
-from pyrovae.vae import VAE
+from pyrovae.programs.vae import VAE
 from tests.objectives.common import assert_equal, double_images, double_vae
 from tests.small import small_data, small_vae
 from tests.tables import LATENT_DIM

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from pyrovae.pictures import grid
+from pyrovae.utils.grids import grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

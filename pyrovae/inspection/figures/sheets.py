@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.inspection.figures.canvas import WIDTH, canvas
-from pyrovae.pictures import grid
+from pyrovae.utils.grids import grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.errors import InputError
 from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
 from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.figures.attributes import edit_map, probe_scores
@@ -14,6 +13,7 @@ from pyrovae.inspection.figures.sheets import image_sheet
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

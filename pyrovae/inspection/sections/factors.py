@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.information import mutual_information_table
 from pyrovae.inspection.figures.attributes import information_map
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

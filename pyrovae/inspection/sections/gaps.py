@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from pyrovae.data import Split
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.figures.gaps import draw_gaps, draw_reliability, draw_temperature
@@ -14,6 +13,7 @@ from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.tempering import Temperature, temperature
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from pyrovae.errors import InputError
 from pyrovae.inspection.aggregate import (
     MMDTest,
     Projections,
@@ -23,6 +22,7 @@ from pyrovae.inspection.holes import Holes, find_holes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

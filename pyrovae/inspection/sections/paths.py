@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.errors import InputError
 from pyrovae.inspection.figures.sheets import image_sheet
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import linear_path, show_within, spherical_path
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pyrovae.inspection.encoding import Encoded, encode
 from pyrovae.inspection.figures.posterior import correlation_map, intervals, predictive_rows
 from pyrovae.inspection.posterior import (
     Predictive,
@@ -17,6 +16,7 @@ from pyrovae.inspection.posterior import (
 )
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.posterior.encoding import Encoded, encode
 
 if TYPE_CHECKING:
     import pandas

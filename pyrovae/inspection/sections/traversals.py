@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.encoding import encode
 from pyrovae.inspection.figures.sheets import image_sheet, with_change
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import along, effects, show_within
+from pyrovae.posterior.encoding import encode
 
 if TYPE_CHECKING:
     import pandas

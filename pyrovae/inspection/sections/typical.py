@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pyrovae.errors import InputError
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.dispersion import dispersion
@@ -25,6 +24,7 @@ from pyrovae.inspection.typical import (
     rank_moments,
     replicate,
 )
+from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
     import pandas

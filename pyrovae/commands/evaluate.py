@@ -1,0 +1,156 @@
+"""`pyrovae evaluate RUN [--compare RUN ...]` scores a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pyrovae.config.building import check_images, load_run
+from pyrovae.config.naming import find_own_parts
+from pyrovae.config.parsing import Parser
+from pyrovae.config.trust import add_trust
+from pyrovae.data import spread
+from pyrovae.data.base import fingerprint
+from pyrovae.engine import Engine
+from pyrovae.evaluation import named_features
+from pyrovae.evaluation.comparison import check_comparable, compare
+from pyrovae.evaluation.journal import Journal
+from pyrovae.evaluation.report import Opened, Report
+from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
+from pyrovae.runs import RunDirectory, checksum
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.randomness import private_randomness
+from pyrovae.utils.version import __version__
+
+__all__ = ["evaluate_run", "main", "open_run"]
+
+
+def open_run(
+    root: str | Path,
+    options: Options,
+    *,
+    checkpoint: str = "best",
+    device: str = "auto",
+    progress: bool = False,
+    trust: bool = False,
+) -> Opened:
+    """Loads a run and its images; what an interrupted evaluation had done will be read.
+
+    Args:
+        root: the run directory; tables of what is done are kept in `evaluation/` in it.
+        options: what to score.
+        checkpoint: "best" or "last".
+        device: where to compute.
+        progress: whether to show progress.
+        trust: whether the run may name any class, whose code then runs.
+
+    Raises:
+        InputError: if there is no run or no checkpoint, or the images are not there.
+    """
+    run, engine = RunDirectory(root), Engine(device, "fp32")
+    vae, data = load_run(root, checkpoint, engine.device, trust)
+    check_images(run, data)
+    scorer = Scorer(vae, data, options, engine, progress=progress)
+    some = torch.from_numpy(spread(scorer.split.images, 1000))
+    with private_randomness(options.seed, some.device):
+        seen = vae.likelihood.observe(some) if vae.likelihood.grey_levels is None else some
+    settings = {
+        "split": options.split,
+        "seed": options.seed,
+        "checkpoint": checkpoint,
+        "weights": checksum(run.weights(checkpoint)),
+        "images": fingerprint(scorer.split.images),
+        "observed": fingerprint(seen.numpy()),
+        "device": engine.device.type,  # Random numbers are other ones on another kind.
+        "version": __version__,
+    }
+    scorer.journal = Journal(run.root / "evaluation", settings)
+    return Opened(run.root, scorer, settings)
+
+
+def evaluate_run(
+    root: str | Path, options: Options, sections: Sequence[str] = tuple(SECTIONS), **kwargs: Any
+) -> Report:
+    """Scores the VAE of a run: `open_run`, then `Opened.score`.
+
+    Raises:
+        InputError: if a section's statistics cannot be had, once the others are written.
+    """
+    report = open_run(root, options, **kwargs).score(sections)
+    if report.failed:
+        report.write()
+        raise InputError("; ".join(report.failed))
+    return report
+
+
+def parser() -> Parser:
+    """The options."""
+    parser = Parser(prog="evaluate.py", description="Scores a trained VAE.")
+    parser.add_argument("run", type=str, help="the run directory")
+    parser.add_argument("--compare", nargs="+", type=str, help="other runs of the same data")
+    parser.add_argument("--split", type=str, default="test", help="train, val or test")
+    parser.add_argument("--num_samples", type=int, default=5000, help="draws for log p(x)")
+    parser.add_argument("--num_images", type=int, default=0, help="how many (0: all)")
+    parser.add_argument(
+        "--evidence_images",
+        type=int,
+        default=0,
+        help="how many of them have draws for log p(x), which is then the ELBO of all images "
+        "plus its gap to log p(x) of those (0: all)",
+    )
+    parser.add_argument(
+        "--features",
+        type=str,
+        default="RandomConvolutions",
+        help="of samples: Pixels, RandomConvolutions, Inception, or a dotted path",
+    )
+    parser.add_argument("--sections", nargs="+", type=str, help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--seed", type=int, default=0, help="decides all draws")
+    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
+    parser.add_argument("--out", type=str | None, help="folder of a comparison (default: RUN)")
+    add_trust(parser)
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """Scores, prints and writes."""
+    given = parser().parse_args(arguments)
+    options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
+    sections = given.sections or list(SECTIONS)
+    for name in sections:
+        if name not in SECTIONS:
+            raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
+    if given.out and not given.compare:
+        raise InputError("--out: goes with --compare")
+    if "." in given.features:
+        find_own_parts()  # Who types a dotted path wants its code run.
+    if "samples" in sections:
+        named_features(options.features)  # What is misspelt is told before hours of work.
+    paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
+    runs = [
+        open_run(
+            run,
+            options,
+            checkpoint=given.checkpoint,
+            device=given.device,
+            progress=True,
+            trust=given.trust,
+        )
+        for run in reversed(paths.values())
+    ]
+    if given.compare:
+        check_comparable(runs)
+    reports = []
+    for opened in runs:
+        found = opened.score(sections)
+        print(f"\n{found}\n{found.write()}\n", flush=True)
+        reports.append(found)
+    if given.compare:
+        print(compare(reports, Path(given.out or given.run)))
+    if failed := dict.fromkeys(reason for report in reports for reason in report.failed):
+        raise InputError("; ".join(failed))

@@ -1,0 +1,253 @@
+"""The posterior of a run: its programs, its images, and those of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jsonargparse import Namespace
+from pyro.infer import ELBO
+
+from pyrovae.config.building import check_images, load_run
+from pyrovae.config.parsing import Parser
+from pyrovae.config.resuming import read_config
+from pyrovae.config.trust import Consent, add_trust
+from pyrovae.data import SPLITS, ImageData, Split
+from pyrovae.engine import Engine
+from pyrovae.inspection import QUICK, SECTIONS, inspect
+from pyrovae.inspection.export import (
+    check_export,
+    latent_table,
+    to_inference_data,
+    write_inference_data,
+    write_table,
+)
+from pyrovae.inspection.subject import FULL, Effort, Subject, check_name
+from pyrovae.objectives import widens
+from pyrovae.programs.vae import VAE
+from pyrovae.runs.directory import RunDirectory
+from pyrovae.utils.errors import InputError
+
+__all__ = ["open_subject", "read_image"]
+
+
+def read_image(name: str, vae: VAE, data: ImageData) -> torch.Tensor:
+    """An image of the user's: a file, or one of a split as `test:12`; uint8 `(C, H, W)`.
+
+    Args:
+        name: the path, or the split and the place in it.
+        vae: knows how images are prepared.
+        data: has the splits.
+
+    Raises:
+        InputError: if it cannot be read, or there is no such image.
+    """
+    split, colon, index = name.partition(":")
+    if split in SPLITS and colon:
+        images = data.split(split).images
+        if not index.isdigit() or int(index) >= len(images):
+            raise InputError(f"{name}: the split {split} has the images 0 to {len(images) - 1}")
+        return torch.from_numpy(images[int(index)].copy())
+    if not Path(name).exists():
+        known = ", ".join(SPLITS)
+        raise InputError(f"{name}: no such file; one of {known} is named as test:12")
+    return vae.preprocess(name)
+
+
+def open_subject(
+    run: str | Path,
+    *,
+    split: str = "test",
+    images: Sequence[str] = (),
+    effort: Effort = FULL,
+    checkpoint: str = "best",
+    device: str = "auto",
+    trust: bool = False,
+    **fields: object,
+) -> tuple[Subject, list[str]]:
+    """The posterior of a run.
+
+    Args:
+        run: the run directory.
+        split: which images.
+        images: files, or images of a split as `test:12`, that are looked at one by one; by
+            default some of the split.
+        effort: how much of everything.
+        checkpoint: "best" or "last".
+        device: where to compute; with "auto" sections whose work is sequential may take the
+            CPU although there is a GPU, see `placed`.
+        trust: whether the run may name any class, whose code then runs.
+        **fields: more fields of `Subject`.
+
+    Returns:
+        The subject, and a line on each image that could not be read.
+
+    Raises:
+        InputError: if there is no run or no checkpoint, or the split is empty.
+    """
+    engine = Engine(device, "fp32")
+    vae, data = load_run(run, checkpoint, engine.device, trust)
+    whole = data.split(split)
+    if not len(whole):
+        raise InputError(f"the split {split} has no images")
+    check_images(RunDirectory(run), data)
+    some = whole.spread(effort.images)
+    given, complaints = _given(images, vae, data)
+    subject = Subject(
+        vae,
+        some,
+        given if len(given) else some.spread(effort.shown),
+        engine,
+        name=split,
+        train=data.split("train"),
+        wide=widens(_objective(run, trust)),
+        factors=tuple(data.factors),
+        given=len(given) > 0,
+        effort=effort,
+        movable=device == "auto" and engine.device.type == "cuda",
+    )
+    return replace(subject, **fields), complaints  # type: ignore[arg-type]
+
+
+def _objective(run: str | Path, trust: bool) -> Any:
+    """What a run was trained for; None where that is not known, or is no longer to be had."""
+    parser = Parser(exit_on_error=False)
+    parser.add_subclass_arguments(ELBO, "objective")
+    consent = Consent(trust)
+    try:
+        stated = read_config(RunDirectory(run), consent)["objective"]
+        config = parser.parse_object({"objective": stated})
+        consent.check_parsed(config.as_dict(), [])
+        return parser.instantiate(config).objective
+    except Exception:  # An own one may have changed since, or be elsewhere.
+        return None
+
+
+def _given(images: Sequence[str], vae: VAE, data: ImageData) -> tuple[Split, list[str]]:
+    """The images that could be read, as a split, and what is wrong with the others."""
+    found, names, complaints = [], [], []
+    for name in images:
+        try:
+            found.append(read_image(name, vae, data).numpy())
+            names.append(name)
+        except (InputError, OSError) as error:
+            complaints.append(" ".join(str(error).split()))
+    stack = np.stack(found) if found else np.zeros((0, *data.image_shape), np.uint8)
+    return Split(stack, names, np.zeros((len(found), 0), np.float32)), complaints
+
+
+def parser() -> Parser:
+    """The options."""
+    parser = Parser(
+        prog="inspect_posterior.py", description="Says what a guide's posterior knows."
+    )
+    parser.add_argument("run", type=str, help="the run directory")
+    parser.add_argument("--split", type=str, default="test", help="train, val or test")
+    parser.add_argument(
+        "--images", nargs="+", type=str, help="to look at: files or, as test:12, of a split"
+    )
+    parser.add_argument("--sections", nargs="+", type=str, help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--sites", nargs="+", type=str, help="latent sites (default: all)")
+    parser.add_argument("--attributes", nargs="+", type=str, help="of the data (default: all)")
+    parser.add_argument("--quick", action="store_true", help="fewer images, draws and steps")
+    parser.add_argument("--num_images", type=int, help="how many of the split (0: all)")
+    parser.add_argument("--seed", type=int, default=0, help="decides all draws")
+    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
+    parser.add_argument("--out", type=str | None, help="where to write (default: in RUN)")
+    parser.add_argument("--latents", type=str | None, help="also writes them: a .csv or .parquet")
+    parser.add_argument(
+        "--inference_data", type=str | None, help="also writes draws for ArviZ: a .nc file"
+    )
+    add_trust(parser)
+    return parser
+
+
+def export(subject: Subject, options: Namespace) -> None:
+    """Writes what was asked for besides the report."""
+    if options.latents:
+        write_table(latent_table(subject), options.latents)
+        print(options.latents)
+    if options.inference_data:
+        write_inference_data(to_inference_data(subject), options.inference_data)
+        print(options.inference_data)
+
+
+def known(what: str, given: Sequence[str], allowed: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The names that there are, and a line on each other one; what is right is still done."""
+    found, complaints = [], []
+    for name in given:
+        try:
+            check_name(what, name, allowed)
+            found.append(name)
+        except InputError as error:
+            complaints.append(str(error))
+    return found, complaints
+
+
+def opened(options: Namespace) -> tuple[Subject, list[str]]:
+    """What is inspected, and lines on what of it could not be had."""
+    effort = QUICK if options.quick else FULL
+    if options.num_images is not None:
+        effort = replace(effort, images=options.num_images)
+    subject, complaints = open_subject(
+        options.run,
+        split=options.split,
+        images=options.images or (),
+        effort=effort,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        seed=options.seed,
+        progress=True,
+        trust=options.trust,
+    )
+    sites, wrong = known("site", options.sites or (), subject.space.shapes)
+    names = subject.split.attribute_names
+    attributes, misspelt = known("attribute", options.attributes or (), names)
+    subject = replace(subject, sites=tuple(sites), attributes=tuple(attributes))
+    return subject, [*complaints, *wrong, *misspelt]
+
+
+def folder(options: Namespace) -> Path:
+    """Where the report goes: what is asked of other weights or images replaces nothing."""
+    others = [
+        given
+        for given, usual in ((options.checkpoint, "best"), (options.split, "test"))
+        if given != usual
+    ]
+    return Path(options.out or Path(options.run) / "_".join(["posterior", *others]))
+
+
+def weights(options: Namespace) -> str:
+    """Which weights are looked at, in words."""
+    _, epoch = RunDirectory(options.run).weights_of(options.checkpoint)
+    return f"Weights: those of epoch {epoch}, the {options.checkpoint}."
+
+
+def main(arguments: list[str]) -> None:
+    """Questions, prints and writes."""
+    options = parser().parse_args(arguments)
+    sections, complaints = known("section", options.sections or (), SECTIONS)
+    if options.sections and not sections:
+        raise InputError("; ".join(complaints))
+    check_export(options.latents, options.inference_data)
+    subject, more = opened(options)
+    for line in (complaints := [*complaints, *more]):
+        print(f"left out: {line}", flush=True)
+    report = inspect(
+        subject,
+        folder(options),
+        sections,
+        title=f"The posterior of {Path(options.run).name}",
+        notes=[weights(options), *(f"Left out: {line}" for line in complaints)],
+        said=lambda line: print(line, flush=True),
+    )
+    print(f"\n{report.html}")
+    export(subject, options)
+    complaints += [f"{name}: {report.failed[name]}" for name in sections if name in report.failed]
+    if complaints:
+        raise InputError("; ".join(complaints))

@@ -1,0 +1,29 @@
+"""Lists every part: `python scripts/list_parts.py`, or as Markdown into the README."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pyrovae.config.catalogue import help_text, markdown
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import replacing
+
+BEGIN, END = "<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of parts -->\n"
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the list, or writes the table between the README's two marks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", metavar="README", help="the file whose table to replace")
+    options = parser.parse_args(arguments)
+    if options.write is None:
+        print(help_text(), end="")
+        return
+    path = Path(options.write)
+    text = path.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise InputError(f"{path}: must hold the lines {BEGIN.strip()} and {END.strip()} once")
+    before, rest = text.split(BEGIN)
+    with replacing(path) as temporary:
+        temporary.write_text(f"{before}{BEGIN}\n{markdown()}\n{END}{rest.split(END)[1]}")

@@ -1,0 +1,30 @@
+"""Builds the array cache ahead of time: `python scripts/prepare_data.py --data CelebA ...`."""
+
+from __future__ import annotations
+
+from pyrovae.config.building import instantiate
+from pyrovae.config.options import parse
+from pyrovae.config.parsing import Parser, value_of
+from pyrovae.config.presets import preset_path
+from pyrovae.config.trust import add_trust, consent_of
+from pyrovae.data import SPLITS, ImageData
+from pyrovae.utils.errors import InputError
+
+
+def main(arguments: list[str]) -> None:
+    """Prepares every split, and says how many images each has."""
+    parser = Parser(prog="prepare_data.py", description="Prepares a data set for training.")
+    parser.add_argument("--config", type=str | None, help="a YAML file with a data section")
+    parser.add_subclass_arguments(ImageData, "data", required=False, help="the data set")
+    add_trust(parser)
+    preset = value_of("--config", arguments)
+    if preset is not None:
+        content = consent_of(arguments).read(preset_path(preset))
+        parser.set_defaults({"data": content.get("data")})
+    config = parse(parser, arguments)
+    if config.data is None:
+        raise InputError("--data: name a data set, or a --config with a data section")
+    objects = instantiate(parser, config)
+    for name in SPLITS:
+        split = objects.data.split(name)
+        print(f"{name}: {len(split):,} images of {'x'.join(map(str, split.images.shape[1:]))}")

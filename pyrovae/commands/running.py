@@ -1,0 +1,68 @@
+"""How each command runs: connected processes, signals, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from pyrovae.config.plain_yaml import cut_line
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.process_group import Abandoned, Group, processes
+from pyrovae.utils.signals import (
+    Diverged,
+    Interrupted,
+    swallowed_interrupts,
+    take_over_interrupts,
+)
+
+__all__ = ["run_command"]
+
+
+def run_command(command: Callable[[list[str]], None]) -> NoReturn:
+    """Runs a script's main function; a user's mistake is one line and exit code 2.
+
+    Exit codes: 0 done, 1 the run diverged, 2 wrong input, 130 and 143 stopped by SIGINT and
+    SIGTERM (128 plus the signal's number) with everything saved.
+    """
+    code, group = 0, Group()
+    try:
+        take_over_interrupts()
+        group = processes()  # Connected first, so that each complaint is printed once.
+        signal.signal(signal.SIGTERM, _terminate)
+        command(sys.argv[1:])
+        group.leave()
+        if swallowed_interrupts():
+            raise KeyboardInterrupt
+    except (InputError, OSError) as error:
+        code = _complain(cut_line(error), 2, group)
+    except (Diverged, Abandoned) as error:
+        code = _complain(str(error), 1, group)
+    except Interrupted as error:
+        code = _complain(str(error), 128 + error.signal, group)
+    except _Terminated:
+        code = _complain("stopped by SIGTERM", 128 + signal.SIGTERM, group)
+    except KeyboardInterrupt:
+        code = _complain("stopped by SIGINT", 128 + signal.SIGINT, group)
+    swallowed_interrupts()  # None of them is left for a later command of this process.
+    # `torchrun` sends a signal to processes that may be ending already.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if code:
+        group.abort(code)
+    raise SystemExit(code)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came, where nothing finishes a step first."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise _Terminated
+
+
+def _complain(text: str, code: int, group: Group) -> int:
+    # That a signal came all processes know; a mistake may be that of one alone.
+    if group.main if code >= 128 else group.first_to_say(text):
+        sys.stderr.write(f"{'error: ' if code < 128 else ''}{text}\n")
+    return code

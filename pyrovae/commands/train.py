@@ -1,0 +1,106 @@
+"""`pyrovae train [--config NAME] [options]` trains a VAE with Pyro's SVI.
+
+On several GPUs, or machines: `torchrun --nproc-per-node N -m pyrovae train ...`. A job that may be
+restarted: `--run_dir RUN --resume auto`, which starts the run or goes on with it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyrovae.config.building import build_vae, instantiate, recipe
+from pyrovae.config.options import parse_run, train_parser
+from pyrovae.data import SPLITS, ImageData
+from pyrovae.engine import Engine
+from pyrovae.evaluation.baselines import evaluate_without_latent
+from pyrovae.inspection import PosteriorMonitor
+from pyrovae.posterior import Evaluation, evaluate
+from pyrovae.programs import Programs
+from pyrovae.runs import RunDirectory, checksum
+from pyrovae.utils.files import replacing
+from pyrovae.utils.plain import to_json
+from pyrovae.utils.process_group import processes
+from pyrovae.utils.signals import Diverged
+
+__all__ = ["describe", "final_report", "main"]
+
+
+def main(arguments: list[str]) -> None:
+    """Trains, and says how good the result is on the test split."""
+    parser = train_parser()
+    config, run, resume = parse_run(parser, arguments, "default")
+    torch.manual_seed(config.trainer.seed % 2**63)  # The trainer refuses what is out of range.
+    objects = instantiate(parser, config)
+    vae, engine, group = build_vae(objects), objects.engine, processes()
+    if group.main:
+        print(describe(run, vae, engine), flush=True)
+    with group.first_on_machine():
+        for name in SPLITS:
+            objects.data.split(name)  # Whatever cannot be read stops the run here, not at its end.
+    objects.trainer.fit(
+        vae,
+        objects.data,
+        recipe(objects),
+        engine,
+        run=run,
+        resume=resume,
+        progress=True,
+        loggers=[PosteriorMonitor()],
+    )
+    if group.main:
+        print(final_report(run, vae, objects.data, engine))
+
+
+def describe(run: RunDirectory, vae: Programs, engine: Engine) -> str:
+    """One line on what is about to run."""
+    size = sum(p.numel() for p in vae.parameters())
+    return f"{run.root}: {size:,} parameters, {engine.device}, networks in {engine.precision}"
+
+
+def final_report(run: RunDirectory, vae: Programs, data: ImageData, engine: Engine) -> str:
+    """Scores the best weights on the test split, beside the baseline that knows no latent."""
+    weights, epoch = run.weights_of("best")
+    vae.load_state_dict(weights)
+    test = data.split("test")
+    with engine.running(vae, vae.networks()):
+        engine.lay_out(vae)
+        found = evaluate(vae, test, engine)
+    baseline = evaluate_without_latent(vae.likelihood, data.split("train").images, test.images)
+    scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(baseline)}
+    path = run.root / "evaluation.json"
+    if not _is_evaluated(path, weights):
+        with replacing(path) as temporary:
+            temporary.write_text(to_json(scores, indent=2))
+    _check_finite(found, epoch)
+    images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
+    picture = run.picture("samples", epoch)
+    drawn = picture if picture.exists() else run.root / "samples"
+    return (
+        f"test, {images}, weights of epoch {epoch}, the best; nats an image:\n  {found}\n"
+        f"  without a latent (one distribution a pixel): {baseline}\nsamples: {drawn}"
+    )
+
+
+def _is_evaluated(path: Path, weights: dict[str, Tensor]) -> bool:
+    """Whether an evaluation of these weights stands there, which says more than training does."""
+    try:
+        earlier = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(earlier, dict) and earlier.get("weights") == checksum(weights)
+
+
+def _check_finite(found: Evaluation, epoch: int) -> None:
+    """Raises `Diverged` if a run's result is no number."""
+    for name in ("elbo", "rate", "distortion"):
+        if not math.isfinite(value := getattr(found, name)):
+            raise Diverged(
+                f"the result on the test split is not finite: the {name} of the weights of epoch "
+                f"{epoch} is {value}. Try a lower learning rate or --trainer.clip_norm"
+            )

@@ -1,0 +1,71 @@
+"""Which option a constructor refused: an error of a part tells its argument, not whose it is."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from pyrovae.config.naming import loaded_class
+from pyrovae.config.trust import GROUPS
+
+__all__ = ["blamed"]
+
+SHORTEST = 3  # A shorter value stands in many a message by chance.
+
+
+def blamed(config: dict[str, Any], error: BaseException, message: str) -> str:
+    """A message with the option that it is about.
+
+    Args:
+        config: a parsed configuration.
+        error: raised by one of the constructors that it names.
+        message: what the error says, in one line.
+    """
+    if message.startswith("--"):
+        return message
+    specs = list(_specs(config))
+    for made in reversed(list(_constructed(error))):
+        for path, cls, arguments in specs:
+            if cls is made:
+                return f"--{_option(path, arguments, message)}: {message}"
+    return message
+
+
+def _option(path: str, arguments: dict[str, Any], message: str) -> str:
+    """The argument that a message names, by its value if not by its name; else the part."""
+    for name in arguments:
+        if re.search(rf"\b{re.escape(name)}\b", message):
+            return f"{path}.{name}"
+    for name, value in arguments.items():
+        if len(str(value)) > SHORTEST and str(value) in message:
+            return f"{path}.{name}"
+    return path
+
+
+def _constructed(error: BaseException) -> Iterator[type]:
+    """The classes whose constructors an error went through, the innermost last."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "__init__" and "self" in frame.f_locals:
+            yield type(frame.f_locals["self"])
+    if error.__cause__ is not None:  # The parser tells what it caught in an error of its own.
+        yield from _constructed(error.__cause__)
+
+
+def _specs(config: dict[str, Any]) -> Iterator[tuple[str, type | None, dict[str, Any]]]:
+    """Each part in a configuration: its option, its class, its arguments."""
+    for name, value in config.items():
+        if name in GROUPS and isinstance(value, dict):
+            yield name, GROUPS[name], value
+        yield from _parts(value, name)
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[str, type | None, dict[str, Any]]]:
+    if not isinstance(value, dict):
+        return
+    arguments = value.get("init_args") or {}
+    if "class_path" in value:
+        yield path, loaded_class(str(value["class_path"])), arguments
+    for name, inner in (arguments if "class_path" in value else value).items():
+        yield from _parts(inner, f"{path}.{name}")

@@ -1,0 +1,87 @@
+"""From a configuration to objects: parts, recipe, the VAE of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+
+from pyrovae.config.blame import blamed
+from pyrovae.config.options import PARTS, parts_parser
+from pyrovae.config.parsing import Parser
+from pyrovae.config.plain_yaml import cut_line
+from pyrovae.config.resuming import read_config
+from pyrovae.config.trust import Consent
+from pyrovae.data import ImageData, spread
+from pyrovae.data.base import fingerprint
+from pyrovae.programs import VAE
+from pyrovae.runs import RunDirectory
+from pyrovae.training.recipe import Recipe
+from pyrovae.utils.errors import InputError
+
+__all__ = ["build_vae", "check_images", "instantiate", "load_run", "recipe"]
+
+
+def instantiate(parser: Parser, config: Namespace) -> Any:
+    """The objects that a configuration names.
+
+    Raises:
+        InputError: if a constructor refuses its arguments.
+    """
+    try:
+        return parser.instantiate(config)
+    except (ValueError, TypeError) as error:
+        message = parser.in_one_line(str(error))
+        raise InputError(blamed(config.as_dict(), error, message)) from error
+
+
+def recipe(objects: Any) -> Recipe:
+    """What an instantiated configuration optimises, and how."""
+    names = ("optimizer", "schedule", "objective", "beta", "start")
+    return Recipe(**{name: objects[name] for name in names})
+
+
+def build_vae(objects: Any) -> VAE:
+    """The VAE of an instantiated configuration, which knows the data's preprocessing.
+
+    Raises:
+        InputError: if the parts do not go together.
+    """
+    try:
+        vae = VAE(**{name: objects[name] for name in PARTS if name != "data"})
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    vae.data = objects.data
+    return vae
+
+
+def load_run(
+    run_dir: str | Path,
+    checkpoint: str = "best",
+    device: str | torch.device = "cpu",
+    trust: bool = False,
+) -> tuple[VAE, ImageData]:
+    """The VAE of a run, with its weights and in evaluation mode, and its data set."""
+    run, consent = RunDirectory(run_dir), Consent(trust)
+    config, weights = read_config(run, consent, PARTS), run.weights(checkpoint)
+    parser = parts_parser(exit_on_error=False)
+    try:
+        parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
+        consent.check_parsed(parsed.as_dict(), [])
+        objects = instantiate(parser, parsed)
+        vae = build_vae(objects)
+        vae.load_state_dict(weights)
+    except Exception as error:  # Whatever a changed file or a missing module of the user's gives.
+        known = isinstance(error, InputError)  # And in one line already.
+        reason = str(error) if known else parser.in_one_line(str(error))
+        line = cut_line(f"the parts cannot be built again: {reason}")
+        raise InputError(f"{run.config}: {line}") from error
+    return vae.to(device).eval(), objects.data
+
+
+def check_images(run: RunDirectory, data: ImageData) -> None:
+    """Warns where a data set's training images are others than the run was trained on."""
+    images = data.split("train").images
+    run.check_images(len(images), fingerprint(spread(images, 256)))

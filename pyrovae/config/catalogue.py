@@ -1,0 +1,164 @@
+"""Every part by role, as its docstring describes it: for `--help` and the README's table."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyro.infer
+
+from pyrovae.data import ImageData
+from pyrovae.likelihoods import Binarization, Likelihood
+from pyrovae.networks import Decoder, Encoder
+from pyrovae.objectives import STOCK, Corruption, Schedule
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Flow, Prior
+from pyrovae.training.initialization import Start
+
+__all__ = ["ALSO", "ROLES", "Entry", "concrete", "entries", "explain", "help_text", "markdown"]
+
+#: The option that names a part, and the abstract class of what it names.
+ROLES: dict[str, type] = {
+    "prior": Prior,
+    "prior.flow": Flow,
+    "likelihood": Likelihood,
+    "likelihood.binarization": Binarization,
+    "posterior": Posterior,
+    "encoder": Encoder,
+    "decoder": Decoder,
+    "objective": pyro.infer.ELBO,
+    "objective.corruption": Corruption,
+    "schedule": Schedule,
+    "start": Start,
+    "data": ImageData,
+}
+
+#: Options that name a part of a role above.
+ALSO = {
+    "objective.bound": "objective",
+    "objective.schedule": "schedule",
+    "beta.schedule": "schedule",
+    "schedule.then": "schedule",
+    "start.otherwise": "start",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a docstring says of a part.
+
+    Attributes:
+        name: of the class.
+        summary: the first sentence.
+        formula: the first displayed formula, in LaTeX; empty where there is none.
+        when: when to use it; empty where it does not say.
+        sources: what it cites, each with an address.
+    """
+
+    name: str
+    summary: str
+    formula: str
+    when: str
+    sources: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, part: type) -> Entry:
+        """Reads the docstring of a part."""
+        if part.__name__ in STOCK and not part.__module__.startswith("pyrovae."):
+            summary, when = STOCK[part.__name__]
+            return cls(part.__name__, summary, "", when, [])
+        text = inspect.cleandoc(part.__doc__ or part.__name__)
+        paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+        formula = re.search(r"\$\$(.*?)\$\$", text, re.DOTALL)
+        uses = [paragraph for paragraph in paragraphs if paragraph.startswith("Use it ")]
+        cited = re.search(r"^References:\n((?:[ ]+.*\n?|\n)*)", text, re.MULTILINE)
+        listed = " ".join(cited[1].split()) if cited else ""
+        return cls(
+            part.__name__,
+            paragraphs[0],
+            " ".join(formula[1].split()) if formula else "",
+            uses[0] if uses else "",
+            re.findall(r"\(([^()]*\d{4}[^()]*)\)[^()]*?(https?://[^\s;,]+)", listed),
+        )
+
+
+def concrete(base: type) -> list[type]:
+    """The classes below an abstract one that can be made: ours, Pyro's that fit, the user's."""
+    found: list[type] = []
+    cls: type
+    part: type
+    for cls in base.__subclasses__():
+        for part in ([] if inspect.isabstract(cls) else [cls]) + concrete(cls):
+            unfit = part.__module__.startswith("pyro.") and part.__name__ not in STOCK
+            if part not in found and not unfit:
+                found.append(part)
+    return found
+
+
+def entries(base: type) -> list[Entry]:
+    """What is known of the parts of a role, by name."""
+    return sorted((Entry.of(part) for part in concrete(base)), key=lambda entry: entry.name)
+
+
+def help_text(roles: Iterable[str] = ROLES, width: int = 99) -> str:
+    """All parts of these roles, with what each is."""
+    lines = [
+        "parts, each with its arguments as --ROLE NAME --ROLE.ARGUMENT VALUE,",
+        "explained by --ROLE.help NAME; your own go by dotted path, as my_module.MyClass:",
+    ]
+    for option in roles:
+        lines += ["", f"  --{option}"]
+        for entry in entries(ROLES[option]):
+            told = f"{entry.name:26s} {entry.summary}"
+            lines += textwrap.wrap(told, width, initial_indent=" " * 4, subsequent_indent=" " * 31)
+    return "\n".join(lines) + "\n"
+
+
+def explain(option: str, name: str, follows: Iterable[str]) -> str | None:
+    """A part in full: what it is, formula, when, source, arguments; None if there is none.
+
+    Args:
+        option: of the role, as "prior.flow".
+        name: of the class.
+        follows: arguments to leave out, since other parts decide them.
+    """
+    from jsonargparse import ArgumentParser
+
+    for part in concrete(ROLES[ALSO.get(option, option)]):
+        if part.__name__ == name:
+            entry = Entry.of(part)
+            parser = ArgumentParser(prog=name)
+            known = inspect.signature(part).parameters
+            parser.add_class_arguments(part, option, skip={n for n in follows if n in known})
+            head = [f"--{option} {name}", entry.summary, entry.formula, entry.when]
+            head += [f"{cited}, {address}" for cited, address in entry.sources]
+            arguments = parser.format_help().split(f"  --{option}.", 1)
+            shown = f"  --{option}.{arguments[1]}" if len(arguments) > 1 else "no arguments\n"
+            return "\n".join(line for line in head if line) + f"\n\n{shown}"
+    return None
+
+
+def markdown() -> str:
+    """The table of parts, in Markdown: what, formula, when to use it, source."""
+    sections = []
+    for option, base in ROLES.items():
+        own = [part for part in concrete(base) if part.__module__.startswith("pyro")]
+        rows = [_row(Entry.of(part)) for part in sorted(own, key=lambda part: part.__name__)]
+        head = ["| class | what it is | when | source |", "| --- | --- | --- | --- |"]
+        sections.append("\n".join([f"#### `--{option}`", "", *head, *rows]))
+    return "\n\n".join(sections) + "\n"
+
+
+def _row(entry: Entry) -> str:
+    # A bare bar would end the cell.
+    plain = entry.formula.replace("\\|", "\\Vert ").replace("|", "\\vert ")
+    formula = f"<br>$`{plain}`$" if plain else ""
+    when = entry.when.removeprefix("Use it ")
+    return f"| `{entry.name}` | {entry.summary}{formula} | {when} | {_links(entry.sources)} |"
+
+
+def _links(sources: Iterable[tuple[str, str]]) -> str:
+    return "; ".join(f"[{cited}]({address})" for cited, address in sources)

@@ -1,0 +1,247 @@
+"""What dotted paths name, and what arguments may name: decided without importing anything."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from pyro.infer import ELBO
+
+from pyrovae.config.catalogue import ROLES
+from pyrovae.config.plain_yaml import cut
+from pyrovae.utils.errors import InputError
+
+__all__ = [
+    "Hint",
+    "arguments_of",
+    "below",
+    "find_own_parts",
+    "hint_of",
+    "is_dotted",
+    "is_known",
+    "is_number",
+    "known_class",
+    "loaded_class",
+    "origins",
+    "own_class",
+    "within",
+]
+
+#: Where the classes of a role may be from without anybody's consent; others are from here.
+PACKAGES: dict[type, tuple[str, ...]] = {
+    torch.nn.Module: ("torch.nn",),
+    torch.optim.Optimizer: ("torch.optim",),
+    ELBO: ("pyrovae", "pyro.infer"),
+}
+#: In an annotation these leave a text a text.
+PLAIN = (str, int, float, bool, types.NoneType)
+
+
+def known_class(name: str, base: type) -> type | None:
+    """The class of this name that needs no consent, or None.
+
+    Args:
+        name: of the class, or the path of an imported module and the class in it.
+        base: what it must be.
+
+    Example:
+        >>> from pyrovae import Prior
+        >>> known_class("pyrovae.StandardNormal", Prior).__name__
+        'StandardNormal'
+        >>> known_class("pyrovae.engine.torch.nn.ReLU", Prior), known_class("pyrovae.VAE", Prior)
+        (None, None)
+    """
+    if base is object:
+        return None
+    if "." not in name:
+        named = [found for found in below(base) if found.__name__ == name and is_known(found)]
+        return named[0] if named else None
+    found = loaded_class(name) if within(name, origins(base)) else None
+    return found if found is not None and is_known(found) and issubclass(found, base) else None
+
+
+def own_class(name: str, base: type, where: str) -> type:
+    """Imports a class of the user's own, which may be in the current directory.
+
+    Args:
+        name: its dotted path.
+        base: what it must be.
+        where: the option that names it.
+
+    Raises:
+        InputError: if it cannot be imported, or is not what it must be.
+    """
+    find_own_parts()
+    try:
+        found = _imported(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # A module of the user's may end in any way, SystemExit too.
+        kind = "" if isinstance(error, ImportError | AttributeError) else type(error).__name__
+        missing = isinstance(error, ModuleNotFoundError)
+        searched = " (looked for in this directory too)" if missing else ""
+        reason = ": ".join(filter(None, (kind, cut(error)))) + searched
+        raise InputError(f"{where}: '{cut(name)}' cannot be had: {reason}") from error
+    if not isinstance(found, type):
+        raise InputError(f"{where}: {cut(name)} is no class, and nothing else is ever called")
+    if not issubclass(found, base):
+        raise InputError(f"{where}: {cut(name)} must be of the kind {base.__name__}")
+    return found
+
+
+def find_own_parts() -> None:
+    """Lets dotted paths name modules in the directory where the command runs.
+
+    It comes last: a file there never takes the place of an installed module.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    if "__main__" in path.split("."):
+        raise ImportError("a module's __main__ is a command, and holds no parts")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if "." not in module or error.name != module:
+            raise
+        return getattr(_imported(module), name)  # A class within a class.
+
+
+def loaded_class(path: str) -> type | None:
+    """The class of a dotted path, if its module has been imported."""
+    module, _, name = path.rpartition(".")
+    place = sys.modules.get(module)
+    found = vars(place).get(name) if isinstance(place, types.ModuleType) else None
+    return found if isinstance(found, type) else None
+
+
+def origins(base: type) -> tuple[str, ...]:
+    """The packages whose classes of a role need no consent."""
+    return () if base is object else PACKAGES.get(base, ("pyrovae",))
+
+
+def within(path: str, packages: Iterable[str]) -> bool:
+    """Whether a dotted path lies in one of these packages."""
+    return any(path == package or path.startswith(f"{package}.") for package in packages)
+
+
+def is_known(found: type) -> bool:
+    """Whether a class is of pyrovae, or of what it takes parts from."""
+    return within(found.__module__, ("pyrovae", "pyro.infer", "torch.nn", "torch.optim"))
+
+
+def is_dotted(name: str) -> bool:
+    """Whether a text could be imported."""
+    return "." in name and all(part.isidentifier() for part in name.split("."))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text stands for a number, a truth value or nothing."""
+    with suppress(ValueError):
+        float(text)
+        return True
+    return text.strip().lower() in ("true", "false", "null", "")
+
+
+def below(base: type) -> list[type]:
+    """A class and all below it."""
+    found: dict[type, None] = {base: None}
+    cls: type
+    for cls in base.__subclasses__() if base is not object else ():
+        found |= dict.fromkeys(below(cls))
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What an argument is annotated with.
+
+    Attributes:
+        base: the class that it must name one of, if any.
+        text: whether it may be any text.
+        untyped: whether nothing says what it may be, and its default is no text.
+    """
+
+    base: type | None
+    text: bool
+    untyped: bool
+
+
+def hint_of(owners: list[type], name: str) -> Hint | None:
+    """What an argument of one of these classes may be, at the strictest; None if none has it."""
+    found = [arguments_of(owner)[name] for owner in owners if name in arguments_of(owner)]
+    if not found:
+        return None
+    bases = [hint.base for hint in found if hint.base is not None]
+    text, untyped = all(hint.text for hint in found), any(hint.untyped for hint in found)
+    return Hint(bases[0] if bases else None, text, untyped)
+
+
+@cache
+def arguments_of(cls: type) -> dict[str, Hint]:
+    """The arguments of a class, and of those above it that it may hand arguments on to."""
+    found: dict[str, Hint] = {}
+    for owner in cls.__mro__:
+        if "__init__" not in vars(owner) or owner is object:
+            continue
+        foreign = is_known(owner) and not within(owner.__module__, ("pyrovae",))
+        parameters = list(_signature(owner).parameters.values())[1:]
+        for parameter in parameters:
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                found.setdefault(parameter.name, _hint(parameter, foreign))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def _signature(owner: type) -> inspect.Signature:
+    constructor = vars(owner)["__init__"]
+    try:
+        return inspect.signature(constructor, eval_str=True)
+    except Exception:  # An annotation may name what was imported for a type checker only.
+        return inspect.signature(constructor)
+
+
+def _hint(parameter: inspect.Parameter, foreign: bool) -> Hint:
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        text = isinstance(parameter.default, str)
+        return Hint(None, text, not text)
+    # PyTorch's and Pyro's classes take plain values: none of theirs needs a part in it.
+    return Hint(None if foreign else _base(annotation), _is_text(annotation), False)
+
+
+def _base(annotation: Any) -> type | None:
+    """The class in an annotation such as `Flow`, `Schedule | None` or `Callable[[int], Flow]`."""
+    if typing.get_origin(annotation) is Callable:
+        return _base(typing.get_args(annotation)[-1])
+    inner = (_base(part) for part in typing.get_args(annotation))
+    if found := next((base for base in inner if base is not None), None):
+        return found
+    roles = (*ROLES.values(), *PACKAGES)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, roles) else None
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether an annotation takes any text: that of a function would be imported."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        parts = typing.get_args(annotation)
+        return any(map(_is_text, parts)) and all(map(_is_plain, parts))
+    return annotation is str or typing.get_origin(annotation) is typing.Literal
+
+
+def _is_plain(annotation: Any) -> bool:
+    return annotation in PLAIN or typing.get_origin(annotation) in (typing.Literal, tuple, list)

@@ -1,0 +1,255 @@
+"""The command line, built from the constructors' signatures: a new part needs no registration."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from pyro.infer import ELBO
+from torch import Tensor
+
+from pyrovae.config.parsing import Parser, answer_help, value_of
+from pyrovae.config.resuming import check_kept, config_text, stated_config
+from pyrovae.config.trust import Consent, add_trust, consent_of
+from pyrovae.data import ImageData
+from pyrovae.engine import Engine
+from pyrovae.likelihoods import Likelihood
+from pyrovae.networks import Decoder, Encoder
+from pyrovae.objectives import Beta, Schedule, check_objective_name
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior
+from pyrovae.runs.directory import RunDirectory
+from pyrovae.training.initialization import Start
+from pyrovae.training.trainer import Trainer
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.process_group import processes
+
+__all__ = [
+    "LINKED",
+    "PARTS",
+    "parse",
+    "parse_run",
+    "parse_training",
+    "parts_parser",
+    "train_parser",
+]
+
+PARTS: dict[str, tuple[type, str]] = {
+    "data": (ImageData, "pyrovae.SyntheticFaces"),
+    "prior": (Prior, "pyrovae.StandardNormal"),
+    "likelihood": (Likelihood, "pyrovae.SharedScaleNormal"),
+    "posterior": (Posterior, "pyrovae.DiagonalNormal"),
+    "encoder": (Encoder, "pyrovae.ConvEncoder"),
+    "decoder": (Decoder, "pyrovae.ConvDecoder"),
+}
+
+# What follows from other parts: part, argument, where it comes from.
+LINKED = {
+    "encoder": {"image_shape": "--data", "num_outputs": "--posterior"},
+    "decoder": {
+        "image_shape": "--data",
+        "latent_dim": "--prior.latent_dim",
+        "num_maps": "--likelihood",
+    },
+    "posterior": {"latent_dim": "--prior.latent_dim"},
+    "prior": {"image_shape": "--data"},
+}
+
+#: What `--resume` takes in place of a directory: the run in `--run_dir`, if there is one.
+AUTO = "auto"
+
+SUMMARIES = {"objective": "What is minimised: an ELBO of Pyro's, or one from here."}
+
+TRAINING: dict[str, tuple[type, str]] = {
+    "schedule": (Schedule, "pyrovae.Constant"),
+    "objective": (ELBO, "pyro.infer.Trace_ELBO"),
+    "start": (Start, "pyrovae.RandomStart"),
+}
+
+
+def parts_parser(**kwargs: Any) -> Parser:
+    """A parser for the data and the parts of a VAE; sizes that follow are linked, never asked."""
+    parser = Parser(**kwargs)
+    _add_roles(parser, PARTS)
+    for part in ("encoder", "decoder", "prior"):
+        _link(parser, "data", f"{part}.image_shape", lambda data: data.image_shape)
+    for part in ("posterior", "decoder"):
+        _link(parser, "prior", f"{part}.latent_dim", lambda prior: prior.latent_dim)
+    _link(parser, "posterior", "encoder.num_outputs", lambda posterior: posterior.num_params)
+    _link(parser, ("data", "likelihood"), "decoder.num_maps", _num_maps)
+    return parser
+
+
+def _add_roles(parser: Parser, roles: dict[str, tuple[type, str]]) -> None:
+    for name, (base, default) in roles.items():
+        about = SUMMARIES.get(name, (base.__doc__ or "").strip().split("\n")[0])
+        parser.add_subclass_arguments(base, name, help=about)
+        parser.set_defaults({name: {"class_path": default}})
+
+
+def _num_maps(data: ImageData, likelihood: Likelihood) -> int:
+    return likelihood.num_maps(data.image_shape[0])
+
+
+def _link(parser: Parser, source: Any, target: str, compute: Callable[..., Any]) -> None:
+    part, argument = target.split(".")
+    parser.link_arguments(
+        source, f"{part}.init_args.{argument}", compute_fn=compute, apply_on="instantiate"
+    )
+
+
+def train_parser() -> Parser:
+    """The parser of `scripts/train.py`."""
+    parser = parts_parser(prog="train.py", description="Trains a VAE with Pyro's SVI.")
+    parser.add_argument("--config", action="config", help="a preset as celeba, or a YAML file")
+    parser.add_argument(
+        "--optimizer",
+        type=Callable[[Iterable[Tensor]], torch.optim.Optimizer],
+        default={"class_path": "torch.optim.Adam"},
+        help="Any optimiser of torch.optim: Adam, AdamW, Adamax, SGD ...",
+    )
+    _add_roles(parser, TRAINING)
+    parser.add_class_arguments(Beta, "beta")
+    parser.add_class_arguments(Trainer, "trainer")
+    parser.add_class_arguments(Engine, "engine")
+    parser.add_argument("--run_dir", type=str | None, help="where the run goes; else into runs/")
+    help_resume = f"goes on with the run in this directory; {AUTO}: with that in --run_dir, if any"
+    parser.add_argument("--resume", type=str | None, help=help_resume)
+    add_trust(parser)
+    return parser
+
+
+def parse(parser: Parser, arguments: list[str]) -> Namespace:
+    """Parses a command line; own parts may come from the current directory."""
+    return _parsed(parser, arguments, consent_of(arguments))
+
+
+def parse_training(parser: Parser, arguments: list[str]) -> Namespace:
+    """Parses a command line of the options of `train_parser`."""
+    consent = consent_of(arguments)
+    arguments = consent.with_content(arguments)
+    _refuse_linked(arguments)
+    default_to_named(parser, arguments)
+    return _parsed(parser, arguments, consent)
+
+
+def _parsed(parser: Parser, arguments: list[str], consent: Consent) -> Namespace:
+    config = parser.parse_args(arguments)
+    consent.check_parsed(config.as_dict(), arguments)
+    return config
+
+
+def _preset(arguments: list[str]) -> dict[str, Any]:
+    """The content of a preset, where it stands on the command line in its file's place."""
+    return yaml.safe_load(value_of("--config", arguments) or "{}")
+
+
+def parse_run(
+    parser: Parser, arguments: list[str], default: str
+) -> tuple[Namespace, RunDirectory, bool]:
+    """Parses the command line of training.
+
+    Args:
+        parser: from `train_parser`.
+        arguments: the command line.
+        default: the preset that applies where neither `--config` nor `--resume` is given.
+
+    Returns:
+        The configuration, the run directory, and whether the run goes on from a checkpoint.
+
+    Raises:
+        InputError: if the directory holds a run already, or none to resume, or if resuming
+            would change an option.
+    """
+    answer_help(arguments, LINKED)
+    check_objective_name(value_of("--objective", arguments) or "")
+    resumed = value_of("--resume", arguments)
+    if resumed not in (None, AUTO):
+        return _parse_resumed(parser, arguments, RunDirectory(resumed))
+    preset = [] if value_of("--config", arguments) else ["--config", default]
+    config = _checked(parse_training(parser, [*preset, *arguments]))
+    if config.resume == AUTO and config.run_dir is None:
+        raise InputError(
+            f"--resume {AUTO}: needs --run_dir, where the run is or will be (a run in a directory "
+            f"named {AUTO} is ./{AUTO})"
+        )
+    data = config.data.class_path.split(".")[-1]
+    root = config.run_dir or f"runs/{data}_{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    run = RunDirectory(root, config_text(parser, config))
+    # One process decides: the others may look when it has begun to write.
+    if config.resume == AUTO and processes().from_main(run.has_checkpoint):
+        return _parse_resumed(parser, arguments, run)
+    processes().from_main(run.check_free)
+    return config, run, False
+
+
+def default_to_named(parser: Parser, arguments: list[str]) -> None:
+    """Makes the classes that are named the defaults.
+
+    Where a class is named in place of another, the parser keeps those of its values that the new
+    one also knows: what was given should stay, but not the defaults of a class nobody chose.
+    """
+    content = _preset(arguments)
+    for role in (*PARTS, *TRAINING, "optimizer"):
+        stated = content.get(role)
+        inner = stated.get("class_path") if isinstance(stated, dict) else stated
+        named = value_of(f"--{role}", arguments) or inner
+        if named is not None:
+            with suppress(Exception):  # Of what cannot be a class, parsing says what is wrong.
+                parser.set_defaults({role: {"class_path": named}})
+
+
+def _parse_resumed(
+    parser: Parser, arguments: list[str], run: RunDirectory
+) -> tuple[Namespace, RunDirectory, bool]:
+    consent = consent_of(arguments)
+    stated = stated_config(run, consent)
+    arguments = consent.with_content(arguments)
+    _refuse_linked(arguments)
+    before = consent.with_content([f"--config={run.config}"])
+    new = _checked(_parsed(parser, before + arguments, consent))
+    check_kept(parser, stated, new, run)
+    run.config_text = config_text(parser, new)
+    return new, run, True
+
+
+def _checked(config: Namespace) -> Namespace:
+    """The configuration, if no part is missing, and none is told what follows from others."""
+    for name in (*PARTS, *TRAINING, "optimizer"):
+        if config[name] is None:
+            raise InputError(f"--{name}: must name a class, got null")
+    for part, follows in LINKED.items():
+        for argument, source in follows.items():
+            given = (config[part].get("init_args") or {}).get(argument)
+            if given is not None and not _is_default(config[part].class_path, argument, given):
+                raise InputError(f"--{part}.{argument}: follows from {source}, set that instead")
+    check_objective_name(config.objective.class_path)
+    return config
+
+
+def _is_default(path: str, argument: str, value: Any) -> bool:
+    """Whether a class's constructor has this default; values of YAML have lists for tuples."""
+    module, name = path.rsplit(".", 1)
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    default = parameters[argument].default if argument in parameters else None
+    return value == default or list(value) == list(default or ())
+
+
+def _refuse_linked(arguments: list[str]) -> None:
+    """Raises `InputError` if what follows from other parts is given, here or in a YAML file."""
+    given = {argument.split("=")[0].replace(".init_args", "") for argument in arguments}
+    content = _preset(arguments)
+    for part, follows in LINKED.items():
+        stated = content.get(part)
+        inner = stated.get("init_args") if isinstance(stated, dict) else None
+        for argument, source in follows.items():
+            if f"--{part}.{argument}" in given or argument in (inner or {}):
+                raise InputError(f"--{part}.{argument}: follows from {source}, set that instead")

@@ -1,0 +1,176 @@
+"""A command line's complaints, each in one line that a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import itertools
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from textwrap import shorten
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+from pyro.infer import ELBO
+
+from pyrovae.config.catalogue import ALSO, ROLES, concrete, entries, explain, help_text
+from pyrovae.config.plain_yaml import cut
+from pyrovae.utils.errors import InputError
+
+__all__ = ["Parser", "answer_help", "known_parts", "value_of"]
+
+
+class Parser(ArgumentParser):
+    """A jsonargparse parser whose complaints are one line, with exit code 2."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Abbreviations would let a misspelt option pass for another.
+        super().__init__(**kwargs, allow_abbrev=False)
+
+    def format_help(self) -> str:
+        """The options, then every part with what it is."""
+        width = min(shutil.get_terminal_size().columns, 110)
+        # The lists of classes that jsonargparse gives are the parts again, without a word on them.
+        plain = super().format_help().replace(f"{ELBO}:", "What is minimised:")
+        options = re.sub(r",\s+known\s+subclasses:[^)]*\)", ")", plain)
+        options = re.sub(r"\{'class_path':\s+'(?:\w+\.)*(\w+)'\}", r"\1", options)
+        used = [role for role in ROLES if f"--{role.split('.')[0]}" in self._option_string_actions]
+        # The help of one class, `--ROLE.help NAME`, comes through here too.
+        return f"{options}\n{help_text(used, width)}" if "data" in used else options
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Prints one line that says what is wrong and what is allowed, and exits.
+
+        Raises:
+            InputError: instead, with that line, from a parser that shall not exit.
+        """
+        if not self.exit_on_error:
+            raise InputError(self.in_one_line(message))
+        sys.stderr.write(f"error: {self.in_one_line(message)}\n")
+        raise SystemExit(2)
+
+    def in_one_line(self, message: str) -> str:
+        """The part of jsonargparse's message that a user can act on."""
+        # What an argument of a part said, in a line, which names the argument alone.
+        if found := re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message):
+            whole = f".{found[1]}." in f".{found[2]}."
+            return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
+        keys = re.findall(r'Parser key "([^"]+)"', message)
+        where = self._in_full(".".join(dict.fromkeys(keys)))
+        if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
+            close = self._suggestion(found[1])
+            return f"unrecognized arguments: {cut(found[1])}{close} (see --help)"
+        if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
+            return f"{cut(self._in_full(found[1]))}: there is no such option (see --help)"
+        if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+            return f"--{found[1]}.{cut(found[2])}: there is no such option (see --help)"
+        if found := re.search(r"Expected a dot import path string: (.*)", message):
+            return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
+        if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
+            return f"{where}: expected {_readable(found[1])}, got {cut(found[2])}"
+        if found := re.search(r"Unable to load config", message):
+            inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
+            return f"{where}: is a group of options: set {', '.join(sorted(inner))}"
+        if found := re.search(r"arguments are required: (\w+)", message):
+            return f"{_owner(found[1])}: must be given"
+        if found := re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message):
+            return f"{where}: {found[2]} must say of which type its argument {found[1]} is"
+        if found := re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message):
+            reason = f"{cut(found[2])}{_searched(found[2])}"
+            return f"{where}: '{cut(found[1])}' cannot be had: {reason}"
+        if reasons := _reasons(message):
+            if reasons[0].endswith("is abstract"):
+                return f"{where}: name a class first; {known_parts(where)}"
+            return cut(reasons[0])
+        return shorten(message, 400, placeholder=" ...")
+
+    def _in_full(self, key: str) -> str:
+        """An option as it was given: jsonargparse may know its last part only."""
+        for argument in sys.argv[1:]:
+            option = argument.split("=")[0]
+            before, found, _ = f".{option[2:]}.".partition(f".{key}.")
+            if option.startswith("--") and found:
+                return f"--{f'{before}.{key}'.lstrip('.')}"
+        return f"--{key}"
+
+    def _suggestion(self, arguments: str) -> str:
+        options = [o for action in self._actions for o in action.option_strings]
+        close = difflib.get_close_matches(arguments.split()[0].split("=")[0], options, n=1)
+        return f"; did you mean {close[0]}?" if close else ""
+
+
+def known_parts(option: str) -> str:
+    """What an option of a role may name, for messages."""
+    name = option.lstrip("-")
+    if name == "optimizer":
+        return "known are those of torch.optim; your own go by dotted path, as my_module.MyClass"
+    base = ROLES.get(ALSO.get(name, name))
+    names = [entry.name for entry in entries(base)] if base else []
+    listed = f"known are {', '.join(names)}; " if names else ""
+    return f"{listed}your own go by dotted path, as my_module.MyClass"
+
+
+def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> None:
+    """Answers `--ROLE.help [NAME]`, whichever parts are chosen, and ends the command.
+
+    Args:
+        arguments: the command line.
+        linked: by role the arguments that follow from other parts.
+    """
+    for i, argument in enumerate(arguments):
+        option, _, name = argument.partition("=")
+        role = option.removeprefix("--").removesuffix(".help")
+        if not option.endswith(".help") or ALSO.get(role, role) not in ROLES:
+            continue
+        name = name or "".join(arguments[i + 1 : i + 2])
+        follows = ["dim", *linked.get(role, ())]
+        text = explain(role, name, follows) if name else help_text([ALSO.get(role, role)])
+        if text is not None:
+            print(text, end="")
+            raise SystemExit(0)
+        if "." not in name:
+            listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
+            raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
+
+
+def value_of(option: str, arguments: list[str]) -> str | None:
+    """The value of an option on a command line that is not parsed yet: the last one counts."""
+    found = None
+    for i, argument in enumerate(arguments):
+        if argument == option and i + 1 < len(arguments):
+            found = arguments[i + 1]
+        elif argument.startswith(f"{option}="):
+            found = argument.split("=", 1)[1]
+    return found
+
+
+def _readable(expected: str) -> str:
+    """A type as jsonargparse prints it, in words."""
+    words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
+    return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
+
+
+def _searched(reason: str) -> str:
+    """Where modules are looked for, if one was not found."""
+    return " (looked for in this directory too)" if reason.startswith("No module") else ""
+
+
+def _reasons(message: str) -> list[str]:
+    """What jsonargparse found wrong, without what it says of the types it tried."""
+    listed = re.findall(r"^\s*- (.*)$", message, re.MULTILINE)
+    noise = ("Does not validate", "Expected a path", "Expected a <class 'NoneType'>")
+    return [reason.strip() for reason in listed if not reason.startswith(noise)]
+
+
+def _owner(argument: str) -> str:
+    """The option that an argument of a part belongs to, by the parts on the command line."""
+    words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
+    for option, named in itertools.pairwise(words):
+        role = option.removeprefix("--")
+        base = ROLES.get(ALSO.get(role, role))
+        for part in concrete(base) if base else []:
+            if part.__name__ == named and argument in inspect.signature(part).parameters:
+                return f"{option}.{argument}"
+    return argument

@@ -1,0 +1,169 @@
+"""YAML of options, read as plain values and within limits: a hostile file costs one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyrovae.utils.errors import InputError
+
+__all__ = ["TooLarge", "cut", "cut_line", "parse_yaml", "plain_text", "read_yaml"]
+
+MAX_BYTES = 50_000
+MAX_DEPTH = 40
+MAX_VALUES = 5_000  # Aliases count as what they stand for.
+MAX_TEXT = 4_000
+MAX_DIGITS = 300
+SHOWN = 200
+LINE = 3_000
+
+TAGS = {f"tag:yaml.org,2002:{name}" for name in "null bool int float str seq map merge".split()}
+
+
+class NotPlain(yaml.YAMLError):
+    """YAML that holds more than plain values."""
+
+
+class TooLarge(InputError):
+    """YAML beyond the limits of a configuration."""
+
+
+class PlainLoader(yaml.SafeLoader):
+    """A loader of plain values: no objects, no recursion, no key twice, nothing beyond limits."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = self.count = 0
+        self.sizes: dict[str, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Composes a node, and counts what it holds."""
+        event, before = self.peek_event(), self.count
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in self.anchors and event.anchor not in self.sizes:
+                raise TooLarge(f"the value &{event.anchor} contains itself")
+            self.count += self.sizes.get(event.anchor, 0)
+        self.depth, self.count = self.depth + 1, self.count + 1
+        if self.depth > MAX_DEPTH:
+            raise TooLarge(f"is nested more than {MAX_DEPTH} levels deep")
+        if self.count > MAX_VALUES:
+            raise TooLarge(f"holds more than {MAX_VALUES:,} values")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        if not isinstance(event, yaml.AliasEvent) and event.anchor is not None:
+            self.sizes[event.anchor] = self.count - before
+        _check_node(node)
+        return node
+
+
+# A date is text to the options, and one that is none would end in a traceback.
+PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _check_node(node: Any) -> None:
+    """Raises `yaml.YAMLError` if a node is no plain value."""
+    where = f"line {node.start_mark.line + 1}"
+    if node.tag not in TAGS:
+        raise NotPlain(f"{where}: the tag {cut(node.tag)} is not allowed, only plain values are")
+    if isinstance(node, yaml.MappingNode):
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, times in keys.most_common(1):
+            if times > 1:
+                raise NotPlain(f"{where}: the key {cut(key)} is there twice")
+    if not isinstance(node, yaml.ScalarNode):
+        return
+    limit = MAX_DIGITS if node.tag.endswith((":int", ":float")) else MAX_TEXT
+    if len(node.value) > limit:
+        length = len(node.value)
+        raise TooLarge(f"{where}: a value has {length:,} characters, allowed are {limit:,}")
+    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in node.value):
+        raise NotPlain(f"{where}: a value holds a character that no text has")
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The plain values of a YAML text.
+
+    Args:
+        text: the YAML.
+        source: where it is from, for messages.
+
+    Raises:
+        InputError: if it is not YAML, holds anything but plain values, or is too large.
+    """
+    if len(text) > MAX_BYTES:
+        raise TooLarge(f"{source}: is no configuration: it has more than {MAX_BYTES:,} bytes")
+    try:
+        loader = PlainLoader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except NotPlain as error:
+        raise InputError(f"{source}: is no configuration: {error}") from None
+    except TooLarge as error:
+        raise TooLarge(f"{source}: is no configuration: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{source}: is not YAML ({cut(error)})") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The content of a YAML file of options.
+
+    Raises:
+        InputError: if it is not there, not YAML, or holds no options.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not YAML ({cut(error)})") from None
+    content = parse_yaml(text, str(path))
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path}: holds no configuration, as of a run made from Python: build its VAE again, "
+            'and give it RunDirectory(folder).weights("best") by load_state_dict'
+        )
+    return content
+
+
+def plain_text(content: dict[str, Any]) -> str:
+    """The YAML of plain values: a line that another reader understands as this one does.
+
+    It is longer than a name of a file may be, so that nothing takes it for one.
+    """
+    text = yaml.safe_dump(content, default_flow_style=True, width=10**9, sort_keys=False)
+    return str(text).strip() + 300 * " "
+
+
+def cut(value: Any) -> str:
+    """A value in a message: one line of at most 200 characters, all of which can be printed.
+
+    Example:
+        >>> len(cut("long" * 1000)), cut("two lines")
+        (200, 'two lines')
+    """
+    text = str(value)
+    line = " ".join(text[: 4 * SHOWN].split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 4]} ..."
+
+
+def cut_line(message: Any) -> str:
+    """A message as one line, in which no word is longer than a value is shown.
+
+    Example:
+        >>> len(cut_line("root " + 1000 * "x" + ": no such folder"))
+        220
+    """
+    words = [cut(word) for word in str(message).split()]
+    return " ".join(words)[:LINE]

@@ -1,0 +1,101 @@
+"""The options of a run that goes on: what they were, and which of them may change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from pyrovae.config.parsing import Parser
+from pyrovae.config.trust import Consent
+from pyrovae.runs.checkpoint import load_checkpoint
+from pyrovae.runs.directory import RunDirectory
+from pyrovae.utils.errors import InputError
+
+#: Arguments of data sets that say where images lie, not which: what is there is checked anyway.
+PLACES = ("root", "path", "cache_dir", "download")
+
+__all__ = ["check_kept", "config_text", "read_config", "stated_config"]
+
+
+def read_config(run: RunDirectory, consent: Consent, made: Collection[str] = ()) -> dict[str, Any]:
+    """The configuration of a run, as plain values that name allowed classes only.
+
+    Args:
+        run: the run.
+        consent: to other classes.
+        made: the options of which something will be made; by default all.
+
+    Raises:
+        InputError: if there is no run, or its configuration cannot be read or names others.
+    """
+    run.check_run()
+    return consent.read(run.config, made)
+
+
+def config_text(parser: Parser, config: Namespace) -> str:
+    """The YAML of a configuration, without where it runs."""
+    kept = config.clone()
+    for name in ("run_dir", "resume", "config", "trust"):
+        kept.pop(name, None)
+    return parser.dump(kept, skip_unset=False)
+
+
+def stated_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
+    """What a run's last checkpoint was made with; `config.yaml` may have been edited since.
+
+    Raises:
+        InputError: if there is no run, or its configuration or last checkpoint cannot be read
+            or names other classes than are allowed.
+    """
+    content = read_config(run, consent)
+    stated = load_checkpoint(run.last)[1].get("config")
+    return consent.parse(stated, str(run.last)) if stated else content
+
+
+def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunDirectory) -> None:
+    """Raises `InputError` if a configuration differs from a run's in what may not change.
+
+    Training may be longer, and the data may lie elsewhere.
+
+    Args:
+        parser: from `train_parser`.
+        stated: the run's configuration.
+        new: the configuration to go on with.
+        run: the run.
+    """
+    old = parser.parse_object(stated)
+    if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
+        raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")
+    before, after = (_flat(parser, config) for config in (old, new))
+    changed = {key for key in before | after if before.get(key) != after.get(key)}
+    if refused := sorted(key for key in changed if not _may_change(key)):
+        raise InputError(
+            f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs may change, "
+            "and where the data lie (--data.root, --data.cache_dir)"
+        )
+    if new.trainer.epochs < old.trainer.epochs:
+        raise InputError(
+            f"--trainer.epochs: a resumed run may be lengthened, not cut from "
+            f"{old.trainer.epochs} to {new.trainer.epochs}"
+        )
+
+
+def _may_change(key: str) -> bool:
+    role, _, argument = key.partition(".")
+    return key == "trainer.epochs" or (role == "data" and argument.split(".")[-1] in PLACES)
+
+
+def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:
+    def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                name = key if key not in ("class_path", "init_args") else ""
+                yield from walk(inner, f"{path}.{name}" if path and name else path or name)
+        else:
+            yield path, value
+
+    return dict(walk(yaml.safe_load(config_text(parser, config)), ""))

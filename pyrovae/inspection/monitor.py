@@ -1,0 +1,85 @@
+"""A logger that warns during training of what is wrong with the posterior."""
+
+from __future__ import annotations
+
+import math
+from textwrap import shorten
+
+from pyrovae.data import Split
+from pyrovae.inspection.collapse import Case
+from pyrovae.inspection.diagnosis import PRIOR_DRAWS, diagnose
+from pyrovae.posterior.encoding import encode
+from pyrovae.posterior.space import draw_prior
+from pyrovae.training.loggers import Epoch, Logger, Start
+from pyrovae.utils.files import replacing
+
+__all__ = ["PosteriorMonitor"]
+
+
+class PosteriorMonitor(Logger):
+    """Looks at the posterior after each epoch, and warns of each fault once.
+
+    Warnings are printed, and kept in the run's `warnings.txt`.
+
+    Args:
+        images: how many images of the validation split it looks at.
+
+    Example:
+        >>> from pyrovae import Trainer
+        >>> loggers = [PosteriorMonitor(images=32)]  # Trainer.fit(..., loggers=loggers)
+    """
+
+    def __init__(self, images: int = 64) -> None:
+        self.images = images
+        self.warned: list[str] = []
+        self._start: Start | None = None
+        self._failed = False
+
+    def begin(self, start: Start) -> None:
+        """Reads which warnings were given in an earlier part of the run."""
+        self._start, self.warned = start, []
+        if start.run is not None and start.run.warnings.exists():
+            self.warned = start.run.warnings.read_text(errors="replace").splitlines()
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Warns of what is wrong now and was not before."""
+        lines = self.look(epoch) if math.isfinite(epoch.row.val_elbo) else []
+        if not lines or self._start is None:
+            return
+        for line in lines:
+            self._start.say(line)
+        if self._start.run is not None:
+            with replacing(self._start.run.warnings) as temporary:
+                temporary.write_text("\n".join(self.warned) + "\n")
+
+    def look(self, epoch: Epoch) -> list[str]:
+        """Lines on what is wrong now and was not before; before beta settles, on collapse only."""
+        some = epoch.split.spread(self.images)
+        if len(some) < 2 or self._failed:
+            return []
+        try:
+            return self._look(epoch, some)
+        except Exception as error:  # Training goes on, whatever a program of the user's lacks.
+            self._failed = True
+            reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            return [f"warning: the posterior cannot be looked at during training ({reason})"]
+
+    def _look(self, epoch: Epoch, some: Split) -> list[str]:
+        programs, engine = epoch.programs, epoch.engine
+        encoded = encode(programs, some, engine)
+        draws = draw_prior(programs, some, engine, PRIOR_DRAWS)[1].cpu().numpy()
+        wide = self._start is not None and self._start.wide
+        verdict, _ = diagnose(programs, some, engine, encoded, draws, wide=wide)
+        lines = [
+            f"warning: the posterior is {case.word}: {case.reason} {case.advice}"
+            for case in verdict.cases
+            if case.advice
+            and (epoch.settled or "collapsed" in case.word)
+            and not self._knows(case)
+        ]
+        self.warned += lines
+        return lines
+
+    def _knows(self, case: Case) -> bool:
+        """Whether a case was warned of before, whatever its numbers were."""
+        return any(line.endswith(case.advice) for line in self.warned)

@@ -1,0 +1,150 @@
+"""How good a pair of programs is on a split: the ELBO, its two terms, bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.likelihoods import Likelihood
+from pyrovae.posterior.passes import each_batch
+from pyrovae.programs.pair import Programs, run_both
+from pyrovae.utils.sites import latent_sites, observed_sites
+
+__all__ = [
+    "Evaluation",
+    "divergence",
+    "evaluate",
+    "image_terms",
+    "summarise",
+    "terms",
+]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over a split, in nats per image unless said.
+
+    Attributes:
+        elbo: the evidence lower bound at beta 1, `-(rate + distortion)`.
+        rate: the divergence of q(z given x) from the prior.
+        distortion: the negative log likelihood of x under q(z given x).
+        bits_per_dim: bits per pixel and channel of the 8-bit image; None where undefined.
+        num_images: how many images the means are over.
+        elbo_error: standard error of the ELBO's mean; None of one image.
+    """
+
+    elbo: float
+    rate: float
+    distortion: float
+    bits_per_dim: float | None
+    num_images: int
+    elbo_error: float | None
+
+    def __str__(self) -> str:
+        """One line for people."""
+        bits = "" if self.bits_per_dim is None else f"  {self.bits_per_dim:.3f} bits/dim"
+        error = "" if self.elbo_error is None else f" ± {self.elbo_error:.1f}"
+        return (
+            f"ELBO {self.elbo:,.1f}{error}  rate {self.rate:,.1f}  "
+            f"distortion {self.distortion:,.1f}{bits}"
+        )
+
+
+def terms(
+    model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+) -> dict[str, Tensor]:
+    r"""Rate and distortion of each image, from one run of guide and model.
+
+    $$\text{rate} = \sum_{\text{latent sites}} KL(q \,\|\, p), \quad
+    \text{distortion} = -\sum_{\text{observed sites}} \log p$$
+
+    The divergence of a site is exact where its closed form is known, else
+    $\log q - \log p$ at the value drawn.
+
+    Args:
+        model: a program whose sites are independent along one plate of images.
+        guide: its guide.
+        *args: what both take.
+        **kwargs: what both take.
+
+    Returns:
+        `{"rate": (B,), "distortion": (B,)}`, in nats.
+    """
+    guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
+    observed = [model_trace.nodes[name] for name in observed_sites(model_trace)]
+    distortion = -sum(site["fn"].log_prob(site["value"]) for site in observed)
+    rate = torch.zeros_like(distortion)
+    for name in latent_sites(guide_trace):
+        q, p = guide_trace.nodes[name], model_trace.nodes[name]
+        rate = rate + divergence(q["fn"], p["fn"], q["value"])
+    return {"rate": rate, "distortion": distortion}
+
+
+def divergence(q: Any, p: Any, z: Tensor) -> Tensor:
+    """KL(q, p) where a formula knows it, else log q - log p at the value drawn."""
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return q.log_prob(z) - p.log_prob(z)
+
+
+def evaluate(
+    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+) -> Evaluation:
+    """Estimates the ELBO of a split with one posterior draw an image.
+
+    Densities are scored at dequantised pixels, so that bits per dimension are a bound. Draws
+    depend on the seed alone, and neither weights nor random generators are changed.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        images: a split, or where the programs need no attributes its uint8 images
+            `(N, C, H, W)`.
+        engine: where to compute.
+        seed: seed of the draws.
+    """
+    table = image_terms(programs, images, engine, seed=seed)
+    likelihood, shape = programs.likelihood, _pixels(images).shape[1:]
+    return summarise(table["rate"], table["distortion"], likelihood, math.prod(shape))
+
+
+def image_terms(
+    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+) -> dict[str, Tensor]:
+    """Rate and distortion of each image of a split, as `terms` and `evaluate` have them."""
+    found = each_batch(
+        programs, images, engine, partial(terms, programs.model, programs.guide), seed=seed
+    )
+    both = [torch.stack([own["rate"], own["distortion"]]).cpu().double() for own in found]
+    rate, distortion = torch.cat(both, dim=1)
+    return {"rate": rate, "distortion": distortion}
+
+
+def _pixels(images: Split | np.ndarray) -> np.ndarray:
+    return images.images if isinstance(images, Split) else images
+
+
+def summarise(
+    rate: Tensor, distortion: Tensor, likelihood: Likelihood, num_dims: int
+) -> Evaluation:
+    """Means of the rates and distortions of images `(N,)`, of so many dimensions each."""
+    elbo = -(rate + distortion)
+    mean = elbo.mean().item()
+    return Evaluation(
+        elbo=mean,
+        rate=rate.mean().item(),
+        distortion=distortion.mean().item(),
+        bits_per_dim=likelihood.bits_per_dim(mean, num_dims),
+        num_images=len(elbo),
+        elbo_error=elbo.std().item() / math.sqrt(len(elbo)) if len(elbo) > 1 else None,
+    )

@@ -1,0 +1,139 @@
+"""Do the parts and the data go together? Found by running them once, and said part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.grids import check_channels
+from pyrovae.utils.randomness import private_randomness
+
+if TYPE_CHECKING:
+    from pyrovae.likelihoods import Likelihood
+    from pyrovae.posteriors import Posterior
+    from pyrovae.priors import Prior
+    from pyrovae.programs.pair import Programs
+
+__all__ = ["check_all_train", "misfit", "run_once"]
+
+#: What a part that does not fit raises.
+MISFITS = (ValueError, RuntimeError, NotImplementedError, TypeError)
+
+
+def run_once(
+    vae: Programs, loss: Callable[..., Any], images: Tensor, inputs: dict[str, Tensor]
+) -> None:
+    """Runs the programs with all of Pyro's validation, and leaves their buffers as they were.
+
+    Args:
+        vae: the pair of programs.
+        loss: computes their loss, as `SVI.evaluate_loss` does.
+        images: uint8 `(B, C, H, W)`, on the device.
+        inputs: what the programs take besides.
+
+    Raises:
+        InputError: if they do not fit, or not the images, or images cannot be shown.
+    """
+    check_channels(images.shape[1])
+    buffers = [buffer.clone() for buffer in vae.buffers()]
+    x = vae.observe(images)
+    try:
+        with private_randomness(0, images.device), pyro.validation_enabled(True):
+            loss(x, **inputs)
+    except MISFITS as error:
+        reason = vae.misfit(x) or _line(error)
+        raise InputError(f"the parts do not fit together, or the data: {reason}") from error
+    for buffer, value in zip(vae.buffers(), buffers, strict=True):
+        buffer.copy_(value)
+
+
+def check_all_train(vae: Programs, known: Iterable[Tensor]) -> None:
+    """Raises `InputError` if a parameter would silently never train.
+
+    Args:
+        vae: the pair of programs.
+        known: the parameters that the optimiser has.
+    """
+    known = set(known)
+    trained = {name: p for name, p in vae.named_parameters() if p.requires_grad}
+    missed = [name for name, p in trained.items() if p not in known]
+    if not missed:
+        return
+    program, _, name = missed[0].partition(".")
+    more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
+    if program in ("model", "guide") and {f"model.{name}", f"guide.{name}"} <= trained.keys():
+        raise InputError(
+            f"model and guide both have a parameter {name}{more}, and Pyro's store keeps one of "
+            f"a name: rename {name.split('.')[0]} in one of them, or give the programs names of "
+            'their own, as super().__init__("model") and super().__init__("guide")'
+        )
+    raise InputError(
+        f"{missed[0]}{more}: neither program uses this parameter, so that it would never train; "
+        "use it, remove it, or freeze it by requires_grad_(False)"
+    )
+
+
+@torch.no_grad()
+def misfit(
+    x: Tensor,
+    encoder: nn.Module,
+    posterior: Posterior,
+    prior: Prior,
+    decoder: nn.Module,
+    likelihood: Likelihood,
+) -> str:
+    """The first part whose output is not what the next one takes, in a line; "" if there is none.
+
+    Args:
+        x: observations `(B, C, H, W)`.
+        encoder: of a VAE, as the rest.
+        posterior: q(z given x).
+        prior: p(z).
+        decoder: from z to maps.
+        likelihood: p(x given maps).
+    """
+    count, (channels, *size), dim = len(x), x.shape[1:], prior.latent_dim
+    z, maps = torch.zeros(count, dim).to(x), likelihood.num_maps(channels)
+    h, maps_of_z = torch.zeros(count, posterior.num_params).to(x), (count, maps, *size)
+    latents = ((count,), (dim,))
+    stages: list[tuple[str, nn.Module, tuple[Tensor, ...], Any]] = [
+        ("encoder", encoder, (x,), tuple(h.shape)),
+        ("posterior", posterior, (h,), latents),
+        ("prior", prior, (), ((), (dim,))),
+        ("decoder", decoder, (z,), maps_of_z),
+        ("likelihood", likelihood, (torch.zeros(maps_of_z).to(x),), ((count,), (channels, *size))),
+    ]
+    for name, part, given, expected in stages:
+        if said := _wrong(part, given, expected):
+            return f"{name} ({type(part).__name__}) {said}"
+    return ""
+
+
+def _wrong(part: Callable[..., Any], given: tuple[Tensor, ...], expected: Any) -> str:
+    """What is wrong with a part's output, if anything."""
+    shapes = ", ".join(str(tuple(value.shape)) for value in given)
+    try:
+        found = part(*given)
+    except MISFITS as error:
+        return f"fails on {shapes}: {_line(error)}"
+    if isinstance(found, Tensor):
+        got = tuple(found.shape)
+        return "" if got == expected else f"gives {got} for {shapes}, and {expected} is needed"
+    shape = (tuple(found.batch_shape), tuple(found.event_shape))
+    of = f" for {shapes}" if shapes else ""
+    if shape == expected:
+        return ""
+    return (
+        f"gives a distribution of batch and event shape {shape}{of}, and {expected} is needed "
+        "(see to_event)"
+    )
+
+
+def _line(error: Exception) -> str:
+    return shorten(str(error), 200, placeholder=" ...")

@@ -1,0 +1,89 @@
+"""Whether what a checkpoint says of its run is of the types that a run writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pyrovae.runs.state import TrainingState
+from pyrovae.utils.errors import InputError
+
+__all__ = ["check_best", "check_resumable", "checked_state"]
+
+_NEEDED = ("num_images", "images", "epoch", "batch", "step", "best", "config")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_ranking(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and _is_number(pair[0]) and _is_count(pair[1])
+        for pair in value
+    )
+
+
+_ALLOWED: dict[str, Callable[[Any], bool]] = {
+    "int": _is_count,
+    "float": _is_number,
+    "str": _is_text,
+    "bool": lambda value: isinstance(value, bool),
+}
+_CHECKS = {
+    "config": _is_text,
+    "val_elbo": _is_number,
+    **{own.name: _ALLOWED.get(str(own.type), _is_ranking) for own in fields(TrainingState)},
+}
+
+
+def checked_state(path: Path, state: Any) -> dict[str, Any]:
+    """A checkpoint's state, if every value in it has its type.
+
+    Raises:
+        InputError: if one has another.
+    """
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: its state is no table but {str(state)[:100]!r}")
+    for name, check in _CHECKS.items():
+        if name in state and not check(state[name]):
+            raise InputError(f"{path}: its state has {name} = {str(state[name])[:100]!r}")
+    return state
+
+
+def check_resumable(path: Path, state: dict[str, Any], tensors: Iterable[str]) -> None:
+    """Raises `InputError` if a checkpoint's state or tensors are not all of a run."""
+    if "num_images" not in state:
+        raise InputError(f"{path}: holds weights only, no run to go on with")
+    if missing := [name for name in _NEEDED if name not in state]:
+        raise InputError(f"{path}: its state lacks {', '.join(missing)}")
+    if strangers := [name for name in tensors if "." not in name]:
+        raise InputError(f"{path}: holds a tensor {strangers[0][:100]!r}, which no run writes")
+
+
+def check_best(path: Path, state: dict[str, Any], last: dict[str, Any]) -> None:
+    """Raises `InputError` if the weights of a best epoch are of another run than the last ones.
+
+    Args:
+        path: the file of the best weights.
+        state: what it says of them; runs of older versions say less.
+        last: the state of the run's last checkpoint.
+    """
+    elbo, _ = last["best"][0]
+    if state.get("run") not in (None, last.get("run")):
+        raise InputError(f"{path}: holds weights of another run than last.safetensors beside it")
+    if repr(state.get("val_elbo", elbo)) != repr(elbo):  # Text: NaN is not equal to itself.
+        raise InputError(
+            f"{path}: holds weights of a validation ELBO of {state['val_elbo']:,.3f}, and the "
+            f"run's best is {elbo:,.3f}"
+        )

@@ -1,0 +1,169 @@
+"""Run directories: the files of one run, its lock, its best weights."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from pyrovae.runs.checkpoint import load_checkpoint, state_of
+from pyrovae.runs.contents import check_best
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import replacing
+
+__all__ = ["RunDirectory"]
+
+PICTURES = ("samples", "reconstructions")
+# The names that `replacing` gives to what a run writes: nothing else is ever cleared away.
+TEMPORARY = re.compile(
+    r"\.(config\.yaml|metrics\.csv|warnings\.txt|evaluation\.json|evaluation_images\.csv|"
+    r"last\.safetensors|best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+\.tmp"
+)
+
+
+class RunDirectory:
+    """The files of one run.
+
+    `config.yaml` (what runs), `metrics.csv` (a row an epoch), `warnings.txt` (what was wrong with
+    the posterior, if anything), `tensorboard/`, `samples/` and
+    `reconstructions/` (a picture an epoch), `checkpoints/last.safetensors` (all that resuming
+    needs) and `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs).
+
+    Args:
+        root: the directory.
+        config: the text of `config.yaml`, written when the run begins.
+    """
+
+    def __init__(self, root: str | Path, config: str = "") -> None:
+        self.root, self.config_text = Path(root), config
+        self.config = self.root / "config.yaml"
+        self.metrics = self.root / "metrics.csv"
+        self.warnings = self.root / "warnings.txt"
+        self.tensorboard = self.root / "tensorboard"
+        self.last = self.root / "checkpoints" / "last.safetensors"
+
+    def check_free(self) -> None:
+        """Raises `InputError` if there is a run already, or something that is no directory.
+
+        A directory without checkpoints is free if its `config.yaml` is empty or of this run: a
+        run that was killed early may leave one.
+        """
+        if self.has_checkpoint():
+            raise InputError(
+                f"{self.root}: holds a run already; resume it with --resume {self.root}, "
+                "or choose another --run_dir"
+            )
+        if self.config.exists() and self.config.read_text(errors="replace") not in (
+            "",
+            self.config_text,
+        ):
+            raise InputError(
+                f"{self.root}: holds a run already, of other options and without a checkpoint; "
+                "choose another --run_dir"
+            )
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"{self.root}: is not a directory")
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a run to go on with; its last checkpoint may turn out to be damaged."""
+        return self.config.is_file() and any(self.last.parent.glob("*.safetensors"))
+
+    def check_run(self) -> None:
+        """Raises `InputError` unless there is a run."""
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: no such directory")
+        if not self.config.is_file():
+            raise InputError(f"{self.root}: holds no run (there is no config.yaml in it)")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the directory, where the system has locks: two processes must not train in it.
+
+        Raises:
+            InputError: if another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            try:
+                held.enter_context(FileLock(self.root / ".lock", timeout=0))
+            except Timeout:
+                raise InputError(
+                    f"{self.root}: another process is training in it; let it end, or choose "
+                    "another --run_dir"
+                ) from None
+            except NotImplementedError:  # Some network file systems know no locks.
+                pass
+            yield
+
+    def begin(self) -> None:
+        """Writes `config.yaml`, which makes the directory a run; never empties one."""
+        if self.config.exists() and not self.config_text:
+            return
+        with replacing(self.config) as temporary:
+            temporary.write_text(self.config_text)
+
+    def picture(self, kind: str, epoch: int) -> Path:
+        """Where the picture of an epoch goes."""
+        return self.root / kind / f"epoch_{epoch:04d}.png"
+
+    def best(self, epoch: int) -> Path:
+        """Where the weights of one of the best epochs are."""
+        return self.last.with_name(f"best_epoch_{epoch:04d}.safetensors")
+
+    def tidy(self, best_epochs: list[int]) -> None:
+        """Removes what a killed process left, and weights that are no longer among the best."""
+        keep = {self.best(epoch) for epoch in best_epochs}
+        for path in self.last.parent.glob("best_epoch_*.safetensors"):
+            if path not in keep:
+                path.unlink()
+        for place in (self.root, self.last.parent, *map(self._folder, PICTURES)):
+            for path in place.glob(".*.tmp"):
+                if TEMPORARY.fullmatch(path.name):
+                    path.unlink()
+
+    def _folder(self, kind: str) -> Path:
+        return self.root / kind
+
+    def weights(self, which: str = "best") -> dict[str, Tensor]:
+        """The weights of the best epoch by validation ELBO, or of the last one.
+
+        Args:
+            which: "best" or "last"; before the first epoch has ended the best is the last.
+        """
+        return self.weights_of(which)[0]
+
+    def weights_of(self, which: str) -> tuple[dict[str, Tensor], int]:
+        """As `weights`, and how many epochs they had been trained for."""
+        if which not in ("best", "last"):
+            raise InputError(f"checkpoint: allowed are best and last, got {which}")
+        self.check_run()
+        tensors, state = load_checkpoint(self.last)
+        epoch = int(state.get("epoch", 0))
+        if which == "best" and state.get("best"):
+            epoch = state["best"][0][1]
+            tensors, own = load_checkpoint(self.best(epoch))
+            check_best(self.best(epoch), own, state)
+        return {
+            n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")
+        }, epoch
+
+    def check_images(self, num_images: int, fingerprint: str) -> None:
+        """Warns where training images are others than the run was trained on.
+
+        Args:
+            num_images: how many there are.
+            fingerprint: `pyrovae.data.fingerprint_of_some` of them.
+        """
+        state = state_of(self.last)
+        known = (state.get("num_images"), state.get("images"))
+        if known[1] and known != (num_images, fingerprint):
+            logging.getLogger("pyrovae").warning(
+                "%s: was trained on other images than its configuration now names: what is said "
+                "of images that it has not seen may be of some that it has",
+                self.root,
+            )

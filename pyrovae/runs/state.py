@@ -1,0 +1,117 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass, field
+
+from pyrovae.utils.signals import Diverged
+
+__all__ = ["TrainingState"]
+
+NUM_BEST = 2
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands, as plain values: with weights, optimiser and generators all of it."""
+
+    num_images: int = 0
+    images: str = ""
+    images_per_step: int = 0
+    num_threads: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    finite: int = 0
+    loss: float = 0.0
+    elbo: float = 0.0
+    rate: float = 0.0
+    best: list[tuple[float, int]] = field(default_factory=list)
+    run: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False, repr=False)
+
+    def begin_epoch(self) -> None:
+        """Clears the sums over the batches of an epoch."""
+        self.batch = self.skipped = self.finite = 0
+        self.loss = self.elbo = self.rate = self.epoch_seconds = 0.0
+
+    def regroup(self, images_per_step: int) -> None:
+        """Counts what is done of the epoch in steps of another size, as other processes take.
+
+        No image is seen twice: the rest of a step that was not whole waits for another epoch.
+        """
+        done = -(-self.batch * self.images_per_step // images_per_step)
+        done = min(done, max(1, self.num_images // images_per_step))
+        self.step, self.batch = self.step + done - self.batch, done
+        self.images_per_step = images_per_step
+
+    def add(self, loss: float, elbo: float, rate: float) -> None:
+        """Counts a step that was finite."""
+        self.skipped_in_a_row, self.finite = 0, self.finite + 1
+        self.loss, self.elbo, self.rate = self.loss + loss, self.elbo + elbo, self.rate + rate
+
+    def skip(self) -> None:
+        """Counts a step that was not finite."""
+        self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
+
+    def check_epoch(self) -> None:
+        """Raises `Diverged` if no step of the epoch was finite."""
+        if not self.finite:
+            raise Diverged(
+                f"none of the {self.skipped} steps of epoch {self.epoch + 1} was finite. Try a "
+                "lower learning rate or --trainer.clip_norm"
+            )
+
+    def mean(self, total: float) -> float:
+        """A sum over the epoch's steps as their mean."""
+        return total / self.finite if self.finite else math.nan
+
+    def rank(self, elbo: float) -> bool:
+        """Takes in the epoch's validation ELBO; returns whether it is among the best.
+
+        One that is not finite never is.
+        """
+        if math.isfinite(elbo):
+            self.best = sorted([*self.best, (elbo, self.epoch)], key=_worth, reverse=True)
+            del self.best[NUM_BEST:]
+        return self.epoch in [epoch for _, epoch in self.best]
+
+    def about(self, epochs: int) -> str:
+        """A line for people: where a run of that many epochs goes on.
+
+        Example:
+            >>> TrainingState(epoch=2, batch=3, step=13).about(epochs=5)
+            'goes on after step 13 (epoch 3, batch 3)'
+            >>> TrainingState(epoch=5, step=25).about(epochs=5)
+            'all 5 epochs are done'
+        """
+        if self.epoch >= epochs:
+            return f"all {epochs} epochs are done"
+        return f"goes on after step {self.step} (epoch {self.epoch + 1}, batch {self.batch})"
+
+    def change_threads(self, num_threads: int) -> str:
+        """Notes how many threads compute; returns a line for people where these are others.
+
+        Sums are rounded by the order in which threads add up their parts.
+
+        Example:
+            >>> TrainingState(num_threads=2).change_threads(8)  # doctest: +ELLIPSIS
+            'computes with 8 threads, until now with 2: ...'
+        """
+        before, self.num_threads = self.num_threads, num_threads
+        if before in (0, num_threads) or not num_threads:  # 0: a GPU computes.
+            return ""
+        return (
+            f"computes with {num_threads} threads, until now with {before}: results differ by "
+            f"rounding from those of a run that was not stopped; OMP_NUM_THREADS={before} makes "
+            "them the same"
+        )
+
+
+def _worth(ranked: tuple[float, int]) -> float:
+    return ranked[0]

@@ -1,0 +1,184 @@
+"""Where training starts: random networks, or the best linear model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data import spread
+from pyrovae.distributions.ppca import LinearModel, fit_ppca
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.errors import InputError
+
+__all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
+
+
+class Start(ABC):
+    """Sets the parameters of a VAE before the first step."""
+
+    @abstractmethod
+    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
+        """Changes parameters in place, given the training images, uint8 `(N, C, H, W)`.
+
+        Returns:
+            One line for people on what it did.
+        """
+
+
+class RandomStart(Start):
+    """The random weights that the networks were made with.
+
+    Use it where the parts allow nothing better, and to compare with published results.
+    """
+
+    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
+        """Changes nothing."""
+        return "starts from random weights"
+
+
+class ProbabilisticPCA(Start):
+    r"""The optimum of the linear VAE, from which the networks then depart.
+
+    The decoder starts as $W z + m$ and the encoder as the exact posterior mean, where for the
+    D largest eigenvalues $\lambda$ (eigenvectors U) of the images' covariance
+
+    $$W = U (\Lambda - \sigma^2)^{1/2}, \qquad q(z \mid x) = \mathcal{N}\left(\Lambda^{-1} W^T
+    (x - m),\; \sigma^2 \Lambda^{-1}\right)$$
+
+    In this basis the posterior of the linear model is diagonal, so that with Normal parts the ELBO
+    starts at the evidence of probabilistic PCA, and the posteriors add up to the prior: samples
+    look like the data at once. Other parts start near it.
+
+    Needs networks with `shortcut`, a posterior with a method `features`, and a likelihood with a
+    method `start_at`: it is told the scale, and answers with what it takes. Its maps are its
+    location, unless a method `maps`, linear too, gives those of a location. A fixed scale is
+    kept, directions of less variance start unused.
+
+    Use it wherever the parts allow: hours of training may not come as far.
+
+    Args:
+        num_images: how many images to fit to, spread evenly over the split; they are held in
+            memory as floats, twice if training mirrors them.
+        otherwise: the start to take where the parts do not allow this one, or the images are
+            too few; null refuses.
+
+    Raises:
+        ValueError: if `num_images` is below 2.
+
+    References:
+        Probabilistic Principal Component Analysis (Tipping and Bishop, 1999, equations 7 to 9);
+        Don't Blame the ELBO! (Lucas et al., 2019, section 4), https://arxiv.org/abs/1911.02469
+    """
+
+    def __init__(self, num_images: int = 5000, otherwise: Start | None = None) -> None:
+        if num_images < 2:
+            raise ValueError(f"num_images must be at least 2, got {num_images}")
+        self.num_images, self.otherwise = num_images, otherwise
+
+    @torch.no_grad()
+    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
+        """Sets networks and likelihood; the posteriors' parameters follow from the encoder."""
+        some = torch.from_numpy(spread(images, self.num_images))
+        try:
+            parts = _Parts.of(vae)
+            x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some)
+            device = _fitting_device(vae.parameters())
+            model = _fitted(x.flatten(1), parts.latent_dim, device)
+        except InputError as error:
+            if self.otherwise is None:
+                raise InputError(f"{error}, or choose --start RandomStart") from None
+            return f"{self.otherwise(vae, images, flip)}: {error}"
+        parts.become(model, x.shape[1:])
+        return f"starts from probabilistic PCA of {len(some):,} images"
+
+
+def _fitting_device(parameters: Iterable[Tensor]) -> torch.device:
+    """Where the linear model is fitted: on the GPU of the parameters, else on the CPU.
+
+    It takes doubles, which not every accelerator has.
+    """
+    found = next((p.device for p in parameters), torch.device("cpu"))
+    return found if found.type == "cuda" else torch.device("cpu")
+
+
+def _fitted(x: Tensor, latent_dim: int, device: torch.device) -> LinearModel:
+    """The linear model of observations `(N, n)`, fitted on the device, then on the CPU."""
+    model = fit_ppca(lambda: (part.to(device) for part in x.split(500)), latent_dim)
+    tensors = (model.mean, model.basis, model.eigenvalues)
+    mean, basis, values = (t.cpu().to(x.dtype) for t in tensors)
+    return LinearModel(mean, basis, values, model.noise_variance)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the parts of a VAE offer to start from."""
+
+    start_encoder: Callable[[Tensor, Tensor], None]
+    start_decoder: Callable[[Tensor, Tensor], None]
+    features: Callable[[Tensor, Tensor], Tensor]
+    start_scale: Callable[[float], float]
+    maps: Callable[[Tensor], Tensor]
+    latent_dim: int
+
+    @classmethod
+    def of(cls, vae: Programs) -> _Parts:
+        """Those of a VAE; raises `InputError` if one of them cannot start so."""
+        encoder, posterior = (
+            getattr(vae.guide, name, vae.guide) for name in ("encoder", "posterior")
+        )
+        if hasattr(getattr(vae.model, "prior", None), "use_guide"):
+            name = type(vae.model.prior).__name__
+            raise InputError(
+                f"{name} cannot start from ProbabilisticPCA (it is made of the guide's "
+                "posteriors, which start far too narrow)"
+            )
+        return cls(
+            _ability(encoder, "start_linear"),
+            _ability(getattr(vae.model, "decoder", vae.model), "start_linear"),
+            _ability(posterior, "features"),
+            _ability(vae.likelihood, "start_at"),
+            getattr(vae.likelihood, "maps", lambda loc: loc),
+            posterior.latent_dim,
+        )
+
+    def become(self, model: LinearModel, shape: Sequence[int]) -> None:
+        """Sets them to a linear model of images of this shape."""
+        variance = self.start_scale(model.noise_variance**0.5) ** 2
+        eigenvalues = model.eigenvalues.clamp(min=variance)
+        weight = model.basis * (eigenvalues - variance).sqrt()
+        self.start_decoder(*self._of_maps(weight, model.mean, shape))
+        # Every map from images is the same function of (loc, scale), and linear in loc.
+        scale = (variance / eigenvalues).sqrt()
+        to_loc = (weight / eigenvalues).T
+        zero = self.features(torch.zeros_like(scale), scale)
+        columns = self.features(to_loc.T, scale.expand(len(model.mean), -1)) - zero
+        self.start_encoder(columns.T, self.features(-to_loc @ model.mean, scale))
+
+    def _of_maps(
+        self, weight: Tensor, mean: Tensor, shape: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """The linear function of latents to maps that has these images as its location."""
+        columns, zero, bias = (
+            self.maps(images.unflatten(-1, shape)).flatten(-3)
+            for images in (weight.T, torch.zeros_like(mean), mean)
+        )
+        return (columns - zero).T, bias
+
+
+def _ability(part: Any, name: str) -> Callable[..., Any]:
+    if not hasattr(part, name):
+        raise InputError(
+            f"{type(part).__name__} cannot start from ProbabilisticPCA (it has no {name})"
+        )
+    if getattr(part, "shortcut", part) is None:
+        raise InputError(
+            "ProbabilisticPCA starts from linear shortcuts: set --encoder.shortcut true "
+            "and --decoder.shortcut true"
+        )
+    return getattr(part, name)

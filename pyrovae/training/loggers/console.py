@@ -1,0 +1,61 @@
+"""The terminal: lines for people, and a progress bar."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pyrovae.training.loggers.base import Epoch, Logger, Start
+
+__all__ = ["Console"]
+
+
+class Console(Logger):
+    """Prints a line per epoch, and shows a progress bar with ELBO, rate and images/s.
+
+    The bar is shown on a terminal only.
+    """
+
+    def __init__(self) -> None:
+        self._epochs = 0
+        self._bar: Any = None
+
+    def begin(self, start: Start) -> None:
+        """Notes how many epochs the run has."""
+        self._epochs = start.epochs
+
+    def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
+        """Opens the progress bar of an epoch."""
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=num_images,
+            initial=done,
+            desc=f"epoch {epoch}/{self._epochs}",
+            unit=" images",
+            disable=None,
+            leave=False,
+            dynamic_ncols=True,
+        )
+
+    def step(self, num_images: int, elbo: float, rate: float) -> None:
+        """Moves the progress bar on by one batch."""
+        self._bar.set_postfix_str(f"ELBO {elbo:,.0f}, rate {rate:,.1f}", refresh=False)
+        self._bar.update(num_images)
+
+    def message(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        from tqdm import tqdm
+
+        tqdm.write(text)
+        sys.stdout.flush()
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Closes the bar and prints the epoch."""
+        self._bar.close()
+        self.message(epoch.row.line(self._epochs))
+
+    def end(self) -> None:
+        """Closes the bar."""
+        if self._bar is not None:
+            self._bar.close()

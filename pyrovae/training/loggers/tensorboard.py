@@ -1,0 +1,41 @@
+"""TensorBoard: the numbers and pictures of each epoch."""
+
+from __future__ import annotations
+
+import re
+
+from pyrovae.training.loggers.base import Epoch, Logger, Start
+from pyrovae.training.loggers.events import EventFile
+from pyrovae.utils.grids import png
+
+__all__ = ["TensorBoard"]
+
+
+class TensorBoard(Logger):
+    """Writes an event file into the run's `tensorboard/`."""
+
+    def __init__(self) -> None:
+        self._file: EventFile | None = None
+
+    def begin(self, start: Start) -> None:
+        """Opens a file that takes the place of what earlier ones say of later steps."""
+        if start.run is not None:
+            self._file = EventFile(start.run.tensorboard, purge_step=start.step + 1)
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Writes the numbers and the pictures of the epoch."""
+        if self._file is None:
+            return
+        for name, value in epoch.row.columns().items():
+            if value is not None and name not in ("epoch", "step"):
+                tag = re.sub("^(train|val|objective)_", r"\1/", name)
+                self._file.add_scalar(tag, value, epoch.row.step)
+        for kind, sheet in epoch.pictures.items():
+            self._file.add_picture(kind, sheet, png(sheet), epoch.row.step)
+        self._file.flush()
+
+    def end(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,407 @@
+"""One run of training: epochs of SVI steps, validation, schedules, checkpoints, stopping."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from textwrap import shorten
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from pyrovae.data import Batches, ImageData, Split, spread
+from pyrovae.data.base import fingerprint
+from pyrovae.engine import Engine
+from pyrovae.objectives import (
+    Progress,
+    begin_step,
+    check_objective,
+    numbers_of,
+    state_of,
+    widens,
+)
+from pyrovae.posterior import Evaluation, evaluate
+from pyrovae.programs.checks import check_all_train, run_once
+from pyrovae.programs.pair import Programs
+from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.runs.contents import check_resumable
+from pyrovae.runs.directory import RunDirectory
+from pyrovae.runs.state import TrainingState
+from pyrovae.training.loggers import Epoch, EpochRow, Loggers, Start
+from pyrovae.training.optimizer import GroupedOptimizer
+from pyrovae.training.pacing import Pace
+from pyrovae.training.recipe import Recipe
+from pyrovae.training.recording import recorder_for
+from pyrovae.training.settings import Settings
+from pyrovae.training.stepping import Stepper
+from pyrovae.training.svi import ALL_FINITE, SVI, first_bad_site
+from pyrovae.training.sync_batch_norm import synchronous_norms
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.modes import training_mode
+from pyrovae.utils.process_group import Group, generators, reseed, set_generators
+from pyrovae.utils.signals import Diverged, Interrupted, signals
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One call of `Trainer.fit`: the objects that its steps share."""
+
+    def __init__(
+        self,
+        trainer: Settings,
+        vae: Programs,
+        data: ImageData,
+        recipe: Recipe,
+        engine: Engine,
+        run: RunDirectory | None,
+        loggers: Loggers,
+        group: Group,
+    ) -> None:
+        self.trainer, self.vae, self.data, self.recipe = trainer, vae, data, recipe
+        self.engine, self.run, self.loggers, self.group = engine, run, loggers, group
+        # A copy: what an objective learns in one run must not reach another.
+        self.objective = copy.deepcopy(recipe.objective)
+        with group.first_on_machine():
+            self.train_split, self.val_split = data.split("train"), data.split("val")
+        self.batches = Batches(
+            self.train_split,
+            trainer.batch_size,
+            seed=trainer.seed,
+            flip=data.flip,
+            device=engine.device,
+            attributes=vae.attributes,
+            part=(group.rank, group.size),
+        )
+        self.batches.images = engine.fetch(self.batches.images)
+        self.feed = engine.feed(self.batches)
+        self.state = self.beginning()
+        self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
+        programs = vae.model, vae.guide, self.optimizer, self.objective
+        self.svi = SVI(*programs, observe=vae.observe, group=group)
+        self.unread: list[tuple[int, Tensor]] = []
+        self.pace = Pace(group, waits=engine.device.type != "cpu")
+        self.undecided = engine.decides_by_time
+        self.seen: list[int] = []
+        self.check(self.train_split)
+
+    def beginning(self) -> TrainingState:
+        """The state before the first step, of which images; they must be all processes'."""
+        images = self.train_split.images
+        print_of_images = fingerprint(spread(images, 256))
+        if len(set(self.group.gather((len(images), print_of_images)))) > 1:
+            raise InputError("the processes have different images to train on")
+        per_step = min(self.batches.images_per_step, len(images))
+        threads = torch.get_num_threads() if self.engine.device.type == "cpu" else 0
+        return TrainingState(len(images), print_of_images, per_step, threads)
+
+    def check(self, split: Split) -> None:
+        """Runs the programs once, with all of Pyro's validation, before anything is written."""
+        self.vae.likelihood.check(torch.from_numpy(spread(split.images, 2000)))
+        check_objective(self.objective)
+        first = Batches(
+            split,
+            self.trainer.batch_size,
+            seed=0,
+            shuffle=False,
+            device=self.engine.device,
+            attributes=self.vae.attributes,
+        )
+        images, attributes = next(first.labelled(0))
+        training_mode(self.vae)
+        run_once(
+            self.vae,
+            self.svi.evaluate_loss,
+            self.engine.place(images),
+            self.vae.inputs(attributes),
+        )
+        try:
+            self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
+        except (ValueError, TypeError) as error:
+            raise InputError(f"optimizer: {error}") from error
+        check_all_train(self.vae, self.optimizer.parameters())
+        self.engine.lay_out(self.vae)
+        self.optimizer.lay_out()
+
+    def train(self, resume: bool) -> TrainingState:
+        """The epochs that are left; a signal ends them after a whole step."""
+        with signals() as self.seen, ExitStack() as self.held:
+            try:
+                self.begin(resume)
+                self.held.callback(self.stepper.close)
+                self.train_epochs()
+            finally:
+                self.loggers.end()
+        return self.state
+
+    def begin(self, resume: bool) -> None:
+        """Sets where to start from; from here on there is a run to resume."""
+        if resume:
+            self.load()
+            self.loggers.message(self.state.about(self.trainer.epochs))
+        else:
+            self.start()
+        if self.run is not None:
+            self.run.begin()
+        bound = getattr(self.objective, "bound", None)
+        parts = (self.objective, bound, *self.vae.modules())
+        for line in self.group.about(self.trainer.batch_size, parts):
+            self.loggers.message(line)
+        self.stepper = self.choose_steps()
+        state, wide = self.state, widens(self.objective)
+        whole = state.epoch, state.step - state.batch
+        say = self.loggers.message
+        self.loggers.begin(Start(self.run, self.trainer.epochs, *whole, wide, say))
+
+    def choose_steps(self) -> Stepper:
+        """Steps as this run and the device take them, and a line on it."""
+        say, recorded = self.loggers.message, self.engine.record
+        recorder = recorder_for(self.engine.device) if recorded else None
+        stepper = Stepper(self.svi, self.optimizer, self.feed, self.vae.inputs, recorder, say)
+        compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
+        if synchronous_norms(self.vae):
+            compiled, why = False, "--trainer.sync_batch_norm: processes meet within the step"
+            self.undecided = False
+        words = "compiled" if compiled else "not compiled"
+        say(f"the step is {words}{', and recorded as a CUDA graph' if recorder else ''} ({why})")
+        if compiled:
+            stepper.compile()
+        else:
+            stepper.record()
+        return stepper
+
+    def start(self) -> None:
+        """Sets all processes to the same parameters, and each to noise of its own."""
+        images, flip = self.train_split.images, self.data.flip
+        line = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
+        self.loggers.message(line)
+        self.group.broadcast([*self.vae.parameters(), *self.vae.buffers()])
+        if not self.group.main:
+            reseed(self.trainer.seed, self.group.rank, 0)
+        if self.run is not None:
+            self.held.enter_context(self.run.alone())
+            self.run.check_free()  # Preparing took its time: another run may have begun.
+        self.save()
+
+    def train_epochs(self) -> None:
+        """Epoch after epoch; a signal ends them after a whole step, with all saved."""
+        state = self.state
+        while state.epoch < self.trainer.epochs and not self.out_of_patience():
+            if self.train_epoch():
+                self.end_epoch()
+            if number := self.asked_to_stop():
+                self.save()
+                where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
+                raise Interrupted(number, where, self.run.root if self.run else None)
+        if state.epoch < self.trainer.epochs:
+            self.loggers.message(
+                f"stopped early: no better validation ELBO for {self.trainer.patience} epochs, "
+                f"the best was epoch {state.best[0][1]}"
+            )
+
+    def asked_to_stop(self) -> int:
+        """The signal that any of the processes was sent, else 0: the same answer for all."""
+        return int(self.group.largest(self.seen[0] if self.seen else 0))
+
+    def progress(self) -> Progress:
+        """Where the run stands, in steps of the size that they have now."""
+        state, per_epoch = self.state, len(self.batches)
+        step, total = state.epoch * per_epoch + state.batch, self.trainer.epochs * per_epoch
+        return Progress(step, total, per_epoch, state.num_images)
+
+    def train_epoch(self) -> bool:
+        """The batches that are left of an epoch; returns whether all were done."""
+        state, size = self.state, self.state.images_per_step
+        self.loggers.begin_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
+        training_mode(self.vae)
+        started = time.monotonic()
+        self.pace.start()
+        self.feed.begin(state.epoch, state.batch)
+        while state.batch < len(self.batches) and not self.step():
+            pass
+        self.read()
+        state.epoch_seconds += time.monotonic() - started
+        return state.batch == len(self.batches)
+
+    def step(self) -> int:
+        """One step of SVI, with the learning rate, beta and objective of its moment.
+
+        Returns:
+            The signal that the run should stop for, looked at where the numbers are read, else 0.
+        """
+        state, progress = self.state, self.progress()
+        self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
+        begin_step(self.objective, progress)
+        terms = self.stepper(self.recipe.beta(progress))
+        state.step, state.batch = state.step + 1, state.batch + 1
+        self.unread.append((state.step, terms))
+        if len(self.unread) < self.pace.every:
+            return 0
+        number = self.asked_to_stop()  # First: a GPU would wait for a process that is gone.
+        self.read()
+        return number
+
+    def decide(self, seconds: float | None) -> None:
+        """Goes over to compiled steps, if enough steps of so many seconds are left."""
+        if seconds is None or not self.undecided:
+            return
+        self.undecided, now = False, self.progress()
+        left = (now.total - now.step) * seconds
+        if left > self.engine.BREAK_EVEN_SECONDS:
+            self.loggers.message(f"{left:,.0f} s of recorded steps are left: compiling")
+            self.stepper.compile()
+
+    def read(self) -> None:
+        """Reads the numbers of the steps since the last time: one wait for all of them."""
+        if not self.unread:
+            return
+        numbers = torch.stack([terms for _, terms in self.unread]).tolist()
+        for (step, _), (moved, loss, elbo, rate) in zip(self.unread, numbers, strict=True):
+            if moved:
+                self.state.add(loss, elbo, rate)
+                self.loggers.step(self.state.images_per_step, elbo, rate)
+            else:
+                self.state.skip()
+                self.loggers.message(f"step {step} skipped: its loss or gradient is not finite")
+                self.stop_if_diverged(step)
+        seconds = self.pace.read(len(self.unread))
+        self.unread = []
+        self.decide(seconds)
+
+    def stop_if_diverged(self, step: int) -> None:
+        """Stops the run after too many steps in a row that were not finite."""
+        if self.state.skipped_in_a_row >= self.trainer.max_skipped:
+            images, attributes = self.feed.last()
+            x, inputs = self.vae.observe(images), self.vae.inputs(attributes)
+            found = self.group.gather(first_bad_site(self.vae.model, self.vae.guide, x, **inputs))
+            # Where it is not finite in one process alone, the others only see its gradient.
+            site = min(found, key=lambda name: name == ALL_FINITE)
+            raise Diverged(
+                f"{self.state.skipped_in_a_row} steps in a row were not finite, the last at step "
+                f"{step}; the first thing not finite is {site}. Try a lower learning rate "
+                "or --trainer.clip_norm"
+            )
+
+    def end_epoch(self) -> None:
+        """Validation, report, checkpoints."""
+        state, now = self.state, self.progress()
+        state.check_epoch()
+        last = replace(now, step=now.step - 1)
+        state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
+        found = self.group.from_main(self.validate)
+        row = EpochRow(
+            epoch=state.epoch,
+            step=state.step,
+            seconds=state.seconds,
+            images_per_second=state.batch * state.images_per_step / state.epoch_seconds,
+            learning_rate=self.optimizer.scale_learning_rate(self.recipe.schedule(last)),
+            beta=self.recipe.beta(last),
+            train_loss=state.mean(state.loss),
+            train_elbo=state.mean(state.elbo),
+            train_rate=state.mean(state.rate),
+            val_elbo=found.elbo,
+            val_rate=found.rate,
+            val_distortion=found.distortion,
+            val_bits_per_dim=found.bits_per_dim,
+            skipped_steps=state.skipped,
+            objective=numbers_of(self.objective),
+        )
+        final = self.recipe.beta(replace(now, step=now.total - 1))
+        settled = row.beta == final
+        self.loggers.end_epoch(Epoch(row, self.vae, self.val_split, self.engine, settled))
+        state.begin_epoch()
+        self.rank(found.elbo)
+        self.save()
+
+    def validate(self) -> Evaluation:
+        """How good the programs are on the validation split."""
+        return evaluate(self.vae, self.val_split, self.engine, seed=self.trainer.seed)
+
+    def rank(self, elbo: float) -> None:
+        """Keeps the weights if the epoch is among the best."""
+        state = self.state
+        if state.rank(elbo) and self.run is not None:
+            about = {"run": state.run, "epoch": state.epoch, "val_elbo": elbo}
+            save_checkpoint(self.run.best(state.epoch), self.weights(), about)
+
+    def out_of_patience(self) -> bool:
+        """Whether the validation ELBO has not improved for too long."""
+        patience, best = self.trainer.patience, self.state.best
+        return bool(patience and best and self.state.epoch - best[0][1] >= patience)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What a checkpoint of the programs holds."""
+        return {f"weights.{name}": value for name, value in self.vae.state_dict().items()}
+
+    def save(self) -> None:
+        """Writes all that resuming needs; for this the processes meet."""
+        random = self.group.gather(generators(self.engine.device))
+        if self.run is None:
+            return
+        tensors = self.weights()
+        for rank, states in enumerate(random):
+            names = {kind: ".".join(filter(None, (_name(rank), kind))) for kind in states}
+            tensors |= {f"random.{names[kind]}": state for kind, state in states.items()}
+        for name, value in self.optimizer.state_tensors().items():
+            tensors[f"optimizer.{name}"] = value
+        for name, value in state_of(self.objective).items():
+            tensors[f"objective.{name}"] = value
+        state = asdict(self.state) | {"config": self.run.config_text}
+        save_checkpoint(self.run.last, tensors, state)
+        self.run.tidy([epoch for _, epoch in self.state.best])
+
+    def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+        """What `save` wrote, if it is of these images; and what to say if it does not fit."""
+        assert self.run is not None
+        self.run.check_run()
+        self.held.enter_context(self.run.alone())
+        tensors, state = load_checkpoint(self.run.last)
+        check_resumable(self.run.last, state, tensors)
+        if state["num_images"] != self.state.num_images or state["images"] != self.state.images:
+            raise InputError(
+                f"the training split, now of {self.state.num_images} images, is not what the run "
+                f"in {self.run.root} began with, {state['num_images']} images"
+            )
+        del state["config"]
+        return tensors, state, f"{self.run.last}: does not fit {self.run.config}"
+
+    def load(self) -> None:
+        """Goes back to what `save` wrote, in as many processes or in others."""
+        tensors, state, misfit = self.group.from_main(self.read_checkpoint)
+        groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, value in tensors.items():
+            group, rest = name.split(".", 1)
+            groups[group][rest] = value
+        try:
+            self.vae.load_state_dict(groups["weights"])
+            self.optimizer.load_state_tensors(groups["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = shorten(str(error), 200, placeholder=" ...")
+            raise InputError(f"{misfit}: {reason}") from error
+        state_of(self.objective).update(groups["objective"])
+        per_step, threads = self.state.images_per_step, self.state.num_threads
+        self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
+        self.state.regroup(per_step)
+        if line := self.state.change_threads(threads):
+            self.loggers.message(line)
+        self.load_generators(groups["random"])
+        if self.run is not None:
+            self.run.tidy([epoch for _, epoch in self.state.best])
+
+    def load_generators(self, saved: dict[str, Tensor]) -> None:
+        """Goes on with this process's random numbers, or begins them where it is new."""
+        parts = [(name.rpartition("."), value) for name, value in saved.items()]
+        own = {kind: value for (rank, _, kind), value in parts if rank == _name(self.group.rank)}
+        # First: a generator of this device may not have been saved on another.
+        reseed(self.trainer.seed, self.group.rank, self.state.step)
+        set_generators(own, self.engine.device)
+
+
+def _name(rank: int) -> str:
+    """A process in the names of saved generators; the main one's are as of one that is alone."""
+    return str(rank) if rank else ""

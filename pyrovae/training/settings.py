@@ -1,0 +1,33 @@
+"""How long to train, on how many images per step, and when to stop."""
+
+from __future__ import annotations
+
+__all__ = ["Settings"]
+
+
+class Settings:
+    """The numbers of a run of training, see `Trainer`."""
+
+    def __init__(
+        self,
+        epochs: int = 10,
+        batch_size: int = 64,
+        seed: int = 1265,
+        clip_norm: float | None = None,
+        patience: int | None = None,
+        max_skipped: int = 20,
+        sync_batch_norm: bool = False,
+    ) -> None:
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seed must be from 0 to 2**63 - 1, got {seed}")
+        for name, limit in (("patience", patience), ("max_skipped", max_skipped)):
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} must be at least 1, got {limit}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
+        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.clip_norm, self.patience, self.max_skipped = clip_norm, patience, max_skipped
+        self.sync_batch_norm = sync_batch_norm

@@ -1,0 +1,106 @@
+"""The step: Pyro's SVI with one optimiser for all parameters, and no wait for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from pyrovae.programs.pair import run_both
+from pyrovae.training.gradients import Compute, Gradients, Terms
+from pyrovae.training.optimizer import GroupedOptimizer
+from pyrovae.utils.sites import sample_sites
+
+__all__ = ["ALL_FINITE", "SVI", "first_bad_site"]
+
+#: What `first_bad_site` says of programs whose sites are as they should be.
+ALL_FINITE = "the gradient, while all sites are finite"
+
+
+class SVI(pyro.infer.SVI):
+    """Stock SVI, in nats per image, that skips a step whose loss or gradient is not finite.
+
+    Loss and gradients are divided by the number of images, the length of the first argument, so
+    that clipping thresholds and learning rates do not depend on the batch size. A skipped step
+    changes neither parameters nor buffers (such as batch norm's statistics) nor the
+    objective's state. `step` waits for the loss, as stock SVI does; `advance` does not.
+
+    Args:
+        model: the generative program.
+        guide: the inference program.
+        optim: a `GroupedOptimizer`, or any `PyroOptim`, which waits for the device.
+        loss: any ELBO of `pyro.infer`.
+        **kwargs: other arguments of `Gradients`.
+
+    Attributes:
+        compute: what leaves gradients behind: by default `Gradients`, which runs the programs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        guide: nn.Module,
+        optim: pyro.optim.PyroOptim,
+        loss: pyro.infer.ELBO,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, guide, optim, loss)
+        clip_norm = getattr(optim, "clip_norm", None)
+        self.gradients = Gradients(model, guide, loss, clip_norm=clip_norm, **kwargs)
+        self.compute: Compute = self.gradients
+        self.skipped = False
+
+    def step(self, images: Tensor, **kwargs: Any) -> float:
+        """Takes a step, unless it would not be finite; returns the loss in nats per image.
+
+        The attribute `skipped` then tells whether it was not.
+        """
+        terms = self.advance(images, inputs=kwargs)
+        self.skipped = not terms.moved
+        return float(terms.loss)
+
+    def advance(
+        self, images: Tensor, beta: float | Tensor = 1.0, inputs: dict[str, Any] | None = None
+    ) -> Terms:
+        """Takes a step as `step` does, without waiting for the device.
+
+        Args:
+            images: what the programs take, or what `observe` makes that of.
+            beta: the weight of the latent sites.
+            inputs: what else the programs take.
+
+        Returns:
+            What the step tells, as tensors.
+        """
+        terms, params = self.compute(images, beta, inputs or {})
+        if isinstance(self.optim, GroupedOptimizer):
+            self.optim.move(params, terms.moved)
+        elif terms.moved:  # Pyro's own must be told.
+            self.optim(params)
+        for p in params:
+            p.grad = None
+        return terms
+
+
+@torch.no_grad()
+def first_bad_site(
+    model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
+) -> str:
+    """Names the first site of the programs whose value or log density is not finite."""
+    with pyro.validation_enabled(False):
+        guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
+        for program, trace in (("guide", guide_trace), ("model", model_trace)):
+            for name in sample_sites(trace):
+                site = trace.nodes[name]
+                if not _finite(site["value"]):
+                    return f"the value of site '{name}' in the {program}"
+                if not _finite(site["fn"].log_prob(site["value"])):
+                    return f"the log density of site '{name}' in the {program}"
+    return ALL_FINITE
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, Tensor) or bool(value.isfinite().all())

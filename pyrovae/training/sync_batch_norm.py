@@ -1,0 +1,123 @@
+"""Batch normalisation over the images of all processes, in training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pyrovae.utils.process_group import Group
+
+__all__ = ["synchronous", "synchronous_norms"]
+
+
+@contextmanager
+def synchronous(program: nn.Module, group: Group) -> Iterator[None]:
+    """Lets batch norms of a program see the batches of all processes while they train.
+
+    Modules keep their classes, parameters, buffers and state dicts. A class of batch norm with
+    a `forward` of its own is left as it is, and so is everything where one process is alone.
+
+    Args:
+        program: its modules are looked through.
+        group: the processes; each must run the program equally often.
+    """
+    norms = [m for m in program.modules() if isinstance(m, _BatchNorm) and _is_stock(m)]
+    norms = norms if group.size > 1 else []
+    for norm in norms:
+        # What is over the batch of one process alone has `over_batch`.
+        vars(norm).update(forward=partial(_forward, norm, group), over_batch=False)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del vars(norm)["forward"], vars(norm)["over_batch"]
+
+
+def synchronous_norms(program: nn.Module) -> bool:
+    """Whether a program has batch norms that see the batches of all processes now."""
+    return any("forward" in vars(m) for m in program.modules() if isinstance(m, _BatchNorm))
+
+
+def _is_stock(norm: _BatchNorm) -> bool:
+    return type(norm).forward is _BatchNorm.forward
+
+
+def _forward(norm: _BatchNorm, group: Group, x: Tensor) -> Tensor:
+    """In place of a batch norm's `forward`."""
+    if not norm.training:
+        return _BatchNorm.forward(norm, x)
+    norm._check_input_dim(x)
+    with torch.no_grad():
+        mean, variance, count = _moments(x, group)
+        if norm.track_running_stats:
+            _track(norm, mean, variance * (count * group.size / (count * group.size - 1)))
+    return _Normalised.apply(x, norm.weight, norm.bias, (mean, variance, count, norm.eps, group))
+
+
+def _moments(x: Tensor, group: Group) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of each channel, and how many values of it a process has on average."""
+    dims = _all_but_channels(x)
+    kind = torch.promote_types(x.dtype, torch.float32)
+    count = x.new_full((), x.numel() / x.shape[1], dtype=kind)
+    total, count = group.average([x.sum(dims, dtype=kind), count])
+    mean = total / count
+    # The mean first: a difference of mean squares would cancel.
+    (squares,) = group.average([(x - _across(mean, x)).square().sum(dims)])
+    return mean, squares / count, count
+
+
+def _track(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Moves the running statistics."""
+    seen: Any = norm.num_batches_tracked
+    seen += 1
+    momentum = seen.double().reciprocal() if norm.momentum is None else norm.momentum
+    pairs: Any = ((norm.running_mean, mean), (norm.running_var, variance))
+    for running, now in pairs:
+        running += momentum * (now.to(running) - running)
+
+
+class _Normalised(torch.autograd.Function):
+    """Values less their mean by their standard deviation, scaled and shifted.
+
+    Mean and variance are functions of the values in all processes, whose gradients meet here.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, statistics: Any
+    ) -> Tensor:
+        mean, variance, count, ctx.eps, ctx.group = statistics
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        return F.batch_norm(x, mean, variance, weight, bias, eps=ctx.eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, count = ctx.saved_tensors
+        dims, scale = _all_but_channels(x), (variance + ctx.eps).rsqrt()
+        grad = grad.to(mean.dtype)
+        normal = (x - _across(mean, x)) * _across(scale, x)
+        shift, stretch = grad.sum(dims), (grad * normal).sum(dims)
+        of_weight = stretch if ctx.needs_input_grad[1] else None
+        of_bias = shift if ctx.needs_input_grad[2] else None
+        shift, stretch = (total / count for total in ctx.group.average([shift, stretch]))
+        inner = grad - _across(shift, x) - normal * _across(stretch, x)
+        inner *= _across(scale if weight is None else scale * weight, x)
+        return inner.to(x.dtype), of_weight, of_bias, None
+
+
+def _all_but_channels(x: Tensor) -> list[int]:
+    return [dim for dim in range(x.dim()) if dim != 1]
+
+
+def _across(values: Tensor, x: Tensor) -> Tensor:
+    """A value a channel, in the shape that goes with `x`."""
+    return values.view(-1, *[1] * (x.dim() - 2))

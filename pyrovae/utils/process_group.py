@@ -1,0 +1,280 @@
+"""Several processes that train as one: what they tell each other, each on its own device."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from importlib import import_module
+from textwrap import shorten
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pyrovae.utils.errors import InputError
+
+__all__ = ["Abandoned", "Group", "generators", "processes", "reseed", "set_generators"]
+
+T = TypeVar("T")
+
+#: One process may prepare images or validate for long while the others wait for it; that a
+#: process has ended is noticed at once.
+PATIENCE = timedelta(days=1)
+
+
+class Abandoned(RuntimeError):
+    """Another process of the group has ended, so that this one cannot go on."""
+
+
+class Group:
+    """The processes that train together; the only one of a size 1 does everything itself.
+
+    All methods but `first_to_say` and `check` are calls that every process of the group makes,
+    in the same order.
+
+    Args:
+        rank: which of the processes this is, from 0.
+        size: how many there are.
+        local_rank: which of those on this machine.
+
+    Raises:
+        Abandoned: from all methods, if another process has ended.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0) -> None:
+        self.rank, self.size, self.local_rank = rank, size, local_rank
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def average(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The means over the processes, each like its tensor, in one exchange for all."""
+        if self.size == 1:
+            return tensors
+        device = tensors[0].device
+        flat = torch.cat([tensor.reshape(-1).to(device) for tensor in tensors])
+        with _failing_in_one_line():
+            dist.all_reduce(flat)
+        parts = flat.div_(self.size).split([tensor.numel() for tensor in tensors])
+        pairs = zip(parts, tensors, strict=True)
+        return [part.view(tensor.shape).to(tensor.dtype) for part, tensor in pairs]
+
+    def largest(self, number: float) -> float:
+        """The largest of the processes' numbers; no device is waited for."""
+        if self.size == 1:
+            return number
+        found = torch.tensor(number, dtype=torch.float64)
+        with _failing_in_one_line():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.item()
+
+    @torch.no_grad()
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Gives tensors the values that they have in the main process."""
+        for tensor in tensors if self.size > 1 else ():
+            values = tensor.detach().contiguous()
+            with _failing_in_one_line():
+                dist.broadcast(values, 0)
+            tensor.copy_(values)
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank."""
+        values = [value] * self.size
+        if self.size > 1:
+            with _failing_in_one_line():
+                dist.all_gather_object(values, value)
+        return values
+
+    def from_main(self, compute: Callable[[], T]) -> T:
+        """What the main process computes, and the others wait for; all raise its `InputError`."""
+        if self.size == 1:
+            return compute()
+        found: list[Any] = [None, None]
+        if self.main:
+            size, self.size = self.size, 1  # The others do not answer meanwhile.
+            try:
+                found[0] = compute()
+            except InputError as error:
+                found[1] = error
+            finally:
+                self.size = size
+        with _failing_in_one_line():
+            dist.broadcast_object_list(found, 0)
+        if found[1] is not None:
+            raise found[1]
+        return found[0]
+
+    @contextmanager
+    def first_on_machine(self) -> Iterator[None]:
+        """Lets one process of a machine in, and the others when it is done."""
+        if self.local_rank > 0:
+            self.gather(None)
+        yield
+        if self.local_rank == 0:
+            self.gather(None)
+
+    def first_to_say(self, text: str) -> bool:
+        """Whether no other process has asked this of the same text; also if others have ended."""
+        if self.size == 1:
+            return True
+        try:
+            return dist.distributed_c10d._get_default_store().add(f"said: {text}", 1) == 1
+        except RuntimeError:
+            return True
+
+    def leave(self) -> None:
+        """Closes the connections, when all is done; once is enough."""
+        if self.size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def abort(self, code: int) -> None:
+        """Ends this process at once, if others cannot be asked to close the connections with it.
+
+        Threads of the connections outlive `sys.exit`; they would end the process by SIGABRT.
+        """
+        if self.size > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def about(self, batch_size: int, parts: Iterable[Any]) -> list[str]:
+        """Lines for people: what a step takes, and what each process computes by itself."""
+        if self.size == 1:
+            return []
+        lines = [f"{self.size} processes, {self.size * batch_size} images a step"]
+        alone = {type(p).__name__ for p in parts if _over_batch(p)}
+        if alone:
+            names = ", ".join(sorted(alone))
+            lines.append(f"over each process's own {batch_size} images, not all of them: {names}")
+        return lines
+
+    def check(self, device: torch.device) -> None:
+        """Raises `InputError` if the processes cannot compute on this device, one each."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        if self.size == 1 or device.type == "cpu":
+            return
+        if device.type != "cuda":
+            raise InputError(f"--engine.device {device}: several processes need cuda or cpu")
+        if here > torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise InputError(
+                f"{here} processes on a machine with {count} GPUs: allowed is {count}"
+            )
+        if here > 1 and device.index not in (None, self.local_rank):
+            raise InputError(
+                f"--engine.device {device}: each process takes a GPU of its own, name none"
+            )
+
+
+@lru_cache(maxsize=1)
+def processes() -> Group:
+    """The processes that `torchrun` started together, connected; without it, this one alone.
+
+    Raises:
+        InputError: if they cannot be connected, as without `torchrun`.
+    """
+    try:
+        size, local_rank = (int(os.environ.get(n, d)) for n, d in _COUNTED.items())
+    except ValueError as error:
+        raise InputError(f"{' and '.join(_COUNTED)} must be numbers: {error}") from None
+    if size == 1:
+        return Group()
+    gpus = torch.cuda.device_count() if dist.is_nccl_available() else 0
+    if local_rank < gpus:
+        torch.cuda.set_device(local_rank)  # What "cuda" without a number means from here on.
+    if not dist.is_initialized():
+        # Its functions have the group as a default: imported later, they would keep it, and with
+        # it threads that can end the process by SIGABRT when the interpreter closes.
+        import_module("torch.distributed.nn")
+        try:
+            found = dist.rendezvous("env://", timeout=PATIENCE)  # type: ignore[attr-defined]
+            store, rank, size = next(found)
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if gpus else "gloo",
+                store=_of_this_start(store, rank, size),
+                rank=rank,
+                world_size=size,
+                timeout=PATIENCE,
+            )
+        except (ValueError, RuntimeError) as error:
+            reason = shorten(str(error), 160, placeholder=" ...")
+            raise InputError(
+                f"cannot connect {size} processes, which torchrun starts together: {reason}"
+            ) from error
+    group = Group(dist.get_rank(), size, local_rank)
+    if not group.main:  # What there is to warn of, the main process warns of too.
+        logging.getLogger("pyrovae").setLevel(logging.ERROR)
+    return group
+
+
+def _of_this_start(store: Any, rank: int, size: int) -> Any:
+    """The part of a store that belongs to the processes that start now, and to no others.
+
+    `torchrun` keeps one store when it restarts its processes. There are the addresses of those
+    that have ended, and it numbers restarts differently on each machine. So the main process
+    names the part, and a process takes the name only once the main process has heard of it.
+    """
+    part, own = dist.PrefixStore, uuid4().hex  # type: ignore[attr-defined]
+    if rank == 0:
+        store.set("start", own)
+        others = [store.get(f"{own}/{other}").decode() for other in range(1, size)]
+        store.set(f"{own}/heard", " ".join(others))
+        return part(own, store)
+    while True:
+        start = store.get("start").decode()
+        store.set(f"{start}/{rank}", own)
+        if store.check([f"{start}/heard"]) and own in store.get(f"{start}/heard").decode():
+            return part(start, store)
+        time.sleep(0.02)
+
+
+#: What `torchrun` says, and what holds without it.
+_COUNTED = {"WORLD_SIZE": 1, "LOCAL_RANK": 0}
+
+
+def _over_batch(part: Any) -> bool:
+    """Whether a part makes one thing of all images of a batch."""
+    return getattr(part, "over_batch", isinstance(part, _BatchNorm))
+
+
+@contextmanager
+def _failing_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise Abandoned("another process failed, and this one cannot go on alone") from error
+
+
+def generators(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's generators, by the type of device that they are for."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_generators(states: dict[str, Tensor], device: torch.device) -> None:
+    """Puts back what `generators` gave."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def reseed(seed: int, rank: int, step: int) -> None:
+    """Seeds torch for a process whose generators have no state to go on from."""
+    # Mixed, because generators seeded with neighbouring numbers need not be independent.
+    mixed = np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)
+    torch.manual_seed(int(mixed[0]))

@@ -1,0 +1,198 @@
+"""Work in a process of its own, whose end, however violent, is told in one line."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import IO, Any
+
+from benchmarking.loops import NotRun, explain, in_one_line
+from pyrovae.utils.signals import quiet
+
+__all__ = ["Worker", "alone", "once"]
+
+Work = Callable[..., Iterator[Any]]
+
+
+class Worker:
+    """A process that runs a generator, and answers each request with what it yields next.
+
+    While it waits for a request it sleeps. It has a temporary folder of its own. It ends when
+    its work fails, when it is closed, or when this process ends, by whatever signal.
+
+    Args:
+        cache: the folder of the compiler's cache; by default an empty one.
+
+    Attributes:
+        ended: whether it has ended, as far as this process knows.
+    """
+
+    def __init__(self, cache: Path | None = None) -> None:
+        self.ended = False
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        folder = Path(self._folder.name)
+        self._errors = folder / "errors"
+        own = {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "TMPDIR": str(folder),
+            "TORCHINDUCTOR_CACHE_DIR": str(cache or folder / "compiled"),
+        }
+        with open(self._errors, "wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=os.environ | own,
+                start_new_session=True,  # Ctrl-C is for the process that reports.
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def begin(self, work: Work, *arguments: Any) -> None:
+        """Lets it run a generator, in place of the one before; `receive` gives its first yield.
+
+        Args:
+            work: a generator function that can be pickled.
+            arguments: its arguments, which can be pickled too.
+        """
+        self._send(work, arguments)
+
+    def ask(self, request: Any = None) -> Any:
+        """Sends a request to the generator, and waits for the answer.
+
+        Raises:
+            NotRun: if the work fails, or the process has ended.
+        """
+        self._send(None, request)
+        return self.receive()
+
+    def _send(self, work: Work | None, request: Any) -> None:
+        assert self._process.stdin is not None and not self.ended
+        with suppress(BrokenPipeError):  # Whoever waits for the answer is told why.
+            pickle.dump((work, request), self._process.stdin)
+            self._process.stdin.flush()
+
+    def receive(self) -> Any:
+        """Waits for an answer.
+
+        Raises:
+            NotRun: if the work fails, or the process has ended.
+        """
+        assert self._process.stdout is not None
+        try:
+            failed, answer = pickle.load(self._process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            failed, answer = True, self._ending()
+        if failed:
+            self.close()
+            raise NotRun(answer)
+        return answer
+
+    def _ending(self) -> str:
+        """How the process ended, and the last line that it wrote."""
+        code = self._process.wait()
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        lines = self._errors.read_text(errors="replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return f"its process ended with {how}" + (f": {in_one_line(last)}" if last else "")
+
+    def close(self) -> None:
+        """Ends the process, whatever it does, and removes its temporary folder."""
+        self.ended = True
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):  # A request may still lie there.
+                pipe.close()
+        self._folder.cleanup()
+
+
+def alone(function: Callable[..., Any], *arguments: Any, cache: Path | None = None) -> Any:
+    """The result of a function, which is called in a process of its own.
+
+    Args:
+        function: can be pickled, and so can its result.
+        arguments: its arguments.
+        cache: the folder of the compiler's cache; by default an empty one.
+
+    Raises:
+        NotRun: if the function raises, or the process ends.
+    """
+    with Worker(cache) as worker:
+        worker.begin(once, function, *arguments)
+        return worker.receive()
+
+
+def once(function: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
+    """The work of a single answer, the result of a function."""
+    yield function(*arguments)
+
+
+def main() -> None:
+    """The worker's side: requests come by the standard input, answers go to the output."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # What a library prints is no answer.
+    requests: SimpleQueue[Any] = SimpleQueue()
+    Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
+    with quiet():
+        _serve(requests, answers)
+
+
+def _read(stream: IO[bytes], requests: SimpleQueue[Any]) -> None:
+    """Passes requests on; ends this process once nobody can send any, even in mid-work."""
+    try:
+        while True:
+            requests.put(pickle.load(stream))
+    except EOFError:
+        pass
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _serve(requests: SimpleQueue[Any], answers: IO[bytes]) -> None:
+    """Answers until this process is ended."""
+    running: Any = once(int)
+    while True:
+        work, request = requests.get()
+        try:
+            if work is not None:
+                running.close()  # Before the next begins, which may need its memory.
+                running, request = work(*request), None
+            answer = (False, running.send(request))
+        except BaseException as error:  # Compilers and other people's code fail in many ways.
+            answer = (True, str(explain(error)))
+        pickle.dump(answer, answers)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

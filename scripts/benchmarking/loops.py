@@ -1,0 +1,333 @@
+"""The training loops that a benchmark compares, each as a function that takes one step."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from textwrap import shorten
+from typing import Any, cast
+
+import pyro
+import torch
+from torch import nn
+
+from benchmarking.cases import ArrayData, Case
+from benchmarking.handwritten import captured_step, lean_step, plain_step
+from pyrovae.data import ImageData
+from pyrovae.data.feed import Feed, HostFeed
+from pyrovae.engine import Engine
+from pyrovae.training.loggers import Logger, Loggers
+from pyrovae.training.recipe import Recipe
+from pyrovae.training.session import Session
+from pyrovae.training.trainer import Trainer
+from pyrovae.utils.process_group import Group
+
+__all__ = [
+    "LOOPS",
+    "REFERENCE",
+    "Loop",
+    "LoopKind",
+    "NotRun",
+    "Setting",
+    "current",
+    "explain",
+    "in_one_line",
+    "opened_session",
+]
+
+#: Small, so that no loop diverges on one batch repeated for ever.
+LEARNING_RATE = 1e-4
+REFERENCE = "pyrovae"
+
+Step = Callable[[], Any]
+
+
+class NotRun(Exception):
+    """A loop cannot run here; the text says why."""
+
+
+def in_one_line(text: str) -> str:
+    """A text without its line breaks, and not too long for a table."""
+    return shorten(" ".join(text.split()), 160)
+
+
+def explain(error: BaseException) -> NotRun:
+    """The same reason in one line, whatever failed."""
+    if isinstance(error, NotRun):
+        return error
+    return NotRun(f"{type(error).__name__}: {in_one_line(str(error))}")
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, what names no GPU of several means this one: streams and recordings do so."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What loops run on.
+
+    Attributes:
+        case: network and batch.
+        device: where.
+        precision: of the networks in the loops that choose it by the hardware.
+    """
+
+    case: Case
+    device: torch.device
+    precision: str
+
+    def engine(self, compiled: bool) -> Engine:
+        """The engine of `pyrovae` here."""
+        return Engine(str(self.device), compile="on" if compiled else "off")
+
+
+class Silent(Logger):
+    """Shows nothing; a step that cannot be compiled, or recorded, is an error."""
+
+    def message(self, text: str) -> None:
+        """Raises `NotRun` where the session would go on in a slower way."""
+        if text.startswith(("cannot be compiled", "not recorded")):
+            raise NotRun(text)
+
+
+class SameBatch(Feed):
+    """Gives one batch again and again, at one address.
+
+    Args:
+        images: uint8 `(B, C, H, W)` on the device, as the engine lays them out.
+    """
+
+    images: torch.Tensor
+    attributes: torch.Tensor
+
+    def __init__(self, images: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("images", images)
+        self.register_buffer("attributes", torch.empty(len(images), 0, device=images.device))
+
+    def begin(self, epoch: int, start: int = 0) -> None:
+        """Does nothing."""
+
+    def stage(self) -> None:
+        """Does nothing."""
+
+    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch."""
+        return self.images, self.attributes
+
+    def last(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The batch."""
+        return self()
+
+    def keep_addresses(self) -> None:
+        """Does nothing."""
+
+
+@contextmanager
+def opened_session(
+    setting: Setting, data: ArrayData, compiled: bool, same: bool = False
+) -> Iterator[Session]:
+    """A training session at its first step, as `Trainer.fit` sets it up.
+
+    Args:
+        setting: what to run on.
+        data: the images.
+        compiled: whether the step is compiled.
+        same: whether every step takes the case's one batch.
+    """
+    vae, engine, loggers = setting.case.vae(), setting.engine(compiled), Loggers([Silent()])
+    recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
+    trainer = Trainer(epochs=1_000_000, batch_size=setting.case.batch_size)
+    with engine.running(vae, vae.networks()):
+        images = cast(ImageData, data)
+        session = Session(trainer, vae, images, recipe, engine, None, loggers, Group())
+        # Batches come through the host, which lets a section give its own.
+        session.feed = HostFeed(session.batches, engine.place)
+        if same:
+            session.feed = SameBatch(engine.place(setting.case.batch(setting.device)))
+        session.begin(resume=False)
+        loggers.begin_epoch(1, 1, 0)
+        vae.train()
+        try:
+            yield session
+        finally:
+            loggers.end()
+
+
+@contextmanager
+def session_loop(setting: Setting, compiled: bool) -> Iterator[Step]:
+    """The step of this package, with all that a training session does around it."""
+    data = ArrayData(setting.case.images(setting.case.batch_size))
+    with opened_session(setting, data, compiled, same=True) as session:
+
+        def step() -> float:
+            session.state.begin_epoch()
+            session.step()
+            return session.state.loss
+
+        yield step
+
+
+@contextmanager
+def stock_pyro(setting: Setting) -> Iterator[Step]:
+    """Pyro's own SVI with its own Adam; validation is off, which is its faster form."""
+    vae = setting.case.vae().to(setting.device).train()
+    x = vae.observed(setting.case.batch(setting.device))
+    optimizer = pyro.optim.Adam({"lr": LEARNING_RATE})
+    svi = pyro.infer.SVI(vae.model, vae.guide, optimizer, pyro.infer.Trace_ELBO())
+    yield lambda: svi.step(x) / len(x)
+
+
+@contextmanager
+def plain_eager(setting: Setting) -> Iterator[Step]:
+    """The same VAE in plain PyTorch, with nothing done for speed."""
+    vae = setting.case.vae().to(setting.device)
+    x = vae.observed(setting.case.batch(setting.device))
+    yield plain_step(setting.case.by_hand(vae).train(), x, LEARNING_RATE)
+
+
+@contextmanager
+def by_hand(
+    setting: Setting, compile_module: Callable[[Any], Any], precision: str | None = None
+) -> Iterator[Step]:
+    """The same VAE as an expert would train it.
+
+    Args:
+        setting: what to run on.
+        compile_module: makes what computes the loss of the module.
+        precision: of the networks; by default as `setting` has it.
+    """
+    bf16 = (precision or setting.precision) == "bf16"
+    vae = setting.case.vae().to(setting.device).to(memory_format=torch.channels_last)
+    module = setting.case.by_hand(vae, bf16).train()
+    images = setting.case.batch(setting.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    compute = compile_module(module)
+    make = captured_step if setting.device.type == "cuda" else lean_step
+    yield make(compute, module, images, LEARNING_RATE)
+
+
+def whole(module: nn.Module) -> Any:
+    """The whole loss, compiled."""
+    return torch.compile(module)
+
+
+def networks(module: Any) -> Any:
+    """The loss with its two networks compiled."""
+    module.encoder.compile()
+    module.decoder.compile()
+    return module
+
+
+def nothing(module: nn.Module) -> nn.Module:
+    """The loss as it is."""
+    return module
+
+
+@contextmanager
+def pythae_loop(setting: Setting) -> Iterator[Step]:
+    """Pythae's VAE and trainer."""
+    if importlib.util.find_spec("pythae") is None:
+        raise NotRun("pythae is not installed: pip install 'pyrovae[bench]'")
+    from benchmarking.pythae import trainer_step
+
+    with trainer_step(setting.case, setting.device, LEARNING_RATE) as step:
+        yield step
+
+
+@dataclass(frozen=True)
+class LoopKind:
+    """One way to train.
+
+    Attributes:
+        title: for people.
+        open: gives the step, in a context in which it works.
+        compiled: whether something is compiled.
+        hand: whether it competes for the best hand-written loop.
+        bf16_only: whether it is a variant that only makes sense where others run in bf16.
+        records: whether a step on a GPU is a recorded CUDA graph, which the title there says.
+    """
+
+    title: str
+    open: Callable[[Setting], AbstractContextManager[Step]]
+    compiled: bool = False
+    hand: bool = False
+    bf16_only: bool = False
+    records: bool = False
+
+    def title_on(self, device: torch.device) -> str:
+        """The title, with what the loop does on this device only."""
+        return self.title + ", recorded" * (self.records and device.type == "cuda")
+
+
+def _by_hand(
+    title: str, compiled: bool = False, bf16_only: bool = False, **options: Any
+) -> LoopKind:
+    """A hand-written loop; `options` are those of `by_hand`."""
+    return LoopKind(title, partial(by_hand, **options), compiled, True, bf16_only, records=True)
+
+
+LOOPS = {
+    REFERENCE: LoopKind("pyrovae", partial(session_loop, compiled=True), compiled=True),
+    "pyrovae_eager": LoopKind("pyrovae, not compiled", partial(session_loop, compiled=False)),
+    "hand_whole": _by_hand("hand-written, compiled", True, compile_module=whole),
+    "hand_whole_fp32": _by_hand(
+        "hand-written, compiled, fp32", True, True, compile_module=whole, precision="fp32"
+    ),
+    "hand_networks": _by_hand("hand-written, networks compiled", True, compile_module=networks),
+    "hand_eager": _by_hand("hand-written, not compiled", compile_module=nothing),
+    "pyro": LoopKind("stock Pyro", stock_pyro),
+    "plain": LoopKind("plain PyTorch", plain_eager),
+    "pythae": LoopKind("pythae", pythae_loop),
+}
+
+
+class Loop:
+    """A loop that is ready to step, with a parameter store of its own.
+
+    Args:
+        kind: which.
+        setting: what on.
+
+    Raises:
+        NotRun: if it cannot be built, or its first step fails.
+    """
+
+    def __init__(self, kind: LoopKind, setting: Setting) -> None:
+        self.kind, self.device = kind, setting.device
+        self._stack = ExitStack()
+        self._store: Any = {"params": {}, "constraints": {}}
+        with self.active(), self._explained():
+            self.step = self._stack.enter_context(kind.open(setting))
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Inside, Pyro's global store holds the parameters of this loop and no others."""
+        with (
+            pyro.get_param_store().scope(self._store),
+            pyro.validation_enabled(False),
+            current(self.device),
+        ):
+            yield
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What goes wrong closes the loop, and is told in one line."""
+        try:
+            yield
+        except Exception as error:  # Compilers and other people's code fail in many ways.
+            self.close()
+            raise explain(error) from error
+
+    def first(self) -> None:
+        """A step that may fail, as the first one does that a compiler cannot do."""
+        with self.active(), self._explained():
+            self.step()
+
+    def close(self) -> None:
+        """Gives back what it took."""
+        self._stack.close()
