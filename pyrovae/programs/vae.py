@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -12,9 +15,11 @@ from pyro.nn import PyroModule
 from pyro.nn.module import _Context
 from torch import Tensor, nn
 
-from pyrovae.likelihoods import Likelihood
-from pyrovae.posteriors import Posterior
-from pyrovae.priors import Prior
+from pyrovae.data import ImageData
+from pyrovae.likelihoods import Likelihood, SharedScaleNormal
+from pyrovae.networks import ConvDecoder, ConvEncoder
+from pyrovae.posteriors import DiagonalNormal, Posterior
+from pyrovae.priors import Prior, StandardNormal
 from pyrovae.programs.checks import misfit
 from pyrovae.programs.pair import Programs
 from pyrovae.utils.errors import check_kind
@@ -24,6 +29,11 @@ __all__ = ["Guide", "Model", "VAE"]
 # Pyro's parameter store is global and keyed by name: two programs of the same names would share
 # one entry, and the second would silently never train. Numbered roots keep them apart.
 _instances = itertools.count()
+
+
+#: The networks of `VAE.for_images`; their shortcuts let training start from a linear model.
+ENCODER = partial(ConvEncoder, channels=(32, 64, 128, 256), shortcut=True)
+DECODER = partial(ConvDecoder, channels=(256, 128, 64, 16), shortcut=True)
 
 
 class Model(PyroModule):
@@ -163,6 +173,61 @@ class VAE(Programs):
             use_guide(guide)
         _check_spaces(prior, posterior)
 
+    @classmethod
+    def for_images(
+        cls,
+        data: ImageData,
+        latent_dim: int = 32,
+        *,
+        prior: Callable[..., Prior] | Prior = StandardNormal,
+        likelihood: Callable[..., Likelihood] | Likelihood = SharedScaleNormal,
+        posterior: Callable[..., Posterior] | Posterior = DiagonalNormal,
+        encoder: Callable[..., nn.Module] = ENCODER,
+        decoder: Callable[..., nn.Module] = DECODER,
+    ) -> VAE:
+        """A VAE whose sizes fit a data set.
+
+        Each part is a class, a `functools.partial` of one, or an object. A class gets the sizes
+        that follow from the data and from the other parts, such as `image_shape`, `latent_dim`,
+        `num_outputs` and `num_maps`.
+
+        Args:
+            data: the images.
+            latent_dim: D, the number of latent dimensions.
+            prior: p(z).
+            likelihood: p(x given the decoder's output).
+            posterior: q(z given the encoder's output).
+            encoder: network from images to the posterior's parameters.
+            decoder: network from latents to the likelihood's maps.
+
+        Raises:
+            ValueError: as the constructor does.
+            TypeError: if a part needs an argument besides these sizes.
+
+        Example:
+            >>> from functools import partial
+            >>> from pyrovae import MLPDecoder, MLPEncoder, SyntheticFaces, VampPrior
+            >>> data = SyntheticFaces(image_size=16)
+            >>> prior = partial(VampPrior, num_components=50)
+            >>> nets = {"encoder": MLPEncoder, "decoder": MLPDecoder}
+            >>> VAE.for_images(data, latent_dim=8, prior=prior, **nets).sample(2).shape
+            torch.Size([2, 3, 16, 16])
+        """
+        shape, sizes = (
+            data.image_shape,
+            {"latent_dim": latent_dim, "image_shape": data.image_shape},
+        )
+        p, q, pixels = _made(prior, sizes), _made(posterior, sizes), _made(likelihood, sizes)
+        vae = cls(
+            encoder=_made(encoder, sizes | {"num_outputs": q.num_params}),
+            decoder=_made(decoder, sizes | {"num_maps": pixels.num_maps(shape[0])}),
+            prior=p,
+            likelihood=pixels,
+            posterior=q,
+        )
+        vae.data = data
+        return vae
+
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
         return self.guide.z_dist(self.observed(x))
@@ -181,6 +246,14 @@ class VAE(Programs):
         return misfit(
             x, guide.encoder, guide.posterior, model.prior, model.decoder, self.likelihood
         )
+
+
+def _made(part: Any, sizes: dict[str, Any]) -> Any:
+    """A part, made of those of the sizes that its constructor takes, unless it is made already."""
+    if isinstance(part, nn.Module):
+        return part
+    known = inspect.signature(part).parameters
+    return part(**{name: size for name, size in sizes.items() if name in known})
 
 
 @torch.no_grad()

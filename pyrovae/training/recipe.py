@@ -8,8 +8,8 @@ from functools import partial
 import pyro
 import torch
 
-from pyrovae.objectives import Beta, Constant, Schedule
-from pyrovae.training.initialization import RandomStart, Start
+from pyrovae.objectives import Beta, Constant, Cosine, Schedule, Warmup
+from pyrovae.training.initialization import ProbabilisticPCA, RandomStart, Start
 from pyrovae.training.optimizer import OptimizerFactory
 from pyrovae.utils.errors import check_kind
 
@@ -36,6 +36,18 @@ class Recipe:
     objective: pyro.infer.ELBO = field(default_factory=pyro.infer.Trace_ELBO)
     beta: Beta = field(default_factory=Beta)
     start: Start = field(default_factory=RandomStart)
+
+    @classmethod
+    def default(cls) -> Recipe:
+        """The recipe of the preset `default`: AdamW, warm-up, cosine, a start from linear PCA.
+
+        Its gradients want a limit, `Trainer(clip_norm=1000.0)`.
+        """
+        return cls(
+            optimizer=partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
+            schedule=Warmup(0.1, then=Cosine()),
+            start=ProbabilisticPCA(otherwise=RandomStart()),
+        )
 
     def __post_init__(self) -> None:
         check_kind("objective", self.objective, pyro.infer.ELBO)
