@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, Trainer
+from pyrovae.commands import sample
 from pyrovae.evaluation import evaluate, scoring
 from pyrovae.inspection import SECTIONS, Effort, Subject
 from pyrovae.objectives import Progress, begin_step
@@ -27,7 +28,7 @@ from pyrovae.posterior.encoding import _rate, dimension_divergences
 from tests.inspection.subjects import SUBJECTS, subject
 from tests.pretended import DEVICE, Pretended, pretending, strictly
 from tests.small import adam, same_weights, small_data, small_vae
-from tests.test_cli import TINY, run, script
+from tests.test_cli import TINY, run
 from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
 
 ENGINE = Engine("meta", "fp32")
@@ -168,11 +169,11 @@ def test_every_section_of_scores(section: str) -> None:
     ids=str,
 )
 def test_pictures_of_the_script(choice: dict[str, Any]) -> None:
-    options = script("sample").parser().parse_args(["run", "--out=x.png"])
+    options = sample.parser().parse_args(["run", "--out=x.png"])
     options.num = options.steps = 3
     for name, value in choice.items():
         options[name] = value
-    picture = script("sample").draw(options, small_vae().to(DEVICE), small_data(), DEVICE)
+    picture = sample.draw(options, small_vae().to(DEVICE), small_data(), DEVICE)
     assert picture.dtype == torch.uint8 and not isinstance(picture, Pretended)
 
 
