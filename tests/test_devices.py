@@ -22,7 +22,7 @@ from torch import Tensor
 from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, Trainer
 from pyrovae.commands import sample
 from pyrovae.evaluation import evaluate, scoring
-from pyrovae.inspection import SECTIONS, Effort, Subject
+from pyrovae.inspection import SECTIONS, Effort, Subject, climbing
 from pyrovae.objectives import Progress, begin_step
 from pyrovae.posterior.encoding import _rate, dimension_divergences
 from tests.inspection.subjects import SUBJECTS, subject
@@ -190,6 +190,14 @@ EFFORT = Effort(
 )
 
 
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each operation once or twice: they are looked at, not their results."""
+    monkeypatch.setattr(climbing, "DRAWS", 2)
+    monkeypatch.setattr(climbing, "ROUNDS", 2)
+
+
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("section", "kind"), ASKED)
 def test_every_section_of_an_inspection(section: str, kind: str) -> None:
     data = small_data()
@@ -198,6 +206,7 @@ def test_every_section_of_an_inspection(section: str, kind: str) -> None:
     assert SECTIONS[section](replace(asked, engine=ENGINE)).says
 
 
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("prior", "likelihood", "posterior"), list(parts()))
 def test_parts_are_inspected(prior: str, likelihood: str, posterior: str) -> None:
     vae, split = make(prior, likelihood, posterior, FACES).to(DEVICE), faces().split("train")
