@@ -41,7 +41,8 @@ def run_once(vae: Programs, svi: SVI, images: Tensor, inputs: dict[str, Tensor])
     """
     check_channels(images.shape[1])
     buffers = [buffer.clone() for buffer in vae.buffers()]
-    x = vae.observe(images)
+    with private_randomness(0, images.device):
+        x = vae.scored(images)
     try:
         with private_randomness(0, images.device), pyro.validation_enabled(True):
             svi.evaluate_loss(x, **inputs)

@@ -43,7 +43,7 @@ def no_validation() -> Any:
 
 
 def compiled(vae: VAE, objective: Any, clip_norm: float | None = None) -> CompiledGradients:
-    gradients = Gradients(vae.model, vae.guide, objective, vae.observed, clip_norm)
+    gradients = Gradients(vae.model, vae.guide, objective, vae.scored, clip_norm)
     return CompiledGradients(gradients, list(vae.parameters()))
 
 
@@ -53,7 +53,7 @@ def same(vae: VAE, objective: Any, clip_norm: float | None = None, *, rtol: floa
     twin, other = copy.deepcopy(vae), copy.deepcopy(objective)
     graph = compiled(vae, objective, clip_norm)
     twin.to(memory_format=torch.contiguous_format)
-    eager = Gradients(twin.model, twin.guide, other, twin.observed, clip_norm)
+    eager = Gradients(twin.model, twin.guide, other, twin.scored, clip_norm)
     for seed, beta in ((1, 0.5), (2, 1.5)):
         twin.zero_grad()
         torch.manual_seed(seed)
@@ -170,7 +170,7 @@ def test_addresses_stay(traced_only: None) -> None:
     vae = make("StandardNormal", "OptimalScaleNormal", "DiagonalNormal", SHAPE)
     images, objective = make_images(vae.likelihood, 4, shape=SHAPE), OBJECTIVES["GECO"]()
     optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3), clip_norm=1.0)
-    svi = SVI(vae.model, vae.guide, optimizer, objective, observe=vae.observe)
+    svi = SVI(vae.model, vae.guide, optimizer, objective, observe=vae.scored)
     svi.evaluate_loss(vae.observe(images))
     optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
     svi.compute = CompiledGradients(svi.gradients, optimizer.parameters())
