@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, Warmup
 from pyrovae.objectives import Progress, state_of
-from pyrovae.training import compiling
 from pyrovae.training.compiling import CompiledGradients
 from pyrovae.training.gradients import Gradients
+from pyrovae.training.trainer import compiling
 from tests.tables import make_images, make_vae
 from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
 
@@ -44,7 +44,7 @@ def no_validation() -> Any:
 
 
 def compiled(vae: VAE, objective: Any, clip_norm: float | None = None) -> CompiledGradients:
-    gradients = Gradients(vae.model, vae.guide, objective, vae.observed, clip_norm)
+    gradients = Gradients(vae.model, vae.guide, objective, vae.scored, clip_norm)
     return CompiledGradients(gradients, list(vae.parameters()))
 
 
@@ -54,7 +54,7 @@ def same(vae: VAE, objective: Any, clip_norm: float | None = None, *, rtol: floa
     twin, other = copy.deepcopy(vae), copy.deepcopy(objective)
     graph = compiled(vae, objective, clip_norm)
     twin.to(memory_format=torch.contiguous_format)
-    eager = Gradients(twin.model, twin.guide, other, twin.observed, clip_norm)
+    eager = Gradients(twin.model, twin.guide, other, twin.scored, clip_norm)
     for seed, beta in ((1, 0.5), (2, 1.5)):
         twin.zero_grad()
         torch.manual_seed(seed)
@@ -171,7 +171,7 @@ def test_addresses_stay(traced_only: None) -> None:
     vae = make("StandardNormal", "OptimalScaleNormal", "DiagonalNormal", SHAPE)
     images, objective = make_images(vae.likelihood, 4, shape=SHAPE), OBJECTIVES["GECO"]()
     optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3), clip_norm=1.0)
-    svi = SVI(vae.model, vae.guide, optimizer, objective, observe=vae.observe)
+    svi = SVI(vae.model, vae.guide, optimizer, objective, observe=vae.scored)
     svi.evaluate_loss(vae.observe(images))
     optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
     svi.compute = CompiledGradients(svi.gradients, optimizer.parameters())

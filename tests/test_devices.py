@@ -92,7 +92,7 @@ def test_a_step_can_be_recorded(
     vae = make(prior, likelihood, posterior, SHAPE).to(DEVICE)
     x, beta = images(2).to(DEVICE), torch.full((), 0.5, device=DEVICE)
     optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3), clip_norm=10.0)
-    svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective](), observe=vae.observe)
+    svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective](), observe=vae.scored)
     with pyro.validation_enabled(False):
         svi.advance(x, beta)  # The first finds out what there is, and places all state.
         begin_step(svi.loss, Progress(1, 10, 10, 20))

@@ -37,8 +37,9 @@ from pyrovae import (
     Trainer,
 )
 from pyrovae.data import Batches
+from pyrovae.likelihoods import base
 from pyrovae.runs.state import TrainingState
-from pyrovae.training import compiling
+from pyrovae.training.trainer import compiling
 from pyrovae.utils.process_group import Group, processes
 from tests.small import small_data
 from tests.test_cli import SCRIPTS, TINY
@@ -119,21 +120,36 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray], rtol: floa
     return all(np.allclose(second[n], first[n], rtol=rtol, atol=rtol) for n in first)
 
 
-def placed_noise(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Noise of a training step that depends on the image's place in the batch of all processes."""
-    group, count = processes(), placed_noise.steps  # type: ignore[attr-defined]
-    if not torch.is_grad_enabled():
-        return torch.zeros(shape, dtype=dtype)
-    placed_noise.steps += 1  # type: ignore[attr-defined]
-    generator = torch.Generator().manual_seed(count)
-    whole = torch.randn(shape[0] * group.size, *shape[1:], generator=generator, dtype=dtype)
-    return whole[group.rank * shape[0] :][: shape[0]]
+class PlacedNoise:
+    """Noise of training steps that depends on the image's place in the batch of all processes.
+
+    Without gradients, as in validation, it is 0.
+    """
+
+    def __init__(self, draw: Callable[..., Tensor]) -> None:
+        self.draw, self.steps = draw, 0
+
+    def __call__(self, shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+        if not torch.is_grad_enabled():
+            return torch.zeros(shape, dtype=dtype)
+        group, self.steps = processes(), self.steps + 1
+        generator = torch.Generator().manual_seed(self.steps)
+        whole = self.draw(shape[0] * group.size, *shape[1:], generator=generator, dtype=dtype)
+        return whole[group.rank * shape[0] :][: shape[0]]
+
+
+def place_noise() -> None:
+    """Lets all noise of this process's training steps be placed: of latents, of grey levels."""
+    uniform = PlacedNoise(torch.rand)
+    torch.distributions.normal._standard_normal = PlacedNoise(torch.randn)
+    base.uniform_noise = lambda images: uniform(
+        images.shape, torch.get_default_dtype(), images.device
+    )
 
 
 def exact_run(batch_size: int, objective: str, run: Path) -> dict[str, np.ndarray]:
     torch.set_default_dtype(torch.float64)
-    torch.distributions.normal._standard_normal = placed_noise
-    placed_noise.steps = 0  # type: ignore[attr-defined]
+    place_noise()
     recipe = Recipe(partial(torch.optim.AdamW, lr=1e-3), objective=OBJECTIVES[objective]())
     trainer = Trainer(epochs=2, batch_size=batch_size, clip_norm=100.0)
     return fitted(trainer, run / str(batch_size), recipe=recipe)[0]

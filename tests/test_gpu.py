@@ -151,7 +151,7 @@ def test_a_step_never_waits_for_the_device() -> None:
     vae = small_vae().to(DEVICE)
     images = make_images(vae.likelihood, 4, shape=(3, 16, 16)).to(DEVICE)
     optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=1e-3), clip_norm=1.0)
-    svi = SVI(vae.model, vae.guide, optimizer, pyro.infer.Trace_ELBO(), observe=vae.observe)
+    svi = SVI(vae.model, vae.guide, optimizer, pyro.infer.Trace_ELBO(), observe=vae.scored)
     with pyro.validation_enabled(False):
         svi.advance(images)
         with no_waiting():

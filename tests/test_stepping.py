@@ -22,9 +22,9 @@ from pyrovae import GECO, SVI, VAE, Capacity, GroupedOptimizer, Warmup
 from pyrovae.data import Batches
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
 from pyrovae.objectives import Progress, begin_step, state_of
-from pyrovae.training import compiling
 from pyrovae.training.recording import CudaRecorder, Recorded, Recorder
 from pyrovae.training.stepping import Stepper
+from pyrovae.training.trainer import compiling
 from tests.pretended import DEVICE, pretending
 from tests.recorders import RefusingRecorder, TracingRecorder
 from tests.tables import IMAGE_SHAPE, make_vae
@@ -69,7 +69,7 @@ class Run:
             self.vae.guide,
             self.optimizer,
             self.objective,
-            observe=self.vae.observe,
+            observe=self.vae.scored,
         )
         images = np.random.default_rng(0).integers(0, 256, (20, *IMAGE_SHAPE), np.uint8)
         batches = Batches(images, 4, seed=0, flip=True)
@@ -363,7 +363,7 @@ def test_every_part_gives_the_recorder_work_of_the_device_alone(role: int, name:
     with pretending(), pyro.get_param_store().scope(), pyro.validation_enabled(False):
         vae = make(prior, likelihood, posterior, (1, 8, 8)).to(DEVICE)
         optimizer = GroupedOptimizer(OPTIMIZERS["Adam"], clip_norm=50.0)
-        svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective](), observe=vae.observe)
+        svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective](), observe=vae.scored)
         images = torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8).to(DEVICE)
         svi.evaluate_loss(vae.observe(images[:2]))
         optimizer.register(p for _, p in pyro.get_param_store().named_parameters())

@@ -15,7 +15,7 @@ from pyrovae.training.loggers import Console
 from pyrovae.training.sync_batch_norm import synchronous, synchronous_norms
 from pyrovae.utils.process_group import Group, processes
 from tests.small import adam, rows, small_data, small_vae
-from tests.test_distributed import connected, placed_noise, same
+from tests.test_distributed import connected, place_noise, same
 
 Numbers = dict[str, np.ndarray]
 
@@ -148,8 +148,7 @@ def trained(
 ) -> tuple[Numbers, list[str]]:
     """Weights and buffers after a run of convolutions in float64, and the lines it prints."""
     torch.set_default_dtype(torch.float64)
-    torch.distributions.normal._standard_normal = placed_noise
-    placed_noise.steps = 0  # type: ignore[attr-defined]
+    place_noise()
     lines: list[str] = []
     vae = small_vae(processes().rank)
     trainer = Trainer(epochs, batch_size, sync_batch_norm=sync)

@@ -117,7 +117,7 @@ def log_evidence_without_latent(
         # In doubles: the variance of a pixel that hardly varies is a small difference.
         mean, square = torch.zeros(2, *train.shape[1:], dtype=torch.double)
         for batch in Batches(train, 100, seed=seed, shuffle=False).epoch(0):
-            x = likelihood.observe(likelihood.dequantize(batch)).double()
+            x = likelihood.scored(batch).double()
             mean += x.sum(0) / len(train)
             square += x.square().sum(0) / len(train)
         variance = (square - mean.square()).clamp(min=0)

@@ -182,11 +182,9 @@ class Subject:
         """Images as the programs see them, `(B, C, H, W)`, and what they take besides."""
         batches = in_order(self.programs, split, self.engine, len(split))
         images, attributes = next(batches.labelled(0))
-        observe, dequantize = self.programs.observe_greys, self.programs.likelihood.dequantize
+        observe, placed = self.programs.scored_greys, self.engine.place(images)
         with torch.no_grad():
-            x = observations(
-                lambda some: observe(dequantize(some)), self.engine.place(images), seed=self.seed
-            )
+            x = observations(observe, placed, seed=self.seed)
         return x, self.programs.inputs(attributes)
 
     @contextmanager

@@ -14,6 +14,15 @@ from pyrovae.distributions import DiscretizedLogistic
 __all__ = ["DensityLikelihood", "GreyLikelihood", "Likelihood", "PixelLikelihood"]
 
 
+def uniform_noise(images: Tensor) -> Tensor:
+    """Noise in [0, 1) of the shape of images, on their device: all noise of dequantising.
+
+    The generator of the device draws it, so each process has noise of its own. The order of the
+    draws does not depend on the layout of the images in memory.
+    """
+    return torch.rand(images.shape, device=images.device)
+
+
 class Likelihood(nn.Module, ABC):
     """p(x given h): a module that maps the decoder's maps h to a distribution of images.
 
@@ -51,6 +60,14 @@ class Likelihood(nn.Module, ABC):
         log density of these is a lower bound of the log probability of the 8-bit image minus
         the constant (Theis et al., 2016, section 3.1, https://arxiv.org/abs/1511.01844).
         """
+
+    def scored(self, images: Tensor) -> Tensor:
+        """8-bit images as training, validation and evaluation score them: dequantised, observed.
+
+        For a density on [0, 1] this is `(k + u) / 256` of grey values k and uniform noise u, drawn
+        at each call. All other likelihoods score what `observe` gives.
+        """
+        return self.observe(self.dequantize(images))
 
     @abstractmethod
     def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
@@ -90,14 +107,18 @@ class PixelLikelihood(Likelihood):
 
 
 class DensityLikelihood(PixelLikelihood):
-    """A density of pixels in [0, 1], independent given h."""
+    """A density of pixels in [0, 1], independent given h.
+
+    Training, validation and evaluation score `(k + u) / 256` of grey values k, with new uniform
+    noise u at each call of `scored`. So their ELBOs compare. A density gains nothing from exact
+    black and white.
+    """
 
     grey_levels = 256
 
     def dequantize(self, images: Tensor) -> Tensor:
         """Uniform noise of one grey level added, scaled back to [0, 255]."""
-        noise = torch.rand(images.shape, device=images.device)
-        return (images + noise) * (255 / 256)
+        return torch.add(images, uniform_noise(images)).mul_(255 / 256)
 
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
         """One Normal a pixel, its scale at least that of the noise of dequantising."""

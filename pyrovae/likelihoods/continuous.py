@@ -114,6 +114,9 @@ class ContinuousBernoulli(DensityLikelihood):
     $$\log p(x \mid h) = \sum_i h_i (x_i - \tfrac{1}{2})
     - \log\frac{\sinh(h_i / 2)}{h_i / 2}$$
 
+    At exact 0 and 1 the density has no upper bound. So training scores dequantised pixels, as for
+    all densities.
+
     Use it for grey images that are nearly black and white, such as MNIST without binarisation.
 
     References:

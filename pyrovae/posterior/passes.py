@@ -49,13 +49,9 @@ def observed(
     likelihood: Likelihood, images: np.ndarray, *, seed: int = 0, batch_size: int = 100
 ) -> Iterator[Tensor]:
     """The observations of a whole split, some at a time, on the CPU."""
-
-    def observe(some: Tensor) -> Tensor:
-        return likelihood.observe(likelihood.dequantize(some))
-
     for start in range(0, len(images), batch_size):
         some = torch.from_numpy(gather(images, np.arange(len(images))[start : start + batch_size]))
-        yield observations(observe, some, start, seed=seed)
+        yield observations(likelihood.scored, some, start, seed=seed)
 
 
 def seed_of(seed: int, place: int) -> int:
@@ -118,10 +114,7 @@ def each_batch(
     batches = in_order(programs, chosen, engine, batch_size)
     bar = tqdm(total=len(batches.images), desc=said, unit="image", disable=hidden, file=sys.stderr)
     device, place = engine.device, first
-
-    def observe(some: Tensor) -> Tensor:
-        return programs.observe_greys(programs.likelihood.dequantize(some))
-
+    observe = programs.scored_greys
     with bar, evaluation_mode(programs):
         for batch, attributes in batches.labelled(0):
             own = -1 - place - part * PART  # Those of observing are at the places from 0 on.

@@ -42,7 +42,8 @@ def run_once(
     """
     check_channels(images.shape[1])
     buffers = [buffer.clone() for buffer in vae.buffers()]
-    x = vae.observe(images)
+    with private_randomness(0, images.device):
+        x = vae.scored(images)
     try:
         with private_randomness(0, images.device), pyro.validation_enabled(True):
             loss(x, **inputs)

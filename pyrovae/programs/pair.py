@@ -121,18 +121,41 @@ class Programs(nn.Module):
             ValueError: if the images are not a tensor of uint8; floats in [0, 1], as `sample`
                 gives, would be taken for nearly black.
         """
-        if getattr(images, "dtype", None) != torch.uint8:
-            got = images.dtype if isinstance(images, Tensor) else type(images).__name__
-            raise ValueError(
-                f"images to observe must be a uint8 tensor of grey values, got {got}; of an array "
-                "torch.tensor makes it, of floats (255 * images).round().to(torch.uint8)"
-            )
+        _require_grey_values(images)
         return self.observe_greys(images)
+
+    def scored(self, images: Tensor) -> Tensor:
+        """8-bit images `(*, C, H, W)` as training, validation and evaluation score them.
+
+        For a density on [0, 1] this is `(k + u) / 256` of grey values k and uniform noise u. The
+        generator of the programs' device draws u at each call. At exact levels k / 255 a density
+        can grow without bound. The expected log density of `(k + u) / 256` is a lower bound of
+        the log probability of the 8-bit images, up to a constant. For all other likelihoods the
+        result is that of `observe`.
+
+        The guide encodes the same observation: the ELBO is a bound only of the observation that
+        was encoded. `observe` has no noise, so `encode(observe(images))` is always the same. It
+        differs from the scored observation by one grey level at most.
+
+        Raises:
+            ValueError: if the images are not a tensor of uint8.
+        """
+        _require_grey_values(images)
+        return self.scored_greys(images)
+
+    def scored_greys(self, greys: Tensor) -> Tensor:
+        """What `scored` makes of grey values on [0, 255] of any dtype."""
+        like = self._like()
+        return self.likelihood.scored(greys.to(like.device)).to(like.dtype)
 
     def observe_greys(self, greys: Tensor) -> Tensor:
         """What `observe` makes of grey values on [0, 255] of any dtype, such as dequantised."""
-        like = next((p for p in self.parameters() if p.is_floating_point()), torch.zeros(()))
+        like = self._like()
         return self.likelihood.observe(greys.to(like.device)).to(like.dtype)
+
+    def _like(self) -> Tensor:
+        """A tensor of the programs' precision, on their device."""
+        return next((p for p in self.parameters() if p.is_floating_point()), torch.zeros(()))
 
     def observed(self, x: Tensor) -> Tensor:
         """Observations, of uint8 images or of what is observed."""
@@ -172,3 +195,12 @@ class Programs(nn.Module):
 
     def _shown(self, trace: Any) -> Tensor:
         return self.likelihood.to_images(trace.nodes["x"]["fn"])
+
+
+def _require_grey_values(images: Tensor) -> None:
+    if getattr(images, "dtype", None) != torch.uint8:
+        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(
+            f"images to observe must be a uint8 tensor of grey values, got {got}; of an array "
+            "torch.tensor makes it, of floats (255 * images).round().to(torch.uint8)"
+        )

@@ -12,6 +12,12 @@ __all__ = ["TrainingState"]
 
 NUM_BEST = 2
 
+#: The line for a run that a version began which trained densities without noise.
+WITHOUT_NOISE = (
+    "this run was begun on grey values k / 255 and goes on with them, but is validated on "
+    "(k + u) / 256: its training and validation ELBOs do not compare; those of a new run do"
+)
+
 
 @dataclass
 class TrainingState:
@@ -21,6 +27,7 @@ class TrainingState:
     images: str = ""
     images_per_step: int = 0
     num_threads: int = 0
+    dequantised: bool = True
     epoch: int = 0
     batch: int = 0
     step: int = 0

@@ -15,6 +15,7 @@ from pyrovae.data import spread
 from pyrovae.distributions.ppca import LinearModel, fit_ppca
 from pyrovae.programs.pair import Programs
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
 
@@ -87,7 +88,8 @@ class ProbabilisticPCA(Start):
         some = torch.from_numpy(spread(images, self.num_images))
         try:
             parts = _Parts.of(vae)
-            x = vae.observe(torch.cat([some, some.flip(-1)]) if flip else some)
+            with private_randomness(0, next(vae.parameters()).device):
+                x = vae.scored(torch.cat([some, some.flip(-1)]) if flip else some)
             device = _fitting_device(vae.parameters())
             model = _fitted(x.flatten(1), parts.latent_dim, device)
         except InputError as error:

@@ -31,7 +31,7 @@ from pyrovae.programs.pair import Programs
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
 from pyrovae.runs.contents import check_resumable
 from pyrovae.runs.directory import RunDirectory
-from pyrovae.runs.state import TrainingState
+from pyrovae.runs.state import WITHOUT_NOISE, TrainingState
 from pyrovae.training.loggers import Epoch, EpochRow, Loggers, Start
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
@@ -83,12 +83,16 @@ class Session:
         self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
         programs = vae.model, vae.guide, self.optimizer, self.objective
-        self.svi = SVI(*programs, observe=vae.observe, group=group)
+        self.svi = SVI(*programs, observe=self.observe, group=group)
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
         self.undecided = engine.decides_by_time
         self.seen: list[int] = []
         self.check(self.train_split)
+
+    def observe(self, images: Tensor) -> Tensor:
+        """What a step scores: what evaluation scores, unless the run was begun without noise."""
+        return self.vae.scored(images) if self.state.dequantised else self.vae.observe(images)
 
     def beginning(self) -> TrainingState:
         """The state before the first step, of which images; they must be all processes'."""
@@ -277,7 +281,7 @@ class Session:
         """Stops the run after too many steps in a row that were not finite."""
         if self.state.skipped_in_a_row >= self.trainer.max_skipped:
             images, attributes = self.feed.last()
-            x, inputs = self.vae.observe(images), self.vae.inputs(attributes)
+            x, inputs = self.observe(images), self.vae.inputs(attributes)
             found = self.group.gather(first_bad_site(self.vae.model, self.vae.guide, x, **inputs))
             # Where it is not finite in one process alone, the others only see its gradient.
             site = min(found, key=lambda name: name == ALL_FINITE)
@@ -385,6 +389,8 @@ class Session:
             raise InputError(f"{misfit}: {reason}") from error
         state_of(self.objective).update(groups["objective"])
         per_step, threads = self.state.images_per_step, self.state.num_threads
+        if not state.setdefault("dequantised", False) and self.vae.likelihood.grey_levels == 256:
+            self.loggers.message(WITHOUT_NOISE)
         self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
         self.state.regroup(per_step)
         if line := self.state.change_threads(threads):

@@ -43,12 +43,16 @@ class HandWritten(nn.Module, ABC):
         self.encoder, self.decoder, self.bf16 = vae.guide.encoder, vae.model.decoder, bf16
 
     @abstractmethod
+    def scored(self, images: Tensor) -> Tensor:
+        """What is scored of uint8 images, with the same noise as `Programs.scored` draws."""
+
+    @abstractmethod
     def distortion(self, h: Tensor, x: Tensor) -> Tensor:
         """-log p(x given h), summed over the batch."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """The loss in nats per image, for uint8 images or for what is observed of them."""
-        x = images / 255 if images.dtype == torch.uint8 else images
+        """The loss in nats per image, for uint8 images."""
+        x = self.scored(images)
         loc, raw = self._run(self.encoder, x).chunk(2, dim=-1)
         loc, log_scale = loc.clamp(-1e4, 1e4), 7 * torch.tanh(raw / 7)
         noise = torch.randn_like(loc)
@@ -72,6 +76,10 @@ class NormalPixels(HandWritten):
         assert isinstance(likelihood, SharedScaleNormal)
         self.raw_scale = likelihood.scale.raw
 
+    def scored(self, images: Tensor) -> Tensor:
+        """Dequantised pixels."""
+        return (images + torch.rand(images.shape, device=images.device)) / 256
+
     def distortion(self, h: Tensor, x: Tensor) -> Tensor:
         """Squared errors, and the logarithm of the scale once a pixel."""
         scale = 0.001 + 0.2 * (10 * self.raw_scale).exp()
@@ -82,18 +90,22 @@ class NormalPixels(HandWritten):
 class BinaryPixels(HandWritten):
     """Binary pixels, as `Bernoulli`."""
 
+    def scored(self, images: Tensor) -> Tensor:
+        """Pixels 0 and 1."""
+        return images / 255
+
     def distortion(self, h: Tensor, x: Tensor) -> Tensor:
         """Cross entropy of the log odds."""
         return functional.binary_cross_entropy_with_logits(h, x, reduction="sum")
 
 
-def plain_step(module: nn.Module, x: Tensor, rate: float) -> Callable[[], float]:
+def plain_step(module: nn.Module, images: Tensor, rate: float) -> Callable[[], float]:
     """The loop of most VAE repositories: Adam as it comes, and the loss read at every step."""
     optimizer = torch.optim.Adam(module.parameters(), lr=rate)
 
     def step() -> float:
         optimizer.zero_grad()
-        loss = module(x)
+        loss = module(images)
         loss.backward()
         optimizer.step()
         return loss.item()

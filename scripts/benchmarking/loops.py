@@ -176,18 +176,18 @@ def session_loop(setting: Setting, compiled: bool) -> Iterator[Step]:
 def stock_pyro(setting: Setting) -> Iterator[Step]:
     """Pyro's own SVI with its own Adam; validation is off, which is its faster form."""
     vae = setting.case.vae().to(setting.device).train()
-    x = vae.observed(setting.case.batch(setting.device))
+    images = setting.case.batch(setting.device)
     optimizer = pyro.optim.Adam({"lr": LEARNING_RATE})
     svi = pyro.infer.SVI(vae.model, vae.guide, optimizer, pyro.infer.Trace_ELBO())
-    yield lambda: svi.step(x) / len(x)
+    yield lambda: svi.step(vae.scored(images)) / len(images)
 
 
 @contextmanager
 def plain_eager(setting: Setting) -> Iterator[Step]:
     """The same VAE in plain PyTorch, with nothing done for speed."""
     vae = setting.case.vae().to(setting.device)
-    x = vae.observed(setting.case.batch(setting.device))
-    yield plain_step(setting.case.by_hand(vae).train(), x, LEARNING_RATE)
+    images = setting.case.batch(setting.device)
+    yield plain_step(setting.case.by_hand(vae).train(), images, LEARNING_RATE)
 
 
 @contextmanager

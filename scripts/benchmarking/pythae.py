@@ -55,16 +55,21 @@ class Decoder(BaseDecoder):
 
 
 class OneBatch:
-    """A loader of one batch, which is on the device already."""
+    """A loader of one batch, which is on the device already.
 
-    def __init__(self, x: Tensor, dataset: BaseDataset) -> None:
-        self.inputs, self.dataset = DatasetOutput(data=x), dataset
+    Args:
+        observe: gives what is scored of the batch, with new noise at each call.
+        dataset: what pythae's trainer asks for its length.
+    """
+
+    def __init__(self, observe: Callable[[], Tensor], dataset: BaseDataset) -> None:
+        self.observe, self.dataset = observe, dataset
 
     def __len__(self) -> int:
         return 1
 
     def __iter__(self) -> Iterator[DatasetOutput]:
-        yield self.inputs
+        yield DatasetOutput(data=self.observe())
 
 
 @contextmanager
@@ -81,8 +86,9 @@ def _silence() -> Iterator[None]:
 @contextmanager
 def trainer_step(case: Case, device: torch.device, rate: float) -> Iterator[Callable[[], float]]:
     """An epoch of one batch of pythae's trainer, without its loader, callbacks and files."""
-    vae = case.vae()
-    x = vae.observed(case.batch(torch.device("cpu")))
+    vae = case.vae().to(device)
+    images = case.batch(device)
+    x = vae.observe(images).cpu()
     config = VAEConfig(
         input_dim=case.image_shape,
         latent_dim=case.latent_dim,
@@ -101,5 +107,5 @@ def trainer_step(case: Case, device: torch.device, rate: float) -> Iterator[Call
             trainer = BaseTrainer(model, dataset, training_config=options)
             trainer.prepare_training()
         trainer.callback_handler = CallbackHandler([], model)  # These draw progress bars.
-        trainer.train_loader = OneBatch(x.to(device), dataset)
+        trainer.train_loader = OneBatch(lambda: vae.scored(images), dataset)
         yield lambda: trainer.train_step(epoch=1)
