@@ -206,7 +206,7 @@ def variants(device: str, out: Path, found: Figures) -> None:
     from benchmarking.loops import LOOPS, Loop, Setting
     from benchmarking.timing import synchronize
 
-    from pyrovae.training.trainer import compiling
+    from pyrovae.training import compiling
 
     settings: dict[str, tuple[dict[str, Any], bool]] = {
         "as it is": ({}, False),

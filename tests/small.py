@@ -22,7 +22,7 @@ from pyrovae import (
     SyntheticFaces,
     Trainer,
 )
-from pyrovae.training.trainer import TrainingState
+from pyrovae.runs import TrainingState
 
 LATENT_DIM = 4
 

@@ -14,7 +14,7 @@ import torch
 
 from pyrovae import VAE, Engine, Trainer
 from pyrovae.objectives import Beta, Cosine, Warmup
-from pyrovae.training.trainer import compiling
+from pyrovae.training import compiling
 from tests.small import adam, same_weights, small_data, small_vae
 
 Outcome = tuple[VAE, list[float]]  # with the training ELBO of each epoch

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, Warmup
 from pyrovae.objectives import Progress, state_of
+from pyrovae.training import compiling
 from pyrovae.training.compiling import CompiledGradients
 from pyrovae.training.gradients import Gradients
-from pyrovae.training.trainer import compiling
 from tests.tables import make_images, make_vae
 from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
 

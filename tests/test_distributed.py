@@ -39,7 +39,7 @@ from pyrovae import (
 from pyrovae.data import Batches
 from pyrovae.likelihoods import base
 from pyrovae.runs.state import TrainingState
-from pyrovae.training.trainer import compiling
+from pyrovae.training import compiling
 from pyrovae.utils.process_group import Group, processes
 from tests.small import small_data
 from tests.test_cli import SCRIPTS, TINY

@@ -15,8 +15,8 @@ import torch
 from pyrovae import GECO, VAE, Engine, Trainer
 from pyrovae.data.feed import DeviceFeed
 from pyrovae.objectives import Beta, Cosine, Warmup
+from pyrovae.training import compiling, session
 from pyrovae.training.pacing import Pace
-from pyrovae.training.trainer import compiling, session
 from pyrovae.utils.process_group import Group
 from pyrovae.utils.signals import Diverged, Interrupted
 from tests.recorders import TracingRecorder

@@ -22,9 +22,9 @@ from pyrovae import GECO, SVI, VAE, Capacity, GroupedOptimizer, Warmup
 from pyrovae.data import Batches
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
 from pyrovae.objectives import Progress, begin_step, state_of
+from pyrovae.training import compiling
 from pyrovae.training.recording import CudaRecorder, Recorded, Recorder
 from pyrovae.training.stepping import Stepper
-from pyrovae.training.trainer import compiling
 from tests.pretended import DEVICE, pretending
 from tests.recorders import RefusingRecorder, TracingRecorder
 from tests.tables import IMAGE_SHAPE, make_vae

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pyrovae.commands.comparing import compare
-from pyrovae.commands.evaluating import Opened, Report
 
 from pyrovae import Bernoulli, DynamicBinarization, Engine
 from pyrovae.commands.evaluate import open_run
 from pyrovae.commands.inspect import open_subject
 from pyrovae.evaluation import Estimate
+from pyrovae.evaluation.comparison import compare
+from pyrovae.evaluation.report import Opened, Report
 from pyrovae.evaluation.scoring import Options, Scorer
 from tests.small import small_data, small_vae
 from tests.test_cli import TINY, run

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pyrovae.commands.comparing import check_comparable, compare
-from pyrovae.commands.evaluating import TITLES, Report, notes, score_table
 
 from pyrovae import Engine, InputError, RunDirectory, evaluate
 from pyrovae.commands.evaluate import evaluate_run, open_run
 from pyrovae.evaluation import Estimate, scoring
+from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.evidence import summary
 from pyrovae.evaluation.journal import Journal
+from pyrovae.evaluation.report import TITLES, Report, notes, score_table
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from tests.processes import run_script
 from tests.small import small_data, small_vae
