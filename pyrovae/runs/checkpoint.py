@@ -24,7 +24,7 @@ _DAMAGED = (SafetensorError, OSError, KeyError, TypeError, ValueError, Recursion
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Writes tensors and a state of plain values into one safetensors file with a checksum."""
+    """Writes tensors and a state of plain values to one safetensors file with a checksum."""
     # Copies, since safetensors refuses tensors that share memory, as parts may share modules.
     whole = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
@@ -40,7 +40,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what `save_checkpoint` wrote.
 
     Raises:
-        InputError: if the file is not there, cut off, or not as it was written.
+        InputError: if the file is missing, truncated or changed.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
@@ -61,7 +61,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def state_of(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds besides tensors, of which none is read; nothing of a damaged one."""
+    """Returns a checkpoint's state without reading tensors; empty if the file is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             found = json.loads(json.loads((file.metadata() or {})[STATE_KEY])["state"])

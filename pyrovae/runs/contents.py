@@ -1,4 +1,4 @@
-"""Whether what a checkpoint says of its run is of the types that a run writes."""
+"""Type checks of the state in a checkpoint."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _CHECKS = {
 
 
 def checked_state(path: Path, state: Any) -> dict[str, Any]:
-    """A checkpoint's state, if every value in it has its type.
+    """Returns a checkpoint's state if every value has the expected type.
 
     Raises:
-        InputError: if one has another.
+        InputError: if a value has another type.
     """
     if not isinstance(state, dict):
         raise InputError(f"{path}: its state is no table but {str(state)[:100]!r}")
@@ -62,7 +62,7 @@ def checked_state(path: Path, state: Any) -> dict[str, Any]:
 
 
 def check_resumable(path: Path, state: dict[str, Any], tensors: Iterable[str]) -> None:
-    """Raises `InputError` if a checkpoint's state or tensors are not all of a run."""
+    """Raises `InputError` unless a checkpoint holds all that resuming needs."""
     if "num_images" not in state:
         raise InputError(f"{path}: holds weights only, no run to go on with")
     if missing := [name for name in _NEEDED if name not in state]:
@@ -72,11 +72,11 @@ def check_resumable(path: Path, state: dict[str, Any], tensors: Iterable[str]) -
 
 
 def check_best(path: Path, state: dict[str, Any], last: dict[str, Any]) -> None:
-    """Raises `InputError` if the weights of a best epoch are of another run than the last ones.
+    """Raises `InputError` if the best weights belong to another run than the last checkpoint.
 
     Args:
         path: the file of the best weights.
-        state: what it says of them; runs of older versions say less.
+        state: the state in that file; older versions wrote less.
         last: the state of the run's last checkpoint.
     """
     elbo, _ = last["best"][0]

@@ -29,10 +29,10 @@ TEMPORARY = re.compile(
 class RunDirectory:
     """The files of one run.
 
-    `config.yaml` (what runs), `metrics.csv` (a row an epoch), `warnings.txt` (what was wrong with
-    the posterior, if anything), `tensorboard/`, `samples/` and
-    `reconstructions/` (a picture an epoch), `checkpoints/last.safetensors` (all that resuming
-    needs) and `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs).
+    `config.yaml` (the options), `metrics.csv` (one row per epoch), `warnings.txt` (faults of the
+    posterior, if any), `tensorboard/`, `samples/` and `reconstructions/` (one picture per
+    epoch), `checkpoints/last.safetensors` (all that resuming needs) and
+    `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs).
 
     Args:
         root: the directory.
@@ -48,7 +48,7 @@ class RunDirectory:
         self.last = self.root / "checkpoints" / "last.safetensors"
 
     def check_free(self) -> None:
-        """Raises `InputError` if there is a run already, or something that is no directory.
+        """Raises `InputError` if the path holds a run, or is not a directory.
 
         A directory without checkpoints is free if its `config.yaml` is empty or of this run: a
         run that was killed early may leave one.
@@ -70,11 +70,11 @@ class RunDirectory:
             raise InputError(f"{self.root}: is not a directory")
 
     def has_checkpoint(self) -> bool:
-        """Whether there is a run to go on with; its last checkpoint may turn out to be damaged."""
+        """Whether there is a run to resume; its last checkpoint may still be damaged."""
         return self.config.is_file() and any(self.last.parent.glob("*.safetensors"))
 
     def check_run(self) -> None:
-        """Raises `InputError` unless there is a run."""
+        """Raises `InputError` unless the directory holds a run."""
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such directory")
         if not self.config.is_file():
@@ -82,7 +82,7 @@ class RunDirectory:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the directory, where the system has locks: two processes must not train in it.
+        """Locks the directory, so that no other process trains in it.
 
         Raises:
             InputError: if another process holds it.
@@ -101,22 +101,22 @@ class RunDirectory:
             yield
 
     def begin(self) -> None:
-        """Writes `config.yaml`, which makes the directory a run; never empties one."""
+        """Writes `config.yaml`, which makes the directory a run; never empties an old one."""
         if self.config.exists() and not self.config_text:
             return
         with replacing(self.config) as temporary:
             temporary.write_text(self.config_text)
 
     def picture(self, kind: str, epoch: int) -> Path:
-        """Where the picture of an epoch goes."""
+        """The path of an epoch's picture."""
         return self.root / kind / f"epoch_{epoch:04d}.png"
 
     def best(self, epoch: int) -> Path:
-        """Where the weights of one of the best epochs are."""
+        """The path of the weights of one of the best epochs."""
         return self.last.with_name(f"best_epoch_{epoch:04d}.safetensors")
 
     def tidy(self, best_epochs: list[int]) -> None:
-        """Removes what a killed process left, and weights that are no longer among the best."""
+        """Removes temporary files of killed processes, and weights no longer among the best."""
         keep = {self.best(epoch) for epoch in best_epochs}
         for path in self.last.parent.glob("best_epoch_*.safetensors"):
             if path not in keep:
@@ -130,7 +130,7 @@ class RunDirectory:
         return self.root / kind
 
     def weights(self, which: str = "best") -> dict[str, Tensor]:
-        """The weights of the best epoch by validation ELBO, or of the last one.
+        """Returns the weights of the best epoch by validation ELBO, or of the last epoch.
 
         Args:
             which: "best" or "last"; before the first epoch has ended the best is the last.
@@ -138,7 +138,7 @@ class RunDirectory:
         return self.weights_of(which)[0]
 
     def weights_of(self, which: str) -> tuple[dict[str, Tensor], int]:
-        """As `weights`, and how many epochs they had been trained for."""
+        """Returns `weights(which)`, and the number of epochs that they were trained for."""
         if which not in ("best", "last"):
             raise InputError(f"checkpoint: allowed are best and last, got {which}")
         self.check_run()
@@ -153,11 +153,11 @@ class RunDirectory:
         }, epoch
 
     def check_images(self, num_images: int, fingerprint: str) -> None:
-        """Warns where training images are others than the run was trained on.
+        """Warns if the training images differ from those the run was trained on.
 
         Args:
-            num_images: how many there are.
-            fingerprint: `pyrovae.data.fingerprint_of_some` of them.
+            num_images: the number of training images.
+            fingerprint: of some of them, as `TrainingState.images` holds it.
         """
         state = state_of(self.last)
         known = (state.get("num_images"), state.get("images"))

@@ -1,4 +1,4 @@
-"""Where a run stands."""
+"""The progress of a run, as a checkpoint stores it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WITHOUT_NOISE = (
 
 @dataclass
 class TrainingState:
-    """Where a run stands, as plain values: with weights, optimiser and generators all of it."""
+    """The progress of a run, as plain values."""
 
     num_images: int = 0
     images: str = ""
@@ -43,14 +43,14 @@ class TrainingState:
     run: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False, repr=False)
 
     def begin_epoch(self) -> None:
-        """Clears the sums over the batches of an epoch."""
+        """Resets the sums over an epoch's steps."""
         self.batch = self.skipped = self.finite = 0
         self.loss = self.elbo = self.rate = self.epoch_seconds = 0.0
 
     def regroup(self, images_per_step: int) -> None:
-        """Counts what is done of the epoch in steps of another size, as other processes take.
+        """Converts the position in the epoch to steps of another size.
 
-        No image is seen twice: the rest of a step that was not whole waits for another epoch.
+        No image is seen twice: images of an incomplete step wait for the next epoch.
         """
         done = -(-self.batch * self.images_per_step // images_per_step)
         done = min(done, max(1, self.num_images // images_per_step))
@@ -75,13 +75,13 @@ class TrainingState:
             )
 
     def mean(self, total: float) -> float:
-        """A sum over the epoch's steps as their mean."""
+        """Returns a sum over the epoch's finite steps as their mean."""
         return total / self.finite if self.finite else math.nan
 
     def rank(self, elbo: float) -> bool:
-        """Takes in the epoch's validation ELBO; returns whether it is among the best.
+        """Records the epoch's validation ELBO; returns whether it is among the best.
 
-        One that is not finite never is.
+        A value that is not finite never is.
         """
         if math.isfinite(elbo):
             self.best = sorted([*self.best, (elbo, self.epoch)], key=_worth, reverse=True)
@@ -89,7 +89,7 @@ class TrainingState:
         return self.epoch in [epoch for _, epoch in self.best]
 
     def about(self, epochs: int) -> str:
-        """A line for people: where a run of that many epochs goes on.
+        """Returns a line for the log: where a run of that many epochs goes on.
 
         Example:
             >>> TrainingState(epoch=2, batch=3, step=13).about(epochs=5)
@@ -102,9 +102,9 @@ class TrainingState:
         return f"goes on after step {self.step} (epoch {self.epoch + 1}, batch {self.batch})"
 
     def change_threads(self, num_threads: int) -> str:
-        """Notes how many threads compute; returns a line for people where these are others.
+        """Records the number of threads; returns a line for the log if it changed.
 
-        Sums are rounded by the order in which threads add up their parts.
+        Rounding of sums depends on the number of threads.
 
         Example:
             >>> TrainingState(num_threads=2).change_threads(8)  # doctest: +ELLIPSIS

@@ -1,1 +1,1 @@
-"""What has nothing to do with models: errors, files, signals, randomness, processes."""
+"""Utilities that know nothing of models: errors, files, signals, randomness, process groups."""

@@ -1,4 +1,4 @@
-"""What the library raises when the mistake is in the input, not in the program."""
+"""Exceptions for mistakes in the user's input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 def check_kind(name: str, value: object, kind: type, hint: str = "") -> None:
-    """Raises `TypeError` unless an argument is of its kind: a class is not an object of it.
+    """Raises `TypeError` if an argument has the wrong type, such as a class in place of an object.
 
     Example:
         >>> check_kind("epochs", 3, int)

@@ -12,15 +12,15 @@ from pathlib import Path
 
 __all__ = ["replacing"]
 
-#: How long a temporary file may belong to a process that cannot be asked for.
+#: Age up to which a temporary file may belong to a process on another machine.
 SECONDS_IN_WORK = 60
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name to write to, which takes the place of `path` in one move.
+    """Yields a temporary path to write to, and renames it to `path` at the end.
 
-    Whatever happens in between, `path` holds either the old content or the whole new one.
+    At any moment `path` holds either the old content or the complete new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
@@ -40,17 +40,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Deletes temporary files of the same name that killed processes left."""
+    """Deletes temporary files for the same path that killed processes left."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid = left.name.split(".")[-2]
         with suppress(OSError):
-            # A file of another machine's process is in work for seconds only.
+            # A process on another machine writes for seconds only.
             if time.time() - left.stat().st_mtime > SECONDS_IN_WORK and not _lives(pid):
                 left.unlink()
 
 
 def _lives(pid: str) -> bool:
-    """Whether a process of this machine has the number; where none can tell, none has it."""
+    """Whether a process with this number runs here; False where the system cannot tell."""
     if os.name != "posix" or not re.fullmatch("[0-9]{1,9}", pid):
         return False
     try:

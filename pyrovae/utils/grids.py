@@ -18,18 +18,18 @@ COMPRESSION = 1
 
 
 def check_channels(channels: int) -> None:
-    """Raises `InputError` unless images of so many channels can be shown: grey or colour ones."""
+    """Raises `InputError` unless images have 1 channel (grey) or 3 (colour)."""
     if channels not in (1, 3):
         raise InputError(f"images of {channels} channels: allowed are 1 (grey) and 3 (colour)")
 
 
 def grid(images: Tensor, columns: int = 12, gap: int = 2) -> Tensor:
-    """Lays images out row by row on white.
+    """Arranges images in rows on a white sheet.
 
     Args:
         images: floats in [0, 1], `(N, C, H, W)`, C being 1 or 3.
-        columns: images a row.
-        gap: white pixels between two.
+        columns: images per row.
+        gap: white pixels between two images.
 
     Returns:
         uint8 of shape `(C, height, width)`.
@@ -54,7 +54,7 @@ def grid(images: Tensor, columns: int = 12, gap: int = 2) -> Tensor:
 
 
 def interleave(first: Tensor, second: Tensor, columns: int = 12) -> Tensor:
-    """Rows of the first set, each with the same images of the second set in the row below."""
+    """Rows of the first set, each followed by a row of the same images of the second set."""
     pairs = zip(first.split(columns), second.split(columns), strict=True)
     return torch.cat([row for pair in pairs for row in pair])
 

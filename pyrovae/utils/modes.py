@@ -12,7 +12,7 @@ __all__ = ["evaluation_mode", "training_mode"]
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Puts a module into evaluation mode, and each of its parts back as it was afterwards."""
+    """Puts a module into evaluation mode, and restores the mode of each submodule afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -23,9 +23,9 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 def training_mode(module: nn.Module) -> None:
-    """Puts a module into training mode, except for those parts that are wholly frozen.
+    """Puts a module into training mode, except for frozen submodules.
 
-    A part is frozen if it has parameters, its own or of parts within it, and none of them
+    A submodule is frozen if it or its submodules have parameters, and none of them
     requires a gradient. Frozen parts are in evaluation mode: batch normalisation would otherwise
     change its statistics, and dropout would add noise to what no step can adapt. Parts without
     parameters are in the mode of the part that holds them.

@@ -1,4 +1,4 @@
-"""Plain values as JSON that every reader takes: without NaN and Infinity."""
+"""JSON without NaN and Infinity, which not every reader accepts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["to_json"]
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """The JSON of plain values, with null in place of numbers that are not finite.
+    """Returns plain values as JSON, with null in place of numbers that are not finite.
 
     Example:
         >>> to_json({"elbo": float("-inf"), "images": [1, 2.5]})

@@ -1,4 +1,4 @@
-"""Several processes that train as one: what they tell each other, each on its own device."""
+"""The group of processes that train one model together, each on its own device."""
 
 from __future__ import annotations
 
@@ -33,19 +33,18 @@ PATIENCE = timedelta(days=1)
 
 
 class Abandoned(RuntimeError):
-    """Another process of the group has ended, so that this one cannot go on."""
+    """Another process of the group has ended, so this one cannot go on."""
 
 
 class Group:
-    """The processes that train together; the only one of a size 1 does everything itself.
+    """The processes that train together; with size 1 no communication takes place.
 
-    All methods but `first_to_say` and `check` are calls that every process of the group makes,
-    in the same order.
+    Every process calls all methods but `first_to_say` and `check`, in the same order.
 
     Args:
-        rank: which of the processes this is, from 0.
-        size: how many there are.
-        local_rank: which of those on this machine.
+        rank: the number of this process, from 0.
+        size: the number of processes.
+        local_rank: the number of this process among those on this machine.
 
     Raises:
         Abandoned: from all methods, if another process has ended.
@@ -60,7 +59,7 @@ class Group:
         return self.rank == 0
 
     def average(self, tensors: list[Tensor]) -> list[Tensor]:
-        """The means over the processes, each like its tensor, in one exchange for all."""
+        """Averages each tensor over the processes, in one all-reduce for all tensors."""
         if self.size == 1:
             return tensors
         device = tensors[0].device
@@ -72,7 +71,7 @@ class Group:
         return [part.view(tensor.shape).to(tensor.dtype) for part, tensor in pairs]
 
     def largest(self, number: float) -> float:
-        """The largest of the processes' numbers; no device is waited for."""
+        """The largest of the processes' numbers; does not wait for a device."""
         if self.size == 1:
             return number
         found = torch.tensor(number, dtype=torch.float64)
@@ -82,7 +81,7 @@ class Group:
 
     @torch.no_grad()
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Gives tensors the values that they have in the main process."""
+        """Copies the main process's values into the tensors of all processes."""
         for tensor in tensors if self.size > 1 else ():
             values = tensor.detach().contiguous()
             with _failing_in_one_line():
@@ -90,7 +89,7 @@ class Group:
             tensor.copy_(values)
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, by rank."""
+        """Returns the values of all processes, ordered by rank."""
         values = [value] * self.size
         if self.size > 1:
             with _failing_in_one_line():
@@ -98,7 +97,7 @@ class Group:
         return values
 
     def from_main(self, compute: Callable[[], T]) -> T:
-        """What the main process computes, and the others wait for; all raise its `InputError`."""
+        """Returns to all processes what the main one computes; all raise its `InputError`."""
         if self.size == 1:
             return compute()
         found: list[Any] = [None, None]
@@ -118,7 +117,7 @@ class Group:
 
     @contextmanager
     def first_on_machine(self) -> Iterator[None]:
-        """Lets one process of a machine in, and the others when it is done."""
+        """Lets one process per machine run the block first, then the others."""
         if self.local_rank > 0:
             self.gather(None)
         yield
@@ -126,7 +125,7 @@ class Group:
             self.gather(None)
 
     def first_to_say(self, text: str) -> bool:
-        """Whether no other process has asked this of the same text; also if others have ended."""
+        """Whether this process is the first to ask about a text; works when others have ended."""
         if self.size == 1:
             return True
         try:
@@ -140,7 +139,7 @@ class Group:
             dist.destroy_process_group()
 
     def abort(self, code: int) -> None:
-        """Ends this process at once, if others cannot be asked to close the connections with it.
+        """Ends this process at once, where the others cannot close the connections with it.
 
         Threads of the connections outlive `sys.exit`; they would end the process by SIGABRT.
         """
@@ -150,10 +149,10 @@ class Group:
             os._exit(code)
 
     def about(self, batch_size: int, parts: Iterable[Any]) -> list[str]:
-        """Lines for people: what a step takes, and what each process computes by itself."""
+        """Lines for the log: images per step, and which parts see one process's images only."""
         if self.size == 1:
             return []
-        lines = [f"{self.size} processes, {self.size * batch_size} images a step"]
+        lines = [f"{self.size} processes, {self.size * batch_size} images per step"]
         alone = {type(p).__name__ for p in parts if _over_batch(p)}
         if alone:
             names = ", ".join(sorted(alone))
@@ -161,7 +160,7 @@ class Group:
         return lines
 
     def check(self, device: torch.device) -> None:
-        """Raises `InputError` if the processes cannot compute on this device, one each."""
+        """Raises `InputError` unless each process can have such a device of its own."""
         here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
         if self.size == 1 or device.type == "cpu":
             return
@@ -180,7 +179,7 @@ class Group:
 
 @lru_cache(maxsize=1)
 def processes() -> Group:
-    """The processes that `torchrun` started together, connected; without it, this one alone.
+    """Connects the processes that `torchrun` started; without `torchrun`, a group of size 1.
 
     Raises:
         InputError: if they cannot be connected, as without `torchrun`.
@@ -220,7 +219,7 @@ def processes() -> Group:
 
 
 def _of_this_start(store: Any, rank: int, size: int) -> Any:
-    """The part of a store that belongs to the processes that start now, and to no others.
+    """The part of a store that belongs to the processes that start now.
 
     `torchrun` keeps one store when it restarts its processes. There are the addresses of those
     that have ended, and it numbers restarts differently on each machine. So the main process
@@ -258,7 +257,7 @@ def _failing_in_one_line() -> Iterator[None]:
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's generators, by the type of device that they are for."""
+    """The states of torch's random generators, by device type."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -266,7 +265,7 @@ def generators(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_generators(states: dict[str, Tensor], device: torch.device) -> None:
-    """Puts back what `generators` gave."""
+    """Restores states from `generators`."""
     if "cpu" in states:
         torch.set_rng_state(states["cpu"])
     if "cuda" in states and device.type == "cuda":
@@ -274,7 +273,7 @@ def set_generators(states: dict[str, Tensor], device: torch.device) -> None:
 
 
 def reseed(seed: int, rank: int, step: int) -> None:
-    """Seeds torch for a process whose generators have no state to go on from."""
+    """Seeds torch for a process without a saved generator state."""
     # Mixed, because generators seeded with neighbouring numbers need not be independent.
     mixed = np.random.SeedSequence((seed, rank, step)).generate_state(1, np.uint64)
     torch.manual_seed(int(mixed[0]))

@@ -1,4 +1,4 @@
-"""Random draws that leave the generators as they were."""
+"""Random draws that restore torch's generators afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["private_randomness"]
 
 @contextmanager
 def private_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds torch inside, and gives the generators back as they were."""
+    """Seeds torch within the block, and restores its generators afterwards."""
     devices = [device] if device.type == "cuda" else []
     mps = torch.mps.get_rng_state() if device.type == "mps" else None
     with torch.random.fork_rng(devices=devices):

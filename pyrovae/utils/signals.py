@@ -1,4 +1,4 @@
-"""How training ends early: by a signal, or because its numbers are no longer finite."""
+"""Signals, and the exceptions that end training early."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal stopped the run after a whole step; everything is saved.
+    """A signal stopped the run after a complete step, and the run was saved.
 
     Args:
         number: the signal's number.
@@ -48,14 +48,14 @@ _asked: list[int] = []
 
 
 def take_over_interrupts() -> None:
-    """Makes Ctrl-C raise `KeyboardInterrupt`, and remembers it where other code swallows that."""
+    """Makes Ctrl-C raise `KeyboardInterrupt`, and records it in case other code swallows it."""
     _asked.clear()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def swallowed_interrupts() -> list[int]:
-    """The signals that have stopped nothing since `take_over_interrupts`, each given once."""
+    """Signals that were swallowed since `take_over_interrupts`; each is returned once."""
     found = list(_asked)
     _asked.clear()
     return found
@@ -68,7 +68,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Notes SIGINT and SIGTERM in a list instead of acting; a second one acts as usual."""
+    """Records SIGINT and SIGTERM in a list; a second signal acts as usual."""
     seen = swallowed_interrupts()
     before: dict[int, Any] = {}
     number: int
@@ -91,10 +91,10 @@ def signals() -> Iterator[list[int]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences what Pyro warns of and the loop knows.
+    """Silences warnings of Pyro and compilers that the training loop handles itself.
 
-    It counts and reports losses that are not finite itself, and frozen parameters are meant.
-    Compilers look for CUDA where it need not be.
+    The loop counts and reports losses that are not finite. Frozen parameters are intended.
+    Compilers look for CUDA on machines without a GPU.
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with warnings.catch_warnings():

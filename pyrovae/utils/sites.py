@@ -1,4 +1,4 @@
-"""Which sites a program has: the one place that tells random variables from plates."""
+"""The sites of a program: latent and observed random variables, without plates."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["is_latent", "is_observed", "latent_sites", "observed_sites", "sample
 
 
 def is_latent(site: Any) -> bool:
-    """Whether a message or a node of a trace is a random variable that is not observed.
+    """Whether a message or a trace node is a latent random variable.
 
-    A plate is a site of type "sample" too: it draws indices, on the CPU, with log density 0. It
-    is neither latent nor observed.
+    A plate is a site of type "sample" too: it draws indices on the CPU with log density 0.
+    It is neither latent nor observed.
     """
     return _is_variable(site) and not site["is_observed"]
 
 
 def is_observed(site: Any) -> bool:
-    """Whether a message or a node of a trace is a random variable that is observed."""
+    """Whether a message or a trace node is an observed random variable."""
     return _is_variable(site) and site["is_observed"]
 
 

@@ -1,4 +1,4 @@
-"""Names of files and folders as text: on screens, in tables and in figures."""
+"""File names as text for terminals, tables and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["legible", "printable"]
 
 
 def printable(name: str) -> str:
-    r"""A name with what no encoding can write escaped, such as bytes that are not UTF-8.
+    r"""Returns a name with undecodable bytes escaped.
 
     Example:
         >>> printable("caf\udce9.png") == "caf\\udce9.png"
@@ -26,10 +26,10 @@ def printable(name: str) -> str:
 
 @contextmanager
 def legible(figure: Figure) -> Iterator[None]:
-    """Draws the texts of a figure as they are, whatever names are in them.
+    """Lets a figure show any file name as it is.
 
-    Characters that the usual font lacks are drawn from an installed font that has them. Where
-    none has, they become boxes, without a warning. A dollar sign does not begin a formula.
+    Characters that the default font lacks come from an installed font that has them. If none
+    has, they become boxes without a warning. A dollar sign does not start a formula.
 
     Args:
         figure: is drawn within the context.
@@ -49,7 +49,7 @@ def legible(figure: Figure) -> Iterator[None]:
 
 
 def _lacking(words: str) -> frozenset[str]:
-    """The characters of a text that the usual font lacks."""
+    """The characters of a text that the default font lacks."""
     if words.isascii():
         return frozenset()
     from matplotlib import font_manager
