@@ -1,0 +1,70 @@
+"""Campaigns of damaged input: `python tests/fuzz.py [--seed N] [--only NAMES] [--share S]`.
+
+Each campaign makes cases from a seed, runs each in a process of its own, and judges it. The table
+at the end says how many were right: the correct result, or one line of error. `--case N` runs one
+case again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # Forks keep one thread alone.
+
+import torch  # noqa: E402
+
+from tests.fuzzing.base import Campaign, Verdict, run_campaign  # noqa: E402
+from tests.fuzzing.caches import Caches  # noqa: E402
+from tests.fuzzing.images import Images  # noqa: E402
+from tests.fuzzing.kills import Kills  # noqa: E402
+from tests.fuzzing.lists import Lists  # noqa: E402
+from tests.fuzzing.options import OptionLines, YamlFiles  # noqa: E402
+from tests.fuzzing.runs import Checkpoints, Journals  # noqa: E402
+
+ALL = (Images, Lists, YamlFiles, OptionLines, Checkpoints, Caches, Journals, Kills)
+CAMPAIGNS: dict[str, Campaign] = {kind.name: kind() for kind in ALL}
+
+
+def parsed() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description="Runs campaigns of damaged input.")
+    parser.add_argument("--seed", type=int, default=0, help="decides all cases")
+    parser.add_argument("--only", default=",".join(CAMPAIGNS), help="campaigns, with commas")
+    parser.add_argument("--share", type=float, default=1.0, help="of each campaign's cases")
+    parser.add_argument("--case", type=int, help="runs this one alone")
+    return parser.parse_args()
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """The verdicts, a row a campaign, and their sum."""
+    tried, wrong = sum(v.tried for v in verdicts), sum(len(v.wrong) for v in verdicts)
+    rows = [(v.name, v.tried, len(v.wrong), v.seconds) for v in verdicts]
+    rows.append(("all", tried, wrong, sum(v.seconds for v in verdicts)))
+    lines = [f"{'campaign':12}{'tried':>8}{'right':>8}{'wrong':>8}{'seconds':>9}"]
+    for name, count, bad, seconds in rows:
+        lines.append(f"{name:12}{count:8,}{count - bad:8,}{bad:8,}{seconds:9.1f}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Runs the campaigns; returns 1 if a case is wrong."""
+    given, verdicts = parsed(), []
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="pyrovae-fuzz-") as root:
+        for name in given.only.split(","):
+            campaign = CAMPAIGNS[name]
+            cases: range | list[int] = range(max(1, round(given.share * campaign.count)))
+            cases = cases if given.case is None else [given.case]
+            say = lambda text: print(f"WRONG {text}", flush=True)  # noqa: E731
+            verdicts.append(run_campaign(campaign, Path(root).resolve(), given.seed, cases, say))
+    print(table(verdicts))
+    return int(any(verdict.wrong for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
