@@ -8,9 +8,11 @@ case again.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -18,13 +20,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # Forks keep one thread alone.
 
 import torch  # noqa: E402
 
-from tests.fuzzing.base import Campaign, Verdict, run_campaign  # noqa: E402
+from pyrovae import cli  # noqa: E402
+from tests.fuzzing.base import Campaign, Verdict, apart, command, run_campaign  # noqa: E402
 from tests.fuzzing.caches import Caches  # noqa: E402
 from tests.fuzzing.images import Images  # noqa: E402
 from tests.fuzzing.kills import Kills  # noqa: E402
 from tests.fuzzing.lists import Lists  # noqa: E402
 from tests.fuzzing.options import OptionLines, YamlFiles  # noqa: E402
 from tests.fuzzing.runs import Checkpoints, Journals  # noqa: E402
+from tests.test_cli import TINY  # noqa: E402
 
 ALL = (Images, Lists, YamlFiles, OptionLines, Checkpoints, Caches, Journals, Kills)
 CAMPAIGNS: dict[str, Campaign] = {kind.name: kind() for kind in ALL}
@@ -36,6 +40,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="decides all cases")
     parser.add_argument("--only", default=",".join(CAMPAIGNS), help="campaigns, with commas")
     parser.add_argument("--share", type=float, default=1.0, help="of each campaign's cases")
+    parser.add_argument("--quick", action="store_true", help="a few cases of each")
     parser.add_argument("--case", type=int, help="runs this one alone")
     return parser.parse_args()
 
@@ -51,17 +56,41 @@ def table(verdicts: list[Verdict]) -> str:
     return "\n".join(lines)
 
 
+def warm_up(root: Path) -> None:
+    """Imports and remembers what every case would.
+
+    A fork trains: gradients are not for this process, whose forks would then have none.
+    """
+    parser, folder = cli.train_parser(), root / "warm"
+    folder.mkdir()
+    cli.instantiate(parser, cli.parse_training(parser, TINY))
+    known = set(sys.modules)
+
+    def train() -> None:
+        command("train", *TINY, f"--run_dir={folder / 'run'}")
+        command("evaluate", str(folder / "run"), "--num_samples=9", "--sections", "evidence")
+        (folder / "modules").write_text("\n".join(sorted(set(sys.modules) - known)))
+
+    if found := apart(train, folder, 300):
+        raise RuntimeError(found)
+    for name in (folder / "modules").read_text().splitlines():
+        with suppress(Exception):
+            importlib.import_module(name)
+
+
 def main() -> int:
     """Runs the campaigns; returns 1 if a case is wrong."""
     given, verdicts = parsed(), []
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="pyrovae-fuzz-") as root:
+    with tempfile.TemporaryDirectory(prefix="pyrovae-fuzz-") as place:
+        root = Path(place).resolve()
+        warm_up(root)
         for name in given.only.split(","):
             campaign = CAMPAIGNS[name]
-            cases: range | list[int] = range(max(1, round(given.share * campaign.count)))
-            cases = cases if given.case is None else [given.case]
+            count = campaign.quick if given.quick else round(given.share * campaign.count)
+            cases = range(count) if given.case is None else [given.case]
             say = lambda text: print(f"WRONG {text}", flush=True)  # noqa: E731
-            verdicts.append(run_campaign(campaign, Path(root).resolve(), given.seed, cases, say))
+            verdicts.append(run_campaign(campaign, root, given.seed, cases, say))
     print(table(verdicts))
     return int(any(verdict.wrong for verdict in verdicts))
 

@@ -42,11 +42,13 @@ class Campaign(ABC):
     Attributes:
         name: of the campaign.
         count: how many cases the whole campaign has.
+        quick: how many a quick part has.
         limit: seconds that one case may take.
     """
 
     name: str
     count: int
+    quick: int
     limit: float = 120
 
     def prepare(self, shared: Path) -> None:  # noqa: B027 (a campaign may need nothing)
@@ -164,9 +166,9 @@ def _wrong_with(call: Callable[[], Any]) -> str:
     except Wrong as error:
         return str(error) or "wrong"
     except BaseException as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        text = " ".join(str(error).split())[:300]
-        return f"{type(error).__name__}: {text} ({where.filename}:{where.lineno})"
+        frames = traceback.extract_tb(error.__traceback__)
+        where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames[-6:]))
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({where})"
     return ""
 
 
@@ -204,7 +206,8 @@ _CODE = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "pickle.f
 
 
 def _note_call(event: str, args: tuple[Any, ...]) -> None:
-    if event in _CODE:
+    # jsonargparse looks for type stubs where this Python would.
+    if event in _CODE and "json.dumps(sys.path)" not in str(args):
         called.append(f"{event} {args!r}"[:200])
 
 

@@ -23,7 +23,7 @@ Truth = dict[str, tuple[int, tuple[int, ...]]]
 
 
 class Lists(Campaign):
-    name, count = "lists", 400
+    name, count, quick = "lists", 400, 20
 
     def prepare(self, shared: Path) -> None:
         images = shared / "img_align_celeba"
@@ -177,7 +177,7 @@ def strict_truth(partition: bytes, attribute: bytes, kaggle: bool) -> Truth | No
             for name, row in parts.items()
             if check_name(name)
         }
-    except (ValueError, KeyError, IndexError, StopIteration):
+    except (ValueError, KeyError, IndexError, StopIteration, csv.Error):
         return None
 
 
@@ -186,7 +186,7 @@ def strict_table(
 ) -> dict[str, dict[str, str]]:
     """Rows by the name of their image."""
     text = data.decode("utf-8-sig")
-    lines = list(csv.reader(io.StringIO(text), strict=True)) if kaggle else []
+    lines = list(csv.reader(io.StringIO(text, newline=""), strict=True)) if kaggle else []
     lines = lines or [line.split() for line in text.splitlines()]
     rows = [[cell.strip() for cell in line] for line in lines if any(map(str.strip, line))]
     head = rows.pop(0) if kaggle else columns or []

@@ -56,7 +56,7 @@ ODD = [
 
 
 class OptionLines(Campaign):
-    name, count = "options", 400
+    name, count, quick = "options", 400, 15
 
     def attempt(self, shared: Path, folder: Path, rng: random.Random) -> None:
         given = rng.sample(OPTIONS, rng.choice((0, 1, 2, 4)))
@@ -69,7 +69,7 @@ class OptionLines(Campaign):
 
 
 class YamlFiles(Campaign):
-    name, count = "yaml", 450
+    name, count, quick = "yaml", 450, 15
 
     def prepare(self, shared: Path) -> None:
         command("train", *TINY, f"--run_dir={shared / 'run'}")
@@ -128,6 +128,8 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Values by the option that sets them."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
+            if key == "init_args" and not inner:
+                continue
             hidden = key == "init_args" or (key == "class_path" and path)
             yield from leaves(inner, path if hidden else f"{path}.{key}".lstrip("."))
     else:
@@ -172,7 +174,10 @@ def same(found: Any, value: Any) -> bool:
         return False
     if isinstance(found, float) and math.isnan(found):
         return value != value
-    return bool(found == value)
+    try:
+        return bool(found == value or found == float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def number_of(text: str) -> float | None:
