@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import logging
 import os
 import re
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ from pyrovae.contents import check_best, checked_state
 from pyrovae.data import spread
 from pyrovae.data.base import fingerprint
 from pyrovae.errors import InputError
+from pyrovae.leftovers import sweep, temporary_for
 
 if TYPE_CHECKING:
     from pyrovae.vae import VAE
@@ -32,15 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["RunDirectory", "checksum", "load", "load_checkpoint", "replacing", "save_checkpoint"]
 
 STATE_KEY = "pyrovae"
-#: How long a temporary file may belong to a process that cannot be asked for.
-SECONDS_IN_WORK = 60
 PICTURES = ("samples", "reconstructions")
 # What the readers of a damaged file raise.
 _DAMAGED = (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError)
-# The names that `replacing` gives to what a run writes: nothing else is ever cleared away.
+# The names that `temporary_for` gives to what a run writes: nothing else is ever cleared away.
 TEMPORARY = re.compile(
     r"\.(config\.yaml|metrics\.csv|warnings\.txt|evaluation\.json|evaluation_images\.csv|"
-    r"last\.safetensors|best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+\.tmp"
+    r"last\.safetensors|best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+(@[\w-]*)?\.tmp"
 )
 
 
@@ -51,8 +48,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Whatever happens in between, `path` holds either the old content or the whole new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    sweep(path)
+    temporary = temporary_for(path)
     try:
         yield temporary
         # Windows refuses to synchronise what is open for reading alone.
@@ -65,29 +62,6 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sweep(path: Path) -> None:
-    """Deletes temporary files of the same name that killed processes left."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        pid = left.name.split(".")[-2]
-        with suppress(OSError):
-            # A file of another machine's process is in work for seconds only.
-            if time.time() - left.stat().st_mtime > SECONDS_IN_WORK and not _lives(pid):
-                left.unlink()
-
-
-def _lives(pid: str) -> bool:
-    """Whether a process of this machine has the number; where none can tell, none has it."""
-    if os.name != "posix" or not re.fullmatch("[0-9]{1,9}", pid):
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:

@@ -209,7 +209,9 @@ def _read_attributes(path: Path, names: pandas.Index) -> pandas.DataFrame:
     table = _read_table(path, columns, 2, ["image_id"])
     absent = names.difference(table.index)
     if len(absent):
-        raise InputError(f"{path}: no attributes for {len(absent)} images, such as {cut(absent[0])}")
+        raise InputError(
+            f"{path}: no attributes for {len(absent)} images, such as {cut(absent[0])}"
+        )
     values = table.apply(pandas.to_numeric, errors="coerce")
     wrong = np.argwhere(~values.isin((-1, 0, 1)).to_numpy())
     if len(wrong):
@@ -242,6 +244,7 @@ def _read_table(
     """A list as a table indexed by image; without `columns` it is a CSV file with a header."""
     import pandas
 
+    options: dict[str, Any]
     try:
         if columns is None:
             columns, options = _csv_header(path), {"header": 0, "skipinitialspace": True}

@@ -60,7 +60,9 @@ def check_equal(shared: Path, found: dict[str, list[np.ndarray]]) -> None:
         with np.load(shared / f"{name}.npz") as truth:
             for kind, value in zip(truth.files, values, strict=True):
                 if not np.array_equal(truth[kind], value):
-                    raise Wrong(f"{name}: other {('images', 'names', 'attributes')[int(kind[4:])]}")
+                    raise Wrong(
+                        f"{name}: other {('images', 'names', 'attributes')[int(kind[4:])]}"
+                    )
 
 
 def read(shared: Path, cache: Path) -> dict[str, list[np.ndarray]]:

@@ -119,7 +119,9 @@ def written(rng: random.Random) -> tuple[str, bytes]:
             exif[0x0112] = rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 65535))
             options["exif"] = exif
         if kind == "TIFF":
-            options["compression"] = rng.choice((None, "tiff_lzw", "tiff_adobe_deflate", "packbits"))
+            options["compression"] = rng.choice(
+                (None, "tiff_lzw", "tiff_adobe_deflate", "packbits")
+            )
         if image.mode == "P" and kind in ("PNG", "GIF") and rng.random() < 0.3:
             options["transparency"] = 0
         try:
@@ -188,7 +190,9 @@ def eight_bits(image: Image.Image) -> Image.Image:
 def reduced(image: Image.Image, channels: int) -> np.ndarray:
     """On white, centred, square and of the wanted size."""
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+        image = (
+            image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+        )
         values = np.asarray(image).astype(float)
         alpha = values[..., 3:] / 255
         laid = np.rint(values[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)

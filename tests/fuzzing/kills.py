@@ -73,7 +73,12 @@ def commands(folder: Path, shared: Path) -> dict[str, tuple[Path, list[str]]]:
     return {
         "train": (
             folder / "train",
-            [*TINY, f"--run_dir={folder / 'train' / 'run'}", "--resume=auto", "--trainer.epochs=3"],
+            [
+                *TINY,
+                f"--run_dir={folder / 'train' / 'run'}",
+                "--resume=auto",
+                "--trainer.epochs=3",
+            ],
         ),
         "prepare_data": (folder / "prepare_data", ["--data=ImageFolder", *images, cache]),
         "evaluate": (folder / "evaluate", [str(folder / "evaluate" / "run"), *SCORED]),

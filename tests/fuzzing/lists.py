@@ -97,7 +97,8 @@ def table_text(stem: str, table: Table, kaggle: bool) -> bytes:
 
 HARMLESS = ("none", "crlf", "bom", "blank end", "trailing spaces")
 CELLS = [
-    "", "3", "-1", "7", "1.5", "1.0", "x", "nan", "inf", "1e0", "²", "\0", "0x1", "999999999999999999999",
+    "", "3", "-1", "7", "1.5", "1.0", "x", "nan", "inf", "1e0", "²", "\0", "0x1",
+    "999999999999999999999",
     "../outside.jpg", "..\\outside.jpg", "/etc/passwd", ".", "..", "000099.jpg", NAMES[0], "é.jpg",
     "a\"b", "a,b", "#", "True", "-", "--1", "+1", "01", "1 ", "\x1b[31m.jpg", "x" * 10_000,
 ]  # fmt: skip
@@ -220,4 +221,3 @@ def number(text: str, allowed: tuple[int, ...]) -> int:
 def signs(row: dict[str, str]) -> tuple[int, ...]:
     """Attributes: 1 where the list says 1, and 0 where it says -1."""
     return tuple(int(number(text, (-1, 0, 1)) > 0) for text in row.values())
-

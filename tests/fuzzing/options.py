@@ -196,7 +196,9 @@ def change_line(arguments: list[str], rng: random.Random) -> None:
         arguments[at] = f"{option}={rng.choice(ODD)}"
     elif kind < 0.6:
         letter = rng.randrange(2, len(option))
-        arguments[at] = f"{option[:letter]}{rng.choice(['', 'x', '.', '-'])}{option[letter + 1 :]}={value}"
+        arguments[at] = (
+            f"{option[:letter]}{rng.choice(['', 'x', '.', '-'])}{option[letter + 1 :]}={value}"
+        )
     elif kind < 0.65:
         arguments[at] = option
     elif kind < 0.72:
@@ -212,7 +214,9 @@ def change_line(arguments: list[str], rng: random.Random) -> None:
 
 def change_yaml(data: bytes, rng: random.Random) -> tuple[str, bytes]:
     """A YAML file of options with a change, and the kind of change."""
-    kind = rng.choice(["value", "value", "value", "key", "lost", "added", "twice", "text", "bytes"])
+    kind = rng.choice(
+        ["value", "value", "value", "key", "lost", "added", "twice", "text", "bytes"]
+    )
     if kind == "bytes":
         return kind, mutated(data, rng)
     if kind == "twice":
@@ -284,5 +288,3 @@ def has_key_twice(data: bytes) -> bool:
 
     node = yaml.compose(data.decode(), yaml.SafeLoader)
     return node is not None and walk(node)
-
-

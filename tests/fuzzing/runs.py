@@ -57,7 +57,9 @@ def timeless(path: Path) -> list[dict[str, str]]:
     """A table of metrics without what a clock decides."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    return [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in rows]
+    return [
+        {k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in rows
+    ]
 
 
 def check_results(run: Path, truth: dict[str, Any], *but: str) -> None:
@@ -132,7 +134,9 @@ def damage_run(run: Path, other: Path, rng: random.Random) -> tuple[str, str]:
         shutil.copy(other / name, path)
         return name, "another run's"
     if kind < 0.25:
-        path.write_bytes(rng.choice(files).read_bytes()) if rng.random() < 0.5 else become_folder(path)
+        path.write_bytes(rng.choice(files).read_bytes()) if rng.random() < 0.5 else become_folder(
+            path
+        )
         return name, "another file's, or a folder"
     if path.suffix == ".safetensors" and kind < 0.6:
         forge(path, rng)
@@ -205,7 +209,11 @@ class Journals(Campaign):
 
 def tables(run: Path) -> dict[str, Any]:
     """What an evaluation wrote, whatever the order and the spaces."""
-    paths = [*(run / "evaluation").iterdir(), run / "evaluation.json", run / "evaluation_images.csv"]
+    paths = [
+        *(run / "evaluation").iterdir(),
+        run / "evaluation.json",
+        run / "evaluation_images.csv",
+    ]
     return {
         path.name: json.loads(path.read_text()) if path.suffix == ".json" else path.read_text()
         for path in paths
@@ -225,5 +233,3 @@ def damage_piece(path: Path, other: Path, rng: random.Random) -> None:
         change_json(path, rng)
     else:
         path.write_bytes(mutated(path.read_bytes(), rng))
-
-
