@@ -21,7 +21,7 @@ COUNT = 12
 
 
 class Caches(Campaign):
-    name, count, quick = "caches", 300, 10
+    name, count, quick = "caches", 300, 6
 
     def prepare(self, shared: Path) -> None:
         root = shared / "celeba"

@@ -35,7 +35,7 @@ TURNED = ("JPEG", "PNG", "TIFF", "WEBP")
 
 
 class Images(Campaign):
-    name, count, quick = "images", 600, 15
+    name, count, quick = "images", 600, 8
 
     def attempt(self, shared: Path, folder: Path, rng: random.Random) -> None:
         root, channels = folder / "images", rng.choice((1, 3))

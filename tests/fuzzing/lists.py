@@ -23,7 +23,7 @@ Truth = dict[str, tuple[int, tuple[int, ...]]]
 
 
 class Lists(Campaign):
-    name, count, quick = "lists", 400, 20
+    name, count, quick = "lists", 400, 10
 
     def prepare(self, shared: Path) -> None:
         images = shared / "img_align_celeba"

@@ -56,7 +56,7 @@ ODD = [
 
 
 class OptionLines(Campaign):
-    name, count, quick = "options", 400, 15
+    name, count, quick = "options", 400, 8
 
     def attempt(self, shared: Path, folder: Path, rng: random.Random) -> None:
         given = rng.sample(OPTIONS, rng.choice((0, 1, 2, 4)))
@@ -69,7 +69,7 @@ class OptionLines(Campaign):
 
 
 class YamlFiles(Campaign):
-    name, count, quick = "yaml", 450, 15
+    name, count, quick = "yaml", 450, 10
 
     def prepare(self, shared: Path) -> None:
         command("train", *TINY, f"--run_dir={shared / 'run'}")

@@ -76,7 +76,7 @@ def note_truth(run: Path, path: Path) -> None:
 
 
 class Checkpoints(Campaign):
-    name, count, quick = "checkpoints", 200, 3
+    name, count, quick = "checkpoints", 200, 2
 
     def prepare(self, shared: Path) -> None:
         for name, seed in (("first", 0), ("second", 5)):
@@ -182,7 +182,7 @@ SCORED = ("--num_samples=20", "--sections", "elbo", "evidence", "latents", "--de
 
 
 class Journals(Campaign):
-    name, count, quick = "journals", 150, 5
+    name, count, quick = "journals", 150, 3
 
     def prepare(self, shared: Path) -> None:
         succeed("train", *TINY, f"--run_dir={shared / 'run'}")
