@@ -195,7 +195,7 @@ def change_line(arguments: list[str], rng: random.Random) -> None:
     if kind < 0.5:
         arguments[at] = f"{option}={rng.choice(ODD)}"
     elif kind < 0.6:
-        letter = rng.randrange(2, len(option))
+        letter = rng.randrange(len(option) + 1)
         arguments[at] = (
             f"{option[:letter]}{rng.choice(['', 'x', '.', '-'])}{option[letter + 1 :]}={value}"
         )
