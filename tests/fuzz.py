@@ -45,15 +45,18 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(verdicts: list[Verdict]) -> str:
-    """The verdicts, a row a campaign, and their sum."""
-    tried, wrong = sum(v.tried for v in verdicts), sum(len(v.wrong) for v in verdicts)
-    rows = [(v.name, v.tried, len(v.wrong), v.seconds) for v in verdicts]
-    rows.append(("all", tried, wrong, sum(v.seconds for v in verdicts)))
-    lines = [f"{'campaign':12}{'tried':>8}{'right':>8}{'wrong':>8}{'seconds':>9}"]
-    for name, count, bad, seconds in rows:
-        lines.append(f"{name:12}{count:8,}{count - bad:8,}{bad:8,}{seconds:9.1f}")
-    return "\n".join(lines)
+def row(verdict: Verdict) -> str:
+    """A line of the table."""
+    wrong = len(verdict.wrong)
+    counts = (verdict.tried, verdict.tried - wrong, wrong)
+    return f"{verdict.name:12}{''.join(f'{n:8,}' for n in counts)}{verdict.seconds:9.1f}"
+
+
+def total(verdicts: list[Verdict]) -> Verdict:
+    """All campaigns as one."""
+    wrong = dict(enumerate(text for v in verdicts for text in v.wrong.values()))
+    tried, seconds = sum(v.tried for v in verdicts), sum(v.seconds for v in verdicts)
+    return Verdict("all", tried, wrong, seconds)
 
 
 def warm_up(root: Path) -> None:
@@ -83,6 +86,7 @@ def main() -> int:
     given, verdicts = parsed(), []
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="pyrovae-fuzz-") as place:
+        print(f"{'campaign':12}{'tried':>8}{'right':>8}{'wrong':>8}{'seconds':>9}", flush=True)
         root = Path(place).resolve()
         warm_up(root)
         for name in given.only.split(","):
@@ -91,7 +95,8 @@ def main() -> int:
             cases = range(count) if given.case is None else [given.case]
             say = lambda text: print(f"WRONG {text}", flush=True)  # noqa: E731
             verdicts.append(run_campaign(campaign, root, given.seed, cases, say))
-    print(table(verdicts))
+            print(row(verdicts[-1]), flush=True)  # Each as it ends: all take minutes.
+    print(row(total(verdicts)))
     return int(any(verdict.wrong for verdict in verdicts))
 
 
