@@ -165,6 +165,8 @@ def holds(final: dict[str, Any], key: str, value: Any) -> bool:
 
 def same(found: Any, value: Any) -> bool:
     """Whether two plain values mean the same."""
+    if isinstance(value, bool) and found in ("on", "off"):
+        return value == (found == "on")  # YAML's words for true and false.
     if isinstance(found, str) or isinstance(value, str):
         text, other = str(found), str(value)
         return text.rsplit(".", 1)[-1] == other.rsplit(".", 1)[-1] or number_of(text) == (
