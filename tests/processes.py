@@ -18,12 +18,12 @@ LIMIT = 300  # seconds
 
 
 def run_script(
-    script: Path, *arguments: str, folder: Path | None = None
+    script: Path, *arguments: str, folder: Path | None = None, limit: float = LIMIT
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script to its end, as `subprocess.run` would."""
     if not FORKS:
         command = [sys.executable, str(script), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=LIMIT)
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=limit)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pyrovae.config.options", "pyrovae.utils.grids", "tqdm"])
     with tempfile.TemporaryDirectory() as place:
@@ -31,7 +31,7 @@ def run_script(
         given = (str(script), arguments, folder or Path.cwd(), texts, dict(os.environ))
         process = context.Process(target=_run, args=given)
         process.start()
-        process.join(LIMIT)
+        process.join(limit)
         if process.is_alive():
             process.kill()
             process.join()

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,15 @@ import pandas as pd
 import pytest
 import torch
 
-from pyrovae import InputError, Recipe, RunDirectory, Trainer
+from pyrovae import Engine, InputError, Recipe, RunDirectory, Trainer
 from pyrovae.evaluation import journal
 from pyrovae.evaluation.journal import Journal
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
 from pyrovae.training.loggers.events import EventFile
 from pyrovae.training.loggers.metrics import read_rows
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replacing, temporary_for
 from pyrovae.utils.plain import to_json
-from tests.small import adam, train
+from tests.small import adam, small_data, small_vae, train
 from tests.test_cli import TINY
 from tests.test_cli import run as command
 
@@ -133,6 +134,24 @@ def test_a_state_that_is_no_table_is_refused(run: RunDirectory) -> None:
     refused(lambda: go_on(run), str(run.last))
 
 
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(run: RunDirectory) -> None:
+    for path in (run.last, run.best(1)):
+        tensors, state = load_checkpoint(path)
+        name = next(name for name in tensors if name.endswith("num_batches_tracked"))
+        save_checkpoint(path, {n: t for n, t in tensors.items() if n != name}, state)
+        refused(lambda: run.weights("best"), str(path), f"holds {len(tensors) - 1} tensors")
+        save_checkpoint(path, tensors, state)
+
+
+def test_a_refused_run_keeps_its_configuration(run: RunDirectory) -> None:
+    before = run.config.read_bytes()
+    run.metrics.write_text("epoch\n1\n")
+    again = RunDirectory(run.root, "beta: {value: 2.0}\n")
+    call = partial(Trainer(epochs=2, batch_size=BATCH).fit, small_vae(), small_data(), adam())
+    refused(lambda: call(Engine("cpu", "fp32"), run=again, resume=True), str(run.metrics))
+    assert run.config.read_bytes() == before
+
+
 def go_on(run: RunDirectory) -> None:
     train(Trainer(epochs=2, batch_size=BATCH), run=run.root, resume=True)
 
@@ -203,6 +222,15 @@ def test_the_journal_knows_the_code_that_wrote_it(
     assert own.piece("a", lambda: table(2.0))["x"][0] == 2
 
 
+def test_the_journal_refuses_another_table_of_the_same_run(tmp_path: Path) -> None:
+    own = Journal(tmp_path, {})
+    own.piece("a", lambda: table(1.0))
+    own.piece("b", lambda: table(2.0))
+    a, b = sorted(tmp_path.iterdir())
+    a.write_bytes(b.read_bytes())
+    assert own.piece("a", lambda: table(3.0))["x"][0] == 3
+
+
 def test_json_holds_no_nan() -> None:
     given = {"a": [math.nan, (math.inf, 1.5)], "b": {"c": -math.inf, "d": True, "e": None}}
     wanted = {"a": [None, [None, 1.5]], "b": {"c": None, "d": True, "e": None}}
@@ -211,14 +239,16 @@ def test_json_holds_no_nan() -> None:
 
 def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     path = tmp_path / "evaluation_images.csv"
-    left = [tmp_path / f".{path.name}.{pid}.tmp" for pid in (99999999, os.getppid(), 99999998)]
+    here = temporary_for(path).name.split("@")[1].removesuffix(".tmp")
+    writers = (99999999, os.getppid(), 99999998, f"99999998@{here}", "99999998@elsewhere")
+    left = [tmp_path / f".{path.name}.{writer}.tmp" for writer in writers]
     for file in left:
         file.touch()
     for file in left[:2]:
         os.utime(file, (1, 1))
     with replacing(path) as temporary:
         temporary.write_text("new")
-    assert [file.exists() for file in left] == [False, True, True]
+    assert [file.exists() for file in left] == [False, True, True, False, True]
     RunDirectory(tmp_path).tidy([])
     assert not any(file.exists() for file in left)
 
@@ -278,7 +308,6 @@ def test_an_event_file_whose_directory_goes_is_silent(
 
 def test_an_epoch_without_a_finite_step_ends_the_run(tmp_path: Path) -> None:
     from pyrovae.utils.signals import Diverged
-    from tests.small import small_vae
 
     vae = small_vae()
     vae.model.decoder.register_forward_hook(lambda module, z, h: h * math.inf)

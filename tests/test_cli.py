@@ -109,6 +109,7 @@ BAD = {
     "unknown objective": (["--objective=Foo"], "Trace_ELBO"),
     "unknown module": (["--prior=my_parts.Mine"], "my_parts"),
     "misspelt option": (["--bta=1"], "--bta"),
+    "empty option": ([""], "unrecognized arguments: an empty one"),
     "misspelt suboption": (["--prior.latnt_dim=1"], "--prior.latnt_dim: there is no such option"),
     "misspelt trainer option": (["--trainer.epoch=1"], "--trainer.epoch"),
     "misspelt optimiser option": (["--optimizer.lrr=1"], "--optimizer.lrr"),

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from pyrovae.config.plain_yaml import cut_line
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.process_group import Abandoned, Group, processes
 from pyrovae.utils.signals import (
@@ -16,6 +15,7 @@ from pyrovae.utils.signals import (
     swallowed_interrupts,
     take_over_interrupts,
 )
+from pyrovae.utils.text import cut_line
 
 __all__ = ["run_command"]
 

@@ -11,7 +11,6 @@ from jsonargparse import Namespace
 from pyrovae.config.blame import blamed
 from pyrovae.config.options import PARTS, parts_parser
 from pyrovae.config.parsing import Parser
-from pyrovae.config.plain_yaml import cut_line
 from pyrovae.config.resuming import read_config
 from pyrovae.config.trust import Consent
 from pyrovae.data import ImageData, spread
@@ -20,6 +19,7 @@ from pyrovae.programs import VAE
 from pyrovae.runs import RunDirectory
 from pyrovae.training.recipe import Recipe
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut_line
 
 __all__ = ["build_vae", "check_images", "instantiate", "load_run", "recipe"]
 

@@ -18,8 +18,8 @@ import torch
 from pyro.infer import ELBO
 
 from pyrovae.config.catalogue import ROLES
-from pyrovae.config.plain_yaml import cut
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 __all__ = [
     "Hint",

@@ -16,8 +16,8 @@ from jsonargparse import ArgumentParser
 from pyro.infer import ELBO
 
 from pyrovae.config.catalogue import ALSO, ROLES, concrete, entries, explain, help_text
-from pyrovae.config.plain_yaml import cut
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 __all__ = ["Parser", "answer_help", "known_parts", "value_of"]
 
@@ -61,7 +61,8 @@ class Parser(ArgumentParser):
         where = self._in_full(".".join(dict.fromkeys(keys)))
         if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
             close = self._suggestion(found[1])
-            return f"unrecognized arguments: {cut(found[1])}{close} (see --help)"
+            shown = cut(found[1]) or "an empty one"
+            return f"unrecognized arguments: {shown}{close} (see --help)"
         if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
             return f"{cut(self._in_full(found[1]))}: there is no such option (see --help)"
         if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
@@ -97,7 +98,8 @@ class Parser(ArgumentParser):
 
     def _suggestion(self, arguments: str) -> str:
         options = [o for action in self._actions for o in action.option_strings]
-        close = difflib.get_close_matches(arguments.split()[0].split("=")[0], options, n=1)
+        first = arguments.strip().split("=")[0].split(" ")[0]
+        close = difflib.get_close_matches(first, options, n=1)
         return f"; did you mean {close[0]}?" if close else ""
 
 

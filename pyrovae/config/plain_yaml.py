@@ -9,16 +9,15 @@ from typing import Any
 import yaml
 
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
-__all__ = ["TooLarge", "cut", "cut_line", "parse_yaml", "plain_text", "read_yaml"]
+__all__ = ["TooLarge", "parse_yaml", "plain_text", "read_yaml"]
 
 MAX_BYTES = 50_000
 MAX_DEPTH = 40
 MAX_VALUES = 5_000  # Aliases count as what they stand for.
 MAX_TEXT = 4_000
 MAX_DIGITS = 300
-SHOWN = 200
-LINE = 3_000
 
 TAGS = {f"tag:yaml.org,2002:{name}" for name in "null bool int float str seq map merge".split()}
 
@@ -143,27 +142,3 @@ def plain_text(content: dict[str, Any]) -> str:
     """
     text = yaml.safe_dump(content, default_flow_style=True, width=10**9, sort_keys=False)
     return str(text).strip() + 300 * " "
-
-
-def cut(value: Any) -> str:
-    """A value in a message: one line of at most 200 characters, all of which can be printed.
-
-    Example:
-        >>> len(cut("long" * 1000)), cut("two lines")
-        (200, 'two lines')
-    """
-    text = str(value)
-    line = " ".join(text[: 4 * SHOWN].split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 4]} ..."
-
-
-def cut_line(message: Any) -> str:
-    """A message as one line, in which no word is longer than a value is shown.
-
-    Example:
-        >>> len(cut_line("root " + 1000 * "x" + ": no such folder"))
-        220
-    """
-    words = [cut(word) for word in str(message).split()]
-    return " ".join(words)[:LINE]

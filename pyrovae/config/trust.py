@@ -25,12 +25,13 @@ from pyrovae.config.naming import (
     within,
 )
 from pyrovae.config.parsing import Parser, known_parts
-from pyrovae.config.plain_yaml import TooLarge, cut, parse_yaml, plain_text, read_yaml
+from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
 from pyrovae.engine import Engine
 from pyrovae.objectives import Beta
 from pyrovae.training.trainer import Trainer
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 __all__ = ["Consent", "add_trust", "consent_of"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from pyrovae.data.base import (
 from pyrovae.data.cache import cached_split
 from pyrovae.data.images import load_image
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 if TYPE_CHECKING:
     import pandas
@@ -109,7 +111,7 @@ class CelebA(ImageData):
         if len(absent) and self.on_error == "raise":
             found = f"{len(absent)} of the {len(rows)} images listed in the {split} split"
             hint = "--data.on_error skip leaves them out"
-            raise InputError(f"{images / absent[0]}: missing, as are {found} in all; {hint}")
+            raise InputError(f"{images / cut(absent[0])}: missing, as are {found} in all; {hint}")
         names = list(rows.index)
         values = attributes.loc[rows.index].to_numpy(np.float32)
         stamps = rows[["size", "time"]].to_numpy(np.int64)
@@ -185,7 +187,7 @@ def _read_partition(path: Path) -> pandas.DataFrame:
     if len(wrong):
         value = table["partition"].iloc[wrong[0]]
         where = _row(path, table, wrong[0])
-        raise InputError(f"{where}: partition {str(value)[:100]!r}, allowed are 0, 1, 2")
+        raise InputError(f"{where}: partition {cut(value)!r}, allowed are 0, 1, 2")
     return partition.astype(np.int64).to_frame("partition")
 
 
@@ -196,7 +198,7 @@ def _is_file_name(name: str) -> bool:
 
 def _row(path: Path, table: pandas.DataFrame, place: int) -> str:
     """A row of a list, for messages; the first below the header is row 1."""
-    return f"{path}: row {place + 1} ({str(table.index[place])[:100]})"
+    return f"{path}: row {place + 1} ({cut(table.index[place])})"
 
 
 def _read_attributes(path: Path, names: pandas.Index) -> pandas.DataFrame:
@@ -207,13 +209,15 @@ def _read_attributes(path: Path, names: pandas.Index) -> pandas.DataFrame:
     table = _read_table(path, columns, 2, ["image_id"])
     absent = names.difference(table.index)
     if len(absent):
-        raise InputError(f"{path}: no attributes for {len(absent)} images, such as {absent[0]}")
+        raise InputError(
+            f"{path}: no attributes for {len(absent)} images, such as {cut(absent[0])}"
+        )
     values = table.apply(pandas.to_numeric, errors="coerce")
     wrong = np.argwhere(~values.isin((-1, 0, 1)).to_numpy())
     if len(wrong):
         row, column = wrong[0]
-        value = str(table.iloc[row, column])[:100]
-        where = f"{_row(path, table, row)}, column {table.columns[column]!r}"
+        value = cut(table.iloc[row, column])
+        where = f"{_row(path, table, row)}, column {cut(table.columns[column])!r}"
         raise InputError(f"{where}: {value!r}, allowed are -1 and 1")
     return (values.reindex(names) > 0).astype(np.float32)
 
@@ -225,27 +229,45 @@ def _header(path: Path) -> list[str]:
         return file.readline().split()
 
 
+def _csv_header(path: Path) -> list[str]:
+    """The names in the first line of a CSV file; pandas would rename one that is there twice."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        names = [name.strip() for name in next(csv.reader(file), [])]
+    if len(set(names)) < len(names):
+        raise ValueError("its header has a column twice")
+    return names
+
+
 def _read_table(
     path: Path, columns: Sequence[str] | None, skipped: int, wanted: Sequence[str]
 ) -> pandas.DataFrame:
     """A list as a table indexed by image; without `columns` it is a CSV file with a header."""
     import pandas
 
+    options: dict[str, Any]
     try:
         if columns is None:
-            table = pandas.read_csv(path, skipinitialspace=True, low_memory=False)
+            columns, options = _csv_header(path), {"header": 0, "skipinitialspace": True}
         else:
-            table = pandas.read_csv(
-                path, sep=r"\s+", header=None, names=list(columns), skiprows=skipped
-            )
-    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
+            options = {"header": None, "sep": r"\s+", "skiprows": skipped}
+        table = pandas.read_csv(
+            path,
+            names=list(columns),
+            dtype={"image_id": str},
+            na_filter=False,  # An empty cell is a text, which is no number.
+            low_memory=False,
+            **options,
+        )
+    except (ValueError, OSError, csv.Error) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{path}: {cut(error)}") from error
+    if not isinstance(table.index, pandas.RangeIndex):
+        raise InputError(f"{path}: its rows have more cells than there are columns")
     for column in wanted:
         if column not in table.columns:
-            found = ", ".join(map(str, table.columns[:5])) + (", ..." * (table.shape[1] > 5))
+            found = ", ".join(map(cut, table.columns[:5])) + (", ..." * (table.shape[1] > 5))
             raise InputError(f"{path}: no column {column!r}; the columns are {found}")
-    table = table.set_index(table["image_id"].astype(str)).drop(columns="image_id")
+    table = table.set_index(table["image_id"].str.strip()).drop(columns="image_id")
     if not table.index.is_unique:
         twice = table.index[table.index.duplicated()][0]
-        raise InputError(f"{path}: {twice} is listed more than once")
+        raise InputError(f"{path}: {cut(twice)} is listed more than once")
     return table

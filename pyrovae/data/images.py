@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import threading
 import warnings
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,9 +142,24 @@ def _load(image: str | Path | Image, shape: tuple[int, int, int], crop: int | No
     # To open a pipe may wait for ever.
     if os.path.exists(image) and not (os.path.isfile(image) or os.path.isdir(image)):
         raise ValueError("a pipe, socket or device, not a file")
+    _silence_libtiff()
     # Given a name, Pillow maps some TIFF files instead of reading them, and garbles turned ones.
     with open(image, "rb") as file, Image.open(file) as opened:
         return _convert(opened, shape, crop)
+
+
+@lru_cache(maxsize=1)
+def _silence_libtiff() -> None:
+    """Stops libtiff from printing what it finds wrong: a damaged file is refused in words.
+
+    Pillow leaves the handlers of the library as they are, and offers no way to set them.
+    """
+    from PIL import _imaging
+
+    with suppress(OSError, AttributeError):  # Where it is not a library of its own.
+        library = ctypes.CDLL(_imaging.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)
 
 
 def _convert(image: Image, shape: tuple[int, int, int], crop: int | None) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import sweep, temporary_for
 
 FILES = ("images.npy", "attributes.npy", "manifest.json")
 _NOTE = "verified.json"
@@ -59,8 +60,9 @@ def note_verified(folder: Path, stamps: dict[str, list[int]] | None = None) -> N
     """Notes that the files in a folder are whole in the state that they have now."""
     stamps = stamps or _stamps(folder)
     _verified[str(folder)] = stamps
-    temporary = folder / f".{_NOTE}.{os.getpid()}.tmp"
+    temporary = temporary_for(folder / _NOTE)
     try:
+        sweep(folder / _NOTE)
         temporary.write_text(json.dumps(stamps))
         os.replace(temporary, folder / _NOTE)
     except OSError:

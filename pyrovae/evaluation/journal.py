@@ -47,13 +47,13 @@ class Journal:
             return compute()
         path = self._path(name, settings)
         try:
-            return _table(path.read_text())
+            return _table(path.read_text(), path.name)
         except (OSError, ValueError, RecursionError):  # Not there, damaged, or of other code.
             found = compute()
         with replacing(path) as temporary:
-            temporary.write_text(_text(found))
+            temporary.write_text(_text(found, path.name))
         # Read also where it was just written: the same whether it went on or not.
-        return _table(path.read_text())
+        return _table(path.read_text(), path.name)
 
     def drop(self, name: str, **settings: Any) -> None:
         """Removes a table that a larger one holds."""
@@ -77,7 +77,7 @@ def code_print() -> str:
     return digest.hexdigest()
 
 
-def _text(table: pd.DataFrame) -> str:
+def _text(table: pd.DataFrame, name: str) -> str:
     """The file of a table, in JSON since readers of CSV round; numbers not finite are words."""
     columns = {
         name: [str(v) if isinstance(v, float) and not math.isfinite(v) else v for v in values]
@@ -85,23 +85,24 @@ def _text(table: pd.DataFrame) -> str:
     }
     floats = [name for name in table if table[name].dtype.kind == "f"]
     content = {"columns": columns, "floats": floats}
-    note = {"code": code_print(), "sha256": _checksum(content)}
+    # The file's name is part of it: another table of the same run must not pass for this one.
+    note = {"code": code_print(), "sha256": _checksum(content | {"file": name})}
     return json.dumps(note | content, allow_nan=False)
 
 
-def _table(text: str) -> pd.DataFrame:
-    """The table that a file of this code holds; `ValueError` if it holds none."""
+def _table(text: str, name: str) -> pd.DataFrame:
+    """The table that a file of this code and name holds; `ValueError` if it holds none."""
     found = json.loads(text)
     if not isinstance(found, dict) or found.get("code") != code_print():
         raise ValueError("no table of this code")
-    content = {name: found.get(name) for name in ("columns", "floats")}
-    if not content["columns"] or found.get("sha256") != _checksum(content):
+    content = {key: found.get(key) for key in ("columns", "floats")}
+    if not content["columns"] or found.get("sha256") != _checksum(content | {"file": name}):
         raise ValueError("damaged")
     columns, floats = found["columns"], found["floats"]
     return pd.DataFrame(
         {
-            name: [float(v) for v in values] if name in floats else values
-            for name, values in columns.items()
+            key: [float(v) for v in values] if key in floats else values
+            for key, values in columns.items()
         }
     )
 

@@ -55,7 +55,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if checksum(tensors, text) != expected:
         raise InputError(f"{path}: the content was changed after it was written (wrong checksum)")
     try:
-        return tensors, checked_state(path, json.loads(text))
+        return tensors, checked_state(path, json.loads(text), len(tensors))
     except (json.JSONDecodeError, RecursionError):
         raise InputError(f"{path}: its state is no JSON") from None
 

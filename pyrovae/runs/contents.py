@@ -42,22 +42,30 @@ _ALLOWED: dict[str, Callable[[Any], bool]] = {
 }
 _CHECKS = {
     "config": _is_text,
+    "num_tensors": _is_count,
     "val_elbo": _is_number,
     **{own.name: _ALLOWED.get(str(own.type), _is_ranking) for own in fields(TrainingState)},
 }
 
 
-def checked_state(path: Path, state: Any) -> dict[str, Any]:
+def checked_state(path: Path, state: Any, num_tensors: int) -> dict[str, Any]:
     """Returns a checkpoint's state if every value has the expected type.
 
+    Args:
+        path: the checkpoint.
+        state: what it holds besides tensors.
+        num_tensors: how many tensors it holds.
+
     Raises:
-        InputError: if a value has another type.
+        InputError: if a value has another type, or the number of tensors is wrong.
     """
     if not isinstance(state, dict):
         raise InputError(f"{path}: its state is no table but {str(state)[:100]!r}")
     for name, check in _CHECKS.items():
         if name in state and not check(state[name]):
             raise InputError(f"{path}: its state has {name} = {str(state[name])[:100]!r}")
+    if state.get("num_tensors", num_tensors) != num_tensors:
+        raise InputError(f"{path}: holds {num_tensors} tensors, not {state['num_tensors']}")
     return state
 
 

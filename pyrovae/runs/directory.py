@@ -19,10 +19,10 @@ from pyrovae.utils.files import replacing
 __all__ = ["RunDirectory"]
 
 PICTURES = ("samples", "reconstructions")
-# The names that `replacing` gives to what a run writes: nothing else is ever cleared away.
+# The names that `temporary_for` gives to what a run writes: nothing else is ever cleared away.
 TEMPORARY = re.compile(
     r"\.(config\.yaml|metrics\.csv|warnings\.txt|evaluation\.json|evaluation_images\.csv|"
-    r"last\.safetensors|best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+\.tmp"
+    r"last\.safetensors|best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+(@[\w-]*)?\.tmp"
 )
 
 

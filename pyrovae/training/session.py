@@ -150,6 +150,11 @@ class Session:
             self.loggers.message(self.state.about(self.trainer.epochs))
         else:
             self.start()
+        # Before the configuration is written: it refuses a damaged table of the epochs so far.
+        state, wide = self.state, widens(self.objective)
+        whole = state.epoch, state.step - state.batch
+        say = self.loggers.message
+        self.loggers.begin(Start(self.run, self.trainer.epochs, *whole, wide, say))
         if self.run is not None:
             self.run.begin()
         bound = getattr(self.objective, "bound", None)
@@ -157,10 +162,6 @@ class Session:
         for line in self.group.about(self.trainer.batch_size, parts):
             self.loggers.message(line)
         self.stepper = self.choose_steps()
-        state, wide = self.state, widens(self.objective)
-        whole = state.epoch, state.step - state.batch
-        say = self.loggers.message
-        self.loggers.begin(Start(self.run, self.trainer.epochs, *whole, wide, say))
 
     def choose_steps(self) -> Stepper:
         """Steps as this run and the device take them, and a line on it."""
@@ -330,8 +331,10 @@ class Session:
         """Keeps the weights if the epoch is among the best."""
         state = self.state
         if state.rank(elbo) and self.run is not None:
+            weights = self.weights()
             about = {"run": state.run, "epoch": state.epoch, "val_elbo": elbo}
-            save_checkpoint(self.run.best(state.epoch), self.weights(), about)
+            about["num_tensors"] = len(weights)
+            save_checkpoint(self.run.best(state.epoch), weights, about)
 
     def out_of_patience(self) -> bool:
         """Whether the validation ELBO has not improved for too long."""
@@ -355,7 +358,8 @@ class Session:
             tensors[f"optimizer.{name}"] = value
         for name, value in state_of(self.objective).items():
             tensors[f"objective.{name}"] = value
-        state = asdict(self.state) | {"config": self.run.config_text}
+        about = {"config": self.run.config_text, "num_tensors": len(tensors)}
+        state = asdict(self.state) | about
         save_checkpoint(self.run.last, tensors, state)
         self.run.tidy([epoch for _, epoch in self.state.best])
 
@@ -372,6 +376,7 @@ class Session:
                 f"in {self.run.root} began with, {state['num_images']} images"
             )
         del state["config"]
+        state.pop("num_tensors", None)
         return tensors, state, f"{self.run.last}: does not fit {self.run.config}"
 
     def load(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "sweep", "temporary_for"]
 
 #: Age up to which a temporary file may belong to a process on another machine.
 SECONDS_IN_WORK = 60
@@ -23,8 +24,8 @@ def replacing(path: Path) -> Iterator[Path]:
     At any moment `path` holds either the old content or the complete new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    sweep(path)
+    temporary = temporary_for(path)
     try:
         yield temporary
         # Windows refuses to synchronise what is open for reading alone.
@@ -39,18 +40,36 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _sweep(path: Path) -> None:
-    """Deletes temporary files for the same path that killed processes left."""
+def temporary_for(path: Path) -> Path:
+    r"""A temporary path beside a file; its name holds the process and the machine.
+
+    Example:
+        >>> import re
+        >>> name = temporary_for(Path("metrics.csv")).name
+        >>> bool(re.fullmatch(r"\.metrics\.csv\.[0-9]+@[\w-]*\.tmp", name))
+        True
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}@{_host()}.tmp")
+
+
+def sweep(path: Path) -> None:
+    """Deletes temporary files for a path that killed processes left."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        pid = left.name.split(".")[-2]
+        pid, _, host = left.name.split(".")[-2].partition("@")
         with suppress(OSError):
-            # A process on another machine writes for seconds only.
-            if time.time() - left.stat().st_mtime > SECONDS_IN_WORK and not _lives(pid):
+            # A file of another machine's process is in work for seconds only.
+            here = host == _host() != ""
+            old = time.time() - left.stat().st_mtime > SECONDS_IN_WORK
+            if (here or old) and not _lives(pid):
                 left.unlink()
 
 
+def _host() -> str:
+    return re.sub(r"[^\w-]", "-", socket.gethostname())
+
+
 def _lives(pid: str) -> bool:
-    """Whether a process with this number runs here; False where the system cannot tell."""
+    """Whether a process of this machine has the number; where none can tell, none has it."""
     if os.name != "posix" or not re.fullmatch("[0-9]{1,9}", pid):
         return False
     try:

@@ -6,12 +6,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["legible", "printable"]
+__all__ = ["cut", "cut_line", "legible", "printable"]
+
+#: Characters of a value that a message shows, and of a message.
+SHOWN, LINE = 200, 3_000
 
 
 def printable(name: str) -> str:
@@ -81,3 +84,27 @@ def _characters(path: str) -> frozenset[int]:
         return frozenset(FT2Font(path).get_charmap())
     except (OSError, RuntimeError):  # A font that cannot be read has none.
         return frozenset()
+
+
+def cut(value: Any) -> str:
+    """A value in a message: one line of at most 200 characters, all of which can be printed.
+
+    Example:
+        >>> len(cut("long" * 1000)), cut("two lines")
+        (200, 'two lines')
+    """
+    text = str(value)
+    line = " ".join(text[: 4 * SHOWN].split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 4]} ..."
+
+
+def cut_line(message: Any) -> str:
+    """A message as one line, in which no word is longer than a value is shown.
+
+    Example:
+        >>> len(cut_line("root " + 1000 * "x" + ": no such folder"))
+        220
+    """
+    words = [cut(word) for word in str(message).split()]
+    return " ".join(words)[:LINE]

@@ -183,6 +183,37 @@ def test_a_list_never_leads_out_of_the_folder(tmp_path: Path, name: str, on_erro
     fails(tmp_path, "list_eval_partition.csv: row 13", "not the name of a file", on_error=on_error)
 
 
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    path = kaggle(tmp_path) / "list_eval_partition.csv"
+    path.write_text(path.read_text() + "\n,1\n")
+    with pytest.raises(InputError, match="not the name of a file"):
+        CelebA(str(tmp_path)).split("train")
+
+
+def test_spaces_around_cells_are_no_part_of_them(tmp_path: Path) -> None:
+    truth = CelebA(str(kaggle(tmp_path / "a"))).split("train")
+    for name in ("list_eval_partition.csv", "list_attr_celeba.csv"):
+        path = kaggle(tmp_path / name) / name
+        path.write_text(path.read_text().replace("\n", " \n").replace(",", " , "))
+        found = CelebA(str(tmp_path / name)).split("train")
+        assert found.names == truth.names and (found.attributes == truth.attributes).all()
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = kaggle(tmp_path) / "list_attr_celeba.csv"
+    header, rest = path.read_text().split("\n", 1)
+    path.write_text(f"{header},{header.split(',')[1]}\n" + rest.replace("\n", ",1\n") + ",1")
+    with pytest.raises(InputError, match="a column twice"):
+        CelebA(str(tmp_path)).split("train")
+
+
+def test_what_cannot_be_printed_is_escaped(tmp_path: Path) -> None:
+    path = kaggle(tmp_path) / "list_eval_partition.csv"
+    path.write_text(path.read_text() + "\na\x1b[31m.jpg,7\n")
+    with pytest.raises(InputError, match=r"\(a\\x1b\[31m.jpg\): partition '7'"):
+        CelebA(str(tmp_path)).split("train")
+
+
 def test_binary_list(tmp_path: Path) -> None:
     (kaggle(tmp_path) / "list_eval_partition.csv").write_bytes(bytes(range(128, 256)))
     fails(tmp_path, "list_eval_partition.csv")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,17 @@ def test_bad_files(tmp_path: Path) -> None:
             load_image(str(tmp_path / name), (3, 8, 8))
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
         assert reason in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_libtiff_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.tif", compression="tiff_lzw")
+    content = (tmp_path / "a.tif").read_bytes()
+    for start in range(20, 2000, 200):
+        (tmp_path / "a.tif").write_bytes(content[:start] + 60 * b"\xff" + content[start + 60 :])
+        with suppress(InputError):
+            load_image(tmp_path / "a.tif", (3, 8, 8))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_decompression_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
