@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
-from pyro.nn.module import _Context
 from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.programs.checks import misfit
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import Parts, Programs
 from pyrovae.utils.errors import check_kind
 
 __all__ = ["Guide", "Model", "VAE"]
@@ -24,6 +24,18 @@ __all__ = ["Guide", "Model", "VAE"]
 # Pyro's parameter store is global and keyed by name: two programs of the same names would share
 # one entry, and the second would silently never train. Numbered roots keep them apart.
 _instances = itertools.count()
+
+
+def _rename(program: PyroModule, name: str) -> None:
+    """Gives a program and its submodules another name in Pyro's parameter store.
+
+    A Pyro without these private names leaves the old name. Two copies in one store then share
+    an entry, which `check_all_train` refuses.
+    """
+    with suppress(ImportError, AttributeError):
+        from pyro.nn.module import _Context
+
+        program._pyro_set_supermodule(name, _Context())
 
 
 class Model(PyroModule):
@@ -46,7 +58,7 @@ class Model(PyroModule):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy gets a number of its own, as a new program does."""
         super().__setstate__(state)
-        self._pyro_set_supermodule(f"model{next(_instances)}", _Context())
+        _rename(self, f"model{next(_instances)}")
 
     def z_dist(self) -> dist.TorchDistribution:
         """p(z), event shape `(D,)`."""
@@ -81,7 +93,7 @@ class Guide(PyroModule):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy gets a number of its own, as a new program does."""
         super().__setstate__(state)
-        self._pyro_set_supermodule(f"guide{next(_instances)}", _Context())
+        _rename(self, f"guide{next(_instances)}")
 
     def z_dist(self, x: Tensor) -> dist.TorchDistribution:
         """q(z given x) for x of shape `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
@@ -158,9 +170,7 @@ class VAE(Programs):
             )
         model, guide = Model(prior, decoder, likelihood), Guide(encoder, posterior)
         super().__init__(model, guide, likelihood, networks=[encoder, decoder])
-        use_guide = getattr(prior, "use_guide", None)
-        if use_guide is not None:
-            use_guide(guide)
+        prior.use_guide(guide)
         _check_spaces(prior, posterior)
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
@@ -175,12 +185,15 @@ class VAE(Programs):
         """What the likelihood shows for latents `(*, D)`: floats in [0, 1], `(*, C, H, W)`."""
         return self.likelihood.to_images(self.decode(z))
 
+    def parts(self) -> Parts:
+        """Encoder, posterior, prior and decoder."""
+        guide, model = self.guide, self.model
+        return Parts(guide.encoder, guide.posterior, model.prior, model.decoder)
+
     def misfit(self, x: Tensor) -> str:
         """Which part does not go with the next, for observations `(B, C, H, W)`, in a line."""
-        guide, model = self.guide, self.model
-        return misfit(
-            x, guide.encoder, guide.posterior, model.prior, model.decoder, self.likelihood
-        )
+        own = self.parts()
+        return misfit(x, own.encoder, own.posterior, own.prior, own.decoder, self.likelihood)
 
 
 @torch.no_grad()

@@ -21,12 +21,11 @@ from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.data.feed import Feed
-from pyrovae.objectives import state_of
-from pyrovae.objectives.stock import innermost
+from pyrovae.objectives import Objective
 from pyrovae.training.gradients import BatchGradients, Compute, Gradients, Terms
 from pyrovae.training.optimizer import GroupedOptimizer
 
-__all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "check_recordable", "compile_gradients"]
+__all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "compile_gradients"]
 
 #: Of the compiler: random numbers are those of a step that is not compiled.
 OPTIONS: dict[str, Any] = {"fallback_random": True}
@@ -42,17 +41,6 @@ def compile_gradients(gradients: Gradients, params: list[Tensor]) -> Compute:
     if gradients.group.size == 1:
         return CompiledGradients(gradients, params)
     return partial(gradients, batch=CompiledGradients(gradients.batch, params))
-
-
-def check_recordable(objective: Any) -> None:
-    """Refuses an objective that hears of the run's progress and keeps it where no graph looks.
-
-    Raises:
-        NotImplementedError: if `begin_step` has no `state` to fill.
-    """
-    bound = innermost(objective)
-    if hasattr(bound, "begin_step") and not state_of(bound):
-        raise NotImplementedError(f"{type(bound).__name__}.begin_step fills no tensor of `state`")
 
 
 class Graph:
@@ -72,12 +60,12 @@ class Graph:
             has no `state` to fill; from `build`, if what is computed depends on values.
     """
 
-    def __init__(self, module: nn.Module, objective: Any, params: list[Tensor]) -> None:
+    def __init__(self, module: nn.Module, objective: Objective, params: list[Tensor]) -> None:
         self.module, self.objective, self.params = module, objective, params
         names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
         if any(p not in names for p in params):
             raise NotImplementedError("a parameter belongs to none of the programs' modules")
-        check_recordable(objective)
+        objective.check_recordable()
         self.names = [names[p] for p in params]
         self.buffers = dict(module.named_buffers())
 
@@ -90,7 +78,7 @@ class Graph:
             given: further inputs; the module takes those that `finish` leaves to it.
         """
         device, dtype = self.params[0].device, self.params[0].dtype
-        state = state_of(self.objective)
+        state = self.objective.state
         for name, value in state.items():
             state[name] = value.to(device, dtype)
         self.fixed = [*(p.detach() for p in self.params), *self.buffers.values()]
@@ -101,13 +89,13 @@ class Graph:
     def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The outputs, for further inputs of the shapes that it was built for."""
         with torch.no_grad():
-            return self.graph(*self.fixed, *state_of(self.objective).values(), *given)
+            return self.graph(*self.fixed, *self.objective.state.values(), *given)
 
     def _trace(
         self, values: list[Tensor], state: list[str], finish: Callable[..., list[Tensor]]
     ) -> torch.fx.GraphModule:
         """The graph, of tensors that have shapes and no values: nothing is computed for it."""
-        before = dict(state_of(self.objective))
+        before = dict(self.objective.state)
         trace = partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
         try:
             # A store of its own: what tracing puts there must not outlive it.
@@ -119,7 +107,7 @@ class Graph:
                 f"what is computed depends on values ({error.func})"
             ) from error
         finally:
-            state_of(self.objective).update(before)
+            self.objective.state.update(before)
         _check_static(graph.graph)
         # Inductor's kernels for CPUs do not compile where one reduction is stored twice.
         return torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))
@@ -131,7 +119,7 @@ class Graph:
         leaves = [rest.pop(0).detach().requires_grad_() for _ in self.params]
         buffers = {name: rest.pop(0) for name in self.buffers}
         live = {name: rest.pop(0) for name in state}
-        state_of(self.objective).update(live)
+        self.objective.state.update(live)
         values = dict(zip(self.names, leaves, strict=True)) | buffers
 
         def run(*args: Any) -> Terms:
@@ -144,7 +132,7 @@ class Graph:
 
         outputs = finish(run, leaves, rest)
         for name, value in live.items():
-            value.copy_(state_of(self.objective)[name])
+            value.copy_(self.objective.state[name])
         return outputs
 
 

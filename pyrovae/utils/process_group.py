@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyrovae.utils.errors import InputError
 
@@ -149,14 +148,17 @@ class Group:
             sys.stderr.flush()
             os._exit(code)
 
-    def about(self, batch_size: int, parts: Iterable[Any]) -> list[str]:
-        """Lines for people: what a step takes, and what each process computes by itself."""
+    def about(self, batch_size: int, coupled: Iterable[str]) -> list[str]:
+        """Lines for people: what a step takes, and what each process computes by itself.
+
+        Args:
+            batch_size: of one process.
+            coupled: names of parts that make one thing of all images of a process's batch.
+        """
         if self.size == 1:
             return []
         lines = [f"{self.size} processes, {self.size * batch_size} images a step"]
-        alone = {type(p).__name__ for p in parts if _over_batch(p)}
-        if alone:
-            names = ", ".join(sorted(alone))
+        if names := ", ".join(sorted(set(coupled))):
             lines.append(f"over each process's own {batch_size} images, not all of them: {names}")
         return lines
 
@@ -242,11 +244,6 @@ def _of_this_start(store: Any, rank: int, size: int) -> Any:
 
 #: What `torchrun` says, and what holds without it.
 _COUNTED = {"WORLD_SIZE": 1, "LOCAL_RANK": 0}
-
-
-def _over_batch(part: Any) -> bool:
-    """Whether a part makes one thing of all images of a batch."""
-    return getattr(part, "over_batch", isinstance(part, _BatchNorm))
 
 
 @contextmanager
