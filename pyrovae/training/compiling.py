@@ -12,13 +12,7 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from torch._functorch.compile_utils import fx_graph_cse
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-)
 from torch.func import functional_call, functionalize
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.data.feed import Feed
 from pyrovae.objectives import Objective
@@ -29,6 +23,9 @@ __all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "compile_gradients"]
 
 #: Of the compiler: random numbers are those of a step that is not compiled.
 OPTIONS: dict[str, Any] = {"fallback_random": True}
+
+#: The operation that reads a number from a tensor.
+READS_NUMBER = "aten._local_scalar_dense.default"
 
 Inputs = Callable[[Tensor], dict[str, Tensor]]
 
@@ -95,6 +92,8 @@ class Graph:
         self, values: list[Tensor], state: list[str], finish: Callable[..., list[Tensor]]
     ) -> torch.fx.GraphModule:
         """The graph, of tensors that have shapes and no values: nothing is computed for it."""
+        from torch.fx.experimental.proxy_tensor import make_fx
+
         before = dict(self.objective.state)
         trace = partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
         try:
@@ -102,15 +101,14 @@ class Graph:
             with pyro.get_param_store().scope():
                 graph = trace(lambda *flat: self._run(flat, state, finish))(*values)
                 graph = trace(functionalize(graph))(*values)
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        except _value_errors() as error:
             raise NotImplementedError(
                 f"what is computed depends on values ({error.func})"
             ) from error
         finally:
             self.objective.state.update(before)
         _check_static(graph.graph)
-        # Inductor's kernels for CPUs do not compile where one reduction is stored twice.
-        return torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))
+        return torch.fx.GraphModule(graph, _without_repeats(graph.graph))
 
     def _run(
         self, flat: Sequence[Tensor], state: list[str], finish: Callable[..., list[Tensor]]
@@ -237,10 +235,34 @@ class _FedGradients(nn.Module):
         return self.gradients(images, beta, self.inputs(attributes), **kwargs)
 
 
+def _value_errors() -> tuple[Any, ...]:
+    """What a tracer raises where the computation depends on values; none if torch hides them."""
+    try:
+        from torch._subclasses.fake_tensor import (
+            DataDependentOutputException,
+            DynamicOutputShapeException,
+        )
+    except ImportError:
+        return ()
+    return DataDependentOutputException, DynamicOutputShapeException
+
+
+def _without_repeats(graph: torch.fx.Graph) -> torch.fx.Graph:
+    """The graph with each expression computed once, or as it is if torch does not offer that.
+
+    Inductor's kernels for CPUs do not compile where one reduction is stored twice.
+    """
+    try:
+        from torch._functorch.compile_utils import fx_graph_cse
+    except ImportError:
+        return graph
+    return fx_graph_cse(graph)
+
+
 def _check_static(graph: torch.fx.Graph) -> None:
     """Refuses a graph that reads a number from a tensor; drops what only profilers see."""
     for node in reversed(graph.nodes):
-        if node.target is torch.ops.aten._local_scalar_dense.default:
+        if str(node.target) == READS_NUMBER:
             raise NotImplementedError(f"what is computed depends on values ({node.target})")
         if str(node.target).startswith("profiler."):
             graph.erase_node(node)
@@ -261,4 +283,6 @@ def compiler_silenced() -> Iterator[None]:
 
 
 def _compiled(graph: torch.fx.GraphModule, values: list[Any]) -> Any:
-    return torch._inductor.compile(graph, values, options=OPTIONS)
+    from torch._inductor import compile
+
+    return compile(graph, values, options=OPTIONS)

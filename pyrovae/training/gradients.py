@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.objectives import Objective, ScaleLatents
 from pyrovae.training.optimizer import clip_gradients
+from pyrovae.utils.for_each import copy_each, multiply_each
 from pyrovae.utils.process_group import Group
 
 __all__ = ["BatchGradients", "Compute", "Gradients", "Terms"]
@@ -91,7 +92,7 @@ class BatchGradients(nn.Module):
             params = sorted(used, key=pyro.get_param_store().param_name)
         loss, elbo, rate = found
         grads = [p.grad for p in params if p.grad is not None]
-        torch._foreach_mul_(grads, 1 / len(x))
+        multiply_each(grads, 1 / len(x))
         return Terms(loss.isfinite().to(loss), loss, elbo.to(loss), rate.to(loss)), params
 
 
@@ -177,7 +178,7 @@ class Gradients(nn.Module):
         # Of buffers their change, lest constants drift by what averaging them rounds.
         changes, state = [now - old for now, old in floating], self.objective.state
         found = iter(self.group.average([*grads, *terms, *changes, *state.values()]))
-        torch._foreach_copy_(grads, [next(found) for _ in grads])
+        copy_each(grads, [next(found) for _ in grads])
         terms = Terms(*(next(found) for _ in terms))
         for buffer, value in floating:
             buffer.copy_(value + next(found))

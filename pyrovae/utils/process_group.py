@@ -130,7 +130,7 @@ class Group:
             return True
         try:
             return dist.distributed_c10d._get_default_store().add(f"said: {text}", 1) == 1
-        except RuntimeError:
+        except (RuntimeError, AttributeError):  # The group has ended, or the name is gone.
             return True
 
     def leave(self) -> None:
