@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pyrovae import VAE, Engine, Trainer
-from pyrovae.objectives import Beta, Cosine, Warmup
+from pyrovae.objectives import Beta, Cosine, Objective, Warmup
 from pyrovae.training import compiling
 from tests.small import adam, same_weights, small_data, small_vae
 
@@ -105,7 +105,7 @@ def test_a_parameter_of_no_module_is_trained_without_compiling(
         assert "cannot be compiled" in capsys.readouterr().out and store is not None
 
 
-class Hears(pyro.infer.Trace_ELBO):
+class Hears(Objective, pyro.infer.Trace_ELBO):
     """An objective that keeps what it hears where no graph looks."""
 
     weight = 1.0

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, Warmup
-from pyrovae.objectives import Progress, state_of
+from pyrovae.objectives import Progress, as_objective
 from pyrovae.training import compiling
 from pyrovae.training.compiling import CompiledGradients
 from pyrovae.training.gradients import Gradients
@@ -44,13 +44,15 @@ def no_validation() -> Any:
 
 
 def compiled(vae: VAE, objective: Any, clip_norm: float | None = None) -> CompiledGradients:
-    gradients = Gradients(vae.model, vae.guide, objective, vae.scored, clip_norm)
+    own = as_objective(objective)
+    gradients = Gradients(vae.model, vae.guide, own, vae.scored, clip_norm)
     return CompiledGradients(gradients, list(vae.parameters()))
 
 
 def same(vae: VAE, objective: Any, clip_norm: float | None = None, *, rtol: float = 1e-9) -> None:
     """The graph's numbers are the programs', at two steps of different beta."""
     images = make_images(vae.likelihood, 4, shape=SHAPE)
+    objective = as_objective(objective)
     twin, other = copy.deepcopy(vae), copy.deepcopy(objective)
     graph = compiled(vae, objective, clip_norm)
     twin.to(memory_format=torch.contiguous_format)
@@ -67,8 +69,8 @@ def same(vae: VAE, objective: Any, clip_norm: float | None = None, *, rtol: floa
             assert torch.allclose(p.grad, q.grad, rtol=rtol, atol=rtol / 1000), name
         for a, b in zip(vae.buffers(), twin.buffers(), strict=True):
             assert torch.allclose(a, b)
-        for name, value in state_of(other).items():
-            own = state_of(objective)[name]
+        for name, value in other.state.items():
+            own = objective.state[name]
             assert torch.allclose(own, value.to(own), equal_nan=True), name
     assert graph.shapes is not None
 
@@ -150,11 +152,11 @@ def test_a_step_that_is_not_finite_changes_nothing(traced_only: None) -> None:
     objective = OBJECTIVES["GECO"]()
     graph = compiled(vae, objective)
     assert graph(images, 1.0, {})[0].moved == 1
-    before: list[Tensor] = [b.clone() for b in (*vae.buffers(), *state_of(objective).values())]
+    before: list[Tensor] = [b.clone() for b in (*vae.buffers(), *objective.state.values())]
     with torch.no_grad():
         next(iter(vae.parameters())).fill_(float("nan"))
     assert graph(images, 1.0, {})[0].moved == 0
-    after = [*vae.buffers(), *state_of(objective).values()]
+    after = [*vae.buffers(), *objective.state.values()]
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
@@ -179,7 +181,7 @@ def test_addresses_stay(traced_only: None) -> None:
     for _ in range(3):
         assert svi.advance(images).moved
         tensors = [*vae.state_dict().values(), *optimizer.state_tensors().values()]
-        tensors += state_of(objective).values()
+        tensors += objective.state.values()
         seen.append([tensor.data_ptr() for tensor in tensors])
     assert seen[0] == seen[1] == seen[2]
 
@@ -200,7 +202,9 @@ def test_bf16_follows_the_oracle_in_fp64(networks: str) -> None:
     found = []
     for own, precision in ((oracle, "fp32"), (vae, "bf16")):
         with Engine("cpu", precision).running(own, own.networks()):
-            gradients = Gradients(own.model, own.guide, pyro.infer.Trace_ELBO(), own.observe)
+            gradients = Gradients(
+                own.model, own.guide, as_objective(pyro.infer.Trace_ELBO()), own.observe
+            )
             torch.manual_seed(1)  # In float64, draws of float32 noise would be other numbers.
             with same_noise():
                 terms, _ = gradients(images, 1.0, {})

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrovae import likelihoods
 from pyrovae.distributions import ContinuousBernoulli
+from pyrovae.distributions.constraints import LearnedScale
 from pyrovae.likelihoods import (
     DensityLikelihood,
     DynamicBinarization,
@@ -64,7 +65,7 @@ def pieces(low: float, high: float, count: int) -> tuple[Tensor, Tensor]:
 def stretch(likelihood: DensityLikelihood, size: float) -> DensityLikelihood:
     """Moves a scale to its floor or far above its start, if the likelihood has a scale."""
     for part in likelihood.modules():
-        if hasattr(part, "start_at"):
+        if isinstance(part, (LearnedScale, OptimalScaleNormal)):
             part.start_at(size)
     return likelihood
 

@@ -23,7 +23,7 @@ from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, 
 from pyrovae.commands import sample
 from pyrovae.evaluation import evaluate, scoring
 from pyrovae.inspection import SECTIONS, Effort, Subject, climbing
-from pyrovae.objectives import Progress, begin_step
+from pyrovae.objectives import Progress
 from pyrovae.posterior.encoding import _rate, dimension_divergences
 from tests.inspection.subjects import SUBJECTS, subject
 from tests.pretended import DEVICE, Pretended, pretending, strictly
@@ -95,7 +95,7 @@ def test_a_step_can_be_recorded(
     svi = SVI(vae.model, vae.guide, optimizer, OBJECTIVES[objective](), observe=vae.scored)
     with pyro.validation_enabled(False):
         svi.advance(x, beta)  # The first finds out what there is, and places all state.
-        begin_step(svi.loss, Progress(1, 10, 10, 20))
+        svi.objective.begin_step(Progress(1, 10, 10, 20))
         if {objective, posterior} & WAITS:
             terms = svi.advance(x, beta)
         else:

@@ -145,7 +145,7 @@ def test_a_learned_scale_has_a_floor(raw: float) -> None:
 def standard_deviation(likelihood: Likelihood) -> float:
     """That of a pixel in the middle of the grey values, from its distribution alone."""
     loc = torch.full((1, 1, 1), 0.5, dtype=torch.float64)
-    p = likelihood.double().eval()(getattr(likelihood, "maps", lambda loc: loc)(loc))
+    p = likelihood.double().eval()(likelihood.maps(loc))
     if not isinstance(likelihood, GreyLikelihood):
         return p.stddev.item()
     share = p.log_prob(LEVELS.reshape(-1, 1, 1, 1)).exp()
@@ -196,7 +196,7 @@ def test_a_start_is_a_standard_deviation(name: str, start: float) -> None:
 @torch.no_grad()
 def test_maps_of_a_location_are_linear_and_show_it(name: str) -> None:
     likelihood = ONE_SCALE[name](0.01).double().eval()
-    maps = getattr(likelihood, "maps", lambda loc: loc)
+    maps = likelihood.maps
     x, y = (0.3 + 0.4 * torch.rand(2, 3, 4, 4, dtype=torch.float64) for _ in range(2))
     assert maps(x).shape == (2, likelihood.num_maps(3), 4, 4)
     assert torch.allclose(likelihood(maps(x)).mean, x, atol=1e-6)

@@ -21,7 +21,7 @@ from torch import Tensor
 from pyrovae import GECO, SVI, VAE, Capacity, GroupedOptimizer, Warmup
 from pyrovae.data import Batches
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
-from pyrovae.objectives import Progress, begin_step, state_of
+from pyrovae.objectives import Objective, Progress
 from pyrovae.training import compiling
 from pyrovae.training.recording import CudaRecorder, Recorded, Recorder
 from pyrovae.training.stepping import Stepper
@@ -62,15 +62,16 @@ class Run:
     ) -> None:
         torch.manual_seed(0)
         self.vae: VAE = make_vae(networks=networks).double()
-        self.objective, self.said, self.bad = objective(), [], bad
+        self.said, self.bad = [], bad
         self.optimizer = GroupedOptimizer(OPTIMIZERS[optimizer], clip_norm=50.0)
         svi = SVI(
             self.vae.model,
             self.vae.guide,
             self.optimizer,
-            self.objective,
+            objective(),
             observe=self.vae.scored,
         )
+        self.objective = svi.objective
         images = np.random.default_rng(0).integers(0, 256, (20, *IMAGE_SHAPE), np.uint8)
         batches = Batches(images, 4, seed=0, flip=True)
         self.feed: Any = feed(batches, lambda x: x)
@@ -90,11 +91,11 @@ class Run:
             self.feed.begin(i // 5)
         progress = Progress(i, STEPS, 5, 20)
         self.optimizer.scale_learning_rate((i + 1) / STEPS)
-        begin_step(self.objective, progress)
+        self.objective.begin_step(progress)
         return self.stepper(float("nan") if i in self.bad else 0.1 + i / 10)
 
     def tensors(self) -> list[Tensor]:
-        state = [*self.optimizer.state_tensors().values(), *state_of(self.objective).values()]
+        state = [*self.optimizer.state_tensors().values(), *self.objective.state.values()]
         return [*self.vae.state_dict().values(), *state]
 
 
@@ -256,7 +257,7 @@ def test_a_run_that_ends_lets_go_of_graphs_and_images() -> None:
         gc.enable()
 
 
-class Hears(pyro.infer.Trace_ELBO):
+class Hears(Objective, pyro.infer.Trace_ELBO):
     """Keeps what it hears where no recorder looks."""
 
     weight = 1.0
@@ -372,7 +373,7 @@ def test_every_part_gives_the_recorder_work_of_the_device_alone(role: int, name:
         stepper.record()
         feed.begin(0)
         for i in range(Recorded.WARM_UP + 2):  # The first step makes the optimiser's state.
-            begin_step(svi.loss, Progress(i, 10, 5, 10))
+            svi.objective.begin_step(Progress(i, 10, 5, 10))
             assert stepper(0.5 + i)[0] == 1
     (line,) = said
     waits = {"RenyiELBO", "VonMisesFisher", "HypersphericalUniform"}

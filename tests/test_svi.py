@@ -17,8 +17,8 @@ from torch.optim import SGD, Adam, Adamax, AdamW
 
 from pyrovae import SVI, Engine, GroupedOptimizer
 from pyrovae.networks import Decoder, Encoder
+from pyrovae.objectives.base import loss_per_image
 from pyrovae.programs.vae import VAE
-from pyrovae.training.gradients import loss_per_image
 from pyrovae.training.svi import first_bad_site
 from pyrovae.utils.errors import InputError
 from tests.tables import (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pyrovae import Engine, Trainer
 from pyrovae.training.loggers import Console
-from pyrovae.training.sync_batch_norm import synchronous, synchronous_norms
+from pyrovae.training.sync_batch_norm import coupled_parts, synchronous, synchronous_norms
 from pyrovae.utils.process_group import Group, processes
 from tests.small import adam, rows, small_data, small_vae
 from tests.test_distributed import connected, place_noise, same
@@ -117,7 +117,7 @@ def test_other_modules_are_left_alone_and_all_are_put_back() -> None:
         assert "forward" in vars(net[0]) and synchronous_norms(net)
         assert [dict(vars(module)) for module in net[1:]] == before[1:]
         assert list(net.state_dict()) == list(nn.Sequential(*net).state_dict())
-        about = Group(0, 2).about(8, net.modules())
+        about = Group(0, 2).about(8, coupled_parts(net))
         assert about[1:] == ["over each process's own 8 images, not all of them: Centred"]
     with synchronous(net, Group()):
         assert not synchronous_norms(net)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyrovae import SVI, VAE, GroupedOptimizer
-from pyrovae.training.device_losses import keeping_tensors
+from pyrovae.objectives.device_losses import keeping_tensors
 from tests.tables import LIKELIHOODS, POSTERIORS, PRIORS, make_images, make_vae
 from tests.test_matrix import OBJECTIVES
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from pyrovae.inspection.export import (
     write_table,
 )
 from pyrovae.inspection.subject import FULL, Effort, Subject, check_name
-from pyrovae.objectives import widens
+from pyrovae.objectives import as_objective
 from pyrovae.programs.vae import VAE
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.errors import InputError
@@ -104,7 +103,7 @@ def open_subject(
         engine,
         name=split,
         train=data.split("train"),
-        wide=widens(_objective(run, trust)),
+        wide=_prefers_wide_guide(run, trust),
         factors=tuple(data.factors),
         given=len(given) > 0,
         effort=effort,
@@ -113,8 +112,8 @@ def open_subject(
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
 
 
-def _objective(run: str | Path, trust: bool) -> Any:
-    """What a run was trained for; None where that is not known, or is no longer to be had."""
+def _prefers_wide_guide(run: str | Path, trust: bool) -> bool:
+    """Whether a run's objective does; False where it is not known, or no longer to be had."""
     parser = Parser(exit_on_error=False)
     parser.add_subclass_arguments(ELBO, "objective")
     consent = Consent(trust)
@@ -122,9 +121,9 @@ def _objective(run: str | Path, trust: bool) -> Any:
         stated = read_config(RunDirectory(run), consent)["objective"]
         config = parser.parse_object({"objective": stated})
         consent.check_parsed(config.as_dict(), [])
-        return parser.instantiate(config).objective
+        return as_objective(parser.instantiate(config).objective).prefers_wide_guide
     except Exception:  # An own one may have changed since, or be elsewhere.
-        return None
+        return False
 
 
 def _given(images: Sequence[str], vae: VAE, data: ImageData) -> tuple[Split, list[str]]:

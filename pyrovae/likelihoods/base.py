@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.distributions import DiscretizedLogistic
+from pyrovae.utils.errors import cannot_start
 
 __all__ = ["DensityLikelihood", "GreyLikelihood", "Likelihood", "PixelLikelihood"]
 
@@ -33,12 +34,14 @@ class Likelihood(nn.Module, ABC):
         grey_levels: what turns its log density into the log probability of an 8-bit image, as
             a number of levels per unit of x: 256 for a density on [0, 1], 1 for a probability
             of the 256 values, None where neither holds (binary pixels).
+        couples_batch: whether its density of an image depends on the others of the batch.
         has_scale: whether its noise has a size, which may be too large or too small; those that
             only have probabilities of binary pixels or of grey values have none.
     """
 
     grey_levels: int | None
-    has_scale = True
+    couples_batch: bool = False
+    has_scale: bool = True
 
     @abstractmethod
     def num_maps(self, channels: int) -> int:
@@ -80,6 +83,23 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def check(self, images: Tensor) -> None:
         """Raises `InputError` if it cannot score such 8-bit images."""
+
+    def start_at(self, scale: float) -> float:
+        """Takes this standard deviation of the pixels to start from; returns what it took.
+
+        Optional: `ProbabilisticPCA` needs it. A likelihood of a fixed scale returns its own.
+
+        Raises:
+            InputError: if it has no scale.
+        """
+        raise cannot_start(self, "it has no start_at")
+
+    def maps(self, loc: Tensor) -> Tensor:
+        """The maps `(*, num_maps, H, W)` of images `(*, C, H, W)`, a linear function of them.
+
+        By default the maps are the images themselves, as where the map is the location.
+        """
+        return loc
 
     def bits_per_dim(self, elbo: float, num_dims: int) -> float | None:
         """Bits per dimension of an ELBO in nats per image, None where it is undefined."""

@@ -139,7 +139,7 @@ class OptimalScaleNormal(DensityLikelihood):
 
     MIN_SCALE = 1e-3
     MEMORY = 100
-    over_batch = True
+    couples_batch = True
 
     mean_square: Tensor
     num_batches: Tensor

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from pyrovae.utils.errors import InputError
+from pyrovae.utils.errors import InputError, cannot_start
 
 __all__ = [
     "Decoder",
@@ -25,7 +25,31 @@ __all__ = [
 ImageShape = tuple[int, int, int]
 
 
-class Encoder(nn.Module, ABC):
+class Network(nn.Module, ABC):
+    """What encoders and decoders may do beside `forward`.
+
+    Attributes:
+        couples_batch: whether its output for an image depends on the others of the batch.
+    """
+
+    couples_batch: bool = False
+
+    def check_start(self) -> None:
+        """Raises `InputError` if `start_linear` is not possible."""
+        raise cannot_start(self, "it has no start_linear")
+
+    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Becomes `weight @ x + bias` of the flattened input, to start training from.
+
+        Optional: `ProbabilisticPCA` needs it, and a `check_start` that raises nothing.
+
+        Raises:
+            InputError: if it cannot become a linear function.
+        """
+        self.check_start()
+
+
+class Encoder(Network):
     """A network from images to the posterior's parameters.
 
     A constructor takes `image_shape` and `num_outputs`, which follow from data and posterior,
@@ -37,7 +61,7 @@ class Encoder(nn.Module, ABC):
         """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
 
 
-class Decoder(nn.Module, ABC):
+class Decoder(Network):
     """A network from latents to the likelihood's maps.
 
     A constructor takes `image_shape`, `latent_dim` and `num_maps`, which follow from data,
@@ -100,6 +124,14 @@ class ShortcutNetwork(nn.Module, ABC):
             return h
         return h + self.shortcut(x.flatten(-event_dim)).reshape(h.shape)
 
+    def check_start(self) -> None:
+        """Raises `InputError` if it has no shortcut."""
+        if self.shortcut is None:
+            raise InputError(
+                "ProbabilisticPCA starts from linear shortcuts: set --encoder.shortcut true "
+                "and --decoder.shortcut true"
+            )
+
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:
         """Becomes `weight @ x + bias`, to start training from; the layers become zero.
@@ -107,11 +139,8 @@ class ShortcutNetwork(nn.Module, ABC):
         Raises:
             InputError: if it has no shortcut.
         """
-        if self.shortcut is None:
-            raise InputError(
-                "ProbabilisticPCA starts from linear shortcuts: set --encoder.shortcut true "
-                "and --decoder.shortcut true"
-            )
+        self.check_start()
+        assert self.shortcut is not None
         self.shortcut.weight.copy_(weight / self.shortcut.gain)
         self.shortcut.bias.copy_(bias)
         for parameter in self.layers[-1].parameters():

@@ -4,6 +4,13 @@ The bound is any `pyro.infer` ELBO, or one from here. Everything here is an ELBO
 it, or a number over time; model and guide never change.
 """
 
+from pyrovae.objectives.base import (
+    LossTerms,
+    Objective,
+    StockObjective,
+    as_objective,
+    check_objective,
+)
 from pyrovae.objectives.bounds import (
     IWAE,
     DReG,
@@ -23,10 +30,6 @@ from pyrovae.objectives.effects import (
     Beta,
     LatentRate,
     ScaleLatents,
-    begin_step,
-    numbers_of,
-    state_of,
-    widens,
 )
 from pyrovae.objectives.gradients import stop_gradients
 from pyrovae.objectives.rates import GECO, BetaTC, Capacity, FreeBits
@@ -40,7 +43,7 @@ from pyrovae.objectives.schedules import (
     Schedule,
     Warmup,
 )
-from pyrovae.objectives.stock import STOCK, UNFIT, check_objective, check_objective_name
+from pyrovae.objectives.stock import STOCK, UNFIT, check_objective_name
 
 __all__ = [
     "GECO",
@@ -63,6 +66,8 @@ __all__ = [
     "GaussianNoise",
     "Latent",
     "LatentRate",
+    "LossTerms",
+    "Objective",
     "PerImageELBO",
     "Progress",
     "Run",
@@ -70,12 +75,10 @@ __all__ = [
     "ScaleLatents",
     "Schedule",
     "StickingTheLanding",
+    "StockObjective",
     "Warmup",
-    "begin_step",
+    "as_objective",
     "check_objective",
     "check_objective_name",
-    "numbers_of",
-    "state_of",
     "stop_gradients",
-    "widens",
 ]

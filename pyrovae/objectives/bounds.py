@@ -12,9 +12,9 @@ import torch
 from pyro.distributions.util import scale_and_mask
 from pyro.infer import ELBO
 from pyro.infer.enum import get_importance_trace
-from pyro.infer.util import torch_item
 from torch import Tensor
 
+from pyrovae.objectives.base import LossTerms, Objective
 from pyrovae.objectives.gradients import stop_gradients
 from pyrovae.utils.sites import latent_sites, observed_sites
 
@@ -77,7 +77,7 @@ class Run:
         return sum((latent.unweighted for latent in self.latents), zero)
 
 
-class PerImageELBO(ELBO):
+class PerImageELBO(Objective, ELBO):
     """An objective that is a function of each image's and particle's terms.
 
     All latent sites must lie in the plate of images and be reparameterised. Their weight, which
@@ -90,17 +90,9 @@ class PerImageELBO(ELBO):
             rather than in turn.
         max_plate_nesting: how many plates the programs nest, that of the images included.
 
-    Attributes:
-        measured: rate and distortion of the last batch, unweighted means in nats per image.
-        over_batch: whether the loss of a batch is more than the mean of its images' losses.
-        widens: whether the best guide for it is wider than that for the ELBO.
-
     Raises:
         ValueError: if `num_particles` is not positive.
     """
-
-    over_batch = False
-    widens = False
 
     def __init__(
         self,
@@ -115,7 +107,6 @@ class PerImageELBO(ELBO):
             vectorize_particles=vectorize_particles,
             max_plate_nesting=max_plate_nesting,
         )
-        self.measured: tuple[Tensor, Tensor] | None = None
 
     @abstractmethod
     def objective(self, runs: list[Run]) -> Tensor:
@@ -131,7 +122,7 @@ class PerImageELBO(ELBO):
         ]
         both = ([run.unweighted for run in runs], [run.distortion for run in runs])
         rate, distortion = (torch.cat(terms).mean().detach() for terms in both)
-        self.measured = rate, distortion
+        self.rate_and_distortion = rate, distortion
         return self.objective(runs)
 
     def loss(
@@ -139,16 +130,28 @@ class PerImageELBO(ELBO):
     ) -> float:
         """The loss in nats, summed over the images."""
         with torch.no_grad():
-            return torch_item(self.differentiable_loss(model, guide, *args, **kwargs))
+            return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
     def loss_and_grads(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> float:
         """The loss in nats, summed over the images, after adding up its gradients."""
+        return self._backward(model, guide, *args, **kwargs).item()
+
+    def terms_and_grads(
+        self, beta: float | Tensor, model: Any, guide: Any, x: Tensor, **inputs: Any
+    ) -> LossTerms:
+        """Adds up the gradients of the summed loss; returns its terms without waiting."""
+        loss = self._backward(model, guide, x, **inputs) / len(x)
+        assert self.rate_and_distortion is not None
+        rate, distortion = self.rate_and_distortion
+        return LossTerms(loss, -(rate + distortion), rate)
+
+    def _backward(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward()
-        return torch_item(loss)
+        return loss.detach()
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
@@ -210,7 +213,7 @@ class IWAE(PerImageELBO):
 
     def __init__(self, num_particles: int = 5, **kwargs: Any) -> None:
         super().__init__(num_particles, **kwargs)
-        self.widens = num_particles > 1
+        self.prefers_wide_guide = num_particles > 1
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""
@@ -286,7 +289,7 @@ class DReG(PerImageELBO):
 
     def __init__(self, num_particles: int = 5, **kwargs: Any) -> None:
         super().__init__(num_particles, **kwargs)
-        self.widens = num_particles > 1
+        self.prefers_wide_guide = num_particles > 1
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""

@@ -11,7 +11,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor
 
 from pyrovae.distributions.constraints import positive
-from pyrovae.objectives.effects import begin_step, state_of, widens
+from pyrovae.objectives.base import LossTerms, Objective, as_objective
 from pyrovae.objectives.schedules import Progress
 
 __all__ = ["Corruption", "Denoising", "GaussianNoise", "SaltAndPepper"]
@@ -63,7 +63,7 @@ class SaltAndPepper(Corruption):
         return torch.where(chance < self.probability, white, x)
 
 
-class Denoising(ELBO):
+class Denoising(Objective, ELBO):
     r"""Any bound, with a guide that sees a corrupted image while the model scores the clean one.
 
     $$\log p(x) \ge \mathbb{E}_{\tilde x \sim c(\tilde x \mid x)}\,
@@ -86,25 +86,33 @@ class Denoising(ELBO):
     def __init__(self, corruption: Corruption | None = None, bound: ELBO | None = None) -> None:
         self.corruption, self.bound = corruption or GaussianNoise(), bound or Trace_ELBO()
         super().__init__(num_particles=self.bound.num_particles)
+        self._inner = as_objective(self.bound)
+        self.couples_batch = self._inner.couples_batch
+        self.prefers_wide_guide = self._inner.prefers_wide_guide
+        self.state = self._inner.state
 
     @property
-    def measured(self) -> tuple[Tensor, Tensor] | None:
-        """Rate and distortion of the last batch, where the bound tells."""
-        return getattr(self.bound, "measured", None)
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """What the bound changes over a run."""
-        return state_of(self.bound)
-
-    @property
-    def widens(self) -> bool:
-        """Whether the best guide for the bound is wider than that for the ELBO."""
-        return widens(self.bound)
+    def rate_and_distortion(self) -> tuple[Tensor, Tensor] | None:  # type: ignore[override]
+        """Those of the bound."""
+        return self._inner.rate_and_distortion
 
     def begin_step(self, progress: Progress) -> None:
-        """Tells the bound where the run stands."""
-        begin_step(self.bound, progress)
+        """Passes the position in the run on to the bound."""
+        self._inner.begin_step(progress)
+
+    def check_recordable(self) -> None:
+        """Raises `NotImplementedError` if the bound's `begin_step` changes more than `state`."""
+        self._inner.check_recordable()
+
+    def innermost(self) -> Any:
+        """The bound's own."""
+        return self._inner.innermost()
+
+    def terms_and_grads(
+        self, beta: float | Tensor, model: Any, guide: Any, x: Tensor, **inputs: Any
+    ) -> LossTerms:
+        """The bound's terms, after adding up its gradients."""
+        return self._inner.terms_and_grads(beta, model, self._corrupted(guide), x, **inputs)
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         """The bound's loss under the guide of corrupted images."""

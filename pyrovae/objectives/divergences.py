@@ -39,7 +39,7 @@ class MMD(PerImageELBO):
         https://arxiv.org/abs/1711.01558
     """
 
-    over_batch = True
+    couples_batch = True
     SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
     def __init__(

@@ -10,40 +10,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
-from pyrovae.objectives.stock import is_linear
 from pyrovae.utils.sites import is_latent, is_observed
 
-__all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "numbers_of", "state_of", "widens"]
-
-
-def begin_step(objective: Any, progress: Progress) -> None:
-    """Tells an objective where the run stands, if it has a method `begin_step` to hear it.
-
-    What follows from that belongs into a tensor of its `state`, filled in place: a step that is
-    compiled sees no other changes.
-    """
-    hear = getattr(objective, "begin_step", None)
-    if hear is not None:
-        hear(progress)
-
-
-def state_of(objective: Any) -> dict[str, Tensor]:
-    """What an objective changes over a run: its `state`, empty where it has none."""
-    return getattr(objective, "state", {})
-
-
-def widens(objective: Any) -> bool:
-    """Whether the guide that is best for an objective is wider than the one for the ELBO.
-
-    That of a bound of several particles is, where the family does not hold the posterior.
-    """
-    return bool(getattr(objective, "widens", False))
-
-
-def numbers_of(objective: Any) -> dict[str, float]:
-    """The single numbers among what an objective changes, as a multiplier."""
-    state = state_of(objective).items()
-    return {name: float(value) for name, value in state if value.numel() == 1}
+__all__ = ["Beta", "LatentRate", "ScaleLatents"]
 
 
 class Beta:
@@ -116,35 +85,17 @@ class LatentRate(Messenger):
         elif is_observed(msg) and isinstance(msg["value"], Tensor):
             self._observed.setdefault(msg["name"], seen)
 
-    def rate_and_elbo(
-        self, objective: Any, loss: Tensor, beta: float | Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The rate, and the ELBO at beta 1, of a step of that loss, in nats per image.
-
-        Objectives of this package measure both themselves. Of Pyro's, most are minus an ELBO
-        whose rate has the weight beta; for any other the sites are looked at.
-        """
-        measured = getattr(objective, "measured", None)
-        if measured is not None:
-            self._sites.clear()
-            rate, distortion = measured
-            return rate, -(rate + distortion)
-        rate = self._mean(torch.zeros_like(loss))
-        if is_linear(objective):
-            return rate, (beta - 1) * rate - loss
-        return rate, self._log_likelihood() - rate
-
     @torch.no_grad()
-    def _log_likelihood(self) -> Tensor:
+    def log_likelihood(self) -> Tensor:
         """That of the observed sites in nats per image, at the first draws."""
         return sum(p.log_prob(x).mean() for p, x in self._observed.values())
 
     def per_image(self) -> float:
         """The rate in nats per image of the first pair of programs run since the last call."""
-        return float(self._mean(torch.zeros(())))
+        return float(self.rate(torch.zeros(())))
 
     @torch.no_grad()
-    def _mean(self, zero: Tensor) -> Tensor:
+    def rate(self, zero: Tensor) -> Tensor:
         """The rate of `per_image` as a tensor: a sum that begins with a zero on its device."""
         pairs = [pair for pair in self._sites.values() if len(pair) > 1]
         self._sites.clear()

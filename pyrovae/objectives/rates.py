@@ -61,7 +61,7 @@ class FreeBits(PerImageELBO):
         appendix C), https://arxiv.org/abs/1606.04934
     """
 
-    over_batch = True
+    couples_batch = True
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Capacity(PerImageELBO):
         https://arxiv.org/abs/1804.03599
     """
 
-    over_batch = True
+    couples_batch = True
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Capacity(PerImageELBO):
         self.capacity = _at_least_zero("capacity", capacity)
         self.gamma = positive("gamma", gamma)
         self.schedule = schedule or Warmup(0.5)
-        self.state = {"target": torch.tensor(float(capacity))}
+        self.state |= {"target": torch.tensor(float(capacity))}
 
     @property
     def target(self) -> float:
@@ -200,7 +200,7 @@ class GECO(PerImageELBO):
             raise ValueError(f"memory must lie in [0, 1), got {memory}")
         self.target_distortion, self.memory = target, memory
         self.speed = positive("speed", speed)
-        self.state = {"log_multiplier": torch.zeros(()), "average": torch.tensor(float("nan"))}
+        self.state |= {"log_multiplier": torch.zeros(()), "average": torch.tensor(float("nan"))}
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""
@@ -251,7 +251,7 @@ class BetaTC(PerImageELBO):
         https://arxiv.org/abs/1802.04942
     """
 
-    over_batch = True
+    couples_batch = True
 
     def __init__(
         self,
@@ -264,7 +264,7 @@ class BetaTC(PerImageELBO):
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
             _at_least_zero(name, value)
         self.weights = (alpha, beta, gamma)
-        self.state = {"num_images": torch.zeros(())}  # 0: those of the batch.
+        self.state |= {"num_images": torch.zeros(())}  # 0: those of the batch.
 
     def begin_step(self, progress: Progress) -> None:
         """Takes the number of training images; without it, it is that of the batch."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyrovae.utils.errors import InputError
 
-__all__ = ["STOCK", "UNFIT", "check_objective"]
+__all__ = ["STOCK", "UNFIT", "check_objective_name", "is_linear"]
 
 #: Those that fit: what they are, and when to use them.
 STOCK = {
@@ -45,26 +45,10 @@ UNFIT = {
 }
 
 
-def innermost(objective: Any) -> Any:
-    """The bound itself, of an objective that may be wrapped around one."""
-    bound = getattr(objective, "bound", None)
-    return objective if bound is None else innermost(bound)
-
-
-def is_linear(objective: Any) -> bool:
-    """Whether an objective of Pyro's is minus an ELBO, with the rate weighed by beta."""
-    kind = type(innermost(objective))
+def is_linear(bound: Any) -> bool:
+    """Whether the loss of an ELBO of Pyro is minus an ELBO, with the rate weighed by beta."""
+    kind = type(bound)
     return kind.__module__.startswith("pyro.") and kind.__name__ in LINEAR
-
-
-def check_objective(objective: Any) -> None:
-    """Raises `InputError` if an objective does not fit programs of images."""
-    bound = innermost(objective)
-    check_objective_name(f"{type(bound).__module__}.{type(bound).__name__}")
-    if not isinstance(bound.num_particles, int) or bound.num_particles < 1:
-        raise InputError(
-            f"--objective.num_particles must be at least 1, got {bound.num_particles}"
-        )
 
 
 def check_objective_name(path: str) -> None:

@@ -8,6 +8,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyrovae.distributions.constraints import bounded_exp
+from pyrovae.utils.errors import cannot_start
 
 __all__ = ["LocationScale", "Posterior"]
 
@@ -18,9 +19,14 @@ class Posterior(nn.Module, ABC):
     Args:
         latent_dim: number of latent dimensions D, at least 1.
 
+    Attributes:
+        couples_batch: whether its distribution for an image depends on the others of the batch.
+
     Raises:
         ValueError: if `latent_dim` is not positive.
     """
+
+    couples_batch: bool = False
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -36,6 +42,16 @@ class Posterior(nn.Module, ABC):
     @abstractmethod
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution q(z given h) for h of shape `(*, num_params)`: batch shape `*`."""
+
+    def features(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """The encoder's output h that gives this location and scale, each `(*, D)`.
+
+        Optional: `ProbabilisticPCA` needs it.
+
+        Raises:
+            InputError: if the family has no such h.
+        """
+        raise cannot_start(self, "it has no features")
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""

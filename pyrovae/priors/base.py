@@ -16,9 +16,16 @@ class Prior(nn.Module, ABC):
     Args:
         latent_dim: number of latent dimensions D, at least 1.
 
+    Attributes:
+        couples_batch: whether its density of an image depends on the others of the batch.
+        uses_guide: whether p(z) is made of the guide's posteriors.
+
     Raises:
         ValueError: if `latent_dim` is not positive.
     """
+
+    couples_batch: bool = False
+    uses_guide: bool = False
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -29,6 +36,9 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def forward(self) -> dist.TorchDistribution:
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""
+
+    def use_guide(self, guide: nn.Module) -> None:
+        """Takes the guide of its VAE, a module with a method `z_dist(x)`; by default unused."""
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""

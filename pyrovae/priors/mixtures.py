@@ -110,6 +110,8 @@ class VampPrior(Prior):
         torch.Size([5])
     """
 
+    uses_guide = True
+
     def __init__(
         self,
         latent_dim: int = 128,

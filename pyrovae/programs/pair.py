@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,27 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pyrovae.data import ImageData
+    from pyrovae.posteriors import Posterior
+    from pyrovae.priors import Prior
 
-__all__ = ["Programs", "run_both"]
+__all__ = ["Parts", "Programs", "run_both"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What programs with one latent vector are made of, beside the likelihood.
+
+    Attributes:
+        encoder: from images to the posterior's parameters.
+        posterior: q(z given x).
+        prior: p(z).
+        decoder: from z to the likelihood's maps.
+    """
+
+    encoder: nn.Module
+    posterior: Posterior
+    prior: Prior
+    decoder: nn.Module
 
 
 def run_both(
@@ -95,6 +115,10 @@ class Programs(nn.Module):
                 "use the data set's preprocess, or give it to them as their `data`"
             )
         return torch.tensor(self.data.preprocess(image))  # A copy: arrays may be read-only.
+
+    def parts(self) -> Parts | None:
+        """The parts of programs with one latent vector; None where they are made otherwise."""
+        return None
 
     def misfit(self, x: Tensor) -> str:
         """What does not go together, for observations `(B, C, H, W)`; "" where it is not known."""
@@ -198,7 +222,7 @@ class Programs(nn.Module):
 
 
 def _require_grey_values(images: Tensor) -> None:
-    if getattr(images, "dtype", None) != torch.uint8:
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         got = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
             f"images to observe must be a uint8 tensor of grey values, got {got}; of an array "

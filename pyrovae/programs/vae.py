@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,6 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
-from pyro.nn.module import _Context
 from torch import Tensor, nn
 
 from pyrovae.data import ImageData
@@ -21,7 +21,7 @@ from pyrovae.networks import ConvDecoder, ConvEncoder
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import Prior, StandardNormal
 from pyrovae.programs.checks import misfit
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import Parts, Programs
 from pyrovae.utils.errors import check_kind
 
 __all__ = ["Guide", "Model", "VAE"]
@@ -34,6 +34,18 @@ _instances = itertools.count()
 #: The networks of `VAE.for_images`; their shortcuts let training start from a linear model.
 ENCODER = partial(ConvEncoder, channels=(32, 64, 128, 256), shortcut=True)
 DECODER = partial(ConvDecoder, channels=(256, 128, 64, 16), shortcut=True)
+
+
+def _rename(program: PyroModule, name: str) -> None:
+    """Gives a program and its submodules another name in Pyro's parameter store.
+
+    A Pyro without these private names leaves the old name. Two copies in one store then share
+    an entry, which `check_all_train` refuses.
+    """
+    with suppress(ImportError, AttributeError):
+        from pyro.nn.module import _Context
+
+        program._pyro_set_supermodule(name, _Context())
 
 
 class Model(PyroModule):
@@ -56,7 +68,7 @@ class Model(PyroModule):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy gets a number of its own, as a new program does."""
         super().__setstate__(state)
-        self._pyro_set_supermodule(f"model{next(_instances)}", _Context())
+        _rename(self, f"model{next(_instances)}")
 
     def z_dist(self) -> dist.TorchDistribution:
         """p(z), event shape `(D,)`."""
@@ -91,7 +103,7 @@ class Guide(PyroModule):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy gets a number of its own, as a new program does."""
         super().__setstate__(state)
-        self._pyro_set_supermodule(f"guide{next(_instances)}", _Context())
+        _rename(self, f"guide{next(_instances)}")
 
     def z_dist(self, x: Tensor) -> dist.TorchDistribution:
         """q(z given x) for x of shape `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
@@ -168,9 +180,7 @@ class VAE(Programs):
             )
         model, guide = Model(prior, decoder, likelihood), Guide(encoder, posterior)
         super().__init__(model, guide, likelihood, networks=[encoder, decoder])
-        use_guide = getattr(prior, "use_guide", None)
-        if use_guide is not None:
-            use_guide(guide)
+        prior.use_guide(guide)
         _check_spaces(prior, posterior)
 
     @classmethod
@@ -240,12 +250,15 @@ class VAE(Programs):
         """What the likelihood shows for latents `(*, D)`: floats in [0, 1], `(*, C, H, W)`."""
         return self.likelihood.to_images(self.decode(z))
 
+    def parts(self) -> Parts:
+        """Encoder, posterior, prior and decoder."""
+        guide, model = self.guide, self.model
+        return Parts(guide.encoder, guide.posterior, model.prior, model.decoder)
+
     def misfit(self, x: Tensor) -> str:
         """Which part does not go with the next, for observations `(B, C, H, W)`, in a line."""
-        guide, model = self.guide, self.model
-        return misfit(
-            x, guide.encoder, guide.posterior, model.prior, model.decoder, self.likelihood
-        )
+        own = self.parts()
+        return misfit(x, own.encoder, own.posterior, own.prior, own.decoder, self.likelihood)
 
 
 def _made(part: Any, sizes: dict[str, Any]) -> Any:

@@ -12,24 +12,20 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from torch._functorch.compile_utils import fx_graph_cse
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-)
 from torch.func import functional_call, functionalize
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.data.feed import Feed
-from pyrovae.objectives import state_of
-from pyrovae.objectives.stock import innermost
+from pyrovae.objectives import Objective
 from pyrovae.training.gradients import BatchGradients, Compute, Gradients, Terms
 from pyrovae.training.optimizer import GroupedOptimizer
 
-__all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "check_recordable", "compile_gradients"]
+__all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "compile_gradients"]
 
 #: Of the compiler: random numbers are those of a step that is not compiled.
 OPTIONS: dict[str, Any] = {"fallback_random": True}
+
+#: The operation that reads a number from a tensor.
+READS_NUMBER = "aten._local_scalar_dense.default"
 
 Inputs = Callable[[Tensor], dict[str, Tensor]]
 
@@ -42,17 +38,6 @@ def compile_gradients(gradients: Gradients, params: list[Tensor]) -> Compute:
     if gradients.group.size == 1:
         return CompiledGradients(gradients, params)
     return partial(gradients, batch=CompiledGradients(gradients.batch, params))
-
-
-def check_recordable(objective: Any) -> None:
-    """Refuses an objective that hears of the run's progress and keeps it where no graph looks.
-
-    Raises:
-        NotImplementedError: if `begin_step` has no `state` to fill.
-    """
-    bound = innermost(objective)
-    if hasattr(bound, "begin_step") and not state_of(bound):
-        raise NotImplementedError(f"{type(bound).__name__}.begin_step fills no tensor of `state`")
 
 
 class Graph:
@@ -72,12 +57,12 @@ class Graph:
             has no `state` to fill; from `build`, if what is computed depends on values.
     """
 
-    def __init__(self, module: nn.Module, objective: Any, params: list[Tensor]) -> None:
+    def __init__(self, module: nn.Module, objective: Objective, params: list[Tensor]) -> None:
         self.module, self.objective, self.params = module, objective, params
         names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
         if any(p not in names for p in params):
             raise NotImplementedError("a parameter belongs to none of the programs' modules")
-        check_recordable(objective)
+        objective.check_recordable()
         self.names = [names[p] for p in params]
         self.buffers = dict(module.named_buffers())
 
@@ -90,7 +75,7 @@ class Graph:
             given: further inputs; the module takes those that `finish` leaves to it.
         """
         device, dtype = self.params[0].device, self.params[0].dtype
-        state = state_of(self.objective)
+        state = self.objective.state
         for name, value in state.items():
             state[name] = value.to(device, dtype)
         self.fixed = [*(p.detach() for p in self.params), *self.buffers.values()]
@@ -101,28 +86,29 @@ class Graph:
     def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
         """The outputs, for further inputs of the shapes that it was built for."""
         with torch.no_grad():
-            return self.graph(*self.fixed, *state_of(self.objective).values(), *given)
+            return self.graph(*self.fixed, *self.objective.state.values(), *given)
 
     def _trace(
         self, values: list[Tensor], state: list[str], finish: Callable[..., list[Tensor]]
     ) -> torch.fx.GraphModule:
         """The graph, of tensors that have shapes and no values: nothing is computed for it."""
-        before = dict(state_of(self.objective))
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        before = dict(self.objective.state)
         trace = partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
         try:
             # A store of its own: what tracing puts there must not outlive it.
             with pyro.get_param_store().scope():
                 graph = trace(lambda *flat: self._run(flat, state, finish))(*values)
                 graph = trace(functionalize(graph))(*values)
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        except _value_errors() as error:
             raise NotImplementedError(
                 f"what is computed depends on values ({error.func})"
             ) from error
         finally:
-            state_of(self.objective).update(before)
+            self.objective.state.update(before)
         _check_static(graph.graph)
-        # Inductor's kernels for CPUs do not compile where one reduction is stored twice.
-        return torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))
+        return torch.fx.GraphModule(graph, _without_repeats(graph.graph))
 
     def _run(
         self, flat: Sequence[Tensor], state: list[str], finish: Callable[..., list[Tensor]]
@@ -131,7 +117,7 @@ class Graph:
         leaves = [rest.pop(0).detach().requires_grad_() for _ in self.params]
         buffers = {name: rest.pop(0) for name in self.buffers}
         live = {name: rest.pop(0) for name in state}
-        state_of(self.objective).update(live)
+        self.objective.state.update(live)
         values = dict(zip(self.names, leaves, strict=True)) | buffers
 
         def run(*args: Any) -> Terms:
@@ -144,7 +130,7 @@ class Graph:
 
         outputs = finish(run, leaves, rest)
         for name, value in live.items():
-            value.copy_(state_of(self.objective)[name])
+            value.copy_(self.objective.state[name])
         return outputs
 
 
@@ -249,10 +235,34 @@ class _FedGradients(nn.Module):
         return self.gradients(images, beta, self.inputs(attributes), **kwargs)
 
 
+def _value_errors() -> tuple[Any, ...]:
+    """What a tracer raises where the computation depends on values; none if torch hides them."""
+    try:
+        from torch._subclasses.fake_tensor import (
+            DataDependentOutputException,
+            DynamicOutputShapeException,
+        )
+    except ImportError:
+        return ()
+    return DataDependentOutputException, DynamicOutputShapeException
+
+
+def _without_repeats(graph: torch.fx.Graph) -> torch.fx.Graph:
+    """The graph with each expression computed once, or as it is if torch does not offer that.
+
+    Inductor's kernels for CPUs do not compile where one reduction is stored twice.
+    """
+    try:
+        from torch._functorch.compile_utils import fx_graph_cse
+    except ImportError:
+        return graph
+    return fx_graph_cse(graph)
+
+
 def _check_static(graph: torch.fx.Graph) -> None:
     """Refuses a graph that reads a number from a tensor; drops what only profilers see."""
     for node in reversed(graph.nodes):
-        if node.target is torch.ops.aten._local_scalar_dense.default:
+        if str(node.target) == READS_NUMBER:
             raise NotImplementedError(f"what is computed depends on values ({node.target})")
         if str(node.target).startswith("profiler."):
             graph.erase_node(node)
@@ -273,4 +283,6 @@ def compiler_silenced() -> Iterator[None]:
 
 
 def _compiled(graph: torch.fx.GraphModule, values: list[Any]) -> Any:
-    return torch._inductor.compile(graph, values, options=OPTIONS)
+    from torch._inductor import compile
+
+    return compile(graph, values, options=OPTIONS)

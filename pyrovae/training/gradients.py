@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,12 +11,12 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
-from pyrovae.objectives import LatentRate, ScaleLatents, state_of
-from pyrovae.training.device_losses import keeping_tensors
+from pyrovae.objectives import Objective, ScaleLatents
 from pyrovae.training.optimizer import clip_gradients
+from pyrovae.utils.for_each import copy_each, multiply_each
 from pyrovae.utils.process_group import Group
 
-__all__ = ["BatchGradients", "Compute", "Gradients", "Terms", "loss_per_image"]
+__all__ = ["BatchGradients", "Compute", "Gradients", "Terms"]
 
 
 class Terms(NamedTuple):
@@ -43,13 +44,17 @@ def _as_it_is(images: Tensor) -> Tensor:
 Compute = Callable[[Tensor, "float | Tensor", dict[str, Any]], tuple[Terms, list[Tensor]]]
 
 
+#: Pyro has one stack of effects for all threads: one thread at a time may run programs.
+_pyro = threading.RLock()
+
+
 class BatchGradients(nn.Module):
     """Runs an objective on programs, and leaves the mean gradients of a batch behind.
 
     Args:
         model: the generative program.
         guide: the inference program.
-        objective: any ELBO of `pyro.infer`.
+        objective: what `as_objective` makes of an ELBO.
         observe: what makes observations of images; by default images are observations.
     """
 
@@ -57,7 +62,7 @@ class BatchGradients(nn.Module):
         self,
         model: nn.Module,
         guide: nn.Module,
-        objective: pyro.infer.ELBO,
+        objective: Objective,
         observe: Callable[[Tensor], Tensor] = _as_it_is,
     ) -> None:
         super().__init__()
@@ -80,16 +85,14 @@ class BatchGradients(nn.Module):
             params: the parameters; by default those in Pyro's store, by their names there.
         """
         x = self.observe(images)
-        with poutine.trace(param_only=True) as capture, keeping_tensors(), ScaleLatents(beta):
-            with LatentRate() as latent:
-                total = self.objective.loss_and_grads(self.model, self.guide, x, **inputs)
+        with _pyro, poutine.trace(param_only=True) as capture, ScaleLatents(beta):
+            found = self.objective.terms_and_grads(beta, self.model, self.guide, x, **inputs)
         if params is None:
             used = {site["value"].unconstrained() for site in capture.trace.nodes.values()}
             params = sorted(used, key=pyro.get_param_store().param_name)
-        loss = loss_per_image(total, len(x), x.device)
-        rate, elbo = latent.rate_and_elbo(self.objective, loss, beta)
+        loss, elbo, rate = found
         grads = [p.grad for p in params if p.grad is not None]
-        torch._foreach_mul_(grads, 1 / len(x))
+        multiply_each(grads, 1 / len(x))
         return Terms(loss.isfinite().to(loss), loss, elbo.to(loss), rate.to(loss)), params
 
 
@@ -102,7 +105,7 @@ class Gradients(nn.Module):
     Args:
         model: the generative program.
         guide: the inference program.
-        objective: any ELBO of `pyro.infer`.
+        objective: what `as_objective` makes of an ELBO.
         observe: what makes observations of images; by default images are observations.
         clip_norm: largest global norm of the gradient of the loss in nats per image; None
             leaves gradients as they are.
@@ -116,7 +119,7 @@ class Gradients(nn.Module):
         self,
         model: nn.Module,
         guide: nn.Module,
-        objective: pyro.infer.ELBO,
+        objective: Objective,
         observe: Callable[[Tensor], Tensor] = _as_it_is,
         clip_norm: float | None = None,
         group: Group | None = None,
@@ -154,7 +157,7 @@ class Gradients(nn.Module):
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(torch.where(terms.moved > 0, buffer, value))
-            now = state_of(self.objective)
+            now = self.objective.state
             for (name, own), old in zip(state.items(), was, strict=True):
                 own.copy_(torch.where(terms.moved > 0, now[name].to(old), old))
                 now[name] = own
@@ -162,7 +165,7 @@ class Gradients(nn.Module):
 
     def _kept_state(self) -> dict[str, Tensor]:
         """The objective's state, in tensors beside the parameters: a recorded step knows these."""
-        state, first = state_of(self.objective), next(self.parameters())
+        state, first = self.objective.state, next(self.parameters())
         state.update({name: value.to(first.detach()) for name, value in state.items()})
         return dict(state)
 
@@ -173,18 +176,11 @@ class Gradients(nn.Module):
         pairs = zip(self.buffers(), before, strict=True)
         floating = [(now, old) for now, old in pairs if now.is_floating_point()]
         # Of buffers their change, lest constants drift by what averaging them rounds.
-        changes, state = [now - old for now, old in floating], state_of(self.objective)
+        changes, state = [now - old for now, old in floating], self.objective.state
         found = iter(self.group.average([*grads, *terms, *changes, *state.values()]))
-        torch._foreach_copy_(grads, [next(found) for _ in grads])
+        copy_each(grads, [next(found) for _ in grads])
         terms = Terms(*(next(found) for _ in terms))
         for buffer, value in floating:
             buffer.copy_(value + next(found))
         state.update({name: next(found) for name in state})
         return terms._replace(moved=(terms.moved == 1).to(terms.moved))
-
-
-def loss_per_image(loss: Any, num_images: int, device: torch.device) -> Tensor:
-    """Any loss that an ELBO of Pyro returns, in nats per image; several are added up."""
-    parts = loss if isinstance(loss, tuple) else (loss,)
-    total = sum(torch.as_tensor(part, device=device) for part in parts)
-    return torch.as_tensor(total) / num_images

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyrovae.data import spread
 from pyrovae.distributions.ppca import LinearModel, fit_ppca
+from pyrovae.networks import Decoder, Encoder
 from pyrovae.programs.pair import Programs
-from pyrovae.utils.errors import InputError
+from pyrovae.utils.errors import InputError, cannot_start
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
@@ -56,10 +57,9 @@ class ProbabilisticPCA(Start):
     starts at the evidence of probabilistic PCA, and the posteriors add up to the prior: samples
     look like the data at once. Other parts start near it.
 
-    Needs networks with `shortcut`, a posterior with a method `features`, and a likelihood with a
-    method `start_at`: it is told the scale, and answers with what it takes. Its maps are its
-    location, unless a method `maps`, linear too, gives those of a location. A fixed scale is
-    kept, directions of less variance start unused.
+    Needs networks with `shortcut`, a posterior with the optional method `features`, and a
+    likelihood with the optional method `start_at`, which takes the scale. A fixed scale is kept,
+    directions of less variance start unused.
 
     Use it wherever the parts allow: hours of training may not come as far.
 
@@ -131,21 +131,24 @@ class _Parts:
     @classmethod
     def of(cls, vae: Programs) -> _Parts:
         """Those of a VAE; raises `InputError` if one of them cannot start so."""
-        encoder, posterior = (
-            getattr(vae.guide, name, vae.guide) for name in ("encoder", "posterior")
-        )
-        if hasattr(getattr(vae.model, "prior", None), "use_guide"):
-            name = type(vae.model.prior).__name__
-            raise InputError(
-                f"{name} cannot start from ProbabilisticPCA (it is made of the guide's "
-                "posteriors, which start far too narrow)"
+        found = vae.parts()
+        if found is None:
+            raise cannot_start(vae.guide, "it is no guide with one encoder and posterior")
+        if found.prior.uses_guide:
+            raise cannot_start(
+                found.prior, "it is made of the guide's posteriors, which start far too narrow"
             )
+        start_encoder, start_decoder = (_linear(n) for n in (found.encoder, found.decoder))
+        posterior, likelihood = found.posterior, vae.likelihood
+        one = torch.ones(1, posterior.latent_dim)
+        posterior.features(one, one)
+        copy.deepcopy(likelihood).start_at(1.0)  # A copy: nothing may change before all can.
         return cls(
-            _ability(encoder, "start_linear"),
-            _ability(getattr(vae.model, "decoder", vae.model), "start_linear"),
-            _ability(posterior, "features"),
-            _ability(vae.likelihood, "start_at"),
-            getattr(vae.likelihood, "maps", lambda loc: loc),
+            start_encoder,
+            start_decoder,
+            posterior.features,
+            likelihood.start_at,
+            likelihood.maps,
             posterior.latent_dim,
         )
 
@@ -173,14 +176,9 @@ class _Parts:
         return (columns - zero).T, bias
 
 
-def _ability(part: Any, name: str) -> Callable[..., Any]:
-    if not hasattr(part, name):
-        raise InputError(
-            f"{type(part).__name__} cannot start from ProbabilisticPCA (it has no {name})"
-        )
-    if getattr(part, "shortcut", part) is None:
-        raise InputError(
-            "ProbabilisticPCA starts from linear shortcuts: set --encoder.shortcut true "
-            "and --decoder.shortcut true"
-        )
-    return getattr(part, name)
+def _linear(network: nn.Module) -> Callable[[Tensor, Tensor], None]:
+    """What makes a network linear; raises `InputError` if that is not possible."""
+    if not isinstance(network, (Encoder, Decoder)):
+        raise cannot_start(network, "it has no start_linear")
+    network.check_start()
+    return network.start_linear

@@ -10,6 +10,8 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyrovae.utils.for_each import multiply_each
+
 __all__ = ["GroupedOptimizer", "OptimizerFactory", "clip_gradients"]
 
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -209,7 +211,7 @@ def clip_gradients(params: Iterable[Tensor], clip_norm: float | None) -> Tensor:
     grads = [p.grad for p in params if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(grads)
     if clip_norm is not None:
-        torch._foreach_mul_(grads, (clip_norm / (norm + 1e-6)).clamp(max=1))
+        multiply_each(grads, (clip_norm / (norm + 1e-6)).clamp(max=1))
     return norm.isfinite().to(norm)
 
 

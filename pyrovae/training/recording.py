@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 __all__ = ["CudaRecorder", "NotRecordable", "Recorded", "Recorder", "Work", "recorder_for"]
 
@@ -19,16 +17,16 @@ Work = Callable[[], Tensor]
 
 #: Operations that wait for the device, since the host reads a number or the size of a result.
 WAITING = {
-    torch.ops.aten._linalg_check_errors.default,
-    torch.ops.aten._local_scalar_dense.default,
-    torch.ops.aten._unique2.default,
-    torch.ops.aten.bincount.default,
-    torch.ops.aten.equal.default,
-    torch.ops.aten.masked_select.default,
-    torch.ops.aten.nonzero.default,
-    torch.ops.aten.repeat_interleave.Tensor,
+    "aten._linalg_check_errors.default",
+    "aten._local_scalar_dense.default",
+    "aten._unique2.default",
+    "aten.bincount.default",
+    "aten.equal.default",
+    "aten.masked_select.default",
+    "aten.nonzero.default",
+    "aten.repeat_interleave.Tensor",
 }
-INDEXING = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default}
+INDEXING = {"aten.index.Tensor", "aten.index_put_.default"}
 
 
 class NotRecordable(RuntimeError):
@@ -122,7 +120,7 @@ class Recorded:
     def __init__(self, work: Work, recorder: Recorder) -> None:
         self.work, self.recorder = work, recorder
         self.left = self.WARM_UP
-        self.watch = _Watch()
+        self.refused: list[str] = []
         self.replay: Callable[[], None] | None = None
 
     def __call__(self) -> Tensor:
@@ -140,44 +138,59 @@ class Recorded:
         with self.recorder.warming():
             if self.left > 0:
                 return self.work()
-            with self.watch:
+            with _watch(self.refused):
                 return self.work()
 
     def _record(self) -> None:
-        if self.watch.found:
-            raise NotRecordable(self.watch.found)
+        if self.refused:
+            raise NotRecordable(self.refused[0])
         try:
             self.result, self.replay = self.recorder.record(self.work)
         except RuntimeError as error:
             raise NotRecordable(str(error.__cause__ or error)) from error
 
 
-class _Watch(TorchDispatchMode):
-    """Notes the first operation that a recorder refuses or that a replay would not repeat.
+def _watch(refused: list[str]) -> Any:
+    """A context that notes operations that a recorder refuses or a replay would not repeat.
 
     A refused operation must not reach the recorder: a CUDA graph that fails half way can leave
-    the random generator unusable.
-
-    Attributes:
-        found: what was found, in words; "" for nothing.
+    the random generator unusable. Where torch shows no operations, all are refused.
     """
+    try:
+        from torch.utils._python_dispatch import TorchDispatchMode
+    except ImportError:
+        refused.append("this version of torch does not show its operations")
+        return nullcontext()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.found = ""
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if not refused:
+                refused.extend(_reasons(func, args, kwargs, result))
+            return result
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if not self.found:
-            leaves = tree_leaves((args, kwargs, result))
-            devices = {leaf.device for leaf in leaves if isinstance(leaf, Tensor)}
-            masked = func in INDEXING and any(_is_mask(index) for index in args[1])
-            if func in WAITING or masked:
-                self.found = f"{func} waits for the device"
-            elif len(devices) > 1:
-                names = " and ".join(sorted(map(str, devices)))
-                self.found = f"{func} uses tensors on {names}"
-        return result
+    return Watch()
+
+
+def _reasons(func: Any, args: Any, kwargs: Any, result: Any) -> Iterator[str]:
+    """Why an operation cannot be recorded."""
+    masked = str(func) in INDEXING and any(_is_mask(index) for index in args[1])
+    if str(func) in WAITING or masked:
+        yield f"{func} waits for the device"
+    devices = {tensor.device for tensor in _tensors((args, kwargs, result))}
+    if len(devices) > 1:
+        yield f"{func} uses tensors on {' and '.join(sorted(map(str, devices)))}"
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
 
 
 def _is_mask(index: Tensor | None) -> bool:

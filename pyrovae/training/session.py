@@ -17,14 +17,7 @@ from torch import Tensor
 from pyrovae.data import Batches, ImageData, Split, spread
 from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
-from pyrovae.objectives import (
-    Progress,
-    begin_step,
-    check_objective,
-    numbers_of,
-    state_of,
-    widens,
-)
+from pyrovae.objectives import Progress, check_objective
 from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.programs.checks import check_all_train, run_once
 from pyrovae.programs.pair import Programs
@@ -40,7 +33,7 @@ from pyrovae.training.recording import recorder_for
 from pyrovae.training.settings import Settings
 from pyrovae.training.stepping import Stepper
 from pyrovae.training.svi import ALL_FINITE, SVI, first_bad_site
-from pyrovae.training.sync_batch_norm import synchronous_norms
+from pyrovae.training.sync_batch_norm import coupled_parts, synchronous_norms
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import training_mode
 from pyrovae.utils.process_group import Group, generators, reseed, set_generators
@@ -65,8 +58,6 @@ class Session:
     ) -> None:
         self.trainer, self.vae, self.data, self.recipe = trainer, vae, data, recipe
         self.engine, self.run, self.loggers, self.group = engine, run, loggers, group
-        # A copy: what an objective learns in one run must not reach another.
-        self.objective = copy.deepcopy(recipe.objective)
         with group.first_on_machine():
             self.train_split, self.val_split = data.split("train"), data.split("val")
         self.batches = Batches(
@@ -82,8 +73,10 @@ class Session:
         self.feed = engine.feed(self.batches)
         self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
-        programs = vae.model, vae.guide, self.optimizer, self.objective
+        # A copy: what an objective learns in one run must not reach another.
+        programs = vae.model, vae.guide, self.optimizer, copy.deepcopy(recipe.objective)
         self.svi = SVI(*programs, observe=self.observe, group=group)
+        self.objective = self.svi.objective
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
         self.undecided = engine.decides_by_time
@@ -151,17 +144,22 @@ class Session:
         else:
             self.start()
         # Before the configuration is written: it refuses a damaged table of the epochs so far.
-        state, wide = self.state, widens(self.objective)
+        state, wide = self.state, self.objective.prefers_wide_guide
         whole = state.epoch, state.step - state.batch
         say = self.loggers.message
         self.loggers.begin(Start(self.run, self.trainer.epochs, *whole, wide, say))
         if self.run is not None:
             self.run.begin()
-        bound = getattr(self.objective, "bound", None)
-        parts = (self.objective, bound, *self.vae.modules())
-        for line in self.group.about(self.trainer.batch_size, parts):
+        for line in self.group.about(self.trainer.batch_size, self.coupled()):
             self.loggers.message(line)
         self.stepper = self.choose_steps()
+
+    def coupled(self) -> list[str]:
+        """Names what makes one thing of all images of this process's batch."""
+        names = coupled_parts(self.vae)
+        if self.objective.couples_batch:
+            names.append(type(self.objective.innermost()).__name__)
+        return names
 
     def choose_steps(self) -> Stepper:
         """Steps as this run and the device take them, and a line on it."""
@@ -241,7 +239,7 @@ class Session:
         """
         state, progress = self.state, self.progress()
         self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
-        begin_step(self.objective, progress)
+        self.objective.begin_step(progress)
         terms = self.stepper(self.recipe.beta(progress))
         state.step, state.batch = state.step + 1, state.batch + 1
         self.unread.append((state.step, terms))
@@ -314,7 +312,7 @@ class Session:
             val_distortion=found.distortion,
             val_bits_per_dim=found.bits_per_dim,
             skipped_steps=state.skipped,
-            objective=numbers_of(self.objective),
+            objective=self.objective.numbers(),
         )
         final = self.recipe.beta(replace(now, step=now.total - 1))
         settled = row.beta == final
@@ -356,7 +354,7 @@ class Session:
             tensors |= {f"random.{names[kind]}": state for kind, state in states.items()}
         for name, value in self.optimizer.state_tensors().items():
             tensors[f"optimizer.{name}"] = value
-        for name, value in state_of(self.objective).items():
+        for name, value in self.objective.state.items():
             tensors[f"objective.{name}"] = value
         about = {"config": self.run.config_text, "num_tensors": len(tensors)}
         state = asdict(self.state) | about
@@ -392,7 +390,7 @@ class Session:
         except (RuntimeError, ValueError, KeyError) as error:
             reason = shorten(str(error), 200, placeholder=" ...")
             raise InputError(f"{misfit}: {reason}") from error
-        state_of(self.objective).update(groups["objective"])
+        self.objective.state.update(groups["objective"])
         per_step, threads = self.state.images_per_step, self.state.num_threads
         if not state.setdefault("dequantised", False) and self.vae.likelihood.grey_levels == 256:
             self.loggers.message(WITHOUT_NOISE)

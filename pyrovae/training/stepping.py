@@ -12,7 +12,6 @@ from torch import Tensor
 from pyrovae.data.feed import Feed
 from pyrovae.training.compiling import (
     CompiledStep,
-    check_recordable,
     compile_gradients,
     compiler_silenced,
 )
@@ -152,7 +151,7 @@ class Stepper:
             return work()
 
         try:
-            check_recordable(self.svi.gradients.objective)
+            self.svi.objective.check_recordable()
         except NotImplementedError as error:
             self.say(f"not recorded, launched piece by piece: {_reason(error)}")
             return work

@@ -9,6 +9,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from pyrovae.objectives import as_objective
 from pyrovae.programs.pair import run_both
 from pyrovae.training.gradients import Compute, Gradients, Terms
 from pyrovae.training.optimizer import GroupedOptimizer
@@ -36,6 +37,7 @@ class SVI(pyro.infer.SVI):
         **kwargs: other arguments of `Gradients`.
 
     Attributes:
+        objective: the ELBO with all methods of an `Objective`.
         compute: what leaves gradients behind: by default `Gradients`, which runs the programs.
     """
 
@@ -48,8 +50,9 @@ class SVI(pyro.infer.SVI):
         **kwargs: Any,
     ) -> None:
         super().__init__(model, guide, optim, loss)
-        clip_norm = getattr(optim, "clip_norm", None)
-        self.gradients = Gradients(model, guide, loss, clip_norm=clip_norm, **kwargs)
+        self.objective = as_objective(loss)
+        clip_norm = optim.clip_norm if isinstance(optim, GroupedOptimizer) else None
+        self.gradients = Gradients(model, guide, self.objective, clip_norm=clip_norm, **kwargs)
         self.compute: Compute = self.gradients
         self.skipped = False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from pyrovae.likelihoods import Likelihood
+from pyrovae.networks import Decoder, Encoder
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior
 from pyrovae.utils.process_group import Group
 
-__all__ = ["synchronous", "synchronous_norms"]
+__all__ = ["coupled_parts", "synchronous", "synchronous_norms"]
+
+#: The classes that share torch's `forward` of batch norm.
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_stock_forward: Any = nn.BatchNorm1d.forward
 
 
 @contextmanager
@@ -29,32 +36,44 @@ def synchronous(program: nn.Module, group: Group) -> Iterator[None]:
         program: its modules are looked through.
         group: the processes; each must run the program equally often.
     """
-    norms = [m for m in program.modules() if isinstance(m, _BatchNorm) and _is_stock(m)]
+    norms = [m for m in program.modules() if isinstance(m, BATCH_NORMS) and _is_stock(m)]
     norms = norms if group.size > 1 else []
     for norm in norms:
-        # What is over the batch of one process alone has `over_batch`.
-        vars(norm).update(forward=partial(_forward, norm, group), over_batch=False)
+        vars(norm).update(forward=partial(_forward, norm, group))
     try:
         yield
     finally:
         for norm in norms:
-            del vars(norm)["forward"], vars(norm)["over_batch"]
+            del vars(norm)["forward"]
 
 
 def synchronous_norms(program: nn.Module) -> bool:
     """Whether a program has batch norms that see the batches of all processes now."""
-    return any("forward" in vars(m) for m in program.modules() if isinstance(m, _BatchNorm))
+    return any("forward" in vars(m) for m in program.modules() if isinstance(m, BATCH_NORMS))
 
 
-def _is_stock(norm: _BatchNorm) -> bool:
-    return type(norm).forward is _BatchNorm.forward
+def coupled_parts(program: nn.Module) -> list[str]:
+    """Names the modules that make one thing of all images of one process's batch."""
+    return [type(m).__name__ for m in program.modules() if _couples_batch(m)]
 
 
-def _forward(norm: _BatchNorm, group: Group, x: Tensor) -> Tensor:
+def _couples_batch(module: nn.Module) -> bool:
+    if isinstance(module, BATCH_NORMS):
+        return "forward" not in vars(module)
+    parts = (Prior, Likelihood, Posterior, Encoder, Decoder)
+    return isinstance(module, parts) and module.couples_batch
+
+
+def _is_stock(norm: nn.Module) -> bool:
+    return type(norm).forward is _stock_forward
+
+
+def _forward(norm: Any, group: Group, x: Tensor) -> Tensor:
     """In place of a batch norm's `forward`."""
     if not norm.training:
-        return _BatchNorm.forward(norm, x)
-    norm._check_input_dim(x)
+        return _stock_forward(norm, x)
+    with suppress(AttributeError):  # A name that torch keeps to itself.
+        norm._check_input_dim(x)
     with torch.no_grad():
         mean, variance, count = _moments(x, group)
         if norm.track_running_stats:
@@ -74,7 +93,7 @@ def _moments(x: Tensor, group: Group) -> tuple[Tensor, Tensor, Tensor]:
     return mean, squares / count, count
 
 
-def _track(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+def _track(norm: Any, mean: Tensor, variance: Tensor) -> None:
     """Moves the running statistics."""
     seen: Any = norm.num_batches_tracked
     seen += 1

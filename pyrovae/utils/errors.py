@@ -11,6 +11,11 @@ class InputError(ValueError):
     """
 
 
+def cannot_start(part: object, reason: str) -> InputError:
+    """The error of a part from which `ProbabilisticPCA` cannot start."""
+    return InputError(f"{type(part).__name__} cannot start from ProbabilisticPCA ({reason})")
+
+
 def check_kind(name: str, value: object, kind: type, hint: str = "") -> None:
     """Raises `TypeError` if an argument has the wrong type, such as a class in place of an object.
 

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from pyrovae.utils.errors import InputError
 
@@ -130,7 +129,7 @@ class Group:
             return True
         try:
             return dist.distributed_c10d._get_default_store().add(f"said: {text}", 1) == 1
-        except RuntimeError:
+        except (RuntimeError, AttributeError):  # The group has ended, or the name is gone.
             return True
 
     def leave(self) -> None:
@@ -148,14 +147,17 @@ class Group:
             sys.stderr.flush()
             os._exit(code)
 
-    def about(self, batch_size: int, parts: Iterable[Any]) -> list[str]:
-        """Lines for the log: images per step, and which parts see one process's images only."""
+    def about(self, batch_size: int, coupled: Iterable[str]) -> list[str]:
+        """Lines for the log: images per step, and which parts see one process's images only.
+
+        Args:
+            batch_size: of one process.
+            coupled: names of parts that couple the images of a process's batch.
+        """
         if self.size == 1:
             return []
         lines = [f"{self.size} processes, {self.size * batch_size} images per step"]
-        alone = {type(p).__name__ for p in parts if _over_batch(p)}
-        if alone:
-            names = ", ".join(sorted(alone))
+        if names := ", ".join(sorted(set(coupled))):
             lines.append(f"over each process's own {batch_size} images, not all of them: {names}")
         return lines
 
@@ -241,11 +243,6 @@ def _of_this_start(store: Any, rank: int, size: int) -> Any:
 
 #: What `torchrun` says, and what holds without it.
 _COUNTED = {"WORLD_SIZE": 1, "LOCAL_RANK": 0}
-
-
-def _over_batch(part: Any) -> bool:
-    """Whether a part makes one thing of all images of a batch."""
-    return getattr(part, "over_batch", isinstance(part, _BatchNorm))
 
 
 @contextmanager

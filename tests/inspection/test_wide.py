@@ -17,7 +17,7 @@ from pyrovae.inspection.sections.calibration import section as calibration
 from pyrovae.inspection.sections.gaps import section as gaps
 from pyrovae.inspection.sections.typical import section as typical
 from pyrovae.inspection.subject import Effort
-from pyrovae.objectives import widens
+from pyrovae.objectives import as_objective
 from pyrovae.training.loggers import Console
 from tests.inspection.subjects import CPU, Linear, subject_of
 from tests.small import small_data, small_vae
@@ -39,7 +39,7 @@ SMALL = Effort(60, 2, 100, 2, 20, 2, 20, 3)
     ],
 )
 def test_bounds_of_several_particles_widen(objective: Any, expected: bool) -> None:
-    assert widens(objective) == expected
+    assert as_objective(objective).prefers_wide_guide == expected
 
 
 def test_a_guide_trained_for_several_particles_is_wider() -> None:

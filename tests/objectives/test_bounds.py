@@ -131,11 +131,11 @@ def test_rate_and_distortion_of_several_sites_and_plates(vectorize: bool) -> Non
     x = torch.randn(5, 2, dtype=torch.float64)
     elbo = IWAE(1, vectorize_particles=vectorize, max_plate_nesting=2)
     loss = elbo.loss(deep_model, deep_guide, x)
-    assert elbo.measured is not None
-    rate, distortion = elbo.measured
+    assert elbo.rate_and_distortion is not None
+    rate, distortion = elbo.rate_and_distortion
     assert (rate + distortion).item() * len(x) == pytest.approx(loss, rel=1e-10)
     with ScaleLatents(0.0):
         loss = elbo.loss(deep_model, deep_guide, x)
-    assert elbo.measured is not None
-    assert elbo.measured[1].item() * len(x) == pytest.approx(loss, rel=1e-10)
-    assert elbo.measured[0] != 0 and math.isfinite(elbo.measured[0])
+    assert elbo.rate_and_distortion is not None
+    assert elbo.rate_and_distortion[1].item() * len(x) == pytest.approx(loss, rel=1e-10)
+    assert elbo.rate_and_distortion[0] != 0 and math.isfinite(elbo.rate_and_distortion[0])

@@ -21,8 +21,6 @@ from pyrovae.objectives import (
     GaussianNoise,
     Progress,
     SaltAndPepper,
-    begin_step,
-    state_of,
 )
 from tests.objectives.common import assert_is, double_images, double_vae, draw
 from tests.oracles import Quadrature, assert_mean, one_dimensional_vae
@@ -128,12 +126,12 @@ def test_what_the_bound_knows_and_hears_passes_through() -> None:
     objective = Denoising(GaussianNoise(0.1), inner)
     vae, x = double_vae(), double_images()
     objective.loss_and_grads(vae.model, vae.guide, x)
-    assert objective.measured is inner.measured is not None
-    assert state_of(objective) is inner.state and inner.state["log_multiplier"] != 0
+    assert objective.rate_and_distortion is inner.rate_and_distortion is not None
+    assert objective.state is inner.state and inner.state["log_multiplier"] != 0
     capacity = Capacity(20.0)
-    begin_step(Denoising(GaussianNoise(0.1), capacity), Progress(24, 100, 10))
+    Denoising(GaussianNoise(0.1), capacity).begin_step(Progress(24, 100, 10))
     assert capacity.target == pytest.approx(10.0)
-    assert Denoising(GaussianNoise(0.1), Trace_ELBO()).measured is None
+    assert Denoising(GaussianNoise(0.1), Trace_ELBO()).rate_and_distortion is None
 
 
 def test_the_programs_inputs_pass_through() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import SVI, GroupedOptimizer
-from pyrovae.objectives import GECO, state_of
+from pyrovae.objectives import GECO
 from pyrovae.programs.vae import VAE
 from tests.objectives.common import assert_is, double_images, double_vae, draw
 
@@ -129,9 +129,9 @@ def test_a_state_that_is_put_back_goes_on_as_before() -> None:
     vae, x = double_vae(), double_images()
     first = GECO(-1.5, speed=0.5)
     svi_of(vae, first).step(x)
-    saved = {name: value.clone() for name, value in state_of(first).items()}
+    saved = {name: value.clone() for name, value in first.state.items()}
     second = GECO(-1.5, speed=0.5)
-    state_of(second).update(saved)
+    second.state.update(saved)
     copied = copy.deepcopy(first)
     found = []
     for objective in (first, second, copied):
@@ -157,8 +157,8 @@ def trained(target: float) -> tuple[float, float]:
     svi = SVI(vae.model, vae.guide, optimizer, objective)
     for _ in range(300):
         svi.step(x)
-        assert objective.measured is not None
-        found.append(torch.stack(objective.measured))
+        assert objective.rate_and_distortion is not None
+        found.append(torch.stack(objective.rate_and_distortion))
     rate, distortion = torch.stack(found[200:]).mean(0).tolist()
     return rate, distortion / x[0].numel()
 

@@ -22,7 +22,7 @@ from pyrovae.objectives import (
     Progress,
     ScaleLatents,
     StickingTheLanding,
-    begin_step,
+    as_objective,
 )
 from pyrovae.programs.vae import VAE
 from tests.oracles import assert_mean, one_dimensional_vae
@@ -106,7 +106,7 @@ def test_the_gradient_is_right_on_average(case: str, beta: float) -> None:
     expected(Nodes(vae, x, beta)).backward()
     exact = flat_gradients(vae)
     elbo = make(num_particles=2, vectorize_particles=True, max_plate_nesting=1)
-    begin_step(elbo, Progress(99, 100, 10, num_images=1000))
+    as_objective(elbo).begin_step(Progress(99, 100, 10, num_images=1000))
     rows = []
     for _ in range(REPEATS):
         vae.zero_grad()

@@ -98,7 +98,7 @@ def test_particles_in_turn_and_at_once_are_the_same(
         script()
         with ScaleLatents(beta):
             found.append(run(elbo, vae, x))
-        measured.append(elbo.measured)
+        measured.append(elbo.rate_and_distortion)
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-10)
     assert_equal(found[0][1], found[1][1])
     if measured[0] is not None:
@@ -202,7 +202,10 @@ def test_a_used_objective_can_be_copied(make: MakeObjective) -> None:
         found.append(run(one, vae, x)[0])
     assert found[0] == found[1] and type(copied) is type(elbo)
     if isinstance(copied, PerImageELBO):
-        assert copied.measured is not None and not copied.measured[0].requires_grad
+        assert (
+            copied.rate_and_distortion is not None
+            and not copied.rate_and_distortion[0].requires_grad
+        )
 
 
 @every_objective
@@ -254,7 +257,7 @@ def test_free_bits_add_up_over_sites() -> None:
     elbo = FreeBits(1e4)
     with LatentRate() as latent:
         loss = elbo.loss(programs.model, programs.guide, x)
-    assert elbo.measured is not None
-    rate, distortion = (value.item() for value in elbo.measured)
+    assert elbo.rate_and_distortion is not None
+    rate, distortion = (value.item() for value in elbo.rate_and_distortion)
     assert loss / len(x) == pytest.approx(distortion + 5e4)
     assert latent.per_image() == pytest.approx(rate)

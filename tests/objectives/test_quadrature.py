@@ -22,7 +22,7 @@ from pyrovae.objectives import (
     Progress,
     ScaleLatents,
     StickingTheLanding,
-    begin_step,
+    as_objective,
 )
 from tests.oracles import Quadrature, assert_mean, one_dimensional_vae
 
@@ -88,7 +88,7 @@ def losses(elbo: Any, repeats: int = 60) -> tuple[Quadrature, Tensor]:
     vae = one_dimensional_vae()
     x = torch.rand(1, 1, 1, 2, dtype=torch.float64)
     many = x.expand(IMAGES, 1, 1, 2)
-    begin_step(elbo, Progress(99, 100, 10, num_images=1000))
+    as_objective(elbo).begin_step(Progress(99, 100, 10, num_images=1000))
     found = [elbo.loss(vae.model, vae.guide, many) / IMAGES for _ in range(repeats)]
     return Quadrature(vae, x), torch.tensor(found, dtype=torch.float64)
 
@@ -115,8 +115,8 @@ def test_rate_and_distortion_are_right_on_average(vectorize: bool) -> None:
     for _ in range(60):
         with ScaleLatents(0.3):
             elbo.loss(vae.model, vae.guide, x.expand(IMAGES, 1, 1, 2))
-        assert elbo.measured is not None
-        rows.append(torch.stack(elbo.measured))
+        assert elbo.rate_and_distortion is not None
+        rows.append(torch.stack(elbo.rate_and_distortion))
     assert_mean(torch.stack(rows), torch.tensor([exact.rate, exact.distortion]))
 
 

@@ -17,7 +17,6 @@ from pyrovae.objectives import (
     FreeBits,
     Progress,
     Warmup,
-    begin_step,
 )
 from pyrovae.programs.vae import VAE
 from tests.objectives.common import (
@@ -135,14 +134,14 @@ def test_capacity_rises_with_its_schedule() -> None:
     assert objective.target == 20.0
     targets = []
     for step in (0, 24, 49, 50, 99):
-        begin_step(objective, Progress(step, total=100, per_epoch=10))
+        objective.begin_step(Progress(step, total=100, per_epoch=10))
         targets.append(objective.target)
     assert targets == pytest.approx([0.4, 10.0, 20.0, 20.0, 20.0])
     whole = Capacity(20.0, schedule=Constant())
-    begin_step(whole, Progress(0, total=100, per_epoch=10))
+    whole.begin_step(Progress(0, total=100, per_epoch=10))
     assert whole.target == 20.0
     unsaid = Capacity(20.0)
-    begin_step(unsaid, Progress(24, total=100, per_epoch=10))
+    unsaid.begin_step(Progress(24, total=100, per_epoch=10))
     assert unsaid.target == pytest.approx(10.0)
 
 
@@ -176,7 +175,7 @@ def test_beta_tc_is_a_naive_double_loop(num_particles: int, num_images: int | No
     vae, x = double_vae(), double_images(5)
     objective = BetaTC(0.5, 6.0, 2.0, num_particles=num_particles)
     if num_images:
-        begin_step(objective, Progress(0, 10, 5, num_images))
+        objective.begin_step(Progress(0, 10, 5, num_images))
     weights = torch.tensor([0.5, 6.0, 2.0], dtype=torch.float64)
 
     def formula() -> Tensor:
@@ -210,11 +209,11 @@ def test_beta_tc_sees_dimensions_that_depend_on_each_other() -> None:
         loc = torch.cat([common, other, torch.zeros_like(common)], 1)
         make_guide_answer(vae, loc)
         objective = BetaTC(0.0, 1.0, 0.0)
-        begin_step(objective, Progress(0, 1, 1, len(loc)))
+        objective.begin_step(Progress(0, 1, 1, len(loc)))
         x = double_images(1).expand(len(loc), -1, -1, -1)
         loss = objective.loss(vae.model, vae.guide, x)
-        assert objective.measured is not None
-        found.append(loss / len(loc) - objective.measured[1].item())
+        assert objective.rate_and_distortion is not None
+        found.append(loss / len(loc) - objective.rate_and_distortion[1].item())
     assert found[0] - found[1] > 1.0
 
 
@@ -226,5 +225,5 @@ def make_guide_answer(vae: VAE, loc: Tensor) -> None:
 
 def test_progress_without_a_number_of_images_leaves_the_batch() -> None:
     objective: BetaTC = BetaTC()
-    begin_step(objective, Progress(0, 10, 5))
+    objective.begin_step(Progress(0, 10, 5))
     assert objective.state["num_images"] == 0

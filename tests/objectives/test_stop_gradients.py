@@ -29,11 +29,10 @@ def of_posterior(name: str) -> Made:
 
 def of_prior(name: str) -> Made:
     prior, guide = without_guide(PRIORS[name]()), make_vae().guide
-    if hasattr(prior, "use_guide"):
-        prior.use_guide(guide.double())
+    prior.use_guide(guide.double())
     shake(prior)
     parameters = [*prior.double().parameters()]
-    if hasattr(prior, "use_guide"):
+    if prior.uses_guide:
         parameters += guide.parameters()
     return prior(), parameters
 

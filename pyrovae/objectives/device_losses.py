@@ -1,0 +1,103 @@
+"""Losses that stay tensors: Pyro's ELBOs read them as numbers, for which a device must finish."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from numbers import Number
+from typing import Any
+
+from pyro.infer.util import torch_item
+from pyro.util import warn_if_nan
+
+__all__ = ["keeping_tensors"]
+
+
+class _Thread(threading.local):
+    """How many contexts of `keeping_tensors` this thread is in."""
+
+    depth = 0
+
+
+_here = _Thread()
+
+
+def _item(value: Any) -> Any:
+    """In place of Pyro's `torch_item`: within the context the number stays on the device."""
+    if _here.depth and not isinstance(value, Number):
+        return value.detach()
+    return torch_item(value)
+
+
+def _warn(value: Any, *args: Any, **kwargs: Any) -> Any:
+    """In place of Pyro's `warn_if_nan`: within the context the step itself checks the values."""
+    return value if _here.depth else warn_if_nan(value, *args, **kwargs)
+
+
+#: Pyro's functions, and what takes their place.
+_INSTEAD: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "torch_item": (torch_item, _item),
+    "warn_if_nan": (warn_if_nan, _warn),
+}
+
+
+@lru_cache(maxsize=1)
+def _readers(num_modules: int) -> list[tuple[Any, str]]:
+    """The modules of Pyro's ELBOs that have these names: anew after every import."""
+    return [
+        (module, name)
+        for path, module in list(sys.modules.items())
+        if path.startswith("pyro.infer") and module is not None
+        for name in _INSTEAD
+        if name in vars(module)
+    ]
+
+
+class _Swap:
+    """The functions in Pyro's modules, replaced while at least one thread needs it."""
+
+    def __init__(self) -> None:
+        self.lock, self.users = threading.Lock(), 0
+        self.replaced: list[tuple[Any, str]] = []
+
+    def acquire(self) -> None:
+        with self.lock:
+            self.users += 1
+            found = _readers(len(sys.modules))
+            if found is not self.replaced:
+                self.replaced = found
+                self._set(1)
+
+    def release(self) -> None:
+        with self.lock:
+            self.users -= 1
+            if not self.users:
+                self._set(0)
+                self.replaced = []
+
+    def _set(self, place: int) -> None:
+        for module, name in self.replaced:
+            setattr(module, name, _INSTEAD[name][place])
+
+
+_swap = _Swap()
+
+
+@contextmanager
+def keeping_tensors() -> Iterator[None]:
+    """Lets Pyro's ELBOs compute losses and gradients without waiting for a device.
+
+    They read every site's log density as a number (`torch_item`) and look for NaNs
+    (`warn_if_nan`). Inside, these two names return tensors, for this thread alone. A loss is then
+    a tensor of shape `()`, equal to the number.
+    """
+    _swap.acquire()
+    _here.depth += 1
+    try:
+        yield
+    finally:
+        _here.depth -= 1
+        _swap.release()
