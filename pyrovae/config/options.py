@@ -107,8 +107,8 @@ def _link(parser: Parser, source: Any, target: str, compute: Callable[..., Any])
 
 
 def train_parser() -> Parser:
-    """The parser of `scripts/train.py`."""
-    parser = parts_parser(prog="train.py", description="Trains a VAE with Pyro's SVI.")
+    """The parser of `pyrovae train`."""
+    parser = parts_parser(prog="pyrovae train", description="Trains a VAE with Pyro's SVI.")
     parser.add_argument("--config", action="config", help="a preset as celeba, or a YAML file")
     parser.add_argument(
         "--optimizer",
