@@ -12,6 +12,8 @@ import pyrovae
 from pyrovae.commands import app
 from pyrovae.utils.version import __version__
 
+lazy = pytest.mark.skipif(not hasattr(pyrovae, "__getattr__"), reason="pyrovae imports torch")
+
 
 def answer(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -71,6 +73,7 @@ def test_each_command_knows_its_name(
     assert "nonsense" in err and "Traceback" not in err
 
 
+@lazy
 def test_a_module_is_the_command_too_and_takes_nothing_from_where_it_runs(tmp_path: Path) -> None:
     for name in ("numpy", "yaml", "tqdm"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')\n")
@@ -80,7 +83,7 @@ def test_a_module_is_the_command_too_and_takes_nothing_from_where_it_runs(tmp_pa
     assert "StandardNormal" in done.stdout
 
 
-@pytest.mark.skipif(not hasattr(pyrovae, "__getattr__"), reason="import pyrovae imports torch")
+@lazy
 def test_what_needs_no_torch_does_not_import_it() -> None:
     check = "import sys; sys.argv[1:] = ['--help']; from pyrovae.commands.app import main\n"
     check += "try: main()\nexcept SystemExit: pass\n"
