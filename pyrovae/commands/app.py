@@ -7,11 +7,15 @@ before torch is imported.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
+from contextlib import redirect_stdout, suppress
+from functools import partial
 from typing import NoReturn
 
+from pyrovae.commands.help_cache import kept_help
 from pyrovae.utils.version import __version__
 
 __all__ = ["COMMANDS", "main", "run"]
@@ -47,10 +51,22 @@ def run(name: str, arguments: list[str] | None = None) -> NoReturn:
         arguments: of the command; by default those of the process.
     """
     exit_on_interrupts()
+    given = sys.argv[1:] if arguments is None else arguments
+    if given in (["-h"], ["--help"]):
+        print(kept_help(name, partial(_help, name)), end="")
+        raise SystemExit(0)
     module = importlib.import_module(f"pyrovae.commands.{name}")
     from pyrovae.commands.running import run_command
 
-    run_command(module.main, arguments)
+    run_command(module.main, given)
+
+
+def _help(name: str) -> str:
+    """What a command prints when it is asked for help."""
+    module = importlib.import_module(f"pyrovae.commands.{name}")
+    with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
+        module.main(["--help"])
+    return printed.getvalue()
 
 
 def exit_on_interrupts() -> None:

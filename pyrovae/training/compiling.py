@@ -12,7 +12,6 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
-from torch._functorch.compile_utils import fx_graph_cse
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -122,6 +121,9 @@ class Graph:
             state_of(self.objective).update(before)
         _check_static(graph.graph)
         # Inductor's kernels for CPUs do not compile where one reduction is stored twice.
+        # Imported here: it takes half a second, and is needed by compiled runs only.
+        from torch._functorch.compile_utils import fx_graph_cse
+
         return torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))
 
     def _run(
