@@ -80,6 +80,27 @@ def test_the_project_names_its_licence_and_no_private_place() -> None:
     assert not re.search(r"index-url|simple/|localhost", (ROOT / "pyproject.toml").read_text())
 
 
+def test_ci_covers_the_versions_that_the_project_names() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    matrix = re.findall(r'python: "([\d.]+)", torch: "(\S+)', text)
+    stated = [line.split(" :: ")[-1] for line in PROJECT["classifiers"] if "3." in line]
+    assert {python for python, _ in matrix} == set(stated)
+    (oldest,) = re.findall(r"torch>=([\d.]+)", " ".join(PROJECT["dependencies"]))
+    torches = {python: {torch for own, torch in matrix if own == python} for python in stated}
+    assert torches[stated[0]] == torches[stated[-1]] == {f"torch=={oldest}.*", "torch"}
+
+
+def test_base_classes_are_where_the_page_for_contributors_says() -> None:
+    page = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| `([\w/]+)`, (.*?) \|", page, re.MULTILINE)
+    assert len(rows) == 12
+    for package, bases in rows:
+        files = (ROOT / "pyrovae" / package).rglob("*.py")
+        text = "\n".join(path.read_text() for path in files)
+        for base in re.findall(r"`(\w+)`", bases):
+            assert re.search(rf"^class {base}\b", text, re.MULTILINE), f"{package}: {base}"
+
+
 def clean(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name != "PYTHONPATH"}
 
