@@ -1,16 +1,8 @@
-"""Questions the posterior of a run: `python scripts/inspect_posterior.py RUN [--quick]`."""
+"""Reports on a posterior: `python scripts/inspect_posterior.py` is `pyrovae inspect`."""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # The imports below take seconds: Ctrl-C ends them without traceback.
-    import os
-    import signal
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-
-from pyrovae.commands.inspect import main
-from pyrovae.commands.running import run_command
+from pyrovae.commands.app import run
 
 if __name__ == "__main__":
-    run_command(main)
+    run("inspect")

@@ -1,16 +1,8 @@
-"""Draws pictures from a run: `python scripts/sample.py RUN [--num 64] [--out F.png]`."""
+"""Draws pictures from a run: `python scripts/sample.py` is `pyrovae sample`."""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # The imports below take seconds: Ctrl-C ends them without traceback.
-    import os
-    import signal
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-
-from pyrovae.commands.running import run_command
-from pyrovae.commands.sample import main
+from pyrovae.commands.app import run
 
 if __name__ == "__main__":
-    run_command(main)
+    run("sample")

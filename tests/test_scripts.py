@@ -229,7 +229,7 @@ def test_killed_runs_resume_to_the_weights_of_an_uninterrupted_one(tmp_path: Pat
     assert not [path for path in (tmp_path / "cut").rglob("*.tmp")]
 
 
-def test_help_needs_no_data_and_imports_no_drawing() -> None:
+def test_help_needs_no_data_and_imports_no_drawing(tmp_path: Path) -> None:
     check = (
         "import runpy, sys\n"
         f"sys.argv = ['train.py', '--help']\n"
@@ -237,10 +237,13 @@ def test_help_needs_no_data_and_imports_no_drawing() -> None:
         f"    runpy.run_path({str(SCRIPTS / 'train.py')!r}, run_name='__main__')\n"
         "except SystemExit as stopped:\n"
         "    assert stopped.code == 0\n"
-        "heavy = {'matplotlib', 'tensorboard', 'torchvision', 'pandas'} & set(sys.modules)\n"
+        "assert 'pyrovae.priors' in sys.modules\n"
+        "heavy = {'matplotlib', 'tensorboard', 'torchvision', 'pandas', 'sklearn', 'scipy'}\n"
+        "heavy = (heavy | {'sympy', 'pyro.contrib.gp'}) & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+    fresh = os.environ | {"PYROVAE_CACHE": str(tmp_path)}  # A kept text imports nothing at all.
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True, env=fresh)
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:

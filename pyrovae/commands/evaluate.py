@@ -89,7 +89,7 @@ def evaluate_run(
 
 def parser() -> Parser:
     """The options."""
-    parser = Parser(prog="evaluate.py", description="Scores a trained VAE.")
+    parser = Parser(prog="pyrovae evaluate", description="Scores a trained VAE.")
     parser.add_argument("run", type=str, help="the run directory")
     parser.add_argument("--compare", nargs="+", type=str, help="other runs of the same data")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")

@@ -59,7 +59,7 @@ class Panel:
 
 
 def run_part(role: str, name: str, arguments: list[str]) -> Panel:
-    """Trains a VAE on a command line of `scripts/train.py`, and looks at it."""
+    """Trains a VAE on a command line of `pyrovae train`, and looks at it."""
     parser = train_parser()
     objects = instantiate(parser, parse_training(parser, arguments))
     vae, engine, split = build_vae(objects), objects.engine, objects.data.split("val")
@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
         help="whose parts to run, such as posterior or objective (default: likelihood prior)",
     )
     found.add_argument(
-        "options", nargs="*", help="of train.py, for all runs, after --: -- --trainer.epochs 2"
+        "options", nargs="*", help="of all runs, after --, such as: -- --trainer.epochs 2"
     )
     return found
 

@@ -142,7 +142,7 @@ def _given(images: Sequence[str], vae: VAE, data: ImageData) -> tuple[Split, lis
 def parser() -> Parser:
     """The options."""
     parser = Parser(
-        prog="inspect_posterior.py", description="Says what a guide's posterior knows."
+        prog="pyrovae inspect", description="Writes a report on the posterior of a run."
     )
     parser.add_argument("run", type=str, help="the run directory")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")

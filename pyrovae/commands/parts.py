@@ -1,4 +1,4 @@
-"""Lists every part: `python scripts/list_parts.py`, or as Markdown into the README."""
+"""`pyrovae parts` lists all parts; `--write FILE` writes their table into a Markdown file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of par
 
 def main(arguments: list[str]) -> None:
     """Prints the list, or writes the table between the README's two marks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="pyrovae parts", description="Lists all parts.")
     parser.add_argument("--write", metavar="README", help="the file whose table to replace")
     options = parser.parse_args(arguments)
     if options.write is None:

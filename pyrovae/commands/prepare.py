@@ -1,4 +1,4 @@
-"""Builds the array cache ahead of time: `python scripts/prepare_data.py --data CelebA ...`."""
+"""`pyrovae prepare --data NAME` builds the cache of a data set ahead of training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrovae.utils.errors import InputError
 
 def main(arguments: list[str]) -> None:
     """Prepares every split, and says how many images each has."""
-    parser = Parser(prog="prepare_data.py", description="Prepares a data set for training.")
+    parser = Parser(prog="pyrovae prepare", description="Prepares a data set for training.")
     parser.add_argument("--config", type=str | None, help="a YAML file with a data section")
     parser.add_subclass_arguments(ImageData, "data", required=False, help="the data set")
     add_trust(parser)

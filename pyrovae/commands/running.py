@@ -20,8 +20,14 @@ from pyrovae.utils.text import cut_line
 __all__ = ["run_command"]
 
 
-def run_command(command: Callable[[list[str]], None]) -> NoReturn:
-    """Runs a script's main function; a user's mistake is one line and exit code 2.
+def run_command(
+    command: Callable[[list[str]], None], arguments: list[str] | None = None
+) -> NoReturn:
+    """Runs the main function of a command; a user's mistake is one line and exit code 2.
+
+    Args:
+        command: the function.
+        arguments: its command line; by default that of the process.
 
     Exit codes: 0 done, 1 the run diverged, 2 wrong input, 130 and 143 stopped by SIGINT and
     SIGTERM (128 plus the signal's number) with everything saved.
@@ -31,7 +37,7 @@ def run_command(command: Callable[[list[str]], None]) -> NoReturn:
         take_over_interrupts()
         group = processes()  # Connected first, so that each complaint is printed once.
         signal.signal(signal.SIGTERM, _terminate)
-        command(sys.argv[1:])
+        command(sys.argv[1:] if arguments is None else arguments)
         group.leave()
         if swallowed_interrupts():
             raise KeyboardInterrupt

@@ -83,7 +83,7 @@ def traverse(
 
 def parser() -> Parser:
     """The options; without one of the last four it draws samples."""
-    parser = Parser(prog="sample.py", description="Draws pictures from a trained VAE.")
+    parser = Parser(prog="pyrovae sample", description="Draws pictures from a trained VAE.")
     parser.add_argument("run", type=str, help="the run directory")
     parser.add_argument("--num", type=int, default=64, help="how many samples or reconstructions")
     parser.add_argument("--out", type=str, default="samples.png", help="the PNG file to write")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pyro.infer
 
@@ -117,13 +118,16 @@ def help_text(roles: Iterable[str] = ROLES, width: int = 99) -> str:
     return "\n".join(lines) + "\n"
 
 
-def explain(option: str, name: str, follows: Iterable[str]) -> str | None:
+def explain(
+    option: str, name: str, follows: Iterable[str], describe: Callable[[Any, str], str]
+) -> str | None:
     """A part in full: what it is, formula, when, source, arguments; None if there is none.
 
     Args:
         option: of the role, as "prior.flow".
         name: of the class.
         follows: arguments to leave out, since other parts decide them.
+        describe: gives the text of a parser's options below one option.
     """
     from jsonargparse import ArgumentParser
 
@@ -135,9 +139,7 @@ def explain(option: str, name: str, follows: Iterable[str]) -> str | None:
             parser.add_class_arguments(part, option, skip={n for n in follows if n in known})
             head = [f"--{option} {name}", entry.summary, entry.formula, entry.when]
             head += [f"{cited}, {address}" for cited, address in entry.sources]
-            arguments = parser.format_help().split(f"  --{option}.", 1)
-            shown = f"  --{option}.{arguments[1]}" if len(arguments) > 1 else "no arguments\n"
-            return "\n".join(line for line in head if line) + f"\n\n{shown}"
+            return "\n".join(line for line in head if line) + f"\n\n{describe(parser, option)}"
     return None
 
 

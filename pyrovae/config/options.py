@@ -107,8 +107,8 @@ def _link(parser: Parser, source: Any, target: str, compute: Callable[..., Any])
 
 
 def train_parser() -> Parser:
-    """The parser of `scripts/train.py`."""
-    parser = parts_parser(prog="train.py", description="Trains a VAE with Pyro's SVI.")
+    """The parser of `pyrovae train`."""
+    parser = parts_parser(prog="pyrovae train", description="Trains a VAE with Pyro's SVI.")
     parser.add_argument("--config", action="config", help="a preset as celeba, or a YAML file")
     parser.add_argument(
         "--optimizer",
@@ -197,7 +197,7 @@ def default_to_named(parser: Parser, arguments: list[str]) -> None:
     Where a class is named in place of another, the parser keeps those of its values that the new
     one also knows: what was given should stay, but not the defaults of a class nobody chose.
     """
-    content = _preset(arguments)
+    content = parser.stated = _preset(arguments)
     for role in (*PARTS, *TRAINING, "optimizer"):
         stated = content.get(role)
         inner = stated.get("class_path") if isinstance(stated, dict) else stated

@@ -6,16 +6,16 @@ import difflib
 import inspect
 import itertools
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from textwrap import shorten
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
-from pyro.infer import ELBO
 
 from pyrovae.config.catalogue import ALSO, ROLES, concrete, entries, explain, help_text
+from pyrovae.config.help import describe_arguments, full_help, text_width
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
@@ -28,17 +28,12 @@ class Parser(ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         # Abbreviations would let a misspelt option pass for another.
         super().__init__(**kwargs, allow_abbrev=False)
+        #: The content of the preset that applies: its values are the defaults in the help.
+        self.stated: dict[str, Any] = {}
 
     def format_help(self) -> str:
-        """The options, then every part with what it is."""
-        width = min(shutil.get_terminal_size().columns, 110)
-        # The lists of classes that jsonargparse gives are the parts again, without a word on them.
-        plain = super().format_help().replace(f"{ELBO}:", "What is minimised:")
-        options = re.sub(r",\s+known\s+subclasses:[^)]*\)", ")", plain)
-        options = re.sub(r"\{'class_path':\s+'(?:\w+\.)*(\w+)'\}", r"\1", options)
-        used = [role for role in ROLES if f"--{role.split('.')[0]}" in self._option_string_actions]
-        # The help of one class, `--ROLE.help NAME`, comes through here too.
-        return f"{options}\n{help_text(used, width)}" if "data" in used else options
+        """Examples, the options, then every part with what it is."""
+        return full_help(self, self.stated, text_width())
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints one line that says what is wrong and what is allowed, and exits.
@@ -128,7 +123,10 @@ def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> No
             continue
         name = name or "".join(arguments[i + 1 : i + 2])
         follows = ["dim", *linked.get(role, ())]
-        text = explain(role, name, follows) if name else help_text([ALSO.get(role, role)])
+        describe = partial(describe_arguments, width=text_width())
+        text = explain(role, name, follows, describe) if name else None
+        if not name:
+            text = help_text([ALSO.get(role, role)])
         if text is not None:
             print(text, end="")
             raise SystemExit(0)

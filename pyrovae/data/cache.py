@@ -28,6 +28,7 @@ from pyrovae.data.integrity import checksum, damage, note_verified, signed
 from pyrovae.data.leftovers import live, remove_abandoned, sweep, temporary_name
 from pyrovae.data.workers import in_order, look_ahead, shared_array
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import cache_root
 
 _VERSION = 3  # raised whenever the same settings give other pixels
 _HEADER = 128  # bytes before the pixels in images.npy, whatever the number of images
@@ -41,19 +42,6 @@ _HINT = "--data.cache_dir or PYROVAE_CACHE chooses another folder"
 
 # A disk, or a share of it, that is full.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-
-
-def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """Where prepared arrays are kept.
-
-    Args:
-        cache_dir: the folder, if it is given; otherwise the environment decides:
-            `PYROVAE_CACHE`, then `XDG_CACHE_HOME/pyrovae`, then `~/.cache/pyrovae`.
-    """
-    chosen = cache_dir or os.environ.get("PYROVAE_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pyrovae"
 
 
 def cached_split(

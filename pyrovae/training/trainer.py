@@ -38,7 +38,7 @@ class Trainer(Settings):
         epochs: passes over the training split.
         batch_size: images a step, in each process that takes part; what is left of an epoch
             after the last whole batch waits for another epoch's shuffle.
-        seed: decides the order and mirroring of the images; the scripts also seed torch with
+        seed: decides the order and mirroring of the images; the commands also seed torch with
             it, which decides the weights' start and all noise.
         clip_norm: largest global norm of the gradient of the loss in nats per image; null
             leaves gradients as they are.

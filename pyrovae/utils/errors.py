@@ -6,7 +6,7 @@ from __future__ import annotations
 class InputError(ValueError):
     """A user's mistake: a wrong path, file, value or combination of options.
 
-    The message is one line that names the value or path and what is allowed. The scripts print
+    The message is one line that names the value or path and what is allowed. The commands print
     it and exit with code 2; every other exception is a bug and keeps its traceback.
     """
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folder of the cache."""
 
 from __future__ import annotations
 
@@ -11,10 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["replacing", "sweep", "temporary_for"]
+__all__ = ["cache_root", "replacing", "sweep", "temporary_for"]
 
 #: Age up to which a temporary file may belong to a process on another machine.
 SECONDS_IN_WORK = 60
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """The folder of all that is kept for later: prepared images, texts of `--help`.
+
+    Args:
+        cache_dir: the folder, if it is given; otherwise the environment decides:
+            `PYROVAE_CACHE`, then `XDG_CACHE_HOME/pyrovae`, then `~/.cache/pyrovae`.
+    """
+    chosen = cache_dir or os.environ.get("PYROVAE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pyrovae"
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""The command `pyrovae`: finds a command by its name and runs it.
+
+This module imports nothing slow, so that Ctrl-C, `--version` and an unknown name are answered
+before torch is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import signal
+import sys
+from contextlib import redirect_stdout, suppress
+from functools import partial
+from typing import NoReturn
+
+from pyrovae.commands.help_cache import kept_help
+from pyrovae.utils.version import __version__
+
+__all__ = ["COMMANDS", "main", "run"]
+
+#: Each command with what it does; the module of the same name in this package has its `main`.
+COMMANDS = {
+    "train": "trains a VAE and fills a run directory",
+    "evaluate": "scores a run, or compares several",
+    "inspect": "writes a report on the posterior of a run",
+    "sample": "draws samples, reconstructions, interpolations or traversals of a run",
+    "prepare": "builds the cache of a data set ahead of training",
+    "parts": "lists all priors, likelihoods, posteriors, networks, objectives and data sets",
+}
+
+
+def main() -> NoReturn:
+    """Runs the command that the first argument names."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help", "--version"):
+        print(f"pyrovae {__version__}" if name == "--version" else overview())
+        raise SystemExit(0)
+    if name not in COMMANDS:
+        sys.stderr.write(f"error: {name}: no such command{suggestion(name)}\n")
+        raise SystemExit(2)
+    run(name, arguments)
+
+
+def run(name: str, arguments: list[str] | None = None) -> NoReturn:
+    """Runs one command and exits with its code.
+
+    Args:
+        name: of a module in `pyrovae.commands`.
+        arguments: of the command; by default those of the process.
+    """
+    exit_on_interrupts()
+    given = sys.argv[1:] if arguments is None else arguments
+    if given in (["-h"], ["--help"]):
+        print(kept_help(name, partial(_help, name)), end="")
+        raise SystemExit(0)
+    module = importlib.import_module(f"pyrovae.commands.{name}")
+    from pyrovae.commands.running import run_command
+
+    run_command(module.main, given)
+
+
+def _help(name: str) -> str:
+    """What a command prints when it is asked for help."""
+    module = importlib.import_module(f"pyrovae.commands.{name}")
+    with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
+        module.main(["--help"])
+    return printed.getvalue()
+
+
+def exit_on_interrupts() -> None:
+    """Makes Ctrl-C exit with code 130 and no traceback, as long as nothing is there to save.
+
+    Importing torch takes seconds. A process that ignores Ctrl-C goes on ignoring it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+
+def overview() -> str:
+    """The text of `pyrovae --help`."""
+    listed = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    return (
+        "usage: pyrovae COMMAND [options]\n\n"
+        "Variational autoencoders of images as Pyro programs.\n\n"
+        f"commands:\n{listed}\n\n"
+        "`pyrovae COMMAND --help` explains a command; `pyrovae --version` prints the version."
+    )
+
+
+def suggestion(name: str) -> str:
+    """The command that a misspelt name is close to, or all commands."""
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; commands are {', '.join(COMMANDS)}"

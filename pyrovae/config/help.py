@@ -1,0 +1,170 @@
+"""The text of `--help`: examples, then each option with its default, then every part."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from argparse import SUPPRESS, Action
+from collections.abc import Iterator
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from pyrovae.config.catalogue import ALSO, ROLES, help_text
+
+__all__ = ["EXAMPLES", "describe_arguments", "full_help", "text_width"]
+
+#: What to try first with each command.
+EXAMPLES = {
+    "pyrovae train": (
+        "",
+        "--config celeba --data.root data/celeba",
+        "--data ImageFolder --data.root my/photos --run_dir runs/photos",
+        "--prior VampPrior --prior.num_components 50 --likelihood DiscretizedLogistic",
+        "--resume runs/photos --trainer.epochs 80",
+    ),
+    "pyrovae evaluate": (
+        "runs/photos",
+        "runs/photos --compare runs/other --out comparison",
+        "runs/photos --num_samples 500 --evidence_images 50",
+        "runs/photos --sections elbo latents",
+        "runs/photos --features Inception --sections samples",
+    ),
+    "pyrovae inspect": (
+        "runs/photos",
+        "runs/photos --quick",
+        "runs/photos --images me.jpg test:12 --sections posterior typical",
+        "runs/photos --checkpoint last --split val",
+        "runs/photos --latents latents.csv",
+    ),
+    "pyrovae sample": (
+        "runs/photos --num 64 --out samples.png",
+        "runs/photos --reconstruct test",
+        "runs/photos --reconstruct me.jpg you.jpg",
+        "runs/photos --interpolate test:0 test:7",
+        "runs/photos --traverse 0 5 9 --image me.jpg",
+    ),
+    "pyrovae prepare": (
+        "--config celeba",
+        "--data ImageFolder --data.root my/photos",
+        "--data CelebA --data.root data/celeba --data.image_size 128",
+        "--data TorchvisionImages --data.name MNIST --data.root data --data.download true",
+        "--data StaticMNIST --data.path data/static_mnist",
+    ),
+}
+WORDS = {int: "INT", float: "FLOAT", str: "TEXT"}
+COLUMN = 30
+
+
+def text_width() -> int:
+    """The width of the texts, in characters."""
+    return min(shutil.get_terminal_size().columns, 110)
+
+
+def full_help(parser: ArgumentParser, stated: dict[str, Any], width: int) -> str:
+    """All that a command can be told, in a form for people.
+
+    Args:
+        parser: of the command.
+        stated: the content of the preset that applies, whose values are the defaults.
+        width: of the text, in characters.
+    """
+    head = [f"usage: {parser.prog} {'RUN ' if _positional(parser) else ''}[options]"]
+    if examples := EXAMPLES.get(parser.prog):
+        lines = [f"  {parser.prog} {example}".rstrip() for example in examples]
+        head.append("\n".join(["examples:", *lines]))
+    if parser.description:
+        head.append(parser.description)
+    used = [role for role in ROLES if role.split(".")[0] in _options(parser)]
+    parts = [help_text(used, width)] if "data" in used else []
+    return "\n\n".join([*head, *_groups(parser, stated, width), *parts]).rstrip() + "\n"
+
+
+def describe_arguments(parser: ArgumentParser, option: str, width: int) -> str:
+    """The options below one option, such as "prior": the arguments of a part."""
+    below = [action for action in parser._actions if action.dest.startswith(f"{option}.")]
+    lines = [_line(action, {}, width) for action in below if _is_shown(action, parser)]
+    return "\n".join(lines or ["no arguments"]) + "\n"
+
+
+def _groups(parser: ArgumentParser, stated: dict[str, Any], width: int) -> Iterator[str]:
+    """The options of a parser, a block of lines for each group."""
+    titles: dict[str, list[str]] = {}
+    for group in parser._action_groups:
+        for action in group._group_actions:
+            if _is_shown(action, parser):
+                title = "parts" if _is_part(action) and "." not in action.dest else group.title
+                titles.setdefault(title or "options", []).append(_line(action, stated, width))
+    for title, lines in titles.items():
+        # The part of a docstring's first line that is no formula.
+        yield "\n".join([re.sub(r":[^:]*\$.*", "", title) + ":", *lines])
+
+
+def _line(action: Action, stated: dict[str, Any], width: int) -> str:
+    """What one option is, and its default."""
+    name = ", ".join(action.option_strings) or action.dest.upper()
+    head = f"  {name} {_value(action)}".rstrip()
+    about = "prints what would run, and exits" if name == "--print_config" else action.help or ""
+    default = _default(action, stated)
+    shown = "" if default is None or default is False else f" (default: {default})"
+    if action.required and action.option_strings:
+        shown = " (required)"
+    about = about if about.endswith("...") else about.removesuffix(".")
+    text = " ".join(about.split()) + shown
+    indent = " " * COLUMN
+    lines = textwrap.wrap(text, width - COLUMN, break_on_hyphens=False)
+    if len(head) < COLUMN - 1:
+        return "\n".join([f"{head:{COLUMN}}{lines[0]}", *(indent + line for line in lines[1:])])
+    return "\n".join([head, *(indent + line for line in lines)])
+
+
+def _default(action: Action, stated: dict[str, Any]) -> Any:
+    value: Any = stated
+    for key in action.dest.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        value = None if action.default is SUPPRESS else action.default
+    if isinstance(value, dict | Namespace):
+        value = value["class_path"]
+    return value.rpartition(".")[-1] if _is_part(action) and value is not None else value
+
+
+def _value(action: Action) -> str:
+    """What stands for the value of an option."""
+    if action.nargs == 0 or not action.option_strings or action.dest == "print_config":
+        return ""
+    if _is_part(action):
+        return "NAME"
+    if str(action.metavar).startswith("{"):
+        return str(action.metavar)
+    hint = getattr(action, "_typehint", None) or action.type or str
+    word = next((word for kind, word in WORDS.items() if kind.__name__ in str(hint)), "TEXT")
+    return (
+        " ".join([word] * action.nargs)
+        if isinstance(action.nargs, int)
+        else (f"{word} ..." if action.nargs == "+" else word)
+    )
+
+
+def _is_part(action: Action) -> bool:
+    """Whether an option names a class."""
+    return ALSO.get(action.dest, action.dest) in (*ROLES, "optimizer")
+
+
+def _is_shown(action: Action, parser: ArgumentParser) -> bool:
+    """Whether an action is an option for people: no link, no file of one group, no other help."""
+    options = action.option_strings
+    linked = bool(options) and not options[0].startswith("-")
+    group = any(name.startswith(f"{action.dest}.") for name in _options(parser))
+    hidden = action.help == SUPPRESS or action.dest.endswith(".help")
+    return not linked and not group and not hidden
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    """The names of all options but those that ask for the help of one part."""
+    return [action.dest for action in parser._actions if not action.dest.endswith(".help")]
+
+
+def _positional(parser: ArgumentParser) -> bool:
+    return any(not action.option_strings for action in parser._actions)
