@@ -100,8 +100,8 @@ def open_subject(
     subject = Subject(
         vae,
         some,
-        given if len(given) else some.spread(effort.shown),
         engine,
+        shown=given if len(given) else some.spread(effort.shown),
         name=split,
         train=data.split("train"),
         wide=widens(_objective(run, trust)),
