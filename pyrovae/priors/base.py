@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import pyro.distributions as dist
-from torch import nn
+
+from pyrovae.distributions.latent import LatentModule
 
 __all__ = ["Prior"]
 
 
-class Prior(nn.Module, ABC):
+class Prior(LatentModule, ABC):
     """p(z): a module whose call returns a distribution of event shape `(D,)`.
 
     Args:
@@ -20,16 +21,6 @@ class Prior(nn.Module, ABC):
         ValueError: if `latent_dim` is not positive.
     """
 
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
-        self.latent_dim = latent_dim
-
     @abstractmethod
     def forward(self) -> dist.TorchDistribution:
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""
-
-    def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
-        return f"latent_dim={self.latent_dim}"
