@@ -24,7 +24,7 @@ from pyrovae.commands import sample
 from pyrovae.evaluation import evaluate, scoring
 from pyrovae.inspection import SECTIONS, Effort, Subject, climbing
 from pyrovae.objectives import Progress
-from pyrovae.posterior.encoding import _rate, dimension_divergences
+from pyrovae.posterior.encoding import _densities, dimension_divergences
 from tests.inspection.subjects import SUBJECTS, subject
 from tests.pretended import DEVICE, Pretended, pretending, strictly
 from tests.small import adam, same_weights, small_data, small_vae
@@ -210,7 +210,7 @@ def test_every_section_of_an_inspection(section: str, kind: str) -> None:
 @pytest.mark.parametrize(("prior", "likelihood", "posterior"), list(parts()))
 def test_parts_are_inspected(prior: str, likelihood: str, posterior: str) -> None:
     vae, split = make(prior, likelihood, posterior, FACES).to(DEVICE), faces().split("train")
-    asked = Subject(vae, split, split.take([3]), ENGINE, effort=EFFORT)
+    asked = Subject(vae, split, ENGINE, shown=split.take([3]), effort=EFFORT)
     sections = ["calibration", "traversals"]
     if likelihood == "Normal" and posterior != "VonMisesFisher":
         sections.append("gaps")  # Latents on a sphere cannot be moved freely.
@@ -231,8 +231,8 @@ def test_divergences_that_are_not_known_lie_on_the_device() -> None:
     found, exact = dimension_divergences(q, dist.Cauchy(loc, torch.ones_like(loc)).to_event(1))
     assert found.device == DEVICE and found.isnan().all() and not exact
     unknown = Dense(loc, torch.ones_like(loc)).to_event(1)
-    rate = _rate(unknown, dist.Cauchy(loc, torch.ones_like(loc)).to_event(1), loc)
-    assert rate.device == DEVICE and rate.isnan().all()
+    found = _densities(unknown, dist.Cauchy(loc, torch.ones_like(loc)).to_event(1), loc)
+    assert all(own.device == DEVICE and own.isnan().all() for own in found)
 
 
 def test_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,8 +99,8 @@ def open_subject(
     subject = Subject(
         vae,
         some,
-        given if len(given) else some.spread(effort.shown),
         engine,
+        shown=given if len(given) else some.spread(effort.shown),
         name=split,
         train=data.split("train"),
         wide=_prefers_wide_guide(run, trust),

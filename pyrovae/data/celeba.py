@@ -14,24 +14,17 @@ import numpy as np
 
 from pyrovae.data.base import (
     SPLITS,
-    ImageData,
     Source,
-    Split,
-    check_crop,
-    check_on_error,
-    check_split,
     file_stamp,
     fingerprint,
     image_extent,
 )
-from pyrovae.data.cache import cached_split
-from pyrovae.data.images import load_image
+from pyrovae.data.cached import CachedImages
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
 if TYPE_CHECKING:
     import pandas
-    from PIL.Image import Image
 
 _LIST_FOLDERS = ("", "Eval", "Anno")
 _IMAGE_FOLDERS = (
@@ -42,7 +35,7 @@ _IMAGE_FOLDERS = (
 )
 
 
-class CelebA(ImageData):
+class CelebA(CachedImages):
     """Aligned faces of celebrities, with forty attributes.
 
     Use it for faces: the data set of most published results on them.
@@ -77,25 +70,9 @@ class CelebA(ImageData):
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
     ) -> None:
-        check_crop(crop)
-        check_on_error(on_error)
+        shape = (3, *image_extent(image_size))
+        super().__init__(shape, flip=flip, crop=crop, on_error=on_error, cache_dir=cache_dir)
         self.root = Path(root).expanduser()
-        self.image_shape = (3, *image_extent(image_size))
-        self.crop = crop
-        self.flip = flip
-        self.on_error = on_error
-        self.cache_dir = cache_dir
-
-    def split(self, name: str) -> Split:
-        """Images and attributes of `"train"`, `"val"` or `"test"`, prepared if need be."""
-        check_split(name)
-        return cached_split(
-            self, name, self._source(name), on_error=self.on_error, cache_dir=self.cache_dir
-        )
-
-    def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """One image, cropped and resized as the stored ones: uint8 `(3, H, W)`."""
-        return load_image(image, self.image_shape, self.crop)
 
     def settings(self) -> dict[str, Any]:
         """The folder, the size and the crop."""

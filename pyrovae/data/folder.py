@@ -9,28 +9,14 @@ import unicodedata
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from pyrovae.data.base import (
-    ImageData,
-    Source,
-    Split,
-    check_crop,
-    check_on_error,
-    check_split,
-    file_stamp,
-    fingerprint,
-    image_extent,
-)
-from pyrovae.data.cache import cached_split
+from pyrovae.data.base import Source, file_stamp, fingerprint, image_extent
+from pyrovae.data.cached import CachedImages
 from pyrovae.data.finding import Found, find_images, in_short
-from pyrovae.data.images import load_image
 from pyrovae.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _EVALUATED = ("eval", "evaluation")
 _FOLDERS = {  # Each folder is of the first split that takes it.
@@ -40,7 +26,7 @@ _FOLDERS = {  # Each folder is of the first split that takes it.
 }
 
 
-class ImageFolder(ImageData):
+class ImageFolder(CachedImages):
     """Images from a folder and the folders in it, found by their extension.
 
     Use it for your own images.
@@ -87,27 +73,11 @@ class ImageFolder(ImageData):
         if min(val_fraction, test_fraction) < 0 or not val_fraction + test_fraction < 1:
             fractions = f"val_fraction {val_fraction}, test_fraction {test_fraction}"
             raise InputError(f"{fractions}: allowed are shares from 0 that add up to less than 1")
-        check_crop(crop)
-        check_on_error(on_error)
+        shape = (channels, *image_extent(image_size))
+        super().__init__(shape, flip=flip, crop=crop, on_error=on_error, cache_dir=cache_dir)
         self.root = Path(root).expanduser()
-        self.image_shape = (channels, *image_extent(image_size))
-        self.crop = crop
-        self.flip = flip
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
-        self.on_error = on_error
-        self.cache_dir = cache_dir
-
-    def split(self, name: str) -> Split:
-        """Images of `"train"`, `"val"` or `"test"`, without attributes, prepared if need be."""
-        check_split(name)
-        return cached_split(
-            self, name, self._source(name), on_error=self.on_error, cache_dir=self.cache_dir
-        )
-
-    def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """One image, cropped and resized as the stored ones: uint8 `(C, H, W)`."""
-        return load_image(image, self.image_shape, self.crop)
 
     def settings(self) -> dict[str, Any]:
         """The folder, its division, the size and the crop."""

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pyrovae.data.base import SPLITS, ImageData, Source, Split, fingerprint
-from pyrovae.data.cache import cached_split
+from pyrovae.data.base import SPLITS, Source, fingerprint
+from pyrovae.data.cached import CachedImages
 from pyrovae.data.faces import FACTORS, draw_faces
 from pyrovae.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = ["FACTORS", "SyntheticFaces", "draw_faces"]
 
 _BLOCK = 128
 
 
-class SyntheticFaces(ImageData):
+class SyntheticFaces(CachedImages):
     """Drawn faces, with the factors that they were drawn from as attributes.
 
     Use it to try things out: nothing to download, and the truth is known.
@@ -51,7 +47,6 @@ class SyntheticFaces(ImageData):
     """
 
     factors = FACTORS
-    flip = False  # a mirrored face has other factors (gaze, yaw, tilt and light)
 
     def __init__(
         self,
@@ -67,16 +62,10 @@ class SyntheticFaces(ImageData):
         for (name, bound), value in zip(least.items(), values, strict=True):
             if value < bound:
                 raise InputError(f"{name} is {value}; it must be at least {bound}")
-        self.image_shape = (3, image_size, image_size)
+        # A mirrored face has other factors (gaze, yaw, tilt and light).
+        super().__init__((3, image_size, image_size), flip=False, cache_dir=cache_dir)
         self.seed = seed
         self._sizes = dict(zip(SPLITS, (num_train, num_val, num_test), strict=True))
-        self.cache_dir = cache_dir
-
-    def split(self, name: str) -> Split:
-        """Images and factors of `"train"`, `"val"` or `"test"`."""
-        if name not in self._sizes:
-            raise InputError(f"no split {name!r}; there are {', '.join(SPLITS)}")
-        return cached_split(self, name, self._source(name), cache_dir=self.cache_dir)
 
     def settings(self) -> dict[str, Any]:
         """What decides the drawings, besides the image size."""
@@ -98,9 +87,3 @@ class SyntheticFaces(ImageData):
         names = [f"{name}/{i:05d}" for i in range(size)]
         # A few faces tell a change of the drawing itself.
         return Source(names, read, factors, FACTORS, fingerprint(draw_faces(factors[:2])))
-
-    def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """A user's own picture, cropped to a square and resized: uint8 `(3, H, W)`."""
-        from pyrovae.data.images import load_image
-
-        return load_image(image, self.image_shape)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pyrovae.data.base import ImageData, Source, Split, check_split, fingerprint
-from pyrovae.data.cache import cached_split
-from pyrovae.data.images import load_image
+from pyrovae.data.base import Source, Split, check_split, fingerprint
+from pyrovae.data.cached import CachedImages
 from pyrovae.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 # Shape and validation images by convention: a network is built before any file is opened.
 _KNOWN = {
@@ -27,7 +23,7 @@ _KNOWN = {
 }
 
 
-class TorchvisionImages(ImageData):
+class TorchvisionImages(CachedImages):
     """A data set of torchvision's, with one attribute, `label`.
 
     Use it for MNIST and its like.
@@ -67,14 +63,17 @@ class TorchvisionImages(ImageData):
         self.root = Path(root).expanduser()
         self.download = download
         self.resized = image_size not in (None, shape[1])
-        self.image_shape = (shape[0], image_size or shape[1], image_size or shape[2])
-        self.flip = flip
         self.val_size = usual if val_size is None else val_size
-        self.cache_dir = cache_dir
+        size = (image_size or shape[1], image_size or shape[2])
+        super().__init__((shape[0], *size), flip=flip, cache_dir=cache_dir)
 
     def split(self, name: str) -> Split:
         """Images and labels of `"train"`, `"val"` or `"test"`."""
         check_split(name)
+        return super().split(name) if self.resized else self._stored(name)
+
+    def _stored(self, name: str) -> Split:
+        """A split as torchvision has it."""
         images, labels = self._load(train=name != "test")
         if name != "test":
             if self.val_size >= len(images):
@@ -86,14 +85,7 @@ class TorchvisionImages(ImageData):
             part = slice(None, first) if name == "train" else slice(first, None)
             images, labels = images[part], labels[part]
         names = [str(number) for number in range(len(images))]
-        if not self.resized:
-            return Split(images, names, labels, ("label",))
-        source = self._source(names, images, labels)
-        return cached_split(self, name, source, cache_dir=self.cache_dir)
-
-    def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """One image, its largest centred square resized as the stored ones: uint8 `(C, H, W)`."""
-        return load_image(image, self.image_shape)
+        return Split(images, names, labels, ("label",))
 
     def settings(self) -> dict[str, Any]:
         """The data set, the size, and how many images are kept for validation."""
@@ -104,16 +96,18 @@ class TorchvisionImages(ImageData):
             "val_size": self.val_size,
         }
 
-    def _source(self, names: list[str], images: np.ndarray, labels: np.ndarray) -> Source:
+    def _source(self, split: str) -> Source:
         from PIL import Image
 
+        stored = self._stored(split)
+        images, labels = stored.images, stored.attributes
         grey = self.image_shape[0] == 1
 
         def read(item: int) -> np.ndarray:
             pixels = images[item][0] if grey else images[item].transpose(1, 2, 0)
             return self.preprocess(Image.fromarray(np.ascontiguousarray(pixels)))
 
-        return Source(names, read, labels, ("label",), fingerprint(images, labels))
+        return Source(stored.names, read, labels, ("label",), fingerprint(images, labels))
 
     def _load(self, train: bool) -> tuple[np.ndarray, np.ndarray]:
         """uint8 images `(N, C, H, W)` and float32 labels `(N, 1)` of one of the two parts."""

@@ -18,7 +18,7 @@ from pyrovae.evaluation.features import (
     named_features,
 )
 from pyrovae.evaluation.information import mutual_information_gap, mutual_information_table
-from pyrovae.evaluation.latents import Codes, active_units, aggregate, codes, log_mixture
+from pyrovae.evaluation.latents import aggregate, log_mixture
 from pyrovae.evaluation.neighbours import coverage, density
 from pyrovae.evaluation.reconstruction import psnr, reconstructions, ssim
 from pyrovae.evaluation.samples import sample_quality
@@ -26,16 +26,13 @@ from pyrovae.posterior.elbo import Evaluation, evaluate, image_terms, terms
 from pyrovae.posterior.passes import each_batch
 
 __all__ = [
-    "Codes",
     "Estimate",
     "Evaluation",
     "FEATURES",
     "Inception",
     "Pixels",
     "RandomConvolutions",
-    "active_units",
     "aggregate",
-    "codes",
     "coverage",
     "dci",
     "density",

@@ -1,10 +1,9 @@
-"""What the latents hold: active units, mutual information, the aggregate posterior."""
+"""What the latents hold: mutual information, and the aggregate posterior."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,28 +12,15 @@ from pyro import poutine
 from torch import Tensor
 
 from pyrovae.data import Split
-from pyrovae.distributions.moments import marginals, moments
 from pyrovae.engine import Engine
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.posterior.encoding import told_of
 from pyrovae.posterior.passes import each_batch
+from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs.pair import Programs, run_both
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.sites import latent_sites
 
-__all__ = [
-    "ACTIVE",
-    "SATURATED",
-    "Codes",
-    "active_units",
-    "aggregate",
-    "codes",
-    "log_mixture",
-]
+__all__ = ["SATURATED", "aggregate", "log_mixture"]
 
-#: What the variance of a posterior mean must exceed for a unit to be active; of a prior whose
-#: variance is below 1, as on a sphere, that share of it.
-ACTIVE = 0.01
 #: Nats below log N from which I(x; z) is bounded by so few images: of Normals in 8 to 128
 #: dimensions whose aggregate is the prior it is 0.2 to 0.5 nats too low there, and ever more.
 SATURATED = 2.5
@@ -42,112 +28,7 @@ SATURATED = 2.5
 BLOCK = 2**24
 
 
-@dataclass(frozen=True)
-class Codes:
-    """What the guide says of each image of a split, and one draw of it.
-
-    Attributes:
-        means: means of the posteriors, sites side by side, `(N, D)`, over draws of the sites that
-            one depends on.
-        told: the means less those of the prior, see `told_of`, `(N, D)`.
-        noise: expected squared errors of `told`, `(N, D)`: 0 unless draws stand for means.
-        prior_scale: the prior's standard deviations, of the first image, `(D,)`.
-        draws: for each site one draw an image, `(N, ...)`.
-        log_q: log density of the draw under the guide, all sites together, `(N,)`, in nats.
-        log_p: the same under the model's prior.
-    """
-
-    means: Tensor
-    told: Tensor
-    noise: Tensor
-    prior_scale: Tensor
-    draws: dict[str, Tensor]
-    log_q: Tensor
-    log_p: Tensor
-
-
-def codes(
-    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
-) -> Codes:
-    """Encodes a split, one draw an image.
-
-    Args:
-        programs: the pair of programs, on the engine's device.
-        images: a split, or its uint8 images `(N, C, H, W)`.
-        engine: where to compute.
-        seed: seed of the draws.
-    """
-    scales: list[Tensor] = []
-
-    def compute(x: Tensor, **inputs: Tensor) -> dict[str, Any]:
-        guide, model = run_both(programs.model, programs.guide, x, **inputs)
-        names = latent_sites(guide)
-        draws = {name: guide.nodes[name]["value"] for name in names}
-        log_q, log_p = (
-            sum(trace.nodes[name]["fn"].log_prob(draws[name]) for name in names)
-            for trace in (guide, model)
-        )
-        every = marginals(programs.guide, guide, names, x, **inputs)
-        means, noise, told = list[Tensor](), list[Tensor](), list[Tensor]()
-        for name, (loc, _, error) in every.items():
-            p = model.nodes[name]["fn"]
-            if len(scales) < len(names):
-                scales.append(moments(p)[1].expand(loc.shape)[0].flatten())
-            means.append(loc.flatten(1))
-            own = told_of(loc, error, p, bool(inputs) and len(names) == 1)
-            for column, values in zip((told, noise), own, strict=True):
-                column.append(values.flatten(1))
-        columns = {"means": means, "noise": noise, "told": told}
-        joined = {name: torch.cat(parts, 1) for name, parts in columns.items()}
-        return {**joined, "draws": draws, "log_q": log_q, "log_p": log_p}
-
-    found = list(each_batch(programs, images, engine, compute, seed=seed))
-    names = ("means", "noise", "told", "log_q", "log_p")
-    joined = {name: torch.cat([batch[name] for batch in found]) for name in names}
-    draws = {name: torch.cat([b["draws"][name] for b in found]) for name in found[0]["draws"]}
-    return Codes(**joined, prior_scale=torch.cat(scales), draws=draws)
-
-
-def active_units(
-    means: Tensor, threshold: float | Tensor = ACTIVE, noise: Tensor | None = None
-) -> int:
-    r"""How many latent dimensions tell images apart.
-
-    $$A_d = \operatorname{Var}_x\left(\mathbb{E}_{q(z \mid x)}[z_d]\right) > 0.01$$
-
-    Args:
-        means: means of the posteriors, `(N, D)`.
-        threshold: what the variance must exceed, one number or one a dimension.
-        noise: expected squared errors of the means, `(N, D)`, which are no part of it.
-
-    Raises:
-        InputError: if there are fewer than two images.
-
-    References:
-        Importance Weighted Autoencoders (Burda et al., 2016, section 2 of the appendix and 5.2),
-        https://arxiv.org/abs/1509.00519
-
-    Example:
-        >>> active_units(torch.tensor([[0.0, 5.0], [1.0, 5.0]]))
-        1
-    """
-    if len(means) < 2:
-        raise InputError(f"active units need at least 2 images, got {len(means)}")
-    variance = means.double().var(0)
-    if noise is not None:
-        variance = variance - noise.double().mean(0)
-    return int((variance > threshold).sum())
-
-
-def aggregate(
-    programs: Programs,
-    images: Split | np.ndarray,
-    engine: Engine,
-    found: Codes,
-    *,
-    seed: int = 0,
-    progress: bool = False,
-) -> dict[str, Estimate]:
+def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estimate]:
     r"""The rate in two: what the latents tell of the image, and how far all of them are off.
 
     $$\underbrace{\mathbb{E}_x KL(q(z \mid x) \,\|\, p(z))}_{\text{rate}} =
@@ -165,11 +46,7 @@ def aggregate(
     posteriors are; the two do not add up to the rate, and I(x; z) counts what attributes tell.
 
     Args:
-        programs: the pair of programs, on the engine's device.
-        images: what `found` was made of.
-        engine: where to compute.
-        found: from `codes`.
-        seed: the seed that `found` was made with.
+        view: the programs and the N images.
         progress: whether to show a progress bar; the work grows with the square of N.
 
     Returns:
@@ -179,18 +56,21 @@ def aggregate(
     References:
         ELBO Surgery (Hoffman and Johnson, 2016, section 2)
     """
-    count = len(found.log_q)
-    if count < 2:
-        raise InputError(f"the aggregate posterior needs at least 2 images, got {count}")
+    programs, split, engine, seed = view.programs, view.split, view.engine, view.seed
+    if len(split) < 2:
+        raise InputError(f"the aggregate posterior needs at least 2 images, got {len(split)}")
 
-    mixture = log_mixture(programs, images, engine, found.draws, seed=seed, progress=progress)
-    prior = found.log_p
+    draws = view.draws
+    mixture = log_mixture(programs, split, engine, draws, seed=seed, progress=progress)
+    log_q, prior = (
+        torch.from_numpy(values).to(mixture) for values in (view.encoded.log_q, view.encoded.log_p)
+    )
     if programs.attributes:
-        prior = _log_prior_mixture(programs, images, engine, found.draws, seed)
+        prior = _log_prior_mixture(programs, split, engine, draws, seed)
     return {
-        "mutual_information": Estimate.of((found.log_q - mixture).cpu()),
+        "mutual_information": Estimate.of((log_q - mixture).cpu()),
         "aggregate_kl": Estimate.of((mixture - prior).cpu()),
-        "limit": Estimate(math.log(count)),
+        "limit": Estimate(math.log(len(split))),
     }
 
 

@@ -20,11 +20,12 @@ from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.features import identity, named_features
 from pyrovae.evaluation.journal import Journal
-from pyrovae.evaluation.latents import ACTIVE, Codes, active_units, aggregate, codes
+from pyrovae.evaluation.latents import aggregate
 from pyrovae.evaluation.reconstruction import reconstructions
 from pyrovae.evaluation.samples import sample_quality
 from pyrovae.posterior.elbo import image_terms
 from pyrovae.posterior.passes import GROUP
+from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs.pair import Programs
 from pyrovae.utils.errors import InputError
 
@@ -87,12 +88,13 @@ class Scorer:
         journal: Journal | None = None,
         progress: bool = False,
     ) -> None:
-        self.programs, self.data, self.options = programs, data, options
-        self.engine, self.progress = engine, progress
+        self.data, self.options, self.progress = data, options, progress
         self.journal = journal or Journal(None, {})
         self.split = data.split(options.split).spread(options.num_images)
         if not len(self.split):
             raise InputError(f"the split {options.split} has no images")
+        self.view = PosteriorView(programs, self.split, engine, options.seed)
+        self.programs, self.engine = programs, engine
         #: The places of the images that have draws for log p(x).
         self.drawn = spread_rows(len(self.split), options.evidence_images)
         self.size = math.prod(data.image_shape)
@@ -120,11 +122,6 @@ class Scorer:
             return {"features": options.features, "identity": own}
         some = {} if len(self.drawn) == len(self.split) else {"images": len(self.drawn)}
         return {"num_samples": options.num_samples, **some} if name == "evidence" else {}
-
-    @cached_property
-    def codes(self) -> Codes:
-        """What the guide says of each image."""
-        return codes(self.programs, self.split, self.engine, seed=self.options.seed)
 
     @cached_property
     def terms(self) -> pd.DataFrame:
@@ -240,18 +237,10 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
 
 
 def _latents(scorer: Scorer) -> dict[str, Estimate]:
-    found = scorer.codes
-    both = aggregate(
-        scorer.programs,
-        scorer.split,
-        scorer.engine,
-        found,
-        seed=scorer.options.seed,
-        progress=scorer.progress,
-    )
-    threshold = ACTIVE * found.prior_scale.double().square().clamp(max=1)
-    units = Estimate(float(active_units(found.told, threshold, found.noise)))
-    size = Estimate(float(found.means.shape[1]))
+    encoded = scorer.view.encoded
+    units = Estimate(float(encoded.active.sum()))
+    size = Estimate(float(len(encoded.names)))
+    both = aggregate(scorer.view, progress=scorer.progress)
     return {"active_units": units, "latent_dims": size, **both}
 
 
@@ -279,7 +268,7 @@ def _factors(scorer: Scorer) -> dict[str, Estimate]:
     # Forests are slow to grow: as many images as tell apart what scores are quoted to.
     rows = np.linspace(0, len(scorer.split) - 1, min(len(scorer.split), FACTOR_IMAGES)).astype(int)
     factors = scorer.split.table()[known].to_numpy()[rows]
-    means = scorer.codes.means.cpu()[rows]
+    means = scorer.view.encoded.loc[rows]
     return factor_scores(means, factors, known, seed=scorer.options.seed)
 
 
@@ -289,7 +278,7 @@ def _ppca(scorer: Scorer) -> dict[str, Estimate]:
         scorer.programs.likelihood,
         train,
         test,
-        scorer.codes.means.shape[1],
+        scorer.view.space.size,
         flip=scorer.data.flip,
         seed=scorer.options.seed,
     )

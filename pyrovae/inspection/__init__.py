@@ -24,13 +24,14 @@ from pyrovae.inspection.subject import FULL, QUICK, Effort, Subject
 from pyrovae.inspection.tempering import temperature
 from pyrovae.inspection.traversals import effects, linear_path, spherical_path
 from pyrovae.inspection.typical import pixel_calibration, predictive_checks, replicate
-from pyrovae.posterior.encoding import Encoded, encode
+from pyrovae.posterior.encoding import Encoding, encode
 from pyrovae.posterior.space import LatentSpace
+from pyrovae.posterior.view import PosteriorView
 
 __all__ = [
     "Drawing",
     "Effort",
-    "Encoded",
+    "Encoding",
     "FULL",
     "LatentSpace",
     "QUICK",
@@ -41,6 +42,7 @@ __all__ = [
     "Subject",
     "Verdict",
     "PosteriorMonitor",
+    "PosteriorView",
     "attribute_table",
     "correlations",
     "diagnose",

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pyrovae.evaluation.latents import ACTIVE
-from pyrovae.posterior.encoding import Encoded
-from pyrovae.utils.errors import InputError
+from pyrovae.posterior.encoding import Encoding
 
 if TYPE_CHECKING:
     import pandas
@@ -26,46 +24,33 @@ COARSE, FINE = 0.5, 2.0
 OFF = 0.25
 
 
-def dimension_table(
-    encoded: Encoded, prior_variance: np.ndarray | None = None
-) -> pandas.DataFrame:
+def dimension_table(encoded: Encoding) -> pandas.DataFrame:
     r"""A row a latent dimension: what it carries, and whether it tells images apart.
 
     `kl` is $\mathbb{E}_x KL(q(z_d \mid x) \,\|\, p(z_d))$ in nats with its standard `error`,
     `share` its part of all dimensions, `cumulative` that of this dimension and all that carry
     more; `exact` is false where the divergence is that of Normals of the same moments. A unit is
-    `active` if the variance of its posterior mean over the images exceeds 0.01, or 0.01 of the
-    prior's variance where that is smaller, as on a sphere of many dimensions; `scale` is the
-    mean standard deviation of the posteriors; `aggregate_mean` and `aggregate_variance` are the
-    moments of the aggregate posterior. Given attributes, only what the mean differs by from the
-    prior's given the same ones tells images apart. Dimensions that carry most come first.
+    `active` as `Encoding.active` has it; `scale` is the mean standard deviation of the
+    posteriors; `aggregate_mean` and `aggregate_variance` are the moments of the aggregate
+    posterior. Given attributes, only what the mean differs by from the prior's given the same
+    ones tells images apart. Dimensions that carry most come first.
 
     Args:
         encoded: of a split.
-        prior_variance: the prior's variance in each dimension; by default 1.
 
     Raises:
         InputError: for fewer than two images.
-
-    References:
-        Importance Weighted Autoencoders (Burda et al., 2016, section 5.2),
-        https://arxiv.org/abs/1509.00519
     """
     import pandas
 
-    if len(encoded) < 2:
-        raise InputError(f"active units need at least 2 images, got {len(encoded)}")
-    kl = encoded.kl.mean(0)
-    spread = 1.0 if prior_variance is None else np.minimum(1.0, prior_variance)
-    # Draws that stand for a mean make it vary more than it does.
-    variance = np.maximum(0.0, encoded.told.var(0, ddof=1) - encoded.noise.mean(0))
+    active, kl = encoded.active, encoded.kl.mean(0)
     table = pandas.DataFrame(
         {
             "kl": kl,
             "error": encoded.kl.std(0, ddof=1) / math.sqrt(len(encoded)),
             "share": kl / max(kl.sum(), 1e-12),
-            "active": variance > ACTIVE * spread,
-            "variance_of_mean": variance,
+            "active": active,
+            "variance_of_mean": encoded.variance_of_mean,
             "scale": encoded.scale.mean(0),
             "aggregate_mean": encoded.loc.mean(0),
             "aggregate_variance": encoded.loc.var(0) + np.square(encoded.scale).mean(0),
@@ -91,7 +76,7 @@ def dimensions_for(table: pandas.DataFrame, share: float = 0.95) -> int:
     return min(found, len(table))  # They may carry nothing at all.
 
 
-def mismatch(encoded: Encoded, prior: np.ndarray) -> np.ndarray:
+def mismatch(encoded: Encoding, prior: np.ndarray) -> np.ndarray:
     r"""How far the aggregate posterior is from the prior, dimension by dimension, in nats.
 
     $$KL\left(\mathcal{N}(\mu_d, \sigma_d^2) \,\|\, \mathcal{N}(m_d, s_d^2)\right)$$

@@ -5,10 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
-from pyrovae.data import Split
-from pyrovae.engine import Engine
 from pyrovae.inspection.collapse import (
     Signs,
     Verdict,
@@ -19,11 +15,10 @@ from pyrovae.inspection.collapse import (
 )
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.tempering import temperature
-from pyrovae.posterior.encoding import Encoded
-from pyrovae.programs.pair import Programs
+from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 
-__all__ = ["PRIOR_DRAWS", "diagnose"]
+__all__ = ["diagnose"]
 
 #: Images that the spread of guide and likelihood is judged on.
 IMAGES = 200
@@ -34,47 +29,32 @@ FEW = 20
 NEAR = (0.95, 1.0, 1.05)
 
 
-def diagnose(
-    programs: Programs,
-    split: Split,
-    engine: Engine,
-    encoded: Encoded,
-    prior: np.ndarray,
-    *,
-    seed: int = 0,
-    wide: bool = False,
-) -> tuple[Verdict, Signs]:
+def diagnose(view: PosteriorView, *, wide: bool = False) -> tuple[Verdict, Signs]:
     """The verdict on the posterior of a pair of programs, and the numbers that it rests on.
 
     Args:
-        programs: the pair of programs, on the engine's device.
-        split: the images.
-        engine: where to compute.
-        encoded: from `encode`, of the split.
-        prior: draws of the prior, `(M, D)`.
-        seed: seed of the draws.
+        view: the programs and the images.
         wide: whether the guide was trained for an objective that wants it wider than the ELBO.
 
     Raises:
         InputError: for fewer than two images.
     """
-    table = dimension_table(encoded, prior.var(0))
-    active = table["active"].reindex(encoded.names).to_numpy()
-    off = mismatch(encoded, prior)[active]
+    programs, encoded, prior = view.programs, view.encoded, view.prior_draws(PRIOR_DRAWS)[0]
+    table = dimension_table(encoded)
+    off = mismatch(encoded, prior.cpu().numpy())[encoded.active]
+    some, engine, seed = view.split.spread(IMAGES), view.engine, view.seed
     signs = Signs(
         dims=len(table),
-        active=int(table["active"].sum()),
+        active=int(encoded.active.sum()),
         carriers=dimensions_for(table),
         rate=float(encoded.rate.mean()),
-        dispersion=dispersion(programs, split.spread(IMAGES), engine, seed=seed).value,
+        dispersion=dispersion(programs, some, engine, seed=seed).value,
         mismatch=float(off.mean()) if len(off) and len(encoded) >= FEW else math.nan,
         wide=wide,
         has_scale=programs.likelihood.has_scale,
     )
     try:
-        _, found = temperature(
-            programs, split.spread(IMAGES), engine, seed=seed, factors=NEAR, widest=1
-        )
+        _, found = temperature(programs, some, engine, seed=seed, factors=NEAR, widest=1)
     except (InputError, NotImplementedError):
         return judge(signs), signs  # On a sphere there is no spread of this kind.
     weight, error = found.effective_beta, found.error

@@ -13,7 +13,6 @@ from pyrovae.data import Split
 from pyrovae.inspection.attributes import directions, reach, ridge
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import show_within
-from pyrovae.posterior.encoding import encode
 
 if TYPE_CHECKING:
     import pandas
@@ -101,4 +100,4 @@ def _again(subject: Subject, images: Tensor) -> np.ndarray:
     attributes = np.tile(subject.shown.attributes, (times, 1))
     names = [str(row) for row in range(len(bits))]
     split = Split(bits, names, attributes, subject.shown.attribute_names)
-    return encode(subject.programs, split, subject.engine, seed=subject.seed).loc
+    return subject.of(split).encoded.loc

@@ -7,9 +7,8 @@ from textwrap import shorten
 
 from pyrovae.data import Split
 from pyrovae.inspection.collapse import Case
-from pyrovae.inspection.diagnosis import PRIOR_DRAWS, diagnose
-from pyrovae.posterior.encoding import encode
-from pyrovae.posterior.space import draw_prior
+from pyrovae.inspection.diagnosis import diagnose
+from pyrovae.posterior.view import PosteriorView
 from pyrovae.training.loggers import Epoch, Logger, Start
 from pyrovae.utils.files import replacing
 
@@ -65,11 +64,8 @@ class PosteriorMonitor(Logger):
             return [f"warning: the posterior cannot be looked at during training ({reason})"]
 
     def _look(self, epoch: Epoch, some: Split) -> list[str]:
-        programs, engine = epoch.programs, epoch.engine
-        encoded = encode(programs, some, engine)
-        draws = draw_prior(programs, some, engine, PRIOR_DRAWS)[1].cpu().numpy()
         wide = self._start is not None and self._start.wide
-        verdict, _ = diagnose(programs, some, engine, encoded, draws, wide=wide)
+        verdict, _ = diagnose(PosteriorView(epoch.programs, some, epoch.engine), wide=wide)
         lines = [
             f"warning: the posterior is {case.word}: {case.reason} {case.advice}"
             for case in verdict.cases

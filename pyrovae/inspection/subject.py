@@ -5,26 +5,18 @@ from __future__ import annotations
 import difflib
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pyrovae.data import Split
-from pyrovae.engine import Engine
 from pyrovae.inspection.collapse import Signs, Verdict
-from pyrovae.inspection.diagnosis import PRIOR_DRAWS, diagnose
-from pyrovae.posterior.encoding import Encoded, encode
-from pyrovae.posterior.passes import in_order, observations, seed_of
-from pyrovae.posterior.space import LatentSpace, draw_prior, quietly
-from pyrovae.programs.pair import Programs
+from pyrovae.inspection.diagnosis import diagnose
+from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["FULL", "QUICK", "Effort", "Subject"]
 
@@ -83,16 +75,13 @@ def _distinct(names: Iterable[str]) -> list[str]:
     return found
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(frozen=True, kw_only=True)
+class Subject(PosteriorView):
     """A pair of programs, and the images that its posterior is questioned about.
 
     Attributes:
-        programs: the pair of programs, on the engine's device.
-        split: the images.
-        shown: those that are looked at one by one; they may be others.
+        shown: images that are looked at one by one; they need not be of the split.
         given: whether these were named by the user, and need not be of the split.
-        engine: where to compute.
         name: what the split is called.
         train: the images that the programs were trained on; None where they are not known.
         wide: whether the guide was trained for an objective that wants it wider than the ELBO,
@@ -101,15 +90,11 @@ class Subject:
         effort: how much of everything.
         sites: the latent sites whose dimensions are looked at; all of them by default.
         attributes: the attributes that are looked at; all of them by default.
-        seed: decides all draws.
         progress: whether to show progress bars.
         movable: whether sections may compute on the CPU where that measures faster.
     """
 
-    programs: Programs
-    split: Split
     shown: Split
-    engine: Engine
     name: str = "test"
     train: Split | None = None
     wide: bool = False
@@ -118,7 +103,6 @@ class Subject:
     effort: Effort = FULL
     sites: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
-    seed: int = 0
     progress: bool = False
     movable: bool = False
 
@@ -127,13 +111,6 @@ class Subject:
             raise InputError(f"seed: allowed is 0 to 2**63 - 1, got {self.seed}")
         # Tables and figures tell images apart by their names.
         object.__setattr__(self, "shown", replace(self.shown, names=_distinct(self.shown.names)))
-
-    @cached_property
-    def space(self) -> LatentSpace:
-        """The latents of the programs as one vector."""
-        x, inputs = self.observed(self.split.take([0]))
-        with self.quietly():
-            return LatentSpace.of(self.programs, x, **inputs)
 
     @cached_property
     def columns(self) -> np.ndarray:
@@ -160,48 +137,9 @@ class Subject:
         return list(self.attributes or self.split.attribute_names)
 
     @cached_property
-    def encoded(self) -> Encoded:
-        """What the guide says of each image of the split."""
-        return encode(self.programs, self.split, self.engine, seed=self.seed)
-
-    @cached_property
     def verdict(self) -> tuple[Verdict, Signs]:
         """What is wrong with the posterior, and the numbers that say so."""
-        prior = self.prior_draws(PRIOR_DRAWS)[0].cpu().numpy()
-        return diagnose(
-            self.programs,
-            self.split,
-            self.engine,
-            self.encoded,
-            prior,
-            seed=self.seed,
-            wide=self.wide,
-        )
-
-    def observed(self, split: Split) -> tuple[Tensor, dict[str, Tensor]]:
-        """Images as the programs see them, `(B, C, H, W)`, and what they take besides."""
-        batches = in_order(self.programs, split, self.engine, len(split))
-        images, attributes = next(batches.labelled(0))
-        observe, placed = self.programs.scored_greys, self.engine.place(images)
-        with torch.no_grad():
-            x = observations(observe, placed, seed=self.seed)
-        return x, self.programs.inputs(attributes)
-
-    @contextmanager
-    def quietly(self, place: int = 0) -> Iterator[None]:
-        """Networks in evaluation mode, no gradients, draws that the seed and a place decide."""
-        with quietly(self.programs):
-            with private_randomness(seed_of(self.seed, place), self.engine.device):
-                yield
-
-    def prior_draws(self, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Latents drawn from the model, `(count, D)`, and what the programs took besides.
-
-        Where they take attributes, these are those of images spread over the split.
-        """
-        programs, engine = self.programs, self.engine
-        _, z, inputs = draw_prior(programs, self.split, engine, count, seed=self.seed)
-        return z, inputs
+        return diagnose(self, wide=self.wide)
 
     def bar(self, iterable: Iterable[Any], said: str, total: int | None = None) -> Iterable[Any]:
         """The iterable, behind a progress bar where there is to be one."""

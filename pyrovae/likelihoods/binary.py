@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.likelihoods.base import Likelihood
+from pyrovae.likelihoods.location import LocationLikelihood
 from pyrovae.utils.errors import InputError
 
 __all__ = [
@@ -106,7 +106,7 @@ class ThresholdBinarization(Binarization):
         return _floats(images > 255 * self.threshold)
 
 
-class Bernoulli(Likelihood):
+class Bernoulli(LocationLikelihood):
     r"""Bernoulli likelihood of binary pixels.
 
     $$\log p(x \mid h) = \sum_i x_i h_i - \log(1 + e^{h_i}), \quad x_i \in \{0, 1\}$$
@@ -139,13 +139,9 @@ class Bernoulli(Likelihood):
         super().__init__()
         self.binarization = binarization
 
-    def num_maps(self, channels: int) -> int:
-        """One map a channel: the log odds."""
-        return channels
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """The distribution for log odds h `(*, C, H, W)`: batch `*`, event `(C, H, W)`."""
-        return dist.Bernoulli(logits=h).to_event(3)
+    def pixels(self, loc: Tensor) -> dist.TorchDistribution:
+        """A Bernoulli distribution for each log odds."""
+        return dist.Bernoulli(logits=loc)
 
     def observe(self, images: Tensor) -> Tensor:
         """Grey values 0 to 255 as binary pixels, floats 0 and 1."""

@@ -8,13 +8,13 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from pyrovae import distributions
-from pyrovae.distributions.constraints import LearnedScale
 from pyrovae.likelihoods.base import DensityLikelihood
+from pyrovae.likelihoods.location import LearnedScaleLikelihood, LocationLikelihood
 
 __all__ = ["ContinuousBernoulli", "Laplace", "StudentT"]
 
 
-class Laplace(DensityLikelihood):
+class Laplace(LearnedScaleLikelihood, DensityLikelihood):
     r"""Laplace likelihood: absolute errors, with one learned scale.
 
     $$p(x \mid h) = \prod_i \frac{1}{2 b} e^{-|x_i - h_i| / b}, \quad
@@ -37,28 +37,17 @@ class Laplace(DensityLikelihood):
         torch.Size([3, 8, 8])
     """
 
+    deviation = math.sqrt(2)
+
     def __init__(self, initial_scale: float = 0.1) -> None:
-        super().__init__()
-        self.scale = LearnedScale(initial_scale)
+        super().__init__(initial_scale)
 
-    def num_maps(self, channels: int) -> int:
-        """One map a channel: the location."""
-        return channels
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
-        return dist.Laplace(h, self.scale()).to_event(3)
-
-    def start_at(self, scale: float) -> float:
-        """Takes this standard deviation to start from; returns what it took."""
-        return math.sqrt(2) * self.scale.start_at(scale / math.sqrt(2))
-
-    def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
-        return f"initial_scale={self.scale.initial}"
+    def pixels(self, loc: Tensor) -> dist.TorchDistribution:
+        """A Laplace distribution around each location."""
+        return dist.Laplace(loc, self.scale())
 
 
-class StudentT(DensityLikelihood):
+class StudentT(LearnedScaleLikelihood, DensityLikelihood):
     r"""Student's t likelihood: a few pixels may be far off, with one learned scale.
 
     $$p(x \mid h) = \prod_i \frac{\Gamma(\frac{\nu + 1}{2})}{\Gamma(\frac{\nu}{2})
@@ -84,31 +73,22 @@ class StudentT(DensityLikelihood):
     """
 
     def __init__(self, df: float = 5.0, initial_scale: float = 0.1) -> None:
-        super().__init__()
+        super().__init__(initial_scale)
         if not (df > 2 and math.isfinite(df)):
             raise ValueError(f"df must be above 2 and finite, got {df}")
         self.df = df
-        self.scale = LearnedScale(initial_scale)
+        self.deviation = math.sqrt(df / (df - 2))
 
-    def num_maps(self, channels: int) -> int:
-        """One map a channel: the location."""
-        return channels
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
-        return distributions.StudentT(h.new_full((), self.df), h, self.scale()).to_event(3)
-
-    def start_at(self, scale: float) -> float:
-        """Takes this standard deviation to start from; returns what it took."""
-        ratio = math.sqrt(self.df / (self.df - 2))
-        return ratio * self.scale.start_at(scale / ratio)
+    def pixels(self, loc: Tensor) -> dist.TorchDistribution:
+        """A Student's t distribution around each location."""
+        return distributions.StudentT(loc.new_full((), self.df), loc, self.scale())
 
     def extra_repr(self) -> str:
         """What `repr` shows between the brackets."""
-        return f"df={self.df}, initial_scale={self.scale.initial}"
+        return f"df={self.df}, {super().extra_repr()}"
 
 
-class ContinuousBernoulli(DensityLikelihood):
+class ContinuousBernoulli(LocationLikelihood, DensityLikelihood):
     r"""Continuous Bernoulli likelihood: the density that grey values under a Bernoulli lack.
 
     $$\log p(x \mid h) = \sum_i h_i (x_i - \tfrac{1}{2})
@@ -130,10 +110,6 @@ class ContinuousBernoulli(DensityLikelihood):
 
     has_scale = False
 
-    def num_maps(self, channels: int) -> int:
-        """One map a channel: the log odds."""
-        return channels
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """The distribution for log odds h `(*, C, H, W)`: batch `*`, event `(C, H, W)`."""
-        return distributions.ContinuousBernoulli(h).to_event(3)
+    def pixels(self, loc: Tensor) -> dist.TorchDistribution:
+        """A continuous Bernoulli distribution for each log odds."""
+        return distributions.ContinuousBernoulli(loc)

@@ -11,11 +11,12 @@ from torch import Tensor
 from pyrovae import distributions
 from pyrovae.distributions.constraints import LearnedScale, bounded_exp, bounded_log
 from pyrovae.likelihoods.base import GreyLikelihood
+from pyrovae.likelihoods.location import LearnedScaleLikelihood
 
 __all__ = ["Categorical", "DiscretizedLogistic", "DiscretizedLogisticMixture"]
 
 
-class DiscretizedLogistic(GreyLikelihood):
+class DiscretizedLogistic(LearnedScaleLikelihood, GreyLikelihood):
     r"""Discretised logistic likelihood: the 256 grey values, with one learned scale.
 
     $$P(x \mid h) = \prod_i \sigma\left(\frac{x_i + \frac{1}{510} - h_i}{s}\right)
@@ -41,26 +42,14 @@ class DiscretizedLogistic(GreyLikelihood):
         torch.Size([3, 8, 8])
     """
 
+    deviation = math.pi / math.sqrt(3)
+
     def __init__(self, initial_scale: float = 0.1) -> None:
-        super().__init__()
-        self.scale = LearnedScale(initial_scale)
+        super().__init__(initial_scale)
 
-    def num_maps(self, channels: int) -> int:
-        """One map a channel: the location."""
-        return channels
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
-        return distributions.DiscretizedLogistic(h, self.scale()).to_event(3)
-
-    def start_at(self, scale: float) -> float:
-        """Takes this standard deviation to start from; returns what it took."""
-        ratio = math.pi / math.sqrt(3)
-        return ratio * self.scale.start_at(scale / ratio)
-
-    def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
-        return f"initial_scale={self.scale.initial}"
+    def pixels(self, loc: Tensor) -> dist.TorchDistribution:
+        """A discretised logistic distribution around each location."""
+        return distributions.DiscretizedLogistic(loc, self.scale())
 
 
 class DiscretizedLogisticMixture(GreyLikelihood):

@@ -9,11 +9,12 @@ from torch import Tensor
 from pyrovae.distributions import BatchScaleNormal
 from pyrovae.distributions.constraints import LearnedScale, bounded_exp, positive
 from pyrovae.likelihoods.base import DensityLikelihood
+from pyrovae.likelihoods.location import LearnedScaleLikelihood, LocationLikelihood
 
 __all__ = ["Normal", "OptimalScaleNormal", "PixelwiseNormal", "SharedScaleNormal"]
 
 
-class Normal(DensityLikelihood):
+class Normal(LocationLikelihood, DensityLikelihood):
     r"""Normal likelihood with one fixed scale.
 
     $$\log p(x \mid h) = -\frac{1}{2\sigma^2} \lVert x - h \rVert^2 - n \log(\sigma\sqrt{2\pi})$$
@@ -43,13 +44,9 @@ class Normal(DensityLikelihood):
         super().__init__()
         self.scale = positive("scale", scale)
 
-    def num_maps(self, channels: int) -> int:
-        """One map a channel: the mean."""
-        return channels
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
-        return dist.Normal(h, h.new_full((), self.scale)).to_event(3)
+    def pixels(self, loc: Tensor) -> dist.TorchDistribution:
+        """A Normal distribution around each mean."""
+        return dist.Normal(loc, loc.new_full((), self.scale))
 
     def start_at(self, scale: float) -> float:
         """The scale to start from where another would fit better: its own, which is fixed."""
@@ -60,7 +57,7 @@ class Normal(DensityLikelihood):
         return f"scale={self.scale}"
 
 
-class SharedScaleNormal(DensityLikelihood):
+class SharedScaleNormal(LearnedScaleLikelihood, DensityLikelihood):
     r"""Normal likelihood with one scale for all pixels, learned with the networks.
 
     $$p(x \mid h) = \prod_i \mathcal{N}(x_i \mid h_i, \sigma^2), \quad
@@ -86,27 +83,14 @@ class SharedScaleNormal(DensityLikelihood):
     """
 
     def __init__(self, initial_scale: float = 0.2) -> None:
-        super().__init__()
-        self.scale = LearnedScale(initial_scale)
+        super().__init__(initial_scale)
 
-    def num_maps(self, channels: int) -> int:
-        """One map a channel: the mean."""
-        return channels
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
-        return dist.Normal(h, self.scale()).to_event(3)
-
-    def start_at(self, scale: float) -> float:
-        """Takes this standard deviation to start from; returns what it took."""
-        return self.scale.start_at(scale)
-
-    def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
-        return f"initial_scale={self.scale.initial}"
+    def pixels(self, loc: Tensor) -> dist.TorchDistribution:
+        """A Normal distribution around each mean."""
+        return dist.Normal(loc, self.scale())
 
 
-class OptimalScaleNormal(DensityLikelihood):
+class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
     r"""Normal likelihood whose scale is the best one for the batch at hand.
 
     $$p(x \mid h) = \prod_i \mathcal{N}(x_i \mid h_i, \sigma^2), \quad
@@ -150,16 +134,12 @@ class OptimalScaleNormal(DensityLikelihood):
         self.register_buffer("mean_square", torch.tensor(initial_scale**2))
         self.register_buffer("num_batches", torch.tensor(0))
 
-    def num_maps(self, channels: int) -> int:
-        """One map a channel: the mean."""
-        return channels
-
-    def forward(self, h: Tensor) -> dist.TorchDistribution:
-        """The distribution for h `(*, C, H, W)`: batch `*`, event shape `(C, H, W)`."""
+    def pixels(self, loc: Tensor) -> dist.TorchDistribution:
+        """A Normal distribution around each mean."""
         scale = self.mean_square.sqrt().clamp(min=self.MIN_SCALE)
         if self.training:
-            return BatchScaleNormal(h, scale, self._of_batch).to_event(3)
-        return dist.Normal(h, scale).to_event(3)
+            return BatchScaleNormal(loc, scale, self._of_batch)
+        return dist.Normal(loc, scale)
 
     @torch.no_grad()
     def _of_batch(self, square: Tensor) -> Tensor:

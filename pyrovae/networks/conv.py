@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from pyrovae.networks.base import (
-    Decoder,
-    Encoder,
-    ImageShape,
-    ShortcutNetwork,
-    check_widths,
-    enlarge,
-    halvings,
-)
+from pyrovae.networks.base import Decoder, Encoder, ImageShape, ShortcutNetwork, enlarge
+from pyrovae.networks.trunks import Step, image_layers, latent_layers
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
@@ -54,13 +46,7 @@ class ConvEncoder(ShortcutNetwork, Encoder):
         channels: Sequence[int] = (32, 64, 128, 256, 512),
         shortcut: bool = False,
     ) -> None:
-        channels = check_widths("channels", channels)
-        height, width = halvings(image_shape, len(channels))[-1]
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise([image_shape[0], *channels]):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(after), nn.LeakyReLU()]
-        layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, num_outputs)]
+        layers = image_layers(image_shape, num_outputs, channels, _halve)
         super().__init__(layers, math.prod(image_shape), num_outputs, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,18 +88,23 @@ class ConvDecoder(ShortcutNetwork, Decoder):
         channels: Sequence[int] = (512, 256, 128, 64, 32),
         shortcut: bool = False,
     ) -> None:
-        channels = check_widths("channels", channels)
-        sizes = halvings(image_shape, len(channels))[::-1]
-        first = (channels[0], *sizes[0])
-        layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(first))]
-        layers += [nn.Unflatten(-1, first)]
-        widths = [*channels, channels[-1]]
-        for i, (before, after) in enumerate(itertools.pairwise(widths)):
-            layers += [enlarge(before, after, sizes[i], sizes[i + 1], bias=False)]
-            layers += [nn.BatchNorm2d(after), nn.LeakyReLU()]
-        layers += [nn.Conv2d(channels[-1], num_maps, 3, padding=1)]
-        super().__init__(layers, latent_dim, num_maps * math.prod(sizes[-1]), shortcut)
+        def output(channels: int) -> list[nn.Module]:
+            return [nn.Conv2d(channels, num_maps, 3, padding=1)]
+
+        layers = latent_layers(image_shape, latent_dim, channels, _double, output)
+        num_outputs = num_maps * math.prod(image_shape[1:])
+        super().__init__(layers, latent_dim, num_outputs, shortcut)
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents `(*, D)` to maps `(*, num_maps, H, W)`."""
         return self.run(z, event_dim=1)
+
+
+def _halve(step: Step) -> list[nn.Module]:
+    convolution = nn.Conv2d(step.before, step.after, 3, stride=2, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(step.after), nn.LeakyReLU()]
+
+
+def _double(step: Step) -> list[nn.Module]:
+    convolution = enlarge(step.before, step.after, step.size, step.target, bias=False)
+    return [convolution, nn.BatchNorm2d(step.after), nn.LeakyReLU()]

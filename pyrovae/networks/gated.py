@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from pyrovae.networks.base import (
-    Decoder,
-    Encoder,
-    ImageShape,
-    apply_layers,
-    check_widths,
-    enlarge,
-    halvings,
-)
+from pyrovae.networks.base import Decoder, Encoder, ImageShape, apply_layers, enlarge
+from pyrovae.networks.trunks import Step, dense_layers, image_layers, latent_layers
 
 __all__ = ["GatedConvDecoder", "GatedConvEncoder", "GatedMLPDecoder", "GatedMLPEncoder"]
 
@@ -57,8 +49,7 @@ class GatedMLPEncoder(Encoder):
         self, image_shape: ImageShape, num_outputs: int, hidden: Sequence[int] = (300, 300)
     ) -> None:
         super().__init__()
-        widths = [math.prod(image_shape), *check_widths("hidden", hidden)]
-        self.layers = nn.Sequential(*_dense(widths), nn.Linear(widths[-1], num_outputs))
+        self.layers = dense_layers(math.prod(image_shape), hidden, num_outputs, _dense)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
@@ -98,14 +89,13 @@ class GatedMLPDecoder(Decoder):
         hidden: Sequence[int] = (300, 300),
     ) -> None:
         super().__init__()
-        widths = [latent_dim, *check_widths("hidden", hidden)]
-        maps = (num_maps, image_shape[1], image_shape[2])
-        outputs = nn.Linear(widths[-1], math.prod(maps))
-        self.layers = nn.Sequential(*_dense(widths), outputs, nn.Unflatten(-1, maps))
+        self.output_shape = (num_maps, image_shape[1], image_shape[2])
+        num_outputs = math.prod(self.output_shape)
+        self.layers = dense_layers(latent_dim, hidden, num_outputs, _dense, last_first=True)
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents `(*, D)` to maps `(*, num_maps, H, W)`."""
-        return self.layers(z)
+        return self.layers(z).unflatten(-1, self.output_shape)
 
 
 class GatedConvEncoder(Encoder):
@@ -145,14 +135,14 @@ class GatedConvEncoder(Encoder):
         kernel_size: int = 5,
     ) -> None:
         super().__init__()
-        channels = _check_convolutions(channels, strides, kernel_size)
-        height, width = _sizes(image_shape, strides)[-1]
-        layers: list[nn.Module] = []
-        pairs = itertools.pairwise([image_shape[0], *channels])
-        for (before, after), stride in zip(pairs, strides, strict=True):
-            conv = nn.Conv2d(before, 2 * after, kernel_size, stride, kernel_size // 2)
-            layers += _gated(conv, before * kernel_size**2, dim=1)
-        layers += [nn.Flatten(), nn.Linear(channels[-1] * height * width, num_outputs)]
+        _check_convolutions(channels, strides, kernel_size)
+
+        def step_in(step: Step) -> list[nn.Module]:
+            shape = (kernel_size, step.stride, kernel_size // 2)
+            conv = nn.Conv2d(step.before, 2 * step.after, *shape)
+            return _gated(conv, step.before * kernel_size**2, dim=1)
+
+        layers = image_layers(image_shape, num_outputs, channels, step_in, strides=strides)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -198,16 +188,22 @@ class GatedConvDecoder(Decoder):
         kernel_size: int = 5,
     ) -> None:
         super().__init__()
-        channels = _check_convolutions(channels, strides, kernel_size)
-        sizes = _sizes(image_shape, strides[::-1])[::-1]
-        first = (channels[0], *sizes[0])
-        layers = [*_dense([latent_dim, math.prod(first)]), nn.Unflatten(-1, first)]
-        widths = [*channels, channels[-1]]
-        for i, stride in enumerate(strides):
-            to = (2 * widths[i + 1], sizes[i], sizes[i + 1])
-            conv = enlarge(widths[i], *to, stride, kernel_size)
-            layers += _gated(conv, widths[i] * (kernel_size / stride) ** 2, dim=1)
-        layers += [nn.Conv2d(widths[-1], num_maps, 1)]
+        _check_convolutions(channels, strides, kernel_size)
+
+        def step_out(step: Step) -> list[nn.Module]:
+            sizes = (step.size, step.target, step.stride, kernel_size)
+            conv = enlarge(step.before, 2 * step.after, *sizes)
+            return _gated(conv, step.before * (kernel_size / step.stride) ** 2, dim=1)
+
+        layers = latent_layers(
+            image_shape,
+            latent_dim,
+            channels,
+            step_out,
+            lambda channels: [nn.Conv2d(channels, num_maps, 1)],
+            strides=strides,
+            first=_dense,
+        )
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -223,14 +219,11 @@ def _gated(
     return [layer, nn.GLU(dim)]
 
 
-def _dense(widths: Sequence[int]) -> list[nn.Module]:
-    pairs = itertools.pairwise(widths)
-    return [layer for i, o in pairs for layer in _gated(nn.Linear(i, 2 * o), i, dim=-1)]
+def _dense(before: int, after: int) -> list[nn.Module]:
+    return _gated(nn.Linear(before, 2 * after), before, dim=-1)
 
 
-def _check_convolutions(
-    channels: Sequence[int], strides: Sequence[int], kernel_size: int
-) -> list[int]:
+def _check_convolutions(channels: Sequence[int], strides: Sequence[int], kernel_size: int) -> None:
     if len(channels) != len(strides):
         raise ValueError(
             f"strides must be as many as channels, got {len(strides)} and {len(channels)}"
@@ -239,10 +232,3 @@ def _check_convolutions(
         raise ValueError(f"strides must be 1 or 2, got {list(strides)}")
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
-    return check_widths("channels", channels)
-
-
-def _sizes(image_shape: ImageShape, strides: Sequence[int]) -> list[tuple[int, int]]:
-    """The size before each layer and after the last, the whole image first."""
-    sizes = halvings(image_shape, list(strides).count(2), "strides")
-    return [sizes[n] for n in itertools.accumulate((s == 2 for s in strides), initial=0)]

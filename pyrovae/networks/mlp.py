@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from pyrovae.networks.base import Decoder, Encoder, ImageShape, check_widths
+from pyrovae.networks.base import Decoder, Encoder, ImageShape
+from pyrovae.networks.trunks import dense_layers
 
 __all__ = ["MLPDecoder", "MLPEncoder"]
 
@@ -45,10 +45,7 @@ class MLPEncoder(Encoder):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
-        widths = [math.prod(image_shape), *check_widths("hidden", hidden)]
-        self.layers = nn.Sequential(
-            *_dense(widths, activation), nn.Linear(widths[-1], num_outputs)
-        )
+        self.layers = dense_layers(math.prod(image_shape), hidden, num_outputs, _dense(activation))
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
@@ -88,16 +85,14 @@ class MLPDecoder(Decoder):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
-        widths = [latent_dim, *check_widths("hidden", hidden)]
         self.output_shape = (num_maps, image_shape[1], image_shape[2])
-        outputs = nn.Linear(widths[-1], math.prod(self.output_shape))
-        self.layers = nn.Sequential(*_dense(widths, activation), outputs)
+        num_outputs, block = math.prod(self.output_shape), _dense(activation)
+        self.layers = dense_layers(latent_dim, hidden, num_outputs, block, last_first=True)
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents `(*, D)` to maps `(*, num_maps, H, W)`."""
         return self.layers(z).unflatten(-1, self.output_shape)
 
 
-def _dense(widths: Sequence[int], activation: Callable[[], nn.Module]) -> list[nn.Module]:
-    pairs = itertools.pairwise(widths)
-    return [layer for i, o in pairs for layer in (nn.Linear(i, o), activation())]
+def _dense(activation: Callable[[], nn.Module]) -> Callable[[int, int], list[nn.Module]]:
+    return lambda before, after: [nn.Linear(before, after), activation()]

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from pyrovae.networks.base import (
-    Decoder,
-    Encoder,
-    ImageShape,
-    ShortcutNetwork,
-    check_widths,
-    halvings,
-)
+from pyrovae.networks.base import Decoder, Encoder, ImageShape, ShortcutNetwork
+from pyrovae.networks.trunks import Step, image_layers, latent_layers
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
 
@@ -73,13 +66,13 @@ class ResidualEncoder(ShortcutNetwork, Encoder):
         blocks: int = 1,
         shortcut: bool = False,
     ) -> None:
-        channels = check_widths("channels", channels)
-        height, width = halvings(image_shape, len(channels))[-1]
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise([image_shape[0], *channels]):
-            layers += [_convolution(before, after, stride=2), *_residual(after, blocks)]
-        layers += [*_activate(channels[-1]), nn.Flatten()]
-        layers += [nn.Linear(channels[-1] * height * width, num_outputs)]
+        def halve(step: Step) -> list[nn.Module]:
+            return [
+                _convolution(step.before, step.after, stride=2),
+                *_residual(step.after, blocks),
+            ]
+
+        layers = image_layers(image_shape, num_outputs, channels, halve, last=_activate)
         super().__init__(layers, math.prod(image_shape), num_outputs, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,17 +123,16 @@ class ResidualDecoder(ShortcutNetwork, Decoder):
         blocks: int = 1,
         shortcut: bool = False,
     ) -> None:
-        channels = check_widths("channels", channels)
-        sizes = halvings(image_shape, len(channels))[::-1]
-        first = (channels[0], *sizes[0])
-        layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(first))]
-        layers += [nn.Unflatten(-1, first)]
-        pairs = itertools.pairwise([*channels, channels[-1]])
-        for (before, after), size in zip(pairs, sizes[1:], strict=True):
-            layers += _residual(before, blocks)
-            layers += [nn.Upsample(size), _convolution(before, after)]
-        layers += [*_activate(channels[-1]), _convolution(channels[-1], num_maps)]
-        super().__init__(layers, latent_dim, num_maps * math.prod(sizes[-1]), shortcut)
+        def double(step: Step) -> list[nn.Module]:
+            kept = _residual(step.before, blocks)
+            return [*kept, nn.Upsample(step.target), _convolution(step.before, step.after)]
+
+        def output(channels: int) -> list[nn.Module]:
+            return [*_activate(channels), _convolution(channels, num_maps)]
+
+        layers = latent_layers(image_shape, latent_dim, channels, double, output)
+        num_outputs = num_maps * math.prod(image_shape[1:])
+        super().__init__(layers, latent_dim, num_outputs, shortcut)
 
     def forward(self, z: Tensor) -> Tensor:
         """Latents `(*, D)` to maps `(*, num_maps, H, W)`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 __all__ = [
@@ -109,36 +108,44 @@ class Cosine(Schedule):
 
 
 class Warmup(Schedule):
-    """A straight line from 0 to 1 over the first share of the run, then another schedule.
+    r"""A rise from 0 to 1 over the first share of the run, then another schedule.
 
     Use it for beta (the linear warm-up) or for the first steps of a learning rate.
 
-    The other schedule runs over what is left, from its own beginning to its end.
+    The rise is a straight line, or half a cosine, $(1 - \cos \pi t) / 2$. The other schedule runs
+    over what is left, from its own beginning to its end.
 
     Args:
-        fraction: the share of the run that the line takes, within (0, 1).
+        fraction: the share of the run that the rise takes, within (0, 1).
         then: the schedule after it; None stays at 1.
+        smooth: whether the rise is half a cosine.
 
     Example:
         >>> Warmup(0.5)(Progress(step=24, total=100, per_epoch=10))
         0.5
     """
 
-    def __init__(self, fraction: float = 0.1, then: Schedule | None = None) -> None:
+    def __init__(
+        self, fraction: float = 0.1, then: Schedule | None = None, smooth: bool = False
+    ) -> None:
         if not 0 < fraction < 1:
             raise ValueError(f"fraction must lie between 0 and 1, got {fraction}")
         self.fraction = fraction
         self.then = then or Constant()
+        self.smooth = smooth
 
     def __call__(self, progress: Progress) -> float:
         """The factor at a step: never 0, the first step counts."""
-        return _rise_then(progress, self.fraction, lambda t: t, self.then)
+        length = max(1, round(self.fraction * progress.total))
+        if progress.step < length:
+            share = (progress.step + 1) / length
+            return 0.5 * (1 - math.cos(math.pi * share)) if self.smooth else share
+        rest = replace(progress, step=progress.step - length, total=progress.total - length)
+        return self.then(rest)
 
 
-class CosineWarmup(Schedule):
-    r"""Half a cosine from 0 to 1 over the first share of the run, then another schedule.
-
-    $$f(t) = (1 - \cos \pi t) / 2$$
+class CosineWarmup(Warmup):
+    """`Warmup` with `smooth`, by the name that older runs have for it.
 
     Use it for a beta that rises smoothly.
 
@@ -152,27 +159,7 @@ class CosineWarmup(Schedule):
     """
 
     def __init__(self, fraction: float = 0.1, then: Schedule | None = None) -> None:
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction must lie between 0 and 1, got {fraction}")
-        self.fraction = fraction
-        self.then = then or Constant()
-
-    def __call__(self, progress: Progress) -> float:
-        """The factor at a step: never 0, the first step counts."""
-        return _rise_then(
-            progress, self.fraction, lambda t: 0.5 * (1 - math.cos(math.pi * t)), self.then
-        )
-
-
-def _rise_then(
-    progress: Progress, fraction: float, rise: Callable[[float], float], then: Schedule
-) -> float:
-    """A rise over the first share of the run, and another schedule over the rest."""
-    length = max(1, round(fraction * progress.total))
-    if progress.step < length:
-        return rise((progress.step + 1) / length) if length > 1 else 1.0
-    rest = replace(progress, step=progress.step - length, total=progress.total - length)
-    return then(rest)
+        super().__init__(fraction, then, smooth=True)
 
 
 class Cyclical(Schedule):

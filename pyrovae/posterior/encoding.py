@@ -1,4 +1,4 @@
-"""What the guide says of each image of a split, dimension by dimension."""
+"""The posterior of each image of a split, dimension by dimension."""
 
 from __future__ import annotations
 
@@ -20,63 +20,102 @@ from torch.distributions import (
 from pyrovae.data import Split
 from pyrovae.distributions.moments import Marginal, marginal, marginals, moments
 from pyrovae.engine import Engine
-from pyrovae.posterior.elbo import divergence
 from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import Programs, run_both
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.sites import latent_sites
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Encoded", "dimension_divergences", "encode", "told_of"]
+__all__ = ["ACTIVE", "Encoding", "dimension_divergences", "encode"]
 
-
+#: What the variance of a posterior mean must exceed for a unit to be active; of a prior whose
+#: variance is below 1, as on a sphere, that share of it.
+ACTIVE = 0.01
 #: Draws of a posterior for a divergence that has no other form.
 DRAWS = 100
 #: What is known of each image in each dimension.
-BY_DIMENSION = ("loc", "scale", "told", "noise", "kl", "draws")
+BY_DIMENSION = ("loc", "scale", "mean_shift", "noise", "kl", "draws")
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """What the guide says of N images, over the D dimensions of all sites side by side.
+class Encoding:
+    """The posteriors of N images, over the D dimensions of all latent sites side by side.
 
     Attributes:
         names: of the dimensions.
         loc: means of the posteriors, `(N, D)`, over draws of the sites that one depends on.
         scale: their standard deviations, `(N, D)`.
-        told: `loc` less the prior's mean given the image's attributes, where there are any and
-            there is one latent site, `(N, D)`; `loc` else.
-        noise: expected squared errors of `told`, `(N, D)`: 0 unless draws stand for means.
+        mean_shift: `loc` less the prior's mean given the image's attributes, where there are any
+            and there is one latent site, `(N, D)`; `loc` else.
+        noise: expected squared errors of `mean_shift`, `(N, D)`: 0 unless draws stand for means.
         kl: divergence of each dimension's marginal from the prior's, `(N, D)`, in nats.
         exact: whether the divergences of a dimension are exact, `(D,)`; else they are those of
             Normals of the same moments.
         rate: the divergence of all dimensions together, `(N,)`, in nats; NaN where the guide has
             no density.
         distortion: minus log p(x given the draw), `(N,)`, in nats.
-        draws: one draw an image, `(N, D)`.
+        draws: one draw per image, `(N, D)`.
+        log_q: log density of the draw under the guide, all sites together, `(N,)`, in nats; NaN
+            where the guide has no density.
+        log_p: the same under the model's prior.
+        prior_scale: standard deviations of the prior of the first image, `(D,)`.
     """
 
     names: list[str]
     loc: np.ndarray
     scale: np.ndarray
-    told: np.ndarray
+    mean_shift: np.ndarray
     noise: np.ndarray
     kl: np.ndarray
     exact: np.ndarray
     rate: np.ndarray
     distortion: np.ndarray
     draws: np.ndarray
+    log_q: np.ndarray
+    log_p: np.ndarray
+    prior_scale: np.ndarray
 
     def __len__(self) -> int:
         return len(self.loc)
 
-    def only(self, columns: np.ndarray) -> Encoded:
-        """Some of the dimensions; rate and distortion stay those of all."""
+    @property
+    def variance_of_mean(self) -> np.ndarray:
+        """The variance of the posterior mean over the images, at least 0, `(D,)`.
+
+        Raises:
+            InputError: for fewer than two images.
+        """
+        if len(self) < 2:
+            raise InputError(f"active units need at least 2 images, got {len(self)}")
+        # Draws that stand for a mean make it vary more than it does.
+        return np.maximum(0.0, self.mean_shift.var(0, ddof=1) - self.noise.mean(0))
+
+    @property
+    def active(self) -> np.ndarray:
+        r"""Which latent dimensions tell images apart, `(D,)`.
+
+        $$\operatorname{Var}_x\left(\mathbb{E}_{q(z \mid x)}[z_d]\right) > 0.01$$
+
+        or 0.01 of the prior's variance where that is smaller, as on a sphere of many dimensions.
+
+        Raises:
+            InputError: for fewer than two images.
+
+        References:
+            Importance Weighted Autoencoders (Burda et al., 2016, section 5.2),
+            https://arxiv.org/abs/1509.00519
+        """
+        return self.variance_of_mean > ACTIVE * np.minimum(1.0, np.square(self.prior_scale))
+
+    def only(self, columns: np.ndarray) -> Encoding:
+        """Some of the dimensions; what there is one number of per image stays that of all."""
         names = [self.names[column] for column in columns]
         parts = {field: getattr(self, field)[:, columns] for field in BY_DIMENSION}
-        return replace(self, names=names, exact=self.exact[columns], **parts)
+        exact, prior_scale = self.exact[columns], self.prior_scale[columns]
+        return replace(self, names=names, exact=exact, prior_scale=prior_scale, **parts)
 
     def table(self, images: list[str] | None = None) -> pandas.DataFrame:
         """A row an image and dimension: `loc`, `scale` and `kl`.
@@ -96,8 +135,8 @@ class Encoded:
 
 def encode(
     programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
-) -> Encoded:
-    """Encodes a split: moments of the posteriors, divergences from the prior, one draw an image.
+) -> Encoding:
+    """Encodes a split: moments of the posteriors, divergences from the prior, one draw per image.
 
     Args:
         programs: the pair of programs, on the engine's device.
@@ -106,6 +145,7 @@ def encode(
         engine: where to compute.
         seed: seed of the draws.
     """
+    prior_scale: list[Tensor] = []
 
     def compute(x: Tensor, **inputs: Tensor) -> dict[str, Any]:
         guide, model = run_both(programs.model, programs.guide, x, **inputs)
@@ -113,63 +153,76 @@ def encode(
             programs,
             {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)},
         )
+        # First: flows that can only invert what they drew last forget it for other draws.
+        densities = [
+            _densities(guide.nodes[n]["fn"], model.nodes[n]["fn"], guide.nodes[n]["value"])
+            for n in space.shapes
+        ]
         every = marginals(programs.guide, guide, list(space.shapes), x, **inputs)
-        return {"names": space.names} | _said(space, guide, model, every, bool(inputs))
+        found = _by_dimension(guide, model, every, bool(inputs))
+        if not prior_scale:
+            prior_scale.extend(_first_scale(model.nodes[n]["fn"], every[n].loc) for n in every)
+        node = model.nodes["x"]
+        sums = [sum(column[1:], column[0]) for column in zip(*densities, strict=True)]
+        return {
+            "names": space.names,
+            "distortion": -node["fn"].log_prob(node["value"]),
+            **dict(zip(("rate", "log_q", "log_p"), sums, strict=True)),
+            **found,
+        }
 
     with pyro.get_param_store().scope():
         found = list(each_batch(programs, images, engine, compute, seed=seed))
-    arrays = [field.name for field in fields(Encoded) if field.name not in ("names", "exact")]
-    joined = {name: torch.cat([b[name] for b in found]).cpu().double().numpy() for name in arrays}
-    return Encoded(names=found[0]["names"], exact=found[0]["exact"], **joined)
+    once = ("names", "exact", "prior_scale")
+    columns = [field.name for field in fields(Encoding) if field.name not in once]
+    return Encoding(
+        names=found[0]["names"],
+        exact=found[0]["exact"],
+        prior_scale=_array(prior_scale),
+        **{name: _array([batch[name] for batch in found]) for name in columns},
+    )
 
 
-def _said(
-    space: LatentSpace, guide: Any, model: Any, every: dict[str, Marginal], given: bool
+def _array(parts: list[Tensor]) -> np.ndarray:
+    return torch.cat(parts).cpu().double().numpy()
+
+
+def _first_scale(prior: Any, loc: Tensor) -> Tensor:
+    """The standard deviations of the prior of the first image, flat; `loc` has the shape."""
+    return moments(prior)[1].expand(loc.shape)[0].flatten()
+
+
+def _densities(q: Any, p: Any, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The divergence of q from p, and the log densities of z under both; NaN where unknown."""
+    try:
+        log_q, log_p = q.log_prob(z), p.log_prob(z)
+    except NotImplementedError:
+        log_q = log_p = torch.full(q.batch_shape, torch.nan, device=z.device)
+    try:
+        return kl_divergence(q, p), log_q, log_p
+    except NotImplementedError:
+        return log_q - log_p, log_q, log_p
+
+
+def _by_dimension(
+    guide: Any, model: Any, every: dict[str, Marginal], given: bool
 ) -> dict[str, Any]:
-    """What the traces of a batch say of each image; `given` more than the image or not."""
+    """What the traces of a batch hold of each dimension; `given` more than the image or not."""
     columns: dict[str, list[Tensor]] = {name: [] for name in BY_DIMENSION}
-    exact, rates = [], []
-    for name in space.shapes:
+    exact = []
+    for name, (loc, scale, noise) in every.items():
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
-        # First: flows that can only invert what they drew last forget it for other draws.
-        rates.append(_rate(q, p, z))
-        loc, scale, noise = every[name]
-        told, noise = told_of(loc, noise, p, given and len(every) == 1)
+        shift = loc
+        if given and len(every) == 1:  # Attributes may have moved the prior's mean.
+            mean, _, error = marginal(p)
+            shift, noise = loc - mean, noise + error
         divergences, known = dimension_divergences(q, p)
-        values = (loc, scale, told, noise, divergences, z)
+        values = (loc, scale, shift, noise, divergences, z)
         for column, own in zip(columns, values, strict=True):
             columns[column].append(own.expand(z.shape).reshape(len(z), -1))
         exact += [known] * q.event_shape.numel()
-    node = model.nodes["x"]
-    return {
-        **{name: torch.cat(parts, -1) for name, parts in columns.items()},
-        "exact": np.array(exact),
-        "rate": sum(rates[1:], rates[0]),
-        "distortion": -node["fn"].log_prob(node["value"]),
-    }
-
-
-def told_of(loc: Tensor, noise: Tensor, prior: Any, given: bool) -> tuple[Tensor, Tensor]:
-    """What posterior means tell besides what was given, and the expected squared error of it.
-
-    Args:
-        loc: means of the posteriors `(B, ...)`.
-        noise: expected squared errors of them.
-        prior: the distribution in the model, which attributes may have moved.
-        given: whether they may; else the means are what is told.
-    """
-    if not given:
-        return loc, noise
-    mean, _, error = marginal(prior)
-    return loc - mean, noise + error
-
-
-def _rate(q: Any, p: Any, z: Tensor) -> Tensor:
-    """The divergence of q from p at z; NaN where one of them has no density."""
-    try:
-        return divergence(q, p, z)
-    except NotImplementedError:
-        return torch.full(q.batch_shape, torch.nan, device=z.device)
+    joined = {name: torch.cat(parts, -1) for name, parts in columns.items()}
+    return {**joined, "exact": np.array(exact)}
 
 
 def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:

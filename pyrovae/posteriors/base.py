@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import pyro.distributions as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrovae.distributions.constraints import bounded_exp
+from pyrovae.distributions.latent import LatentModule
 from pyrovae.utils.errors import cannot_start
 
 __all__ = ["LocationScale", "Posterior"]
 
 
-class Posterior(nn.Module, ABC):
+class Posterior(LatentModule, ABC):
     """q(z given h): a module that maps the encoder's output h to a distribution of shape `(D,)`.
 
     Args:
@@ -27,12 +28,6 @@ class Posterior(nn.Module, ABC):
     """
 
     couples_batch: bool = False
-
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
-        self.latent_dim = latent_dim
 
     @property
     @abstractmethod
@@ -53,19 +48,12 @@ class Posterior(nn.Module, ABC):
         """
         raise cannot_start(self, "it has no features")
 
-    def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
-        return f"latent_dim={self.latent_dim}"
-
 
 class LocationScale(Posterior):
     """A posterior that has a location and a scale for each dimension, bounded on all sides."""
 
     LOG_SCALE_LIMIT = 7.0
     LOC_LIMIT = 1e4
-
-    def __init__(self, latent_dim: int = 128) -> None:
-        super().__init__(latent_dim)
 
     def location_and_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """The two, each `(*, D)`, of the halves of h `(*, 2 D)`: 1e4 and e^7 bound them."""

@@ -7,10 +7,12 @@ from abc import ABC, abstractmethod
 import pyro.distributions as dist
 from torch import nn
 
+from pyrovae.distributions.latent import LatentModule
+
 __all__ = ["Prior"]
 
 
-class Prior(nn.Module, ABC):
+class Prior(LatentModule, ABC):
     """p(z): a module whose call returns a distribution of event shape `(D,)`.
 
     Args:
@@ -27,19 +29,9 @@ class Prior(nn.Module, ABC):
     couples_batch: bool = False
     uses_guide: bool = False
 
-    def __init__(self, latent_dim: int) -> None:
-        super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
-        self.latent_dim = latent_dim
-
     @abstractmethod
     def forward(self) -> dist.TorchDistribution:
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""
 
     def use_guide(self, guide: nn.Module) -> None:
         """Takes the guide of its VAE, a module with a method `z_dist(x)`; by default unused."""
-
-    def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
-        return f"latent_dim={self.latent_dim}"

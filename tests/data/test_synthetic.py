@@ -164,7 +164,7 @@ def test_rejects_numbers_out_of_range(arguments: dict[str, int]) -> None:
 
 
 def test_rejects_unknown_split() -> None:
-    with pytest.raises(InputError, match="'valid'; there are train, val, test"):
+    with pytest.raises(InputError, match="split .*allowed are train, val, test"):
         SyntheticFaces().split("valid")
 
 

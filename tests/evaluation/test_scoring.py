@@ -309,7 +309,7 @@ def test_what_cannot_be_compared_is_refused(trained: Callable[..., Path]) -> Non
 BAD: dict[str, tuple[list[str], str]] = {
     "no run": (["{tmp}/nowhere"], "nowhere: no such directory"),
     "no checkpoint": (["{tmp}/empty"], "no such checkpoint"),
-    "unknown split": (["{run}", "--split=night"], "no split 'night'; there are train, val, test"),
+    "unknown split": (["{run}", "--split=night"], "split 'night': allowed are train, val, test"),
     "unknown section": (["{run}", "--sections", "poetry"], "--sections: allowed are elbo"),
     "a run to compare with that is not there": (
         ["{run}", "--compare", "{tmp}/nowhere"],

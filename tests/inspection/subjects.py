@@ -40,7 +40,7 @@ SUBJECTS: dict[str, Callable[[], Programs]] = {
 def subject(programs: Programs, effort: Effort = EFFORT, seed: int = 0) -> Subject:
     """Twenty small faces."""
     split = small_data().split("test")
-    return Subject(programs, split, split.take([3, 4]), CPU, effort=effort, seed=seed)
+    return Subject(programs, split, CPU, seed, shown=split.take([3, 4]), effort=effort)
 
 
 def subject_of_parts(effort: Effort = EFFORT, **parts: str) -> Subject:
@@ -58,7 +58,7 @@ def subject_of(vae: VAE, effort: Effort = EFFORT) -> Subject:
 def _of_random_images(vae: VAE, images: np.ndarray, effort: Effort) -> Subject:
     names = [f"image {i}" for i in range(len(images))]
     split = Split(images, names, np.zeros((len(images), 0), np.float32))
-    return Subject(vae, split, split.take([3, 4]), CPU, effort=effort)
+    return Subject(vae, split, CPU, shown=split.take([3, 4]), effort=effort)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pyrovae.data import Split
 from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection.collapse import Signs, dimension_table, dimensions_for, judge, mismatch
 from pyrovae.inspection.subject import QUICK, Subject
-from pyrovae.posterior.encoding import Encoded
+from pyrovae.posterior.encoding import Encoding
 from pyrovae.training.loggers import Epoch, EpochRow, Start
 from tests.small import small_data, small_vae
 from tests.tables import IN_TURN, make_vae
@@ -33,12 +33,14 @@ HEALTHY = Signs(
 )
 
 
-def encoded(loc: np.ndarray, scale: np.ndarray) -> Encoded:
+def encoded(loc: np.ndarray, scale: np.ndarray, prior_scale: float = 1.0) -> Encoding:
     kl = 0.5 * (loc**2 + scale**2 - 1) - np.log(scale)
     names = [f"z[{i}]" for i in range(loc.shape[1])]
     known = np.ones(len(names), bool)
-    none = np.zeros_like(loc)
-    return Encoded(names, loc, scale, loc, none, kl, known, kl.sum(1), -kl.sum(1), loc)
+    none, rate, prior = np.zeros_like(loc), kl.sum(1), np.full(len(names), prior_scale)
+    return Encoding(
+        names, loc, scale, loc, none, kl, known, rate, -rate, loc, rate, 0 * rate, prior
+    )
 
 
 def test_units_are_active_carry_and_are_ordered() -> None:
@@ -98,7 +100,7 @@ def test_the_verdict_follows_from_the_signs(change: dict[str, Any], words: str) 
 
 def test_a_weight_that_is_noise_is_not_judged() -> None:
     vae, split = small_vae(), small_data().split("test")
-    subject = Subject(vae, split, split.take([0]), CPU, effort=QUICK)
+    subject = Subject(vae, split, CPU, shown=split.take([0]), effort=QUICK)
     _, signs = subject.verdict
     assert np.isnan(signs.weight) and signs.active == 0
 
@@ -114,9 +116,9 @@ def test_every_sign_has_a_row() -> None:
 def test_the_prior_of_a_sphere_has_active_units_too() -> None:
     z = np.random.default_rng(0).standard_normal((200, 128))
     loc = z / np.linalg.norm(z, axis=1, keepdims=True)
-    found = encoded(loc, np.full(loc.shape, 1e-3))
-    assert dimension_table(found)["active"].sum() < 10
-    assert dimension_table(found, np.full(128, 1 / 128))["active"].all()
+    scale = np.full(loc.shape, 1e-3)
+    assert dimension_table(encoded(loc, scale))["active"].sum() < 10
+    assert dimension_table(encoded(loc, scale, 128**-0.5))["active"].all()
 
 
 def epoch(vae: Programs, split: Split | None = None) -> Epoch:
@@ -149,7 +151,7 @@ def test_every_part_can_be_watched(names: tuple[str, str, str]) -> None:
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_have_a_verdict(make: type) -> None:
     split = small_data().split("test")
-    subject = Subject(make(), split, split.take([0]), CPU, effort=QUICK)
+    subject = Subject(make(), split, CPU, shown=split.take([0]), effort=QUICK)
     verdict, signs = subject.verdict
     assert str(verdict) and signs.dims == subject.space.size
     assert np.isfinite([signs.dispersion, signs.rate]).all()  # the weight is noise

@@ -26,7 +26,7 @@ every = pytest.mark.parametrize("name", EVERY)
 def subject(name: str = "a VAE", **kwargs: Any) -> Subject:
     torch.manual_seed(0)
     split = small_data().split("test")
-    return Subject(EVERY[name](), split, split.take([3, 5]), CPU, **kwargs)
+    return Subject(EVERY[name](), split, CPU, shown=split.take([3, 5]), **kwargs)
 
 
 @pytest.fixture

@@ -56,8 +56,8 @@ def subject(kind: str = "a VAE", **kwargs: Any) -> Subject:
     return Subject(
         EVERY[kind](),
         split,
-        split.take(range(3)),
         CPU,
+        shown=split.take(range(3)),
         factors=tuple(data.factors)[:2],
         effort=replace(QUICK, draws=100),
         **kwargs,

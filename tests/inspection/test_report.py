@@ -40,7 +40,7 @@ def subject(programs: Programs | None = None, **fields: Any) -> Subject:
         "factors": tuple(data.factors),
         "effort": SMALL,
     } | fields
-    return Subject(programs or small_vae(), split, split.take([0, 5]), CPU, **given)
+    return Subject(programs or small_vae(), split, CPU, shown=split.take([0, 5]), **given)
 
 
 class Page(HTMLParser):

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from pyrovae import Engine, Normal, Programs
 from pyrovae.data import Split
-from pyrovae.evaluation.latents import active_units, aggregate, codes
+from pyrovae.evaluation.latents import aggregate
 from pyrovae.inspection.collapse import dimension_table
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.encoding import encode
+from pyrovae.posterior.view import PosteriorView
 from tests.tables import Z_LIMIT
 
 CPU = Engine("cpu", "fp32")
@@ -114,13 +115,12 @@ def test_units_are_active_where_the_guide_tells(
     latents: Callable[..., None], told: float, active: bool
 ) -> None:
     made, split = programs(latents, told)
-    found, encoded = codes(made, split, CPU), encode(made, split, CPU)
-    table = dimension_table(encoded)
-    expected = len(table) * active
-    assert active_units(found.told, noise=found.noise) == table["active"].sum() == expected
+    view = PosteriorView(made, split, CPU)
+    table = dimension_table(view.encoded)
+    assert view.encoded.active.sum() == table["active"].sum() == len(table) * active
     if not active:
         assert (table["variance_of_mean"] < 0.005).all()
-        verdict, signs = diagnose(made, split, CPU, encoded, encoded.draws)
+        verdict, signs = diagnose(view)
         assert "collapsed" in str(verdict) and signs.carriers <= signs.dims
 
 
@@ -139,7 +139,7 @@ def test_moments_of_a_site_are_those_over_draws_of_the_others() -> None:
 
 def test_the_aggregate_of_a_conditional_guide_is_compared_with_all_priors() -> None:
     made, split = programs(conditional, 0.0)
-    found = aggregate(made, split, CPU, codes(made, split, CPU))
+    found = aggregate(PosteriorView(made, split, CPU))
     kl = found["aggregate_kl"]
     # Both mixtures are of the same components: nothing is apart, not even by chance.
     assert abs(kl.value) < 1e-4

@@ -96,7 +96,7 @@ def test_binary_pixels_are_not_told_to_learn_a_scale() -> None:
         for weight in vae.model.decoder.parameters():
             weight.mul_(3.0)
     split = data.split("test")
-    subject = Subject(vae.eval(), split, split.take([0]), CPU, effort=SMALL)
+    subject = Subject(vae.eval(), split, CPU, shown=split.take([0]), effort=SMALL)
     verdict, signs = subject.verdict
     assert signs.dispersion > 2 and not signs.has_scale
     advice = " ".join([*verdict.advice, *typical(subject).advice])

@@ -162,3 +162,9 @@ def test_beta_is_its_value_times_its_schedule() -> None:
     assert Beta(4.0, CosineWarmup(0.2))(at(9)) == pytest.approx(2.0)
     assert Beta(4.0, Cyclical(2, 0.2))(at(54)) == pytest.approx(2.0)
     assert Beta(0.0, Warmup(0.2))(at(9)) == 0.0
+
+
+def test_cosine_warmup_is_a_smooth_warmup_by_its_old_name() -> None:
+    old, smooth = CosineWarmup(0.3, Cosine(0.1)), Warmup(0.3, Cosine(0.1), smooth=True)
+    assert [old(at(step)) for step in range(101)] == [smooth(at(step)) for step in range(101)]
+    assert smooth(at(6)) < Warmup(0.3)(at(6))

@@ -6,9 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.latents import SATURATED, aggregate, codes
+from pyrovae.evaluation.latents import SATURATED, aggregate
 from pyrovae.inspection.collapse import dimension_table
-from pyrovae.inspection.diagnosis import PRIOR_DRAWS
 from pyrovae.inspection.figures.collapse import rates
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
@@ -22,8 +21,7 @@ __all__ = ["section"]
 def section(subject: Subject) -> Section:
     """The rate by dimension, the verdict, the rate in its two parts."""
     verdict, signs = subject.verdict
-    spread = subject.prior_draws(PRIOR_DRAWS)[0].cpu().numpy().var(0)[subject.columns]
-    table = dimension_table(subject.encoded.only(subject.columns), spread)
+    table = dimension_table(subject.encoded.only(subject.columns))
     said = (
         "Above: rate of each dimension in nats an image (grey: not active, bars ± 2 standard "
         "errors), and the share of all that it and larger ones carry. Below: variance of the "
@@ -49,15 +47,7 @@ def section(subject: Subject) -> Section:
 
 def _parts(subject: Subject) -> dict[str, Estimate]:
     """The rate, and the two parts that it has."""
-    found = codes(subject.programs, subject.split, subject.engine, seed=subject.seed)
-    parts = aggregate(
-        subject.programs,
-        subject.split,
-        subject.engine,
-        found,
-        seed=subject.seed,
-        progress=subject.progress,
-    )
+    parts = aggregate(subject, progress=subject.progress)
     return {"rate": Estimate.of(subject.encoded.rate), **parts}
 
 

@@ -16,7 +16,7 @@ from pyrovae.inspection.posterior import (
 )
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
-from pyrovae.posterior.encoding import Encoded, encode
+from pyrovae.posterior.encoding import Encoding
 
 if TYPE_CHECKING:
     import pandas
@@ -31,8 +31,7 @@ DRAWS = 100
 def section(subject: Subject) -> Section:
     """Locations, scales, correlations, divergences, and what draws decode to."""
     names = list(subject.shown.names)
-    found = encode(subject.programs, subject.shown, subject.engine, seed=subject.seed)
-    found = found.only(subject.columns)
+    found = subject.of(subject.shown).encoded.only(subject.columns)
     x, inputs = subject.observed(subject.shown)
     with subject.quietly(1):
         seen = predictive(subject.space, x, inputs, DRAWS)
@@ -67,7 +66,7 @@ def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing
 def _dimensions(
     subject: Subject,
     table: pandas.DataFrame,
-    found: Encoded,
+    found: Encoding,
     matrices: np.ndarray,
     names: list[str],
 ) -> dict[str, Drawing]:

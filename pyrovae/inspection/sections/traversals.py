@@ -12,7 +12,6 @@ from pyrovae.inspection.figures.sheets import image_sheet, with_change
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import along, effects, show_within
-from pyrovae.posterior.encoding import encode
 
 if TYPE_CHECKING:
     import pandas
@@ -48,9 +47,8 @@ def section(subject: Subject) -> Section:
 
 def shown_means(subject: Subject) -> tuple[Tensor, dict[str, Tensor]]:
     """Posterior means of the images that are looked at, `(B, D)`, and what the programs take."""
-    encoded = encode(subject.programs, subject.shown, subject.engine, seed=subject.seed)
     x, inputs = subject.observed(subject.shown)
-    return torch.from_numpy(encoded.loc).to(x), inputs
+    return torch.from_numpy(subject.of(subject.shown).encoded.loc).to(x), inputs
 
 
 def sites_said(subject: Subject, rest: str) -> list[str]:

@@ -1,0 +1,28 @@
+"""What priors and posterior families have in common."""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["LatentModule"]
+
+
+class LatentModule(nn.Module):
+    """A module that makes distributions of latent vectors.
+
+    Args:
+        latent_dim: number of latent dimensions D, at least 1.
+
+    Raises:
+        ValueError: if `latent_dim` is not positive.
+    """
+
+    def __init__(self, latent_dim: int = 128) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
+        self.latent_dim = latent_dim
+
+    def extra_repr(self) -> str:
+        """What `repr` shows between the brackets."""
+        return f"latent_dim={self.latent_dim}"

@@ -1,0 +1,85 @@
+"""The posteriors of one split, as evaluation, inspection and training look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.posterior.encoding import Encoding, encode
+from pyrovae.posterior.passes import in_order, observations, seed_of
+from pyrovae.posterior.space import LatentSpace, draw_prior, quietly
+from pyrovae.programs.pair import Programs
+from pyrovae.utils.randomness import private_randomness
+
+__all__ = ["PosteriorView"]
+
+
+@dataclass(frozen=True)
+class PosteriorView:
+    """A pair of programs and a split; what is computed of them is kept.
+
+    Attributes:
+        programs: the pair of programs, on the engine's device.
+        split: the images.
+        engine: where to compute.
+        seed: decides all draws.
+    """
+
+    programs: Programs
+    split: Split
+    engine: Engine
+    seed: int = 0
+
+    @cached_property
+    def encoded(self) -> Encoding:
+        """The posterior of each image of the split."""
+        return encode(self.programs, self.split, self.engine, seed=self.seed)
+
+    @cached_property
+    def space(self) -> LatentSpace:
+        """The latents of the programs as one vector."""
+        x, inputs = self.observed(self.split.take([0]))
+        with self.quietly():
+            return LatentSpace.of(self.programs, x, **inputs)
+
+    @property
+    def draws(self) -> dict[str, Tensor]:
+        """One draw per image of each latent site, `(N, ...)`, on the engine's device."""
+        z = torch.from_numpy(self.encoded.draws).to(torch.get_default_dtype())
+        return self.space.unflatten(z.to(self.engine.device))
+
+    def of(self, split: Split) -> PosteriorView:
+        """The same of other images."""
+        return PosteriorView(self.programs, split, self.engine, self.seed)
+
+    def observed(self, split: Split) -> tuple[Tensor, dict[str, Tensor]]:
+        """Images as the programs see them, `(B, C, H, W)`, and what they take besides."""
+        batches = in_order(self.programs, split, self.engine, len(split))
+        images, attributes = next(batches.labelled(0))
+        with torch.no_grad():
+            placed = self.engine.place(images)
+            x = observations(self.programs.scored_greys, placed, seed=self.seed)
+        return x, self.programs.inputs(attributes)
+
+    @contextmanager
+    def quietly(self, place: int = 0) -> Iterator[None]:
+        """Networks in evaluation mode, no gradients, draws that the seed and a place decide."""
+        with quietly(self.programs):
+            with private_randomness(seed_of(self.seed, place), self.engine.device):
+                yield
+
+    def prior_draws(self, count: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Latents drawn from the model, `(count, D)`, and what the programs took besides.
+
+        Where they take attributes, these are those of images spread over the split.
+        """
+        programs, engine = self.programs, self.engine
+        _, z, inputs = draw_prior(programs, self.split, engine, count, seed=self.seed)
+        return z, inputs
