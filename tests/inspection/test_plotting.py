@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,10 @@ def test_notes_stand_below_the_middle_of_their_images() -> None:
 def test_long_names_keep_their_end() -> None:
     assert shorten("a" * 18) == "a" * 18 and shorten("x" * 30 + "me.jpg", 10) == "…xxxme.jpg"
     assert len(shorten("y" * 40)) == 18
+
+
+def test_the_template_is_in_the_package() -> None:
+    template = resources.files("pyrovae.inspection") / "report.html.j2"
+    assert template.is_file()
+    build = (ROOT.parent / "pyproject.toml").read_text()
+    assert '"inspection/*.j2"' in build and '"jinja2' in build
