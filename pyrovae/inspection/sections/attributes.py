@@ -1,4 +1,4 @@
-"""Where are the attributes?"""
+"""Which attributes can be predicted from the posterior means, and edited along them?"""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def section(subject: Subject) -> Section:
     effects = edit_effects(subject, arrows, table)
     best = list(gains(scores).index[:ROWS])
     return Section(
-        "Where are the attributes?",
+        "Which attributes can be predicted and edited?",
         _says(scores, left_out) + _edits_said(effects, best),
         _advice(scores),
         {

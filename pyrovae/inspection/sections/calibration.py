@@ -42,7 +42,7 @@ def section(subject: Subject) -> Section:
     table = ranks.table()
     sites = table.drop(index=DENSITY, errors="ignore")
     return Section(
-        "Is the guide's uncertainty right for images of the model?",
+        "Is the guide's uncertainty calibrated?",
         [
             _answer(table, len(ranks)),
             _coverage(sites),

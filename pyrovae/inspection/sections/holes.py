@@ -76,7 +76,7 @@ def section(subject: Subject) -> Section:
     """
     parts = _parts(subject)
     return Section(
-        "Where are the holes?",
+        "How much prior mass lies where no image is encoded?",
         [
             *_holes_said(parts.holes),
             *_marginals_said(parts.single),

@@ -56,7 +56,7 @@ def section(subject: Subject) -> Section:
     looked_at = {name: own.only(columns) for name, own in chains.items()}
     tables = {name: own.table() for name, own in looked_at.items()}
     return Section(
-        "How does the guide differ from the exact posterior of an image?",
+        "How does the guide differ from the exact posterior of single images?",
         [
             # Whether chains can be trusted comes first where they cannot.
             *(_mixing(name, own) for name, own in chains.items() if not _have_mixed(own)),

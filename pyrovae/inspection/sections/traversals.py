@@ -79,7 +79,7 @@ def traversal_table(subject: Subject) -> pandas.DataFrame:
 def _drawing(
     subject: Subject, table: pandas.DataFrame, row: int, z: Tensor, inputs: dict[str, Tensor]
 ) -> Drawing:
-    """A grid: a row a dimension, the image between, what changes at the end."""
+    """A sheet with a row per dimension, and a last column that shows the change."""
     top = table.index[:ROWS]
     dims = [subject.space.names.index(name) for name in top]
     values = np.quantile(subject.encoded.draws[:, dims], SHARES, axis=0).T
