@@ -195,7 +195,7 @@ def _points(axes: Any, places: np.ndarray, values: np.ndarray, name: str) -> Non
         handletextpad=0,
         columnspacing=0.6,
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.16),
+        bbox_to_anchor=(0.5, -0.12),
     )
 
 

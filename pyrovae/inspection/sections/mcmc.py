@@ -265,7 +265,7 @@ def _draw_moments(tables: Mapping[str, pandas.DataFrame]) -> Figure:
     axes = canvases[0, 0]
     for number, (name, table) in enumerate(tables.items()):
         mark, color = "osd^v<>"[number % 7], CATEGORIES[number % len(CATEGORIES)]
-        how = {"color": color, "alpha": 0.7, "ms": 5, "label": shorten(name, 30)}
+        how = {"color": color, "alpha": 0.7, "ms": 5, "label": shorten(name, 22)}
         axes.plot(table["shift"], table["ratio"], mark, **how)
     axes.axvline(0, color=INK, lw=1)
     axes.axhline(1, color=INK, lw=1)

@@ -78,7 +78,10 @@ def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
     spots = _spots(roots, parents)
     for site, own in parents.items():
         for parent in own:
+            # A straight arrow over more than one row would cross the sites between.
+            bend = 0.4 if spots[parent][1] - spots[site][1] > 1 else 0
             arrow = {"arrowstyle": "-|>", "color": SOFT, "shrinkA": 16, "shrinkB": 16}
+            arrow["connectionstyle"] = f"arc3,rad={bend}"
             axes.annotate("", spots[site], spots[parent], arrowprops=arrow)
     for site, (x, y) in spots.items():
         seen = site in roots or sites.loc[site, "kind"] == "observed"
