@@ -70,8 +70,10 @@ def empty(height: float, width: float = WIDTH) -> Figure:
         width: in inches.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained")
+    # With the usual margins, labels left of images touch the edge.
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06))
 
 
 def canvas(
