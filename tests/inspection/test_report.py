@@ -113,7 +113,11 @@ def colours(figure: Figure) -> Iterator[tuple[str, tuple[float, ...]]]:
         if axes.get_label() == "<colorbar>":
             continue
         for line in axes.lines:
-            yield str(line.get_label()), to_rgba(line.get_color())
+            if line.get_linestyle() != "None":
+                yield str(line.get_label()), to_rgba(line.get_color())
+            if line.get_marker() != "None":
+                yield str(line.get_label()), to_rgba(line.get_markerfacecolor())
+                yield str(line.get_label()), to_rgba(line.get_markeredgecolor())
         for patch in axes.patches:
             yield str(patch.get_label()), patch.get_facecolor()
             yield str(patch.get_label()), patch.get_edgecolor()
