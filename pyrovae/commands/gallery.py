@@ -17,6 +17,7 @@ from pyrovae.config.options import parse_training, train_parser
 from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.palette import GREY_LEVELS
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["Panel", "draw_panels", "main", "run_part"]
@@ -94,7 +95,7 @@ def draw_panels(panels: list[Panel], path: Path) -> None:
 
 def _show(axes: Any, images: Tensor, label: str) -> None:
     strip = torch.cat(list(images), dim=-1).permute(1, 2, 0).clamp(0, 1)
-    axes.imshow(strip.squeeze(-1).numpy(), cmap="gray", interpolation="nearest")
+    axes.imshow(strip.squeeze(-1).numpy(), cmap=GREY_LEVELS, interpolation="nearest")
     axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
     axes.set(xticks=[], yticks=[])
 

@@ -13,6 +13,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, notes, score_table
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.palette import CATEGORIES, GRID, INK, PAPER, SOFT
 from pyrovae.utils.text import legible, printable
 
 __all__ = ["check_comparable", "compare"]
@@ -21,7 +22,6 @@ __all__ = ["check_comparable", "compare"]
 MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
 #: What a row of the CSV follows from.
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
-COLORS = ("#c1440e", "#2f6f8f", "#6a8f2f", "#8f2f6a", "#b08d2e", "#555555")
 
 
 def compare(reports: Sequence[Report], out: Path) -> str:
@@ -141,7 +141,7 @@ def _draw(
     down = max(1, math.ceil(len(panels) / across))
     size = (4.4 * across, down * (1.2 + 0.32 * len(names)))
     picture = Figure(figsize=size, layout="constrained")
-    picture.suptitle(title, fontsize=9, color="#555555")
+    picture.suptitle(title, fontsize=9, color=SOFT)
     places = list(picture.subplots(down, across, squeeze=False).flat)
     for axes, (heading, scores) in zip(places, panels, strict=False):
         _points(axes, columns, names, heading, scores)
@@ -176,20 +176,20 @@ def _points(
     scores: Sequence[str],
 ) -> None:
     for place, name in enumerate(names):
-        color = COLORS[place % len(COLORS)]
+        color = CATEGORIES[place % len(CATEGORIES)]
         for filled, score in zip((True, False), scores, strict=False):
             found = columns[name].get(score)
             if found is None:
                 continue
-            face = color if filled else "white"
+            face = color if filled else PAPER
             error = None if found.error is None else 2 * found.error
             style = {"fmt": "o", "color": color, "markerfacecolor": face, "capsize": 3}
             axes.errorbar([found.value], [place], xerr=error, **style)
     if any(score in MORE.values() for score in scores):
-        axes.axvline(0, color="#888888", linewidth=0.8)
+        axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_title(heading, fontsize=8)
     axes.locator_params(axis="x", nbins=5)
     axes.tick_params(axis="x", labelsize=8)
-    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.grid(axis="x", color=GRID, linewidth=0.6)

@@ -1,4 +1,4 @@
-"""The report on a guide's posterior: sections made one by one, written as they are done."""
+"""The report on a guide's posterior: makes sections one by one, and writes each when done."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["Report", "inspect"]
 
 @dataclass
 class Report:
-    """What an inspection came to.
+    """The result of an inspection.
 
     Attributes:
-        folder: where everything is written.
-        asked: the sections that were asked for; none where all are.
+        folder: holds the page, the tables and the figures.
+        asked: the sections that were asked for; empty if all were.
         sections: by name.
-        failed: why others could not be made, by name.
-        whole: whether all was made that was asked for and could be.
+        failed: the reasons why other sections could not be made, by name.
+        whole: whether the inspection ended without being stopped.
     """
 
     folder: Path
@@ -43,14 +43,14 @@ class Report:
 
     @property
     def html(self) -> Path:
-        """The page; one of some sections, or of what was stopped, replaces no whole report."""
+        """The path of the page; a partial or interrupted report has a name of its own."""
         return self._page("" if self.whole else "unfinished")
 
     def _page(self, state: str) -> Path:
         return self.folder / f"{'_'.join(filter(None, ['report', *self.asked, state]))}.html"
 
     def add(self, name: str, section: Section) -> None:
-        """Keeps a section, and writes its tables and figures."""
+        """Adds a section, and writes its tables and figures."""
         self.sections[name] = section
         for key, table in section.tables.items():
             with replacing(self.folder / f"{name}_{key}.csv") as temporary:
@@ -63,7 +63,7 @@ class Report:
                 temporary.write_text(text)
 
     def write(self, title: str, about: list[str]) -> Path:
-        """Writes the page, verdict first."""
+        """Writes the page, with the verdict on top; returns its path."""
         text = page(title, about, self.sections.get("collapse"), self.sections, self.failed)
         with replacing(self.html) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -81,18 +81,18 @@ def inspect(
     notes: Sequence[str] = (),
     said: Callable[[str], None] = lambda line: None,
 ) -> Report:
-    """Questions a posterior, and writes the report: CSV, PNG and one HTML page.
+    """Makes the sections of a report, and writes them as CSV, PNG and one HTML page.
 
-    What one section lacks does not keep the others from being made. If the inspection is stopped,
-    what is done is in a page of its own, `report_unfinished.html`.
+    A section that fails does not stop the others. If the inspection is interrupted, the finished
+    sections are in a page of their own, `report_unfinished.html`.
 
     Args:
-        subject: what to question.
-        folder: where to write.
+        subject: the programs and images to inspect.
+        folder: of the report.
         sections: names of `SECTIONS`; all of them by default.
         title: of the page.
-        notes: lines that the page begins with, such as what was left out.
-        said: is told a line on each section as it is done.
+        notes: first lines of the page, such as unknown names that were left out.
+        said: is called with a line on each finished section.
 
     Raises:
         InputError: if a section is unknown.
@@ -108,7 +108,7 @@ def inspect(
     try:
         for name in names:
             said(f"{name}: {_made(report, name, subject)}")
-    except BaseException:  # What is done is there, whatever stops the rest.
+    except BaseException:  # Whatever stops the rest, finished sections are written.
         done = len(report.sections) + len(report.failed)
         report.write(
             title, [f"Unfinished: stopped after {done} of {len(names)} sections.", *lines]
@@ -121,7 +121,7 @@ def inspect(
 
 
 def _made(report: Report, name: str, subject: Subject) -> str:
-    """Makes a section; returns what it says first."""
+    """Makes a section; returns its first sentence."""
     try:
         # Running programs fills the global store.
         with pyro.get_param_store().scope(), subject.engine.arithmetic():
@@ -134,7 +134,7 @@ def _made(report: Report, name: str, subject: Subject) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Why a section could not be made, in one line."""
+    """The reason why a section could not be made, in one line."""
     if isinstance(error, InputError):
         return str(error)
     if not isinstance(error, NotImplementedError):
@@ -147,7 +147,7 @@ def _reason(error: Exception) -> str:
 
 
 def _columns(tables: dict[str, pandas.DataFrame]) -> dict[str, pandas.DataFrame]:
-    """Tables whose rows have names, with these as columns."""
+    """Tables with the names of their rows, if any, as columns."""
     return {
         name: table.reset_index() if any(table.index.names) else table
         for name, table in tables.items()
@@ -155,8 +155,8 @@ def _columns(tables: dict[str, pandas.DataFrame]) -> dict[str, pandas.DataFrame]
 
 
 def _about(subject: Subject) -> list[str]:
-    trained = f", {len(subject.train):,} trained on" if subject.train is not None else ""
+    train = f"; {len(subject.train):,} training images" if subject.train is not None else ""
     return [
-        f"{subject.where()}{trained}; {len(subject.shown)} looked at one by one; "
-        f"seed {subject.seed}. Nats per image unless said."
+        f"{subject.where()}{train}; {len(subject.shown)} images shown one by one; seed "
+        f"{subject.seed}. Nats are per image unless stated."
     ]

@@ -1,4 +1,4 @@
-"""A part of the report: what it says in words, its tables, its figures."""
+"""A section of the report: sentences, tables and figures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from pyrovae.utils.palette import PAPER, SOFT
 from pyrovae.utils.text import legible
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ FONT = 14  # dots high, of captions in files
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, and what one must know to read it.
+    """A figure with its caption.
 
     Attributes:
         figure: the figure.
@@ -43,7 +44,7 @@ class Drawing:
 
     @property
     def captioned(self) -> bytes:
-        """The same with its caption below, for a file that is looked at alone."""
+        """The figure with its caption below, as the content of a PNG file."""
         import matplotlib
         from PIL import Image, ImageDraw, ImageFont
 
@@ -52,12 +53,13 @@ class Drawing:
         picture = Image.open(io.BytesIO(self.png)).convert("RGB")
         lines = wrap(self.caption, int(picture.width / (0.6 * FONT)))
         height = int(1.4 * FONT)
-        size = (picture.width, picture.height + height * len(lines) + FONT)
-        whole = Image.new("RGB", size, "white")
+        top = picture.height + FONT // 2
+        size = (picture.width, top + height * len(lines) + FONT // 2)
+        whole = Image.new("RGB", size, PAPER)
         whole.paste(picture, (0, 0))
         for number, line in enumerate(lines):
-            at = (FONT, picture.height + number * height)
-            ImageDraw.Draw(whole).text(at, line, "#555555", font)
+            at = (FONT, top + number * height)
+            ImageDraw.Draw(whole).text(at, line, SOFT, font)
         buffer = io.BytesIO()
         whole.save(buffer, format="png")
         return buffer.getvalue()
@@ -65,12 +67,12 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Section:
-    """What one question came to.
+    """The answer to one question.
 
     Attributes:
         title: the question.
         says: the answer in sentences, the most important first.
-        advice: what to try, where something is wrong.
+        advice: remedies, if something is wrong.
         tables: data frames by name; each becomes a CSV file, short ones are shown.
         figures: by name; each becomes a PNG file.
         texts: other files by name.

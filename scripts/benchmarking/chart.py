@@ -12,10 +12,11 @@ from benchmarking.figures import Figures
 from benchmarking.loops import LOOPS, REFERENCE
 from benchmarking.suite import PLAIN
 from pyrovae.utils.files import replacing
+from pyrovae.utils.palette import CATEGORIES, INK, NEUTRAL, SOFT
 
 __all__ = ["draw"]
 
-OWN, HAND, OTHER = "#c1440e", "#2f6f8f", "#9aa5ab"
+OWN, HAND, OTHER = *CATEGORIES[:2], NEUTRAL
 
 
 def draw(figures: Figures, title: str, path: Path, device: torch.device) -> bool:
@@ -33,7 +34,7 @@ def draw(figures: Figures, title: str, path: Path, device: torch.device) -> bool
     if not cases:
         return False
     picture = Figure(figsize=(12, 0.6 + 3.6 * len(cases)), layout="constrained")
-    picture.suptitle(title, fontsize=9, color="#555555")
+    picture.suptitle(title, fontsize=9, color=SOFT)
     panels = picture.subplots(len(cases), 2, squeeze=False, width_ratios=(3, 2))
     for (left, right), case in zip(panels, cases, strict=True):
         _bars(left, figures, case, device)
@@ -54,7 +55,7 @@ def _bars(axes: Any, figures: Figures, case: str, device: torch.device) -> None:
     ]
     places = range(len(names))
     axes.barh(places, values, color=[_color(name) for name in names], height=0.7)
-    axes.errorbar(values, places, xerr=errors, fmt="none", ecolor="#333333", elinewidth=0.8)
+    axes.errorbar(values, places, xerr=errors, fmt="none", ecolor=INK, elinewidth=0.8)
     for place, name in zip(places, names, strict=True):
         text = f"{speeds[name].value:,.0f}"
         if name in times and times[name].value != 1:
@@ -87,7 +88,7 @@ def _pays(axes: Any, figures: Figures, case: str) -> None:
     axes.plot([0, end], [wait, wait + end * fast], color=OWN, label="compiled")
     axes.plot([0, end], [0, end * slow], color=OWN, linestyle="--", label="not compiled")
     if math.isfinite(even):
-        axes.axvline(even, color="#333333", linewidth=0.8, linestyle=":")
+        axes.axvline(even, color=INK, linewidth=0.8, linestyle=":")
         axes.text(even, 0, f" {even:,.0f} steps", va="bottom", fontsize=8)
     axes.set_title(f"{case}: when compiling pyrovae's step pays", fontsize=9, loc="left")
     axes.set_xlabel("steps", fontsize=8)

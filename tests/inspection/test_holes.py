@@ -104,7 +104,7 @@ def test_a_prior_that_is_less_covered_comes_with_advice_whatever_the_share() -> 
     said = section(subject).says[1]
     row = found.shares.loc["log_ratio"]
     assert f"{row.covered:.1%} of the prior's draws are better covered" in said
-    assert f"{row.prior:,.0f} nats for the prior and {row.held_out:,.0f} for images" in said
+    assert f"{row.prior:,.0f} nats for draws of the prior and {row.held_out:,.0f} nats" in said
 
 
 def test_the_share_of_equal_samples_is_nominal_on_average() -> None:

@@ -16,10 +16,10 @@ from pyrovae import VAE, DiagonalNormal, Engine, InputError, MLPDecoder, MLPEnco
 from pyrovae.data import Split
 from pyrovae.inspection.attributes import attribute_table, directions, reach
 from pyrovae.inspection.edits import REAL, edit_effects, edited
-from pyrovae.inspection.figures.sheets import image_sheet, with_change
+from pyrovae.inspection.plotting import image_sheet
 from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections.paths import paths
-from pyrovae.inspection.sections.traversals import shown_means, traversal_table
+from pyrovae.inspection.sections.traversals import shown_means, traversal_table, with_change
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.likelihoods import SharedScaleNormal
 from pyrovae.programs.pair import Programs
@@ -278,4 +278,4 @@ def test_sheets_have_a_label_for_every_row_and_column() -> None:
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b"]
     assert [t.get_text() for t in axes.get_xticklabels()] == ["x", "y", "z"]
     # The middle of each image: 2 white pixels lie between two of them.
-    assert list(axes.get_xticks()) == [3.5, 11.5, 19.5] and list(axes.get_yticks()) == [4.5, 14.5]
+    assert list(axes.get_xticks()) == [2.5, 10.5, 18.5] and list(axes.get_yticks()) == [3.5, 13.5]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pyrovae import Programs
-from pyrovae.inspection.figures.program import graph
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
+from pyrovae.inspection.sections.program import draw_graph
 from tests.inspection.test_space import every_program
 from tests.small import small_vae
 from tests.tables import IN_TURN, make_images, make_vae
@@ -32,7 +32,7 @@ def test_sites_and_parameters_are_all_there(
         assert set(own["site"]) == {name.split("[")[0] for name in names}
     assert (sites["plates"] == "images").all() and list(sites["batch_shape"])[0] == (5,)
     assert len(pyro.get_param_store()) == 0
-    graph(sites).draw_without_rendering()
+    draw_graph(sites).draw_without_rendering()
 
 
 def test_parents_are_what_a_site_is_computed_from() -> None:

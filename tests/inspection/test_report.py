@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from matplotlib.colors import is_color_like, to_hex, to_rgba
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -24,6 +28,7 @@ from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Effort, Subject
+from pyrovae.utils import palette
 from tests.small import LATENT_DIM, small_data, small_vae
 from tests.test_cli import TINY, run
 from tests.test_programs import MAKERS, ConditionalModel
@@ -100,6 +105,55 @@ def test_the_page_is_whole_and_needs_no_other(written: tuple[reports.Report, Pat
     figures = sum(len(section.figures) for section in report.sections.values())
     assert len(found.images) == figures and all(found.images)
     assert "Verdict on collapse" in text and "width=device-width" in text and "http" not in text
+
+
+def colours(figure: Figure) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """The label and the colours of everything that is drawn, but for what a colour map colours."""
+    for axes in figure.axes:
+        if axes.get_label() == "<colorbar>":
+            continue
+        for line in axes.lines:
+            if line.get_linestyle() != "None":
+                yield str(line.get_label()), to_rgba(line.get_color())
+            if line.get_marker() != "None":
+                yield str(line.get_label()), to_rgba(line.get_markerfacecolor())
+                yield str(line.get_label()), to_rgba(line.get_markeredgecolor())
+        for patch in axes.patches:
+            yield str(patch.get_label()), patch.get_facecolor()
+            yield str(patch.get_label()), patch.get_edgecolor()
+        for own in axes.collections:
+            if own.get_array() is None:
+                drawn = [*np.atleast_2d(own.get_facecolor()), *np.atleast_2d(own.get_edgecolor())]
+                yield from ((str(own.get_label()), tuple(each)) for each in drawn if len(each))
+        for bars in axes.containers:
+            for patch in bars if isinstance(bars, BarContainer) else ():
+                yield str(bars.get_label()), patch.get_facecolor()
+
+
+def test_every_figure_has_the_colours_of_the_palette(
+    written: tuple[reports.Report, Path],
+) -> None:
+    names = [value for name, value in vars(palette).items() if name.isupper()]
+    known = {to_rgba(one)[:3] for one in names if is_color_like(one)}
+    known |= {to_rgba(one)[:3] for one in palette.CATEGORIES}
+    labelled: dict[str, set[str]] = {}
+    for name, section in written[0].sections.items():
+        for key, drawing in section.figures.items():
+            for label, (*colour, alpha) in colours(drawing.figure):
+                if alpha:
+                    assert tuple(colour) in known, (name, key, label, to_hex(colour))
+                    labelled.setdefault(label, set()).add(to_hex(colour))
+    meant = {
+        "draws of the prior": palette.PRIOR,
+        "images drawn from the model": palette.PRIOR,
+        "guide": palette.GUIDE,
+        "encodings": palette.GUIDE,
+        "encodings of held-out images": palette.GUIDE,
+        "exact posterior (NUTS)": palette.EXACT,
+        "images": palette.DATA,
+        "test": palette.DATA,
+    }
+    assert {label: labelled[label] for label in meant} == {k: {v} for k, v in meant.items()}
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())

@@ -274,13 +274,13 @@ def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
     bad = int((own.k_hat > 0.7).sum())
     told = f"above 0.7 for {bad} of {len(own)} images, and for 10 of the 20"
     assert (told in said) == (share > 0)
-    assert ("ranks can be trusted" in said) == (share == 0)
+    assert ("ranks are reliable" in said) == (share == 0)
     assert len(advice) == 1 and ("amortisation gap" in advice[0]) == (share > 0)
     assert ("networks have learned these by heart" in advice[0]) == (share == 0)
     row = rare.table[rare.table.split == "shown"].iloc[0]
     assert f"has a log p(x) of at least {row.log_evidence:,.1f} nats (k-hat" in said
     error = rare.reference.std(ddof=1) / len(rare.reference) ** 0.5
-    assert f"at least {rare.reference.mean():,.1f} ± {error:,.1f} (by" in said
+    assert f"and {rare.reference.mean():,.1f} ± {error:,.1f} nats for the training" in said
 
 
 def test_advice_follows_from_what_is_wrong() -> None:

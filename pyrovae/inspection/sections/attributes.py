@@ -1,4 +1,4 @@
-"""Where are the attributes?"""
+"""Which attributes can be predicted from the posterior means, and edited along them?"""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import numpy as np
 
 from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
 from pyrovae.inspection.edits import REAL, edit_effects, edited
-from pyrovae.inspection.figures.attributes import edit_map, probe_scores
-from pyrovae.inspection.figures.sheets import image_sheet
+from pyrovae.inspection.plotting import (
+    LABEL,
+    canvas,
+    heat_map,
+    image_sheet,
+    name_axes,
+)
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.palette import DIVERGING, GRID, GUIDE, INK
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -24,10 +31,12 @@ __all__ = ["section"]
 ROWS, IMAGES, ROOM = 6, 2, 20
 #: How far an edit goes, in ranges of the attribute.
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+#: The score of a probe whose codes hold no information, and the name of the score.
+CHANCE = {"AUC": (0.5, "area under the ROC curve"), "R2": (0.0, "R²")}
 
 
 def section(subject: Subject) -> Section:
-    """How well attributes are read, where they point, and what moving there changes."""
+    """Scores of linear probes, directions of attributes, and effects of edits along them."""
     table = attribute_table(subject.split, subject.known_attributes)
     names, left_out = enough(table)
     if not names:
@@ -42,7 +51,7 @@ def section(subject: Subject) -> Section:
     effects = edit_effects(subject, arrows, table)
     best = list(gains(scores).index[:ROWS])
     return Section(
-        "Where are the attributes?",
+        "Which attributes can be predicted and edited?",
         _says(scores, left_out) + _edits_said(effects, best),
         _advice(scores),
         {
@@ -64,24 +73,26 @@ def _figures(
     shown = gains(scores).index[:ROOM]
     return {
         "probes": Drawing(
-            probe_scores(scores),
-            f"How well a linear function of the posterior means tells each attribute of images it "
-            f"has not seen; five folds of {subject.where()}, bars ± 2 standard errors.",
+            _draw_probes(scores),
+            f"Scores of a linear probe of the posterior means for each attribute, on images that "
+            f"the probe was not fitted to; five folds of {subject.where()}; bars: ± 2 standard "
+            f"errors.",
         ),
         "edits": _edits(subject, arrows, table),
         "edit_effects": Drawing(
-            edit_map(effects.loc[shown, shown]),
-            f"Each attribute edited from half its range below to half above (row), and what "
-            f"a linear function of the re-encoded image then reads of each (column); mean of "
-            f"{subject.shown_where()}, the {len(shown)} best-read attributes, by functions "
-            f"fitted to {subject.where()}. The diagonal should be 1 and all else 0, but for what "
-            f"goes together in the data.",
+            _draw_edit_effects(effects.loc[shown, shown]),
+            "Each row edits one attribute from half its range below to half its range above; "
+            "each column is the change that a linear probe of the re-encoded image predicts, as "
+            f"a share of the attribute's range; mean of {subject.shown_where()}, the "
+            f"{len(shown)} attributes of the best scores, probes fitted to {subject.where()}. "
+            "Ideal edits have 1 on the diagonal and 0 elsewhere, except for attributes that are "
+            "correlated in the data.",
         ),
     }
 
 
 def _edits(subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame) -> Drawing:
-    """A row an attribute: the first images, with less of it to the left and more to the right."""
+    """A row per attribute: the first images, with less of it to the left, more to the right."""
     images = min(IMAGES, len(subject.shown))
     z, inputs = shown_means(subject)
     own = {name: value[:images] for name, value in inputs.items()}
@@ -90,20 +101,20 @@ def _edits(subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame) 
     signs = [f"{strength:+g}" if strength else "as is" for strength in STRENGTHS] * images
     return Drawing(
         image_sheet(rows.transpose(1, 2).flatten(1, 2), list(arrows.index), signs),
-        f"Posterior means of {subject.shown_where(images)} moved along the "
-        f"direction of an attribute and decoded; the best-read attributes, directions of "
-        f"{subject.where()}. 1 is the way from one of its two values to the other, or from its "
-        f"5 % to its 95 % quantile.",
+        f"Posterior means of {subject.shown_where(images)}, moved along the direction of one "
+        f"attribute per row and decoded; the attributes of the best scores, directions fitted to "
+        f"{subject.where()}. A step of 1 leads from one of two values to the other, or from the "
+        f"5 % to the 95 % quantile.",
     )
 
 
 def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
     said = []
-    for kind, words in (("AUC", "ranks"), ("R2", "tells")):
+    for kind, words in (("AUC", "ranks"), ("R2", "predicts")):
         rows = scores[scores["score"] == kind]
         if not len(rows):
             continue
-        chance = 0.5 if kind == "AUC" else 0.0
+        chance = CHANCE[kind][0]
         unread = rows[rows["value"] < chance + 2 * rows["error"]]
         name = "an area under the ROC curve" if kind == "AUC" else "an R²"
         said.append(
@@ -112,7 +123,7 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
             f"median of {len(rows)} attributes is {rows['value'].median():.3f}."
         )
         if len(unread):
-            said.append(f"Not told better than chance: {', '.join(unread.index)}.")
+            said.append(f"Not predicted better than chance: {', '.join(unread.index)}.")
     if left_out:
         said.append(f"Left out: {_listed(left_out)}.")
     return said
@@ -123,18 +134,20 @@ def _listed(left_out: dict[str, str]) -> str:
 
 
 def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
-    """How far edits of the best-read attributes arrive, and what they change besides."""
+    """The change that edits of the best-read attributes make, and their side effects."""
     own = np.array([effects.loc[name, name] for name in best])
     real = effects.loc[best, REAL].to_numpy()
     said = (
-        f"Editing the {len(best)} best-read attributes over their whole range changes what is "
-        f"read of the re-encoded images by {round(100 * own.mean())} % of it on average; real "
-        f"images at both ends differ by {100 * real.mean():.0f} % in that reading"
+        f"Editing the {len(best)} best-predicted attributes over their whole range changes the "
+        f"prediction for the re-encoded images by {round(100 * own.mean())} % of the range on "
+        f"average; the predictions for real images at both ends differ by "
+        f"{100 * real.mean():.0f} %"
     )
     if len(effects) > 1:
         rest = effects.loc[best].drop(columns=REAL).abs()
         others = [float(rest.loc[name].drop(name).max()) for name in best]
-        said += f", and the other attribute that moves most moves by {100 * np.mean(others):.0f} %"
+        most = 100 * np.mean(others)
+        said += f"; of the other attributes, the most affected one changes by {most:.0f} %"
     return [f"{said}."]
 
 
@@ -147,3 +160,41 @@ def _advice(scores: pandas.DataFrame) -> list[str]:
         "Most attributes cannot be read off the posterior means: see whether the rate is far "
         "below what the images need, and whether reconstructions show these attributes at all."
     ]
+
+
+def _draw_probes(table: pandas.DataFrame) -> Figure:
+    """A panel per kind of score, a row per attribute with a bar of two standard errors.
+
+    Args:
+        table: from `probes`.
+    """
+    kinds = [kind for kind in CHANCE if (table["score"] == kind).any()]
+    sizes = [int((table["score"] == kind).sum()) for kind in kinds]
+    figure, axes = canvas(
+        0.8 * len(kinds) + 0.24 * sum(sizes), len(kinds), height_ratios=[s + 1 for s in sizes]
+    )
+    for own, kind in zip(axes[:, 0], kinds, strict=True):
+        rows = table[table["score"] == kind].sort_values("value")
+        places, bars = range(len(rows)), 2 * rows["error"]
+        own.errorbar(rows["value"], places, xerr=bars, fmt="o", ms=4, color=GUIDE)
+        own.axvline(CHANCE[kind][0], color=INK, lw=1, ls="--")
+        own.set_yticks(places, rows.index, fontsize=LABEL)
+        own.set_ylim(-0.6, len(rows) - 0.4)
+        name_axes(own, f"{CHANCE[kind][1]} (dashed: chance)")
+        own.grid(axis="y", color=GRID, lw=0.6)
+        own.set_axisbelow(True)
+    return figure
+
+
+def _draw_edit_effects(table: pandas.DataFrame) -> Figure:
+    """A map of the change of every attribute's prediction by edits of every attribute.
+
+    Args:
+        table: a row per edited attribute, a column per predicted one, as shares of its range.
+    """
+    figure, axes = canvas(1.9 + 0.28 * len(table))
+    own = axes[0, 0]
+    how = {"cmap": DIVERGING, "vmin": -1, "vmax": 1, "aspect": "auto", "extend": "both"}
+    name_axes(own, "predicted attribute", "edited attribute")
+    heat_map(own, table, "change of the prediction (share of its range)", **how)
+    return figure

@@ -1,17 +1,21 @@
-"""Whether the guide's uncertainty is right, where the truth is known."""
+"""Simulation-based calibration: ranks of the true latents among draws of the guide."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
-from pyrovae.inspection.figures.calibration import draw_rank_histogram, draw_ranks
+from pyrovae.inspection.plotting import LABEL, canvas, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.palette import GUIDE, INK, PALE, WARNING
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -23,7 +27,7 @@ JOINTLY = 0.1
 
 
 def section(subject: Subject) -> Section:
-    """The ranks of latents among the guide's draws, for images drawn from the model.
+    """The ranks of the true latents among the guide's draws, for images drawn from the model.
 
     Args:
         subject: what is inspected; of the dimensions those of its sites are tested.
@@ -38,7 +42,7 @@ def section(subject: Subject) -> Section:
     table = ranks.table()
     sites = table.drop(index=DENSITY, errors="ignore")
     return Section(
-        "Is the guide's uncertainty right for images of the model?",
+        "Is the guide's uncertainty calibrated?",
         [
             _answer(table, len(ranks)),
             _coverage(sites),
@@ -56,16 +60,17 @@ def _figures(ranks: Ranks) -> dict[str, Drawing]:
     drawn = f"n = {len(ranks):,} images drawn from the model, {ranks.num_draws} draws of the guide"
     return {
         "ranks": Drawing(
-            draw_ranks(ranks, ALPHA),
-            f"Simulation-based calibration: a line a dimension, {drawn} each. Lines of an "
-            f"exact posterior all stay within the grey band in 95 of 100 runs; those that "
-            f"leave it are orange. Above 0 the guide lies too high, below too low; first "
-            f"above, then below: too narrow; first below, then above: too wide.",
+            _draw_ranks(ranks, ALPHA),
+            f"Simulation-based calibration: a line per dimension, {drawn} each. With an exact "
+            f"posterior all lines stay within the grey band in 95 of 100 runs; lines that leave "
+            f"it are orange. A line above 0: the guide's location is too high; below 0: too low; "
+            f"first above, then below: the guide is too narrow; first below, then above: too "
+            f"wide.",
         ),
         "rank_histogram": Drawing(
-            draw_rank_histogram(ranks),
-            f"The same ranks, all dimensions together, {drawn} each. High at both ends: the "
-            f"guide is too narrow or off; high in the middle: too wide.",
+            _draw_histogram(ranks),
+            f"The same ranks of all dimensions together, {drawn} each. High at both ends: the "
+            f"guide is too narrow or biased; high in the middle: the guide is too wide.",
         ),
     }
 
@@ -74,24 +79,24 @@ def _answer(table: pandas.DataFrame, count: int) -> str:
     wrong = table.index[table["p_joint"] < ALPHA]
     if not len(wrong):
         return (
-            f"The guide is calibrated as far as {count:,} images drawn from the model tell: no "
-            f"rank of {len(table)} departs from uniform (least p {table['p'].min():.2g}, "
-            f"{table['p_joint'].min():.2g} for all together)."
+            f"The guide is calibrated as far as {count:,} images drawn from the model show: the "
+            f"ranks of all {len(table)} quantities are uniform (smallest p = "
+            f"{table['p'].min():.2g}, {table['p_joint'].min():.2g} with Bonferroni's correction)."
         )
     return (
         f"The guide is not the posterior: for images drawn from the model the ranks of "
-        f"{len(wrong)} of {len(table)} quantities (dimensions, and log q) are not uniform at a "
-        f"joint level of {ALPHA} (chi-square, Bonferroni); the farthest is "
-        f"{table['chi_square'].idxmax()}."
+        f"{len(wrong)} of {len(table)} quantities (dimensions, and log q) are not uniform "
+        f"(chi-square test, joint level {ALPHA} by Bonferroni's correction); the largest "
+        f"statistic is that of {table['chi_square'].idxmax()}."
     )
 
 
 def _coverage(sites: pandas.DataFrame) -> str:
     ninety, fifty = sites["coverage_90"], sites["coverage_50"]
     return (
-        f"Intervals that the guide gives 90 % hold the truth in {ninety.mean():.0%} of cases "
-        f"({ninety.idxmin()}: {ninety.min():.0%}), those of 50 % in {fifty.mean():.0%}; a mean "
-        f"over {len(sites)} dimensions."
+        f"The guide's 90 % intervals contain the true latent in {ninety.mean():.0%} of cases (at "
+        f"worst {ninety.min():.0%}, {ninety.idxmin()}), its 50 % intervals in "
+        f"{fifty.mean():.0%}; means over {len(sites)} dimensions."
     )
 
 
@@ -100,19 +105,19 @@ def _together(table: pandas.DataFrame) -> list[str]:
         return []
     bias = table.loc[DENSITY, "bias"]
     if table.loc[DENSITY, "p_joint"] >= ALPHA:
-        return ["All dimensions together, the truth is as probable under the guide as its draws."]
+        return ["The true latent vectors are as probable under the guide as its own draws."]
     said = "less" if bias < 0 else "more"
     return [
-        f"All dimensions together, the truth is {said} probable under the guide than its own "
-        f"draws: its mean rank by log q is {bias + 0.5:.0%}, and would be 50 %."
+        f"The true latent vectors are {said} probable under the guide than its own draws: their "
+        f"mean rank by log q is {bias + 0.5:.0%} (50 % is calibrated)."
     ]
 
 
 def _meaning() -> str:
     return (
-        "Images drawn from the model stand in for data here, since only their latents are known: "
-        "where they look unlike data, a guide trained on data may be worse for them than for "
-        "data."
+        "This test uses images drawn from the model, since only their latents are known. If they "
+        "look unlike the data, a guide that was trained on data may be worse for them than for "
+        "the data."
     )
 
 
@@ -138,3 +143,57 @@ def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame, wide: bool) -> l
             "family that knows correlations may help, such as FullRankNormal."
         ]
     return []
+
+
+def _draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
+    """A line per dimension: its empirical distribution function minus that of uniform ranks.
+
+    Args:
+        ranks: of the true latents.
+        alpha: the rate of false alarms of the band, for all lines together.
+    """
+    figure, canvases = canvas(4)
+    axes = canvases[0, 0]
+    places = np.linspace(0, 1, ranks.num_draws + 2)
+    edges = np.arange(ranks.num_draws + 2)[:, None]
+    order = np.sort(ranks.ranks, 0)
+    lines = np.stack([np.searchsorted(column, edges[:, 0]) for column in order.T]) / len(ranks)
+    lines, band = lines - places, ranks.band(alpha)
+    outside = np.abs(lines).max(1) > band
+    axes.fill_between(places, -band, band, color=PALE, lw=0)
+    for line, out in sorted(zip(lines, outside, strict=True), key=lambda pair: pair[1]):
+        axes.plot(places, line, color=WARNING if out else GUIDE, lw=1.2 if out else 0.8)
+    far = [row for row in np.argsort(-np.abs(lines).max(1))[:3] if outside[row]]
+    if far:
+        names = ", ".join(ranks.names[row] for row in far)
+        axes.set_title(f"largest deviations: {names}", fontsize=LABEL, loc="right")
+    axes.axhline(0, color=INK, lw=1)
+    name_axes(
+        axes,
+        "rank of the true latent among the guide's draws (share)",
+        "share of images of a lower rank,\nminus the expected share",
+    )
+    return figure
+
+
+def _draw_histogram(ranks: Ranks, bins: int = 20) -> Figure:
+    """The ranks of all dimensions together: high ends mean too narrow, a high middle too wide.
+
+    Args:
+        ranks: of the true latents.
+        bins: of the histogram.
+    """
+    figure, axes = canvas(3)
+    own = axes[0, 0]
+    sites = [name != DENSITY for name in ranks.names]
+    shares = ranks.shares[:, sites]
+    height = np.histogram(shares, bins, (0, 1))[0] * (bins / shares.size)
+    middles = (np.arange(bins) + 0.5) / bins
+    own.bar(middles, height, 0.9 / bins, color=GUIDE)
+    own.axhline(1, color=INK, lw=1, ls="--")
+    name_axes(
+        own,
+        "rank of the true latent among the guide's draws (share)",
+        "frequency,\nrelative to the expected",
+    )
+    return figure

@@ -1,58 +1,63 @@
-"""Has it collapsed?"""
+"""Has the posterior collapsed?"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED, aggregate
 from pyrovae.inspection.collapse import dimension_table
-from pyrovae.inspection.figures.collapse import rates
+from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, canvas, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, INK, NEUTRAL
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
 
 def section(subject: Subject) -> Section:
-    """The rate by dimension, the verdict, the rate in its two parts."""
+    """The verdict, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""
     verdict, signs = subject.verdict
     table = dimension_table(subject.encoded.only(subject.columns))
     said = (
-        "Above: rate of each dimension in nats an image (grey: not active, bars ± 2 standard "
-        "errors), and the share of all that it and larger ones carry. Below: variance of the "
-        f"aggregate posterior. {subject.where()}."
+        "Top: the rate of each dimension in nats per image (grey: not active; error bars: ± 2 "
+        "standard errors), and the share of the rate that this and all larger dimensions carry "
+        "together (line). Bottom: the variance of the aggregate posterior, as the variance of the "
+        f"posterior means plus the mean variance within posteriors. {subject.where()}."
     )
     tables = {"signs": signs.table(), "dimensions": table}
     carriers = f"{signs.carriers} of {signs.dims} dimensions carry 95 % of the rate."
     try:
         parts = _parts(subject)
     except NotImplementedError:
-        also = "What of the rate tells images apart is not known: the guide has no density."
+        also = "I(x; z) is unknown: the guide has no density."
     else:
         also = _said(parts, bool(subject.programs.attributes))
         tables["information"] = _information(parts)
     return Section(
-        "Has it collapsed?",
+        "Has the posterior collapsed?",
         [f"Verdict on collapse and regularisation: {verdict}.", *verdict.reasons, also, carriers],
         verdict.advice,
         tables,
-        {"rates": Drawing(rates(table), said)},
+        {"rates": Drawing(_draw_rates(table), said)},
     )
 
 
 def _parts(subject: Subject) -> dict[str, Estimate]:
-    """The rate, and the two parts that it has."""
+    """ELBO surgery: the rate as I(x; z) + KL(q(z) ‖ p(z))."""
     parts = aggregate(subject, progress=subject.progress)
     return {"rate": Estimate.of(subject.encoded.rate), **parts}
 
 
 def _at_limit(parts: dict[str, Estimate]) -> bool:
-    """Whether more images would tell more of the mutual information."""
+    """Whether I(x; z) is so near log N that its estimate is limited by the number of images."""
     return parts["mutual_information"].value > parts["limit"].value - SATURATED
 
 
@@ -72,21 +77,60 @@ def _said(parts: dict[str, Estimate], given: bool) -> str:
     rate, rest = parts["rate"].value, parts["aggregate_kl"].value
     if given:
         said = (
-            f"Of a rate of {rate:,.1f} nats, and with what attributes tell, I(x; z) is at least "
-            f"{information:.1f} nats, where so many images allow {limit:.1f}."
+            f"The rate is {rate:,.1f} nats; given the attributes, I(x; z) is at least "
+            f"{information:.1f} nats (at most {limit:.1f} with this number of images)."
         )
         if math.isnan(rest):
             return said
-        return f"{said} The aggregate posterior is {rest:,.1f} nats at most from the mean prior."
+        return (
+            f"{said} The divergence of the aggregate posterior from the mean prior is at most "
+            f"{rest:,.1f} nats."
+        )
     if _at_limit(parts):
         return (
-            f"The latents tell these images apart: I(x; z) is at least {information:.1f} nats, "
-            f"near what so few images allow at all ({limit:.1f}). How much of the rate of "
-            f"{rate:,.1f} nats is the divergence of the aggregate posterior from the prior, only "
-            "more images would show."
+            f"The latents distinguish these images: I(x; z) is at least {information:.1f} nats, "
+            f"close to the largest value that this number of images allows ({limit:.1f}). More "
+            f"images would be needed to split the rate of {rate:,.1f} nats into I(x; z) and the "
+            f"divergence of the aggregate posterior from the prior."
         )
     return (
-        f"Of the rate of {rate:,.1f} nats an image, at least {information:,.1f} tell images apart "
-        f"(I(x; z), {limit:.1f} at most with so many images); the other {rest:,.1f} at most are "
-        "the divergence of the aggregate posterior from the prior."
+        f"The rate of {rate:,.1f} nats per image is the sum of I(x; z), at least "
+        f"{information:,.1f} nats (at most {limit:.1f} with this number of images), and the "
+        f"divergence of the aggregate posterior from the prior, at most {rest:,.1f} nats."
     )
+
+
+def _draw_rates(table: pandas.DataFrame) -> Figure:
+    """The rate of each dimension, and the two parts of the aggregate posterior's variance.
+
+    Args:
+        table: from `dimension_table`.
+    """
+    figure, axes = canvas(4.8, 2, 1, sharex=True)
+    above, below = axes[:, 0]
+    places = np.arange(len(table))
+    width = 0.85 if len(table) <= 100 else 1.0  # Thin gaps would show as stripes.
+    colours = np.where(table["active"], GUIDE, NEUTRAL)
+    above.bar(places, table["kl"], color=colours, width=width)
+    above.errorbar(places, table["kl"], 2 * table["error"], fmt="none", ecolor=INK, lw=0.6)
+    name_axes(above, up="rate (nats)")
+    share = above.twinx()
+    share.plot(places, 100 * table["cumulative"], color=INK, lw=1.2)
+    share.set(ylim=(0, 103))
+    share.set_ylabel("cumulative share (%)", fontsize=TITLE)
+    share.tick_params(labelsize=LABEL)
+    share.spines["top"].set_visible(False)
+    means, rest = (
+        table["variance_of_mean"],
+        table["aggregate_variance"] - table["variance_of_mean"],
+    )
+    bars = {"width": width}
+    below.bar(places, means, color=GUIDE, label="variance of posterior means", **bars)
+    within = "mean variance within posteriors"
+    below.bar(places, rest, bottom=means, color=GUIDE_LIGHT, label=within, **bars)
+    name_axes(below, "latent dimension, in the order of the rate", "variance")
+    # Above its own panel, which the legend of the figure would not be.
+    below.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=LABEL, frameon=False)
+    if len(table) <= 40:
+        below.set_xticks(places, table.index, rotation=90, fontsize=SMALL)
+    return figure

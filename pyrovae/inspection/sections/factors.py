@@ -9,13 +9,15 @@ import numpy as np
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.information import mutual_information_table
-from pyrovae.inspection.figures.attributes import information_map
+from pyrovae.inspection.plotting import canvas, heat_map, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.palette import HEAT
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -31,7 +33,7 @@ SCORES = {
 
 
 def section(subject: Subject) -> Section:
-    """MIG, DCI, and the mutual information of every factor with every dimension."""
+    """MIG, DCI, and the mutual information of each factor with each latent dimension."""
     import pandas
 
     if not subject.factors:
@@ -45,7 +47,7 @@ def section(subject: Subject) -> Section:
     scores = factor_scores(codes, values, names, subject.seed)
     table = mutual_information_table(codes, values, names, BINS)
     table.columns = [subject.encoded.names[column] for column in order]
-    # What cells of so few images seem to share by chance alone.
+    # A histogram of few images has mutual information above 0 by chance.
     shuffled = np.random.default_rng(subject.seed).permutation(len(codes))
     chance = mutual_information_table(codes, values[shuffled], names, BINS).to_numpy().mean()
     rows = [(name, found.value, found.error) for name, found in scores.items()]
@@ -62,10 +64,10 @@ def section(subject: Subject) -> Section:
 
 def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
     return Drawing(
-        information_map(table, chance),
+        _draw_information(table, chance),
         f"Mutual information of each factor with each dimension of the posterior means, in nats, "
-        f"both cut into {BINS} bins; {subject.where()}. Black is what shuffled images have. One "
-        "bright cell in a row and in a column is what disentangled latents have.",
+        f"from histograms of {BINS} bins each; {subject.where()}. Black is the value of shuffled "
+        f"images. Disentangled latents have one bright cell per row and at most one per column.",
     )
 
 
@@ -76,20 +78,34 @@ def _scores_said(scores: dict[str, Estimate]) -> str:
     ]
     gap = scores["mutual_information_gap"].value
     meaning = (
-        "most factors have a dimension that no other comes near"
+        "most factors have one dimension that holds far more information than the others"
         if gap > 0.5
         else "some factors have a dimension of their own"
         if gap > 0.1
-        else "factors are spread over several dimensions, as nothing in an ELBO asks for axes"
+        else "factors are spread over several dimensions, since the ELBO does not prefer axes"
     )
     said = ", ".join(parts)
     return f"{said[0].upper()}{said[1:]} (all 1 at best): {meaning}."
 
 
 def _dimensions_said(table: pandas.DataFrame, chance: float) -> str:
-    """The clearest pair of a factor and a dimension."""
+    """The factor and the dimension of the largest mutual information."""
     factor, dimension = table.stack().idxmax()
     return (
-        f"The clearest pair is {factor} and {dimension}, which share {table.to_numpy().max():.2f} "
-        f"nats (unrelated columns come to {chance:.2f} with so many images)."
+        f"The largest mutual information is {table.to_numpy().max():.2f} nats, of {factor} and "
+        f"{dimension} (shuffled images have {chance:.2f} nats)."
     )
+
+
+def _draw_information(table: pandas.DataFrame, chance: float = 0.0) -> Figure:
+    """A map of the mutual information of each factor with each dimension.
+
+    Args:
+        table: a row per factor, a column per dimension, in nats.
+        chance: the value of shuffled images, the lower end of the colours.
+    """
+    figure, axes = canvas(1.6 + 0.24 * len(table))
+    own = axes[0, 0]
+    name_axes(own, "latent dimension, in the order of the rate", "factor")
+    heat_map(own, table, "mutual information (nats)", cmap=HEAT, vmin=chance, aspect="auto")
+    return figure

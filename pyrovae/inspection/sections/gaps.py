@@ -1,22 +1,27 @@
-"""How far the ELBO lies below log p(x), whose fault that is, and how wide the guide is."""
+"""The gap between log p(x) and the ELBO, its parts, and the best spread of the guide."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pyrovae.data import Split
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
-from pyrovae.inspection.figures.gaps import draw_gaps, draw_reliability, draw_temperature
 from pyrovae.inspection.gaps import gaps
+from pyrovae.inspection.plotting import LABEL, canvas, legend, name_axes, shorten
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.tempering import Temperature, temperature
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.palette import FULL_RANK, GUIDE, GUIDE_LIGHT, INK, NEUTRAL
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -26,17 +31,20 @@ TEMPERED = 200
 #: Gaps are worth a remedy above so many nats, and above that share of the rate.
 LARGE_GAP, LARGE_SHARE = 2.0, 0.2
 
-#: What is said of a wide guide that was trained to be one.
+#: A larger k-hat is drawn here, since one such image would compress all others.
+FAR = 3.0
+
+#: A sentence on a guide that is wide because of its objective.
 WANTED = (
-    " An objective of several particles, as it was trained for, wants it to cover more than the "
-    "ELBO does: for that one the width may be right."
+    " An objective of several particles, which trained this guide, prefers a wider guide than the "
+    "ELBO does: for that objective the width may be right."
 )
 
 
 def section(subject: Subject) -> Section:
-    """How wrong the guide is, in nats: for some images in parts, for more by its spread.
+    """The gap of some images in nats, split in two, and the best spread for more images.
 
-    The parts are those of the first images that the user gave, or else of images spread over the
+    The gap is that of the first images that the user gave, or else of images spread over the
     split.
     """
     chosen = _chosen(subject)
@@ -52,7 +60,7 @@ def section(subject: Subject) -> Section:
     table = found.table.set_axis(list(chosen.names)).rename_axis("image")
     rate = float(subject.encoded.rate.mean())
     answer = Section(
-        "How far does the guide keep the ELBO below log p(x)?",
+        "How far is the ELBO below log p(x)?",
         [
             _gap(table),
             *_parts(table),
@@ -77,10 +85,17 @@ def _chosen(subject: Subject) -> Split:
 
 def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
     return {
-        "gaps": Drawing(draw_gaps(table), _caption("The gap in nats", subject, len(table))),
+        "gaps": Drawing(
+            _draw_gaps(table),
+            _caption("The gap between log p(x) and the ELBO", subject, len(table)),
+        ),
         "reliability": Drawing(
-            draw_reliability(table),
-            _caption("The tail of the importance weights", subject, len(table)),
+            _draw_reliability(table),
+            _caption(
+                "k-hat, the tail index of the importance weights from three proposals,",
+                subject,
+                len(table),
+            ),
         ),
     }
 
@@ -90,24 +105,25 @@ def _caption(what: str, subject: Subject, count: int) -> str:
     if subject.given:
         where = subject.shown_where(count)
     return (
-        f"{what} of each image, {where}; {effort.importance_draws:,} draws an "
-        f"image and guide, {effort.steps:,} steps of refinement."
+        f"{what} for each image, {where}; {effort.importance_draws:,} draws per image and "
+        f"proposal, {effort.steps:,} steps of refinement."
     )
 
 
 def _left_out(subject: Subject, table: pandas.DataFrame) -> list[str]:
-    """Which of the images that the user gave there was no time for."""
+    """A sentence on how many of the given images were refined, unless all were."""
     if not subject.given or len(table) == len(subject.shown):
         return []
-    return [f"Refinement takes long: these are {subject.shown_where(len(table))}."]
+    return [f"Refinement takes long, so these are {subject.shown_where(len(table))}."]
 
 
 def _gap(table: pandas.DataFrame) -> str:
     gap = Estimate.of(table["gap"])
     return (
-        f"log p(x) of {_images(len(table))} is at least {_nats(gap)} above the ELBO: so much "
-        f"the guide costs ({table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance "
-        f"sampling gives lower bounds in expectation: the gap may be larger, hardly smaller."
+        f"The ELBO is at least {_nats(gap)} below log p(x) on {_images(len(table))} "
+        f"({table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance sampling gives a "
+        f"lower bound of log p(x) in expectation, so the true gap may be larger and is hardly "
+        f"smaller."
     )
 
 
@@ -119,19 +135,20 @@ def _parts(table: pandas.DataFrame) -> list[str]:
     )
     share = amortisation.value / table["gap"].mean()
     lead = (
-        "the networks of the guide do not find the best posterior of their family"
+        "the encoder does not find the best posterior of the family"
         if share > 0.5
-        else "the family does not hold the posterior"
+        else "the family does not contain the posterior"
     )
     found = [
-        f"Refined for each image, the guide's own family wins {_nats(amortisation)} (amortisation "
-        f"gap); what is left is {_nats(approximation)} (approximation gap). Mainly, {lead}."
+        f"Refining the guide's own family for each image raises the ELBO by "
+        f"{_nats(amortisation)} (amortisation gap); {_nats(approximation)} remain "
+        f"(approximation gap). The larger cause: {lead}."
     ]
     if table["elbo_full_rank"].notna().all():
         won = Estimate.of(table["elbo_full_rank"] - table["elbo_own_family"])
         found.append(
-            f"A Normal with a full covariance matrix wins {_nats(won)} over the best of the "
-            f"guide's family."
+            f"A Normal of full rank, refined likewise, has an ELBO that is higher by "
+            f"{_nats(won)} than that of the refined guide."
         )
     return found
 
@@ -142,7 +159,7 @@ def _reliability(table: pandas.DataFrame) -> str:
     typical = f"median {known.median():.2f}; " if len(known) else ""
     said = (
         f"k-hat of the guide's importance weights is above {UNRELIABLE} for {bad} of "
-        f"{len(table)} images ({typical}effective draws {table['ess'].median():,.0f})"
+        f"{len(table)} images ({typical}median effective sample size {table['ess'].median():,.0f})"
     )
     if not bad:
         return f"{said}: the guide covers the posterior well enough to estimate log p(x) with it."
@@ -150,7 +167,7 @@ def _reliability(table: pandas.DataFrame) -> str:
     other = (
         ""
         if math.isnan(missing)
-        else f" From the Normals of full rank the median is {missing:.2f}."
+        else f" With the refined Normals of full rank the median k-hat is {missing:.2f}."
     )
     return f"{said}: there the guide misses mass of the posterior.{other}"
 
@@ -176,46 +193,46 @@ def _remedies(table: pandas.DataFrame, rate: float) -> list[str]:
 
 
 def _add_temperature(answer: Section, subject: Subject) -> None:
-    """What the ELBO would be with wider and narrower guides, for more images."""
+    """Adds the ELBO of wider and narrower guides, on more images."""
     some = subject.split.spread(TEMPERED)
     try:
         table, found = temperature(subject.programs, some, subject.engine, seed=subject.seed)
     except InputError as reason:
-        answer.says.append(f"Whether the guide is too wide is not known: {reason}.")
+        answer.says.append(f"It is unknown whether the guide is too wide: {reason}.")
         return
     answer.says.append(_width(found, subject.wide))
     answer.advice.extend(_width_remedies(found, subject.wide))
     answer.tables["temperature"] = table
     inside = None if math.isnan(found.factor_error) else found.factor
     answer.figures["temperature"] = Drawing(
-        draw_temperature(table, inside),
-        f"What the ELBO would gain, in nats per image, if draws of the guide lay so many times "
-        f"as far from its mean; {subject.where(len(some))}, the same draws for all factors; bars "
-        f"are two standard errors over images.",
+        _draw_temperature(table, inside),
+        f"The change of the ELBO, in nats per image, if the guide's standard deviations are "
+        f"multiplied by a factor; {subject.where(len(some))}, the same draws for all factors; "
+        f"bars: ± 2 standard errors over images.",
     )
 
 
 def _width(found: Temperature, wide: bool) -> str:
     if not found.error < abs(found.effective_beta) / 2:
         return (
-            "The guide's spread tells no weight on the rate: its latents hardly depend on the "
-            "image, or the images are too few."
+            "The guide's spread does not determine a weight on the rate: its latents hardly "
+            "depend on the image, or the images are too few."
         )
     spread = f"{found.factor:.2f}"
     if not math.isnan(found.factor_error):
         spread = f"{spread} ± {found.factor_error:.2f}"
-    beta, side = found.effective_beta, "as wide as the ELBO wants it"
+    beta, side = found.effective_beta, "as wide as the ELBO prefers"
     if _off(found):
         side = "too wide" if beta > 1 else "too narrow"
     return (
-        f"The guide is {side}: the ELBO is highest with its standard deviations times {spread}, "
-        f"{found.gain:,.2f} nats above. Its spread is the best one for a weight on the rate of "
-        f"{beta:.2f} ± {found.error:.2f} (1 is the ELBO's)."
+        f"The guide is {side}: the ELBO is highest if its standard deviations are multiplied by "
+        f"{spread}, a gain of {found.gain:,.2f} nats. Its spread is optimal for a weight on the "
+        f"rate of {beta:.2f} ± {found.error:.2f} (the ELBO has 1)."
     ) + (WANTED if wide and side == "too wide" else "")
 
 
 def _off(found: Temperature) -> bool:
-    """Whether the weight is far from 1, and that is no chance."""
+    """Whether the weight is far from 1, and significantly so."""
     far = not 0.8 < found.effective_beta < 1.25
     return far and abs(found.effective_beta - 1) > 3 * found.error
 
@@ -245,3 +262,83 @@ def _nats(estimate: Estimate) -> str:
     if error is None or math.isnan(error):
         return f"{estimate.value:,.2f} nats"
     return f"{estimate.value:,.2f} ± {error:,.2f} nats"
+
+
+def _draw_gaps(table: pandas.DataFrame) -> Figure:
+    """A bar per image: its gap in nats, split where the guide's own family was refined.
+
+    Args:
+        table: from `gaps`, indexed by the names of the images.
+    """
+    figure, axes = _bars(table)
+    rows = np.arange(len(table))
+    if table["amortisation_gap"].notna().all():
+        first = table["amortisation_gap"].clip(lower=0)
+        rest = table["approximation_gap"].clip(lower=0)
+        axes.barh(rows, first, color=GUIDE, label="amortisation gap")
+        axes.barh(rows, rest, left=first, color=GUIDE_LIGHT, label="approximation gap")
+    else:
+        axes.barh(rows, table["gap"].clip(lower=0), color=NEUTRAL, label="gap, not split")
+    name_axes(axes, "log p(x) - ELBO (nats)", str(table.index.name or "image"))
+    legend(figure, axes)
+    return figure
+
+
+def _draw_reliability(table: pandas.DataFrame) -> Figure:
+    """A row per image: k-hat of importance weights from each of the three proposals.
+
+    Args:
+        table: from `gaps`, indexed by the names of the images.
+    """
+    figure, axes = _bars(table)
+    rows = np.arange(len(table))
+    named = {"": "guide", "_own_family": "guide, refined", "_full_rank": "full rank, refined"}
+    marks = zip(named.items(), (GUIDE, GUIDE_LIGHT, FULL_RANK), "sod", strict=True)
+    for (column, label), colour, mark in marks:
+        values = table[f"k_hat{column}"].replace(-np.inf, 0).clip(upper=FAR).to_numpy(float)
+        axes.plot(values, rows, mark, color=colour, label=label)
+    axes.axvline(UNRELIABLE, color=INK, lw=1, ls="--")
+    axes.set_xlim(right=1.05 * FAR)
+    across = f"k-hat (above {UNRELIABLE}, dashed: unreliable; above {FAR:g}: drawn at {FAR:g})"
+    name_axes(axes, across, str(table.index.name or "image"))
+    legend(figure, axes)
+    return figure
+
+
+def _bars(table: pandas.DataFrame) -> tuple[Figure, Axes]:
+    """A figure with a named row per image, the first on top."""
+    figure, axes = canvas(1.4 + 0.3 * max(2, len(table)))
+    own = axes[0, 0]
+    own.set_yticks(np.arange(len(table)), [shorten(str(name)) for name in table.index])
+    own.set_ylim(len(table) - 0.4, -0.6)
+    return figure, own
+
+
+def _draw_temperature(table: pandas.DataFrame, best: float | None = None) -> Figure:
+    """The change of the ELBO by the factor of the guide's spread, with two standard errors.
+
+    Args:
+        table: from `temperature`.
+        best: the best factor.
+    """
+    figure, canvases = canvas(3.5)
+    axes = canvases[0, 0]
+    factors = table.index.to_numpy(float)
+    bars: dict[str, Any] = {
+        "yerr": 2 * table["gain_error"],
+        "fmt": "o-",
+        "color": GUIDE,
+        "ms": 4,
+        "capsize": 3,
+    }
+    axes.errorbar(factors, table["gain"], **bars)
+    axes.axhline(0, color=NEUTRAL, lw=1)
+    if best is not None:
+        axes.axvline(best, color=INK, lw=1, ls="--")
+        axes.set_title(f"best factor: {best:.2f} (dashed)", fontsize=LABEL, loc="right")
+    axes.set_xscale("log")
+    ticks = [factor for factor in factors if factor == 1 or abs(factor - 1) > 0.1]
+    axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    axes.minorticks_off()
+    name_axes(axes, "factor of the guide's standard deviations", "change of the ELBO (nats)")
+    return figure

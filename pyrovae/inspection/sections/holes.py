@@ -1,4 +1,4 @@
-"""Where are the holes? The aggregate posterior beside the prior."""
+"""How much prior mass lies where no image is encoded? The aggregate posterior and the prior."""
 
 from __future__ import annotations
 
@@ -16,22 +16,35 @@ from pyrovae.inspection.aggregate import (
     smallest_difference,
     worst_projections,
 )
-from pyrovae.inspection.figures import holes as figures
-from pyrovae.inspection.figures.panels import image_rows
 from pyrovae.inspection.holes import Holes, find_holes
+from pyrovae.inspection.plotting import (
+    TITLE,
+    Sample,
+    canvas,
+    densities,
+    empty,
+    image_rows,
+    legend,
+    name_axes,
+)
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.palette import GUIDE, INK, PRIOR
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
 _Found = TypeVar("_Found")
 
+#: Images per row, and dimensions whose histograms are drawn.
 SHOWN = 6
+#: Points per sample on a plane.
+POINTS = 400
 #: A share of draws better covered than half of the held-out images that is worth a remedy.
 COVERED = 0.4
 LEVEL = 0.01
@@ -39,7 +52,7 @@ LEVEL = 0.01
 
 @dataclass(frozen=True)
 class _Parts:
-    """What could be found, None for what could not, and why not."""
+    """The comparisons with the prior, None for each that is impossible, and the reasons."""
 
     holes: Holes | None
     single: pandas.DataFrame | None
@@ -50,25 +63,26 @@ class _Parts:
 
 
 def section(subject: Subject) -> Section:
-    """Holes of the aggregate posterior, and where its spread is not that of the prior.
+    """Prior mass that the aggregate posterior does not cover, and differences of their spread.
 
-    What cannot be had (holes need 100 images, all else fewer) is said, with the reason.
+    A comparison that is impossible is named with the reason; holes need 100 images, the others
+    fewer.
 
     Args:
         subject: what is inspected; dimensions and planes are those of its sites.
 
     Raises:
-        InputError: if there is no such site, or nothing can be compared with the prior.
+        InputError: if there is no such site, or no comparison is possible.
     """
     parts = _parts(subject)
     return Section(
-        "Where are the holes?",
+        "How much prior mass lies where no image is encoded?",
         [
             *_holes_said(parts.holes),
             *_marginals_said(parts.single),
             *_together_said(parts.whole),
             *_planes_said(parts.worst),
-            *sites_said(subject, "holes and what is said of all dimensions together are"),
+            *sites_said(subject, "holes and the test of all dimensions together are"),
             *parts.reasons,
         ],
         _holes_advice(parts.holes) + _spread_advice(parts.single),
@@ -121,13 +135,13 @@ def _tables(parts: _Parts) -> dict[str, pandas.DataFrame]:
 
 
 def _excess(found: Holes) -> float:
-    """How many errors the larger share of the two is above its nominal one."""
+    """The excess of the larger share over its nominal one, in standard errors."""
     shares = found.shares
     return float(((shares.share - shares.nominal) / shares.error.clip(lower=1e-9)).max())
 
 
 def _worse(found: Holes) -> bool:
-    """Whether the prior's draws are less covered than held-out images, by either criterion."""
+    """Whether draws of the prior are less covered than held-out images, by either criterion."""
     shares = found.shares
     told = shares.p_value * len(shares) < LEVEL
     return bool((told & (shares.covered < COVERED)).any())
@@ -140,28 +154,30 @@ def _holes_said(found: Holes | None) -> list[str]:
     said = []
     if _worse(found) and _excess(found) <= 2:
         said.append(
-            "No share of the prior is empty beyond what chance gives, but on the whole its draws "
-            "are less covered by posteriors than the encodings of other images are."
+            "The share of prior mass without encodings does not exceed its nominal value, but the "
+            "draws of the prior are less covered by posteriors than held-out encodings are."
         )
     said += [
-        f"{ratio.share:.1%} of the prior's mass (standard error {ratio.error:.1%}) lies where "
-        f"hardly any image is encoded; {ratio.nominal:.1%} would if encodings were spread as the "
-        f"prior.",
+        f"{ratio.share:.1%} of the prior mass (standard error {ratio.error:.1%}) lies where "
+        f"hardly any image is encoded; {ratio.nominal:.1%} would if the aggregate posterior were "
+        "the prior. These draws have a lower log q(z) - log p(z) than all but "
+        f"{ratio.nominal:.1%} of the images that are held out of q.",
         f"{ratio.covered:.1%} of the prior's draws are better covered than the median held-out "
-        f"image, and 50.0% would be if spread alike (Kolmogorov-Smirnov distance {ratio.ks:.2f}, "
-        f"p = {ratio.p_value:.2g}): the median of log q(z) - log p(z) is {ratio.prior:,.0f} nats "
-        f"for the prior and {ratio.held_out:,.0f} for images held out of q. Hardly encoded to is "
-        f"what lies below all but {ratio.nominal:.1%} of these.",
-        f"By distance to the nearest posterior it is {distance.share:.1%} (standard error "
-        f"{distance.error:.1%}): half of the prior's draws are further than {distance.prior:.3g} "
-        f"of its standard deviations from any posterior, half of the held-out images further "
-        f"than {distance.held_out:.3g}.",
+        f"image; 50.0% would be if both had one distribution (Kolmogorov-Smirnov distance "
+        f"{ratio.ks:.2f}, p = {ratio.p_value:.2g}). The median of log q(z) - log p(z) is "
+        f"{ratio.prior:,.0f} nats for draws of the prior and {ratio.held_out:,.0f} nats for "
+        f"held-out images.",
+        f"By the distance to the nearest posterior, {distance.share:.1%} of the prior mass "
+        f"(standard error {distance.error:.1%}) is not covered: the median distance is "
+        f"{distance.prior:.3g} posterior standard deviations for draws of the prior and "
+        f"{distance.held_out:.3g} for held-out images.",
     ]
     if ratio.held_out < 0:
         said.append(
-            f"The mixture of {found.images:,} posteriors does not cover other images either "
-            f"(the median is {-ratio.held_out:,.0f} nats below the prior): posteriors are narrow "
-            f"beside the space between them, and only holes larger than that space can be seen."
+            f"The mixture of {found.images:,} posteriors does not cover held-out images either "
+            f"(their median log q(z) is {-ratio.held_out:,.0f} nats below log p(z)): posteriors "
+            f"are narrower than the distances between them, so that only holes larger than these "
+            f"distances can be found."
         )
     return said
 
@@ -173,10 +189,10 @@ def _marginals_said(single: pandas.DataFrame | None) -> list[str]:
     farthest = single.distance.idxmax()
     row = single.loc[farthest]
     return [
-        f"{len(off)} of {len(single)} dimensions are spread differently from the prior (p < "
-        f"{LEVEL} for all dimensions together); the furthest off is {farthest}, of mean "
-        f"{row['mean']:.2f} and standard deviation {row.sd:.2f} where the prior has "
-        f"{row.prior_mean:.2f} and {row.prior_sd:.2f} (Kolmogorov-Smirnov distance "
+        f"{len(off)} of {len(single)} dimensions are distributed differently from the prior (p < "
+        f"{LEVEL}, adjusted for all dimensions); {farthest} differs most: its mean is "
+        f"{row['mean']:.2f} (prior: {row.prior_mean:.2f}) and its standard deviation "
+        f"{row.sd:.2f} (prior: {row.prior_sd:.2f}; Kolmogorov-Smirnov distance "
         f"{row.distance:.2f})."
     ]
 
@@ -184,12 +200,12 @@ def _marginals_said(single: pandas.DataFrame | None) -> list[str]:
 def _together_said(whole: MMDTest | None) -> list[str]:
     if whole is None:
         return []
-    together = "All dimensions together differ"
+    together = "The joint distribution of all dimensions differs from the prior"
     if whole.p_value >= LEVEL:
-        together = "Of all dimensions together no difference was found"
+        together = "In the joint distribution of all dimensions no difference was found"
     return [
-        f"{together} by maximum mean discrepancy (squared {whole.value:.2g}, p = "
-        f"{whole.p_value:.2g} by relabelling)."
+        f"{together} (squared maximum mean discrepancy {whole.value:.2g}, permutation test p = "
+        f"{whole.p_value:.2g})."
     ]
 
 
@@ -198,8 +214,8 @@ def _planes_said(worst: Projections | None) -> list[str]:
         return []
     plane = worst.table.iloc[0]
     return [
-        f"The plane in which they differ most, of {plane['first']} and {plane['second']}, was "
-        f"looked for on one half of the draws; on the other p = {plane.adjusted:.2g}."
+        f"They differ most in the plane of {plane['first']} and {plane['second']}, which was "
+        f"chosen on one half of the draws; on the other half p = {plane.adjusted:.2g}."
     ]
 
 
@@ -232,19 +248,20 @@ def _figures(subject: Subject, parts: _Parts) -> dict[str, Drawing]:
     found, single, worst = parts.holes, parts.single, parts.worst
     if found is not None:
         drawn["holes_coverage"] = Drawing(
-            figures.coverage(found.prior, found.held_out, found.shares),
-            f"How well the posteriors of {found.images:,} images cover {count:,} draws of the "
-            f"prior (line) and the encodings of the other images (area), as densities; {where}.",
+            _draw_coverage(found),
+            f"Coverage by q, the mixture of the posteriors of {found.images:,} images: densities "
+            f"over {count:,} draws of the prior (line) and over the encodings of the other images "
+            f"(area); {where}.",
         )
         drawn["holes_pictures"] = _pictures(subject, found)
     if single is not None:
         drawn["aggregate_marginals"] = _marginals_drawn(subject, single, parts.prior)
     if worst is not None and len(worst.table):
         drawn["aggregate_planes"] = Drawing(
-            figures.planes(worst),
-            f"The planes in which encodings and prior differ most, in standard deviations of the "
-            f"prior, at most 400 draws of each; p-values of draws on which the planes were not "
-            f"chosen, for all planes together; {where}.",
+            _draw_planes(worst),
+            "The planes in which encodings and prior differ most, in standard deviations of the "
+            f"prior; at most {POINTS} draws of each. The p-values are of draws that did not "
+            f"choose the planes, adjusted for all planes; {where}.",
         )
     return drawn
 
@@ -253,23 +270,93 @@ def _marginals_drawn(subject: Subject, single: pandas.DataFrame, prior: np.ndarr
     draws = subject.encoded.only(subject.columns).draws
     limit = smallest_difference(len(draws), len(prior), LEVEL / len(single))
     return Drawing(
-        figures.worst_marginals(single, draws, prior, limit),
-        f"Above, the Kolmogorov-Smirnov distance of each dimension; the dashed line is where "
-        f"one of all would be called different (p = {LEVEL}). Below, the worst dimensions: "
-        f"encodings (area) and {len(prior):,} draws of the prior (line), as densities; "
-        f"{subject.where()}.",
+        _draw_marginals(single, draws, prior, limit),
+        f"Top: the Kolmogorov-Smirnov distance between encodings and prior in each dimension; "
+        f"dimensions above the dashed line differ significantly (p = {LEVEL}, adjusted for all). "
+        f"Bottom: the densities of encodings (area) and of {len(prior):,} draws of the prior "
+        f"(line) in the dimensions of the largest distance; {subject.where()}.",
     )
 
 
 def _pictures(subject: Subject, found: Holes) -> Drawing:
     deep, dense = found.extremes(SHOWN)
-    named = {"In the deepest holes": deep, "Where encodings are densest": dense}
+    named = {"Least covered draws": deep, "Best covered draws": dense}
     rows = {title: found.show(subject, rows) for title, rows in named.items()}
     ratio = found.prior["log_ratio"].to_numpy()
     notes = {title: [f"{r:,.0f}" for r in np.round(ratio[rows])] for title, rows in named.items()}
     return Drawing(
         image_rows(rows, notes),
-        f"What the least and the best covered of {len(found.z):,} draws of the prior decode to, "
-        f"without the likelihood's noise; below each its log q(z) - log p(z) in nats, where q is "
-        f"the posteriors of {found.images:,} images; {subject.where()}.",
+        f"The least and the best covered of {len(found.z):,} draws of the prior, decoded without "
+        f"the likelihood's noise; below each its log q(z) - log p(z) in nats, where q is the "
+        f"mixture of the posteriors of {found.images:,} images; {subject.where()}.",
     )
+
+
+def _draw_coverage(found: Holes) -> Figure:
+    """The coverage of draws of the prior and of held-out encodings, by two criteria."""
+    figure, axes = canvas(5.2, 2)
+    named = {
+        "log_ratio": "log q(z) - log p(z) (nats)",
+        "distance": "distance to the nearest posterior (posterior standard deviations)",
+    }
+    for own, (name, label) in zip(axes[:, 0], named.items(), strict=True):
+        densities(
+            own,
+            Sample(found.held_out[name].to_numpy(), "encodings of held-out images", GUIDE),
+            Sample(found.prior[name].to_numpy(), "draws of the prior", PRIOR),
+        )
+        row = found.shares.loc[name]
+        own.axvline(row.threshold, color=INK, lw=1, ls="--", label="limit")
+        told = f"{row.share:.1%} of the prior mass beyond the limit ({row.nominal:.1%} nominal)"
+        own.set_title(told, fontsize=TITLE, loc="left")
+        name_axes(own, label, "density")
+    legend(figure, axes[0, 0])
+    return figure
+
+
+def _draw_marginals(
+    table: pandas.DataFrame, aggregate: np.ndarray, prior: np.ndarray, limit: float
+) -> Figure:
+    """The distances of all dimensions, and histograms of the dimensions that differ most.
+
+    Args:
+        table: from `marginals`.
+        aggregate: the draws of the guide that it was made from, `(N, D)`.
+        prior: those of the model, `(M, D)`.
+        limit: the distance from which on one of all dimensions differs significantly.
+    """
+    order = table["distance"].to_numpy().argsort(kind="stable")[::-1]
+    shown = order[:SHOWN]
+    rows = -(-len(shown) // 3)
+    figure = empty(2.3 + 1.6 * rows)
+    grid = figure.add_gridspec(rows + 1, 3, height_ratios=[1.3] + [1] * rows)
+    axes = figure.add_subplot(grid[0, :])
+    distances = table["distance"].iloc[order]
+    axes.plot(np.arange(1, len(order) + 1), distances, ".", color=INK)
+    axes.axhline(limit, color=INK, lw=1, ls="--")
+    axes.set_ylim(0, 1.1 * max(limit, table["distance"].max()))
+    name_axes(axes, "latent dimension, in the order of the distance", "KS distance")
+    for place, dimension in enumerate(shown):
+        panel = figure.add_subplot(grid[1 + place // 3, place % 3])
+        encoded = Sample(aggregate[:, dimension], "encodings", GUIDE)
+        densities(
+            panel, encoded, Sample(prior[:, dimension], "draws of the prior", PRIOR), bins=24
+        )
+        panel.set_title(str(table.index[dimension]), fontsize=TITLE, loc="left")
+        name_axes(panel)
+    legend(figure, panel)
+    return figure
+
+
+def _draw_planes(found: Projections) -> Figure:
+    """Draws of the prior and encodings in the planes where they differ most, at least one."""
+    count = len(found.aggregate)
+    figure, axes = canvas(3.2 if count > 1 else 4, 1, count)
+    rows = zip(axes[0], found.table.itertuples(), found.aggregate, found.prior, strict=True)
+    for own, row, q, p in rows:
+        own.scatter(*p[:POINTS].T, s=6, color=PRIOR, linewidths=0, label="draws of the prior")
+        own.scatter(*q[:POINTS].T, s=6, color=GUIDE, linewidths=0, alpha=0.7, label="encodings")
+        own.set_title(f"p = {row.adjusted:.2g}, adjusted", fontsize=TITLE)
+        name_axes(own, row.first, row.second)
+    legend(figure, axes[0, 0])
+    return figure

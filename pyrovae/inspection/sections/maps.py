@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pyrovae.inspection.attributes import attribute_table, enough, gains, probes
-from pyrovae.inspection.figures.maps import map_panels, plane
+from pyrovae.inspection.attributes import (
+    attribute_table,
+    enough,
+    gains,
+    is_classes,
+    is_two_valued,
+    probes,
+)
 from pyrovae.inspection.maps import (
     DRAWS,
     latent_grid,
@@ -17,11 +24,14 @@ from pyrovae.inspection.maps import (
     prior_quantiles,
     trustworthiness,
 )
+from pyrovae.inspection.plotting import LABEL, TITLE, canvas, draw_sheet, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.palette import CATEGORIES, GUIDE, SEQUENTIAL
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -30,10 +40,12 @@ COMPONENT = "principal component"
 POINTS, ATTRIBUTES = 1000, 2
 #: Images on a side of the grid of a two-dimensional latent space.
 SIDE = 16
+#: The marks of classes, when all colours are used.
+MARKS = "o^s"
 
 
 def section(subject: Subject) -> Section:
-    """Maps of the posterior means, coloured by the attributes that are read best."""
+    """Maps of the posterior means, coloured by the attributes that are predicted best."""
     count = min(POINTS, len(subject.split))
     rows = np.linspace(0, len(subject.split) - 1, count).astype(int)
     codes = subject.encoded.loc[rows][:, subject.columns]
@@ -58,17 +70,17 @@ def section(subject: Subject) -> Section:
 
 
 def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Drawing:
-    methods = [f"a map by {name} on which near images are near" for name in [*maps][1:]]
+    methods = [f"a map by {name}, which keeps neighbours near" for name in [*maps][1:]]
     return Drawing(
-        map_panels(maps, known),
+        _draw_maps(maps, known),
         f"Posterior means of {subject.where(len(known))}: "
-        f"{', and '.join(['their principal components', *methods])}. Each point is an image; "
+        f"{', and '.join(['their principal components', *methods])}. Each point is an image, "
         f"coloured by {' and '.join(known)}.",
     )
 
 
 def _known(subject: Subject, rows: np.ndarray) -> pandas.DataFrame:
-    """What points are coloured by: the attributes that are read best, or else the rate."""
+    """The values that colour the points: the attributes predicted best, or else the rate."""
     import pandas
 
     split = subject.split.take(rows)
@@ -93,15 +105,15 @@ def _plane_said(codes: np.ndarray) -> str:
     loc, scale = codes.mean(0), codes.std(0)
     return (
         f"The posterior means lie in a plane, around ({loc[0]:.2f}, {loc[1]:.2f}) with standard "
-        f"deviations {scale[0]:.2f} and {scale[1]:.2f} and correlation {correlation:.2f}; where "
-        "the prior draws and no image lies, the decoder has to guess."
+        f"deviations {scale[0]:.2f} and {scale[1]:.2f} and correlation {correlation:.2f}. The "
+        "decoder extrapolates where the prior has mass and no image is encoded."
     )
 
 
 def _variance_said(shares: np.ndarray, dims: int) -> str:
     return (
-        f"The first two principal components hold {100 * shares.sum():.0f} % of the variance of "
-        f"the posterior means in {dims} dimensions (two of {dims} equal ones would hold "
+        f"The first two principal components explain {100 * shares.sum():.0f} % of the variance "
+        f"of the posterior means in {dims} dimensions (two of {dims} equal ones would explain "
         f"{200 / dims:.0f} %)."
     )
 
@@ -109,7 +121,7 @@ def _variance_said(shares: np.ndarray, dims: int) -> str:
 def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
     found = trustworthiness(codes, places)
     name = f"{name}s" if name == COMPONENT else name
-    words = "can be trusted" if found > 0.9 else "are often not near in truth"
+    words = "can be trusted" if found > 0.9 else "are often distant in the latent space"
     return (
         f"Neighbours on the map by {name} {words}: its trustworthiness is {found:.2f} (1 if all "
         "of the 10 nearest are near in all dimensions, about 0.5 by chance)."
@@ -117,7 +129,7 @@ def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
 
 
 def _table(subject: Subject, rows: np.ndarray, maps: dict[str, np.ndarray]) -> pandas.DataFrame:
-    """A row an image: its place on each map."""
+    """A row per image: its place on each map."""
     import pandas
 
     columns = {f"{name} {i + 1}": places[:, i] for name, places in maps.items() for i in (0, 1)}
@@ -126,7 +138,7 @@ def _table(subject: Subject, rows: np.ndarray, maps: dict[str, np.ndarray]) -> p
 
 
 def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawing:
-    """What two latents decode to, beside where the images are."""
+    """Images decoded over the plane of two latents, beside the encoded images."""
     drawn, inputs = subject.prior_draws(DRAWS)
     own = {name: value[:1] for name, value in inputs.items()}
     places = (torch.arange(SIDE) + 0.5) / SIDE
@@ -136,8 +148,76 @@ def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawi
     names = [*subject.space.names, str(known.columns[0])]
     low, high = (100 * float(places[end]) for end in (0, -1))
     return Drawing(
-        plane(grid, subject.encoded.loc[rows], known.iloc[:, 0].to_numpy(), names),
+        _draw_plane(grid, subject.encoded.loc[rows], known.iloc[:, 0].to_numpy(), names),
         f"Left: decoded latents, from the {low:.0f} % to the {high:.0f} % quantile of the prior "
-        f"in both dimensions, evenly in probability. Right: posterior means of "
+        f"in both dimensions, at equal steps of probability. Right: posterior means of "
         f"{subject.where(len(rows))}, coloured by {names[2]}.",
     )
+
+
+def _draw_maps(maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Figure:
+    """A row per attribute, a column per map.
+
+    Args:
+        maps: places of N images by the name of the map, `(N, 2)`.
+        known: the values that colour the points, N rows.
+    """
+    height = 3.9 if len(maps) > 1 else 5
+    figure, axes = canvas(0.2 + height * known.shape[1], known.shape[1], len(maps))
+    for row, name in zip(axes, known, strict=True):
+        for own, (title, places) in zip(row, maps.items(), strict=True):
+            _points(own, places, known[name].to_numpy(float), str(name))
+            name_axes(own, f"{title} 1", f"{title} 2")
+            own.set_xticks([])
+            own.set_yticks([])
+            own.set_aspect("equal", adjustable="datalim")
+    return figure
+
+
+def _points(axes: Any, places: np.ndarray, values: np.ndarray, name: str) -> None:
+    """Draws points coloured by value, with a legend for a few values, else with a colour bar."""
+    axes.set_title(name, fontsize=TITLE)
+    own: dict[str, Any] = {"s": 8, "linewidths": 0}
+    if not (is_two_valued(values) or is_classes(values)):
+        shown = axes.scatter(*places.T, c=values, cmap=SEQUENTIAL, **own)
+        bar = axes.figure.colorbar(shown, ax=axes, location="bottom", aspect=30, shrink=0.8)
+        bar.ax.tick_params(labelsize=LABEL)
+        return
+    for i, value in enumerate(np.unique(values)):
+        color, mark = CATEGORIES[i % len(CATEGORIES)], MARKS[i // len(CATEGORIES) % len(MARKS)]
+        label = f"{value:g}"
+        axes.scatter(*places[values == value].T, color=color, marker=mark, label=label, **own)
+    axes.legend(
+        fontsize=LABEL,
+        ncols=5,
+        markerscale=2,
+        frameon=False,
+        handletextpad=0,
+        columnspacing=0.6,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+    )
+
+
+def _draw_plane(
+    grid: Tensor, codes: np.ndarray, values: np.ndarray | None, names: list[str]
+) -> Figure:
+    """Images decoded over the plane of two latents, and the encoded images on it.
+
+    Args:
+        grid: from `latent_grid`, `(P, P, C, H, W)`.
+        codes: posterior means, `(N, 2)`.
+        values: the values that colour the points, `(N,)`.
+        names: of the two dimensions, and of the values.
+    """
+    figure, axes = canvas(3.9, 1, 2)
+    left, right = axes[0]
+    draw_sheet(left, grid, gap=0)
+    if values is None:
+        right.scatter(codes[:, 0], codes[:, 1], s=8, color=GUIDE, linewidths=0)
+    else:
+        _points(right, codes, values, names[2])
+    right.set_aspect("equal", adjustable="datalim")
+    for own in (left, right):
+        name_axes(own, names[0], names[1])
+    return figure

@@ -1,30 +1,40 @@
-"""How the guide differs from the exact posterior of single images, by Markov chains."""
+"""The guide and the exact posterior of single images, by Markov chain Monte Carlo."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from pyrovae.data import Split
-from pyrovae.inspection.figures.mcmc import draw_marginals, draw_moments
 from pyrovae.inspection.mcmc import Chains, sample_posteriors
 from pyrovae.inspection.placing import placed
+from pyrovae.inspection.plotting import (
+    TITLE,
+    Sample,
+    canvas,
+    densities,
+    legend,
+    name_axes,
+    shorten,
+)
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import FULL, Subject
+from pyrovae.utils.palette import CATEGORIES, EXACT, GUIDE, INK
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
 #: R-hat from which on chains have not mixed, and the effective draws that they need.
 UNMIXED, ENOUGH = 1.05, 100
 
-#: One image in so many of those that are refined is sampled.
+#: So many images are refined for each one that is sampled.
 SPARING = 3
 
 #: Dimensions whose histograms are shown.
@@ -32,7 +42,7 @@ SHOWN = 6
 
 
 def section(subject: Subject) -> Section:
-    """The guide beside draws from the exact posterior, for the first images that are shown.
+    """The guide and draws from the exact posterior, for the first images that are shown.
 
     Args:
         subject: what is inspected; chains are of all sites, moments of those it names.
@@ -46,7 +56,7 @@ def section(subject: Subject) -> Section:
     looked_at = {name: own.only(columns) for name, own in chains.items()}
     tables = {name: own.table() for name, own in looked_at.items()}
     return Section(
-        "How does the guide differ from the exact posterior of an image?",
+        "How does the guide differ from the exact posterior of single images?",
         [
             # Whether chains can be trusted comes first where they cannot.
             *(_mixing(name, own) for name, own in chains.items() if not _have_mixed(own)),
@@ -68,22 +78,21 @@ def _figures(
 ) -> dict[str, Drawing]:
     first = next(iter(chains))
     effort, count = subject.effort, len(chains)
-    drawn = f"{effort.chains} chains of {_kept(subject)} draws an image"
+    drawn = f"{effort.chains} chains of {_kept(subject)} draws per image"
     used = _most_used(chains[first])
     return {
         "posterior_marginals": Drawing(
-            draw_marginals(chains[first], used),
-            f"The posterior of one image, {first}, in the {len(used)} dimensions that the guide "
-            f"is narrowest in, as densities: draws of NUTS from the exact posterior, "
-            f"{effort.chains} chains of {_kept(subject)}, and of the guide; "
+            _draw_marginals(chains[first], used),
+            f"The posterior of the image {first} in the {len(used)} dimensions in which the guide "
+            f"is narrowest, as densities: draws from the exact posterior by NUTS (area; "
+            f"{effort.chains} chains of {_kept(subject)} draws) and of the guide (line); "
             f"{subject.shown_where(1)}.",
         ),
         "posterior_moments": Drawing(
-            draw_moments(tables),
-            f"Mean and standard deviation (sd) of the guide beside the exact posterior's, a "
-            f"point a dimension, in standard deviations of the posterior; "
-            f"{subject.shown_where(count)}, {drawn}. A guide that is right has all its "
-            f"points where the lines cross.",
+            _draw_moments(tables),
+            f"Mean and standard deviation (sd) of the guide relative to the exact posterior's, "
+            f"a point per dimension; {subject.shown_where(count)}, {drawn}. An exact guide has "
+            f"all points where the lines cross.",
         ),
     }
 
@@ -141,15 +150,15 @@ def _difference(name: str, table: pandas.DataFrame) -> str:
     narrow, wide = int((clear & (ratio < 0.8)).sum()), int((clear & (ratio > 1.25)).sum())
     return (
         f"Image {name}: the guide's mean is {shift.median():.2f} posterior standard deviations "
-        f"off in the median dimension and {shift.max():.1f} at most ({shift.idxmax()}); its "
+        f"off in the median dimension and {shift.max():.1f} at most ({shift.idxmax()}). Its "
         f"standard deviation is {ratio.median():.2f} times the posterior's in the median "
-        f"({narrow} of {len(table)} dimensions below 0.8 and {wide} above 1.25, of those that are "
-        f"more than two standard errors from 1)."
+        f"dimension ({narrow} of {len(table)} dimensions below 0.8 and {wide} above 1.25, "
+        f"counted if more than two standard errors from 1)."
     )
 
 
 def _worst(chains: Chains) -> tuple[float, float]:
-    """The largest R-hat and the fewest effective draws of the dimensions."""
+    """The largest R-hat and the smallest effective sample size of all dimensions."""
     return float(np.nanmax(chains.r_hat)), float(chains.effective_draws.min())
 
 
@@ -162,27 +171,28 @@ def _mixing(name: str, chains: Chains) -> str:
     worst, effective = _worst(chains)
     diverged = sum(chains.divergences)
     said = (
-        f"Image {name}: R-hat is {worst:.2f} at most, effective draws {effective:,.0f} at least, "
-        f"{diverged} draws diverged"
+        f"Image {name}: R-hat is {worst:.2f} at most, the effective sample size {effective:,.0f} "
+        f"at least; {diverged} draws diverged"
     )
     if _have_mixed(chains):
         return f"{said}: the chains have mixed."
     return (
-        f"{said}: the chains have not mixed well enough (R-hat below {UNMIXED} and {ENOUGH} "
-        f"effective draws), so take its moments with care; nothing is advised from them."
+        f"{said}: the chains have not mixed (that needs an R-hat below {UNMIXED} and an "
+        f"effective sample size of {ENOUGH}), so its moments are unreliable and no advice is "
+        f"based on them."
     )
 
 
 def _left_out(subject: Subject, count: int) -> list[str]:
     if count == len(subject.shown):
         return []
-    return [f"Chains take long: they were run for {subject.shown_where(count)}."]
+    return [f"Chains take long, so they were run for {subject.shown_where(count)}."]
 
 
 def _too_short(subject: Subject, chains: dict[str, Chains]) -> list[str]:
     if all(map(_have_mixed, chains.values())) or subject.effort.steps >= FULL.steps:
         return []
-    return ["Chains of a quick look are short: without --quick they have more and longer steps."]
+    return ["--quick makes short chains: without it they have more and longer steps."]
 
 
 def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
@@ -221,3 +231,51 @@ def _diagnostics(chains: dict[str, Chains]) -> pandas.DataFrame:
         for chain, (moved, divergences) in enumerate(zip(own.moved, own.divergences, strict=True))
     }
     return pandas.DataFrame(rows).T.rename_axis(["image", "chain"])
+
+
+def _draw_marginals(chains: Chains, dimensions: list[int], bins: int = 20) -> Figure:
+    """The densities of the chains' draws and of the guide's in some dimensions.
+
+    Args:
+        chains: of one image.
+        dimensions: which ones, 6 or so at most.
+        bins: of each histogram.
+    """
+    rows = -(-len(dimensions) // 3)
+    figure, axes = canvas(0.5 + 1.9 * rows, rows, min(3, len(dimensions)))
+    panels = axes.ravel()
+    for panel, dim in zip(panels, dimensions, strict=False):
+        exact = Sample(chains.draws[..., dim].ravel(), "exact posterior (NUTS)", EXACT)
+        densities(panel, exact, Sample(chains.guide[:, dim], "guide", GUIDE), bins=bins, tails=0)
+        name_axes(panel, chains.names[dim])
+    for panel in panels[len(dimensions) :]:
+        panel.set_visible(False)
+    figure.supylabel("density", fontsize=TITLE)
+    legend(figure, panels[0])
+    return figure
+
+
+def _draw_moments(tables: Mapping[str, pandas.DataFrame]) -> Figure:
+    """A point per dimension: the guide's shift and spread relative to the exact posterior.
+
+    Args:
+        tables: `Chains.table()` of each image, by its name.
+    """
+    figure, canvases = canvas(3.8)
+    axes = canvases[0, 0]
+    for number, (name, table) in enumerate(tables.items()):
+        mark, color = "osd^v<>"[number % 7], CATEGORIES[number % len(CATEGORIES)]
+        how = {"color": color, "alpha": 0.7, "ms": 5, "label": shorten(name, 22)}
+        axes.plot(table["shift"], table["ratio"], mark, **how)
+    axes.axvline(0, color=INK, lw=1)
+    axes.axhline(1, color=INK, lw=1)
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    every = (0.1, 0.2, 0.3, 0.5, 0.7, 0.85, 1, 1.2, 1.4, 2, 3, 5, 10)
+    ticks = [tick for tick in every if low <= tick <= high]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    across = "mean of the guide - mean of the posterior (posterior sd)"
+    name_axes(axes, across, "sd of the guide / posterior sd")
+    legend(figure, axes, 3)
+    return figure

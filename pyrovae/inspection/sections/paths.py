@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.figures.sheets import image_sheet
+from pyrovae.inspection.plotting import image_sheet
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["paths", "section"]
 
-#: Points of a path, and draws of the prior whose lengths are told.
+#: Points of a path, and draws of the prior whose lengths are measured.
 STEPS, DRAWS = 9, 500
 KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "straight": linear_path,
@@ -41,9 +41,10 @@ def section(subject: Subject) -> Section:
     table = _table(found, lengths)
     names = [str(name).split("/")[-1] for name in subject.shown.names[:2]]
     caption = (
-        f"From the posterior mean of {names[0]} to that of {names[1]}, and from one draw of the "
-        f"prior to another: along the straight line, and along the arc around 0. Left of each row "
-        f"is which, above how far along; the first two of {subject.shown_where()}."
+        f"Decoded paths from the posterior mean of {names[0]} to that of {names[1]} (rows "
+        f'"images"), and from one draw of the prior to another (rows "prior"): along the straight '
+        f"line and along the arc around 0. The column is the share of the path; the first two of "
+        f"{subject.shown_where()}."
     )
     figures = {"paths": Drawing(_sheet(subject, found), caption)}
     return Section(
@@ -52,9 +53,9 @@ def section(subject: Subject) -> Section:
 
 
 def paths(subject: Subject) -> dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]]:
-    """Points `(9, D)` by ends (images, prior) and kind of path, with what the programs take.
+    """Points `(9, D)` by ends (images, prior) and kind of path, with the programs' inputs.
 
-    What the programs take besides goes evenly from that of one end to that of the other.
+    The inputs are interpolated linearly between those of the two ends.
     """
     z, inputs = shown_means(subject)
     drawn, taken = subject.prior_draws(2)
@@ -71,7 +72,7 @@ def paths(subject: Subject) -> dict[tuple[str, str], tuple[Tensor, dict[str, Ten
 
 
 def _lengths(subject: Subject) -> dict[str, np.ndarray]:
-    """Lengths of what the ends of a path are some of."""
+    """Lengths of all posterior means, and of draws of the prior."""
     drawn, _ = subject.prior_draws(DRAWS)
     found = {"images": subject.encoded.loc, "prior": drawn.cpu().double().numpy()}
     return {name: np.linalg.norm(values, axis=1) for name, values in found.items()}
@@ -80,7 +81,7 @@ def _lengths(subject: Subject) -> dict[str, np.ndarray]:
 def _table(
     found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]], lengths: dict[str, np.ndarray]
 ) -> pandas.DataFrame:
-    """A row a point: its length, and the share that are shorter of what the ends are some of."""
+    """A row per point: its length, and the share of posterior means or draws that are shorter."""
     import pandas
 
     rows = []
@@ -102,21 +103,21 @@ def _sheet(
 
 
 def _says(table: pandas.DataFrame, lengths: dict[str, np.ndarray]) -> list[str]:
-    """How long the points half-way are, beside what the ends are some of."""
+    """The lengths of the points half-way, and those of posterior means or draws of the prior."""
     half = table[(table["t"] - 0.5).abs() < 1e-9].set_index(["between", "path"])["length"]
     said = []
     for ends, each in (("images", "posterior means"), ("prior", "draws of the prior")):
         low, high = (float(value) for value in np.quantile(lengths[ends], (0.025, 0.975)))
         straight, arc = (float(half[ends, kind]) for kind in KINDS)
         said.append(
-            f"Half-way between two {each} the straight line is at length {straight:.2f}, "
-            f"{_where(straight, low, high)}, and the arc at {arc:.2f}, {_where(arc, low, high)} "
-            f"(95 % of {each} have one from {low:.2f} to {high:.2f})."
+            f"Half-way between two {each} the straight line has length {straight:.2f}, "
+            f"{_where(straight, low, high)}, and the arc {arc:.2f}, {_where(arc, low, high)} (95 "
+            f"% of all {each} have lengths from {low:.2f} to {high:.2f})."
         )
-    return [*said, "Where a path leaves that range the decoder shows what it hardly met."]
+    return [*said, "Outside that range the decoder extrapolates."]
 
 
 def _where(length: float, low: float, high: float) -> str:
     if low <= length <= high:
-        return "where they lie too"
-    return "nearer to 0 than they lie" if length < low else "farther out than they lie"
+        return "which is typical"
+    return "which is too short" if length < low else "which is too long"

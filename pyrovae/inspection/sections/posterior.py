@@ -1,13 +1,23 @@
-"""What does q(z given x) say for these images?"""
+"""The posteriors q(z | x) of single images."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pyrovae.inspection.figures.posterior import correlation_map, intervals, predictive_rows
+from pyrovae.inspection.plotting import (
+    LABEL,
+    SMALL,
+    TITLE,
+    canvas,
+    heat_map,
+    name_axes,
+    picture,
+    shorten,
+)
 from pyrovae.inspection.posterior import (
     Predictive,
     correlation_table,
@@ -17,9 +27,11 @@ from pyrovae.inspection.posterior import (
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
+from pyrovae.utils.palette import DIVERGING, GUIDE, HEAT, PALE, SEQUENTIAL
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -29,7 +41,7 @@ DRAWS = 100
 
 
 def section(subject: Subject) -> Section:
-    """Locations, scales, correlations, divergences, and what draws decode to."""
+    """Locations, scales, correlations and KL of the posteriors, and decoded draws."""
     names = list(subject.shown.names)
     found = subject.of(subject.shown).encoded.only(subject.columns)
     x, inputs = subject.observed(subject.shown)
@@ -43,7 +55,7 @@ def section(subject: Subject) -> Section:
         "predictive": seen.table(names),
     }
     return Section(
-        "What does the guide say of these images?",
+        "What are the posteriors of single images?",
         [*_spreads(tables["predictive"]), _dependence(tables["correlations"], len(draws))],
         tables=tables,
         figures={
@@ -56,11 +68,12 @@ def section(subject: Subject) -> Section:
 def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing:
     images = torch.from_numpy(np.array(subject.shown.images)).float() / 255
     said = (
-        f"Posterior predictive, {subject.shown_where()}: mean and standard deviation of {DRAWS} "
-        "draws, in grey levels of 256; draws of z decoded, and the last with the likelihood's "
+        f"Posterior predictive, {subject.shown_where()}: the image, the mean of {DRAWS} "
+        "reconstructions, the standard deviation of each pixel without and with the likelihood's "
+        "noise (in grey levels of 256), decoded draws of z, and one draw with the likelihood's "
         "noise."
     )
-    return Drawing(predictive_rows(images, seen, names), said)
+    return Drawing(_draw_predictive(images, seen, names), said)
 
 
 def _dimensions(
@@ -70,20 +83,19 @@ def _dimensions(
     matrices: np.ndarray,
     names: list[str],
 ) -> dict[str, Drawing]:
-    """The dimensions that carry most: where they lie, and how they depend on each other."""
+    """The dimensions of the largest rate: their intervals and their correlations."""
     top = np.argsort(-found.kl.mean(0), kind="stable")[:SHOWN]
     dims = [found.names[column] for column in top]
-    most = f"the {len(dims)} dimensions that carry most"
+    most = f"the {len(dims)} dimensions of the largest rate"
     return {
         "intervals": Drawing(
-            intervals(table, dims),
-            f"Posteriors, {subject.shown_where()}: location ± 2 scales in {most}, coloured by "
-            "the divergence from the prior; the grey band is ± 2, where a standard Normal has "
-            "95 % of its mass.",
+            _draw_intervals(table, dims),
+            f"Posteriors, {subject.shown_where()}: location ± 2 scales in {most}, coloured by the "
+            "rate in nats; the grey band is ± 2, which holds 95 % of a standard Normal's mass.",
         ),
         "correlations": Drawing(
-            correlation_map(matrices[0][np.ix_(top, top)], dims, names[0]),
-            f"Correlations of the posterior of {names[0]}, the first of "
+            _draw_correlations(matrices[0][np.ix_(top, top)], dims, names[0]),
+            f"Correlations between dimensions of the posterior of {names[0]}, the first of "
             f"{subject.shown_where()}, in {most}; {max(3, subject.effort.draws):,} draws.",
         ),
     }
@@ -94,25 +106,101 @@ def _spreads(table: pandas.DataFrame) -> list[str]:
         float(np.sqrt(np.square(table[name]).mean())) for name in ("latent_spread", "spread")
     )
     return [
-        f"What z leaves open moves a pixel by {latent:.1f} grey levels of 256; with the "
-        f"likelihood's noise it is {whole:.1f}: {100 * (latent / max(whole, 1e-9)) ** 2:.2g} % "
-        "of the variance is uncertainty about z, if the guide's widths are right."
+        f"The standard deviation of a pixel is {latent:.1f} grey levels of 256 from the "
+        f"uncertainty of z and {whole:.1f} with the likelihood's noise: z accounts for "
+        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g} % of the variance, if the guide's widths "
+        "are right."
     ]
 
 
 def _dependence(pairs: pandas.DataFrame, draws: int) -> str:
     if not len(pairs):
-        return "There is one dimension, so nothing to depend on each other."
+        return "The latent has one dimension, so there are no correlations."
     row = pairs.loc[pairs["correlation"].abs().idxmax()]
-    # The largest of some ten thousand pairs of independent draws.
+    # About the largest correlation among ten thousand independent pairs.
     limit = 5 / draws**0.5
     if abs(row["correlation"]) < limit:
         return (
-            f"No two dimensions of a posterior depend on each other as far as {draws:,} draws "
-            f"tell: the largest correlation is {row['correlation']:.2f}, and one below "
-            f"{limit:.2f} could not be told from noise."
+            f"No two dimensions of a posterior are correlated as far as {draws:,} draws show: the "
+            f"largest correlation is {row['correlation']:.2f}, and values below {limit:.2f} "
+            f"cannot be distinguished from noise."
         )
     return (
-        f"The dimensions that depend most on each other are {row['first']} and {row['second']} of "
+        f"The most correlated dimensions are {row['first']} and {row['second']} of "
         f"{row['image']}: correlation {row['correlation']:.2f}."
     )
+
+
+def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Figure:
+    """A row per image: the image, its mean reconstruction, standard deviations, and draws.
+
+    Args:
+        images: `(B, C, H, W)` in [0, 1].
+        found: from `predictive`.
+        names: of the images.
+    """
+    kept = len(found.decoded)
+    titles = ["image", "mean", "sd,\nfrom z", "sd, with\nnoise", *["draw of z"] * kept]
+    titles.append("draw,\nwith noise")
+    figure, axes = canvas(1.1 + 0.95 * len(images), len(images), len(titles))
+    limit = float(found.spread.mean(1).max()) * 255
+    how: dict[str, Any] = {"vmin": 0, "vmax": limit, "cmap": HEAT}
+    for row, (own, name) in enumerate(zip(axes, names, strict=True)):
+        for place, image in zip(own, (images[row], found.mean[row]), strict=False):
+            picture(place, image)
+        label = {"fontsize": SMALL, "va": "top", "transform": own[0].transAxes}
+        own[0].text(0, -0.06, shorten(name), **label)
+        for place, spread in zip(own[2:], (found.latent_spread, found.spread), strict=False):
+            shown = picture(place, 255 * spread[row].mean(0), **how)
+        for place, draw in zip(own[4:], found.decoded[:, row], strict=False):
+            picture(place, draw)
+        picture(own[-1], found.noisy[0, row])
+    for place, title in zip(axes[0], titles, strict=True):
+        place.set_title(title, fontsize=LABEL)
+    bar = figure.colorbar(shown, ax=axes[:, 2:4], location="bottom", aspect=12, shrink=0.9)
+    bar.set_label("sd (grey levels of 256)", fontsize=LABEL)
+    bar.ax.tick_params(labelsize=LABEL)
+    return figure
+
+
+def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
+    """Location, scale and rate of the posteriors of a few images, in the dimensions given.
+
+    Args:
+        table: from `Encoding.table`.
+        dims: names of the dimensions, the largest rates first.
+    """
+    images = list(dict.fromkeys(table.index.get_level_values("image")))
+    figure, axes = canvas(0.5 + 1.2 * len(images), len(images), 1, sharex=True, sharey=True)
+    among = table[table.index.get_level_values(1).isin(dims)]
+    colours = {"vmin": 0.0, "vmax": max(1e-6, float(among["kl"].max())), "cmap": SEQUENTIAL}
+    for place, image in zip(axes[:, 0], images, strict=True):
+        own = table.loc[image].loc[dims]
+        place.axhspan(-2, 2, color=PALE, lw=0)
+        where = (range(len(dims)), own["loc"])
+        place.errorbar(*where, 2 * own["scale"], fmt="none", ecolor=GUIDE, lw=1.2)
+        shown = place.scatter(*where, 18, own["kl"], zorder=3, **colours)
+        nats = table.loc[image]["kl"].sum()
+        place.set_title(f"{image}: {nats:,.1f} nats over all dimensions", fontsize=LABEL)
+    axes[-1, 0].set_xticks(range(len(dims)), dims, rotation=90, fontsize=SMALL)
+    name_axes(axes[-1, 0], "latent dimension, in the order of the rate")
+    figure.supylabel("location ± 2 scales", fontsize=TITLE)
+    figure.colorbar(shown, ax=axes[:, 0], aspect=40).set_label("rate (nats)", fontsize=LABEL)
+    return figure
+
+
+def _draw_correlations(found: np.ndarray, names: list[str], title: str) -> Figure:
+    """Correlations between the dimensions of one image's posterior.
+
+    Args:
+        found: `(D, D)`.
+        names: of the dimensions.
+        title: of the figure.
+    """
+    import pandas
+
+    figure, axes = canvas(4.6, width=5.4)
+    table = pandas.DataFrame(found, index=names, columns=names)
+    heat_map(axes[0, 0], table, "correlation", vmin=-1, vmax=1, cmap=DIVERGING)
+    axes[0, 0].set_title(title, fontsize=TITLE)
+    return figure

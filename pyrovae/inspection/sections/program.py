@@ -1,18 +1,21 @@
-"""What is the program?"""
+"""The sites, distributions, dependencies and parameters of model and guide."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyrovae.inspection.figures.program import graph
+from pyrovae.inspection.plotting import LABEL, TITLE, canvas
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.palette import INK, PALE, PAPER, SOFT
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["section"]
+__all__ = ["draw_graph", "section"]
 
 
 def section(subject: Subject) -> Section:
@@ -26,15 +29,15 @@ def section(subject: Subject) -> Section:
             for name, program in (("model", programs.model), ("guide", programs.guide))
         }
     said = (
-        "Model and guide as graphs: grey is observed, the box is the plate of images, shapes are "
-        "those of one image; run on n = 2 images of the split "
+        "The graphs of model and guide: grey sites are observed, the box is the plate of images, "
+        "shapes are those of one image; traced on n = 2 images of the split "
         f"{subject.name}."
     )
     return Section(
-        "What is the program?",
+        "Which sites do model and guide have?",
         _said(sites, parameters),
         tables={"sites": sites, "parameters": parameters},
-        figures={"program": Drawing(graph(sites), said)},
+        figures={"program": Drawing(draw_graph(sites), said)},
         texts={name: text for name, text in sources.items() if text is not None},
     )
 
@@ -48,7 +51,68 @@ def _said(sites: pandas.DataFrame, parameters: pandas.DataFrame) -> list[str]:
     counts = parameters.groupby("program", sort=False)["trained"].sum()
     sizes = [f"the {name} has {count:,} trained parameters" for name, count in counts.items()]
     return [
-        f"The model draws {', then '.join(parts)}, then an image; given an image, the guide says "
-        "what they were.",
+        f"The model draws {', then '.join(parts)}, then an image; the guide is the distribution "
+        "of these latents given an image.",
         "; ".join(sizes).capitalize() + ".",
     ]
+
+
+def draw_graph(sites: pandas.DataFrame) -> Figure:
+    """Model and guide as graphs: latent sites white, observed ones grey, plates as boxes.
+
+    Args:
+        sites: from `site_table`.
+    """
+    programs = list(sites.groupby("program", sort=False))
+    figure, axes = canvas(max(2.4, 0.9 + 0.8 * sites.groupby("program").size().max()), 1, 2)
+    for place, (name, own) in zip(axes[0], programs, strict=True):
+        _draw(place, own.set_index("site"))
+        place.set_title(name, fontsize=TITLE)
+    return figure
+
+
+def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
+    parents = {site: [p for p in row.split(", ") if p] for site, row in sites["parents"].items()}
+    # The guide's image is a parent of its sites and none of them.
+    roots = {p for own in parents.values() for p in own} - set(parents)
+    spots = _spots(roots, parents)
+    for site, own in parents.items():
+        for parent in own:
+            # A straight arrow over more than one row would cross the sites between.
+            bend = 0.4 if spots[parent][1] - spots[site][1] > 1 else 0
+            arrow = {"arrowstyle": "-|>", "color": SOFT, "shrinkA": 16, "shrinkB": 16}
+            arrow["connectionstyle"] = f"arc3,rad={bend}"
+            axes.annotate("", spots[site], spots[parent], arrowprops=arrow)
+    for site, (x, y) in spots.items():
+        seen = site in roots or sites.loc[site, "kind"] == "observed"
+        axes.plot(x, y, "o", ms=30, mfc=PALE if seen else PAPER, mec=INK)
+        axes.text(x, y, site, ha="center", va="center", fontsize=TITLE)
+        if site in sites.index:
+            row = sites.loc[site]
+            size = " x ".join(map(str, row["event_shape"]))
+            axes.text(x + 0.35, y, f"{row['distribution']}\n{size}", va="center", fontsize=LABEL)
+    _box(axes, min(y for _, y in spots.values()), sites["plates"])
+
+
+def _box(axes: Axes, low: float, plates: pandas.Series) -> None:
+    """The box of the plates, whose lowest site is at a height."""
+    from matplotlib.patches import Rectangle
+
+    names = ", ".join(dict.fromkeys(plate for plate in plates if plate))
+    axes.add_patch(Rectangle((-0.7, low - 0.6), 2.7, -low + 1.2, fc="none", ec=SOFT))
+    axes.text(1.95, low - 0.55, names, ha="right", va="bottom", fontsize=LABEL, color=SOFT)
+    axes.set(xlim=(-0.8, 2.1), ylim=(low - 0.7, 0.7))
+    axes.set_axis_off()
+
+
+def _spots(roots: set[str], parents: dict[str, list[str]]) -> dict[str, tuple[float, float]]:
+    """Each site one row below the lowest of its parents; those of one row side by side."""
+    rows = dict.fromkeys(sorted(roots), 0)
+    for site, own in parents.items():  # Programs draw parents first.
+        rows[site] = 1 + max((rows[parent] for parent in own), default=-1)
+    seen: dict[int, int] = {}
+    spots = {}
+    for site, row in rows.items():
+        spots[site] = (0.9 * seen.get(row, 0), -1.0 * row)
+        seen[row] = seen.get(row, 0) + 1
+    return spots

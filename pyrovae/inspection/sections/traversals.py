@@ -1,4 +1,4 @@
-"""What does moving along a dimension change?"""
+"""The change of the decoded image along each latent dimension."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.figures.sheets import image_sheet, with_change
+from pyrovae.inspection.plotting import image_sheet
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import along, effects, show_within
@@ -16,19 +16,19 @@ from pyrovae.inspection.traversals import along, effects, show_within
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["section", "shown_means", "sites_said", "traversal_table"]
+__all__ = ["section", "shown_means", "sites_said", "traversal_table", "with_change"]
 
 #: Dimensions, and images, whose traversals are drawn.
 ROWS, IMAGES = 10, 2
-#: The quantiles of the latents of all images that a dimension goes through.
+#: The quantiles of the latents of all images to which a dimension is moved.
 SHARES = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
-#: Nats that a dimension carries if it carries anything, and a change in levels of 255 that
-#: nobody sees.
+#: The least rate in nats of a dimension that is used, and the least visible change in levels of
+#: 255.
 CARRIES, UNSEEN = 0.1, 0.5
 
 
 def section(subject: Subject) -> Section:
-    """What the dimensions do, in the order of their rates."""
+    """The effects of the dimensions on the decoded image, in the order of their rates."""
     table = traversal_table(subject)
     z, inputs = shown_means(subject)
     figures = {
@@ -37,7 +37,7 @@ def section(subject: Subject) -> Section:
     }
     idle = table[(table["kl"] > CARRIES) & (table["change"] < UNSEEN)]
     return Section(
-        "What do the dimensions mean?",
+        "What does each latent dimension change?",
         _says(table, len(z)) + _idle_said(idle),
         _advice(idle),
         {"traversals": table.reset_index()},
@@ -46,23 +46,23 @@ def section(subject: Subject) -> Section:
 
 
 def shown_means(subject: Subject) -> tuple[Tensor, dict[str, Tensor]]:
-    """Posterior means of the images that are looked at, `(B, D)`, and what the programs take."""
+    """Posterior means of the shown images, `(B, D)`, and the programs' inputs for them."""
     x, inputs = subject.observed(subject.shown)
     return torch.from_numpy(subject.of(subject.shown).encoded.loc).to(x), inputs
 
 
 def sites_said(subject: Subject, rest: str) -> list[str]:
-    """That only some sites are looked at, if so, and what is of all sites all the same."""
+    """A sentence on which sites are shown and what is of all sites, if not all are shown."""
     if not subject.sites:
         return []
     return [f"Only the dimensions of {', '.join(subject.sites)} are shown; {rest} of all sites."]
 
 
 def traversal_table(subject: Subject) -> pandas.DataFrame:
-    """How much each dimension changes the images that are looked at, by falling rate.
+    """The change of the shown images along each dimension, by falling rate.
 
     Returns:
-        A row a dimension: its rate `kl` in nats an image, and the columns of `effects` from the
+        A row per dimension: its rate `kl` in nats per image, and the columns of `effects` from the
         1 % to the 99 % quantile of the draws of all images.
     """
     encoded, columns = subject.encoded, subject.columns
@@ -77,7 +77,7 @@ def traversal_table(subject: Subject) -> pandas.DataFrame:
 def _drawing(
     subject: Subject, table: pandas.DataFrame, row: int, z: Tensor, inputs: dict[str, Tensor]
 ) -> Drawing:
-    """A grid: a row a dimension, the image between, what changes at the end."""
+    """A sheet with a row per dimension, and a last column that shows the change."""
     top = table.index[:ROWS]
     dims = [subject.space.names.index(name) for name in top]
     values = np.quantile(subject.encoded.draws[:, dims], SHARES, axis=0).T
@@ -91,10 +91,10 @@ def _drawing(
     name = str(subject.shown.names[row]).split("/")[-1]
     return Drawing(
         image_sheet(sheet, labels, columns),
-        f"The posterior mean of the image {name} decoded, with one dimension at a time moved to "
-        f"quantiles of the guide's draws ({subject.where()}) and all others left as they are; "
-        f"the {len(top)} dimensions that carry most, with their rates in nats an image. Last: how "
-        f"far each pixel moves, white is {most:.0f} of 255 grey levels or more.",
+        f"The posterior mean of the image {name}, decoded with one dimension per row moved to "
+        f"quantiles of the guide's draws ({subject.where()}); the {len(top)} dimensions of the "
+        f"largest rate, with their rates in nats per image. Last column: the range of each pixel "
+        f"along the row; white is {most:.0f} of 255 grey levels or more.",
     )
 
 
@@ -103,18 +103,18 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
 
     change, name = table["change"], table["change"].idxmax()
     said = [
-        f"Moving {name} from its 1 % to its 99 % quantile changes the decoded image most: pixels "
-        f"by {change.max():.1f} of 255 grey levels (root mean square over {images} images); the "
-        f"median dimension moves them by {change.median():.1f}."
+        f"Moving {name} from its 1 % to its 99 % quantile changes the decoded image most: by "
+        f"{change.max():.1f} of 255 grey levels (root mean square over pixels and {images} "
+        f"images); the median dimension changes it by {change.median():.1f}."
     ]
     if len(table) > 2 and min(np.ptp(table["kl"]), np.ptp(change)) > 0:
         rank = spearmanr(table["kl"], change)[0]
         said.append(
             f"The rank correlation of the dimensions' rates with these changes is {rank:.2f}: "
             + (
-                "what carries more nats shows more in the image."
+                "dimensions of a larger rate change the image more."
                 if rank > 0.5
-                else "nats are also spent on what hardly shows, as fine detail."
+                else "some rate is also spent on hardly visible changes, such as fine detail."
             )
         )
     return said
@@ -125,8 +125,8 @@ def _idle_said(idle: pandas.DataFrame) -> list[str]:
         return []
     named = ", ".join(idle.index[:5]) + (" ..." if len(idle) > 5 else "")
     return [
-        f"{len(idle)} dimensions ({named}) carry more than {CARRIES} nats but move pixels by less "
-        f"than {UNSEEN} grey levels: the guide writes what the decoder does not read."
+        f"{len(idle)} dimensions ({named}) carry more than {CARRIES} nats but change pixels by "
+        f"less than {UNSEEN} grey levels: the decoder does not use them."
     ]
 
 
@@ -137,3 +137,23 @@ def _advice(idle: pandas.DataFrame) -> list[str]:
         "Rate that the decoder ignores should vanish with training: train longer, and see "
         "whether the decoder's own learning rate or a dead layer holds it back."
     ]
+
+
+def with_change(rows: Tensor) -> tuple[Tensor, float]:
+    """Appends a column with the range of each pixel along its row, as a mean over channels.
+
+    Args:
+        rows: floats in [0, 1], `(R, S, C, H, W)`.
+
+    Returns:
+        `(R, S + 1, C, H, W)`, and the range that is shown white, in levels of 255, which one
+        pixel in a hundred exceeds.
+
+    Example:
+        >>> with_change(torch.rand(2, 3, 1, 8, 8))[0].shape
+        torch.Size([2, 4, 1, 8, 8])
+    """
+    change = (rows.amax(1) - rows.amin(1)).mean(1, keepdim=True)
+    most = float(np.quantile(change.numpy(), 0.99))
+    shown = (change / max(most, 1e-12)).clamp(max=1).expand_as(rows[:, 0])
+    return torch.cat([rows, shown[:, None]], 1), 255 * most

@@ -1,4 +1,4 @@
-"""How sure is it, and how typical is this image?"""
+"""Is the likelihood's noise calibrated, and which images are improbable?"""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.dispersion import dispersion
-from pyrovae.inspection.figures import typical as figures
-from pyrovae.inspection.figures.panels import image_rows
 from pyrovae.inspection.outliers import Outliers, find_outliers
+from pyrovae.inspection.plotting import Sample, canvas, densities, image_rows, legend, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.typical import (
@@ -25,26 +24,27 @@ from pyrovae.inspection.typical import (
     replicate,
 )
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR, SHOWN
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
-#: Images that replicates are drawn of.
-REPLICATED = 200
-SHOWN = 6
+#: Images that are replicated, and images per row.
+REPLICATED, ROW = 200, 6
 LEVEL = 0.01
-#: A statistic that is off by less does not matter, whatever its p-value, in standard deviations.
+#: A difference of a statistic that does not matter, whatever its p-value, in standard deviations.
 SMALL = 0.2
-#: The share of images whose log p(x) need not be trusted.
+#: The share of images whose log p(x) may be unreliable.
 FEW = 0.1
 
 
 def section(subject: Subject) -> Section:
-    """Whether the likelihood's noise is right, and which images are improbable.
+    """Calibration of the likelihood's noise, predictive checks, and improbable images.
 
-    Where there are fewer than 20 images to compare with, outliers are not looked for.
+    With fewer than 20 images to compare with, improbable images are not looked for.
 
     Args:
         subject: what is inspected.
@@ -60,7 +60,7 @@ def section(subject: Subject) -> Section:
     rare, reason = _outliers(subject)
     ranks = rank_moments(found)
     return Section(
-        "How sure is it, and how typical is this image?",
+        "Is the noise calibrated, and which images are improbable?",
         [*_outliers_said(rare), *_noise_said(noise, ranks), *_checks_said(checks), *reason],
         _noise_advice(noise, ranks, checks, subject.programs.likelihood.has_scale)
         + _outlier_advice(rare),
@@ -76,7 +76,7 @@ def section(subject: Subject) -> Section:
 
 
 def _outliers(subject: Subject) -> tuple[Outliers | None, list[str]]:
-    """Improbable images, or a sentence on why they were not looked for."""
+    """The improbable images, or a sentence on why they were not looked for."""
     try:
         return find_outliers(subject), []
     except InputError as reason:
@@ -97,19 +97,19 @@ def _outliers_said(rare: Outliers | None) -> list[str]:
     low, count, least = int((table["rank"] == 0).sum()), len(rare.reference), table.iloc[0]
     said = [
         f"Half of the images of the split are less probable than {1 - table['rank'].median():.0%} "
-        f"of the {rare.of} (50% if both are alike); mean log p(x) is at "
-        f"least {_mean(table.log_evidence)} nats, of the {rare.of} at least "
-        f"{_mean(rare.reference)} (by {rare.draws} importance draws an image).",
-        f"{low} of {len(table)} images are less probable than each of the {count} {rare.of}, "
-        f"where {len(table) / (count + 1):.1f} would be expected; the least probable is "
-        f"{least.image}, of at least {least.log_evidence:,.1f} nats (p = {least.p_value:.2g}).",
+        f"of the {rare.of} (50% if both have one distribution); mean log p(x) is at least "
+        f"{_mean(table.log_evidence)} nats for the split and {_mean(rare.reference)} nats for the "
+        f"{rare.of} (lower bounds by {rare.draws} importance draws per image).",
+        f"{low} of {len(table)} images are less probable than all {count} {rare.of} "
+        f"({len(table) / (count + 1):.1f} expected); the least probable image is {least.image}, "
+        f"with log p(x) of at least {least.log_evidence:,.1f} nats (p = {least.p_value:.2g}).",
         _reliability(rare),
     ]
     for own in rare.table[rare.table.split == "shown"].itertuples():
         said.append(
             f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats "
-            f"(k-hat {own.k_hat:.2f}): by that more probable than {own.rank:.0%} of the {rare.of} "
-            f"(p = {own.p_value:.2g})."
+            f"(k-hat {own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} (p = "
+            f"{own.p_value:.2g})."
         )
     return said
 
@@ -120,7 +120,7 @@ def _mean(values: pandas.Series | np.ndarray) -> str:
 
 
 def _unreliable(rare: Outliers) -> tuple[int, int]:
-    """How many images have a bad k-hat: of the split's, and of those they are ranked among."""
+    """The numbers of images of a bad k-hat: of the split, and of those they are ranked among."""
     table = rare.table[rare.table.split != "shown"]
     own, others = (~(k <= UNRELIABLE) for k in (table["k_hat"], rare.reference_k_hat))
     return int(own.sum()), int(others.sum())
@@ -130,19 +130,17 @@ def _reliability(rare: Outliers) -> str:
     own, others = _unreliable(rare)
     count, among = int((rare.table.split != "shown").sum()), len(rare.reference)
     if not own + others:
-        return (
-            f"k-hat is {UNRELIABLE} at most for all {count + among} images: ranks can be trusted."
-        )
+        return f"k-hat is {UNRELIABLE} at most for all {count + among} images: ranks are reliable."
     return (
         f"k-hat is above {UNRELIABLE} for {own} of {count} images, and for {others} of the "
-        f"{among} {rare.of}: ranks mix how typical an image is with how well the guide knows it."
+        f"{among} {rare.of}: for these, a low rank may be due to the guide and not to the image."
     )
 
 
 def _noise_said(noise: Estimate, ranks: dict[str, Estimate]) -> list[str]:
     spread, ends = ranks["spread"], ranks["ends"]
-    width = "as wide as" if abs(noise.value - 1) < 0.1 else "too narrow for"
-    width = "too wide for" if noise.value <= 0.9 else width
+    width = "as wide as" if abs(noise.value - 1) < 0.1 else "narrower than"
+    width = "wider than" if noise.value <= 0.9 else width
     shape = "flat: the likelihood is calibrated pixel by pixel"
     if spread.value < 0.95:
         shape = "humped: for most pixels the likelihood is too wide"
@@ -150,10 +148,10 @@ def _noise_said(noise: Estimate, ranks: dict[str, Estimate]) -> list[str]:
         shape = "U-shaped: the likelihood is too narrow"
     return [
         f"Squared residuals are {noise.value:.2f} times the likelihood's variance (standard error "
-        f"{noise.error or 0:.2g}; 1 is right): its noise is {width} what decoding leaves.",
+        f"{noise.error or 0:.2g}; 1 is calibrated): its noise is {width} the residuals.",
         f"The ranks of pixels among replicates are {shape} (spread {spread.value:.2f}, 1 is "
-        f"right; {ends.value:.2f} times as many pixels as expected in the outer tenth; mean rank "
-        f"{ranks['mean'].value:.3f}, 0.5 is right).",
+        f"calibrated; {ends.value:.2f} times the expected share of pixels in the outer tenth; "
+        f"mean rank {ranks['mean'].value:.3f}, 0.5 is calibrated).",
     ]
 
 
@@ -162,7 +160,7 @@ def _checks_said(checks: pandas.DataFrame) -> list[str]:
     if not len(off):
         return [
             f"Replicates with the likelihood's noise agree with their images in "
-            f"{', '.join(checks.index)} to {SMALL} standard deviations over images."
+            f"{', '.join(checks.index)} within {SMALL} standard deviations over images."
         ]
     told = [
         f"{name} ({row.replicated:.3g} against {row.observed:.3g}, {row.difference:+.1f} standard "
@@ -247,16 +245,17 @@ def _figures(
     where = subject.where(len(found.shares))
     return {
         "pixel_calibration": Drawing(
-            figures.calibration(pixels),
-            f"Where each pixel lies among {REPLICATES} draws of the likelihood at one draw of z; "
-            f"bars of two standard errors over images. Flat is right, a hump too wide, a U too "
-            f"narrow; {where}.",
+            _draw_calibration(pixels),
+            f"The rank of each pixel among {REPLICATES} draws of the likelihood at one draw of z; "
+            f"error bars: ± 2 standard errors over images. A flat histogram is calibrated, a hump "
+            f"means noise that is too wide, a U noise that is too narrow; {where}.",
         ),
         "predictive_checks": Drawing(
-            figures.checks(found.statistics, prior),
-            f"Statistics of pixels in [0, 1] as densities over images: of the images, the mean of "
-            f"each one's {REPLICATES} replicates, and {len(prior):,} images drawn from the model, "
-            f"all with the likelihood's noise; {where}.",
+            _draw_checks(found.statistics, prior),
+            "Densities of statistics of the pixels, in [0, 1], over the images (area), over "
+            f"their replicates (dashed; the mean of {REPLICATES} per image), and over "
+            f"{len(prior):,} images drawn from the model (solid line), both with the "
+            f"likelihood's noise; {where}.",
         ),
     }
 
@@ -267,10 +266,10 @@ def _outlier_figures(subject: Subject, rare: Outliers | None) -> dict[str, Drawi
     return {
         "typical_pictures": _pictures(subject, rare),
         "typical_log_evidence": Drawing(
-            figures.probabilities(rare.table, rare.reference, rare.of),
-            f"log p(x) in nats, by importance sampling of {rare.draws} draws an image: of the "
-            f"split (area) and of {len(rare.reference):,} {rare.of} (line) as densities, and of "
-            f"the shown images (grey); {subject.where(len(rare.split))}.",
+            _draw_log_evidence(rare),
+            f"Densities of log p(x) in nats, estimated by {rare.draws} importance draws per "
+            f"image: of the split (area), of {len(rare.reference):,} {rare.of} (dashed), and the "
+            f"values of the shown images (vertical lines); {subject.where(len(rare.split))}.",
         ),
     }
 
@@ -280,9 +279,9 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
     own = rare.table[rare.table.split != "shown"]
     shown = rare.table[rare.table.split == "shown"]
     for title, table, split in (
-        ("Least probable", own.head(SHOWN), rare.split),
-        ("Most probable", own.tail(SHOWN), rare.split),
-        ("Shown", shown.head(SHOWN), subject.shown),
+        ("Least probable", own.head(ROW), rare.split),
+        ("Most probable", own.tail(ROW), rare.split),
+        ("Shown", shown.head(ROW), subject.shown),
     ):
         if len(table):
             images = split.take(table.place.to_numpy()).images
@@ -291,7 +290,74 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
             notes[title] = [f"{value:,.0f}\n{rank:.0%}" for value, rank in both]
     return Drawing(
         image_rows(rows, notes),
-        f"The images that the model finds least and most probable, and the shown ones; below each "
-        f"log p(x) in nats (a lower bound), and the share of the {rare.of} that are less "
-        f"probable; {subject.where(len(rare.split))}.",
+        "The images of the smallest and of the largest log p(x), and the shown images; below "
+        f"each its log p(x) in nats (a lower bound), and the share of the {rare.of} that are "
+        f"less probable; {subject.where(len(rare.split))}.",
     )
+
+
+def _draw_calibration(table: pandas.DataFrame) -> Figure:
+    """The ranks of pixels among replicates, from `pixel_calibration`."""
+    figure, axes = canvas(2.9)
+    own = axes[0, 0]
+    own.bar(
+        table.low,
+        table.share,
+        table.high - table.low,
+        yerr=2 * table.error,
+        align="edge",
+        color=DATA,
+        alpha=0.5,
+        ecolor=INK,
+        label="pixels of images",
+    )
+    own.axhline(table.expected.iloc[0], color=INK, lw=1, ls="--", label="calibrated")
+    own.set_xlim(0, 1)
+    across = "rank of a pixel among its replicates (0: darkest, 1: brightest)"
+    name_axes(own, across, "share of pixels")
+    legend(figure, own)
+    return figure
+
+
+def _draw_checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figure:
+    """Statistics of images, of their replicates, and of images drawn from the model.
+
+    Args:
+        statistics: of a `Replication`.
+        prior: from `prior_statistics`.
+    """
+    names = list(prior.columns)
+    rows = -(-len(names) // 2)
+    figure, axes = canvas(0.5 + 2.3 * rows, rows, 2)
+    panels = axes.ravel()
+    for own, name in zip(panels, names, strict=False):
+        values = statistics.xs(name, level="statistic")
+        densities(
+            own,
+            Sample(values.observed.to_numpy(), "images", DATA),
+            Sample(values.replicated.to_numpy(), "replicates of the images", GUIDE, "--"),
+            Sample(prior[name].to_numpy(), "images drawn from the model", PRIOR),
+            bins=24,
+        )
+        name_axes(own, name, "density")
+        own.locator_params(axis="x", nbins=5)
+    for own in panels[len(names) :]:
+        own.set_visible(False)
+    legend(figure, panels[0])
+    return figure
+
+
+def _draw_log_evidence(rare: Outliers) -> Figure:
+    """Log p(x) of the split, of the images that it is compared with, and of the shown images."""
+    figure, axes = canvas(2.9)
+    own = axes[0, 0]
+    table = rare.table[rare.table.split != "shown"]
+    split = Sample(table.log_evidence.to_numpy(), str(table.split.iloc[0]), DATA)
+    bins = max(10, min(40, len(table) // 5))
+    densities(own, split, Sample(rare.reference, rare.of, INK, "--"), bins=bins)
+    shown = rare.table[rare.table.split == "shown"]
+    for place, value in enumerate(shown.log_evidence):
+        own.axvline(value, color=SHOWN, lw=1.5, label="" if place else "shown")
+    name_axes(own, "log p(x) (nats)", "density")
+    legend(figure, own)
+    return figure

@@ -1,0 +1,272 @@
+"""What the figures of all sections share: axes, legends, densities, maps and sheets of images.
+
+Colours are in `pyrovae.utils.palette`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from pyrovae.utils.grids import grid
+from pyrovae.utils.palette import GREY_LEVELS
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "LABEL",
+    "SMALL",
+    "TITLE",
+    "WIDTH",
+    "Sample",
+    "canvas",
+    "densities",
+    "draw_sheet",
+    "empty",
+    "heat_map",
+    "image_rows",
+    "image_sheet",
+    "legend",
+    "name_axes",
+    "picture",
+    "shorten",
+]
+
+#: The width of a figure in inches, so that a telephone shows its words at a readable size.
+WIDTH = 7.0
+#: Sizes of words in points: titles and names of axes, ticks and legends, crowded ticks.
+TITLE, LABEL, SMALL = 10, 9, 7
+#: White pixels between two images of a sheet.
+GAP = 2
+
+
+class Sample(NamedTuple):
+    """Values whose density is drawn.
+
+    Attributes:
+        values: one-dimensional.
+        label: of the legend.
+        color: of the palette.
+        style: of the line, as `Axes.hist` takes it.
+    """
+
+    values: np.ndarray
+    label: str
+    color: str
+    style: str = "-"
+
+
+def empty(height: float, width: float = WIDTH) -> Figure:
+    """A figure without axes.
+
+    Args:
+        height: in inches.
+        width: in inches.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    # With the usual margins, labels left of images touch the edge.
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06))
+
+
+def canvas(
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **grid: Any
+) -> tuple[Figure, Any]:
+    """A figure, which no global state keeps, and its axes as an array `(rows, columns)`.
+
+    Args:
+        height: in inches.
+        rows: of axes.
+        columns: of axes.
+        width: in inches.
+        **grid: as for `Figure.subplots`.
+    """
+    from matplotlib import rc_context
+
+    with rc_context({"font.size": TITLE, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = empty(height, width)
+        axes = figure.subplots(rows, columns, squeeze=False, **grid)
+    for own in axes.flat:
+        own.tick_params(labelsize=LABEL)
+    return figure, axes
+
+
+def name_axes(axes: Axes, across: str = "", up: str = "") -> None:
+    """Sets the labels of both axes, and hides the spines above and to the right."""
+    axes.set_xlabel(across, fontsize=TITLE)
+    axes.set_ylabel(up, fontsize=TITLE)
+    axes.tick_params(labelsize=LABEL)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
+    """Puts the legend of one panel above the figure, where it hides no data."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=columns,
+        fontsize=LABEL,
+        frameon=False,
+        markerscale=1.5,
+    )
+
+
+def shorten(name: str, most: int = 18) -> str:
+    """The end of a name that is longer than so many characters.
+
+    Example:
+        >>> shorten("holidays/2024/me.jpg", 10)
+        '…24/me.jpg'
+    """
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
+def densities(
+    axes: Any, area: Sample, *lines: Sample, bins: int = 40, tails: float = 0.005
+) -> tuple[float, float]:
+    """Draws the densities of samples in the same bins: the first filled, the others as lines.
+
+    Args:
+        axes: where to draw.
+        area: what is filled.
+        *lines: what are lines.
+        bins: of each histogram.
+        tails: the share of each sample that may lie beyond either end of the axis.
+
+    Returns:
+        The range of the bins.
+    """
+    samples = [own._replace(values=own.values[np.isfinite(own.values)]) for own in (area, *lines)]
+    low = min(float(np.quantile(own.values, tails)) for own in samples)
+    high = max(float(np.quantile(own.values, 1 - tails)) for own in samples)
+    margin = 0 if high > low else 0.5
+    edges = np.linspace(low - margin, high + margin, bins + 1)
+    first, *others = samples
+    axes.hist(first.values, edges, density=True, color=first.color, alpha=0.4, label=first.label)
+    for own in others:
+        line = {"histtype": "step", "edgecolor": own.color, "linestyle": own.style, "lw": 1.4}
+        axes.hist(own.values, edges, density=True, label=own.label, **line)
+    axes.set_yticks([])
+    return float(edges[0]), float(edges[-1])
+
+
+def heat_map(axes: Axes, table: pandas.DataFrame, label: str, **how: Any) -> None:
+    """Draws a table as colours, with the names of its rows and columns and a bar of colours.
+
+    Args:
+        axes: where to draw.
+        table: of numbers.
+        label: of the bar: what the numbers are, with their unit.
+        **how: as for `Axes.imshow`; `extend` as for `Figure.colorbar`.
+    """
+    extend = how.pop("extend", "neither")
+    shown = axes.imshow(table.to_numpy(), interpolation="nearest", **how)
+    for count, names, ticks, room in (
+        (table.shape[1], table.columns, axes.set_xticks, 40),
+        (table.shape[0], table.index, axes.set_yticks, 60),
+    ):
+        places = np.arange(0, count, -(-count // room))
+        ticks(places, names[places], fontsize=LABEL if count <= 20 else SMALL)
+    axes.tick_params(axis="x", labelrotation=90)
+    bar = axes.figure.colorbar(shown, ax=axes, extend=extend, aspect=40)
+    bar.set_label(label, fontsize=LABEL)
+    bar.ax.tick_params(labelsize=LABEL)
+
+
+def picture(axes: Axes, image: Tensor | np.ndarray, title: str = "", **how: Any) -> Any:
+    """Shows an image `(C, H, W)` of floats in [0, 1], or a map `(H, W)`, without axes.
+
+    Args:
+        axes: where to draw.
+        image: the image or map.
+        title: above it.
+        **how: as for `Axes.imshow`.
+    """
+    array = np.asarray(image.cpu() if isinstance(image, Tensor) else image, float)
+    if array.ndim == 3:
+        array = np.moveaxis(array, 0, -1).clip(0, 1)
+        if array.shape[-1] == 1:
+            array, how = array[..., 0], {"cmap": GREY_LEVELS, "vmin": 0, "vmax": 1} | how
+    shown = axes.imshow(array, interpolation="nearest", **how)
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title, fontsize=LABEL)
+    return shown
+
+
+def image_sheet(
+    rows: Tensor,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    label_inches: float = 1.2,
+) -> Figure:
+    """A figure of images, row by row.
+
+    Args:
+        rows: floats in [0, 1], `(R, S, C, H, W)`.
+        row_labels: what stands left of each row.
+        column_labels: what stands above each column.
+        label_inches: how wide the row labels are, about.
+    """
+    count, columns, _, height, width = rows.shape
+    cell = (WIDTH - (label_inches if row_labels else 0)) / columns
+    figure, axes = canvas(cell * count * height / width + (0.4 if column_labels else 0.1))
+    draw_sheet(axes[0, 0], rows, row_labels, column_labels)
+    return figure
+
+
+def draw_sheet(
+    axes: Axes,
+    rows: Tensor,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    gap: int = GAP,
+) -> None:
+    """Draws the images of `image_sheet` on axes of a figure, so many pixels apart."""
+    count, columns, _, height, width = rows.shape
+    _show(axes, rows.flatten(0, 1), columns, gap)
+    axes.set_xticks(_centres(columns, width, gap) if column_labels else [], labels=column_labels)
+    axes.set_yticks(_centres(count, height, gap) if row_labels else [], labels=row_labels)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False, labelsize=LABEL)
+
+
+def image_rows(rows: dict[str, Tensor], notes: dict[str, list[str]] | None = None) -> Figure:
+    """A figure of rows of images, each row below its title.
+
+    Args:
+        rows: floats in [0, 1], `(N, C, H, W)`, by title.
+        notes: by title, what stands below each image of the row.
+    """
+    most = max(len(images) for images in rows.values())
+    height, width = next(iter(rows.values())).shape[-2:]
+    side = WIDTH / most * height / width
+    figure, axes = canvas(len(rows) * (side + 0.65), len(rows))
+    for own, (title, images) in zip(axes[:, 0], rows.items(), strict=True):
+        _show(own, images, most, GAP)
+        own.set_xlim(-0.5, most * (width + GAP) - GAP - 0.5)
+        own.set_title(title, fontsize=TITLE, loc="left")
+        words = (notes or {}).get(title, [""] * len(images))
+        own.set_xticks(_centres(len(images), width, GAP), words, fontsize=LABEL)
+        own.set_yticks([])
+        own.tick_params(length=0)
+    return figure
+
+
+def _show(axes: Axes, images: Tensor, columns: int, gap: int) -> None:
+    sheet = grid(images, columns, gap).movedim(0, -1).squeeze(-1).numpy()
+    axes.imshow(sheet, cmap=GREY_LEVELS, vmin=0, vmax=255, interpolation="nearest")
+    axes.spines[:].set_visible(False)
+
+
+def _centres(count: int, pixels: int, gap: int) -> np.ndarray:
+    """The middles of images of so many pixels; matplotlib puts 0 in the middle of a pixel."""
+    return np.arange(count) * (pixels + gap) + (pixels - 1) / 2

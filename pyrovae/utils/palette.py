@@ -1,0 +1,57 @@
+"""The colours of every figure, by what they stand for.
+
+Most are of Okabe and Ito's palette, which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CATEGORIES",
+    "DATA",
+    "DIVERGING",
+    "EXACT",
+    "FULL_RANK",
+    "GREY_LEVELS",
+    "GRID",
+    "GUIDE",
+    "GUIDE_LIGHT",
+    "HEAT",
+    "INK",
+    "NEUTRAL",
+    "PALE",
+    "PAPER",
+    "PRIOR",
+    "SEQUENTIAL",
+    "SHOWN",
+    "SOFT",
+    "WARNING",
+]
+
+#: The prior, and images that are decoded from its draws.
+PRIOR = "#d55e00"
+#: The guide: encodings, posterior draws, the aggregate posterior, reconstructions.
+GUIDE = "#0072b2"
+#: A second part of a quantity of the guide, and a guide that was refined for each image.
+GUIDE_LIGHT = "#56b4e9"
+#: A Normal of full rank that was refined for each image, beside the guide.
+FULL_RANK = "#882255"
+#: The exact posterior, by Markov chain Monte Carlo.
+EXACT = "#009e73"
+#: Images of a split, as they are.
+DATA = "#4d4d4d"
+#: The images that the user asked for, among others.
+SHOWN = "#cc79a7"
+#: What departs from what is expected.
+WARNING = "#e69f00"
+#: What is neither active nor expected to differ.
+NEUTRAL = "#999999"
+
+#: Reference lines and outlines, captions, grids, bands and fills, the background.
+INK, SOFT, GRID, PALE, PAPER = "#000000", "#5f6368", "#dddddd", "#e8e8e8", "#ffffff"
+
+#: Classes of images, or runs, one after the other.
+CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
+
+#: Colour maps: values of either sign, values from 0 on black, values of points (more is darker),
+#: images of one channel.
+DIVERGING, HEAT, SEQUENTIAL, GREY_LEVELS = "RdBu_r", "magma", "viridis_r", "gray"
