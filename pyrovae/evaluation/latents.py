@@ -6,17 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrovae.data import Split
-from pyrovae.engine import Engine
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.view import PosteriorView
-from pyrovae.programs.pair import Programs, run_both
+from pyrovae.programs.pair import run_both
 from pyrovae.utils.errors import InputError
 
 __all__ = ["SATURATED", "aggregate", "log_mixture"]
@@ -56,32 +53,24 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
     References:
         ELBO Surgery (Hoffman and Johnson, 2016, section 2)
     """
-    programs, split, engine, seed = view.programs, view.split, view.engine, view.seed
-    if len(split) < 2:
-        raise InputError(f"the aggregate posterior needs at least 2 images, got {len(split)}")
+    count, draws = len(view.split), view.draws
+    if count < 2:
+        raise InputError(f"the aggregate posterior needs at least 2 images, got {count}")
 
-    draws = view.draws
-    mixture = log_mixture(programs, split, engine, draws, seed=seed, progress=progress)
-    log_q, prior = (
+    mixture = log_mixture(view, draws, progress=progress)
+    log_q, log_p = (
         torch.from_numpy(values).to(mixture) for values in (view.encoded.log_q, view.encoded.log_p)
     )
-    if programs.attributes:
-        prior = _log_prior_mixture(programs, split, engine, draws, seed)
+    prior = _log_prior_mixture(view, draws) if view.programs.attributes else log_p
     return {
         "mutual_information": Estimate.of((log_q - mixture).cpu()),
         "aggregate_kl": Estimate.of((mixture - prior).cpu()),
-        "limit": Estimate(math.log(len(split))),
+        "limit": Estimate(math.log(count)),
     }
 
 
 def log_mixture(
-    programs: Programs,
-    images: Split | np.ndarray,
-    engine: Engine,
-    draws: dict[str, Tensor],
-    *,
-    seed: int = 0,
-    progress: bool = False,
+    view: PosteriorView, draws: dict[str, Tensor], *, progress: bool = False
 ) -> Tensor:
     r"""The log density of any latents under the aggregate posterior of a split.
 
@@ -91,11 +80,8 @@ def log_mixture(
     image.
 
     Args:
-        programs: the pair of programs, on the engine's device.
-        images: the N images: a split, or its uint8 images `(N, C, H, W)`.
-        engine: where to compute.
+        view: the programs and the N images.
         draws: the values of each latent site, `(M, ...)`.
-        seed: decides what is observed of images that are dequantised or binarised.
         progress: whether to show a progress bar; the work grows with M times N.
 
     Returns:
@@ -107,33 +93,33 @@ def log_mixture(
 
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
         def run(given: dict[str, Tensor]) -> Any:
-            guide = poutine.condition(programs.guide, data=given)
+            guide = poutine.condition(view.programs.guide, data=given)
             return poutine.trace(guide).get_trace(x, **inputs)
 
         return _log_summed(run, draws, len(x))
 
-    said = "aggregate posterior" if progress else None
-    parts = list(each_batch(programs, images, engine, compute, seed=seed, said=said))
-    return torch.stack(parts).logsumexp(0) - math.log(len(images))
+    return _log_mean(view, compute, "aggregate posterior" if progress else None)
 
 
-def _log_prior_mixture(
-    programs: Programs,
-    images: Split | np.ndarray,
-    engine: Engine,
-    draws: dict[str, Tensor],
-    seed: int,
-) -> Tensor:
+def _log_prior_mixture(view: PosteriorView, draws: dict[str, Tensor]) -> Tensor:
     """The same under the mixture of the priors that the images' attributes give, `(M,)`."""
     if len(draws) > 1:  # The model would decode every draw with every image's attributes.
-        return torch.full((len(next(iter(draws.values()))),), math.nan, device=engine.device)
+        return torch.full((len(view.split),), math.nan, device=view.engine.device)
 
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
-        model = run_both(programs.model, programs.guide, x, **inputs)[1]
+        model = run_both(view.programs.model, view.programs.guide, x, **inputs)[1]
         return _log_summed(lambda given: model, draws, len(x))
 
-    parts = list(each_batch(programs, images, engine, compute, seed=seed))
-    return torch.stack(parts).logsumexp(0) - math.log(len(images))
+    return _log_mean(view, compute)
+
+
+def _log_mean(
+    view: PosteriorView, compute: Callable[..., Tensor], said: str | None = None
+) -> Tensor:
+    """The log of the mean over the images of what is summed over each batch, `(M,)`."""
+    own = (view.programs, view.split, view.engine)
+    parts = list(each_batch(*own, compute, seed=view.seed, said=said))
+    return torch.stack(parts).logsumexp(0) - math.log(len(view.split))
 
 
 def _log_summed(

@@ -133,14 +133,8 @@ def _measured(
 
     encoded, space = subject.encoded, subject.space
     try:
-        mixture = log_mixture(
-            subject.programs,
-            subject.split.take(used),
-            subject.engine,
-            space.unflatten(z),
-            seed=subject.seed,
-            progress=subject.progress,
-        )
+        some = subject.of(subject.split.take(used))
+        mixture = log_mixture(some, space.unflatten(z), progress=subject.progress)
     except (NotImplementedError, KeyError):  # Pyro's flows raise a KeyError.
         raise InputError(
             "a posterior does not give the density of any latent: holes need one that does"

@@ -55,6 +55,11 @@ class LocationScale(Posterior):
     LOG_SCALE_LIMIT = 7.0
     LOC_LIMIT = 1e4
 
+    @property
+    def num_params(self) -> int:
+        """Two numbers per dimension: location and raw log scale."""
+        return 2 * self.latent_dim
+
     def location_and_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """The two, each `(*, D)`, of the halves of h `(*, 2 D)`: 1e4 and e^7 bound them."""
         loc, raw = h.chunk(2, dim=-1)

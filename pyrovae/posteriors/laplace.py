@@ -36,11 +36,6 @@ class Laplace(LocationScale):
         torch.Size([2])
     """
 
-    @property
-    def num_params(self) -> int:
-        """Two numbers a dimension: location and raw log scale."""
-        return 2 * self.latent_dim
-
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution q(z given h) for h of shape `(*, 2 D)`: batch shape `*`."""
         return dist.Laplace(*self.location_and_scale(h)).to_event(1)

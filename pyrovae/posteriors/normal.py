@@ -40,11 +40,6 @@ class DiagonalNormal(LocationScale):
         (torch.Size([5]), torch.Size([2]))
     """
 
-    @property
-    def num_params(self) -> int:
-        """Two numbers a dimension: location and raw log scale."""
-        return 2 * self.latent_dim
-
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution q(z given h) for h of shape `(*, 2 D)`: batch shape `*`."""
         return dist.Normal(*self.location_and_scale(h)).to_event(1)

@@ -11,6 +11,8 @@ from torch.distributions import kl_divergence
 from pyrovae import Engine, FullRankNormal
 from pyrovae.distributions.moments import moments
 from pyrovae.evaluation import image_terms
+from pyrovae.evaluation.scoring import Options, Scorer
+from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import dimension_divergences, encode
 from tests.oracles import DisguisedNormal
 from tests.small import small_data, small_vae
@@ -90,3 +92,26 @@ def test_divergences_where_there_are_no_moments_are_means_over_draws() -> None:
     assert not exact
     joint = dist.MultivariateNormal(torch.zeros(2), torch.eye(2))
     assert dimension_divergences(joint, p)[0].isnan().all()
+
+
+@pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
+def test_evaluation_and_inspection_look_at_one_encoding(make: type) -> None:
+    programs, data = make(), small_data()
+    split = data.split("test")
+    scorer = Scorer(programs.eval(), data, Options(seed=3), CPU)
+    subject = Subject(programs, split, CPU, 3, shown=split.take([0]), effort=QUICK)
+    found, again = scorer.view.encoded, subject.encoded
+    for name in ("loc", "scale", "mean_shift", "draws", "log_q", "log_p", "rate"):
+        assert np.array_equal(getattr(found, name), getattr(again, name)), name
+    assert scorer.section("latents")["active_units"].value == subject.verdict[1].active
+    latents = np.concatenate([z.flatten(1).numpy() for z in subject.draws.values()], 1)
+    assert np.array_equal(latents, again.draws)
+
+
+def test_the_scale_of_the_prior_is_that_of_its_formula() -> None:
+    images = small_data().split("test").images
+    assert (encode(small_vae(), images, CPU).prior_scale == 1).all()
+    sphere = make_vae(prior="HypersphericalUniform", posterior="VonMisesFisher")
+    images = np.zeros((4, *IMAGE_SHAPE), np.uint8)
+    found = encode(sphere, images, CPU).prior_scale
+    assert np.allclose(found, len(found) ** -0.5)

@@ -16,6 +16,7 @@ from pyrovae.evaluation.latents import log_mixture
 from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyond
 from pyrovae.inspection.sections.holes import _holes_advice, section
 from pyrovae.inspection.subject import Effort, Subject
+from pyrovae.posterior.view import PosteriorView
 from tests.inspection.oracle_subjects import (
     CPU,
     as_drawn,
@@ -128,7 +129,7 @@ def test_densities_are_those_of_one_image_where_there_is_one() -> None:
     linear = LinearGaussian()
     vae, images = as_drawn(linear.vae()), linear.images(1)
     z = torch.randn(7, 2, dtype=torch.float64)
-    found = log_mixture(vae, split_of(images), CPU, {"z": z})
+    found = log_mixture(PosteriorView(vae, split_of(images), CPU), {"z": z})
     assert torch.allclose(found, vae.encode(images[0]).log_prob(z))
 
 
