@@ -125,6 +125,8 @@ def loaded_class(path: str) -> type | None:
     module, _, name = path.rpartition(".")
     place = sys.modules.get(module)
     found = vars(place).get(name) if isinstance(place, types.ModuleType) else None
+    if found is None and module == "pyrovae":
+        found = getattr(place, name, None)  # It looks its names up when they are first used.
     return found if isinstance(found, type) else None
 
 

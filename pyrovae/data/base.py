@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas
     from PIL.Image import Image
 
+__all__ = ["ImageData", "SPLITS", "Source", "Split", "fingerprint"]
+
 SPLITS = ("train", "val", "test")
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pandas
     from PIL.Image import Image
 
+__all__ = ["CelebA"]
+
 _LIST_FOLDERS = ("", "Eval", "Anno")
 _IMAGE_FOLDERS = (
     "img_align_celeba/img_align_celeba",

@@ -32,6 +32,8 @@ from pyrovae.utils.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["ImageFolder"]
+
 _EVALUATED = ("eval", "evaluation")
 _FOLDERS = {  # Each folder is of the first split that takes it.
     "train": ("train", "training"),

@@ -16,6 +16,8 @@ from pyrovae.utils.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["TorchvisionImages"]
+
 # Shape and validation images by convention: a network is built before any file is opened.
 _KNOWN = {
     "CIFAR10": ((3, 32, 32), 5_000),

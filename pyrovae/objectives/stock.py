@@ -6,7 +6,7 @@ from typing import Any
 
 from pyrovae.utils.errors import InputError
 
-__all__ = ["STOCK", "UNFIT", "check_objective"]
+__all__ = ["STOCK", "UNFIT", "check_objective", "check_objective_name"]
 
 #: Those that fit: what they are, and when to use them.
 STOCK = {
