@@ -28,14 +28,14 @@ from pyrovae.inspection.export import (
 )
 from pyrovae.inspection.subject import FULL, Effort, Subject, check_name
 from pyrovae.objectives import widens
-from pyrovae.programs.vae import VAE
+from pyrovae.programs import Programs
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.errors import InputError
 
 __all__ = ["open_subject", "read_image"]
 
 
-def read_image(name: str, vae: VAE, data: ImageData) -> torch.Tensor:
+def read_image(name: str, vae: Programs, data: ImageData) -> torch.Tensor:
     """An image of the user's: a file, or one of a split as `test:12`; uint8 `(C, H, W)`.
 
     Args:
@@ -127,7 +127,7 @@ def _objective(run: str | Path, trust: bool) -> Any:
         return None
 
 
-def _given(images: Sequence[str], vae: VAE, data: ImageData) -> tuple[Split, list[str]]:
+def _given(images: Sequence[str], vae: Programs, data: ImageData) -> tuple[Split, list[str]]:
     """The images that could be read, as a split, and what is wrong with the others."""
     found, names, complaints = [], [], []
     for name in images:

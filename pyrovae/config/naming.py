@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from pyro.infer import ELBO
 
-from pyrovae.config.catalogue import ROLES
 from pyrovae.config.plain_yaml import cut
+from pyrovae.config.roles import ROLES
 from pyrovae.utils.errors import InputError
 
 __all__ = [

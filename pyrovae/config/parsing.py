@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 from pyro.infer import ELBO
 
-from pyrovae.config.catalogue import ALSO, ROLES, concrete, entries, explain, help_text
+from pyrovae.config.catalogue import concrete, entries, explain, help_text
 from pyrovae.config.plain_yaml import cut
+from pyrovae.config.roles import ALSO, ROLES
 from pyrovae.utils.errors import InputError
 
 __all__ = ["Parser", "answer_help", "known_parts", "value_of"]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 10
+
 
 def section(subject: Subject) -> Section:
     """The rate by dimension, the verdict, the rate in its two parts."""

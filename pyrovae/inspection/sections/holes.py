@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 40
+
 _Found = TypeVar("_Found")
 
 SHOWN = 6

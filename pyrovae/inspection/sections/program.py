@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 20
+
 
 def section(subject: Subject) -> Section:
     """Sites, distributions, dependencies and parameters of model and guide."""

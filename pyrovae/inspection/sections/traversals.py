@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section", "shown_means", "sites_said", "traversal_table"]
 
+PLACE = 80
+
 #: Dimensions, and images, whose traversals are drawn.
 ROWS, IMAGES = 10, 2
 #: The quantiles of the latents of all images that a dimension goes through.

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 130
+
 #: Images that replicates are drawn of.
 REPLICATED = 200
 SHOWN = 6

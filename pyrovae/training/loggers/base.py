@@ -144,8 +144,8 @@ class Logger:
         """The run ends, also by an error or before it began."""
 
 
-class Loggers(Logger):
-    """Several loggers as one: each is told everything, in their order.
+class Loggers:
+    """Several loggers as one, with the methods of each: all are told, in their order.
 
     Args:
         loggers: the loggers.
