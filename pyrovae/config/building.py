@@ -34,7 +34,9 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
     try:
         return parser.instantiate(config)
     except (ValueError, TypeError) as error:
-        message = parser.in_one_line(str(error))
+        # The parser tells what programs refuse as one of several reasons, with all parts printed.
+        refused = error.__cause__ if "Union subtypes" in str(error) else None
+        message = parser.in_one_line(str(refused or error))
         raise InputError(blamed(config.as_dict(), error, message)) from error
 
 

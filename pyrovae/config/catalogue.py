@@ -124,12 +124,14 @@ def markdown() -> str:
 
 def _report() -> str:
     """The table of the report's sections."""
-    head = ["#### `inspect --sections`", "", "| section | what it shows |", "| --- | --- |"]
-    rows = [
-        f"| `{name}` | {' '.join((make.__doc__ or '').split(chr(10) * 2)[0].split())} |"
-        for name, make in SECTIONS.items()
-    ]
-    return "\n".join([*head, *rows])
+    head = ["#### `inspect --sections`", "", "| section | what it shows | | |"]
+    rows = [_section_row(name, make.__doc__ or name) for name, make in SECTIONS.items()]
+    return "\n".join([*head, "| --- | --- | --- | --- |", *rows])
+
+
+def _section_row(name: str, text: str) -> str:
+    first = inspect.cleandoc(text).split("\n\n")[0]
+    return f"| `{name}` | {' '.join(first.split())} | | |"
 
 
 def _row(entry: Entry) -> str:

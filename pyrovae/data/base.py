@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import printable
 
@@ -145,7 +146,7 @@ class Source:
     fingerprint: str = ""
 
 
-class ImageData(ABC):
+class ImageData(Recorded, ABC):
     """A data set of images of one shape.
 
     Constructing one reads nothing: `image_shape` follows from the arguments alone, so that

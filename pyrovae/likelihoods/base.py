@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.distributions import DiscretizedLogistic
+from pyrovae.utils.arguments import Recorded
 
 __all__ = ["DensityLikelihood", "GreyLikelihood", "Likelihood", "PixelLikelihood"]
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Recorded, nn.Module, ABC):
     """p(x given h): a module that maps the decoder's maps h to a distribution of images.
 
     It also owns what depends on the family alone: how 8-bit images become observations, and

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ImageShape = tuple[int, int, int]
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(Recorded, nn.Module, ABC):
     """A network from images to the posterior's parameters.
 
     A constructor takes `image_shape` and `num_outputs`, which follow from data and posterior,
@@ -37,7 +38,7 @@ class Encoder(nn.Module, ABC):
         """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
 
 
-class Decoder(nn.Module, ABC):
+class Decoder(Recorded, nn.Module, ABC):
     """A network from latents to the likelihood's maps.
 
     A constructor takes `image_shape`, `latent_dim` and `num_maps`, which follow from data,

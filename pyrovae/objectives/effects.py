@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
 from pyrovae.objectives.stock import is_linear
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.sites import is_latent, is_observed
 
 __all__ = ["Beta", "LatentRate", "ScaleLatents", "begin_step", "numbers_of", "state_of", "widens"]
@@ -46,7 +47,7 @@ def numbers_of(objective: Any) -> dict[str, float]:
     return {name: float(value) for name, value in state if value.numel() == 1}
 
 
-class Beta:
+class Beta(Recorded):
     r"""The weight of the latent sites: the loss is $-\log p(x \mid z) + \beta\,(\log q - \log p)$.
 
     Args:

@@ -8,11 +8,12 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from pyrovae.distributions.constraints import bounded_exp
+from pyrovae.utils.arguments import Recorded
 
 __all__ = ["LocationScale", "Posterior"]
 
 
-class Posterior(nn.Module, ABC):
+class Posterior(Recorded, nn.Module, ABC):
     """q(z given h): a module that maps the encoder's output h to a distribution of shape `(D,)`.
 
     Args:

@@ -7,10 +7,12 @@ from abc import ABC, abstractmethod
 import pyro.distributions as dist
 from torch import nn
 
+from pyrovae.utils.arguments import Recorded
+
 __all__ = ["Prior"]
 
 
-class Prior(nn.Module, ABC):
+class Prior(Recorded, nn.Module, ABC):
     """p(z): a module whose call returns a distribution of event shape `(D,)`.
 
     Args:

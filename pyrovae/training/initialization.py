@@ -14,12 +14,13 @@ from torch import Tensor
 from pyrovae.data import spread
 from pyrovae.distributions.ppca import LinearModel, fit_ppca
 from pyrovae.programs.pair import Programs
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError
 
 __all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
 
 
-class Start(ABC):
+class Start(Recorded, ABC):
     """Sets the parameters of a VAE before the first step."""
 
     @abstractmethod

@@ -12,6 +12,7 @@ from pyrovae.engine import Engine
 from pyrovae.programs.pair import Programs
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
+from pyrovae.training.description import describe
 from pyrovae.training.loggers import (
     Console,
     Logger,
@@ -115,6 +116,8 @@ class Trainer(Settings):
         run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
+        if run is not None and not run.config_text:
+            run.config_text = describe(self, vae, data, recipe, engine, loggers)
         reported = _usual(run, progress) if loggers is None else loggers
         told = Loggers(reported if group.main else ())
         met = group if self.sync_batch_norm else Group()

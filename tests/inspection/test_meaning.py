@@ -29,7 +29,7 @@ from tests.tables import make_vae
 from tests.test_programs import MAKERS
 
 CPU = Engine("cpu", "fp32")
-NAMES = ("traversals", "paths", "attributes", "maps", "factors")
+NAMES = ("traversals", "paths", "attributes", "map", "factors")
 
 
 def plane() -> VAE:
@@ -173,7 +173,7 @@ def test_sections_without_what_they_need_are_refused() -> None:
             section(name, nameless)
     assert "coloured by rate, nats" in section("map", nameless).figures["maps"].caption
     few = replace(own, split=own.split.take(range(9)))
-    for name in ("attributes", "maps", "factors"):
+    for name in ("attributes", "map", "factors"):
         with pytest.raises(InputError, match="needs 10 images|too few"):
             section(name, few)
 

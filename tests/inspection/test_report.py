@@ -19,11 +19,13 @@ from PIL import Image
 from torch import Tensor
 
 from pyrovae import DiagonalNormal, Engine, InputError, Programs, RunDirectory, Trainer
+from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection import report as reports
 from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Effort, Subject
+from pyrovae.training.loggers import Console
 from tests.small import LATENT_DIM, small_data, small_vae
 from tests.test_cli import TINY, run
 from tests.test_programs import MAKERS, ConditionalModel
@@ -323,7 +325,8 @@ def test_what_cannot_be_looked_at_does_not_stop_training(capsys: Any) -> None:
     programs = MAKERS["conditional"]()
     model = OneDrawAtATime(programs.likelihood)
     own = Programs(model, programs.guide, programs.likelihood, [], programs.attributes)
-    state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), progress=True)
+    loggers = [Console(), PosteriorMonitor()]
+    state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), loggers=loggers)
     assert state.epoch == 3
     assert capsys.readouterr().out.count("the posterior cannot be looked at") == 1
 
