@@ -4,194 +4,85 @@ The decoder lives in a Pyro model, the encoder in a Pyro guide, and Pyro's SVI t
 likelihood, posterior, networks and objective are separate parts, each swapped by naming another.
 """
 
-from pyrovae import distributions, likelihoods, networks, objectives, posteriors, priors
-from pyrovae.config.loading import load
-from pyrovae.data import (
-    CelebA,
-    ImageData,
-    ImageFolder,
-    Split,
-    StaticMNIST,
-    SyntheticFaces,
-    TorchvisionImages,
-)
-from pyrovae.engine import Engine
-from pyrovae.evaluation import Evaluation, evaluate
-from pyrovae.likelihoods import (
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    DiscretizedLogistic,
-    DiscretizedLogisticMixture,
-    DynamicBinarization,
-    FixedBinarization,
-    Likelihood,
-    Normal,
-    OptimalScaleNormal,
-    PixelwiseNormal,
-    SharedScaleNormal,
-    ThresholdBinarization,
-)
-from pyrovae.networks import (
-    ConvDecoder,
-    ConvEncoder,
-    Decoder,
-    Encoder,
-    GatedConvDecoder,
-    GatedConvEncoder,
-    GatedMLPDecoder,
-    GatedMLPEncoder,
-    MLPDecoder,
-    MLPEncoder,
-    ResidualDecoder,
-    ResidualEncoder,
-)
-from pyrovae.objectives import (
-    GECO,
-    IWAE,
-    MMD,
-    Beta,
-    BetaTC,
-    Capacity,
-    Constant,
-    Corruption,
-    Cosine,
-    CosineWarmup,
-    Cyclical,
-    Denoising,
-    DReG,
-    ExponentialDecay,
-    FreeBits,
-    GaussianNoise,
-    PerImageELBO,
-    SaltAndPepper,
-    ScaleLatents,
-    Schedule,
-    StickingTheLanding,
-    Warmup,
-)
-from pyrovae.posteriors import (
-    DiagonalNormal,
-    FullRankNormal,
-    HouseholderFlow,
-    InverseAutoregressiveFlow,
-    LowRankNormal,
-    Posterior,
-    VonMisesFisher,
-)
-from pyrovae.priors import (
-    FlowPrior,
-    GaussianMixture,
-    HypersphericalUniform,
-    NeuralSpline,
-    Prior,
-    RealNVP,
-    StandardNormal,
-    VampPrior,
-)
-from pyrovae.programs.pair import Programs
-from pyrovae.programs.vae import VAE, Guide, Model
-from pyrovae.runs import RunDirectory
-from pyrovae.training.initialization import ProbabilisticPCA, RandomStart, Start
-from pyrovae.training.optimizer import GroupedOptimizer
-from pyrovae.training.svi import SVI as SVI  # Not in __all__: a star would hide Pyro's own.
-from pyrovae.training.trainer import Recipe, Trainer
-from pyrovae.utils.errors import InputError
+# ruff: noqa: F403
+from __future__ import annotations
+
+import importlib
+import inspect
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from pyrovae.utils.version import __version__ as __version__
 
-# Laplace and StudentT are priors, likelihoods and posteriors alike: priors.Laplace and so on.
+if TYPE_CHECKING:
+    from pyrovae import distributions as distributions
+    from pyrovae.config.loading import *
+    from pyrovae.data import *
+    from pyrovae.engine import *
+    from pyrovae.likelihoods import *
+    from pyrovae.networks import *
+    from pyrovae.objectives import *
+    from pyrovae.posterior.elbo import *
+    from pyrovae.posteriors import *
+    from pyrovae.priors import *
+    from pyrovae.programs import *
+    from pyrovae.runs.directory import *
+    from pyrovae.training.initialization import *
+    from pyrovae.training.optimizer import *
+    from pyrovae.training.svi import *
+    from pyrovae.training.trainer import *
+    from pyrovae.utils.errors import *
+
+#: The modules above: importing them takes seconds, so they wait until one of their names is used.
+_HOMES = (
+    "config.loading data engine likelihoods networks objectives posterior.elbo posteriors priors "
+    "programs runs.directory training.initialization training.optimizer training.svi "
+    "training.trainer utils.errors"
+).split()
+_PACKAGES = ["distributions", "likelihoods", "networks", "objectives", "posteriors", "priors"]
 
 
-__all__ = [
-    "Bernoulli",
-    "Beta",
-    "BetaTC",
-    "Capacity",
-    "Categorical",
-    "CelebA",
-    "Constant",
-    "ContinuousBernoulli",
-    "ConvDecoder",
-    "ConvEncoder",
-    "Corruption",
-    "Cosine",
-    "CosineWarmup",
-    "Cyclical",
-    "DReG",
-    "Decoder",
-    "Denoising",
-    "DiagonalNormal",
-    "DiscretizedLogistic",
-    "DiscretizedLogisticMixture",
-    "DynamicBinarization",
-    "Encoder",
-    "Engine",
-    "Evaluation",
-    "ExponentialDecay",
-    "FlowPrior",
-    "FixedBinarization",
-    "FreeBits",
-    "FullRankNormal",
-    "GECO",
-    "GatedConvDecoder",
-    "GatedConvEncoder",
-    "GatedMLPDecoder",
-    "GatedMLPEncoder",
-    "GaussianMixture",
-    "GaussianNoise",
-    "GroupedOptimizer",
-    "Guide",
-    "HypersphericalUniform",
-    "HouseholderFlow",
-    "IWAE",
-    "ImageData",
-    "ImageFolder",
-    "InputError",
-    "InverseAutoregressiveFlow",
-    "Likelihood",
-    "LowRankNormal",
-    "MLPDecoder",
-    "MLPEncoder",
-    "MMD",
-    "Model",
-    "NeuralSpline",
-    "Normal",
-    "OptimalScaleNormal",
-    "PerImageELBO",
-    "PixelwiseNormal",
-    "Posterior",
-    "Prior",
-    "ProbabilisticPCA",
-    "Programs",
-    "RandomStart",
-    "RealNVP",
-    "Recipe",
-    "ResidualDecoder",
-    "ResidualEncoder",
-    "RunDirectory",
-    "SaltAndPepper",
-    "ScaleLatents",
-    "Schedule",
-    "SharedScaleNormal",
-    "Split",
-    "StandardNormal",
-    "StaticMNIST",
-    "Start",
-    "StickingTheLanding",
-    "SyntheticFaces",
-    "ThresholdBinarization",
-    "TorchvisionImages",
-    "Trainer",
-    "VAE",
-    "VampPrior",
-    "VonMisesFisher",
-    "Warmup",
-    "distributions",
-    "evaluate",
-    "likelihoods",
-    "load",
-    "networks",
-    "objectives",
-    "posteriors",
-    "priors",
-]
+@cache
+def _names() -> dict[str, dict[str, Any]]:
+    """What each public name of these modules stands for, by module."""
+    found: dict[str, dict[str, Any]] = {}
+    for home in _HOMES:
+        module = importlib.import_module(f"{__name__}.{home}")
+        for name in module.__all__:
+            value = getattr(module, name)
+            if all(value is not other for other in found.get(name, {}).values()):
+                found.setdefault(name, {})[f"{home}.{name}"] = value
+    return found
+
+
+def _starred() -> list[str]:
+    """The classes and functions that a star import brings: SVI would hide Pyro's own."""
+    single = {name: next(iter(o.values())) for name, o in _names().items() if len(o) == 1}
+    made = [name for name, value in single.items() if inspect.isclass(value)]
+    return sorted([*(set(made) - {"SVI"}), *_PACKAGES, "evaluate", "load"])
+
+
+def _found(name: str) -> Any:
+    """What a name of the package stands for: a module in it, or a name of these modules."""
+    if name == "__all__":
+        return _starred()
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if find_spec(f"{__name__}.{name}") is not None:
+        return importlib.import_module(f"{__name__}.{name}")
+    homes = _names().get(name, {})
+    if len(homes) == 1:
+        return next(iter(homes.values()))
+    reason = f"is one of {', '.join(homes)}: name the package" if homes else "is no name of it"
+    raise AttributeError(f"{__name__}.{name}: {reason}")
+
+
+if not TYPE_CHECKING:  # A type checker would take any name, also a misspelt one.
+
+    def __getattr__(name: str) -> Any:
+        globals()[name] = found = _found(name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_starred(), *_names()})

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from pyrovae.data import Batches, to_device
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError
 
 __all__ = ["Engine"]
 
 
-class Engine:
+class Engine(Recorded):
     """Where a program runs, and in which precision its networks compute.
 
     Args:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pyrovae.config.catalogue import ROLES, Entry, concrete
+from pyrovae.config.catalogue import Entry, concrete
+from pyrovae.config.roles import ROLES
 from tests.test_cli import TINY
 from tests.test_scripts import execute
 

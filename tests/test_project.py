@@ -95,7 +95,7 @@ def test_every_part_says_what_it_is_when_to_use_it_and_where_it_is_from(
 @every_own_part
 def test_every_part_is_a_public_name(role: str, part: type) -> None:
     places = [pyrovae, pyrovae.priors, pyrovae.likelihoods, pyrovae.posteriors]
-    places += [pyrovae.networks, pyrovae.objectives]
+    places += [pyrovae.networks, pyrovae.objectives, pyrovae.training.loggers, pyrovae.inspection]
     assert any(getattr(place, part.__name__, None) is part for place in places)
 
 
@@ -106,7 +106,7 @@ def test_every_stock_objective_exists() -> None:
 
 def test_importing_the_package_imports_nothing_that_is_slow() -> None:
     check = (
-        "import torch, pyro, sys; import pyrovae; "
+        "import torch, pyro, sys; from pyrovae import *; "
         "slow = {'pandas', 'torchvision', 'matplotlib', 'tensorboard', 'jsonargparse', 'PIL'}; "
         "slow |= {'sklearn'}; "
         "assert not slow & set(sys.modules), slow & set(sys.modules)"

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pyrovae.config.building import build_vae, instantiate, recipe
-from pyrovae.config.catalogue import ROLES, entries
+from pyrovae.config.catalogue import entries
 from pyrovae.config.options import parse_training, train_parser
+from pyrovae.config.roles import ROLES
 from pyrovae.evaluation import Evaluation, evaluate
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing

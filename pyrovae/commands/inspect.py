@@ -27,14 +27,14 @@ from pyrovae.inspection.export import (
 )
 from pyrovae.inspection.subject import FULL, Effort, Subject, check_name
 from pyrovae.objectives import as_objective
-from pyrovae.programs.vae import VAE
+from pyrovae.programs import Programs
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.errors import InputError
 
 __all__ = ["open_subject", "read_image"]
 
 
-def read_image(name: str, vae: VAE, data: ImageData) -> torch.Tensor:
+def read_image(name: str, vae: Programs, data: ImageData) -> torch.Tensor:
     """An image of the user's: a file, or one of a split as `test:12`; uint8 `(C, H, W)`.
 
     Args:
@@ -126,7 +126,7 @@ def _prefers_wide_guide(run: str | Path, trust: bool) -> bool:
         return False
 
 
-def _given(images: Sequence[str], vae: VAE, data: ImageData) -> tuple[Split, list[str]]:
+def _given(images: Sequence[str], vae: Programs, data: ImageData) -> tuple[Split, list[str]]:
     """The images that could be read, as a split, and what is wrong with the others."""
     found, names, complaints = [], [], []
     for name in images:

@@ -18,7 +18,7 @@ from pyrovae.distributions.moments import centre
 from pyrovae.engine import Engine
 from pyrovae.inspection import traversals
 from pyrovae.posterior.space import LatentSpace
-from pyrovae.programs.vae import VAE
+from pyrovae.programs import VAE, Programs
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import grid, interleave, save_png
 from pyrovae.utils.modes import evaluation_mode
@@ -102,16 +102,18 @@ def parser() -> Parser:
     return parser
 
 
-def draw(options: Namespace, vae: VAE, data: ImageData, device: torch.device) -> Tensor:
+def draw(options: Namespace, vae: Programs, data: ImageData, device: torch.device) -> Tensor:
     """A picture of the images that the options ask for."""
     if options.interpolate:
         first, second = (read_image(name, vae, data).to(device) for name in options.interpolate)
-        return grid(interpolate(vae, first, second, options.steps), options.steps)
+        return grid(interpolate(_of_one_latent(vae), first, second, options.steps), options.steps)
     if options.traverse:
-        start = vae.model.z_dist().sample()
+        whole = _of_one_latent(vae)
+        start = whole.model.z_dist().sample()
         if options.image:
-            start = centre(vae.encode(read_image(options.image, vae, data)[None].to(device)))[0]
-        return grid(traverse(vae, start, options.traverse, options.steps), options.steps)
+            image = read_image(options.image, vae, data)[None].to(device)
+            start = centre(whole.encode(image))[0]
+        return grid(traverse(whole, start, options.traverse, options.steps), options.steps)
     if options.reconstruct:
         if options.reconstruct[0] in SPLITS and len(options.reconstruct) == 1:
             split = data.split(options.reconstruct[0])
@@ -122,6 +124,16 @@ def draw(options: Namespace, vae: VAE, data: ImageData, device: torch.device) ->
         columns = min(options.columns, len(images))
         return grid(interleave(images.float() / 255, again, columns), columns)
     return grid(vae.sample(options.num), options.columns)
+
+
+def _of_one_latent(programs: Programs) -> VAE:
+    """The programs, if they have the one latent vector that a path moves in."""
+    if not isinstance(programs, VAE):
+        raise InputError(
+            f"--interpolate and --traverse need a VAE, got {type(programs).__name__}: "
+            "--sections traversals of inspect moves along the latents of any programs"
+        )
+    return programs
 
 
 def main(arguments: list[str]) -> None:

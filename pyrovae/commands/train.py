@@ -19,7 +19,6 @@ from pyrovae.config.options import parse_run, train_parser
 from pyrovae.data import SPLITS, ImageData
 from pyrovae.engine import Engine
 from pyrovae.evaluation.baselines import evaluate_without_latent
-from pyrovae.inspection import PosteriorMonitor
 from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.programs import Programs
 from pyrovae.runs import RunDirectory, checksum
@@ -50,8 +49,7 @@ def main(arguments: list[str]) -> None:
         engine,
         run=run,
         resume=resume,
-        progress=True,
-        loggers=[PosteriorMonitor()],
+        loggers=objects.loggers,
     )
     if group.main:
         print(final_report(run, vae, objects.data, engine))

@@ -29,6 +29,8 @@ def blamed(config: dict[str, Any], error: BaseException, message: str) -> str:
     for made in reversed(list(_constructed(error))):
         for path, cls, arguments in specs:
             if cls is made:
+                if path == "program":  # Its parts do not fit: their options say more.
+                    return message
                 return f"--{_option(path, arguments, message)}: {message}"
     return message
 

@@ -9,13 +9,14 @@ import torch
 from jsonargparse import Namespace
 
 from pyrovae.config.blame import blamed
-from pyrovae.config.options import PARTS, parts_parser
+from pyrovae.config.options import parts_parser
 from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
+from pyrovae.config.roles import PARTS
 from pyrovae.config.trust import Consent
 from pyrovae.data import ImageData, spread
 from pyrovae.data.base import fingerprint
-from pyrovae.programs import VAE
+from pyrovae.programs import Programs
 from pyrovae.runs import RunDirectory
 from pyrovae.training.recipe import Recipe
 from pyrovae.utils.errors import InputError
@@ -33,7 +34,9 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
     try:
         return parser.instantiate(config)
     except (ValueError, TypeError) as error:
-        message = parser.in_one_line(str(error))
+        # The parser tells what programs refuse as one of several reasons, with all parts printed.
+        refused = error.__cause__ if "Union subtypes" in str(error) else None
+        message = parser.in_one_line(str(refused or error))
         raise InputError(blamed(config.as_dict(), error, message)) from error
 
 
@@ -43,18 +46,11 @@ def recipe(objects: Any) -> Recipe:
     return Recipe(**{name: objects[name] for name in names})
 
 
-def build_vae(objects: Any) -> VAE:
-    """The VAE of an instantiated configuration, which knows the data's preprocessing.
-
-    Raises:
-        InputError: if the parts do not go together.
-    """
-    try:
-        vae = VAE(**{name: objects[name] for name in PARTS if name != "data"})
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    vae.data = objects.data
-    return vae
+def build_vae(objects: Any) -> Programs:
+    """The programs of an instantiated configuration, which know the data's preprocessing."""
+    programs: Programs = objects.program
+    programs.data = objects.data
+    return programs
 
 
 def load_run(
@@ -62,8 +58,8 @@ def load_run(
     checkpoint: str = "best",
     device: str | torch.device = "cpu",
     trust: bool = False,
-) -> tuple[VAE, ImageData]:
-    """The VAE of a run, with its weights and in evaluation mode, and its data set."""
+) -> tuple[Programs, ImageData]:
+    """The programs of a run, with their weights and in evaluation mode, and its data set."""
     run, consent = RunDirectory(run_dir), Consent(trust)
     config, weights = read_config(run, consent, PARTS), run.weights(checkpoint)
     parser = parts_parser(exit_on_error=False)

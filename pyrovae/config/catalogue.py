@@ -9,42 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.infer
+from pyrovae.config.roles import ALSO, ROLES
+from pyrovae.inspection.sections import SECTIONS
+from pyrovae.objectives import STOCK
 
-from pyrovae.data import ImageData
-from pyrovae.likelihoods import Binarization, Likelihood
-from pyrovae.networks import Decoder, Encoder
-from pyrovae.objectives import STOCK, Corruption, Schedule
-from pyrovae.posteriors import Posterior
-from pyrovae.priors import Flow, Prior
-from pyrovae.training.initialization import Start
-
-__all__ = ["ALSO", "ROLES", "Entry", "concrete", "entries", "explain", "help_text", "markdown"]
-
-#: The option that names a part, and the abstract class of what it names.
-ROLES: dict[str, type] = {
-    "prior": Prior,
-    "prior.flow": Flow,
-    "likelihood": Likelihood,
-    "likelihood.binarization": Binarization,
-    "posterior": Posterior,
-    "encoder": Encoder,
-    "decoder": Decoder,
-    "objective": pyro.infer.ELBO,
-    "objective.corruption": Corruption,
-    "schedule": Schedule,
-    "start": Start,
-    "data": ImageData,
-}
-
-#: Options that name a part of a role above.
-ALSO = {
-    "objective.bound": "objective",
-    "objective.schedule": "schedule",
-    "beta.schedule": "schedule",
-    "schedule.then": "schedule",
-    "start.otherwise": "start",
-}
+__all__ = ["ROLES", "Entry", "concrete", "entries", "explain", "help_text", "markdown"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +120,20 @@ def markdown() -> str:
         rows = [_row(Entry.of(part)) for part in sorted(own, key=lambda part: part.__name__)]
         head = ["| class | what it is | when | source |", "| --- | --- | --- | --- |"]
         sections.append("\n".join([f"#### `--{option}`", "", *head, *rows]))
+    sections.append(_report())
     return "\n\n".join(sections) + "\n"
+
+
+def _report() -> str:
+    """The table of the report's sections."""
+    head = ["#### `inspect --sections`", "", "| section | what it shows | | |"]
+    rows = [_section_row(name, make.__doc__ or name) for name, make in SECTIONS.items()]
+    return "\n".join([*head, "| --- | --- | --- | --- |", *rows])
+
+
+def _section_row(name: str, text: str) -> str:
+    first = inspect.cleandoc(text).split("\n\n")[0]
+    return f"| `{name}` | {' '.join(first.split())} | | |"
 
 
 def _row(entry: Entry) -> str:

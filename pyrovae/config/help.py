@@ -11,7 +11,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from pyrovae.config.catalogue import ALSO, ROLES, help_text
+from pyrovae.config.catalogue import help_text
+from pyrovae.config.roles import ALSO, LISTS, ROLES
 
 __all__ = ["EXAMPLES", "describe_arguments", "full_help", "text_width"]
 
@@ -125,9 +126,11 @@ def _default(action: Action, stated: dict[str, Any]) -> Any:
         value = value.get(key) if isinstance(value, dict) else None
     if value is None:
         value = None if action.default is SUPPRESS else action.default
-    if isinstance(value, dict | Namespace):
-        value = value["class_path"]
-    return value.rpartition(".")[-1] if _is_part(action) and value is not None else value
+    if value is None or not _is_part(action):
+        return value
+    named = value if isinstance(value, list) else [value]
+    paths = (part["class_path"] if isinstance(part, dict | Namespace) else part for part in named)
+    return ", ".join(path.rpartition(".")[-1] for path in paths)
 
 
 def _value(action: Action) -> str:
@@ -135,7 +138,7 @@ def _value(action: Action) -> str:
     if action.nargs == 0 or not action.option_strings or action.dest == "print_config":
         return ""
     if _is_part(action):
-        return "NAME"
+        return "[NAME, ...]" if action.dest in LISTS else "NAME"
     if str(action.metavar).startswith("{"):
         return str(action.metavar)
     hint = getattr(action, "_typehint", None) or action.type or str

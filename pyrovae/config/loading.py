@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -24,7 +24,8 @@ def load(
     `vae.preprocess(image)` prepares a path or a Pillow image as the run's data were prepared.
     Neither the images nor the machine that trained it are needed. A run whose parts are those of
     pyrovae, PyTorch and Pyro is opened safely, whoever wrote it. A part of the user's own must be
-    importable by the name that it had, and takes `trust`.
+    importable by the name that it had, and takes `trust`. A run of other programs gives those;
+    the annotation is that of the usual ones.
 
     Args:
         run_dir: the run directory.
@@ -39,4 +40,4 @@ def load(
     # The command line's machinery is slow to import, and nothing else here needs it.
     from pyrovae.config.building import load_run
 
-    return load_run(run_dir, checkpoint, device, trust)[0]
+    return cast("VAE", load_run(run_dir, checkpoint, device, trust)[0])

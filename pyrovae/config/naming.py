@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from pyro.infer import ELBO
 
-from pyrovae.config.catalogue import ROLES
+from pyrovae.config.roles import ROLES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
@@ -125,6 +125,8 @@ def loaded_class(path: str) -> type | None:
     module, _, name = path.rpartition(".")
     place = sys.modules.get(module)
     found = vars(place).get(name) if isinstance(place, types.ModuleType) else None
+    if found is None and module == "pyrovae":
+        found = getattr(place, name, None)  # It looks its names up when they are first used.
     return found if isinstance(found, type) else None
 
 

@@ -13,28 +13,21 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import Namespace
-from pyro.infer import ELBO
 from torch import Tensor
 
 from pyrovae.config.parsing import Parser, answer_help, value_of
 from pyrovae.config.resuming import check_kept, config_text, stated_config
+from pyrovae.config.roles import LINKED, LISTS, PARTS, TRAINING, Role
 from pyrovae.config.trust import Consent, add_trust, consent_of
-from pyrovae.data import ImageData
 from pyrovae.engine import Engine
-from pyrovae.likelihoods import Likelihood
-from pyrovae.networks import Decoder, Encoder
-from pyrovae.objectives import Beta, Schedule, check_objective_name
-from pyrovae.posteriors import Posterior
-from pyrovae.priors import Prior
+from pyrovae.objectives import Beta, check_objective_name
+from pyrovae.programs.links import LINKS
 from pyrovae.runs.directory import RunDirectory
-from pyrovae.training.initialization import Start
 from pyrovae.training.trainer import Trainer
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.process_group import processes
 
 __all__ = [
-    "LINKED",
-    "PARTS",
     "parse",
     "parse_run",
     "parse_training",
@@ -42,68 +35,36 @@ __all__ = [
     "train_parser",
 ]
 
-PARTS: dict[str, tuple[type, str]] = {
-    "data": (ImageData, "pyrovae.SyntheticFaces"),
-    "prior": (Prior, "pyrovae.StandardNormal"),
-    "likelihood": (Likelihood, "pyrovae.SharedScaleNormal"),
-    "posterior": (Posterior, "pyrovae.DiagonalNormal"),
-    "encoder": (Encoder, "pyrovae.ConvEncoder"),
-    "decoder": (Decoder, "pyrovae.ConvDecoder"),
-}
-
-# What follows from other parts: part, argument, where it comes from.
-LINKED = {
-    "encoder": {"image_shape": "--data", "num_outputs": "--posterior"},
-    "decoder": {
-        "image_shape": "--data",
-        "latent_dim": "--prior.latent_dim",
-        "num_maps": "--likelihood",
-    },
-    "posterior": {"latent_dim": "--prior.latent_dim"},
-    "prior": {"image_shape": "--data"},
-}
-
 #: What `--resume` takes in place of a directory: the run in `--run_dir`, if there is one.
 AUTO = "auto"
-
-SUMMARIES = {"objective": "What is minimised: an ELBO of Pyro's, or one from here."}
-
-TRAINING: dict[str, tuple[type, str]] = {
-    "schedule": (Schedule, "pyrovae.Constant"),
-    "objective": (ELBO, "pyro.infer.Trace_ELBO"),
-    "start": (Start, "pyrovae.RandomStart"),
-}
 
 
 def parts_parser(**kwargs: Any) -> Parser:
     """A parser for the data and the parts of a VAE; sizes that follow are linked, never asked."""
     parser = Parser(**kwargs)
     _add_roles(parser, PARTS)
-    for part in ("encoder", "decoder", "prior"):
-        _link(parser, "data", f"{part}.image_shape", lambda data: data.image_shape)
-    for part in ("posterior", "decoder"):
-        _link(parser, "prior", f"{part}.latent_dim", lambda prior: prior.latent_dim)
-    _link(parser, "posterior", "encoder.num_outputs", lambda posterior: posterior.num_params)
-    _link(parser, ("data", "likelihood"), "decoder.num_maps", _num_maps)
+    for part, links in LINKS.items():
+        for argument, link in links.items():
+            parser.link_arguments(
+                link.sources if len(link.sources) > 1 else link.sources[0],
+                f"{part}.init_args.{argument}",
+                compute_fn=link.compute,
+                apply_on="instantiate",
+            )
     return parser
 
 
-def _add_roles(parser: Parser, roles: dict[str, tuple[type, str]]) -> None:
-    for name, (base, default) in roles.items():
-        about = SUMMARIES.get(name, (base.__doc__ or "").strip().split("\n")[0])
-        parser.add_subclass_arguments(base, name, help=about)
-        parser.set_defaults({name: {"class_path": default}})
+def _add_roles(parser: Parser, roles: dict[str, Role]) -> None:
+    for name, role in roles.items():
+        parser.add_subclass_arguments(role.base, name, help=role.about)
+        parser.set_defaults({name: {"class_path": role.default}})
 
 
-def _num_maps(data: ImageData, likelihood: Likelihood) -> int:
-    return likelihood.num_maps(data.image_shape[0])
-
-
-def _link(parser: Parser, source: Any, target: str, compute: Callable[..., Any]) -> None:
-    part, argument = target.split(".")
-    parser.link_arguments(
-        source, f"{part}.init_args.{argument}", compute_fn=compute, apply_on="instantiate"
-    )
+def _add_lists(parser: Parser) -> None:
+    for name, role in LISTS.items():
+        default = [{"class_path": path} for path in role.many]
+        kind: Any = list[role.base]  # type: ignore[name-defined]
+        parser.add_argument(f"--{name}", type=kind, default=default, help=role.about)
 
 
 def train_parser() -> Parser:
@@ -117,6 +78,7 @@ def train_parser() -> Parser:
         help="Any optimiser of torch.optim: Adam, AdamW, Adamax, SGD ...",
     )
     _add_roles(parser, TRAINING)
+    _add_lists(parser)
     parser.add_class_arguments(Beta, "beta")
     parser.add_class_arguments(Trainer, "trainer")
     parser.add_class_arguments(Engine, "engine")

@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from pyrovae.config.catalogue import ALSO, ROLES, concrete, entries, explain, help_text
+from pyrovae.config.catalogue import concrete, entries, explain, help_text
 from pyrovae.config.help import describe_arguments, full_help, text_width
+from pyrovae.config.roles import ALSO, ROLES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 

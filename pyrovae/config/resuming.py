@@ -10,6 +10,7 @@ import yaml
 from jsonargparse import Namespace
 
 from pyrovae.config.parsing import Parser
+from pyrovae.config.roles import LISTS
 from pyrovae.config.trust import Consent
 from pyrovae.runs.checkpoint import load_checkpoint
 from pyrovae.runs.directory import RunDirectory
@@ -86,7 +87,9 @@ def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunD
 
 def _may_change(key: str) -> bool:
     role, _, argument = key.partition(".")
-    return key == "trainer.epochs" or (role == "data" and argument.split(".")[-1] in PLACES)
+    if key == "trainer.epochs" or role in LISTS:  # Loggers report a run, and change nothing.
+        return True
+    return role == "data" and argument.split(".")[-1] in PLACES
 
 
 def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pyrovae.config.catalogue import ROLES
 from pyrovae.config.naming import (
     arguments_of,
     below,
@@ -27,6 +24,7 @@ from pyrovae.config.naming import (
 from pyrovae.config.parsing import Parser, known_parts
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
+from pyrovae.config.roles import BASES
 from pyrovae.engine import Engine
 from pyrovae.objectives import Beta
 from pyrovae.training.trainer import Trainer
@@ -35,10 +33,6 @@ from pyrovae.utils.text import cut
 
 __all__ = ["Consent", "add_trust", "consent_of"]
 
-#: What each option of a configuration must name a class of.
-BASES: dict[str, type] = {name: base for name, base in ROLES.items() if "." not in name} | {
-    "optimizer": torch.optim.Optimizer
-}
 #: Options that are groups of a class's arguments.
 GROUPS: dict[str, type] = {"beta": Beta, "trainer": Trainer, "engine": Engine}
 #: What a command line says, and no file may.

@@ -1,29 +1,16 @@
 """Images to train on: data sets, the cache of prepared arrays, and batches."""
 
-from pyrovae.data.base import SPLITS, ImageData, Source, Split
-from pyrovae.data.binarized import StaticMNIST
-from pyrovae.data.cache import cached_split
-from pyrovae.data.celeba import CelebA
-from pyrovae.data.folder import ImageFolder
-from pyrovae.data.images import load_image
-from pyrovae.data.loader import Batches, gather, spread, to_device
-from pyrovae.data.synthetic import SyntheticFaces
-from pyrovae.data.torchvision import TorchvisionImages
+# ruff: noqa: F403
+from pyrovae.data.base import *
+from pyrovae.data.base import ImageData
+from pyrovae.data.binarized import *
+from pyrovae.data.cache import *
+from pyrovae.data.celeba import *
+from pyrovae.data.folder import *
+from pyrovae.data.images import *
+from pyrovae.data.loader import *
+from pyrovae.data.synthetic import *
+from pyrovae.data.torchvision import *
+from pyrovae.utils.discovery import exports
 
-__all__ = [
-    "SPLITS",
-    "Batches",
-    "CelebA",
-    "ImageData",
-    "ImageFolder",
-    "Source",
-    "Split",
-    "StaticMNIST",
-    "SyntheticFaces",
-    "TorchvisionImages",
-    "cached_split",
-    "gather",
-    "spread",
-    "load_image",
-    "to_device",
-]
+__all__ = exports(__name__, ImageData)

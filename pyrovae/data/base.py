@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import printable
 
 if TYPE_CHECKING:
     import pandas
     from PIL.Image import Image
+
+__all__ = ["ImageData", "SPLITS", "Source", "Split", "fingerprint"]
 
 SPLITS = ("train", "val", "test")
 
@@ -143,7 +146,7 @@ class Source:
     fingerprint: str = ""
 
 
-class ImageData(ABC):
+class ImageData(Recorded, ABC):
     """A data set of images of one shape.
 
     Constructing one reads nothing: `image_shape` follows from the arguments alone, so that

@@ -14,6 +14,8 @@ from pyrovae.utils.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["StaticMNIST"]
+
 _FILES = {"train": "train", "val": "valid", "test": "test"}
 _PIXELS = 28 * 28
 

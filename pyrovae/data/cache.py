@@ -30,6 +30,8 @@ from pyrovae.data.workers import in_order, look_ahead, shared_array
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import cache_root
 
+__all__ = ["cached_split"]
+
 _VERSION = 3  # raised whenever the same settings give other pixels
 _HEADER = 128  # bytes before the pixels in images.npy, whatever the number of images
 _CHUNK_BYTES = 2**22

@@ -26,6 +26,8 @@ from pyrovae.utils.text import cut
 if TYPE_CHECKING:
     import pandas
 
+__all__ = ["CelebA"]
+
 _LIST_FOLDERS = ("", "Eval", "Anno")
 _IMAGE_FOLDERS = (
     "img_align_celeba/img_align_celeba",

@@ -18,6 +18,8 @@ from pyrovae.data.cached import CachedImages
 from pyrovae.data.finding import Found, find_images, in_short
 from pyrovae.utils.errors import InputError
 
+__all__ = ["ImageFolder"]
+
 _EVALUATED = ("eval", "evaluation")
 _FOLDERS = {  # Each folder is of the first split that takes it.
     "train": ("train", "training"),

@@ -19,6 +19,8 @@ from pyrovae.utils.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+__all__ = ["load_image"]
+
 _ORIENTATION = 0x0112
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _FIRST = {"LAB": "RGB", "La": "LA"}  # steps that Pillow does not take by itself

@@ -18,6 +18,8 @@ from pyrovae.data.base import Split
 from pyrovae.data.integrity import check_whole
 from pyrovae.utils.errors import InputError
 
+__all__ = ["Batches", "gather", "spread", "to_device"]
+
 _RESIDENT_BYTES = 256 * 2**20
 _TOGETHER_BYTES = 2**19
 _FAULT_BYTES = 2**17  # what page faults bring into memory around the ends of a row

@@ -12,6 +12,8 @@ from pyrovae.data.base import Source, Split, check_split, fingerprint
 from pyrovae.data.cached import CachedImages
 from pyrovae.utils.errors import InputError
 
+__all__ = ["TorchvisionImages"]
+
 # Shape and validation images by convention: a network is built before any file is opened.
 _KNOWN = {
     "CIFAR10": ((3, 32, 32), 5_000),

@@ -20,12 +20,15 @@ class PosteriorMonitor(Logger):
 
     Warnings are printed, and kept in the run's `warnings.txt`.
 
+    Use it to learn early that a run goes wrong, as by posterior collapse.
+
     Args:
         images: how many images of the validation split it looks at.
 
     Example:
         >>> from pyrovae import Trainer
-        >>> loggers = [PosteriorMonitor(images=32)]  # Trainer.fit(..., loggers=loggers)
+        >>> from pyrovae.training.loggers import Console
+        >>> loggers = [Console(), PosteriorMonitor(images=32)]  # Trainer.fit(..., loggers=loggers)
     """
 
     def __init__(self, images: int = 64) -> None:

@@ -1,49 +1,13 @@
 """Likelihoods p(x | z): modules that turn the decoder's output into a distribution of images."""
 
-from pyrovae.likelihoods.base import (
-    DensityLikelihood,
-    GreyLikelihood,
-    Likelihood,
-    PixelLikelihood,
-)
-from pyrovae.likelihoods.binary import (
-    Bernoulli,
-    Binarization,
-    DynamicBinarization,
-    FixedBinarization,
-    ThresholdBinarization,
-)
-from pyrovae.likelihoods.continuous import ContinuousBernoulli, Laplace, StudentT
-from pyrovae.likelihoods.grey import (
-    Categorical,
-    DiscretizedLogistic,
-    DiscretizedLogisticMixture,
-)
-from pyrovae.likelihoods.normal import (
-    Normal,
-    OptimalScaleNormal,
-    PixelwiseNormal,
-    SharedScaleNormal,
-)
+# ruff: noqa: F403
+from pyrovae.likelihoods.base import *
+from pyrovae.likelihoods.base import Likelihood
+from pyrovae.likelihoods.binary import *
+from pyrovae.likelihoods.binary import Binarization
+from pyrovae.likelihoods.continuous import *
+from pyrovae.likelihoods.grey import *
+from pyrovae.likelihoods.normal import *
+from pyrovae.utils.discovery import exports
 
-__all__ = [
-    "Bernoulli",
-    "Binarization",
-    "Categorical",
-    "ContinuousBernoulli",
-    "DensityLikelihood",
-    "DiscretizedLogistic",
-    "DiscretizedLogisticMixture",
-    "DynamicBinarization",
-    "FixedBinarization",
-    "GreyLikelihood",
-    "Laplace",
-    "Likelihood",
-    "Normal",
-    "OptimalScaleNormal",
-    "PixelLikelihood",
-    "PixelwiseNormal",
-    "SharedScaleNormal",
-    "StudentT",
-    "ThresholdBinarization",
-]
+__all__ = exports(__name__, Likelihood, Binarization)

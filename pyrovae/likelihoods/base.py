@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.distributions import DiscretizedLogistic
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import cannot_start
 
 __all__ = ["DensityLikelihood", "GreyLikelihood", "Likelihood", "PixelLikelihood"]
@@ -24,7 +25,7 @@ def uniform_noise(images: Tensor) -> Tensor:
     return torch.rand(images.shape, device=images.device)
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Recorded, nn.Module, ABC):
     """p(x given h): a module that maps the decoder's maps h to a distribution of images.
 
     It also owns what depends on the family alone: how 8-bit images become observations, and

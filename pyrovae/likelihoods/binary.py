@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.likelihoods.location import LocationLikelihood
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 
-class Binarization(nn.Module, ABC):
+class Binarization(Recorded, nn.Module, ABC):
     """How grey values become the binary pixels that a Bernoulli likelihood scores."""
 
     @abstractmethod

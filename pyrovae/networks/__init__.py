@@ -4,31 +4,13 @@ Every network takes any number of leading batch dimensions, so that vectorised p
 `Predictive` work, and holds no constraint: those belong to the parts that need them.
 """
 
-from pyrovae.networks.base import Decoder, Encoder, ImageShape, LinearShortcut, ShortcutNetwork
-from pyrovae.networks.conv import ConvDecoder, ConvEncoder
-from pyrovae.networks.gated import (
-    GatedConvDecoder,
-    GatedConvEncoder,
-    GatedMLPDecoder,
-    GatedMLPEncoder,
-)
-from pyrovae.networks.mlp import MLPDecoder, MLPEncoder
-from pyrovae.networks.residual import ResidualDecoder, ResidualEncoder
+# ruff: noqa: F403
+from pyrovae.networks.base import *
+from pyrovae.networks.base import Decoder, Encoder
+from pyrovae.networks.conv import *
+from pyrovae.networks.gated import *
+from pyrovae.networks.mlp import *
+from pyrovae.networks.residual import *
+from pyrovae.utils.discovery import exports
 
-__all__ = [
-    "ConvDecoder",
-    "ConvEncoder",
-    "Decoder",
-    "Encoder",
-    "GatedConvDecoder",
-    "GatedConvEncoder",
-    "GatedMLPDecoder",
-    "GatedMLPEncoder",
-    "ImageShape",
-    "LinearShortcut",
-    "MLPDecoder",
-    "MLPEncoder",
-    "ResidualDecoder",
-    "ResidualEncoder",
-    "ShortcutNetwork",
-]
+__all__ = exports(__name__, Encoder, Decoder)

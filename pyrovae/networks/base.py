@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, cannot_start
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 ImageShape = tuple[int, int, int]
 
 
-class Network(nn.Module, ABC):
+class Network(Recorded, nn.Module, ABC):
     """What encoders and decoders may do beside `forward`.
 
     Attributes:

@@ -4,81 +4,20 @@ The bound is any `pyro.infer` ELBO, or one from here. Everything here is an ELBO
 it, or a number over time; model and guide never change.
 """
 
-from pyrovae.objectives.base import (
-    LossTerms,
-    Objective,
-    StockObjective,
-    as_objective,
-    check_objective,
-)
-from pyrovae.objectives.bounds import (
-    IWAE,
-    DReG,
-    Latent,
-    PerImageELBO,
-    Run,
-    StickingTheLanding,
-)
-from pyrovae.objectives.denoising import (
-    Corruption,
-    Denoising,
-    GaussianNoise,
-    SaltAndPepper,
-)
-from pyrovae.objectives.divergences import MMD
-from pyrovae.objectives.effects import (
-    Beta,
-    LatentRate,
-    ScaleLatents,
-)
-from pyrovae.objectives.gradients import stop_gradients
-from pyrovae.objectives.rates import GECO, BetaTC, Capacity, FreeBits
-from pyrovae.objectives.schedules import (
-    Constant,
-    Cosine,
-    CosineWarmup,
-    Cyclical,
-    ExponentialDecay,
-    Progress,
-    Schedule,
-    Warmup,
-)
-from pyrovae.objectives.stock import STOCK, UNFIT, check_objective_name
+# ruff: noqa: F403
+from pyro.infer import ELBO
 
-__all__ = [
-    "GECO",
-    "IWAE",
-    "MMD",
-    "STOCK",
-    "UNFIT",
-    "Beta",
-    "BetaTC",
-    "Capacity",
-    "Constant",
-    "Corruption",
-    "Cosine",
-    "CosineWarmup",
-    "Cyclical",
-    "DReG",
-    "Denoising",
-    "ExponentialDecay",
-    "FreeBits",
-    "GaussianNoise",
-    "Latent",
-    "LatentRate",
-    "LossTerms",
-    "Objective",
-    "PerImageELBO",
-    "Progress",
-    "Run",
-    "SaltAndPepper",
-    "ScaleLatents",
-    "Schedule",
-    "StickingTheLanding",
-    "StockObjective",
-    "Warmup",
-    "as_objective",
-    "check_objective",
-    "check_objective_name",
-    "stop_gradients",
-]
+from pyrovae.objectives.base import *
+from pyrovae.objectives.bounds import *
+from pyrovae.objectives.denoising import *
+from pyrovae.objectives.denoising import Corruption
+from pyrovae.objectives.divergences import *
+from pyrovae.objectives.effects import *
+from pyrovae.objectives.gradients import *
+from pyrovae.objectives.rates import *
+from pyrovae.objectives.schedules import *
+from pyrovae.objectives.schedules import Schedule
+from pyrovae.objectives.stock import *
+from pyrovae.utils.discovery import exports
+
+__all__ = exports(__name__, ELBO, Corruption, Schedule)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrovae.objectives.base import LossTerms, Objective
 from pyrovae.objectives.gradients import stop_gradients
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.sites import latent_sites, observed_sites
 
 __all__ = ["DReG", "IWAE", "Latent", "PerImageELBO", "Run", "StickingTheLanding"]
@@ -77,7 +78,7 @@ class Run:
         return sum((latent.unweighted for latent in self.latents), zero)
 
 
-class PerImageELBO(Objective, ELBO):
+class PerImageELBO(Recorded, Objective, ELBO):
     """An objective that is a function of each image's and particle's terms.
 
     All latent sites must lie in the plate of images and be reparameterised. Their weight, which

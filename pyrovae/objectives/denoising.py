@@ -13,11 +13,12 @@ from torch import Tensor
 from pyrovae.distributions.constraints import positive
 from pyrovae.objectives.base import LossTerms, Objective, as_objective
 from pyrovae.objectives.schedules import Progress
+from pyrovae.utils.arguments import Recorded
 
 __all__ = ["Corruption", "Denoising", "GaussianNoise", "SaltAndPepper"]
 
 
-class Corruption(ABC):
+class Corruption(Recorded, ABC):
     """How an image is corrupted, anew every time."""
 
     @abstractmethod
@@ -63,7 +64,7 @@ class SaltAndPepper(Corruption):
         return torch.where(chance < self.probability, white, x)
 
 
-class Denoising(Objective, ELBO):
+class Denoising(Recorded, Objective, ELBO):
     r"""Any bound, with a guide that sees a corrupted image while the model scores the clean one.
 
     $$\log p(x) \ge \mathbb{E}_{\tilde x \sim c(\tilde x \mid x)}\,

@@ -10,12 +10,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.sites import is_latent, is_observed
 
 __all__ = ["Beta", "LatentRate", "ScaleLatents"]
 
 
-class Beta:
+class Beta(Recorded):
     r"""The weight of the latent sites: the loss is $-\log p(x \mid z) + \beta\,(\log q - \log p)$.
 
     Args:

@@ -6,6 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
+from pyrovae.utils.arguments import Recorded
+
 __all__ = [
     "Constant",
     "Cosine",
@@ -33,7 +35,7 @@ class Progress:
         return self.step / max(1, self.total)
 
 
-class Schedule(ABC):
+class Schedule(Recorded, ABC):
     """A factor over the run, usually between 0 and 1: of the learning rate, or of beta."""
 
     @abstractmethod

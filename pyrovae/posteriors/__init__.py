@@ -1,19 +1,12 @@
 """Posterior families q(z | x): modules that turn the encoder's output into a distribution."""
 
-from pyrovae.posteriors.base import LocationScale, Posterior
-from pyrovae.posteriors.flows import HouseholderFlow, InverseAutoregressiveFlow
-from pyrovae.posteriors.hyperspherical import VonMisesFisher
-from pyrovae.posteriors.laplace import Laplace
-from pyrovae.posteriors.normal import DiagonalNormal, FullRankNormal, LowRankNormal
+# ruff: noqa: F403
+from pyrovae.posteriors.base import *
+from pyrovae.posteriors.base import Posterior
+from pyrovae.posteriors.flows import *
+from pyrovae.posteriors.hyperspherical import *
+from pyrovae.posteriors.laplace import *
+from pyrovae.posteriors.normal import *
+from pyrovae.utils.discovery import exports
 
-__all__ = [
-    "DiagonalNormal",
-    "FullRankNormal",
-    "HouseholderFlow",
-    "InverseAutoregressiveFlow",
-    "Laplace",
-    "LocationScale",
-    "LowRankNormal",
-    "Posterior",
-    "VonMisesFisher",
-]
+__all__ = exports(__name__, Posterior)

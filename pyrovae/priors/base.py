@@ -8,11 +8,12 @@ import pyro.distributions as dist
 from torch import nn
 
 from pyrovae.distributions.latent import LatentModule
+from pyrovae.utils.arguments import Recorded
 
 __all__ = ["Prior"]
 
 
-class Prior(LatentModule, ABC):
+class Prior(Recorded, LatentModule, ABC):
     """p(z): a module whose call returns a distribution of event shape `(D,)`.
 
     Args:

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from pyrovae.distributions import RationalSpline, Transformed
 from pyrovae.distributions.constraints import positive
 from pyrovae.priors.base import Prior
+from pyrovae.utils.arguments import Recorded
 
 __all__ = ["Flow", "FlowPrior", "NeuralSpline", "RealNVP"]
 
 
-class Flow(nn.Module, ABC):
+class Flow(Recorded, nn.Module, ABC):
     """An invertible map of vectors: layers that change one half, given the other.
 
     Between two layers the order of the dimensions is reversed, so that both halves change.

@@ -1,6 +1,9 @@
 """Pairs of a Pyro model and a Pyro guide, and whether their parts fit together."""
 
-from pyrovae.programs.pair import Parts, Programs, run_both
-from pyrovae.programs.vae import VAE, Guide, Model
+# ruff: noqa: F403
+from pyrovae.programs.pair import *
+from pyrovae.programs.pair import Programs
+from pyrovae.programs.vae import *
+from pyrovae.utils.discovery import exports
 
-__all__ = ["VAE", "Guide", "Model", "Parts", "Programs", "run_both"]
+__all__ = exports(__name__, Programs)

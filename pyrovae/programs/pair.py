@@ -12,6 +12,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.modes import evaluation_mode
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run_both(
     return guide_trace, poutine.trace(replayed).get_trace(*args, **kwargs)
 
 
-class Programs(nn.Module):
+class Programs(Recorded, nn.Module):
     """A Pyro model and a Pyro guide of images, with any latent sites.
 
     `VAE` is the pair with one latent site. Training, evaluation and pictures work on any pair

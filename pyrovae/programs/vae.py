@@ -121,6 +121,8 @@ class VAE(Programs):
     $$\log p(x) \ge \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) + \log p(z)
     - \log q(z \mid x)\right]$$
 
+    Use it unless the programs have several latent sites, or attributes: see `Programs`.
+
     `vae.model` and `vae.guide` are what `SVI`, `Trace_ELBO()`, `Predictive` and
     `pyro.render_model` take; they are given observations `(B, C, H, W)` that `vae.observe` made
     of uint8 images. `vae.encode` and `vae.reconstruct` take these, or images, `(*, C, H, W)`.

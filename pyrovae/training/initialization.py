@@ -15,13 +15,14 @@ from pyrovae.data import spread
 from pyrovae.distributions.ppca import LinearModel, fit_ppca
 from pyrovae.networks import Decoder, Encoder
 from pyrovae.programs.pair import Programs
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, cannot_start
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
 
 
-class Start(ABC):
+class Start(Recorded, ABC):
     """Sets the parameters of a VAE before the first step."""
 
     @abstractmethod

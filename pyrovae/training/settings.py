@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pyrovae.utils.arguments import Recorded
+
 __all__ = ["Settings"]
 
 
-class Settings:
+class Settings(Recorded):
     """The numbers of a run of training, see `Trainer`."""
 
     def __init__(

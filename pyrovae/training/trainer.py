@@ -12,6 +12,7 @@ from pyrovae.engine import Engine
 from pyrovae.programs.pair import Programs
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
+from pyrovae.training.description import describe
 from pyrovae.training.loggers import (
     Console,
     Logger,
@@ -76,7 +77,7 @@ class Trainer(Settings):
         run: RunDirectory | str | Path | None = None,
         resume: bool = False,
         progress: bool = False,
-        loggers: Sequence[Logger] = (),
+        loggers: Sequence[Logger] | None = None,
     ) -> TrainingState:
         """Trains, and leaves the VAE with the last epoch's weights, in evaluation mode.
 
@@ -89,9 +90,10 @@ class Trainer(Settings):
             engine: where to compute.
             run: where to write checkpoints, metrics and pictures; None writes nothing.
             resume: whether to go on from the run's last checkpoint.
-            progress: whether to print lines and a progress bar.
-            loggers: more loggers, besides the terminal's and those that write into the run, such
-                as `PosteriorMonitor()`.
+            progress: whether the usual loggers print lines and a progress bar.
+            loggers: what reports the run, in this order; by default the usual ones, which are
+                `Console()` with `progress`, and with a run `MetricsFile()`, `Pictures()` and
+                `TensorBoard()`.
 
         Raises:
             InputError: if parts and data do not fit together, before anything is written.
@@ -114,7 +116,10 @@ class Trainer(Settings):
         run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
-        told = _loggers(run, progress, loggers) if group.main else Loggers()
+        if run is not None and not run.config_text:
+            run.config_text = describe(self, vae, data, recipe, engine, loggers)
+        reported = _usual(run, progress) if loggers is None else loggers
+        told = Loggers(reported if group.main else ())
         met = group if self.sync_batch_norm else Group()
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             try:
@@ -125,8 +130,7 @@ class Trainer(Settings):
                 vae.eval()
 
 
-def _loggers(run: RunDirectory | None, progress: bool, more: Sequence[Logger]) -> Loggers:
-    """What reports a run, the terminal first."""
-    shown = [Console()] if progress else []
-    written = [MetricsFile(), Pictures(), TensorBoard()] if run is not None else []
-    return Loggers([*shown, *more, *written])
+def _usual(run: RunDirectory | None, progress: bool) -> list[Logger]:
+    """What reports a run unless others are named, the terminal first."""
+    shown: list[Logger] = [Console()] if progress else []
+    return [*shown, MetricsFile(), Pictures(), TensorBoard()] if run is not None else shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["InputError", "check_kind"]
+
 
 class InputError(ValueError):
     """A user's mistake: a wrong path, file, value or combination of options.

@@ -29,7 +29,7 @@ from tests.tables import make_vae
 from tests.test_programs import MAKERS
 
 CPU = Engine("cpu", "fp32")
-NAMES = ("traversals", "paths", "attributes", "maps", "factors")
+NAMES = ("traversals", "paths", "attributes", "map", "factors")
 
 
 def plane() -> VAE:
@@ -113,7 +113,7 @@ def test_only_the_sites_asked_for_are_looked_at() -> None:
     assert list(arrows)[1:] == ["z1[0]", "z1[1]", "z1[2]"]
     information = section("factors", own).tables["mutual_information"]
     assert set(list(information)[1:]) == {"z1[0]", "z1[1]", "z1[2]"}
-    maps = section("maps", own)
+    maps = section("map", own)
     assert "in 3 dimensions" in maps.says[0]
 
 
@@ -171,18 +171,18 @@ def test_sections_without_what_they_need_are_refused() -> None:
     for name in ("attributes", "factors"):
         with pytest.raises(InputError, match="attributes|factors"):
             section(name, nameless)
-    assert "coloured by rate, nats" in section("maps", nameless).figures["maps"].caption
+    assert "coloured by rate, nats" in section("map", nameless).figures["maps"].caption
     few = replace(own, split=own.split.take(range(9)))
-    for name in ("attributes", "maps", "factors"):
+    for name in ("attributes", "map", "factors"):
         with pytest.raises(InputError, match="needs 10 images|too few"):
             section(name, few)
 
 
 def test_two_latents_are_drawn_as_a_plane() -> None:
-    found = section("maps", subject("a plane"))
+    found = section("map", subject("a plane"))
     assert list(found.figures) == ["plane"]
     assert "from the 3 % to the 97 % quantile" in found.figures["plane"].caption
-    assert list(section("maps", subject()).figures) == ["maps"]
+    assert list(section("map", subject()).figures) == ["maps"]
 
 
 def with_columns(own: Subject, columns: dict[str, np.ndarray]) -> Subject:
@@ -207,7 +207,7 @@ def test_labels_bits_and_scales_go_together() -> None:
     assert probes["score"]["age"] == "R2" and probes["value"]["age"] > 0.99
     assert probes["score"]["smiling"] == "AUC"
     assert any("bald (3 of 10 images needed" in words for words in found.says)
-    assert "age" in section("maps", own).figures["maps"].caption
+    assert "age" in section("map", own).figures["maps"].caption
 
 
 def test_why_no_attribute_can_be_learnt_is_a_sentence() -> None:

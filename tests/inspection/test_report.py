@@ -29,6 +29,7 @@ from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Effort, Subject
+from pyrovae.training.loggers import Console
 from pyrovae.utils import palette
 from tests.small import LATENT_DIM, small_data, small_vae
 from tests.test_cli import TINY, run
@@ -378,8 +379,8 @@ def test_what_cannot_be_looked_at_does_not_stop_training(capsys: Any) -> None:
     programs = MAKERS["conditional"]()
     model = OneDrawAtATime(programs.likelihood)
     own = Programs(model, programs.guide, programs.likelihood, [], programs.attributes)
-    told = {"progress": True, "loggers": [PosteriorMonitor()]}
-    state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), **told)
+    loggers = [Console(), PosteriorMonitor()]
+    state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), loggers=loggers)
     assert state.epoch == 3
     assert capsys.readouterr().out.count("the posterior cannot be looked at") == 1
 

@@ -1,42 +1,21 @@
-"""The questions of the report: each a function of a subject that gives a section."""
+"""The questions of the report: each module has a function `section` that answers one.
+
+A module's name is that of its section, the first sentence of `section` says what it is, and its
+`PLACE` decides where it stands in the report: lower numbers come first. A new file is found.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from pyrovae.inspection.section import Section
-from pyrovae.inspection.sections import (
-    attributes,
-    calibration,
-    collapse,
-    factors,
-    gaps,
-    holes,
-    maps,
-    mcmc,
-    paths,
-    posterior,
-    program,
-    traversals,
-    typical,
-)
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.discovery import modules_of
 
 __all__ = ["SECTIONS"]
 
-#: All of them, in the order of the report.
+#: All of them by name, in the order of the report.
 SECTIONS: dict[str, Callable[[Subject], Section]] = {
-    "collapse": collapse.section,
-    "program": program.section,
-    "posterior": posterior.section,
-    "holes": holes.section,
-    "gaps": gaps.section,
-    "mcmc": mcmc.section,
-    "calibration": calibration.section,
-    "traversals": traversals.section,
-    "paths": paths.section,
-    "attributes": attributes.section,
-    "factors": factors.section,
-    "map": maps.section,
-    "typical": typical.section,
+    module.__name__.split(".")[-1]: module.section
+    for module in sorted(modules_of(__name__), key=lambda module: module.PLACE)
 }

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 100
+
 #: Attributes, and images, whose edits are drawn; attributes that a map has room for.
 ROWS, IMAGES, ROOM = 6, 2, 20
 #: How far an edit goes, in ranges of the attribute.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 70
+
 #: The rate of false alarms of all tests together.
 ALPHA = 0.05
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 10
+
 
 def section(subject: Subject) -> Section:
     """The verdict, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""

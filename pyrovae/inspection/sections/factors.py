@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 110
+
 #: Cells of a column of the table of information.
 BINS = 10
 #: Scores of factors, and what they are called.

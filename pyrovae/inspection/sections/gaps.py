@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 50
+
 #: Images whose guide is made wider and narrower.
 TEMPERED = 200
 

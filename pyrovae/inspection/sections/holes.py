@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 40
+
 _Found = TypeVar("_Found")
 
 #: Images per row, and dimensions whose histograms are drawn.

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 60
+
 #: R-hat from which on chains have not mixed, and the effective draws that they need.
 UNMIXED, ENOUGH = 1.05, 100
 

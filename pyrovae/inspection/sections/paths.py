@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["paths", "section"]
 
+PLACE = 90
+
 #: Points of a path, and draws of the prior whose lengths are measured.
 STEPS, DRAWS = 9, 500
 KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {

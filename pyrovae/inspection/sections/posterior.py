@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 30
+
 #: Dimensions that a figure has room for.
 SHOWN = 24
 DRAWS = 100

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_graph", "section"]
 
+PLACE = 20
+
 
 def section(subject: Subject) -> Section:
     """Sites, distributions, dependencies and parameters of model and guide."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section", "shown_means", "sites_said", "traversal_table", "with_change"]
 
+PLACE = 80
+
 #: Dimensions, and images, whose traversals are drawn.
 ROWS, IMAGES = 10, 2
 #: The quantiles of the latents of all images to which a dimension is moved.

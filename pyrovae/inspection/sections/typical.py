@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 130
+
 #: Images that are replicated, and images per row.
 REPLICATED, ROW = 200, 6
 LEVEL = 0.01

@@ -1,21 +1,12 @@
 """What reports a run: the terminal, tables, pictures, TensorBoard."""
 
-from __future__ import annotations
+# ruff: noqa: F403
+from pyrovae.training.loggers.base import *
+from pyrovae.training.loggers.base import Logger
+from pyrovae.training.loggers.console import *
+from pyrovae.training.loggers.metrics import *
+from pyrovae.training.loggers.pictures import *
+from pyrovae.training.loggers.tensorboard import *
+from pyrovae.utils.discovery import exports
 
-from pyrovae.training.loggers.base import Epoch, EpochRow, Logger, Loggers, Start
-from pyrovae.training.loggers.console import Console
-from pyrovae.training.loggers.metrics import MetricsFile
-from pyrovae.training.loggers.pictures import Pictures
-from pyrovae.training.loggers.tensorboard import TensorBoard
-
-__all__ = [
-    "Console",
-    "Epoch",
-    "EpochRow",
-    "Logger",
-    "Loggers",
-    "MetricsFile",
-    "Pictures",
-    "Start",
-    "TensorBoard",
-]
+__all__ = exports(__name__, Logger)

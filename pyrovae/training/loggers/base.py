@@ -12,6 +12,7 @@ from pyrovae.data import Batches, Split
 from pyrovae.engine import Engine
 from pyrovae.programs import Programs
 from pyrovae.runs import RunDirectory
+from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.grids import grid, interleave
 from pyrovae.utils.randomness import private_randomness
 
@@ -119,7 +120,7 @@ class Epoch:
         return {"samples": grid(samples), "reconstructions": grid(pairs)}
 
 
-class Logger:
+class Logger(Recorded):
     """Reports a run: each method is called at its moment, and does nothing by default.
 
     One process of a group calls them. An error ends the run.
@@ -144,8 +145,8 @@ class Logger:
         """The run ends, also by an error or before it began."""
 
 
-class Loggers(Logger):
-    """Several loggers as one: each is told everything, in their order.
+class Loggers:
+    """Several loggers as one, with the methods of each: all are told, in their order.
 
     Args:
         loggers: the loggers.

@@ -14,6 +14,8 @@ class Console(Logger):
     """Prints a line per epoch, and shows a progress bar with ELBO, rate and images/s.
 
     The bar is shown on a terminal only.
+
+    Use it to follow a run while it trains.
     """
 
     def __init__(self) -> None:

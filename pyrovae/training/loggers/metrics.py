@@ -17,7 +17,10 @@ __all__ = ["MetricsFile", "read_rows"]
 
 
 class MetricsFile(Logger):
-    """Writes the numbers of each epoch into the run's `metrics.csv`."""
+    """Writes the numbers of each epoch into the run's `metrics.csv`.
+
+    Use it for plots and tables of a run, with pandas or a spreadsheet.
+    """
 
     def __init__(self) -> None:
         self._run: RunDirectory | None = None

@@ -10,7 +10,10 @@ __all__ = ["Pictures"]
 
 
 class Pictures(Logger):
-    """Writes `samples/epoch_0001.png` and `reconstructions/epoch_0001.png` into the run."""
+    """Writes `samples/epoch_0001.png` and `reconstructions/epoch_0001.png` into the run.
+
+    Use it to see samples and reconstructions improve.
+    """
 
     def __init__(self) -> None:
         self._run: RunDirectory | None = None

@@ -12,7 +12,10 @@ __all__ = ["TensorBoard"]
 
 
 class TensorBoard(Logger):
-    """Writes an event file into the run's `tensorboard/`."""
+    """Writes an event file into the run's `tensorboard/`.
+
+    Use it to follow a run from another machine, or to compare runs.
+    """
 
     def __init__(self) -> None:
         self._file: EventFile | None = None

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["section"]
 
+PLACE = 120
+
 COMPONENT = "principal component"
 #: Images on the maps, and attributes that they are coloured by.
 POINTS, ATTRIBUTES = 1000, 2
