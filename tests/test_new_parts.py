@@ -31,15 +31,15 @@ from pyrovae.priors.base import Prior
 
 
 class DroppedPrior(Prior):
-    """A Cauchy prior of a test."""
+    """A Normal prior of a test."""
 
     def __init__(self, latent_dim: int = 4, width: float = 1.0) -> None:
         super().__init__(latent_dim)
         self.width = width
-        self.register_buffer("loc", torch.zeros(latent_dim))
+        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
 
     def forward(self) -> dist.TorchDistribution:
-        return dist.Cauchy(self.loc, self.width).to_event(1)
+        return dist.Normal(self.loc, self.width).to_event(1)
 ''',
     "likelihoods/dropped.py": '''
 from pyrovae.likelihoods.base import DensityLikelihood
@@ -93,7 +93,8 @@ class DroppedData(ImageData):
 
     def split(self, name: str) -> Split:
         noise = np.random.default_rng(len(name)).integers(0, 256, (40, *self.image_shape))
-        return Split(noise.astype(np.uint8), list(map(str, range(40))), np.zeros((40, 0), np.float32))
+        names = [str(row) for row in range(40)]
+        return Split(noise.astype(np.uint8), names, np.zeros((40, 0), np.float32))
 
     def preprocess(self, image: Any) -> np.ndarray:
         return np.zeros(self.image_shape, np.uint8)
@@ -188,6 +189,22 @@ def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
         assert config[option.removeprefix("--")]["class_path"] == f"pyrovae.{name}"
     printed = execute(copied, "inspect", "run", "--quick", "--sections", "dropped")
     assert "There are 40 images." in printed
+
+
+def test_the_tests_of_all_parts_find_the_dropped_ones(copied: Path) -> None:
+    (copied / "tests").mkdir()
+    for name in ("__init__.py", "tables.py", "test_parts.py"):
+        shutil.copy(Path(__file__).with_name(name), copied / "tests")
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parts.py"]
+    done = subprocess.run(
+        [sys.executable, *command, "-k", "Dropped"],
+        cwd=copied,
+        env=os.environ | {"PYTHONPATH": str(copied)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(done.stdout.split(" passed")[0].split()[-1]) >= 10
 
 
 def test_what_is_dropped_is_exported(copied: Path) -> None:
