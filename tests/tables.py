@@ -1,29 +1,26 @@
 """Every part of the package by role, in small: what the tests run over.
 
-A new part is tested by adding it here, and leaving it out fails `test_parts.py`.
+The tables name the parts whose defaults are large, and variants. All others are found, and made
+with their default arguments: a new part is tested without an entry here.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import itertools
-import pkgutil
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pyro.distributions as dist
 import pyro.infer
 import torch
 from torch import Tensor, nn
 
-import pyrovae
-from pyrovae import likelihoods, posteriors, priors
+from pyrovae import likelihoods, priors
+from pyrovae.config.catalogue import concrete
 from pyrovae.likelihoods import (
     Bernoulli,
     Binarization,
-    Categorical,
-    ContinuousBernoulli,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
     DynamicBinarization,
@@ -51,7 +48,6 @@ from pyrovae.networks import (
     ResidualEncoder,
 )
 from pyrovae.objectives import (
-    Constant,
     Corruption,
     Cosine,
     CosineWarmup,
@@ -64,22 +60,18 @@ from pyrovae.objectives import (
 )
 from pyrovae.posteriors import (
     DiagonalNormal,
-    FullRankNormal,
     HouseholderFlow,
     InverseAutoregressiveFlow,
     LowRankNormal,
     Posterior,
-    VonMisesFisher,
 )
 from pyrovae.priors import (
     Flow,
     FlowPrior,
     GaussianMixture,
-    HypersphericalUniform,
     NeuralSpline,
     Prior,
     RealNVP,
-    StandardNormal,
     VampPrior,
 )
 from pyrovae.programs.vae import VAE
@@ -122,32 +114,44 @@ def without_guide(prior: Prior) -> Prior:
     return prior
 
 
+def concrete_classes(base: type) -> set[type]:
+    """The classes of the package, below an abstract one, that can be made."""
+    return {part for part in concrete(base) if part.__module__.startswith("pyrovae.")}
+
+
+def complete(table: dict[str, Callable[..., Any]], base: type, *sizes: Any) -> None:
+    """Adds the classes below a base that a table does not name.
+
+    Args:
+        table: what makes parts, by name; a dash begins the name of a variant.
+        base: the abstract class.
+        sizes: what each constructor is given first.
+    """
+    named = {name.split("-")[0] for name in table}
+    for part in sorted(concrete_classes(base), key=lambda part: part.__name__):
+        if part.__name__ not in named:
+            table[part.__name__] = partial(part, *sizes)
+
+
 FLOWS: dict[str, Callable[[int], Flow]] = {
     "RealNVP": partial(RealNVP, num_layers=3, hidden=[8]),
     "NeuralSpline": partial(NeuralSpline, num_layers=2, hidden=[8], num_bins=4),
 }
 
 PRIORS: dict[str, Callable[[], Prior]] = {
-    "StandardNormal": lambda: StandardNormal(LATENT_DIM),
     "GaussianMixture": lambda: GaussianMixture(LATENT_DIM, 4),
     "VampPrior": vamp_prior,
     "FlowPrior-RealNVP": lambda: FlowPrior(LATENT_DIM, FLOWS["RealNVP"]),
     "FlowPrior-NeuralSpline": lambda: FlowPrior(LATENT_DIM, FLOWS["NeuralSpline"]),
-    "Laplace": lambda: priors.Laplace(LATENT_DIM),
     "StudentT": lambda: priors.StudentT(LATENT_DIM, df=3.0),
-    "HypersphericalUniform": lambda: HypersphericalUniform(LATENT_DIM),
 }
 
 POSTERIORS: dict[str, Callable[[], Posterior]] = {
-    "DiagonalNormal": lambda: DiagonalNormal(LATENT_DIM),
-    "FullRankNormal": lambda: FullRankNormal(LATENT_DIM),
     "LowRankNormal": lambda: LowRankNormal(LATENT_DIM, rank=2),
     "HouseholderFlow": lambda: HouseholderFlow(LATENT_DIM, num_reflections=2),
     "InverseAutoregressiveFlow": lambda: InverseAutoregressiveFlow(
         LATENT_DIM, num_flows=2, hidden=[8], context_dim=4
     ),
-    "Laplace": lambda: posteriors.Laplace(LATENT_DIM),
-    "VonMisesFisher": lambda: VonMisesFisher(LATENT_DIM),
 }
 
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
@@ -157,14 +161,18 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "PixelwiseNormal": lambda: PixelwiseNormal(0.3),
     "Laplace": lambda: likelihoods.Laplace(0.3),
     "StudentT": lambda: likelihoods.StudentT(df=4.0, initial_scale=0.3),
-    "ContinuousBernoulli": lambda: ContinuousBernoulli(),
     "DiscretizedLogistic": lambda: DiscretizedLogistic(0.2),
     "DiscretizedLogisticMixture": lambda: DiscretizedLogisticMixture(3),
-    "Categorical": lambda: Categorical(),
     "Bernoulli": lambda: Bernoulli(),
     "Bernoulli-dynamic": lambda: Bernoulli(DynamicBinarization()),
     "Bernoulli-threshold": lambda: Bernoulli(ThresholdBinarization(0.4)),
 }
+
+
+complete(FLOWS, Flow)
+complete(PRIORS, Prior, LATENT_DIM)
+complete(POSTERIORS, Posterior, LATENT_DIM)
+complete(LIKELIHOODS, Likelihood)
 
 
 def fits(prior: str, posterior: str) -> bool:
@@ -192,7 +200,6 @@ def _one_new(likelihood: str, prior: str, posterior: str) -> bool:
 IN_TURN = [names for names in COMBINATIONS if _one_new(*names)]
 
 BINARIZATIONS: dict[str, Callable[[], Binarization]] = {
-    "DynamicBinarization": lambda: DynamicBinarization(),
     "FixedBinarization": lambda: FixedBinarization(3),
     "ThresholdBinarization": lambda: ThresholdBinarization(0.4),
 }
@@ -220,7 +227,6 @@ DECODERS: dict[str, Callable[[ImageShape, int, int], Decoder]] = {
 }
 
 SCHEDULES: dict[str, Callable[[], Schedule]] = {
-    "Constant": lambda: Constant(),
     "Cosine": lambda: Cosine(0.1),
     "ExponentialDecay": lambda: ExponentialDecay(0.5),
     "Warmup": lambda: Warmup(0.25),
@@ -234,6 +240,12 @@ CORRUPTIONS: dict[str, Callable[[], Corruption]] = {
     "GaussianNoise": lambda: GaussianNoise(0.2),
     "SaltAndPepper": lambda: SaltAndPepper(0.2),
 }
+
+complete(BINARIZATIONS, Binarization)
+complete(ENCODERS, Encoder)
+complete(DECODERS, Decoder)
+complete(SCHEDULES, Schedule)
+complete(CORRUPTIONS, Corruption)
 
 OBJECTIVES: dict[str, Callable[..., pyro.infer.ELBO]] = {
     "Trace_ELBO": pyro.infer.Trace_ELBO,
@@ -254,21 +266,6 @@ ROLES: dict[str, tuple[type, Callable[[], list[object]]]] = {
     "schedule": (Schedule, lambda: [make() for make in SCHEDULES.values()]),
     "corruption": (Corruption, lambda: [make() for make in CORRUPTIONS.values()]),
 }
-
-
-def concrete_classes(base: type) -> set[type]:
-    """The classes of the package, below an abstract one, that can be made."""
-    for module in pkgutil.walk_packages(pyrovae.__path__, "pyrovae."):
-        if not module.name.startswith("benchmarking."):  # Needs an extra; has no parts.
-            importlib.import_module(module.name)
-    found: set[type] = set()
-    waiting = [base]
-    while waiting:
-        kind = waiting.pop()
-        waiting += kind.__subclasses__()
-        if kind.__module__.startswith("pyrovae.") and not inspect.isabstract(kind):
-            found.add(kind)
-    return found
 
 
 def make_vae(

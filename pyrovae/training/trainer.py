@@ -116,7 +116,7 @@ class Trainer(Settings):
         run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
-        if run is not None and not run.config_text:
+        if run is not None and not (resume or run.config_text):
             run.config_text = describe(self, vae, data, recipe, engine, loggers)
         reported = _usual(run, progress) if loggers is None else loggers
         told = Loggers(reported if group.main else ())

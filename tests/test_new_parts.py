@@ -1,0 +1,215 @@
+"""The measure of the house: a part is one new file, and nothing else is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pyrovae
+from tests.test_cli import TINY
+
+HEAD = '''"""Dropped into the package by a test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+'''
+
+#: What a new part of each kind takes: its file, and what is in it.
+FILES = {
+    "priors/dropped.py": '''
+from pyrovae.priors.base import Prior
+
+
+class DroppedPrior(Prior):
+    """A Normal prior of a test."""
+
+    def __init__(self, latent_dim: int = 4, width: float = 1.0) -> None:
+        super().__init__(latent_dim)
+        self.width = width
+        self.register_buffer("loc", torch.zeros(latent_dim), persistent=False)
+
+    def forward(self) -> dist.TorchDistribution:
+        return dist.Normal(self.loc, self.width).to_event(1)
+''',
+    "likelihoods/dropped.py": '''
+from pyrovae.likelihoods.base import DensityLikelihood
+
+
+class DroppedLikelihood(DensityLikelihood):
+    """A Normal likelihood of a test."""
+
+    def num_maps(self, channels: int) -> int:
+        return channels
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        return dist.Normal(h, 0.2).to_event(3)
+''',
+    "posteriors/dropped.py": '''
+from pyrovae.posteriors.base import LocationScale
+
+
+class DroppedPosterior(LocationScale):
+    """A narrow Normal posterior of a test."""
+
+    @property
+    def num_params(self) -> int:
+        return 2 * self.latent_dim
+
+    def forward(self, h: Tensor) -> dist.TorchDistribution:
+        loc, scale = self.location_and_scale(h)
+        return dist.Normal(loc, scale / 2).to_event(1)
+''',
+    "objectives/dropped.py": '''
+from pyrovae.objectives.rates import FreeBits
+
+
+class DroppedObjective(FreeBits):
+    """A bound of a test."""
+''',
+    "data/dropped.py": '''
+from pathlib import Path
+from typing import Any
+
+from pyrovae.data.base import ImageData, Split
+
+
+class DroppedData(ImageData):
+    """Grey noise of a test."""
+
+    flip = False
+
+    def __init__(self, size: int = 16) -> None:
+        self.image_shape = (1, size, size)
+
+    def split(self, name: str) -> Split:
+        noise = np.random.default_rng(len(name)).integers(0, 256, (40, *self.image_shape))
+        names = [str(row) for row in range(40)]
+        return Split(noise.astype(np.uint8), names, np.zeros((40, 0), np.float32))
+
+    def preprocess(self, image: Any) -> np.ndarray:
+        return np.zeros(self.image_shape, np.uint8)
+''',
+    "inspection/sections/dropped.py": '''
+from pyrovae.inspection.section import Section
+from pyrovae.inspection.subject import Subject
+
+PLACE = 15
+
+
+def section(subject: Subject) -> Section:
+    """How many images there are, for a test."""
+    return Section("How many images are there?", [f"There are {len(subject.split)} images."])
+''',
+    "training/loggers/dropped.py": '''
+from pyrovae.training.loggers.base import Logger
+
+
+class DroppedLogger(Logger):
+    """Prints a line at the end, for a test."""
+
+    def end(self) -> None:
+        print("the dropped logger was told of the end")
+''',
+    "programs/dropped.py": '''
+from pyrovae.programs.vae import VAE
+
+
+class DroppedProgram(VAE):
+    """The usual programs under another name, for a test."""
+''',
+}
+OPTIONS = {
+    "--prior": "DroppedPrior",
+    "--likelihood": "DroppedLikelihood",
+    "--posterior": "DroppedPosterior",
+    "--objective": "DroppedObjective",
+    "--data": "DroppedData",
+    "--program": "DroppedProgram",
+}
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a copy of the package, and one new file for each kind of part."""
+    folder = tmp_path_factory.mktemp("copied")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(pyrovae.__file__).parent, folder / "pyrovae", ignore=ignored)
+    for name, text in FILES.items():
+        assert not (folder / "pyrovae" / name).exists()
+        (folder / "pyrovae" / name).write_text(HEAD + text)
+    return folder
+
+
+def execute(copied: Path, command: str, *arguments: str) -> str:
+    """What a command of the copy prints."""
+    code = f"import sys; from pyrovae.commands.{command} import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=copied,
+        env=os.environ | {"PYTHONPATH": str(copied)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_dropped_part_is_in_the_help_and_in_the_table(copied: Path) -> None:
+    (copied / "README.md").write_text(
+        "<!-- parts: made by scripts/list_parts.py -->\n<!-- end of parts -->\n"
+    )
+    execute(copied, "parts", "--write", "README.md")
+    table = (copied / "README.md").read_text()
+    shown = " ".join(execute(copied, "train", "--help").split())
+    for name in (*OPTIONS.values(), "DroppedLogger"):
+        assert f"| `{name}` | " in table and f" {name} " in shown
+    assert "| `dropped` | How many images there are, for a test. |" in table
+    assert "collapse, dropped, program" in " ".join(execute(copied, "inspect", "--help").split())
+
+
+def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
+    parts = [f"{option}={name}" for option, name in OPTIONS.items()]
+    usual = [option for option in TINY if not option.startswith("--data.")]
+    more = ["--loggers=[DroppedLogger]", "--prior.width=0.5", "--run_dir=run"]
+    printed = execute(copied, "train", *parts, *usual, *more)
+    assert "the dropped logger was told of the end" in printed and "test, 40 images" in printed
+    config = yaml.safe_load((copied / "run/config.yaml").read_text())
+    for option, name in OPTIONS.items():
+        assert config[option.removeprefix("--")]["class_path"] == f"pyrovae.{name}"
+    printed = execute(copied, "inspect", "run", "--quick", "--sections", "dropped")
+    assert "There are 40 images." in printed
+
+
+def test_the_tests_of_all_parts_find_the_dropped_ones(copied: Path) -> None:
+    (copied / "tests").mkdir()
+    for name in ("__init__.py", "tables.py", "test_parts.py"):
+        shutil.copy(Path(__file__).with_name(name), copied / "tests")
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parts.py"]
+    done = subprocess.run(
+        [sys.executable, *command, "-k", "Dropped"],
+        cwd=copied,
+        env=os.environ | {"PYTHONPATH": str(copied)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(done.stdout.split(" passed")[0].split()[-1]) >= 10
+
+
+def test_what_is_dropped_is_exported(copied: Path) -> None:
+    code = "import pyrovae; print(pyrovae.DroppedPrior(3), pyrovae.priors.DroppedPrior)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=copied, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("DroppedPrior(latent_dim=3) <class 'pyrovae.priors.dropped.")
