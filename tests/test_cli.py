@@ -463,7 +463,8 @@ def test_the_scores_after_training_are_of_the_best_weights_and_so_is_the_picture
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "run"
-    arguments = [*TINY, f"--run_dir={root}", "--trainer.epochs=4", "--optimizer.lr=0.3"]
+    arguments = [*TINY, f"--run_dir={root}", "--trainer.epochs=4", "--optimizer.lr=0.5"]
+    arguments += ["--schedule=Cyclical", "--schedule.num_cycles=1"]  # Ever worse.
     assert run("train", arguments, monkeypatch) == 0
     best, last = (RunDirectory(root).weights_of(which)[1] for which in ("best", "last"))
     assert last == 4 and best < 4
