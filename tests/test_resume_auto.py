@@ -15,6 +15,7 @@ import yaml
 from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer
 from pyrovae.commands.evaluate import evaluate_run
 from pyrovae.config.options import parse_run, train_parser
+from pyrovae.config.presets import preset_path
 from pyrovae.evaluation.scoring import Options
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
 from tests.small import rows
@@ -128,7 +129,7 @@ def test_it_needs_a_run_directory_and_one_of_that_name_is_given_as_a_path(
 
 
 def test_a_preset_may_hold_the_directory(train: Train, tmp_path: Path) -> None:
-    preset = yaml.safe_load(DEFAULT.read_text()) | {"run_dir": "run"}
+    preset = yaml.safe_load(preset_path(DEFAULT).read_text()) | {"run_dir": "run"}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(preset))
     for expected in ("epoch 1/1", "all 1 epochs are done"):
         code, said, _ = train("--config=mine.yaml", "--resume=auto", *TINY)
@@ -194,7 +195,7 @@ def parsed(arguments: list[str], root: Path) -> tuple[str, bool]:
     [*((line, None) for line in LINES), ("prior", "mnist_conv"), ("optimizer", "celeba_post")],
 )
 def test_the_same_options_are_no_change(line: str, preset: str | None, tmp_path: Path) -> None:
-    config = [f"--config={DEFAULT.parent / preset}.yaml"] if preset else []
+    config = [f"--config={preset}"] if preset else []
     first, started = parsed([*config, *LINES[line]], tmp_path / "run")
     again, resumed = parsed([*config, *LINES[line]], tmp_path / "run")
     assert not started and resumed

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import defaultdict
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from textwrap import shorten
-from typing import Any
+from dataclasses import replace
 
 import pyro
 import torch
@@ -21,22 +18,21 @@ from pyrovae.objectives import Progress, check_objective
 from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.programs.checks import check_all_train, run_once
 from pyrovae.programs.pair import Programs
-from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
-from pyrovae.runs.contents import check_resumable
 from pyrovae.runs.directory import RunDirectory
-from pyrovae.runs.state import WITHOUT_NOISE, TrainingState
+from pyrovae.runs.state import TrainingState
 from pyrovae.training.loggers import Epoch, EpochRow, Loggers, Start
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.recording import recorder_for
+from pyrovae.training.saving import Saved
 from pyrovae.training.settings import Settings
 from pyrovae.training.stepping import Stepper
 from pyrovae.training.svi import ALL_FINITE, SVI, first_bad_site
 from pyrovae.training.sync_batch_norm import coupled_parts, synchronous_norms
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import training_mode
-from pyrovae.utils.process_group import Group, generators, reseed, set_generators
+from pyrovae.utils.process_group import Group, reseed
 from pyrovae.utils.signals import Diverged, Interrupted, signals
 
 __all__ = ["Session"]
@@ -77,6 +73,7 @@ class Session:
         programs = vae.model, vae.guide, self.optimizer, copy.deepcopy(recipe.objective)
         self.svi = SVI(*programs, observe=self.observe, group=group)
         self.objective = self.svi.objective
+        self.saved = Saved(self.svi, vae, self.state, run, group, engine.device, trainer.seed)
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
         self.undecided = engine.decides_by_time
@@ -139,7 +136,8 @@ class Session:
     def begin(self, resume: bool) -> None:
         """Sets where to start from; from here on there is a run to resume."""
         if resume:
-            self.load()
+            for line in self.saved.load(self.held):
+                self.loggers.message(line)
             self.loggers.message(self.state.about(self.trainer.epochs))
         else:
             self.start()
@@ -189,7 +187,7 @@ class Session:
         if self.run is not None:
             self.held.enter_context(self.run.alone())
             self.run.check_free()  # Preparing took its time: another run may have begun.
-        self.save()
+        self.saved.save()
 
     def train_epochs(self) -> None:
         """Epoch after epoch; a signal ends them after a whole step, with all saved."""
@@ -198,7 +196,7 @@ class Session:
             if self.train_epoch():
                 self.end_epoch()
             if number := self.asked_to_stop():
-                self.save()
+                self.saved.save()
                 where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
                 raise Interrupted(number, where, self.run.root if self.run else None)
         if state.epoch < self.trainer.epochs:
@@ -318,99 +316,15 @@ class Session:
         settled = row.beta == final
         self.loggers.end_epoch(Epoch(row, self.vae, self.val_split, self.engine, settled))
         state.begin_epoch()
-        self.rank(found.elbo)
-        self.save()
+        if state.rank(found.elbo):
+            self.saved.save_best(found.elbo)
+        self.saved.save()
 
     def validate(self) -> Evaluation:
         """How good the programs are on the validation split."""
         return evaluate(self.vae, self.val_split, self.engine, seed=self.trainer.seed)
 
-    def rank(self, elbo: float) -> None:
-        """Keeps the weights if the epoch is among the best."""
-        state = self.state
-        if state.rank(elbo) and self.run is not None:
-            weights = self.weights()
-            about = {"run": state.run, "epoch": state.epoch, "val_elbo": elbo}
-            about["num_tensors"] = len(weights)
-            save_checkpoint(self.run.best(state.epoch), weights, about)
-
     def out_of_patience(self) -> bool:
         """Whether the validation ELBO has not improved for too long."""
         patience, best = self.trainer.patience, self.state.best
         return bool(patience and best and self.state.epoch - best[0][1] >= patience)
-
-    def weights(self) -> dict[str, Tensor]:
-        """What a checkpoint of the programs holds."""
-        return {f"weights.{name}": value for name, value in self.vae.state_dict().items()}
-
-    def save(self) -> None:
-        """Writes all that resuming needs; for this the processes meet."""
-        random = self.group.gather(generators(self.engine.device))
-        if self.run is None:
-            return
-        tensors = self.weights()
-        for rank, states in enumerate(random):
-            names = {kind: ".".join(filter(None, (_name(rank), kind))) for kind in states}
-            tensors |= {f"random.{names[kind]}": state for kind, state in states.items()}
-        for name, value in self.optimizer.state_tensors().items():
-            tensors[f"optimizer.{name}"] = value
-        for name, value in self.objective.state.items():
-            tensors[f"objective.{name}"] = value
-        about = {"config": self.run.config_text, "num_tensors": len(tensors)}
-        state = asdict(self.state) | about
-        save_checkpoint(self.run.last, tensors, state)
-        self.run.tidy([epoch for _, epoch in self.state.best])
-
-    def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-        """What `save` wrote, if it is of these images; and what to say if it does not fit."""
-        assert self.run is not None
-        self.run.check_run()
-        self.held.enter_context(self.run.alone())
-        tensors, state = load_checkpoint(self.run.last)
-        check_resumable(self.run.last, state, tensors)
-        if state["num_images"] != self.state.num_images or state["images"] != self.state.images:
-            raise InputError(
-                f"the training split, now of {self.state.num_images} images, is not what the run "
-                f"in {self.run.root} began with, {state['num_images']} images"
-            )
-        del state["config"]
-        state.pop("num_tensors", None)
-        return tensors, state, f"{self.run.last}: does not fit {self.run.config}"
-
-    def load(self) -> None:
-        """Goes back to what `save` wrote, in as many processes or in others."""
-        tensors, state, misfit = self.group.from_main(self.read_checkpoint)
-        groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for name, value in tensors.items():
-            group, rest = name.split(".", 1)
-            groups[group][rest] = value
-        try:
-            self.vae.load_state_dict(groups["weights"])
-            self.optimizer.load_state_tensors(groups["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = shorten(str(error), 200, placeholder=" ...")
-            raise InputError(f"{misfit}: {reason}") from error
-        self.objective.state.update(groups["objective"])
-        per_step, threads = self.state.images_per_step, self.state.num_threads
-        if not state.setdefault("dequantised", False) and self.vae.likelihood.grey_levels == 256:
-            self.loggers.message(WITHOUT_NOISE)
-        self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
-        self.state.regroup(per_step)
-        if line := self.state.change_threads(threads):
-            self.loggers.message(line)
-        self.load_generators(groups["random"])
-        if self.run is not None:
-            self.run.tidy([epoch for _, epoch in self.state.best])
-
-    def load_generators(self, saved: dict[str, Tensor]) -> None:
-        """Goes on with this process's random numbers, or begins them where it is new."""
-        parts = [(name.rpartition("."), value) for name, value in saved.items()]
-        own = {kind: value for (rank, _, kind), value in parts if rank == _name(self.group.rank)}
-        # First: a generator of this device may not have been saved on another.
-        reseed(self.trainer.seed, self.group.rank, self.state.step)
-        set_generators(own, self.engine.device)
-
-
-def _name(rank: int) -> str:
-    """A process in the names of saved generators; the main one's are as of one that is alone."""
-    return str(rank) if rank else ""

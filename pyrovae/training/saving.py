@@ -1,0 +1,143 @@
+"""What a run saves, and how it goes back to it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from textwrap import shorten
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyrovae.programs.pair import Programs
+from pyrovae.runs import RunDirectory, load_checkpoint, save_checkpoint
+from pyrovae.runs.contents import check_resumable
+from pyrovae.runs.state import WITHOUT_NOISE, TrainingState
+from pyrovae.training.svi import SVI
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.process_group import Group, generators, reseed, set_generators
+
+__all__ = ["Saved"]
+
+
+@dataclass
+class Saved:
+    """The checkpoints of one run of training.
+
+    Attributes:
+        svi: holds optimiser and objective.
+        programs: the model and the guide.
+        state: the progress of the run.
+        run: where to write; None writes nothing.
+        group: the processes that train together.
+        device: where they compute.
+        seed: of the run.
+    """
+
+    svi: SVI
+    programs: Programs
+    state: TrainingState
+    run: RunDirectory | None
+    group: Group
+    device: torch.device
+    seed: int
+
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors of the programs in a checkpoint."""
+        return {f"weights.{name}": value for name, value in self.programs.state_dict().items()}
+
+    def save_best(self, elbo: float) -> None:
+        """Writes the weights of an epoch with this validation ELBO."""
+        if self.run is not None:
+            state, weights = self.state, self.weights()
+            about = {"run": state.run, "epoch": state.epoch, "val_elbo": elbo}
+            save_checkpoint(
+                self.run.best(state.epoch), weights, about | {"num_tensors": len(weights)}
+            )
+
+    def save(self) -> None:
+        """Writes all that resuming needs; every process must call this."""
+        random = self.group.gather(generators(self.device))
+        if self.run is None:
+            return
+        tensors = self.weights()
+        for rank, states in enumerate(random):
+            for kind, state in states.items():
+                tensors[".".join(filter(None, ("random", _name(rank), kind)))] = state
+        for name, value in self.svi.optim.state_tensors().items():
+            tensors[f"optimizer.{name}"] = value
+        for name, value in self.svi.objective.state.items():
+            tensors[f"objective.{name}"] = value
+        about = {"config": self.run.config_text, "num_tensors": len(tensors)}
+        save_checkpoint(self.run.last, tensors, asdict(self.state) | about)
+        self.run.tidy([epoch for _, epoch in self.state.best])
+
+    def _read(self, held: ExitStack) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+        """What `save` wrote, if it is of these images; and what to say if it does not fit."""
+        assert self.run is not None
+        self.run.check_run()
+        held.enter_context(self.run.alone())
+        tensors, state = load_checkpoint(self.run.last)
+        check_resumable(self.run.last, state, tensors)
+        if state["num_images"] != self.state.num_images or state["images"] != self.state.images:
+            raise InputError(
+                f"the training split, now of {self.state.num_images} images, is not what the run "
+                f"in {self.run.root} began with, {state['num_images']} images"
+            )
+        del state["config"]
+        state.pop("num_tensors", None)
+        return tensors, state, f"{self.run.last}: does not fit {self.run.config}"
+
+    def load(self, held: ExitStack) -> list[str]:
+        """Restores what `save` wrote, in as many processes or in others.
+
+        Args:
+            held: takes the lock of the run directory.
+
+        Returns:
+            Lines for the log on what differs from the run before.
+        """
+        tensors, state, misfit = self.group.from_main(lambda: self._read(held))
+        groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        for name, value in tensors.items():
+            group, rest = name.split(".", 1)
+            groups[group][rest] = value
+        try:
+            self.programs.load_state_dict(groups["weights"])
+            self.svi.optim.load_state_tensors(groups["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = shorten(str(error), 200, placeholder=" ...")
+            raise InputError(f"{misfit}: {reason}") from error
+        self.svi.objective.state.update(groups["objective"])
+        lines = list(self._restore(state))
+        self._load_generators(groups["random"])
+        if self.run is not None:
+            self.run.tidy([epoch for _, epoch in self.state.best])
+        return lines
+
+    def _restore(self, state: dict[str, Any]) -> Iterator[str]:
+        """Restores the progress; yields lines on what differs."""
+        per_step, threads = self.state.images_per_step, self.state.num_threads
+        dequantised = state.setdefault("dequantised", False)
+        if not dequantised and self.programs.likelihood.grey_levels == 256:
+            yield WITHOUT_NOISE
+        self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
+        self.state.regroup(per_step)
+        if line := self.state.change_threads(threads):
+            yield line
+
+    def _load_generators(self, saved: dict[str, Tensor]) -> None:
+        """Restores this process's random numbers, or seeds them if the process is new."""
+        parts = [(name.rpartition("."), value) for name, value in saved.items()]
+        own = {kind: value for (rank, _, kind), value in parts if rank == _name(self.group.rank)}
+        # First: a generator of this device may not have been saved on another.
+        reseed(self.seed, self.group.rank, self.state.step)
+        set_generators(own, self.device)
+
+
+def _name(rank: int) -> str:
+    """A process in the names of saved generators; the main one has no number."""
+    return str(rank) if rank else ""
