@@ -115,10 +115,25 @@ from pyrovae.training.loggers.base import Logger
 
 
 class DroppedLogger(Logger):
-    """Prints a line at the end, for a test."""
+    """Prints each message, and a line at the end, for a test."""
+
+    def message(self, text: str) -> None:
+        print(text)
 
     def end(self) -> None:
         print("the dropped logger was told of the end")
+''',
+    "training/initialization/dropped.py": '''
+from typing import Any
+
+from pyrovae.training.initialization.base import Start
+
+
+class DroppedStart(Start):
+    """Starts as the networks are, for a test."""
+
+    def __call__(self, vae: Any, images: np.ndarray, flip: bool) -> str:
+        return "starts as dropped"
 ''',
     "programs/dropped.py": '''
 from pyrovae.programs.vae import VAE
@@ -135,6 +150,7 @@ OPTIONS = {
     "--objective": "DroppedObjective",
     "--data": "DroppedData",
     "--program": "DroppedProgram",
+    "--start": "DroppedStart",
 }
 
 
@@ -183,7 +199,8 @@ def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
     usual = [option for option in TINY if not option.startswith("--data.")]
     more = ["--loggers=[DroppedLogger]", "--prior.width=0.5", "--run_dir=run"]
     printed = execute(copied, "train", *parts, *usual, *more)
-    assert "the dropped logger was told of the end" in printed and "test, 40 images" in printed
+    assert "the dropped logger was told of the end" in printed and "starts as dropped" in printed
+    assert "test, 40 images" in printed
     config = yaml.safe_load((copied / "run/config.yaml").read_text())
     for option, name in OPTIONS.items():
         assert config[option.removeprefix("--")]["class_path"] == f"pyrovae.{name}"

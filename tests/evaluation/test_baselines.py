@@ -14,7 +14,7 @@ import torch
 from pyrovae import CelebA, InputError, Normal
 from pyrovae.distributions.ppca import _moments, fit_ppca
 from pyrovae.evaluation import evaluate_without_latent, log_evidence_of_ppca
-from pyrovae.training.initialization import _fitting_device
+from pyrovae.training.initialization.base import _fitting_device
 from tests.small import small_data
 from tests.tables import LIKELIHOODS, make_images
 

@@ -1,0 +1,8 @@
+"""Where training starts: what sets the parameters before the first step."""
+
+# ruff: noqa: F403
+from pyrovae.training.initialization.base import *
+from pyrovae.training.initialization.base import Start
+from pyrovae.utils.discovery import exports
+
+__all__ = exports(__name__, Start)
