@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from pyrovae import Engine, InputError, Recipe, RunDirectory, Trainer
-from pyrovae.evaluation import journal
-from pyrovae.evaluation.journal import Journal
+from pyrovae.evaluation import result_cache
+from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
 from pyrovae.training.loggers.events import EventFile
 from pyrovae.training.loggers.metrics import read_rows
@@ -192,7 +192,7 @@ def table(x: float) -> pd.DataFrame:
 
 def test_the_journal_keeps_what_is_not_finite_without_writing_nan(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(
-        Journal(tmp_path, {}).piece("a", lambda: table(1.0)), table(1.0), check_exact=True
+        ResultCache(tmp_path, {}).get("a", lambda: table(1.0)), table(1.0), check_exact=True
     )
     (path,) = tmp_path.iterdir()
 
@@ -204,31 +204,31 @@ def test_the_journal_keeps_what_is_not_finite_without_writing_nan(tmp_path: Path
 
 @pytest.mark.parametrize("old, new", [("1.0", "3.0"), ('"a"', '"b"'), ("[0, 1", "[0, 7")])
 def test_the_journal_notices_other_numbers(tmp_path: Path, old: str, new: str) -> None:
-    own = Journal(tmp_path, {})
-    own.piece("a", lambda: table(1.0))
+    own = ResultCache(tmp_path, {})
+    own.get("a", lambda: table(1.0))
     (path,) = tmp_path.iterdir()
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    pd.testing.assert_frame_equal(own.piece("a", lambda: table(2.0)), table(2.0))
+    pd.testing.assert_frame_equal(own.get("a", lambda: table(2.0)), table(2.0))
 
 
 def test_the_journal_knows_the_code_that_wrote_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = Journal(tmp_path, {})
-    assert own.piece("a", lambda: table(1.0))["x"][0] == 1
-    assert own.piece("a", lambda: table(2.0))["x"][0] == 1
-    monkeypatch.setattr(journal, "code_print", lambda: "other code")
-    assert own.piece("a", lambda: table(2.0))["x"][0] == 2
+    own = ResultCache(tmp_path, {})
+    assert own.get("a", lambda: table(1.0))["x"][0] == 1
+    assert own.get("a", lambda: table(2.0))["x"][0] == 1
+    monkeypatch.setattr(result_cache, "code_print", lambda: "other code")
+    assert own.get("a", lambda: table(2.0))["x"][0] == 2
 
 
 def test_the_journal_refuses_another_table_of_the_same_run(tmp_path: Path) -> None:
-    own = Journal(tmp_path, {})
-    own.piece("a", lambda: table(1.0))
-    own.piece("b", lambda: table(2.0))
+    own = ResultCache(tmp_path, {})
+    own.get("a", lambda: table(1.0))
+    own.get("b", lambda: table(2.0))
     a, b = sorted(tmp_path.iterdir())
     a.write_bytes(b.read_bytes())
-    assert own.piece("a", lambda: table(3.0))["x"][0] == 3
+    assert own.get("a", lambda: table(3.0))["x"][0] == 3
 
 
 def test_json_holds_no_nan() -> None:

@@ -129,9 +129,9 @@ def test_other_batch_sizes_run_the_programs(traced_only: None) -> None:
     graph(images, 1.0, {})
     kept, graph.graph = graph.graph, None
     terms, _ = graph(images[:3], 1.0, {})
-    assert terms.moved == 1
+    assert terms.finite == 1
     graph.graph = kept
-    assert graph(images, 1.0, {})[0].moved == 1
+    assert graph(images, 1.0, {})[0].finite == 1
 
 
 def test_tracing_leaves_no_trace(traced_only: None) -> None:
@@ -151,11 +151,11 @@ def test_a_step_that_is_not_finite_changes_nothing(traced_only: None) -> None:
     images = make_images(vae.likelihood, 4, shape=SHAPE)
     objective = OBJECTIVES["GECO"]()
     graph = compiled(vae, objective)
-    assert graph(images, 1.0, {})[0].moved == 1
+    assert graph(images, 1.0, {})[0].finite == 1
     before: list[Tensor] = [b.clone() for b in (*vae.buffers(), *objective.state.values())]
     with torch.no_grad():
         next(iter(vae.parameters())).fill_(float("nan"))
-    assert graph(images, 1.0, {})[0].moved == 0
+    assert graph(images, 1.0, {})[0].finite == 0
     after = [*vae.buffers(), *objective.state.values()]
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
@@ -179,7 +179,7 @@ def test_addresses_stay(traced_only: None) -> None:
     svi.compute = CompiledGradients(svi.gradients, optimizer.parameters())
     seen = []
     for _ in range(3):
-        assert svi.advance(images).moved
+        assert svi.advance(images).finite
         tensors = [*vae.state_dict().values(), *optimizer.state_tensors().values()]
         tensors += objective.state.values()
         seen.append([tensor.data_ptr() for tensor in tensors])

@@ -22,7 +22,7 @@ from torch import Tensor
 from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, Trainer
 from pyrovae.commands import sample
 from pyrovae.evaluation import evaluate, scoring
-from pyrovae.inspection import SECTIONS, Effort, Subject, climbing
+from pyrovae.inspection import SECTIONS, Budget, Subject, climbing
 from pyrovae.objectives import Progress
 from pyrovae.posterior.encoding import _densities, dimension_divergences
 from tests.inspection.subjects import SUBJECTS, subject
@@ -101,7 +101,7 @@ def test_a_step_can_be_recorded(
         else:
             with strictly():
                 terms = svi.advance(x, beta)
-    assert all(isinstance(term, Pretended) for term in terms) and terms.moved
+    assert all(isinstance(term, Pretended) for term in terms) and terms.finite
 
 
 def test_a_step_computes_what_it_does_on_the_cpu() -> None:
@@ -185,7 +185,7 @@ ASKED = [
     for section in SECTIONS
     if kind == "vae" or section not in SLOW
 ]
-EFFORT = Effort(
+EFFORT = Budget(
     images=20, shown=1, draws=100, refined=1, steps=4, importance_draws=10, tree_depth=1
 )
 
@@ -210,7 +210,7 @@ def test_every_section_of_an_inspection(section: str, kind: str) -> None:
 @pytest.mark.parametrize(("prior", "likelihood", "posterior"), list(parts()))
 def test_parts_are_inspected(prior: str, likelihood: str, posterior: str) -> None:
     vae, split = make(prior, likelihood, posterior, FACES).to(DEVICE), faces().split("train")
-    asked = Subject(vae, split, ENGINE, shown=split.take([3]), effort=EFFORT)
+    asked = Subject(vae, split, ENGINE, shown=split.take([3]), budget=EFFORT)
     sections = ["calibration", "traversals"]
     if likelihood == "Normal" and posterior != "VonMisesFisher":
         sections.append("gaps")  # Latents on a sphere cannot be moved freely.

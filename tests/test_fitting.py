@@ -19,8 +19,8 @@ from pyrovae import (
     InputError,
     MLPDecoder,
     MLPEncoder,
+    ModelGuidePair,
     Prior,
-    Programs,
     Recipe,
     SharedScaleNormal,
     StandardNormal,
@@ -107,7 +107,9 @@ def test_an_optimiser_that_cannot_be_made_is_named(data: SyntheticFaces) -> None
             "recipe must be .* got IWAE",
         ),
         (
-            lambda: Programs(make().model, make().guide, SharedScaleNormal(), attributes="smile"),
+            lambda: ModelGuidePair(
+                make().model, make().guide, SharedScaleNormal(), attributes="smile"
+            ),
             "attributes must be a list of names",
         ),
     ],

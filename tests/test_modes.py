@@ -9,7 +9,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae import InputError, Likelihood, Programs, SharedScaleNormal, Trainer
+from pyrovae import InputError, Likelihood, ModelGuidePair, SharedScaleNormal, Trainer
 from pyrovae.utils.modes import training_mode
 from tests.small import small_data, small_vae, train
 
@@ -39,12 +39,14 @@ class OwnGuide(PyroModule):
             return pyro.sample("z", dist.Normal(self.net(x.flatten(1)), 1.0).to_event(1))
 
 
-def own_programs(model: str = "model", guide: str = "guide", network: str = "net") -> Programs:
+def own_programs(
+    model: str = "model", guide: str = "guide", network: str = "net"
+) -> ModelGuidePair:
     likelihood = SharedScaleNormal()
-    return Programs(OwnModel(likelihood, model, network), OwnGuide(guide), likelihood)
+    return ModelGuidePair(OwnModel(likelihood, model, network), OwnGuide(guide), likelihood)
 
 
-def fit(programs: Programs) -> None:
+def fit(programs: ModelGuidePair) -> None:
     Trainer(epochs=1, batch_size=16).fit(programs, small_data())
 
 

@@ -1,4 +1,4 @@
-"""Programs that are no `VAE`: nothing may look at class names."""
+"""ModelGuidePair that are no `VAE`: nothing may look at class names."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pyrovae import (
     Engine,
     FreeBits,
     InputError,
+    ModelGuidePair,
     ProbabilisticPCA,
-    Programs,
     Recipe,
     RunDirectory,
     SharedScaleNormal,
@@ -100,16 +100,16 @@ class ConditionalGuide(PyroModule):
             pyro.sample("z", dist.Normal(loc, raw.tanh().exp()).to_event(1))
 
 
-def two_latents() -> Programs:
+def two_latents() -> ModelGuidePair:
     likelihood = SharedScaleNormal()
-    return Programs(TwoLatentsModel(likelihood), TwoLatentsGuide(), likelihood)
+    return ModelGuidePair(TwoLatentsModel(likelihood), TwoLatentsGuide(), likelihood)
 
 
-def conditional() -> Programs:
+def conditional() -> ModelGuidePair:
     likelihood = SharedScaleNormal()
     model, guide = ConditionalModel(likelihood), ConditionalGuide()
     names = ("skin_tone", "hair_length")
-    return Programs(model, guide, likelihood, [model.decoder, guide.encoder], names)
+    return ModelGuidePair(model, guide, likelihood, [model.decoder, guide.encoder], names)
 
 
 MAKERS = {"two latents": two_latents, "conditional": conditional}
@@ -120,7 +120,7 @@ def recipe(**kwargs: object) -> Recipe:
     return Recipe(optimizer=partial(torch.optim.Adam, lr=1e-2), **kwargs)  # type: ignore[arg-type]
 
 
-def fit(programs: Programs, epochs: int, run: Path | None = None, **kwargs: object) -> None:
+def fit(programs: ModelGuidePair, epochs: int, run: Path | None = None, **kwargs: object) -> None:
     Trainer(epochs=epochs, batch_size=16).fit(
         programs,
         small_data(),

@@ -139,7 +139,7 @@ def test_a_preset_may_hold_the_directory(train: Train, tmp_path: Path) -> None:
 def test_of_two_that_start_at_once_one_trains(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with RunDirectory(tmp_path / "run").alone():
+    with RunDirectory(tmp_path / "run").lock():
         code, _, errors = train(*ONCE)
     assert code == 2 and "another process is training in it" in errors
     assert not RunDirectory("run").config.exists()
@@ -152,7 +152,7 @@ class Overtaken(RandomStart):
         self.other, self.held = other, held
 
     def __call__(self, *args: Any) -> str:
-        self.held.enter_context(self.other.alone())
+        self.held.enter_context(self.other.lock())
         save_checkpoint(self.other.last, {}, {"epoch": 7})
         self.other.begin()
         return "overtaken"

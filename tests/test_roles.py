@@ -18,7 +18,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import nn
 
-from pyrovae import Programs
+from pyrovae import ModelGuidePair
 from pyrovae.likelihoods import Likelihood
 from pyrovae.training.loggers import Logger
 
@@ -52,7 +52,7 @@ class Encode(PyroModule):
             pyro.sample("z", dist.Normal(loc, loc.new_tensor(0.1)).to_event(1))
 
 
-class Linear(Programs):
+class Linear(ModelGuidePair):
     """Linear maps both ways."""
 
     def __init__(self, likelihood: Likelihood, image_shape: tuple[int, int, int], size: int = 3):

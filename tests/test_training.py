@@ -134,7 +134,7 @@ def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
 def test_two_processes_do_not_train_in_one_run(tmp_path: Path) -> None:
     train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
     before = (tmp_path / "metrics.csv").read_bytes()
-    with RunDirectory(tmp_path).alone(), pytest.raises(InputError, match="another process"):
+    with RunDirectory(tmp_path).lock(), pytest.raises(InputError, match="another process"):
         train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path, resume=True)
     assert (tmp_path / "metrics.csv").read_bytes() == before
     _, state = train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path, resume=True)

@@ -18,8 +18,8 @@ from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
 from pyrovae.evaluation import named_features
 from pyrovae.evaluation.comparison import check_comparable, compare
-from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.report import Opened, Report
+from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.runs import RunDirectory, checksum
 from pyrovae.utils.errors import InputError
@@ -68,7 +68,7 @@ def open_run(
         "device": engine.device.type,  # Random numbers are other ones on another kind.
         "version": __version__,
     }
-    scorer.journal = Journal(run.root / "evaluation", settings)
+    scorer.journal = ResultCache(run.root / "evaluation", settings)
     return Opened(run.root, scorer, settings)
 
 

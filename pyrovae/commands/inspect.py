@@ -25,16 +25,16 @@ from pyrovae.inspection.export import (
     write_inference_data,
     write_table,
 )
-from pyrovae.inspection.subject import FULL, Effort, Subject, check_name
+from pyrovae.inspection.subject import FULL, Budget, Subject, check_name
 from pyrovae.objectives import as_objective
-from pyrovae.programs import Programs
+from pyrovae.programs import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.errors import InputError
 
 __all__ = ["open_subject", "read_image"]
 
 
-def read_image(name: str, vae: Programs, data: ImageData) -> torch.Tensor:
+def read_image(name: str, vae: ModelGuidePair, data: ImageData) -> torch.Tensor:
     """An image of the user's: a file, or one of a split as `test:12`; uint8 `(C, H, W)`.
 
     Args:
@@ -62,7 +62,7 @@ def open_subject(
     *,
     split: str = "test",
     images: Sequence[str] = (),
-    effort: Effort = FULL,
+    budget: Budget = FULL,
     checkpoint: str = "best",
     device: str = "auto",
     trust: bool = False,
@@ -75,7 +75,7 @@ def open_subject(
         split: which images.
         images: files, or images of a split as `test:12`, that are looked at one by one; by
             default some of the split.
-        effort: how much of everything.
+        budget: how much of everything.
         checkpoint: "best" or "last".
         device: where to compute; with "auto" sections whose work is sequential may take the
             CPU although there is a GPU, see `placed`.
@@ -94,19 +94,19 @@ def open_subject(
     if not len(whole):
         raise InputError(f"the split {split} has no images")
     check_images(RunDirectory(run), data)
-    some = whole.spread(effort.images)
+    some = whole.spread(budget.images)
     given, complaints = _given(images, vae, data)
     subject = Subject(
         vae,
         some,
         engine,
-        shown=given if len(given) else some.spread(effort.shown),
+        shown=given if len(given) else some.spread(budget.shown),
         name=split,
         train=data.split("train"),
         wide=_prefers_wide_guide(run, trust),
         factors=tuple(data.factors),
         given=len(given) > 0,
-        effort=effort,
+        budget=budget,
         movable=device == "auto" and engine.device.type == "cuda",
     )
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def _prefers_wide_guide(run: str | Path, trust: bool) -> bool:
         return False
 
 
-def _given(images: Sequence[str], vae: Programs, data: ImageData) -> tuple[Split, list[str]]:
+def _given(images: Sequence[str], vae: ModelGuidePair, data: ImageData) -> tuple[Split, list[str]]:
     """The images that could be read, as a split, and what is wrong with the others."""
     found, names, complaints = [], [], []
     for name in images:
@@ -190,14 +190,14 @@ def known(what: str, given: Sequence[str], allowed: Iterable[str]) -> tuple[list
 
 def opened(options: Namespace) -> tuple[Subject, list[str]]:
     """What is inspected, and lines on what of it could not be had."""
-    effort = QUICK if options.quick else FULL
+    budget = QUICK if options.quick else FULL
     if options.num_images is not None:
-        effort = replace(effort, images=options.num_images)
+        budget = replace(budget, images=options.num_images)
     subject, complaints = open_subject(
         options.run,
         split=options.split,
         images=options.images or (),
-        effort=effort,
+        budget=budget,
         checkpoint=options.checkpoint,
         device=options.device,
         seed=options.seed,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.process_group import Abandoned, Group, processes
+from pyrovae.utils.process_group import Group, PeerFailed, processes
 from pyrovae.utils.signals import (
     Diverged,
     Interrupted,
@@ -43,7 +43,7 @@ def run_command(
             raise KeyboardInterrupt
     except (InputError, OSError) as error:
         code = _complain(cut_line(error), 2, group)
-    except (Diverged, Abandoned) as error:
+    except (Diverged, PeerFailed) as error:
         code = _complain(str(error), 1, group)
     except Interrupted as error:
         code = _complain(str(error), 128 + error.signal, group)

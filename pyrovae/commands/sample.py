@@ -18,7 +18,7 @@ from pyrovae.distributions.moments import centre
 from pyrovae.engine import Engine
 from pyrovae.inspection import traversals
 from pyrovae.posterior.space import LatentSpace
-from pyrovae.programs import VAE, Programs
+from pyrovae.programs import VAE, ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import grid, interleave, save_png
 from pyrovae.utils.modes import evaluation_mode
@@ -102,7 +102,7 @@ def parser() -> Parser:
     return parser
 
 
-def draw(options: Namespace, vae: Programs, data: ImageData, device: torch.device) -> Tensor:
+def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device) -> Tensor:
     """A picture of the images that the options ask for."""
     if options.interpolate:
         first, second = (read_image(name, vae, data).to(device) for name in options.interpolate)
@@ -126,7 +126,7 @@ def draw(options: Namespace, vae: Programs, data: ImageData, device: torch.devic
     return grid(vae.sample(options.num), options.columns)
 
 
-def _of_one_latent(programs: Programs) -> VAE:
+def _of_one_latent(programs: ModelGuidePair) -> VAE:
     """The programs, if they have the one latent vector that a path moves in."""
     if not isinstance(programs, VAE):
         raise InputError(

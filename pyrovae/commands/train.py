@@ -20,7 +20,7 @@ from pyrovae.data import SPLITS, ImageData
 from pyrovae.engine import Engine
 from pyrovae.evaluation.baselines import evaluate_without_latent
 from pyrovae.posterior import Evaluation, evaluate
-from pyrovae.programs import Programs
+from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import to_json
@@ -55,13 +55,13 @@ def main(arguments: list[str]) -> None:
         print(final_report(run, vae, objects.data, engine))
 
 
-def describe(run: RunDirectory, vae: Programs, engine: Engine) -> str:
+def describe(run: RunDirectory, vae: ModelGuidePair, engine: Engine) -> str:
     """One line on what is about to run."""
     size = sum(p.numel() for p in vae.parameters())
     return f"{run.root}: {size:,} parameters, {engine.device}, networks in {engine.precision}"
 
 
-def final_report(run: RunDirectory, vae: Programs, data: ImageData, engine: Engine) -> str:
+def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine: Engine) -> str:
     """Scores the best weights on the test split, beside the baseline that knows no latent."""
     weights, epoch = run.weights_of("best")
     vae.load_state_dict(weights)

@@ -16,7 +16,7 @@ from pyrovae.config.roles import PARTS
 from pyrovae.config.trust import Consent
 from pyrovae.data import ImageData, spread
 from pyrovae.data.base import fingerprint
-from pyrovae.programs import Programs
+from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.training.recipe import Recipe
 from pyrovae.utils.errors import InputError
@@ -46,9 +46,9 @@ def recipe(objects: Any) -> Recipe:
     return Recipe(**{name: objects[name] for name in names})
 
 
-def build_vae(objects: Any) -> Programs:
+def build_vae(objects: Any) -> ModelGuidePair:
     """The programs of an instantiated configuration, which know the data's preprocessing."""
-    programs: Programs = objects.program
+    programs: ModelGuidePair = objects.program
     programs.data = objects.data
     return programs
 
@@ -58,7 +58,7 @@ def load_run(
     checkpoint: str = "best",
     device: str | torch.device = "cpu",
     trust: bool = False,
-) -> tuple[Programs, ImageData]:
+) -> tuple[ModelGuidePair, ImageData]:
     """The programs of a run, with their weights and in evaluation mode, and its data set."""
     run, consent = RunDirectory(run_dir), Consent(trust)
     config, weights = read_config(run, consent, PARTS), run.weights(checkpoint)

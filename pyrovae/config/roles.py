@@ -15,7 +15,7 @@ from pyrovae.networks import Decoder, Encoder
 from pyrovae.objectives import Corruption, Schedule
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Flow, Prior
-from pyrovae.programs import Programs
+from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS, Link
 from pyrovae.training.initialization import Start
 from pyrovae.training.loggers import Logger
@@ -72,7 +72,7 @@ TABLE = (
     _part("posterior", Posterior, "DiagonalNormal"),
     _part("encoder", Encoder, "ConvEncoder"),
     _part("decoder", Decoder, "ConvDecoder"),
-    _part("program", Programs, "VAE"),
+    _part("program", ModelGuidePair, "VAE"),
     Role(
         "schedule",
         Schedule,

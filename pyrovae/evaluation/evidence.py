@@ -15,7 +15,7 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import GROUP, each_batch
-from pyrovae.programs.pair import Programs, run_both
+from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.sites import sample_sites
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def latents_at_once(pixels: int, device: torch.device) -> int:
     return max(1, most // pixels)
 
 
-def log_weights(programs: Programs, num_samples: int, x: Tensor, **inputs: Tensor) -> Tensor:
+def log_weights(programs: ModelGuidePair, num_samples: int, x: Tensor, **inputs: Tensor) -> Tensor:
     r"""Log importance weights of draws from the guide, `(K, B)`, in nats.
 
     $$\log w_k = \log p(x, z_k) - \log q(z_k \mid x), \quad z_k \sim q(z \mid x)$$
@@ -115,7 +115,7 @@ def pareto_k(log_weights: np.ndarray) -> float:
 
 
 def log_evidence(
-    programs: Programs,
+    programs: ModelGuidePair,
     images: Split | np.ndarray,
     num_samples: int = 5000,
     *,
@@ -173,7 +173,7 @@ def log_evidence(
 
 
 def weights_of_images(
-    programs: Programs,
+    programs: ModelGuidePair,
     images: Split | np.ndarray,
     num_samples: int,
     *,
@@ -226,7 +226,7 @@ def weights_of_images(
 
 
 def many_log_weights(
-    programs: Programs,
+    programs: ModelGuidePair,
     num_samples: int,
     x: Tensor,
     at_once: int | None = None,

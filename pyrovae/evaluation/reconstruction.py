@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d
 from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import in_order
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
 
@@ -107,7 +107,7 @@ def _check(images: Tensor, again: Tensor) -> None:
 
 @torch.no_grad()
 def reconstructions(
-    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+    programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> pandas.DataFrame:
     """PSNR and SSIM of each image's reconstruction from one posterior draw.
 

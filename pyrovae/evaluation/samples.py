@@ -15,7 +15,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.features import features_of
 from pyrovae.evaluation.neighbours import Neighbourhoods
 from pyrovae.posterior.passes import in_order
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
 
@@ -26,7 +26,7 @@ _BATCH = 100
 
 @torch.no_grad()
 def sample_quality(
-    programs: Programs,
+    programs: ModelGuidePair,
     images: Split | np.ndarray,
     features: Callable[[Tensor], Tensor],
     engine: Engine,
@@ -36,7 +36,7 @@ def sample_quality(
 ) -> dict[str, Estimate]:
     """Compares samples of programs with real images: MMD, density, coverage, Frechet distance.
 
-    Samples are what the likelihood shows, without the noise of pixels. Programs that take
+    Samples are what the likelihood shows, without the noise of pixels. ModelGuidePair that take
     attributes get those of real images, drawn without putting back while there are any left.
     They depend on the seed alone, and neither weights nor random generators are changed.
 
@@ -76,7 +76,7 @@ def sample_quality(
     }
 
 
-def _drawn(programs: Programs, attributes: Tensor, count: int) -> Iterator[Tensor]:
+def _drawn(programs: ModelGuidePair, attributes: Tensor, count: int) -> Iterator[Tensor]:
     """Samples in batches, given the attributes `(N, A)` of real images where they take any."""
     rounds = -(-count // len(attributes))
     rows = torch.cat([torch.randperm(len(attributes)) for _ in range(rounds)])[:count]

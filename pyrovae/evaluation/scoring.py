@@ -19,14 +19,14 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.features import identity, named_features
-from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.latents import aggregate
 from pyrovae.evaluation.reconstruction import reconstructions
+from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.samples import sample_quality
 from pyrovae.posterior.elbo import image_terms
 from pyrovae.posterior.passes import GROUP
 from pyrovae.posterior.view import PosteriorView
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 
 __all__ = ["SECTIONS", "Options", "Scorer"]
@@ -81,15 +81,15 @@ class Scorer:
 
     def __init__(
         self,
-        programs: Programs,
+        programs: ModelGuidePair,
         data: ImageData,
         options: Options,
         engine: Engine,
-        journal: Journal | None = None,
+        journal: ResultCache | None = None,
         progress: bool = False,
     ) -> None:
         self.data, self.options, self.progress = data, options, progress
-        self.journal = journal or Journal(None, {})
+        self.journal = journal or ResultCache(None, {})
         self.split = data.split(options.split).spread(options.num_images)
         if not len(self.split):
             raise InputError(f"the split {options.split} has no images")
@@ -103,7 +103,7 @@ class Scorer:
         """The scores of one of `SECTIONS`, by name."""
         try:
             with self.engine.arithmetic():
-                table = self.journal.piece(
+                table = self.journal.get(
                     name, lambda: _as_table(SECTIONS[name](self)), **self._decides(name)
                 )
         except InputError as error:
@@ -126,7 +126,7 @@ class Scorer:
     @cached_property
     def terms(self) -> pd.DataFrame:
         """Rate and distortion of each image, and its name."""
-        return self.journal.piece("each_bound", self._terms)
+        return self.journal.get("each_bound", self._terms)
 
     def _terms(self) -> pd.DataFrame:
         found = image_terms(self.programs, self.split, self.engine, seed=self.options.seed)
@@ -137,7 +137,7 @@ class Scorer:
     def evidence(self) -> pd.DataFrame:
         """A row an image that has draws: see `log_evidence`; computed and kept in blocks."""
         own = self._decides("evidence")
-        found = self.journal.piece("each_image", lambda: self._evidence(own), **own)
+        found = self.journal.get("each_image", lambda: self._evidence(own), **own)
         return found.set_axis(self.drawn)
 
     def _evidence(self, own: dict[str, object]) -> pd.DataFrame:
@@ -152,7 +152,7 @@ class Scorer:
         with tqdm(total=total, desc="log p(x)", unit="image", disable=hidden) as bar:
             for name, start in zip(names, starts, strict=True):
                 rows = range(start, min(start + each, total))
-                found.append(self.journal.piece(name, partial(self._block, rows, own), **own))
+                found.append(self.journal.get(name, partial(self._block, rows, own), **own))
                 for part in self._parts(rows):
                     self.journal.drop(part, **own)
                 bar.update(len(rows))
@@ -164,9 +164,9 @@ class Scorer:
     def _block(self, rows: range, own: dict[str, object]) -> pd.DataFrame:
         """The rows of some images, whose draws are kept in parts where they take long."""
         parts = self._parts(rows)
-        journal = self.journal if len(parts) > 1 else Journal(None, {})
+        journal = self.journal if len(parts) > 1 else ResultCache(None, {})
         drawn = [
-            journal.piece(name, partial(self._draws, rows, count, part), **own)
+            journal.get(name, partial(self._draws, rows, count, part), **own)
             for part, (name, count) in enumerate(parts.items())
         ]
         weights = torch.from_numpy(pd.concat(drawn).to_numpy(float, copy=True))

@@ -3,7 +3,7 @@
 from pyrovae.inspection.aggregate import kolmogorov_smirnov, marginals, mmd_test, worst_projections
 from pyrovae.inspection.attributes import attribute_table, directions, probes
 from pyrovae.inspection.calibration import ranks_of_truth
-from pyrovae.inspection.collapse import Signs, Verdict, dimension_table, judge
+from pyrovae.inspection.collapse import Symptoms, Verdict, dimension_table, judge
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.edits import edit_effects, edited
@@ -20,8 +20,8 @@ from pyrovae.inspection.refinement import refine_full_rank, refine_guide
 from pyrovae.inspection.report import Report, inspect
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
-from pyrovae.inspection.subject import FULL, QUICK, Effort, Subject
-from pyrovae.inspection.tempering import temperature
+from pyrovae.inspection.spread_sweep import temperature
+from pyrovae.inspection.subject import FULL, QUICK, Budget, Subject
 from pyrovae.inspection.traversals import effects, linear_path, spherical_path
 from pyrovae.inspection.typical import pixel_calibration, predictive_checks, replicate
 from pyrovae.posterior.encoding import Encoding, encode
@@ -30,7 +30,7 @@ from pyrovae.posterior.view import PosteriorView
 
 __all__ = [
     "Drawing",
-    "Effort",
+    "Budget",
     "Encoding",
     "FULL",
     "LatentSpace",
@@ -38,7 +38,7 @@ __all__ = [
     "Report",
     "SECTIONS",
     "Section",
-    "Signs",
+    "Symptoms",
     "Subject",
     "Verdict",
     "PosteriorMonitor",

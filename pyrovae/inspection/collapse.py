@@ -14,7 +14,7 @@ from pyrovae.posterior.encoding import Encoding
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Case", "Signs", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
+__all__ = ["Case", "Symptoms", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
 
 #: A weight on the rate outside of these, read from the guide's spread, is no accident.
 LIGHT, HEAVY = 0.6, 1.6
@@ -99,7 +99,7 @@ def mismatch(encoded: Encoding, prior: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Signs:
+class Symptoms:
     """The numbers that a verdict rests on.
 
     Attributes:
@@ -211,7 +211,7 @@ class Verdict:
         return ", ".join(dict.fromkeys(case.word for case in self.cases))
 
 
-def judge(signs: Signs) -> Verdict:
+def judge(signs: Symptoms) -> Verdict:
     """The verdict that numbers give.
 
     - collapsed: no unit is active, z says nothing of the image;
@@ -227,7 +227,7 @@ def judge(signs: Signs) -> Verdict:
         signs: the numbers.
 
     Example:
-        >>> str(judge(Signs(dims=20, active=0, carriers=1, rate=0.01)))
+        >>> str(judge(Symptoms(dims=20, active=0, carriers=1, rate=0.01)))
         'collapsed'
     """
     found = [
@@ -278,7 +278,7 @@ ELSEWHERE = (
 )
 
 #: What can be wrong: the word, when, the reason, what to try.
-RULES: list[tuple[str, Callable[[Signs], bool], str, str]] = [
+RULES: list[tuple[str, Callable[[Symptoms], bool], str, str]] = [
     (
         "collapsed",
         lambda signs: signs.active == 0,

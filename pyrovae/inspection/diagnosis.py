@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from pyrovae.inspection.collapse import (
-    Signs,
+    Symptoms,
     Verdict,
     dimension_table,
     dimensions_for,
@@ -14,7 +14,7 @@ from pyrovae.inspection.collapse import (
     mismatch,
 )
 from pyrovae.inspection.dispersion import dispersion
-from pyrovae.inspection.tempering import temperature
+from pyrovae.inspection.spread_sweep import temperature
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 
@@ -29,7 +29,7 @@ FEW = 20
 NEAR = (0.95, 1.0, 1.05)
 
 
-def diagnose(view: PosteriorView, *, wide: bool = False) -> tuple[Verdict, Signs]:
+def diagnose(view: PosteriorView, *, wide: bool = False) -> tuple[Verdict, Symptoms]:
     """The verdict on the posterior of a pair of programs, and the numbers that it rests on.
 
     Args:
@@ -43,7 +43,7 @@ def diagnose(view: PosteriorView, *, wide: bool = False) -> tuple[Verdict, Signs
     table = dimension_table(encoded)
     off = mismatch(encoded, prior.cpu().numpy())[encoded.active]
     some, engine, seed = view.split.spread(IMAGES), view.engine, view.seed
-    signs = Signs(
+    signs = Symptoms(
         dims=len(table),
         active=int(encoded.active.sum()),
         carriers=dimensions_for(table),

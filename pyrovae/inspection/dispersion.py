@@ -13,7 +13,7 @@ from pyrovae.engine import Engine
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.information import ratio_values
 from pyrovae.posterior.passes import each_batch
-from pyrovae.programs.pair import Programs, run_both
+from pyrovae.programs.pair import ModelGuidePair, run_both
 
 __all__ = ["dispersion"]
 
@@ -22,7 +22,7 @@ DRAWS = 20
 
 
 def dispersion(
-    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+    programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> Estimate:
     r"""How large residuals are, over how large the likelihood says they are.
 

@@ -90,7 +90,7 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
     hierarchy, distances take the posterior of each site at one draw of the others.
 
     Args:
-        subject: what is inspected; as many draws of the prior as its effort says.
+        subject: what is inspected; as many draws of the prior as its budget says.
         alpha: the nominal share; by default 0.01, or where few images are held out the share that
             leaves five of them beyond.
 
@@ -111,7 +111,7 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
             f"{count} images are too few to look for holes: allowed is {LEAST} or more"
         )
     used, kept = np.arange(0, count, 2), np.arange(1, count, 2)
-    z, inputs = subject.prior_draws(subject.effort.draws)
+    z, inputs = subject.prior_draws(subject.budget.draws)
     other = torch.from_numpy(subject.encoded.draws[kept]).to(z)
     prior = _measured(subject, used, z, inputs)
     given = inputs_of(subject.programs, subject.split, kept, subject.engine)

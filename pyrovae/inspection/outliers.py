@@ -62,8 +62,8 @@ def find_outliers(
         subject: what is inspected. Where it has fewer than 20 training images, or none, the
             other images of the split take their place.
         images: of the split and of the training images, at most; by default an eighth of those
-            that its effort says, at most 200.
-        draws: draws an image, S; by default a tenth of the effort's importance draws, or 25.
+            that its budget says, at most 200.
+        draws: draws an image, S; by default a tenth of the budget's importance draws, or 25.
 
     Returns:
         A table with a row an image: `image`, `split`, `place` in its split, `log_evidence`,
@@ -79,9 +79,9 @@ def find_outliers(
     """
     import pandas
 
-    effort = subject.effort
-    most = images or min(200, max(LEAST, (effort.images or 2000) // 8))
-    count = draws or max(25, effort.importance_draws // 10)  # For a k-hat.
+    budget = subject.budget
+    most = images or min(200, max(LEAST, (budget.images or 2000) // 8))
+    count = draws or max(25, budget.importance_draws // 10)  # For a k-hat.
     looked_at, reference, of = _sides(subject, most)
     if len(reference) < LEAST:
         raise InputError(f"{len(reference)} images to rank others among: allowed is {LEAST}+")

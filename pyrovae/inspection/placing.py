@@ -10,7 +10,7 @@ from statistics import median
 
 from pyrovae.engine import Engine
 from pyrovae.inspection.subject import Subject
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 
 __all__ = ["fastest", "on_cpu", "placed"]
 
@@ -98,6 +98,6 @@ def on_cpu(subject: Subject) -> Subject:
     return replace(subject, programs=_copied(subject.programs), engine=engine)
 
 
-def _copied(programs: Programs) -> Programs:
+def _copied(programs: ModelGuidePair) -> ModelGuidePair:
     shared = {id(programs.data): programs.data}
     return copy.deepcopy(programs, shared).to("cpu")

@@ -11,7 +11,7 @@ from pyro import poutine
 from pyro.infer.inspect import get_model_relations
 from torch import Tensor, nn
 
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 
 if TYPE_CHECKING:
     import pandas
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["graphviz_source", "parameter_table", "site_table"]
 
 
-def site_table(programs: Programs, x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
+def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
     """A row a site of model and guide: what it is distributed as, and what it depends on.
 
     Columns are `program`, `site`, `kind` (latent or observed), `distribution`, `batch_shape`,
@@ -82,7 +82,7 @@ def graphviz_source(program: Any, x: Tensor, **inputs: Tensor) -> str | None:
     return str(drawn.source)
 
 
-def parameter_table(programs: Programs) -> pandas.DataFrame:
+def parameter_table(programs: ModelGuidePair) -> pandas.DataFrame:
     """A row a part of model and guide: its class, its parameters, how many of them are trained.
 
     Args:

@@ -16,7 +16,7 @@ from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
 from pyrovae.inspection.climbing import climb
 from pyrovae.inspection.real import require_real
 from pyrovae.posterior.space import LatentSpace
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.sites import latent_sites
 
@@ -36,9 +36,9 @@ CHOOSING_DRAWS = 50
 FLOORS, CEILING = (0.01, 0.1, 0.5), 1e6
 
 
-def with_guide(programs: Programs, guide: nn.Module) -> Programs:
+def with_guide(programs: ModelGuidePair, guide: nn.Module) -> ModelGuidePair:
     """The pair of the same model and another guide."""
-    return Programs(
+    return ModelGuidePair(
         programs.model, guide, programs.likelihood, programs.networks(), programs.attributes
     )
 
@@ -61,7 +61,7 @@ class OffsetGuide(nn.Module):
         InputError: if no network of the guide is among those that the programs name.
     """
 
-    def __init__(self, programs: Programs, x: Tensor, **inputs: Tensor) -> None:
+    def __init__(self, programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> None:
         super().__init__()
         inside = set(programs.guide.modules())
         self._guide = (programs.guide,)
@@ -335,7 +335,7 @@ def _best(candidates: list[FullRankGuide], x: Tensor, inputs: dict[str, Tensor])
     return FullRankGuide(space, loc[best, images], tril[best, images])
 
 
-def _elbo(programs: Programs, x: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+def _elbo(programs: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> Tensor:
     return many_log_weights(programs, CHOOSING_DRAWS, x, None, **inputs).mean(0)
 
 

@@ -139,7 +139,7 @@ def _reason(error: Exception) -> str:
         return str(error)
     if not isinstance(error, NotImplementedError):
         said = shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...")
-        return f"{said} (programs of your own must take several draws at once: see Programs)"
+        return f"{said} (programs of your own must take several draws at once: see ModelGuidePair)"
     return (
         "it needs densities, and a latent site of the programs has none (log_prob or another "
         f"method is not implemented: {' '.join(str(error).split()) or type(error).__name__})"

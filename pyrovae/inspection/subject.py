@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from pyrovae.data import Split
-from pyrovae.inspection.collapse import Signs, Verdict
+from pyrovae.inspection.collapse import Symptoms, Verdict
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 
-__all__ = ["FULL", "QUICK", "Effort", "Subject"]
+__all__ = ["FULL", "QUICK", "Budget", "Subject"]
 
 
 @dataclass(frozen=True)
-class Effort:
+class Budget:
     """How much of everything an inspection looks at.
 
     Attributes:
@@ -50,8 +50,8 @@ class Effort:
             raise InputError(f"num_images: allowed is 0 or more, got {self.images}")
 
 
-QUICK = Effort(500, 4, 500, 3, 100, 2, 200, 3)
-FULL = Effort()
+QUICK = Budget(500, 4, 500, 3, 100, 2, 200, 3)
+FULL = Budget()
 
 
 def check_name(what: str, name: str, known: Iterable[str]) -> None:
@@ -87,7 +87,7 @@ class Subject(PosteriorView):
         wide: whether the guide was trained for an objective that wants it wider than the ELBO,
             as one of several particles does.
         factors: names of attributes that images were made from, all of them known.
-        effort: how much of everything.
+        budget: how much of everything.
         sites: the latent sites whose dimensions are looked at; all of them by default.
         attributes: the attributes that are looked at; all of them by default.
         progress: whether to show progress bars.
@@ -100,7 +100,7 @@ class Subject(PosteriorView):
     wide: bool = False
     factors: tuple[str, ...] = ()
     given: bool = False
-    effort: Effort = FULL
+    budget: Budget = FULL
     sites: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     progress: bool = False
@@ -137,7 +137,7 @@ class Subject(PosteriorView):
         return list(self.attributes or self.split.attribute_names)
 
     @cached_property
-    def verdict(self) -> tuple[Verdict, Signs]:
+    def verdict(self) -> tuple[Verdict, Symptoms]:
         """What is wrong with the posterior, and the numbers that say so."""
         return diagnose(self, wide=self.wide)
 

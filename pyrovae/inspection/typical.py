@@ -17,7 +17,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.aggregate import kolmogorov_smirnov
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.passes import each_batch
-from pyrovae.programs.pair import Programs, run_both
+from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Replication:
 
 
 def replicate(
-    programs: Programs,
+    programs: ModelGuidePair,
     images: Split | np.ndarray,
     engine: Engine,
     *,

@@ -17,7 +17,7 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior.passes import each_batch
-from pyrovae.programs.pair import Programs, run_both
+from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.sites import latent_sites, observed_sites
 
 __all__ = [
@@ -99,7 +99,7 @@ def divergence(q: Any, p: Any, z: Tensor) -> Tensor:
 
 
 def evaluate(
-    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+    programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> Evaluation:
     """Estimates the ELBO of a split with one posterior draw an image.
 
@@ -119,7 +119,7 @@ def evaluate(
 
 
 def image_terms(
-    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+    programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> dict[str, Tensor]:
     """Rate and distortion of each image of a split, as `terms` and `evaluate` have them."""
     found = each_batch(

@@ -22,7 +22,7 @@ from pyrovae.distributions.moments import Marginal, marginal, marginals, moments
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.space import LatentSpace
-from pyrovae.programs.pair import Programs, run_both
+from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.sites import latent_sites
 
@@ -134,7 +134,7 @@ class Encoding:
 
 
 def encode(
-    programs: Programs, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+    programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> Encoding:
     """Encodes a split: moments of the posteriors, divergences from the prior, one draw per image.
 

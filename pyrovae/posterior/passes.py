@@ -14,7 +14,7 @@ from torch import Tensor
 from pyrovae.data import Batches, Split, gather
 from pyrovae.engine import Engine
 from pyrovae.likelihoods import Likelihood
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 
@@ -61,7 +61,7 @@ def seed_of(seed: int, place: int) -> int:
 
 
 def in_order(
-    programs: Programs, images: Split | np.ndarray, engine: Engine, batch_size: int = 100
+    programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, batch_size: int = 100
 ) -> Batches:
     """All images of a split as they come, on the device, with what the programs take besides."""
     return Batches(
@@ -75,7 +75,7 @@ def in_order(
 
 
 def each_batch(
-    programs: Programs,
+    programs: ModelGuidePair,
     images: Split | np.ndarray,
     engine: Engine,
     compute: Callable[..., Any],

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
@@ -54,12 +54,12 @@ class LatentSpace:
         torch.Size([5])
     """
 
-    programs: Programs
+    programs: ModelGuidePair
     shapes: dict[str, torch.Size]
 
     @classmethod
     @torch.no_grad()
-    def of(cls, programs: Programs, x: Tensor, **inputs: Tensor) -> LatentSpace:
+    def of(cls, programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> LatentSpace:
         """The latents that the guide draws for some observations `(B, C, H, W)`."""
         trace = poutine.trace(programs.guide).get_trace(x, **inputs)
         sites = {name: trace.nodes[name]["fn"].event_shape for name in latent_sites(trace)}
@@ -196,13 +196,13 @@ def _of_each(z: Tensor, fn: Any) -> Any:
     if fn.batch_shape != z.shape[:-1]:
         raise InputError(
             f"for latents {tuple(z.shape)} the model has images of batch shape "
-            f"{tuple(fn.batch_shape)}, and {tuple(z.shape[:-1])} is needed: see Programs"
+            f"{tuple(fn.batch_shape)}, and {tuple(z.shape[:-1])} is needed: see ModelGuidePair"
         )
     return fn
 
 
 @contextmanager
-def quietly(programs: Programs) -> Iterator[None]:
+def quietly(programs: ModelGuidePair) -> Iterator[None]:
     """Runs programs as they are: no gradients, no validation, nothing left in Pyro's store.
 
     Args:
@@ -214,7 +214,7 @@ def quietly(programs: Programs) -> Iterator[None]:
 
 
 def inputs_of(
-    programs: Programs, split: Split, rows: np.ndarray, engine: Engine
+    programs: ModelGuidePair, split: Split, rows: np.ndarray, engine: Engine
 ) -> dict[str, Tensor]:
     """What programs take besides images, for some rows of a split; no image is read.
 
@@ -230,7 +230,7 @@ def inputs_of(
 
 
 def draw_prior(
-    programs: Programs, split: Split, engine: Engine, count: int, *, seed: int = 0
+    programs: ModelGuidePair, split: Split, engine: Engine, count: int, *, seed: int = 0
 ) -> tuple[LatentSpace, Tensor, dict[str, Tensor]]:
     """Latents drawn from the model of a pair of programs.
 

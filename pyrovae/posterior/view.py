@@ -15,7 +15,7 @@ from pyrovae.engine import Engine
 from pyrovae.posterior.encoding import Encoding, encode
 from pyrovae.posterior.passes import in_order, observations, seed_of
 from pyrovae.posterior.space import LatentSpace, draw_prior, quietly
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["PosteriorView"]
@@ -32,7 +32,7 @@ class PosteriorView:
         seed: decides all draws.
     """
 
-    programs: Programs
+    programs: ModelGuidePair
     split: Split
     engine: Engine
     seed: int = 0

@@ -2,8 +2,8 @@
 
 # ruff: noqa: F403
 from pyrovae.programs.pair import *
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.programs.vae import *
 from pyrovae.utils.discovery import exports
 
-__all__ = exports(__name__, Programs)
+__all__ = exports(__name__, ModelGuidePair)

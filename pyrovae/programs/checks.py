@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyrovae.likelihoods import Likelihood
     from pyrovae.posteriors import Posterior
     from pyrovae.priors import Prior
-    from pyrovae.programs.pair import Programs
+    from pyrovae.programs.pair import ModelGuidePair
 
 __all__ = ["check_all_train", "misfit", "run_once"]
 
@@ -27,7 +27,7 @@ MISFITS = (ValueError, RuntimeError, NotImplementedError, TypeError)
 
 
 def run_once(
-    vae: Programs, loss: Callable[..., Any], images: Tensor, inputs: dict[str, Tensor]
+    vae: ModelGuidePair, loss: Callable[..., Any], images: Tensor, inputs: dict[str, Tensor]
 ) -> None:
     """Runs the programs with all of Pyro's validation, and leaves their buffers as they were.
 
@@ -54,7 +54,7 @@ def run_once(
         buffer.copy_(value)
 
 
-def check_all_train(vae: Programs, known: Iterable[Tensor]) -> None:
+def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:
     """Raises `InputError` if a parameter would silently never train.
 
     Args:

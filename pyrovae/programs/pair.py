@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyrovae.posteriors import Posterior
     from pyrovae.priors import Prior
 
-__all__ = ["Parts", "Programs", "run_both"]
+__all__ = ["Parts", "ModelGuidePair", "run_both"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def run_both(
     return guide_trace, poutine.trace(replayed).get_trace(*args, **kwargs)
 
 
-class Programs(Recorded, nn.Module):
+class ModelGuidePair(Recorded, nn.Module):
     """A Pyro model and a Pyro guide of images, with any latent sites.
 
     `VAE` is the pair with one latent site. Training, evaluation and pictures work on any pair

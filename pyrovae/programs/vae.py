@@ -21,7 +21,7 @@ from pyrovae.networks import ConvDecoder, ConvEncoder
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import Prior, StandardNormal
 from pyrovae.programs.checks import misfit
-from pyrovae.programs.pair import Parts, Programs
+from pyrovae.programs.pair import ModelGuidePair, Parts
 from pyrovae.utils.errors import check_kind
 
 __all__ = ["Guide", "Model", "VAE"]
@@ -115,13 +115,13 @@ class Guide(PyroModule):
             return pyro.sample("z", self.z_dist(x))
 
 
-class VAE(Programs):
+class VAE(ModelGuidePair):
     r"""A variational autoencoder: the pair of a Pyro model and a Pyro guide.
 
     $$\log p(x) \ge \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) + \log p(z)
     - \log q(z \mid x)\right]$$
 
-    Use it unless the programs have several latent sites, or attributes: see `Programs`.
+    Use it unless the programs have several latent sites, or attributes: see `ModelGuidePair`.
 
     `vae.model` and `vae.guide` are what `SVI`, `Trace_ELBO()`, `Predictive` and
     `pyro.render_model` take; they are given observations `(B, C, H, W)` that `vae.observe` made

@@ -81,7 +81,7 @@ class RunDirectory:
             raise InputError(f"{self.root}: holds no run (there is no config.yaml in it)")
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Locks the directory, so that no other process trains in it.
 
         Raises:

@@ -213,7 +213,7 @@ class CompiledStep:
         def finish(run: Any, leaves: list[Tensor], given: list[Tensor]) -> list[Tensor]:
             beta, *live = given
             terms = run(beta)
-            optimizer.update(leaves, live, terms.moved)
+            optimizer.update(leaves, live, terms.finite)
             return [torch.stack(terms)]
 
         self.graph.build(finish, self.given)

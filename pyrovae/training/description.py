@@ -10,7 +10,7 @@ import yaml
 
 from pyrovae.data import ImageData
 from pyrovae.engine import Engine
-from pyrovae.programs import Programs
+from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS
 from pyrovae.training.loggers import Logger
 from pyrovae.training.recipe import Recipe
@@ -22,7 +22,7 @@ __all__ = ["describe"]
 
 def describe(
     settings: Settings,
-    programs: Programs,
+    programs: ModelGuidePair,
     data: ImageData,
     recipe: Recipe,
     engine: Engine,
@@ -57,7 +57,7 @@ def describe(
     return f"# {line}\n"
 
 
-def _programs(writer: Writer, programs: Programs) -> dict[str, Any]:
+def _programs(writer: Writer, programs: ModelGuidePair) -> dict[str, Any]:
     """The options of the programs, and of the parts that they were made of."""
     names = [name for name in LINKS["program"] if name != "image_shape"]
     given = writer.given(programs)

@@ -23,13 +23,13 @@ class Terms(NamedTuple):
     """What one step tells, tensors of shape `()`: all in nats per image, save the first.
 
     Attributes:
-        moved: 1 where loss and gradients are finite, so that parameters may move, else 0.
+        finite: 1 where loss and gradients are finite, so that parameters may move, else 0.
         loss: what was minimised.
         elbo: the ELBO at beta 1.
         rate: log q - log p of the latents, or their divergence where the objective knows it.
     """
 
-    moved: Tensor
+    finite: Tensor
     loss: Tensor
     elbo: Tensor
     rate: Tensor
@@ -153,13 +153,13 @@ class Gradients(nn.Module):
         if self.group.size > 1:
             terms = self._averaged(terms, params, before)
         finite = clip_gradients(params, self.clip_norm)
-        terms = terms._replace(moved=terms.moved * finite.to(terms.moved))
+        terms = terms._replace(finite=terms.finite * finite.to(terms.finite))
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(torch.where(terms.moved > 0, buffer, value))
+                buffer.copy_(torch.where(terms.finite > 0, buffer, value))
             now = self.objective.state
             for (name, own), old in zip(state.items(), was, strict=True):
-                own.copy_(torch.where(terms.moved > 0, now[name].to(old), old))
+                own.copy_(torch.where(terms.finite > 0, now[name].to(old), old))
                 now[name] = own
         return terms, params
 
@@ -183,4 +183,4 @@ class Gradients(nn.Module):
         for buffer, value in floating:
             buffer.copy_(value + next(found))
         state.update({name: next(found) for name in state})
-        return terms._replace(moved=(terms.moved == 1).to(terms.moved))
+        return terms._replace(finite=(terms.finite == 1).to(terms.finite))

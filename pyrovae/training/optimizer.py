@@ -51,24 +51,24 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Clips the gradients of these parameters and updates them, as stock SVI asks."""
         params = list(params)
-        self.move(params, clip_gradients(params, self.clip_norm))
+        self.apply(params, clip_gradients(params, self.clip_norm))
 
-    def move(self, params: Iterable[Tensor], moved: Tensor) -> None:
+    def apply(self, params: Iterable[Tensor], finite: Tensor) -> None:
         """Updates parameters by their gradients, or leaves them as they are.
 
         A fused optimiser learns on the device whether to; others wait to be told.
 
         Args:
             params: the parameters.
-            moved: of shape `()`; 0 where nothing may move.
+            finite: of shape `()`; 0 where nothing may move.
         """
         self.register(params)
         optimizer: Any = self.torch_optimizer
         # The first time is waited for: of a step not taken, SGD would keep memory unset.
         if self._started and getattr(optimizer, "_step_supports_amp_scaling", False):
-            optimizer.found_inf = 1 - moved.float()  # What mixed-precision scaling uses.
+            optimizer.found_inf = 1 - finite.float()  # What mixed-precision scaling uses.
             optimizer.step()
-        elif moved:
+        elif finite:
             optimizer.step()
             self._started = True
 
@@ -143,7 +143,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             raise NotImplementedError(f"{type(optimizer).__name__} keeps numbers off the device")
         return found
 
-    def update(self, leaves: list[Tensor], live: list[Tensor], moved: Tensor) -> None:
+    def update(self, leaves: list[Tensor], live: list[Tensor], finite: Tensor) -> None:
         """Moves other tensors as the optimiser would move its parameters.
 
         It runs the optimiser's for-each form, which a tracer sees as plain arithmetic.
@@ -151,7 +151,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         Args:
             leaves: stand for the parameters, and hold gradients.
             live: stand for `live_tensors`, and are changed in place.
-            moved: of shape `()`; 0 where nothing may move.
+            finite: of shape `()`; 0 where nothing may move.
         """
         optimizer: Any = self.torch_optimizer
         rest, left = iter(live), iter(leaves)
@@ -172,7 +172,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         twin.step()
         with torch.no_grad():
             for value, old in zip(changed, before, strict=True):
-                value.copy_(torch.where(moved > 0, value, old))
+                value.copy_(torch.where(finite > 0, value, old))
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The optimiser's state, one tensor a parameter and quantity, named by position."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs import RunDirectory, load_checkpoint, save_checkpoint
 from pyrovae.runs.contents import check_resumable
 from pyrovae.runs.state import WITHOUT_NOISE, TrainingState
@@ -38,7 +38,7 @@ class Saved:
     """
 
     svi: SVI
-    programs: Programs
+    programs: ModelGuidePair
     state: TrainingState
     run: RunDirectory | None
     group: Group
@@ -79,7 +79,7 @@ class Saved:
         """What `save` wrote, if it is of these images; and what to say if it does not fit."""
         assert self.run is not None
         self.run.check_run()
-        held.enter_context(self.run.alone())
+        held.enter_context(self.run.lock())
         tensors, state = load_checkpoint(self.run.last)
         check_resumable(self.run.last, state, tensors)
         if state["num_images"] != self.state.num_images or state["images"] != self.state.images:

@@ -17,7 +17,7 @@ from pyrovae.engine import Engine
 from pyrovae.objectives import Progress, check_objective
 from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.programs.checks import check_all_train, run_once
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
 from pyrovae.training.loggers import Epoch, EpochRow, Loggers, Start
@@ -44,7 +44,7 @@ class Session:
     def __init__(
         self,
         trainer: Settings,
-        vae: Programs,
+        vae: ModelGuidePair,
         data: ImageData,
         recipe: Recipe,
         engine: Engine,
@@ -185,7 +185,7 @@ class Session:
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)
         if self.run is not None:
-            self.held.enter_context(self.run.alone())
+            self.held.enter_context(self.run.lock())
             self.run.check_free()  # Preparing took its time: another run may have begun.
         self.saved.save()
 
@@ -262,8 +262,8 @@ class Session:
         if not self.unread:
             return
         numbers = torch.stack([terms for _, terms in self.unread]).tolist()
-        for (step, _), (moved, loss, elbo, rate) in zip(self.unread, numbers, strict=True):
-            if moved:
+        for (step, _), (finite, loss, elbo, rate) in zip(self.unread, numbers, strict=True):
+            if finite:
                 self.state.add(loss, elbo, rate)
                 self.loggers.step(self.state.images_per_step, elbo, rate)
             else:

@@ -18,7 +18,7 @@ from pyrovae.training.compiling import (
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.recording import NotRecordable, Recorded, Recorder, Work
 from pyrovae.training.svi import SVI
-from pyrovae.utils.process_group import Abandoned
+from pyrovae.utils.process_group import PeerFailed
 
 __all__ = ["Stepper"]
 
@@ -109,7 +109,7 @@ class Stepper:
                 with compiler_silenced():
                     work = make()
                     found = work()
-            except Abandoned:
+            except PeerFailed:
                 raise
             except Exception as error:  # Compilers fail in many ways; a run can do without.
                 self.svi.compute = before

@@ -62,7 +62,7 @@ class SVI(pyro.infer.SVI):
         The attribute `skipped` then tells whether it was not.
         """
         terms = self.advance(images, inputs=kwargs)
-        self.skipped = not terms.moved
+        self.skipped = not terms.finite
         return float(terms.loss)
 
     def advance(
@@ -80,8 +80,8 @@ class SVI(pyro.infer.SVI):
         """
         terms, params = self.compute(images, beta, inputs or {})
         if isinstance(self.optim, GroupedOptimizer):
-            self.optim.move(params, terms.moved)
-        elif terms.moved:  # Pyro's own must be told.
+            self.optim.apply(params, terms.finite)
+        elif terms.finite:  # Pyro's own must be told.
             self.optim(params)
         for p in params:
             p.grad = None

@@ -9,7 +9,7 @@ import pyro
 
 from pyrovae.data import ImageData
 from pyrovae.engine import Engine
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
 from pyrovae.training.description import describe
@@ -69,7 +69,7 @@ class Trainer(Settings):
 
     def fit(
         self,
-        vae: Programs,
+        vae: ModelGuidePair,
         data: ImageData,
         recipe: Recipe | None = None,
         engine: Engine | None = None,
@@ -98,11 +98,11 @@ class Trainer(Settings):
         Raises:
             InputError: if parts and data do not fit together, before anything is written.
             TypeError: if an argument is of another kind, such as a folder for the data in it.
-            Abandoned: if another process of the run has ended.
+            PeerFailed: if another process of the run has ended.
             Interrupted: if SIGINT or SIGTERM came; the step was finished and all is saved.
             Diverged: if `max_skipped` steps in a row were not finite.
         """
-        check_kind("vae", vae, Programs)
+        check_kind("vae", vae, ModelGuidePair)
         check_kind("data", data, ImageData, "; a folder of images is ImageFolder(folder)")
         recipe = recipe or Recipe()
         check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")

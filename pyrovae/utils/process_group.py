@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pyrovae.utils.errors import InputError
 
-__all__ = ["Abandoned", "Group", "generators", "processes", "reseed", "set_generators"]
+__all__ = ["PeerFailed", "Group", "generators", "processes", "reseed", "set_generators"]
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 PATIENCE = timedelta(days=1)
 
 
-class Abandoned(RuntimeError):
+class PeerFailed(RuntimeError):
     """Another process of the group has ended, so this one cannot go on."""
 
 
@@ -46,7 +46,7 @@ class Group:
         local_rank: the number of this process among those on this machine.
 
     Raises:
-        Abandoned: from all methods, if another process has ended.
+        PeerFailed: from all methods, if another process has ended.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0) -> None:
@@ -250,7 +250,7 @@ def _failing_in_one_line() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise Abandoned("another process failed, and this one cannot go on alone") from error
+        raise PeerFailed("another process failed, and this one cannot go on alone") from error
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ class HandWritten(nn.Module, ABC):
 
     @abstractmethod
     def scored(self, images: Tensor) -> Tensor:
-        """What is scored of uint8 images, with the same noise as `Programs.scored` draws."""
+        """What is scored of uint8 images, with the same noise as `ModelGuidePair.scored` draws."""
 
     @abstractmethod
     def distortion(self, h: Tensor, x: Tensor) -> Tensor:

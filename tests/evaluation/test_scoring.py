@@ -20,8 +20,8 @@ from pyrovae.commands.evaluate import evaluate_run, open_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.evidence import summary
-from pyrovae.evaluation.journal import Journal
 from pyrovae.evaluation.report import TITLES, Report, notes, score_table
+from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from tests.processes import run_script
 from tests.small import small_data, small_vae
@@ -121,7 +121,7 @@ def test_what_was_done_is_read_and_not_done_again(
     monkeypatch.setattr(scoring, "weights_of_images", interrupted)
     for attempt in range(2):
         own = scorer()
-        own.journal = Journal(tmp_path, {"a": 1})
+        own.journal = ResultCache(tmp_path, {"a": 1})
         if attempt == 0:
             with pytest.raises(KeyboardInterrupt):
                 own.section("evidence")
@@ -387,11 +387,11 @@ def test_tables_are_aligned_and_hide_single_factors() -> None:
 
 @pytest.mark.parametrize("content", ["{}", "[1, 2]", "3", '{"x": 1}', "{"])
 def test_a_file_that_holds_no_table_is_computed_again(content: str, tmp_path: Path) -> None:
-    journal = Journal(tmp_path, {})
-    journal.piece("a", lambda: pd.DataFrame({"x": [1.5]}))
+    journal = ResultCache(tmp_path, {})
+    journal.get("a", lambda: pd.DataFrame({"x": [1.5]}))
     (path,) = tmp_path.glob("a-*.json")
     path.write_text(content)
-    assert journal.piece("a", lambda: pd.DataFrame({"x": [1.5]}))["x"].tolist() == [1.5]
+    assert journal.get("a", lambda: pd.DataFrame({"x": [1.5]}))["x"].tolist() == [1.5]
 
 
 def told(grey_levels: int | None = 256, **scores: float) -> list[str]:

@@ -8,28 +8,28 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from pyrovae import VAE, Engine, Programs
+from pyrovae import VAE, Engine, ModelGuidePair
 from pyrovae.data import Split
-from pyrovae.inspection.subject import Effort, Subject
+from pyrovae.inspection.subject import Budget, Subject
 from tests.oracles import LinearGaussian
 from tests.small import small_data, small_vae
 from tests.tables import changed, make_images, make_vae, snapshot
 from tests.test_programs import TwoLatentsGuide, TwoLatentsModel, conditional, two_latents
 
 CPU = Engine("cpu", "fp32")
-EFFORT = Effort(20, 2, 100, 3, 8, 2, 30, 3)
+EFFORT = Budget(20, 2, 100, 3, 8, 2, 30, 3)
 
 
-def two_named_networks() -> Programs:
+def two_named_networks() -> ModelGuidePair:
     """The hierarchical pair, which names the networks of its guide."""
     programs = two_latents()
     model, guide = programs.model, programs.guide
     assert isinstance(model, TwoLatentsModel) and isinstance(guide, TwoLatentsGuide)
     networks = [model.decoder, guide.first, guide.second]
-    return Programs(model, guide, programs.likelihood, networks)
+    return ModelGuidePair(model, guide, programs.likelihood, networks)
 
 
-SUBJECTS: dict[str, Callable[[], Programs]] = {
+SUBJECTS: dict[str, Callable[[], ModelGuidePair]] = {
     "vae": small_vae,
     "two latents": two_latents,
     "two named networks": two_named_networks,
@@ -37,32 +37,32 @@ SUBJECTS: dict[str, Callable[[], Programs]] = {
 }
 
 
-def subject(programs: Programs, effort: Effort = EFFORT, seed: int = 0) -> Subject:
+def subject(programs: ModelGuidePair, budget: Budget = EFFORT, seed: int = 0) -> Subject:
     """Twenty small faces."""
     split = small_data().split("test")
-    return Subject(programs, split, CPU, seed, shown=split.take([3, 4]), effort=effort)
+    return Subject(programs, split, CPU, seed, shown=split.take([3, 4]), budget=budget)
 
 
-def subject_of_parts(effort: Effort = EFFORT, **parts: str) -> Subject:
+def subject_of_parts(budget: Budget = EFFORT, **parts: str) -> Subject:
     """Twenty random images, and a VAE of parts named as in the tables."""
     vae = make_vae(**parts)
-    return _of_random_images(vae, make_images(vae.likelihood, 20).numpy(), effort)
+    return _of_random_images(vae, make_images(vae.likelihood, 20).numpy(), budget)
 
 
-def subject_of(vae: VAE, effort: Effort = EFFORT) -> Subject:
+def subject_of(vae: VAE, budget: Budget = EFFORT) -> Subject:
     """Random images, and a linear Gaussian VAE."""
     images = torch.randint(0, 256, (40, *vae.model.decoder.image_shape), dtype=torch.uint8)
-    return _of_random_images(vae, images.numpy(), effort)
+    return _of_random_images(vae, images.numpy(), budget)
 
 
-def _of_random_images(vae: VAE, images: np.ndarray, effort: Effort) -> Subject:
+def _of_random_images(vae: VAE, images: np.ndarray, budget: Budget) -> Subject:
     names = [f"image {i}" for i in range(len(images))]
     split = Split(images, names, np.zeros((len(images), 0), np.float32))
-    return Subject(vae, split, CPU, shown=split.take([3, 4]), effort=effort)
+    return Subject(vae, split, CPU, shown=split.take([3, 4]), budget=budget)
 
 
 @contextmanager
-def nothing_changes(programs: Programs) -> Iterator[None]:
+def nothing_changes(programs: ModelGuidePair) -> Iterator[None]:
     """Fails if a run leaves weights, modes, gradients, hooks or generators another."""
 
     def seen() -> tuple[object, ...]:

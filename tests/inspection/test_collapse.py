@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyrovae import Engine, InputError, Normal, Programs, RunDirectory
+from pyrovae import Engine, InputError, ModelGuidePair, Normal, RunDirectory
 from pyrovae.data import Split
 from pyrovae.inspection import PosteriorMonitor
-from pyrovae.inspection.collapse import Signs, dimension_table, dimensions_for, judge, mismatch
+from pyrovae.inspection.collapse import Symptoms, dimension_table, dimensions_for, judge, mismatch
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.training.loggers import Epoch, EpochRow, Start
@@ -21,7 +21,7 @@ from tests.tables import IN_TURN, make_vae
 from tests.test_programs import MAKERS
 
 CPU = Engine("cpu", "fp32")
-HEALTHY = Signs(
+HEALTHY = Symptoms(
     dims=10,
     active=9,
     carriers=8,
@@ -100,7 +100,7 @@ def test_the_verdict_follows_from_the_signs(change: dict[str, Any], words: str) 
 
 def test_a_weight_that_is_noise_is_not_judged() -> None:
     vae, split = small_vae(), small_data().split("test")
-    subject = Subject(vae, split, CPU, shown=split.take([0]), effort=QUICK)
+    subject = Subject(vae, split, CPU, shown=split.take([0]), budget=QUICK)
     _, signs = subject.verdict
     assert np.isnan(signs.weight) and signs.active == 0
 
@@ -121,7 +121,7 @@ def test_the_prior_of_a_sphere_has_active_units_too() -> None:
     assert dimension_table(encoded(loc, scale, 128**-0.5))["active"].all()
 
 
-def epoch(vae: Programs, split: Split | None = None) -> Epoch:
+def epoch(vae: ModelGuidePair, split: Split | None = None) -> Epoch:
     """The end of an epoch, as a logger is told of it."""
     row = EpochRow(1, 1, 1.0, 1.0, 1e-3, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0)
     return Epoch(row, vae, split or small_data().split("val"), CPU)
@@ -151,7 +151,7 @@ def test_every_part_can_be_watched(names: tuple[str, str, str]) -> None:
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_have_a_verdict(make: type) -> None:
     split = small_data().split("test")
-    subject = Subject(make(), split, CPU, shown=split.take([0]), effort=QUICK)
+    subject = Subject(make(), split, CPU, shown=split.take([0]), budget=QUICK)
     verdict, signs = subject.verdict
     assert str(verdict) and signs.dims == subject.space.size
     assert np.isfinite([signs.dispersion, signs.rate]).all()  # the weight is noise

@@ -99,7 +99,7 @@ def test_evaluation_and_inspection_look_at_one_encoding(make: type) -> None:
     programs, data = make(), small_data()
     split = data.split("test")
     scorer = Scorer(programs.eval(), data, Options(seed=3), CPU)
-    subject = Subject(programs, split, CPU, 3, shown=split.take([0]), effort=QUICK)
+    subject = Subject(programs, split, CPU, 3, shown=split.take([0]), budget=QUICK)
     found, again = scorer.view.encoded, subject.encoded
     for name in ("loc", "scale", "mean_shift", "draws", "log_q", "log_p", "rate"):
         assert np.array_equal(getattr(found, name), getattr(again, name)), name

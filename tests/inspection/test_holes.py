@@ -15,7 +15,7 @@ from pyrovae.data import Split
 from pyrovae.evaluation.latents import log_mixture
 from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyond
 from pyrovae.inspection.sections.holes import _holes_advice, section
-from pyrovae.inspection.subject import Effort, Subject
+from pyrovae.inspection.subject import Budget, Subject
 from pyrovae.posterior.view import PosteriorView
 from tests.inspection.oracle_subjects import (
     CPU,
@@ -45,8 +45,8 @@ def clusters(count: int = 1000, draws: int = 4000) -> tuple[Subject, float, floa
     sides = torch.tensor([-1.5, 1.5], dtype=torch.float64).repeat_interleave(2)
     z = sides.repeat(count // 4)[:, None] / float(to_mean @ linear.weight)
     images = (z @ linear.weight.T + linear.bias).unflatten(-1, linear.shape)
-    effort = Effort(count, 3, draws, 2, 20, 1, 50)
-    return subject_of(as_drawn(linear.vae()), split_of(images), effort), 1.5, scale
+    budget = Budget(count, 3, draws, 2, 20, 1, 50)
+    return subject_of(as_drawn(linear.vae()), split_of(images), budget), 1.5, scale
 
 
 def test_a_gap_between_two_clusters_is_the_mass_that_is_known() -> None:
@@ -138,7 +138,7 @@ def test_every_option_changes_something() -> None:
     default, other = find_holes(subject), find_holes(subject, alpha=0.2)
     assert default.shares.nominal["log_ratio"] == pytest.approx(5 / 101)
     assert other.shares.nominal["log_ratio"] == pytest.approx(20 / 101)
-    again = find_holes(subject_of(subject.programs, subject.split, subject.effort, seed=1))
+    again = find_holes(subject_of(subject.programs, subject.split, subject.budget, seed=1))
     assert not np.array_equal(default.prior.log_ratio, again.prior.log_ratio)
 
 
@@ -180,7 +180,7 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
         "aggregate_mmd",
     }
     assert list(found.tables["aggregate_marginals"].index) == subject.space.names
-    assert len(found.tables["hole_draws"]) == subject.effort.draws
+    assert len(found.tables["hole_draws"]) == subject.budget.draws
     for table in found.tables.values():
         assert table.notna().all().all()
     for drawing in found.figures.values():
@@ -192,7 +192,7 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
 def test_every_prior_and_posterior_has_an_aggregate(parts: tuple[str, ...]) -> None:
     vae = make_vae(*parts)
     split = split_of(make_images(vae.likelihood, 110))
-    found = section(subject_of(vae, split, Effort(110, 3, 100, 2, 20, 1, 50)))
+    found = section(subject_of(vae, split, Budget(110, 3, 100, 2, 20, 1, 50)))
     for table in found.tables.values():
         assert table.notna().all().all()
 

@@ -22,7 +22,7 @@ from pyrovae.inspection.sections.paths import paths
 from pyrovae.inspection.sections.traversals import shown_means, traversal_table, with_change
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.likelihoods import SharedScaleNormal
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from tests.inspection.oracle_subjects import unchanged
 from tests.small import small_data, small_vae
 from tests.tables import make_vae
@@ -44,7 +44,7 @@ def plane() -> VAE:
     )
 
 
-EVERY: dict[str, Callable[[], Programs]] = {"a VAE": small_vae, "a plane": plane, **MAKERS}
+EVERY: dict[str, Callable[[], ModelGuidePair]] = {"a VAE": small_vae, "a plane": plane, **MAKERS}
 every = pytest.mark.parametrize("kind", EVERY)
 every_name = pytest.mark.parametrize("name", NAMES)
 
@@ -59,7 +59,7 @@ def subject(kind: str = "a VAE", **kwargs: Any) -> Subject:
         CPU,
         shown=split.take(range(3)),
         factors=tuple(data.factors)[:2],
-        effort=replace(QUICK, draws=100),
+        budget=replace(QUICK, draws=100),
         **kwargs,
     )
 

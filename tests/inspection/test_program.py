@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae import Programs
+from pyrovae import ModelGuidePair
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
 from pyrovae.inspection.sections.program import draw_graph
 from tests.inspection.test_space import every_program
@@ -21,7 +21,7 @@ from tests.test_programs import two_latents
 
 @every_program
 def test_sites_and_parameters_are_all_there(
-    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
     programs, x = make(), torch.rand(5, 3, 16, 16)
     sites, parameters = site_table(programs, x, **inputs), parameter_table(programs)

@@ -250,8 +250,8 @@ def test_another_seed_draws_anew() -> None:
 
 @pytest.mark.parametrize(("inflation", "said"), [(16.0, "too wide"), (0.05, "too narrow")])
 def test_a_wrong_guide_comes_with_advice(inflation: float, said: str) -> None:
-    effort = dataclasses.replace(EFFORT, steps=200)
-    found = section(subject_of(Linear(latent_dim=DIM).vae(inflation=inflation), effort))
+    budget = dataclasses.replace(EFFORT, steps=200)
+    found = section(subject_of(Linear(latent_dim=DIM).vae(inflation=inflation), budget))
     assert any(said in sentence for sentence in found.says)
     assert "amortisation gap is large" in found.advice[0] and len(found.advice) == 2
     exact = section(subject_of(Linear(latent_dim=DIM).vae()))

@@ -22,13 +22,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from pyrovae import DiagonalNormal, Engine, InputError, Programs, RunDirectory, Trainer
+from pyrovae import DiagonalNormal, Engine, InputError, ModelGuidePair, RunDirectory, Trainer
 from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection import report as reports
 from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
-from pyrovae.inspection.subject import QUICK, Effort, Subject
+from pyrovae.inspection.subject import QUICK, Budget, Subject
 from pyrovae.training.loggers import Console
 from pyrovae.utils import palette
 from tests.small import LATENT_DIM, small_data, small_vae
@@ -36,16 +36,16 @@ from tests.test_cli import TINY, run
 from tests.test_programs import MAKERS, ConditionalModel
 
 CPU = Engine("cpu", "fp32")
-SMALL = Effort(104, 2, 100, 2, 20, 2, 20, 3)
+SMALL = Budget(104, 2, 100, 2, 20, 2, 20, 3)
 
 
-def subject(programs: Programs | None = None, **fields: Any) -> Subject:
+def subject(programs: ModelGuidePair | None = None, **fields: Any) -> Subject:
     data = small_data(num_test=104)
     split = data.split("test")
     given = {
         "train": data.split("train"),
         "factors": tuple(data.factors),
-        "effort": SMALL,
+        "budget": SMALL,
     } | fields
     return Subject(programs or small_vae(), split, CPU, shown=split.take([0, 5]), **given)
 
@@ -348,7 +348,7 @@ def test_files_of_figures_hold_their_captions() -> None:
 
 
 def test_quick_is_less_work() -> None:
-    more = {name: value for name, value in vars(Effort()).items() if name != "chains"}
+    more = {name: value for name, value in vars(Budget()).items() if name != "chains"}
     assert all(getattr(QUICK, name) < value for name, value in more.items())
 
 
@@ -368,17 +368,19 @@ def test_a_program_that_takes_one_draw_only_leaves_the_other_sections(tmp_path: 
     programs = MAKERS["conditional"]()
     likelihood = programs.likelihood
     model = OneDrawAtATime(likelihood)
-    own = Programs(model, programs.guide, likelihood, [], programs.attributes)
+    own = ModelGuidePair(model, programs.guide, likelihood, [], programs.attributes)
     report = inspect(subject(own), tmp_path, ["map", "traversals", "mcmc"])
     assert list(report.sections) == ["map"]
     assert set(report.failed) == {"traversals", "mcmc"}
-    assert all("see Programs" in said and "\n" not in said for said in report.failed.values())
+    assert all(
+        "see ModelGuidePair" in said and "\n" not in said for said in report.failed.values()
+    )
 
 
 def test_what_cannot_be_looked_at_does_not_stop_training(capsys: Any) -> None:
     programs = MAKERS["conditional"]()
     model = OneDrawAtATime(programs.likelihood)
-    own = Programs(model, programs.guide, programs.likelihood, [], programs.attributes)
+    own = ModelGuidePair(model, programs.guide, programs.likelihood, [], programs.attributes)
     loggers = [Console(), PosteriorMonitor()]
     state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), loggers=loggers)
     assert state.epoch == 3

@@ -8,7 +8,7 @@ import torch
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor
 
-from pyrovae import Engine, Programs
+from pyrovae import Engine, ModelGuidePair
 from pyrovae.evaluation import log_weights
 from pyrovae.posterior.space import LatentSpace, draw_prior, inputs_of
 from pyrovae.utils.modes import evaluation_mode
@@ -34,7 +34,7 @@ every_program = pytest.mark.parametrize(
 
 @every_program
 def test_vectors_and_sites_are_the_same_latents(
-    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
     space = LatentSpace.of(make(), torch.rand(5, 3, 16, 16), **inputs)
     assert space.names == names and space.size == len(names)
@@ -46,7 +46,7 @@ def test_vectors_and_sites_are_the_same_latents(
 
 @every_program
 def test_densities_are_those_of_the_programs(
-    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
     programs, x = make(), torch.rand(5, 3, 16, 16)
     space = LatentSpace.of(programs, x, **inputs)
@@ -65,7 +65,7 @@ def test_densities_are_those_of_the_programs(
 
 @every_program
 def test_a_trace_of_the_guide_holds_the_draws_and_their_densities(
-    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
     programs, x = make(), torch.rand(5, 3, 16, 16)
     space = LatentSpace.of(programs, x, **inputs)
@@ -83,7 +83,7 @@ def test_a_trace_of_the_guide_holds_the_draws_and_their_densities(
 
 @every_program
 def test_prior_draws_follow_the_seed_and_change_nothing(
-    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
     programs, split, engine = make().train(), small_data().split("test"), Engine("cpu", "fp32")
     before, state = {n: p.clone() for n, p in programs.state_dict().items()}, torch.get_rng_state()
@@ -115,7 +115,7 @@ def test_the_joint_density_of_a_linear_model_is_known() -> None:
 
 @every_program
 def test_nothing_is_decoded_where_only_latents_are_asked_for(
-    make: type[Programs], inputs: dict[str, Tensor], names: list[str]
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
     programs, x = make(), torch.rand(5, 3, 16, 16)
     space = LatentSpace.of(programs, x, **inputs)

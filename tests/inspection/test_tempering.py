@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import VAE, Engine, InputError, evaluate
-from pyrovae.inspection.tempering import FACTORS, temperature
+from pyrovae.inspection.spread_sweep import FACTORS, temperature
 from tests.oracles import LinearGaussian
 from tests.small import small_data, small_vae
 from tests.tables import Z_LIMIT, changed, make_vae, snapshot

@@ -12,7 +12,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae import InputError, Normal, Programs
+from pyrovae import InputError, ModelGuidePair, Normal
 from pyrovae.inspection.traversals import (
     along,
     effects,
@@ -134,7 +134,7 @@ class Bounded(PyroModule):
 @torch.no_grad()
 def test_bounds_are_kept_and_what_is_free_is_left_alone() -> None:
     model = Bounded()
-    programs = Programs(model, nn.Identity(), model.likelihood)
+    programs = ModelGuidePair(model, nn.Identity(), model.likelihood)
     space = LatentSpace(
         programs, {"u": torch.Size([2]), "g": torch.Size([2]), "s": torch.Size([])}
     )

@@ -15,7 +15,7 @@ from pyrovae import VAE, InputError, Normal
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.outliers import Outliers, find_outliers, rank_among
 from pyrovae.inspection.sections.typical import _outlier_advice, _outliers_said, section
-from pyrovae.inspection.subject import Effort
+from pyrovae.inspection.subject import Budget
 from pyrovae.inspection.typical import (
     BINS,
     STATISTICS,
@@ -208,10 +208,10 @@ def test_an_image_of_another_kind_is_the_least_probable() -> None:
     subject = linear_subject(LinearGaussian(True), 100)
     odd = split_of(torch.from_numpy(subject.split.images[:1]) + 4)
     assert subject.train is not None
-    wide = subject_of(subject.programs, subject.split, subject.effort, shown=odd)
+    wide = subject_of(subject.programs, subject.split, subject.budget, shown=odd)
     for train in (subject.train, None):
         own = subject_of(
-            wide.programs, wide.split, wide.effort, shown=odd, train=train, name="test"
+            wide.programs, wide.split, wide.budget, shown=odd, train=train, name="test"
         )
         found = find_outliers(own, images=40)
         assert found.of == ("training images" if train else "other images of test")
@@ -320,8 +320,8 @@ def test_bad_input_is_one_line() -> None:
         replicate(vae, images.numpy(), CPU, draws=0)
     with pytest.raises(InputError, match="^predictive checks need at least 2 images, got 1"):
         predictive_checks(replicate(vae, images[:1].numpy(), CPU))
-    effort = Effort(19, 3, 100, 2, 20, 1, 50)
+    budget = Budget(19, 3, 100, 2, 20, 1, 50)
     with pytest.raises(InputError, match="^9 images to rank others among: allowed is 20"):
-        find_outliers(subject_of(vae, split_of(images[:19]), effort))
+        find_outliers(subject_of(vae, split_of(images[:19]), budget))
     with pytest.raises(InputError, match="^15 images to rank others among: allowed is 20"):
         find_outliers(subject_of(vae, split_of(images), train=split_of(images[:5])))

@@ -13,7 +13,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae import Engine, Normal, Programs
+from pyrovae import Engine, ModelGuidePair, Normal
 from pyrovae.data import Split
 from pyrovae.evaluation.latents import aggregate
 from pyrovae.inspection.collapse import dimension_table
@@ -99,9 +99,9 @@ def split_of(count: int, names: tuple[str, ...]) -> Split:
     return Split(images, [str(i) for i in range(count)], attributes, names)
 
 
-def programs(latents: Callable[..., None], told: float) -> tuple[Programs, Split]:
+def programs(latents: Callable[..., None], told: float) -> tuple[ModelGuidePair, Split]:
     names = ("a", "b") if latents is conditional else ()
-    made = Programs(Model(latents), Guide(latents, told), Normal(0.3), attributes=names)
+    made = ModelGuidePair(Model(latents), Guide(latents, told), Normal(0.3), attributes=names)
     return made, split_of(COUNT, names)
 
 

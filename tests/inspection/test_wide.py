@@ -16,14 +16,14 @@ from pyrovae.inspection import Subject
 from pyrovae.inspection.sections.calibration import section as calibration
 from pyrovae.inspection.sections.gaps import section as gaps
 from pyrovae.inspection.sections.typical import section as typical
-from pyrovae.inspection.subject import Effort
+from pyrovae.inspection.subject import Budget
 from pyrovae.objectives import as_objective
 from pyrovae.training.loggers import Console
 from tests.inspection.subjects import CPU, Linear, subject_of
 from tests.small import small_data, small_vae
 from tests.test_cli import TINY, run
 
-SMALL = Effort(60, 2, 100, 2, 20, 2, 20, 3)
+SMALL = Budget(60, 2, 100, 2, 20, 2, 20, 3)
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_a_run_tells_what_it_was_trained_for(
     seen: list[bool] = []
     monkeypatch.setattr(Console, "begin", lambda self, start: seen.append(start.wide))
     assert run("train", [*TINY, f"--run_dir={root}", f"--objective={objective}"], monkeypatch) == 0
-    subject, _ = open_subject(root, effort=SMALL)
+    subject, _ = open_subject(root, budget=SMALL)
     assert [subject.wide] == seen == [objective == "IWAE"]
     text = (root / "config.yaml").read_text()
     (root / "config.yaml").write_text(text.replace(objective, "Gone"))
-    assert not open_subject(root, effort=SMALL)[0].wide
+    assert not open_subject(root, budget=SMALL)[0].wide
 
 
 def test_binary_pixels_are_not_told_to_learn_a_scale() -> None:
@@ -96,7 +96,7 @@ def test_binary_pixels_are_not_told_to_learn_a_scale() -> None:
         for weight in vae.model.decoder.parameters():
             weight.mul_(3.0)
     split = data.split("test")
-    subject = Subject(vae.eval(), split, CPU, shown=split.take([0]), effort=SMALL)
+    subject = Subject(vae.eval(), split, CPU, shown=split.take([0]), budget=SMALL)
     verdict, signs = subject.verdict
     assert signs.dispersion > 2 and not signs.has_scale
     advice = " ".join([*verdict.advice, *typical(subject).advice])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae import InputError, Programs, Recipe, RunDirectory, Trainer
+from pyrovae import InputError, ModelGuidePair, Recipe, RunDirectory, Trainer
 from pyrovae.objectives import (
     GECO,
     IWAE,
@@ -162,7 +162,7 @@ def test_mmd_needs_two_images() -> None:
         MMD().loss(vae.model, vae.guide, double_images(1))
 
 
-def vae_of(posterior: str) -> Programs:
+def vae_of(posterior: str) -> ModelGuidePair:
     return make_vae(posterior=posterior, shape=(3, 16, 16))
 
 
@@ -183,7 +183,7 @@ def vae_of(posterior: str) -> Programs:
 )
 def test_training_says_so_before_anything_is_written(
     objective: Any,
-    programs: Callable[[], Programs],
+    programs: Callable[[], ModelGuidePair],
     batch_size: int,
     reason: str,
     tmp_path: Path,

@@ -29,7 +29,7 @@ from pyrovae.objectives import (
     ScaleLatents,
     StickingTheLanding,
 )
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.programs.vae import VAE
 from tests.objectives.common import (
     OBJECTIVES,
@@ -73,7 +73,7 @@ NEUTRAL: dict[str, MakeObjective] = {
 }
 
 
-def run(elbo: Any, programs: Programs, x: Tensor) -> Terms:
+def run(elbo: Any, programs: ModelGuidePair, x: Tensor) -> Terms:
     loss = elbo.differentiable_loss(programs.model, programs.guide, x)
     return loss.item(), gradients(loss, programs)
 
@@ -219,7 +219,9 @@ def test_types_follow_the_programs(make: MakeObjective) -> None:
 
 @pytest.mark.parametrize("make", NEUTRAL.values(), ids=NEUTRAL.keys())
 @pytest.mark.parametrize("of", [double_vae, lambda: two_latents().double()], ids=["one", "two"])
-def test_neutral_settings_are_the_elbo(make: MakeObjective, of: Callable[[], Programs]) -> None:
+def test_neutral_settings_are_the_elbo(
+    make: MakeObjective, of: Callable[[], ModelGuidePair]
+) -> None:
     """Also of programs with two latent sites, one of which depends on the other."""
     programs = of()
     shape = (3, 6, 5) if isinstance(programs, VAE) else (3, 16, 16)

@@ -38,7 +38,7 @@ def section(subject: Subject) -> Section:
         InputError: if there is no such site, or there are too few draws.
     """
     columns = subject.columns
-    z, inputs = subject.prior_draws(subject.effort.draws)
+    z, inputs = subject.prior_draws(subject.budget.draws)
     with subject.quietly(2):
         ranks = ranks_of_truth(subject.space, z, inputs).only(columns)
     table = ranks.table()

@@ -13,8 +13,8 @@ from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.plotting import LABEL, canvas, legend, name_axes, shorten
 from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.spread_sweep import Temperature, temperature
 from pyrovae.inspection.subject import Subject
-from pyrovae.inspection.tempering import Temperature, temperature
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.palette import FULL_RANK, GUIDE, GUIDE_LIGHT, INK, NEUTRAL
 
@@ -56,8 +56,8 @@ def section(subject: Subject) -> Section:
             subject.space,
             x,
             inputs,
-            steps=subject.effort.steps,
-            num_samples=subject.effort.importance_draws,
+            steps=subject.budget.steps,
+            num_samples=subject.budget.importance_draws,
         )
     table = found.table.set_axis(list(chosen.names)).rename_axis("image")
     rate = float(subject.encoded.rate.mean())
@@ -79,7 +79,7 @@ def section(subject: Subject) -> Section:
 
 
 def _chosen(subject: Subject) -> Split:
-    most = subject.effort.refined
+    most = subject.budget.refined
     if subject.given:
         return subject.shown.take(range(min(most, len(subject.shown))))
     return subject.split.spread(most)
@@ -103,12 +103,12 @@ def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
 
 
 def _caption(what: str, subject: Subject, count: int) -> str:
-    effort, where = subject.effort, subject.where(count)
+    budget, where = subject.budget, subject.where(count)
     if subject.given:
         where = subject.shown_where(count)
     return (
-        f"{what} for each image, {where}; {effort.importance_draws:,} draws per image and "
-        f"proposal, {effort.steps:,} steps of refinement."
+        f"{what} for each image, {where}; {budget.importance_draws:,} draws per image and "
+        f"proposal, {budget.steps:,} steps of refinement."
     )
 
 

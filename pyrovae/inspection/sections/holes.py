@@ -104,7 +104,7 @@ def _parts(subject: Subject) -> _Parts:
             return None
 
     holes = tried("Holes were not looked for", lambda: find_holes(subject))
-    z = subject.prior_draws(subject.effort.draws)[0] if holes is None else holes.z
+    z = subject.prior_draws(subject.budget.draws)[0] if holes is None else holes.z
     prior, own = z.cpu().double().numpy(), encoded.only(columns)
     named = own.draws, prior[:, columns], own.names
     seed = subject.seed

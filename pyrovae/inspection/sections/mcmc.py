@@ -79,15 +79,15 @@ def _figures(
     subject: Subject, chains: dict[str, Chains], tables: dict[str, pandas.DataFrame]
 ) -> dict[str, Drawing]:
     first = next(iter(chains))
-    effort, count = subject.effort, len(chains)
-    drawn = f"{effort.chains} chains of {_kept(subject)} draws per image"
+    budget, count = subject.budget, len(chains)
+    drawn = f"{budget.chains} chains of {_kept(subject)} draws per image"
     used = _most_used(chains[first])
     return {
         "posterior_marginals": Drawing(
             _draw_marginals(chains[first], used),
             f"The posterior of the image {first} in the {len(used)} dimensions in which the guide "
             f"is narrowest, as densities: draws from the exact posterior by NUTS (area; "
-            f"{effort.chains} chains of {_kept(subject)} draws) and of the guide (line); "
+            f"{budget.chains} chains of {_kept(subject)} draws) and of the guide (line); "
             f"{subject.shown_where(1)}.",
         ),
         "posterior_moments": Drawing(
@@ -100,12 +100,12 @@ def _figures(
 
 
 def _kept(subject: Subject) -> int:
-    return max(4, subject.effort.steps // 2)
+    return max(4, subject.budget.steps // 2)
 
 
 def _gradient(subject: Subject) -> Callable[[], object]:
     """One gradient of log p(x, z), for as many latents as there are chains."""
-    rows = list(range(len(_chosen(subject)))) * subject.effort.chains
+    rows = list(range(len(_chosen(subject)))) * subject.budget.chains
     x, inputs = subject.observed(subject.shown.take(rows))
     space = subject.space
     z = torch.zeros(len(rows), space.size).to(x)
@@ -120,22 +120,22 @@ def _gradient(subject: Subject) -> Callable[[], object]:
 
 
 def _chosen(subject: Subject) -> Split:
-    most = max(1, subject.effort.refined // SPARING)
+    most = max(1, subject.budget.refined // SPARING)
     return subject.shown.take(range(min(len(subject.shown), most)))
 
 
 def _chains(subject: Subject) -> dict[str, Chains]:
-    effort, chosen = subject.effort, _chosen(subject)
+    budget, chosen = subject.budget, _chosen(subject)
     x, inputs = subject.observed(chosen)
     with subject.quietly(10):
         found = sample_posteriors(
             subject.space,
             x,
             inputs,
-            warmup=max(1, effort.steps // 2),
+            warmup=max(1, budget.steps // 2),
             num_samples=_kept(subject),
-            num_chains=effort.chains,
-            tree_depth=effort.tree_depth,
+            num_chains=budget.chains,
+            tree_depth=budget.tree_depth,
             bar=lambda steps: subject.bar(steps, "posteriors by NUTS"),
         )
     return dict(zip(map(str, chosen.names), found, strict=True))
@@ -192,7 +192,7 @@ def _left_out(subject: Subject, count: int) -> list[str]:
 
 
 def _too_short(subject: Subject, chains: dict[str, Chains]) -> list[str]:
-    if all(map(_have_mixed, chains.values())) or subject.effort.steps >= FULL.steps:
+    if all(map(_have_mixed, chains.values())) or subject.budget.steps >= FULL.steps:
         return []
     return ["--quick makes short chains: without it they have more and longer steps."]
 

@@ -49,7 +49,7 @@ def section(subject: Subject) -> Section:
     x, inputs = subject.observed(subject.shown)
     with subject.quietly(1):
         seen = predictive(subject.space, x, inputs, DRAWS)
-        draws = subject.space.guide_draws(max(3, subject.effort.draws), x, **inputs)
+        draws = subject.space.guide_draws(max(3, subject.budget.draws), x, **inputs)
     matrices = correlations(draws[..., torch.from_numpy(subject.columns).to(draws.device)])
     tables = {
         "posteriors": found.table(names),
@@ -98,7 +98,7 @@ def _dimensions(
         "correlations": Drawing(
             _draw_correlations(matrices[0][np.ix_(top, top)], dims, names[0]),
             f"Correlations between dimensions of the posterior of {names[0]}, the first of "
-            f"{subject.shown_where()}, in {most}; {max(3, subject.effort.draws):,} draws.",
+            f"{subject.shown_where()}, in {most}; {max(3, subject.budget.draws):,} draws.",
         ),
     }
 

@@ -110,7 +110,7 @@ def _box(axes: Axes, low: float, plates: pandas.Series) -> None:
 def _spots(roots: set[str], parents: dict[str, list[str]]) -> dict[str, tuple[float, float]]:
     """Each site one row below the lowest of its parents; those of one row side by side."""
     rows = dict.fromkeys(sorted(roots), 0)
-    for site, own in parents.items():  # Programs draw parents first.
+    for site, own in parents.items():  # ModelGuidePair draw parents first.
         rows[site] = 1 + max((rows[parent] for parent in own), default=-1)
     seen: dict[int, int] = {}
     spots = {}

@@ -57,7 +57,7 @@ def section(subject: Subject) -> Section:
     images = subject.split.spread(REPLICATED)
     noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
     found = replicate(subject.programs, images, subject.engine, seed=subject.seed)
-    prior = prior_statistics(subject, subject.effort.draws)
+    prior = prior_statistics(subject, subject.budget.draws)
     checks, pixels = predictive_checks(found, prior), pixel_calibration(found)
     rare, reason = _outliers(subject)
     ranks = rank_moments(found)

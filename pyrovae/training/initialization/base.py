@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyrovae.data import spread
 from pyrovae.distributions.ppca import LinearModel, fit_ppca
 from pyrovae.networks import Decoder, Encoder
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, cannot_start
 from pyrovae.utils.randomness import private_randomness
@@ -26,7 +26,7 @@ class Start(Recorded, ABC):
     """Sets the parameters of a VAE before the first step."""
 
     @abstractmethod
-    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
+    def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
         """Changes parameters in place, given the training images, uint8 `(N, C, H, W)`.
 
         Returns:
@@ -40,7 +40,7 @@ class RandomStart(Start):
     Use it where the parts allow nothing better, and to compare with published results.
     """
 
-    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
+    def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
         """Changes nothing."""
         return "starts from random weights"
 
@@ -84,7 +84,7 @@ class ProbabilisticPCA(Start):
         self.num_images, self.otherwise = num_images, otherwise
 
     @torch.no_grad()
-    def __call__(self, vae: Programs, images: np.ndarray, flip: bool) -> str:
+    def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
         """Sets networks and likelihood; the posteriors' parameters follow from the encoder."""
         some = torch.from_numpy(spread(images, self.num_images))
         try:
@@ -130,7 +130,7 @@ class _Parts:
     latent_dim: int
 
     @classmethod
-    def of(cls, vae: Programs) -> _Parts:
+    def of(cls, vae: ModelGuidePair) -> _Parts:
         """Those of a VAE; raises `InputError` if one of them cannot start so."""
         found = vae.parts()
         if found is None:

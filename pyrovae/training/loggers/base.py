@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyrovae.data import Batches, Split
 from pyrovae.engine import Engine
-from pyrovae.programs import Programs
+from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.grids import grid, interleave
@@ -94,7 +94,7 @@ class Epoch:
     """
 
     row: EpochRow
-    programs: Programs
+    programs: ModelGuidePair
     split: Split
     engine: Engine
     settled: bool = True

@@ -15,10 +15,10 @@ import torch
 
 from pyrovae.utils.files import replacing
 
-__all__ = ["Journal"]
+__all__ = ["ResultCache"]
 
 
-class Journal:
+class ResultCache:
     """Keeps tables in a folder, so that what was computed once is read the next time.
 
     Args:
@@ -26,16 +26,14 @@ class Journal:
         settings: plain values that decide what all of them hold.
 
     Example:
-        >>> Journal(None, {}).piece("a", lambda: pd.DataFrame({"x": [1.5]}))["x"].tolist()
+        >>> ResultCache(None, {}).get("a", lambda: pd.DataFrame({"x": [1.5]}))["x"].tolist()
         [1.5]
     """
 
     def __init__(self, folder: Path | None, settings: dict[str, Any]) -> None:
         self.folder, self.settings = folder, settings
 
-    def piece(
-        self, name: str, compute: Callable[[], pd.DataFrame], **settings: Any
-    ) -> pd.DataFrame:
+    def get(self, name: str, compute: Callable[[], pd.DataFrame], **settings: Any) -> pd.DataFrame:
         """The table of that name, computed unless it is there; floats are kept exactly.
 
         Args:

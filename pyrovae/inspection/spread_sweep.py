@@ -19,7 +19,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.real import require_density, require_real
 from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.space import LatentSpace
-from pyrovae.programs.pair import Programs
+from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Temperature:
 
 
 def temperature(
-    programs: Programs,
+    programs: ModelGuidePair,
     images: Split | np.ndarray,
     engine: Engine | None = None,
     *,
@@ -151,7 +151,7 @@ def _checked(factors: Sequence[float]) -> list[float]:
 
 
 def _terms(
-    programs: Programs, factors: list[float], num_draws: int, x: Tensor, **inputs: Tensor
+    programs: ModelGuidePair, factors: list[float], num_draws: int, x: Tensor, **inputs: Tensor
 ) -> Tensor:
     """Rate and distortion of each image at each factor, `(2, F, B)`."""
     first = {name: value[:1] for name, value in inputs.items()}
