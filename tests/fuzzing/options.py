@@ -183,9 +183,13 @@ def same(found: Any, value: Any) -> bool:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a text is, if it is one."""
+    """The number that a text is for YAML, where 0x10 is 16, if it is one."""
     try:
         return float(text)
+    except ValueError:
+        pass
+    try:
+        return float(int(text, 0))
     except ValueError:
         return None
 
