@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pyrovae.conftest import fresh_cache  # noqa: F401
+from tests.support.commands import TINY, run
 
 # The tensors of the tests are small: more threads only wait for each other. Scripts that tests
 # start run beside other tests.
@@ -46,3 +47,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PYROVAE_TEST_DATA names no folder of real images")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    root = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        assert run("train", [*TINY, f"--run_dir={root}"], patch) == 0
+    return root

@@ -25,11 +25,11 @@ from pyrovae.evaluation import evaluate, scoring
 from pyrovae.inspection import SECTIONS, Budget, Subject, climbing
 from pyrovae.objectives import Progress
 from pyrovae.posterior.encoding import _densities, dimension_divergences
-from tests.inspection.subjects import SUBJECTS, subject
-from tests.pretended import DEVICE, Pretended, pretending, strictly
-from tests.small import adam, same_weights, small_data, small_vae
-from tests.test_cli import TINY, run
-from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
+from tests.support.commands import TINY, run
+from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
+from tests.support.pretended import DEVICE, Pretended, pretending, strictly
+from tests.support.small import adam, same_weights, small_data, small_vae
+from tests.support.subjects import SUBJECTS, subject
 
 ENGINE = Engine("meta", "fp32")
 SHAPE = (1, 8, 8)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import run_script
+from tests.support.processes import run_script
 
 FUZZ = Path(__file__).parent / "fuzz.py"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pyrovae
-from tests.test_cli import run
+from tests.support.commands import run
 
 OLD = Path(__file__).parent / "run_of_version_0_2"
 

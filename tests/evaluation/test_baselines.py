@@ -15,8 +15,8 @@ from pyrovae import CelebA, InputError, Normal
 from pyrovae.distributions.ppca import _moments, fit_ppca
 from pyrovae.evaluation import evaluate_without_latent, log_evidence_of_ppca
 from pyrovae.training.initialization.base import _fitting_device
-from tests.small import small_data
-from tests.tables import LIKELIHOODS, make_images
+from tests.support.small import small_data
+from tests.support.tables import LIKELIHOODS, make_images
 
 
 def test_the_evidence_is_the_density_of_the_normal() -> None:

@@ -30,8 +30,8 @@ from pyrovae.likelihoods import (
 from pyrovae.posteriors import DiagonalNormal, FullRankNormal, LowRankNormal, Posterior
 from pyrovae.programs.vae import VAE
 from pyrovae.utils.randomness import private_randomness
-from tests.oracles import LinearGaussian
-from tests.tables import (
+from tests.support.oracles import LinearGaussian
+from tests.support.tables import (
     FALSE_ALARM,
     IMAGE_SHAPE,
     IN_TURN,

@@ -13,11 +13,11 @@ import torch
 from pyrovae import Engine, FullRankNormal, evaluate
 from pyrovae.data import Split
 from pyrovae.evaluation import each_batch, log_evidence, log_weights, pareto_k
-from tests.oracles import LinearGaussian, assert_mean
-from tests.small import small_data, small_vae
-from tests.tables import LIKELIHOODS, POSTERIORS, PRIORS, make_images, make_vae
-from tests.test_matrix import same_space
-from tests.test_programs import MAKERS
+from tests.support.matrix import same_space
+from tests.support.oracles import LinearGaussian, assert_mean
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import LIKELIHOODS, POSTERIORS, PRIORS, make_images, make_vae
 
 CPU = Engine("cpu", "fp32")
 

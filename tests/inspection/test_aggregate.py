@@ -15,8 +15,8 @@ from pyrovae.inspection.aggregate import (
     smallest_difference,
     worst_projections,
 )
-from tests.oracles import LinearGaussian
-from tests.tables import FALSE_ALARM
+from tests.support.oracles import LinearGaussian
+from tests.support.tables import FALSE_ALARM
 
 RANDOM = np.random.default_rng(0)
 

@@ -23,8 +23,8 @@ from pyrovae.inspection.attributes import (
     probes,
     reach,
 )
-from tests.oracles import LinearGaussian
-from tests.tables import Z_LIMIT
+from tests.support.oracles import LinearGaussian
+from tests.support.tables import Z_LIMIT
 
 COUNT = 20_000
 

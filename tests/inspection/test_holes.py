@@ -17,7 +17,7 @@ from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyon
 from pyrovae.inspection.sections.holes import _holes_advice, section
 from pyrovae.inspection.subject import Budget, Subject
 from pyrovae.posterior.view import PosteriorView
-from tests.inspection.oracle_subjects import (
+from tests.support.oracle_subjects import (
     CPU,
     as_drawn,
     linear_subject,
@@ -26,10 +26,10 @@ from tests.inspection.oracle_subjects import (
     subject_of,
     unchanged,
 )
-from tests.oracles import LinearGaussian, assert_mean
-from tests.small import small_vae
-from tests.tables import IN_TURN, Z_LIMIT, make_images, make_vae
-from tests.test_programs import MAKERS
+from tests.support.oracles import LinearGaussian, assert_mean
+from tests.support.programs import MAKERS
+from tests.support.small import small_vae
+from tests.support.tables import IN_TURN, Z_LIMIT, make_images, make_vae
 
 FAMILIES = [parts for parts in IN_TURN if parts[0] == "Normal"]
 

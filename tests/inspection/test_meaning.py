@@ -23,10 +23,10 @@ from pyrovae.inspection.sections.traversals import shown_means, traversal_table,
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.likelihoods import SharedScaleNormal
 from pyrovae.programs.pair import ModelGuidePair
-from tests.inspection.oracle_subjects import unchanged
-from tests.small import small_data, small_vae
-from tests.tables import make_vae
-from tests.test_programs import MAKERS
+from tests.support.oracle_subjects import unchanged
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import make_vae
 
 CPU = Engine("cpu", "fp32")
 NAMES = ("traversals", "paths", "attributes", "map", "factors")

@@ -11,7 +11,7 @@ import torch
 from pyrovae.inspection.placing import TIMED, WARM_UP, fastest, on_cpu, placed
 from pyrovae.inspection.sections.mcmc import _gradient, section
 from pyrovae.inspection.subject import Subject
-from tests.inspection.subjects import SUBJECTS, nothing_changes, subject
+from tests.support.subjects import SUBJECTS, nothing_changes, subject
 
 
 class Clock:

@@ -25,7 +25,7 @@ from pyrovae.inspection.typical import (
     rank_moments,
     replicate,
 )
-from tests.inspection.oracle_subjects import (
+from tests.support.oracle_subjects import (
     CPU,
     as_drawn,
     linear_subject,
@@ -34,10 +34,10 @@ from tests.inspection.oracle_subjects import (
     subject_of,
     unchanged,
 )
-from tests.oracles import LinearGaussian, assert_mean
-from tests.small import small_data, small_vae
-from tests.tables import FALSE_ALARM, LIKELIHOODS, Z_LIMIT, make_vae, random_input
-from tests.test_programs import MAKERS
+from tests.support.oracles import LinearGaussian, assert_mean
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import FALSE_ALARM, LIKELIHOODS, Z_LIMIT, make_vae, random_input
 
 every_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
 
