@@ -20,12 +20,13 @@ torch.set_warn_always(True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips what takes minutes, unless it is asked for."""
-    if os.environ.get("PYROVAE_SLOW") == "1" or "slow" in config.option.markexpr:
+    """Skips the campaigns, unless they are asked for."""
+    if os.environ.get("PYROVAE_CAMPAIGN") == "1" or "campaign" in config.option.markexpr:
         return
+    skip = pytest.mark.skip(reason="takes an hour: PYROVAE_CAMPAIGN=1 or -m campaign")
     for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="takes minutes: PYROVAE_SLOW=1 or -m slow"))
+        if item.get_closest_marker("campaign"):
+            item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -33,6 +33,8 @@ from tests.support.matrix import (
     same_space,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def rows(objective: str, likelihood: str) -> Iterator[tuple[str, str, ImageShape]]:
     """Priors, posteriors and shapes for a pair: all of them, or so many that triples are met."""

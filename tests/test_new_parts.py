@@ -14,6 +14,8 @@ import yaml
 import pyrovae
 from tests.support.commands import TINY
 
+pytestmark = pytest.mark.slow
+
 HEAD = '''"""Dropped into the package by a test."""
 
 from __future__ import annotations

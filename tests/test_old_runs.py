@@ -11,6 +11,8 @@ import pytest
 import pyrovae
 from tests.support.commands import run
 
+pytestmark = pytest.mark.slow
+
 OLD = Path(__file__).parent / "run_of_version_0_2"
 
 

@@ -13,6 +13,8 @@ import pytest
 
 import pyrovae
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(pyrovae.__file__).parent
 
 #: The private names that the package uses, with the object or module that holds each.

@@ -73,6 +73,7 @@ def test_each_command_knows_its_name(
     assert "nonsense" in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 @lazy
 def test_a_module_is_the_command_too_and_takes_nothing_from_where_it_runs(tmp_path: Path) -> None:
     for name in ("numpy", "yaml", "tqdm"):
@@ -83,6 +84,7 @@ def test_a_module_is_the_command_too_and_takes_nothing_from_where_it_runs(tmp_pa
     assert "StandardNormal" in done.stdout
 
 
+@pytest.mark.slow
 @lazy
 def test_what_needs_no_torch_does_not_import_it() -> None:
     check = "import sys; sys.argv[1:] = ['--help']; from pyrovae.commands.app import main\n"

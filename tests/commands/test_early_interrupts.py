@@ -18,7 +18,10 @@ from pyrovae.commands.running import run_command
 from pyrovae.utils.signals import Interrupted, signals, take_over_interrupts
 from tests.support.commands import SCRIPTS, TINY
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="sends signals"),
+]
 
 
 def interrupted_at(module: str, arguments: list[str]) -> tuple[int, str]:

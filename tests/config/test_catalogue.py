@@ -12,6 +12,8 @@ from pyrovae.config.catalogue import Entry, concrete
 from pyrovae.config.roles import ROLES
 from tests.support.commands import TINY, execute
 
+pytestmark = pytest.mark.slow
+
 SHORT = [option for option in TINY if not option.startswith("--trainer.epochs")]
 
 

@@ -10,6 +10,8 @@ import yaml
 from pyrovae.config.roles import PARTS, TABLE
 from tests.support.commands import TINY, execute
 
+pytestmark = pytest.mark.slow
+
 OWN = '''
 import pyro
 import pyro.distributions as dist

@@ -340,6 +340,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 REST = [argument for argument in TINY if "prior" not in argument]
 
 
+@pytest.mark.slow
 def test_consent_is_typed_or_given_by_trust(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -408,6 +409,7 @@ def test_typing_one_class_allows_no_other(
     assert not (own / "mark").exists()
 
 
+@pytest.mark.slow
 def test_a_command_imports_nothing_from_where_it_runs(trained: Path, tmp_path: Path) -> None:
     root = tmp_path / "run"
     shutil.copytree(trained, root)

@@ -257,6 +257,7 @@ def wait_for(folder: Path, pattern: str) -> Path:
     raise AssertionError(f"{pattern} did not appear")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_build_is_never_seen(tmp_path: Path, number: signal.Signals) -> None:
@@ -311,6 +312,7 @@ list(in_order(abs, range(100), processes=True))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_a_worker_does_not_outlive_a_parent_killed_while_it_starts() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -331,6 +333,7 @@ def test_a_worker_does_not_outlive_a_parent_killed_while_it_starts() -> None:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_two_builds_at_once(tmp_path: Path) -> None:
     processes = [start(tmp_path, 0.001) for _ in range(3)]
     outputs = [finish(process) for process in processes]

@@ -39,6 +39,7 @@ def exact_log_prob(train: torch.Tensor, test: torch.Tensor, latent_dim: int) -> 
     return dist.MultivariateNormal(mean, covariance).log_prob(test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "num_images", "latent_dim"),
     [
@@ -124,6 +125,7 @@ def test_the_seed_decides(name: str) -> None:
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_real_faces(real_data: Path, tmp_path: Path) -> None:
     """A known number: 128 dimensions, the central 148 pixels at 64x64, in bits a dimension."""
     data = CelebA(str(real_data / "celeba"), cache_dir=str(tmp_path))

@@ -67,6 +67,7 @@ def test_terms_at_the_exact_posterior_are_the_evidence_of_each_image() -> None:
     assert torch.allclose(-(found["rate"] + found["distortion"]), linear.log_evidence(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("orthogonal", "posterior"),
     [

@@ -96,6 +96,7 @@ def test_evidence_rises_with_the_draws_and_follows_the_seed() -> None:
     assert not many.equals(log_evidence(vae, images, 200, seed=2))
 
 
+@pytest.mark.slow
 def test_chunks_change_the_draws_and_not_what_is_estimated() -> None:
     linear = LinearGaussian()
     vae = linear.vae(FullRankNormal(2), inflation=1.2)

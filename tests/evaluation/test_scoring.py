@@ -417,6 +417,7 @@ def test_what_must_be_known_to_read_the_scores_is_told() -> None:
     assert told(num_features=49.0) == []
 
 
+@pytest.mark.slow
 def test_own_features_are_found_beside_the_user(trained: Callable[..., Path]) -> None:
     root = trained()
     (root.parent / "beside.py").write_text("def net(images):\n    return images.mean((2, 3))\n")

@@ -50,6 +50,7 @@ def test_the_smallest_difference_has_that_p_value(level: float) -> None:
     assert known == pytest.approx(level, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_the_aggregate_is_the_prior() -> None:
     linear = LinearGaussian(orthogonal=True, latent_dim=3)
     found: dict[str, list[float]] = {"marginals": [], "mmd": [], "planes": []}

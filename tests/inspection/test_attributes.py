@@ -71,6 +71,7 @@ def test_the_area_under_the_curve_is_that_of_a_noisy_latent() -> None:
     assert row["error"] < 0.005
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_repetitions() -> None:
     rng = np.random.default_rng(0)
     rows = []

@@ -23,6 +23,8 @@ from tests.support.subjects import (
 )
 from tests.support.tables import FALSE_ALARM, LIKELIHOODS, POSTERIORS, make_vae
 
+pytestmark = pytest.mark.slow
+
 
 def ranks(vae: object, count: int = 2000, **options: int) -> Ranks:
     space = LatentSpace.of(vae, torch.zeros(1, 2, 3, 2, dtype=torch.float64))  # type: ignore[arg-type]

@@ -23,6 +23,8 @@ from tests.support.subjects import (
 )
 from tests.support.tables import Z_LIMIT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def linear() -> Linear:

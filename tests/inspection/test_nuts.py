@@ -13,6 +13,8 @@ from pyrovae.inspection import nuts
 from pyrovae.inspection.mcmc import Chains
 from tests.support.tables import Z_LIMIT
 
+pytestmark = pytest.mark.slow
+
 CHAINS, SIZE = 6, 2
 
 

@@ -29,6 +29,8 @@ from tests.support.subjects import (
 )
 from tests.support.tables import Z_LIMIT
 
+pytestmark = pytest.mark.slow
+
 DIM = 3
 
 

@@ -35,6 +35,8 @@ from tests.support.commands import TINY, run
 from tests.support.programs import MAKERS, ConditionalModel
 from tests.support.small import LATENT_DIM, small_data, small_vae
 
+pytestmark = pytest.mark.slow
+
 CPU = Engine("cpu", "fp32")
 SMALL = Budget(104, 2, 100, 2, 20, 2, 20, 3)
 

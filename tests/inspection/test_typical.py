@@ -232,6 +232,7 @@ def test_every_option_of_outliers_changes_something() -> None:
     assert len(found[1].reference) == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
 def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> None:
     programs = make()
@@ -283,6 +284,7 @@ def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
     assert f"and {rare.reference.mean():,.1f} ± {error:,.1f} nats for the training" in said
 
 
+@pytest.mark.slow
 def test_advice_follows_from_what_is_wrong() -> None:
     subject = linear_subject(LinearGaussian(True), 150)
     assert section(subject).advice == []

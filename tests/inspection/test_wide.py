@@ -23,6 +23,8 @@ from tests.support.commands import TINY, run
 from tests.support.small import small_data, small_vae
 from tests.support.subjects import CPU, Linear, subject_of
 
+pytestmark = pytest.mark.slow
+
 SMALL = Budget(60, 2, 100, 2, 20, 2, 20, 3)
 
 

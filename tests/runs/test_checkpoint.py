@@ -215,6 +215,7 @@ for moment in ("half", "fsync", "replace"):
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_leaves_the_old_file(path: Path) -> None:
     save_checkpoint(path, {"a": torch.ones(2)}, {"epoch": 1})
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(path)]

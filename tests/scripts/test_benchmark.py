@@ -37,6 +37,8 @@ from PIL import Image
 
 from tests.support.commands import SCRIPTS
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"conv": replace(CASES["conv"], batch_size=4), "mlp": replace(CASES["mlp"], batch_size=8)}
 EAGER = [name for name, kind in LOOPS.items() if not kind.compiled and name != "pythae"]
 every_case = pytest.mark.parametrize("case", SMALL)

@@ -17,6 +17,8 @@ from PIL import Image
 from pyrovae import RunDirectory
 from tests.support.commands import SCRIPTS, TINY, execute, folder_of_images
 
+pytestmark = pytest.mark.slow
+
 OWN_PARTS = '''
 import pyro.distributions as dist
 import torch

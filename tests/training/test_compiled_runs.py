@@ -17,6 +17,8 @@ from pyrovae.objectives import Beta, Cosine, Objective, Warmup
 from pyrovae.training import compiling
 from tests.support.small import adam, same_weights, small_data, small_vae
 
+pytestmark = pytest.mark.slow
+
 Outcome = tuple[VAE, list[float]]  # with the training ELBO of each epoch
 
 RECIPES: dict[str, Any] = {

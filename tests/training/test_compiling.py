@@ -160,6 +160,7 @@ def test_a_step_that_is_not_finite_changes_nothing(traced_only: None) -> None:
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
+@pytest.mark.slow
 def test_the_compiled_graph_computes_the_same() -> None:
     torch.manual_seed(0)
     vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double()

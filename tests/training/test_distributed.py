@@ -41,6 +41,8 @@ from tests.support.connected import connected, place_noise, same
 from tests.support.small import rows, small_data
 from tests.support.steps import at_step
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (3, 16, 16)
 OBJECTIVES: dict[str, Callable[[], infer.ELBO]] = {
     "Trace_ELBO": infer.Trace_ELBO,

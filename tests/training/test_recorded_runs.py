@@ -22,6 +22,8 @@ from pyrovae.utils.signals import Diverged, Interrupted
 from tests.support.recorders import TracingRecorder
 from tests.support.small import adam, same_weights, small_data, small_vae
 
+pytestmark = pytest.mark.slow
+
 RECIPES: dict[str, Any] = {
     "schedules": dict(schedule=Cosine(), beta=Beta(2.0, Warmup(0.5))),
     "state": dict(objective=GECO(-1.0)),

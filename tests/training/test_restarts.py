@@ -22,6 +22,8 @@ from tests.support.commands import SCRIPTS, TINY, script
 from tests.support.connected import connected
 from tests.support.small import rows
 
+pytestmark = pytest.mark.slow
+
 
 def test_processes_find_each_other_where_earlier_ones_have_met() -> None:
     store: Any = dist.HashStore()  # type: ignore[attr-defined]

@@ -118,6 +118,7 @@ def same(first: Run, second: Run) -> None:
         assert torch.allclose(a.double(), b.double(), rtol=1e-5, atol=1e-7, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "feed"), [*((name, DeviceFeed) for name in OPTIMIZERS), ("Adam", HostFeed)]
 )
@@ -134,6 +135,7 @@ def test_every_way_takes_the_same_steps(way: str, optimizer: str, feed: type[Fee
     assert way == "record" or whole == (optimizer in WHOLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["record", "compile"])
 def test_buffers_move_as_in_a_step_as_it_is(way: str) -> None:
     """Those of batch norm; biases before it have zero gradients, of which Adam makes noise."""
@@ -143,6 +145,7 @@ def test_buffers_move_as_in_a_step_as_it_is(way: str) -> None:
     assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for (_, a), b in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["record", "compile"])
 @pytest.mark.parametrize("bad", [2, 8])
 def test_a_step_that_is_not_finite_is_skipped(way: str, bad: int) -> None:
@@ -152,6 +155,7 @@ def test_a_step_that_is_not_finite_is_skipped(way: str, bad: int) -> None:
     assert found.rows[:, 0].tolist() == [float(i != bad) for i in range(STEPS)]
 
 
+@pytest.mark.slow
 def test_the_optimiser_is_part_of_the_compiled_graph() -> None:
     calls = []
     found = Run("compile", TracingRecorder())
@@ -164,6 +168,7 @@ def test_the_optimiser_is_part_of_the_compiled_graph() -> None:
     assert sum(changed) > len(changed) // 2
 
 
+@pytest.mark.slow
 def test_addresses_stay() -> None:
     found = Run("compile", TracingRecorder())
     before = [t.data_ptr() for t in found.tensors()]
@@ -191,6 +196,7 @@ def refused(*args: Any) -> Any:
     raise NotImplementedError("this machine has no compiler")
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_loses_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps are then recorded as they are, over the same batches."""
     expected, recorder = Run(), TracingRecorder()
@@ -201,6 +207,7 @@ def test_a_compiler_that_fails_loses_no_batch(monkeypatch: pytest.MonkeyPatch) -
     same(found, expected)
 
 
+@pytest.mark.slow
 def test_what_fails_in_its_first_step_loses_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = Run()
 
@@ -217,6 +224,7 @@ def test_what_fails_in_its_first_step_loses_no_batch(monkeypatch: pytest.MonkeyP
     assert torch.equal(found.feed.number, expected.feed.number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [0, 1, 2])
 def test_first_steps_that_are_not_finite_keep_no_run_from_being_recorded(bad: int) -> None:
     recorder = TracingRecorder()
@@ -244,6 +252,7 @@ def test_gradients_of_a_failed_recording_are_dropped() -> None:
     same(found, Run())
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_lets_go_of_graphs_and_images() -> None:
     found = Run("record", TracingRecorder())
     feed = weakref.ref(found.feed)

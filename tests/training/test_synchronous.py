@@ -17,6 +17,8 @@ from pyrovae.utils.process_group import Group, processes
 from tests.support.connected import connected, place_noise, same
 from tests.support.small import adam, rows, small_data, small_vae
 
+pytestmark = pytest.mark.slow
+
 Numbers = dict[str, np.ndarray]
 
 NORMS: dict[str, nn.Module] = {

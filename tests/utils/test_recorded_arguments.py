@@ -43,6 +43,8 @@ from pyrovae.utils.arguments import Writer
 from tests.support.commands import TINY, execute
 from tests.support.small import small_vae
 
+pytestmark = pytest.mark.slow
+
 
 def begun(root: Path, **recipe: Any) -> VAE:
     """What the command line makes of `TINY` and the default preset, from Python."""
