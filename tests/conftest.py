@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pyrovae.conftest import fresh_cache  # noqa: F401
+from tests.support.commands import TINY, run
 
 # The tensors of the tests are small: more threads only wait for each other. Scripts that tests
 # start run beside other tests.
@@ -19,12 +20,13 @@ torch.set_warn_always(True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips what takes minutes, unless it is asked for."""
-    if os.environ.get("PYROVAE_SLOW") == "1" or "slow" in config.option.markexpr:
+    """Skips the campaigns, unless they are asked for."""
+    if os.environ.get("PYROVAE_CAMPAIGN") == "1" or "campaign" in config.option.markexpr:
         return
+    skip = pytest.mark.skip(reason="takes an hour: PYROVAE_CAMPAIGN=1 or -m campaign")
     for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="takes minutes: PYROVAE_SLOW=1 or -m slow"))
+        if item.get_closest_marker("campaign"):
+            item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +48,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PYROVAE_TEST_DATA names no folder of real images")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    root = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        assert run("train", [*TINY, f"--run_dir={root}"], patch) == 0
+    return root

@@ -29,7 +29,7 @@ from tests.fuzzing.kills import Kills  # noqa: E402
 from tests.fuzzing.lists import Lists  # noqa: E402
 from tests.fuzzing.options import OptionLines, YamlFiles  # noqa: E402
 from tests.fuzzing.runs import Checkpoints, Journals  # noqa: E402
-from tests.test_cli import TINY  # noqa: E402
+from tests.support.commands import TINY  # noqa: E402
 
 ALL = (Images, Lists, YamlFiles, OptionLines, Checkpoints, Caches, Journals, Kills)
 CAMPAIGNS: dict[str, Campaign] = {kind.name: kind() for kind in ALL}

@@ -25,11 +25,11 @@ from pyrovae.evaluation import evaluate, scoring
 from pyrovae.inspection import SECTIONS, Budget, Subject, climbing
 from pyrovae.objectives import Progress
 from pyrovae.posterior.encoding import _densities, dimension_divergences
-from tests.inspection.subjects import SUBJECTS, subject
-from tests.pretended import DEVICE, Pretended, pretending, strictly
-from tests.small import adam, same_weights, small_data, small_vae
-from tests.test_cli import TINY, run
-from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
+from tests.support.commands import TINY, run
+from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
+from tests.support.pretended import DEVICE, Pretended, pretending, strictly
+from tests.support.small import adam, same_weights, small_data, small_vae
+from tests.support.subjects import SUBJECTS, subject
 
 ENGINE = Engine("meta", "fp32")
 SHAPE = (1, 8, 8)
@@ -129,6 +129,7 @@ def fit(
     assert all(isinstance(value, Pretended) for value in vae.state_dict().values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_objectives_train_and_resume(objective: str, tmp_path: Path) -> None:
     recipe = replace(adam(), objective=OBJECTIVES[objective]())
@@ -139,6 +140,7 @@ def test_objectives_train_and_resume(objective: str, tmp_path: Path) -> None:
     assert not same_weights(vae, again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prior", "likelihood", "posterior"), list(parts()))
 def test_parts_train_and_are_evaluated(
     prior: str, likelihood: str, posterior: str, tmp_path: Path
@@ -155,6 +157,7 @@ def test_parts_train_and_are_evaluated(
     assert vae.sample(3).shape == vae.reconstruct(x).shape == x.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", scoring.SECTIONS)
 def test_every_section_of_scores(section: str) -> None:
     options = scoring.Options(num_samples=2)
@@ -162,6 +165,7 @@ def test_every_section_of_scores(section: str) -> None:
     assert scorer.section(section)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choice",
     [{}, {"reconstruct": ["test"]}, {"interpolate": ["test:0", "test:1"]}]
@@ -197,6 +201,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(climbing, "ROUNDS", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("section", "kind"), ASKED)
 def test_every_section_of_an_inspection(section: str, kind: str) -> None:
@@ -206,6 +211,7 @@ def test_every_section_of_an_inspection(section: str, kind: str) -> None:
     assert SECTIONS[section](replace(asked, engine=ENGINE)).says
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize(("prior", "likelihood", "posterior"), list(parts()))
 def test_parts_are_inspected(prior: str, likelihood: str, posterior: str) -> None:
@@ -235,6 +241,7 @@ def test_divergences_that_are_not_known_lie_on_the_device() -> None:
     assert all(own.device == DEVICE and own.isnan().all() for own in found)
 
 
+@pytest.mark.slow
 def test_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, device = tmp_path / "run", "meta"
     given = [option for option in TINY if "engine.device" not in option]

@@ -1,4 +1,4 @@
-"""Campaigns of damaged input: a quick part always, the whole with `PYROVAE_SLOW=1`."""
+"""Campaigns of damaged input: a quick part always, the whole with `PYROVAE_CAMPAIGN=1`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import run_script
+from tests.support.processes import run_script
 
 FUZZ = Path(__file__).parent / "fuzz.py"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks a process for each case")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="forks a process for each case"),
+]
 
 
 def check(limit: float, *options: str) -> None:
@@ -23,6 +26,6 @@ def test_some_damaged_inputs_are_read_right_or_refused_in_a_line() -> None:
     check(300, "--quick")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_damaged_inputs_are_read_right_or_refused_in_a_line() -> None:
     check(3600)

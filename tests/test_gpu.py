@@ -24,11 +24,11 @@ from benchmarking.cases import ArrayData
 
 from pyrovae import SVI, VAE, Cosine, Engine, GroupedOptimizer, Recipe, RunDirectory, Trainer, load
 from pyrovae.objectives import Beta, Warmup
-from tests.processes import run_script
-from tests.small import adam, same_weights, small_data, small_vae
-from tests.tables import make_images
-from tests.test_cli import SCRIPTS, TINY
-from tests.test_matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make
+from tests.support.commands import SCRIPTS, TINY
+from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make
+from tests.support.processes import run_script
+from tests.support.small import adam, same_weights, small_data, small_vae
+from tests.support.tables import make_images
 
 DEVICE = os.environ.get("PYROVAE_GPU_DEVICE", "cuda")
 ON_GPU = DEVICE.startswith("cuda")

@@ -7,88 +7,33 @@ with PYROVAE_MATRIX=full in the environment all combinations are, which takes ha
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyro
 import pyro.infer
 import pytest
 import torch
 
-from pyrovae import (
-    GECO,
-    IWAE,
-    SVI,
-    VAE,
-    Bernoulli,
-    ConvDecoder,
-    ConvEncoder,
-    DiscretizedLogisticMixture,
-    DReG,
-    DynamicBinarization,
-    FlowPrior,
-    GroupedOptimizer,
-    HouseholderFlow,
-    InverseAutoregressiveFlow,
-    Likelihood,
-    LowRankNormal,
-    NeuralSpline,
-    Posterior,
-    Prior,
-    RealNVP,
-    VampPrior,
-)
-from pyrovae.config.catalogue import concrete
+from pyrovae import SVI, VAE, GroupedOptimizer
 from pyrovae.evaluation import terms
 from pyrovae.networks import ImageShape
-from pyrovae.objectives import STOCK
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
+from tests.support.matrix import (
+    FULL,
+    LIKELIHOODS,
+    OBJECTIVES,
+    POSTERIORS,
+    PRIORS,
+    SHAPES,
+    make,
+    same_space,
+)
 
-FULL = os.environ.get("PYROVAE_MATRIX") == "full"
-SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64) if FULL else (3, 32, 32)]
-LATENT_DIM = 3
-
-#: Arguments that make a part small, or give it what it cannot do without.
-SMALL: dict[type, dict[str, Any]] = {
-    Bernoulli: {"binarization": DynamicBinarization()},
-    DiscretizedLogisticMixture: {"num_components": 2},
-    FlowPrior: {"flow": partial(RealNVP, num_layers=2, hidden=[4])},
-    HouseholderFlow: {"num_reflections": 2},
-    InverseAutoregressiveFlow: {"num_flows": 2, "hidden": [4], "context_dim": 2},
-    LowRankNormal: {"rank": 2},
-    GECO: {"target": 0.5},
-    IWAE: {"num_particles": 2},
-    DReG: {"num_particles": 2},
-    pyro.infer.RenyiELBO: {
-        "num_particles": 2,
-        "vectorize_particles": True,
-        "max_plate_nesting": 1,
-    },
-}
-MORE_PRIORS = {
-    "FlowPrior-NeuralSpline": partial(
-        FlowPrior, flow=partial(NeuralSpline, num_layers=2, hidden=[4], num_bins=3)
-    )
-}
-
-
-def small(base: type) -> dict[str, Callable[..., Any]]:
-    """Every part of a role, in small."""
-    own = [kind for kind in concrete(base) if kind.__module__.startswith("pyrovae.")]
-    return {kind.__name__: partial(kind, **SMALL.get(kind, {})) for kind in own}
-
-
-PRIORS = small(Prior) | MORE_PRIORS
-LIKELIHOODS, POSTERIORS = small(Likelihood), small(Posterior)
-OBJECTIVES = small(pyro.infer.ELBO) | {
-    name: partial(getattr(pyro.infer, name), **SMALL.get(getattr(pyro.infer, name), {}))
-    for name in STOCK
-}
+pytestmark = pytest.mark.slow
 
 
 def rows(objective: str, likelihood: str) -> Iterator[tuple[str, str, ImageShape]]:
@@ -101,24 +46,6 @@ def rows(objective: str, likelihood: str) -> Iterator[tuple[str, str, ImageShape
     for p, prior in enumerate(PRIORS):
         number = (o + k + p) % len(posteriors)
         yield prior, posteriors[number], SHAPES[(o + k // 2 + p // 2) % 2]
-
-
-def same_space(prior: str, posterior: str) -> bool:
-    spheres = (prior == "HypersphericalUniform", posterior == "VonMisesFisher")
-    return prior == "VampPrior" or spheres[0] == spheres[1]
-
-
-def make(prior: str, likelihood: str, posterior: str, shape: ImageShape) -> VAE:
-    shaped = {"image_shape": shape, "num_components": 3} if prior == VampPrior.__name__ else {}
-    p_z, q_z = PRIORS[prior](LATENT_DIM, **shaped), POSTERIORS[posterior](LATENT_DIM)
-    p_x, channels = LIKELIHOODS[likelihood](), [2, 2, 2]
-    return VAE(
-        encoder=ConvEncoder(shape, q_z.num_params, channels),
-        decoder=ConvDecoder(shape, LATENT_DIM, p_x.num_maps(shape[0]), channels),
-        prior=p_z,
-        likelihood=p_x,
-        posterior=q_z,
-    )
 
 
 @torch.no_grad()

@@ -13,6 +13,8 @@ import pytest
 
 import pyrovae
 
+pytestmark = pytest.mark.slow
+
 
 def run(code: str) -> str:
     """What a process of its own prints."""

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 import pyrovae
-from tests.test_cli import TINY
+from tests.support.commands import TINY
+
+pytestmark = pytest.mark.slow
 
 HEAD = '''"""Dropped into the package by a test."""
 
@@ -209,9 +211,9 @@ def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
 
 
 def test_the_tests_of_all_parts_find_the_dropped_ones(copied: Path) -> None:
-    (copied / "tests").mkdir()
-    for name in ("__init__.py", "tables.py", "test_parts.py"):
-        shutil.copy(Path(__file__).with_name(name), copied / "tests")
+    (copied / "tests" / "support").mkdir(parents=True)
+    for name in ("__init__.py", "support/__init__.py", "support/tables.py", "test_parts.py"):
+        shutil.copy(Path(__file__).parent / name, copied / "tests" / name)
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parts.py"]
     done = subprocess.run(
         [sys.executable, *command, "-k", "Dropped"],

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import pyrovae
-from tests.test_cli import run
+from tests.support.commands import run
+
+pytestmark = pytest.mark.slow
 
 OLD = Path(__file__).parent / "run_of_version_0_2"
 

@@ -12,7 +12,7 @@ from torch import nn
 from pyrovae import likelihoods, posteriors, priors
 from pyrovae.likelihoods import Likelihood, ThresholdBinarization
 from pyrovae.priors import Prior
-from tests.tables import (
+from tests.support.tables import (
     BATCHES,
     DTYPES,
     IMAGE_SHAPE,
@@ -39,7 +39,7 @@ def test_every_part_of_the_package_is_tested(role: str) -> None:
     base, make_all = ROLES[role]
     tested = {type(part) for part in make_all()}
     missing = {kind.__name__ for kind in concrete_classes(base) - tested}
-    assert not missing, f"add {missing} to tests/tables.py"
+    assert not missing, f"add {missing} to tests/support/tables.py"
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.pretended import DEVICE, NotNumPy, Pretended, Refused, pretending, strictly
+from tests.support.pretended import DEVICE, NotNumPy, Pretended, Refused, pretending, strictly
 
 
 @pytest.fixture(autouse=True)

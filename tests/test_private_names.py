@@ -13,6 +13,8 @@ import pytest
 
 import pyrovae
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(pyrovae.__file__).parent
 
 #: The private names that the package uses, with the object or module that holds each.
@@ -65,7 +67,7 @@ def hide(place, name):
 
 def train():
     import pyrovae
-    from tests.small import adam, small_data, small_vae
+    from tests.support.small import adam, small_data, small_vae
     vae = copy.deepcopy(small_vae())
     engine = pyrovae.Engine("cpu", compile="off")
     state = pyrovae.Trainer(epochs=1, batch_size=40).fit(vae, small_data(), adam(), engine)

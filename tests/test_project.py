@@ -38,6 +38,7 @@ def test_people_finish_the_readme() -> None:
     assert len(README.splitlines()) < 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "pyrovae/README.md"])
 def test_python_blocks_run(page: str) -> None:
     names: dict[str, Any] = {}
@@ -104,6 +105,7 @@ def test_every_stock_objective_exists() -> None:
         assert issubclass(getattr(pyro.infer, name), pyro.infer.ELBO)
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_nothing_that_is_slow() -> None:
     check = (
         "import torch, pyro, sys; from pyrovae import *; "

@@ -48,6 +48,7 @@ def test_wrong_files_are_one_line(tmp_path: Path) -> None:
         StaticMNIST(str(tmp_path / "other.npz")).split("test")
 
 
+@pytest.mark.slow
 def test_the_published_files(real_data: Path) -> None:
     data = StaticMNIST(str(real_data / "binarized_mnist.npz"))
     assert [len(data.split(name)) for name in PARTS] == [50_000, 10_000, 10_000]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import socket
@@ -18,54 +17,11 @@ import numpy as np
 import pytest
 
 from pyrovae.data import cache
-from pyrovae.data.base import ImageData, Source, Split
+from pyrovae.data.base import Source
 from pyrovae.data.cache import cache_root, cached_split, checksum
 from pyrovae.data.workers import in_order
 from pyrovae.utils.errors import InputError
-
-SHAPE = (1, 2, 3)
-
-
-class Numbered(ImageData):
-    """Item `i` is an image of value `i`; those in `bad` cannot be read."""
-
-    def __init__(self, where: Path, count: int = 100, version: int = 0) -> None:
-        self.image_shape = SHAPE
-        self.flip = False
-        self.where, self.count, self.version = where, count, version
-        self.bad: tuple[int, ...] = ()
-        self.stamp = "first"
-        self.on_error: Any = "raise"
-        self._reads = multiprocessing.Value("i", 0)  # reading may happen in other processes
-
-    @property
-    def reads(self) -> int:
-        return int(self._reads.value)
-
-    def settings(self) -> dict[str, Any]:
-        return {"version": self.version, "where": self.where}
-
-    def preprocess(self, image: Any) -> np.ndarray:
-        raise NotImplementedError
-
-    def read(self, item: int) -> np.ndarray:
-        with self._reads.get_lock():
-            self._reads.value += 1
-        if item in self.bad:
-            raise InputError(f"/images/{item}.jpg: not an image")
-        return np.full(SHAPE, item % 256, np.uint8)
-
-    def split(self, name: str) -> Split:
-        names = [f"{i}.jpg" for i in range(self.count)]
-        attributes = np.arange(self.count, dtype=np.float32)[:, None]
-        source = Source(names, self.read, attributes, ("number",), self.stamp)
-        return cached_split(self, name, source, on_error=self.on_error, cache_dir=self.where)
-
-
-def entries(folder: Path) -> set[str]:
-    """Names of the split folders and leftovers in the only data set of a cache."""
-    (data,) = folder.iterdir()
-    return {path.name for path in data.iterdir()}
+from tests.support.cached import Numbered, entries
 
 
 def test_built_once_and_mapped(tmp_path: Path) -> None:
@@ -266,7 +222,7 @@ SLOW = """
 import signal, sys, time
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs ignore it.
-from tests.data.test_cache import Numbered
+from tests.support.cached import Numbered
 data = Numbered(Path(sys.argv[1]), count=2000)
 quick = data.read
 def read(item):
@@ -301,6 +257,7 @@ def wait_for(folder: Path, pattern: str) -> Path:
     raise AssertionError(f"{pattern} did not appear")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_build_is_never_seen(tmp_path: Path, number: signal.Signals) -> None:
@@ -355,6 +312,7 @@ list(in_order(abs, range(100), processes=True))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_a_worker_does_not_outlive_a_parent_killed_while_it_starts() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -375,6 +333,7 @@ def test_a_worker_does_not_outlive_a_parent_killed_while_it_starts() -> None:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_two_builds_at_once(tmp_path: Path) -> None:
     processes = [start(tmp_path, 0.001) for _ in range(3)]
     outputs = [finish(process) for process in processes]

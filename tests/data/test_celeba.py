@@ -256,6 +256,7 @@ def test_a_changed_attribute_is_read_again(tmp_path: Path) -> None:
     assert CelebA(str(tmp_path), image_size=8).split("train").attributes[0, 1] == 1
 
 
+@pytest.mark.slow
 def test_real_faces(real_data: Path, tmp_path: Path) -> None:
     data = CelebA(str(real_data / "celeba"), image_size=32, cache_dir=str(tmp_path))
     counts = {name: len(data.split(name)) for name in ("val", "test")}

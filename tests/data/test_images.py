@@ -277,6 +277,7 @@ def test_impossible_shape(shape: tuple[int, int, int]) -> None:
         load_image(plain("RGB"), shape)
 
 
+@pytest.mark.slow
 def test_real_faces_agree_with_plain_pillow(real_data: Path) -> None:
     folder = real_data / "celeba/img_align_celeba/img_align_celeba"
     for path in sorted(folder.glob("*.jpg"))[:20]:

@@ -17,7 +17,7 @@ from pyrovae.data import integrity, leftovers
 from pyrovae.data.cache import checksum
 from pyrovae.data.loader import Batches
 from pyrovae.utils.errors import InputError
-from tests.data.test_cache import Numbered, entries
+from tests.support.cached import Numbered, entries
 
 
 def flip_byte(folder: Path) -> None:

@@ -115,6 +115,7 @@ def test_gather_keeps_changes_in_a_private_map(
     assert (images[3] == 200).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_gather_bounds_resident_memory(tmp_path: Path) -> None:
     """A gigabyte passes through; without dropping pages all of it would be resident."""
@@ -143,6 +144,7 @@ print(most)
     assert float(done.stdout) < 400
 
 
+@pytest.mark.slow
 def test_importing_the_package_is_light() -> None:
     program = """
 import sys

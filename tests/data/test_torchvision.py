@@ -127,6 +127,7 @@ def test_wrong_split(small_mnist: Path) -> None:
         TorchvisionImages("MNIST", str(small_mnist)).split("dev")
 
 
+@pytest.mark.slow
 def test_real_digits(real_data: Path) -> None:
     data = TorchvisionImages("MNIST", str(real_data))
     counts = {name: len(data.split(name)) for name in ("train", "val", "test")}

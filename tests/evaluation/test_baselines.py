@@ -15,8 +15,8 @@ from pyrovae import CelebA, InputError, Normal
 from pyrovae.distributions.ppca import _moments, fit_ppca
 from pyrovae.evaluation import evaluate_without_latent, log_evidence_of_ppca
 from pyrovae.training.initialization.base import _fitting_device
-from tests.small import small_data
-from tests.tables import LIKELIHOODS, make_images
+from tests.support.small import small_data
+from tests.support.tables import LIKELIHOODS, make_images
 
 
 def test_the_evidence_is_the_density_of_the_normal() -> None:
@@ -39,6 +39,7 @@ def exact_log_prob(train: torch.Tensor, test: torch.Tensor, latent_dim: int) -> 
     return dist.MultivariateNormal(mean, covariance).log_prob(test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "num_images", "latent_dim"),
     [
@@ -124,6 +125,7 @@ def test_the_seed_decides(name: str) -> None:
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_real_faces(real_data: Path, tmp_path: Path) -> None:
     """A known number: 128 dimensions, the central 148 pixels at 64x64, in bits a dimension."""
     data = CelebA(str(real_data / "celeba"), cache_dir=str(tmp_path))

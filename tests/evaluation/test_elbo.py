@@ -30,8 +30,8 @@ from pyrovae.likelihoods import (
 from pyrovae.posteriors import DiagonalNormal, FullRankNormal, LowRankNormal, Posterior
 from pyrovae.programs.vae import VAE
 from pyrovae.utils.randomness import private_randomness
-from tests.oracles import LinearGaussian
-from tests.tables import (
+from tests.support.oracles import LinearGaussian
+from tests.support.tables import (
     FALSE_ALARM,
     IMAGE_SHAPE,
     IN_TURN,
@@ -67,6 +67,7 @@ def test_terms_at_the_exact_posterior_are_the_evidence_of_each_image() -> None:
     assert torch.allclose(-(found["rate"] + found["distortion"]), linear.log_evidence(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("orthogonal", "posterior"),
     [

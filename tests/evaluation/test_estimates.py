@@ -17,8 +17,8 @@ from pyrovae.evaluation import Estimate
 from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.report import Opened, Report
 from pyrovae.evaluation.scoring import Options, Scorer
-from tests.small import small_data, small_vae
-from tests.test_cli import TINY, run
+from tests.support.commands import TINY, run
+from tests.support.small import small_data, small_vae
 
 SECTIONS = ["elbo", "evidence"]
 SETTINGS = {"checkpoint": "best"}

@@ -13,11 +13,11 @@ import torch
 from pyrovae import Engine, FullRankNormal, evaluate
 from pyrovae.data import Split
 from pyrovae.evaluation import each_batch, log_evidence, log_weights, pareto_k
-from tests.oracles import LinearGaussian, assert_mean
-from tests.small import small_data, small_vae
-from tests.tables import LIKELIHOODS, POSTERIORS, PRIORS, make_images, make_vae
-from tests.test_matrix import same_space
-from tests.test_programs import MAKERS
+from tests.support.matrix import same_space
+from tests.support.oracles import LinearGaussian, assert_mean
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import LIKELIHOODS, POSTERIORS, PRIORS, make_images, make_vae
 
 CPU = Engine("cpu", "fp32")
 
@@ -96,6 +96,7 @@ def test_evidence_rises_with_the_draws_and_follows_the_seed() -> None:
     assert not many.equals(log_evidence(vae, images, 200, seed=2))
 
 
+@pytest.mark.slow
 def test_chunks_change_the_draws_and_not_what_is_estimated() -> None:
     linear = LinearGaussian()
     vae = linear.vae(FullRankNormal(2), inflation=1.2)

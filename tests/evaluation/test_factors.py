@@ -21,7 +21,7 @@ from pyrovae.evaluation import (
     mutual_information_gap,
     mutual_information_table,
 )
-from tests.tables import FALSE_ALARM, Z_LIMIT
+from tests.support.tables import FALSE_ALARM, Z_LIMIT
 
 Arrays = tuple[np.ndarray, np.ndarray]
 TENS = np.stack(np.meshgrid(np.arange(10), np.arange(10)), -1).reshape(-1, 2).astype(float)

@@ -13,11 +13,11 @@ import torch
 from pyrovae import Engine, InputError, evaluate
 from pyrovae.evaluation import aggregate
 from pyrovae.posterior.view import PosteriorView
-from tests.inspection.oracle_subjects import split_of
-from tests.small import small_data, small_vae
-from tests.tables import POSTERIORS, PRIORS, make_images, make_vae
-from tests.test_matrix import same_space
-from tests.test_programs import MAKERS
+from tests.support.matrix import same_space
+from tests.support.oracle_subjects import split_of
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import POSTERIORS, PRIORS, make_images, make_vae
 
 CPU = Engine("cpu", "fp32")
 CASES = [(p, "DiagonalNormal") for p in PRIORS] + [("StandardNormal", q) for q in POSTERIORS]

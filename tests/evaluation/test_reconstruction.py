@@ -11,9 +11,9 @@ from pyrovae import Engine, InputError, ThresholdBinarization
 from pyrovae.data import Batches
 from pyrovae.evaluation import Estimate, psnr, reconstructions, ssim
 from pyrovae.likelihoods import Bernoulli, GreyLikelihood
-from tests.small import small_data, small_vae
-from tests.tables import changed, snapshot
-from tests.test_programs import conditional
+from tests.support.programs import conditional
+from tests.support.small import small_data, small_vae
+from tests.support.tables import changed, snapshot
 
 CPU = Engine("cpu", "fp32")
 

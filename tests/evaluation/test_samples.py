@@ -23,9 +23,9 @@ from pyrovae.evaluation import (
     mmd,
     sample_quality,
 )
-from tests.small import small_data, small_vae
-from tests.tables import FALSE_ALARM, Z_LIMIT, changed, snapshot
-from tests.test_programs import conditional
+from tests.support.programs import conditional
+from tests.support.small import small_data, small_vae
+from tests.support.tables import FALSE_ALARM, Z_LIMIT, changed, snapshot
 
 CPU = Engine("cpu", "fp32")
 Measure = Callable[..., Estimate]

@@ -23,10 +23,10 @@ from pyrovae.evaluation.evidence import summary
 from pyrovae.evaluation.report import TITLES, Report, notes, score_table
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
-from tests.processes import run_script
-from tests.small import small_data, small_vae
-from tests.test_cli import SCRIPTS, TINY, run, script
-from tests.test_programs import MAKERS
+from tests.support.commands import SCRIPTS, TINY, run, script
+from tests.support.processes import run_script
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
 
 CPU = Engine("cpu", "fp32")
 QUICK = Options(num_samples=30)
@@ -417,6 +417,7 @@ def test_what_must_be_known_to_read_the_scores_is_told() -> None:
     assert told(num_features=49.0) == []
 
 
+@pytest.mark.slow
 def test_own_features_are_found_beside_the_user(trained: Callable[..., Path]) -> None:
     root = trained()
     (root.parent / "beside.py").write_text("def net(images):\n    return images.mean((2, 3))\n")

@@ -26,7 +26,7 @@ from typing import Any
 from pyrovae import InputError
 from pyrovae.commands import train
 from pyrovae.commands.running import run_command
-from tests.test_cli import script
+from tests.support.commands import script
 
 SCRIPTS = {name: script(name) for name in ("train", "evaluate", "prepare_data")}
 #: The exit code of a training that `stop_before_training` ended.

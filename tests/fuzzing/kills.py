@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.fuzzing.base import Campaign, Wrong, changed, check_nothing_left, command, contents
 from tests.fuzzing.runs import SCORED, check_results, note_truth, succeed
-from tests.test_cli import TINY
+from tests.support.commands import TINY
 
 NUM_FILES = 60
 

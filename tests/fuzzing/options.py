@@ -26,7 +26,7 @@ from tests.fuzzing.base import (
     stop_before_training,
 )
 from tests.fuzzing.mutations import VALUES, mutated, places
-from tests.test_cli import TINY
+from tests.support.commands import TINY
 
 PRESETS = [preset_path(name) for name in preset_names()]
 OPTIONS = [

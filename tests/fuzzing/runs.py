@@ -23,7 +23,7 @@ from tests.fuzzing.base import (
     refusal,
 )
 from tests.fuzzing.mutations import VALUES, mutated, places
-from tests.test_cli import TINY
+from tests.support.commands import TINY
 
 GO_ON = "--trainer.epochs=2"
 #: What a run writes anew or leaves alone whatever becomes of it: pictures, and lines for people.

@@ -15,8 +15,8 @@ from pyrovae.inspection.aggregate import (
     smallest_difference,
     worst_projections,
 )
-from tests.oracles import LinearGaussian
-from tests.tables import FALSE_ALARM
+from tests.support.oracles import LinearGaussian
+from tests.support.tables import FALSE_ALARM
 
 RANDOM = np.random.default_rng(0)
 
@@ -50,6 +50,7 @@ def test_the_smallest_difference_has_that_p_value(level: float) -> None:
     assert known == pytest.approx(level, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_the_aggregate_is_the_prior() -> None:
     linear = LinearGaussian(orthogonal=True, latent_dim=3)
     found: dict[str, list[float]] = {"marginals": [], "mmd": [], "planes": []}

@@ -23,8 +23,8 @@ from pyrovae.inspection.attributes import (
     probes,
     reach,
 )
-from tests.oracles import LinearGaussian
-from tests.tables import Z_LIMIT
+from tests.support.oracles import LinearGaussian
+from tests.support.tables import Z_LIMIT
 
 COUNT = 20_000
 
@@ -71,6 +71,7 @@ def test_the_area_under_the_curve_is_that_of_a_noisy_latent() -> None:
     assert row["error"] < 0.005
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_repetitions() -> None:
     rng = np.random.default_rng(0)
     rows = []

@@ -13,7 +13,7 @@ from pyrovae import InputError
 from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
 from pyrovae.inspection.sections.calibration import section
 from pyrovae.posterior.space import LatentSpace
-from tests.inspection.subjects import (
+from tests.support.subjects import (
     SUBJECTS,
     Linear,
     nothing_changes,
@@ -21,7 +21,9 @@ from tests.inspection.subjects import (
     subject_of,
     subject_of_parts,
 )
-from tests.tables import FALSE_ALARM, LIKELIHOODS, POSTERIORS, make_vae
+from tests.support.tables import FALSE_ALARM, LIKELIHOODS, POSTERIORS, make_vae
+
+pytestmark = pytest.mark.slow
 
 
 def ranks(vae: object, count: int = 2000, **options: int) -> Ranks:

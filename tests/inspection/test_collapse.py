@@ -16,9 +16,9 @@ from pyrovae.inspection.collapse import Symptoms, dimension_table, dimensions_fo
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.training.loggers import Epoch, EpochRow, Start
-from tests.small import small_data, small_vae
-from tests.tables import IN_TURN, make_vae
-from tests.test_programs import MAKERS
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import IN_TURN, make_vae
 
 CPU = Engine("cpu", "fp32")
 HEALTHY = Symptoms(

@@ -14,9 +14,9 @@ import torch
 from pyrovae import Engine, InputError
 from pyrovae.inspection.export import latent_table, to_inference_data, write_table
 from pyrovae.inspection.subject import Subject
-from tests.small import small_data, small_vae
-from tests.tables import changed, snapshot
-from tests.test_programs import MAKERS
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import changed, snapshot
 
 CPU = Engine("cpu", "fp32")
 EVERY = {"a VAE": small_vae, **MAKERS}

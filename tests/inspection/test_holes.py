@@ -17,7 +17,7 @@ from pyrovae.inspection.holes import find_holes, nearest_posteriors, share_beyon
 from pyrovae.inspection.sections.holes import _holes_advice, section
 from pyrovae.inspection.subject import Budget, Subject
 from pyrovae.posterior.view import PosteriorView
-from tests.inspection.oracle_subjects import (
+from tests.support.oracle_subjects import (
     CPU,
     as_drawn,
     linear_subject,
@@ -26,10 +26,10 @@ from tests.inspection.oracle_subjects import (
     subject_of,
     unchanged,
 )
-from tests.oracles import LinearGaussian, assert_mean
-from tests.small import small_vae
-from tests.tables import IN_TURN, Z_LIMIT, make_images, make_vae
-from tests.test_programs import MAKERS
+from tests.support.oracles import LinearGaussian, assert_mean
+from tests.support.programs import MAKERS
+from tests.support.small import small_vae
+from tests.support.tables import IN_TURN, Z_LIMIT, make_images, make_vae
 
 FAMILIES = [parts for parts in IN_TURN if parts[0] == "Normal"]
 
@@ -76,6 +76,7 @@ def test_a_gap_between_two_clusters_is_the_mass_that_is_known() -> None:
     assert abs(row.share - expected) < Z_LIMIT * row.error
 
 
+@pytest.mark.slow
 def test_there_is_none_where_the_aggregate_is_the_prior() -> None:
     for latent_dim in (1, 5):
         subject = linear_subject(LinearGaussian(True, latent_dim), 1000, 2000)
@@ -108,6 +109,7 @@ def test_a_prior_that_is_less_covered_comes_with_advice_whatever_the_share() -> 
     assert f"{row.prior:,.0f} nats for draws of the prior and {row.held_out:,.0f} nats" in said
 
 
+@pytest.mark.slow
 def test_the_share_of_equal_samples_is_nominal_on_average() -> None:
     found = [share_beyond(*RANDOM.normal(size=(2, 99)), 0.05) for _ in range(200)]
     shares, errors, nominal, _ = np.array(found).T
@@ -164,6 +166,7 @@ def test_extremes_are_the_worst_and_the_best() -> None:
     assert found.prior.hole[deep].all() and not found.prior.hole[dense].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
 def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> None:
     programs = make()

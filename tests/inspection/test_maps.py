@@ -17,9 +17,9 @@ from pyrovae.inspection.maps import (
     trustworthiness,
 )
 from pyrovae.posterior.space import LatentSpace
-from tests.oracles import LinearGaussian
-from tests.tables import LATENT_DIM, PRIORS, make_vae
-from tests.test_programs import MAKERS
+from tests.support.oracles import LinearGaussian
+from tests.support.programs import MAKERS
+from tests.support.tables import LATENT_DIM, PRIORS, make_vae
 
 CODES = np.random.default_rng(0).normal(size=(60, 5)) * [3, 2, 1, 1, 1]
 

@@ -13,7 +13,7 @@ from pyrovae import InputError
 from pyrovae.inspection.mcmc import Chains, sample_posterior
 from pyrovae.inspection.sections.mcmc import _difference, _mixing, section
 from pyrovae.posterior.space import LatentSpace
-from tests.inspection.subjects import (
+from tests.support.subjects import (
     EFFORT,
     SUBJECTS,
     Linear,
@@ -21,7 +21,9 @@ from tests.inspection.subjects import (
     subject,
     subject_of_parts,
 )
-from tests.tables import Z_LIMIT
+from tests.support.tables import Z_LIMIT
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from pyrovae.inspection.sections.traversals import shown_means, traversal_table,
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.likelihoods import SharedScaleNormal
 from pyrovae.programs.pair import ModelGuidePair
-from tests.inspection.oracle_subjects import unchanged
-from tests.small import small_data, small_vae
-from tests.tables import make_vae
-from tests.test_programs import MAKERS
+from tests.support.oracle_subjects import unchanged
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import make_vae
 
 CPU = Engine("cpu", "fp32")
 NAMES = ("traversals", "paths", "attributes", "map", "factors")
@@ -68,6 +68,7 @@ def section(name: str, own: Subject) -> Section:
     return importlib.import_module(f"pyrovae.inspection.sections.{name}").section(own)
 
 
+@pytest.mark.slow
 @every
 @every_name
 def test_every_section_speaks_of_every_program(kind: str, name: str) -> None:
@@ -92,6 +93,7 @@ def test_a_section_changes_nothing(name: str) -> None:
         section(name, own)
 
 
+@pytest.mark.slow
 @every_name
 def test_sections_say_the_same_again(name: str) -> None:
     first, again = section(name, subject()), section(name, subject())
@@ -100,6 +102,7 @@ def test_sections_say_the_same_again(name: str) -> None:
         assert table.equals(again.tables[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paths", "attributes", "factors"])
 def test_the_seed_changes_what_is_drawn(name: str) -> None:
     tables = [section(name, subject(seed=seed)).tables for seed in (0, 1)]
@@ -257,6 +260,7 @@ def test_an_edit_that_the_decoder_ignores_is_not_read_again() -> None:
     assert deaf.loc["age", REAL] == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_on_a_sphere_everything_stays_on_it() -> None:
     vae = make_vae(prior="HypersphericalUniform", posterior="VonMisesFisher", shape=(3, 16, 16))
     own = replace(subject(), programs=vae)

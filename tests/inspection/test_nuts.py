@@ -11,7 +11,9 @@ from torch import Tensor
 
 from pyrovae.inspection import nuts
 from pyrovae.inspection.mcmc import Chains
-from tests.tables import Z_LIMIT
+from tests.support.tables import Z_LIMIT
+
+pytestmark = pytest.mark.slow
 
 CHAINS, SIZE = 6, 2
 

@@ -11,7 +11,7 @@ import torch
 from pyrovae.inspection.placing import TIMED, WARM_UP, fastest, on_cpu, placed
 from pyrovae.inspection.sections.mcmc import _gradient, section
 from pyrovae.inspection.subject import Subject
-from tests.inspection.subjects import SUBJECTS, nothing_changes, subject
+from tests.support.subjects import SUBJECTS, nothing_changes, subject
 
 
 class Clock:
@@ -80,6 +80,7 @@ def test_the_data_are_not_copied() -> None:
     assert on_cpu(whole).programs.data is whole.programs.data
 
 
+@pytest.mark.slow
 def test_the_section_says_that_it_was_moved_and_draws_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -10,8 +10,8 @@ from pyrovae import FullRankNormal, InputError
 from pyrovae.inspection.posterior import correlation_table, correlations, predictive
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.modes import evaluation_mode
-from tests.oracles import LinearGaussian
-from tests.tables import LIKELIHOODS, Z_LIMIT, make_images, make_vae
+from tests.support.oracles import LinearGaussian
+from tests.support.tables import LIKELIHOODS, Z_LIMIT, make_images, make_vae
 
 
 def test_correlations_are_those_of_the_posterior() -> None:

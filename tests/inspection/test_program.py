@@ -13,10 +13,10 @@ from torch import Tensor
 from pyrovae import ModelGuidePair
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
 from pyrovae.inspection.sections.program import draw_graph
-from tests.inspection.test_space import every_program
-from tests.small import small_vae
-from tests.tables import IN_TURN, make_images, make_vae
-from tests.test_programs import two_latents
+from tests.support.programs import two_latents
+from tests.support.small import small_vae
+from tests.support.spaces import every_program
+from tests.support.tables import IN_TURN, make_images, make_vae
 
 
 @every_program

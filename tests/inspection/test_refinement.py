@@ -17,7 +17,8 @@ from pyrovae.inspection.gaps import _split, gaps
 from pyrovae.inspection.refinement import OffsetGuide, refine_full_rank, refine_guide, with_guide
 from pyrovae.inspection.sections.gaps import section
 from pyrovae.posterior.space import LatentSpace
-from tests.inspection.subjects import (
+from tests.support.oracles import LinearDecoder, LinearEncoder, covariance_features
+from tests.support.subjects import (
     EFFORT,
     SUBJECTS,
     Linear,
@@ -26,8 +27,9 @@ from tests.inspection.subjects import (
     subject_of,
     subject_of_parts,
 )
-from tests.oracles import LinearDecoder, LinearEncoder, covariance_features
-from tests.tables import Z_LIMIT
+from tests.support.tables import Z_LIMIT
+
+pytestmark = pytest.mark.slow
 
 DIM = 3
 

@@ -31,9 +31,11 @@ from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Budget, Subject
 from pyrovae.training.loggers import Console
 from pyrovae.utils import palette
-from tests.small import LATENT_DIM, small_data, small_vae
-from tests.test_cli import TINY, run
-from tests.test_programs import MAKERS, ConditionalModel
+from tests.support.commands import TINY, run
+from tests.support.programs import MAKERS, ConditionalModel
+from tests.support.small import LATENT_DIM, small_data, small_vae
+
+pytestmark = pytest.mark.slow
 
 CPU = Engine("cpu", "fp32")
 SMALL = Budget(104, 2, 100, 2, 20, 2, 20, 3)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from pyrovae import VAE, Engine, InputError, evaluate
 from pyrovae.inspection.spread_sweep import FACTORS, temperature
-from tests.oracles import LinearGaussian
-from tests.small import small_data, small_vae
-from tests.tables import Z_LIMIT, changed, make_vae, snapshot
-from tests.test_programs import MAKERS
+from tests.support.oracles import LinearGaussian
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import Z_LIMIT, changed, make_vae, snapshot
 
 CPU = Engine("cpu", "fp32")
 

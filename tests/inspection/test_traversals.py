@@ -23,10 +23,10 @@ from pyrovae.inspection.traversals import (
     within_support,
 )
 from pyrovae.posterior.space import LatentSpace
-from tests.oracles import LinearGaussian
-from tests.small import small_data
-from tests.tables import make_vae
-from tests.test_programs import MAKERS
+from tests.support.oracles import LinearGaussian
+from tests.support.programs import MAKERS
+from tests.support.small import small_data
+from tests.support.tables import make_vae
 
 PAIRS = torch.randn(20, 2, 6, generator=torch.manual_seed(0), dtype=torch.float64)
 

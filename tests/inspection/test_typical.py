@@ -25,7 +25,7 @@ from pyrovae.inspection.typical import (
     rank_moments,
     replicate,
 )
-from tests.inspection.oracle_subjects import (
+from tests.support.oracle_subjects import (
     CPU,
     as_drawn,
     linear_subject,
@@ -34,10 +34,10 @@ from tests.inspection.oracle_subjects import (
     subject_of,
     unchanged,
 )
-from tests.oracles import LinearGaussian, assert_mean
-from tests.small import small_data, small_vae
-from tests.tables import FALSE_ALARM, LIKELIHOODS, Z_LIMIT, make_vae, random_input
-from tests.test_programs import MAKERS
+from tests.support.oracles import LinearGaussian, assert_mean
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import FALSE_ALARM, LIKELIHOODS, Z_LIMIT, make_vae, random_input
 
 every_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
 
@@ -232,6 +232,7 @@ def test_every_option_of_outliers_changes_something() -> None:
     assert len(found[1].reference) == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
 def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> None:
     programs = make()
@@ -283,6 +284,7 @@ def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
     assert f"and {rare.reference.mean():,.1f} ± {error:,.1f} nats for the training" in said
 
 
+@pytest.mark.slow
 def test_advice_follows_from_what_is_wrong() -> None:
     subject = linear_subject(LinearGaussian(True), 150)
     assert section(subject).advice == []

@@ -20,7 +20,7 @@ from pyrovae.inspection.collapse import dimension_table
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.encoding import encode
 from pyrovae.posterior.view import PosteriorView
-from tests.tables import Z_LIMIT
+from tests.support.tables import Z_LIMIT
 
 CPU = Engine("cpu", "fp32")
 COUNT = 600

@@ -19,9 +19,11 @@ from pyrovae.inspection.sections.typical import section as typical
 from pyrovae.inspection.subject import Budget
 from pyrovae.objectives import as_objective
 from pyrovae.training.loggers import Console
-from tests.inspection.subjects import CPU, Linear, subject_of
-from tests.small import small_data, small_vae
-from tests.test_cli import TINY, run
+from tests.support.commands import TINY, run
+from tests.support.small import small_data, small_vae
+from tests.support.subjects import CPU, Linear, subject_of
+
+pytestmark = pytest.mark.slow
 
 SMALL = Budget(60, 2, 100, 2, 20, 2, 20, 3)
 

@@ -25,7 +25,7 @@ from pyrovae import (
 from pyrovae.objectives import GECO, Objective, Progress, as_objective
 from pyrovae.training.loggers import Logger
 from pyrovae.training.sync_batch_norm import coupled_parts
-from tests.small import LATENT_DIM, adam, small_data, small_vae
+from tests.support.small import LATENT_DIM, adam, small_data, small_vae
 
 
 class Rising(Objective, Trace_ELBO):

@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence
 
 from pyrovae.objectives import GECO, LatentRate, ScaleLatents, as_objective
 from pyrovae.programs.vae import VAE
-from tests.objectives.common import (
+from tests.support.objectives import (
     OBJECTIVES,
     MakeObjective,
     assert_equal,
@@ -20,7 +20,7 @@ from tests.objectives.common import (
     draw,
     gradients,
 )
-from tests.tables import IMAGE_SHAPE, LIKELIHOODS, make_images, make_vae
+from tests.support.tables import IMAGE_SHAPE, LIKELIHOODS, make_images, make_vae
 
 #: The objectives whose loss has beta as a factor of what stands in the place of the rate.
 LINEAR = {name: make for name, make in OBJECTIVES.items() if "IWAE" not in name and name != "DReG"}

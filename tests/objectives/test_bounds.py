@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pyrovae.objectives import IWAE, DReG, ScaleLatents, StickingTheLanding
 from pyrovae.posteriors import FullRankNormal, LowRankNormal, Posterior
-from tests.objectives.common import assert_equal, assert_is, double_images, double_vae, draw
-from tests.oracles import LinearGaussian
+from tests.support.objectives import assert_equal, assert_is, double_images, double_vae, draw
+from tests.support.oracles import LinearGaussian
 
 EXACT: dict[str, Callable[[], pyro.infer.ELBO]] = {
     "Trace_ELBO": Trace_ELBO,

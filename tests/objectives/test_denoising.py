@@ -22,10 +22,10 @@ from pyrovae.objectives import (
     Progress,
     SaltAndPepper,
 )
-from tests.objectives.common import assert_is, double_images, double_vae, draw
-from tests.oracles import Quadrature, assert_mean, one_dimensional_vae
-from tests.small import small_data
-from tests.tables import FALSE_ALARM, make_vae
+from tests.support.objectives import assert_is, double_images, double_vae, draw
+from tests.support.oracles import Quadrature, assert_mean, one_dimensional_vae
+from tests.support.small import small_data
+from tests.support.tables import FALSE_ALARM, make_vae
 
 
 class Negative(Corruption):

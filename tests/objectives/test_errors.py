@@ -25,10 +25,10 @@ from pyrovae.objectives import (
     SaltAndPepper,
     StickingTheLanding,
 )
-from tests.objectives.common import double_images, double_vae
-from tests.small import small_data
-from tests.tables import make_vae
-from tests.test_programs import two_latents
+from tests.support.objectives import double_images, double_vae
+from tests.support.programs import two_latents
+from tests.support.small import small_data
+from tests.support.tables import make_vae
 
 WRONG: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     *(

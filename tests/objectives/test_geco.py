@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae import SVI, GroupedOptimizer
 from pyrovae.objectives import GECO
 from pyrovae.programs.vae import VAE
-from tests.objectives.common import assert_is, double_images, double_vae, draw
+from tests.support.objectives import assert_is, double_images, double_vae, draw
 
 quiet_about_nan = pytest.mark.filterwarnings("ignore:Encountered (NaN|inf)")
 

@@ -25,7 +25,7 @@ from pyrovae.objectives import (
     as_objective,
 )
 from pyrovae.programs.vae import VAE
-from tests.oracles import assert_mean, one_dimensional_vae
+from tests.support.oracles import assert_mean, one_dimensional_vae
 
 IMAGES, REPEATS = 150, 80
 BETAS = [0.05, 0.3, 1.0, 2.5]

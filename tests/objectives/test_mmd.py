@@ -7,9 +7,9 @@ from torch import Tensor
 
 from pyrovae.distributions import Mixture
 from pyrovae.objectives import MMD, Latent
-from tests.objectives.common import assert_is, double_images, double_vae, draw
-from tests.oracles import assert_mean
-from tests.tables import LATENT_DIM, Z_LIMIT, make_vae
+from tests.support.objectives import assert_is, double_images, double_vae, draw
+from tests.support.oracles import assert_mean
+from tests.support.tables import LATENT_DIM, Z_LIMIT, make_vae
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 

@@ -31,7 +31,7 @@ from pyrovae.objectives import (
 )
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.programs.vae import VAE
-from tests.objectives.common import (
+from tests.support.objectives import (
     OBJECTIVES,
     MakeObjective,
     assert_equal,
@@ -39,8 +39,8 @@ from tests.objectives.common import (
     double_vae,
     gradients,
 )
-from tests.tables import concrete_classes, make_vae
-from tests.test_programs import two_latents
+from tests.support.programs import two_latents
+from tests.support.tables import concrete_classes, make_vae
 
 Restart = Callable[[], None]
 Terms = tuple[float, list[Tensor]]
@@ -81,7 +81,7 @@ def run(elbo: Any, programs: ModelGuidePair, x: Tensor) -> Terms:
 def test_every_objective_of_the_package_is_tested() -> None:
     tested = {getattr(make, "func", make) for make in OBJECTIVES.values()} | {Denoising}
     missing = {kind.__name__ for kind in concrete_classes(infer.ELBO) - tested}
-    assert not missing, f"add {missing} to tests/objectives/common.py"
+    assert not missing, f"add {missing} to tests/support/objectives.py"
 
 
 @every_objective

@@ -20,8 +20,8 @@ from pyrovae.objectives import (
 from pyrovae.posteriors import FullRankNormal, LowRankNormal, Posterior
 from pyrovae.priors import Prior, StandardNormal, VampPrior
 from pyrovae.programs.vae import VAE
-from tests.objectives.common import assert_equal, double_images, double_vae, gradients
-from tests.oracles import LinearGaussian, assert_mean, one_dimensional_vae
+from tests.support.objectives import assert_equal, double_images, double_vae, gradients
+from tests.support.oracles import LinearGaussian, assert_mean, one_dimensional_vae
 
 Weights = Callable[[Tensor], Tensor]
 BETAS = [0.05, 0.3, 1.0, 2.5]

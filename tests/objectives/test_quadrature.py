@@ -24,7 +24,7 @@ from pyrovae.objectives import (
     StickingTheLanding,
     as_objective,
 )
-from tests.oracles import Quadrature, assert_mean, one_dimensional_vae
+from tests.support.oracles import Quadrature, assert_mean, one_dimensional_vae
 
 Expected = Callable[[Quadrature], float]
 IMAGES = 150

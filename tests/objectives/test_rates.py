@@ -19,7 +19,7 @@ from pyrovae.objectives import (
     Warmup,
 )
 from pyrovae.programs.vae import VAE
-from tests.objectives.common import (
+from tests.support.objectives import (
     Draws,
     assert_equal,
     assert_is,

@@ -16,7 +16,7 @@ from pyrovae.objectives import (
     Schedule,
     Warmup,
 )
-from tests.tables import SCHEDULES
+from tests.support.tables import SCHEDULES
 
 every_schedule = pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES.keys())
 every_rise = pytest.mark.parametrize("kind", [Warmup, CosineWarmup])

@@ -21,9 +21,9 @@ from torch import Tensor
 from pyrovae import SVI, Denoising, GroupedOptimizer, InputError, Recipe, RunDirectory, Trainer
 from pyrovae.objectives import STOCK, UNFIT, LatentRate, ScaleLatents
 from pyrovae.programs.vae import VAE
-from tests.objectives.common import assert_equal, double_images, double_vae
-from tests.small import small_data, small_vae
-from tests.tables import LATENT_DIM
+from tests.support.objectives import assert_equal, double_images, double_vae
+from tests.support.small import small_data, small_vae
+from tests.support.tables import LATENT_DIM
 
 Make = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.objectives import stop_gradients
-from tests.tables import POSTERIORS, PRIORS, call, make_vae, shake, without_guide
+from tests.support.tables import POSTERIORS, PRIORS, call, make_vae, shake, without_guide
 
 Made = tuple[Any, list[Tensor]]
 

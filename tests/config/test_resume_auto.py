@@ -1,0 +1,267 @@
+"""`--run_dir D --resume auto`: one command line that starts a run and goes on with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer
+from pyrovae.commands.evaluate import evaluate_run
+from pyrovae.config.options import parse_run, train_parser
+from pyrovae.config.presets import preset_path
+from pyrovae.evaluation.scoring import Options
+from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
+from tests.support.commands import TINY, folder_of_images, run
+from tests.support.small import rows
+from tests.support.small import train as fit
+
+DEFAULT = "default"
+Train = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Train:
+    """Runs the training script in `tmp_path`: its exit code, and what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        code = run("train", list(arguments), monkeypatch)
+        return code, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        assert run("train", [*TINY, f"--run_dir={root}"], patch) == 0
+    return root
+
+
+ONCE = [*TINY, "--run_dir=run", "--resume=auto"]
+
+
+def begun(root: Path, kept: list[str]) -> None:
+    """Leaves of a finished run what it had written when it was killed."""
+    for path in sorted(root.rglob("*"), reverse=True):
+        if path.is_file() and str(path.relative_to(root)) not in kept:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    "kept", [None, [], [".lock"], ["config.yaml"], ["checkpoints/last.safetensors"]]
+)
+def test_a_run_without_config_or_checkpoint_starts(
+    kept: list[str] | None, train: Train, finished: Path, tmp_path: Path
+) -> None:
+    if kept is not None:
+        shutil.copytree(finished, tmp_path / "run")
+        (tmp_path / "run" / ".lock").touch()
+        begun(tmp_path / "run", kept)
+    code, said, errors = train(*ONCE)
+    assert (code, errors) == (0, "") and "starts from" in said and "epoch 1/1" in said
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1"]
+
+
+def test_a_run_that_is_there_goes_on_by_the_same_command(train: Train, tmp_path: Path) -> None:
+    assert train(*ONCE)[0] == 0
+    first = load_checkpoint(RunDirectory("run").last)[1]
+    code, said, errors = train(*ONCE)
+    assert (code, errors) == (0, "")
+    assert "all 1 epochs are done" in said and "test, 16 images" in said
+    assert "starts from" not in said and "epoch 1/1" not in said
+    code, said, _ = train(*ONCE, "--trainer.epochs=2")
+    assert code == 0 and "goes on after step 4 (epoch 2, batch 0)" in said and "epoch 2/2" in said
+    assert load_checkpoint(RunDirectory("run").last)[1]["step"] == 2 * first["step"]
+
+
+def test_options_that_are_left_out_are_kept_and_changed_ones_refused(train: Train) -> None:
+    assert train(*ONCE)[0] == 0
+    assert train("--run_dir=run", "--resume=auto")[0] == 0
+    for option in ("--trainer.seed=3", "--prior.latent_dim=5", "--likelihood=Normal"):
+        code, said, errors = train(*ONCE, option)
+        name = option.split("=")[0]
+        assert (code, said, errors.count("\n")) == (2, "", 1)
+        assert errors.startswith(f"error: {name}") and "a resumed run keeps its options" in errors
+
+
+def test_a_configuration_of_other_options_without_a_checkpoint_stays(
+    train: Train, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("beta: {value: 2}  # mine\n")
+    code, _, errors = train(*ONCE)
+    assert code == 2 and errors.count("\n") == 1
+    assert "run: holds a run already, of other options and without a checkpoint" in errors
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
+
+
+def test_a_run_whose_last_checkpoint_is_gone_is_refused(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    RunDirectory("run").last.unlink()
+    code, _, errors = train(*ONCE)
+    assert code == 2 and "last.safetensors: no such checkpoint" in errors
+    assert RunDirectory("run").best(1).exists()
+
+
+def test_it_needs_a_run_directory_and_one_of_that_name_is_given_as_a_path(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "auto")
+    code, _, errors = train("--resume", "auto")
+    assert code == 2 and errors.count("\n") == 1
+    assert "error: --resume auto: needs --run_dir" in errors and "./auto" in errors
+    for arguments in (["--resume=./auto"], ["--run_dir=auto", "--resume=auto"]):
+        code, said, _ = train(*arguments)
+        assert code == 0 and "all 1 epochs are done" in said
+
+
+def test_a_preset_may_hold_the_directory(train: Train, tmp_path: Path) -> None:
+    preset = yaml.safe_load(preset_path(DEFAULT).read_text()) | {"run_dir": "run"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(preset))
+    for expected in ("epoch 1/1", "all 1 epochs are done"):
+        code, said, _ = train("--config=mine.yaml", "--resume=auto", *TINY)
+        assert code == 0 and expected in said
+
+
+def test_of_two_that_start_at_once_one_trains(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunDirectory(tmp_path / "run").lock():
+        code, _, errors = train(*ONCE)
+    assert code == 2 and "another process is training in it" in errors
+    assert not RunDirectory("run").config.exists()
+
+
+class Overtaken(RandomStart):
+    """While this run prepares its start, another begins in the directory and trains there."""
+
+    def __init__(self, other: RunDirectory, held: ExitStack) -> None:
+        self.other, self.held = other, held
+
+    def __call__(self, *args: Any) -> str:
+        self.held.enter_context(self.other.lock())
+        save_checkpoint(self.other.last, {}, {"epoch": 7})
+        self.other.begin()
+        return "overtaken"
+
+
+def test_a_run_that_begins_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    with ExitStack() as held, pytest.raises(InputError, match="another process is training in it"):
+        start = Overtaken(RunDirectory(tmp_path / "run"), held)
+        fit(Trainer(epochs=1, batch_size=8), Recipe(start=start), tmp_path / "run")
+    assert load_checkpoint(start.other.last)[1] == {"epoch": 7}
+
+
+LINES: dict[str, list[str]] = {
+    "nothing": [],
+    "options": ["--beta.value=4", "--optimizer.lr=0.01", "--prior.latent_dim", "16"],
+    "optimizer": ["--optimizer=Adamax", "--optimizer.eps=0.001"],
+    "optimizers": ["--optimizer", "SGD", "--optimizer.momentum=0.5", "--optimizer", "Adam"],
+    "prior": ["--prior=VampPrior", "--prior.num_components=50", "--prior.latent_dim=8"],
+    "flow": ["--prior=FlowPrior", "--prior.flow=NeuralSpline", "--prior.flow.num_bins=5"],
+    "objective": ["--objective=Denoising", "--objective.bound=IWAE"],
+    "nested": ["--objective=Capacity", "--objective.capacity=5", "--objective.schedule=Cyclical"],
+    "networks": ["--encoder=ResidualEncoder", "--decoder=ResidualDecoder", "--start=RandomStart"],
+    "json": ['--prior={"class_path": "GaussianMixture", "init_args": {"num_components": 3}}'],
+    "likelihood": ["--likelihood=DiscretizedLogisticMixture", "--posterior=LowRankNormal"],
+    "betas": ["--beta.schedule=Cyclical", "--schedule=Warmup", "--schedule.then=Cosine"],
+}
+
+
+def parsed(arguments: list[str], root: Path) -> tuple[str, bool]:
+    """The options of a command line's run, and whether it goes on; it is killed at its start."""
+    given = [*arguments, f"--run_dir={root}", "--resume=auto"]
+    _, found, resume = parse_run(train_parser(), given, DEFAULT)
+    save_checkpoint(found.last, {}, {"config": found.config_text})
+    found.begin()
+    return found.config_text, resume
+
+
+@pytest.mark.parametrize(
+    ("line", "preset"),
+    [*((line, None) for line in LINES), ("prior", "mnist_conv"), ("optimizer", "celeba_post")],
+)
+def test_the_same_options_are_no_change(line: str, preset: str | None, tmp_path: Path) -> None:
+    config = [f"--config={preset}"] if preset else []
+    first, started = parsed([*config, *LINES[line]], tmp_path / "run")
+    again, resumed = parsed([*config, *LINES[line]], tmp_path / "run")
+    assert not started and resumed
+    # A class without arguments is written in two ways that mean the same.
+    assert again.replace("  init_args: {}\n", "") == first.replace("  init_args: {}\n", "")
+
+
+@pytest.fixture
+def moved(train: Train, tmp_path: Path) -> Path:
+    """A run in `run` whose images were in `old` and are now in the folder that is returned."""
+    folder_of_images(tmp_path / "old")
+    options = [option for option in TINY if not option.startswith("--data.num")]
+    data = ["--data=ImageFolder", f"--data.root={tmp_path / 'old'}"]
+    assert train(*data, *options, "--trainer.batch_size=4", "--run_dir=run")[0] == 0
+    (tmp_path / "old").rename(tmp_path / "new")
+    return tmp_path / "new"
+
+
+def test_a_run_whose_images_were_moved_goes_on(moved: Path, train: Train) -> None:
+    code, _, errors = train("--resume=run", "--trainer.epochs=2")
+    assert code == 2 and "old: is no folder; --data.root names one with images" in errors
+    code, said, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}")
+    assert (code, errors) == (0, "") and "epoch 2/2" in said
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["data"]["init_args"]["root"] == str(
+        moved
+    )
+    code, said, _ = train("--resume=run", "--trainer.epochs=3", "--data.cache_dir=other")
+    assert code == 0 and "epoch 3/3" in said
+
+
+def test_the_place_of_moved_images_can_be_edited_in_the_configuration(
+    moved: Path, train: Train
+) -> None:
+    config = Path("run/config.yaml")
+    config.write_text(config.read_text().replace(str(moved.parent / "old"), str(moved)))
+    assert train("--resume=run", "--trainer.epochs=2")[0] == 0
+
+
+def test_other_images_in_the_new_place_are_refused(moved: Path, train: Train) -> None:
+    for path in moved.iterdir():
+        path.write_bytes((moved / "3.png").read_bytes())
+    code, _, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}")
+    assert code == 2 and "is not what the run in run began with" in errors
+    code, _, errors = train("--resume=run", "--data.channels=1", f"--data.root={moved}")
+    assert code == 2 and "--data.channels: a resumed run keeps its options" in errors
+
+
+def test_a_resumed_run_says_where_the_number_of_threads_differs(train: Train) -> None:
+    assert train(*ONCE)[0] == 0
+    code, said, _ = train(*ONCE, "--trainer.epochs=2")
+    assert code == 0 and "threads" not in said
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        code, said, _ = train(*ONCE, "--trainer.epochs=3")
+    finally:
+        torch.set_num_threads(before)
+    assert code == 0 and f"computes with {before + 1} threads, until now with {before}:" in said
+
+
+def test_a_finished_run_that_is_asked_for_again_keeps_its_evaluation(train: Train) -> None:
+    assert train(*ONCE)[0] == 0
+    evaluate_run("run", Options(num_samples=3), ["elbo", "reconstruction"]).write()
+    before = Path("run/evaluation.json").read_text()
+    assert train(*ONCE)[0] == 0
+    assert Path("run/evaluation.json").read_text() == before
+    assert train(*ONCE, "--trainer.epochs=4", "--optimizer.lr=0.0")[0] == 2
+    assert train(*ONCE, "--trainer.epochs=4")[0] == 0
+    assert Path("run/evaluation.json").read_text() != before

@@ -1,0 +1,116 @@
+"""The latents of any programs as one vector."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pyro.poutine.runtime import am_i_wrapped
+from torch import Tensor
+
+from pyrovae import Engine, ModelGuidePair
+from pyrovae.evaluation import log_weights
+from pyrovae.posterior.space import LatentSpace, draw_prior, inputs_of
+from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.randomness import private_randomness
+from tests.support.oracles import LinearGaussian
+from tests.support.programs import conditional
+from tests.support.small import small_data, small_vae
+from tests.support.spaces import every_program
+
+
+@every_program
+def test_vectors_and_sites_are_the_same_latents(
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    space = LatentSpace.of(make(), torch.rand(5, 3, 16, 16), **inputs)
+    assert space.names == names and space.size == len(names)
+    z = torch.randn(2, 5, space.size)
+    assert torch.equal(space.flatten(space.unflatten(z)), z)
+    for name, part in space.slices.items():
+        assert all(n.startswith(f"{name}[") for n in names[part])
+
+
+@every_program
+def test_densities_are_those_of_the_programs(
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, x = make(), torch.rand(5, 3, 16, 16)
+    space = LatentSpace.of(programs, x, **inputs)
+    with evaluation_mode(programs), torch.no_grad():
+        with private_randomness(0, x.device):
+            expected = log_weights(programs, 3, x, **inputs)
+        with private_randomness(0, x.device):
+            z = space.guide_draws(3, x, **inputs)
+        prior, fit = space.log_joint(z, x, **inputs)
+        found = prior + fit - space.log_guide(z, x, **inputs)
+        assert torch.allclose(found, expected, rtol=1e-4)
+        assert torch.equal(space.log_prior(z, **inputs), prior)
+        assert torch.allclose(space.decode(z, **inputs).log_prob(x), fit)
+        assert space.show(z, **inputs).shape == (3, 5, 3, 16, 16)
+
+
+@every_program
+def test_a_trace_of_the_guide_holds_the_draws_and_their_densities(
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, x = make(), torch.rand(5, 3, 16, 16)
+    space = LatentSpace.of(programs, x, **inputs)
+    with evaluation_mode(programs), torch.no_grad():
+        with private_randomness(0, x.device):
+            trace = space.guide_trace(3, x, **inputs)
+        with private_randomness(0, x.device):
+            z = space.guide_draws(3, x, **inputs)
+        values = {name: trace.nodes[name]["value"] for name in space.shapes}
+        assert torch.equal(space.flatten(values), z) and z.shape == (3, 5, len(names))
+        nodes = [trace.nodes[name] for name in space.shapes]
+        log_q = sum(node["fn"].log_prob(node["value"]) for node in nodes)
+        assert torch.allclose(log_q, space.log_guide(z, x, **inputs), rtol=1e-4)
+
+
+@every_program
+def test_prior_draws_follow_the_seed_and_change_nothing(
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, split, engine = make().train(), small_data().split("test"), Engine("cpu", "fp32")
+    before, state = {n: p.clone() for n, p in programs.state_dict().items()}, torch.get_rng_state()
+    a, b, c = (draw_prior(programs, split, engine, 7, seed=s)[1] for s in (1, 1, 2))
+    assert a.shape == (7, len(names)) and torch.equal(a, b) and not torch.equal(a, c)
+    assert programs.training and torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[n]) for n, value in programs.state_dict().items())
+
+
+def test_what_programs_take_is_that_of_the_rows() -> None:
+    split, engine = small_data().split("test"), Engine("cpu", "fp32")
+    programs, rows = conditional(), np.array([5, 2])
+    places = [list(split.attribute_names).index(name) for name in programs.attributes]
+    found = inputs_of(programs, split, rows, engine)["attributes"]
+    assert found.tolist() == split.attributes[rows][:, places].tolist()
+    assert inputs_of(small_vae(), split, rows, engine) == {}
+
+
+def test_the_joint_density_of_a_linear_model_is_known() -> None:
+    oracle = LinearGaussian()
+    vae, x = oracle.vae(), oracle.images(6)
+    space = LatentSpace.of(vae, x)
+    with torch.no_grad():
+        z = space.guide_draws(4, x)
+        prior, fit = space.log_joint(z, x)
+        evidence = prior + fit - space.log_guide(z, x)  # the posterior is exact
+    assert torch.allclose(evidence, oracle.log_evidence(x).expand(4, 6))
+
+
+@every_program
+def test_nothing_is_decoded_where_only_latents_are_asked_for(
+    make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
+) -> None:
+    programs, x = make(), torch.rand(5, 3, 16, 16)
+    space = LatentSpace.of(programs, x, **inputs)
+    decoded: list[str] = []
+    decoder = programs.model.decoder
+    hook = decoder.register_forward_hook(lambda *_: decoded.append("once"))
+    with hook, evaluation_mode(programs), torch.no_grad():
+        z = space.prior_draws(5, **inputs)
+        space.log_prior(z, **inputs)
+        assert z.shape == (5, len(names)) and not decoded
+        space.decode(z, **inputs)
+    assert decoded == ["once"] and not am_i_wrapped()

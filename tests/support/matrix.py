@@ -1,0 +1,95 @@
+"""Every part in small, by its name, and the VAEs that are made of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pyro
+import pyro.infer
+
+from pyrovae import (
+    GECO,
+    IWAE,
+    VAE,
+    Bernoulli,
+    ConvDecoder,
+    ConvEncoder,
+    DiscretizedLogisticMixture,
+    DReG,
+    DynamicBinarization,
+    FlowPrior,
+    HouseholderFlow,
+    InverseAutoregressiveFlow,
+    Likelihood,
+    LowRankNormal,
+    NeuralSpline,
+    Posterior,
+    Prior,
+    RealNVP,
+    VampPrior,
+)
+from pyrovae.config.catalogue import concrete
+from pyrovae.networks import ImageShape
+from pyrovae.objectives import STOCK
+
+FULL = os.environ.get("PYROVAE_MATRIX") == "full"
+SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64) if FULL else (3, 32, 32)]
+LATENT_DIM = 3
+
+#: Arguments that make a part small, or give it what it cannot do without.
+SMALL: dict[type, dict[str, Any]] = {
+    Bernoulli: {"binarization": DynamicBinarization()},
+    DiscretizedLogisticMixture: {"num_components": 2},
+    FlowPrior: {"flow": partial(RealNVP, num_layers=2, hidden=[4])},
+    HouseholderFlow: {"num_reflections": 2},
+    InverseAutoregressiveFlow: {"num_flows": 2, "hidden": [4], "context_dim": 2},
+    LowRankNormal: {"rank": 2},
+    GECO: {"target": 0.5},
+    IWAE: {"num_particles": 2},
+    DReG: {"num_particles": 2},
+    pyro.infer.RenyiELBO: {
+        "num_particles": 2,
+        "vectorize_particles": True,
+        "max_plate_nesting": 1,
+    },
+}
+MORE_PRIORS = {
+    "FlowPrior-NeuralSpline": partial(
+        FlowPrior, flow=partial(NeuralSpline, num_layers=2, hidden=[4], num_bins=3)
+    )
+}
+
+
+def small(base: type) -> dict[str, Callable[..., Any]]:
+    """Every part of a role, in small."""
+    own = [kind for kind in concrete(base) if kind.__module__.startswith("pyrovae.")]
+    return {kind.__name__: partial(kind, **SMALL.get(kind, {})) for kind in own}
+
+
+PRIORS = small(Prior) | MORE_PRIORS
+LIKELIHOODS, POSTERIORS = small(Likelihood), small(Posterior)
+OBJECTIVES = small(pyro.infer.ELBO) | {
+    name: partial(getattr(pyro.infer, name), **SMALL.get(getattr(pyro.infer, name), {}))
+    for name in STOCK
+}
+
+
+def same_space(prior: str, posterior: str) -> bool:
+    spheres = (prior == "HypersphericalUniform", posterior == "VonMisesFisher")
+    return prior == "VampPrior" or spheres[0] == spheres[1]
+
+
+def make(prior: str, likelihood: str, posterior: str, shape: ImageShape) -> VAE:
+    shaped = {"image_shape": shape, "num_components": 3} if prior == VampPrior.__name__ else {}
+    p_z, q_z = PRIORS[prior](LATENT_DIM, **shaped), POSTERIORS[posterior](LATENT_DIM)
+    p_x, channels = LIKELIHOODS[likelihood](), [2, 2, 2]
+    return VAE(
+        encoder=ConvEncoder(shape, q_z.num_params, channels),
+        decoder=ConvDecoder(shape, LATENT_DIM, p_x.num_maps(shape[0]), channels),
+        prior=p_z,
+        likelihood=p_x,
+        posterior=q_z,
+    )

@@ -1,0 +1,92 @@
+"""Models and guides that are no `VAE`."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule
+from torch import Tensor, nn
+
+from pyrovae import ModelGuidePair, SharedScaleNormal
+
+SIZE = 3 * 16 * 16
+
+
+class TwoLatentsModel(PyroModule):
+    """z2, then z1 given z2, then x given both."""
+
+    def __init__(self, likelihood: SharedScaleNormal) -> None:
+        super().__init__("two_latents_model")
+        self.prior_net, self.decoder = nn.Linear(2, 3), nn.Linear(5, SIZE)
+        self.likelihood = likelihood
+
+    def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
+        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+            z2 = pyro.sample(
+                "z2",
+                dist.Normal(torch.zeros(2, device=self.decoder.weight.device), 1.0).to_event(1),
+            )
+            z1 = pyro.sample("z1", dist.Normal(self.prior_net(z2), 1.0).to_event(1))
+            maps = self.decoder(torch.cat([z1, z2], -1)).unflatten(-1, (3, 16, 16))
+            return pyro.sample("x", self.likelihood(maps), obs=x)
+
+
+class TwoLatentsGuide(PyroModule):
+    """z1 given x, then z2 given z1."""
+
+    def __init__(self) -> None:
+        super().__init__("two_latents_guide")
+        self.first, self.second = nn.Linear(SIZE, 6), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            loc, raw = self.first(x.flatten(-3)).chunk(2, -1)
+            z1 = pyro.sample("z1", dist.Normal(loc, raw.tanh().exp()).to_event(1))
+            loc, raw = self.second(z1).chunk(2, -1)
+            pyro.sample("z2", dist.Normal(loc, raw.tanh().exp()).to_event(1))
+
+
+class ConditionalModel(PyroModule):
+    """x given z and two attributes of the image."""
+
+    def __init__(self, likelihood: SharedScaleNormal) -> None:
+        super().__init__("conditional_model")
+        self.decoder, self.likelihood = nn.Linear(4 + 2, SIZE), likelihood
+
+    def forward(
+        self, x: Tensor | None = None, num_images: int = 1, *, attributes: Tensor
+    ) -> Tensor:
+        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(attributes.new_zeros(4), 1.0).to_event(1))
+            known = attributes.expand(*z.shape[:-1], 2)
+            maps = self.decoder(torch.cat([z, known], -1)).unflatten(-1, (3, 16, 16))
+            return pyro.sample("x", self.likelihood(maps), obs=x)
+
+
+class ConditionalGuide(PyroModule):
+    """z given an image and its attributes."""
+
+    def __init__(self) -> None:
+        super().__init__("conditional_guide")
+        self.encoder = nn.Linear(SIZE + 2, 8)
+
+    def forward(self, x: Tensor, *, attributes: Tensor) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            loc, raw = self.encoder(torch.cat([x.flatten(-3), attributes], -1)).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, raw.tanh().exp()).to_event(1))
+
+
+def two_latents() -> ModelGuidePair:
+    likelihood = SharedScaleNormal()
+    return ModelGuidePair(TwoLatentsModel(likelihood), TwoLatentsGuide(), likelihood)
+
+
+def conditional() -> ModelGuidePair:
+    likelihood = SharedScaleNormal()
+    model, guide = ConditionalModel(likelihood), ConditionalGuide()
+    names = ("skin_tone", "hair_length")
+    return ModelGuidePair(model, guide, likelihood, [model.decoder, guide.encoder], names)
+
+
+MAKERS = {"two latents": two_latents, "conditional": conditional}

@@ -1,0 +1,123 @@
+"""Runs whose step is compiled: the same training, or one line that says why not."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyro
+import pyro.infer
+import pytest
+import torch
+
+from pyrovae import VAE, Engine, Trainer
+from pyrovae.objectives import Beta, Cosine, Objective, Warmup
+from pyrovae.training import compiling
+from tests.support.small import adam, same_weights, small_data, small_vae
+
+pytestmark = pytest.mark.slow
+
+Outcome = tuple[VAE, list[float]]  # with the training ELBO of each epoch
+
+RECIPES: dict[str, Any] = {
+    "plain": dict(),
+    "schedules": dict(schedule=Cosine(), beta=Beta(2.0, Warmup(0.5))),
+    "mean field": dict(objective=pyro.infer.TraceMeanField_ELBO()),
+}
+
+
+@pytest.fixture(autouse=True)
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the traced graph as it is: compiling takes half a minute."""
+    monkeypatch.setattr(compiling, "_compiled", lambda graph, values: graph)
+
+
+def run(compile: Any, epochs: int = 2, root: Path | None = None, **kwargs: Any) -> Outcome:
+    resume = kwargs.pop("resume", False)
+    torch.manual_seed(0)
+    vae = small_vae().double()  # So that rounding is no excuse.
+    recipe = replace(adam(), **kwargs)
+    trainer = Trainer(epochs=epochs, batch_size=16, clip_norm=100.0)
+    engine = Engine("cpu", "fp32", compile)
+    trainer.fit(vae, small_data(), recipe, engine, run=root, resume=resume, progress=True)
+    if root is None:
+        return vae, []
+    with open(root / "metrics.csv", newline="") as file:
+        return vae, [float(row["train_elbo"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_compiled_run_is_the_run(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = run("off", root=tmp_path / "off", **RECIPES[name])
+    assert "the step is not compiled (--engine.compile off)" in capsys.readouterr().out
+    found = run("on", root=tmp_path / "on", **RECIPES[name])
+    said = capsys.readouterr().out
+    assert "the step is compiled (--engine.compile on)" in said and "compiled in" in said
+    # Not the weights: of biases before batch norm, whose gradients are zero, Adam makes noise.
+    assert found[1] == pytest.approx(expected[1], rel=1e-7)
+
+
+def test_what_cannot_be_compiled_runs_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    objective = pyro.infer.RenyiELBO(num_particles=2, vectorize_particles=True)
+    found = run("on", objective=objective)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "cannot" in line]
+    assert len(lines) == 1 and lines[0].startswith("cannot be compiled, runs as it is: ")
+    assert same_weights(found[0], run("off", objective=objective)[0])
+
+
+def test_a_compiler_that_fails_ends_no_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(graph: Any, values: Any) -> Any:
+        raise OSError("no compiler named g++")
+
+    monkeypatch.setattr(compiling, "_compiled", fail)
+    found = run("on")
+    assert "runs as it is: no compiler named g++" in capsys.readouterr().out
+    assert same_weights(found[0], run("off")[0])
+
+
+def test_a_compiled_run_goes_on_exactly(tmp_path: Path) -> None:
+    expected = run("on", epochs=2, root=tmp_path / "whole")
+    run("on", epochs=1, root=tmp_path / "parts")
+    found = run("on", epochs=2, root=tmp_path / "parts", resume=True)
+    assert same_weights(found[0], expected[0])
+
+
+def test_a_parameter_of_no_module_is_trained_without_compiling(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = small_vae()
+    forward = type(vae.model).forward
+
+    def with_scale(model: Any, x: Any = None, num_images: int = 1) -> Any:
+        scale = pyro.param("loose", torch.tensor(3.0))
+        pyro.factor("pull", -(scale**2))
+        return forward(model, x, num_images)
+
+    monkeypatch.setattr(type(vae.model), "forward", with_scale)
+    with pyro.get_param_store().scope() as store:
+        Trainer(epochs=1, batch_size=16).fit(
+            vae, small_data(), adam(), Engine("cpu", "fp32", "on"), progress=True
+        )
+        assert "cannot be compiled" in capsys.readouterr().out and store is not None
+
+
+class Hears(Objective, pyro.infer.Trace_ELBO):
+    """An objective that keeps what it hears where no graph looks."""
+
+    weight = 1.0
+
+    def begin_step(self, progress: Any) -> None:
+        self.weight = 1 + progress.step
+
+
+def test_an_objective_that_hears_and_fills_no_state_is_not_compiled(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run("on", objective=Hears())
+    assert "as it is: Hears.begin_step fills no tensor" in capsys.readouterr().out

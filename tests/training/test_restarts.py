@@ -1,0 +1,107 @@
+"""`torchrun --max-restarts` goes on by itself when a process is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from pyrovae import RunDirectory
+from pyrovae.commands.running import run_command
+from pyrovae.utils.process_group import _of_this_start, processes
+from tests.support.commands import SCRIPTS, TINY, script
+from tests.support.connected import connected
+from tests.support.small import rows
+
+pytestmark = pytest.mark.slow
+
+
+def test_processes_find_each_other_where_earlier_ones_have_met() -> None:
+    store: Any = dist.HashStore()  # type: ignore[attr-defined]
+    store.set_timeout(timedelta(seconds=10))
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(3):  # The main process comes last, so that the others find what is stale.
+            others = [pool.submit(_of_this_start, store, rank, 3) for rank in (1, 2)]
+            time.sleep(0.1)
+            main = _of_this_start(store, 0, 3)
+            parts = [main, *(other.result(timeout=20) for other in others)]
+            for number, part in enumerate(parts):
+                assert not part.check([f"address of {number}"])
+                part.set(f"address of {number}", "here")
+            assert all(part.check([f"address of {i}" for i in range(3)]) for part in parts)
+
+
+def scripted(root: Path, epochs: int, opposite: int | None) -> None:
+    """The training script, in a process that may find the opposite of what is in a directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        if processes().rank == opposite:
+            found = RunDirectory.has_checkpoint
+            patch.setattr(RunDirectory, "has_checkpoint", lambda run: not found(run))
+        options = [f"--run_dir={root}", "--resume=auto", f"--trainer.epochs={epochs}"]
+        script("train").main([*TINY, *options])
+
+
+def test_processes_start_or_go_on_together_in_any_number(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    assert connected(2, scripted, root, 1, 1) == [None, None]
+    assert connected(2, scripted, root, 2, 1) == [None, None]
+    assert connected(1, scripted, root, 3, None) == [None]
+    assert [row["step"] for row in rows(root)] == ["2", "4", "8"]
+
+
+def refused(root: Path) -> None:
+    processes().from_main(RunDirectory(root).check_run)
+
+
+def test_a_mistake_that_the_main_process_finds_is_that_of_all(tmp_path: Path) -> None:
+    expected = ("InputError", f"{tmp_path}: holds no run (there is no config.yaml in it)")
+    assert connected(2, refused, tmp_path) == [expected, expected]
+
+
+def test_a_command_that_has_ended_handles_no_signals() -> None:
+    with pytest.raises(SystemExit):
+        run_command(lambda arguments: None)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def child(parent: int, rank: int) -> int:
+    """The process of a rank among those that `torchrun`, a child of this process, started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    for number in children:
+        if f"RANK={rank}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0"):
+            return int(number)
+    raise ProcessLookupError(f"rank {rank}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_job_goes_on_by_itself_when_a_process_is_killed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=2"]
+    command += ["--nproc-per-node=2", "--", str(SCRIPTS / "train.py"), *TINY]
+    command += ["--trainer.epochs=12", "--run_dir=run", "--resume=auto"]
+    texts = [tmp_path / name for name in ("stdout", "stderr")]
+    with open(texts[0], "w") as out, open(texts[1], "w") as errors:
+        job = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=errors)
+        try:
+            limit = time.monotonic() + 120
+            while not (tmp_path / "run" / "metrics.csv").exists():
+                assert job.poll() is None and time.monotonic() < limit, texts[1].read_text()
+                time.sleep(0.05)
+            os.kill(child(job.pid, 0), signal.SIGKILL)  # The one that writes and has the lock.
+            assert job.wait(120) == 0, texts[1].read_text()
+        finally:
+            job.terminate()  # Its processes too.
+            job.wait(60)
+    said, complaints = (text.read_text() for text in texts)
+    assert said.count("starts from") == said.count("goes on after step ") == 1
+    assert complaints.count("error: ") == complaints.count("error: another process failed") == 1
+    assert "Exception ignored" not in complaints
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == [str(i + 1) for i in range(12)]
