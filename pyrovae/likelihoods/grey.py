@@ -153,7 +153,7 @@ class DiscretizedLogisticMixture(GreyLikelihood):
 
 
 class Categorical(GreyLikelihood):
-    r"""Categorical likelihood: an independent probability per grey value, 256 per pixel.
+    r"""Categorical likelihood: one free probability per grey value, 256 per pixel and channel.
 
     $$P(x = k / 255 \mid h) = \prod_i e^{h_{ik}} / \textstyle\sum_{j=0}^{255} e^{h_{ij}}$$
 
