@@ -165,7 +165,7 @@ class Gradients(nn.Module):
         return terms, params
 
     def _kept_state(self) -> dict[str, Tensor]:
-        """The objective's state on the device of the parameters, where a recorded step needs it."""
+        """The objective's state, on the device of the parameters, as a recorded step needs it."""
         state, first = self.objective.state, next(self.parameters())
         state.update({name: value.to(first.detach()) for name, value in state.items()})
         return dict(state)

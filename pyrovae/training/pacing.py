@@ -38,10 +38,13 @@ class Pace:
         self._last = time.monotonic()
 
     def read(self, count: int) -> float | None:
-        """Updates `every` after a read; returns the seconds per step, None before `SETTLED` steps.
+        """Updates `every` after a read; returns the seconds per step.
 
         Args:
             count: number of steps since the last read.
+
+        Returns:
+            The seconds per step; None on a CPU, and before `SETTLED` steps.
         """
         if not self.waits or not count:
             return None

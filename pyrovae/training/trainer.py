@@ -37,7 +37,8 @@ class Trainer(Settings):
 
     Args:
         epochs: passes over the training split.
-        batch_size: images per step and process; an incomplete last batch of an epoch is dropped.
+        batch_size: images per step and process; an epoch drops an incomplete last batch, unless it
+            is the only one.
         seed: the seed of the order and mirroring of the images; the commands also seed torch
             with it, which determines the initial weights and all noise.
         clip_norm: largest global norm of the gradient of the loss in nats per image; null does
