@@ -22,30 +22,30 @@ class Engine(Recorded):
     """Where a program runs, and in which precision its networks compute.
 
     Args:
-        device: "auto" (cuda, else mps, else cpu), or a device's name such as "cuda:1".
-        precision: "fp32", "tf32" (on a GPU, fp32 products of matrices and convolutions round
-            their factors to 10 bits), "bf16" (networks under autocast; log densities, gradients
-            and the optimiser stay in fp32), or "auto": bf16 where the hardware multiplies it.
-        compile: whether a step is traced to one graph and compiled: "on", "off", or "auto":
-            where a run earns back the time that compiling takes. On a CPU, that is a run of at
-            least `Engine.BREAK_EVEN_STEPS` steps. On a GPU, a run goes over to compiled steps
+        device: "auto" (cuda, else mps, else cpu), or the name of a device such as "cuda:1".
+        precision: "fp32", "tf32" (on a GPU, fp32 matrix products and convolutions round their
+            factors to 10 bits), "bf16" (networks run under autocast; log densities, gradients
+            and the optimiser stay in fp32), or "auto": bf16 where the hardware supports it.
+        compile: whether a step is traced and compiled as one graph: "on", "off", or "auto", which
+            compiles where the run is long enough to save time. On a CPU, that is a run of at
+            least `Engine.BREAK_EVEN_STEPS` steps. On a GPU, a run switches to compiled steps
             where more than `Engine.BREAK_EVEN_SECONDS` of steps are left.
-        resident_gb: on a GPU, up to how many GB of training images are copied to it once; larger
-            splits are read from the cache batch by batch. 0 always reads; -1 takes half of the
-            memory that is free.
+        resident_gb: on a GPU, the largest training split in GB that is copied to it once; larger
+            splits are read from the cache batch by batch. 0 always reads batch by batch; -1
+            allows half of the free memory.
         record: whether a GPU records a step once, as a CUDA graph, and replays it. Turn it off
-            for programs that keep something in Python from one step to the next.
+            for programs that keep Python state from one step to the next.
 
     Raises:
-        InputError: if the device is not there, or does not have the precision.
-        ValueError: if precision or compile has another name.
+        InputError: if the device does not exist, or does not support the precision.
+        ValueError: if an argument has a value that is not allowed.
     """
 
-    #: On two CPU cores, compiling was earned back after 577 steps (convolutions, 64x64 pixels)
-    #: and 2,091 steps (small fully connected networks).
+    #: On two CPU cores, compiling saved time after 577 steps (convolutions, 64x64 pixels) and
+    #: after 2,091 steps (small fully connected networks).
     BREAK_EVEN_STEPS = 2_000
-    #: On an H200, compiling took 17 s and 7 s for these two, and a recorded step became 1.27 and
-    #: 1.47 times as fast: that is earned back after 80 s and 22 s of recorded steps.
+    #: On an H200, compiling these two took 17 s and 7 s, and made a recorded step 1.27 and 1.47
+    #: times as fast: it saved time after 80 s and 22 s of recorded steps.
     BREAK_EVEN_SECONDS = 80.0
 
     def __init__(
@@ -72,31 +72,31 @@ class Engine(Recorded):
 
     @property
     def decides_by_time(self) -> bool:
-        """Whether a run decides about compiling once it knows how long its steps take."""
+        """Whether a run measures the time of its steps before it decides to compile."""
         return self.compile == "auto" and self.device.type == "cuda"
 
     def compiles(self, steps: int) -> tuple[bool, str]:
-        """Whether a run of that many steps is compiled from its first step on, and why, in words.
+        """Whether a run of that many steps compiles from its first step on, and the reason.
 
-        On a CPU it follows from the length of the whole run alone, so that a run that was
-        interrupted goes on as it began, unless it is lengthened. On a GPU, "auto" depends on the
-        time of a step and on the steps that are left.
+        On a CPU this depends only on the length of the whole run, so that a resumed run makes the
+        same choice, unless it is lengthened. On a GPU, "auto" depends on the time per step and on
+        the number of remaining steps.
         """
         if self.compile != "auto":
             return self.compile == "on", f"--engine.compile {self.compile}"
         if self.decides_by_time:
             return (
                 False,
-                f"auto: until more than {self.BREAK_EVEN_SECONDS:.0f} s of steps are left",
+                f"auto: compiles if more than {self.BREAK_EVEN_SECONDS:.0f} s of steps are left",
             )
         if self.device.type != "cpu":
             return False, f"not on {self.device.type}"
-        why = f"auto: from {self.BREAK_EVEN_STEPS:,} steps on, this run has {steps:,}"
+        why = f"auto: compiles from {self.BREAK_EVEN_STEPS:,} steps on, this run has {steps:,}"
         return steps >= self.BREAK_EVEN_STEPS, why
 
     def fetch(self, images: np.ndarray | Tensor) -> np.ndarray | Tensor:
-        """Images to draw batches from: copied to the device if they fit, else as they are."""
-        if self.device.type != "cuda" or isinstance(images, Tensor):  # A CPU reads the map itself.
+        """Copies the images of a split to the GPU if they fit, else returns them unchanged."""
+        if self.device.type != "cuda" or isinstance(images, Tensor):
             return images
         limit = self.resident_gb * 1e9
         if self.resident_gb < 0:
@@ -112,13 +112,13 @@ class Engine(Recorded):
             ) from None
 
     def feed(self, batches: Batches) -> Feed:
-        """Gives the batches: by the device alone if the images lie on a GPU."""
+        """The feed of the batches: it stays on the device if the images are on a GPU."""
         resident = self.device.type == "cuda" and isinstance(batches.images, Tensor)
         return (DeviceFeed if resident else HostFeed)(batches, self.place)
 
     @contextmanager
     def running(self, program: nn.Module, networks: Iterable[nn.Module]) -> Iterator[None]:
-        """Moves a program to the device and lets its networks compute in the precision."""
+        """Context with the program on the device, and its networks in the chosen precision."""
         program.to(self.device).to(memory_format=torch.contiguous_format)
         wrapped = list(networks) if self.precision == "bf16" else []
         for network in wrapped:
@@ -133,7 +133,7 @@ class Engine(Recorded):
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
-        """Lets a GPU use TF32 where the precision says so, and nowhere else."""
+        """Context that allows TF32 on a GPU if the precision is "tf32", and forbids it else."""
         switches: tuple[Any, Any] = (torch.backends.cuda.matmul, torch.backends.cudnn)
         before = [switch.allow_tf32 for switch in switches]
         try:
@@ -145,15 +145,15 @@ class Engine(Recorded):
                 switch.allow_tf32 = value
 
     def lay_out(self, program: nn.Module) -> None:
-        """Lays weights out as convolutions are fastest on.
+        """Converts the weights to channels last, the fastest layout for convolutions.
 
-        Only once Pyro's parameter store knows the parameters: it copies a parameter that is not
-        contiguous, and the module's own would silently never train.
+        Call it after the parameters are in Pyro's parameter store. The store copies a parameter
+        that is not contiguous, and the module's parameter would silently never train.
         """
         program.to(memory_format=torch.channels_last)
 
     def place(self, images: Tensor) -> Tensor:
-        """A batch on the device, in the layout that convolutions are fastest on."""
+        """Moves a batch to the device, in the channels last layout."""
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
 
@@ -186,5 +186,5 @@ def _multiplies_bf16(device: torch.device) -> bool:
         return False
     try:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    except AttributeError:  # A name that torch keeps to itself.
+    except AttributeError:  # A private name of torch.
         return False

@@ -253,7 +253,7 @@ def processes(device: str, out: Path, found: Figures) -> None:
         cwd=ROOT,
     )
     print(done.stdout, done.stderr)
-    recorded = "recorded" in done.stdout and "piece by piece" not in done.stdout
+    recorded = "recorded" in done.stdout and "one by one" not in done.stdout
     words = f"two processes on {where}"
     found[words], found[f"{words}, recorded"] = f"exit code {done.returncode}", str(recorded)
 

@@ -1,4 +1,4 @@
-"""Likelihoods p(x | z): modules that turn the decoder's output into a distribution of images."""
+"""Likelihoods p(x | z): modules that map the decoder's output to a distribution of images."""
 
 # ruff: noqa: F403
 from pyrovae.likelihoods.base import *

@@ -1,4 +1,4 @@
-"""What a likelihood is."""
+"""The base classes of likelihoods."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["DensityLikelihood", "GreyLikelihood", "Likelihood", "PixelLikelihood
 
 
 def uniform_noise(images: Tensor) -> Tensor:
-    """Noise in [0, 1) of the shape of images, on their device: all noise of dequantising.
+    """Uniform noise in [0, 1) for dequantisation, of the shape and on the device of the images.
 
-    The generator of the device draws it, so each process has noise of its own. The order of the
-    draws does not depend on the layout of the images in memory.
+    The generator of the device draws it, so the noise differs between processes. The order of the
+    draws does not depend on the memory layout of the images.
     """
     return torch.rand(images.shape, device=images.device)
 
@@ -28,16 +28,16 @@ def uniform_noise(images: Tensor) -> Tensor:
 class Likelihood(Recorded, nn.Module, ABC):
     """p(x given h): a module that maps the decoder's maps h to a distribution of images.
 
-    It also owns what depends on the family alone: how 8-bit images become observations, and
-    how a distribution is shown as an image.
+    It also defines how 8-bit images become observations, and how a distribution is shown as an
+    image.
 
     Attributes:
-        grey_levels: what turns its log density into the log probability of an 8-bit image, as
-            a number of levels per unit of x: 256 for a density on [0, 1], 1 for a probability
-            of the 256 values, None where neither holds (binary pixels).
-        couples_batch: whether its density of an image depends on the others of the batch.
-        has_scale: whether its noise has a size, which may be too large or too small; those that
-            only have probabilities of binary pixels or of grey values have none.
+        grey_levels: the number of grey levels per unit of x, which converts the log density to
+            the log probability of an 8-bit image: 256 for a density on [0, 1], 1 for a
+            probability of the 256 values, None for binary pixels.
+        couples_batch: whether the density of one image depends on the rest of the batch.
+        has_scale: whether the noise has a scale, which can be too large or too small. False for
+            probabilities of binary pixels or grey values without a scale.
     """
 
     grey_levels: int | None
@@ -46,7 +46,7 @@ class Likelihood(Recorded, nn.Module, ABC):
 
     @abstractmethod
     def num_maps(self, channels: int) -> int:
-        """How many maps of the image's size the decoder must give for that many channels."""
+        """The number of maps that the decoder must return for images of that many channels."""
 
     @abstractmethod
     def forward(self, h: Tensor) -> dist.TorchDistribution:
@@ -54,28 +54,28 @@ class Likelihood(Recorded, nn.Module, ABC):
 
     @abstractmethod
     def observe(self, images: Tensor) -> Tensor:
-        """Images of 8-bit grey values `(*, C, H, W)`, any dtype, in the support it scores."""
+        """Maps 8-bit grey values `(*, C, H, W)`, any dtype, to the support of the distribution."""
 
     @abstractmethod
     def dequantize(self, images: Tensor) -> Tensor:
-        """8-bit images as grey values whose `observe` gives an honest bound on bits/dim.
+        """Dequantised grey values on [0, 255], so that bits per dimension are a bound.
 
-        For a density: images plus uniform noise of one grey level, on [0, 255]; the expected
-        log density of these is a lower bound of the log probability of the 8-bit image minus
-        the constant (Theis et al., 2016, section 3.1, https://arxiv.org/abs/1511.01844).
+        For a density: images plus uniform noise of one grey level, scaled to [0, 255]. Up to a
+        constant, their expected log density is a lower bound of the log probability of the 8-bit
+        image (Theis et al., 2016, section 3.1, https://arxiv.org/abs/1511.01844).
         """
 
     def scored(self, images: Tensor) -> Tensor:
-        """8-bit images as training, validation and evaluation score them: dequantised, observed.
+        """The observations that training, validation and evaluation score.
 
-        For a density on [0, 1] this is `(k + u) / 256` of grey values k and uniform noise u, drawn
-        at each call. All other likelihoods score what `observe` gives.
+        For a density on [0, 1] this is `(k + u) / 256` for grey values k and uniform noise u, with
+        a new draw per call. All other likelihoods score the result of `observe`.
         """
         return self.observe(self.dequantize(images))
 
     @abstractmethod
     def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
-        """What to show for a distribution: floats in [0, 1], shape `(*, C, H, W)`."""
+        """The images that represent a distribution: floats in [0, 1], shape `(*, C, H, W)`."""
 
     @abstractmethod
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
@@ -83,12 +83,12 @@ class Likelihood(Recorded, nn.Module, ABC):
 
     @abstractmethod
     def check(self, images: Tensor) -> None:
-        """Raises `InputError` if it cannot score such 8-bit images."""
+        """Raises `InputError` if the likelihood cannot score these 8-bit images."""
 
     def start_at(self, scale: float) -> float:
-        """Takes this standard deviation of the pixels to start from; returns what it took.
+        """Sets the initial standard deviation of the pixels; returns the value that is set.
 
-        Optional: `ProbabilisticPCA` needs it. A likelihood of a fixed scale returns its own.
+        Optional: `ProbabilisticPCA` needs it. A likelihood with a fixed scale returns that scale.
 
         Raises:
             InputError: if it has no scale.
@@ -96,27 +96,27 @@ class Likelihood(Recorded, nn.Module, ABC):
         raise cannot_start(self, "it has no start_at")
 
     def maps(self, loc: Tensor) -> Tensor:
-        """The maps `(*, num_maps, H, W)` of images `(*, C, H, W)`, a linear function of them.
+        """The decoder maps `(*, num_maps, H, W)` whose location is the images `(*, C, H, W)`.
 
-        By default the maps are the images themselves, as where the map is the location.
+        They are a linear function of the images; by default the images themselves.
         """
         return loc
 
     def bits_per_dim(self, elbo: float, num_dims: int) -> float | None:
-        """Bits per dimension of an ELBO in nats per image, None where it is undefined."""
+        """Bits per dimension for an ELBO in nats per image; None where undefined."""
         if self.grey_levels is None:
             return None
         return (math.log(self.grey_levels) - elbo / num_dims) / math.log(2)
 
 
 class PixelLikelihood(Likelihood):
-    """A likelihood that scores grey values as pixels in [0, 1], and takes any image.
+    """A likelihood of pixels in [0, 1], which accepts any 8-bit image.
 
-    `forward` must return a distribution whose mean is what to show.
+    The mean of the distribution that `forward` returns is shown as the image.
     """
 
     def observe(self, images: Tensor) -> Tensor:
-        """Grey values 0 to 255 as pixels in [0, 1]: divided by 255."""
+        """Divides grey values 0 to 255 by 255."""
         return images / 255
 
     def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
@@ -124,25 +124,25 @@ class PixelLikelihood(Likelihood):
         return distribution.mean.clamp(0, 1)
 
     def check(self, images: Tensor) -> None:
-        """Any 8-bit image can be scored."""
+        """Accepts any 8-bit image."""
 
 
 class DensityLikelihood(PixelLikelihood):
     """A density of pixels in [0, 1], independent given h.
 
-    Training, validation and evaluation score `(k + u) / 256` of grey values k, with new uniform
-    noise u at each call of `scored`. So their ELBOs compare. A density gains nothing from exact
-    black and white.
+    Training, validation and evaluation score `(k + u) / 256` for grey values k, with new uniform
+    noise u per call of `scored`. So their ELBOs are comparable, and exact black and white cannot
+    raise the density without bound.
     """
 
     grey_levels = 256
 
     def dequantize(self, images: Tensor) -> Tensor:
-        """Uniform noise of one grey level added, scaled back to [0, 255]."""
+        """Adds uniform noise of one grey level, and scales to [0, 255]."""
         return torch.add(images, uniform_noise(images)).mul_(255 / 256)
 
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
-        """One Normal a pixel, its scale at least that of the noise of dequantising."""
+        """One Normal per pixel; its scale is at least that of the dequantisation noise."""
         scale = variance.sqrt().clamp(min=1 / (256 * math.sqrt(12)))
         return dist.Normal(mean, scale).to_event(3)
 
@@ -153,10 +153,10 @@ class GreyLikelihood(PixelLikelihood):
     grey_levels = 1
 
     def dequantize(self, images: Tensor) -> Tensor:
-        """The images as they are: grey values are discrete."""
+        """Returns the images unchanged: grey values are discrete."""
         return images
 
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
-        """One discretised logistic a pixel, its scale that of a grey level or above."""
+        """One discretised logistic per pixel; its standard deviation is at least a grey level."""
         scale = variance.sqrt().clamp(min=1 / 256) * (math.sqrt(3) / math.pi)
         return DiscretizedLogistic(mean, scale).to_event(3)

@@ -1,4 +1,4 @@
-"""Probabilities of binary pixels."""
+"""The Bernoulli likelihood, and ways to binarise images for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 class Binarization(Recorded, nn.Module, ABC):
-    """How grey values become the binary pixels that a Bernoulli likelihood scores."""
+    """Maps grey values to the binary pixels that a Bernoulli likelihood scores."""
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def _floats(ones: Tensor) -> Tensor:
 
 
 class DynamicBinarization(Binarization):
-    """Each pixel drawn anew, every time, with the grey value as its probability of being 1.
+    """Draws each pixel anew per call; the grey value is the probability of 1.
 
     Use it to compare with results on dynamically binarised MNIST.
 
@@ -50,15 +50,15 @@ class DynamicBinarization(Binarization):
 
 
 class FixedBinarization(Binarization):
-    """Each pixel drawn once: the same image always becomes the same binary one.
+    """Draws each pixel once: an image always maps to the same binary image.
 
-    The grey value is the probability of being 1, as for `DynamicBinarization`; the draw follows
-    from the image and the seed alone, so that no epoch, split or run draws another.
+    The grey value is the probability of 1, as for `DynamicBinarization`. The draw depends only on
+    the image and the seed, so it is the same in every epoch, split and run.
 
     Use it to compare with results on statically binarised images.
 
     Args:
-        seed: of the draws.
+        seed: the seed of the draws.
 
     References:
         On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008,
@@ -74,26 +74,26 @@ class FixedBinarization(Binarization):
         grey = images.long()
         pixels = torch.arange(grey.shape[-3:].numel(), device=grey.device)
         pixels = _scramble(pixels + 1 + (self.seed << 32)).reshape(grey.shape[-3:])  # 0 stays 0
-        # One number for each image, which any change of a pixel changes.
+        # One hash per image.
         image = _scramble((grey * pixels).sum((-3, -2, -1), keepdim=True))
         uniform = (_scramble(image ^ pixels) >> 11 & (2**24 - 1)).float() / 2**24
         return _floats(uniform * 255 < grey)
 
 
 def _scramble(x: Tensor) -> Tensor:
-    """A one-to-one map of 64-bit integers that leaves no pattern."""
+    """A bijective hash of 64-bit integers."""
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
         x = (x ^ (x >> shift)) * factor
     return x ^ (x >> 31)
 
 
 class ThresholdBinarization(Binarization):
-    """Pixels above a threshold are 1.
+    """Maps pixels above a threshold to 1, all others to 0.
 
-    Use it for line drawings and text, or where every epoch should see the same images.
+    Use it for line drawings and text, or to train on the same images in every epoch.
 
     Args:
-        threshold: the brightest grey value that becomes 0, as a share of white, within [0, 1).
+        threshold: the brightest grey value that maps to 0, as a fraction of white, within [0, 1).
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
@@ -112,15 +112,15 @@ class Bernoulli(LocationLikelihood):
 
     $$\log p(x \mid h) = \sum_i x_i h_i - \log(1 + e^{h_i}), \quad x_i \in \{0, 1\}$$
 
-    It is a probability of binary images only: grey images must be binarised, since scoring grey
-    values with this formula gives no density (it does not integrate to one).
+    It is a probability of binary images only. Grey images must be binarised: for grey values the
+    formula is no density, since it does not integrate to one.
 
-    Use it for images that are binary, or that are binarised anew at every step as in most
+    Use it for images that are binary, or that are binarised anew at every step, as in most
     published results on MNIST.
 
     Args:
-        binarization: how grey images become binary; None takes images that are binary already
-            (0 and 255).
+        binarization: binarises grey images; None takes images that are binary already (0 and
+            255).
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2013, appendix C.1),
@@ -141,15 +141,15 @@ class Bernoulli(LocationLikelihood):
         self.binarization = binarization
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """A Bernoulli distribution for each log odds."""
+        """A Bernoulli distribution per pixel, from its log odds."""
         return dist.Bernoulli(logits=loc)
 
     def observe(self, images: Tensor) -> Tensor:
-        """Grey values 0 to 255 as binary pixels, floats 0 and 1."""
+        """Maps grey values 0 to 255 to binary pixels, floats 0 and 1."""
         return images / 255 if self.binarization is None else self.binarization(images)
 
     def dequantize(self, images: Tensor) -> Tensor:
-        """The images as they are: binary pixels are discrete."""
+        """Returns the images unchanged: binary pixels are discrete."""
         return images
 
     def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
@@ -157,7 +157,7 @@ class Bernoulli(LocationLikelihood):
         return distribution.mean
 
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
-        """One Bernoulli a pixel; a pixel that never varies may still, once in 10,000 images."""
+        """One Bernoulli per pixel, with probabilities clamped to [1e-4, 1 - 1e-4]."""
         return dist.Bernoulli(mean.clamp(1e-4, 1 - 1e-4)).to_event(3)
 
     def check(self, images: Tensor) -> None:

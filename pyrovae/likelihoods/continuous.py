@@ -20,7 +20,7 @@ class Laplace(LearnedScaleLikelihood, DensityLikelihood):
     $$p(x \mid h) = \prod_i \frac{1}{2 b} e^{-|x_i - h_i| / b}, \quad
     b = 0.001 + b_0 e^{10 a}$$
 
-    Use it where sharp edges matter more than faint ones: what it shows is close to a median.
+    Use it where sharp edges matter more than faint ones: the location fits the median.
 
     Args:
         initial_scale: the scale $b_0$ at the start, positive.
@@ -43,21 +43,21 @@ class Laplace(LearnedScaleLikelihood, DensityLikelihood):
         super().__init__(initial_scale)
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """A Laplace distribution around each location."""
+        """A Laplace distribution per pixel, with the learned scale."""
         return dist.Laplace(loc, self.scale())
 
 
 class StudentT(LearnedScaleLikelihood, DensityLikelihood):
-    r"""Student's t likelihood: a few pixels may be far off, with one learned scale.
+    r"""Student's t likelihood: robust against outlier pixels, with one learned scale.
 
     $$p(x \mid h) = \prod_i \frac{\Gamma(\frac{\nu + 1}{2})}{\Gamma(\frac{\nu}{2})
     \sqrt{\pi \nu}\, \sigma} \left(1 + \frac{(x_i - h_i)^2}{\nu \sigma^2}\right)^{-(\nu+1)/2},
     \quad \sigma = 0.001 + \sigma_0 e^{10 a}$$
 
-    Use it for images with outliers, such as occlusions, noise or wrong pixels.
+    Use it for images with outliers, such as occlusions, noise or defective pixels.
 
     Args:
-        df: degrees of freedom $\nu$, above 2, where the variance is finite.
+        df: degrees of freedom $\nu$, above 2, so that the variance is finite.
         initial_scale: the scale $\sigma_0$ at the start, positive.
 
     Raises:
@@ -80,7 +80,7 @@ class StudentT(LearnedScaleLikelihood, DensityLikelihood):
         self.deviation = math.sqrt(df / (df - 2))
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """A Student's t distribution around each location."""
+        """A Student's t distribution per pixel, with the learned scale."""
         return distributions.StudentT(loc.new_full((), self.df), loc, self.scale())
 
     def extra_repr(self) -> str:
@@ -89,15 +89,15 @@ class StudentT(LearnedScaleLikelihood, DensityLikelihood):
 
 
 class ContinuousBernoulli(LocationLikelihood, DensityLikelihood):
-    r"""Continuous Bernoulli likelihood: the density that grey values under a Bernoulli lack.
+    r"""Continuous Bernoulli likelihood: a Bernoulli normalised to a density on [0, 1].
 
     $$\log p(x \mid h) = \sum_i h_i (x_i - \tfrac{1}{2})
     - \log\frac{\sinh(h_i / 2)}{h_i / 2}$$
 
-    At exact 0 and 1 the density has no upper bound. So training scores dequantised pixels, as for
-    all densities.
+    At exactly 0 and 1 the density has no upper bound. So training scores dequantised pixels, as
+    for all densities.
 
-    Use it for grey images that are nearly black and white, such as MNIST without binarisation.
+    Use it for grey images that are almost black and white, such as MNIST without binarisation.
 
     References:
         The Continuous Bernoulli (Loaiza-Ganem and Cunningham, 2019, equation 3),
@@ -111,5 +111,5 @@ class ContinuousBernoulli(LocationLikelihood, DensityLikelihood):
     has_scale = False
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """A continuous Bernoulli distribution for each log odds."""
+        """A continuous Bernoulli distribution per pixel, from its log odds."""
         return distributions.ContinuousBernoulli(loc)

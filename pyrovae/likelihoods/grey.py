@@ -17,14 +17,14 @@ __all__ = ["Categorical", "DiscretizedLogistic", "DiscretizedLogisticMixture"]
 
 
 class DiscretizedLogistic(LearnedScaleLikelihood, GreyLikelihood):
-    r"""Discretised logistic likelihood: the 256 grey values, with one learned scale.
+    r"""Discretised logistic likelihood of the 256 grey values, with one learned scale.
 
     $$P(x \mid h) = \prod_i \sigma\left(\frac{x_i + \frac{1}{510} - h_i}{s}\right)
     - \sigma\left(\frac{x_i - \frac{1}{510} - h_i}{s}\right), \quad s = 0.001 + s_0 e^{10 a}$$
 
-    where the bins of 0 and 1 reach to infinity.
+    where the bins of 0 and 1 extend to infinity.
 
-    Use it for exact bits per dimension at the cost of a Normal.
+    Use it for exact bits per dimension at the computational cost of a Normal.
 
     Args:
         initial_scale: the scale $s_0$ at the start, positive.
@@ -48,26 +48,27 @@ class DiscretizedLogistic(LearnedScaleLikelihood, GreyLikelihood):
         super().__init__(initial_scale)
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """A discretised logistic distribution around each location."""
+        """A discretised logistic distribution per pixel, with the learned scale."""
         return distributions.DiscretizedLogistic(loc, self.scale())
 
 
 class DiscretizedLogisticMixture(GreyLikelihood):
-    r"""Mixture of discretised logistics for each pixel, whose channels depend on each other.
+    r"""Mixture of discretised logistics per pixel, with dependent channels.
 
     $$P(x \mid h) = \prod_{\text{pixels}} \sum_{k=1}^{K} \pi_k \prod_{c=1}^{C}
     P_{\text{logistic}}\left(x_c \mid \mu_{kc} + \textstyle\sum_{j < c} a_{kcj}
     (x_j - \mu_{kj}), s_{kc}\right)$$
 
     with $s = \sigma e^{6 \tanh(r / 6)}$, $\sigma = 0.001 + \sigma_0 e^{10 \alpha}$ and
-    $a = 2 \tanh(b)$ of the maps r and b and a learned $\alpha$. The locations start evenly
-    spread over [0, 1]. A channel follows how far those before it are from their locations,
-    where the paper has their values: the same family, in which locations stay means.
+    $a = 2 \tanh(b)$ for the maps r and b and a learned $\alpha$. The initial locations are evenly
+    spread over [0, 1]. The location of a channel depends on the residuals of the channels before
+    it; in the paper it depends on their values. The family is the same, but here $\mu$ stays the
+    mean.
 
-    Use it for the best bits per dimension; it costs the most after `Categorical`.
+    Use it for the best bits per dimension; only `Categorical` costs more.
 
     Args:
-        num_components: logistics a pixel K, at least 1.
+        num_components: number of logistics per pixel K, at least 1.
         initial_scale: the scale $\sigma_0$ where r is 0, positive.
 
     Raises:
@@ -92,7 +93,7 @@ class DiscretizedLogisticMixture(GreyLikelihood):
         self.scale = LearnedScale(initial_scale)
 
     def num_maps(self, channels: int) -> int:
-        """A component has a weight, C locations, C scales, C (C - 1) / 2 coefficients."""
+        """A weight, C locations, C scales and C (C - 1) / 2 coefficients per component."""
         return self.num_components * sum(self._sizes(channels))
 
     def _sizes(self, channels: int) -> list[int]:
@@ -101,7 +102,7 @@ class DiscretizedLogisticMixture(GreyLikelihood):
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution for h `(*, num_maps, H, W)`: batch `*`, event `(C, H, W)`."""
         maps = h.unflatten(-3, (self.num_components, -1))
-        # 1 + 2 C + C (C - 1) / 2 maps a component, solved for C.
+        # 1 + 2 C + C (C - 1) / 2 maps per component, solved for C.
         channels = round((math.sqrt(1 + 8 * maps.shape[-3]) - 3) / 2)
         logits, shift, raw, coefficients = maps.split(self._sizes(channels), dim=-3)
         return distributions.DiscretizedLogisticMixture(
@@ -112,25 +113,28 @@ class DiscretizedLogisticMixture(GreyLikelihood):
         )
 
     def _spread(self, like: Tensor) -> Tensor:
-        """Where the components' locations are at maps of zero, `(K, 1, 1, 1)`."""
+        """The locations of the components at maps of zero, `(K, 1, 1, 1)`."""
         steps = torch.arange(self.num_components, device=like.device, dtype=like.dtype)
         return ((steps + 0.5) / self.num_components)[:, None, None, None]
 
     def start_at(self, scale: float) -> float:
-        """Takes this standard deviation for `maps`; returns what it took."""
+        """Sets the standard deviation that `maps` gives; returns the value that is set."""
         ratio = math.pi / math.sqrt(3) * self._widths().square().mean().sqrt().item()
         return ratio * self.scale.start_at(scale / ratio)
 
     def _widths(self) -> Tensor:
-        """Scales of the components in `maps`, as multiples of their mean on a log scale.
+        """Scales of the components in `maps`, relative to their geometric mean, `(K,)`.
 
-        A factor of 2 from one to the next, but no more than 8 to either side.
+        They are equally spaced on a log scale, at most by a factor of 2, and within [1/8, 8].
         """
         half = min((self.num_components - 1) / 2, 3.0)
         return torch.linspace(-half, half, self.num_components).exp2()
 
     def maps(self, loc: Tensor) -> Tensor:
-        """The maps `(*, num_maps, H, W)` of images `(*, C, H, W)`: components differ in scale."""
+        """The maps `(*, num_maps, H, W)` whose location is the images `(*, C, H, W)`.
+
+        The components differ in scale only.
+        """
         logits, _, _, coefficients = self._sizes(loc.shape[-3])
         shift = loc.unsqueeze(-4) - self._spread(loc)
         raw = bounded_log(self._widths().to(loc), self.LOG_SCALE_LIMIT)[:, None, None, None]
@@ -149,12 +153,12 @@ class DiscretizedLogisticMixture(GreyLikelihood):
 
 
 class Categorical(GreyLikelihood):
-    r"""Categorical likelihood: a free probability for each of the 256 grey values.
+    r"""Categorical likelihood: one free probability per grey value, 256 per pixel and channel.
 
     $$P(x = k / 255 \mid h) = \prod_i e^{h_{ik}} / \textstyle\sum_{j=0}^{255} e^{h_{ij}}$$
 
-    Use it for small images with few grey values; it gives 256 maps a channel, and knows nothing
-    of the order of the values.
+    Use it for small images with few grey values; it needs 256 maps per channel, and ignores the
+    order of the values.
 
     References:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016, section 3.4),
@@ -169,7 +173,7 @@ class Categorical(GreyLikelihood):
     has_scale = False
 
     def num_maps(self, channels: int) -> int:
-        """256 maps a channel, those of the first channel first: the log weights."""
+        """256 maps of log weights per channel; those of the first channel come first."""
         return 256 * channels
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:

@@ -1,4 +1,4 @@
-"""Likelihoods whose maps are the locations of the pixels."""
+"""Base classes of likelihoods with one map per channel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["LearnedScaleLikelihood", "LocationLikelihood"]
 
 
 class LocationLikelihood(Likelihood):
-    """A likelihood of independent pixels, for each of which the decoder gives one number."""
+    """A likelihood of independent pixels, with one decoder output per pixel and channel."""
 
     def num_maps(self, channels: int) -> int:
         """One map per channel: the location, or the log odds."""
@@ -26,17 +26,17 @@ class LocationLikelihood(Likelihood):
 
     @abstractmethod
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """The distribution of each pixel, of batch shape `(*, C, H, W)`."""
+        """The distribution per pixel, batch shape `(*, C, H, W)`."""
 
 
 class LearnedScaleLikelihood(LocationLikelihood):
-    """A likelihood of independent pixels around a location, with one learned scale for all.
+    """A likelihood of independent pixels around a location, with one shared learned scale.
 
     Args:
-        initial_scale: the scale at the start, positive.
+        initial_scale: the initial scale, positive.
 
     Attributes:
-        deviation: the standard deviation of a pixel whose scale is 1.
+        deviation: the standard deviation of the distribution with scale 1.
 
     Raises:
         ValueError: if `initial_scale` is not positive and finite.
@@ -49,7 +49,7 @@ class LearnedScaleLikelihood(LocationLikelihood):
         self.scale = LearnedScale(initial_scale)
 
     def start_at(self, scale: float) -> float:
-        """Takes this standard deviation to start from; returns what it took."""
+        """Sets the initial standard deviation; returns the value that is set."""
         return self.deviation * self.scale.start_at(scale / self.deviation)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Normal densities of pixels, which differ in where the scale comes from."""
+"""Normal likelihoods with a fixed, shared, optimal or pixelwise scale."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ class Normal(LocationLikelihood, DensityLikelihood):
 
     $$\log p(x \mid h) = -\frac{1}{2\sigma^2} \lVert x - h \rVert^2 - n \log(\sigma\sqrt{2\pi})$$
 
-    for the n pixels (times channels) of an image in [0, 1]. A squared error averaged over the
-    n pixels plus w KL, as many VAE codes have it, is this ELBO with $\sigma^2 = w n / 2$.
+    for an image in [0, 1] with n pixels times channels. The common loss "mean squared error over
+    the n pixels plus w KL" is this negative ELBO with $\sigma^2 = w n / 2$, up to a factor and a
+    constant.
 
-    Use it to fix the balance of rate and distortion by hand, or to repeat results that did.
+    Use it to set the balance of rate and distortion by hand, or to repeat results with a fixed
+    scale.
 
     Args:
         scale: the standard deviation, positive.
@@ -45,11 +47,11 @@ class Normal(LocationLikelihood, DensityLikelihood):
         self.scale = positive("scale", scale)
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """A Normal distribution around each mean."""
+        """A Normal distribution per pixel, with the fixed scale."""
         return dist.Normal(loc, loc.new_full((), self.scale))
 
     def start_at(self, scale: float) -> float:
-        """The scale to start from where another would fit better: its own, which is fixed."""
+        """Returns the fixed scale, which the argument does not change."""
         return self.scale
 
     def extra_repr(self) -> str:
@@ -58,13 +60,12 @@ class Normal(LocationLikelihood, DensityLikelihood):
 
 
 class SharedScaleNormal(LearnedScaleLikelihood, DensityLikelihood):
-    r"""Normal likelihood with one scale for all pixels, learned with the networks.
+    r"""Normal likelihood with one scale for all pixels, trained with the networks.
 
     $$p(x \mid h) = \prod_i \mathcal{N}(x_i \mid h_i, \sigma^2), \quad
     \sigma = 0.001 + \sigma_0 e^{10 a}$$
 
-    Use it first: the scale finds the balance of rate and distortion that a hand-set weight
-    only guesses.
+    Use it first: training finds the balance of rate and distortion, so no weight has to be tuned.
 
     Args:
         initial_scale: the standard deviation $\sigma_0$ at the start, positive.
@@ -86,22 +87,22 @@ class SharedScaleNormal(LearnedScaleLikelihood, DensityLikelihood):
         super().__init__(initial_scale)
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """A Normal distribution around each mean."""
+        """A Normal distribution per pixel, with the learned scale."""
         return dist.Normal(loc, self.scale())
 
 
 class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
-    r"""Normal likelihood whose scale is the best one for the batch at hand.
+    r"""Normal likelihood whose scale is the maximum-likelihood scale of the batch.
 
     $$p(x \mid h) = \prod_i \mathcal{N}(x_i \mid h_i, \sigma^2), \quad
     \sigma^2 = \frac{1}{B n} \sum_{b, i} (x_{bi} - h_{bi})^2$$
 
-    over the B images of a training batch and their n pixels. That scale maximises the
-    likelihood of the batch, so that nothing needs to be learned; but it depends on the images
-    that it scores. In evaluation mode and for draws it is therefore a constant, the root of the
-    running mean of $\sigma^2$ over training, and densities are densities.
+    over the B images of a training batch and their n pixels. This scale maximises the likelihood
+    of the batch, so that it needs no parameter. But it depends on the images that it scores, so
+    the result is no density. In evaluation mode and for draws the scale is therefore constant:
+    the root of the running mean of $\sigma^2$ over training.
 
-    Use it like `SharedScaleNormal`, where the scale should follow the residual at once.
+    Use it like `SharedScaleNormal`, where the scale should follow the residuals immediately.
 
     Args:
         initial_scale: the standard deviation before the first batch, positive.
@@ -135,7 +136,7 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
         self.register_buffer("num_batches", torch.tensor(0))
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
-        """A Normal distribution around each mean."""
+        """A Normal distribution per pixel; the batch sets its scale in training mode."""
         scale = self.mean_square.sqrt().clamp(min=self.MIN_SCALE)
         if self.training:
             return BatchScaleNormal(loc, scale, self._of_batch)
@@ -143,7 +144,7 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
 
     @torch.no_grad()
     def _of_batch(self, square: Tensor) -> Tensor:
-        """The scale of a batch; takes it into the running mean."""
+        """The scale of a batch; updates the running mean of its square."""
         mean = square.mean()
         self.num_batches += 1
         weight = (1 / self.num_batches).clamp(min=1 / self.MEMORY)
@@ -152,7 +153,7 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
 
     @torch.no_grad()
     def start_at(self, scale: float) -> float:
-        """Takes this standard deviation to start from; returns what it took."""
+        """Sets the initial standard deviation; returns the value that is set."""
         self.mean_square.fill_(max(scale, self.MIN_SCALE) ** 2)
         return float(self.mean_square.sqrt())
 
@@ -162,18 +163,18 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
 
 
 class PixelwiseNormal(DensityLikelihood):
-    r"""Normal likelihood with a scale for each pixel, which the decoder gives.
+    r"""Normal likelihood with one scale per pixel, computed by the decoder.
 
     $$p(x \mid h) = \prod_i \mathcal{N}(x_i \mid \mu_i, \sigma_i^2), \quad
     \sigma_i = \tfrac{1}{256} + \sigma e^{5 \tanh(s_i / 5)}, \quad
     \sigma = 0.001 + \sigma_0 e^{10 a}$$
 
-    where $(\mu, s)$ are the two halves of h's maps and a is learned. The scale
-    never falls below a grey level: otherwise pixels that hardly vary, such as saturated ones,
-    would be scored without bound.
+    where $(\mu, s)$ are the two halves of the maps h and a is learned. The scale is at least one
+    grey level: otherwise the density of pixels that hardly vary, such as saturated ones, would
+    have no upper bound.
 
-    Use it to see where in the image the decoder is unsure; it is harder to train than a
-    shared scale.
+    Use it to see which pixels the decoder is uncertain of; it is harder to train than a shared
+    scale.
 
     Args:
         initial_scale: the standard deviation $\sigma_0$ where s is 0, positive.
@@ -199,7 +200,7 @@ class PixelwiseNormal(DensityLikelihood):
         self.scale = LearnedScale(initial_scale)
 
     def num_maps(self, channels: int) -> int:
-        """Two maps a channel: means first, then raw log scales."""
+        """Two maps per channel: the means first, then the raw log scales."""
         return 2 * channels
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
@@ -209,11 +210,11 @@ class PixelwiseNormal(DensityLikelihood):
         return dist.Normal(loc, self.MIN_SCALE + scale).to_event(3)
 
     def start_at(self, scale: float) -> float:
-        """Takes this standard deviation for all pixels; returns what it took."""
+        """Sets the initial standard deviation of all pixels; returns the value that is set."""
         return self.MIN_SCALE + self.scale.start_at(scale - self.MIN_SCALE)
 
     def maps(self, loc: Tensor) -> Tensor:
-        """The maps `(*, 2 C, H, W)` of images `(*, C, H, W)`, all pixels of the same scale."""
+        """The maps `(*, 2 C, H, W)` of images `(*, C, H, W)`, with the same scale everywhere."""
         return torch.cat([loc, torch.zeros_like(loc)], -3)
 
     def extra_repr(self) -> str:

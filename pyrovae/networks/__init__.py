@@ -1,7 +1,7 @@
-"""Encoders and decoders: ordinary networks, tensor to tensor, for any image size.
+"""Encoders and decoders: plain PyTorch networks for any image size.
 
-Every network takes any number of leading batch dimensions, so that vectorised particles and
-`Predictive` work, and holds no constraint: those belong to the parts that need them.
+Every network accepts any number of leading batch dimensions, so that vectorised particles and
+`Predictive` work. Outputs are unconstrained: posteriors and likelihoods apply the constraints.
 """
 
 # ruff: noqa: F403

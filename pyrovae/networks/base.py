@@ -1,4 +1,4 @@
-"""What encoders and decoders are, and what several of them share."""
+"""Base classes of encoders and decoders, and helpers that they share."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ImageShape = tuple[int, int, int]
 
 
 class Network(Recorded, nn.Module, ABC):
-    """What encoders and decoders may do beside `forward`.
+    """Base of encoders and decoders, with their optional methods.
 
     Attributes:
-        couples_batch: whether its output for an image depends on the others of the batch.
+        couples_batch: whether the output for one image depends on the rest of the batch.
     """
 
     couples_batch: bool = False
@@ -40,9 +40,9 @@ class Network(Recorded, nn.Module, ABC):
         raise cannot_start(self, "it has no start_linear")
 
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:
-        """Becomes `weight @ x + bias` of the flattened input, to start training from.
+        """Sets the parameters so that the output is `weight @ x + bias`, x being flattened.
 
-        Optional: `ProbabilisticPCA` needs it, and a `check_start` that raises nothing.
+        Optional: `ProbabilisticPCA` needs it, and a `check_start` that does not raise.
 
         Raises:
             InputError: if it cannot become a linear function.
@@ -53,8 +53,8 @@ class Network(Recorded, nn.Module, ABC):
 class Encoder(Network):
     """A network from images to the posterior's parameters.
 
-    A constructor takes `image_shape` and `num_outputs`, which follow from data and posterior,
-    then whatever else it needs.
+    The constructor takes `image_shape` and `num_outputs`, which data and posterior determine, and
+    any other arguments.
     """
 
     @abstractmethod
@@ -65,8 +65,8 @@ class Encoder(Network):
 class Decoder(Network):
     """A network from latents to the likelihood's maps.
 
-    A constructor takes `image_shape`, `latent_dim` and `num_maps`, which follow from data,
-    prior and likelihood, then whatever else it needs.
+    The constructor takes `image_shape`, `latent_dim` and `num_maps`, which data, prior and
+    likelihood determine, and any other arguments.
     """
 
     @abstractmethod
@@ -75,15 +75,15 @@ class Decoder(Network):
 
 
 class LinearShortcut(nn.Module):
-    """A linear map beside a network, zero at first.
+    """A linear map parallel to a network, initialised to zero.
 
-    Its weights are scaled down by the number of inputs. Optimisers such as Adam move every
-    weight by about the learning rate at each step, which in a plain layer would move the output
-    that many times as far.
+    The weights are divided by the number of inputs. Optimisers such as Adam change every weight
+    by about the learning rate per step. Without the division the change of the output would grow
+    with the number of inputs.
 
     Args:
-        num_inputs: n, the length of the vectors it takes.
-        num_outputs: the length of the vectors it gives.
+        num_inputs: length of the input vectors.
+        num_outputs: length of the output vectors.
     """
 
     def __init__(self, num_inputs: int, num_outputs: int) -> None:
@@ -98,12 +98,12 @@ class LinearShortcut(nn.Module):
 
 
 class ShortcutNetwork(nn.Module, ABC):
-    """Layers and, if wanted, a `LinearShortcut` from their input to their output.
+    """Layers with an optional `LinearShortcut` from their input to their output.
 
     Args:
-        layers: what is applied in turn; the last is linear.
-        num_inputs: how many numbers go in, for one image.
-        num_outputs: how many come out.
+        layers: the layers in order; the last one is linear.
+        num_inputs: numbers per image that come in.
+        num_outputs: numbers per image that go out.
         shortcut: whether there is a shortcut.
     """
 
@@ -116,10 +116,10 @@ class ShortcutNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Gives `run` its number of event dimensions."""
+        """Calls `run` with the number of event dimensions."""
 
     def run(self, x: Tensor, event_dim: int) -> Tensor:
-        """The sum of layers and shortcut, at an input of so many dimensions after the batch's."""
+        """The sum of layers and shortcut; the last `event_dim` dimensions of x are one input."""
         h = apply_layers(self.layers, x, event_dim)
         if self.shortcut is None:
             return h
@@ -135,7 +135,7 @@ class ShortcutNetwork(nn.Module, ABC):
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:
-        """Becomes `weight @ x + bias`, to start training from; the layers become zero.
+        """Sets the shortcut to `weight @ x + bias`, and the last layer to zero.
 
         Raises:
             InputError: if it has no shortcut.
@@ -149,17 +149,17 @@ class ShortcutNetwork(nn.Module, ABC):
 
 
 def apply_layers(layers: nn.Module, x: Tensor, event_dim: int) -> Tensor:
-    """Applies layers that take one batch dimension to a tensor with any number of them."""
+    """Applies layers for one batch dimension to a tensor with any number of batch dimensions."""
     batch, event = x.shape[:-event_dim], x.shape[-event_dim:]
     y = layers(x.reshape(-1, *event))
     return y.reshape(*batch, *y.shape[1:])
 
 
 def check_widths(name: str, widths: Sequence[int]) -> list[int]:
-    """A copy of a list of layers' widths.
+    """Returns the widths of layers as a list.
 
     Raises:
-        ValueError: if it is empty, or a width is not positive.
+        ValueError: if there are none, or a width is not positive.
     """
     if not widths or min(widths) < 1:
         raise ValueError(f"{name} must be a list of positive numbers, got {list(widths)}")
@@ -167,10 +167,15 @@ def check_widths(name: str, widths: Sequence[int]) -> list[int]:
 
 
 def halvings(image_shape: ImageShape, depth: int, name: str = "channels") -> list[tuple[int, int]]:
-    """The sizes of an image halved `depth` times, rounded up, the whole image first.
+    """The sizes of an image halved 0 to `depth` times, rounded up.
+
+    Args:
+        image_shape: `(C, H, W)` of the image.
+        depth: number of halvings.
+        name: the argument that determines the depth, for the error message.
 
     Raises:
-        ValueError: if the image cannot be halved that often; it says that `name` asks for it.
+        ValueError: if the image cannot be halved that often.
     """
     sizes = [(image_shape[1], image_shape[2])]
     for _ in range(depth):
@@ -193,7 +198,10 @@ def enlarge(
     kernel_size: int = 3,
     bias: bool = True,
 ) -> nn.ConvTranspose2d:
-    """A transposed convolution from a size to `stride` times that, or less by under a stride."""
+    """A transposed convolution from `size` to `target`.
+
+    Each target is at most `stride` times the size, and less than one stride below that.
+    """
     extra = [t - stride * (s - 1) - 1 for s, t in zip(size, target, strict=True)]
     padding, more = kernel_size // 2, (extra[0], extra[1])
     return nn.ConvTranspose2d(before, after, kernel_size, stride, padding, more, bias=bias)

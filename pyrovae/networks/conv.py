@@ -1,4 +1,4 @@
-"""Plain convolutional encoder and decoder."""
+"""Convolutional encoder and decoder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ __all__ = ["ConvDecoder", "ConvEncoder"]
 
 
 class ConvEncoder(ShortcutNetwork, Encoder):
-    """Stride-2 convolutions, each with batch norm and a leaky ReLU, and one linear layer.
+    """Stride-2 convolutions, each with batch norm and a leaky ReLU, then one linear layer.
 
-    Use it for images of any kind to begin with: the fastest network that sees pixels as
-    neighbours.
+    Use it first for images of any kind: it is the fastest convolutional network here.
 
     Args:
         image_shape: `(C, H, W)` of the images; odd sizes are rounded up when halved.
-        num_outputs: how many numbers to give for one image.
+        num_outputs: number of outputs per image.
         channels: output channels of each convolution, from the image inwards.
         shortcut: adds a linear map from the pixels to the outputs, from which
             `ProbabilisticPCA` can start.
@@ -55,14 +54,14 @@ class ConvEncoder(ShortcutNetwork, Encoder):
 
 
 class ConvDecoder(ShortcutNetwork, Decoder):
-    """Stride-2 transposed convolutions, each with batch norm and a leaky ReLU, to image size.
+    """Stride-2 transposed convolutions up to the image size, with batch norm and leaky ReLUs.
 
-    Use it with `ConvEncoder`, whose mirror it is.
+    Use it with `ConvEncoder`, which it mirrors.
 
     Args:
         image_shape: `(C, H, W)` of the images; only the size is used.
         latent_dim: number of latent dimensions D.
-        num_maps: how many maps of the image's size to give (the likelihood says).
+        num_maps: number of output maps, which the likelihood determines.
         channels: input channels of each transposed convolution, from the latent outwards.
         shortcut: adds a linear map from the latent to the maps, from which
             `ProbabilisticPCA` can start.

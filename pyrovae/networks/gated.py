@@ -1,4 +1,4 @@
-"""Gated encoders and decoders, fully connected and convolutional."""
+"""Fully connected and convolutional encoders and decoders with gated layers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["GatedConvDecoder", "GatedConvEncoder", "GatedMLPDecoder", "GatedMLPE
 class GatedMLPEncoder(Encoder):
     r"""Fully connected gated layers on the flattened image.
 
-    Each layer gives two vectors, and one of them says how much of the other passes:
+    Each layer computes two vectors, one of which gates the other:
 
     $$h(x) \odot \sigma(g(x))$$
 
-    Weights of gated layers start with variance 2 / (number of inputs), after He et al., as dense
-    ones do in the VampPrior's recipe: each layer then keeps about three quarters of the scale of
-    its input, where PyTorch's own start keeps less than a third.
+    The weights of gated layers are initialised with variance 2 / (number of inputs), as in the
+    code of the VampPrior paper. Each layer then keeps about three quarters of the scale of its
+    input; with PyTorch's default initialisation it keeps less than a third.
 
-    Use it for small grey images, to compare with the results published for `VampPrior`.
+    Use it for small grey images, to compare with published results of `VampPrior`.
 
     Args:
         image_shape: `(C, H, W)` of the images.
-        num_outputs: how many numbers to give for one image.
+        num_outputs: number of outputs per image.
         hidden: widths of the hidden layers, from the image inwards.
 
     Raises:
@@ -57,14 +57,14 @@ class GatedMLPEncoder(Encoder):
 
 
 class GatedMLPDecoder(Decoder):
-    """Fully connected gated layers from the latent to all pixels; see `GatedMLPEncoder`.
+    """Fully connected gated layers from the latents to all pixels; see `GatedMLPEncoder`.
 
-    Use it with `GatedMLPEncoder`, whose mirror it is.
+    Use it with `GatedMLPEncoder`, which it mirrors.
 
     Args:
         image_shape: `(C, H, W)` of the images; only the size is used.
         latent_dim: number of latent dimensions D.
-        num_maps: how many maps of the image's size to give (the likelihood says).
+        num_maps: number of output maps, which the likelihood determines.
         hidden: widths of the hidden layers, from the latent outwards.
 
     Raises:
@@ -99,16 +99,16 @@ class GatedMLPDecoder(Decoder):
 
 
 class GatedConvEncoder(Encoder):
-    """Gated convolutions and one linear layer; see `GatedMLPEncoder` for the gates.
+    """Gated convolutions, then one linear layer; see `GatedMLPEncoder` for the gates.
 
-    Use it for small grey images, to compare with the results published for flows and learned
-    priors; it works at full size first, and is slow on large images.
+    Use it for small grey images, to compare with published results of flows and learned priors;
+    its first convolution has stride 1 by default, which is slow on large images.
 
     Args:
         image_shape: `(C, H, W)` of the images; odd sizes are rounded up when halved.
-        num_outputs: how many numbers to give for one image.
+        num_outputs: number of outputs per image.
         channels: output channels of each convolution, from the image inwards.
-        strides: 2 for each convolution that halves the size, and 1 for others.
+        strides: stride of each convolution, 1 or 2; 2 halves the size.
         kernel_size: height and width of each convolution, odd.
 
     Raises:
@@ -151,17 +151,17 @@ class GatedConvEncoder(Encoder):
 
 
 class GatedConvDecoder(Decoder):
-    """Gated transposed convolutions to image size; see `GatedMLPEncoder` for the gates.
+    """Gated transposed convolutions up to the image size; see `GatedMLPEncoder` for the gates.
 
-    Use it with `GatedConvEncoder`, whose mirror it is.
+    Use it with `GatedConvEncoder`, which it mirrors.
 
     Args:
         image_shape: `(C, H, W)` of the images; only the size is used.
         latent_dim: number of latent dimensions D.
-        num_maps: how many maps of the image's size to give (the likelihood says).
+        num_maps: number of output maps, which the likelihood determines.
         channels: input channels of each transposed convolution, from the latent outwards.
-        strides: 2 for each of them that doubles the size, and 1 for others.
-        kernel_size: height and width of each, odd.
+        strides: stride of each transposed convolution, 1 or 2; 2 doubles the size.
+        kernel_size: height and width of each transposed convolution, odd.
 
     Raises:
         ValueError: if the image cannot be halved that often, or a number is not allowed.
@@ -214,7 +214,7 @@ class GatedConvDecoder(Decoder):
 def _gated(
     layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, num_inputs: float, dim: int
 ) -> list[nn.Module]:
-    """A layer of twice the width, the second half of which gates the first."""
+    """A layer of twice the width, whose second half gates the first."""
     nn.init.normal_(layer.weight, std=math.sqrt(2 / num_inputs))
     return [layer, nn.GLU(dim)]
 
@@ -226,7 +226,7 @@ def _dense(before: int, after: int) -> list[nn.Module]:
 def _check_convolutions(channels: Sequence[int], strides: Sequence[int], kernel_size: int) -> None:
     if len(channels) != len(strides):
         raise ValueError(
-            f"strides must be as many as channels, got {len(strides)} and {len(channels)}"
+            f"strides must have the length of channels, got {len(strides)} and {len(channels)}"
         )
     if not {*strides} <= {1, 2}:
         raise ValueError(f"strides must be 1 or 2, got {list(strides)}")

@@ -16,12 +16,12 @@ __all__ = ["MLPDecoder", "MLPEncoder"]
 class MLPEncoder(Encoder):
     """Fully connected layers on the flattened image.
 
-    Use it for small grey images, for the published results that were measured with it, and for
+    Use it for small grey images, to compare with published results of such networks, and for
     quick experiments.
 
     Args:
         image_shape: `(C, H, W)` of the images.
-        num_outputs: how many numbers to give for one image.
+        num_outputs: number of outputs per image.
         hidden: widths of the hidden layers, from the image inwards.
         activation: the non-linearity after each hidden layer.
 
@@ -53,14 +53,14 @@ class MLPEncoder(Encoder):
 
 
 class MLPDecoder(Decoder):
-    """Fully connected layers from the latent to all pixels.
+    """Fully connected layers from the latents to all pixels.
 
-    Use it with `MLPEncoder`, whose mirror it is.
+    Use it with `MLPEncoder`, which it mirrors.
 
     Args:
         image_shape: `(C, H, W)` of the images; only the size is used.
         latent_dim: number of latent dimensions D.
-        num_maps: how many maps of the image's size to give (the likelihood says).
+        num_maps: number of output maps, which the likelihood determines.
         hidden: widths of the hidden layers, from the latent outwards.
         activation: the non-linearity after each hidden layer.
 

@@ -1,4 +1,4 @@
-"""Residual encoder and decoder, for quality."""
+"""Residual encoder and decoder."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from pyrovae.networks.trunks import Step, image_layers, latent_layers
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
 
-#: Groups of channels are not smaller, and there are not more of them, where a layer is normalised.
+#: Group norm: the smallest number of channels per group, and the largest number of groups.
 GROUP_SIZE, MAX_GROUPS = 8, 32
 
-#: What a block's last weights are multiplied by at first: not 0, which would hold up the others.
+#: Initial factor of a block's last convolution. At 0 the other weights would get no gradient.
 BRANCH_SCALE = 0.01
 
 
 class ResidualEncoder(ShortcutNetwork, Encoder):
-    r"""Residual blocks between stride-2 convolutions, and one linear layer.
+    r"""Residual blocks between stride-2 convolutions, then one linear layer.
 
-    A block adds to its input what two convolutions find in it,
+    A block adds the output of two convolutions to its input,
 
     $$x + \text{conv}(\text{SiLU}(\text{norm}(\text{conv}(\text{SiLU}(\text{norm}(x))))))$$
 
-    and starts close to the identity, the last convolution being small. All others start with
-    variance 1 / (number of inputs), which keeps the scale of what passes between the blocks. The
-    norm is over groups of at least 8 channels of one image, as many groups as divide the width, at
-    most 32, and one group below 16 channels; it needs no batch, so that training and evaluation
-    compute the same.
+    It starts close to the identity, since its last convolution starts with small weights. All
+    other convolutions start with variance 1 / (number of inputs), which preserves the scale
+    between blocks. The norm is group norm: groups of at least 8 channels, at most 32 groups, and
+    one group below 16 channels. It does not depend on the batch, so training and evaluation
+    compute the same function.
 
-    Use it for quality, with colour or with more than 32 pixels: a step takes about twice the
-    time of `ConvEncoder` and `ConvDecoder`.
+    Use it for quality on colour images, or above 32x32 pixels: a step takes about twice as long
+    as with `ConvEncoder` and `ConvDecoder`.
 
     Args:
         image_shape: `(C, H, W)` of the images; odd sizes are rounded up when halved.
-        num_outputs: how many numbers to give for one image.
+        num_outputs: number of outputs per image.
         channels: channels after each halving, from the image inwards.
         blocks: residual blocks at each size.
         shortcut: adds a linear map from the pixels to the outputs, from which
@@ -81,20 +81,20 @@ class ResidualEncoder(ShortcutNetwork, Encoder):
 
 
 class ResidualDecoder(ShortcutNetwork, Decoder):
-    """Residual blocks between doublings of the size, to image size.
+    """Residual blocks between upsampling layers, up to the image size.
 
-    A doubling repeats pixels, and a convolution follows at the new size: unlike a transposed
-    convolution it treats all pixels alike, and leaves no chequered pattern. For the blocks and
-    their norm see `ResidualEncoder`.
+    An upsampling layer repeats pixels, and a convolution follows at the new size. Unlike a
+    transposed convolution it causes no checkerboard artifacts. See `ResidualEncoder` for the
+    blocks and their norm.
 
-    Use it for quality, with `ResidualEncoder`, whose mirror it is.
+    Use it for quality, with `ResidualEncoder`, which it mirrors.
 
     Args:
         image_shape: `(C, H, W)` of the images; only the size is used.
         latent_dim: number of latent dimensions D.
-        num_maps: how many maps of the image's size to give (the likelihood says).
+        num_maps: number of output maps, which the likelihood determines.
         channels: channels before each doubling, from the latent outwards.
-        blocks: residual blocks at each size but the image's.
+        blocks: residual blocks at each size below the image size.
         shortcut: adds a linear map from the latent to the maps, from which
             `ProbabilisticPCA` can start.
 
@@ -140,7 +140,7 @@ class ResidualDecoder(ShortcutNetwork, Decoder):
 
 
 class _ResidualBlock(nn.Module):
-    """A branch of two convolutions added to its input; almost nothing at first."""
+    """Adds a branch of two convolutions to the input; the branch is close to zero initially."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The layers that all families of networks have in common: each family brings its own block."""
+"""The trunks that all families of networks share; a family passes its own block."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def dense_layers(
     *,
     last_first: bool = False,
 ) -> nn.Sequential:
-    """Fully connected layers, the last of them linear.
+    """Fully connected layers; the last one is linear.
 
     Args:
         num_inputs: numbers per image that come in.
         hidden: widths of the hidden layers.
         num_outputs: numbers per image that go out.
-        block: makes the layers from one width to the next.
-        last_first: whether the last layer draws its weights before all others; a seed then gives
-            the weights that it gave decoders in version 0.2.
+        block: returns the layers from one width to the next.
+        last_first: whether the weights of the last layer are drawn first, as in the decoders of
+            version 0.2; a seed then gives the same weights.
 
     Raises:
         ValueError: if a width is not positive.
@@ -70,15 +70,15 @@ def image_layers(
     strides: Sequence[int] | None = None,
     last: Callable[[int], Layers] = lambda channels: [],
 ) -> list[nn.Module]:
-    """Convolutions from an image inwards, and one linear layer.
+    """Convolutions from the image inwards, then one linear layer.
 
     Args:
         image_shape: `(C, H, W)` of the images.
         num_outputs: numbers per image that go out.
         channels: channels after each step.
-        block: makes the layers of a step.
-        strides: of each step; 2 by default.
-        last: makes layers of so many channels before the linear one.
+        block: returns the layers of a step.
+        strides: the stride of each step; 2 by default.
+        last: returns the layers before the linear one, given their number of channels.
 
     Raises:
         ValueError: if the image cannot be halved that often, or a number is not positive.
@@ -100,16 +100,16 @@ def latent_layers(
     strides: Sequence[int] | None = None,
     first: Callable[[int, int], Layers] = lambda before, after: [nn.Linear(before, after)],
 ) -> list[nn.Module]:
-    """One dense layer, and convolutions outwards to the size of an image.
+    """One dense layer, then convolutions outwards to the image size.
 
     Args:
         image_shape: `(C, H, W)` of the images; only the size is used.
         latent_dim: numbers per image that come in.
-        channels: channels before each step; the last step keeps them.
-        block: makes the layers of a step.
-        last: makes the layers from so many channels to the output, at the size of an image.
-        strides: of each step; 2 by default.
-        first: makes the dense layer from one width to another.
+        channels: channels before each step; the last step keeps the number.
+        block: returns the layers of a step.
+        last: returns the layers from the last step to the output, given their input channels.
+        strides: the stride of each step; 2 by default.
+        first: returns the dense layer from one width to another.
 
     Raises:
         ValueError: if the image cannot be halved that often, or a number is not positive.
@@ -125,7 +125,7 @@ def latent_layers(
 def _sizes(
     image_shape: ImageShape, count: int, strides: Sequence[int] | None
 ) -> list[tuple[int, int]]:
-    """The size before each step from the image inwards, and after the last."""
+    """The sizes from the image inwards: before each step, and after the last one."""
     if strides is None:
         return halvings(image_shape, count)
     sizes = halvings(image_shape, list(strides).count(2), "strides")

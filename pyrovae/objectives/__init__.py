@@ -1,7 +1,7 @@
-"""What is optimised around the programs: bounds, weights of the latent sites, and schedules.
+"""Objectives: bounds, the weight of the latent sites, and schedules.
 
-The bound is any `pyro.infer` ELBO, or one from here. Everything here is an ELBO, an effect around
-it, or a number over time; model and guide never change.
+The bound is any `pyro.infer` ELBO, or one of this package. Each part is an ELBO, a Pyro messenger
+around it, or a schedule. Model and guide stay the same.
 """
 
 # ruff: noqa: F403

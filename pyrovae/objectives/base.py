@@ -1,4 +1,4 @@
-"""What an objective is, and how a stock ELBO of Pyro becomes one."""
+"""The interface of an objective, and an adapter for Pyro's ELBOs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = [
 
 
 class LossTerms(NamedTuple):
-    """What an objective reports of one batch: tensors of shape `()`, in nats per image.
+    """The terms of one batch: tensors of shape `()`, in nats per image.
 
     Attributes:
-        loss: what is minimised.
+        loss: the value that is minimised.
         elbo: the ELBO at beta 1.
-        rate: log q - log p of the latents, or their divergence where the objective computes it.
+        rate: log q - log p of the latents, or their KL where the objective computes it.
     """
 
     loss: Tensor
@@ -40,19 +40,19 @@ class LossTerms(NamedTuple):
 
 
 class Objective:
-    """What training asks of a loss, beside the methods of an ELBO of `pyro.infer`.
+    """The methods that training needs in addition to those of a `pyro.infer` ELBO.
 
-    Every method has a default. An ELBO of one's own that needs another derives from both:
+    Every method has a default. A custom ELBO that overrides one derives from both classes:
     `class Mine(Objective, Trace_ELBO)`.
 
     Attributes:
-        loss_and_grads: adds up the gradients of the loss in nats, summed over the images, and
+        loss_and_grads: accumulates the gradients of the loss in nats, summed over the images, and
             returns that loss.
-        couples_batch: whether the loss of a batch is more than the mean of its images' losses.
-        prefers_wide_guide: whether the guide that is best for it is wider than the one that is
-            best for the ELBO. That holds for bounds of several particles.
-        rate_and_distortion: those of the last batch, unweighted means in nats per image; None
-            where the objective does not keep them.
+        couples_batch: whether the loss of a batch is not the mean of the losses of its images.
+        prefers_wide_guide: whether the optimal guide is wider than the optimal guide of the ELBO.
+            That holds for bounds of several particles.
+        rate_and_distortion: unweighted means of the last batch, in nats per image; None where the
+            objective does not keep them.
     """
 
     loss_and_grads: Callable[..., Any]
@@ -62,44 +62,44 @@ class Objective:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: What the objective changes over a run. A checkpoint holds it; the dict stays the same.
+        #: Tensors that change over a run. A checkpoint holds them; the dict object stays the same.
         self.state: dict[str, Tensor] = {}
 
     def begin_step(self, progress: Progress) -> None:
-        """Takes the position in the run; by default does nothing.
+        """Called before each step with the position in the run; does nothing by default.
 
-        What follows from it belongs into a tensor of `state`, filled in place: a compiled or
-        recorded step sees no other changes.
+        An override writes values that depend on the position into a tensor of `state`, in place.
+        A compiled or recorded step sees no other changes.
         """
 
     def check_recordable(self) -> None:
-        """Raises `NotImplementedError` if `begin_step` changes more than `state`."""
+        """Raises `NotImplementedError` if `begin_step` is overridden and `state` is empty."""
         if type(self).begin_step is not Objective.begin_step and not self.state:
             name = type(self).__name__
             raise NotImplementedError(f"{name}.begin_step fills no tensor of `state`")
 
     def innermost(self) -> Any:
-        """The bound itself; an objective around another one returns that of the other."""
+        """The objective itself; a wrapper returns the innermost objective that it wraps."""
         return self
 
     def numbers(self) -> dict[str, float]:
-        """The single numbers in `state`, such as a multiplier."""
+        """The scalars in `state`, such as a multiplier, as floats."""
         state = self.state.items()
         return {name: float(value) for name, value in state if value.numel() == 1}
 
     def terms_and_grads(
         self, beta: float | Tensor, model: Any, guide: Any, x: Tensor, **inputs: Any
     ) -> LossTerms:
-        """Adds up the gradients of the summed loss; returns its terms without waiting.
+        """Accumulates the gradients of the summed loss; returns the terms without a sync.
 
-        By default the rate is measured at the sites of the programs, as they run.
+        By default a messenger measures the rate at the sites while the programs run.
 
         Args:
-            beta: the weight that the latent sites have.
+            beta: the weight of the latent sites.
             model: the generative program.
             guide: the inference program.
             x: observations.
-            **inputs: what else the programs take.
+            **inputs: other inputs of the programs.
         """
         with keeping_tensors(), LatentRate() as sites:
             total = self.loss_and_grads(model, guide, x, **inputs)
@@ -111,7 +111,7 @@ class Objective:
 
 
 class StockObjective(Objective):
-    """An ELBO of `pyro.infer` as an objective.
+    """Adapter that gives a `pyro.infer` ELBO the methods of `Objective`.
 
     Args:
         bound: the ELBO.
@@ -122,7 +122,7 @@ class StockObjective(Objective):
         self.bound = bound
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
-        """The ELBO's loss, after adding up its gradients."""
+        """Accumulates the gradients of the ELBO; returns its loss."""
         return self.bound.loss_and_grads(model, guide, *args, **kwargs)
 
     def innermost(self) -> ELBO:
@@ -131,12 +131,12 @@ class StockObjective(Objective):
 
 
 def as_objective(bound: Any) -> Objective:
-    """An ELBO with the methods of `Objective`: itself if it has them, else an adapter."""
+    """Returns the bound itself if it is an `Objective`, else wraps it in a `StockObjective`."""
     return bound if isinstance(bound, Objective) else StockObjective(bound)
 
 
 def check_objective(objective: Objective) -> None:
-    """Raises `InputError` if an objective does not fit programs of images."""
+    """Raises `InputError` if an objective does not suit batches of images."""
     bound = objective.innermost()
     check_objective_name(f"{type(bound).__module__}.{type(bound).__name__}")
     if not isinstance(bound.num_particles, int) or bound.num_particles < 1:
@@ -146,7 +146,7 @@ def check_objective(objective: Objective) -> None:
 
 
 def loss_per_image(loss: Any, num_images: int, device: torch.device) -> Tensor:
-    """Any loss that an ELBO of Pyro returns, in nats per image; several are added up."""
+    """The loss in nats per image, from a loss or a tuple of losses that a Pyro ELBO returns."""
     parts = loss if isinstance(loss, tuple) else (loss,)
     total = sum(torch.as_tensor(part, device=device) for part in parts)
     return torch.as_tensor(total) / num_images

@@ -1,4 +1,4 @@
-"""Bounds from the terms of each image and particle: what Pyro's own ELBOs do not keep apart."""
+"""Bounds that need the terms per image and particle, which Pyro's ELBOs sum over."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["DReG", "IWAE", "Latent", "PerImageELBO", "Run", "StickingTheLanding"
 
 @dataclass(frozen=True)
 class Latent:
-    """A latent site of one run of both programs; log densities are `(K, B)`, in nats.
+    """A latent site in one run of guide and model; log densities are `(K, B)`, in nats.
 
     Attributes:
-        name: of the site.
+        name: the name of the site.
         q: its distribution in the guide.
         p: its distribution in the model.
         z: the value drawn.
-        scale: the weight of its densities, as `ScaleLatents` sets it.
+        scale: the weight of its log densities, set by `ScaleLatents`.
         log_q: log density under the guide, weighted.
         log_p: log density under the model, weighted.
         unweighted: log q - log p at the value drawn, without the weight.
@@ -54,7 +54,7 @@ class Latent:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of both programs, of K particles at once and B images.
+    """One run of guide and model, with K particles at once and B images.
 
     Attributes:
         latents: the latent sites.
@@ -79,17 +79,17 @@ class Run:
 
 
 class PerImageELBO(Recorded, Objective, ELBO):
-    """An objective that is a function of each image's and particle's terms.
+    """Base of objectives that are functions of the terms per image and particle.
 
-    All latent sites must lie in the plate of images and be reparameterised. Their weight, which
-    `Beta` sets, multiplies the rate or what an objective puts in its place; in bounds of several
-    particles it multiplies the rate within each particle's weight.
+    All latent sites must lie in the plate of images and be reparameterised. Their weight, set by
+    `Beta`, multiplies the KL or its replacement. In bounds of several particles it multiplies the
+    log density ratio within each importance weight.
 
     Args:
-        num_particles: draws of the latents for each image, K, at least 1.
-        vectorize_particles: whether to draw them at once, along a new dimension on the left,
-            rather than in turn.
-        max_plate_nesting: how many plates the programs nest, that of the images included.
+        num_particles: draws of the latents per image, K, at least 1.
+        vectorize_particles: whether to draw all particles at once, along a new leftmost
+            dimension, instead of one after the other.
+        max_plate_nesting: the number of nested plates, the plate of images included.
 
     Raises:
         ValueError: if `num_particles` is not positive.
@@ -111,12 +111,16 @@ class PerImageELBO(Recorded, Objective, ELBO):
 
     @abstractmethod
     def objective(self, runs: list[Run]) -> Tensor:
-        """The loss in nats, summed over the images: one run of K particles, or K runs of one."""
+        """The loss in nats, summed over the images.
+
+        Args:
+            runs: one run of K particles, or K runs of one particle each.
+        """
 
     def differentiable_loss(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Tensor:
-        """The loss in nats, summed over the images, as a tensor that knows its gradient."""
+        """The loss in nats, summed over the images, as a differentiable tensor."""
         runs = [
             self._read(model_trace, guide_trace, args[0])
             for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs)
@@ -136,13 +140,13 @@ class PerImageELBO(Recorded, Objective, ELBO):
     def loss_and_grads(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> float:
-        """The loss in nats, summed over the images, after adding up its gradients."""
+        """Computes and accumulates the gradients; returns the loss in nats, summed over images."""
         return self._backward(model, guide, *args, **kwargs).item()
 
     def terms_and_grads(
         self, beta: float | Tensor, model: Any, guide: Any, x: Tensor, **inputs: Any
     ) -> LossTerms:
-        """Adds up the gradients of the summed loss; returns its terms without waiting."""
+        """Accumulates the gradients of the summed loss; returns the terms without a sync."""
         loss = self._backward(model, guide, x, **inputs) / len(x)
         assert self.rate_and_distortion is not None
         rate, distortion = self.rate_and_distortion
@@ -158,7 +162,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
     def _read(self, model_trace: Any, guide_trace: Any, x: Tensor) -> Run:
-        """The terms of a pair of traces."""
+        """The terms of a guide trace and a model trace."""
 
         def spread(site: Any, kind: str = "log_prob") -> Tensor:
             return self._per_image(site["name"], site[kind], len(x))
@@ -177,7 +181,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
         return Run(latents, -torch.stack(observed).sum(0), x[0].numel())
 
     def _per_image(self, name: str, log_prob: Tensor, num_images: int) -> Tensor:
-        """Log densities as `(K, B)`; plates between particles and images are summed over."""
+        """Log densities as `(K, B)`, summed over the plates between particles and images."""
         if log_prob.dim() == 0 or log_prob.shape[-1] != num_images:
             raise ValueError(f"site '{name}' lies outside the plate of images")
         if not self.vectorize_particles or self.num_particles == 1:
@@ -192,13 +196,13 @@ def _check_reparameterised(site: Any) -> None:
 
 
 class IWAE(PerImageELBO):
-    r"""Importance-weighted bound: the more particles, the closer to log p(x).
+    r"""Importance-weighted bound, which approaches log p(x) as the number of particles grows.
 
     $$L_K = \mathbb{E}_{z_1 \dots z_K \sim q}\left[\log \frac{1}{K} \sum_{k=1}^{K} w_k\right],
     \quad w_k = \frac{p(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}$$
 
-    Use it for a better model at K times the decoder's cost; the guide learns less as K grows,
-    for which there is `DReG`.
+    Use it for a better model at K times the cost of the decoder. The guide's gradient gets noisier
+    as K grows; `DReG` avoids that.
 
     Args:
         num_particles: draws of the latents for each image, K, at least 1.
@@ -227,7 +231,7 @@ def _log_mean_exp(log_weights: Tensor) -> Tensor:
 
 
 def _path_rate(run: Run) -> Tensor:
-    """The rate whose gradient in the guide goes through the draws alone, weighted, `(K, B)`."""
+    """The weighted rate, `(K, B)`, whose gradient reaches the guide only through the draws."""
     if len(run.latents) != 1:
         names = ", ".join(latent.name for latent in run.latents)
         raise ValueError(f"path gradients need one latent site, the guide has {names or 'none'}")
@@ -238,14 +242,14 @@ def _path_rate(run: Run) -> Tensor:
 
 
 class StickingTheLanding(PerImageELBO):
-    r"""The ELBO with path gradients: their noise vanishes where the posterior is exact.
+    r"""The ELBO with path gradients, whose variance is zero where the guide is exact.
 
     $$\nabla_\phi L = \mathbb{E}_{\epsilon}\left[\nabla_z \left(\log p(x, z)
     - \log q_\phi(z \mid x)\right) \nabla_\phi z(\epsilon, \phi)\right]$$
 
-    The value is that of the ELBO; the term of the gradient that is left out has mean zero.
+    The value is that of the ELBO. The omitted term of the gradient, the score, has mean zero.
 
-    Use it late in training or with flexible posteriors, where the noise of the gradient matters.
+    Use it late in training or with flexible posteriors, where gradient noise matters.
 
     Args:
         **kwargs: the particles, as for `PerImageELBO`.
@@ -264,7 +268,7 @@ class StickingTheLanding(PerImageELBO):
 
 
 class DReG(PerImageELBO):
-    r"""Importance-weighted bound, with doubly reparameterised gradients for the guide.
+    r"""Importance-weighted bound with doubly reparameterised gradients for the guide.
 
     $$\nabla_\phi L_K = \mathbb{E}\left[\sum_{k=1}^{K}
     \tilde w_k\, (1 - \beta + \beta \tilde w_k)\, \frac{\partial \log w_k}{\partial z_k}
@@ -272,9 +276,11 @@ class DReG(PerImageELBO):
     w_k = p(x \mid z_k) \left(\frac{p(z_k)}{q(z_k \mid x)}\right)^{\beta}, \quad
     \tilde w_k = \frac{w_k}{\sum_j w_j}$$
 
-    The value, and the gradient in the model, are those of `IWAE`. The paper has $\beta = 1$.
+    The value and the gradient of the model's parameters are those of `IWAE`. The paper has
+    $\beta = 1$.
 
-    Use it in place of `IWAE`: the guide's gradient keeps its strength as K grows.
+    Use it in place of `IWAE`: the signal-to-noise ratio of the guide's gradient does not fall as
+    K grows.
 
     Args:
         num_particles: draws of the latents for each image, K, at least 1.

@@ -1,4 +1,4 @@
-"""A guide that sees corrupted images."""
+"""The denoising criterion: the guide gets corrupted images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Corruption", "Denoising", "GaussianNoise", "SaltAndPepper"]
 
 
 class Corruption(Recorded, ABC):
-    """How an image is corrupted, anew every time."""
+    """A random corruption of images, with a new draw per call."""
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
@@ -27,12 +27,12 @@ class Corruption(Recorded, ABC):
 
 
 class GaussianNoise(Corruption):
-    """Normal noise on every pixel.
+    """Adds Normal noise to every pixel.
 
     Use it for grey and colour images.
 
     Args:
-        scale: its standard deviation, positive.
+        scale: the standard deviation of the noise, positive.
     """
 
     def __init__(self, scale: float = 0.1) -> None:
@@ -44,12 +44,12 @@ class GaussianNoise(Corruption):
 
 
 class SaltAndPepper(Corruption):
-    """Some pixels become black or white, one as likely as the other.
+    """Sets random pixels to black or white, with equal probability.
 
     Use it for binary images too.
 
     Args:
-        probability: of a pixel and channel to be hit, within (0, 1].
+        probability: the probability that a pixel and channel is replaced, within (0, 1].
     """
 
     def __init__(self, probability: float = 0.1) -> None:
@@ -65,19 +65,19 @@ class SaltAndPepper(Corruption):
 
 
 class Denoising(Recorded, Objective, ELBO):
-    r"""Any bound, with a guide that sees a corrupted image while the model scores the clean one.
+    r"""Any bound, with a guide that gets corrupted images and a model that scores the clean ones.
 
     $$\log p(x) \ge \mathbb{E}_{\tilde x \sim c(\tilde x \mid x)}\,
     \mathbb{E}_{q(z \mid \tilde x)}\left[\log p(x, z) - \log q(z \mid \tilde x)\right]$$
 
-    It acts in training alone: evaluation shows the guide the image itself. Batch norm in the
-    encoder then has the statistics of corrupted images.
+    It acts in training only: in evaluation the guide gets the clean images. Batch norm in the
+    encoder keeps the statistics of the corrupted images.
 
     Use it for an encoder that is robust to noise, and against overfitting on few images.
 
     Args:
-        corruption: what happens to the images; null adds `GaussianNoise`.
-        bound: the objective itself, any ELBO; null takes `Trace_ELBO`.
+        corruption: how images are corrupted; null takes `GaussianNoise`.
+        bound: the objective, any ELBO; null takes `Trace_ELBO`.
 
     References:
         Denoising Criterion for Variational Auto-Encoding Framework (Im et al., 2017),
@@ -94,7 +94,7 @@ class Denoising(Recorded, Objective, ELBO):
 
     @property
     def rate_and_distortion(self) -> tuple[Tensor, Tensor] | None:  # type: ignore[override]
-        """Those of the bound."""
+        """The rate and the distortion of the bound."""
         return self._inner.rate_and_distortion
 
     def begin_step(self, progress: Progress) -> None:
@@ -106,17 +106,17 @@ class Denoising(Recorded, Objective, ELBO):
         self._inner.check_recordable()
 
     def innermost(self) -> Any:
-        """The bound's own."""
+        """The innermost bound of the bound."""
         return self._inner.innermost()
 
     def terms_and_grads(
         self, beta: float | Tensor, model: Any, guide: Any, x: Tensor, **inputs: Any
     ) -> LossTerms:
-        """The bound's terms, after adding up its gradients."""
+        """Accumulates the gradients of the bound; returns its terms."""
         return self._inner.terms_and_grads(beta, model, self._corrupted(guide), x, **inputs)
 
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
-        """The bound's loss under the guide of corrupted images."""
+        """The bound's loss, with corrupted images for the guide."""
         return self.bound.loss(model, self._corrupted(guide), *args, **kwargs)
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -124,14 +124,14 @@ class Denoising(Recorded, Objective, ELBO):
         return self.bound.differentiable_loss(model, self._corrupted(guide), *args, **kwargs)
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
-        """The bound's loss, after adding up its gradients."""
+        """Accumulates the gradients of the bound; returns its loss."""
         return self.bound.loss_and_grads(model, self._corrupted(guide), *args, **kwargs)
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         return self.bound._get_trace(model, self._corrupted(guide), args, kwargs)
 
     def _corrupted(self, guide: Callable[..., Any]) -> Callable[..., Any]:
-        """The guide of one step, all of whose particles see the same corrupted images."""
+        """The guide of one step, which gives all particles the same corrupted images."""
         seen: list[Tensor] = []
 
         def run(x: Tensor, *args: Any, **kwargs: Any) -> Any:

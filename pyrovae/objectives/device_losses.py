@@ -1,4 +1,4 @@
-"""Losses that stay tensors: Pyro's ELBOs read them as numbers, for which a device must finish."""
+"""Runs Pyro's ELBOs without their device syncs: losses stay tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["keeping_tensors"]
 
 
 class _Thread(threading.local):
-    """How many contexts of `keeping_tensors` this thread is in."""
+    """The number of nested `keeping_tensors` contexts of this thread."""
 
     depth = 0
 
@@ -26,18 +26,18 @@ _here = _Thread()
 
 
 def _item(value: Any) -> Any:
-    """In place of Pyro's `torch_item`: within the context the number stays on the device."""
+    """Replaces Pyro's `torch_item`; inside `keeping_tensors` it returns a detached tensor."""
     if _here.depth and not isinstance(value, Number):
         return value.detach()
     return torch_item(value)
 
 
 def _warn(value: Any, *args: Any, **kwargs: Any) -> Any:
-    """In place of Pyro's `warn_if_nan`: within the context the step itself checks the values."""
+    """Replaces Pyro's `warn_if_nan`; inside `keeping_tensors` the step checks the values."""
     return value if _here.depth else warn_if_nan(value, *args, **kwargs)
 
 
-#: Pyro's functions, and what takes their place.
+#: By name: Pyro's function, and its replacement.
 _INSTEAD: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "torch_item": (torch_item, _item),
     "warn_if_nan": (warn_if_nan, _warn),
@@ -46,7 +46,7 @@ _INSTEAD: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 
 @lru_cache(maxsize=1)
 def _readers(num_modules: int) -> list[tuple[Any, str]]:
-    """The modules of Pyro's ELBOs that have these names: anew after every import."""
+    """The `pyro.infer` modules with these names, and the names; cached per number of modules."""
     return [
         (module, name)
         for path, module in list(sys.modules.items())
@@ -57,7 +57,7 @@ def _readers(num_modules: int) -> list[tuple[Any, str]]:
 
 
 class _Swap:
-    """The functions in Pyro's modules, replaced while at least one thread needs it."""
+    """Replaces the functions in Pyro's modules while at least one thread needs it."""
 
     def __init__(self) -> None:
         self.lock, self.users = threading.Lock(), 0
@@ -88,11 +88,11 @@ _swap = _Swap()
 
 @contextmanager
 def keeping_tensors() -> Iterator[None]:
-    """Lets Pyro's ELBOs compute losses and gradients without waiting for a device.
+    """Lets Pyro's ELBOs compute losses and gradients without a device sync.
 
-    They read every site's log density as a number (`torch_item`) and look for NaNs
-    (`warn_if_nan`). Inside, these two names return tensors, for this thread alone. A loss is then
-    a tensor of shape `()`, equal to the number.
+    Pyro's ELBOs read the log density of every site as a number (`torch_item`) and check it for
+    NaNs (`warn_if_nan`). Inside this context the two functions return tensors, for this thread
+    only. A loss is then a tensor of shape `()`, with the same value.
     """
     _swap.acquire()
     _here.depth += 1

@@ -1,4 +1,4 @@
-"""Objectives that compare the aggregate posterior with the prior by draws alone."""
+"""Objectives that compare draws of the aggregate posterior with draws of the prior."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["MMD"]
 
 
 class MMD(PerImageELBO):
-    r"""The rate, or a share of it, gives way to the discrepancy of all latents from the prior.
+    r"""Replaces the KL, or a share of it, by the MMD of the aggregate posterior and the prior.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + (1 - \alpha)\, KL + (\alpha + \lambda - 1)\,
     MMD(q(z) \,\|\, p(z))$$
 
-    where MMD is the squared maximum mean discrepancy, estimated without bias from the batch's
-    draws and as many of the prior, with the sum of seven inverse multiquadratic kernels
-    $c / (c + \lVert z - z' \rVert^2)$ of $c = 2 D s$, s from 0.1 to 10.
+    where MMD is the squared maximum mean discrepancy. It is estimated without bias from the draws
+    of a batch and the same number of draws of the prior. The kernel is the sum of seven inverse
+    multiquadratic kernels $c / (c + \lVert z - z' \rVert^2)$ with $c = 2 D s$, s from 0.1 to 10.
 
-    Use it for latents that hold more about each image than the ELBO lets them, while samples of
-    the prior still decode well.
+    Use it for latents with more information about each image than under the ELBO, while samples
+    of the prior still decode well.
 
     Args:
-        alpha: $\alpha$, the share of the rate that is taken out; 1 leaves the MMD alone.
-        weight: $\lambda$, the weight of the MMD, in nats an image; at least 1 - alpha.
+        alpha: $\alpha$, the share of the KL that is removed; 1 leaves the MMD only.
+        weight: $\lambda$, the weight of the MMD, in nats per image; at least 1 - alpha.
         **kwargs: the particles, as for `PerImageELBO`.
 
     Raises:
@@ -68,7 +68,7 @@ class MMD(PerImageELBO):
         return loss
 
     def _of_site(self, latent: Latent) -> Tensor:
-        """The discrepancy of a site, with a gradient in the prior's parameters too."""
+        """The squared MMD of a site, with a gradient in the prior's parameters too."""
         p, z = latent.p, latent.z
         batch = z.shape[: z.dim() - latent.q.event_dim]
         fresh = (p.rsample if p.has_rsample else p.sample)().expand(z.shape)
@@ -76,7 +76,8 @@ class MMD(PerImageELBO):
         found = self.discrepancy(first, second)
         if p.has_rsample:
             return found
-        # Draws of a mixture know no gradient: each is weighed by what it adds, times its density.
+        # Draws of a mixture are not reparameterised: the score-function estimator gives the
+        # gradient in the prior's parameters.
         count = batch[-1]
         off_diagonal = 1 - torch.eye(count, dtype=z.dtype, device=z.device)
         within = (self._kernel(second, second) * off_diagonal).sum(-1) / (count - 1)

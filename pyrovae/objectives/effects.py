@@ -1,4 +1,4 @@
-"""Effects around a step: the weight of the latent sites, and what they cost."""
+"""Pyro messengers around a step: the weight of the latent sites, and their rate."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Beta(Recorded):
 
 
 class ScaleLatents(Messenger):
-    r"""An effect that weighs the latent sites of model and guide by beta.
+    r"""A messenger that multiplies the scale of the latent sites of model and guide by beta.
 
     Around a step of SVI with `Trace_ELBO` the loss becomes
-    $-\log p(x \mid z) + \beta\,(\log q(z \mid x) - \log p(z))$ in nats: both traces must be
-    scaled, and are, since the handler sees every latent site. Plates keep their scale.
+    $-\log p(x \mid z) + \beta\,(\log q(z \mid x) - \log p(z))$ in nats. It scales the latent sites
+    of both traces. The scale of plates is kept.
 
     Args:
         beta: the weight, at least 0.
@@ -66,12 +66,13 @@ class ScaleLatents(Messenger):
 
 
 class LatentRate(Messenger):
-    r"""An effect that measures what runs inside: the rate, and where it must the distortion.
+    r"""A messenger that measures the rate and the log likelihood of the programs inside.
 
     $$\text{rate} = \log q(z \mid x) - \log p(z), \quad \text{distortion} = -\log p(x \mid z)$$
 
-    The guide runs first, as every ELBO of Pyro has it, then the model with the guide's values.
-    Particles run at once are averaged; of particles run in turn the first counts.
+    The guide must run first, then the model with the guide's values, as in every ELBO of Pyro.
+    Vectorised particles are averaged. Of particles that run one after the other, only the first
+    counts.
     """
 
     def __init__(self) -> None:
@@ -88,16 +89,20 @@ class LatentRate(Messenger):
 
     @torch.no_grad()
     def log_likelihood(self) -> Tensor:
-        """That of the observed sites in nats per image, at the first draws."""
+        """The log likelihood of the observed sites at the first draws, in nats per image."""
         return sum(p.log_prob(x).mean() for p, x in self._observed.values())
 
     def per_image(self) -> float:
-        """The rate in nats per image of the first pair of programs run since the last call."""
+        """The rate of the first run of guide and model since the last call, in nats per image."""
         return float(self.rate(torch.zeros(())))
 
     @torch.no_grad()
     def rate(self, zero: Tensor) -> Tensor:
-        """The rate of `per_image` as a tensor: a sum that begins with a zero on its device."""
+        """The rate of `per_image` as a tensor.
+
+        Args:
+            zero: a zero of shape `()` on the device of the rate.
+        """
         pairs = [pair for pair in self._sites.values() if len(pair) > 1]
         self._sites.clear()
         rates = [q.log_prob(z).mean() - p.log_prob(z).mean() for (q, z), (p, _), *_ in pairs]

@@ -1,4 +1,4 @@
-"""Which paths a gradient takes."""
+"""Distributions with constant parameters, for path gradients."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["stop_gradients"]
 
 
 def stop_gradients(distribution: Any) -> Any:
-    """The same distribution with constant parameters: its density has a gradient in z only.
+    """Returns a copy with constant parameters, whose log density has a gradient in z only.
 
-    Works for any distribution that can be taken apart as pickling does: flows too, whose
-    networks become constants and whose remembered inverses are forgotten, so that a density is
-    computed from z anew.
+    Works for any distribution that pickle can serialise, flows included. The parameters of a
+    flow's networks become constants. Its cached inverses are dropped, so that a density is
+    computed from z again.
 
     Args:
         distribution: any distribution; it is not changed.
 
     Returns:
-        A copy that shares the tensors' memory.
+        A copy that shares the memory of the tensors.
 
     Raises:
-        ValueError: if the distribution holds what cannot be copied, such as a lock.
+        ValueError: if the distribution holds an object that cannot be copied, such as a lock.
 
     Example:
         >>> import pyro.distributions as dist
@@ -40,13 +40,13 @@ def stop_gradients(distribution: Any) -> Any:
         _Taker(file, kept).dump(distribution)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         kind = type(distribution).__name__
-        raise ValueError(f"path gradients need a copy of the {kind}, but {error}") from error
+        raise ValueError(f"path gradients cannot copy the {kind}: {error}") from error
     file.seek(0)
     return _Giver(file, kept).load()
 
 
 class _Taker(pickle.Pickler):
-    """Takes the structure of an object apart from its tensors, classes and functions."""
+    """Pickles an object, but keeps its tensors (detached), classes and functions aside."""
 
     def __init__(self, file: io.BytesIO, kept: list[Any]) -> None:
         super().__init__(file)
@@ -55,7 +55,7 @@ class _Taker(pickle.Pickler):
     def persistent_id(self, obj: Any) -> int | None:
         if isinstance(obj, Tensor):
             self.kept.append(obj.detach())
-        elif isinstance(obj, (type, FunctionType)):  # Those in a function cannot be pickled.
+        elif isinstance(obj, (type, FunctionType)):  # Local ones cannot be pickled.
             self.kept.append(obj)
         else:
             return None
@@ -63,7 +63,7 @@ class _Taker(pickle.Pickler):
 
 
 class _Giver(pickle.Unpickler):
-    """Puts them back in."""
+    """Unpickles an object with the tensors, classes and functions that were kept aside."""
 
     def __init__(self, file: io.BytesIO, kept: list[Any]) -> None:
         super().__init__(file)

@@ -1,4 +1,4 @@
-"""Objectives that put something else in the place of the rate."""
+"""Objectives that replace the KL term of the ELBO."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _at_least_zero(name: str, value: float) -> float:
 
 
 def _mean(terms: list[Tensor]) -> Tensor:
-    """The mean over particles, `(B,)`, of terms `(K, B)` of each run."""
+    """The mean over the particles of all runs, `(B,)`, of terms `(K, B)`."""
     return torch.cat(terms).mean(0)
 
 
 def _factors(latent: Latent) -> tuple[Any, Any] | None:
-    """The distributions of single dimensions in guide and model, where these are independent."""
+    """Per-dimension distributions of guide and model; None where dimensions are dependent."""
     q, p = latent.q, latent.p
     for fn in (q, p):
         if not isinstance(fn, Independent) or fn.reinterpreted_batch_ndims != 1:
@@ -38,19 +38,19 @@ def _factors(latent: Latent) -> tuple[Any, Any] | None:
 
 
 class FreeBits(PerImageELBO):
-    r"""A rate below a threshold costs nothing less: dimensions are not worth switching off.
+    r"""A KL below a threshold is not penalised, so that dimensions do not collapse.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \sum_{d} \max\left(\lambda,\;
     \overline{KL}_d\right)$$
 
-    where $\overline{KL}_d$ is the divergence of dimension d, averaged over the batch: exact where
-    it is known, else at the values drawn. Where guide or model has dependent dimensions, all D of
-    a site are one group, with a threshold of $\lambda D$.
+    where $\overline{KL}_d$ is the KL of dimension d, averaged over the batch: exact where it has a
+    closed form, else estimated at the values drawn. Where guide or model has dependent dimensions,
+    all D dimensions of a site form one group, with a threshold of $\lambda D$.
 
     Use it against posterior collapse, which warm-up only delays.
 
     Args:
-        threshold: $\lambda$, nats a dimension, at least 0; 0 gives the ELBO.
+        threshold: $\lambda$, nats per dimension, at least 0; 0 gives the ELBO.
         **kwargs: the particles, as for `PerImageELBO`.
 
     Raises:
@@ -83,12 +83,12 @@ class FreeBits(PerImageELBO):
 
 
 def _at_least(rates: Tensor, floor: float) -> Tensor:
-    """Rates below the floor as the floor; without one also draws below 0 stay as they are."""
+    """Clamps rates to the floor; a floor of 0 changes nothing, not even negative estimates."""
     return rates.clamp(min=floor) if floor > 0 else rates
 
 
 def _group_rates(latent: Latent) -> Tensor:
-    """Unweighted rates, averaged over the batch, of each dimension, `(D,)`, or of all, `(1,)`."""
+    """Unweighted KL, averaged over the batch: per dimension, `(D,)`, or of the site, `(1,)`."""
     factors = _factors(latent)
     q, p = factors or (latent.q, latent.p)
     try:
@@ -99,19 +99,19 @@ def _group_rates(latent: Latent) -> Tensor:
 
 
 class Capacity(PerImageELBO):
-    r"""The rate is drawn to a target that rises over the run.
+    r"""Pulls the KL to a target that rises over the run.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \gamma\, |\overline{KL} - C(t)|$$
 
-    where $\overline{KL}$ is the rate averaged over the batch and C rises to `capacity` as its
-    schedule says.
+    where $\overline{KL}$ is the KL averaged over the batch, and $C(t)$ is `capacity` times the
+    schedule.
 
-    Use it to set how many nats the latents may hold, and to let them come in one by one.
+    Use it to set how many nats the latents hold, and to make them active one after the other.
 
     Args:
-        capacity: the final target, nats an image, at least 0.
-        gamma: the weight $\gamma$ of the distance from it, positive.
-        schedule: the share of the capacity over the run; null rises over its first half.
+        capacity: the final target, nats per image, at least 0.
+        gamma: the weight $\gamma$ of the distance from the target, positive.
+        schedule: the factor of the capacity over the run; null rises over the first half.
         **kwargs: the particles, as for `PerImageELBO`.
 
     Raises:
@@ -139,11 +139,11 @@ class Capacity(PerImageELBO):
 
     @property
     def target(self) -> float:
-        """What the rate is pulled to now, in nats per image."""
+        """The current target of the KL, in nats per image."""
         return float(self.state["target"])
 
     def begin_step(self, progress: Progress) -> None:
-        """Takes the target of this moment; without it the target is the whole capacity."""
+        """Sets the target of this step; the target is the whole capacity before the first call."""
         self.state["target"].fill_(self.capacity * self.schedule(progress))
 
     def objective(self, runs: list[Run]) -> Tensor:
@@ -155,23 +155,23 @@ class Capacity(PerImageELBO):
 
 
 class GECO(PerImageELBO):
-    r"""The rate is minimised under a constraint on the distortion, by a Lagrange multiplier.
+    r"""Minimises the KL under a constraint on the distortion, with a Lagrange multiplier.
 
     $$\min_{\theta, \phi}\; KL(q \,\|\, p) \;\text{ where }\; c = \tfrac{1}{n}
     \mathbb{E}_q[-\log p(x \mid z)] - \kappa \le 0; \qquad
     \text{loss} = KL + \lambda n c, \quad \log \lambda \leftarrow \log \lambda + \eta\, \bar c$$
 
     where n is the number of pixels times channels and $\bar c$ the moving average of the
-    constraint c. The multiplier starts at 1, where the loss is the ELBO, changes at every step
-    of training, and stays between $e^{-12}$ and $e^{12}$.
+    constraint c. The multiplier starts at 1, where the loss is minus the ELBO up to a constant.
+    Each training step updates it. It stays between $e^{-12}$ and $e^{12}$.
 
     Use it where you know how good reconstructions must be, but not which beta gives that.
 
     Args:
-        target: $\kappa$, the distortion to reach, in nats per pixel and channel; for a
-            probability of grey values or binary pixels it is positive.
-        speed: $\eta$, how fast the multiplier follows, positive.
-        memory: the weight of the past in the moving average, within [0, 1).
+        target: $\kappa$, the distortion to reach, in nats per pixel and channel; it is positive
+            for likelihoods that are probabilities (grey values, binary pixels).
+        speed: $\eta$, the step size of the multiplier's logarithm, positive.
+        memory: the decay of the moving average, within [0, 1).
         **kwargs: the particles, as for `PerImageELBO`.
 
     Attributes:
@@ -209,7 +209,7 @@ class GECO(PerImageELBO):
         violation = distortion - self.target_distortion * num_dims
         multiplier = self.state["log_multiplier"].to(violation).exp()
         loss = (rate + multiplier * violation).sum()
-        if torch.is_grad_enabled():  # In training, but not where a loss is only looked at.
+        if torch.is_grad_enabled():  # Evaluating a loss must not update the multiplier.
             self._follow(violation.detach().mean() / num_dims, loss.isfinite())
         return loss
 
@@ -221,13 +221,13 @@ class GECO(PerImageELBO):
         moved = (state["log_multiplier"] + self.speed * average).clamp(
             -self.LOG_LIMIT, self.LOG_LIMIT
         )
-        # A step whose loss is not finite is skipped, and must leave no trace here either.
+        # A step whose loss is not finite is skipped, so it must not change the state.
         for name, value in (("average", average), ("log_multiplier", moved)):
             self.state[name] = torch.where(finite, value, state[name])
 
 
 class BetaTC(PerImageELBO):
-    r"""The rate in three parts, each with a weight, one of them the total correlation.
+    r"""Splits the KL into three weighted parts, one of them the total correlation.
 
     $$\text{rate} = \underbrace{KL(q(z, n) \,\|\, q(z)\, p(n))}_{\alpha} + \underbrace{KL(q(z)
     \,\|\, \textstyle\prod_d q(z_d))}_{\beta} + \underbrace{\textstyle\sum_d KL(q(z_d) \,\|\,
@@ -235,12 +235,12 @@ class BetaTC(PerImageELBO):
 
     The aggregate posteriors are estimated from the batch by minibatch weighted sampling.
 
-    Use it for dimensions that are independent over the data, without the blur of a high beta.
+    Use it for dimensions that are independent over the data, with less blur than a high beta.
 
     Args:
-        alpha: weight of the information between image and latents, at least 0.
+        alpha: weight of the mutual information of image and latents, at least 0.
         beta: weight of the total correlation, at least 0.
-        gamma: weight of the single dimensions' divergence, at least 0.
+        gamma: weight of the sum of the KLs per dimension, at least 0.
         **kwargs: the particles, as for `PerImageELBO`.
 
     Raises:
@@ -264,10 +264,10 @@ class BetaTC(PerImageELBO):
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
             _at_least_zero(name, value)
         self.weights = (alpha, beta, gamma)
-        self.state |= {"num_images": torch.zeros(())}  # 0: those of the batch.
+        self.state |= {"num_images": torch.zeros(())}  # 0 stands for the size of the batch.
 
     def begin_step(self, progress: Progress) -> None:
-        """Takes the number of training images; without it, it is that of the batch."""
+        """Sets the number of training images; it is that of the batch before the first call."""
         self.state["num_images"].fill_(progress.num_images)
 
     def objective(self, runs: list[Run]) -> Tensor:
@@ -280,14 +280,14 @@ class BetaTC(PerImageELBO):
         return loss
 
     def _parts(self, latent: Latent) -> Tensor:
-        """The three parts, unweighted means over particles: `(3, B)`."""
+        """The three parts, `(3, B)`: without weights, averaged over particles."""
         fn = latent.q
         if not isinstance(fn, Independent) or fn.reinterpreted_batch_ndims != 1:
             raise ValueError(
-                "BetaTC needs a posterior of independent dimensions, as DiagonalNormal; the "
+                "BetaTC needs a posterior of independent dimensions, such as DiagonalNormal; the "
                 f"guide's site '{latent.name}' is a {type(fn).__name__}"
             )
-        # Each draw i of z under the posterior of each image j: (B_i, K, B_j, D).
+        # Log density of each draw i under the posterior of each image j: (B_i, K, B_j, D).
         each = fn.base_dist.log_prob(latent.z.movedim(-2, 0).unsqueeze(-2))
         count = each.shape[-2]
         known = self.state["num_images"].to(each)

@@ -1,4 +1,4 @@
-"""Numbers over the course of a run."""
+"""Schedules of the learning rate and of beta over a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: steps done, steps in all, steps an epoch, images to train on."""
+    """The position in a run.
+
+    Attributes:
+        step: steps done.
+        total: steps of the whole run.
+        per_epoch: steps per epoch.
+        num_images: number of training images.
+    """
 
     step: int
     total: int
@@ -36,7 +43,7 @@ class Progress:
 
 
 class Schedule(Recorded, ABC):
-    """A factor over the run, usually between 0 and 1: of the learning rate, or of beta."""
+    """A factor of the learning rate or of beta over the run, usually between 0 and 1."""
 
     @abstractmethod
     def __call__(self, progress: Progress) -> float:
@@ -44,9 +51,9 @@ class Schedule(Recorded, ABC):
 
 
 class Constant(Schedule):
-    """The factor 1 all along.
+    """The constant factor 1.
 
-    Use it for a learning rate or a beta that stays as it is.
+    Use it for a constant learning rate or beta.
     """
 
     def __call__(self, progress: Progress) -> float:
@@ -55,11 +62,11 @@ class Constant(Schedule):
 
 
 class ExponentialDecay(Schedule):
-    r"""A factor that falls by the same share from each epoch to the next.
+    r"""Exponential decay per epoch.
 
     $$f = \gamma^e \text{ in epoch } e = 0, 1, \dots$$
 
-    Use it to repeat published recipes of the learning rate.
+    Use it to repeat published schedules of the learning rate.
 
     Args:
         gamma: the factor from one epoch to the next, within (0, 1].
@@ -80,7 +87,7 @@ class ExponentialDecay(Schedule):
 
 
 class Cosine(Schedule):
-    r"""Half a cosine from 1 to a final factor.
+    r"""Half a cosine, from 1 to a final factor.
 
     $$f(t) = f_1 + (1 - f_1)(1 + \cos \pi t) / 2$$
 
@@ -110,17 +117,17 @@ class Cosine(Schedule):
 
 
 class Warmup(Schedule):
-    r"""A rise from 0 to 1 over the first share of the run, then another schedule.
+    r"""A warm-up from 0 to 1 over the first part of the run, then another schedule.
 
     Use it for beta (the linear warm-up) or for the first steps of a learning rate.
 
-    The rise is a straight line, or half a cosine, $(1 - \cos \pi t) / 2$. The other schedule runs
-    over what is left, from its own beginning to its end.
+    The warm-up is linear, or half a cosine, $(1 - \cos \pi t) / 2$. The other schedule runs from
+    its beginning to its end over the rest of the run.
 
     Args:
-        fraction: the share of the run that the rise takes, within (0, 1).
-        then: the schedule after it; None stays at 1.
-        smooth: whether the rise is half a cosine.
+        fraction: the share of the run that the warm-up takes, within (0, 1).
+        then: the schedule after the warm-up; None stays at 1.
+        smooth: whether the warm-up is half a cosine.
 
     Example:
         >>> Warmup(0.5)(Progress(step=24, total=100, per_epoch=10))
@@ -137,7 +144,7 @@ class Warmup(Schedule):
         self.smooth = smooth
 
     def __call__(self, progress: Progress) -> float:
-        """The factor at a step: never 0, the first step counts."""
+        """The factor at a step; it is above 0 at the first step already."""
         length = max(1, round(self.fraction * progress.total))
         if progress.step < length:
             share = (progress.step + 1) / length
@@ -147,13 +154,13 @@ class Warmup(Schedule):
 
 
 class CosineWarmup(Warmup):
-    """`Warmup` with `smooth`, by the name that older runs have for it.
+    """`Warmup` with `smooth`, under its former name, which older runs use.
 
     Use it for a beta that rises smoothly.
 
     Args:
-        fraction: the share of the run that the rise takes, within (0, 1).
-        then: the schedule after it; None stays at 1.
+        fraction: the share of the run that the warm-up takes, within (0, 1).
+        then: the schedule after the warm-up; None stays at 1.
 
     Example:
         >>> round(CosineWarmup(0.5)(Progress(step=24, total=100, per_epoch=10)), 3)
@@ -165,13 +172,13 @@ class CosineWarmup(Warmup):
 
 
 class Cyclical(Schedule):
-    """Several straight lines from 0 to 1, each followed by a stay at 1.
+    """Several cycles, each with a linear rise from 0 to 1 and a constant part at 1.
 
     Use it for beta, where one warm-up leaves dimensions collapsed.
 
     Args:
-        num_cycles: how many, over the whole run, at least 1.
-        rise: the share of a cycle that the line takes, within (0, 1].
+        num_cycles: the number of cycles in the run, at least 1.
+        rise: the share of a cycle that the rise takes, within (0, 1].
 
     References:
         Cyclical Annealing Schedule (Fu et al., 2019, equations 6 and 7),
@@ -191,6 +198,6 @@ class Cyclical(Schedule):
         self.num_cycles, self.rise = num_cycles, rise
 
     def __call__(self, progress: Progress) -> float:
-        """The factor at a step: never 0, the first step of a cycle counts."""
+        """The factor at a step; it is above 0 at the first step of a cycle already."""
         length = max(1, progress.total / self.num_cycles)
         return min(1.0, (progress.step % length + 1) / max(1.0, self.rise * length))

@@ -1,4 +1,4 @@
-"""Pyro's own objectives: which fit programs of images, and what to take in place of the others."""
+"""Pyro's ELBOs: which of them suit batches of images, and replacements for the others."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["STOCK", "UNFIT", "check_objective_name", "is_linear"]
 
-#: Those that fit: what they are, and when to use them.
+#: Suitable ELBOs: what they are, and when to use them.
 STOCK = {
     "Trace_ELBO": (
-        "The ELBO, from draws of the latents; Pyro's default.",
+        "The ELBO, estimated from draws of the latents; Pyro's default.",
         "Use it first: it takes any combination of parts.",
     ),
     "TraceMeanField_ELBO": (
-        "The ELBO, with exact divergences where they are known, else from draws; Pyro's.",
-        "Use it with Normal priors and posteriors, for less noise.",
+        "The ELBO, with the exact KL where it has a closed form, else from draws; Pyro's.",
+        "Use it with Normal priors and posteriors, for gradients with less noise.",
     ),
     "TraceGraph_ELBO": (
-        "The ELBO, with less noise from sites that cannot be reparameterised; Pyro's.",
-        "Use it for guides of your own with discrete sites.",
+        "The ELBO, with less gradient noise from sites without reparameterisation; Pyro's.",
+        "Use it for custom guides with discrete sites.",
     ),
     "RenyiELBO": (
-        "Bound of Rényi's alpha divergence; with alpha 0 it is that of `IWAE`; Pyro's.",
-        "Use it to go from the ELBO (alpha near 1) to the importance-weighted bound.",
+        "Rényi's alpha bound, which equals the bound of `IWAE` for alpha 0; Pyro's.",
+        "Use it to interpolate between the ELBO (alpha near 1) and the bound of `IWAE`.",
     ),
 }
 
-#: Those whose loss is minus an ELBO, with the rate weighed by beta.
+#: ELBOs whose loss is the distortion plus beta times the rate.
 LINEAR = {*STOCK, "TraceEnum_ELBO", "TraceTMC_ELBO"} - {"RenyiELBO"}
 
-_COMPILED = "keeps beta and the number of images of its first step: take {}"
+_COMPILED = "keeps beta and the number of images of its first step; use {}"
 
-#: Those that would train something else than they say, each with the reason and a replacement.
+#: ELBOs that would optimise something else than their name says: the reason and a replacement.
 UNFIT = {
-    "ReweightedWakeSleep": "weighs particles by the batch, not by the image: take DReG or IWAE",
-    "TraceTailAdaptive_ELBO": "weighs particles by the batch, not by the image: take DReG or IWAE",
-    "Trace_MMD": "compares the particles of a batch, not the images with the prior: take MMD",
+    "ReweightedWakeSleep": "weighs particles per batch, not per image; use DReG or IWAE",
+    "TraceTailAdaptive_ELBO": "weighs particles per batch, not per image; use DReG or IWAE",
+    "Trace_MMD": "compares the particles of a batch, not the images with the prior; use MMD",
     "JitTrace_ELBO": _COMPILED.format("Trace_ELBO"),
     "JitTraceGraph_ELBO": _COMPILED.format("TraceGraph_ELBO"),
     "JitTraceEnum_ELBO": _COMPILED.format("TraceEnum_ELBO"),
-    "JitTraceMeanField_ELBO": "compiles anew at every step: take TraceMeanField_ELBO",
+    "JitTraceMeanField_ELBO": "compiles again at every step; use TraceMeanField_ELBO",
 }
 
 
 def is_linear(bound: Any) -> bool:
-    """Whether the loss of an ELBO of Pyro is minus an ELBO, with the rate weighed by beta."""
+    """Whether the loss of a Pyro ELBO is the distortion plus beta times the rate."""
     kind = type(bound)
     return kind.__module__.startswith("pyro.") and kind.__name__ in LINEAR
 
 
 def check_objective_name(path: str) -> None:
-    """Raises `InputError` if a class of Pyro's, by dotted path, does not fit."""
+    """Raises `InputError` if the dotted path names a Pyro ELBO that is not suitable."""
     name = path.rsplit(".", 1)[-1]
     if not path.startswith("pyrovae.") and name in UNFIT:
         raise InputError(f"--objective: {name} {UNFIT[name]}")

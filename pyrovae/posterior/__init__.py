@@ -1,4 +1,4 @@
-"""One view of a guide over a split, which training, evaluation and inspection share."""
+"""The posteriors of a split: the view that training, evaluation and inspection share."""
 
 from pyrovae.posterior.elbo import Evaluation, divergence, evaluate, image_terms, terms
 from pyrovae.posterior.passes import each_batch, in_order, observations, observed, seed_of

@@ -1,4 +1,4 @@
-"""How good a pair of programs is on a split: the ELBO, its two terms, bits per dimension."""
+"""The ELBO of a split, its rate and distortion, and bits per dimension."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over a split, in nats per image unless said.
+    """Means over a split, in nats per image unless stated otherwise.
 
     Attributes:
         elbo: the evidence lower bound at beta 1, `-(rate + distortion)`.
-        rate: the divergence of q(z given x) from the prior.
-        distortion: the negative log likelihood of x under q(z given x).
+        rate: the KL of q(z given x) and the prior.
+        distortion: the expected negative log likelihood of x under q(z given x).
         bits_per_dim: bits per pixel and channel of the 8-bit image; None where undefined.
-        num_images: how many images the means are over.
-        elbo_error: standard error of the ELBO's mean; None of one image.
+        num_images: number of images.
+        elbo_error: standard error of the mean ELBO; None for one image.
     """
 
     elbo: float
@@ -51,7 +51,7 @@ class Evaluation:
     elbo_error: float | None
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line for the terminal."""
         bits = "" if self.bits_per_dim is None else f"  {self.bits_per_dim:.3f} bits/dim"
         error = "" if self.elbo_error is None else f" ± {self.elbo_error:.1f}"
         return (
@@ -63,19 +63,19 @@ class Evaluation:
 def terms(
     model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> dict[str, Tensor]:
-    r"""Rate and distortion of each image, from one run of guide and model.
+    r"""Rate and distortion per image, from one run of guide and model.
 
     $$\text{rate} = \sum_{\text{latent sites}} KL(q \,\|\, p), \quad
     \text{distortion} = -\sum_{\text{observed sites}} \log p$$
 
-    The divergence of a site is exact where its closed form is known, else
-    $\log q - \log p$ at the value drawn.
+    The KL of a site is exact where it has a closed form, else estimated by $\log q - \log p$ at
+    the value drawn.
 
     Args:
         model: a program whose sites are independent along one plate of images.
         guide: its guide.
-        *args: what both take.
-        **kwargs: what both take.
+        *args: arguments of both programs.
+        **kwargs: keyword arguments of both programs.
 
     Returns:
         `{"rate": (B,), "distortion": (B,)}`, in nats.
@@ -91,7 +91,7 @@ def terms(
 
 
 def divergence(q: Any, p: Any, z: Tensor) -> Tensor:
-    """KL(q, p) where a formula knows it, else log q - log p at the value drawn."""
+    """KL(q, p) where it has a closed form, else log q - log p at the value drawn."""
     try:
         return kl_divergence(q, p)
     except NotImplementedError:
@@ -101,16 +101,15 @@ def divergence(q: Any, p: Any, z: Tensor) -> Tensor:
 def evaluate(
     programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> Evaluation:
-    """Estimates the ELBO of a split with one posterior draw an image.
+    """Estimates the ELBO of a split with one posterior draw per image.
 
     Densities are scored at dequantised pixels, so that bits per dimension are a bound. Draws
-    depend on the seed alone, and neither weights nor random generators are changed.
+    depend on the seed only. Neither weights nor random generators are changed.
 
     Args:
         programs: the pair of programs, on the engine's device.
-        images: a split, or where the programs need no attributes its uint8 images
-            `(N, C, H, W)`.
-        engine: where to compute.
+        images: a split; or uint8 images `(N, C, H, W)`, if the programs need no attributes.
+        engine: the device and the precision.
         seed: seed of the draws.
     """
     table = image_terms(programs, images, engine, seed=seed)
@@ -121,7 +120,7 @@ def evaluate(
 def image_terms(
     programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Rate and distortion of each image of a split, as `terms` and `evaluate` have them."""
+    """Rate and distortion per image of a split, `(N,)` each; see `terms` and `evaluate`."""
     found = each_batch(
         programs, images, engine, partial(terms, programs.model, programs.guide), seed=seed
     )
@@ -137,7 +136,7 @@ def _pixels(images: Split | np.ndarray) -> np.ndarray:
 def summarise(
     rate: Tensor, distortion: Tensor, likelihood: Likelihood, num_dims: int
 ) -> Evaluation:
-    """Means of the rates and distortions of images `(N,)`, of so many dimensions each."""
+    """The means of rates and distortions `(N,)` of images with `num_dims` dimensions."""
     elbo = -(rate + distortion)
     mean = elbo.mean().item()
     return Evaluation(

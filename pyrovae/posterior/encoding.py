@@ -1,4 +1,4 @@
-"""The posterior of each image of a split, dimension by dimension."""
+"""The posteriors of all images of a split, per latent dimension."""
 
 from __future__ import annotations
 
@@ -31,37 +31,38 @@ if TYPE_CHECKING:
 
 __all__ = ["ACTIVE", "Encoding", "dimension_divergences", "encode"]
 
-#: What the variance of a posterior mean must exceed for a unit to be active; of a prior whose
-#: variance is below 1, as on a sphere, that share of it.
+#: Threshold of the variance of the posterior mean for an active unit; relative to the variance of
+#: the prior where that is below 1, as on a sphere.
 ACTIVE = 0.01
-#: Draws of a posterior for a divergence that has no other form.
+#: Number of posterior draws for a KL without a closed form or moments.
 DRAWS = 100
-#: What is known of each image in each dimension.
+#: The fields of an `Encoding` with a value per image and dimension.
 BY_DIMENSION = ("loc", "scale", "mean_shift", "noise", "kl", "draws")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """The posteriors of N images, over the D dimensions of all latent sites side by side.
+    """The posteriors of N images, over the D concatenated dimensions of all latent sites.
 
     Attributes:
-        names: of the dimensions.
-        loc: means of the posteriors, `(N, D)`, over draws of the sites that one depends on.
-        scale: their standard deviations, `(N, D)`.
-        mean_shift: `loc` less the prior's mean given the image's attributes, where there are any
-            and there is one latent site, `(N, D)`; `loc` else.
-        noise: expected squared errors of `mean_shift`, `(N, D)`: 0 unless draws stand for means.
-        kl: divergence of each dimension's marginal from the prior's, `(N, D)`, in nats.
-        exact: whether the divergences of a dimension are exact, `(D,)`; else they are those of
-            Normals of the same moments.
-        rate: the divergence of all dimensions together, `(N,)`, in nats; NaN where the guide has
-            no density.
-        distortion: minus log p(x given the draw), `(N,)`, in nats.
+        names: names of the dimensions.
+        loc: posterior means, `(N, D)`, averaged over draws of the sites that a site depends on.
+        scale: posterior standard deviations, `(N, D)`.
+        mean_shift: `loc` minus the prior mean given the attributes of the image, `(N, D)`; `loc`
+            if there are no attributes, or several latent sites.
+        noise: expected squared errors of `mean_shift`, `(N, D)`; 0 unless means are estimated
+            from draws.
+        kl: KL of the marginals of posterior and prior per dimension, `(N, D)`, in nats.
+        exact: whether the KL of a dimension is exact, `(D,)`; else it is that of Normals with the
+            same moments, or estimated from draws.
+        rate: the KL over all dimensions jointly, `(N,)`, in nats; NaN if the guide has no
+            density.
+        distortion: -log p(x given the draw), `(N,)`, in nats.
         draws: one draw per image, `(N, D)`.
-        log_q: log density of the draw under the guide, all sites together, `(N,)`, in nats; NaN
-            where the guide has no density.
-        log_p: the same under the model's prior.
-        prior_scale: standard deviations of the prior of the first image, `(D,)`.
+        log_q: log density of the draw under the guide, over all sites, `(N,)`, in nats; NaN if
+            the guide has no density.
+        log_p: log density of the draw under the prior, `(N,)`, in nats.
+        prior_scale: standard deviations of the prior for the first image, `(D,)`.
     """
 
     names: list[str]
@@ -90,16 +91,16 @@ class Encoding:
         """
         if len(self) < 2:
             raise InputError(f"active units need at least 2 images, got {len(self)}")
-        # Draws that stand for a mean make it vary more than it does.
+        # The noise of estimated means inflates their variance.
         return np.maximum(0.0, self.mean_shift.var(0, ddof=1) - self.noise.mean(0))
 
     @property
     def active(self) -> np.ndarray:
-        r"""Which latent dimensions tell images apart, `(D,)`.
+        r"""Which latent dimensions are active units, `(D,)`.
 
         $$\operatorname{Var}_x\left(\mathbb{E}_{q(z \mid x)}[z_d]\right) > 0.01$$
 
-        or 0.01 of the prior's variance where that is smaller, as on a sphere of many dimensions.
+        The threshold is 0.01 times the variance of the prior if that is below 1, as on a sphere.
 
         Raises:
             InputError: for fewer than two images.
@@ -111,17 +112,17 @@ class Encoding:
         return self.variance_of_mean > ACTIVE * np.minimum(1.0, np.square(self.prior_scale))
 
     def only(self, columns: np.ndarray) -> Encoding:
-        """Some of the dimensions; what there is one number of per image stays that of all."""
+        """Selects dimensions; values per image, such as `rate`, stay those of all dimensions."""
         names = [self.names[column] for column in columns]
         parts = {field: getattr(self, field)[:, columns] for field in BY_DIMENSION}
         exact, prior_scale = self.exact[columns], self.prior_scale[columns]
         return replace(self, names=names, exact=exact, prior_scale=prior_scale, **parts)
 
     def table(self, images: list[str] | None = None) -> pandas.DataFrame:
-        """A row an image and dimension: `loc`, `scale` and `kl`.
+        """A table with one row per image and dimension, and columns `loc`, `scale` and `kl`.
 
         Args:
-            images: names of the images; by default their places.
+            images: names of the images; by default their positions.
         """
         import pandas
 
@@ -136,13 +137,12 @@ class Encoding:
 def encode(
     programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> Encoding:
-    """Encodes a split: moments of the posteriors, divergences from the prior, one draw per image.
+    """Encodes a split: posterior moments, KL with the prior, and one draw per image.
 
     Args:
         programs: the pair of programs, on the engine's device.
-        images: a split, or where the programs need no attributes its uint8 images
-            `(N, C, H, W)`.
-        engine: where to compute.
+        images: a split; or uint8 images `(N, C, H, W)`, if the programs need no attributes.
+        engine: the device and the precision.
         seed: seed of the draws.
     """
     prior_scale: list[Tensor] = []
@@ -153,7 +153,7 @@ def encode(
             programs,
             {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)},
         )
-        # First: flows that can only invert what they drew last forget it for other draws.
+        # First, since some flows can only invert their last draw, and later draws replace it.
         densities = [
             _densities(guide.nodes[n]["fn"], model.nodes[n]["fn"], guide.nodes[n]["value"])
             for n in space.shapes
@@ -188,12 +188,12 @@ def _array(parts: list[Tensor]) -> np.ndarray:
 
 
 def _first_scale(prior: Any, loc: Tensor) -> Tensor:
-    """The standard deviations of the prior of the first image, flat; `loc` has the shape."""
+    """The flat standard deviations of the prior for the first image; `loc` gives the shape."""
     return moments(prior)[1].expand(loc.shape)[0].flatten()
 
 
 def _densities(q: Any, p: Any, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The divergence of q from p, and the log densities of z under both; NaN where unknown."""
+    """KL(q, p), log q(z) and log p(z), each `(B,)`; NaN where there is no density."""
     try:
         log_q, log_p = q.log_prob(z), p.log_prob(z)
     except NotImplementedError:
@@ -207,13 +207,20 @@ def _densities(q: Any, p: Any, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _by_dimension(
     guide: Any, model: Any, every: dict[str, Marginal], given: bool
 ) -> dict[str, Any]:
-    """What the traces of a batch hold of each dimension; `given` more than the image or not."""
+    """The fields per dimension of a batch, from its traces.
+
+    Args:
+        guide: the trace of the guide.
+        model: the trace of the model.
+        every: the marginals of the latent sites.
+        given: whether the programs take attributes.
+    """
     columns: dict[str, list[Tensor]] = {name: [] for name in BY_DIMENSION}
     exact = []
     for name, (loc, scale, noise) in every.items():
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
         shift = loc
-        if given and len(every) == 1:  # Attributes may have moved the prior's mean.
+        if given and len(every) == 1:  # The mean of the prior may depend on attributes.
             mean, _, error = marginal(p)
             shift, noise = loc - mean, noise + error
         divergences, known = dimension_divergences(q, p)
@@ -226,21 +233,21 @@ def _by_dimension(
 
 
 def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
-    r"""The divergence of each dimension of q from that of p, and whether it is exact.
+    r"""The KL of the marginals of q and p per dimension, and whether it is exact.
 
     $$KL(q(z_d \mid x) \,\|\, p(z_d))$$
 
-    Where the dimensions of both are independent these add up to the rate. Else they are those of
-    Normals with the moments of the marginals, exact for a Normal posterior and prior: for an
-    independent prior the rate is larger by what the dimensions tell of each other. Where there
-    are no such moments, as of a Cauchy prior, they are means over draws.
+    If the dimensions of both are independent, the sum over dimensions is the rate. Otherwise the
+    result is the KL of Normals with the moments of the marginals, which is exact for a Normal
+    posterior and prior. With an independent prior the rate is larger by the total correlation of
+    q. If there are no finite moments, as for a Cauchy prior, the KL is estimated from draws.
 
     Args:
         q: a distribution of event shape `(D,)`.
-        p: another.
+        p: another distribution of event shape `(D,)`.
 
     Returns:
-        Nats, `(*, D)`.
+        The KL in nats, `(*, D)`, and whether it is exact.
 
     Example:
         >>> import pyro.distributions as dist
@@ -261,7 +268,7 @@ def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
 
 
 def _drawn_divergences(q: Any, p: Any, loc: Tensor) -> Tensor:
-    """Of each dimension, by draws of q, which must be independent in both; else NaN like loc."""
+    """The KL per dimension, estimated from draws of q; NaN unless dimensions are independent."""
     if not all(isinstance(fn, Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (q, p)):
         return torch.full_like(loc, torch.nan)
     z = q.base_dist.sample((DRAWS,))

@@ -1,4 +1,4 @@
-"""How evaluation goes through a split: batches as the programs see them, with their own draws."""
+"""Passes over a split: batches of observations with reproducible draws."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["GROUP", "each_batch", "in_order", "observations", "observed", "seed_of"]
 
-#: So many images in a row are observed with one seed, whoever looks at them.
+#: Number of consecutive images that are observed with one seed, in every pass.
 GROUP = 10
 
-#: More images than a split has.
+#: An upper limit of the number of images in a split.
 PART = 2**40
 
 
 def observations(
     observe: Callable[[Tensor], Tensor], images: Tensor, first: int = 0, *, seed: int = 0
 ) -> Tensor:
-    """Images as a likelihood scores them: dequantised or binarised once, whoever looks at them.
+    """The observations of images, with the same dequantisation or binarisation in every pass.
 
     Args:
-        observe: how images are observed.
+        observe: maps images to observations.
         images: 8-bit, `(B, C, H, W)`.
-        first: the place of the first of them in the split, a multiple of `GROUP`.
-        seed: seed of what is random.
+        first: the position of the first image in the split, a multiple of `GROUP`.
+        seed: seed of the noise.
     """
     found = []
     for start in range(0, len(images), GROUP):
@@ -48,22 +48,27 @@ def observations(
 def observed(
     likelihood: Likelihood, images: np.ndarray, *, seed: int = 0, batch_size: int = 100
 ) -> Iterator[Tensor]:
-    """The observations of a whole split, some at a time, on the CPU."""
+    """Yields the observations of a whole split in batches, on the CPU."""
     for start in range(0, len(images), batch_size):
         some = torch.from_numpy(gather(images, np.arange(len(images))[start : start + batch_size]))
         yield observations(likelihood.scored, some, start, seed=seed)
 
 
 def seed_of(seed: int, place: int) -> int:
-    """A seed for the images from this place on; those of neighbouring places are unrelated."""
-    numbers = (seed, abs(place), place < 0)  # Those of draws are asked for below zero.
+    """A seed for the batch at a position of the split; seeds of different positions are unrelated.
+
+    Args:
+        seed: the seed of the pass.
+        place: the position; `each_batch` uses negative positions for draws of latents.
+    """
+    numbers = (seed, abs(place), place < 0)
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def in_order(
     programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, batch_size: int = 100
 ) -> Batches:
-    """All images of a split as they come, on the device, with what the programs take besides."""
+    """The batches of a split in order, on the device, with the attributes that programs take."""
     return Batches(
         images,
         batch_size=batch_size,
@@ -87,29 +92,29 @@ def each_batch(
     rows: np.ndarray | None = None,
     said: str | None = None,
 ) -> Iterator[Any]:
-    """What a function of a batch gives for each batch of a split, in order.
+    """Yields the result of a function for each batch of a split, in order.
 
-    Images are dequantised, so that bits per dimension are a bound, and binarised images drawn
-    once: see `observations`. The draws of a batch depend on the seed and its place alone: a pass
-    may begin anywhere. Networks are in evaluation mode, no gradient is kept, and neither weights
-    nor random generators are changed.
+    Images are dequantised or binarised with the same noise in every pass, see `observations`. The
+    draws of a batch depend only on the seed and on its position, so a pass can begin anywhere.
+    Networks are in evaluation mode, without gradients. Neither weights nor random generators are
+    changed.
 
     Args:
         programs: the pair of programs, on the engine's device.
-        images: a split, or where the programs need no attributes its uint8 images
-            `(N, C, H, W)`.
-        engine: where to compute.
+        images: a split; or uint8 images `(N, C, H, W)`, if the programs need no attributes.
+        engine: the device and the precision.
         compute: called as `compute(x, **inputs)`.
         seed: seed of the draws.
-        batch_size: images a batch, a multiple of `GROUP`.
-        first: the place of the first of these images in the whole split, likewise.
-        part: draws of another part of the same images are other ones.
-        rows: places of those that are gone through, each observed as all of them would be.
-        said: what a progress bar says is done; without it there is none.
+        batch_size: images per batch, a multiple of `GROUP`.
+        first: the position of the first image in the whole split, a multiple of `GROUP`.
+        part: passes with different parts have different draws.
+        rows: positions of the images to use, with the same observations as in a pass over all
+            images; None uses all images.
+        said: description of the progress bar; None shows no bar.
     """
     from tqdm import tqdm
 
-    hidden = None if said else True  # None: where no terminal shows it.
+    hidden = None if said else True  # None hides the bar unless stderr is a terminal.
     chosen = images if rows is None else _taken(images, rows)
     batches = in_order(programs, chosen, engine, batch_size)
     bar = tqdm(total=len(batches.images), desc=said, unit="image", disable=hidden, file=sys.stderr)
@@ -117,8 +122,8 @@ def each_batch(
     observe = programs.scored_greys
     with bar, evaluation_mode(programs):
         for batch, attributes in batches.labelled(0):
-            own = -1 - place - part * PART  # Those of observing are at the places from 0 on.
-            # Validation would take as long as the densities of many draws, to no new end.
+            own = -1 - place - part * PART  # Positions from 0 on are for `observations`.
+            # Validation would about double the time of the densities of many draws.
             quick = pyro.validation_enabled(False)
             with quick, torch.no_grad(), private_randomness(seed_of(seed, own), device):
                 if rows is None:
@@ -143,7 +148,7 @@ def _observations_of(
     engine: Engine,
     seed: int,
 ) -> Tensor:
-    """What `observations` of a whole split gives of the images at some places."""
+    """The observations of the images at some positions, as in a pass over the whole split."""
     found = []
     for row in rows:
         first = row - row % GROUP

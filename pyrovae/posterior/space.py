@@ -1,4 +1,4 @@
-"""The latents of a pair of programs as one vector, whatever sites they are."""
+"""The latent sites of a pair of programs as one vector."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from pyrovae.utils.sites import latent_sites
 
 __all__ = ["LatentSpace", "draw_prior", "inputs_of", "quietly"]
 
-#: Latents that are drawn from a model at once.
+#: Number of latents that are drawn from a model at once.
 AT_ONCE = 200
 
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """The latents of a pair of programs as one vector z of D numbers, whatever sites they are.
+    """The latent sites of a pair of programs as one vector z of length D.
 
-    Sites lie side by side in the order in which the guide draws them. Everything that is asked
-    of the programs goes through their traces: any sites, any families, with or without
-    attributes. Gradients flow, networks stay in the mode they are in, draws are torch's.
+    Sites are concatenated in the order in which the guide draws them. All methods use traces of
+    the programs, so they support any sites and families, with or without attributes. Gradients
+    are kept, the mode of the networks is not changed, and draws use torch's generator.
 
     Attributes:
         programs: the pair of programs.
@@ -60,24 +60,24 @@ class LatentSpace:
     @classmethod
     @torch.no_grad()
     def of(cls, programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> LatentSpace:
-        """The latents that the guide draws for some observations `(B, C, H, W)`."""
+        """The latent space of the sites that the guide draws for observations `(B, C, H, W)`."""
         trace = poutine.trace(programs.guide).get_trace(x, **inputs)
         sites = {name: trace.nodes[name]["fn"].event_shape for name in latent_sites(trace)}
         return cls(programs, sites)
 
     @property
     def size(self) -> int:
-        """D, over all sites."""
+        """The number of dimensions D over all sites."""
         return sum(shape.numel() for shape in self.shapes.values())
 
     @property
     def names(self) -> list[str]:
-        """The name of each dimension: site and place in it, as `z[3]`."""
+        """The names of the dimensions: site and index, such as `z[3]`."""
         return [f"{name}[{i}]" for name, s in self.shapes.items() for i in range(s.numel())]
 
     @property
     def slices(self) -> dict[str, slice]:
-        """Where each site lies in the vector."""
+        """The slice of the vector for each site."""
         found, start = {}, 0
         for name, shape in self.shapes.items():
             found[name] = slice(start, start + shape.numel())
@@ -85,7 +85,7 @@ class LatentSpace:
         return found
 
     def flatten(self, latents: dict[str, Tensor]) -> Tensor:
-        """Values `(*, ...)` of all sites as vectors `(*, D)`."""
+        """Concatenates values `(*, ...)` of all sites to vectors `(*, D)`."""
         return torch.cat(
             [
                 latents[name].flatten(latents[name].ndim - len(shape))
@@ -97,24 +97,24 @@ class LatentSpace:
         )
 
     def unflatten(self, z: Tensor) -> dict[str, Tensor]:
-        """Vectors `(*, D)` as values of the sites."""
+        """Splits vectors `(*, D)` into values of the sites."""
         return {
             name: z[..., self.slices[name]].reshape(*z.shape[:-1], *shape)
             for name, shape in self.shapes.items()
         }
 
     def prior_draws(self, num_images: int, **inputs: Tensor) -> Tensor:
-        """Latents drawn from the model, `(num_images, D)`; nothing is decoded after the last."""
+        """Draws latents from the model, `(num_images, D)`, without decoding them."""
         trace = self._undecoded(self.programs.model, num_images, inputs)
         return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
 
     def guide_draws(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Tensor:
-        """So many latents drawn from the guide for each image, `(S, B, D)`."""
+        """Draws `num_draws` latents per image from the guide, `(S, B, D)`."""
         trace = self.guide_trace(num_draws, x, **inputs)
         return self.flatten({name: trace.nodes[name]["value"] for name in self.shapes})
 
     def guide_trace(self, num_draws: int, x: Tensor, **inputs: Tensor) -> Any:
-        """A run of the guide that draws so many latents for each image, with its densities."""
+        """A trace of the guide with `num_draws` latents per image."""
         # In a plate, so that the encoder runs once for all draws.
         with pyro.plate("draws of each image", num_draws, dim=-2):
             return poutine.trace(self.programs.guide).get_trace(x, **inputs)
@@ -133,7 +133,7 @@ class LatentSpace:
         return prior, _of_each(z, node["fn"]).log_prob(node["value"])
 
     def log_prior(self, z: Tensor, **inputs: Tensor) -> Tensor:
-        """Log p(z), `(*, B)`, for z `(*, B, D)`; nothing is decoded after the last site."""
+        """Log p(z), `(*, B)`, for z `(*, B, D)`, without decoding z."""
         given = poutine.condition(self.programs.model, data=self.unflatten(z))
         return self._scores(self._undecoded(given, z.shape[-2], inputs), z)
 
@@ -143,7 +143,7 @@ class LatentSpace:
         return self._scores(poutine.trace(given).get_trace(x, **inputs), z)
 
     def show(self, z: Tensor, **inputs: Tensor) -> Tensor:
-        """What the likelihood shows for `(*, B, D)`: floats in [0, 1], `(*, B, C, H, W)`."""
+        """The decoded images of z `(*, B, D)`: floats in [0, 1], `(*, B, C, H, W)`."""
         return self.programs.likelihood.to_images(self.decode(z, **inputs))
 
     def _scores(self, trace: Any, z: Tensor) -> Tensor:
@@ -153,13 +153,13 @@ class LatentSpace:
         return sum((node["fn"].log_prob(node["value"]) for node in nodes), start)
 
     def _unseen(self, model: Any, num_images: int, inputs: dict[str, Tensor]) -> Any:
-        """A run of the model in which the noise of x is not drawn."""
+        """A trace of the model in which x is not drawn."""
         unseen = poutine.condition(model, data={"x": torch.zeros(())})
         return poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
 
     def _undecoded(self, model: Any, num_images: int, inputs: dict[str, Tensor]) -> Any:
-        """A run of the model that ends with the last of the latent sites."""
-        # Inside of what traces, which sees a site before it ends the run.
+        """A trace of the model that ends after the last latent site."""
+        # Inside the tracer, so that the last site is in the trace.
         tracer = poutine.trace(_StopAfter(self.shapes)(model))
         unseen = poutine.condition(tracer, data={"x": torch.zeros(())})
         with suppress(_AllSeen):
@@ -167,18 +167,17 @@ class LatentSpace:
         return tracer.trace
 
 
-class _AllSeen(Exception):  # noqa: N818 - it ends a run as it should, and is no error.
-    """Says that a run has come to the last site that was asked for."""
+class _AllSeen(Exception):  # noqa: N818 - it signals the regular end of a run, not an error.
+    """Raised after the last requested site of a run."""
 
 
 class _StopAfter(Messenger):
-    """Ends a program as soon as some sites have values.
+    """Messenger that ends a program as soon as the given sites have values.
 
-    What a program draws or computes after them is not needed: of a model most of the time goes
-    into decoding.
+    It saves the time for decoding, which is most of the time of a model.
 
     Args:
-        names: of the sites.
+        names: names of the sites.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -192,18 +191,18 @@ class _StopAfter(Messenger):
 
 
 def _of_each(z: Tensor, fn: Any) -> Any:
-    """The distribution of images given latents `(*, B, D)`, which must be one for each."""
+    """Returns a distribution of images; raises unless its batch shape is that of the latents."""
     if fn.batch_shape != z.shape[:-1]:
         raise InputError(
-            f"for latents {tuple(z.shape)} the model has images of batch shape "
-            f"{tuple(fn.batch_shape)}, and {tuple(z.shape[:-1])} is needed: see ModelGuidePair"
+            f"for latents {tuple(z.shape)} the model returns images of batch shape "
+            f"{tuple(fn.batch_shape)}, must be {tuple(z.shape[:-1])}: see ModelGuidePair"
         )
     return fn
 
 
 @contextmanager
 def quietly(programs: ModelGuidePair) -> Iterator[None]:
-    """Runs programs as they are: no gradients, no validation, nothing left in Pyro's store.
+    """Context without gradients and validation, in evaluation mode, with a scoped param store.
 
     Args:
         programs: the pair of programs; their networks are in evaluation mode inside.
@@ -216,13 +215,13 @@ def quietly(programs: ModelGuidePair) -> Iterator[None]:
 def inputs_of(
     programs: ModelGuidePair, split: Split, rows: np.ndarray, engine: Engine
 ) -> dict[str, Tensor]:
-    """What programs take besides images, for some rows of a split; no image is read.
+    """The inputs of programs besides images for some rows of a split; reads no image.
 
     Args:
         programs: the pair of programs.
-        split: where the rows are.
-        rows: which ones, `(N,)`.
-        engine: where to.
+        split: the split.
+        rows: the rows, `(N,)`.
+        engine: the device and the precision.
     """
     columns = [list(split.attribute_names).index(name) for name in programs.attributes]
     attributes = torch.from_numpy(split.attributes[rows][:, columns])
@@ -232,17 +231,17 @@ def inputs_of(
 def draw_prior(
     programs: ModelGuidePair, split: Split, engine: Engine, count: int, *, seed: int = 0
 ) -> tuple[LatentSpace, Tensor, dict[str, Tensor]]:
-    """Latents drawn from the model of a pair of programs.
+    """Draws latents from the model of a pair of programs.
 
     Args:
         programs: the pair of programs, on the engine's device.
-        split: where they take attributes, these are those of images spread over it.
-        engine: where to compute.
-        count: how many draws.
+        split: the source of attributes, those of images spread evenly over it.
+        engine: the device and the precision.
+        count: number of draws.
         seed: seed of the draws.
 
     Returns:
-        The latents' space, the draws `(count, D)`, and what the programs took besides.
+        The latent space, the draws `(count, D)`, and the other inputs of the programs.
     """
     inputs = inputs_of(programs, split, np.linspace(0, len(split) - 1, count).astype(int), engine)
     few = {name: value[:1] for name, value in inputs.items()}
@@ -250,7 +249,7 @@ def draw_prior(
         x = programs.observe_greys(torch.from_numpy(np.array(split.images[:1])).to(engine.device))
         space = LatentSpace.of(programs, x, **few)
         parts = []
-        for start in range(0, count, AT_ONCE):  # The model decodes all that it draws.
+        for start in range(0, count, AT_ONCE):  # Limits the memory of the draws.
             own = {name: value[start : start + AT_ONCE] for name, value in inputs.items()}
             parts.append(space.prior_draws(min(AT_ONCE, count - start), **own))
         return space, torch.cat(parts), inputs

@@ -1,4 +1,4 @@
-"""The posteriors of one split, as evaluation, inspection and training look at them."""
+"""The posteriors of one split, shared by evaluation, inspection and training."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["PosteriorView"]
 
 @dataclass(frozen=True)
 class PosteriorView:
-    """A pair of programs and a split; what is computed of them is kept.
+    """A pair of programs and a split, with cached results.
 
     Attributes:
         programs: the pair of programs, on the engine's device.
         split: the images.
-        engine: where to compute.
-        seed: decides all draws.
+        engine: the device and the precision.
+        seed: seed of all draws.
     """
 
     programs: ModelGuidePair
@@ -39,12 +39,12 @@ class PosteriorView:
 
     @cached_property
     def encoded(self) -> Encoding:
-        """The posterior of each image of the split."""
+        """The posteriors of all images of the split."""
         return encode(self.programs, self.split, self.engine, seed=self.seed)
 
     @cached_property
     def space(self) -> LatentSpace:
-        """The latents of the programs as one vector."""
+        """The latent sites of the programs as one vector."""
         x, inputs = self.observed(self.split.take([0]))
         with self.quietly():
             return LatentSpace.of(self.programs, x, **inputs)
@@ -56,11 +56,11 @@ class PosteriorView:
         return self.space.unflatten(z.to(self.engine.device))
 
     def of(self, split: Split) -> PosteriorView:
-        """The same of other images."""
+        """A view with the same programs, engine and seed over another split."""
         return PosteriorView(self.programs, split, self.engine, self.seed)
 
     def observed(self, split: Split) -> tuple[Tensor, dict[str, Tensor]]:
-        """Images as the programs see them, `(B, C, H, W)`, and what they take besides."""
+        """The observations of a split, `(B, C, H, W)`, and the other inputs of the programs."""
         batches = in_order(self.programs, split, self.engine, len(split))
         images, attributes = next(batches.labelled(0))
         with torch.no_grad():
@@ -70,15 +70,15 @@ class PosteriorView:
 
     @contextmanager
     def quietly(self, place: int = 0) -> Iterator[None]:
-        """Networks in evaluation mode, no gradients, draws that the seed and a place decide."""
+        """Context in evaluation mode, without gradients; seed and position determine the draws."""
         with quietly(self.programs):
             with private_randomness(seed_of(self.seed, place), self.engine.device):
                 yield
 
     def prior_draws(self, count: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Latents drawn from the model, `(count, D)`, and what the programs took besides.
+        """Draws latents from the model; returns them, `(count, D)`, and the other inputs.
 
-        Where they take attributes, these are those of images spread over the split.
+        Attributes are those of images spread evenly over the split.
         """
         programs, engine = self.programs, self.engine
         _, z, inputs = draw_prior(programs, self.split, engine, count, seed=self.seed)

@@ -1,4 +1,4 @@
-"""What a posterior family is."""
+"""The base classes of posterior families."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Posterior(Recorded, LatentModule, ABC):
         latent_dim: number of latent dimensions D, at least 1.
 
     Attributes:
-        couples_batch: whether its distribution for an image depends on the others of the batch.
+        couples_batch: whether the distribution of one image depends on the rest of the batch.
 
     Raises:
         ValueError: if `latent_dim` is not positive.
@@ -33,25 +33,25 @@ class Posterior(Recorded, LatentModule, ABC):
     @property
     @abstractmethod
     def num_params(self) -> int:
-        """How many numbers the encoder must give for one image."""
+        """The number of outputs per image that the encoder must have."""
 
     @abstractmethod
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution q(z given h) for h of shape `(*, num_params)`: batch shape `*`."""
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """The encoder's output h that gives this location and scale, each `(*, D)`.
+        """The encoder output h for this location and scale, each `(*, D)`.
 
         Optional: `ProbabilisticPCA` needs it.
 
         Raises:
-            InputError: if the family has no such h.
+            InputError: if the family does not implement it.
         """
         raise cannot_start(self, "it has no features")
 
 
 class LocationScale(Posterior):
-    """A posterior that has a location and a scale for each dimension, bounded on all sides."""
+    """A posterior with a bounded location and scale per dimension."""
 
     LOG_SCALE_LIMIT = 7.0
     LOC_LIMIT = 1e4
@@ -62,7 +62,10 @@ class LocationScale(Posterior):
         return 2 * self.latent_dim
 
     def location_and_scale(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """The two, each `(*, D)`, of the halves of h `(*, 2 D)`: 1e4 and e^7 bound them."""
+        """Location and scale, each `(*, D)`, from the halves of h `(*, 2 D)`.
+
+        The location lies within ±1e4, the scale between e^-7 and e^7.
+        """
         loc, raw = h.chunk(2, dim=-1)
         scale = bounded_exp(raw, self.LOG_SCALE_LIMIT)
         return loc.clamp(-self.LOC_LIMIT, self.LOC_LIMIT), scale

@@ -1,4 +1,4 @@
-"""Posteriors that change the draws of a Normal by invertible maps."""
+"""Flow posteriors: invertible maps of the draws of a Normal."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ __all__ = ["HouseholderFlow", "InverseAutoregressiveFlow"]
 
 
 class HouseholderFlow(LocationScale):
-    r"""Normal posterior whose axes are turned by reflections, each image its own.
+    r"""Normal posterior whose axes are rotated by Householder reflections per image.
 
     $$z = H_T \cdots H_1\, (\mu + \sigma \odot \epsilon), \quad
     H_t = I - 2\, v_t v_t^T / \lVert v_t \rVert^2, \quad \epsilon \sim \mathcal{N}(0, 1)$$
 
     where $v_t = r_t + e_t$, with $e_t$ the axes in turn, $(\mu, s, r_1, \dots, r_T)$ are the parts
-    of h and $\log \sigma_d = 7 \tanh(s_d / 7)$. Reflections keep volumes, so that the density
-    costs nothing more; T = D of them reach any orthogonal matrix, and q any covariance.
+    of h and $\log \sigma_d = 7 \tanh(s_d / 7)$. Reflections preserve volume, so that the density
+    needs no determinant. T = D reflections reach any orthogonal matrix, and q any covariance.
 
-    Use it for dependent dimensions at a cost between those of `LowRankNormal` and
-    `FullRankNormal`.
+    Use it for dependent dimensions at a cost between `LowRankNormal` and `FullRankNormal`.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -58,7 +57,7 @@ class HouseholderFlow(LocationScale):
         if num_reflections < 1:
             raise ValueError(f"num_reflections must be at least 1, got {num_reflections}")
         self.num_reflections = num_reflections
-        # Without these a zero vector, which untrained nets give, would have no direction.
+        # Untrained networks return vectors close to zero, which have no direction.
         axes = torch.eye(latent_dim)[torch.arange(num_reflections) % latent_dim]
         self.register_buffer("axes", axes, persistent=False)
 
@@ -77,9 +76,10 @@ class HouseholderFlow(LocationScale):
         return Transformed(base, [ConditionedHouseholder(vectors + short * self.axes)])
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """The encoder's output h that gives this mean and scale, each `(*, D)`, and r = 0.
+        """The encoder output h for this mean and scale, each `(*, D)`, and r = 0.
 
-        Then each reflection only changes the sign of its own dimension, which the location undoes.
+        At r = 0 each reflection only flips the sign of one dimension. The sign of the location is
+        flipped as well, which cancels that.
         """
         signs = (1 - 2 * (self.axes.sum(0) % 2)).to(loc)
         raw_scale = bounded_log(scale, self.LOG_SCALE_LIMIT)
@@ -92,35 +92,36 @@ class HouseholderFlow(LocationScale):
 
 
 class _GateNetwork(ConditionalAutoRegressiveNN):
-    """A network whose gates never close so far that a flow loses its inverse."""
+    """A network with bounded gate logits, so that the flow stays invertible."""
 
     LOGIT_LIMIT = 10.0
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """The m and the bounded logits of g, before Pyro adds 2 to them."""
+        """The m and the bounded logits of g; Pyro adds 2 to the logits."""
         mean, logit = super().forward(x, context)
         return mean, self.LOGIT_LIMIT * torch.tanh(logit / self.LOGIT_LIMIT)
 
 
 class InverseAutoregressiveFlow(LocationScale):
-    r"""Normal posterior whose draws go through autoregressive networks.
+    r"""Normal posterior whose draws are transformed by autoregressive networks.
 
     $$z^{(0)} = \mu + \sigma \odot \epsilon, \qquad z^{(t)} = g_t \odot z^{(t-1)}
     + (1 - g_t) \odot m_t, \quad (m_t, \operatorname{logit} g_t) = f_t(z^{(t-1)}, c)$$
 
-    where output d of the network $f_t$ sees the dimensions before d only, the order is reversed
-    from one flow to the next, and $(\mu, s, c)$ are the parts of h, with
+    where output d of the network $f_t$ depends on the dimensions before d only, the order is
+    reversed from one flow to the next, and $(\mu, s, c)$ are the parts of h, with
     $\log \sigma_d = 7 \tanh(s_d / 7)$. The logits of the gates lie between -8 and 12, the
     entries of c between -1e4 and 1e4.
 
-    Use it where posteriors are bent rather than tilted. The density of its own draws is cheap;
-    that of any other point, which a `VampPrior` or path gradients need, takes D steps.
+    Use it where posteriors are curved rather than correlated. The density of its own draws is
+    cheap. The density of any other point, which `VampPrior` and path gradients need, takes D
+    steps.
 
     Args:
         latent_dim: number of latent dimensions D, at least 2.
-        num_flows: how many flows, at least 1.
+        num_flows: number of flows, at least 1.
         hidden: widths of the hidden layers of each flow's network, each at least D.
-        context_dim: how many numbers c the encoder gives the networks, at least 1.
+        context_dim: length of the context c that the encoder gives to the networks, at least 1.
 
     Raises:
         ValueError: if a number is out of range.
@@ -177,7 +178,7 @@ class InverseAutoregressiveFlow(LocationScale):
         for network in self.networks:
             flow = transforms.ConditionalAffineAutoregressive(network, stable=True)
             given = flow.condition(context)
-            # Its inverse reads the order, for which a tensor would have to leave the device.
+            # The inverse reads the order; a tensor on the device would cause a sync.
             given.arn.permutation = range(self.latent_dim)
             flows += [given, transforms.Permute(self.reversal)]
         return Transformed(dist.Normal(loc, scale).to_event(1), flows)

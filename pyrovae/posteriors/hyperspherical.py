@@ -15,22 +15,22 @@ __all__ = ["VonMisesFisher"]
 
 
 class VonMisesFisher(Posterior):
-    r"""Von Mises-Fisher posterior on the unit sphere, the Normal of directions.
+    r"""Von Mises-Fisher posterior on the unit sphere, the analogue of the Normal for directions.
 
     $$q(z \mid h) = \frac{\kappa^{D/2 - 1}}{(2 \pi)^{D/2} I_{D/2 - 1}(\kappa)}
     \, e^{\kappa \mu^T z}, \quad \|z\| = 1, \quad \mu = \frac{m}{\|m\|}, \quad
     \log \frac{\kappa}{D - 1} = 10 \tanh(s / 10)$$
 
-    where $(m, s)$ are the first D numbers of h and the last. Density, divergence from
-    `HypersphericalUniform`, draws and gradients are exact to rounding for every D. The entries of
-    m lie between -1e4 and 1e4, and where m is all but zero the first axis is added to it, so that
-    no input, infinite ones included, gives a NaN.
+    where m are the first D entries of h and s is the last. Density, KL with
+    `HypersphericalUniform`, draws and gradients are exact up to rounding for every D. The entries
+    of m lie between -1e4 and 1e4. Where m is close to zero, the first axis is added to it, so that
+    no input gives a NaN, not even an infinite one.
 
-    Use it with the `HypersphericalUniform` prior only: other priors live on all of space, not on
-    the sphere.
+    Use it with the `HypersphericalUniform` prior only: other priors have densities on all of
+    $\mathbb{R}^D$, not on the sphere.
 
     Args:
-        latent_dim: number of latent dimensions D, at least 2; the sphere has one less.
+        latent_dim: number of latent dimensions D, at least 2; the sphere has D - 1 dimensions.
 
     Raises:
         ValueError: if `latent_dim` is below 2.
@@ -58,7 +58,7 @@ class VonMisesFisher(Posterior):
 
     @property
     def num_params(self) -> int:
-        """A direction, of any length, and the raw log concentration."""
+        """The direction, of any length, and the raw log concentration: D + 1 numbers."""
         return self.latent_dim + 1
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
@@ -68,7 +68,7 @@ class VonMisesFisher(Posterior):
         return von_mises_fisher.VonMisesFisher(self._direction(h[..., :-1]), concentration)
 
     def _direction(self, vector: Tensor) -> Tensor:
-        """The vector brought to unit length, whatever it is."""
+        """The vector scaled to unit length; a vector close to zero gets the first axis added."""
         vector = vector.clamp(-self.LOC_LIMIT, self.LOC_LIMIT)
         short = vector.detach().norm(dim=-1, keepdim=True) < self.SHORTEST
         first_axis = torch.eye(1, self.latent_dim, dtype=vector.dtype, device=vector.device)[0]

@@ -22,7 +22,7 @@ class Laplace(LocationScale):
 
     where $(\mu, s)$ are the two halves of h.
 
-    Use it with the `Laplace` prior, whose divergence from it is exact.
+    Use it with the `Laplace` prior: their KL is exact.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -41,6 +41,6 @@ class Laplace(LocationScale):
         return dist.Laplace(*self.location_and_scale(h)).to_event(1)
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """The encoder's output h that gives this mean and standard deviation, each `(*, D)`."""
+        """The encoder output h for this mean and standard deviation, each `(*, D)`."""
         raw_scale = bounded_log(scale / math.sqrt(2), self.LOG_SCALE_LIMIT)
         return torch.cat([loc, raw_scale], dim=-1)

@@ -1,4 +1,4 @@
-"""Normal posteriors, of independent and of dependent dimensions."""
+"""Normal posteriors with independent or dependent dimensions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class DiagonalNormal(LocationScale):
     \log \sigma_d = 7 \tanh(s_d / 7)$$
 
     where $(\mu, s)$ are the two halves of h. The scale lies between 9e-4 and 1,100 and the
-    location between -1e4 and 1e4, so that no input, infinite ones included, gives a NaN.
+    location between -1e4 and 1e4, so that no input gives a NaN, not even an infinite one.
 
-    Use it first: it is the cheapest, and its divergence from a Normal prior is exact.
+    Use it first: it is the cheapest, and its KL with a Normal prior is exact.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -45,27 +45,27 @@ class DiagonalNormal(LocationScale):
         return dist.Normal(*self.location_and_scale(h)).to_event(1)
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """The encoder's output h that gives this location and scale, each `(*, D)`.
+        """The encoder output h for this location and scale, each `(*, D)`.
 
-        A scale beyond the limits becomes the nearest that is well inside.
+        A scale beyond the limits is clamped to a value well inside of them.
         """
         return torch.cat([loc, bounded_log(scale, self.LOG_SCALE_LIMIT)], dim=-1)
 
 
 class FullRankNormal(LocationScale):
-    r"""Normal posterior with a covariance matrix of its own for each image.
+    r"""Normal posterior with a full covariance matrix per image.
 
     $$q(z \mid h) = \mathcal{N}(z \mid \mu, L L^T), \quad L = \operatorname{diag}(\sigma)\,
     (I + R), \quad \log \sigma_d = 7 \tanh(s_d / 7)$$
 
     where R is strictly lower triangular with entries $30 \tanh(r / (30 \sqrt D))$, and
-    $(\mu, s, r)$ are the parts of h. The root keeps L well conditioned where h is of the size
-    that untrained networks give, however large D is; two dimensions may correlate up to 0.999.
-    The diagonal family is often blamed for blurred samples; this one holds the exact posterior of
-    linear decoders, short of that limit.
+    $(\mu, s, r)$ are the parts of h. The factor $\sqrt D$ keeps L well conditioned at any D for
+    outputs h of untrained networks. Two dimensions can correlate up to 0.999. Within that limit
+    the family contains the exact posterior of a linear decoder, which the diagonal family does
+    not.
 
-    Use it for up to some hundred dimensions, to see what the diagonal costs: the encoder's last
-    layer has D (D + 3) / 2 outputs.
+    Use it for up to a few hundred dimensions, to measure the loss by a diagonal covariance. The
+    last layer of the encoder has D (D + 3) / 2 outputs.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -107,13 +107,13 @@ class FullRankNormal(LocationScale):
         return dist.MultivariateNormal(loc, scale_tril=scale.unsqueeze(-1) * unit)
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """The encoder's output h that gives this location and scale, each `(*, D)`, and R = 0."""
+        """The encoder output h for this location and scale, each `(*, D)`, and R = 0."""
         entries = loc.new_zeros(*loc.shape[:-1], len(self.rows))
         return torch.cat([loc, bounded_log(scale, self.LOG_SCALE_LIMIT), entries], dim=-1)
 
 
 class LowRankNormal(LocationScale):
-    r"""Normal posterior whose covariance is a diagonal plus a matrix of low rank.
+    r"""Normal posterior whose covariance is a diagonal plus a low-rank matrix.
 
     $$q(z \mid h) = \mathcal{N}\left(z \mid \mu, \operatorname{diag}(\sigma)\,
     (I + F F^T) \operatorname{diag}(\sigma)\right), \quad \log \sigma_d = 7 \tanh(s_d / 7)$$
@@ -121,8 +121,8 @@ class LowRankNormal(LocationScale):
     where F is a $D \times R$ matrix with entries $3 \tanh(f / 3)$, and $(\mu, s, f)$ are the
     parts of h.
 
-    Use it where `FullRankNormal` has too many parameters: a few directions in which the
-    dimensions vary together often suffice.
+    Use it where `FullRankNormal` has too many parameters: a few directions of joint variation are
+    often enough.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -165,9 +165,10 @@ class LowRankNormal(LocationScale):
         return distributions.LowRankMultivariateNormal(loc, factor, scale.square())
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
-        """The encoder's output h that gives this location and scale, each `(*, D)`, and a small F.
+        """The encoder output h for this location and scale, each `(*, D)`, and a small F.
 
-        Where F is zero it has no gradient, and where columns are equal they stay so.
+        F is not zero, where it has no gradient. Its columns differ, since equal columns would get
+        equal gradients.
         """
         turn = torch.arange(self.latent_dim, device=loc.device) % self.rank
         entries = 0.01 * nn.functional.one_hot(turn, self.rank).to(loc).flatten()

@@ -1,4 +1,4 @@
-"""What a prior is."""
+"""The base class of priors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Prior(Recorded, LatentModule, ABC):
         latent_dim: number of latent dimensions D, at least 1.
 
     Attributes:
-        couples_batch: whether its density of an image depends on the others of the batch.
-        uses_guide: whether p(z) is made of the guide's posteriors.
+        couples_batch: whether the density of one image depends on the rest of the batch.
+        uses_guide: whether p(z) is computed from posteriors of the guide.
 
     Raises:
         ValueError: if `latent_dim` is not positive.
@@ -35,4 +35,4 @@ class Prior(Recorded, LatentModule, ABC):
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""
 
     def use_guide(self, guide: nn.Module) -> None:
-        """Takes the guide of its VAE, a module with a method `z_dist(x)`; by default unused."""
+        """Receives the guide of the VAE, a module with `z_dist(x)`; ignores it by default."""

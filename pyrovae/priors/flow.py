@@ -1,4 +1,4 @@
-"""Flow priors: a standard Normal seen through learned, invertible maps."""
+"""Flow priors: a standard Normal transformed by learned invertible maps."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["Flow", "FlowPrior", "NeuralSpline", "RealNVP"]
 
 
 class Flow(Recorded, nn.Module, ABC):
-    """An invertible map of vectors: layers that change one half, given the other.
+    """An invertible map of vectors: coupling layers that transform one half given the other.
 
-    Between two layers the order of the dimensions is reversed, so that both halves change.
+    The order of the dimensions is reversed after each layer, so that both halves are transformed.
 
     Args:
         dim: the length D of the vectors, at least 2.
         num_layers: how many layers, at least 1.
         hidden: widths of the hidden layers of each layer's network.
-        num_params: how many numbers a layer needs for each dimension that it changes.
+        num_params: sizes of the parameters that a layer needs per transformed dimension.
 
     Raises:
         ValueError: if a number is out of range.
@@ -55,10 +55,10 @@ class Flow(Recorded, nn.Module, ABC):
 
     @abstractmethod
     def layer(self, network: nn.Module) -> TransformModule:
-        """The map of one layer, whose parameters are what a network says."""
+        """The map of one layer, whose parameters the network computes."""
 
     def forward(self) -> list[TransformModule]:
-        """The maps, from the Normal's side."""
+        """The maps, in the order from the standard Normal to z."""
         found: list[TransformModule] = []
         for network in self.layers:
             found += [self.layer(network), transforms.Permute(self.reversal)]
@@ -66,14 +66,14 @@ class Flow(Recorded, nn.Module, ABC):
 
 
 class RealNVP(Flow):
-    r"""Affine coupling layers: half of the dimensions are scaled and shifted given the others.
+    r"""Affine coupling layers, which scale and shift half of the dimensions given the others.
 
     $$y_a = x_a, \qquad y_b = x_b\, e^{\tanh s(x_a)} + t(x_a)$$
 
-    The scales are bounded, so that latents far out, as the first steps of training may draw
-    them, have densities that are merely small.
+    The scales are bounded, so that the density of latents far from the origin, which early steps
+    may draw, does not underflow.
 
-    Use it by default: a step costs hardly more than without a flow.
+    Use it by default: a step costs little more than without a flow.
 
     Args:
         dim: number of dimensions D, at least 2.
@@ -94,7 +94,7 @@ class RealNVP(Flow):
         super().__init__(dim, num_layers, hidden, [1, 1])
 
     def layer(self, network: nn.Module) -> TransformModule:
-        """The map of one layer, whose parameters are what a network says."""
+        """The map of one layer, whose parameters the network computes."""
         return transforms.AffineCoupling(self.kept, partial(_shift_and_log_scale, network))
 
 
@@ -104,20 +104,20 @@ def _shift_and_log_scale(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]
 
 
 class NeuralSpline(Flow):
-    r"""Spline coupling layers: half of the dimensions go through monotone splines.
+    r"""Spline coupling layers, which transform half of the dimensions by monotone splines.
 
     $$y_a = x_a, \qquad y_b = S_{\theta(x_a)}(x_b)$$
 
     where each $S_\theta$ is a rational linear spline on $[-b, b]$ and the identity outside.
 
-    Use it where a dimension has several modes; a layer costs several times as much as one of
+    Use it where a dimension has several modes; a layer costs several times as much as a layer of
     `RealNVP`.
 
     Args:
         dim: number of dimensions D, at least 2.
         num_layers: how many layers, at least 1.
         hidden: widths of the hidden layers of each layer's network.
-        num_bins: pieces of each spline, at least 2.
+        num_bins: number of bins of each spline, at least 2.
         bound: b, positive.
 
     Raises:
@@ -143,12 +143,12 @@ class NeuralSpline(Flow):
         self.num_bins, self.bound = num_bins, positive("bound", bound)
 
     def layer(self, network: nn.Module) -> TransformModule:
-        """The map of one layer, whose parameters are what a network says."""
+        """The map of one layer, whose parameters the network computes."""
         return _SplineCoupling(self.kept, network, self.bound)
 
 
 class _SplineCoupling(TransformModule):
-    """Leaves the first dimensions, and takes the others through splines that these determine."""
+    """Keeps the first dimensions, and transforms the others by splines that depend on them."""
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
@@ -160,7 +160,7 @@ class _SplineCoupling(TransformModule):
         self._log_det: Tensor | None = None
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, RationalSpline]:
-        """What stays, what changes, and the splines."""
+        """The kept dimensions, the others, and the splines."""
         given, rest = x[..., : self.kept], x[..., self.kept :]
         widths, heights, slopes, splits = (
             values.unflatten(-1, (rest.shape[-1], -1)) for values in self.network(given)
@@ -189,17 +189,17 @@ class _SplineCoupling(TransformModule):
 
 
 class FlowPrior(Prior):
-    r"""Flow prior: a standard Normal seen through learned, invertible maps.
+    r"""Flow prior: a standard Normal transformed by learned invertible maps.
 
     $$z = f(\epsilon), \quad \epsilon \sim \mathcal{N}(0, 1), \quad
     \log p(z) = \log \mathcal{N}(f^{-1}(z)) + \log |\det \partial f^{-1} / \partial z|$$
 
-    Use it to fit the prior to the posteriors more closely than a mixture can; samples and
-    densities are both exact and cheap.
+    Use it to fit the aggregate posterior more closely than a mixture can; samples and densities
+    are exact and cheap.
 
     Args:
         latent_dim: number of latent dimensions D, at least 2.
-        flow: makes the flow from D, as `RealNVP` and `NeuralSpline` do.
+        flow: a function from D to a flow, such as `RealNVP` or `NeuralSpline`.
 
     Raises:
         ValueError: if a number is out of range.

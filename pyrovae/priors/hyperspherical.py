@@ -17,14 +17,14 @@ class HypersphericalUniform(Prior):
 
     $$p(z) = \frac{\Gamma(D/2)}{2 \pi^{D/2}}, \quad \|z\| = 1$$
 
-    a density per area of the sphere.
+    This is a density per area of the sphere.
 
-    Use it with the `VonMisesFisher` posterior, for data of cyclic or directional structure and
-    for codes that are compared by their angle. No place is favoured, as the origin is by the
-    Normal, and the divergence is exact.
+    Use it with the `VonMisesFisher` posterior, for data with cyclic or directional structure and
+    for codes that are compared by angle. No direction is preferred, unlike the origin under a
+    Normal prior, and the KL is exact.
 
     Args:
-        latent_dim: number of latent dimensions D, at least 2; the sphere has one less.
+        latent_dim: number of latent dimensions D, at least 2; the sphere has D - 1 dimensions.
 
     Raises:
         ValueError: if `latent_dim` is below 2.

@@ -1,4 +1,4 @@
-"""Mixture priors, whose components are learned or come from the guide."""
+"""Mixture priors, with learned components or posteriors of the guide as components."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ class GaussianMixture(Prior):
     $$p(z) = \sum_{k=1}^{K} \pi_k \prod_{d=1}^{D} \mathcal{N}(z_d \mid \mu_{kd}, \sigma_{kd}^2),
     \quad \sigma = e^{7 \tanh(s / 7)}$$
 
-    It starts near the standard Normal: locations of variance 1/4 around zero, variances 3/4.
+    It starts near the standard Normal: the locations have variance 1/4 around zero, and the
+    components have variance 3/4.
 
-    Use it where the data fall into clusters, or where samples of the standard Normal look
-    worse than reconstructions.
+    Use it where the data form clusters, or where samples of the standard Normal look worse than
+    reconstructions.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -75,15 +76,15 @@ class GaussianMixture(Prior):
 
 
 class VampPrior(Prior):
-    r"""Variational mixture of posteriors: the guide's own posteriors of learned pseudo-inputs.
+    r"""Variational mixture of posteriors: a mixture of the guide's posteriors of pseudo-inputs.
 
     $$p(z) = \frac{1}{K} \sum_{k=1}^{K} q(z \mid u_k), \quad u_k \in [0, 1]^{C \times H \times W}$$
 
-    The pseudo-inputs $u_k$ are images, learned with the networks; the VAE hands the prior its
-    guide when it is built. Batch norm sees them in evaluation mode, so that they leave no trace
-    in its statistics.
+    The pseudo-inputs $u_k$ are images that are learned with the networks. The constructor of
+    `VAE` passes its guide to the prior. Pseudo-inputs are encoded with batch norm in evaluation
+    mode, so that they do not change its statistics.
 
-    Use it for a better bound than a fixed prior gives; each step encodes K more images.
+    Use it for a better bound than with a fixed prior; each step encodes K additional images.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -123,17 +124,17 @@ class VampPrior(Prior):
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise ValueError(f"image_shape must be (C, H, W), got {tuple(image_shape)}")
         self.raw_inputs = nn.Parameter(torch.randn(num_components, *image_shape))
-        # In a tuple, since the guide's parameters are not the prior's.
+        # In a tuple, so that the guide does not become a submodule of the prior.
         self._guide: tuple[Any, ...] = ()
 
     def use_guide(self, guide: nn.Module) -> None:
-        """Takes the guide whose posteriors it is made of: a module with a method `z_dist(x)`.
+        """Sets the guide whose posteriors are the components: a module with `z_dist(x)`.
 
         Raises:
-            ValueError: if it has another guide already.
+            ValueError: if the prior has another guide already.
         """
         if self._guide and self._guide[0] is not guide:
-            raise ValueError("this VampPrior belongs to another VAE: make one for each")
+            raise ValueError("this VampPrior belongs to another VAE: make one VampPrior per VAE")
         self._guide = (guide,)
 
     @property
@@ -144,7 +145,7 @@ class VampPrior(Prior):
     def forward(self) -> dist.TorchDistribution:
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""
         if not self._guide:
-            raise ValueError("VampPrior has no guide yet: a VAE hands it its own when it is built")
+            raise ValueError("VampPrior has no guide yet: pass the prior to a VAE first")
         guide = self._guide[0]
         with evaluation_mode(guide):
             components = guide.z_dist(self.pseudo_inputs)

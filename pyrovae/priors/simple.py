@@ -1,4 +1,4 @@
-"""Priors with nothing to learn."""
+"""Priors without parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Laplace", "StandardNormal", "StudentT"]
 
 
 class _Elementwise(Prior):
-    """A prior of independent dimensions, all alike, with location 0 and scale 1."""
+    """A prior of independent, identically distributed dimensions with location 0 and scale 1."""
 
     loc: Tensor
     scale: Tensor
@@ -27,11 +27,11 @@ class _Elementwise(Prior):
 
 
 class StandardNormal(_Elementwise):
-    r"""Standard normal prior, the choice of the first VAE.
+    r"""Standard Normal prior, the prior of the original VAE.
 
     $$p(z) = \prod_{d=1}^{D} \mathcal{N}(z_d \mid 0, 1)$$
 
-    Use it first: it has nothing to learn, and its divergence from a Normal posterior is exact.
+    Use it first: it has no parameters, and its KL with a Normal posterior is exact.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -54,12 +54,12 @@ class StandardNormal(_Elementwise):
 
 
 class Laplace(_Elementwise):
-    r"""Laplace prior: most dimensions of a draw lie near zero, a few far out.
+    r"""Laplace prior: most dimensions of a draw lie near zero, and a few far from it.
 
     $$p(z) = \prod_{d=1}^{D} \tfrac{1}{2} e^{-|z_d|}$$
 
-    Use it for sparse codes, and to let the axes matter: unlike the Normal it is not the same
-    in all directions.
+    Use it for sparse codes, and to align factors with axes: unlike the Normal it is not
+    rotation invariant.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -79,12 +79,12 @@ class Laplace(_Elementwise):
 
 
 class StudentT(_Elementwise):
-    r"""Student's t prior: heavy tails, so that unusual images may lie far out.
+    r"""Student's t prior, whose heavy tails allow unusual images far from the origin.
 
     $$p(z) = \prod_{d=1}^{D} \frac{\Gamma(\frac{\nu + 1}{2})}{\Gamma(\frac{\nu}{2})
     \sqrt{\pi \nu}} \left(1 + \frac{z_d^2}{\nu}\right)^{-(\nu + 1) / 2}$$
 
-    Use it where the posteriors crowd together because the Normal prior punishes distance.
+    Use it where a Normal prior pulls the posteriors too close together.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.

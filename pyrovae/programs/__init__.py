@@ -1,4 +1,4 @@
-"""Pairs of a Pyro model and a Pyro guide, and whether their parts fit together."""
+"""Pairs of a Pyro model and a Pyro guide, and checks that their parts fit together."""
 
 # ruff: noqa: F403
 from pyrovae.programs.pair import *

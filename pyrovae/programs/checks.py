@@ -1,4 +1,4 @@
-"""Do the parts and the data go together? Found by running them once, and said part by part."""
+"""Checks that the parts fit each other and the data, by one run of the programs."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ if TYPE_CHECKING:
 
 __all__ = ["check_all_train", "misfit", "run_once"]
 
-#: What a part that does not fit raises.
+#: The errors of a part that does not fit its input.
 MISFITS = (ValueError, RuntimeError, NotImplementedError, TypeError)
 
 
 def run_once(
     vae: ModelGuidePair, loss: Callable[..., Any], images: Tensor, inputs: dict[str, Tensor]
 ) -> None:
-    """Runs the programs with all of Pyro's validation, and leaves their buffers as they were.
+    """Runs the programs once with Pyro's validation, then restores their buffers.
 
     Args:
         vae: the pair of programs.
-        loss: computes their loss, as `SVI.evaluate_loss` does.
+        loss: computes the loss of the programs, such as `SVI.evaluate_loss`.
         images: uint8 `(B, C, H, W)`, on the device.
-        inputs: what the programs take besides.
+        inputs: other inputs of the programs.
 
     Raises:
-        InputError: if they do not fit, or not the images, or images cannot be shown.
+        InputError: if the parts do not fit each other or the images, or if the number of channels
+            cannot be shown.
     """
     check_channels(images.shape[1])
     buffers = [buffer.clone() for buffer in vae.buffers()]
@@ -49,17 +50,17 @@ def run_once(
             loss(x, **inputs)
     except MISFITS as error:
         reason = vae.misfit(x) or _line(error)
-        raise InputError(f"the parts do not fit together, or the data: {reason}") from error
+        raise InputError(f"the parts and the data do not fit together: {reason}") from error
     for buffer, value in zip(vae.buffers(), buffers, strict=True):
         buffer.copy_(value)
 
 
 def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:
-    """Raises `InputError` if a parameter would silently never train.
+    """Raises `InputError` if the optimiser does not train all parameters that need a gradient.
 
     Args:
         vae: the pair of programs.
-        known: the parameters that the optimiser has.
+        known: the parameters of the optimiser.
     """
     known = set(known)
     trained = {name: p for name, p in vae.named_parameters() if p.requires_grad}
@@ -70,13 +71,13 @@ def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:
     more = f" (and {len(missed) - 1} more)" if len(missed) > 1 else ""
     if program in ("model", "guide") and {f"model.{name}", f"guide.{name}"} <= trained.keys():
         raise InputError(
-            f"model and guide both have a parameter {name}{more}, and Pyro's store keeps one of "
-            f"a name: rename {name.split('.')[0]} in one of them, or give the programs names of "
-            'their own, as super().__init__("model") and super().__init__("guide")'
+            f"model and guide both have a parameter {name}{more}, but names in Pyro's parameter "
+            f"store must be unique: rename {name.split('.')[0]} in one of them, or name the "
+            'programs, with super().__init__("model") and super().__init__("guide")'
         )
     raise InputError(
-        f"{missed[0]}{more}: neither program uses this parameter, so that it would never train; "
-        "use it, remove it, or freeze it by requires_grad_(False)"
+        f"{missed[0]}{more}: neither program uses this parameter, so it would never be trained; "
+        "use it, remove it, or freeze it with requires_grad_(False)"
     )
 
 
@@ -89,14 +90,14 @@ def misfit(
     decoder: nn.Module,
     likelihood: Likelihood,
 ) -> str:
-    """The first part whose output is not what the next one takes, in a line; "" if there is none.
+    """Describes the first part whose output does not fit the next one; "" if there is none.
 
     Args:
         x: observations `(B, C, H, W)`.
-        encoder: of a VAE, as the rest.
+        encoder: network from images to the posterior's parameters.
         posterior: q(z given x).
         prior: p(z).
-        decoder: from z to maps.
+        decoder: network from z to maps.
         likelihood: p(x given maps).
     """
     count, (channels, *size), dim = len(x), x.shape[1:], prior.latent_dim
@@ -111,13 +112,13 @@ def misfit(
         ("likelihood", likelihood, (torch.zeros(maps_of_z).to(x),), ((count,), (channels, *size))),
     ]
     for name, part, given, expected in stages:
-        if said := _wrong(part, given, expected):
-            return f"{name} ({type(part).__name__}) {said}"
+        if problem := _wrong(part, given, expected):
+            return f"{name} ({type(part).__name__}) {problem}"
     return ""
 
 
 def _wrong(part: Callable[..., Any], given: tuple[Tensor, ...], expected: Any) -> str:
-    """What is wrong with a part's output, if anything."""
+    """Describes what is wrong with the output of a part; "" if nothing is."""
     shapes = ", ".join(str(tuple(value.shape)) for value in given)
     try:
         found = part(*given)
@@ -125,13 +126,13 @@ def _wrong(part: Callable[..., Any], given: tuple[Tensor, ...], expected: Any) -
         return f"fails on {shapes}: {_line(error)}"
     if isinstance(found, Tensor):
         got = tuple(found.shape)
-        return "" if got == expected else f"gives {got} for {shapes}, and {expected} is needed"
+        return "" if got == expected else f"returns {got} for {shapes}, must return {expected}"
     shape = (tuple(found.batch_shape), tuple(found.event_shape))
     of = f" for {shapes}" if shapes else ""
     if shape == expected:
         return ""
     return (
-        f"gives a distribution of batch and event shape {shape}{of}, and {expected} is needed "
+        f"returns a distribution of batch and event shape {shape}{of}, must be {expected} "
         "(see to_event)"
     )
 

@@ -1,4 +1,4 @@
-"""Which arguments of the parts follow from other parts, so that nobody has to give them."""
+"""Arguments of the parts that are computed from other parts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["LINKS", "Link"]
 
 @dataclass(frozen=True)
 class Link:
-    """Where an argument of a part comes from.
+    """The rule that computes an argument of a part.
 
     Attributes:
-        sources: the parts that decide it.
-        compute: gives the argument, of these parts.
-        option: what to set in its place.
+        sources: the parts that determine the argument.
+        compute: a function from these parts to the argument.
+        option: the option to set instead of the argument.
     """
 
     sources: tuple[str, ...]
@@ -33,7 +33,7 @@ NUM_MAPS = Link(
     "--likelihood",
 )
 
-#: By part and argument. The order decides in which order parts are made, and so what they draw.
+#: By part and argument. Parts are made in this order, which determines their random weights.
 LINKS: dict[str, Mapping[str, Link]] = {
     "encoder": {"image_shape": IMAGE_SHAPE, "num_outputs": NUM_OUTPUTS},
     "decoder": {"image_shape": IMAGE_SHAPE, "latent_dim": LATENT_DIM, "num_maps": NUM_MAPS},

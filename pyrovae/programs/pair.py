@@ -1,4 +1,4 @@
-"""A pair of Pyro programs over images: all that training and evaluation know of a VAE."""
+"""The pair of a Pyro model and guide over images, the interface of training and evaluation."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = ["Parts", "ModelGuidePair", "run_both"]
 
 @dataclass(frozen=True)
 class Parts:
-    """What programs with one latent vector are made of, beside the likelihood.
+    """The parts, besides the likelihood, of programs with one latent vector.
 
     Attributes:
-        encoder: from images to the posterior's parameters.
+        encoder: network from images to the posterior's parameters.
         posterior: q(z given x).
         prior: p(z).
-        decoder: from z to the likelihood's maps.
+        decoder: network from z to the likelihood's maps.
     """
 
     encoder: nn.Module
@@ -45,7 +45,7 @@ class Parts:
 def run_both(
     model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> tuple[Any, Any]:
-    """The traces of a guide, and of the model with the guide's values."""
+    """Returns a trace of the guide, and a trace of the model replayed with its values."""
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
     replayed = poutine.replay(model, trace=guide_trace)
     return guide_trace, poutine.trace(replayed).get_trace(*args, **kwargs)
@@ -54,32 +54,33 @@ def run_both(
 class ModelGuidePair(Recorded, nn.Module):
     """A Pyro model and a Pyro guide of images, with any latent sites.
 
-    `VAE` is the pair with one latent site. Training, evaluation and pictures work on any pair
-    of these properties; a subclass of a few lines names its parts:
+    `VAE` is the pair with one latent site. Training, evaluation and inspection accept any pair
+    that meets these conditions; a subclass of a few lines can build one:
 
-    - both are called as `program(x)` with observations `(B, C, H, W)`, and the model also as
-      `model(num_images=B)` to draw; all sites lie in one plate of images, the last dimension;
+    - both are called as `program(x)` with observations `(B, C, H, W)`; to draw, the model is
+      called as `model(num_images=B)`;
+    - all sites lie in one plate of images, the last batch dimension;
     - the image is the site `x`;
-    - the guide infers latents from `x` alone: images come in batches, so one with parameters
-      for each image, such as an `AutoNormal`, does not fit;
-    - where `attributes` names some of the data's attributes, both also get them as
-      `attributes=`, a tensor `(B, A)`;
-    - where several draws are made at once z is `(S, B, D)`, and what is decoded of it must be
-      `(S, B, C, H, W)`: `h.reshape(*z.shape[:-1], C, H, W)`, and a model that joins z and
-      attributes does it as `torch.cat([z, attributes.expand(*z.shape[:-1], -1)], -1)`.
+    - the guide computes latents from the batch `x`, so a guide with parameters per image, such as
+      `AutoNormal`, does not work;
+    - if `attributes` names attributes of the data, both programs also get `attributes=`, a tensor
+      `(B, A)`;
+    - for several draws at once z is `(S, B, D)`, and the decoded maps must be `(S, B, C, H, W)`:
+      use `h.reshape(*z.shape[:-1], C, H, W)`; a model that concatenates z and attributes uses
+      `torch.cat([z, attributes.expand(*z.shape[:-1], -1)], -1)`.
 
     Args:
         model: the generative program, a `PyroModule`.
         guide: the inference program, a `PyroModule`.
-        likelihood: how images become observations, and are shown.
-        networks: the modules that may compute in a lower precision.
-        attributes: names of the data's attributes that the programs are given.
+        likelihood: maps images to observations, and distributions to images.
+        networks: the modules that can compute in a lower precision.
+        attributes: names of the data's attributes that the programs take.
     """
 
     model: Any
     guide: Any
 
-    #: What prepares images as they were for training; set by `load`.
+    #: The data set whose `preprocess` prepares new images as for training; `load` sets it.
     data: ImageData | None = None
 
     def __init__(
@@ -92,7 +93,7 @@ class ModelGuidePair(Recorded, nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.guide = model, guide
-        # In tuples, since these are parts of the two programs already.
+        # In tuples, since these are submodules of the two programs already.
         self._likelihood, self._networks = (likelihood,), tuple(networks)
         if isinstance(attributes, str):
             raise TypeError(f"attributes must be a list of names, got {attributes!r}")
@@ -100,37 +101,37 @@ class ModelGuidePair(Recorded, nn.Module):
 
     @property
     def likelihood(self) -> Likelihood:
-        """p(x given h), which also knows how images become observations."""
+        """p(x given h), which also maps images to observations."""
         return self._likelihood[0]
 
     def preprocess(self, image: str | Path | Image) -> Tensor:
-        """A uint8 image `(C, H, W)` of a path or a Pillow image, prepared as for training.
+        """Reads a path or a Pillow image, prepares it as for training, and returns `(C, H, W)`.
 
         Raises:
             InputError: if the image cannot be read.
-            ValueError: if the programs do not come from a run: `load` tells them how.
+            ValueError: if the attribute `data` is not set; `load` sets it.
         """
         if self.data is None:
             raise ValueError(
-                "only programs that were loaded from a run know how its images were prepared: "
-                "use the data set's preprocess, or give it to them as their `data`"
+                "only programs that were loaded from a run have a data set to prepare images "
+                "with: set their attribute `data`, or call data.preprocess"
             )
         return torch.tensor(self.data.preprocess(image))  # A copy: arrays may be read-only.
 
     def parts(self) -> Parts | None:
-        """The parts of programs with one latent vector; None where they are made otherwise."""
+        """The parts of programs with one latent vector; None for other programs."""
         return None
 
     def misfit(self, x: Tensor) -> str:
-        """What does not go together, for observations `(B, C, H, W)`; "" where it is not known."""
+        """Describes which part does not fit observations `(B, C, H, W)`; "" if unknown."""
         return ""
 
     def networks(self) -> list[nn.Module]:
-        """The modules that may compute in a lower precision."""
+        """The modules that can compute in a lower precision."""
         return list(self._networks)
 
     def inputs(self, attributes: Tensor | None) -> dict[str, Tensor]:
-        """What the programs take besides images: keywords, given the attributes `(B, A)`."""
+        """Keyword arguments of the programs besides images, from attributes `(B, A)`."""
         if not self.attributes:
             return {}
         if attributes is None:
@@ -138,52 +139,52 @@ class ModelGuidePair(Recorded, nn.Module):
         return {"attributes": attributes.to(next(self.parameters()).device)}
 
     def observe(self, images: Tensor) -> Tensor:
-        """8-bit images `(*, C, H, W)` in the support that the likelihood scores.
+        """Maps 8-bit images `(*, C, H, W)` to observations, in the support of the likelihood.
 
-        They are in the programs' precision, and on their device.
+        The result has the dtype and device of the programs.
 
         Raises:
-            ValueError: if the images are not a tensor of uint8; floats in [0, 1], as `sample`
-                gives, would be taken for nearly black.
+            ValueError: if the images are not a uint8 tensor. Floats in [0, 1], as `sample`
+                returns them, would count as almost black.
         """
         _require_grey_values(images)
         return self.observe_greys(images)
 
     def scored(self, images: Tensor) -> Tensor:
-        """8-bit images `(*, C, H, W)` as training, validation and evaluation score them.
+        """Maps 8-bit images `(*, C, H, W)` to the observations that training and evaluation score.
 
-        For a density on [0, 1] this is `(k + u) / 256` of grey values k and uniform noise u. The
-        generator of the programs' device draws u at each call. At exact levels k / 255 a density
-        can grow without bound. The expected log density of `(k + u) / 256` is a lower bound of
-        the log probability of the 8-bit images, up to a constant. For all other likelihoods the
-        result is that of `observe`.
+        For a density on [0, 1] this is `(k + u) / 256` for grey values k and uniform noise u. The
+        generator of the programs' device draws u per call. At exact levels k / 255 a density can
+        grow without bound. The expected log density of `(k + u) / 256` is a lower bound of the log
+        probability of the 8-bit images, up to a constant. All other likelihoods score the result
+        of `observe`.
 
-        The guide encodes the same observation: the ELBO is a bound only of the observation that
-        was encoded. `observe` has no noise, so `encode(observe(images))` is always the same. It
-        differs from the scored observation by one grey level at most.
+        The guide encodes the same observation, since the ELBO is a bound only for the observation
+        that was encoded. `observe` adds no dequantisation noise. Its result differs from the
+        scored observation by one grey level at most.
 
         Raises:
-            ValueError: if the images are not a tensor of uint8.
+            ValueError: if the images are not a uint8 tensor.
         """
         _require_grey_values(images)
         return self.scored_greys(images)
 
     def scored_greys(self, greys: Tensor) -> Tensor:
-        """What `scored` makes of grey values on [0, 255] of any dtype."""
+        """Like `scored`, for grey values on [0, 255] of any dtype."""
         like = self._like()
         return self.likelihood.scored(greys.to(like.device)).to(like.dtype)
 
     def observe_greys(self, greys: Tensor) -> Tensor:
-        """What `observe` makes of grey values on [0, 255] of any dtype, such as dequantised."""
+        """Like `observe`, for grey values on [0, 255] of any dtype, such as dequantised ones."""
         like = self._like()
         return self.likelihood.observe(greys.to(like.device)).to(like.dtype)
 
     def _like(self) -> Tensor:
-        """A tensor of the programs' precision, on their device."""
+        """A tensor with the dtype and device of the programs."""
         return next((p for p in self.parameters() if p.is_floating_point()), torch.zeros(()))
 
     def observed(self, x: Tensor) -> Tensor:
-        """Observations, of uint8 images or of what is observed."""
+        """Returns observations unchanged, and maps uint8 images to observations."""
         return x if isinstance(x, Tensor) and x.is_floating_point() else self.observe(x)
 
     @torch.no_grad()
@@ -198,7 +199,7 @@ class ModelGuidePair(Recorded, nn.Module):
         """
         if num_images < 1:
             raise ValueError(f"num_images must be at least 1, got {num_images}")
-        # The noise of x is not drawn: a value is given, which nothing looks at.
+        # Conditioning on a dummy value skips the draw of x.
         unseen = poutine.condition(self.model, data={"x": torch.zeros(())})
         with evaluation_mode(self):
             trace = poutine.trace(unseen).get_trace(
@@ -226,6 +227,6 @@ def _require_grey_values(images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         got = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
-            f"images to observe must be a uint8 tensor of grey values, got {got}; of an array "
-            "torch.tensor makes it, of floats (255 * images).round().to(torch.uint8)"
+            f"images must be a uint8 tensor of grey values, got {got}; convert an array with "
+            "torch.tensor, and floats in [0, 1] with (255 * images).round().to(torch.uint8)"
         )

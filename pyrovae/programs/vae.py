@@ -1,4 +1,4 @@
-"""The probabilistic programs: the decoder in a Pyro model, the encoder in a Pyro guide."""
+"""The VAE: a Pyro model with the decoder, and a Pyro guide with the encoder."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from pyrovae.utils.errors import check_kind
 
 __all__ = ["Guide", "Model", "VAE"]
 
-# Pyro's parameter store is global and keyed by name: two programs of the same names would share
-# one entry, and the second would silently never train. Numbered roots keep them apart.
+# Pyro's parameter store is global and keyed by name. Two programs with the same names would share
+# entries, and the second would silently never train. Numbered roots keep the names unique.
 _instances = itertools.count()
 
 
-#: The networks of `VAE.for_images`; their shortcuts let training start from a linear model.
+#: The default networks of `VAE.for_images`; `ProbabilisticPCA` needs their shortcuts.
 ENCODER = partial(ConvEncoder, channels=(32, 64, 128, 256), shortcut=True)
 DECODER = partial(ConvDecoder, channels=(256, 128, 64, 16), shortcut=True)
 
 
 def _rename(program: PyroModule, name: str) -> None:
-    """Gives a program and its submodules another name in Pyro's parameter store.
+    """Renames a program and its submodules in Pyro's parameter store.
 
-    A Pyro without these private names leaves the old name. Two copies in one store then share
-    an entry, which `check_all_train` refuses.
+    If a version of Pyro lacks these private names, the old name stays. Two copies in one store
+    then share entries, which `check_all_train` refuses.
     """
     with suppress(ImportError, AttributeError):
         from pyro.nn.module import _Context
@@ -66,7 +66,7 @@ class Model(PyroModule):
         self.likelihood = likelihood
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy gets a number of its own, as a new program does."""
+        """Restores the state of a copy, and gives it a new name in the parameter store."""
         super().__setstate__(state)
         _rename(self, f"model{next(_instances)}")
 
@@ -79,14 +79,14 @@ class Model(PyroModule):
         return self.likelihood(self.decoder(z))
 
     def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
-        """The program, conditioned on images `x` `(B, C, H, W)`, or drawing `num_images`."""
+        """Runs the program, conditioned on `x` `(B, C, H, W)`, or draws `num_images` images."""
         with pyro.plate("images", num_images if x is None else _count(x), dim=-1):
             z = pyro.sample("z", self.z_dist())
             return pyro.sample("x", self.x_dist(z), obs=x)
 
 
 class Guide(PyroModule):
-    r"""The inference program: a latent vector for each image.
+    r"""The inference program: a latent vector per image.
 
     $$z \sim q(z \mid x) = \text{posterior}(\text{encoder}(x))$$
 
@@ -101,7 +101,7 @@ class Guide(PyroModule):
         self.posterior = posterior
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A copy gets a number of its own, as a new program does."""
+        """Restores the state of a copy, and gives it a new name in the parameter store."""
         super().__setstate__(state)
         _rename(self, f"guide{next(_instances)}")
 
@@ -110,7 +110,7 @@ class Guide(PyroModule):
         return self.posterior(self.encoder(x))
 
     def forward(self, x: Tensor, num_images: int = 1) -> Tensor:
-        """The program, for images `x` `(B, C, H, W)`; `num_images` is the model's, unused."""
+        """Runs the program for observations `x` `(B, C, H, W)`; `num_images` is not used."""
         with pyro.plate("images", _count(x), dim=-1):
             return pyro.sample("z", self.z_dist(x))
 
@@ -123,9 +123,9 @@ class VAE(ModelGuidePair):
 
     Use it unless the programs have several latent sites, or attributes: see `ModelGuidePair`.
 
-    `vae.model` and `vae.guide` are what `SVI`, `Trace_ELBO()`, `Predictive` and
-    `pyro.render_model` take; they are given observations `(B, C, H, W)` that `vae.observe` made
-    of uint8 images. `vae.encode` and `vae.reconstruct` take these, or images, `(*, C, H, W)`.
+    Pyro's `SVI`, `Trace_ELBO()`, `Predictive` and `pyro.render_model` take `vae.model` and
+    `vae.guide`. Their input is observations `(B, C, H, W)`, which `vae.observe` makes from uint8
+    images. `vae.encode` and `vae.reconstruct` take observations or uint8 images, `(*, C, H, W)`.
 
     Args:
         encoder: network from images to `posterior.num_params` numbers.
@@ -136,8 +136,8 @@ class VAE(ModelGuidePair):
 
     Raises:
         ValueError: if prior and posterior have different numbers of latent dimensions, or
-            live in different spaces.
-        TypeError: if a part is not what its name says.
+            densities on different spaces.
+        TypeError: if a part has the wrong type.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2013),
@@ -197,10 +197,10 @@ class VAE(ModelGuidePair):
         encoder: Callable[..., nn.Module] = ENCODER,
         decoder: Callable[..., nn.Module] = DECODER,
     ) -> VAE:
-        """A VAE whose sizes fit a data set.
+        """Builds a VAE with sizes that fit a data set.
 
-        Each part is a class, a `functools.partial` of one, or an object. A class gets the sizes
-        that follow from the data and from the other parts, such as `image_shape`, `latent_dim`,
+        Each part is a class, a `functools.partial` of a class, or an object. A class gets the
+        sizes that the data and the other parts determine, such as `image_shape`, `latent_dim`,
         `num_outputs` and `num_maps`.
 
         Args:
@@ -249,7 +249,7 @@ class VAE(ModelGuidePair):
         return self.model.x_dist(z)
 
     def show(self, z: Tensor) -> Tensor:
-        """What the likelihood shows for latents `(*, D)`: floats in [0, 1], `(*, C, H, W)`."""
+        """The decoded images of latents `(*, D)`: floats in [0, 1], `(*, C, H, W)`."""
         return self.likelihood.to_images(self.decode(z))
 
     def parts(self) -> Parts:
@@ -258,13 +258,13 @@ class VAE(ModelGuidePair):
         return Parts(guide.encoder, guide.posterior, model.prior, model.decoder)
 
     def misfit(self, x: Tensor) -> str:
-        """Which part does not go with the next, for observations `(B, C, H, W)`, in a line."""
+        """Describes the first part that does not fit, for observations `(B, C, H, W)`."""
         own = self.parts()
         return misfit(x, own.encoder, own.posterior, own.prior, own.decoder, self.likelihood)
 
 
 def _made(part: Any, sizes: dict[str, Any]) -> Any:
-    """A part, made of those of the sizes that its constructor takes, unless it is made already."""
+    """Builds a part with the sizes that its constructor takes; returns an object unchanged."""
     if isinstance(part, nn.Module):
         return part
     known = inspect.signature(part).parameters
@@ -273,8 +273,8 @@ def _made(part: Any, sizes: dict[str, Any]) -> Any:
 
 @torch.no_grad()
 def _check_spaces(prior: Prior, posterior: Posterior) -> None:
-    """Raises `ValueError` unless both have densities in the same space."""
-    # Of the posterior's type and device: a VAE can be built of parts that have been moved.
+    """Raises `ValueError` unless both have densities on the same space."""
+    # With the posterior's dtype and device: the parts of a VAE may have been moved before.
     h = torch.zeros(posterior.num_params)
     for tensor in itertools.chain(posterior.parameters(), posterior.buffers()):
         h = h.to(tensor if tensor.is_floating_point() else tensor.device)
@@ -294,7 +294,7 @@ def _check_spaces(prior: Prior, posterior: Posterior) -> None:
 
 
 def _count(x: Tensor) -> int:
-    """How many observations there are; one image without a batch would count as its channels."""
+    """The number of observations; refuses an image without a batch dimension."""
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(
             f"the programs take observations (B, C, H, W) as vae.observe makes them, got "

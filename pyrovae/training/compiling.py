@@ -1,4 +1,4 @@
-"""Steps as one graph, traced from the programs and compiled."""
+"""Compilation of gradients or whole steps as one traced graph."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyrovae.training.optimizer import GroupedOptimizer
 
 __all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "compile_gradients"]
 
-#: Of the compiler: random numbers are those of a step that is not compiled.
+#: Compiler options: a compiled step draws the same random numbers as an eager one.
 OPTIONS: dict[str, Any] = {"fallback_random": True}
 
 #: The operation that reads a number from a tensor.
@@ -31,9 +31,9 @@ Inputs = Callable[[Tensor], dict[str, Tensor]]
 
 
 def compile_gradients(gradients: Gradients, params: list[Tensor]) -> Compute:
-    """The same gradients from one compiled graph, made when it is first called.
+    """Returns the gradient computation as one compiled graph, which the first call compiles.
 
-    What processes tell each other, and what follows from it, stays outside the graph.
+    Communication between processes, and everything after it, stays outside the graph.
     """
     if gradients.group.size == 1:
         return CompiledGradients(gradients, params)
@@ -41,20 +41,20 @@ def compile_gradients(gradients: Gradients, params: list[Tensor]) -> Compute:
 
 
 class Graph:
-    """What a module computes with gradients, as one compiled graph.
+    """A module and its gradients as one compiled graph.
 
-    The module runs once under a tracer; what it does with tensors is the graph. Parameters,
-    buffers and the objective's state are inputs of the graph, so that all of them stay live.
-    The graph draws random numbers as the programs would draw them.
+    The module runs once under a tracer, which records its tensor operations. Parameters, buffers
+    and the state of the objective are inputs of the graph, so that the graph uses their current
+    values. It draws the same random numbers as the programs.
 
     Args:
-        module: takes tensors and `params`, and gives what `Compute` does.
-        objective: whose `state` is live.
-        params: the parameters whose gradients are wanted.
+        module: takes tensors and `params`, and returns the result of a `Compute`.
+        objective: its `state` is an input of the graph.
+        params: the parameters that get gradients.
 
     Raises:
-        NotImplementedError: if a parameter is Pyro's alone, or if the objective's `begin_step`
-            has no `state` to fill; from `build`, if what is computed depends on values.
+        NotImplementedError: if a parameter belongs to no module, or if the objective overrides
+            `begin_step` without `state`; from `build`, if the computation depends on values.
     """
 
     def __init__(self, module: nn.Module, objective: Objective, params: list[Tensor]) -> None:
@@ -70,9 +70,9 @@ class Graph:
         """Traces and compiles.
 
         Args:
-            finish: is told the terms, the parameters with their gradients, and what `given`
-                holds; gives the outputs of the graph.
-            given: further inputs; the module takes those that `finish` leaves to it.
+            finish: called with a function that runs the module and returns its terms, the
+                parameters, and the tensors `given`; returns the outputs of the graph.
+            given: other inputs of the graph.
         """
         device, dtype = self.params[0].device, self.params[0].dtype
         state = self.objective.state
@@ -84,26 +84,26 @@ class Graph:
             self.graph = _compiled(self._trace(values, list(state), finish), values)
 
     def __call__(self, given: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs, for further inputs of the shapes that it was built for."""
+        """The outputs of the graph, for inputs of the same shapes as in `build`."""
         with torch.no_grad():
             return self.graph(*self.fixed, *self.objective.state.values(), *given)
 
     def _trace(
         self, values: list[Tensor], state: list[str], finish: Callable[..., list[Tensor]]
     ) -> torch.fx.GraphModule:
-        """The graph, of tensors that have shapes and no values: nothing is computed for it."""
+        """Traces the graph with fake tensors, which have shapes but no values."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
         before = dict(self.objective.state)
         trace = partial(make_fx, tracing_mode="fake", _allow_non_fake_inputs=True)
         try:
-            # A store of its own: what tracing puts there must not outlive it.
+            # In a new store: tensors of the tracer must not stay in the parameter store.
             with pyro.get_param_store().scope():
                 graph = trace(lambda *flat: self._run(flat, state, finish))(*values)
                 graph = trace(functionalize(graph))(*values)
         except _value_errors() as error:
             raise NotImplementedError(
-                f"what is computed depends on values ({error.func})"
+                f"the computation depends on tensor values ({error.func})"
             ) from error
         finally:
             self.objective.state.update(before)
@@ -122,7 +122,7 @@ class Graph:
 
         def run(*args: Any) -> Terms:
             with torch.enable_grad():
-                # Not the store's parameters: it copies those that are not contiguous.
+                # Not the parameters in the store, which copies those that are not contiguous.
                 terms, _ = functional_call(self.module, values, args, {"params": leaves})
             if any(leaf.grad is None for leaf in leaves):
                 raise NotImplementedError("some parameters get no gradient")
@@ -135,16 +135,16 @@ class Graph:
 
 
 class CompiledGradients:
-    r"""Runs model, guide, effects, objective and backward pass as one compiled graph.
+    r"""Model, guide, messengers, objective and backward pass as one compiled graph.
 
-    Batches of another shape than the first are given to the programs themselves.
+    Batches of another shape than the first one run eagerly.
 
     Args:
-        gradients: what to compile.
-        params: the parameters whose gradients are wanted.
+        gradients: the computation to compile.
+        params: the parameters that get gradients.
 
     Raises:
-        NotImplementedError: as `Graph` does; on the first call, as `Graph.build` does.
+        NotImplementedError: see `Graph`; by the first call, see `Graph.build`.
     """
 
     def __init__(self, gradients: Gradients | BatchGradients, params: list[Tensor]) -> None:
@@ -155,7 +155,7 @@ class CompiledGradients:
     def __call__(
         self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]
     ) -> tuple[Terms, list[Tensor]]:
-        """What the gradients give."""
+        """Sets the gradients; returns the terms and the parameters."""
         shapes = [(v.shape, v.dtype) for v in (images, *inputs.values())]
         if self.shapes is None:
             self.build(images, beta, inputs)
@@ -183,19 +183,19 @@ class CompiledGradients:
 
 
 class CompiledStep:
-    """A whole step as one compiled graph: the batch, gradients, clipping, the optimiser.
+    """A whole step as one compiled graph: batch, gradients, clipping and optimiser.
 
-    It changes parameters, buffers and all state in place, as the step itself does.
+    It changes parameters, buffers and all state in place, like an eager step.
 
     Args:
-        feed: gives the batch.
-        gradients: of one process.
-        inputs: makes the programs' further inputs of a batch's attributes.
-        optimizer: one that has a capturable form and has taken its first step.
-        beta: the weight of the latent sites, read at every step.
+        feed: returns the batch.
+        gradients: the gradients of a single process.
+        inputs: maps the attributes of a batch to other inputs of the programs.
+        optimizer: an optimiser with a capturable form that has taken its first step.
+        beta: the weight of the latent sites; each step uses its current value.
 
     Raises:
-        NotImplementedError: as `Graph` and `GroupedOptimizer.live_tensors` do.
+        NotImplementedError: see `Graph` and `GroupedOptimizer.live_tensors`.
     """
 
     def __init__(
@@ -219,12 +219,12 @@ class CompiledStep:
         self.graph.build(finish, self.given)
 
     def __call__(self) -> Tensor:
-        """Takes a step; gives its `Terms` as one tensor `(4,)`."""
+        """Takes a step; returns its `Terms` as one tensor `(4,)`."""
         return self.graph(self.given)[0]
 
 
 class _FedGradients(nn.Module):
-    """Gradients of the batch that a feed gives."""
+    """The gradients of the next batch of a feed."""
 
     def __init__(self, feed: Feed, gradients: Gradients, inputs: Inputs) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ class _FedGradients(nn.Module):
 
 
 def _value_errors() -> tuple[Any, ...]:
-    """What a tracer raises where the computation depends on values; none if torch hides them."""
+    """The tracer's errors where a computation depends on values; empty if torch lacks them."""
     try:
         from torch._subclasses.fake_tensor import (
             DataDependentOutputException,
@@ -248,9 +248,9 @@ def _value_errors() -> tuple[Any, ...]:
 
 
 def _without_repeats(graph: torch.fx.Graph) -> torch.fx.Graph:
-    """The graph with each expression computed once, or as it is if torch does not offer that.
+    """Removes common subexpressions; returns the graph unchanged if torch lacks the function.
 
-    Inductor's kernels for CPUs do not compile where one reduction is stored twice.
+    Inductor's CPU kernels do not compile if one reduction is stored twice.
     """
     try:
         from torch._functorch.compile_utils import fx_graph_cse
@@ -260,17 +260,17 @@ def _without_repeats(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 
 def _check_static(graph: torch.fx.Graph) -> None:
-    """Refuses a graph that reads a number from a tensor; drops what only profilers see."""
+    """Refuses a graph that reads a number from a tensor; removes profiler operations."""
     for node in reversed(graph.nodes):
         if str(node.target) == READS_NUMBER:
-            raise NotImplementedError(f"what is computed depends on values ({node.target})")
+            raise NotImplementedError(f"the computation depends on tensor values ({node.target})")
         if str(node.target).startswith("profiler."):
             graph.erase_node(node)
 
 
 @contextmanager
 def compiler_silenced() -> Iterator[None]:
-    """Keeps a compiler's warnings from users, who cannot act on them."""
+    """Context without the compiler's warnings, which users cannot act on."""
     log = logging.getLogger("torch._inductor")
     before = log.level
     log.setLevel(logging.ERROR)

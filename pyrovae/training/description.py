@@ -1,4 +1,4 @@
-"""A run that was begun from Python, as the options of the command line that would begin it."""
+"""The `config.yaml` of a run that is started from Python."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ def describe(
     engine: Engine,
     loggers: Sequence[Logger] | None,
 ) -> str:
-    """The text of `config.yaml`, from the arguments that the objects were made with.
+    """The text of `config.yaml`, from the constructor arguments of the objects.
 
-    What cannot be written down is named in one warning, and in the text, which then is a comment.
+    If an object cannot be written down, such as a lambda, one warning names it. The text is then
+    a comment with the same line.
 
     Args:
-        settings: of the trainer.
+        settings: the settings of the trainer.
         programs: the model and the guide.
         data: the data set.
-        recipe: what is optimised and how.
-        engine: where to compute.
-        loggers: what reports the run; None leaves them to the command line.
+        recipe: the training recipe.
+        engine: the device and the precision.
+        loggers: the loggers; None writes none, which gives the defaults of the command line.
     """
     writer = Writer()
     options = {"data": writer.part(data, "data"), **_programs(writer, programs)}
@@ -58,7 +59,7 @@ def describe(
 
 
 def _programs(writer: Writer, programs: ModelGuidePair) -> dict[str, Any]:
-    """The options of the programs, and of the parts that they were made of."""
+    """The options of the programs and of their parts."""
     names = [name for name in LINKS["program"] if name != "image_shape"]
     given = writer.given(programs)
     parts = {

@@ -1,4 +1,4 @@
-"""The gradients of one batch, from the programs, without waiting for the device."""
+"""The gradients of one batch, computed without a device sync."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["BatchGradients", "Compute", "Gradients", "Terms"]
 
 
 class Terms(NamedTuple):
-    """What one step tells, tensors of shape `()`: all in nats per image, save the first.
+    """The terms of one step: tensors of shape `()`, in nats per image except `finite`.
 
     Attributes:
-        finite: 1 where loss and gradients are finite, so that parameters may move, else 0.
-        loss: what was minimised.
+        finite: 1 if loss and gradients are finite, so that the step is applied, else 0.
+        loss: the value that was minimised.
         elbo: the ELBO at beta 1.
-        rate: log q - log p of the latents, or their divergence where the objective knows it.
+        rate: log q - log p of the latents, or their KL where the objective computes it.
     """
 
     finite: Tensor
@@ -39,23 +39,23 @@ def _as_it_is(images: Tensor) -> Tensor:
     return images
 
 
-#: What leaves gradients behind, given images, beta and other inputs: also gives the parameters
-#: that the programs used, by their names in Pyro's store.
+#: Sets gradients, given images, beta and other inputs. Returns the terms, and the parameters that
+#: the programs used, sorted by their names in Pyro's store.
 Compute = Callable[[Tensor, "float | Tensor", dict[str, Any]], tuple[Terms, list[Tensor]]]
 
 
-#: Pyro has one stack of effects for all threads: one thread at a time may run programs.
+#: Pyro has one stack of messengers for all threads, so only one thread at a time may run programs.
 _pyro = threading.RLock()
 
 
 class BatchGradients(nn.Module):
-    """Runs an objective on programs, and leaves the mean gradients of a batch behind.
+    """Computes the gradients of the mean loss of a batch.
 
     Args:
         model: the generative program.
         guide: the inference program.
-        objective: what `as_objective` makes of an ELBO.
-        observe: what makes observations of images; by default images are observations.
+        objective: the objective, see `as_objective`.
+        observe: maps images to observations; by default images are observations.
     """
 
     def __init__(
@@ -76,13 +76,14 @@ class BatchGradients(nn.Module):
         inputs: dict[str, Any],
         params: list[Tensor] | None = None,
     ) -> tuple[Terms, list[Tensor]]:
-        """Sets the gradients of the mean loss; returns what `Compute` does.
+        """Sets the gradients of the mean loss; returns the terms and the parameters.
 
         Args:
-            images: what `observe` makes observations of.
+            images: the input of `observe`.
             beta: the weight of the latent sites.
-            inputs: what else the programs take.
-            params: the parameters; by default those in Pyro's store, by their names there.
+            inputs: other inputs of the programs.
+            params: the parameters; by default those that the programs use, sorted by their names
+                in Pyro's store.
         """
         x = self.observe(images)
         with _pyro, poutine.trace(param_only=True) as capture, ScaleLatents(beta):
@@ -97,22 +98,22 @@ class BatchGradients(nn.Module):
 
 
 class Gradients(nn.Module):
-    """Mean gradients of the batches of all processes, clipped, or none of them.
+    """Computes the gradients of the mean loss over the batches of all processes, clipped.
 
-    Where loss or gradients are not finite, buffers (such as batch norm's statistics) and the
-    objective's state are put back as they were.
+    If the loss or a gradient is not finite, buffers (such as batch norm statistics) and the state
+    of the objective are restored.
 
     Args:
         model: the generative program.
         guide: the inference program.
-        objective: what `as_objective` makes of an ELBO.
-        observe: what makes observations of images; by default images are observations.
-        clip_norm: largest global norm of the gradient of the loss in nats per image; None
-            leaves gradients as they are.
-        group: the processes, each with a batch of its own of the same size.
+        objective: the objective, see `as_objective`.
+        observe: maps images to observations; by default images are observations.
+        clip_norm: largest global norm of the gradient of the loss in nats per image; None does
+            not clip.
+        group: the processes; each has another batch, of the same size.
 
     Attributes:
-        batch: what runs the programs on this process's batch.
+        batch: computes the gradients of this process's batch.
     """
 
     def __init__(
@@ -136,14 +137,14 @@ class Gradients(nn.Module):
         batch: Compute | None = None,
         **kwargs: Any,
     ) -> tuple[Terms, list[Tensor]]:
-        """Sets the gradients; returns what `Compute` does, the terms averaged too.
+        """Sets the gradients; returns the terms, averaged over processes, and the parameters.
 
         Args:
             images: this process's batch.
             beta: the weight of the latent sites.
-            inputs: what else the programs take.
-            batch: what runs the programs in place of the attribute.
-            **kwargs: what else it takes.
+            inputs: other inputs of the programs.
+            batch: replaces the attribute `batch`.
+            **kwargs: other arguments of `batch`.
         """
         buffers = list(self.buffers())
         before = [buffer.clone() for buffer in buffers]
@@ -164,18 +165,18 @@ class Gradients(nn.Module):
         return terms, params
 
     def _kept_state(self) -> dict[str, Tensor]:
-        """The objective's state, in tensors beside the parameters: a recorded step knows these."""
+        """The objective's state, on the device of the parameters, as a recorded step needs it."""
         state, first = self.objective.state, next(self.parameters())
         state.update({name: value.to(first.detach()) for name, value in state.items()})
         return dict(state)
 
     @torch.no_grad()
     def _averaged(self, terms: Terms, params: list[Tensor], before: list[Tensor]) -> Terms:
-        """Averages all that a step changes over the processes, in one exchange."""
+        """Averages gradients, terms, buffers and objective state over the processes at once."""
         grads = [p.grad for p in params if p.grad is not None]
         pairs = zip(self.buffers(), before, strict=True)
         floating = [(now, old) for now, old in pairs if now.is_floating_point()]
-        # Of buffers their change, lest constants drift by what averaging them rounds.
+        # The change of buffers is averaged: averaging constant buffers would add rounding errors.
         changes, state = [now - old for now, old in floating], self.objective.state
         found = iter(self.group.average([*grads, *terms, *changes, *state.values()]))
         copy_each(grads, [next(found) for _ in grads])

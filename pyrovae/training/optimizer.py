@@ -18,16 +18,16 @@ OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 
 class GroupedOptimizer(pyro.optim.PyroOptim):
-    """One torch optimiser over all parameters, where `PyroOptim` makes one for each tensor.
+    """One torch optimiser for all parameters; `PyroOptim` uses one optimiser per parameter.
 
-    One fused update replaces one a tensor, and clipping can be by the global norm. Parameters
-    are sorted by their names in Pyro's store, so that their order, and with it the saved state,
-    is the same in every process.
+    One fused update replaces one update per parameter, and clipping can use the global norm.
+    Parameters are sorted by their names in Pyro's store, so that the order of the saved state is
+    the same in every process.
 
     Args:
-        factory: makes a torch optimiser from a list of parameters, as `partial(Adam, lr=1e-3)`.
-        clip_norm: largest global norm of the gradient, of the loss in nats per image; None
-            leaves gradients as they are.
+        factory: a function from parameters to a torch optimiser, such as `partial(Adam, lr=1e-3)`.
+        clip_norm: largest global norm of the gradient of the loss in nats per image; None does
+            not clip.
 
     Raises:
         ValueError: if `clip_norm` is not positive.
@@ -49,31 +49,31 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         self._known: set[Tensor] = set()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
-        """Clips the gradients of these parameters and updates them, as stock SVI asks."""
+        """Clips the gradients and updates the parameters; Pyro's SVI calls this."""
         params = list(params)
         self.apply(params, clip_gradients(params, self.clip_norm))
 
     def apply(self, params: Iterable[Tensor], finite: Tensor) -> None:
-        """Updates parameters by their gradients, or leaves them as they are.
+        """Updates the parameters, or skips the update if `finite` is 0.
 
-        A fused optimiser learns on the device whether to; others wait to be told.
+        A fused optimiser skips on the device. Other optimisers need a device sync.
 
         Args:
             params: the parameters.
-            finite: of shape `()`; 0 where nothing may move.
+            finite: of shape `()`; 0 skips the update.
         """
         self.register(params)
         optimizer: Any = self.torch_optimizer
-        # The first time is waited for: of a step not taken, SGD would keep memory unset.
+        # The first update is not skipped on the device: SGD would keep uninitialised momentum.
         if self._started and getattr(optimizer, "_step_supports_amp_scaling", False):
-            optimizer.found_inf = 1 - finite.float()  # What mixed-precision scaling uses.
+            optimizer.found_inf = 1 - finite.float()  # The flag of mixed-precision scaling.
             optimizer.step()
         elif finite:
             optimizer.step()
             self._started = True
 
     def register(self, params: Iterable[Tensor]) -> None:
-        """Takes in parameters that were not seen before, sorted by name."""
+        """Adds new parameters to the optimiser, sorted by name."""
         new = [p for p in params if p not in self._known]
         self._known.update(new)
         new.sort(key=pyro.get_param_store().param_name)
@@ -83,19 +83,19 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             if closure is not None and closure.default is inspect.Parameter.empty:
                 name = type(self.torch_optimizer).__name__
                 raise ValueError(
-                    f"{name} needs the loss again within a step, which SVI cannot give"
+                    f"{name} evaluates the loss again within a step, which SVI does not support"
                 )
             self._base_rates = [float(group["lr"]) for group in self.torch_optimizer.param_groups]
         elif new:
             self.torch_optimizer.param_groups[0]["params"] += new
 
     def parameters(self) -> list[Tensor]:
-        """All parameters, in the order of their state."""
+        """All parameters, in the order of the saved state."""
         assert self.torch_optimizer is not None
         return [p for group in self.torch_optimizer.param_groups for p in group["params"]]
 
     def scale_learning_rate(self, factor: float) -> float:
-        """Sets the learning rate to that multiple of the chosen one, and returns it."""
+        """Sets the learning rate to `factor` times the initial one; returns the first group's."""
         assert self.torch_optimizer is not None
         if factor == self._factor:
             return self._base_rates[0] * factor
@@ -109,14 +109,14 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
 
     @property
     def started(self) -> bool:
-        """Whether a first step was taken, so that the state is there."""
+        """Whether a first step was taken, so that the state of the optimiser exists."""
         return self._started
 
     def make_capturable(self) -> bool:
-        """Keeps all that a step reads in tensors on the device, so that it can be recorded.
+        """Moves the learning rates to tensors on the device, so that a step can be recorded.
 
         Returns:
-            Whether the optimiser can: it must be fused, and take its learning rate as a tensor.
+            Whether the optimiser supports recording, which only fused optimisers do.
         """
         optimizer: Any = self.torch_optimizer
         fused = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
@@ -128,10 +128,10 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         return fused
 
     def live_tensors(self) -> list[Tensor]:
-        """What `update` reads and changes: each group's learning rate, then the state.
+        """The tensors that `update` reads and changes: the learning rates, then the state.
 
         Raises:
-            NotImplementedError: if something of that is not a tensor, or not there yet.
+            NotImplementedError: if one of them is not a tensor, or does not exist yet.
         """
         optimizer: Any = self.torch_optimizer
         if any("capturable" not in group for group in optimizer.param_groups):
@@ -144,14 +144,14 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         return found
 
     def update(self, leaves: list[Tensor], live: list[Tensor], finite: Tensor) -> None:
-        """Moves other tensors as the optimiser would move its parameters.
+        """Applies one optimiser step to stand-ins of the parameters and the state, in place.
 
-        It runs the optimiser's for-each form, which a tracer sees as plain arithmetic.
+        It uses the for-each implementation, which can be traced as plain tensor operations.
 
         Args:
-            leaves: stand for the parameters, and hold gradients.
-            live: stand for `live_tensors`, and are changed in place.
-            finite: of shape `()`; 0 where nothing may move.
+            leaves: stand-ins of the parameters, with gradients.
+            live: stand-ins of `live_tensors`.
+            finite: of shape `()`; 0 skips the update.
         """
         optimizer: Any = self.torch_optimizer
         rest, left = iter(live), iter(leaves)
@@ -175,7 +175,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
                 value.copy_(torch.where(finite > 0, value, old))
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """The optimiser's state, one tensor a parameter and quantity, named by position."""
+        """The state as tensors named `POSITION.KEY`, the position being that of the parameter."""
         assert self.torch_optimizer is not None
         return {
             f"{i}.{key}": torch.as_tensor(value)
@@ -185,29 +185,29 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         }
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Puts back what `state_tensors` gave; parameters must be registered."""
+        """Restores the result of `state_tensors`; the parameters must be registered before."""
         assert self.torch_optimizer is not None
         packed = self.torch_optimizer.state_dict() | {"state": {}}
         for name, value in tensors.items():
             position, key = name.split(".", 1)
             packed["state"].setdefault(int(position), {})[key] = value
-        # Torch knows which type and device each quantity needs.
+        # `load_state_dict` converts each quantity to the dtype and device that it needs.
         self.torch_optimizer.load_state_dict(packed)
         self._started = bool(tensors)
         self.lay_out()
 
     def lay_out(self) -> None:
-        """Lays the state out as the parameters are, whose layout may have changed."""
+        """Gives the state the memory layout of the parameters, which may have changed."""
         assert self.torch_optimizer is not None
         for p, state in self.torch_optimizer.state.items():
             for key, value in state.items():
-                # Fused updates walk through memory: a state must be laid out as its parameter is.
+                # Fused updates require the same memory layout for a parameter and its state.
                 if key != "step" and value.shape == p.shape:
                     state[key] = torch.empty_like(p).copy_(value)
 
 
 def clip_gradients(params: Iterable[Tensor], clip_norm: float | None) -> Tensor:
-    """Scales gradients down to a global norm; returns 1 if all are finite, else 0, as `()`."""
+    """Clips gradients to a global norm; returns 1 if all are finite, else 0, of shape `()`."""
     grads = [p.grad for p in params if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(grads)
     if clip_norm is not None:
@@ -216,16 +216,16 @@ def clip_gradients(params: Iterable[Tensor], clip_norm: float | None) -> Tensor:
 
 
 def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The same optimiser in its fused form, if it has one here and no form was chosen."""
+    """Returns the fused form of an optimiser if the device has one and no form was chosen."""
     kind, options = type(optimizer), optimizer.defaults
     if options.get("fused", False) is not None or options.get("foreach"):
         return optimizer
     known = inspect.signature(kind).parameters
-    if "fused" not in known:  # A class of one's own, derived from one that can be fused.
+    if "fused" not in known:  # A custom class, derived from one with a fused form.
         return optimizer
     chosen = {name: value for name, value in options.items() if name in known}
     groups = [{**group, "fused": True} for group in optimizer.param_groups]
     try:
         return kind(groups, **(chosen | {"fused": True}))
-    except RuntimeError:  # Not for parameters of this kind, or on this device.
+    except RuntimeError:  # The fused form does not support these parameters or this device.
         return optimizer

@@ -1,4 +1,4 @@
-"""How often a run looks at the numbers of its steps."""
+"""How often a run reads the terms of its steps from the device."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """Says after how many steps a run reads their numbers, the same in all processes.
+    """Decides after how many steps a run reads their terms, the same in all processes.
 
-    Reading a number waits for a GPU, which has nothing to do until the host goes on. A CPU waits
-    anyway, so that its numbers are read after each step.
+    Reading a term from a GPU is a sync: the GPU is idle until the host launches the next step. On
+    a CPU a read costs nothing, so the terms are read after each step.
 
     Args:
         group: the processes.
-        waits: whether reading waits for work that would otherwise go on.
+        waits: whether reading a term is a sync that delays the next step.
 
     Attributes:
-        every: how many steps lie between two looks.
+        every: number of steps between two reads.
     """
 
-    #: At most so many steps lie between two looks, and about so many seconds.
+    #: The largest number of steps between two reads, and the intended time in seconds.
     MOST_STEPS, SECONDS = 100, 0.1
-    #: After so many steps all is set up, and the time of a step can be measured.
+    #: The number of steps before the time per step is measured; earlier ones include set-up.
     SETTLED = 8
 
     def __init__(self, group: Group, waits: bool) -> None:
@@ -34,11 +34,18 @@ class Pace:
         self._last = time.monotonic()
 
     def start(self) -> None:
-        """Begins to count the time, at the start of an epoch."""
+        """Restarts the clock, at the start of an epoch."""
         self._last = time.monotonic()
 
     def read(self, count: int) -> float | None:
-        """Is told that so many steps were read; gives a step's seconds, once all is set up."""
+        """Updates `every` after a read; returns the seconds per step.
+
+        Args:
+            count: number of steps since the last read.
+
+        Returns:
+            The seconds per step; None on a CPU, and before `SETTLED` steps.
+        """
         if not self.waits or not count:
             return None
         now, before = time.monotonic(), self._steps

@@ -1,4 +1,4 @@
-"""What is optimised and how."""
+"""The training recipe: optimiser, schedule, objective, beta and initialisation."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["Recipe"]
 
 @dataclass
 class Recipe:
-    """What is optimised and how, each part swapped by naming another.
+    """The objective of a run and how it is optimised.
 
     Attributes:
-        optimizer: makes a torch optimiser from a list of parameters.
-        schedule: factor of the learning rate over the run.
-        objective: the bound, any ELBO of `pyro.infer`.
+        optimizer: a function from a list of parameters to a torch optimiser.
+        schedule: the factor of the learning rate over the run.
+        objective: the bound, any `pyro.infer` ELBO.
         beta: the weight of the latent sites over the run.
-        start: what sets the parameters before the first step.
+        start: the initialisation of the parameters.
 
     Raises:
-        TypeError: if one of them is something else, such as a class for an object.
+        TypeError: if a part has the wrong type, such as a class instead of an object.
     """
 
     optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=1e-3)
@@ -39,9 +39,9 @@ class Recipe:
 
     @classmethod
     def default(cls) -> Recipe:
-        """The recipe of the preset `default`: AdamW, warm-up, cosine, a start from linear PCA.
+        """The recipe of the preset `default`: AdamW, warm-up, cosine, `ProbabilisticPCA`.
 
-        Its gradients want a limit, `Trainer(clip_norm=1000.0)`.
+        Use it with gradient clipping, `Trainer(clip_norm=1000.0)`.
         """
         return cls(
             optimizer=partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.0, fused=True),
@@ -58,6 +58,6 @@ class Recipe:
                 raise TypeError(f"{name} must be an object of {name.capitalize()}, got {got}")
         if not callable(self.optimizer) or isinstance(self.optimizer, torch.optim.Optimizer):
             raise TypeError(
-                "optimizer must make an optimiser of parameters, as functools.partial("
-                f"torch.optim.Adam, lr=1e-3) does, got {type(self.optimizer).__name__}"
+                "optimizer must be a function from parameters to an optimiser, such as functools."
+                f"partial(torch.optim.Adam, lr=1e-3), got {type(self.optimizer).__name__}"
             )

@@ -1,4 +1,4 @@
-"""Work of a GPU that is recorded once, as a CUDA graph, and replayed."""
+"""Recording of GPU work as a CUDA graph, and its replay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CudaRecorder", "NotRecordable", "Recorded", "Recorder", "Work", "rec
 
 Work = Callable[[], Tensor]
 
-#: Operations that wait for the device, since the host reads a number or the size of a result.
+#: Operations with a device sync: the host reads a number, or the size of a result.
 WAITING = {
     "aten._linalg_check_errors.default",
     "aten._local_scalar_dense.default",
@@ -30,25 +30,25 @@ INDEXING = {"aten.index.Tensor", "aten.index_put_.default"}
 
 
 class NotRecordable(RuntimeError):
-    """The work cannot be recorded; the text says why."""
+    """Raised if work cannot be recorded; the message is the reason."""
 
 
 class Recorder(ABC):
-    """Records work of a device."""
+    """Base of recorders of device work."""
 
     @abstractmethod
     def warming(self) -> Any:
-        """A context for work that is done, not recorded, and sets up what recording needs."""
+        """Returns a context for warm-up runs, which execute the work without recording it."""
 
     @abstractmethod
     def record(self, work: Work) -> tuple[Tensor, Callable[[], None]]:
-        """Records work without doing it.
+        """Records work without executing it.
 
         Returns:
-            The tensor that holds its result, and what repeats the work into that tensor.
+            The result tensor, and a function that executes the work and fills that tensor.
 
         Raises:
-            RuntimeError: if it cannot be recorded.
+            RuntimeError: if the work cannot be recorded.
         """
 
 
@@ -65,7 +65,7 @@ class CudaRecorder(Recorder):
 
     @contextmanager
     def warming(self) -> Iterator[None]:
-        """Runs work on the stream that records, so that autograd keeps no other in mind."""
+        """Context on the recording stream, so that autograd does not refer to another stream."""
         with torch.cuda.device(self.device):
             usual = torch.cuda.current_stream()
             self.stream.wait_stream(usual)
@@ -79,12 +79,12 @@ class CudaRecorder(Recorder):
             graph = torch.cuda.CUDAGraph()
             torch.cuda.synchronize()
             try:
-                # Threads that read images ahead may use the device meanwhile.
+                # Threads that prefetch images may use the device during the recording.
                 mode = "thread_local"
                 with torch.cuda.graph(graph, stream=self.stream, capture_error_mode=mode):
                     result = work()
             except RuntimeError:
-                # A recording that fails leaves the generator as within a recording.
+                # A failed recording leaves the generator in its recording state.
                 generator = torch.cuda.default_generators[torch.cuda.current_device()]
                 generator.graphsafe_set_state(generator.clone_state())
                 raise
@@ -96,23 +96,23 @@ class CudaRecorder(Recorder):
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """What records a device's work; None where launches cost little."""
+    """The recorder of a device; None for devices other than CUDA GPUs."""
     return CudaRecorder(device) if device.type == "cuda" else None
 
 
 class Recorded:
-    """Replays work of the device: one launch in place of hundreds.
+    """Replays work of a device: one launch instead of hundreds.
 
-    The first times the work runs as it is, for what is set up on first use. The last of these
-    is watched: work that waits for the device, or uses tensors of two devices, is not recorded.
-    Random numbers stay live, since a replay reads the generator's state.
+    The first `WARM_UP` calls run eagerly, since lazy initialisation cannot be recorded. The last
+    of them checks the operations: work with a device sync, or with tensors on two devices, is not
+    recorded. Random numbers differ between replays, since a replay uses the generator's state.
 
     Args:
-        work: gives a tensor; what it reads from the host is read when it is recorded.
-        recorder: what records.
+        work: returns a tensor; values that it reads from the host are fixed by the recording.
+        recorder: records the work.
 
     Raises:
-        NotRecordable: from a call, in place of the first replay.
+        NotRecordable: by the call that would record, if the work cannot be recorded.
     """
 
     WARM_UP = 3
@@ -124,7 +124,7 @@ class Recorded:
         self.replay: Callable[[], None] | None = None
 
     def __call__(self) -> Tensor:
-        """Does the work; the result is a copy, which later calls leave alone."""
+        """Executes the work; returns a copy that later replays do not overwrite."""
         if self.left > 0:
             return self._warm_up()
         if self.replay is None:
@@ -151,15 +151,18 @@ class Recorded:
 
 
 def _watch(refused: list[str]) -> Any:
-    """A context that notes operations that a recorder refuses or a replay would not repeat.
+    """Context that collects reasons why the operations inside cannot be recorded.
 
-    A refused operation must not reach the recorder: a CUDA graph that fails half way can leave
-    the random generator unusable. Where torch shows no operations, all are refused.
+    Such operations must not reach the recorder: a failed recording can leave the random generator
+    unusable. If torch does not expose its operations, nothing can be recorded.
+
+    Args:
+        refused: the list that receives the reasons.
     """
     try:
         from torch.utils._python_dispatch import TorchDispatchMode
     except ImportError:
-        refused.append("this version of torch does not show its operations")
+        refused.append("this version of torch does not expose its operations")
         return nullcontext()
 
     class Watch(TorchDispatchMode):
@@ -175,7 +178,7 @@ def _watch(refused: list[str]) -> Any:
 
 
 def _reasons(func: Any, args: Any, kwargs: Any, result: Any) -> Iterator[str]:
-    """Why an operation cannot be recorded."""
+    """Reasons why an operation cannot be recorded."""
     masked = str(func) in INDEXING and any(_is_mask(index) for index in args[1])
     if str(func) in WAITING or masked:
         yield f"{func} waits for the device"

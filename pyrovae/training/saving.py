@@ -1,4 +1,4 @@
-"""What a run saves, and how it goes back to it."""
+"""Saving and loading the checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Saved:
     """The checkpoints of one run of training.
 
     Attributes:
-        svi: holds optimiser and objective.
+        svi: the SVI object with optimiser and objective.
         programs: the model and the guide.
         state: the progress of the run.
-        run: where to write; None writes nothing.
+        run: the run directory; None writes nothing.
         group: the processes that train together.
-        device: where they compute.
-        seed: of the run.
+        device: the device of this process.
+        seed: the seed of the run.
     """
 
     svi: SVI
@@ -46,11 +46,11 @@ class Saved:
     seed: int
 
     def weights(self) -> dict[str, Tensor]:
-        """The tensors of the programs in a checkpoint."""
+        """The tensors of the programs, by their names in a checkpoint."""
         return {f"weights.{name}": value for name, value in self.programs.state_dict().items()}
 
     def save_best(self, elbo: float) -> None:
-        """Writes the weights of an epoch with this validation ELBO."""
+        """Writes the current weights as those of a best epoch, with its validation ELBO."""
         if self.run is not None:
             state, weights = self.state, self.weights()
             about = {"run": state.run, "epoch": state.epoch, "val_elbo": elbo}
@@ -59,7 +59,7 @@ class Saved:
             )
 
     def save(self) -> None:
-        """Writes all that resuming needs; every process must call this."""
+        """Writes the checkpoint that a resumed run needs; every process must call this."""
         random = self.group.gather(generators(self.device))
         if self.run is None:
             return
@@ -76,7 +76,11 @@ class Saved:
         self.run.tidy([epoch for _, epoch in self.state.best])
 
     def _read(self, held: ExitStack) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-        """What `save` wrote, if it is of these images; and what to say if it does not fit."""
+        """Reads the checkpoint, if it belongs to the same images.
+
+        Returns:
+            The tensors, the state, and the start of a message for weights that do not fit.
+        """
         assert self.run is not None
         self.run.check_run()
         held.enter_context(self.run.lock())
@@ -84,21 +88,21 @@ class Saved:
         check_resumable(self.run.last, state, tensors)
         if state["num_images"] != self.state.num_images or state["images"] != self.state.images:
             raise InputError(
-                f"the training split, now of {self.state.num_images} images, is not what the run "
-                f"in {self.run.root} began with, {state['num_images']} images"
+                f"the training split ({self.state.num_images} images) is not the one that the run "
+                f"in {self.run.root} began with ({state['num_images']} images)"
             )
         del state["config"]
         state.pop("num_tensors", None)
         return tensors, state, f"{self.run.last}: does not fit {self.run.config}"
 
     def load(self, held: ExitStack) -> list[str]:
-        """Restores what `save` wrote, in as many processes or in others.
+        """Restores the checkpoint; the number of processes may differ from that of the run.
 
         Args:
-            held: takes the lock of the run directory.
+            held: holds the lock of the run directory.
 
         Returns:
-            Lines for the log on what differs from the run before.
+            Lines for the log on differences from the interrupted run.
         """
         tensors, state, misfit = self.group.from_main(lambda: self._read(held))
         groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
@@ -119,7 +123,7 @@ class Saved:
         return lines
 
     def _restore(self, state: dict[str, Any]) -> Iterator[str]:
-        """Restores the progress; yields lines on what differs."""
+        """Restores the progress; yields lines on differences from the interrupted run."""
         per_step, threads = self.state.images_per_step, self.state.num_threads
         dequantised = state.setdefault("dequantised", False)
         if not dequantised and self.programs.likelihood.grey_levels == 256:
@@ -130,14 +134,14 @@ class Saved:
             yield line
 
     def _load_generators(self, saved: dict[str, Tensor]) -> None:
-        """Restores this process's random numbers, or seeds them if the process is new."""
+        """Restores the random generators of this process; seeds those of a new process."""
         parts = [(name.rpartition("."), value) for name, value in saved.items()]
         own = {kind: value for (rank, _, kind), value in parts if rank == _name(self.group.rank)}
-        # First: a generator of this device may not have been saved on another.
+        # First, since the checkpoint of another device lacks this device's generator.
         reseed(self.seed, self.group.rank, self.state.step)
         set_generators(own, self.device)
 
 
 def _name(rank: int) -> str:
-    """A process in the names of saved generators; the main one has no number."""
+    """The prefix of a process in the names of saved generators; empty for the main process."""
     return str(rank) if rank else ""

@@ -1,4 +1,4 @@
-"""One run of training: epochs of SVI steps, validation, schedules, checkpoints, stopping."""
+"""One training run: epochs of SVI steps, validation, schedules, checkpoints and stopping."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["Session"]
 
 
 class Session:
-    """One call of `Trainer.fit`: the objects that its steps share."""
+    """One call of `Trainer.fit`, with the state that its steps share."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Session:
         self.feed = engine.feed(self.batches)
         self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
-        # A copy: what an objective learns in one run must not reach another.
+        # A copy: the state of an objective must not leak into another run.
         programs = vae.model, vae.guide, self.optimizer, copy.deepcopy(recipe.objective)
         self.svi = SVI(*programs, observe=self.observe, group=group)
         self.objective = self.svi.objective
@@ -81,21 +81,21 @@ class Session:
         self.check(self.train_split)
 
     def observe(self, images: Tensor) -> Tensor:
-        """What a step scores: what evaluation scores, unless the run was begun without noise."""
+        """Maps images to observations; runs from before dequantised training add no noise."""
         return self.vae.scored(images) if self.state.dequantised else self.vae.observe(images)
 
     def beginning(self) -> TrainingState:
-        """The state before the first step, of which images; they must be all processes'."""
+        """The state before the first step; refuses processes with different training images."""
         images = self.train_split.images
         print_of_images = fingerprint(spread(images, 256))
         if len(set(self.group.gather((len(images), print_of_images)))) > 1:
-            raise InputError("the processes have different images to train on")
+            raise InputError("the processes have different training images")
         per_step = min(self.batches.images_per_step, len(images))
         threads = torch.get_num_threads() if self.engine.device.type == "cpu" else 0
         return TrainingState(len(images), print_of_images, per_step, threads)
 
     def check(self, split: Split) -> None:
-        """Runs the programs once, with all of Pyro's validation, before anything is written."""
+        """Runs the programs once with Pyro's validation, before anything is written."""
         self.vae.likelihood.check(torch.from_numpy(spread(split.images, 2000)))
         check_objective(self.objective)
         first = Batches(
@@ -123,7 +123,7 @@ class Session:
         self.optimizer.lay_out()
 
     def train(self, resume: bool) -> TrainingState:
-        """The epochs that are left; a signal ends them after a whole step."""
+        """Trains the remaining epochs; returns the final state."""
         with signals() as self.seen, ExitStack() as self.held:
             try:
                 self.begin(resume)
@@ -134,14 +134,14 @@ class Session:
         return self.state
 
     def begin(self, resume: bool) -> None:
-        """Sets where to start from; from here on there is a run to resume."""
+        """Loads the checkpoint or initialises the parameters; starts loggers, chooses steps."""
         if resume:
             for line in self.saved.load(self.held):
                 self.loggers.message(line)
             self.loggers.message(self.state.about(self.trainer.epochs))
         else:
             self.start()
-        # Before the configuration is written: it refuses a damaged table of the epochs so far.
+        # Before the configuration is written, since loggers refuse a damaged `metrics.csv`.
         state, wide = self.state, self.objective.prefers_wide_guide
         whole = state.epoch, state.step - state.batch
         say = self.loggers.message
@@ -153,20 +153,20 @@ class Session:
         self.stepper = self.choose_steps()
 
     def coupled(self) -> list[str]:
-        """Names what makes one thing of all images of this process's batch."""
+        """Names the parts whose result for one image depends on the rest of the batch."""
         names = coupled_parts(self.vae)
         if self.objective.couples_batch:
             names.append(type(self.objective.innermost()).__name__)
         return names
 
     def choose_steps(self) -> Stepper:
-        """Steps as this run and the device take them, and a line on it."""
+        """Chooses compiled, recorded or eager steps, and logs the choice."""
         say, recorded = self.loggers.message, self.engine.record
         recorder = recorder_for(self.engine.device) if recorded else None
         stepper = Stepper(self.svi, self.optimizer, self.feed, self.vae.inputs, recorder, say)
         compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
         if synchronous_norms(self.vae):
-            compiled, why = False, "--trainer.sync_batch_norm: processes meet within the step"
+            compiled, why = False, "--trainer.sync_batch_norm: processes communicate in a step"
             self.undecided = False
         words = "compiled" if compiled else "not compiled"
         say(f"the step is {words}{', and recorded as a CUDA graph' if recorder else ''} ({why})")
@@ -177,7 +177,7 @@ class Session:
         return stepper
 
     def start(self) -> None:
-        """Sets all processes to the same parameters, and each to noise of its own."""
+        """Initialises the same parameters and different noise in all processes, and saves them."""
         images, flip = self.train_split.images, self.data.flip
         line = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
         self.loggers.message(line)
@@ -186,11 +186,11 @@ class Session:
             reseed(self.trainer.seed, self.group.rank, 0)
         if self.run is not None:
             self.held.enter_context(self.run.lock())
-            self.run.check_free()  # Preparing took its time: another run may have begun.
+            self.run.check_free()  # Another run may have begun during the preparation.
         self.saved.save()
 
     def train_epochs(self) -> None:
-        """Epoch after epoch; a signal ends them after a whole step, with all saved."""
+        """Trains epoch by epoch; after a signal it finishes the step, saves, and raises."""
         state = self.state
         while state.epoch < self.trainer.epochs and not self.out_of_patience():
             if self.train_epoch():
@@ -201,22 +201,22 @@ class Session:
                 raise Interrupted(number, where, self.run.root if self.run else None)
         if state.epoch < self.trainer.epochs:
             self.loggers.message(
-                f"stopped early: no better validation ELBO for {self.trainer.patience} epochs, "
-                f"the best was epoch {state.best[0][1]}"
+                f"stopped early: the validation ELBO has not improved for {self.trainer.patience} "
+                f"epochs (best: epoch {state.best[0][1]})"
             )
 
     def asked_to_stop(self) -> int:
-        """The signal that any of the processes was sent, else 0: the same answer for all."""
+        """The number of a signal that any process received, else 0; the same in all processes."""
         return int(self.group.largest(self.seen[0] if self.seen else 0))
 
     def progress(self) -> Progress:
-        """Where the run stands, in steps of the size that they have now."""
+        """The position in the run, in steps of the current size."""
         state, per_epoch = self.state, len(self.batches)
         step, total = state.epoch * per_epoch + state.batch, self.trainer.epochs * per_epoch
         return Progress(step, total, per_epoch, state.num_images)
 
     def train_epoch(self) -> bool:
-        """The batches that are left of an epoch; returns whether all were done."""
+        """Trains the remaining batches of an epoch; returns whether the epoch is complete."""
         state, size = self.state, self.state.images_per_step
         self.loggers.begin_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
         training_mode(self.vae)
@@ -230,10 +230,11 @@ class Session:
         return state.batch == len(self.batches)
 
     def step(self) -> int:
-        """One step of SVI, with the learning rate, beta and objective of its moment.
+        """Takes one step of SVI, with the scheduled learning rate and beta.
 
         Returns:
-            The signal that the run should stop for, looked at where the numbers are read, else 0.
+            The number of the signal that stops the run, else 0. Signals are checked only where
+            terms are read.
         """
         state, progress = self.state, self.progress()
         self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
@@ -243,22 +244,26 @@ class Session:
         self.unread.append((state.step, terms))
         if len(self.unread) < self.pace.every:
             return 0
-        number = self.asked_to_stop()  # First: a GPU would wait for a process that is gone.
+        number = self.asked_to_stop()  # First: the read would wait for a process that has ended.
         self.read()
         return number
 
     def decide(self, seconds: float | None) -> None:
-        """Goes over to compiled steps, if enough steps of so many seconds are left."""
+        """Switches to compiled steps if the remaining steps take long enough.
+
+        Args:
+            seconds: seconds per step; None if not measured.
+        """
         if seconds is None or not self.undecided:
             return
         self.undecided, now = False, self.progress()
         left = (now.total - now.step) * seconds
         if left > self.engine.BREAK_EVEN_SECONDS:
-            self.loggers.message(f"{left:,.0f} s of recorded steps are left: compiling")
+            self.loggers.message(f"compiling: an estimated {left:,.0f} s of steps are left")
             self.stepper.compile()
 
     def read(self) -> None:
-        """Reads the numbers of the steps since the last time: one wait for all of them."""
+        """Reads the terms of all steps since the last read, in one device sync."""
         if not self.unread:
             return
         numbers = torch.stack([terms for _, terms in self.unread]).tolist()
@@ -268,28 +273,28 @@ class Session:
                 self.loggers.step(self.state.images_per_step, elbo, rate)
             else:
                 self.state.skip()
-                self.loggers.message(f"step {step} skipped: its loss or gradient is not finite")
+                self.loggers.message(f"step {step} skipped: loss or gradient is not finite")
                 self.stop_if_diverged(step)
         seconds = self.pace.read(len(self.unread))
         self.unread = []
         self.decide(seconds)
 
     def stop_if_diverged(self, step: int) -> None:
-        """Stops the run after too many steps in a row that were not finite."""
+        """Raises `Diverged` after too many consecutive steps that were not finite."""
         if self.state.skipped_in_a_row >= self.trainer.max_skipped:
             images, attributes = self.feed.last()
             x, inputs = self.observe(images), self.vae.inputs(attributes)
             found = self.group.gather(first_bad_site(self.vae.model, self.vae.guide, x, **inputs))
-            # Where it is not finite in one process alone, the others only see its gradient.
+            # If one process alone has a site that is not finite, the others only see the gradient.
             site = min(found, key=lambda name: name == ALL_FINITE)
             raise Diverged(
-                f"{self.state.skipped_in_a_row} steps in a row were not finite, the last at step "
-                f"{step}; the first thing not finite is {site}. Try a lower learning rate "
-                "or --trainer.clip_norm"
+                f"{self.state.skipped_in_a_row} consecutive steps were not finite, the last one "
+                f"was step {step}; the first non-finite value is {site}. Try a lower learning "
+                "rate or --trainer.clip_norm"
             )
 
     def end_epoch(self) -> None:
-        """Validation, report, checkpoints."""
+        """Validates, logs the epoch, and saves checkpoints."""
         state, now = self.state, self.progress()
         state.check_epoch()
         last = replace(now, step=now.step - 1)
@@ -321,10 +326,10 @@ class Session:
         self.saved.save()
 
     def validate(self) -> Evaluation:
-        """How good the programs are on the validation split."""
+        """Evaluates the programs on the validation split."""
         return evaluate(self.vae, self.val_split, self.engine, seed=self.trainer.seed)
 
     def out_of_patience(self) -> bool:
-        """Whether the validation ELBO has not improved for too long."""
+        """Whether the validation ELBO has not improved for `patience` epochs."""
         patience, best = self.trainer.patience, self.state.best
         return bool(patience and best and self.state.epoch - best[0][1] >= patience)

@@ -1,4 +1,4 @@
-"""How long to train, on how many images per step, and when to stop."""
+"""The settings of a run: length, batch size, seed, clipping and stopping rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Settings"]
 
 
 class Settings(Recorded):
-    """The numbers of a run of training, see `Trainer`."""
+    """The settings of a run; see `Trainer` for each."""
 
     def __init__(
         self,

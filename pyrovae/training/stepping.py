@@ -1,4 +1,4 @@
-"""Steps of SVI in the fastest way that the run and the device allow."""
+"""SVI steps in the fastest way that works: compiled, recorded as a CUDA graph, or eager."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ __all__ = ["Stepper"]
 
 
 class Stepper:
-    """Takes steps: as they are, compiled, recorded, or both.
+    """Takes steps that are eager, compiled, recorded, or compiled and recorded.
 
-    Every way takes the same steps. Where one cannot be taken, a line says why, and the next one
-    of these is:
+    All ways compute the same steps. If one fails, the log says why, and the next one is tried:
 
-    - the whole step compiled, optimiser included, and recorded: one process with a recorder;
-    - the gradients compiled, and recorded where there is a recorder;
-    - the step as it is, recorded where there is a recorder.
+    - the whole step compiled, optimiser included, and recorded; needs one process and a recorder;
+    - the gradients compiled, and recorded if there is a recorder;
+    - the eager step, recorded if there is a recorder.
 
     Args:
-        svi: takes a step as it is.
-        optimizer: its optimiser, which knows its parameters.
-        feed: gives the batches.
-        inputs: makes the programs' further inputs of a batch's attributes.
-        recorder: records the device's work; None on a device without launches to save.
-        say: is told lines for people.
+        svi: takes an eager step.
+        optimizer: the optimiser of `svi`, with all parameters registered.
+        feed: returns the batches.
+        inputs: maps the attributes of a batch to other inputs of the programs.
+        recorder: records work of the device; None if the device has no launch overhead.
+        say: receives lines for the log.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Stepper:
     ) -> None:
         self.svi, self.optimizer, self.feed, self.inputs = svi, optimizer, feed, inputs
         self.recorder, self.say = recorder, say
-        self.take: Work = self._as_it_is
+        self.take: Work = self._eager
         self._records = False
         self._ways: list[tuple[Callable[[], Work], str]] = []
         self._beta: float | Tensor = 1.0
@@ -64,27 +63,27 @@ class Stepper:
             optimizer.make_capturable()
 
     def __call__(self, beta: float) -> Tensor:
-        """Takes a step; gives its `Terms` as one tensor `(4,)`, without waiting for the device."""
+        """Takes a step; returns its `Terms` as one tensor `(4,)`, without a device sync."""
         self.feed.stage()
         self._set(beta)
         if self.recorder is not None and not self.optimizer.started:
-            return self._as_it_is()  # The optimiser has no state yet that could be recorded.
+            return self._eager()  # The first step creates the state of the optimiser.
         return self._try() if self._ways else self.take()
 
     def compile(self) -> None:
-        """From the next step on, compiles steps, and records them where there is a recorder."""
-        self._ways = [(self._gradients, "cannot be compiled, runs as it is")]
+        """Compiles the steps from the next one on, and records them if there is a recorder."""
+        self._ways = [(self._gradients, "cannot be compiled, runs eagerly")]
         if self.recorder is not None and self.svi.gradients.group.size == 1:
             self._ways.insert(0, (self._whole, "compiled without the optimiser"))
 
     def record(self) -> None:
-        """From the next step on, records steps, where there is a recorder."""
-        self.take, self._records = self._recorded(self._as_it_is), True
+        """Records the steps from the next one on, if there is a recorder."""
+        self.take, self._records = self._recorded(self._eager), True
 
     def close(self) -> None:
-        """Lets go of what was recorded and of the batches, at the end of a run.
+        """Releases recordings and batches at the end of a run.
 
-        NCCL ends only when no graph refers to it any more, and a graph holds its memory.
+        NCCL cannot shut down while a CUDA graph refers to it, and a graph holds its memory.
         """
         self._ways, self.take = [], _closed
 
@@ -95,15 +94,15 @@ class Stepper:
             self._beta.fill_(beta)
             self._last_beta = beta
 
-    def _as_it_is(self) -> Tensor:
+    def _eager(self) -> Tensor:
         images, attributes = self.feed()
         return torch.stack(self.svi.advance(images, self._beta, self.inputs(attributes)))
 
     def _try(self) -> Tensor:
-        """The first way that works, from here on; else as before, recorded."""
+        """Takes a step with the first way that works, and keeps that way; else eager."""
         position = self.feed.position()
         while self._ways:
-            make, otherwise = self._ways.pop(0)
+            make, failure = self._ways.pop(0)
             started, before = time.monotonic(), self.svi.compute
             try:
                 with compiler_silenced():
@@ -111,10 +110,10 @@ class Stepper:
                     found = work()
             except PeerFailed:
                 raise
-            except Exception as error:  # Compilers fail in many ways; a run can do without.
+            except Exception as error:  # Compilers raise many errors; eager steps still work.
                 self.svi.compute = before
                 self.feed.return_to(position)
-                self.say(f"{otherwise}: {_reason(error)}")
+                self.say(f"{failure}: {_reason(error)}")
                 continue
             self.say(f"compiled in {time.monotonic() - started:.0f} s")
             self._ways, self.take = [], self._recorded(work)
@@ -131,10 +130,10 @@ class Stepper:
 
     def _gradients(self) -> Work:
         self.svi.compute = compile_gradients(self.svi.gradients, self.optimizer.parameters())
-        return self._as_it_is
+        return self._eager
 
     def _recorded(self, work: Work) -> Work:
-        """The work, replayed once it has been recorded; as it is where that cannot be."""
+        """Returns the work with recording and replay; unchanged if it cannot be recorded."""
         if self.recorder is None:
             return work
         recorded = Recorded(work, self.recorder)
@@ -144,16 +143,16 @@ class Stepper:
             try:
                 return recorded()
             except NotRecordable as error:
-                self.say(f"not recorded, launched piece by piece: {_reason(error)}")
+                self.say(f"not recorded, kernels are launched one by one: {_reason(error)}")
             for parameter in self.optimizer.parameters():
-                parameter.grad = None  # What was made for the recording was never computed.
+                parameter.grad = None  # Gradients of a failed recording hold no values.
             self.take = work
             return work()
 
         try:
             self.svi.objective.check_recordable()
         except NotImplementedError as error:
-            self.say(f"not recorded, launched piece by piece: {_reason(error)}")
+            self.say(f"not recorded, kernels are launched one by one: {_reason(error)}")
             return work
         return replayed
 

@@ -1,4 +1,4 @@
-"""The step: Pyro's SVI with one optimiser for all parameters, and no wait for the device."""
+"""The SVI step: one optimiser for all parameters, and no device sync."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from pyrovae.utils.sites import sample_sites
 
 __all__ = ["ALL_FINITE", "SVI", "first_bad_site"]
 
-#: What `first_bad_site` says of programs whose sites are as they should be.
+#: The result of `first_bad_site` if all sites are finite.
 ALL_FINITE = "the gradient, while all sites are finite"
 
 
 class SVI(pyro.infer.SVI):
-    """Stock SVI, in nats per image, that skips a step whose loss or gradient is not finite.
+    """Pyro's SVI in nats per image, which skips steps with a non-finite loss or gradient.
 
     Loss and gradients are divided by the number of images, the length of the first argument, so
     that clipping thresholds and learning rates do not depend on the batch size. A skipped step
-    changes neither parameters nor buffers (such as batch norm's statistics) nor the
-    objective's state. `step` waits for the loss, as stock SVI does; `advance` does not.
+    changes neither parameters nor buffers (such as batch norm statistics) nor the state of the
+    objective. `step` waits for the loss, as Pyro's SVI does; `advance` does not.
 
     Args:
         model: the generative program.
         guide: the inference program.
-        optim: a `GroupedOptimizer`, or any `PyroOptim`, which waits for the device.
-        loss: any ELBO of `pyro.infer`.
+        optim: a `GroupedOptimizer`, or any other `PyroOptim`, which waits for the device.
+        loss: any `pyro.infer` ELBO.
         **kwargs: other arguments of `Gradients`.
 
     Attributes:
-        objective: the ELBO with all methods of an `Objective`.
-        compute: what leaves gradients behind: by default `Gradients`, which runs the programs.
+        objective: the ELBO as an `Objective`.
+        compute: the function that computes gradients; by default `Gradients`.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class SVI(pyro.infer.SVI):
         self.skipped = False
 
     def step(self, images: Tensor, **kwargs: Any) -> float:
-        """Takes a step, unless it would not be finite; returns the loss in nats per image.
+        """Takes a step, or skips it if it is not finite; returns the loss in nats per image.
 
-        The attribute `skipped` then tells whether it was not.
+        Sets the attribute `skipped` to whether the step was skipped.
         """
         terms = self.advance(images, inputs=kwargs)
         self.skipped = not terms.finite
@@ -68,20 +68,20 @@ class SVI(pyro.infer.SVI):
     def advance(
         self, images: Tensor, beta: float | Tensor = 1.0, inputs: dict[str, Any] | None = None
     ) -> Terms:
-        """Takes a step as `step` does, without waiting for the device.
+        """Takes a step like `step`, without waiting for the device.
 
         Args:
-            images: what the programs take, or what `observe` makes that of.
+            images: the input of `observe`, which maps it to observations.
             beta: the weight of the latent sites.
-            inputs: what else the programs take.
+            inputs: other inputs of the programs.
 
         Returns:
-            What the step tells, as tensors.
+            The terms of the step, as tensors.
         """
         terms, params = self.compute(images, beta, inputs or {})
         if isinstance(self.optim, GroupedOptimizer):
             self.optim.apply(params, terms.finite)
-        elif terms.finite:  # Pyro's own must be told.
+        elif terms.finite:  # Other optimisers cannot skip a step on the device.
             self.optim(params)
         for p in params:
             p.grad = None
@@ -92,7 +92,7 @@ class SVI(pyro.infer.SVI):
 def first_bad_site(
     model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> str:
-    """Names the first site of the programs whose value or log density is not finite."""
+    """Names the first site, guide first, whose value or log density is not finite."""
     with pyro.validation_enabled(False):
         guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
         for program, trace in (("guide", guide_trace), ("model", model_trace)):

@@ -1,4 +1,4 @@
-"""Batch normalisation over the images of all processes, in training."""
+"""Batch normalisation over the batches of all processes in training."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _stock_forward: Any = nn.BatchNorm1d.forward
 
 @contextmanager
 def synchronous(program: nn.Module, group: Group) -> Iterator[None]:
-    """Lets batch norms of a program see the batches of all processes while they train.
+    """Context in which batch norms in training mode use the batches of all processes.
 
-    Modules keep their classes, parameters, buffers and state dicts. A class of batch norm with
-    a `forward` of its own is left as it is, and so is everything where one process is alone.
+    Modules keep their classes, parameters, buffers and state dicts. Batch norm classes that
+    override `forward` are not changed. With one process nothing is changed.
 
     Args:
-        program: its modules are looked through.
+        program: the module whose batch norms are changed.
         group: the processes; each must run the program equally often.
     """
     norms = [m for m in program.modules() if isinstance(m, BATCH_NORMS) and _is_stock(m)]
@@ -48,12 +48,12 @@ def synchronous(program: nn.Module, group: Group) -> Iterator[None]:
 
 
 def synchronous_norms(program: nn.Module) -> bool:
-    """Whether a program has batch norms that see the batches of all processes now."""
+    """Whether a program is inside `synchronous` and has batch norms that it changed."""
     return any("forward" in vars(m) for m in program.modules() if isinstance(m, BATCH_NORMS))
 
 
 def coupled_parts(program: nn.Module) -> list[str]:
-    """Names the modules that make one thing of all images of one process's batch."""
+    """Names the modules whose output for one image depends on the rest of the process's batch."""
     return [type(m).__name__ for m in program.modules() if _couples_batch(m)]
 
 
@@ -69,10 +69,10 @@ def _is_stock(norm: nn.Module) -> bool:
 
 
 def _forward(norm: Any, group: Group, x: Tensor) -> Tensor:
-    """In place of a batch norm's `forward`."""
+    """Replaces `forward` of a batch norm."""
     if not norm.training:
         return _stock_forward(norm, x)
-    with suppress(AttributeError):  # A name that torch keeps to itself.
+    with suppress(AttributeError):  # A private name of torch.
         norm._check_input_dim(x)
     with torch.no_grad():
         mean, variance, count = _moments(x, group)
@@ -82,19 +82,19 @@ def _forward(norm: Any, group: Group, x: Tensor) -> Tensor:
 
 
 def _moments(x: Tensor, group: Group) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance of each channel, and how many values of it a process has on average."""
+    """Mean and variance per channel over all processes, and the mean number of values."""
     dims = _all_but_channels(x)
     kind = torch.promote_types(x.dtype, torch.float32)
     count = x.new_full((), x.numel() / x.shape[1], dtype=kind)
     total, count = group.average([x.sum(dims, dtype=kind), count])
     mean = total / count
-    # The mean first: a difference of mean squares would cancel.
+    # In two passes, since E[x²] - E[x]² loses precision by cancellation.
     (squares,) = group.average([(x - _across(mean, x)).square().sum(dims)])
     return mean, squares / count, count
 
 
 def _track(norm: Any, mean: Tensor, variance: Tensor) -> None:
-    """Moves the running statistics."""
+    """Updates the running statistics."""
     seen: Any = norm.num_batches_tracked
     seen += 1
     momentum = seen.double().reciprocal() if norm.momentum is None else norm.momentum
@@ -104,9 +104,10 @@ def _track(norm: Any, mean: Tensor, variance: Tensor) -> None:
 
 
 class _Normalised(torch.autograd.Function):
-    """Values less their mean by their standard deviation, scaled and shifted.
+    """Normalises, scales and shifts values.
 
-    Mean and variance are functions of the values in all processes, whose gradients meet here.
+    Mean and variance depend on the values of all processes, so the backward pass averages
+    gradients over the processes.
     """
 
     @staticmethod
@@ -138,5 +139,5 @@ def _all_but_channels(x: Tensor) -> list[int]:
 
 
 def _across(values: Tensor, x: Tensor) -> Tensor:
-    """A value a channel, in the shape that goes with `x`."""
+    """Reshapes one value per channel so that it broadcasts with `x`."""
     return values.view(-1, *[1] * (x.dim() - 2))

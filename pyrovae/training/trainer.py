@@ -1,4 +1,4 @@
-"""Training: how long, on how many images a step, and when to stop."""
+"""The trainer."""
 
 from __future__ import annotations
 
@@ -37,17 +37,18 @@ class Trainer(Settings):
 
     Args:
         epochs: passes over the training split.
-        batch_size: images a step, in each process that takes part; what is left of an epoch
-            after the last whole batch waits for another epoch's shuffle.
-        seed: decides the order and mirroring of the images; the commands also seed torch with
-            it, which decides the weights' start and all noise.
-        clip_norm: largest global norm of the gradient of the loss in nats per image; null
-            leaves gradients as they are.
-        patience: stops after that many epochs without a better validation ELBO; null never.
-        max_skipped: stops when that many steps in a row were not finite.
-        sync_batch_norm: whether batch normalisation takes means and variances over the images
-            of all processes, not of each by itself; such a step is not compiled. It changes
-            nothing where one process trains alone.
+        batch_size: images per step and process; an epoch drops an incomplete last batch, unless it
+            is the only one.
+        seed: the seed of the order and mirroring of the images; the commands also seed torch
+            with it, which determines the initial weights and all noise.
+        clip_norm: largest global norm of the gradient of the loss in nats per image; null does
+            not clip.
+        patience: stops after that many epochs without a better validation ELBO; null never stops
+            early.
+        max_skipped: stops after that many consecutive steps that were not finite.
+        sync_batch_norm: whether batch normalisation uses the means and variances over the images
+            of all processes instead of each process; such a step is not compiled. It has no
+            effect with one process.
 
     Raises:
         ValueError: if a number is not positive.
@@ -79,28 +80,30 @@ class Trainer(Settings):
         progress: bool = False,
         loggers: Sequence[Logger] | None = None,
     ) -> TrainingState:
-        """Trains, and leaves the VAE with the last epoch's weights, in evaluation mode.
+        """Trains a VAE in place; it ends with the weights of the last epoch, in evaluation mode.
 
-        Processes that `torchrun` started train one VAE together; the first of them writes.
+        Under `torchrun` all processes train one VAE together, and the main process writes.
 
         Args:
-            vae: the pair of programs: a `VAE`, or any other.
-            data: its `"train"` split is trained on, its `"val"` split validated on.
-            recipe: what is optimised and how.
-            engine: where to compute.
-            run: where to write checkpoints, metrics and pictures; None writes nothing.
-            resume: whether to go on from the run's last checkpoint.
-            progress: whether the usual loggers print lines and a progress bar.
-            loggers: what reports the run, in this order; by default the usual ones, which are
-                `Console()` with `progress`, and with a run `MetricsFile()`, `Pictures()` and
-                `TensorBoard()`.
+            vae: the pair of programs, such as a `VAE`.
+            data: the data set; training uses its split `"train"`, validation its split `"val"`.
+            recipe: objective, optimiser, schedules and initialisation.
+            engine: the device and the precision.
+            run: the directory for checkpoints, metrics and pictures; None writes nothing.
+            resume: whether to resume from the last checkpoint of the run.
+            progress: whether the default loggers include `Console()`.
+            loggers: the loggers, called in this order; the default is `Console()` with
+                `progress`, and `MetricsFile()`, `Pictures()` and `TensorBoard()` with `run`.
+
+        Returns:
+            The state of the run, such as its steps and best epochs.
 
         Raises:
             InputError: if parts and data do not fit together, before anything is written.
-            TypeError: if an argument is of another kind, such as a folder for the data in it.
+            TypeError: if an argument has the wrong type, such as a folder instead of a data set.
             PeerFailed: if another process of the run has ended.
-            Interrupted: if SIGINT or SIGTERM came; the step was finished and all is saved.
-            Diverged: if `max_skipped` steps in a row were not finite.
+            Interrupted: after SIGINT or SIGTERM; the current step is finished and saved.
+            Diverged: after `max_skipped` consecutive steps that were not finite.
         """
         check_kind("vae", vae, ModelGuidePair)
         check_kind("data", data, ImageData, "; a folder of images is ImageFolder(folder)")
@@ -112,25 +115,25 @@ class Trainer(Settings):
             raise InputError("resume needs a run directory")
         group, engine = processes(), engine or Engine()
         group.check(engine.device)
-        resume = group.from_main(lambda: resume)  # The others may have looked at another time.
+        resume = group.from_main(lambda: resume)  # Other processes may have decided differently.
         run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
         if run is not None and not (resume or run.config_text):
             run.config_text = describe(self, vae, data, recipe, engine, loggers)
-        reported = _usual(run, progress) if loggers is None else loggers
-        told = Loggers(reported if group.main else ())
-        met = group if self.sync_batch_norm else Group()
+        chosen = _default_loggers(run, progress) if loggers is None else loggers
+        active = Loggers(chosen if group.main else ())
+        norm_group = group if self.sync_batch_norm else Group()
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             try:
-                with pyro.validation_enabled(False), quiet(), synchronous(vae, met):
-                    session = Session(self, vae, data, recipe, engine, run, told, group)
+                with pyro.validation_enabled(False), quiet(), synchronous(vae, norm_group):
+                    session = Session(self, vae, data, recipe, engine, run, active, group)
                     return session.train(resume)
             finally:
                 vae.eval()
 
 
-def _usual(run: RunDirectory | None, progress: bool) -> list[Logger]:
-    """What reports a run unless others are named, the terminal first."""
+def _default_loggers(run: RunDirectory | None, progress: bool) -> list[Logger]:
+    """The default loggers, the terminal first."""
     shown: list[Logger] = [Console()] if progress else []
     return [*shown, MetricsFile(), Pictures(), TensorBoard()] if run is not None else shown

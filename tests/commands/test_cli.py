@@ -83,11 +83,11 @@ BAD = {
     ),
     "objective without a loss": (
         ["--objective=pyro.infer.TraceTailAdaptive_ELBO"],
-        "take DReG or IWAE",
+        "use DReG or IWAE",
     ),
     "objective that is no bound": (
         ["--objective=Trace_MMD"],
-        "not the images with the prior: take MMD",
+        "not the images with the prior; use MMD",
     ),
     "nothing in a nested part": (
         ["--objective=Denoising", "--objective.bound=IWAE", "--objective.bound.num_particles=0"],

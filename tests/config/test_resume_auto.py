@@ -238,7 +238,7 @@ def test_other_images_in_the_new_place_are_refused(moved: Path, train: Train) ->
     for path in moved.iterdir():
         path.write_bytes((moved / "3.png").read_bytes())
     code, _, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}")
-    assert code == 2 and "is not what the run in run began with" in errors
+    assert code == 2 and "is not the one that the run in run began with" in errors
     code, _, errors = train("--resume=run", "--data.channels=1", f"--data.root={moved}")
     assert code == 2 and "--data.channels: a resumed run keeps its options" in errors
 

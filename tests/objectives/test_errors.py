@@ -149,8 +149,8 @@ def test_programs_that_do_not_fit_are_one_line(
 def test_beta_tc_needs_independent_dimensions() -> None:
     vae = double_vae(posterior="FullRankNormal")
     message = (
-        "^BetaTC needs a posterior of independent dimensions, as DiagonalNormal; the guide's site "
-        "'z' is a MultivariateNormal$"
+        "^BetaTC needs a posterior of independent dimensions, such as DiagonalNormal; the guide's "
+        "site 'z' is a MultivariateNormal$"
     )
     with pytest.raises(ValueError, match=message):
         BetaTC().loss(vae.model, vae.guide, double_images())

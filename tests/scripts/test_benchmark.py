@@ -210,7 +210,7 @@ def test_a_loop_that_cannot_be_built_is_told_of_in_one_line() -> None:
 
 def test_a_step_that_falls_back_is_not_timed_as_compiled() -> None:
     with pytest.raises(NotRun, match="cannot be compiled"):
-        loops.Silent().message("cannot be compiled, runs as it is: no compiler")
+        loops.Silent().message("cannot be compiled, runs eagerly: no compiler")
 
 
 # Before the first turn that counts, a loop takes the steps of its warming up and two more.

@@ -65,7 +65,7 @@ def test_what_cannot_be_compiled_runs_and_says_so(capsys: pytest.CaptureFixture[
     objective = pyro.infer.RenyiELBO(num_particles=2, vectorize_particles=True)
     found = run("on", objective=objective)
     lines = [line for line in capsys.readouterr().out.splitlines() if "cannot" in line]
-    assert len(lines) == 1 and lines[0].startswith("cannot be compiled, runs as it is: ")
+    assert len(lines) == 1 and lines[0].startswith("cannot be compiled, runs eagerly: ")
     assert same_weights(found[0], run("off", objective=objective)[0])
 
 
@@ -77,7 +77,7 @@ def test_a_compiler_that_fails_ends_no_run(
 
     monkeypatch.setattr(compiling, "_compiled", fail)
     found = run("on")
-    assert "runs as it is: no compiler named g++" in capsys.readouterr().out
+    assert "runs eagerly: no compiler named g++" in capsys.readouterr().out
     assert same_weights(found[0], run("off")[0])
 
 
@@ -120,4 +120,4 @@ def test_an_objective_that_hears_and_fills_no_state_is_not_compiled(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run("on", objective=Hears())
-    assert "as it is: Hears.begin_step fills no tensor" in capsys.readouterr().out
+    assert "eagerly: Hears.begin_step fills no tensor" in capsys.readouterr().out

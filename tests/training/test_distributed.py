@@ -217,7 +217,7 @@ def run_with_a_bad_batch() -> Any:
 def test_a_step_that_is_not_finite_in_one_is_skipped_by_all() -> None:
     first, second = connected(2, run_with_a_bad_batch)
     assert first[0] == "Diverged" and first == second
-    assert "3 steps in a row" in first[1]
+    assert "3 consecutive steps" in first[1]
 
 
 def traced_run(on: str) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -256,7 +256,7 @@ def other_images() -> None:
 
 
 def test_processes_must_have_the_same_images() -> None:
-    refused = ("InputError", "the processes have different images to train on")
+    refused = ("InputError", "the processes have different training images")
     assert connected(2, other_images) == [refused, refused]
 
 

@@ -78,7 +78,7 @@ def test_a_recorded_run_is_the_run(
     capsys.readouterr()
     found = run(compile, tmp_path / "recorded", **RECIPES[name])
     said = capsys.readouterr().out
-    assert "cannot" not in said and "piece by piece" not in said and "without" not in said
+    assert "cannot" not in said and "one by one" not in said and "without" not in said
     assert ("compiled in" in said) == (compile == "on")
     assert [recorder.replays > 8 for recorder in made] == [True]
     # Learning rates are in single precision, and Adam's bias is corrected in it.
@@ -99,7 +99,7 @@ def test_a_long_run_goes_over_to_compiled_steps(
     monkeypatch.setattr(Engine, "BREAK_EVEN_SECONDS", 0.0)
     found = run("auto", tmp_path / "long", epochs=6)
     said = capsys.readouterr().out
-    assert "s of recorded steps are left: compiling" in said and "compiled in" in said
+    assert "compiling: an estimated" in said and "compiled in" in said
     assert found[1] == pytest.approx(expected[1], rel=1e-3)
 
 
@@ -134,7 +134,7 @@ def test_a_recorded_run_that_a_signal_stops_goes_on_exactly(
 def test_a_recorded_run_that_diverges_names_the_site(
     tmp_path: Path, recorders: list[TracingRecorder]
 ) -> None:
-    with pytest.raises(Diverged, match="the first thing not finite is"):
+    with pytest.raises(Diverged, match="the first non-finite value is"):
         run("off", tmp_path, max_skipped=3, optimizer=_explosive)
 
 

@@ -167,7 +167,9 @@ def test_training_is_that_of_one_process_with_the_whole_batch(tmp_path: Path) ->
     ((whole, alone),) = connected(1, trained, 16, True, tmp_path / "one")
     (first, lines), (second, _) = connected(2, trained, 8, True, tmp_path / "two")
     assert same(first, second) and same(whole, first, rtol=1e-9)
-    reason = "the step is not compiled (--trainer.sync_batch_norm: processes meet within the step)"
+    reason = (
+        "the step is not compiled (--trainer.sync_batch_norm: processes communicate in a step)"
+    )
     assert reason in lines and not any("own 8 images" in line for line in lines)
     assert not any("batch norm" in line for line in alone)
     (apart, lines), _ = connected(2, trained, 8, False, tmp_path / "apart")

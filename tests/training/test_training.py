@@ -264,14 +264,14 @@ def test_a_run_of_steps_that_are_not_finite_stops_and_names_the_site() -> None:
         return h * math.inf if len(calls) > 3 else h
 
     vae.model.decoder.register_forward_hook(break_after_two_steps)
-    with pytest.raises(Diverged, match="3 steps in a row .* site 'x' in the model"):
+    with pytest.raises(Diverged, match="3 consecutive steps .* site 'x' in the model"):
         train(Trainer(epochs=1, batch_size=BATCH, max_skipped=3), vae=vae)
 
 
 def test_a_run_stops_also_where_its_steps_are_read_late() -> None:
     vae = small_vae()
     vae.model.decoder.register_forward_hook(lambda module, z, h: h * math.inf)
-    with pytest.raises(Diverged, match="3 steps in a row .* the last at step 3;"):
+    with pytest.raises(Diverged, match="3 consecutive steps .* the last one was step 3;"):
         # 5 steps an epoch, and no report before the twentieth.
         train(Trainer(epochs=50, batch_size=BATCH, max_skipped=3), vae=vae)
 

@@ -1,4 +1,4 @@
-"""Where training starts: what sets the parameters before the first step."""
+"""Initialisation of the parameters before the first step."""
 
 # ruff: noqa: F403
 from pyrovae.training.initialization.base import *

@@ -1,4 +1,4 @@
-"""Where training starts: random networks, or the best linear model."""
+"""Initialisation: random weights, or the optimal linear model."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ class Start(Recorded, ABC):
         """Changes parameters in place, given the training images, uint8 `(N, C, H, W)`.
 
         Returns:
-            One line for people on what it did.
+            One line for the log that describes the initialisation.
         """
 
 
 class RandomStart(Start):
-    """The random weights that the networks were made with.
+    """Keeps the random initial weights of the networks.
 
-    Use it where the parts allow nothing better, and to compare with published results.
+    Use it where the parts do not support `ProbabilisticPCA`, and to compare with published
+    results.
     """
 
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
@@ -46,29 +47,30 @@ class RandomStart(Start):
 
 
 class ProbabilisticPCA(Start):
-    r"""The optimum of the linear VAE, from which the networks then depart.
+    r"""Initialises the networks to the optimal linear VAE, which is probabilistic PCA.
 
     The decoder starts as $W z + m$ and the encoder as the exact posterior mean, where for the
-    D largest eigenvalues $\lambda$ (eigenvectors U) of the images' covariance
+    D largest eigenvalues $\lambda$ (eigenvectors U) of the covariance of the images
 
     $$W = U (\Lambda - \sigma^2)^{1/2}, \qquad q(z \mid x) = \mathcal{N}\left(\Lambda^{-1} W^T
     (x - m),\; \sigma^2 \Lambda^{-1}\right)$$
 
-    In this basis the posterior of the linear model is diagonal, so that with Normal parts the ELBO
-    starts at the evidence of probabilistic PCA, and the posteriors add up to the prior: samples
-    look like the data at once. Other parts start near it.
+    In this basis the posterior of the linear model is diagonal. With Normal parts the ELBO
+    therefore starts at the evidence of probabilistic PCA, and the aggregate posterior is close to
+    the prior, so that the first samples resemble the data. Other parts start near that point.
 
-    Needs networks with `shortcut`, a posterior with the optional method `features`, and a
-    likelihood with the optional method `start_at`, which takes the scale. A fixed scale is kept,
-    directions of less variance start unused.
+    The networks need `shortcut`, the posterior needs the optional method `features`, and the
+    likelihood needs the optional method `start_at`, which sets its scale. A fixed scale is kept.
+    Directions with less variance than the noise start unused.
 
-    Use it wherever the parts allow: hours of training may not come as far.
+    Use it wherever the parts support it: random weights may take hours of training to reach the
+    same ELBO.
 
     Args:
-        num_images: how many images to fit to, spread evenly over the split; they are held in
-            memory as floats, twice if training mirrors them.
-        otherwise: the start to take where the parts do not allow this one, or the images are
-            too few; null refuses.
+        num_images: number of images to fit, spread evenly over the split; they are held in memory
+            as floats, twice if training mirrors them.
+        otherwise: the fallback if a part does not support this initialisation, or if there are
+            too few images; null raises an error.
 
     Raises:
         ValueError: if `num_images` is below 2.
@@ -85,7 +87,7 @@ class ProbabilisticPCA(Start):
 
     @torch.no_grad()
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
-        """Sets networks and likelihood; the posteriors' parameters follow from the encoder."""
+        """Sets the weights of the networks and the scale of the likelihood."""
         some = torch.from_numpy(spread(images, self.num_images))
         try:
             parts = _Parts.of(vae)
@@ -102,16 +104,16 @@ class ProbabilisticPCA(Start):
 
 
 def _fitting_device(parameters: Iterable[Tensor]) -> torch.device:
-    """Where the linear model is fitted: on the GPU of the parameters, else on the CPU.
+    """The device that fits the linear model: the GPU of the parameters, else the CPU.
 
-    It takes doubles, which not every accelerator has.
+    The fit uses float64, which not every accelerator supports.
     """
     found = next((p.device for p in parameters), torch.device("cpu"))
     return found if found.type == "cuda" else torch.device("cpu")
 
 
 def _fitted(x: Tensor, latent_dim: int, device: torch.device) -> LinearModel:
-    """The linear model of observations `(N, n)`, fitted on the device, then on the CPU."""
+    """Fits the linear model of observations `(N, n)` on the device; returns it on the CPU."""
     model = fit_ppca(lambda: (part.to(device) for part in x.split(500)), latent_dim)
     tensors = (model.mean, model.basis, model.eigenvalues)
     mean, basis, values = (t.cpu().to(x.dtype) for t in tensors)
@@ -120,7 +122,7 @@ def _fitted(x: Tensor, latent_dim: int, device: torch.device) -> LinearModel:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the parts of a VAE offer to start from."""
+    """The methods of the parts of a VAE that set a linear model."""
 
     start_encoder: Callable[[Tensor, Tensor], None]
     start_decoder: Callable[[Tensor, Tensor], None]
@@ -131,19 +133,20 @@ class _Parts:
 
     @classmethod
     def of(cls, vae: ModelGuidePair) -> _Parts:
-        """Those of a VAE; raises `InputError` if one of them cannot start so."""
+        """The methods of a VAE's parts; raises `InputError` if a part does not support them."""
         found = vae.parts()
         if found is None:
-            raise cannot_start(vae.guide, "it is no guide with one encoder and posterior")
+            raise cannot_start(vae.guide, "the guide is not made of one encoder and one posterior")
         if found.prior.uses_guide:
             raise cannot_start(
-                found.prior, "it is made of the guide's posteriors, which start far too narrow"
+                found.prior, "it is a mixture of the guide's posteriors, which start too narrow"
             )
         start_encoder, start_decoder = (_linear(n) for n in (found.encoder, found.decoder))
         posterior, likelihood = found.posterior, vae.likelihood
         one = torch.ones(1, posterior.latent_dim)
         posterior.features(one, one)
-        copy.deepcopy(likelihood).start_at(1.0)  # A copy: nothing may change before all can.
+        # On a copy: nothing may change before all parts are known to support it.
+        copy.deepcopy(likelihood).start_at(1.0)
         return cls(
             start_encoder,
             start_decoder,
@@ -154,12 +157,12 @@ class _Parts:
         )
 
     def become(self, model: LinearModel, shape: Sequence[int]) -> None:
-        """Sets them to a linear model of images of this shape."""
+        """Sets the parts to a linear model of images of this shape."""
         variance = self.start_scale(model.noise_variance**0.5) ** 2
         eigenvalues = model.eigenvalues.clamp(min=variance)
         weight = model.basis * (eigenvalues - variance).sqrt()
         self.start_decoder(*self._of_maps(weight, model.mean, shape))
-        # Every map from images is the same function of (loc, scale), and linear in loc.
+        # `features` is linear in loc, so the differences are the columns of a linear map.
         scale = (variance / eigenvalues).sqrt()
         to_loc = (weight / eigenvalues).T
         zero = self.features(torch.zeros_like(scale), scale)
@@ -169,7 +172,7 @@ class _Parts:
     def _of_maps(
         self, weight: Tensor, mean: Tensor, shape: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
-        """The linear function of latents to maps that has these images as its location."""
+        """Weight and bias of the linear function from latents to maps, from those to locations."""
         columns, zero, bias = (
             self.maps(images.unflatten(-1, shape)).flatten(-3)
             for images in (weight.T, torch.zeros_like(mean), mean)
@@ -178,7 +181,7 @@ class _Parts:
 
 
 def _linear(network: nn.Module) -> Callable[[Tensor, Tensor], None]:
-    """What makes a network linear; raises `InputError` if that is not possible."""
+    """Returns the network's `start_linear`; raises `InputError` if it does not support it."""
     if not isinstance(network, (Encoder, Decoder)):
         raise cannot_start(network, "it has no start_linear")
     network.check_start()

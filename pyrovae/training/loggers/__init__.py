@@ -1,4 +1,4 @@
-"""What reports a run: the terminal, tables, pictures, TensorBoard."""
+"""Loggers of a run: terminal, metrics file, pictures, TensorBoard."""
 
 # ruff: noqa: F403
 from pyrovae.training.loggers.base import *

@@ -1,4 +1,4 @@
-"""What a logger is told of a run, and the loggers of one run together."""
+"""The interface of loggers, and the data that they receive."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class EpochRow:
     objective: dict[str, float] = field(default_factory=dict)
 
     def columns(self) -> dict[str, float | None]:
-        """What the file holds, by name: what the objective keeps has columns of its own."""
+        """The columns of `metrics.csv`; scalars of the objective are `objective_NAME`."""
         found = asdict(self)
         kept = found.pop("objective")
         return found | {f"objective_{name}": value for name, value in kept.items()}
 
     def line(self, epochs: int) -> str:
-        """One line for people."""
+        """The line for the terminal."""
         bits = "" if self.val_bits_per_dim is None else f"  {self.val_bits_per_dim:.3f} bits/dim"
         skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
         kept = "".join(f"  {name} {value:,.3g}" for name, value in self.objective.items())
@@ -62,15 +62,15 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class Start:
-    """What a logger knows when a run begins, or goes on from a checkpoint.
+    """The state of a run when it begins or resumes.
 
     Attributes:
-        run: where to write; None writes nothing.
-        epochs: epochs of the run in all.
-        epoch: whole epochs that are done.
-        step: steps of these epochs.
-        wide: whether the objective prefers a guide wider than the ELBO does.
-        say: prints a line, through all loggers.
+        run: the run directory; None if nothing is written.
+        epochs: number of epochs of the whole run.
+        epoch: number of complete epochs.
+        step: number of steps in these epochs.
+        wide: whether the objective prefers a wider guide than the ELBO does.
+        say: sends a line to all loggers.
     """
 
     run: RunDirectory | None
@@ -83,13 +83,13 @@ class Start:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a logger knows when an epoch has ended.
+    """The state of a run after an epoch.
 
     Attributes:
-        row: the numbers.
+        row: the metrics of the epoch.
         programs: the model and the guide, on the engine's device.
-        split: what they are validated on.
-        engine: where to compute.
+        split: the validation split.
+        engine: the device and the precision.
         settled: whether beta has its final value.
     """
 
@@ -101,7 +101,7 @@ class Epoch:
 
     @cached_property
     def pictures(self) -> dict[str, Tensor]:
-        """Sheets of samples and reconstructions, uint8 `(C, H, W)`; drawn once for all loggers."""
+        """Grids of samples and reconstructions, uint8 `(C, H, W)`; computed once per epoch."""
         first = Batches(
             self.split,
             NUM_PICTURES // 2,
@@ -112,7 +112,7 @@ class Epoch:
         )
         some, attributes = next(first.labelled(0))
         many = attributes.repeat(-(-NUM_PICTURES // len(some)), 1)[:NUM_PICTURES]
-        # The same latents and noise in every epoch, so that pictures of two epochs compare.
+        # The same latents and noise in every epoch, so that epochs can be compared.
         with private_randomness(0, self.engine.device):
             samples = self.programs.sample(NUM_PICTURES, many).cpu()
             again = self.programs.reconstruct(self.engine.place(some), attributes).cpu()
@@ -121,32 +121,44 @@ class Epoch:
 
 
 class Logger(Recorded):
-    """Reports a run: each method is called at its moment, and does nothing by default.
+    """Base class of loggers. Every hook does nothing by default.
 
-    One process of a group calls them. An error ends the run.
+    Only the main process calls the hooks. An error in a hook ends the run.
     """
 
     def begin(self, start: Start) -> None:
-        """A run begins or goes on: what came after its checkpoint is done again."""
+        """Called when a run begins or resumes; steps after the checkpoint are repeated."""
 
     def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
-        """An epoch of so many images begins, of which some are done already."""
+        """Called before an epoch.
+
+        Args:
+            epoch: the number of the epoch, from 1.
+            num_images: images of the epoch.
+            done: images that are done already, if the run resumes within the epoch.
+        """
 
     def step(self, num_images: int, elbo: float, rate: float) -> None:
-        """A step was finite: its images, and their mean ELBO and rate in nats."""
+        """Called after each step with a finite loss and gradient.
+
+        Args:
+            num_images: images of the step.
+            elbo: mean ELBO, in nats per image.
+            rate: mean rate, in nats per image.
+        """
 
     def message(self, text: str) -> None:
-        """A line for people."""
+        """Called with each line of the log."""
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """An epoch was validated; its checkpoint is not written yet."""
+        """Called after the validation of an epoch, before its checkpoint is written."""
 
     def end(self) -> None:
-        """The run ends, also by an error or before it began."""
+        """Called when the run ends, also after an error, even one before `begin`."""
 
 
 class Loggers:
-    """Several loggers as one, with the methods of each: all are told, in their order.
+    """Calls the hooks of several loggers, in order.
 
     Args:
         loggers: the loggers.
@@ -156,31 +168,31 @@ class Loggers:
         self.loggers = list(loggers)
 
     def begin(self, start: Start) -> None:
-        """Tells all loggers."""
+        """Calls `begin` of all loggers."""
         for logger in self.loggers:
             logger.begin(start)
 
     def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
-        """Tells all loggers."""
+        """Calls `begin_epoch` of all loggers."""
         for logger in self.loggers:
             logger.begin_epoch(epoch, num_images, done)
 
     def step(self, num_images: int, elbo: float, rate: float) -> None:
-        """Tells all loggers."""
+        """Calls `step` of all loggers."""
         for logger in self.loggers:
             logger.step(num_images, elbo, rate)
 
     def message(self, text: str) -> None:
-        """Tells all loggers."""
+        """Calls `message` of all loggers."""
         for logger in self.loggers:
             logger.message(text)
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Tells all loggers."""
+        """Calls `end_epoch` of all loggers."""
         for logger in self.loggers:
             logger.end_epoch(epoch)
 
     def end(self) -> None:
-        """Tells all loggers."""
+        """Calls `end` of all loggers."""
         for logger in self.loggers:
             logger.end()

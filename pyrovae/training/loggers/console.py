@@ -1,4 +1,4 @@
-"""The terminal: lines for people, and a progress bar."""
+"""The terminal: one line per message and epoch, and a progress bar."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Console(Logger):
         self._bar: Any = None
 
     def begin(self, start: Start) -> None:
-        """Notes how many epochs the run has."""
+        """Stores the number of epochs of the run."""
         self._epochs = start.epochs
 
     def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
@@ -41,23 +41,23 @@ class Console(Logger):
         )
 
     def step(self, num_images: int, elbo: float, rate: float) -> None:
-        """Moves the progress bar on by one batch."""
+        """Advances the progress bar by one batch."""
         self._bar.set_postfix_str(f"ELBO {elbo:,.0f}, rate {rate:,.1f}", refresh=False)
         self._bar.update(num_images)
 
     def message(self, text: str) -> None:
-        """Prints a line, above the bar where there is one."""
+        """Prints a line, above the progress bar if there is one."""
         from tqdm import tqdm
 
         tqdm.write(text)
         sys.stdout.flush()
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Closes the bar and prints the epoch."""
+        """Closes the progress bar and prints the line of the epoch."""
         self._bar.close()
         self.message(epoch.row.line(self._epochs))
 
     def end(self) -> None:
-        """Closes the bar."""
+        """Closes the progress bar."""
         if self._bar is not None:
             self._bar.close()

@@ -1,7 +1,7 @@
-"""A file that TensorBoard reads, written by the thread that trains.
+"""Event files for TensorBoard, written in the training thread.
 
-TensorBoard's own writer has a thread, which prints tracebacks when it cannot write, and nobody
-hears of it.
+TensorBoard's own writer uses another thread. If it cannot write, it prints a traceback and the
+run does not notice.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class EventFile:
     """Appends scalars and pictures to a new event file.
 
     Args:
-        folder: where the file goes.
-        purge_step: TensorBoard leaves out what earlier files say of this step and later ones.
+        folder: the folder of the file.
+        purge_step: TensorBoard ignores this step and later steps in earlier files.
 
     Raises:
-        OSError: here and in every method but `close`, if the file cannot be written.
+        OSError: if the file cannot be written; all methods except `close` raise it too.
     """
 
     def __init__(self, folder: Path, purge_step: int) -> None:
@@ -41,18 +41,25 @@ class EventFile:
         self.flush()
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
-        """Adds a number."""
+        """Adds a scalar."""
         self._write(step=step, summary={"value": [{"tag": tag, "simple_value": value}]})
 
     def add_picture(self, tag: str, sheet: Tensor, content: bytes, step: int) -> None:
-        """Adds a picture `(C, H, W)` whose PNG file is known."""
+        """Adds a picture.
+
+        Args:
+            tag: the name of the picture.
+            sheet: the picture `(C, H, W)`; only its shape is used.
+            content: the bytes of its PNG file.
+            step: the step.
+        """
         channels, height, width = sheet.shape
         image = {"height": height, "width": width, "colorspace": channels}
         value = {"tag": tag, "image": image | {"encoded_image_string": content}}
         self._write(step=step, summary={"value": [value]})
 
     def flush(self) -> None:
-        """Hands everything to the operating system."""
+        """Flushes the buffer to the operating system."""
         try:
             self._file.flush()
         except OSError as error:
@@ -60,7 +67,7 @@ class EventFile:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def close(self) -> None:
-        """Closes the file; what cannot be written any more is lost."""
+        """Closes the file; data that cannot be written is lost without an error."""
         with suppress(OSError):
             self._file.close()
 

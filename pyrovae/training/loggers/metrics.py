@@ -1,4 +1,4 @@
-"""`metrics.csv`: a row per epoch."""
+"""`metrics.csv`: one row per epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MetricsFile", "read_rows"]
 
 
 class MetricsFile(Logger):
-    """Writes the numbers of each epoch into the run's `metrics.csv`.
+    """Writes `metrics.csv` into the run directory, one row per epoch.
 
     Use it for plots and tables of a run, with pandas or a spreadsheet.
     """
@@ -27,14 +27,14 @@ class MetricsFile(Logger):
         self._rows: list[dict[str, str]] = []
 
     def begin(self, start: Start) -> None:
-        """Reads the rows of the epochs that are done, and drops later ones."""
+        """Reads the rows of complete epochs, and drops later rows."""
         self._run, self._rows = start.run, []
         if start.run is not None and start.run.metrics.exists():
             rows = read_rows(start.run.metrics)
             self._rows = [row for row in rows if int(row["epoch"]) <= start.epoch]
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Writes the file anew with one more row."""
+        """Rewrites the file with one more row."""
         columns = epoch.row.columns()
         self._rows.append({k: "" if v is None else str(v) for k, v in columns.items()})
         if self._run is None:
@@ -46,15 +46,15 @@ class MetricsFile(Logger):
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a `metrics.csv`; raises `InputError` if they are not what a run wrote."""
+    """The rows of a `metrics.csv`; raises `InputError` if the file is damaged."""
     columns = [column.name for column in fields(EpochRow) if column.name != "objective"]
     try:
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
     except (ValueError, csv.Error) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it to go on without it") from None
+        raise InputError(f"{path}: damaged ({error}); remove it to resume without it") from None
     if any(not _is_row(row, columns) for row in rows):
-        raise InputError(f"{path}: not as a run wrote it; remove it to go on without its rows")
+        raise InputError(f"{path}: wrong columns or values; remove it to resume without it")
     return rows
 
 
@@ -65,7 +65,7 @@ def _is_row(row: dict[Any, Any], columns: list[str]) -> bool:
 
 
 def _is_number(text: Any) -> bool:
-    """Whether a cell holds a number, or nothing: a column that a row was written without."""
+    """Whether a cell holds a number or is empty."""
     try:
         float(text or 0)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Pictures of samples and reconstructions, one file of each per epoch."""
+"""Pictures of samples and reconstructions, one file each per epoch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["Pictures"]
 
 
 class Pictures(Logger):
-    """Writes `samples/epoch_0001.png` and `reconstructions/epoch_0001.png` into the run.
+    """Writes pictures per epoch: `samples/epoch_0001.png`, `reconstructions/epoch_0001.png`.
 
-    Use it to see samples and reconstructions improve.
+    Use it to follow samples and reconstructions over the run.
     """
 
     def __init__(self) -> None:
         self._run: RunDirectory | None = None
 
     def begin(self, start: Start) -> None:
-        """Notes where the run is."""
+        """Stores the run directory."""
         self._run = start.run
 
     def end_epoch(self, epoch: Epoch) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard: the numbers and pictures of each epoch."""
+"""TensorBoard: metrics and pictures per epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["TensorBoard"]
 
 
 class TensorBoard(Logger):
-    """Writes an event file into the run's `tensorboard/`.
+    """Writes metrics and pictures to an event file in `tensorboard/` of the run directory.
 
     Use it to follow a run from another machine, or to compare runs.
     """
@@ -21,12 +21,12 @@ class TensorBoard(Logger):
         self._file: EventFile | None = None
 
     def begin(self, start: Start) -> None:
-        """Opens a file that takes the place of what earlier ones say of later steps."""
+        """Opens a new event file, which replaces later steps in earlier files."""
         if start.run is not None:
             self._file = EventFile(start.run.tensorboard, purge_step=start.step + 1)
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Writes the numbers and the pictures of the epoch."""
+        """Writes the metrics and pictures of the epoch."""
         if self._file is None:
             return
         for name, value in epoch.row.columns().items():
