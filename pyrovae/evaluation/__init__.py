@@ -1,4 +1,4 @@
-"""How good a VAE is: bounds and estimates of log p(x), what the latents hold, what samples are."""
+"""Scores of a VAE: bounds and estimates of log p(x), latents, reconstructions, samples."""
 
 from pyrovae.evaluation.baselines import (
     evaluate_without_latent,

@@ -1,4 +1,4 @@
-"""What a linear model reaches: probabilistic PCA, whose evidence is exact."""
+"""Log p(x) of two baselines: probabilistic PCA, and an independent distribution per pixel."""
 
 from __future__ import annotations
 
@@ -32,22 +32,23 @@ def log_evidence_of_ppca(
 ) -> Tensor:
     """Exact log p(x) of each test image under probabilistic PCA of the training images.
 
-    Both are seen as pixels in [0, 1], discrete ones with uniform noise of one level: of them the
-    density is a lower bound of the log probability, on the likelihood's own scale.
+    The model is fitted to and scores pixels in [0, 1]. Discrete pixels get uniform noise of the
+    width of one level: the density is then a lower bound of the log probability. The result is
+    on the scale of the likelihood's log densities.
 
     Args:
-        likelihood: says how images are observed, and on which scale its log densities are.
-        train: uint8 images `(N, C, H, W)`, all of which are fitted to.
+        likelihood: decides how images are observed, and the scale of the log densities.
+        train: uint8 images `(N, C, H, W)` to fit to.
         test: uint8 images `(M, C, H, W)` to score.
-        latent_dim: of the linear model.
-        flip: whether training mirrors images: then the mirrored ones are fitted to as well.
-        seed: seed of the noise, and of what is random in observing.
+        latent_dim: latent dimensions of the linear model.
+        flip: whether training mirrors images; if so, the fit includes the mirrored images.
+        seed: seed of the noise, and of the randomness of observing.
 
     Returns:
         `(M,)`, in nats.
 
     Raises:
-        InputError: if there are too few images for that many dimensions.
+        InputError: if there are too few images for `latent_dim` dimensions.
 
     References:
         Probabilistic Principal Component Analysis (Tipping and Bishop, 1999, equation 4)
@@ -71,11 +72,11 @@ def _levels(likelihood: Likelihood) -> int:
 
 
 def _continuous(likelihood: Likelihood, images: np.ndarray, seed: int) -> Iterator[Tensor]:
-    """What is observed as continuous pixels in [0, 1], each level an interval of its own."""
+    """Observations as continuous pixels in [0, 1]; each level is one interval."""
     levels = _levels(likelihood)
     seen = observed(likelihood, images, seed=seed, batch_size=500)
     for place, x in enumerate(seen):
-        if likelihood.grey_levels == levels:  # A density's are continuous already.
+        if likelihood.grey_levels == levels:  # Observations of a density are continuous already.
             yield x
         else:
             with private_randomness(seed_of(seed, -1 - place), x.device):
@@ -85,13 +86,13 @@ def _continuous(likelihood: Likelihood, images: np.ndarray, seed: int) -> Iterat
 def evaluate_without_latent(
     likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
 ) -> Evaluation:
-    """The baseline that knows no latent, as an `Evaluation` whose rate is 0.
+    """The baseline without latents, as an `Evaluation` whose rate is 0.
 
     Args:
-        likelihood: says how images are observed, and which family the pixels have.
+        likelihood: decides how images are observed, and the family of the pixels.
         train: uint8 images `(N, C, H, W)` to fit to.
         test: uint8 images `(M, C, H, W)` to score.
-        seed: seed of what is random in observing.
+        seed: seed of the randomness of observing.
     """
     found = log_evidence_without_latent(likelihood, train, test, seed=seed)
     return summarise(torch.zeros_like(found), -found, likelihood, math.prod(test.shape[1:]))
@@ -101,20 +102,20 @@ def evaluate_without_latent(
 def log_evidence_without_latent(
     likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
 ) -> Tensor:
-    """Log p(x) of each image under one distribution a pixel, fitted to the training split.
+    """Log p(x) of each image under an independent distribution per pixel, fitted to `train`.
 
     Args:
-        likelihood: says how images are observed, and which family the pixels have.
+        likelihood: decides how images are observed, and the family of the pixels.
         train: uint8 images `(N, C, H, W)` to fit to.
         test: uint8 images `(M, C, H, W)` to score.
-        seed: seed of what is random in observing.
+        seed: seed of the randomness of observing.
 
     Returns:
         `(M,)`, in nats.
     """
     found = []
     with private_randomness(seed, torch.device("cpu")):
-        # In doubles: the variance of a pixel that hardly varies is a small difference.
+        # In doubles: the variance of an almost constant pixel is a small difference.
         mean, square = torch.zeros(2, *train.shape[1:], dtype=torch.double)
         for batch in Batches(train, 100, seed=seed, shuffle=False).epoch(0):
             x = likelihood.scored(batch).double()

@@ -1,4 +1,4 @@
-"""Runs side by side: a table, a CSV file and a figure."""
+"""Comparison of several runs: a table, a CSV file and a figure."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from pyrovae.utils.text import legible, printable
 
 __all__ = ["check_comparable", "compare"]
 
-#: What differences by image are called.
+#: Names of the mean differences per image, by score.
 MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
-#: What a row of the CSV follows from.
+#: Settings that each row of the CSV file repeats.
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 
 
 def compare(reports: Sequence[Report], out: Path) -> str:
-    """Sets reports of the same images side by side.
+    """Compares reports on the same images with the first of them.
 
-    Differences of log p(x) and of the ELBO are means over the images' own differences, so that
-    their errors are those of a comparison, and smaller than the errors of the two means.
+    A difference of log p(x) or of the ELBO is the mean of the differences per image. Its
+    standard error is that of paired differences, which is smaller than the errors of the two
+    means. Densities are converted to probabilities of grey values, so that all are on one scale.
 
     Args:
-        reports: of the runs, see `check_comparable`; the first is what the others are compared
-            with. Densities are given as probabilities of grey values, all on one scale.
-        out: the folder that `comparison.csv` and `comparison.png` go to.
+        reports: one per run, see `check_comparable`. The others are compared with the first.
+        out: the folder of `comparison.csv` and `comparison.png`.
 
     Returns:
-        The table, for people.
+        The table as text, with notes and the paths of both files.
     """
     first = reports[0]
     names = _names(reports)
@@ -49,45 +49,42 @@ def compare(reports: Sequence[Report], out: Path) -> str:
         columns |= _baselines(baseline, names, reports)
     _write(columns, first, out / "comparison.csv")
     _draw(columns, names, _seen(first), out / "comparison.png")
-    said = dict.fromkeys(
+    remarks = dict.fromkeys(
         f"{line} ({name})" for name, own in zip(names, reports, strict=True) for line in notes(own)
     )
     files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
-    return "\n".join([score_table(columns), *said, files])
+    return "\n".join([score_table(columns), *remarks, files])
 
 
 def _seen(report: Report) -> str:
-    """What all scores are of, in words."""
+    """The title of the figure: images, weights and seed."""
     weights = f"{report.settings['checkpoint']} weights, seed {report.settings['seed']}"
     return f"{report.about}; {weights}; bars: 2 standard errors"
 
 
 def check_comparable(runs: Sequence[Opened]) -> None:
-    """Raises `InputError` unless there are several runs, which score the same observations."""
+    """Raises `InputError` unless there are two or more runs that score the same observations."""
     first = runs[0]
     if len(runs) < 2:
-        raise InputError(f"--compare: needs another run than {first.run}")
+        raise InputError(f"--compare: needs another run besides {first.run}")
     for other in runs[1:]:
         pair = f"--compare: {first.run} and {other.run}"
         split = first.settings["split"]
         if first.settings["images"] != other.settings["images"]:
             raise InputError(
-                f"{pair} are runs of different data: their images of the split {split} are not "
-                "the same"
+                f"{pair} were trained on different data: their images of the split {split} differ"
             )
         levels = [own.scorer.programs.likelihood.grey_levels for own in (first, other)]
         if levels[0] != levels[1] and None in levels:
-            raise InputError(
-                f"{pair} score different things: one binary pixels, the other grey values"
-            )
+            raise InputError(f"{pair} have different observations: binary pixels, and grey values")
         if first.settings["observed"] != other.settings["observed"]:
-            raise InputError(f"{pair} score different things: they binarise images differently")
+            raise InputError(f"{pair} have different observations: they binarise differently")
 
 
 def _baselines(
     baseline: str, names: Sequence[str], reports: Sequence[Report]
 ) -> dict[str, dict[str, Estimate]]:
-    """The columns of a baseline: one for all runs that have the same, named by its run if not."""
+    """The columns of a baseline: one per distinct result, with its run's name if several."""
     kept: list[tuple[str, str, dict[str, Estimate]]] = []
     for name, report in zip(names, reports, strict=True):
         found, title = report.comparable(baseline), COLUMNS[baseline]
@@ -100,16 +97,17 @@ def _baselines(
 
 
 def _names(reports: Sequence[Report]) -> list[str]:
-    """The directories' last names, or where these are not distinct all of their paths."""
+    """The last component of each run's path, or the whole paths if those are not distinct."""
     short = [printable(report.run.resolve().name) for report in reports]
     whole = [printable(str(report.run)) for report in reports]
     return short if len(set(short)) == len(short) else whole
 
 
 def _difference(first: Report, other: Report) -> dict[str, Estimate]:
-    """How much more probable the other run finds an image, by the image, on one scale.
+    """Mean differences per image of log p(x) and of the ELBO: the other run minus the first.
 
-    A density of dequantised pixels bounds the probability of the grey values in its cell.
+    Both are log probabilities of grey values: a density of dequantised pixels gives a lower
+    bound of the probability of its cell.
     """
     base, found = first.of_images(), other.of_images()
     each = {score: (found[score] - base[score]).to_numpy() for score in found if score in base}
@@ -151,16 +149,16 @@ def _draw(
         picture.savefig(temporary, format="png", dpi=130)
 
 
-#: Title and scores of each panel; a run's values stand on its own line.
+#: Title and scores of each panel. A panel has one row per run.
 PANELS: list[tuple[str, tuple[str, ...]]] = [
-    ("log p(x) (dot), ELBO (ring), nats: more is better", ("log_evidence", "elbo")),
-    ("log p(x) (dot), ELBO (ring) more than the first run, nats", tuple(MORE.values())),
-    ("bits per dimension, at most: less is better", ("bits_per_dim",)),
-    ("rate (dot), mutual information at least (ring), nats", ("rate", "mutual_information")),
+    ("log p(x) (dot), ELBO (ring), nats: higher is better", ("log_evidence", "elbo")),
+    ("log p(x) (dot), ELBO (ring), nats, minus the first run", tuple(MORE.values())),
+    ("bits per dimension, upper bound: lower is better", ("bits_per_dim",)),
+    ("rate (dot), I(x; z), lower bound (ring), nats", ("rate", "mutual_information")),
     ("active units", ("active_units",)),
-    ("PSNR of reconstructions, dB: more is better", ("psnr",)),
+    ("PSNR of reconstructions, dB: higher is better", ("psnr",)),
     ("samples: coverage (dot), density (ring): 1 is best", ("coverage", "density")),
-    ("samples: Frechet distance: less is better", ("frechet",)),
+    ("samples: Frechet distance: lower is better", ("frechet",)),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Distances between two sets of features: MMD, and the Frechet distance."""
+"""Distances between two sets of features: MMD and the Frechet distance."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def mmd(real: np.ndarray, samples: np.ndarray) -> Estimate:
     $$\frac{\sum_{i \neq j} k(x_i, x_j)}{N (N - 1)} + \frac{\sum_{i \neq j} k(y_i, y_j)}{M (M - 1)}
     - \frac{2 \sum_{i, j} k(x_i, y_j)}{N M}, \quad k(x, y) = (x \cdot y / F + 1)^3$$
 
-    Zero on average for equal distributions, so it may be negative. In Inception's features this
-    is the Kernel Inception Distance.
+    It is 0 on average for equal distributions, so it may be negative. With Inception features
+    it is the Kernel Inception Distance.
 
     Args:
         real: features `(N, F)`.
@@ -28,7 +28,7 @@ def mmd(real: np.ndarray, samples: np.ndarray) -> Estimate:
         distributions are equal, else about right.
 
     Raises:
-        InputError: if there are fewer than 3 of one, or they are not features of one space.
+        InputError: if one set has fewer than 3 members, or the numbers of features differ.
 
     References:
         A Kernel Two-Sample Test (Gretton et al., 2012, equation 3),
@@ -55,7 +55,7 @@ def mmd(real: np.ndarray, samples: np.ndarray) -> Estimate:
 
 
 def _kernel_sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The kernel of all pairs, summed over y for each x, and over x for each y."""
+    """The kernel sums over y for each x, and over x for each y."""
     rows, columns = np.empty(len(x)), np.zeros(len(y))
     for chunk in chunks(len(x)):
         base = x[chunk] @ y.T / x.shape[1] + 1
@@ -74,10 +74,10 @@ def frechet_distance(real: np.ndarray, samples: np.ndarray) -> Estimate:
 
     $$\lVert m_x - m_y \rVert^2 + \operatorname{tr}(S_x + S_y - 2 (S_x S_y)^{1/2})$$
 
-    It is biased upwards, by more the fewer images and the more features there are: compare at
-    equal numbers, of more images than features; with fewer, covariance matrices are singular,
-    and the value says as much about the numbers as about the images. It is no mean, and its
-    noise is small beside this bias: there is no standard error.
+    It is biased upwards; the bias grows with the number of features and falls with the number of
+    images. Compare only values of equal numbers, with more images than features. With fewer
+    images the covariance matrices are singular and the bias dominates. There is no standard
+    error: the value is not a mean, and its noise is small compared with the bias.
 
     Args:
         real: features `(N, F)`.
@@ -87,11 +87,11 @@ def frechet_distance(real: np.ndarray, samples: np.ndarray) -> Estimate:
         The estimate, without an error.
 
     Raises:
-        InputError: if there are fewer than 2 of one, or they are not features of one space.
+        InputError: if one set has fewer than 2 members, or the numbers of features differ.
 
     References:
-        GANs Trained by a Two Time-Scale Update Rule (Heusel et al., 2017, equation 6; there the
-        features are those of one certain network, and only then it is FID),
+        GANs Trained by a Two Time-Scale Update Rule (Heusel et al., 2017, equation 6; it is FID
+        only with the features of the network that they use),
         https://arxiv.org/abs/1706.08500
 
     Example:
@@ -101,8 +101,8 @@ def frechet_distance(real: np.ndarray, samples: np.ndarray) -> Estimate:
     """
     x, y = checked(real, samples, least=(2, 2))
     offset = np.square(x.mean(0) - y.mean(0)).sum()
-    # S = R^T R: then the trace of the root is the sum of the singular values of R_x R_y^T, which
-    # has no roots of eigenvalues that are 0 but for rounding.
+    # S = R^T R: then the trace of the root is the sum of the singular values of R_x R_y^T, without
+    # square roots of eigenvalues that rounding makes negative.
     x, y = (np.linalg.qr(z - z.mean(0), mode="r") / np.sqrt(len(z) - 1) for z in (x, y))
     shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
     value = offset + np.square(x).sum() + np.square(y).sum() - 2 * shared

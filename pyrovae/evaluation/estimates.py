@@ -1,4 +1,4 @@
-"""Numbers with their standard errors."""
+"""Estimates with standard errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Estimate"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, and how far it may be off.
+    """A number with its standard error.
 
     Attributes:
         value: the number.
-        error: its standard error; None where it is no mean, or exact.
+        error: its standard error; None if the number is exact or not a mean.
     """
 
     value: float
@@ -37,18 +37,18 @@ class Estimate:
 
     @classmethod
     def of_sum(cls, cheap: np.ndarray, costly: np.ndarray, rows: np.ndarray) -> Estimate:
-        r"""The mean of a sum whose second term is known for some of the images only.
+        r"""The mean of a sum x + d whose second term is known for some images only.
 
         $$\bar x_N + \bar d_n, \quad
         \text{variance} = \frac{S_{x + d}^2}{N} + \Big(\frac{1}{n} - \frac{1}{N}\Big) S_d^2$$
 
-        The error is that of a mean over all images, but for what d varies by: a term that
-        varies little is known well enough from a few.
+        The first term of the variance is that of a mean over all N images; the second comes from
+        the images without d. It is small if d varies little between images.
 
         Args:
-            cheap: x, of all N images.
-            costly: d, of n images that stand for all.
-            rows: the places of these.
+            cheap: x of all N images.
+            costly: d of n images, which must represent all.
+            rows: the indices of these n images.
 
         References:
             Sampling Techniques (Cochran, 1977, chapter 12: double sampling)

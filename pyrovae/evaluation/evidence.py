@@ -1,4 +1,4 @@
-"""How probable images are: log p(x) by importance sampling, and how far to trust it."""
+"""Estimates of log p(x) by importance sampling, and the k-hat diagnostic of their weights."""
 
 from __future__ import annotations
 
@@ -32,19 +32,22 @@ __all__ = [
     "weights_of_images",
 ]
 
-#: k-hat above which weights tell neither their mean nor how far off it is.
+#: k-hat above which neither the mean of the weights nor its standard error can be estimated.
 UNRELIABLE = 0.7
-#: Pixels that are decoded at once on a CPU, some 100 MB in most networks, and on a GPU, where
-#: a small batch takes as long as one eight times as large.
+#: Pixels decoded at once: on a CPU, some 100 MB in most networks; on a GPU, where a batch eight
+#: times as large takes no longer.
 PIXELS_AT_ONCE, PIXELS_ON_GPU = 2**20, 2**23
 
 
 def latents_at_once(pixels: int, device: torch.device) -> int:
-    """How many latents are decoded at once: of the kind of device alone, as draws depend on it.
+    """The number of latents that are decoded at once.
+
+    It depends only on the image size and the type of device, not on free memory, because draws
+    depend on it.
 
     Args:
-        pixels: of one image, all channels.
-        device: where.
+        pixels: values per image: channels times height times width.
+        device: where to decode.
 
     Example:
         >>> [latents_at_once(3 * 64 * 64, torch.device(name)) for name in ("cpu", "cuda")]
@@ -59,14 +62,14 @@ def log_weights(programs: ModelGuidePair, num_samples: int, x: Tensor, **inputs:
 
     $$\log w_k = \log p(x, z_k) - \log q(z_k \mid x), \quad z_k \sim q(z \mid x)$$
 
-    All sites of both programs count, whatever they are called; each image has weights of its
-    own. The encoder runs once for all draws of an image where the guide's first site is drawn.
+    All sample sites of both programs count; each image has its own weights. The network of the
+    guide's first site runs once for all draws of an image.
 
     Args:
         programs: the pair of programs.
         num_samples: K.
         x: observations `(B, C, H, W)`.
-        **inputs: what the programs take besides.
+        **inputs: further inputs of the programs.
     """
 
     def total(trace: Any) -> Tensor:
@@ -82,15 +85,15 @@ def log_weights(programs: ModelGuidePair, num_samples: int, x: Tensor, **inputs:
 def pareto_k(log_weights: np.ndarray) -> float:
     """Shape of the tail of importance weights: k-hat, a diagnostic of importance sampling.
 
-    Below 0.5 the weights' variance is finite and estimates are good; above 0.7 they cannot be
-    trusted, however many draws there are: the guide misses mass of the posterior.
+    Below 0.5 the weights have finite variance and estimates are reliable. Above 0.7 estimates are
+    unreliable for any practical number of draws: the guide misses mass of the posterior.
 
     Args:
         log_weights: log weights of one image, `(S,)`.
 
     Returns:
-        k-hat of the largest `min(S / 5, 3 sqrt(S))` weights; NaN for fewer than 5 of them, and
-        minus infinity where all weights are equal, as those of an exact posterior.
+        k-hat of the largest `min(S / 5, 3 sqrt(S))` weights; NaN if these are fewer than 5;
+        minus infinity if all weights are equal, as for an exact posterior.
 
     References:
         Pareto Smoothed Importance Sampling (Vehtari et al., 2024, sections 3.1 and 3.2.4),
@@ -105,12 +108,12 @@ def pareto_k(log_weights: np.ndarray) -> float:
     if tail < 5 or not np.isfinite(log_weights).all():
         return math.nan
     ordered = np.sort(log_weights)
-    # Relative to the largest: neither too large nor too small for floats.
+    # Relative to the largest weight, to avoid overflow and underflow.
     largest = np.exp(ordered[-tail - 1 :] - ordered[-1])
     excess = largest[1:] - largest[0]
     if excess[-1] <= 1e-9:
         return -math.inf
-    # The fit divides by a quartile, which ties with the threshold may make zero.
+    # The fit divides by a quartile, which would be zero if many weights equal the threshold.
     return fit_generalized_pareto(torch.from_numpy(np.maximum(excess, 1e-30)))[0]
 
 
@@ -130,25 +133,25 @@ def log_evidence(
     $$\log p(x) \approx \log \frac{1}{S} \sum_{s=1}^{S} w_s, \quad
     w_s = \frac{p(x \mid z_s)\, p(z_s)}{q(z_s \mid x)}, \quad z_s \sim q(z \mid x)$$
 
-    In expectation it is a lower bound that rises to log p(x) with S; published tables use 5,000.
-    Densities are scored at dequantised pixels, binarised images are drawn once.
+    In expectation it is a lower bound of log p(x), which rises to it with S; published tables use
+    S = 5,000. Densities are evaluated at dequantised pixels; binarised images are drawn once.
 
     Args:
         programs: the pair of programs, on the engine's device.
         images: a split, or its uint8 images `(N, C, H, W)`.
-        num_samples: draws an image, S.
+        num_samples: draws per image, S.
         engine: where to compute; by default the CPU.
         seed: seed of the draws; they also depend on `at_once`.
-        at_once: how many draws are decoded at once, which bounds the memory; by default some
-            100 MB worth, on a GPU eight times that.
-        first: the place of the first of these images in the whole split, a multiple of 10: what
-            is observed of an image depends on its place and the seed.
+        at_once: how many draws are decoded at once, which limits the memory; by default about
+            100 MB, on a GPU eight times as much.
+        first: the index of the first of these images in the whole split, a multiple of 10; the
+            observation of an image depends on its index and the seed.
         progress: whether to show a progress bar.
 
     Returns:
-        A row an image: `log_evidence` and its standard `error` over draws, the `elbo` (mean of
+        One row per image: `log_evidence` and its standard `error` over draws, the `elbo` (mean of
         log w), all in nats; `ess`, the effective number of draws; `k_hat`, see `pareto_k`. The
-        error is NaN where k-hat is above 0.7: there the draws do not tell how far off they are.
+        error is NaN where k-hat is above 0.7, since it cannot be estimated there.
 
     Raises:
         ValueError: if `num_samples` or `at_once` is not positive.
@@ -185,18 +188,19 @@ def weights_of_images(
     rows: np.ndarray | None = None,
     progress: bool = False,
 ) -> Iterator[Tensor]:
-    """The log weights that `log_evidence` sums up, `(S, B)` for some images at a time.
+    """Yields the log weights that `log_evidence` summarises, `(S, B)` per batch of images.
 
     Args:
-        programs: as for `log_evidence`, as the rest.
-        images: which ones.
-        num_samples: draws an image, S.
-        engine: where to compute.
+        programs: the pair of programs, on the engine's device.
+        images: a split, or its uint8 images `(N, C, H, W)`.
+        num_samples: draws per image, S.
+        engine: where to compute; by default the CPU.
         seed: seed of the draws.
         at_once: how many draws are decoded at once.
-        first: the place of the first of these images.
-        part: of all draws of these images; those of another part are independent.
-        rows: places of those that are drawn for, each observed as all of them would be.
+        first: the index of the first of these images in the whole split.
+        part: number of this part of the draws; draws of different parts are independent.
+        rows: indices of the images to draw for; by default all. Their observations are those
+            that they have among all images.
         progress: whether to show a progress bar.
     """
     if num_samples < 1 or (at_once is not None and at_once < 1):
@@ -205,7 +209,7 @@ def weights_of_images(
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
         most = at_once or latents_at_once(x[0].numel(), x.device)
         parts = []
-        for start in range(0, len(x), most):  # All of them but where images are very large.
+        for start in range(0, len(x), most):  # One iteration, except for very large images.
             some = slice(start, start + most)
             own = {name: value[some] for name, value in inputs.items()}
             parts.append(many_log_weights(programs, num_samples, x[some], most, **own))
@@ -232,14 +236,14 @@ def many_log_weights(
     at_once: int | None = None,
     **inputs: Tensor,
 ) -> Tensor:
-    """Log weights `(S, B)` as `log_weights` gives them, in doubles on the CPU, in little memory.
+    """The `log_weights` of many draws, computed in chunks: `(S, B)`, in doubles on the CPU.
 
     Args:
         programs: the pair of programs.
         num_samples: S.
         x: observations `(B, C, H, W)`.
         at_once: how many latents are decoded at once; by default see `latents_at_once`.
-        **inputs: what the programs take besides.
+        **inputs: further inputs of the programs.
     """
     each = max(1, (at_once or latents_at_once(x[0].numel(), x.device)) // len(x))
     counts = [min(each, num_samples - done) for done in range(0, num_samples, each)]
@@ -248,7 +252,7 @@ def many_log_weights(
 
 
 def summary(log_w: Tensor) -> pandas.DataFrame:
-    """What log weights `(S, B)` say: a row an image, with the columns of `log_evidence`."""
+    """Estimates from log weights `(S, B)`: one row per image, the columns of `log_evidence`."""
     import pandas
 
     count = len(log_w)

@@ -1,4 +1,4 @@
-"""How well latent dimensions match the known factors of the data, one to one."""
+"""Scores of how well single latent dimensions match the known factors of the data."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["dci", "factor_scores"]
 
-_LEAF = 5  # images a leaf holds at least
-_LEAST = 4 * _LEAF  # so that a tree of one half can split once
+_LEAF = 5  # least number of images per leaf
+_LEAST = 4 * _LEAF  # so that a tree fitted to one half can split once
 
 
 def dci(
@@ -33,7 +33,10 @@ def dci(
     num_trees: int = 10,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    r"""DCI: does a dimension tell one factor, is a factor in one dimension, and how well at all.
+    r"""The DCI scores: disentanglement, completeness and informativeness.
+
+    Disentanglement (D) is high if each dimension predicts one factor, completeness (C) if each
+    factor is predicted by one dimension, informativeness (I) if factors are predicted well.
 
     A forest predicts each factor from all codes; $R_{dk}$ is the importance of dimension $d$ to
     factor $k$ (the share of the impurity that its splits remove). With $P_{dk}$ its share of row
@@ -43,21 +46,22 @@ def dci(
     C = \frac{1}{K} \sum_k \Big(1 + \sum_d \tilde P_{dk} \log_D \tilde P_{dk}\Big), \quad
     I = \frac{1}{K} \sum_k \Big(1 - \frac{e_k}{e^0_k}\Big)$$
 
-    where $\rho_d$ is the share of row $d$ in all importance. What is in one place because there
-    is only one counts as 1, what is nowhere as 0. $e_k$ is the error on images that the forest
-    has not seen, $e^0_k$ that of the best constant over all images: of a factor with two values
-    how often it is wrong (so accuracy, with the commoner value as 0), of others the mean
-    square (so $I$ is $R^2$). It is 1 for certainty, and may be below 0; the paper gives $e_k$.
+    where $\rho_d$ is the share of row $d$ in all importance. With a single factor or dimension
+    the term in brackets is 1; a row or column without importance has 0. $e_k$ is the error on
+    images that the forest was not fitted to, $e^0_k$ that of the best constant over all images.
+    For a factor with two values the error is the share of wrong predictions, so $I$ is an
+    accuracy with 0 for the commoner value; for others it is the mean square error, so $I$ is
+    $R^2$. $I$ is 1 for exact predictions and may be below 0; the paper gives $e_k$.
 
-    Images are halved `num_splits` times; either half fits forests that the other one tests, and
-    D and C are means over all halves. For a mean over images, half the difference of two
-    halves has the variance of that mean: their standard error is its root mean square over the
-    splits. I is a ratio of means over images, each image with its errors in all splits: its
-    standard error is over images, by the delta method. Importance sums to 1 however badly a
-    forest predicts: read D and C beside I.
+    Images are halved `num_splits` times. Forests are fitted to each half and tested on the
+    other; D and C are means over all halves. For a mean over images, half the difference of two
+    halves has the variance of that mean: the standard error of D and C is the root mean square
+    of that over the splits. I is a ratio of means over images, each image with its errors in all
+    splits: its standard error is over images, by the delta method. Importance sums to 1 even if
+    a forest predicts badly: read D and C together with I.
 
-    The time is that of `2 * num_splits * num_trees * K` trees of N / 2 images: for 2,000 images,
-    32 dimensions and 10 factors about seven seconds of one core.
+    It fits `2 * num_splits * num_trees * K` trees to N / 2 images each: about seven seconds of
+    one core for 2,000 images, 32 dimensions and 10 factors.
 
     Args:
         codes: one vector for each image, such as posterior means, `(N, D)`.
@@ -95,20 +99,20 @@ def dci(
 def factor_scores(
     codes: np.ndarray | Tensor, factors: np.ndarray | Tensor, names: Sequence[str], seed: int = 0
 ) -> dict[str, Estimate]:
-    """All scores of latent dimensions against known factors, and what they are a mean of.
+    """All scores of latent dimensions against known factors, on average and by factor.
 
     Args:
         codes: one vector for each image, such as posterior means, `(N, D)`.
         factors: the known factors of the same images, `(N, A)`; constant ones are left out.
-        names: what the factors are called, A names.
-        seed: seed of what `dci` draws.
+        names: A names of the factors.
+        seed: seed of the halves and forests of `dci`.
 
     Returns:
-        `mutual_information_gap` and the three of `dci`; then by factor
+        `mutual_information_gap` and the three scores of `dci`; then by factor
         `mutual_information_gap/NAME` and `informativeness/NAME`.
 
     Raises:
-        InputError: as `mutual_information_gap` and `dci` do, or if the names do not fit.
+        InputError: as `mutual_information_gap` and `dci`, or if there are not A names.
 
     References:
         Chen et al. (2018) and Eastwood & Williams (2018): see `mutual_information_gap`, `dci`.
@@ -130,9 +134,10 @@ def factor_scores(
     kept = [name for name, vary in zip(names, np.ptp(factors, 0) > 0, strict=True) if vary]
     factors = varying(factors)
     gaps = gap_values(codes, factors, BINS)
-    importance, told = _fits(codes, factors, num_splits=5, num_trees=10, seed=seed)
-    found = {"mutual_information_gap": Estimate.of(gaps.mean(1)), **_dci_scores(importance, told)}
-    for score, values in (("mutual_information_gap", gaps), ("informativeness", told)):
+    importance, informed = _fits(codes, factors, num_splits=5, num_trees=10, seed=seed)
+    dci_scores = _dci_scores(importance, informed)
+    found = {"mutual_information_gap": Estimate.of(gaps.mean(1)), **dci_scores}
+    for score, values in (("mutual_information_gap", gaps), ("informativeness", informed)):
         columns = zip(kept, values.T, strict=True)
         found |= {f"{score}/{name}": Estimate.of(column) for name, column in columns}
     return found
@@ -141,10 +146,10 @@ def factor_scores(
 def _fits(
     codes: np.ndarray, factors: np.ndarray, num_splits: int, num_trees: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Importance for each half `(2 S, D, K)`, and informativeness by image `(N, K)`."""
+    """The importance of each half `(2 S, D, K)`, and the informativeness per image `(N, K)`."""
     rng = np.random.default_rng(seed)
-    # Trees compute in float32, which a large mean would use up; and where two values are 0 and
-    # 1, the square of an error is whether it is one.
+    # Trees compute in float32, where a large mean would cost precision. With values 0 and 1 the
+    # squared error of a prediction is 1 if it is wrong, else 0.
     codes, factors = to_unit(codes), to_unit(factors)
     importance, errors = [], np.zeros(factors.shape)
     for _ in range(num_splits):
@@ -180,7 +185,7 @@ def _forest(factor: np.ndarray, num_trees: int, seed: int) -> Any:
 
 
 def _concentration(importance: np.ndarray) -> np.ndarray:
-    """Of each row 1 minus its entropy in units of the greatest: 1 in one place, 0 if in none."""
+    """1 minus the normalised entropy of each row: 1 if all is in one place, 0 for an empty row."""
     total = importance.sum(1, keepdims=True)
     share = importance / np.where(total > 0, total, 1)
     entropy = -(share * np.log(np.where(share > 0, share, 1))).sum(1)
@@ -188,17 +193,17 @@ def _concentration(importance: np.ndarray) -> np.ndarray:
     return np.where(total[:, 0] > 0, np.clip(1 - entropy / most, 0, 1), 0)
 
 
-def _dci_scores(importance: np.ndarray, told: np.ndarray) -> dict[str, Estimate]:
+def _dci_scores(importance: np.ndarray, informed: np.ndarray) -> dict[str, Estimate]:
     weights = [half.sum(1) / max(half.sum(), 1e-300) for half in importance]
     rows = [_concentration(half) for half in importance]
     return {
         "disentanglement": _paired(np.sum(np.multiply(weights, rows), 1)),
         "completeness": _paired(np.array([_concentration(half.T).mean() for half in importance])),
-        "informativeness": Estimate.of(told.mean(1)),
+        "informativeness": Estimate.of(informed.mean(1)),
     }
 
 
 def _paired(scores: np.ndarray) -> Estimate:
-    """The mean of scores of halves, whose differences within a split give its error."""
+    """The mean score of all halves; the differences of the two halves give its error."""
     first, second = scores.reshape(-1, 2).T
     return Estimate(float(scores.mean()), float(np.sqrt(np.mean(((first - second) / 2) ** 2))))

@@ -1,4 +1,4 @@
-"""Spaces to compare images in: what maps images to vectors of features."""
+"""Feature spaces in which sets of images are compared: maps from images to vectors."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ __all__ = [
 class Pixels(nn.Module):
     """The pixels themselves, averaged down to at most 16x16.
 
-    Use it where differences are to be read in terms of the images, and nothing may be learned or
-    random; distances between pixels see position and colour before content.
+    Use it where features must be interpretable, and neither learned nor random. Distances
+    between pixels depend on position and colour more than on content.
 
     Example:
         >>> Pixels()(torch.rand(2, 3, 64, 48)).shape
@@ -49,13 +49,13 @@ class Pixels(nn.Module):
 
 
 class RandomConvolutions(nn.Module):
-    """Four convolutions with random weights, the same for a seed on every machine.
+    """Four convolutions with random weights, which depend on the seed alone.
 
-    Use it to compare models without any download, and without ImageNet's idea of what matters:
-    random features see edges and textures of the images at hand, whatever these show.
+    Use it to compare models without a download, on images of any kind: random features respond
+    to edges and textures, and have no bias towards the classes of ImageNet.
 
-    Images are resized to 64x64 pixels and given three channels; each layer halves the size and
-    doubles the channels, to 256; means over the four quarters of the image are the features.
+    Images are resized to 64x64 pixels and three channels. Each layer halves the size; the layers
+    have 32, 64, 128 and 256 channels. The features are the means over the four quarters.
 
     Args:
         seed: seed of the weights, from 0 to 2**32 - 1.
@@ -75,7 +75,7 @@ class RandomConvolutions(nn.Module):
         super().__init__()
         if not 0 <= seed < 2**32:
             raise InputError(f"seed {seed}: allowed is 0 to 2**32 - 1")
-        # NumPy promises that this generator's numbers never change; torch does not.
+        # NumPy guarantees that this generator's stream never changes; torch does not.
         random = np.random.RandomState(seed)
         self.weights = nn.ParameterList()
         for inputs, outputs in itertools.pairwise(self.CHANNELS):
@@ -85,7 +85,7 @@ class RandomConvolutions(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Floats in [0, 1], `(B, C, H, W)` of 1 or 3 channels, to `(B, 1024)`."""
-        # Centred on grey: else the features would mostly tell how bright an image is.
+        # Centred on grey: otherwise the features would mostly measure brightness.
         h = 2 * _resized(_coloured(images), self.SIZE) - 1
         for weight in self.weights:
             h = relu(conv2d(h, weight, stride=2, padding=1))
@@ -93,15 +93,15 @@ class RandomConvolutions(nn.Module):
 
 
 class Inception(nn.Module):
-    """What torchvision's Inception v3, trained on ImageNet, knows of an image: 2048 features.
+    """The 2048 features of torchvision's Inception v3, trained on ImageNet.
 
-    Use it for numbers about photographs on a machine that can download the weights (104 MB).
+    Use it for photographs, on a machine that can download the weights (104 MB).
 
-    A Frechet distance of these features is not FID: that is defined by other weights (the
-    TensorFlow graph of 2015) and another resizing, and numbers of the two differ.
+    A Frechet distance of these features is not FID. FID is defined with other weights (the
+    TensorFlow graph of 2015) and another resizing, so its values differ.
 
     Raises:
-        InputError: if the weights are not there and cannot be downloaded.
+        InputError: if the weights are not cached and cannot be downloaded.
 
     References:
         Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016),
@@ -119,14 +119,14 @@ class Inception(nn.Module):
 
         weights = Inception_V3_Weights.IMAGENET1K_V1
         try:
-            # Its layers draw numbers before they get these weights.
+            # The constructor draws initial weights before it loads these.
             with torch.random.fork_rng(devices=[]):
                 self.network = inception_v3(weights=weights, progress=False)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"features Inception: {weights.url} cannot be downloaded ({reason}); without a "
-                "network there are Pixels and RandomConvolutions"
+                f"features Inception: {weights.url} cannot be downloaded ({reason}); Pixels and "
+                "RandomConvolutions need no download"
             ) from error
         self.network.fc = nn.Identity()
         self.network.requires_grad_(False).eval()
@@ -141,9 +141,9 @@ class Inception(nn.Module):
 
 
 def _coloured(images: Tensor) -> Tensor:
-    """Images of three channels, the one of a grey image repeated."""
+    """Images of three channels; the channel of grey images is repeated."""
     if images.shape[1] not in (1, 3):
-        raise InputError(f"images of {images.shape[1]} channels: these features take 1 or 3")
+        raise InputError(f"images of {images.shape[1]} channels: these features allow 1 or 3")
     return images.expand(-1, 3, -1, -1)
 
 
@@ -151,24 +151,23 @@ def _resized(images: Tensor, size: int) -> Tensor:
     return interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
-#: The feature spaces of the package by name.
+#: The feature spaces of this package by name.
 FEATURES: dict[str, type[nn.Module]] = {
     part.__name__: part for part in (Inception, Pixels, RandomConvolutions)
 }
 
 
 def named_features(name: str) -> Callable[[Tensor], Tensor]:
-    """The feature space of that name: one of `FEATURES`, or your own by its dotted path.
+    """The feature space of a name: one of `FEATURES`, or your own by its dotted path.
 
-    A class is called without arguments; a function or an object is the feature space itself. It
-    must take floats in [0, 1], `(B, C, H, W)`, and return `(B, F)`. Weights that a class draws are
-    the same every time.
+    A class is instantiated without arguments, with a fixed seed; a function or an object is the
+    feature space itself. It must take floats in [0, 1], `(B, C, H, W)`, and return `(B, F)`.
 
     Args:
-        name: as "Pixels", or "my_module.MyNet".
+        name: a name such as "Pixels", or a dotted path such as "my_module.MyNet".
 
     Raises:
-        InputError: if there is no such thing, or it cannot be imported, made or called.
+        InputError: if the name is unknown, or cannot be imported, instantiated or called.
 
     Example:
         >>> named_features("Pixels")
@@ -181,7 +180,7 @@ def named_features(name: str) -> Callable[[Tensor], Tensor]:
                 found = found()
         except InputError:
             raise
-        except Exception as error:  # Whatever a constructor of the user's gives.
+        except Exception as error:  # A user's constructor may raise anything.
             raise _refused(name, f"cannot be made without arguments ({_line(error)})") from error
     if not callable(found):
         raise _refused(name, "cannot be called on images")
@@ -189,21 +188,21 @@ def named_features(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def _imported(path: str) -> Any:
-    """What a dotted path names, looked up in the longest part of it that is a module."""
+    """The object of a dotted path, looked up in the longest prefix that is a module."""
     parts = path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise _refused(path, "there are no such features")
+        raise _refused(path, "no such features")
     for length in range(len(parts) - 1, 0, -1):
         module, inside = ".".join(parts[:length]), parts[length:]
         try:
             return functools.reduce(getattr, inside, importlib.import_module(module))
         except AttributeError as error:
             raise _refused(path, f"'{module}' has no '{'.'.join(inside)}'") from error
-        except (Exception, SystemExit) as error:  # Whatever a module of the user's gives.
+        except (Exception, SystemExit) as error:  # A user's module may raise anything.
             missing = error.name if isinstance(error, ModuleNotFoundError) else None
             if not f"{module}.".startswith(f"{missing}."):
                 raise _refused(path, f"'{module}' cannot be imported ({_line(error)})") from error
-    raise _refused(path, f"there is no module '{parts[0]}'")
+    raise _refused(path, f"no module '{parts[0]}'")
 
 
 def _refused(name: str, reason: str) -> InputError:
@@ -218,7 +217,7 @@ def _line(error: BaseException) -> str:
 
 
 def identity(name: str, images: np.ndarray, device: torch.device | str = "cpu") -> str:
-    """What tells a feature space from what had that name before: what it makes of some images."""
+    """A hash of a feature space's features of some images; it changes if the space changes."""
     return fingerprint(features_of(named_features(name), images, device))
 
 
@@ -231,7 +230,7 @@ def features_of(
 ) -> np.ndarray:
     """The features of images.
 
-    A module is moved to the device, and is in evaluation mode for the call.
+    A module is moved to the device, and put into evaluation mode for the call.
 
     Args:
         module: maps floats in [0, 1], `(B, C, H, W)`, to `(B, F)`; more dimensions are flattened.
@@ -243,7 +242,7 @@ def features_of(
         float64 `(N, F)`.
 
     Raises:
-        InputError: if there are no images, or the features are not one finite vector an image.
+        InputError: if there are no images, or the features are not one finite vector per image.
 
     Example:
         >>> features_of(Pixels(), torch.rand(7, 1, 8, 8), batch_size=3).shape
@@ -267,7 +266,7 @@ def _features(
     batch = batch.to(device)
     try:
         found = module(batch / 255 if batch.dtype == torch.uint8 else batch)
-    except Exception as error:  # A module of the user's fails in any way it likes.
+    except Exception as error:  # A user's module may raise anything.
         what = getattr(module, "__name__", type(module).__name__)
         shape = tuple(batch.shape)
         raise InputError(f"features of {what}: fails on images {shape}: {_line(error)}") from error

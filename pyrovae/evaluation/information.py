@@ -1,4 +1,4 @@
-"""How much single latent dimensions tell about the known factors of the data, in nats."""
+"""The mutual information of single latent dimensions and known factors of the data, in nats."""
 
 from __future__ import annotations
 
@@ -22,32 +22,34 @@ BINS = 20
 def mutual_information_gap(
     codes: np.ndarray | Tensor, factors: np.ndarray | Tensor, bins: int = BINS
 ) -> Estimate:
-    r"""MIG: how far one latent dimension is ahead of all others in telling a factor.
+    r"""The mutual information gap (MIG) between the two most informative dimensions of a factor.
 
     $$\text{MIG} = \frac{1}{K} \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}$$
 
-    $z_{(1)}, z_{(2)}$ are the dimensions that share most and second most information with the
-    factor $v_k$; without a second dimension its term is 0. Both sides are discrete: a column of
-    at most `bins` values stays as it is, any other is cut into `bins` bins of equal width
-    between its least and greatest value, as Locatello et al. cut the codes. The information is
-    that of the observed shares of the cells. Constant factors are left out.
+    $z_{(1)}, z_{(2)}$ are the dimensions with the highest and second highest mutual information
+    with the factor $v_k$; without a second dimension its term is 0. Codes and factors are made
+    discrete: a column of at most `bins` values is kept, any other is cut into `bins` bins of
+    equal width between its least and greatest value, as Locatello et al. cut the codes. The
+    information is computed from the shares of images per cell. Constant factors are left out.
 
     The standard error is over images, by the delta method: every term is a ratio of means over
     images of pointwise information. Bins and the two dimensions are held fixed.
 
-    With codes that say nothing, counting in cells alone gives about $k / (2 N H)$ with one
-    dimension, and at most about $\sqrt{k} / (N H)$ with more, for $k = (\text{bins} - 1)^2$: 0.06
-    and 0.006 for 1,000 images and a uniform factor. The same counting in $z_{(2)}$ keeps codes
-    that are the continuous factors themselves below 1: about 0.92 with 15 of them.
+    The estimate is biased by the finite number of images. For codes independent of the factors
+    it is about $k / (2 N H)$ with one dimension, and at most about $\sqrt{k} / (N H)$ with more,
+    for $k = (\text{bins} - 1)^2$: 0.06 and 0.006 for 1,000 images and a uniform factor. The same
+    bias of $z_{(2)}$ keeps the gap of codes that equal the continuous factors below 1: about 0.92
+    with 15 of them.
 
     Args:
         codes: one vector for each image, such as posterior means, `(N, D)`.
         factors: the known factors of the same images, `(N, A)`.
-        bins: into how many bins what is continuous is cut, at least 2.
+        bins: the number of bins of continuous columns, at least 2.
 
     Returns:
-        The gap: 1 if each factor has a dimension of its own, 0 if none is ahead. Its error
-        is too large where codes say nothing, for there the gap is bias.
+        The gap: 1 if each factor has one dimension with all information, 0 if two dimensions
+        have equal information on each factor. Its error is too large if codes are independent of
+        the factors, where the gap is only bias.
 
     Raises:
         InputError: if the shapes do not fit, a value is not finite, there are fewer images
@@ -55,9 +57,9 @@ def mutual_information_gap(
 
     References:
         Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018),
-        section 4.1, equation 6, https://arxiv.org/abs/1802.04942. There z is drawn; it is the
-        code itself here, as in Challenging Common Assumptions in the Unsupervised Learning of
-        Disentangled Representations (Locatello et al., 2019), https://arxiv.org/abs/1811.12359.
+        section 4.1, equation 6, https://arxiv.org/abs/1802.04942. They draw z from the
+        posterior; here it is the code, as in Challenging Common Assumptions in the Unsupervised
+        Learning of Disentangled Representations (Locatello et al., 2019), https://arxiv.org/abs/1811.12359.
 
     Example:
         >>> factors = np.stack([np.arange(100) % 10, np.arange(100) // 10], 1)
@@ -81,16 +83,16 @@ def mutual_information_table(
 
     $$I(z_d; v_k) = \sum_{a, b} p(a, b) \log \frac{p(a, b)}{p(a) \, p(b)}$$
 
-    The bins, and how much of it is there by chance, are those of `mutual_information_gap`.
+    The bins are those of `mutual_information_gap`.
 
     Args:
         codes: one vector for each image, `(N, D)`.
         factors: the known factors of the same images, `(N, A)`.
-        names: what the factors are called; by default their number.
-        bins: into how many bins what is continuous is cut, at least 2.
+        names: of the factors; by default their indices.
+        bins: the number of bins of continuous columns, at least 2.
 
     Returns:
-        A row for each factor, a column for each dimension: `(A, D)`.
+        One row per factor, one column per dimension: `(A, D)`.
 
     Raises:
         InputError: if the shapes do not fit, a value is not finite, or there are fewer images
@@ -123,7 +125,7 @@ def checked(
     least: int,
     names: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both as arrays of floats, if they are what every score needs."""
+    """Both as arrays of floats; raises `InputError` for shapes or values that no score allows."""
     codes, factors = np.asarray(codes, float), np.asarray(factors, float)
     shapes = f"got {codes.shape} and {factors.shape}"
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors):
@@ -142,7 +144,7 @@ def checked(
 
 
 def varying(factors: np.ndarray) -> np.ndarray:
-    """The factors that are not the same for all images."""
+    """The factors without the constant ones."""
     found = factors[:, np.ptp(factors, 0) > 0]
     if not found.shape[1]:
         raise InputError(f"none of {factors.shape[1]} factors varies over {len(factors)} images")
@@ -156,13 +158,13 @@ def _images_for(bins: int) -> int:
 
 
 def ratio_values(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """Values whose mean is the ratio of two means, and whose spread is that of the ratio."""
+    """Values whose mean is the ratio of two means, with the ratio's variance (delta method)."""
     ratio = top.mean(0) / bottom.mean(0)
     return ratio + (top - ratio * bottom) / bottom.mean(0)
 
 
 def to_unit(columns: np.ndarray) -> np.ndarray:
-    """Every column from 0 to 1; a constant one is 0, exactly."""
+    """Each column scaled to [0, 1]; constant columns are 0."""
     reach = np.ptp(columns, 0)
     return (columns - columns.min(0)) / np.where(reach > 0, reach, 1)
 
@@ -177,7 +179,7 @@ def _discrete(columns: np.ndarray, bins: int) -> list[np.ndarray]:
 
 
 def _information(cells: Sequence[np.ndarray], factor: np.ndarray) -> np.ndarray:
-    """Pointwise information of each image's cell with its factor `(N, D)`; its mean is I."""
+    """The pointwise mutual information of cells and factor per image `(N, D)`; its mean is I."""
     n, width = len(factor), factor.max() + 1
     share = np.bincount(factor)[factor] / n
     found = np.empty((n, len(cells)))
@@ -188,10 +190,10 @@ def _information(cells: Sequence[np.ndarray], factor: np.ndarray) -> np.ndarray:
 
 
 def gap_values(codes: np.ndarray, factors: np.ndarray, bins: int) -> np.ndarray:
-    """For each factor values `(N, K)` whose mean is its gap, and their spread its error."""
+    """Values per image and factor `(N, K)`: the mean is the gap, the spread gives its error."""
     cells, found = _discrete(codes, bins), []
     for factor in _discrete(factors, bins):
-        surprise = _information([factor], factor)[:, 0]  # of a factor with itself: its entropy
+        surprise = _information([factor], factor)[:, 0]  # Its mean is the factor's entropy.
         information = _information(cells, factor)
         second, top = np.argsort([0.0, *information.mean(0)], kind="stable")[-2:]
         information = np.insert(information, 0, 0.0, axis=1)

@@ -1,4 +1,4 @@
-"""What the latents hold: mutual information, and the aggregate posterior."""
+"""The mutual information of image and latents, and the aggregate posterior."""
 
 from __future__ import annotations
 
@@ -18,36 +18,37 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["SATURATED", "aggregate", "log_mixture"]
 
-#: Nats below log N from which I(x; z) is bounded by so few images: of Normals in 8 to 128
-#: dimensions whose aggregate is the prior it is 0.2 to 0.5 nats too low there, and ever more.
+#: Within this many nats of log N the estimate of I(x; z) is limited by the number of images. For
+#: Normals in 8 to 128 dimensions whose aggregate is the prior, it is 0.2 to 0.5 nats too low at
+#: this distance, and more so closer to log N.
 SATURATED = 2.5
 #: Numbers in one block of draws times images times dimensions: some 100 MB.
 BLOCK = 2**24
 
 
 def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estimate]:
-    r"""The rate in two: what the latents tell of the image, and how far all of them are off.
+    r"""ELBO surgery: the rate as I(x; z) + KL(q(z) ‖ p(z)).
 
     $$\underbrace{\mathbb{E}_x KL(q(z \mid x) \,\|\, p(z))}_{\text{rate}} =
     \underbrace{I(x; z)}_{\text{mutual information}} + KL(q(z) \,\|\, p(z)), \quad
     q(z) = \frac{1}{N} \sum_n q(z \mid x_n)$$
 
-    The aggregate posterior q(z) is the mixture over these N images, so that the mutual
-    information is that of a draw and the image's place among them: at most log N, which is
-    given as its `limit`, and below that of other images. The closer it comes to that, the
-    more it falls short, and the second part is too large by as much: from 2.5 nats below it on
-    by half a nat and more.
+    The aggregate posterior q(z) is the mixture over these N images, so I(x; z) is the mutual
+    information of a draw and the index of its image. It is at most log N, given as `limit`, and
+    a lower bound of the mutual information over all possible images. The closer it is to log N,
+    the more it is too low, and the KL too high by the same amount: within 2.5 nats of log N by
+    half a nat and more.
 
-    Programs that take attributes may have another prior for each image. Then p(z) is the mixture
-    of the priors of these images: the second part tells how far samples start from where the
-    posteriors are; the two do not add up to the rate, and I(x; z) counts what attributes tell.
+    Programs that take attributes may have a different prior for each image. Then p(z) is the
+    mixture of the priors of these images, the two parts do not sum to the rate, and I(x; z)
+    includes the information of the attributes.
 
     Args:
         view: the programs and the N images.
         progress: whether to show a progress bar; the work grows with the square of N.
 
     Returns:
-        `mutual_information`, `aggregate_kl` and `limit`, in nats. The second is NaN for
+        `mutual_information`, `aggregate_kl` and `limit`, in nats. `aggregate_kl` is NaN for
         programs that take attributes and have several latent sites.
 
     References:
@@ -72,12 +73,12 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
 def log_mixture(
     view: PosteriorView, draws: dict[str, Tensor], *, progress: bool = False
 ) -> Tensor:
-    r"""The log density of any latents under the aggregate posterior of a split.
+    r"""The log density of latents under the aggregate posterior of a split.
 
     $$\log q(z) = \log \frac{1}{N} \sum_n q(z \mid x_n)$$
 
-    All sites together; where programs take attributes, each posterior is given those of its own
-    image.
+    The density is the joint one of all latent sites. Where programs take attributes, each
+    posterior uses those of its image.
 
     Args:
         view: the programs and the N images.
@@ -102,8 +103,8 @@ def log_mixture(
 
 
 def _log_prior_mixture(view: PosteriorView, draws: dict[str, Tensor]) -> Tensor:
-    """The same under the mixture of the priors that the images' attributes give, `(M,)`."""
-    if len(draws) > 1:  # The model would decode every draw with every image's attributes.
+    """The log density of draws under the mixture of the images' priors, `(M,)`."""
+    if len(draws) > 1:  # It would decode every draw with the attributes of every image.
         return torch.full((len(view.split),), math.nan, device=view.engine.device)
 
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ def _log_prior_mixture(view: PosteriorView, draws: dict[str, Tensor]) -> Tensor:
 def _log_mean(
     view: PosteriorView, compute: Callable[..., Tensor], said: str | None = None
 ) -> Tensor:
-    """The log of the mean over the images of what is summed over each batch, `(M,)`."""
+    """The log of the mean over all images, from log sums per batch: `(M,)`."""
     own = (view.programs, view.split, view.engine)
     parts = list(each_batch(*own, compute, seed=view.seed, said=said))
     return torch.stack(parts).logsumexp(0) - math.log(len(view.split))
@@ -125,12 +126,12 @@ def _log_mean(
 def _log_summed(
     run: Callable[[dict[str, Tensor]], Any], draws: dict[str, Tensor], count: int
 ) -> Tensor:
-    """The log of the summed densities of all draws given each image of a batch, `(M,)`.
+    """The log of the sum over the images of a batch of each draw's density, `(M,)`.
 
     Args:
-        run: a trace of the program on the batch, given values of latent sites.
+        run: returns the trace of the program on the batch, given values of latent sites.
         draws: the values of each latent site, `(M, ...)`.
-        count: how many images the batch has.
+        count: the number of images in the batch.
     """
     trace = run({})
     sizes = [trace.nodes[name]["fn"].event_shape.numel() for name in draws]
@@ -146,5 +147,5 @@ def _log_summed(
 
 
 def _repeated(z: Tensor, count: int) -> Tensor:
-    """Draws `(M, ...)` once for each of so many images, `(M, B, ...)`."""
+    """Draws `(M, ...)` repeated for each of `count` images, `(M, B, ...)`."""
     return z.unsqueeze(1).expand(len(z), count, *z.shape[1:])

@@ -1,4 +1,4 @@
-"""Which samples lie near real images, in a space of features: density and coverage."""
+"""Density and coverage: scores of samples by their neighbourhoods in a feature space."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ __all__ = ["Neighbourhoods", "coverage", "density"]
 
 
 def density(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Estimate:
-    r"""How many neighbourhoods of real features a sample lies in, over what is expected.
+    r"""The mean number of real neighbourhoods per sample, relative to its expected value.
 
     $$\frac{1}{k M} \sum_j \sum_i 1[\, y_j \in B(x_i, r_k(x_i)) \,]$$
 
     where $r_k(x_i)$ is the distance from $x_i$ to its k-th nearest real neighbour. It is 1 on
-    average for equal distributions, 0 for samples unlike anything real, and above 1 for samples
-    that keep to where real features are dense.
+    average for equal distributions, 0 for samples far from all real features, and above 1 for
+    samples that are concentrated where real features are dense.
 
     Args:
         real: features `(N, F)`.
         samples: features `(M, F)`.
-        k: which neighbour bounds a neighbourhood.
+        k: the neighbour whose distance is the radius of a neighbourhood.
 
     Returns:
         The estimate, with a jackknife error: 1.1 times too large in tens of dimensions, up to
         1.8 in two.
 
     Raises:
-        InputError: if there are fewer than k + 2 real features or 2 samples, or they are not
-            features of one space.
+        InputError: if there are fewer than k + 2 real features or 2 samples, or the numbers of
+            features differ.
 
     References:
         Reliable Fidelity and Diversity Metrics for Generative Models (Naeem et al., 2020,
@@ -48,7 +48,7 @@ def density(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Estimate:
 
 
 def coverage(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Estimate:
-    r"""The share of real features in whose neighbourhood there is a sample.
+    r"""The share of real features with a sample in their neighbourhood.
 
     $$\frac{1}{N} \sum_i 1[\, \exists j: y_j \in B(x_i, r_k(x_i)) \,]$$
 
@@ -57,16 +57,16 @@ def coverage(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Estimate:
 
     $$1 - \prod_{i=1}^{k} \frac{N - i}{N + M - i},$$
 
-    0.97 for k = 5 and as many samples as real features; below that, samples leave out some of
-    what is real. It grows with the number of samples: compare at equal numbers.
+    which is 0.97 for k = 5 and M = N. A lower value means that samples miss a part of the real
+    distribution. It grows with the number of samples: compare only at equal numbers.
 
     Args:
         real: features `(N, F)`.
         samples: features `(M, F)`.
-        k: which neighbour bounds a neighbourhood.
+        k: the neighbour whose distance is the radius of a neighbourhood.
 
     Returns:
-        The estimate, with a jackknife error: 1.3 times too large, and up to 2.1 where both
+        The estimate, with a jackknife error: 1.3 times too large, up to 2.1 times if both
         distributions are equal.
 
     Raises:
@@ -86,15 +86,15 @@ def coverage(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Estimate:
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Which samples lie near which real features, as far as the jackknife needs it.
+    """The counts that density, coverage and their jackknife errors are computed from.
 
     Attributes:
-        k: which neighbour bounds a neighbourhood.
-        nearest: the k nearest real features of each, `(N, k)`.
-        inside: how many samples lie in each neighbourhood, `(N,)`.
-        wider: how many do once one of the k nearest is left out, `(N,)`.
-        around: how many neighbourhoods each sample lies in, `(M,)`.
-        alone: in how many of those it is the only sample, `(M,)`.
+        k: the neighbour whose distance is the radius of a neighbourhood.
+        nearest: the k nearest real features of each real feature, `(N, k)`.
+        inside: the number of samples in each neighbourhood, `(N,)`.
+        wider: the same if one of the k nearest is left out, `(N,)`.
+        around: the number of neighbourhoods that each sample lies in, `(M,)`.
+        alone: the number of these in which it is the only sample, `(M,)`.
     """
 
     k: int
@@ -106,11 +106,11 @@ class Neighbourhoods:
 
     @classmethod
     def of(cls, real: np.ndarray, samples: np.ndarray, k: int) -> Neighbourhoods:
-        """Of features `(N, F)` and `(M, F)`; raises `InputError` as `density` does."""
+        """The counts for features `(N, F)` and `(M, F)`; raises `InputError` as `density` does."""
         if k < 1:
             raise InputError(f"k must be at least 1, got {k}")
         x, y = checked(real, samples, least=(k + 2, 2))
-        # Squared distances are differences of products, which are more exact around 0.
+        # Centred, since squared distances are differences of products, exact only near 0.
         x, y = x - x.mean(0), y - x.mean(0)
         parts, around, alone = [], np.zeros(len(y), int), np.zeros(len(y), int)
         for chunk in chunks(len(x)):
@@ -125,14 +125,14 @@ class Neighbourhoods:
         return cls(k, near, inside, wider, around, alone)
 
     def density(self) -> Estimate:
-        """As the function of this name."""
+        """The density, see the function `density`."""
         m, total = len(self.around), self.inside.sum()
         less_x = (total - self.inside + self._gained(self.wider - self.inside)) / (self.k * m)
         less_y = (total - self.around) / (self.k * (m - 1))
         return Estimate(float(total / (self.k * m)), jackknife(less_x, less_y))
 
     def coverage(self) -> Estimate:
-        """As the function of this name."""
+        """The coverage, see the function `coverage`."""
         n, covered, wider = len(self.inside), self.inside > 0, self.wider > 0
         gained = self._gained(wider.astype(int) - covered)
         less_x = (covered.sum() - covered + gained) / (n - 1)
@@ -140,13 +140,13 @@ class Neighbourhoods:
         return Estimate(float(covered.mean()), jackknife(less_x, less_y))
 
     def _gained(self, gains: np.ndarray) -> np.ndarray:
-        """The gains of all neighbourhoods that grow when each real feature is left out."""
+        """For each real feature, the sum of gains over neighbourhoods that grow without it."""
         weights = np.repeat(gains, self.k)
         return np.bincount(self.nearest.ravel(), weights, minlength=len(gains))
 
 
 def _nearest(x: np.ndarray, chunk: slice, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest others of some features, `(B, count)`, and the squared distances to them."""
+    """The nearest neighbours of a chunk of features, `(B, count)`, and the squared distances."""
     apart = _squared_distances(x[chunk], x)
     rows = np.arange(len(apart))
     apart[rows, rows + chunk.start] = np.inf
@@ -154,7 +154,7 @@ def _nearest(x: np.ndarray, chunk: slice, count: int) -> tuple[np.ndarray, np.nd
     values = np.take_along_axis(apart, found, axis=1)
     order = values.argsort(1)
     radii = np.take_along_axis(values, order, axis=1)
-    # Balls are closed: what is as far away but for rounding, as a copy of an image, is inside.
+    # Balls are closed: a point at the radius, such as a copy of an image, is inside.
     slack = 1e-12 * np.square(x).sum(1).max()
     return np.take_along_axis(found, order, axis=1), radii + slack
 

@@ -1,4 +1,4 @@
-"""What comparisons of two sets of features share: checks, chunks, and the jackknife."""
+"""Helpers of comparisons of two sets of features: checks, chunks and the jackknife."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["checked", "chunks", "jackknife"]
 
-_CHUNK = 512  # rows of a matrix of pairs that are in memory at once
+_CHUNK = 512  # rows of a pairwise matrix in memory at once
 
 
 def jackknife(*left_out: np.ndarray) -> float:
-    """The standard error of a statistic of one or several sets, by the jackknife.
+    """The jackknife standard error of a statistic of one or several sets.
 
-    It is exact for means, and on average rather too large than too small for others.
+    It is exact for means; for other statistics it is too large on average rather than too small.
 
     Args:
-        *left_out: for each set the statistic without one of its members, for each member.
+        *left_out: one array per set: the statistic without each of its members in turn.
 
     References:
         The Jackknife Estimate of Variance (Efron and Stein, 1981),
@@ -34,14 +34,14 @@ def jackknife(*left_out: np.ndarray) -> float:
 
 
 def chunks(count: int) -> Iterator[slice]:
-    """Slices of that many rows, few at a time."""
+    """Slices of at most 512 rows that cover `count` rows."""
     return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
 
 
 def checked(
     real: np.ndarray, samples: np.ndarray, least: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64; raises `InputError` if they are too few or do not go together."""
+    """Both as float64; raises `InputError` for too few rows, wrong shapes or infinite values."""
     x, y = np.asarray(real, np.float64), np.asarray(samples, np.float64)
     if x.ndim != 2 or y.ndim != 2 or x.shape[1:] != y.shape[1:] or not x.shape[1]:
         raise InputError(f"features of shapes {x.shape} and {y.shape}: must be (N, F) and (M, F)")

@@ -1,4 +1,4 @@
-"""How close reconstructions are to their images: PSNR and SSIM."""
+"""PSNR and SSIM of reconstructions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def psnr(images: Tensor, again: Tensor) -> Tensor:
 
     Args:
         images: floats in [0, 1], `(B, C, H, W)`.
-        again: the same images as they came back, of that shape.
+        again: their reconstructions, of the same shape.
 
     Returns:
         `(B,)`; infinite where the two are equal.
@@ -60,7 +60,7 @@ def ssim(images: Tensor, again: Tensor) -> Tensor:
 
     Args:
         images: floats in [0, 1], `(B, C, H, W)`.
-        again: the same images as they came back, of that shape.
+        again: their reconstructions, of the same shape.
 
     Returns:
         `(B,)`, between -1 and 1.
@@ -111,21 +111,20 @@ def reconstructions(
 ) -> pandas.DataFrame:
     """PSNR and SSIM of each image's reconstruction from one posterior draw.
 
-    `Estimate.of` a column is its mean with a standard error. Draws depend on the seed alone, and
-    neither weights nor random generators are changed.
+    `Estimate.of` a column gives its mean and standard error. Draws depend on the seed alone;
+    weights and global random generators stay unchanged.
 
     Args:
         programs: the pair of programs, on the engine's device.
-        images: a split, or where the programs need no attributes its uint8 images
-            `(N, C, H, W)`.
+        images: a split, or uint8 images `(N, C, H, W)` if the programs need no attributes.
         engine: where to compute.
         seed: seed of the draws.
 
     Returns:
-        A row an image, named as in the split; columns `psnr` (decibels) and `ssim`.
+        One row per image, indexed by the names of the split; columns `psnr` (decibels) and `ssim`.
 
     Raises:
-        InputError: if the images are smaller than the window of SSIM, or lack an attribute.
+        InputError: if the images are smaller than the window of SSIM, or an attribute is missing.
     """
     import pandas
 

@@ -1,4 +1,4 @@
-"""The scores of a run: computed or read, written as JSON and CSV, and printed as a table."""
+"""The report on a run's scores: written as JSON and CSV, and printed as a table."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from pyrovae.utils.text import printable
 
 __all__ = ["Opened", "Report", "score_table"]
 
-#: What the report says of each score: title, digits after the point. Others are left as they are.
+#: Title and decimal places of each score. Scores that are not listed are shown by their names.
 TITLES: dict[str, tuple[str, int]] = {
     "log_evidence": ("log p(x), nats", 2),
     "evidence_bits_per_dim": ("  the same in bits/dim", 4),
-    "more_than_first": ("  more than the first run, by image", 2),
+    "more_than_first": ("  minus the first run, per image", 2),
     "elbo": ("ELBO, nats", 2),
-    "bits_per_dim": ("  the same in bits/dim, at most", 4),
-    "elbo_more_than_first": ("  more than the first run, by image", 2),
+    "bits_per_dim": ("  the same in bits/dim, upper bound", 4),
+    "elbo_more_than_first": ("  minus the first run, per image", 2),
     "rate": ("rate, nats", 2),
     "distortion": ("distortion, nats", 2),
     "gap": ("log p(x) - ELBO, nats", 2),
@@ -38,13 +38,13 @@ TITLES: dict[str, tuple[str, int]] = {
     "k_hat": ("Pareto k-hat, median", 2),
     "k_hat_above_0.7": ("  share of images above 0.7", 3),
     "active_units": ("active units", 0),
-    "latent_dims": ("  of latent dimensions", 0),
-    "mutual_information": ("mutual information I(x; z), nats, at least", 2),
-    "limit": ("  no more can be seen than log N", 2),
-    "aggregate_kl": ("KL of aggregate posterior to prior, nats, at most", 2),
+    "latent_dims": ("  latent dimensions", 0),
+    "mutual_information": ("mutual information I(x; z), nats, lower bound", 2),
+    "limit": ("  largest possible value, log N", 2),
+    "aggregate_kl": ("KL of aggregate posterior to prior, nats, upper bound", 2),
     "psnr": ("PSNR of reconstructions, dB", 2),
     "ssim": ("SSIM of reconstructions", 3),
-    "mutual_information_gap": ("MIG: one dimension a factor", 3),
+    "mutual_information_gap": ("MIG: mutual information gap", 3),
     "disentanglement": ("DCI: disentanglement", 3),
     "completeness": ("  completeness", 3),
     "informativeness": ("  informativeness", 3),
@@ -52,38 +52,38 @@ TITLES: dict[str, tuple[str, int]] = {
     "density": ("samples: density", 3),
     "coverage": ("samples: coverage", 3),
     "frechet": ("samples: Frechet distance", 3),
-    "num_features": ("  of features", 0),
+    "num_features": ("  number of features", 0),
 }
 COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
-#: The share of images with bad weights, and the effective draws, from which log p(x) is told to
-#: be loose.
+#: A note says that log p(x) is a loose bound above this share of images with k-hat above 0.7, or
+#: below this median number of effective draws.
 LOOSE, FEW_DRAWS = 0.5, 10
-#: Settings that decide some scores of the VAE alone, and these scores.
+#: Settings that affect only some scores of the VAE, and these scores.
 PARTIAL: dict[tuple[str, ...], frozenset[str]] = {
     ("num_samples", "evidence_images"): frozenset(
         ("log_evidence", "evidence_bits_per_dim", "gap", "ess", "k_hat", "k_hat_above_0.7")
     ),
     ("features",): frozenset(("mmd", "density", "coverage", "frechet", "num_features")),
 }
-#: The columns of the table besides the VAE's own are sections of their own.
+#: The columns of the table besides that of the VAE; each is also a section.
 BASELINES = ("ppca", "without_latent")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a run.
+    """The scores of a run.
 
     Attributes:
         run: its directory.
-        settings: what was scored: the options, the weights, the images.
+        settings: what was scored: the options, the weights and the images.
         scores: for each column of the table the scores by name.
-        failed: why sections could not be had.
-        each_image: a row an image: what `log_evidence` gives, rate and distortion, and the name;
-            without what was not asked for. Its `elbo` is that of the draws of log p(x), another
-            estimate than minus rate and distortion.
-        num_images: how many were scored.
-        num_dims: pixels times channels of an image.
-        grey_levels: the likelihood's, see `Likelihood`.
+        failed: one reason per section that could not be computed.
+        each_image: one row per image: the columns of `log_evidence`, rate, distortion and name;
+            only those of the sections that were computed. Its `elbo` is estimated from the draws
+            of log p(x), and differs from minus rate and distortion by noise.
+        num_images: how many images were scored.
+        num_dims: pixels times channels per image.
+        grey_levels: of the likelihood, see `Likelihood`.
     """
 
     run: Path
@@ -97,18 +97,18 @@ class Report:
 
     @property
     def shift(self) -> float:
-        """What turns log densities into log probabilities of grey values."""
+        """The constant to add to a log density for the log probability of grey values."""
         return -self.num_dims * math.log(self.grey_levels or 1)
 
     @property
     def drawn(self) -> np.ndarray:
-        """The places of the images that have draws for log p(x)."""
+        """The indices of the images that have draws for log p(x)."""
         return spread_rows(self.num_images, self.settings["evidence_images"])
 
     def of_images(self) -> dict[str, pd.Series]:
-        """Log p(x), its gap to the ELBO, and the ELBO of each image, as `comparable` has them.
+        """Log p(x), its gap to the ELBO, and the ELBO of each image, on the scale of `comparable`.
 
-        NaN where they are not known.
+        Values that were not computed are NaN.
         """
         each, found = self.each_image, {}
         if "log_evidence" in each:
@@ -119,7 +119,7 @@ class Report:
         return found
 
     def comparable(self, column: str) -> dict[str, Estimate]:
-        """The scores of a column, densities as probabilities of grey values."""
+        """The scores of a column, with log densities as log probabilities of grey values."""
         shift = self.shift
         moves = {"log_evidence": shift, "elbo": shift, "distortion": -shift}
         return {
@@ -128,9 +128,12 @@ class Report:
         }
 
     def write(self) -> Path:
-        """Writes `evaluation.json` into the run directory, and its images as CSV beside it.
+        """Writes `evaluation.json` and `evaluation_images.csv` into the run directory.
 
-        Scores of the same weights and images that stand there already are kept.
+        Earlier scores in these files are kept if they are of the same weights and images.
+
+        Returns:
+            The path of `evaluation.json`.
         """
         path = self.run / "evaluation.json"
         earlier = self._earlier(path)
@@ -150,11 +153,11 @@ class Report:
         return path
 
     def _decided(self) -> dict[str, Any]:
-        """What all scores follow from, as the file has it: with the number of images that was."""
+        """The settings that all scores depend on, as in the file, with the number of images."""
         return {**self.settings, "num_images": self.num_images}
 
     def _earlier(self, path: Path) -> dict[str, Any]:
-        """What stands there already, if it is of the same weights and images; else nothing."""
+        """The content of the file if it is of the same weights and images; else nothing."""
         partial = {name for settings in PARTIAL for name in settings}
         whole = {key: value for key, value in self._decided().items() if key not in partial}
         try:
@@ -166,9 +169,9 @@ class Report:
         return earlier if same else {}
 
     def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
-        """The settings that earlier and own scores follow from, and the scores that are stale.
+        """The settings of earlier and new scores together, and the earlier scores to drop.
 
-        Settings of scores that are not there anew stay as they were with the earlier ones.
+        Settings of scores that were not computed anew keep their earlier values.
         """
         decided, stale = self._decided(), frozenset[str]()
         for settings, scores in PARTIAL.items():
@@ -180,7 +183,7 @@ class Report:
         return decided, stale
 
     def _with_earlier(self, path: Path, same: bool, stale: frozenset[str]) -> pd.DataFrame:
-        """The rows of images, and what else stands there of them if it is of the same settings."""
+        """The rows of images, with the other columns of the file if its settings are the same."""
         each = self.each_image
         try:
             earlier = pd.read_csv(path, dtype={"name": str})
@@ -192,55 +195,57 @@ class Report:
 
     @property
     def about(self) -> str:
-        """What was scored and how, in words."""
+        """One line on the images, the draws and the features."""
         features = self.settings["features"]
         samples = any(name in self.scores["vae"] for name in ("mmd", "frechet"))
         note = ""
         if "log_evidence" in self.each_image:
             note = f"; log p(x) from {self.settings['num_samples']:,} draws"
             if len(self.drawn) < self.num_images:
-                note += f" of {len(self.drawn):,} of them, and the ELBO of all"
+                note += f" for {len(self.drawn):,} of them, and the ELBO of all"
         note += f"; samples in the features of {features}" if samples else ""
         return f"{self.settings['split']}, {self.num_images:,} images{note}"
 
     def __str__(self) -> str:
-        """The table for people."""
+        """The table as text."""
         head = printable(f"{self.run}: {self.about}")
         return "\n".join([head, score_table(self.scores), *notes(self)])
 
 
 def notes(report: Report) -> list[str]:
-    """What must be known to read the scores, a line each."""
+    """Notes on scores that need care, one line per note."""
     own, found = report.scores["vae"], []
     bad, draws = own.get("k_hat_above_0.7"), own.get("ess")
     if draws and ((bad and bad.value > LOOSE) or draws.value < FEW_DRAWS):
         share = f"k-hat is above 0.7 for {bad.value:.0%} of the images, and " if bad else ""
         found.append(
-            f"log p(x) is a lower bound, and here a loose one: {share}{draws.value:,.1f} of "
-            f"{report.settings['num_samples']:,} draws count in the median. More draws raise it."
+            f"log p(x) is a loose lower bound: {share}the median of effective draws is "
+            f"{draws.value:,.1f} of {report.settings['num_samples']:,}. More draws raise it."
         )
     if "limit" in own and own["limit"].value - own["mutual_information"].value < SATURATED:
         found.append(
-            f"I(x; z) is bounded by what {report.num_images:,} images can show, and the KL to the "
-            "prior too large by what is missing: more images tell."
+            f"I(x; z) is limited by the number of images ({report.num_images:,}): it is too low, "
+            "and the KL to the prior too high by the same amount. More images reduce this bias."
         )
     if report.grey_levels is None and "ppca" in report.scores:
         found.append(
-            "linear (PPCA) is a density of bits with uniform noise added: a lower bound, and a "
-            "loose one, of their probability."
+            "linear (PPCA) scores a density of binary pixels with uniform noise: a loose lower "
+            "bound of their log probability."
         )
     if "num_features" in own and own["num_features"].value >= report.num_images:
         found.append(
-            f"the Frechet distance is mostly the bias of {report.num_images:,} images in "
-            f"{own['num_features'].value:,.0f} features: it takes more images than features."
+            f"the Frechet distance is mostly bias: {report.num_images:,} images for "
+            f"{own['num_features'].value:,.0f} features. Use more images than features."
         )
     return [f"note: {line}" for line in found]
 
 
 def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
-    """Scores side by side, as text: a row a score, a column a model."""
+    """A table of scores as text: one row per score, one column per model."""
     names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
-    names = [name for name in names if "/" not in name]  # Those of single factors are in the file.
+    names = [
+        name for name in names if "/" not in name
+    ]  # Scores of single factors are in the file only.
     known = [name for name in TITLES if name in names]
     names = known + [name for name in names if name not in TITLES]
     titles = [TITLES.get(name, (name.replace("_", " "), 3)) for name in names]
@@ -257,7 +262,7 @@ def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
 
 
 def _in_short(scores: dict[str, Estimate]) -> str:
-    """Scores in one line, as each section is done."""
+    """Scores in one line, printed after each section."""
     shown = {name: TITLES[name] for name in TITLES if name in scores}
     return "; ".join(
         f"{title.strip().removeprefix('samples: ')} {_cell(scores[name], digits)}"
@@ -278,8 +283,8 @@ class Opened:
 
     Attributes:
         run: its directory.
-        scorer: what scores it.
-        settings: what all of its scores follow from.
+        scorer: computes its scores.
+        settings: what all of its scores depend on besides the scorer's options.
     """
 
     run: Path
@@ -287,7 +292,7 @@ class Opened:
     settings: dict[str, Any]
 
     def score(self, sections: Sequence[str]) -> Report:
-        """The scores of these sections, computed or read; the report says why others failed."""
+        """Computes the scores of these sections, or reads them from the cache."""
         scores: dict[str, dict[str, Estimate]] = {"vae": {}}
         failed: list[str] = []
         for name in (section for section in SECTIONS if section in sections):
@@ -296,7 +301,7 @@ class Opened:
             except InputError as error:
                 failed.append(str(error))
                 if self.scorer.progress:
-                    print(f"not to be had: {error}", flush=True)
+                    print(f"not scored: {error}", flush=True)
                 continue
             scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
             if self.scorer.progress and found:

@@ -1,4 +1,4 @@
-"""Pieces of a long computation, kept as they are done."""
+"""A cache on disk for the parts of a long computation."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["ResultCache"]
 
 
 class ResultCache:
-    """Keeps tables in a folder, so that what was computed once is read the next time.
+    """Tables in a folder: each is computed once, and read from its file after that.
 
     Args:
-        folder: where they are; None keeps nothing.
-        settings: plain values that decide what all of them hold.
+        folder: of the files; None disables the cache.
+        settings: plain values that all tables depend on.
 
     Example:
         >>> ResultCache(None, {}).get("a", lambda: pd.DataFrame({"x": [1.5]}))["x"].tolist()
@@ -34,27 +34,27 @@ class ResultCache:
         self.folder, self.settings = folder, settings
 
     def get(self, name: str, compute: Callable[[], pd.DataFrame], **settings: Any) -> pd.DataFrame:
-        """The table of that name, computed unless it is there; floats are kept exactly.
+        """The table of a name, from its file or else computed and written. Floats are exact.
 
         Args:
             name: of the table.
-            compute: gives it.
-            **settings: what decides this one besides.
+            compute: returns the table.
+            **settings: further plain values that this table depends on.
         """
         if self.folder is None:
             return compute()
         path = self._path(name, settings)
         try:
             return _table(path.read_text(), path.name)
-        except (OSError, ValueError, RecursionError):  # Not there, damaged, or of other code.
+        except (OSError, ValueError, RecursionError):  # Missing, damaged, or of another version.
             found = compute()
         with replacing(path) as temporary:
             temporary.write_text(_text(found, path.name))
-        # Read also where it was just written: the same whether it went on or not.
+        # Read again after writing, so that fresh and resumed computations get the same table.
         return _table(path.read_text(), path.name)
 
     def drop(self, name: str, **settings: Any) -> None:
-        """Removes a table that a larger one holds."""
+        """Removes a table, such as one that a larger table contains."""
         if self.folder is not None:
             self._path(name, settings).unlink(missing_ok=True)
 
@@ -67,7 +67,7 @@ class ResultCache:
 
 @lru_cache(maxsize=1)
 def code_print() -> str:
-    """A hash of the package's source and the versions that it runs on."""
+    """A hash of the package's source and the versions of torch and pandas."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256(f"{torch.__version__} {pd.__version__}".encode())
     for path in sorted(root.rglob("*.py")):
@@ -76,20 +76,20 @@ def code_print() -> str:
 
 
 def _text(table: pd.DataFrame, name: str) -> str:
-    """The file of a table, in JSON since readers of CSV round; numbers not finite are words."""
+    """A table as JSON, because readers of CSV round; infinite values and NaN are strings."""
     columns = {
         name: [str(v) if isinstance(v, float) and not math.isfinite(v) else v for v in values]
         for name, values in table.to_dict("list").items()
     }
     floats = [name for name in table if table[name].dtype.kind == "f"]
     content = {"columns": columns, "floats": floats}
-    # The file's name is part of it: another table of the same run must not pass for this one.
+    # The checksum covers the file name, so that a renamed file of another table is rejected.
     note = {"code": code_print(), "sha256": _checksum(content | {"file": name})}
     return json.dumps(note | content, allow_nan=False)
 
 
 def _table(text: str, name: str) -> pd.DataFrame:
-    """The table that a file of this code and name holds; `ValueError` if it holds none."""
+    """The table in a file; raises `ValueError` if it is damaged, or of other code or name."""
     found = json.loads(text)
     if not isinstance(found, dict) or found.get("code") != code_print():
         raise ValueError("no table of this code")

@@ -1,4 +1,4 @@
-"""How a VAE's samples compare with real images, in a space of features."""
+"""Scores of a VAE's samples against real images, in a feature space."""
 
 from __future__ import annotations
 
@@ -34,31 +34,30 @@ def sample_quality(
     *,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Compares samples of programs with real images: MMD, density, coverage, Frechet distance.
+    """Scores samples against real images: MMD, density, coverage and Frechet distance.
 
-    Samples are what the likelihood shows, without the noise of pixels. ModelGuidePair that take
-    attributes get those of real images, drawn without putting back while there are any left.
-    They depend on the seed alone, and neither weights nor random generators are changed.
+    Samples come from `ModelGuidePair.sample`, without pixel noise. Programs that take attributes
+    get those of real images, drawn without replacement until all are used. Samples depend on the
+    seed alone; weights and global random generators stay unchanged.
 
     Args:
         programs: the pair of programs, on the engine's device.
-        images: a split, or where the programs need no attributes its uint8 images
-            `(N, C, H, W)`.
+        images: a split, or uint8 images `(N, C, H, W)` if the programs need no attributes.
         features: maps floats in [0, 1], `(B, C, H, W)`, to `(B, F)`: see `named_features`.
         engine: where to compute.
-        num_samples: how many to draw; as many as there are images compares best.
+        num_samples: how many samples to draw; best as many as there are images.
         seed: seed of the samples.
 
     Returns:
-        `mmd`, `density`, `coverage` and `frechet`, as the functions of these names give them,
-        and `num_features`, F.
+        `mmd`, `density`, `coverage` and `frechet`, as returned by the functions of these names
+        (the last by `frechet_distance`), and `num_features`, F.
 
     Raises:
-        InputError: if there are too few images or samples, or the features are no such thing.
+        InputError: if there are too few images or samples, or the features have a wrong shape.
     """
     if num_samples < 3 or len(images) < 7:
         raise InputError(
-            f"{len(images)} images and {num_samples} samples: needs at least 7 images, 3 samples"
+            f"{len(images)} images and {num_samples} samples: allowed are at least 7 and 3"
         )
     batches = in_order(programs, images, engine, _BATCH)
     with private_randomness(seed, engine.device):
@@ -77,7 +76,7 @@ def sample_quality(
 
 
 def _drawn(programs: ModelGuidePair, attributes: Tensor, count: int) -> Iterator[Tensor]:
-    """Samples in batches, given the attributes `(N, A)` of real images where they take any."""
+    """Yields batches of samples, given attributes of real images `(N, A)` if programs take any."""
     rounds = -(-count // len(attributes))
     rows = torch.cat([torch.randperm(len(attributes)) for _ in range(rounds)])[:count]
     for chosen in rows.split(_BATCH):

@@ -1,4 +1,4 @@
-"""All scores of a VAE on a split, section by section; what is done is kept."""
+"""All scores of a VAE on a split, by section; finished parts are cached."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["SECTIONS", "Options", "Scorer"]
 
-#: Pixels of draws whose evidence is computed and kept together: some seconds on one core.
+#: Pixels of the draws of one cached part of log p(x): some seconds of one core.
 BLOCK = 2**26
 FACTOR_IMAGES = 2000
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is scored, and how finely.
+    """The images, draws and features of an evaluation.
 
     Attributes:
         split: "train", "val" or "test".
-        num_samples: draws an image for log p(x).
-        num_images: how many images, spread evenly over the split; 0 takes all.
+        num_samples: draws per image for log p(x).
+        num_images: how many images, spread evenly over the split; 0 means all.
         features: the feature space of samples, see `named_features`.
-        seed: decides all draws.
-        evidence_images: how many of the images have draws for log p(x), spread evenly; 0 takes
-            all. That of all images is then their mean ELBO plus the mean gap of those.
+        seed: seed of all draws.
+        evidence_images: how many of the images get draws for log p(x), spread evenly; 0 means
+            all. With fewer, log p(x) is the mean ELBO of all images plus the mean gap of these.
     """
 
     split: str = "test"
@@ -69,10 +69,10 @@ class Scorer:
 
     Args:
         programs: the pair of programs, on the engine's device.
-        data: the data set; the training split is what the baselines are fitted to.
-        options: what to score.
+        data: the data set; baselines are fitted to its training split.
+        options: the images, draws and features.
         engine: where to compute.
-        journal: keeps what is done.
+        journal: cache of finished parts; by default nothing is cached.
         progress: whether to show progress bars.
 
     Raises:
@@ -95,7 +95,7 @@ class Scorer:
             raise InputError(f"the split {options.split} has no images")
         self.view = PosteriorView(programs, self.split, engine, options.seed)
         self.programs, self.engine = programs, engine
-        #: The places of the images that have draws for log p(x).
+        #: The indices of the images that have draws for log p(x).
         self.drawn = spread_rows(len(self.split), options.evidence_images)
         self.size = math.prod(data.image_shape)
 
@@ -112,7 +112,7 @@ class Scorer:
         return {score: Estimate(v, None if math.isnan(e) else e) for score, v, e in rows}
 
     def _decides(self, name: str) -> dict[str, object]:
-        """What a section follows from, besides what all of them do."""
+        """The values that a section's cached scores depend on, besides those of all sections."""
         options = self.options
         if name in ("ppca", "without_latent"):
             train = self.data.split("train").images
@@ -135,7 +135,7 @@ class Scorer:
 
     @cached_property
     def evidence(self) -> pd.DataFrame:
-        """A row an image that has draws: see `log_evidence`; computed and kept in blocks."""
+        """One row per image that has draws, see `log_evidence`; computed and cached in blocks."""
         own = self._decides("evidence")
         found = self.journal.get("each_image", lambda: self._evidence(own), **own)
         return found.set_axis(self.drawn)
@@ -148,7 +148,7 @@ class Scorer:
         starts = range(0, total, each)
         names = [f"images_{start:07d}" for start in starts]
         found: list[pd.DataFrame] = []
-        hidden = None if self.progress else True  # None: where no terminal shows it.
+        hidden = None if self.progress else True  # None hides it without a terminal.
         with tqdm(total=total, desc="log p(x)", unit="image", disable=hidden) as bar:
             for name, start in zip(names, starts, strict=True):
                 rows = range(start, min(start + each, total))
@@ -162,7 +162,7 @@ class Scorer:
         return pd.concat(found, ignore_index=True)
 
     def _block(self, rows: range, own: dict[str, object]) -> pd.DataFrame:
-        """The rows of some images, whose draws are kept in parts where they take long."""
+        """The rows of some images; their draws are cached in parts if there are many."""
         parts = self._parts(rows)
         journal = self.journal if len(parts) > 1 else ResultCache(None, {})
         drawn = [
@@ -173,13 +173,13 @@ class Scorer:
         return summary(weights).assign(name=list(self.split.take(self.drawn[rows]).names))
 
     def _parts(self, rows: range) -> dict[str, int]:
-        """The parts of the draws of some images by name: how many draws each has."""
+        """The number of draws of each part of the draws of some images, by the part's name."""
         most, total = max(1, BLOCK // (len(rows) * self.size)), self.options.num_samples
         starts = range(0, total, most)
         return {f"draws_{rows.start:07d}_{n:07d}": min(most, total - n) for n in starts}
 
     def _draws(self, rows: range, count: int, part: int) -> pd.DataFrame:
-        """Log weights: a row a draw, a column an image."""
+        """Log weights: one row per draw, one column per image."""
         found = weights_of_images(
             self.programs,
             self.split,
@@ -193,7 +193,7 @@ class Scorer:
         return pd.DataFrame(torch.cat(list(found), 1).numpy())
 
     def bits(self, found: Estimate) -> dict[str, Estimate]:
-        """Bits per dimension of a mean of log p(x) or of a bound, where they are defined."""
+        """Bits per dimension of a mean of log p(x) or of a bound; empty if undefined."""
         value = self.programs.likelihood.bits_per_dim(found.value, self.size)
         if value is None or found.error is None:
             return {}
@@ -222,7 +222,7 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
         bound = -(scorer.terms["rate"] + scorer.terms["distortion"])
         found = Estimate.of_sum(bound.to_numpy(), gap.to_numpy(), scorer.drawn)
     bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
-    shapes = table["k_hat"].dropna()  # It takes some draws to see a tail.
+    shapes = table["k_hat"].dropna()  # NaN with too few draws.
     tails = {}
     if len(shapes) > 1:
         tails["k_hat"] = Estimate(float(shapes.median()))
@@ -265,7 +265,7 @@ def _factors(scorer: Scorer) -> dict[str, Estimate]:
     known = [name for name in scorer.split.attribute_names if name in scorer.data.factors]
     if not known:
         return {}
-    # Forests are slow to grow: as many images as tell apart what scores are quoted to.
+    # Forests are slow to fit; more images would not change the digits that are reported.
     rows = np.linspace(0, len(scorer.split) - 1, min(len(scorer.split), FACTOR_IMAGES)).astype(int)
     factors = scorer.split.table()[known].to_numpy()[rows]
     means = scorer.view.encoded.loc[rows]
@@ -298,7 +298,7 @@ def _without_latent(scorer: Scorer) -> dict[str, Estimate]:
     return {"log_evidence": found, **bits}
 
 
-#: What can be scored, in the order of the report.
+#: The functions that compute the sections, by name, in the order of the report.
 SECTIONS: dict[str, Callable[[Scorer], dict[str, Estimate]]] = {
     "elbo": _elbo,
     "latents": _latents,

@@ -1,4 +1,4 @@
-"""Whether the encodings of all images together are spread as the prior is: two-sample tests."""
+"""Two-sample tests of the aggregate posterior against the prior."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ __all__ = [
     "worst_projections",
 ]
 
-#: Draws of either side that one test looks at, at most: its memory grows with their square.
+#: Largest number of draws per side in one test: the memory grows with its square.
 LIMIT = 1000
-#: Fewer of either side tell nothing.
+#: Least number of draws per side.
 LEAST = 20
 #: Frequencies at which characteristic functions are compared.
 FREQUENCIES = 48
-#: Principal directions, of most and of least variance, that are looked at beside the dimensions.
+#: Principal directions of most variance, and as many of least variance, that are compared.
 DIRECTIONS = 8
 
 
 def kolmogorov_smirnov(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""The Kolmogorov-Smirnov distance of two samples, column by column, and its p-value.
+    r"""The Kolmogorov-Smirnov distance of two samples per column, with p-values.
 
     $$\sup_t |F_x(t) - F_y(t)|$$
 
-    for the empirical distribution functions. P-values are from the limiting distribution with
-    Stephens' correction for small samples: within a few per cent from 20 draws of each on.
+    for the empirical distribution functions. P-values come from the limiting distribution with
+    Stephens' correction for small samples: exact to a few per cent for 20 or more draws of each.
 
     Args:
         x: a sample `(N, D)`.
@@ -65,7 +65,7 @@ def kolmogorov_smirnov(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nda
     order = pooled.argsort(0, kind="stable")
     ordered = np.take_along_axis(pooled, order, 0)
     gaps = np.abs(np.take_along_axis(steps, order, 0).cumsum(0))
-    # Of equal values only the last counts, where both functions have made their steps.
+    # Of equal values only the last counts: there both functions include all of them.
     last = np.vstack([ordered[1:] > ordered[:-1], np.ones((1, x.shape[1]), bool)])
     distance = np.where(last, gaps, 0).max(0).round(12)
     root = np.sqrt(len(x) * len(y) / (len(x) + len(y)))
@@ -73,18 +73,18 @@ def kolmogorov_smirnov(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _kolmogorov(t: np.ndarray) -> np.ndarray:
-    """The chance that a Kolmogorov variable exceeds t."""
+    """The probability that a Kolmogorov variable exceeds t."""
     k = np.arange(1, 101)[:, None]
     terms = 2 * (-1.0) ** (k - 1) * np.exp(-2 * np.square(k * np.maximum(t, 1e-3)))
     return np.where(t < 0.2, 1.0, np.clip(terms.sum(0), 0, 1))
 
 
 def smallest_difference(first: int, second: int, level: float) -> float:
-    """The Kolmogorov-Smirnov distance whose p-value is that level.
+    """The Kolmogorov-Smirnov distance with a given p-value.
 
     Args:
-        first: draws of the one sample.
-        second: draws of the other.
+        first: number of draws of one sample.
+        second: number of draws of the other.
         level: the p-value.
 
     Example:
@@ -92,27 +92,27 @@ def smallest_difference(first: int, second: int, level: float) -> float:
         0.085
     """
     root = np.sqrt(first * second / (first + second))
-    t = np.sqrt(-np.log(level / 2) / 2)  # The series' other terms are below 1e-4 of this one.
+    t = np.sqrt(-np.log(level / 2) / 2)  # Further terms of the series are below 1e-4 of this.
     return float(t / (root + 0.12 + 0.11 / root))
 
 
 def marginals(
     aggregate: np.ndarray, prior: np.ndarray, names: Sequence[str] | None = None
 ) -> pandas.DataFrame:
-    """Each dimension of the aggregate posterior against the same dimension of the prior.
+    """Compares each dimension of the aggregate posterior with that of the prior.
 
     Args:
-        aggregate: one draw of the guide an image, `(N, D)`.
+        aggregate: one draw of the guide per image, `(N, D)`.
         prior: draws of the model, `(M, D)`.
-        names: of the dimensions; by default their numbers.
+        names: of the dimensions; by default their indices.
 
     Returns:
-        A row a dimension: `distance` (Kolmogorov-Smirnov), `p_value`, `adjusted` (the p-value
-        times D, for D tests at once: Bonferroni), and both sides' `mean`, `sd`, `prior_mean`,
-        `prior_sd`.
+        One row per dimension: `distance` (Kolmogorov-Smirnov), `p_value`, `adjusted` (the p-value
+        times D, at most 1: Bonferroni's correction), and the moments `mean`, `sd`, `prior_mean`
+        and `prior_sd`.
 
     Raises:
-        InputError: if there are fewer than 20 draws of one side.
+        InputError: if one side has fewer than 20 draws.
 
     Example:
         >>> z = np.random.default_rng(0).normal(size=(500, 2, 2))
@@ -139,11 +139,11 @@ def marginals(
 
 @dataclass(frozen=True)
 class MMDTest:
-    """A kernel two-sample test.
+    """The result of a kernel two-sample test.
 
     Attributes:
-        value: the squared discrepancy, estimated without bias.
-        p_value: how often relabelled draws are as far apart.
+        value: the unbiased estimate of the squared MMD.
+        p_value: the share of permutations with a discrepancy at least as large.
         bandwidth: of the Gaussian kernel.
     """
 
@@ -161,27 +161,27 @@ def mmd_test(
     seed: int = 0,
     limit: int = LIMIT,
 ) -> MMDTest:
-    r"""Whether two samples are from one distribution: maximum mean discrepancy, permuted.
+    r"""A permutation test of whether two samples have the same distribution, by MMD.
 
     $$\frac{\sum_{i \neq j} k(x_i, x_j)}{N (N - 1)} + \frac{\sum_{i \neq j} k(y_i, y_j)}{M (M - 1)}
     - \frac{2 \sum_{i, j} k(x_i, y_j)}{N M}, \quad
     k(x, y) = e^{-\lVert x - y \rVert^2 / 2 h^2}$$
 
-    with h, unless given, the median distance of two draws of both sides together. The p-value is
-    the share of relabellings (the one that is true among them) whose discrepancy is as large: it
-    is valid for any sizes. In many dimensions the kernel sees shifts and scales of them all before
-    it sees the shape of one.
+    where h is by default the median distance of two draws of the pooled samples. The p-value is
+    the share of permutations (the true labels among them) with a discrepancy at least as large;
+    it is valid for any sample sizes. In many dimensions the kernel is more sensitive to common
+    shifts and scales than to the shape of a single dimension.
 
     Args:
         x: a sample `(N, D)`.
         y: another `(M, D)`.
         bandwidth: h, positive.
-        permutations: relabellings.
-        seed: seed of relabellings, and of which draws are kept.
-        limit: draws of either side that are looked at, at most.
+        permutations: number of random permutations of the labels.
+        seed: seed of the permutations and of the subsets.
+        limit: the largest number of draws used per side.
 
     Raises:
-        InputError: if there are fewer than 20 draws of one side, or all are equal.
+        InputError: if one side has fewer than 20 draws, or all draws are equal.
 
     References:
         A Kernel Two-Sample Test (Gretton et al., 2012, equation 3; the median, section 8),
@@ -200,7 +200,7 @@ def mmd_test(
         bandwidth = float(np.sqrt(np.median(squares[np.triu_indices(len(squares), 1)])))
     if not bandwidth > 0:
         raise InputError(
-            f"bandwidth {bandwidth}: allowed is above 0 (its default is 0 where draws are equal)"
+            f"bandwidth {bandwidth}: allowed is above 0 (the default is 0 if draws are equal)"
         )
     kernel = np.exp(squares / (-2 * bandwidth**2))
     np.fill_diagonal(kernel, 0)
@@ -208,13 +208,13 @@ def mmd_test(
     labels[:, : len(x)] = 1
     labels[1:] = random.permuted(labels[1:], axis=1)
     values = _discrepancies(kernel, labels)
-    # Rounding must not make a relabelling that is the same look smaller.
+    # The tolerance counts permutations with the same discrepancy despite rounding.
     as_large = (values[1:] >= values[0] - 1e-12).sum()
     return MMDTest(float(values[0]), float((1 + as_large) / (1 + permutations)), bandwidth)
 
 
 def _discrepancies(kernel: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The squared discrepancy for each row of labels, of a kernel whose diagonal is zero."""
+    """The squared discrepancy for each row of labels; the kernel's diagonal must be zero."""
     n = labels[0].sum()
     m = len(kernel) - n
     own = labels @ kernel
@@ -234,11 +234,12 @@ class Projections:
     """The planes in which an aggregate posterior differs most from the prior.
 
     Attributes:
-        table: a row a plane, the worst first: what spans it, `first` and `second`; of the draws
-            that it was not found on `mmd` and `p_value`, and `adjusted` for as many planes.
-        aggregate: those draws of the guide in each plane, `(N, 2)`, in standard deviations of
+        table: one row per plane, the worst first: its axes `first` and `second`; the `mmd` and
+            `p_value` on draws that were not used to find it, and the p-value `adjusted` for the
+            number of planes (Bonferroni).
+        aggregate: these draws of the guide in each plane, `(N, 2)`, in standard deviations of
             the prior.
-        prior: those of the model.
+        prior: the draws of the model in each plane, in the same units.
     """
 
     table: pandas.DataFrame
@@ -255,29 +256,29 @@ def worst_projections(
     permutations: int = 500,
     seed: int = 0,
 ) -> Projections:
-    r"""The planes in which the aggregate posterior differs most from the prior, tested honestly.
+    r"""The planes in which the aggregate posterior differs most from the prior, with valid tests.
 
-    All pairs of dimensions are compared, and of the principal directions of the encodings (most
-    and least variance, in units of the prior). The directions are found on a quarter of the
-    draws, and the planes of the largest difference on another:
+    Candidates are the planes of all pairs of dimensions, and of all pairs of principal
+    directions of the encodings (of most and of least variance, in units of the prior). A quarter
+    of the draws gives the directions, another quarter the planes of the largest difference:
 
     $$\frac{1}{F} \sum_f |\hat\phi_q(w_f) - \hat\phi_p(w_f)|^2, \quad w_f \sim \mathcal{N}(0, 1)$$
 
-    with the empirical characteristic functions in the plane: that is the squared maximum mean
-    discrepancy of a Gaussian kernel of bandwidth 1, but for the F frequencies. The worst planes,
-    of which no two share an axis, are then tested on the other half by `mmd_test`:
-    that they were looked for does not make their p-values too small.
+    with the empirical characteristic functions in the plane. This is a Monte Carlo estimate of
+    the squared maximum mean discrepancy of a Gaussian kernel of bandwidth 1, with F frequencies.
+    `mmd_test` then tests the worst planes, of which no two share an axis, on the other half of
+    the draws. So the search does not bias the p-values.
 
     Args:
-        aggregate: one draw of the guide an image, `(N, D)`.
+        aggregate: one draw of the guide per image, `(N, D)`.
         prior: draws of the model, `(M, D)`.
-        names: of the dimensions; by default their numbers.
-        count: planes, at most; fewer in few dimensions, and none in one.
+        names: of the dimensions; by default their indices.
+        count: the largest number of planes; few dimensions have fewer, one has none.
         permutations: of each test.
         seed: seed of frequencies and tests.
 
     Raises:
-        InputError: if there are fewer than 80 draws of one side.
+        InputError: if one side has fewer than 80 draws.
 
     References:
         Random Features for Large-Scale Kernel Machines (Rahimi and Recht, 2007, section 3), and
@@ -312,11 +313,11 @@ def worst_projections(
 def _axes(
     aggregate: np.ndarray, prior: np.ndarray, names: list[str]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Where the prior lies, axes `(D, L)` in which it has unit variance, and what they are."""
+    """The prior's mean, axes `(D, L)` along which it has unit variance, and their labels."""
     centre, scale = prior.mean(0), np.maximum(prior.std(0), 1e-12)
     axes = np.diag(1 / scale)
-    if len(scale) > 2:  # Of two dimensions there is one plane.
-        # The decomposition gives them by falling variance.
+    if len(scale) > 2:  # Two dimensions have one plane only.
+        # The decomposition orders directions by decreasing variance.
         directions = np.linalg.svd((aggregate - aggregate.mean(0)) / scale, full_matrices=False)[2]
         most = min(DIRECTIONS, len(directions) // 2)
         places = [*range(most), *range(len(directions) - most, len(directions))]
@@ -328,7 +329,7 @@ def _axes(
 
 
 def _plane_gaps(x: np.ndarray, y: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """How far two samples `(N, L)` differ in the plane of each pair of columns, `(L, L)`."""
+    """The difference of two samples `(N, L)` in the plane of each pair of columns, `(L, L)`."""
     total = np.zeros((x.shape[1], x.shape[1]))
     x, y = (1j * z.astype(np.float32) for z in (x, y))
     for first, second in random.normal(size=(FREQUENCIES, 2)).astype(np.float32):
@@ -338,7 +339,7 @@ def _plane_gaps(x: np.ndarray, y: np.ndarray, random: np.random.Generator) -> np
 
 
 def _largest(gaps: np.ndarray, dimensions: int, count: int) -> list[tuple[int, int]]:
-    """The planes of most difference that share no axis, of dimensions or of directions."""
+    """The planes of largest difference that share no axis: two dimensions or two directions."""
     of_dimensions = np.arange(len(gaps)) < dimensions
     allowed = of_dimensions[:, None] == of_dimensions
     gaps = np.where(np.triu(allowed, 1), gaps, -1)
@@ -354,7 +355,7 @@ def _largest(gaps: np.ndarray, dimensions: int, count: int) -> list[tuple[int, i
 def _enough(
     aggregate: np.ndarray, prior: np.ndarray, least: int = LEAST
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both as arrays of floats, if there are enough draws of either to compare."""
+    """Both as arrays of floats; raises `InputError` if one side has too few draws."""
     for z, of in ((aggregate, "the aggregate posterior"), (prior, "the prior")):
         if len(z) < least:
             raise InputError(f"{len(z)} draws of {of} are too few to compare: allowed is {least}+")

@@ -1,4 +1,4 @@
-"""What the posterior means tell about attributes of the images, and where an attribute points."""
+"""Linear probes of attributes from posterior means, and directions of attributes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
     "reach",
 ]
 
-#: Images that must have the rarer of an attribute's two values: two for each fold.
+#: Least number of images with the rarer of an attribute's two values: two per fold.
 LEAST = 10
-#: Penalties that ridge regression chooses from, for columns of unit variance.
+#: Candidate penalties of ridge regression, for columns of unit variance.
 PENALTIES = np.logspace(-2, 4, 13)
-#: More whole numbers than this are a scale, not classes.
+#: Whole numbers with more values than this are a scale, not classes.
 CLASSES = 20
 
 
@@ -53,23 +53,23 @@ def is_classes(column: np.ndarray) -> bool:
 
 
 def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.DataFrame:
-    """The attributes of a split, classes as one column of 0 and 1 for each class.
+    """The attributes of a split, with class labels as one column of 0 and 1 per class.
 
     Args:
         split: the images.
         names: which attributes; by default all.
 
     Returns:
-        A row an image; of classes `label` the columns are `label=0`, `label=1` and so on.
+        One row per image; an attribute `label` of classes has columns `label=0`, `label=1`, ...
 
     Raises:
-        InputError: if the images have no attributes, or none of some name.
+        InputError: if the images have no attributes, or a name is unknown.
     """
     import pandas
 
     known = list(split.attribute_names)
     if not known:
-        raise InputError("the images have no attributes, so none can be looked for")
+        raise InputError("the images have no attributes")
     for name in names or ():
         check_name("attribute", name, known)
     columns: dict[str, np.ndarray] = {}
@@ -84,19 +84,19 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
 
 
 def enough(table: pandas.DataFrame) -> tuple[list[str], dict[str, str]]:
-    """The attributes that can be learnt from these images, and of the others why not.
+    """The attributes that a probe can be fitted to, and the reasons why others cannot.
 
     Args:
-        table: a column an attribute.
+        table: one column per attribute.
 
     Returns:
-        Names, and reasons by name.
+        The names that can be fitted, and the reason of each other name.
     """
     reasons = {}
     for name, column in table.items():
         values, counts = np.unique(column, return_counts=True)
         if not np.isfinite(values).all():
-            reasons[str(name)] = "not known of all images"
+            reasons[str(name)] = "not known for all images"
         elif len(values) == 1:
             reasons[str(name)] = "the same for all images"
         elif len(values) == 2 and counts.min() < LEAST:
@@ -107,33 +107,32 @@ def enough(table: pandas.DataFrame) -> tuple[list[str], dict[str, str]]:
 def probes(
     codes: np.ndarray, table: pandas.DataFrame, *, folds: int = 5, seed: int = 0
 ) -> pandas.DataFrame:
-    r"""How well a linear function of the codes tells each attribute, on images it has not seen.
+    r"""The score of a linear probe of the codes for each attribute, on held-out images.
 
-    An attribute of two values is told by logistic regression (columns of the codes scaled to
-    unit variance, penalty $\frac{1}{2} |w|^2$) and scored by the area under the ROC curve: how
-    often it ranks an image that has the greater value above one that has the other. Any other
-    is told by ridge regression, whose penalty leave-one-out errors of the other images choose,
-    and scored by
+    For an attribute of two values the probe is a logistic regression (codes scaled to unit
+    variance, penalty $\frac{1}{2} |w|^2$). Its score is the area under the ROC curve: how often
+    it ranks an image with the greater value above one with the other. For any other attribute
+    the probe is a ridge regression, with the penalty of the smallest leave-one-out error on the
+    images that it is fitted to. Its score is
 
     $$R^2 = 1 - \frac{\sum_i (a_i - \hat a_i)^2}{\sum_i (a_i - \bar a)^2}$$
 
-    Every image is told by the fit of the folds that it is not in. The standard error is over
-    images with the fits as they are: of the area as DeLong et al. have it, of R^2 by the delta
-    method.
+    Each image is predicted by the fit to the other folds. The standard error is over images,
+    with fixed fits: by DeLong et al. for the area, by the delta method for R^2.
 
     Args:
         codes: one vector for each image, such as posterior means, `(N, D)`.
-        table: a column an attribute, N rows.
-        folds: into how many parts the images are cut, at least 2.
-        seed: decides the parts.
+        table: one column per attribute, N rows.
+        folds: the number of folds, 2 to 10.
+        seed: seed of the folds.
 
     Returns:
-        A row an attribute: which `score`, "AUC" or "R2"; its `value` and standard `error`; the
-        `images`; the `share` of images with the greater of two values.
+        One row per attribute: the `score`, "AUC" or "R2"; its `value` and standard `error`; the
+        number of `images`; the `share` of images with the greater of two values.
 
     Raises:
-        InputError: if there are fewer than 20 images, a value is not finite, or an attribute
-            cannot be learnt: see `enough`.
+        InputError: if there are fewer than 20 images, a value is not finite, or a probe cannot
+            be fitted to an attribute: see `enough`.
 
     References:
         Understanding intermediate layers using linear classifier probes (Alain and Bengio,
@@ -144,7 +143,7 @@ def probes(
 
     codes, values = checked(codes, table.to_numpy(float), 20)
     for name, reason in enough(table)[1].items():
-        raise InputError(f"the attribute {name} cannot be learnt: {reason}")
+        raise InputError(f"no probe of the attribute {name} can be fitted: {reason}")
     if not 2 <= folds <= LEAST:
         raise InputError(f"folds must be from 2 to {LEAST}, got {folds}")
     rows = []
@@ -158,7 +157,7 @@ def probes(
 
 
 def gains(scores: pandas.DataFrame) -> pandas.Series:
-    """How far probes are above chance, 1 being certain, the best first: R2, or 2 AUC - 1.
+    """The scores of probes relative to chance, highest first: R2, or 2 AUC - 1; 1 is perfect.
 
     Args:
         scores: from `probes`.
@@ -168,9 +167,11 @@ def gains(scores: pandas.DataFrame) -> pandas.Series:
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each positive the share of negatives below it, of each negative that of positives above.
+    """The area under the ROC curve per image: the mean of either result is the area.
 
-    The area under the ROC curve is the mean of either; ties count one half.
+    Returns:
+        The share of negatives below each positive, and the share of positives above each
+        negative. Ties count one half.
 
     Args:
         scores: `(N,)`.
@@ -189,7 +190,7 @@ def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarr
 
 
 def _area(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estimate:
-    """The area under the curve in each fold, over all folds."""
+    """The mean over folds of the area under the ROC curve within each fold."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
@@ -210,12 +211,12 @@ def _area(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estim
 
 
 def _share(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estimate:
-    """R2 over all folds."""
-    told, constant = np.empty_like(column), np.empty_like(column)
+    """R2 of the predictions of all folds together."""
+    predicted, constant = np.empty_like(column), np.empty_like(column)
     for seen, unseen in _folds(len(codes), folds, seed):
-        told[unseen] = ridge(codes[seen], column[seen], codes[unseen])
+        predicted[unseen] = ridge(codes[seen], column[seen], codes[unseen])
         constant[unseen] = column[seen].mean()
-    error, most = (column - told) ** 2, (column - constant) ** 2
+    error, most = (column - predicted) ** 2, (column - constant) ** 2
     return Estimate.of(ratio_values(most - error, most))
 
 
@@ -226,7 +227,7 @@ def _folds(count: int, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.n
 
 
 def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """What ridge regression of values `(N,)` or `(N, A)` on codes says of new codes."""
+    """Predictions for new codes by ridge regression of values `(N,)` or `(N, A)` on codes."""
     from sklearn.linear_model import RidgeCV
 
     known, new = scaled(codes, new)
@@ -235,29 +236,29 @@ def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def scaled(codes: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both centred and divided by the deviation of the first; constant columns are 0."""
+    """Both standardised with the mean and deviation of the first; constant columns are 0."""
     loc, scale = codes.mean(0), codes.std(0)
     scale = np.where(scale > 1e-9 * (1 + np.abs(loc)), scale, np.inf)
     return (codes - loc) / scale, (new - loc) / scale
 
 
 def directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
-    r"""The direction in which the codes move, on average, with each attribute.
+    r"""The direction in which codes change on average with each attribute.
 
     $$v = \frac{\operatorname{Cov}(z, a)}{\operatorname{Var}(a)}$$
 
-    It is the slope of the regression of z on a, and for an attribute of two values the
+    It is the slope of the regression of z on a. For an attribute of two values it is the
     difference of the two class means over the difference of the values. To change an attribute
-    by $\Delta$ one moves to $z + \Delta v$. The weights of a probe are the wrong direction for
-    that: they cancel what else moves z, so that they may point where no image lies. What comes
-    along with the attribute in the data, as lipstick does with long hair, comes along here.
+    by $\Delta$, move to $z + \Delta v$. Do not use the weights of a probe for that: they cancel
+    other causes of variation in z, and may point to where no image lies. Attributes that are
+    correlated with this one in the data change with it.
 
     Args:
         codes: one vector for each image, `(N, D)`.
-        table: a column an attribute, N rows.
+        table: one column per attribute, N rows.
 
     Returns:
-        A row an attribute, a column a dimension.
+        One row per attribute, one column per dimension.
 
     Raises:
         InputError: if there are fewer than two images, a value is not finite, or an attribute
@@ -285,13 +286,13 @@ def directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def reach(table: pandas.DataFrame) -> pandas.DataFrame:
-    """From where to where an attribute goes: its two values, or its 5 % and 95 % quantiles.
+    """The range of each attribute: its two values, or its 5 % and 95 % quantiles.
 
     Args:
-        table: a column an attribute.
+        table: one column per attribute.
 
     Returns:
-        A row an attribute: `low` and `high`.
+        One row per attribute: `low` and `high`.
     """
     import pandas
 

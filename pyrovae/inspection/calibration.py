@@ -1,4 +1,4 @@
-"""Whether the guide's uncertainty is right: simulation-based calibration."""
+"""Simulation-based calibration: a test of the guide's uncertainty."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Ranks", "ranks_of_truth"]
 
-#: Draws of the guide that a latent is ranked among: 100 ranks, 20 bins of 5.
+#: Draws of the guide per latent, and bins: 100 ranks in 20 bins of 5.
 NUM_DRAWS, BINS = 99, 20
 
-#: Images that are drawn and encoded at once.
+#: Images drawn and encoded at once.
 BATCH = 100
 
-#: What the guide's own density is called among the dimensions.
+#: The name of the guide's log density among the dimensions.
 DENSITY = "log q"
 
 
@@ -33,10 +33,9 @@ class Ranks:
     """The ranks of latents among draws of the guide, for images drawn from the model.
 
     Attributes:
-        names: of the dimensions; the last may be `log q`, the log density of all under the
-            guide.
-        ranks: how many of the guide's draws are below the truth, `(N, Q)`, 0 to `num_draws`.
-        num_draws: L.
+        names: of the dimensions; the last may be `log q`, the guide's log density.
+        ranks: the number of the guide's draws below the true value, `(N, Q)`, 0 to `num_draws`.
+        num_draws: the draws of the guide per image, L.
     """
 
     names: list[str]
@@ -47,26 +46,26 @@ class Ranks:
         return len(self.ranks)
 
     def only(self, columns: np.ndarray) -> Ranks:
-        """Some of the dimensions; `log q` stays that of all."""
+        """The ranks of some dimensions, and of `log q`, which stays that of all dimensions."""
         places = [*columns, *[place for place, n in enumerate(self.names) if n == DENSITY]]
         names = [self.names[place] for place in places]
         return replace(self, names=names, ranks=self.ranks[:, places])
 
     @property
     def shares(self) -> np.ndarray:
-        """The ranks on (0, 1), `(N, Q)`: uniform where the guide is the posterior."""
+        """The ranks scaled to (0, 1), `(N, Q)`: uniform if the guide is the exact posterior."""
         return (self.ranks + 0.5) / (self.num_draws + 1)
 
     def table(self) -> pandas.DataFrame:
-        r"""A test of each dimension, and what is wrong with it.
+        r"""A chi-square test of each dimension, with measures of bias, spread and coverage.
 
         Returns:
-            A row a dimension: the `chi_square` of the ranks in 20 bins, its `p`, and `p_joint`,
-            $\min(1, Q\,p)$ (Bonferroni) over all rows; `bias`, the mean rank minus 1/2 as a share
-            (above 0 the guide lies too low); `spread`, the variance of the ranks over that of
-            uniform ones (above 1 the guide is too narrow or off, below 1 too wide);
-            `coverage_50` and `coverage_90`, how often the guide's central intervals hold the
-            truth.
+            One row per dimension: the `chi_square` of the ranks in 20 bins, its `p`; `p_joint`,
+            $\min(1, Q\,p)$ (Bonferroni) over all rows; `bias`, the mean scaled rank minus 1/2
+            (above 0: the guide is too low); `spread`, the mean square deviation of the ranks from
+            1/2 over that of uniform ranks (above 1: the guide is too narrow or biased, below 1:
+            too wide); `coverage_50` and `coverage_90`, how often the guide's central intervals
+            contain the true value.
         """
         import pandas
         from scipy.stats import chi2
@@ -90,14 +89,15 @@ class Ranks:
         return pandas.DataFrame(columns, index=pandas.Index(self.names, name="dimension"))
 
     def band(self, alpha: float = 0.05) -> float:
-        r"""How far the empirical distribution functions of all rows may be from uniform.
+        r"""The half-width of a joint band for the distribution functions of all rows.
 
         $$\sqrt{\log(2 Q / \alpha) / (2 N)}$$
 
-        All of them stay within with a probability of at least $1 - \alpha$.
+        If all ranks are uniform, all empirical distribution functions differ from the uniform one
+        by less than this with a probability of at least $1 - \alpha$.
 
         Args:
-            alpha: the rate of false alarms.
+            alpha: the false-alarm rate.
 
         References:
             The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality (Massart, 1990,
@@ -123,24 +123,24 @@ def ranks_of_truth(
     $$z \sim p(z), \quad x \sim p(x \mid z), \quad z_1 \ldots z_L \sim q(z \mid x), \quad
     r_d = \#\{l : z_{l, d} < z_d\}$$
 
-    Where q is the exact posterior, each rank is uniform on 0 to L. The images hold the noise of
-    the likelihood, as drawn. The log density $\log q(z \mid x)$ is ranked as one more
-    dimension, where the guide has one: it is low where the truth lies outside of what the guide
-    thinks probable in all dimensions together. Draws are torch's.
+    If q is the exact posterior, each rank is uniform on 0 to L. The images include the noise of
+    the likelihood. If the guide has a density, $\log q(z \mid x)$ is ranked as one more
+    dimension: its rank is low if the true latents are jointly improbable under the guide. Draws
+    use the current state of torch's random generators.
 
     Args:
         space: the latents.
         z: latents drawn from the model, `(N, D)`, at least 100.
-        inputs: what the programs took besides, `(N, ...)` each.
+        inputs: further inputs of the programs for these latents, `(N, ...)` each.
         num_draws: L; L + 1 must be a multiple of 20.
 
     Raises:
-        InputError: if there are too few latents, or the number of draws does not fit.
+        InputError: if there are too few latents, or `num_draws` is not allowed.
 
     References:
         Validating Bayesian Inference Algorithms with Simulation-Based Calibration (Talts et al.,
-        2018, section 4, algorithm 1), https://arxiv.org/abs/1804.06788; ranks of what depends on
-        x too as in Simulation-Based Calibration Checking for Bayesian Computation: The Choice of
+        2018, section 4, algorithm 1), https://arxiv.org/abs/1804.06788; ranks of functions of z
+        and x as in Simulation-Based Calibration Checking for Bayesian Computation: The Choice of
         Test Quantities Shapes Sensitivity (Modrak et al., 2023, section 3),
         https://arxiv.org/abs/2211.02383
     """
@@ -162,7 +162,7 @@ def ranks_of_truth(
 def _ranks(
     space: LatentSpace, num_draws: int, z: Tensor, x: Tensor, inputs: dict[str, Tensor]
 ) -> Tensor:
-    """Ranks `(B, Q)` of the latents of a batch, that of their log density last."""
+    """Ranks `(B, Q)` of the latents of a batch, the rank of their log density last."""
     trace = space.guide_trace(num_draws, x, **inputs)
     nodes = {name: trace.nodes[name] for name in space.shapes}
     draws = space.flatten({name: node["value"] for name, node in nodes.items()})
@@ -176,6 +176,6 @@ def _ranks(
 
 
 def _rank(draws: Tensor, truth: Tensor) -> Tensor:
-    """How many of the draws `(L, *)` lie below the truth `(*,)`, ties broken by chance."""
+    """The number of draws `(L, *)` below the true value `(*,)`; ties are broken at random."""
     below, ties = (draws < truth).sum(0), (draws == truth).sum(0)
     return below + (torch.rand(truth.shape, device=truth.device) * (ties + 1)).long()

@@ -1,4 +1,4 @@
-"""Gradient ascent on the bounds of many images at once."""
+"""Gradient ascent on the bounds of many images in parallel."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pyrovae.utils.randomness import private_randomness
 __all__ = ["climb"]
 
 
-#: Rounds of steps, at most.
+#: Largest number of rounds.
 ROUNDS = 6
 
-#: A round that gains no image as much, in nats, is the last one.
+#: A round in which no image gains more than this, in nats, is the last one.
 ENOUGH = 0.01
 
-#: How often the bound is drawn to see what a round gained.
+#: Evaluations of the bound that estimate the gain of a round.
 DRAWS = 50
 
-#: The moments of Adam's gradients must be forgotten within the steps of a round.
+#: Short averages: Adam's moments must decay within the steps of a round.
 BETAS = (0.9, 0.95)
 
 
@@ -33,18 +33,22 @@ def climb(
     rates: list[float],
     steps: int,
 ) -> list[Tensor]:
-    """Raises the bounds of many images with Adam, in rounds, until no image gains any more.
+    """Maximises the bounds of many images with Adam, in rounds, until no image gains any more.
 
-    A round ends at the mean over the last quarter of its steps. The next one starts there, at
-    half the learning rates. An image of no gain stays where it was. The last round is the one in
-    which no image gains 0.01 nats, or more than two standard errors, but at most `ROUNDS`.
+    A round ends at the mean of its last quarter of steps. The next round starts there, with half
+    the learning rates. An image without a gain keeps its earlier values. The rounds end when no
+    image gains more than 0.01 nats and more than two standard errors, or after `ROUNDS` rounds.
 
     Args:
-        bound: what is to rise: of free tensors, `(S, B)` for draws and images.
+        bound: the function to maximise: takes the free tensors, returns `(S, B)` for draws and
+            images.
         start: the free tensors at the start, `(B, *)` each.
         rates: their learning rates at the start of the first round; within a round they fall to
             0 as a half cosine.
-        steps: steps of a round; without any the start is returned.
+        steps: steps per round; with 0 the start is returned.
+
+    Returns:
+        The free tensors at the end.
     """
     free = [tensor.detach() for tensor in start]
     if not steps:
@@ -65,7 +69,7 @@ def _round(
     rates: list[float],
     steps: int,
 ) -> list[Tensor]:
-    """Where Adam brings free tensors: their mean over the last quarter of the steps."""
+    """The mean of the free tensors over the last quarter of one round's steps of Adam."""
     free = [tensor.clone().requires_grad_() for tensor in start]
     optimizer = torch.optim.Adam(
         [{"params": [f], "lr": r} for f, r in zip(free, rates, strict=True)], betas=BETAS
@@ -87,7 +91,7 @@ def _round(
 def _gain(
     bound: Callable[[list[Tensor]], Tensor], old: list[Tensor], new: list[Tensor], seed: int
 ) -> tuple[Tensor, Tensor]:
-    """How much higher the bound of each image is, `(B,)`, and the standard error."""
+    """The gain in the bound of each image, `(B,)`, and its standard error."""
     values = []
     for free in (old, new):  # The same draws for both.
         with private_randomness(seed, free[0].device):
@@ -97,7 +101,7 @@ def _gain(
 
 
 def _chosen(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """The rows of one tensor where said, else those of the other."""
+    """The rows of `new` where `which` is true, else those of `old`."""
     return torch.where(which.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 

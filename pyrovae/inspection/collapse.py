@@ -1,4 +1,4 @@
-"""Has the posterior collapsed? The rate dimension by dimension, and a verdict in words."""
+"""Posterior collapse: the rate of each dimension, and a verdict with reasons and advice."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Symptoms", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
 
-#: A weight on the rate outside of these, read from the guide's spread, is no accident.
+#: The guide is too narrow or too wide if the weight on the rate that fits its spread is outside.
 LIGHT, HEAVY = 0.6, 1.6
-#: Noise of the likelihood so many times that of the residuals, or as many times less.
+#: The likelihood's noise is wrong if squared residuals over their expected variance are outside.
 COARSE, FINE = 0.5, 2.0
-#: Nats by which an active dimension's aggregate differs from the prior.
+#: Aggregate posterior and prior differ if their KL in nats per active dimension is above this.
 OFF = 0.25
 
 
 def dimension_table(encoded: Encoding) -> pandas.DataFrame:
-    r"""A row a latent dimension: what it carries, and whether it tells images apart.
+    r"""The rate and the moments of each latent dimension, largest rate first.
 
-    `kl` is $\mathbb{E}_x KL(q(z_d \mid x) \,\|\, p(z_d))$ in nats with its standard `error`,
-    `share` its part of all dimensions, `cumulative` that of this dimension and all that carry
-    more; `exact` is false where the divergence is that of Normals of the same moments. A unit is
-    `active` as `Encoding.active` has it; `scale` is the mean standard deviation of the
-    posteriors; `aggregate_mean` and `aggregate_variance` are the moments of the aggregate
-    posterior. Given attributes, only what the mean differs by from the prior's given the same
-    ones tells images apart. Dimensions that carry most come first.
+    `kl` is $\mathbb{E}_x KL(q(z_d \mid x) \,\|\, p(z_d))$ in nats per image with its standard
+    `error`; `share` is its share of the sum over dimensions, `cumulative` the share of this and
+    all larger dimensions. `exact` is false if the KL is that of Normals with the same moments.
+    `active` and `variance_of_mean` are those of `Encoding`. `scale` is the mean standard
+    deviation of the posteriors. `aggregate_mean` and `aggregate_variance` are the moments of the
+    aggregate posterior. For programs that take attributes, `variance_of_mean` is that of the
+    posterior mean minus the prior mean given the same attributes.
 
     Args:
-        encoded: of a split.
+        encoded: the posteriors of a split.
+
+    Returns:
+        One row per latent dimension.
 
     Raises:
         InputError: for fewer than two images.
@@ -63,7 +66,7 @@ def dimension_table(encoded: Encoding) -> pandas.DataFrame:
 
 
 def dimensions_for(table: pandas.DataFrame, share: float = 0.95) -> int:
-    """How many dimensions carry that share of the rate, of a `dimension_table`.
+    """The least number of dimensions that carry a share of the rate, from a `dimension_table`.
 
     Example:
         >>> import pandas as pd
@@ -71,26 +74,25 @@ def dimensions_for(table: pandas.DataFrame, share: float = 0.95) -> int:
         3
     """
     if table["cumulative"].isna().any():
-        return len(table)  # It is not known what they carry.
+        return len(table)  # The rates are unknown.
     found = int(np.searchsorted(table["cumulative"].to_numpy(), share - 1e-9) + 1)
-    return min(found, len(table))  # They may carry nothing at all.
+    return min(found, len(table))  # All rates may be 0.
 
 
 def mismatch(encoded: Encoding, prior: np.ndarray) -> np.ndarray:
-    r"""How far the aggregate posterior is from the prior, dimension by dimension, in nats.
+    r"""The KL from the aggregate posterior to the prior of each dimension, for Normal moments.
 
     $$KL\left(\mathcal{N}(\mu_d, \sigma_d^2) \,\|\, \mathcal{N}(m_d, s_d^2)\right)$$
 
-    with the moments of aggregate posterior and prior: it sees where the posteriors lie and how
-    widely, not their shape, and unlike the divergence of the aggregate itself it is not limited
-    by the number of images.
+    with the moments of aggregate posterior and prior. It depends on location and spread, not on
+    shape. Unlike an estimate of the exact KL it is not limited by the number of images.
 
     Args:
-        encoded: of a split.
+        encoded: the posteriors of a split.
         prior: draws of the prior, `(M, D)`.
 
     Returns:
-        `(D,)`.
+        Nats, `(D,)`.
     """
     mean, variance = encoded.loc.mean(0), encoded.loc.var(0) + np.square(encoded.scale).mean(0)
     centre, spread = prior.mean(0), prior.var(0) + 1e-12
@@ -100,20 +102,22 @@ def mismatch(encoded: Encoding, prior: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Symptoms:
-    """The numbers that a verdict rests on.
+    """The measurements that a verdict is based on.
 
     Attributes:
-        dims: latent dimensions.
-        active: those that tell images apart.
-        carriers: how many of them carry 95 % of the rate.
-        rate: nats an image.
-        weight: the weight on the rate for which the guide's spread is the best one, see
-            `temperature`; above 1 the guide is too wide; NaN where it is not known.
+        dims: the number of latent dimensions.
+        active: the number of active dimensions.
+        carriers: the least number of dimensions that carry 95 % of the rate.
+        rate: the mean rate, in nats per image.
+        weight: the weight on the rate for which the guide's spread is optimal, see
+            `temperature`; above 1 the guide is too wide; NaN if unknown.
         weight_error: its standard error.
-        dispersion: squared residuals over the variance that the likelihood expects; NaN where
-            it is not known.
-        mismatch: nats by which the aggregate of an active dimension differs from the prior.
-        wide: whether the guide was trained for an objective that wants it wider than the ELBO.
+        dispersion: squared residuals over the variance that the likelihood expects; NaN if
+            unknown.
+        mismatch: the mean KL from aggregate posterior to prior, in nats per active dimension;
+            NaN if unknown.
+        wide: whether the guide was trained with an objective whose optimum is wider than that of
+            the ELBO.
         has_scale: whether the likelihood's noise has a scale.
     """
 
@@ -129,7 +133,7 @@ class Symptoms:
     has_scale: bool = True
 
     def table(self) -> pandas.DataFrame:
-        """A row a number: its value, what is healthy, what it means."""
+        """One row per measurement: value, standard error, healthy range and meaning."""
         import pandas
 
         values = [
@@ -148,15 +152,15 @@ class Symptoms:
         return pandas.DataFrame(rows, columns=columns)
 
 
-#: What a number is, when it is healthy, what it tells.
+#: Name, healthy range and meaning of each measurement.
 MEANINGS = [
-    ("active units", "at least half of {}", "what z is used for"),
-    ("dimensions for 95 % of the rate", "", "how many carry it"),
-    ("rate, nats", "above 0", "what z costs an image"),
+    ("active units", "at least half of {}", "latent dimensions that depend on the image"),
+    ("dimensions for 95 % of the rate", "", "least number of dimensions that carry this share"),
+    ("rate, nats", "above 0", "KL from guide to prior, per image"),
     (
         "weight on the rate that fits the guide's spread",
-        f"{LIGHT} to {HEAVY}, within 2 errors",
-        "below: the guide is too narrow, above: too wide (empty: too few images tell)",
+        f"{LIGHT} to {HEAVY}, within 2 standard errors",
+        "below: the guide is too narrow, above: too wide (empty: too few images for an estimate)",
     ),
     (
         "squared residuals over their expected variance",
@@ -164,21 +168,21 @@ MEANINGS = [
         "below: the likelihood expects too much noise, above: too little",
     ),
     (
-        "aggregate posterior against prior, nats a unit",
+        "KL of aggregate posterior to prior, nats per active unit",
         f"below {OFF}",
-        "above: what is drawn from the prior is not what was trained on",
+        "above: draws of the prior differ from the latents that the decoder was trained on",
     ),
 ]
 
 
 class Case(NamedTuple):
-    """One thing to say of a posterior.
+    """One finding about a posterior.
 
     Attributes:
         word: "healthy", "collapsed", "partly collapsed", "over-regularised" or
             "under-regularised".
-        reason: a sentence with the numbers that justify it.
-        advice: what to try; empty where nothing is wrong.
+        reason: a sentence with the measurements that justify it.
+        advice: what to try; empty for "healthy".
     """
 
     word: str
@@ -188,22 +192,22 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with a posterior, in words.
+    """The verdict on a posterior.
 
     Attributes:
-        cases: one for each thing that is wrong; "healthy" alone where nothing is.
+        cases: one per problem; "healthy" alone if there is none.
     """
 
     cases: list[Case]
 
     @property
     def reasons(self) -> list[str]:
-        """A sentence for each case, with the numbers that justify it."""
+        """One sentence per case, with the measurements that justify it."""
         return [case.reason for case in self.cases]
 
     @property
     def advice(self) -> list[str]:
-        """What to try."""
+        """What to try, for each problem."""
         return [case.advice for case in self.cases if case.advice]
 
     def __str__(self) -> str:
@@ -212,19 +216,20 @@ class Verdict:
 
 
 def judge(signs: Symptoms) -> Verdict:
-    """The verdict that numbers give.
+    """The verdict from measurements.
 
-    - collapsed: no unit is active, z says nothing of the image;
+    - collapsed: no unit is active, so z is independent of the image;
     - partly collapsed: less than half of the units are active;
-    - over-regularised: the guide is as wide as a weight above 1 on the rate makes it, where its
-      objective does not want that, or the likelihood expects far more noise than there is, which
-      weighs the rate in the same way;
-    - under-regularised: the guide is as narrow as a weight below 1 makes it, the likelihood
-      expects far less noise than there is, or posteriors are not where the prior is;
+    - over-regularised: the guide is as wide as a weight above 1 on the rate makes it, although
+      its objective does not prefer that; or the likelihood expects far more noise than the data
+      have, which has the same effect as a weight above 1;
+    - under-regularised: the guide is as narrow as a weight below 1 makes it; or the likelihood
+      expects far less noise than the data have; or the aggregate posterior differs from the
+      prior;
     - healthy: none of these.
 
     Args:
-        signs: the numbers.
+        signs: the measurements.
 
     Example:
         >>> str(judge(Symptoms(dims=20, active=0, carriers=1, rate=0.01)))
@@ -235,110 +240,110 @@ def judge(signs: Symptoms) -> Verdict:
         for word, applies, reason, advice in RULES
         if applies(signs)
     ]
-    healthy = "{active} of {dims} units are active and carry {rate:,.1f} nats an image."
+    healthy = "{active} of {dims} units are active and carry {rate:,.1f} nats per image."
     return Verdict(found or [Case("healthy", healthy.format(**asdict(signs)), "")])
 
 
 COLLAPSED = (
-    "Warm the weight of the rate up (--beta.schedule Warmup), keep some of it free (--objective "
-    "FreeBits), or lower --beta.value."
+    "Warm up the weight on the rate (--beta.schedule Warmup), do not penalise a part of the rate "
+    "(--objective FreeBits), or lower --beta.value."
 )
 PARTLY = (
-    "Harmless where the ELBO is what counts: the prior needs no more units. To use more of them: "
-    "--beta.schedule Warmup, --objective FreeBits, or an objective of several particles "
-    "(--objective IWAE); to save time, fewer --prior.latent_dim."
+    "If only the ELBO matters, this is harmless: the model needs no more units. To use more "
+    "units, try --beta.schedule Warmup, --objective FreeBits, or an objective of several "
+    "particles (--objective IWAE). To save time, lower --prior.latent_dim."
 )
 LESS_BETA = (
-    "Lower --beta.value if it is above 1. If it is 1 already, train for longer: a guide narrows "
-    "late."
+    "If --beta.value is above 1, lower it. If it is 1 already, train for longer: the guide "
+    "becomes narrower late in training."
 )
 LESS_NOISE = (
-    "Let the noise be learned (--likelihood SharedScaleNormal), or lower the likelihood's scale. "
-    "If it is learned, train for longer: it has not come down yet."
+    "Learn the noise (--likelihood SharedScaleNormal), or lower the likelihood's scale. If it is "
+    "learned already, train for longer: its scale is still falling."
 )
 MORE_BETA = (
-    "Raise --beta.value to 1. If it is 1 already, the guide is too sure on images that it has not "
-    "seen: fewer epochs (--trainer.patience), --objective Denoising, or more images."
+    "Raise --beta.value to 1. If it is 1 already, the guide is overconfident on held-out images: "
+    "use fewer epochs (--trainer.patience), --objective Denoising, or more images."
 )
 MORE_NOISE = (
-    "Let the noise be learned (--likelihood SharedScaleNormal), or raise its scale. If it is "
-    "learned, see whether training images are told as badly (--split train of the inspection): "
-    "then train for longer, it has not gone up yet. If not, they were learned by heart: fewer "
-    "epochs (--trainer.patience), or more images."
+    "Learn the noise (--likelihood SharedScaleNormal), or raise its scale. If it is learned "
+    "already, inspect the training images (--split train). If their residuals are as large, "
+    "train for longer: the scale is still rising. If not, the model overfits: use fewer epochs "
+    "(--trainer.patience), or more images."
 )
-SURER = "Train for longer, or use larger networks: the decoder has not learned to be sure yet."
+SURER = "Train for longer, or use larger networks: the decoder is not confident enough yet."
 LESS_SURE = (
-    "The decoder is sure where it is wrong. If training images are told better than these, they "
-    "were learned by heart: fewer epochs (--trainer.patience), weight decay, or more images. "
-    "If not, train for longer."
+    "The decoder is confident where it is wrong. If it predicts training images better than "
+    "these, it overfits: use fewer epochs (--trainer.patience), weight decay, or more images. If "
+    "not, train for longer."
 )
 ELSEWHERE = (
-    "More epochs, a prior that follows the posteriors (--prior VampPrior, FlowPrior, "
-    "GaussianMixture), or, where it is below 1, a higher --beta.value."
+    "Train for more epochs, use a prior that adapts to the posteriors (--prior VampPrior, "
+    "FlowPrior, GaussianMixture), or, if --beta.value is below 1, raise it."
 )
 
-#: What can be wrong: the word, when, the reason, what to try.
+#: The problems: word, condition, reason, advice.
 RULES: list[tuple[str, Callable[[Symptoms], bool], str, str]] = [
     (
         "collapsed",
         lambda signs: signs.active == 0,
-        "No unit of {dims} is active: the guide says nearly the same of every image (rate "
+        "None of {dims} units is active: the posterior is nearly the same for all images (rate "
         "{rate:.2f} nats).",
         COLLAPSED,
     ),
     (
         "partly collapsed",
         lambda signs: 0 < 2 * signs.active < signs.dims,
-        "Only {active} of {dims} units are active; {carriers} carry 95 % of the rate of "
-        "{rate:,.1f} nats.",
+        "Only {active} of {dims} units are active; {carriers} dimensions carry 95 % of the rate "
+        "of {rate:,.1f} nats.",
         PARTLY,
     ),
     (
         "over-regularised",
         lambda signs: not signs.wide and signs.weight - 2 * signs.weight_error > HEAVY,
-        "The guide is too wide: its spread is the best one for a weight of {weight:.2f} ± "
-        "{weight_error:.2f} on the rate, not of 1.",
+        "The guide is too wide: its spread is optimal for a weight of {weight:.2f} ± "
+        "{weight_error:.2f} on the rate, not for 1.",
         LESS_BETA,
     ),
     (
         "over-regularised",
         lambda signs: signs.has_scale and signs.dispersion < COARSE,
-        "The likelihood expects too much noise: squared residuals are {dispersion:.3g} of the "
-        "variance that it gives them.",
+        "The likelihood expects too much noise: squared residuals are {dispersion:.3g} times the "
+        "variance that it predicts.",
         LESS_NOISE,
     ),
     (
         "over-regularised",
         lambda signs: not signs.has_scale and signs.dispersion < COARSE,
-        "The probabilities of pixels are too unsure: squared residuals are {dispersion:.3g} of "
-        "the variance that they give them.",
+        "The predicted probabilities of pixels are too close to 1/2: squared residuals are "
+        "{dispersion:.3g} times the variance that they predict.",
         SURER,
     ),
     (
         "under-regularised",
         lambda signs: signs.weight + 2 * signs.weight_error < LIGHT,
-        "The guide is too narrow: its spread is the best one for a weight of {weight:.2f} ± "
-        "{weight_error:.2f} on the rate, not of 1.",
+        "The guide is too narrow: its spread is optimal for a weight of {weight:.2f} ± "
+        "{weight_error:.2f} on the rate, not for 1.",
         MORE_BETA,
     ),
     (
         "under-regularised",
         lambda signs: signs.has_scale and signs.dispersion > FINE,
         "The likelihood expects too little noise: squared residuals are {dispersion:.3g} times "
-        "the variance that it gives them.",
+        "the variance that it predicts.",
         MORE_NOISE,
     ),
     (
         "under-regularised",
         lambda signs: not signs.has_scale and signs.dispersion > FINE,
-        "The probabilities of pixels are too sure: squared residuals are {dispersion:.3g} times "
-        "the variance that they give them.",
+        "The predicted probabilities of pixels are overconfident: squared residuals are "
+        "{dispersion:.3g} times the variance that they predict.",
         LESS_SURE,
     ),
     (
         "under-regularised",
         lambda signs: signs.mismatch > OFF,
-        "Posteriors are not where the prior is: by {mismatch:.2f} nats an active unit.",
+        "The aggregate posterior differs from the prior by {mismatch:.2f} nats per active unit.",
         ELSEWHERE,
     ),
 ]

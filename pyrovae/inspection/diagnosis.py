@@ -20,21 +20,22 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["diagnose"]
 
-#: Images that the spread of guide and likelihood is judged on.
+#: Largest number of images for the spread of the guide and the noise of the likelihood.
 IMAGES = 200
 PRIOR_DRAWS = 1000
-#: Images whose posteriors tell where their aggregate is: of fewer, moments are off by chance.
+#: Least number of images for the moments of the aggregate posterior.
 FEW = 20
-#: Spreads of the guide that are enough for the weight on the rate.
+#: Factors of the guide's spread; three are enough for the weight on the rate.
 NEAR = (0.95, 1.0, 1.05)
 
 
 def diagnose(view: PosteriorView, *, wide: bool = False) -> tuple[Verdict, Symptoms]:
-    """The verdict on the posterior of a pair of programs, and the numbers that it rests on.
+    """The verdict on the posterior of a pair of programs, and its measurements.
 
     Args:
         view: the programs and the images.
-        wide: whether the guide was trained for an objective that wants it wider than the ELBO.
+        wide: whether the guide was trained with an objective whose optimum is wider than that of
+            the ELBO.
 
     Raises:
         InputError: for fewer than two images.
@@ -56,9 +57,9 @@ def diagnose(view: PosteriorView, *, wide: bool = False) -> tuple[Verdict, Sympt
     try:
         _, found = temperature(programs, some, engine, seed=seed, factors=NEAR, widest=1)
     except (InputError, NotImplementedError):
-        return judge(signs), signs  # On a sphere there is no spread of this kind.
+        return judge(signs), signs  # Latents on a sphere have no spread to scale.
     weight, error = found.effective_beta, found.error
-    # Of latents that carry next to nothing both slopes are noise.
+    # With a rate near 0 both slopes are noise.
     if signs.active and 2 * error < max(weight, 0.5) and weight > -2 * error:
         signs = replace(signs, weight=weight, weight_error=error)
     return judge(signs), signs

@@ -1,4 +1,4 @@
-"""Whether the likelihood's noise is as large as the residuals."""
+"""The ratio of squared residuals to the variance of the likelihood."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ from pyrovae.programs.pair import ModelGuidePair, run_both
 
 __all__ = ["dispersion"]
 
-#: Draws that stand for a likelihood whose moments no formula knows.
+#: Draws that estimate the moments of a likelihood without a formula for them.
 DRAWS = 20
 
 
 def dispersion(
     programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> Estimate:
-    r"""How large residuals are, over how large the likelihood says they are.
+    r"""The sum of squared residuals over the sum of the variances that the likelihood expects.
 
     $$\frac{\sum_{n, i} (x_{ni} - \mathbb{E}[x_i \mid z_n])^2}
     {\sum_{n, i} \operatorname{Var}[x_i \mid z_n]}, \quad z_n \sim q(z \mid x_n)$$
 
-    over images n and pixels i. It is 1 where the likelihood's noise is right: an image and a
-    draw from its exact posterior are a draw from the model, so that the expected residual is the
-    variance. Above 1 the likelihood is too narrow, and the rate is bought too dear; below 1 it is
-    too wide, and detail is left to noise. One draw an image: of the mean over several draws of z
-    the ratio would be below 1 even for the true model.
+    over images n and pixels i. It is 1 if the likelihood's noise is right: an image and a draw
+    from its exact posterior are a joint draw from the model, so the expected squared residual is
+    the variance. Above 1 the likelihood is too narrow, and the rate is too high; below 1 it is
+    too wide, and treats detail as noise. It uses one draw of z per image: with the mean over
+    several draws the ratio would be below 1 even for the true model.
 
     Args:
         programs: the pair of programs, on the engine's device.
-        images: a split, or where the programs need no attributes its uint8 images
-            `(N, C, H, W)`.
+        images: a split, or uint8 images `(N, C, H, W)` if the programs need no attributes.
         engine: where to compute.
         seed: seed of the draws.
 
     Returns:
-        The ratio, with a standard error over images by the delta method. A likelihood without a
-        formula for its moments is drawn from, without bias in either sum.
+        The ratio, with a standard error over images by the delta method. Draws estimate the
+        moments of a likelihood without a formula for them, without bias in either sum.
 
     Example:
         >>> from pyrovae import DiagonalNormal, MLPDecoder, MLPEncoder, Normal, StandardNormal, VAE
@@ -69,13 +68,13 @@ def dispersion(
 
 
 def _squares(p: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared residuals of images and their variances, each summed over pixels, `(B,)`."""
+    """Squared residuals and variances of images, each summed over pixels, `(B,)`."""
     try:
         mean, variance = p.mean, p.variance
     except (NotImplementedError, AttributeError):
         draws = p.sample((DRAWS,))
         mean, variance = draws.mean(0), draws.var(0)
-        # The mean of draws is off by its own variance.
+        # Subtracts the variance of the mean over the draws.
         squares = (x - mean).square() - variance / DRAWS
     else:
         squares = (x - mean).square()

@@ -1,4 +1,4 @@
-"""Images of which an attribute is changed, and what the guide then reads of them."""
+"""Edits of attributes in latent space, and their effects on re-encoded images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REAL", "edit_effects", "edited"]
 
-#: The column of what is read of images that were not edited.
+#: The column of the probe's response to the attribute in real images.
 REAL = "of real images"
 
 
@@ -31,17 +31,17 @@ def edited(
     strengths: Sequence[float],
     **inputs: Tensor,
 ) -> Tensor:
-    r"""Latents moved along the directions of attributes, and decoded.
+    r"""Moves latents along the directions of attributes, and decodes them.
 
     $$z + s \, (a^{\text{high}} - a^{\text{low}}) \, v$$
 
     Args:
         subject: what is inspected; directions are over its `columns`.
         z: latents of B images, `(B, D)`.
-        arrows: from `directions`, a row for each of A attributes.
-        table: a column an attribute, whose `reach` is the unit of the strengths.
-        strengths: s, S of them.
-        **inputs: what the programs take besides, for B images.
+        arrows: from `directions`, one row per attribute, A rows.
+        table: one column per attribute; its `reach` is the unit of the strengths.
+        strengths: S values of s.
+        **inputs: further inputs of the programs for B images.
 
     Returns:
         Floats in [0, 1], `(A, S, B, C, H, W)`.
@@ -57,15 +57,14 @@ def edited(
 def edit_effects(
     subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame
 ) -> pandas.DataFrame:
-    """What is read of images whose attributes have been edited, as shares of the range of each.
+    """The change of each attribute, as predicted from re-encoded images, by each edit.
 
-    The images that are looked at are moved by half the range of an attribute up, and down,
-    decoded, rounded to 8 bits and encoded again; ridge regression on the posterior means of
-    the split reads all attributes of both, and the difference is divided by the range of the
-    attribute that is read. An edit that does what it says, and nothing else, comes to 1 in its
-    own column and to 0 in the others; what goes together in the data is not 0. What ridge
-    regression does not read of real images it does not read of edited ones: `of real images` is
-    by how much of the range its reading differs between images at both ends.
+    Latents of the shown images are moved by half the range of an attribute up and down, decoded,
+    rounded to 8 bits and encoded again. A ridge regression on the posterior means of the split
+    predicts all attributes of both. The difference is divided by the range of the predicted
+    attribute. A perfect edit gives 1 in its own column and 0 in those of attributes that are
+    uncorrelated in the data. The regression limits what can be measured: `of real images` is the
+    difference, as a share of the range, of its predictions for real images at both ends.
 
     Args:
         subject: what is inspected.
@@ -73,7 +72,7 @@ def edit_effects(
         table: the attributes of the split, a column each.
 
     Returns:
-        A row an edited attribute, a column an attribute that is read, and `of real images`.
+        One row per edited attribute, one column per predicted attribute, and `of real images`.
     """
     import pandas
 
@@ -94,7 +93,7 @@ def edit_effects(
 
 
 def _again(subject: Subject, images: Tensor) -> np.ndarray:
-    """Posterior means of decoded images, which keep the attributes of the image they were."""
+    """Posterior means of decoded images, given the attributes of the original images."""
     bits = (255 * images).round().clamp(0, 255).byte().cpu().numpy()
     times = len(bits) // len(subject.shown)
     attributes = np.tile(subject.shown.attributes, (times, 1))

@@ -1,4 +1,4 @@
-"""Latents for other tools: draws for ArviZ, and tables as CSV or Parquet."""
+"""Export of latents: draws for ArviZ, and tables as CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = [
     "write_table",
 ]
 
-#: The dimensions of an image.
+#: Names of the dimensions of an image.
 PIXELS = ("channel", "row", "column")
-#: Draws that are decoded at once.
+#: Draws decoded at once.
 AT_ONCE = 10
 
 
@@ -44,9 +44,9 @@ def to_inference_data(
     num_draws: int = 500,
     num_predictive: int = 50,
 ) -> Any:
-    r"""Draws of the latents of a few images, as ArviZ takes them.
+    r"""Draws of the latents of a few images in ArviZ's format.
 
-    Groups, with their dimensions, for the images and each latent site `z`:
+    The groups with their dimensions, for each latent site `z`:
 
     - `posterior`: `z` (chain, draw, image, z_dim);
     - `log_likelihood`: `x`, log p(x given z) of each image, (chain, draw, image), in nats;
@@ -55,30 +55,30 @@ def to_inference_data(
       column), at the first draws of each chain;
     - `prior` and `prior_predictive`: the same of draws from the model, in one chain.
 
-    `arviz.summary`, `plot_trace`, `plot_forest` and the like ask of draws of the guide only how
-    the guide spreads them: they are independent, in one chain, and say nothing of whether the
-    guide is right. Chains of MCMC are questioned in earnest.
+    For draws of the guide, `arviz.summary`, `plot_trace`, `plot_forest` and the like only
+    describe the guide's distribution: these draws are independent, in one chain, and cannot show
+    whether the guide is right. For MCMC chains their diagnostics are meaningful.
 
-    `arviz.loo` runs, for each image is one observation. But an image's latents depend on no
-    other image, so that leaving it out leaves its prior: the quantity estimated is log p(x), by
-    the harmonic mean of p(x given z), whose variance is large where the posterior is much
+    `arviz.loo` runs, with each image as one observation. But the latents of an image depend on
+    no other image, so leaving an image out leaves its prior. The quantity estimated is log p(x),
+    by the harmonic mean of p(x given z), whose variance is large if the posterior is much
     narrower than the prior. Heed its warnings of k-hat above 0.7, and prefer `log_evidence`.
 
     Args:
-        subject: the programs, the images that are looked at, and the seed of all draws.
-        samples: latents drawn by something else, such as MCMC: `(chains, draws, B, D)` with
-            sites side by side as in `LatentSpace`, or by site `(chains, draws, B, ...)`. By
-            default they are drawn from the guide, in one chain.
-        images: the images; by default those that are looked at.
-        num_draws: latents that are drawn from the guide, and the model, for each image.
-        num_predictive: images drawn for each image, in each chain, at most.
+        subject: the programs, the shown images, and the seed of all draws.
+        samples: latents from another sampler, such as MCMC: `(chains, draws, B, D)` with sites
+            concatenated as in `LatentSpace`, or by site `(chains, draws, B, ...)`. By default
+            they are drawn from the guide, in one chain.
+        images: the images; by default the shown images.
+        num_draws: latents per image to draw from the guide, and from the model.
+        num_predictive: the largest number of replicates per image and chain.
 
     Returns:
         `arviz.InferenceData`; from ArviZ 1.0 on an `xarray.DataTree`.
 
     Raises:
-        InputError: if ArviZ is not installed, a number is below 1, or the samples have the
-            wrong shape or a site that the programs do not have.
+        InputError: if ArviZ is not installed, a number is below 1, or the samples have a wrong
+            shape or wrong sites.
     """
     arviz = _optional("arviz", "arviz")
     if min(num_draws, num_predictive) < 1:
@@ -108,7 +108,7 @@ def to_inference_data(
 
 
 def _optional(name: str, extra: str) -> ModuleType:
-    """A package that need not be installed; ArviZ warns of its own future when it is imported."""
+    """Imports an optional package, without the warnings that ArviZ issues on import."""
     import importlib
 
     try:
@@ -117,7 +117,7 @@ def _optional(name: str, extra: str) -> ModuleType:
             return importlib.import_module(name)
     except ImportError:
         raise InputError(
-            f"{name} is not installed: it comes with pip install -e '.[{extra}]'"
+            f"{name} is not installed: install it with pip install -e '.[{extra}]'"
         ) from None
 
 
@@ -126,11 +126,11 @@ def _samples(
     samples: Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor,
     x: Tensor,
 ) -> Tensor:
-    """Samples as one vector for each image, `(chains, draws, B, D)`."""
+    """Samples as one vector per image, `(chains, draws, B, D)`."""
     if isinstance(samples, Mapping):
         if set(samples) != set(space.shapes):
             raise InputError(
-                f"samples are of the sites {', '.join(samples)}: needed are "
+                f"samples are of the sites {', '.join(samples)}: expected are "
                 f"{', '.join(space.shapes)}"
             )
         for name, shape in space.shapes.items():
@@ -178,7 +178,7 @@ def _assembled(
     shapes: Mapping[str, tuple[int, ...]],
     names: list[str],
 ) -> Any:
-    """Named dimensions with coordinates, in what the installed ArviZ calls its data."""
+    """The groups with named dimensions and coordinates, in the installed ArviZ's data type."""
     dims = {name: ["image", *_dims_of(name, shape)] for name, shape in shapes.items()}
     coords = {"image": names} | {
         dim: np.arange(size)
@@ -193,10 +193,10 @@ def _assembled(
     scores = {"log_likelihood": groups["log_likelihood"]}
     rest = {name: group for name, group in groups.items() if name not in scores}
     with warnings.catch_warnings():
-        # Of groups with more dimensions than draws, and of what a later version will do.
+        # Ignores warnings on groups with more dimensions than draws, and on future versions.
         warnings.simplefilter("ignore")
         found = _from_dict(arviz, rest, coords, pixels)
-        # Of its own, since `x` has other dimensions there.
+        # Converted separately, since `x` has other dimensions in this group.
         scored = _from_dict(arviz, scores, {"image": names}, {"x": ["image"]})
         if hasattr(found, "extend"):
             found.extend(scored)
@@ -206,7 +206,7 @@ def _assembled(
 
 
 def _dims_of(name: str, shape: tuple[int, ...]) -> list[str]:
-    """`z_dim`, and for sites of more dimensions `z_dim_0`, `z_dim_1`."""
+    """`z_dim`; for sites with several dimensions `z_dim_0`, `z_dim_1`, ..."""
     if len(shape) == 1:
         return [f"{name}_dim"]
     return [f"{name}_dim_{place}" for place in range(len(shape))]
@@ -221,11 +221,11 @@ def _from_dict(
 
 
 def latent_table(subject: Subject) -> pandas.DataFrame:
-    """The posterior of every image of the split beside its attributes.
+    """The posterior moments and the attributes of every image of the split.
 
     Returns:
-        A row an image, indexed by name: `z[0].loc`, `z[0].scale` and so on for each dimension
-        that is looked at, then the attributes.
+        One row per image, indexed by name: `z[0].loc`, `z[0].scale` and so on for each selected
+        dimension, then the attributes.
     """
     import pandas
 
@@ -242,15 +242,15 @@ def latent_table(subject: Subject) -> pandas.DataFrame:
 
 
 def write_table(table: pandas.DataFrame, path: str | Path) -> None:
-    """Writes a table with its index, whole or not at all.
+    """Writes a table with its index, atomically.
 
     Args:
-        table: any.
+        table: the table.
         path: ends in `.csv` or `.parquet`.
 
     Raises:
-        InputError: if the path ends in something else, or pyarrow, which writes Parquet, is not
-            installed.
+        InputError: if the path has another ending, or pyarrow is not installed, which Parquet
+            needs.
     """
     check_export(path, None)
     path = Path(path)
@@ -263,14 +263,14 @@ def write_table(table: pandas.DataFrame, path: str | Path) -> None:
 
 
 def write_inference_data(found: Any, path: str | Path) -> None:
-    """Writes what `to_inference_data` gave as NetCDF, whole or not at all.
+    """Writes the result of `to_inference_data` as NetCDF, atomically.
 
     Args:
         found: the draws.
         path: ends in `.nc`.
 
     Raises:
-        InputError: if the path ends in something else.
+        InputError: if the path has another ending.
     """
     check_export(None, path)
     with replacing(Path(path)) as temporary:
@@ -278,19 +278,19 @@ def write_inference_data(found: Any, path: str | Path) -> None:
 
 
 def check_export(table: str | Path | None, inference_data: str | Path | None) -> None:
-    """Raises `InputError` if one of these could not be written, before hours of work.
+    """Raises `InputError` if a path has a wrong ending, or a package to write it is missing.
 
     Args:
-        table: where a table is to go.
-        inference_data: where draws for ArviZ are to go.
+        table: the path of a table, if any.
+        inference_data: the path of draws for ArviZ, if any.
     """
     if table is not None:
         suffix = Path(table).suffix.lower()
         if suffix not in (".csv", ".parquet"):
-            raise InputError(f"{table}: a table is written to .csv or .parquet")
+            raise InputError(f"{table}: allowed endings of a table are .csv and .parquet")
         if suffix == ".parquet":
             _optional("pyarrow", "parquet")
     if inference_data is not None:
         if Path(inference_data).suffix.lower() != ".nc":
-            raise InputError(f"{inference_data}: draws for ArviZ are written to .nc")
+            raise InputError(f"{inference_data}: the allowed ending of draws for ArviZ is .nc")
         _optional("arviz", "arviz")

@@ -1,4 +1,4 @@
-"""How far the ELBO lies below log p(x), and whose fault that is."""
+"""The gap between log p(x) and the ELBO, split into approximation and amortisation gap."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["Gaps", "gaps"]
 
 @dataclass(frozen=True)
 class Gaps:
-    """The gap of each image, and what could not be had.
+    """The gaps of images.
 
     Attributes:
-        table: a row an image; see `gaps`.
-        notes: why columns are missing (NaN), one sentence each.
+        table: one row per image; see `gaps`.
+        notes: one sentence per refinement that is impossible; its columns are NaN.
     """
 
     table: pandas.DataFrame
@@ -43,29 +43,29 @@ def gaps(
     steps: int = 400,
     num_samples: int = 1000,
 ) -> Gaps:
-    r"""The gap between log p(x) and the ELBO of each image, in two.
+    r"""The gap between log p(x) and the ELBO of each image, split into two parts.
 
     $$\log p(x) - \text{ELBO}[q] = \underbrace{\log p(x) - \text{ELBO}[q^*]}_{\text{approximation}}
     + \underbrace{\text{ELBO}[q^*] - \text{ELBO}[q]}_{\text{amortisation}}$$
 
-    where q* is the best of the guide's own family for each image. log p(x) is estimated by
-    importance sampling from the guide, from the best of its family, and from a Normal with a full
-    covariance matrix fitted to each image: all are lower bounds in expectation, so the gaps are
-    too. Of these the one counts that is the highest less two of its standard errors. All
-    values are of draws that nothing was fitted to. Draws are torch's.
+    where q* is the best member of the guide's family for each image. log p(x) is estimated by
+    importance sampling from three proposals: the guide, q*, and a Normal with a full covariance
+    matrix fitted to each image. All three are lower bounds in expectation, so the gaps are too.
+    For each image the estimate with the highest value minus two standard errors is used. No draw
+    is used for both fitting and evaluation. Draws use torch's global random generators.
 
     Args:
         space: the latents.
         x: observations `(B, C, H, W)`.
-        inputs: what the programs take besides.
+        inputs: further inputs of the programs.
         steps: of each refinement.
-        num_samples: draws an image for each value.
+        num_samples: draws per image and proposal.
 
     Returns:
-        In nats per image, a row an image: `elbo`, `elbo_own_family`, `elbo_full_rank` and
+        In nats per image, one row per image: `elbo`, `elbo_own_family`, `elbo_full_rank` and
         `log_evidence`, each with its standard error over draws, `_error`; `amortisation_gap`,
-        `approximation_gap` and their sum, the `gap`; `k_hat` and `ess` of the guide's weights,
-        and of the others', `k_hat_own_family` and so on.
+        `approximation_gap` and their sum, `gap`; `k_hat` and `ess` of the guide's weights, and
+        those of the other proposals, such as `k_hat_own_family`.
 
     Raises:
         InputError: if the guide has no density.
@@ -87,7 +87,7 @@ def gaps(
         start = guides.get("_own_family")
         guides["_full_rank"] = refine_full_rank(space, x, inputs, guide=start, steps=steps)
     except InputError as reason:
-        notes.append(f"No Normal of full rank was fitted: {reason}.")
+        notes.append(f"No full-rank Normal was fitted: {reason}.")
     found = {}
     for name, guide in guides.items():
         pair = with_guide(space.programs, guide)
@@ -96,12 +96,12 @@ def gaps(
 
 
 def _sentence(reason: InputError) -> str:
-    said = str(reason)
-    return f"{said[0].upper()}{said[1:]}."
+    text = str(reason)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _bound(log_w: Tensor) -> pandas.DataFrame:
-    """What `summary` says, and the error of the ELBO."""
+    """The `summary` of log weights, with the standard error of the ELBO."""
     error = log_w.std(0) / math.sqrt(len(log_w))
     return summary(log_w).assign(elbo_error=error.numpy())
 
@@ -116,8 +116,8 @@ def _split(found: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
         table[f"elbo{name}"], table[f"elbo{name}_error"] = own["elbo"], own["elbo_error"]
     evidence = pandas.DataFrame({name: own["log_evidence"] for name, own in every.items()})
     errors = pandas.DataFrame({name: own["error"] for name, own in every.items()})
-    # All are lower bounds in expectation. What weights with a heavy tail give may be far below an
-    # ELBO that was measured: without an error a proposal counts as its ELBO does.
+    # All are lower bounds in expectation. An estimate from weights with a heavy tail has no
+    # standard error and may be far too low: then the proposal is ranked by its ELBO.
     bounds = pandas.DataFrame({n: own["elbo"] - 2 * own["elbo_error"] for n, own in every.items()})
     sure = (evidence - 2 * errors).where(errors.notna(), bounds)
     best = sure.fillna(-math.inf).to_numpy().argmax(1)

@@ -1,4 +1,4 @@
-"""Where the prior draws what no image is encoded to: holes in the aggregate posterior."""
+"""Holes of the aggregate posterior: regions of prior mass that no image is encoded to."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Holes", "find_holes", "nearest_posteriors", "share_beyond"]
 
-#: Fewer images hold out too few to know what is usual.
+#: Least number of images: with fewer, too few are held out for a threshold.
 LEAST = 100
-#: Latents whose prior density is asked for at once: each is decoded too.
+#: Latents per evaluation of the prior density, which also decodes them.
 AT_ONCE = 100
 RESAMPLINGS = 500
 
 
 @dataclass(frozen=True)
 class Holes:
-    """Which draws of the prior the encodings of images hardly cover.
+    """Draws of the prior, and how well the aggregate posterior covers them.
 
     Attributes:
-        prior: a row a draw of the prior: `log_ratio` (log q(z) - log p(z), in nats), `distance`
-            to the nearest posterior in its standard deviations, `hole` and `far`, whether it is
-            beyond the held-out encodings by the one and by the other.
-        held_out: the same two numbers of a draw of the guide for each held-out image, by its
-            name.
-        shares: a row a criterion: the `share` of the prior's mass beyond, its standard `error`,
-            what is `nominal`, the `threshold`, the medians `prior` and `held_out`, and of all
-            of both samples: the share of the prior's draws that are better `covered` than the
-            median held-out image (one half if spread alike), and the Kolmogorov-Smirnov distance
-            `ks` with its `p_value`.
+        prior: one row per draw of the prior: `log_ratio` (log q(z) - log p(z), in nats),
+            `distance` to the nearest posterior in its standard deviations; `hole` and `far`,
+            whether it is beyond the threshold of the first and of the second.
+        held_out: `log_ratio` and `distance` of one draw of the guide per held-out image, indexed
+            by the images' names.
+        shares: one row per criterion: the `share` of the prior's draws beyond the threshold, its
+            standard `error`, the `nominal` share, the `threshold`, the medians `prior` and
+            `held_out`; the share of the prior's draws that are better `covered` than the median
+            held-out image (one half for equal distributions), and the Kolmogorov-Smirnov distance
+            `ks` of both samples with its `p_value`.
         z: the draws of the prior, `(M, D)`.
-        inputs: what the programs take besides, for each of them.
-        images: how many posteriors the aggregate is made of.
+        inputs: further inputs of the programs for each draw.
+        images: the number of posteriors in the aggregate.
     """
 
     prior: pandas.DataFrame
@@ -57,50 +57,51 @@ class Holes:
     images: int
 
     def extremes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which draws are deepest in a hole, and which lie where encodings are densest."""
+        """The indices of the draws with the lowest and with the highest `log_ratio`."""
         order = self.prior["log_ratio"].to_numpy().argsort(kind="stable")
         return order[:count], order[::-1][:count]
 
     def show(self, subject: Subject, rows: np.ndarray) -> Tensor:
-        """What some draws decode to: floats in [0, 1], `(len(rows), C, H, W)`."""
+        """The decoded images of some draws: floats in [0, 1], `(len(rows), C, H, W)`."""
         inputs = {name: value[rows.copy()] for name, value in self.inputs.items()}
         with subject.quietly():
             return subject.space.show(self.z[rows.copy()], **inputs)
 
 
 def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
-    r"""Draws of the prior that the aggregate posterior hardly covers, by two criteria.
+    r"""Finds draws of the prior that the aggregate posterior hardly covers, by two criteria.
 
     The aggregate is the mixture of the posteriors of every second image,
-    $q(z) = \frac{1}{N} \sum_n q(z \mid x_n)$. A draw of the prior is a *hole* where
+    $q(z) = \frac{1}{N} \sum_n q(z \mid x_n)$. The other images are held out, with one draw of
+    the guide each. A draw of the prior is a *hole* if
 
     $$\log q(z) - \log p(z)$$
 
-    is below all but a share alpha of the same number for draws of the guide for the other images,
-    and *far* where its distance to the nearest posterior, in standard deviations of that
-    posterior, is above all but that share of theirs. Were the true aggregate equal to the prior,
-    a share alpha of the prior would be beyond, whatever the number of images and dimensions: what
-    is more than that is prior mass that images do not use.
+    is below the alpha quantile of the held-out draws. It is *far* if its distance to the nearest
+    posterior, in standard deviations of that posterior, is above their 1 - alpha quantile. If the
+    true aggregate posterior equals the prior, a share alpha of the prior is beyond each
+    threshold, for any number of images and dimensions. A larger share is prior mass that images
+    do not use.
 
-    N narrow posteriors in many dimensions never cover anything, the codes of other images no more
-    than the prior's draws: the comparison with held-out images is what gives the numbers a
-    meaning. It finds regions that no image is encoded to, and spreads or correlations of the
-    encodings that are not the prior's. It does not find holes that are smaller than the distance
-    between the posteriors of two images, and says nothing about what a hole decodes to. Of a
-    hierarchy, distances take the posterior of each site at one draw of the others.
+    N narrow posteriors in many dimensions cover neither draws of the prior nor encodings of other
+    images; therefore the thresholds come from held-out images. The criteria find regions that no
+    image is encoded to, and differences of spread or correlation between encodings and prior.
+    They do not find holes smaller than the distance between the posteriors of two images, and do
+    not depend on what a hole decodes to. With several latent sites, distances use the posterior
+    of each site at one draw of the others.
 
     Args:
-        subject: what is inspected; as many draws of the prior as its budget says.
-        alpha: the nominal share; by default 0.01, or where few images are held out the share that
-            leaves five of them beyond.
+        subject: what is inspected; its budget sets the number of draws.
+        alpha: the nominal share; by default 0.01, or with few held-out images the share of five
+            of them.
 
     Raises:
-        InputError: if there are fewer than 100 images, `alpha` leaves none of those held out, or
-            a posterior has no density.
+        InputError: if there are fewer than 100 images, `alpha` is too small for the held-out
+            images, or a posterior has no density.
 
     References:
-        On the Latent Holes of VAEs for Text Generation (Li et al., 2021), which surveys searches
-        of this kind, by the encoder, and adds one by the decoder,
+        On the Latent Holes of VAEs for Text Generation (Li et al., 2021): a survey of searches
+        like this one, which use the encoder, and a search that uses the decoder,
         https://arxiv.org/abs/2110.03318
     """
     import pandas
@@ -128,7 +129,7 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
 def _measured(
     subject: Subject, used: np.ndarray, z: Tensor, inputs: dict[str, Tensor]
 ) -> pandas.DataFrame:
-    """How well the posteriors of some images cover latents, by both criteria."""
+    """Both criteria for latents, given the posteriors of some images."""
     import pandas
 
     encoded, space = subject.encoded, subject.space
@@ -137,7 +138,7 @@ def _measured(
         mixture = log_mixture(some, space.unflatten(z), progress=subject.progress)
     except (NotImplementedError, KeyError):  # Pyro's flows raise a KeyError.
         raise InputError(
-            "a posterior does not give the density of any latent: holes need one that does"
+            "a posterior cannot evaluate its density at other latents: holes need such a density"
         ) from None
     with subject.quietly():
         parts = [slice(start, start + AT_ONCE) for start in range(0, len(z), AT_ONCE)]
@@ -157,10 +158,10 @@ def nearest_posteriors(z: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.
     Args:
         z: points `(M, D)`.
         loc: means of the posteriors, `(N, D)`.
-        scale: their standard deviations, `(N, D)`; below 1e-6 they are taken for that.
+        scale: their standard deviations, `(N, D)`; smaller values than 1e-6 count as 1e-6.
 
     Returns:
-        Distances `(M,)`; those of draws of one posterior are about $\sqrt D$.
+        Distances `(M,)`; draws of a posterior have about $\sqrt D$ to it.
 
     Example:
         >>> z, loc = np.array([[0.0, 3.0]]), np.array([[0.0, 0.0], [4.0, 3.0]])
@@ -179,14 +180,14 @@ def nearest_posteriors(z: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.
 def share_beyond(
     prior: np.ndarray, held_out: np.ndarray, alpha: float = 0.01, *, seed: int = 0
 ) -> tuple[float, float, float, float]:
-    r"""The share of values below all but a share alpha of the held-out ones.
+    r"""The share of values below the alpha quantile of the held-out ones.
 
     The threshold is the k-th smallest of n held-out values, $k = \lfloor \alpha (n + 1) \rfloor$:
     then a value of the same distribution is below it with probability $k / (n + 1)$ exactly.
 
     Args:
-        prior: values that are judged, `(M,)`; small ones are beyond.
-        held_out: values that say what is usual, `(n,)`.
+        prior: values to compare with the threshold, `(M,)`.
+        held_out: values that the threshold comes from, `(n,)`.
         alpha: the nominal share.
         seed: of the bootstrap.
 
@@ -195,7 +196,7 @@ def share_beyond(
         $k / (n + 1)$, and the threshold.
 
     Raises:
-        InputError: if `alpha` leaves no held-out value below the threshold, or is not below 1.
+        InputError: if `alpha` is below 1 / (n + 1), or not below 1.
 
     References:
         Conformal prediction: Algorithmic Learning in a Random World (Vovk et al., 2005,
@@ -226,7 +227,7 @@ def share_beyond(
 def _shares(
     prior: pandas.DataFrame, held_out: pandas.DataFrame, alpha: float, seed: int
 ) -> tuple[pandas.DataFrame, list[np.ndarray]]:
-    """The table of both criteria, and which draws are beyond by either."""
+    """The table of both criteria, and for each criterion which draws are beyond the threshold."""
     import pandas
 
     rows, beyond = {}, []
@@ -246,8 +247,8 @@ def _shares(
 
 
 def _compared(prior: np.ndarray, held_out: np.ndarray) -> tuple[float, float, float]:
-    """The share of values above the other median; the Kolmogorov-Smirnov distance and p-value."""
+    """The share of `prior` above the median of `held_out`, and a Kolmogorov-Smirnov test."""
     covered = float((prior > np.median(held_out)).mean())
     columns = (np.nan_to_num(values)[:, None] for values in (prior, held_out))
-    distance, p_value = kolmogorov_smirnov(*columns)  # A prior's draw may have no density.
+    distance, p_value = kolmogorov_smirnov(*columns)  # Draws of the prior may have density 0.
     return covered, float(distance[0]), float(p_value[0])

@@ -1,4 +1,4 @@
-"""One page of HTML that needs no other file: text, tables, and figures as data."""
+"""The report as one self-contained HTML page: text, tables and embedded figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-#: Rows of a table that the page shows; the files have all of them.
+#: Rows of a table that the page shows; the CSV files have all of them.
 ROWS = 12
 
 
@@ -32,9 +32,9 @@ def page(
     Args:
         title: of the page.
         about: lines on the images and the weights.
-        verdict: the section that opens the page.
+        verdict: the section at the top of the page.
         sections: by name, in order.
-        failed: why other sections could not be made, by name.
+        failed: the reasons why other sections could not be made, by name.
     """
     advising = {name: own for name, own in sections.items() if own.advice and own is not verdict}
     return _template().render(

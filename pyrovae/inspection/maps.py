@@ -1,4 +1,4 @@
-"""Two-dimensional maps of the latents: of the posterior means, and of what is decoded where."""
+"""Two-dimensional maps of posterior means, and grids of decoded latents."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = [
     "trustworthiness",
 ]
 
-#: Images that a map of neighbours takes.
+#: Least number of images of a map of neighbours.
 LEAST = 10
-#: Draws whose quantiles stand for those of a prior that no formula gives.
+#: Draws that estimate the quantiles of a prior without a formula for them.
 DRAWS = 10_000
 
 
 def principal_map(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first two principal components of codes, and their shares of the variance.
 
-    The sign is such that the greatest weight of a component is positive.
+    The sign is such that the weight of largest magnitude of each component is positive.
 
     Args:
         codes: one vector for each image, `(N, D)`.
@@ -47,12 +47,12 @@ def principal_map(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         array([-2.,  0.,  2.])
     """
     if codes.ndim != 2 or len(codes) < 3 or codes.shape[1] < 2:
-        raise InputError(f"a map needs codes of 3 images in 2 dimensions, got {codes.shape}")
+        raise InputError(f"codes {codes.shape}: a map needs at least 3 images and 2 dimensions")
     centred = codes - codes.mean(0)
     left, sizes, right = np.linalg.svd(centred, full_matrices=False)
     if not sizes[0] > 0:
         raise InputError(
-            f"the codes of {len(codes)} images are all equal: there is nothing to map"
+            f"the codes of {len(codes)} images are all equal: a map needs different codes"
         )
     largest = np.abs(right[:2]).argmax(1)
     signs = np.where(right[[0, 1], largest] < 0, -1, 1)
@@ -60,13 +60,13 @@ def principal_map(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def neighbour_map(codes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
-    """A map on which near codes are near: by UMAP where umap-learn is installed, else by t-SNE.
+    """A map that keeps neighbours together, by UMAP if umap-learn is installed, else by t-SNE.
 
-    Distances between groups, and the sizes of groups, mean little on either.
+    On both maps, distances between groups and sizes of groups have little meaning.
 
     Args:
         codes: one vector for each image, `(N, D)`; a thousand take some seconds.
-        seed: decides the draws of UMAP; t-SNE starts from the principal components.
+        seed: seed of UMAP; t-SNE starts from the principal components.
 
     Returns:
         `(N, 2)`, and the name of the method.
@@ -79,7 +79,7 @@ def neighbour_map(codes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
         t-SNE (van der Maaten and Hinton, 2008, section 3)
     """
     if len(codes) < LEAST:
-        raise InputError(f"a map of neighbours needs {LEAST} images, got {len(codes)}")
+        raise InputError(f"a map of neighbours needs at least {LEAST} images, got {len(codes)}")
     state = seed % 2**32
     if importlib.util.find_spec("umap"):
         return _umap(codes, state), "UMAP"
@@ -97,12 +97,14 @@ def _umap(codes: np.ndarray, state: int) -> np.ndarray:
 
 
 def trustworthiness(codes: np.ndarray, places: np.ndarray, neighbours: int = 10) -> float:
-    """How far neighbours on a map are neighbours in truth: 1 if all are, about 0.5 by chance.
+    """The trustworthiness of a map: 1 if all neighbours on it are neighbours in `codes`.
+
+    A random map has about 0.5.
 
     Args:
         codes: one vector for each image, `(N, D)`.
-        places: of the same images on the map, `(N, 2)`.
-        neighbours: how many of each are asked for, at most; below N / 2.
+        places: coordinates of the same images on the map, `(N, 2)`.
+        neighbours: the number of neighbours per image, at most; limited to less than N / 2.
 
     References:
         Neighborhood Preservation in Nonlinear Projection Methods (Venna and Kaski, 2001,
@@ -117,16 +119,16 @@ def trustworthiness(codes: np.ndarray, places: np.ndarray, neighbours: int = 10)
 def prior_quantiles(
     space: LatentSpace, probabilities: Tensor, draws: Tensor, **inputs: Tensor
 ) -> Tensor:
-    """Quantiles of each dimension of the prior: exact where it has a formula, else of draws.
+    """Quantiles of each dimension of the prior: exact if there is a formula, else from draws.
 
-    A site has one if its quantile function does not depend on other sites or on what the
-    programs take besides.
+    A site has a formula if its distribution implements `icdf`, and does not depend on other
+    sites or on inputs.
 
     Args:
         space: the latents.
         probabilities: `(P,)`.
         draws: latents drawn from the model, `(B, D)`.
-        **inputs: what the programs take besides, for the B draws.
+        **inputs: further inputs of the programs for the B draws.
 
     Returns:
         `(P, D)`.
@@ -140,7 +142,7 @@ def prior_quantiles(
 
 
 def _exact_quantiles(fn: Any, probabilities: Tensor, count: int) -> Tensor | None:
-    """Of a distribution of `count` vectors that are the same for all of them."""
+    """The quantiles of `count` vectors if they have a formula and are all equal, else None."""
     base = fn.base_dist if isinstance(fn, Independent) else fn
     shape = fn.batch_shape + fn.event_shape
     if tuple(fn.batch_shape) != (count,) or base.batch_shape != shape:
@@ -157,16 +159,16 @@ def latent_grid(space: LatentSpace, quantiles: Tensor, **inputs: Tensor) -> Tens
     """The images decoded at a grid of two-dimensional latents.
 
     Args:
-        space: of two dimensions.
-        quantiles: of each dimension, `(P, 2)`, the least first.
-        **inputs: what the programs take besides, for one image.
+        space: the latents, of two dimensions.
+        quantiles: of each dimension, `(P, 2)`, in rising order.
+        **inputs: further inputs of the programs for one image.
 
     Returns:
-        Floats in [0, 1], `(P, P, C, H, W)`: columns go along the first dimension, rows along
-        the second, the greatest on top.
+        Floats in [0, 1], `(P, P, C, H, W)`: the first dimension rises from left to right, the
+        second from bottom to top.
 
     Raises:
-        InputError: if there are more or fewer dimensions than two.
+        InputError: if there are not exactly two dimensions.
 
     References:
         Auto-Encoding Variational Bayes (Kingma and Welling, 2013, appendix A, figure 4),

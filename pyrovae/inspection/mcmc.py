@@ -77,7 +77,7 @@ class Chains:
         return _effective(self.draws)
 
     def table(self) -> pandas.DataFrame:
-        r"""The moments of the guide and of the chains, a row a dimension.
+        r"""The moments of the guide and of the chains, one row per dimension.
 
         Returns:
             `mean` and `sd` of the chains, `r_hat` and `ess` (effective draws), `guide_mean` and
@@ -185,7 +185,7 @@ def sample_posteriors(
         inputs: what the programs take besides.
         warmup: steps of each chain that are not kept, at least 1.
         num_samples: draws kept of each chain, at least 4.
-        num_chains: how many chains an image, at least 1.
+        num_chains: how many chains per image, at least 1.
         tree_depth: a draw takes $2^d - 1$ gradients at most, d at least 1.
         bar: wraps the range of the steps, to show progress.
 

@@ -1,4 +1,4 @@
-"""Which images are improbable: log p(x) beside that of training images."""
+"""Improbable images: their log p(x) compared with that of training images."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Outliers", "find_outliers", "rank_among"]
 
-#: Fewer images to compare with leave no small p-values.
+#: Least number of reference images: with fewer, p-values cannot be small.
 LEAST = 20
 
 
 @dataclass(frozen=True)
 class Outliers:
-    """How probable images are beside images that the programs were trained on.
+    """Log p(x) of images, ranked among reference images.
 
     Attributes:
-        table: a row an image, the least probable first, as `find_outliers` says.
-        reference: log p(x) of the images that they are compared with, in nats.
-        of: what those are called.
-        split: the images of the table that are not the user's.
-        reference_k_hat: k-hat of the images that they are compared with.
-        draws: draws an image that log p(x) is estimated with.
+        table: one row per image, the least probable first; see `find_outliers`.
+        reference: log p(x) of the reference images, in nats.
+        of: the name of the reference images in texts.
+        split: the images of the table that come from the split.
+        draws: draws per image for log p(x).
+        reference_k_hat: k-hat of the reference images.
     """
 
     table: pandas.DataFrame
@@ -45,37 +45,39 @@ class Outliers:
 def find_outliers(
     subject: Subject, *, images: int | None = None, draws: int | None = None
 ) -> Outliers:
-    r"""Estimates log p(x) of images of the split, of the shown ones, and of training images.
+    r"""Estimates log p(x) of images of the split and of the shown ones; ranks them.
 
     $$\log p(x) \approx \log \frac{1}{S} \sum_{s=1}^{S} \frac{p(x, z_s)}{q(z_s \mid x)}$$
 
-    The estimate is a lower bound on average, and low where S is small; as it is the same for
-    all, ranks are fair whatever S is: under the hypothesis that an image is of the distribution
-    of the training images, its p-value is uniform. After much training it need not be, since the
-    images that were trained on are more probable than others, or the guide knows them better;
-    `Outliers.table` tells that by the ranks of the split. Where k-hat is above 0.7 ranks mix how
-    typical an image is with how well the guide knows it.
+    The estimate is a lower bound on average, and too low for small S. The estimator is the same
+    for all images, so ranks are valid for any S: for an image from the distribution of the
+    reference images the p-value is uniform. After long training this need not hold: training
+    images may be more probable than others, or the guide may fit them better. The ranks of the
+    split in `Outliers.table` show that. Where k-hat is above 0.7, ranks depend both on how
+    typical an image is and on how well the guide fits it.
 
-    An image may also be atypical by being too probable, as smooth ones often are: `rank` near 1.
+    An image may also be atypical because it is too probable, as smooth ones often are: its
+    `rank` is near 1.
 
     Args:
-        subject: what is inspected. Where it has fewer than 20 training images, or none, the
-            other images of the split take their place.
-        images: of the split and of the training images, at most; by default an eighth of those
-            that its budget says, at most 200.
-        draws: draws an image, S; by default a tenth of the budget's importance draws, or 25.
+        subject: what is inspected. Its training images are the reference; if there are fewer
+            than 20, every second image of the split is.
+        images: the largest number of images of the split, and of reference images; by default an
+            eighth of the budget's images, at most 200.
+        draws: draws per image, S; by default a tenth of the budget's importance draws, or 25.
 
     Returns:
-        A table with a row an image: `image`, `split`, `place` in its split, `log_evidence`,
-        `error` and `k_hat` (see `evaluation.log_evidence`; above 0.7 the estimate may be far too
-        low), `rank`, the share of the training images that are less probable, and `p_value`.
+        A table with one row per image: `image`, `split`, `place` (index in its split),
+        `log_evidence`, `error` and `k_hat` (see `evaluation.log_evidence`; above 0.7 the estimate
+        may be far too low), `rank`, the share of reference images that are less probable, and
+        `p_value`.
 
     Raises:
-        InputError: if there are fewer than 20 images to compare with.
+        InputError: if there are fewer than 20 reference images.
 
     References:
         Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2019, section 3),
-        https://arxiv.org/abs/1810.09136, for how far such ranks can be trusted
+        https://arxiv.org/abs/1810.09136, on the limits of such ranks
     """
     import pandas
 
@@ -84,7 +86,7 @@ def find_outliers(
     count = draws or max(25, budget.importance_draws // 10)  # For a k-hat.
     looked_at, reference, of = _sides(subject, most)
     if len(reference) < LEAST:
-        raise InputError(f"{len(reference)} images to rank others among: allowed is {LEAST}+")
+        raise InputError(f"{len(reference)} reference images: allowed is {LEAST} or more")
     wanted = [(subject.name, looked_at), ("shown", subject.shown), (of, reference)]
     wanted = [(name, split) for name, split in wanted if len(split)]
     found = [_scored(subject, name, own, count) for name, own in wanted]
@@ -97,7 +99,7 @@ def find_outliers(
 
 
 def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.DataFrame:
-    """Log p(x) of some images, and which they are."""
+    """Log p(x) of some images, with their names, split and indices."""
     found = log_evidence(
         subject.programs,
         split,
@@ -113,7 +115,7 @@ def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.Dat
 
 
 def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
-    """Images that are looked at, those that they are compared with, and what these are called."""
+    """The images to rank, the reference images, and the name of the reference in texts."""
     if subject.train is not None and len(subject.train) >= LEAST:
         return subject.split.spread(most), subject.train.spread(most), "training images"
     halves = [subject.split.take(range(start, len(subject.split), 2)) for start in (0, 1)]
@@ -121,13 +123,16 @@ def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
 
 
 def rank_among(values: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""Where values lie among others: the share that is smaller, and the p-value of being so low.
+    r"""The rank of each value in a reference, as a share, and the p-value of so low a value.
 
     $$p = \frac{1 + \#\{r \le v\}}{1 + N}$$
 
     Args:
         values: `(M,)`.
         reference: `(N,)`.
+
+    Returns:
+        The shares of reference values that are smaller, and the p-values, `(M,)` each.
 
     Example:
         >>> rank, p = rank_among(np.array([0.0, 2.5]), np.array([1.0, 2.0, 3.0, 4.0]))

@@ -1,4 +1,4 @@
-"""Where sequential work runs: on the GPU or on the CPU, by what measures faster."""
+"""Chooses the GPU or the CPU for sequential work by timing both."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from pyrovae.programs.pair import ModelGuidePair
 
 __all__ = ["fastest", "on_cpu", "placed"]
 
-#: Runs that warm a device up, and runs whose median time counts.
+#: Warm-up runs, and timed runs of which the median is taken.
 WARM_UP, TIMED = 3, 5
 
-#: The first candidate is kept unless another takes less than so much of its time.
+#: Another candidate replaces the first only if it takes less than this share of its time.
 CLEARLY = 0.8
 
 
 def fastest(
     candidates: dict[str, Callable[[], object]], *, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[str, dict[str, float]]:
-    """Times the same piece of work on several devices, and names the fastest one.
+    """Times the same work on several devices, and returns the name of the fastest one.
 
-    With one candidate nothing is run.
+    A single candidate is not run.
 
     Args:
-        candidates: for each device a piece of work, which must wait for its result. The first
-            is kept unless another one is faster by a fifth, so that chance decides rarely.
-        clock: gives seconds.
+        candidates: a function per device that does the work and waits for its result. The first
+            is preferred unless another takes at least a fifth less time, so that noise rarely
+            decides.
+        clock: returns the time in seconds.
 
     Returns:
-        The name, and the seconds that each one took: the median of 5 runs after 3 others.
+        The name, and the seconds of each candidate: the median of 5 runs after 3 warm-up runs.
 
     Example:
         >>> fastest({"cpu": lambda: 1})
@@ -65,19 +66,18 @@ def placed(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Subject, str]:
-    """The subject on the device where a piece of work is faster, its own or the CPU.
+    """The subject on the device where some work is faster: its own device or the CPU.
 
-    It is moved only where `Subject.movable` allows it. Draws are those of the device's
-    generator: of the same seed a subject that is moved draws others. Name the device
-    (`--device`) to repeat a report to the last digit.
+    It is moved only if `Subject.movable` is true. CPU and GPU generators give different draws
+    for the same seed. Name the device (`--device`) to reproduce a report exactly.
 
     Args:
         subject: what is inspected.
-        prepare: makes the piece of work, which must wait for its result, for a subject.
-        clock: gives seconds.
+        prepare: returns, for a subject, a function that does the work and waits for its result.
+        clock: returns the time in seconds.
 
     Returns:
-        The subject, or a copy of it on the CPU; and a sentence if it was moved, else "".
+        The subject, or a copy of it on the CPU, and a sentence if it was moved, else "".
     """
     if not subject.movable:
         return subject, ""
@@ -85,15 +85,15 @@ def placed(
     name, seconds = fastest({own: prepare(subject), "the CPU": prepare(moved)}, clock=clock)
     if name == own:
         return subject, ""
-    said = (
+    note = (
         f"This ran on the CPU: one gradient takes {1000 * seconds[name]:.1f} ms there and "
-        f"{1000 * seconds[own]:.1f} ms on {own} (--device decides otherwise)."
+        f"{1000 * seconds[own]:.1f} ms on {own} (--device overrides this choice)."
     )
-    return moved, said
+    return moved, note
 
 
 def on_cpu(subject: Subject) -> Subject:
-    """A copy of a subject whose programs are on the CPU; images and data are shared."""
+    """A copy of a subject with its programs on the CPU; images and data are shared."""
     engine = Engine("cpu", "bf16" if subject.engine.precision == "bf16" else "fp32")
     return replace(subject, programs=_copied(subject.programs), engine=engine)
 

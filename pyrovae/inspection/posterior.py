@@ -1,4 +1,4 @@
-"""What q(z given x) says of single images: dependent dimensions, and what they decode to."""
+"""The posterior of single images: correlations of dimensions, and the posterior predictive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def correlations(draws: Tensor) -> np.ndarray:
     """Correlations of the latent dimensions of each image, `(B, D, D)`.
 
     Args:
-        draws: of the guide, `(S, B, D)`; a correlation of nothing comes out at about
+        draws: of the guide, `(S, B, D)`; the standard error of a correlation of 0 is about
             `1 / sqrt(S)`.
 
     Raises:
@@ -40,13 +40,13 @@ def correlations(draws: Tensor) -> np.ndarray:
 def correlation_table(
     found: np.ndarray, images: list[str], names: list[str], most: int = 20
 ) -> pandas.DataFrame:
-    """The pairs of dimensions that depend most on each other, a row an image and pair.
+    """The most correlated pairs of dimensions, one row per image and pair.
 
     Args:
         found: from `correlations`, `(B, D, D)`.
         images: B names.
-        names: of the dimensions, D.
-        most: pairs an image, at most.
+        names: of the D dimensions.
+        most: the largest number of pairs per image.
     """
     import pandas
 
@@ -65,11 +65,11 @@ class Predictive:
     """The posterior predictive of B images, pixels in [0, 1].
 
     Attributes:
-        mean: of all draws, `(B, C, H, W)`.
-        latent_spread: standard deviation of what the draws decode to: what z leaves open.
-        spread: the same with the likelihood's noise: what is left open about a pixel.
-        decoded: what the first draws decode to, `(K, B, C, H, W)`.
-        noisy: images drawn from the likelihood there.
+        mean: mean of the decoded draws, `(B, C, H, W)`.
+        latent_spread: standard deviation of the decoded draws: the uncertainty due to z.
+        spread: standard deviation of images drawn from the likelihood: the total uncertainty.
+        decoded: the first decoded draws, `(K, B, C, H, W)`.
+        noisy: images drawn from the likelihood at the same latents.
     """
 
     mean: Tensor
@@ -79,9 +79,9 @@ class Predictive:
     noisy: Tensor
 
     def table(self, images: list[str]) -> pandas.DataFrame:
-        """A row an image: root mean squares over pixels of the two spreads, in grey levels of 256.
+        """The two spreads of each image: root mean squares over pixels, in grey levels of 256.
 
-        Their squares are variances: the share of z in all that is left open is one's in the other.
+        The squared ratio of `latent_spread` to `spread` is the share of z in the variance.
 
         Args:
             images: B names.
@@ -102,16 +102,16 @@ def predictive(
     num_draws: int = 100,
     kept: int = 4,
 ) -> Predictive:
-    r"""Draws of what the guide thinks the image was.
+    r"""The posterior predictive of images, from draws of the guide.
 
     $$p(\tilde x \mid x) = \mathbb{E}_{q(z \mid x)}[p(\tilde x \mid z)]$$
 
     Args:
         space: the latents of the programs.
         x: observations `(B, C, H, W)`.
-        inputs: what the programs take besides.
-        num_draws: of the guide, at least 2.
-        kept: how many of them to keep as pictures.
+        inputs: further inputs of the programs.
+        num_draws: draws of the guide, at least 2.
+        kept: how many decoded draws to keep.
 
     Raises:
         InputError: for fewer than 2 draws.

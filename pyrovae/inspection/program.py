@@ -20,7 +20,7 @@ __all__ = ["graphviz_source", "parameter_table", "site_table"]
 
 
 def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
-    """A row a site of model and guide: what it is distributed as, and what it depends on.
+    """The sites of model and guide: one row per site, with its distribution and its parents.
 
     Columns are `program`, `site`, `kind` (latent or observed), `distribution`, `batch_shape`,
     `event_shape`, `support`, `parents` (sites that its distribution is computed from) and
@@ -83,7 +83,7 @@ def graphviz_source(program: Any, x: Tensor, **inputs: Tensor) -> str | None:
 
 
 def parameter_table(programs: ModelGuidePair) -> pandas.DataFrame:
-    """A row a part of model and guide: its class, its parameters, how many of them are trained.
+    """The parts of model and guide: class, number of parameters, number of trained ones.
 
     Args:
         programs: the pair of programs.

@@ -179,7 +179,7 @@ def refine_guide(
         inputs: what the programs take besides.
         steps: of Adam in a round, at a learning rate that falls to 0 as a half cosine. Rounds go
             on until no image gains 0.01 nats any more, see `climb`.
-        num_particles: draws an image and step.
+        num_particles: draws per image and step.
         learning_rate: at the start.
 
     Raises:
@@ -235,7 +235,7 @@ def refine_full_rank(
         guide: where to start, such as what `refine_guide` gives; by default the guide.
         steps: of Adam in a round, at a learning rate that falls to 0 as a half cosine. Rounds go
             on until no image gains 0.01 nats any more, see `climb`.
-        num_particles: draws an image and step.
+        num_particles: draws per image and step.
         learning_rate: at the start, for a mean; entries off the diagonal have less.
 
     Raises:

@@ -90,12 +90,12 @@ def temperature(
         seed: seed of the draws.
         factors: what the spread is multiplied by, rising, positive; 1 and others on both sides,
             close to 1 for an exact weight: (0.95, 1, 1.05) is enough for that alone.
-        num_draws: draws an image.
+        num_draws: draws per image.
         widest: while the best factor tried is the first or the last one, the next one beyond is
             half or twice as large, down to `1 / widest` and up to `widest`; 1 adds none.
 
     Returns:
-        A row a factor, those that were added among them: `elbo`, its standard `error` over
+        One row per factor, those that were added among them: `elbo`, its standard `error` over
         images, `rate`, `distortion`, and the `gain` over factor 1 with its `gain_error`, in nats
         per image; and the summary.
 

@@ -32,7 +32,7 @@ class Budget:
         refined: images whose posteriors are refined, and sampled by MCMC.
         steps: steps of refinement; warm-up and kept draws of MCMC together, for each chain.
         chains: chains of MCMC.
-        importance_draws: draws an image for log p(x).
+        importance_draws: draws per image for log p(x).
         tree_depth: of MCMC: a draw takes 2^d - 1 gradients at most. Fewer mix badly.
     """
 

@@ -226,7 +226,7 @@ def effects(
         **inputs: what the programs take besides, for B images.
 
     Returns:
-        A row a dimension: `low`, `high` and the root mean square `change`, in levels of 255.
+        One row per dimension: `low`, `high` and the root mean square `change`, in levels of 255.
     """
     import pandas
 

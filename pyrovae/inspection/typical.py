@@ -65,7 +65,7 @@ class Replication:
     """Images beside images that the model draws in their place.
 
     Attributes:
-        statistics: a row an image and statistic: what is `observed`, the mean `replicated`, and
+        statistics: one row per image and statistic: what is `observed`, the mean `replicated`, and
             the `p_value`, the chance that a replicate's is as large.
         shares: the share of each image's pixels in each bin of ranks, `(N, BINS)`.
         moments: mean and mean square distance from 1/2 of the ranks of an image's pixels,
@@ -176,7 +176,7 @@ def pixel_calibration(found: Replication) -> pandas.DataFrame:
         found: from `replicate`.
 
     Returns:
-        A row a bin of the ranks, `low` to `high`: the `share` of pixels, its standard `error`
+        One row per bin of the ranks, `low` to `high`: the `share` of pixels, its standard `error`
         over images, and what is `expected`.
 
     References:
@@ -235,7 +235,7 @@ def predictive_checks(
         prior: from `prior_statistics`, for comparisons with draws from the prior.
 
     Returns:
-        A row a statistic: means `observed` and `replicated`, their `difference`, `mean_p`, its
+        One row per statistic: means `observed` and `replicated`, their `difference`, `mean_p`, its
         `p_value`, and the share of images `outside` the central 95 % of their replicates (0.05 is
         right); with `prior` also its mean `drawn`, the Kolmogorov-Smirnov distance of images and
         drawn images `drawn_distance` and its p-value `drawn_p_value`.
@@ -278,7 +278,7 @@ def prior_statistics(
     count: int,
     statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS,
 ) -> pandas.DataFrame:
-    """Statistics of images drawn from the model, with the likelihood's noise: a row an image.
+    """Statistics of images drawn from the model, with the likelihood's noise: one row per image.
 
     Args:
         subject: what is inspected.

@@ -144,7 +144,7 @@ def test_a_failed_download_is_one_clear_line(
         raise error
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
-    with pytest.raises(InputError, match="cannot be downloaded .* there are Pixels and") as found:
+    with pytest.raises(InputError, match="cannot be downloaded .*; Pixels and RandomC") as found:
         named_features("Inception")
     assert "\n" not in str(found.value) and "https://" in str(found.value)
 
@@ -168,11 +168,11 @@ def test_own_features_go_by_dotted_path(module: str, name: str, width: int) -> N
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Pixel", "there are no such features"),
-        ("", "there are no such features"),
-        ("my/net.py", "there are no such features"),
-        ("no_such_module.Net", "there is no module 'no_such_module'"),
-        ("no_such_module.inner.Net", "there is no module 'no_such_module'"),
+        ("Pixel", "no such features"),
+        ("", "no such features"),
+        ("my/net.py", "no such features"),
+        ("no_such_module.Net", "no module 'no_such_module'"),
+        ("no_such_module.inner.Net", "no module 'no_such_module'"),
         ("own_features.Ney", "'own_features' has no 'Ney'"),
         ("own_features.Net.inner", "'own_features' has no 'Net.inner'"),
         ("package_of_features.outer.Net", "'package_of_features' has no 'outer.Net'"),

@@ -316,6 +316,6 @@ def test_programs_that_need_attributes_get_those_of_real_images() -> None:
 @pytest.mark.parametrize(("images", "samples"), [(6, 20), (20, 2)])
 def test_too_few_to_compare_are_one_clear_line(images: int, samples: int) -> None:
     data = small_data(num_test=images).split("test")
-    line = f"^{images} images and {samples} samples: needs at least 7 images, 3 samples$"
+    line = f"^{images} images and {samples} samples: allowed are at least 7 and 3$"
     with pytest.raises(InputError, match=line):
         sample_quality(small_vae(), data, Pixels(), CPU, samples)

@@ -260,7 +260,7 @@ def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None
     text = compare(reports, tmp_path)
     for root in runs:
         assert root.name in text
-    assert "more than the first run, by image" in text
+    assert "minus the first run, per image" in text
     table = pd.read_csv(tmp_path / "comparison.csv")
     gap = table[table.score == "more_than_first"].set_index("run")
     assert set(gap.index) == {runs[1].name, runs[2].name}

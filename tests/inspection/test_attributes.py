@@ -195,7 +195,7 @@ def test_what_cannot_be_learnt_is_left_out_with_a_reason() -> None:
     names, reasons = enough(table * 1.0)
     assert names == ["fine"] and list(reasons) == ["rare", "same", "holes"]
     assert reasons["rare"] == "9 of 10 images needed of its rarer value"
-    with pytest.raises(InputError, match="attribute rare cannot be learnt: 9 of 10"):
+    with pytest.raises(InputError, match="attribute rare can be fitted: 9 of 10"):
         probes(np.zeros((100, 2)), table[["rare"]] * 1.0)
 
 

@@ -133,7 +133,7 @@ def test_a_likelihood_that_expects_too_much_noise_is_told_once() -> None:
     assert monitor.warned == [collapsed, wide]
     (told := PosteriorMonitor()).warned = [collapsed]
     assert told.look(ended) == [wide]
-    assert collapsed.startswith("warning: the posterior is collapsed: No unit of 4 is active")
+    assert collapsed.startswith("warning: the posterior is collapsed: None of 4 units is active")
     assert "over-regularised: The likelihood expects too much noise" in wide and not nothing
     early = PosteriorMonitor().look(replace(ended, settled=False))
     assert len(early) == 1 and "collapsed" in early[0]

@@ -111,7 +111,7 @@ def test_wrong_samples_are_refused(arviz: Any) -> None:
     own = subject()
     with pytest.raises(InputError, match=r"have shape \(2, 4\): allowed is \(chains, draws, 2, 4"):
         to_inference_data(own, np.zeros((2, 4)))
-    with pytest.raises(InputError, match="samples are of the sites y: needed are z"):
+    with pytest.raises(InputError, match="samples are of the sites y: expected are z"):
         to_inference_data(own, {"y": np.zeros((1, 5, 2, 4))})
     with pytest.raises(InputError, match=r"samples of z have shape \(1, 5, 3, 4\)"):
         to_inference_data(own, {"z": np.zeros((1, 5, 3, 4))})
@@ -160,5 +160,7 @@ def test_tables_come_back_from_files(suffix: str, tmp_path: Path) -> None:
 
 
 def test_other_formats_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"table\.xlsx: a table is written to \.csv or \.parquet"):
+    with pytest.raises(
+        InputError, match=r"table\.xlsx: allowed endings of a table are \.csv and \.parquet"
+    ):
         write_table(pandas.DataFrame(), tmp_path / "table.xlsx")

@@ -219,7 +219,7 @@ def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) 
             raise error("no inverse")
 
         monkeypatch.setattr(own, "log_prob", refuse)
-        with pytest.raises(InputError, match="^a posterior does not give the density of any"):
+        with pytest.raises(InputError, match="^a posterior cannot evaluate its density"):
             find_holes(subject)
         found = section(subject)
         assert "aggregate_planes" in found.tables and "holes" not in found.tables

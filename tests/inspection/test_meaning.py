@@ -216,7 +216,7 @@ def test_labels_bits_and_scales_go_together() -> None:
 def test_why_no_attribute_can_be_learnt_is_a_sentence() -> None:
     own = subject()
     own = with_columns(own, {"pale": np.zeros(60), "bald": np.ones(60)})
-    told = r"from 60 images: pale \(the same for all images\); bald \(the same for all images\)$"
+    told = r"to 60 images: pale \(the same for all images\); bald \(the same for all images\)$"
     with pytest.raises(InputError, match=told):
         section("attributes", own)
 

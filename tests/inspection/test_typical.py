@@ -309,7 +309,7 @@ def test_without_images_to_rank_among_the_rest_is_made() -> None:
     vae, images = linear(30)
     found = section(subject_of(vae, split_of(images)))
     assert found.says[-1] == (
-        "Improbable images were not looked for: 15 images to rank others among: allowed is 20+."
+        "Improbable images were not looked for: 15 reference images: allowed is 20 or more."
     )
     assert set(found.figures) == {"pixel_calibration", "predictive_checks"}
     assert "dispersion" in found.tables and "typical_outliers" not in found.tables
@@ -323,7 +323,7 @@ def test_bad_input_is_one_line() -> None:
     with pytest.raises(InputError, match="^predictive checks need at least 2 images, got 1"):
         predictive_checks(replicate(vae, images[:1].numpy(), CPU))
     budget = Budget(19, 3, 100, 2, 20, 1, 50)
-    with pytest.raises(InputError, match="^9 images to rank others among: allowed is 20"):
+    with pytest.raises(InputError, match="^9 reference images: allowed is 20"):
         find_outliers(subject_of(vae, split_of(images[:19]), budget))
-    with pytest.raises(InputError, match="^15 images to rank others among: allowed is 20"):
+    with pytest.raises(InputError, match="^15 reference images: allowed is 20"):
         find_outliers(subject_of(vae, split_of(images), train=split_of(images[:5])))

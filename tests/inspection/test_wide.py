@@ -102,5 +102,5 @@ def test_binary_pixels_are_not_told_to_learn_a_scale() -> None:
     verdict, signs = subject.verdict
     assert signs.dispersion > 2 and not signs.has_scale
     advice = " ".join([*verdict.advice, *typical(subject).advice])
-    assert "too sure" in " ".join(verdict.reasons) and "too sure" in advice
+    assert "overconfident" in " ".join(verdict.reasons) and "overconfident" in advice
     assert "SharedScaleNormal" not in advice and "PixelwiseNormal" not in advice

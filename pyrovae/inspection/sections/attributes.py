@@ -42,9 +42,7 @@ def section(subject: Subject) -> Section:
     table = attribute_table(subject.split, subject.known_attributes)
     names, left_out = enough(table)
     if not names:
-        raise InputError(
-            f"no attribute can be learnt from {len(table)} images: {_listed(left_out)}"
-        )
+        raise InputError(f"no probe can be fitted to {len(table)} images: {_listed(left_out)}")
     table = table[names]
     codes = subject.encoded.loc[:, subject.columns]
     scores = probes(codes, table, seed=subject.seed).sort_values("value", ascending=False)

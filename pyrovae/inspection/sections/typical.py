@@ -180,20 +180,20 @@ def _noise_advice(
     advice = []
     if not has_scale and noise.value > 1.25:
         advice.append(
-            "The decoder's probabilities are too sure, as of images that were learned by heart: "
-            "train on more of them, or stop earlier (--trainer.patience)."
+            "The decoder's probabilities are overconfident, as after overfitting: train on more "
+            "images, or stop earlier (--trainer.patience)."
         )
     if has_scale and noise.value > 1.25:
         advice.append(
-            "The likelihood's noise is too small, so that the posterior is too sure: learn its "
-            "scale (SharedScaleNormal, PixelwiseNormal) or start it larger. A learned one is too "
-            "small until training has caught up, and where training images are fitted better than "
-            "these: then train on more of them, or stop earlier (--trainer.patience)."
+            "The likelihood's noise is too small, so the posterior is too narrow: learn its "
+            "scale (SharedScaleNormal, PixelwiseNormal) or start with a larger one. A learned "
+            "scale is too small early in training, and after overfitting: if training images are "
+            "fitted better than these, train on more images, or stop earlier (--trainer.patience)."
         )
     if has_scale and noise.value < 0.8:
         advice.append(
-            "The likelihood's noise is too large, so that detail which could be encoded is left "
-            "to noise: learn its scale (SharedScaleNormal, OptimalScaleNormal), or train longer."
+            "The likelihood's noise is too large, so detail that could be encoded is treated as "
+            "noise: learn its scale (SharedScaleNormal, OptimalScaleNormal), or train for longer."
         )
     if has_scale and ranks["spread"].value < 0.9 and ranks["ends"].value > 0.6:
         advice.append(
