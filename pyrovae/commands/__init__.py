@@ -1,1 +1,1 @@
-"""What the commands do."""
+"""The commands of `pyrovae`: each module has the `main` of one command."""

@@ -20,14 +20,14 @@ from pyrovae.utils.version import __version__
 
 __all__ = ["COMMANDS", "main", "run"]
 
-#: Each command with what it does; the module of the same name in this package has its `main`.
+#: The commands with their descriptions; the module of the same name has the command's `main`.
 COMMANDS = {
-    "train": "trains a VAE and fills a run directory",
-    "evaluate": "scores a run, or compares several",
-    "inspect": "writes a report on the posterior of a run",
-    "sample": "draws samples, reconstructions, interpolations or traversals of a run",
-    "prepare": "builds the cache of a data set ahead of training",
-    "parts": "lists all priors, likelihoods, posteriors, networks, objectives and data sets",
+    "train": "train a VAE and write a run directory",
+    "evaluate": "score a run, or compare several runs",
+    "inspect": "write a report on the posterior of a run",
+    "sample": "draw samples, reconstructions, interpolations or traversals from a run",
+    "prepare": "build the cache of a data set before training",
+    "parts": "list all priors, likelihoods, posteriors, networks, objectives and data sets",
 }
 
 
@@ -47,8 +47,8 @@ def run(name: str, arguments: list[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code.
 
     Args:
-        name: of a module in `pyrovae.commands`.
-        arguments: of the command; by default those of the process.
+        name: the command, which is a module of `pyrovae.commands`.
+        arguments: its command line; by default that of the process.
     """
     exit_on_interrupts()
     given = sys.argv[1:] if arguments is None else arguments
@@ -62,7 +62,7 @@ def run(name: str, arguments: list[str] | None = None) -> NoReturn:
 
 
 def _help(name: str) -> str:
-    """What a command prints when it is asked for help."""
+    """The text that a command prints for `--help`."""
     module = importlib.import_module(f"pyrovae.commands.{name}")
     with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
         module.main(["--help"])
@@ -70,9 +70,10 @@ def _help(name: str) -> str:
 
 
 def exit_on_interrupts() -> None:
-    """Makes Ctrl-C exit with code 130 and no traceback, as long as nothing is there to save.
+    """Makes Ctrl-C exit with code 130 and no traceback while torch is imported.
 
-    Importing torch takes seconds. A process that ignores Ctrl-C goes on ignoring it.
+    The import takes seconds, and there is nothing to save yet. A process that ignores Ctrl-C
+    still ignores it.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
@@ -90,7 +91,7 @@ def overview() -> str:
 
 
 def suggestion(name: str) -> str:
-    """The command that a misspelt name is close to, or all commands."""
+    """A hint for a misspelt command: the closest command, or all commands."""
     import difflib
 
     close = difflib.get_close_matches(name, COMMANDS, n=1)

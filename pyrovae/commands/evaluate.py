@@ -1,4 +1,4 @@
-"""`pyrovae evaluate RUN [--compare RUN ...]` scores a run."""
+"""`pyrovae evaluate RUN [--compare RUN ...]`: scores a run, or compares several."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def open_run(
     progress: bool = False,
     trust: bool = False,
 ) -> Opened:
-    """Loads a run and its images; what an interrupted evaluation had done will be read.
+    """Loads a run and its images; reuses the stored results of an interrupted evaluation.
 
     Args:
-        root: the run directory; tables of what is done are kept in `evaluation/` in it.
+        root: the run directory. Its folder `evaluation/` holds the results so far.
         options: what to score.
         checkpoint: "best" or "last".
-        device: where to compute.
-        progress: whether to show progress.
-        trust: whether the run may name any class, whose code then runs.
+        device: the device that computes.
+        progress: whether to show progress bars.
+        trust: whether the run may name any class. The code of these classes then runs.
 
     Raises:
-        InputError: if there is no run or no checkpoint, or the images are not there.
+        InputError: if the run, the checkpoint or the images are missing.
     """
     run, engine = RunDirectory(root), Engine(device, "fp32")
     vae, data = load_run(root, checkpoint, engine.device, trust)
@@ -65,7 +65,7 @@ def open_run(
         "weights": checksum(run.weights(checkpoint)),
         "images": fingerprint(scorer.split.images),
         "observed": fingerprint(seen.numpy()),
-        "device": engine.device.type,  # Random numbers are other ones on another kind.
+        "device": engine.device.type,  # Random numbers differ between device types.
         "version": __version__,
     }
     scorer.journal = ResultCache(run.root / "evaluation", settings)
@@ -78,7 +78,7 @@ def evaluate_run(
     """Scores the VAE of a run: `open_run`, then `Opened.score`.
 
     Raises:
-        InputError: if a section's statistics cannot be had, once the others are written.
+        InputError: if a section failed. The results of the other sections are written first.
     """
     report = open_run(root, options, **kwargs).score(sections)
     if report.failed:
@@ -88,37 +88,44 @@ def evaluate_run(
 
 
 def parser() -> Parser:
-    """The options."""
+    """The command line of `pyrovae evaluate`."""
     parser = Parser(prog="pyrovae evaluate", description="Scores a trained VAE.")
-    parser.add_argument("run", type=str, help="the run directory")
-    parser.add_argument("--compare", nargs="+", type=str, help="other runs of the same data")
+    parser.add_argument("run", type=str, help="run directory")
+    parser.add_argument("--compare", nargs="+", type=str, help="other runs on the same data")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
-    parser.add_argument("--num_samples", type=int, default=5000, help="draws for log p(x)")
-    parser.add_argument("--num_images", type=int, default=0, help="how many (0: all)")
+    parser.add_argument(
+        "--num_samples", type=int, default=5000, help="importance samples per image for log p(x)"
+    )
+    parser.add_argument(
+        "--num_images", type=int, default=0, help="number of images of the split (0: all)"
+    )
     parser.add_argument(
         "--evidence_images",
         type=int,
         default=0,
-        help="how many of them have draws for log p(x), which is then the ELBO of all images "
-        "plus its gap to log p(x) of those (0: all)",
+        help="number of images for which log p(x) is estimated (0: all); log p(x) of all images "
+        "is then their mean ELBO plus the mean gap of these images",
     )
     parser.add_argument(
         "--features",
         type=str,
         default="RandomConvolutions",
-        help="of samples: Pixels, RandomConvolutions, Inception, or a dotted path",
+        help="features that compare samples with images: Pixels, RandomConvolutions, Inception, "
+        "or the dotted path of a network",
     )
-    parser.add_argument("--sections", nargs="+", type=str, help=f"of {', '.join(SECTIONS)}")
-    parser.add_argument("--seed", type=int, default=0, help="decides all draws")
+    parser.add_argument(
+        "--sections", nargs="+", type=str, help=f"any of {', '.join(SECTIONS)} (default: all)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
-    parser.add_argument("--out", type=str | None, help="folder of a comparison (default: RUN)")
+    parser.add_argument("--out", type=str | None, help="folder for the comparison (default: RUN)")
     add_trust(parser)
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    """Scores, prints and writes."""
+    """Scores one or more runs; prints and writes the results."""
     given = parser().parse_args(arguments)
     options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
     sections = given.sections or list(SECTIONS)
@@ -126,11 +133,11 @@ def main(arguments: list[str]) -> None:
         if name not in SECTIONS:
             raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
     if given.out and not given.compare:
-        raise InputError("--out: goes with --compare")
+        raise InputError("--out: allowed with --compare only")
     if "." in given.features:
-        find_own_parts()  # Who types a dotted path wants its code run.
+        find_own_parts()  # A typed dotted path is consent to run its code.
     if "samples" in sections:
-        named_features(options.features)  # What is misspelt is told before hours of work.
+        named_features(options.features)  # Refuses a misspelt name before hours of work.
     paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
     runs = [
         open_run(

@@ -1,4 +1,4 @@
-"""Short runs of every part, side by side."""
+"""Trains one short run per part and draws the results side by side."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ NUM_SHOWN = 8
 
 @dataclass(frozen=True)
 class Panel:
-    """What a run of one part came to.
+    """The results of a run with one part.
 
     Attributes:
-        role: of the part, such as "prior".
-        name: the part's class.
-        evaluation: on the validation split.
-        seconds: the time that training took.
-        images: of the validation split, floats in [0, 1], `(N, C, H, W)`.
-        reconstructions: of these.
-        samples: from the prior.
+        role: the role of the part, such as "prior".
+        name: the class name of the part.
+        evaluation: the evaluation on the validation split.
+        seconds: the training time.
+        images: validation images, floats in [0, 1], `(N, C, H, W)`.
+        reconstructions: the reconstructions of these images.
+        samples: decoded draws from the prior.
     """
 
     role: str
@@ -49,19 +49,19 @@ class Panel:
     samples: Tensor
 
     def line(self) -> str:
-        """One line for people."""
+        """One line for the terminal."""
         return f"{self.role} {self.name}: {self.evaluation}  {self.seconds:.0f} s"
 
     def label(self) -> str:
-        """What stands beside the pictures."""
+        """The label of the panel's row in the picture."""
         bits = self.evaluation.bits_per_dim
-        told = "" if bits is None else f"{bits:.3f} bits/dim, "
-        told = f"{told}rate {self.evaluation.rate:.0f}"
-        return f"{self.role} {self.name}\n{told}\n{self.seconds:.0f} s"
+        score = "" if bits is None else f"{bits:.3f} bits/dim, "
+        score = f"{score}rate {self.evaluation.rate:.0f}"
+        return f"{self.role} {self.name}\n{score}\n{self.seconds:.0f} s"
 
 
 def run_part(role: str, name: str, arguments: list[str]) -> Panel:
-    """Trains a VAE on a command line of `pyrovae train`, and looks at it."""
+    """Trains a VAE by a command line of `pyrovae train`; returns its results."""
     parser = train_parser()
     objects = instantiate(parser, parse_training(parser, arguments))
     vae, engine, split = build_vae(objects), objects.engine, objects.data.split("val")
@@ -77,13 +77,13 @@ def run_part(role: str, name: str, arguments: list[str]) -> Panel:
 
 
 def draw_panels(panels: list[Panel], path: Path) -> None:
-    """Draws a row for each part: reconstructions on the left, samples on the right."""
+    """Draws one row per part: reconstructions on the left, samples on the right."""
     from matplotlib.figure import Figure
 
     count = len(panels) + 1
     figure = Figure(figsize=(12, 0.75 * count), layout="constrained")
     axes = figure.subplots(count, 2, squeeze=False)
-    axes[0, 0].set_title("images, then what each part makes of them", fontsize=9)
+    axes[0, 0].set_title("validation images, then their reconstructions per part", fontsize=9)
     axes[0, 1].set_title("samples from the prior", fontsize=9)
     _show(axes[0, 0], panels[0].images, "validation images")
     axes[0, 1].axis("off")
@@ -101,7 +101,7 @@ def _show(axes: Any, images: Tensor, label: str) -> None:
     axes.set(xticks=[], yticks=[])
 
 
-#: What a part needs beside itself.
+#: Further options that a part needs.
 COMPANIONS = {
     "likelihood.Bernoulli": ["--likelihood.binarization=ThresholdBinarization"],
     "prior.HypersphericalUniform": ["--posterior=VonMisesFisher"],
@@ -111,24 +111,24 @@ COMPANIONS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line of the gallery."""
     found = argparse.ArgumentParser(description=__doc__)
-    found.add_argument("--out", default="gallery.png", help="the picture (default: gallery.png)")
+    found.add_argument("--out", default="gallery.png", help="PNG file (default: gallery.png)")
     found.add_argument(
         "--roles",
         nargs="+",
         default=["likelihood", "prior"],
         metavar="ROLE",
-        help="whose parts to run, such as posterior or objective (default: likelihood prior)",
+        help="roles whose parts to run, such as posterior, objective (default: likelihood prior)",
     )
     found.add_argument(
-        "options", nargs="*", help="of all runs, after --, such as: -- --trainer.epochs 2"
+        "options", nargs="*", help="options of every run, after --, as in: -- --trainer.epochs 2"
     )
     return found
 
 
 def main(arguments: list[str]) -> None:
-    """Trains one VAE a part, and draws them side by side."""
+    """Trains one VAE per part and draws the results side by side."""
     options = parser().parse_args(arguments)
     for role in options.roles:
         if role not in ROLES or "." in role or role == "data":

@@ -1,4 +1,4 @@
-"""Keeps the text of `--help`, which takes seconds to make, since torch is imported for it."""
+"""Caches the text of `--help`: making it takes seconds, because it imports torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pyrovae.utils.files import cache_root, replacing
 
 __all__ = ["kept_help"]
 
-#: What the text depends on besides this package.
+#: Packages other than this one that the text depends on.
 MADE_WITH = ("jsonargparse", "pyro", "torch")
 
 
 def kept_help(name: str, make: Callable[[], str]) -> str:
-    """The help of a command from the user's cache; made, and kept there, where it is stale."""
+    """Returns the help of a command from the user's cache; makes and stores it if it is stale."""
     key = _key(name)
     with suppress(OSError, ValueError, RuntimeError):
         first, _, text = _place(name).read_text("utf-8").partition("\n")
@@ -36,7 +36,7 @@ def _place(name: str) -> Path:
 
 
 def _key(name: str) -> str:
-    """Changes with the package's files, the libraries, the interpreter, and the terminal."""
+    """A hash of all that the text depends on: files, libraries, interpreter, terminal width."""
     package = Path(__file__).parents[1].rglob("*")
     files = sorted(path for path in package if path.suffix in (".py", ".yaml"))
     found = (importlib.util.find_spec(module) for module in MADE_WITH)

@@ -1,4 +1,4 @@
-"""The posterior of a run: its programs, its images, and those of the user's."""
+"""`pyrovae inspect RUN`: writes a report on the posterior of a run."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ __all__ = ["open_subject", "read_image"]
 
 
 def read_image(name: str, vae: ModelGuidePair, data: ImageData) -> torch.Tensor:
-    """An image of the user's: a file, or one of a split as `test:12`; uint8 `(C, H, W)`.
+    """Reads an image: a file, or an image of a split such as `test:12`; uint8 `(C, H, W)`.
 
     Args:
-        name: the path, or the split and the place in it.
-        vae: knows how images are prepared.
-        data: has the splits.
+        name: a path, or a split and the index of the image in it.
+        vae: prepares an image from a file.
+        data: the data set with the splits.
 
     Raises:
-        InputError: if it cannot be read, or there is no such image.
+        InputError: if the image cannot be read or does not exist.
     """
     split, colon, index = name.partition(":")
     if split in SPLITS and colon:
         images = data.split(split).images
         if not index.isdigit() or int(index) >= len(images):
-            raise InputError(f"{name}: the split {split} has the images 0 to {len(images) - 1}")
+            raise InputError(f"{name}: allowed are the images 0 to {len(images) - 1} of {split}")
         return torch.from_numpy(images[int(index)].copy())
     if not Path(name).exists():
         known = ", ".join(SPLITS)
-        raise InputError(f"{name}: no such file; one of {known} is named as test:12")
+        raise InputError(f"{name}: no such file (test:12 is an image of a split; of {known})")
     return vae.preprocess(name)
 
 
@@ -68,25 +68,25 @@ def open_subject(
     trust: bool = False,
     **fields: object,
 ) -> tuple[Subject, list[str]]:
-    """The posterior of a run.
+    """Loads a run for inspection.
 
     Args:
         run: the run directory.
-        split: which images.
-        images: files, or images of a split as `test:12`, that are looked at one by one; by
+        split: the split to encode.
+        images: files, or images of a split such as `test:12`, that are shown one by one; by
             default some of the split.
-        budget: how much of everything.
+        budget: numbers of images, draws and steps.
         checkpoint: "best" or "last".
-        device: where to compute; with "auto" sections whose work is sequential may take the
-            CPU although there is a GPU, see `placed`.
-        trust: whether the run may name any class, whose code then runs.
-        **fields: more fields of `Subject`.
+        device: the device that computes; with "auto", sections whose work is sequential may use
+            the CPU although there is a GPU, see `placed`.
+        trust: whether the run may name any class. The code of these classes then runs.
+        **fields: further fields of `Subject`.
 
     Returns:
-        The subject, and a line on each image that could not be read.
+        The subject, and one message per image that could not be read.
 
     Raises:
-        InputError: if there is no run or no checkpoint, or the split is empty.
+        InputError: if the run or the checkpoint is missing, or the split is empty.
     """
     engine = Engine(device, "fp32")
     vae, data = load_run(run, checkpoint, engine.device, trust)
@@ -113,7 +113,7 @@ def open_subject(
 
 
 def _prefers_wide_guide(run: str | Path, trust: bool) -> bool:
-    """Whether a run's objective does; False where it is not known, or no longer to be had."""
+    """Whether the run's objective prefers a wide guide; False if it cannot be built again."""
     parser = Parser(exit_on_error=False)
     parser.add_subclass_arguments(ELBO, "objective")
     consent = Consent(trust)
@@ -122,12 +122,12 @@ def _prefers_wide_guide(run: str | Path, trust: bool) -> bool:
         config = parser.parse_object({"objective": stated})
         consent.check_parsed(config.as_dict(), [])
         return as_objective(parser.instantiate(config).objective).prefers_wide_guide
-    except Exception:  # An own one may have changed since, or be elsewhere.
+    except Exception:  # A class of the user may have changed or be missing.
         return False
 
 
 def _given(images: Sequence[str], vae: ModelGuidePair, data: ImageData) -> tuple[Split, list[str]]:
-    """The images that could be read, as a split, and what is wrong with the others."""
+    """The images that could be read, as a split, and one message per image that could not."""
     found, names, complaints = [], [], []
     for name in images:
         try:
@@ -140,34 +140,43 @@ def _given(images: Sequence[str], vae: ModelGuidePair, data: ImageData) -> tuple
 
 
 def parser() -> Parser:
-    """The options."""
+    """The command line of `pyrovae inspect`."""
     parser = Parser(
         prog="pyrovae inspect", description="Writes a report on the posterior of a run."
     )
-    parser.add_argument("run", type=str, help="the run directory")
+    parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument(
-        "--images", nargs="+", type=str, help="to look at: files or, as test:12, of a split"
+        "--images",
+        nargs="+",
+        type=str,
+        help="images to show one by one: files, or images of a split such as test:12",
     )
-    parser.add_argument("--sections", nargs="+", type=str, help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument(
+        "--sections", nargs="+", type=str, help=f"any of {', '.join(SECTIONS)} (default: all)"
+    )
     parser.add_argument("--sites", nargs="+", type=str, help="latent sites (default: all)")
-    parser.add_argument("--attributes", nargs="+", type=str, help="of the data (default: all)")
+    parser.add_argument(
+        "--attributes", nargs="+", type=str, help="attributes of the data (default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer images, draws and steps")
-    parser.add_argument("--num_images", type=int, help="how many of the split (0: all)")
-    parser.add_argument("--seed", type=int, default=0, help="decides all draws")
+    parser.add_argument("--num_images", type=int, help="number of images of the split (0: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
-    parser.add_argument("--out", type=str | None, help="where to write (default: in RUN)")
-    parser.add_argument("--latents", type=str | None, help="also writes them: a .csv or .parquet")
+    parser.add_argument("--out", type=str | None, help="folder for the report (default: in RUN)")
     parser.add_argument(
-        "--inference_data", type=str | None, help="also writes draws for ArviZ: a .nc file"
+        "--latents", type=str | None, help="also write the encoded latents: .csv or .parquet file"
+    )
+    parser.add_argument(
+        "--inference_data", type=str | None, help="also write posterior draws for ArviZ: .nc file"
     )
     add_trust(parser)
     return parser
 
 
 def export(subject: Subject, options: Namespace) -> None:
-    """Writes what was asked for besides the report."""
+    """Writes the tables of `--latents` and `--inference_data`."""
     if options.latents:
         write_table(latent_table(subject), options.latents)
         print(options.latents)
@@ -177,7 +186,7 @@ def export(subject: Subject, options: Namespace) -> None:
 
 
 def known(what: str, given: Sequence[str], allowed: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The names that there are, and a line on each other one; what is right is still done."""
+    """Splits names into those that are allowed and one message per other name."""
     found, complaints = [], []
     for name in given:
         try:
@@ -189,7 +198,7 @@ def known(what: str, given: Sequence[str], allowed: Iterable[str]) -> tuple[list
 
 
 def opened(options: Namespace) -> tuple[Subject, list[str]]:
-    """What is inspected, and lines on what of it could not be had."""
+    """The subject to inspect, and messages about unreadable images and unknown names."""
     budget = QUICK if options.quick else FULL
     if options.num_images is not None:
         budget = replace(budget, images=options.num_images)
@@ -212,7 +221,7 @@ def opened(options: Namespace) -> tuple[Subject, list[str]]:
 
 
 def folder(options: Namespace) -> Path:
-    """Where the report goes: what is asked of other weights or images replaces nothing."""
+    """The folder of the report: another checkpoint or split has its own folder."""
     others = [
         given
         for given, usual in ((options.checkpoint, "best"), (options.split, "test"))
@@ -222,13 +231,13 @@ def folder(options: Namespace) -> Path:
 
 
 def weights(options: Namespace) -> str:
-    """Which weights are looked at, in words."""
+    """A note for the report: which weights it describes."""
     _, epoch = RunDirectory(options.run).weights_of(options.checkpoint)
-    return f"Weights: those of epoch {epoch}, the {options.checkpoint}."
+    return f"Weights: epoch {epoch} (the {options.checkpoint} checkpoint)."
 
 
 def main(arguments: list[str]) -> None:
-    """Questions, prints and writes."""
+    """Inspects a run; prints progress and writes the report."""
     options = parser().parse_args(arguments)
     sections, complaints = known("section", options.sections or (), SECTIONS)
     if options.sections and not sections:

@@ -1,4 +1,4 @@
-"""`pyrovae parts` lists all parts; `--write FILE` writes their table into a Markdown file."""
+"""`pyrovae parts`: lists all parts; `--write FILE` writes their table into a Markdown file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BEGIN, END = "<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of par
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the list, or writes the table between the README's two marks."""
+    """Prints the list, or writes the table between the two marks in a Markdown file."""
     parser = argparse.ArgumentParser(prog="pyrovae parts", description="Lists all parts.")
-    parser.add_argument("--write", metavar="README", help="the file whose table to replace")
+    parser.add_argument("--write", metavar="FILE", help="Markdown file whose table to replace")
     options = parser.parse_args(arguments)
     if options.write is None:
         print(help_text(), end="")
@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> None:
     path = Path(options.write)
     text = path.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise InputError(f"{path}: must hold the lines {BEGIN.strip()} and {END.strip()} once")
+        raise InputError(f"{path}: needs the lines {BEGIN.strip()} and {END.strip()}, once each")
     before, rest = text.split(BEGIN)
     with replacing(path) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n{markdown()}\n{END}{rest.split(END)[1]}")

@@ -1,4 +1,4 @@
-"""`pyrovae prepare --data NAME` builds the cache of a data set ahead of training."""
+"""`pyrovae prepare --data NAME`: builds the cache of a data set before training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from pyrovae.utils.errors import InputError
 
 
 def main(arguments: list[str]) -> None:
-    """Prepares every split, and says how many images each has."""
+    """Prepares every split; prints the number of images per split."""
     parser = Parser(prog="pyrovae prepare", description="Prepares a data set for training.")
-    parser.add_argument("--config", type=str | None, help="a YAML file with a data section")
-    parser.add_subclass_arguments(ImageData, "data", required=False, help="the data set")
+    parser.add_argument(
+        "--config", type=str | None, help="name of a preset, or a YAML file with a data section"
+    )
+    parser.add_subclass_arguments(ImageData, "data", required=False, help="data set")
     add_trust(parser)
     preset = value_of("--config", arguments)
     if preset is not None:
@@ -23,7 +25,7 @@ def main(arguments: list[str]) -> None:
         parser.set_defaults({"data": content.get("data")})
     config = parse(parser, arguments)
     if config.data is None:
-        raise InputError("--data: name a data set, or a --config with a data section")
+        raise InputError("--data: must name a data set, unless --config has a data section")
     objects = instantiate(parser, config)
     for name in SPLITS:
         split = objects.data.split(name)

@@ -1,4 +1,4 @@
-"""How each command runs: connected processes, signals, errors in one line, exit codes."""
+"""Runs a command: connects processes, handles signals, prints errors in one line, exits."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["run_command"]
 def run_command(
     command: Callable[[list[str]], None], arguments: list[str] | None = None
 ) -> NoReturn:
-    """Runs the main function of a command; a user's mistake is one line and exit code 2.
+    """Runs the main function of a command and exits; prints a user's mistake in one line.
 
     Args:
         command: the function.
         arguments: its command line; by default that of the process.
 
-    Exit codes: 0 done, 1 the run diverged, 2 wrong input, 130 and 143 stopped by SIGINT and
-    SIGTERM (128 plus the signal's number) with everything saved.
+    Exit codes: 0 success; 1 the run diverged, or another process failed; 2 wrong input; 130
+    stopped by SIGINT and 143 by SIGTERM (128 plus the signal's number), with training saved.
     """
     code, group = 0, Group()
     try:
         take_over_interrupts()
-        group = processes()  # Connected first, so that each complaint is printed once.
+        group = processes()  # Connected first, so that each message is printed once.
         signal.signal(signal.SIGTERM, _terminate)
         command(sys.argv[1:] if arguments is None else arguments)
         group.leave()
@@ -51,8 +51,8 @@ def run_command(
         code = _complain("stopped by SIGTERM", 128 + signal.SIGTERM, group)
     except KeyboardInterrupt:
         code = _complain("stopped by SIGINT", 128 + signal.SIGINT, group)
-    swallowed_interrupts()  # None of them is left for a later command of this process.
-    # `torchrun` sends a signal to processes that may be ending already.
+    swallowed_interrupts()  # Forgets them: a later command of this process must not see them.
+    # `torchrun` may send a signal to a process that is ending already.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if code:
         group.abort(code)
@@ -60,7 +60,7 @@ def run_command(
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came, where nothing finishes a step first."""
+    """SIGTERM arrived outside of training steps."""
 
 
 def _terminate(number: int, frame: Any) -> None:
@@ -68,7 +68,7 @@ def _terminate(number: int, frame: Any) -> None:
 
 
 def _complain(text: str, code: int, group: Group) -> int:
-    # That a signal came all processes know; a mistake may be that of one alone.
+    # A signal reaches all processes; an error may occur in one process only.
     if group.main if code >= 128 else group.first_to_say(text):
         sys.stderr.write(f"{'error: ' if code < 128 else ''}{text}\n")
     return code

@@ -1,4 +1,4 @@
-"""What a trained VAE draws: interpolations between images and traversals of dimensions."""
+"""`pyrovae sample RUN`: draws samples, reconstructions, interpolations and traversals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["interpolate", "traverse", "within_support"]
 
 
 def within_support(vae: VAE, z: Tensor) -> Tensor:
-    """Latents `(*, D)` where the prior lives: on a sphere the nearest points of it."""
+    """Projects latents `(*, D)` onto the support of the prior, such as a sphere."""
     space = LatentSpace(vae, {"z": z.shape[-1:]})
     return traversals.within_support(space, z.reshape(-1, z.shape[-1])).reshape(z.shape)
 
@@ -39,9 +39,9 @@ def interpolate(vae: VAE, first: Tensor, second: Tensor, steps: int = 10) -> Ten
 
     Args:
         vae: the VAE.
-        first: an image, uint8 or observed, `(C, H, W)`.
-        second: another.
-        steps: how many images, both ends included, at least 2.
+        first: the first image, uint8 or observed, `(C, H, W)`.
+        second: the second image.
+        steps: number of images, both ends included, at least 2.
 
     Returns:
         Floats in [0, 1], `(steps, C, H, W)`.
@@ -58,20 +58,20 @@ def interpolate(vae: VAE, first: Tensor, second: Tensor, steps: int = 10) -> Ten
 def traverse(
     vae: VAE, z: Tensor, dims: Sequence[int], steps: int = 10, extent: float = 3.0
 ) -> Tensor:
-    """Images decoded while one latent dimension at a time moves and the others stay.
+    """Images decoded while one latent dimension varies and the others are fixed.
 
     Args:
         vae: the VAE.
-        z: the latent to start from, `(D,)`.
-        dims: which dimensions, from 0.
-        steps: how many images a dimension.
-        extent: each dimension moves from `-extent` to `extent`.
+        z: the latent vector to start from, `(D,)`.
+        dims: the dimensions to vary, counted from 0.
+        steps: images per dimension.
+        extent: each dimension varies from `-extent` to `extent`.
 
     Returns:
-        Floats in [0, 1], `(len(dims) * steps, C, H, W)`, one dimension after the other.
+        Floats in [0, 1], `(len(dims) * steps, C, H, W)`, dimension by dimension.
 
     Raises:
-        InputError: if a dimension does not exist, or a number is not positive.
+        InputError: if a dimension does not exist, or if `steps` or `extent` is not positive.
     """
     if steps < 1 or not extent > 0:
         raise InputError(f"steps and extent must be positive, got {steps} and {extent}")
@@ -82,28 +82,34 @@ def traverse(
 
 
 def parser() -> Parser:
-    """The options; without one of the last four it draws samples."""
+    """The command line of `pyrovae sample`, which draws samples by default."""
     parser = Parser(prog="pyrovae sample", description="Draws pictures from a trained VAE.")
-    parser.add_argument("run", type=str, help="the run directory")
-    parser.add_argument("--num", type=int, default=64, help="how many samples or reconstructions")
-    parser.add_argument("--out", type=str, default="samples.png", help="the PNG file to write")
-    parser.add_argument("--columns", type=int, default=12, help="images a row")
-    parser.add_argument("--steps", type=int, default=10, help="images an interpolation, traversal")
-    parser.add_argument("--seed", type=int, default=0, help="decides the draws")
+    parser.add_argument("run", type=str, help="run directory")
+    parser.add_argument("--num", type=int, default=64, help="number of samples or reconstructions")
+    parser.add_argument("--out", type=str, default="samples.png", help="PNG file to write")
+    parser.add_argument("--columns", type=int, default=12, help="images per row")
+    parser.add_argument(
+        "--steps", type=int, default=10, help="images per interpolation or traversed dimension"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     kinds = parser.add_mutually_exclusive_group()
-    an_image = "an image is a file or, as test:12, one of a split"
-    kinds.add_argument("--reconstruct", nargs="+", help=f"a split, or images; {an_image}")
-    kinds.add_argument("--interpolate", nargs=2, help=f"between two images; {an_image}")
-    kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to move along")
-    parser.add_argument("--image", type=str | None, help="the image that a traversal starts from")
+    an_image = "an image is a file, or an image of a split such as test:12"
+    kinds.add_argument(
+        "--reconstruct", nargs="+", help=f"split, or images, to reconstruct; {an_image}"
+    )
+    kinds.add_argument("--interpolate", nargs=2, help=f"two images to go between; {an_image}")
+    kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to vary")
+    parser.add_argument(
+        "--image", type=str | None, help="image to start a traversal from (default: a sample)"
+    )
     add_trust(parser)
     return parser
 
 
 def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device) -> Tensor:
-    """A picture of the images that the options ask for."""
+    """Draws the picture that the options ask for."""
     if options.interpolate:
         first, second = (read_image(name, vae, data).to(device) for name in options.interpolate)
         return grid(interpolate(_of_one_latent(vae), first, second, options.steps), options.steps)
@@ -127,22 +133,22 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
 
 
 def _of_one_latent(programs: ModelGuidePair) -> VAE:
-    """The programs, if they have the one latent vector that a path moves in."""
+    """Returns the programs if they are a `VAE`, which has one latent vector."""
     if not isinstance(programs, VAE):
         raise InputError(
             f"--interpolate and --traverse need a VAE, got {type(programs).__name__}: "
-            "--sections traversals of inspect moves along the latents of any programs"
+            "`pyrovae inspect RUN --sections traversals` works for every model"
         )
     return programs
 
 
 def main(arguments: list[str]) -> None:
-    """Draws one picture."""
+    """Draws and writes one picture."""
     options = parser().parse_args(arguments)
     if min(options.num, options.columns, options.steps) < 1:
         raise InputError("--num, --columns and --steps must be at least 1")
     if options.image and not options.traverse:
-        raise InputError("--image: goes with --traverse")
+        raise InputError("--image: allowed with --traverse only")
     if not options.out.lower().endswith(".png"):
         raise InputError(f"--out: must end in .png, got {options.out}")
     if not 0 <= options.seed < 2**63:

@@ -1,7 +1,7 @@
-"""`pyrovae train [--config NAME] [options]` trains a VAE with Pyro's SVI.
+"""`pyrovae train [--config NAME] [options]`: trains a VAE with Pyro's SVI.
 
-On several GPUs, or machines: `torchrun --nproc-per-node N -m pyrovae train ...`. A job that may be
-restarted: `--run_dir RUN --resume auto`, which starts the run or goes on with it.
+On several GPUs or machines: `torchrun --nproc-per-node N -m pyrovae train ...`. For a job that may
+be restarted: `--run_dir RUN --resume auto` starts the run, or resumes it if it exists.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["describe", "final_report", "main"]
 
 
 def main(arguments: list[str]) -> None:
-    """Trains, and says how good the result is on the test split."""
+    """Trains a VAE; prints the scores of its best weights on the test split."""
     parser = train_parser()
     config, run, resume = parse_run(parser, arguments, "default")
     torch.manual_seed(config.trainer.seed % 2**63)  # The trainer refuses what is out of range.
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
         print(describe(run, vae, engine), flush=True)
     with group.first_on_machine():
         for name in SPLITS:
-            objects.data.split(name)  # Whatever cannot be read stops the run here, not at its end.
+            objects.data.split(name)  # An unreadable image stops the run here, not at its end.
     objects.trainer.fit(
         vae,
         objects.data,
@@ -56,13 +56,13 @@ def main(arguments: list[str]) -> None:
 
 
 def describe(run: RunDirectory, vae: ModelGuidePair, engine: Engine) -> str:
-    """One line on what is about to run."""
+    """One line before training: run directory, number of parameters, device, precision."""
     size = sum(p.numel() for p in vae.parameters())
     return f"{run.root}: {size:,} parameters, {engine.device}, networks in {engine.precision}"
 
 
 def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine: Engine) -> str:
-    """Scores the best weights on the test split, beside the baseline that knows no latent."""
+    """Scores the best weights on the test split, and the baseline without a latent."""
     weights, epoch = run.weights_of("best")
     vae.load_state_dict(weights)
     test = data.split("test")
@@ -80,13 +80,13 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     picture = run.picture("samples", epoch)
     drawn = picture if picture.exists() else run.root / "samples"
     return (
-        f"test, {images}, weights of epoch {epoch}, the best; nats an image:\n  {found}\n"
-        f"  without a latent (one distribution a pixel): {baseline}\nsamples: {drawn}"
+        f"test, {images}, weights of epoch {epoch} (the best), nats per image:\n  {found}\n"
+        f"  without a latent (one distribution per pixel): {baseline}\nsamples: {drawn}"
     )
 
 
 def _is_evaluated(path: Path, weights: dict[str, Tensor]) -> bool:
-    """Whether an evaluation of these weights stands there, which says more than training does."""
+    """Whether the file holds a full evaluation of these weights by `pyrovae evaluate`."""
     try:
         earlier = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
@@ -95,7 +95,7 @@ def _is_evaluated(path: Path, weights: dict[str, Tensor]) -> bool:
 
 
 def _check_finite(found: Evaluation, epoch: int) -> None:
-    """Raises `Diverged` if a run's result is no number."""
+    """Raises `Diverged` if a result is not finite."""
     for name in ("elbo", "rate", "distortion"):
         if not math.isfinite(value := getattr(found, name)):
             raise Diverged(

@@ -1,1 +1,1 @@
-"""From words to objects: roles, options, presets, trust."""
+"""Builds objects from options: roles, the command line, presets, and which classes are allowed."""

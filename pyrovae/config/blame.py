@@ -1,4 +1,4 @@
-"""Which option a constructor refused: an error of a part tells its argument, not whose it is."""
+"""Names the option that a constructor refused: the part's own error names its argument only."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pyrovae.config.trust import GROUPS
 
 __all__ = ["blamed"]
 
-SHORTEST = 3  # A shorter value stands in many a message by chance.
+SHORTEST = 3  # A shorter value occurs in many messages by chance.
 
 
 def blamed(config: dict[str, Any], error: BaseException, message: str) -> str:
-    """A message with the option that it is about.
+    """Returns an error message that begins with the option that caused it.
 
     Args:
-        config: a parsed configuration.
-        error: raised by one of the constructors that it names.
-        message: what the error says, in one line.
+        config: the parsed configuration.
+        error: the error of a constructor in the configuration.
+        message: the error's message in one line.
     """
     if message.startswith("--"):
         return message
@@ -29,14 +29,14 @@ def blamed(config: dict[str, Any], error: BaseException, message: str) -> str:
     for made in reversed(list(_constructed(error))):
         for path, cls, arguments in specs:
             if cls is made:
-                if path == "program":  # Its parts do not fit: their options say more.
+                if path == "program":  # Its parts do not fit together: no option is to blame.
                     return message
                 return f"--{_option(path, arguments, message)}: {message}"
     return message
 
 
 def _option(path: str, arguments: dict[str, Any], message: str) -> str:
-    """The argument that a message names, by its value if not by its name; else the part."""
+    """The argument that a message contains by name, else by value; else the part's option."""
     for name in arguments:
         if re.search(rf"\b{re.escape(name)}\b", message):
             return f"{path}.{name}"
@@ -47,16 +47,16 @@ def _option(path: str, arguments: dict[str, Any], message: str) -> str:
 
 
 def _constructed(error: BaseException) -> Iterator[type]:
-    """The classes whose constructors an error went through, the innermost last."""
+    """Yields the classes whose constructors are in an error's traceback, the innermost last."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_name == "__init__" and "self" in frame.f_locals:
             yield type(frame.f_locals["self"])
-    if error.__cause__ is not None:  # The parser tells what it caught in an error of its own.
+    if error.__cause__ is not None:  # The parser wraps the constructor's error in its own.
         yield from _constructed(error.__cause__)
 
 
 def _specs(config: dict[str, Any]) -> Iterator[tuple[str, type | None, dict[str, Any]]]:
-    """Each part in a configuration: its option, its class, its arguments."""
+    """Yields the option, the class and the arguments of each part in a configuration."""
     for name, value in config.items():
         if name in GROUPS and isinstance(value, dict):
             yield name, GROUPS[name], value

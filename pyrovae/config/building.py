@@ -1,4 +1,4 @@
-"""From a configuration to objects: parts, recipe, the VAE of a run."""
+"""Builds objects from a configuration: parts, the recipe, the VAE of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["build_vae", "check_images", "instantiate", "load_run", "recipe"]
 
 
 def instantiate(parser: Parser, config: Namespace) -> Any:
-    """The objects that a configuration names.
+    """Builds the objects that a configuration names.
 
     Raises:
         InputError: if a constructor refuses its arguments.
@@ -34,20 +34,20 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
     try:
         return parser.instantiate(config)
     except (ValueError, TypeError) as error:
-        # The parser tells what programs refuse as one of several reasons, with all parts printed.
+        # The parser lists the error of a program among several reasons, with all parts printed.
         refused = error.__cause__ if "Union subtypes" in str(error) else None
         message = parser.in_one_line(str(refused or error))
         raise InputError(blamed(config.as_dict(), error, message)) from error
 
 
 def recipe(objects: Any) -> Recipe:
-    """What an instantiated configuration optimises, and how."""
+    """The recipe of an instantiated configuration: objective, optimiser, schedules, start."""
     names = ("optimizer", "schedule", "objective", "beta", "start")
     return Recipe(**{name: objects[name] for name in names})
 
 
 def build_vae(objects: Any) -> ModelGuidePair:
-    """The programs of an instantiated configuration, which know the data's preprocessing."""
+    """The programs of an instantiated configuration, with the data set that prepares images."""
     programs: ModelGuidePair = objects.program
     programs.data = objects.data
     return programs
@@ -59,7 +59,7 @@ def load_run(
     device: str | torch.device = "cpu",
     trust: bool = False,
 ) -> tuple[ModelGuidePair, ImageData]:
-    """The programs of a run, with their weights and in evaluation mode, and its data set."""
+    """Loads a run: its programs with their weights, in evaluation mode, and its data set."""
     run, consent = RunDirectory(run_dir), Consent(trust)
     config, weights = read_config(run, consent, PARTS), run.weights(checkpoint)
     parser = parts_parser(exit_on_error=False)
@@ -69,8 +69,8 @@ def load_run(
         objects = instantiate(parser, parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)
-    except Exception as error:  # Whatever a changed file or a missing module of the user's gives.
-        known = isinstance(error, InputError)  # And in one line already.
+    except Exception as error:  # A changed file or a missing module of the user raises anything.
+        known = isinstance(error, InputError)  # Its message is one line already.
         reason = str(error) if known else parser.in_one_line(str(error))
         line = cut_line(f"the parts cannot be built again: {reason}")
         raise InputError(f"{run.config}: {line}") from error
@@ -78,6 +78,6 @@ def load_run(
 
 
 def check_images(run: RunDirectory, data: ImageData) -> None:
-    """Warns where a data set's training images are others than the run was trained on."""
+    """Warns if a data set's training images differ from those the run was trained on."""
     images = data.split("train").images
     run.check_images(len(images), fingerprint(spread(images, 256)))

@@ -1,4 +1,4 @@
-"""Every part by role, as its docstring describes it: for `--help` and the README's table."""
+"""Lists every part by role with its docstring's summary, for `--help` and the README's table."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["ROLES", "Entry", "concrete", "entries", "explain", "help_text", "mar
 
 @dataclass(frozen=True)
 class Entry:
-    """What a docstring says of a part.
+    """The description of a part, from its docstring.
 
     Attributes:
-        name: of the class.
-        summary: the first sentence.
-        formula: the first displayed formula, in LaTeX; empty where there is none.
-        when: when to use it; empty where it does not say.
-        sources: what it cites, each with an address.
+        name: the class name.
+        summary: the first paragraph.
+        formula: the first displayed formula, in LaTeX; empty if there is none.
+        when: the paragraph that begins with "Use it"; empty if there is none.
+        sources: the cited works, each with its address.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Entry:
 
 
 def concrete(base: type) -> list[type]:
-    """The classes below an abstract one that can be made: ours, Pyro's that fit, the user's."""
+    """The concrete subclasses of a class: of pyrovae, of the user, and Pyro's supported ones."""
     found: list[type] = []
     cls: type
     part: type
@@ -69,34 +69,34 @@ def concrete(base: type) -> list[type]:
 
 
 def entries(base: type) -> list[Entry]:
-    """What is known of the parts of a role, by name."""
+    """The descriptions of all parts of a role, sorted by name."""
     return sorted((Entry.of(part) for part in concrete(base)), key=lambda entry: entry.name)
 
 
 def help_text(roles: Iterable[str] = ROLES, width: int = 99) -> str:
-    """All parts of these roles, with what each is."""
+    """The parts of these roles, each with its summary, as text of a given width."""
     lines = [
-        "parts, each with its arguments as --ROLE NAME --ROLE.ARGUMENT VALUE,",
-        "explained by --ROLE.help NAME; your own go by dotted path, as my_module.MyClass:",
+        "parts: choose one with --ROLE NAME and set its arguments with --ROLE.ARGUMENT VALUE;",
+        "--ROLE.help NAME explains one; name your own by its dotted path, as my_module.MyClass:",
     ]
     for option in roles:
         lines += ["", f"  --{option}"]
         for entry in entries(ROLES[option]):
-            told = f"{entry.name:26s} {entry.summary}"
-            lines += textwrap.wrap(told, width, initial_indent=" " * 4, subsequent_indent=" " * 31)
+            text = f"{entry.name:26s} {entry.summary}"
+            lines += textwrap.wrap(text, width, initial_indent=" " * 4, subsequent_indent=" " * 31)
     return "\n".join(lines) + "\n"
 
 
 def explain(
     option: str, name: str, follows: Iterable[str], describe: Callable[[Any, str], str]
 ) -> str | None:
-    """A part in full: what it is, formula, when, source, arguments; None if there is none.
+    """Describes a part: summary, formula, use, sources, arguments. None if there is no such part.
 
     Args:
-        option: of the role, as "prior.flow".
-        name: of the class.
-        follows: arguments to leave out, since other parts decide them.
-        describe: gives the text of a parser's options below one option.
+        option: the option of the role, such as "prior.flow".
+        name: the class name.
+        follows: the arguments to leave out because other parts determine them.
+        describe: returns the text of a parser's options below one option.
     """
     from jsonargparse import ArgumentParser
 
@@ -113,7 +113,7 @@ def explain(
 
 
 def markdown() -> str:
-    """The table of parts, in Markdown: what, formula, when to use it, source."""
+    """The table of parts in Markdown: summary, formula, use, sources."""
     sections = []
     for option, base in ROLES.items():
         own = [part for part in concrete(base) if part.__module__.startswith("pyro")]

@@ -1,4 +1,4 @@
-"""The text of `--help`: examples, then each option with its default, then every part."""
+"""The text of `--help`: examples, the options with their defaults, then all parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyrovae.config.roles import ALSO, LISTS, ROLES
 
 __all__ = ["EXAMPLES", "describe_arguments", "full_help", "text_width"]
 
-#: What to try first with each command.
+#: Example command lines of each command.
 EXAMPLES = {
     "pyrovae train": (
         "",
@@ -59,17 +59,17 @@ COLUMN = 30
 
 
 def text_width() -> int:
-    """The width of the texts, in characters."""
+    """The width of help texts, in characters."""
     return min(shutil.get_terminal_size().columns, 110)
 
 
 def full_help(parser: ArgumentParser, stated: dict[str, Any], width: int) -> str:
-    """All that a command can be told, in a form for people.
+    """Returns the help of a command.
 
     Args:
-        parser: of the command.
-        stated: the content of the preset that applies, whose values are the defaults.
-        width: of the text, in characters.
+        parser: the parser of the command.
+        stated: the content of the preset that applies; its values are shown as the defaults.
+        width: the width of the text, in characters.
     """
     head = [f"usage: {parser.prog} {'RUN ' if _positional(parser) else ''}[options]"]
     if examples := EXAMPLES.get(parser.prog):
@@ -83,14 +83,14 @@ def full_help(parser: ArgumentParser, stated: dict[str, Any], width: int) -> str
 
 
 def describe_arguments(parser: ArgumentParser, option: str, width: int) -> str:
-    """The options below one option, such as "prior": the arguments of a part."""
+    """The help of a part's arguments: the options below one option, such as "prior"."""
     below = [action for action in parser._actions if action.dest.startswith(f"{option}.")]
     lines = [_line(action, {}, width) for action in below if _is_shown(action, parser)]
     return "\n".join(lines or ["no arguments"]) + "\n"
 
 
 def _groups(parser: ArgumentParser, stated: dict[str, Any], width: int) -> Iterator[str]:
-    """The options of a parser, a block of lines for each group."""
+    """Yields one block of lines per group of options."""
     titles: dict[str, list[str]] = {}
     for group in parser._action_groups:
         for action in group._group_actions:
@@ -98,15 +98,15 @@ def _groups(parser: ArgumentParser, stated: dict[str, Any], width: int) -> Itera
                 title = "parts" if _is_part(action) and "." not in action.dest else group.title
                 titles.setdefault(title or "options", []).append(_line(action, stated, width))
     for title, lines in titles.items():
-        # The part of a docstring's first line that is no formula.
+        # A title is the first line of a docstring: its formula is left out.
         yield "\n".join([re.sub(r":[^:]*\$.*", "", title) + ":", *lines])
 
 
 def _line(action: Action, stated: dict[str, Any], width: int) -> str:
-    """What one option is, and its default."""
+    """The lines of one option: its name, what it is, its default."""
     name = ", ".join(action.option_strings) or action.dest.upper()
     head = f"  {name} {_value(action)}".rstrip()
-    about = "prints what would run, and exits" if name == "--print_config" else action.help or ""
+    about = "print the configuration and exit" if name == "--print_config" else action.help or ""
     default = _default(action, stated)
     shown = "" if default is None or default is False else f" (default: {default})"
     if action.required and action.option_strings:
@@ -134,7 +134,7 @@ def _default(action: Action, stated: dict[str, Any]) -> Any:
 
 
 def _value(action: Action) -> str:
-    """What stands for the value of an option."""
+    """The placeholder for the value of an option."""
     if action.nargs == 0 or not action.option_strings or action.dest == "print_config":
         return ""
     if _is_part(action):
@@ -156,7 +156,7 @@ def _is_part(action: Action) -> bool:
 
 
 def _is_shown(action: Action, parser: ArgumentParser) -> bool:
-    """Whether an action is an option for people: no link, no file of one group, no other help."""
+    """Whether the help shows an action: not a link, a whole group, or the help of a part."""
     options = action.option_strings
     linked = bool(options) and not options[0].startswith("-")
     group = any(name.startswith(f"{action.dest}.") for name in _options(parser))
@@ -165,7 +165,7 @@ def _is_shown(action: Action, parser: ArgumentParser) -> bool:
 
 
 def _options(parser: ArgumentParser) -> list[str]:
-    """The names of all options but those that ask for the help of one part."""
+    """The names of all options except `--ROLE.help`."""
     return [action.dest for action in parser._actions if not action.dest.endswith(".help")]
 
 

@@ -1,4 +1,4 @@
-"""The VAE of a run directory, by one function."""
+"""Loads the VAE of a run directory."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ def load(
     device: str | torch.device = "cpu",
     trust: bool = False,
 ) -> VAE:
-    """The VAE of a run: its parts with their weights, in evaluation mode.
+    """Loads the VAE of a run: its parts with their weights, in evaluation mode.
 
-    `vae.preprocess(image)` prepares a path or a Pillow image as the run's data were prepared.
-    Neither the images nor the machine that trained it are needed. A run whose parts are those of
-    pyrovae, PyTorch and Pyro is opened safely, whoever wrote it. A part of the user's own must be
-    importable by the name that it had, and takes `trust`. A run of other programs gives those;
-    the annotation is that of the usual ones.
+    `vae.preprocess(image)` prepares a path or a Pillow image in the same way as the run's data.
+    The images are not needed. A run that names parts of pyrovae, PyTorch and Pyro only is safe to
+    open, even if its author is unknown. Your own parts must be importable by the same dotted path
+    as in training, and need `trust`. A run trained with another `ModelGuidePair` than `VAE`
+    returns that pair.
 
     Args:
         run_dir: the run directory.
         checkpoint: "best" (by validation ELBO) or "last".
-        device: where to put it.
-        trust: whether the run may name any class, whose code then runs.
+        device: the device of the weights.
+        trust: whether the run may name any class. The code of these classes then runs.
 
     Raises:
-        InputError: if there is no run, or its files are cut off, changed, or name parts that
-            cannot be imported or that take `trust`.
+        InputError: if there is no run, if its files are cut off or changed, or if it names parts
+            that cannot be imported or that need `trust`.
     """
-    # The command line's machinery is slow to import, and nothing else here needs it.
+    # The parser is slow to import, and only `load` needs it.
     from pyrovae.config.building import load_run
 
     return cast("VAE", load_run(run_dir, checkpoint, device, trust)[0])

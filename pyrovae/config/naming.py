@@ -1,4 +1,4 @@
-"""What dotted paths name, and what arguments may name: decided without importing anything."""
+"""Finds the classes that dotted paths name and that arguments accept, without importing them."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ __all__ = [
     "within",
 ]
 
-#: Where the classes of a role may be from without anybody's consent; others are from here.
+#: The packages whose classes of a role need no consent; for other roles, pyrovae only.
 PACKAGES: dict[type, tuple[str, ...]] = {
     torch.nn.Module: ("torch.nn",),
     torch.optim.Optimizer: ("torch.optim",),
     ELBO: ("pyrovae", "pyro.infer"),
 }
-#: In an annotation these leave a text a text.
+#: Types in an annotation for which the parser does not import a text.
 PLAIN = (str, int, float, bool, types.NoneType)
 
 
 def known_class(name: str, base: type) -> type | None:
-    """The class of this name that needs no consent, or None.
+    """The class of this name if it needs no consent, else None.
 
     Args:
-        name: of the class, or the path of an imported module and the class in it.
-        base: what it must be.
+        name: the class name, or the dotted path of a class in an imported module.
+        base: the class must be a subclass of it.
 
     Example:
         >>> from pyrovae import Prior
@@ -71,38 +71,38 @@ def known_class(name: str, base: type) -> type | None:
 
 
 def own_class(name: str, base: type, where: str) -> type:
-    """Imports a class of the user's own, which may be in the current directory.
+    """Imports a class of the user, also from the current directory.
 
     Args:
-        name: its dotted path.
-        base: what it must be.
-        where: the option that names it.
+        name: the dotted path of the class.
+        base: the class must be a subclass of it.
+        where: the option that names the class, for messages.
 
     Raises:
-        InputError: if it cannot be imported, or is not what it must be.
+        InputError: if the class cannot be imported, or is not a subclass of `base`.
     """
     find_own_parts()
     try:
         found = _imported(name)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # A module of the user's may end in any way, SystemExit too.
+    except BaseException as error:  # A module of the user may raise anything, even SystemExit.
         kind = "" if isinstance(error, ImportError | AttributeError) else type(error).__name__
         missing = isinstance(error, ModuleNotFoundError)
         searched = " (looked for in this directory too)" if missing else ""
         reason = ": ".join(filter(None, (kind, cut(error)))) + searched
-        raise InputError(f"{where}: '{cut(name)}' cannot be had: {reason}") from error
+        raise InputError(f"{where}: '{cut(name)}' cannot be imported: {reason}") from error
     if not isinstance(found, type):
-        raise InputError(f"{where}: {cut(name)} is no class, and nothing else is ever called")
+        raise InputError(f"{where}: {cut(name)} is not a class; only classes are allowed")
     if not issubclass(found, base):
-        raise InputError(f"{where}: {cut(name)} must be of the kind {base.__name__}")
+        raise InputError(f"{where}: {cut(name)} must be a subclass of {base.__name__}")
     return found
 
 
 def find_own_parts() -> None:
-    """Lets dotted paths name modules in the directory where the command runs.
+    """Adds the current directory to the end of the import path.
 
-    It comes last: a file there never takes the place of an installed module.
+    At the end, a file there never replaces an installed module.
     """
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -111,7 +111,7 @@ def find_own_parts() -> None:
 def _imported(path: str) -> Any:
     module, _, name = path.rpartition(".")
     if "__main__" in path.split("."):
-        raise ImportError("a module's __main__ is a command, and holds no parts")
+        raise ImportError("__main__ is a command and holds no parts")
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
@@ -121,12 +121,12 @@ def _imported(path: str) -> Any:
 
 
 def loaded_class(path: str) -> type | None:
-    """The class of a dotted path, if its module has been imported."""
+    """The class of a dotted path if its module has been imported, else None."""
     module, _, name = path.rpartition(".")
     place = sys.modules.get(module)
     found = vars(place).get(name) if isinstance(place, types.ModuleType) else None
     if found is None and module == "pyrovae":
-        found = getattr(place, name, None)  # It looks its names up when they are first used.
+        found = getattr(place, name, None)  # The package imports its names on first use.
     return found if isinstance(found, type) else None
 
 
@@ -141,17 +141,17 @@ def within(path: str, packages: Iterable[str]) -> bool:
 
 
 def is_known(found: type) -> bool:
-    """Whether a class is of pyrovae, or of what it takes parts from."""
+    """Whether a class is defined in pyrovae, or in a package whose classes serve as parts."""
     return within(found.__module__, ("pyrovae", "pyro.infer", "torch.nn", "torch.optim"))
 
 
 def is_dotted(name: str) -> bool:
-    """Whether a text could be imported."""
+    """Whether a text is a dotted path that could be imported."""
     return "." in name and all(part.isidentifier() for part in name.split("."))
 
 
 def is_number(text: str) -> bool:
-    """Whether a text stands for a number, a truth value or nothing."""
+    """Whether a text is a number, true, false, null or empty."""
     with suppress(ValueError):
         float(text)
         return True
@@ -159,7 +159,7 @@ def is_number(text: str) -> bool:
 
 
 def below(base: type) -> list[type]:
-    """A class and all below it."""
+    """A class and all its subclasses."""
     found: dict[type, None] = {base: None}
     cls: type
     for cls in base.__subclasses__() if base is not object else ():
@@ -169,12 +169,12 @@ def below(base: type) -> list[type]:
 
 @dataclass(frozen=True)
 class Hint:
-    """What an argument is annotated with.
+    """What the annotation of an argument allows.
 
     Attributes:
-        base: the class that it must name one of, if any.
-        text: whether it may be any text.
-        untyped: whether nothing says what it may be, and its default is no text.
+        base: the base class if the argument is a part, else None.
+        text: whether any text is allowed.
+        untyped: whether there is no annotation and the default is not a text.
     """
 
     base: type | None
@@ -183,7 +183,7 @@ class Hint:
 
 
 def hint_of(owners: list[type], name: str) -> Hint | None:
-    """What an argument of one of these classes may be, at the strictest; None if none has it."""
+    """The strictest hint of an argument among these classes; None if no class has it."""
     found = [arguments_of(owner)[name] for owner in owners if name in arguments_of(owner)]
     if not found:
         return None
@@ -194,7 +194,7 @@ def hint_of(owners: list[type], name: str) -> Hint | None:
 
 @cache
 def arguments_of(cls: type) -> dict[str, Hint]:
-    """The arguments of a class, and of those above it that it may hand arguments on to."""
+    """The arguments of a class, and of its base classes if `**kwargs` passes them on."""
     found: dict[str, Hint] = {}
     for owner in cls.__mro__:
         if "__init__" not in vars(owner) or owner is object:
@@ -213,7 +213,7 @@ def _signature(owner: type) -> inspect.Signature:
     constructor = vars(owner)["__init__"]
     try:
         return inspect.signature(constructor, eval_str=True)
-    except Exception:  # An annotation may name what was imported for a type checker only.
+    except Exception:  # An annotation may name a class that only type checkers import.
         return inspect.signature(constructor)
 
 
@@ -222,7 +222,7 @@ def _hint(parameter: inspect.Parameter, foreign: bool) -> Hint:
     if annotation is parameter.empty:
         text = isinstance(parameter.default, str)
         return Hint(None, text, not text)
-    # PyTorch's and Pyro's classes take plain values: none of theirs needs a part in it.
+    # Classes of PyTorch and Pyro take plain values: none of their arguments is a part.
     return Hint(None if foreign else _base(annotation), _is_text(annotation), False)
 
 
@@ -238,7 +238,7 @@ def _base(annotation: Any) -> type | None:
 
 
 def _is_text(annotation: Any) -> bool:
-    """Whether an annotation takes any text: that of a function would be imported."""
+    """Whether an annotation allows any text without the parser importing it."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         parts = typing.get_args(annotation)
         return any(map(_is_text, parts)) and all(map(_is_plain, parts))

@@ -1,4 +1,4 @@
-"""The command line, built from the constructors' signatures: a new part needs no registration."""
+"""Builds the command line from the constructors' signatures: a new part needs no registration."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ __all__ = [
     "train_parser",
 ]
 
-#: What `--resume` takes in place of a directory: the run in `--run_dir`, if there is one.
+#: The value of `--resume` that means: resume the run in `--run_dir` if there is one.
 AUTO = "auto"
 
 
 def parts_parser(**kwargs: Any) -> Parser:
-    """A parser for the data and the parts of a VAE; sizes that follow are linked, never asked."""
+    """A parser for the data and the parts of a VAE, with links for sizes that follow."""
     parser = Parser(**kwargs)
     _add_roles(parser, PARTS)
     for part, links in LINKS.items():
@@ -70,32 +70,34 @@ def _add_lists(parser: Parser) -> None:
 def train_parser() -> Parser:
     """The parser of `pyrovae train`."""
     parser = parts_parser(prog="pyrovae train", description="Trains a VAE with Pyro's SVI.")
-    parser.add_argument("--config", action="config", help="a preset as celeba, or a YAML file")
+    parser.add_argument("--config", action="config", help="name of a preset, or a YAML file")
     parser.add_argument(
         "--optimizer",
         type=Callable[[Iterable[Tensor]], torch.optim.Optimizer],
         default={"class_path": "torch.optim.Adam"},
-        help="Any optimiser of torch.optim: Adam, AdamW, Adamax, SGD ...",
+        help="Optimiser: any class of torch.optim, such as Adam, AdamW, Adamax, SGD ...",
     )
     _add_roles(parser, TRAINING)
     _add_lists(parser)
     parser.add_class_arguments(Beta, "beta")
     parser.add_class_arguments(Trainer, "trainer")
     parser.add_class_arguments(Engine, "engine")
-    parser.add_argument("--run_dir", type=str | None, help="where the run goes; else into runs/")
-    help_resume = f"goes on with the run in this directory; {AUTO}: with that in --run_dir, if any"
+    parser.add_argument(
+        "--run_dir", type=str | None, help="run directory (else a new one in runs/)"
+    )
+    help_resume = f"run directory to resume; {AUTO}: the one of --run_dir, if it holds a run"
     parser.add_argument("--resume", type=str | None, help=help_resume)
     add_trust(parser)
     return parser
 
 
 def parse(parser: Parser, arguments: list[str]) -> Namespace:
-    """Parses a command line; own parts may come from the current directory."""
+    """Parses a command line; dotted paths may name modules in the current directory."""
     return _parsed(parser, arguments, consent_of(arguments))
 
 
 def parse_training(parser: Parser, arguments: list[str]) -> Namespace:
-    """Parses a command line of the options of `train_parser`."""
+    """Parses a command line of `pyrovae train`, including `--config`."""
     consent = consent_of(arguments)
     arguments = consent.with_content(arguments)
     _refuse_linked(arguments)
@@ -110,7 +112,7 @@ def _parsed(parser: Parser, arguments: list[str], consent: Consent) -> Namespace
 
 
 def _preset(arguments: list[str]) -> dict[str, Any]:
-    """The content of a preset, where it stands on the command line in its file's place."""
+    """The content of the preset that `Consent.with_content` put on the command line."""
     return yaml.safe_load(value_of("--config", arguments) or "{}")
 
 
@@ -122,14 +124,14 @@ def parse_run(
     Args:
         parser: from `train_parser`.
         arguments: the command line.
-        default: the preset that applies where neither `--config` nor `--resume` is given.
+        default: the preset to use if neither `--config` nor `--resume` is given.
 
     Returns:
-        The configuration, the run directory, and whether the run goes on from a checkpoint.
+        The configuration, the run directory, and whether the run resumes from a checkpoint.
 
     Raises:
-        InputError: if the directory holds a run already, or none to resume, or if resuming
-            would change an option.
+        InputError: if a new run's directory holds a run already, if there is no run to resume, or
+            if resuming would change an option.
     """
     answer_help(arguments, LINKED)
     check_objective_name(value_of("--objective", arguments) or "")
@@ -140,13 +142,13 @@ def parse_run(
     config = _checked(parse_training(parser, [*preset, *arguments]))
     if config.resume == AUTO and config.run_dir is None:
         raise InputError(
-            f"--resume {AUTO}: needs --run_dir, where the run is or will be (a run in a directory "
-            f"named {AUTO} is ./{AUTO})"
+            f"--resume {AUTO}: needs --run_dir, the directory to resume or to begin in "
+            f"(name a directory called {AUTO} as ./{AUTO})"
         )
     data = config.data.class_path.split(".")[-1]
     root = config.run_dir or f"runs/{data}_{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     run = RunDirectory(root, config_text(parser, config))
-    # One process decides: the others may look when it has begun to write.
+    # One process decides: it may have begun to write when the others look.
     if config.resume == AUTO and processes().from_main(run.has_checkpoint):
         return _parse_resumed(parser, arguments, run)
     processes().from_main(run.check_free)
@@ -154,10 +156,11 @@ def parse_run(
 
 
 def default_to_named(parser: Parser, arguments: list[str]) -> None:
-    """Makes the classes that are named the defaults.
+    """Makes the named classes the parser's defaults.
 
-    Where a class is named in place of another, the parser keeps those of its values that the new
-    one also knows: what was given should stay, but not the defaults of a class nobody chose.
+    If a class replaces the default, the parser keeps those values of the default that the new
+    class accepts too. Values that the user gave must stay; defaults of a class that the user did
+    not choose must not.
     """
     content = parser.stated = _preset(arguments)
     for role in (*PARTS, *TRAINING, "optimizer"):
@@ -165,7 +168,7 @@ def default_to_named(parser: Parser, arguments: list[str]) -> None:
         inner = stated.get("class_path") if isinstance(stated, dict) else stated
         named = value_of(f"--{role}", arguments) or inner
         if named is not None:
-            with suppress(Exception):  # Of what cannot be a class, parsing says what is wrong.
+            with suppress(Exception):  # Parsing reports a name that is not a class.
                 parser.set_defaults({role: {"class_path": named}})
 
 
@@ -184,7 +187,7 @@ def _parse_resumed(
 
 
 def _checked(config: Namespace) -> Namespace:
-    """The configuration, if no part is missing, and none is told what follows from others."""
+    """Returns the configuration; raises `InputError` for a missing part or a set linked size."""
     for name in (*PARTS, *TRAINING, "optimizer"):
         if config[name] is None:
             raise InputError(f"--{name}: must name a class, got null")
@@ -198,7 +201,7 @@ def _checked(config: Namespace) -> Namespace:
 
 
 def _is_default(path: str, argument: str, value: Any) -> bool:
-    """Whether a class's constructor has this default; values of YAML have lists for tuples."""
+    """Whether a value is the default of a class's constructor; a list equals a tuple."""
     module, name = path.rsplit(".", 1)
     parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
     default = parameters[argument].default if argument in parameters else None
@@ -206,7 +209,7 @@ def _is_default(path: str, argument: str, value: Any) -> bool:
 
 
 def _refuse_linked(arguments: list[str]) -> None:
-    """Raises `InputError` if what follows from other parts is given, here or in a YAML file."""
+    """Raises `InputError` if a linked size is set, on the command line or in its YAML file."""
     given = {argument.split("=")[0].replace(".init_args", "") for argument in arguments}
     content = _preset(arguments)
     for part, follows in LINKED.items():

@@ -1,4 +1,4 @@
-"""A command line's complaints, each in one line that a user can act on."""
+"""A parser of command lines whose error messages are one line that a user can act on."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ from pyrovae.utils.text import cut
 
 __all__ = ["Parser", "answer_help", "known_parts", "value_of"]
 
+OWN = "name your own by its dotted path, as my_module.MyClass"
+
 
 class Parser(ArgumentParser):
-    """A jsonargparse parser whose complaints are one line, with exit code 2."""
+    """A jsonargparse parser that prints errors in one line and exits with code 2."""
 
     def __init__(self, **kwargs: Any) -> None:
         # Abbreviations would let a misspelt option pass for another.
         super().__init__(**kwargs, allow_abbrev=False)
-        #: The content of the preset that applies: its values are the defaults in the help.
+        #: The content of the preset that applies: the help shows its values as the defaults.
         self.stated: dict[str, Any] = {}
 
     def format_help(self) -> str:
-        """Examples, the options, then every part with what it is."""
+        """The text of `--help`: examples, options, parts."""
         return full_help(self, self.stated, text_width())
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Prints one line that says what is wrong and what is allowed, and exits.
+        """Prints one line: what is wrong and what is allowed. Then exits with code 2.
 
         Raises:
-            InputError: instead, with that line, from a parser that shall not exit.
+            InputError: in place of the exit, if `exit_on_error` is False.
         """
         if not self.exit_on_error:
             raise InputError(self.in_one_line(message))
@@ -49,7 +51,7 @@ class Parser(ArgumentParser):
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
-        # What an argument of a part said, in a line, which names the argument alone.
+        # The error of a part's argument: it names the argument without its part.
         if found := re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message):
             whole = f".{found[1]}." in f".{found[2]}."
             return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
@@ -60,23 +62,23 @@ class Parser(ArgumentParser):
             shown = cut(found[1]) or "an empty one"
             return f"unrecognized arguments: {shown}{close} (see --help)"
         if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-            return f"{cut(self._in_full(found[1]))}: there is no such option (see --help)"
+            return f"{cut(self._in_full(found[1]))}: no such option (see --help)"
         if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
-            return f"--{found[1]}.{cut(found[2])}: there is no such option (see --help)"
+            return f"--{found[1]}.{cut(found[2])}: no such option (see --help)"
         if found := re.search(r"Expected a dot import path string: (.*)", message):
             return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
         if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
             return f"{where}: expected {_readable(found[1])}, got {cut(found[2])}"
         if found := re.search(r"Unable to load config", message):
             inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
-            return f"{where}: is a group of options: set {', '.join(sorted(inner))}"
+            return f"{where}: is a group of options; set {', '.join(sorted(inner))}"
         if found := re.search(r"arguments are required: (\w+)", message):
             return f"{_owner(found[1])}: must be given"
         if found := re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message):
-            return f"{where}: {found[2]} must say of which type its argument {found[1]} is"
+            return f"{where}: the argument {found[1]} of {found[2]} needs a type annotation"
         if found := re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message):
             reason = f"{cut(found[2])}{_searched(found[2])}"
-            return f"{where}: '{cut(found[1])}' cannot be had: {reason}"
+            return f"{where}: '{cut(found[1])}' cannot be imported: {reason}"
         if reasons := _reasons(message):
             if reasons[0].endswith("is abstract"):
                 return f"{where}: name a class first; {known_parts(where)}"
@@ -84,7 +86,7 @@ class Parser(ArgumentParser):
         return shorten(message, 400, placeholder=" ...")
 
     def _in_full(self, key: str) -> str:
-        """An option as it was given: jsonargparse may know its last part only."""
+        """The full option as the user typed it: jsonargparse may report its last part only."""
         for argument in sys.argv[1:]:
             option = argument.split("=")[0]
             before, found, _ = f".{option[2:]}.".partition(f".{key}.")
@@ -100,22 +102,22 @@ class Parser(ArgumentParser):
 
 
 def known_parts(option: str) -> str:
-    """What an option of a role may name, for messages."""
+    """The names that an option of a role allows, for messages."""
     name = option.lstrip("-")
     if name == "optimizer":
-        return "known are those of torch.optim; your own go by dotted path, as my_module.MyClass"
+        return f"known are the classes of torch.optim; {OWN}"
     base = ROLES.get(ALSO.get(name, name))
     names = [entry.name for entry in entries(base)] if base else []
     listed = f"known are {', '.join(names)}; " if names else ""
-    return f"{listed}your own go by dotted path, as my_module.MyClass"
+    return f"{listed}{OWN}"
 
 
 def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> None:
-    """Answers `--ROLE.help [NAME]`, whichever parts are chosen, and ends the command.
+    """Prints the help of `--ROLE.help [NAME]` and exits, if the command line has this option.
 
     Args:
         arguments: the command line.
-        linked: by role the arguments that follow from other parts.
+        linked: the arguments that other parts determine, by role.
     """
     for i, argument in enumerate(arguments):
         option, _, name = argument.partition("=")
@@ -137,7 +139,7 @@ def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> No
 
 
 def value_of(option: str, arguments: list[str]) -> str | None:
-    """The value of an option on a command line that is not parsed yet: the last one counts."""
+    """The last value of an option on an unparsed command line; None if it is not there."""
     found = None
     for i, argument in enumerate(arguments):
         if argument == option and i + 1 < len(arguments):
@@ -148,25 +150,25 @@ def value_of(option: str, arguments: list[str]) -> str | None:
 
 
 def _readable(expected: str) -> str:
-    """A type as jsonargparse prints it, in words."""
+    """The name of a type, from the way jsonargparse prints it."""
     words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
     return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
 
 
 def _searched(reason: str) -> str:
-    """Where modules are looked for, if one was not found."""
+    """A hint where modules are searched, if the reason is that one was not found."""
     return " (looked for in this directory too)" if reason.startswith("No module") else ""
 
 
 def _reasons(message: str) -> list[str]:
-    """What jsonargparse found wrong, without what it says of the types it tried."""
+    """The reasons in jsonargparse's message, without those about types that did not match."""
     listed = re.findall(r"^\s*- (.*)$", message, re.MULTILINE)
     noise = ("Does not validate", "Expected a path", "Expected a <class 'NoneType'>")
     return [reason.strip() for reason in listed if not reason.startswith(noise)]
 
 
 def _owner(argument: str) -> str:
-    """The option that an argument of a part belongs to, by the parts on the command line."""
+    """The full option of an argument, from the parts that the command line names."""
     words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
     for option, named in itertools.pairwise(words):
         role = option.removeprefix("--")

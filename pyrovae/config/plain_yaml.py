@@ -1,4 +1,4 @@
-"""YAML of options, read as plain values and within limits: a hostile file costs one line."""
+"""Reads YAML of options as plain values within limits; a hostile file gives a one-line error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["TooLarge", "parse_yaml", "plain_text", "read_yaml"]
 
 MAX_BYTES = 50_000
 MAX_DEPTH = 40
-MAX_VALUES = 5_000  # Aliases count as what they stand for.
+MAX_VALUES = 5_000  # An alias counts as many values as it stands for.
 MAX_TEXT = 4_000
 MAX_DIGITS = 300
 
@@ -23,15 +23,15 @@ TAGS = {f"tag:yaml.org,2002:{name}" for name in "null bool int float str seq map
 
 
 class NotPlain(yaml.YAMLError):
-    """YAML that holds more than plain values."""
+    """YAML with tags, duplicate keys or characters that are not allowed."""
 
 
 class TooLarge(InputError):
-    """YAML beyond the limits of a configuration."""
+    """YAML that exceeds the limits of size, depth or number of values."""
 
 
 class PlainLoader(yaml.SafeLoader):
-    """A loader of plain values: no objects, no recursion, no key twice, nothing beyond limits."""
+    """A loader of plain values: no objects, no recursion, no duplicate keys, limited in size."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -39,7 +39,7 @@ class PlainLoader(yaml.SafeLoader):
         self.sizes: dict[str, int] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Composes a node, and counts what it holds."""
+        """Composes a node; counts its depth and its values."""
         event, before = self.peek_event(), self.count
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self.anchors and event.anchor not in self.sizes:
@@ -58,7 +58,7 @@ class PlainLoader(yaml.SafeLoader):
         return node
 
 
-# A date is text to the options, and one that is none would end in a traceback.
+# Options take a date as text, and an impossible date would raise an error without a line number.
 PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -66,7 +66,7 @@ PlainLoader.yaml_implicit_resolvers = {
 
 
 def _check_node(node: Any) -> None:
-    """Raises `yaml.YAMLError` if a node is no plain value."""
+    """Raises `yaml.YAMLError` if a node is not a plain value."""
     where = f"line {node.start_mark.line + 1}"
     if node.tag not in TAGS:
         raise NotPlain(f"{where}: the tag {cut(node.tag)} is not allowed, only plain values are")
@@ -74,7 +74,7 @@ def _check_node(node: Any) -> None:
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, times in keys.most_common(1):
             if times > 1:
-                raise NotPlain(f"{where}: the key {cut(key)} is there twice")
+                raise NotPlain(f"{where}: duplicate key {cut(key)}")
     if not isinstance(node, yaml.ScalarNode):
         return
     limit = MAX_DIGITS if node.tag.endswith((":int", ":float")) else MAX_TEXT
@@ -82,21 +82,21 @@ def _check_node(node: Any) -> None:
         length = len(node.value)
         raise TooLarge(f"{where}: a value has {length:,} characters, allowed are {limit:,}")
     if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in node.value):
-        raise NotPlain(f"{where}: a value holds a character that no text has")
+        raise NotPlain(f"{where}: a value holds a character that is not allowed in text")
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """The plain values of a YAML text.
+    """Parses a YAML text into plain values.
 
     Args:
         text: the YAML.
-        source: where it is from, for messages.
+        source: its file or option, for messages.
 
     Raises:
-        InputError: if it is not YAML, holds anything but plain values, or is too large.
+        InputError: if the text is not YAML, holds more than plain values, or is too large.
     """
     if len(text) > MAX_BYTES:
-        raise TooLarge(f"{source}: is no configuration: it has more than {MAX_BYTES:,} bytes")
+        raise TooLarge(f"{source}: not a configuration: it has more than {MAX_BYTES:,} bytes")
     try:
         loader = PlainLoader(text)
         try:
@@ -104,18 +104,18 @@ def parse_yaml(text: str, source: str) -> Any:
         finally:
             loader.dispose()
     except NotPlain as error:
-        raise InputError(f"{source}: is no configuration: {error}") from None
+        raise InputError(f"{source}: not a configuration: {error}") from None
     except TooLarge as error:
-        raise TooLarge(f"{source}: is no configuration: {error}") from None
+        raise TooLarge(f"{source}: not a configuration: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{source}: is not YAML ({cut(error)})") from None
+        raise InputError(f"{source}: not valid YAML ({cut(error)})") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The content of a YAML file of options.
+    """Reads a YAML file of options.
 
     Raises:
-        InputError: if it is not there, not YAML, or holds no options.
+        InputError: if the file does not exist, is not YAML, or holds no options.
     """
     try:
         with open(path, "rb") as file:
@@ -125,20 +125,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not YAML ({cut(error)})") from None
+        raise InputError(f"{path}: not valid YAML ({cut(error)})") from None
     content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise InputError(
-            f"{path}: holds no configuration, as of a run made from Python: build its VAE again, "
-            'and give it RunDirectory(folder).weights("best") by load_state_dict'
+            f"{path}: holds no configuration. For a run made from Python, build its VAE again and "
+            'load its weights with vae.load_state_dict(RunDirectory(folder).weights("best"))'
         )
     return content
 
 
 def plain_text(content: dict[str, Any]) -> str:
-    """The YAML of plain values: a line that another reader understands as this one does.
+    """Returns plain values as one line of YAML that every YAML reader understands alike.
 
-    It is longer than a name of a file may be, so that nothing takes it for one.
+    The line is longer than any file name, so that the parser does not take it for a path.
     """
     text = yaml.safe_dump(content, default_flow_style=True, width=10**9, sort_keys=False)
     return str(text).strip() + 300 * " "

@@ -1,4 +1,4 @@
-"""The options of a run that goes on: what they were, and which of them may change."""
+"""The options of a resumed run: the stored ones, and which of them may change."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from pyrovae.runs.checkpoint import load_checkpoint
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.errors import InputError
 
-#: Arguments of data sets that say where images lie, not which: what is there is checked anyway.
+#: Arguments of data sets for the place of the images. The images themselves are checked anyway.
 PLACES = ("root", "path", "cache_dir", "download")
 
 __all__ = ["check_kept", "config_text", "read_config", "stated_config"]
 
 
 def read_config(run: RunDirectory, consent: Consent, made: Collection[str] = ()) -> dict[str, Any]:
-    """The configuration of a run, as plain values that name allowed classes only.
+    """Reads the configuration of a run, as plain values that name allowed classes only.
 
     Args:
-        run: the run.
-        consent: to other classes.
-        made: the options of which something will be made; by default all.
+        run: the run directory.
+        consent: which classes of the user are allowed.
+        made: the options whose parts will be built; by default all.
 
     Raises:
-        InputError: if there is no run, or its configuration cannot be read or names others.
+        InputError: if there is no run, if its configuration cannot be read, or if it names a
+            class that is not allowed.
     """
     run.check_run()
     return consent.read(run.config, made)
 
 
 def config_text(parser: Parser, config: Namespace) -> str:
-    """The YAML of a configuration, without where it runs."""
+    """The YAML of a configuration, without the options that only this command line uses."""
     kept = config.clone()
     for name in ("run_dir", "resume", "config", "trust"):
         kept.pop(name, None)
@@ -46,11 +47,11 @@ def config_text(parser: Parser, config: Namespace) -> str:
 
 
 def stated_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
-    """What a run's last checkpoint was made with; `config.yaml` may have been edited since.
+    """The configuration in a run's last checkpoint; `config.yaml` may have been edited since.
 
     Raises:
-        InputError: if there is no run, or its configuration or last checkpoint cannot be read
-            or names other classes than are allowed.
+        InputError: if there is no run, if its configuration or its last checkpoint cannot be
+            read, or if one of them names a class that is not allowed.
     """
     content = read_config(run, consent)
     stated = load_checkpoint(run.last)[1].get("config")
@@ -58,36 +59,36 @@ def stated_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
 
 
 def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunDirectory) -> None:
-    """Raises `InputError` if a configuration differs from a run's in what may not change.
+    """Raises `InputError` if a resumed run would change an option that must stay.
 
-    Training may be longer, and the data may lie elsewhere.
+    The number of epochs may grow, and the place of the data and the loggers may change.
 
     Args:
         parser: from `train_parser`.
-        stated: the run's configuration.
-        new: the configuration to go on with.
-        run: the run.
+        stated: the stored configuration of the run.
+        new: the configuration to resume with.
+        run: the run directory.
     """
     old = parser.parse_object(stated)
     if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
-        raise InputError(f"--run_dir: a resumed run stays where it is, in {run.root}")
+        raise InputError(f"--run_dir: a resumed run stays in its directory, {run.root}")
     before, after = (_flat(parser, config) for config in (old, new))
     changed = {key for key in before | after if before.get(key) != after.get(key)}
     if refused := sorted(key for key in changed if not _may_change(key)):
         raise InputError(
-            f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs may change, "
-            "and where the data lie (--data.root, --data.cache_dir)"
+            f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs, --loggers "
+            "and the place of the data (--data.root, --data.cache_dir) may change"
         )
     if new.trainer.epochs < old.trainer.epochs:
         raise InputError(
-            f"--trainer.epochs: a resumed run may be lengthened, not cut from "
-            f"{old.trainer.epochs} to {new.trainer.epochs}"
+            f"--trainer.epochs {new.trainer.epochs}: a resumed run takes {old.trainer.epochs} "
+            "epochs, as before, or more"
         )
 
 
 def _may_change(key: str) -> bool:
     role, _, argument = key.partition(".")
-    if key == "trainer.epochs" or role in LISTS:  # Loggers report a run, and change nothing.
+    if key == "trainer.epochs" or role in LISTS:  # Loggers do not affect training.
         return True
     return role == "data" and argument.split(".")[-1] in PLACES
 

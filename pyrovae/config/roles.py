@@ -1,4 +1,4 @@
-"""The table of roles: what can be swapped, by which class, and which is the default."""
+"""The table of roles: the options that name a part, with base class and default."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ __all__ = ["ALSO", "BASES", "LINKED", "LISTS", "PARTS", "ROLES", "TABLE", "TRAIN
 
 @dataclass(frozen=True)
 class Role:
-    """What an option names.
+    """An option that names a part.
 
     Attributes:
         name: the option, such as "prior"; "prior.flow" is an argument of a prior.
-        base: the abstract class of what it names.
+        base: the abstract class of the role's parts.
         default: the class path of the default; empty for an argument of a part.
-        links: the arguments that follow from other parts.
-        summary: what the help says of it, where that is not the first line of the docstring.
+        links: the arguments that other parts determine.
+        summary: the text in the help; by default the first line of the base's docstring.
         also: more options that name a part of this role.
-        opened: whether a run cannot be opened without it.
-        many: the class paths of the default, where the option names a list.
+        opened: whether the part is needed to open a run.
+        many: the class paths of the default, if the option takes a list.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Role:
 
     @property
     def about(self) -> str:
-        """One line on what it is."""
+        """One line for the help."""
         return self.summary or (self.base.__doc__ or "").strip().split("\n")[0]
 
 
@@ -58,7 +58,7 @@ def _part(name: str, base: type, default: str) -> Role:
 
 
 _LOGGERS = ("Console", "MetricsFile", "Pictures", "TensorBoard")
-#: The monitor measures what the others write, and stands before those that do.
+#: The monitor comes before the loggers that write its measurements.
 _USUAL = tuple(f"pyrovae.training.loggers.{name}" for name in _LOGGERS)
 _WATCHED = (_USUAL[0], f"pyrovae.inspection.{PosteriorMonitor.__name__}", *_USUAL[1:])
 
@@ -83,7 +83,7 @@ TABLE = (
         "objective",
         ELBO,
         "pyro.infer.Trace_ELBO",
-        summary="What is minimised: an ELBO of Pyro's, or one from here.",
+        summary="Objective to minimise: an ELBO of Pyro or of pyrovae.",
         also=("objective.bound",),
     ),
     Role("objective.corruption", Corruption),
@@ -91,20 +91,20 @@ TABLE = (
     Role("loggers", Logger, many=_WATCHED),
 )
 
-#: The abstract class of each role.
+#: The base class of each role.
 ROLES: dict[str, type] = {role.name: role.base for role in TABLE}
-#: Options that name a part of a role above.
+#: Further options that name a part, with their role.
 ALSO = {option: role.name for role in TABLE for option in role.also}
-#: The roles that a run is opened with, those that only training needs, and those that are lists.
+#: The roles needed to open a run, those needed for training only, and those that take a list.
 PARTS = {role.name: role for role in TABLE if role.opened}
 TRAINING = {role.name: role for role in TABLE if role.default and not role.opened}
 LISTS = {role.name: role for role in TABLE if role.many}
-#: What follows from other parts: role, argument, the option to set in its place.
+#: The arguments that other parts determine: role, argument, the option to set in its place.
 LINKED = {
     name: {argument: link.option for argument, link in links.items()}
     for name, links in LINKS.items()
 }
-#: What each option of a configuration must name a class of.
+#: The base class for each option of a configuration that names a class.
 BASES: dict[str, type] = {name: ROLES[name] for name in (*PARTS, *TRAINING, *LISTS)} | {
     "optimizer": torch.optim.Optimizer
 }

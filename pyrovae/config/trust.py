@@ -1,4 +1,4 @@
-"""Which classes a configuration may name: checked by name, before anything of it is imported."""
+"""Checks the classes that a configuration names before any of them is imported."""
 
 from __future__ import annotations
 
@@ -33,42 +33,44 @@ from pyrovae.utils.text import cut
 
 __all__ = ["Consent", "add_trust", "consent_of"]
 
-#: Options that are groups of a class's arguments.
+#: Options that are groups: the arguments of one class.
 GROUPS: dict[str, type] = {"beta": Beta, "trainer": Trainer, "engine": Engine}
-#: What a command line says, and no file may.
+#: Options that are allowed on the command line only, not in a file.
 TYPED_ONLY = ("config", "resume", "trust", "print_config")
 INNER = ("init_args", "dict_kwargs")
 
 
 @dataclass
 class Consent:
-    """What a configuration may name besides the classes of pyrovae, PyTorch and Pyro.
+    """The classes of the user that a configuration may name.
+
+    Classes of pyrovae, PyTorch and Pyro need no consent.
 
     Attributes:
         trusted: whether files may name any class.
-        typed: names that the user typed on this command line.
+        typed: the names that the user typed on this command line.
     """
 
     trusted: bool = False
     typed: set[str] = field(default_factory=set)
 
     def read(self, path: Path, made: Collection[str] = ()) -> dict[str, Any]:
-        """The content of a YAML file of options, which names allowed classes only.
+        """Reads a YAML file of options that names allowed classes only.
 
         Args:
-            path: of the file.
-            made: the options of which parts will be made; by default all. Of the others, a class
-                that is no longer there is no reason to refuse.
+            path: the file.
+            made: the options whose parts will be built; by default all. Other options may name a
+                class that no longer exists.
 
         Raises:
-            InputError: if it cannot be read, or names other classes.
+            InputError: if the file cannot be read, or names a class that is not allowed.
         """
         content = read_yaml(path)
         self._check(content, str(path), made)
         return content
 
     def parse(self, text: Any, source: str) -> dict[str, Any]:
-        """As `read`, of a text that is from a file."""
+        """Parses and checks a text in the way of `read`."""
         content = parse_yaml(text, source) if isinstance(text, str) else None
         if not isinstance(content, dict):
             raise InputError(f"{source}: holds no configuration")
@@ -78,15 +80,15 @@ class Consent:
     def _check(self, content: dict[str, Any], source: str, made: Collection[str] = ()) -> None:
         walk, passed_over = _Walk(self, source), _PassedOver(self, source)
         for name, value in walk.items(content, "the file"):
-            if name in TYPED_ONLY and value:  # What is unset stands in what --print_config prints.
-                raise InputError(f"{source}: --{name}: is for the command line, not for a file")
+            if name in TYPED_ONLY and value:  # --print_config prints these options too, unset.
+                raise InputError(f"{source}: --{name}: allowed on the command line only")
             (walk if not made or name in made else passed_over).option(name, value)
 
     def with_content(self, arguments: list[str]) -> list[str]:
-        """A command line that begins with the content of each preset, once checked.
+        """Replaces `--config` by the checked content of its file, at the front of a command line.
 
-        Options that are typed win over presets, wherever they stand. The parser would read the
-        files in its own way.
+        At the front, every typed option wins over the preset. If the parser read the files, they
+        would not be checked.
         """
         presets: list[str] = []
         others: list[str] = []
@@ -104,10 +106,10 @@ class Consent:
         ] + others
 
     def check_parsed(self, config: dict[str, Any], arguments: list[str]) -> None:
-        """Raises `InputError` if a parsed command line would make anything but parts.
+        """Raises `InputError` if a parsed configuration would build anything but allowed parts.
 
         Args:
-            config: what the parser made of the command line and the files.
+            config: the configuration, parsed from the command line and the files.
             arguments: the command line.
         """
         walk = _Parsed(self, "")
@@ -115,34 +117,34 @@ class Consent:
             if name in config:
                 walk.option(name, config[name])
         for path, text in _options(arguments):
-            if text.strip() == "{}" and not _is_in(config, path):  # The parser passes over it.
-                raise InputError(f"--{'.'.join(path)}: there is no such option (see --help)")
+            if text.strip() == "{}" and not _is_in(config, path):  # The parser ignores it.
+                raise InputError(f"--{'.'.join(path)}: no such option (see --help)")
 
     def allows(self, name: str) -> bool:
-        """Whether a class of the user's own may be imported."""
+        """Whether a class of the user may be imported."""
         if self.trusted or name in self.typed:
             return True
-        # The parser writes where a class is from, and not always as it was typed.
+        # The parser writes the path where a class is defined, which may differ from the typed one.
         found = loaded_class(name)
         return found is not None and any(found is loaded_class(typed) for typed in self.typed)
 
 
 def add_trust(parser: Parser) -> None:
-    """Adds the option that lets a run or a preset name code of its own."""
+    """Adds the option `--trust`."""
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="the run or preset may name any class: its code runs, so know where it is from",
+        help="allow the run or preset to name any class; its code runs, so trust its author",
     )
 
 
 def consent_of(arguments: list[str]) -> Consent:
-    """The consent that a command line gives: by `--trust`, and to the parts that it names.
+    """The consent of a command line: to all classes by `--trust`, else to those that it names.
 
-    Those are imported.
+    Imports the named classes.
 
     Raises:
-        InputError: if one cannot be imported, or is not of the kind that its option asks for.
+        InputError: if a class cannot be imported, or is not a subclass of its option's base.
     """
     consent = Consent("--trust" in arguments)
     walk = _Typed(consent, "")
@@ -153,11 +155,11 @@ def consent_of(arguments: list[str]) -> Consent:
 
 @dataclass
 class _Walk:
-    """Goes through the plain values of a file.
+    """Checks the plain values of a file.
 
     Attributes:
-        consent: to classes of the user's own.
-        source: where the values are from.
+        consent: which classes of the user are allowed.
+        source: the file, for messages.
     """
 
     consent: Consent
@@ -172,15 +174,15 @@ class _Walk:
             value = self.nested(value)
             if not isinstance(value, dict | None):
                 inner = ", ".join(sorted(f"{where}.{own}" for own in arguments_of(GROUPS[name])))
-                raise self.wrong(where, f"is a group of options: set {inner}")
+                raise self.wrong(where, f"is a group of options; set {inner}")
             self.part(value, GROUPS[name], where)
-        elif value == {}:  # The parser passes over it.
-            raise self.wrong(where, "there is no such option (see --help)")
+        elif value == {}:  # The parser ignores it.
+            raise self.wrong(where, "no such option (see --help)")
         else:
             self.plain(value, True, where)
 
     def part(self, value: Any, base: type, where: str) -> None:
-        """Checks what is given for a part: a class, its arguments, a list of such, nothing."""
+        """Checks the value of a part: a class, its arguments, a list of these, or None."""
         value = self.nested(value)
         if isinstance(value, dict):
             self.spec(value, base, where)
@@ -190,12 +192,12 @@ class _Walk:
         elif isinstance(value, str):
             self.named(value, base, where)
         elif callable(value):
-            raise self.wrong(where, f"{cut(value)} is a function, and none is ever called")
+            raise self.wrong(where, f"{cut(value)} is a function; only classes are allowed")
         elif value is not None:
             raise self.wrong(where, f"must name a class, got {cut(value)}")
 
     def spec(self, value: dict[str, Any], base: type, where: str) -> None:
-        """Checks a class and its arguments; without a class they are of the one before."""
+        """Checks a class and its arguments; without a class, the arguments of the current one."""
         if "class_path" in value:
             owners = [self.named(value["class_path"], base, where)]
         else:
@@ -204,21 +206,23 @@ class _Walk:
             if key == "class_path":
                 continue
             if key not in INNER and "class_path" in value:
-                raise self.wrong(f"{where}.{key}", "goes into init_args, beside class_path")
+                raise self.wrong(f"{where}.{key}", "arguments belong in init_args")
             if key not in INNER:
                 self.argument(key, inner, owners, f"{where}.{key}")
             elif isinstance(inner, dict):
                 for name, given in self.items(inner, where):
                     self.argument(name, given, owners, f"{where}.{name}")
             elif inner is not None:
-                raise self.wrong(f"{where}.{key}", f"must be arguments by name, got {cut(inner)}")
+                raise self.wrong(
+                    f"{where}.{key}", f"must be a mapping of arguments, got {cut(inner)}"
+                )
 
     def argument(self, name: str, value: Any, owners: list[type], where: str) -> None:
-        """Checks an argument of a part, of which one of the owners is made."""
+        """Checks an argument of a part whose class is one of the owners."""
         hint = hint_of(owners, name)
         if hint is None:
-            if value == {} and all(map(is_known, owners)):  # The parser passes over it.
-                raise self.wrong(where, "there is no such option (see --help)")
+            if value == {} and all(map(is_known, owners)):  # The parser ignores it.
+                raise self.wrong(where, "no such option (see --help)")
             self.plain(value, False, where)
         elif hint.base is not None:
             self.part(value, hint.base, where)
@@ -228,11 +232,11 @@ class _Walk:
             self.plain(value, hint.text, where)
 
     def plain(self, value: Any, text: bool, where: str) -> None:
-        """Checks a value that is no part: the parser would make a class in it all the same.
+        """Checks a value that is not a part: the parser would build a class named inside it.
 
         Args:
-            value: of the argument.
-            text: whether it may be any text, a dotted one too.
+            value: the value of the argument.
+            text: whether any text is allowed, also a dotted path.
             where: the option.
         """
         value = self.nested(value, text)
@@ -249,15 +253,15 @@ class _Walk:
             self.word(value, where)
 
     def word(self, value: str, where: str) -> None:
-        """Checks a text where none is asked for: it might be imported."""
+        """Checks a text where no text is expected: the parser might import it."""
         if is_dotted(value) and not self.consent.allows(value):
             self.named(value, object, where)
 
     def named(self, name: Any, base: type, where: str) -> type:
-        """The class of a name, if it is allowed.
+        """Returns the class of a name.
 
         Raises:
-            InputError: if it is not.
+            InputError: if the class is not allowed.
         """
         found = known_class(name, base) if isinstance(name, str) else None
         if found is not None:
@@ -269,16 +273,16 @@ class _Walk:
         allowed = "a plain value" if base is object else f"a class of {' or '.join(origins(base))}"
         raise self.wrong(
             where,
-            f"names {cut(name)}, allowed is {allowed}; nothing was imported: --trust "
+            f"names {cut(name)}, allowed is {allowed}; nothing was imported. --trust "
             "(trust=True in Python) lets this file name any class and run its code",
         )
 
     def allowed(self, cls: type) -> bool:
-        """Whether a class of the user's own may be the one that arguments are for."""
+        """Whether consent was given to a class of the user."""
         return self.consent.allows(f"{cls.__module__}.{cls.__qualname__}")
 
     def nested(self, value: Any, text: bool = False) -> Any:
-        """A value, or what the parser would read in a text: a mapping, a list, a number."""
+        """Returns a value; a text is read as the parser would: a mapping, a list, a number."""
         if not isinstance(value, str):
             return value
         try:
@@ -286,33 +290,33 @@ class _Walk:
         except TooLarge:
             raise
         except InputError:
-            # A reader of YAML less strict than ours might see more in it.
+            # The parser's YAML reader is less strict and might accept it.
             if not text and any(letter in value for letter in "[{&*!:"):
                 raise
             return value
         return value if text or isinstance(found, str) else found
 
     def items(self, given: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
-        """The values of a mapping by name, if each name is one."""
+        """Yields the names and values of a mapping; raises `InputError` for an invalid name."""
         for name, value in given.items():
             if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
-                raise self.wrong(where, f"'{cut(name)}' is no name of an option or argument")
+                raise self.wrong(where, f"'{cut(name)}' is not a valid name of an argument")
             yield name, value
 
     def wrong(self, where: str, reason: str) -> InputError:
-        """An error that says where it is."""
+        """An error that begins with the file and the option."""
         return InputError(f"{self.place(where)}: {reason}")
 
     def place(self, where: str) -> str:
-        """The file and the option."""
+        """The file and the option, for messages."""
         return f"{self.source}: {cut(where)}"
 
 
 class _PassedOver(_Walk):
-    """Goes through options of which nothing is made or imported here."""
+    """Checks options whose parts are neither built nor imported."""
 
     def named(self, name: Any, base: type, where: str) -> type:
-        """The class of a name, or of its role if that is gone or elsewhere."""
+        """The class of a name, or the base of its role if the class no longer exists."""
         gone = isinstance(name, str) and known_class(name, base) is None
         if gone and (self.consent.trusted or within(name, origins(base))):
             return base
@@ -320,10 +324,10 @@ class _PassedOver(_Walk):
 
 
 class _Typed(_Walk):
-    """Goes through a command line: what it names is allowed from then on."""
+    """Checks a command line, and gives consent to the classes that it names."""
 
     def typed(self, path: list[str], text: str) -> None:
-        """Checks an option that was typed."""
+        """Checks one option of the command line."""
         name, *rest = path
         if not rest:
             self.option(name, text)
@@ -339,43 +343,43 @@ class _Typed(_Walk):
             self.plain(text, hint is None or hint.text, where)
 
     def word(self, value: str, where: str) -> None:
-        """Checks a text that was typed, which may be anything."""
+        """Accepts any text that the user typed."""
 
     def named(self, name: Any, base: type, where: str) -> type:
-        """The class of a name, which is allowed from now on."""
+        """The class of a name; gives consent to it."""
         if isinstance(name, str):
             self.consent.typed.add(name)
         return super().named(name, base, where)
 
     def nested(self, value: Any, text: bool = False) -> Any:
-        """As in a file; but a text that is no YAML is left to the parser."""
+        """As for a file, but a text that is not YAML stays as it is for the parser."""
         with suppress(InputError):
             return super().nested(value, text)
         return value
 
     def items(self, given: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
-        """The values of a mapping, whose names the parser checks."""
+        """Yields the names and values of a mapping; the parser checks the names."""
         yield from given.items()
 
     def place(self, where: str) -> str:
-        """The option."""
+        """The option, for messages."""
         return cut(where)
 
 
 class _Parsed(_Typed):
-    """Goes through what the parser made of files and command line."""
+    """Checks the configuration that the parser returned."""
 
     def named(self, name: Any, base: type, where: str) -> type:
-        """The class of a name, which was allowed before."""
+        """The class of a name; gives no consent."""
         return _Walk.named(self, name, base, where)
 
     def nested(self, value: Any, text: bool = False) -> Any:
-        """A value: the parser has read what was in a text."""
+        """Returns the value: the parser has read all texts."""
         return value
 
 
 def _options(arguments: list[str]) -> Iterator[tuple[list[str], str]]:
-    """The options on a command line that set parts and groups, as paths, with their values."""
+    """Yields the options on a command line that set parts and groups: path and value."""
     for i, argument in enumerate(arguments):
         option, given, text = argument.partition("=")
         path = option.removeprefix("--").rstrip("+").split(".")
@@ -388,7 +392,7 @@ def _options(arguments: list[str]) -> Iterator[tuple[list[str], str]]:
 
 
 def _is_in(config: dict[str, Any], path: list[str]) -> bool:
-    """Whether a parsed configuration has a value at an option's path."""
+    """Whether a parsed configuration has a value at the path of an option."""
     node: Any = config
     for name in path:
         node = node.get("init_args", node) if isinstance(node, dict) else {}

@@ -59,7 +59,7 @@ BAD = {
     "unknown module": (["--prior=my_parts.Mine"], "my_parts"),
     "misspelt option": (["--bta=1"], "--bta"),
     "empty option": ([""], "unrecognized arguments: an empty one"),
-    "misspelt suboption": (["--prior.latnt_dim=1"], "--prior.latnt_dim: there is no such option"),
+    "misspelt suboption": (["--prior.latnt_dim=1"], "--prior.latnt_dim: no such option"),
     "misspelt trainer option": (["--trainer.epoch=1"], "--trainer.epoch"),
     "misspelt optimiser option": (["--optimizer.lrr=1"], "--optimizer.lrr"),
     "wrong type": (["--trainer.epochs=many"], "--trainer.epochs"),
@@ -94,7 +94,7 @@ BAD = {
         "error: --objective.bound.num_particles: num_particles must be at least 1, got 0\n",
     ),
     "no target": (["--objective=GECO"], "--objective.target: must be given"),
-    "group of options": (["--beta=4"], "--beta: is a group of options: set --beta.schedule, "),
+    "group of options": (["--beta=4"], "--beta: is a group of options; set --beta.schedule, "),
     "schedule without a name": (
         ["--beta.schedule.fraction=0.2"],
         "--beta.schedule: name a class first; known are Constant",
@@ -345,9 +345,7 @@ def test_a_preset_that_there_is_not_is_one_line(
 ) -> None:
     assert run("train", ["--config=celebb"], monkeypatch) == 2
     error = capsys.readouterr().err
-    assert error.startswith(
-        "error: --config celebb: no such file, and no preset; presets are celeba,"
-    )
+    assert error.startswith("error: --config celebb: no such preset or file; presets are celeba,")
 
 
 def test_the_preset_of_the_post_has_its_objective() -> None:
@@ -419,19 +417,22 @@ def test_the_scores_after_training_are_of_the_best_weights_and_so_is_the_picture
     best, last = (RunDirectory(root).weights_of(which)[1] for which in ("best", "last"))
     assert last == 4 and best < 4
     printed = capsys.readouterr().out
-    assert f"weights of epoch {best}, the best" in printed
+    assert f"weights of epoch {best} (the best)" in printed
     assert f"samples: {RunDirectory(root).picture('samples', best)}" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--prior=own_parts.Cauch"], "'own_parts.Cauch' cannot be had: module 'own_parts' has"),
+        (
+            ["--prior=own_parts.Cauch"],
+            "'own_parts.Cauch' cannot be imported: module 'own_parts' has",
+        ),
         (["--prior=no_parts.Cauchy"], "No module named 'no_parts' (looked for in this directory"),
-        (["--prior=own_parts.Bare"], "Bare.__init__ must say of which type its argument latent"),
+        (["--prior=own_parts.Bare"], "the argument latent_dim of own_parts.Bare"),
         (
             ["--optimizer=Adma"],
-            "--optimizer: unknown class 'Adma'; known are those of torch.optim",
+            "--optimizer: unknown class 'Adma'; known are the classes of torch.optim",
         ),
     ],
 )

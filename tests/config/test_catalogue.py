@@ -44,7 +44,7 @@ def test_help_lists_every_part_with_its_description() -> None:
 )
 def test_the_help_of_a_part_explains_its_arguments(option: str, expected: str) -> None:
     shown = execute("train", option).stdout
-    assert expected in " ".join(shown.split()) and "parts, each with" not in shown
+    assert expected in " ".join(shown.split()) and "parts: choose one" not in shown
 
 
 def test_parts_are_listed_in_words_and_as_markdown(tmp_path: Path) -> None:

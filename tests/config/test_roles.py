@@ -101,11 +101,11 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("--program=Vae", "--program: unknown class 'Vae'; known are VAE; your own go by dotted"),
+        ("--program=Vae", "--program: unknown class 'Vae'; known are VAE; name your own by"),
         ("--program.prior=StandardNormal", "--program.prior: follows from --prior, set that"),
         ("--loggers=[Consle]", "--loggers: unknown class 'Consle'; known are Console, Metrics"),
-        ("--loggers=[os.path]", "--loggers: os.path is no class"),
-        ("--loggers=[own_missing.Logger]", "cannot be had: No module named 'own_missing'"),
+        ("--loggers=[os.path]", "--loggers: os.path is not a class"),
+        ("--loggers=[own_missing.Logger]", "cannot be imported: No module named 'own_missing'"),
     ],
 )
 def test_wrong_programs_and_loggers_are_refused_in_one_line(option: str, expected: str) -> None:

@@ -329,7 +329,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "one image": (["{run}", "--num_images=1", "--sections", "latents"], "at least 2 images"),
     "nothing to compare": (["{run}", "--compare", "{run}", "--sections", "elbo"], "another run"),
     "unknown checkpoint": (["{run}", "--checkpoint=first"], "allowed are best and last"),
-    "out alone": (["{run}", "--out=x"], "--out: goes with --compare"),
+    "out alone": (["{run}", "--out=x"], "--out: allowed with --compare only"),
 }
 
 

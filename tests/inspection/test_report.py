@@ -405,7 +405,7 @@ def test_other_weights_and_images_replace_nothing(
         which = "last" if more else "best"
         _, epoch = RunDirectory(root).weights_of(which)
         page = (root / place / "report_program.html").read_text()
-        assert f"Weights: those of epoch {epoch}, the {which}." in page
+        assert f"Weights: epoch {epoch} (the {which} checkpoint)." in page
     assert {path.name for path in root.glob("posterior*")} == set(places)
 
 

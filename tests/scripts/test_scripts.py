@@ -102,9 +102,12 @@ def test_samples_depend_on_the_seed_alone(run: Path, tmp_path: Path) -> None:
     [
         (["--traverse", "77"], "no latent dimension 77: allowed is 0 to 3"),
         (["--reconstruct", "nowhere.png"], "nowhere.png"),
-        (["--interpolate", "test:0", "test:99"], "the split test has the images 0 to 15"),
+        (
+            ["--interpolate", "test:0", "test:99"],
+            "test:99: allowed are the images 0 to 15 of test",
+        ),
         (["--num", "0"], "--num"),
-        (["--image", "a.png"], "--image: goes with --traverse"),
+        (["--image", "a.png"], "--image: allowed with --traverse only"),
         (["--out", "a.jpg"], "must end in .png"),
         (["--reconstruct", "test", "val"], "test: no such file"),
         (["--checkpoint", "worst"], "allowed are best and last, got worst"),

@@ -22,17 +22,17 @@ def preset_names() -> list[str]:
 
 
 def preset_path(name: str) -> Path:
-    """The file of a preset, or a file of the user's own.
+    """The path of a preset, or of a YAML file.
 
     Args:
-        name: a preset's name, or a path.
+        name: the name of a preset, or a path.
 
     Raises:
-        InputError: if there is neither.
+        InputError: if there is no such preset and no such file.
     """
     if name in preset_names():
         return _FOLDER / f"{name}.yaml"
     if not Path(name).is_file():
         known = ", ".join(preset_names())
-        raise InputError(f"--config {name}: no such file, and no preset; presets are {known}")
+        raise InputError(f"--config {name}: no such preset or file; presets are {known}")
     return Path(name)
