@@ -188,6 +188,7 @@ def test_resuming_refuses_changed_options_by_name(
     assert f"error: {named}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_says_so_and_a_longer_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,8 @@ from tests.support.commands import TINY, folder_of_images, run
 from tests.support.small import rows
 from tests.support.small import train as fit
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = "default"
 Train = Callable[..., tuple[int, str, str]]
 

@@ -478,6 +478,7 @@ HOSTILE_YAML = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HOSTILE_YAML)
 def test_hostile_yaml_is_one_line_at_once(
     case: str,

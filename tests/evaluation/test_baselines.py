@@ -71,12 +71,14 @@ def test_directions_without_variance_are_found_too() -> None:
     assert torch.allclose(model.basis.T @ model.basis, torch.eye(100).double(), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_more_dimensions_score_the_training_images_higher() -> None:
     images = small_data(num_train=300).split("train").images
     found = [float(log_evidence_of_ppca(Normal(), images, images, d).mean()) for d in (1, 4, 16)]
     assert found == sorted(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_every_likelihood_has_the_baseline_on_its_own_scale(name: str) -> None:
     """Independent pixels, seen through both baselines: the linear one can only know more."""
@@ -92,6 +94,7 @@ def test_every_likelihood_has_the_baseline_on_its_own_scale(name: str) -> None:
     assert float(linear.mean()) > unknown - 0.5 * size
 
 
+@pytest.mark.slow
 def test_binary_and_grey_probabilities_stay_below_the_truth() -> None:
     """Of independent fair bits the best is -log 2 a pixel."""
     likelihood = LIKELIHOODS["Bernoulli-threshold"]()

@@ -161,6 +161,7 @@ def test_independent_codes_tell_nothing() -> None:
     assert scores["disentanglement"].value < 0.1 and scores["completeness"].value < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -188,6 +189,7 @@ def test_scores_ignore_the_order_scale_and_place_of_codes(
     assert after["completeness"].value > before["completeness"].value - 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("score", "low"), [(0, 0.8), (1, 0.7), (2, 0.7), (3, 0.6)])
 def test_errors_are_the_spread_over_data_sets(score: int, low: float) -> None:
     found = simulated()[:, score]
@@ -260,6 +262,7 @@ def test_scores_follow_the_seed_and_leave_random_states_alone() -> None:
     assert dci(*tensors, **QUICK, seed=3) == first
 
 
+@pytest.mark.slow
 def test_all_scores_are_the_parts_and_their_means() -> None:
     codes, factors = noisy(np.random.default_rng(10), 100)
     with_constant = np.insert(factors, 1, 2.0, axis=1)
@@ -272,6 +275,7 @@ def test_all_scores_are_the_parts_and_their_means() -> None:
     assert not any("constant" in name for name in found)
 
 
+@pytest.mark.slow
 def test_true_factors_of_faces_beat_principal_components() -> None:
     faces = SyntheticFaces(num_train=1, num_val=1, num_test=300, image_size=16).split("test")
     pixels = np.asarray(faces.images, float).reshape(300, -1)

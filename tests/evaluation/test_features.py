@@ -117,6 +117,7 @@ def downloaded(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     return network.eval()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_inception_gives_what_its_last_layer_is_given(downloaded: nn.Module) -> None:
     seen: list[Tensor] = []

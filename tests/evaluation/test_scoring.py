@@ -54,6 +54,7 @@ def scorer(**kwargs: Any) -> Scorer:
     return Scorer(small_vae().eval(), data, Options(num_samples=30, **kwargs), CPU)
 
 
+@pytest.mark.slow
 def test_every_section_gives_numbers_that_have_titles() -> None:
     own = scorer()
     for name in SECTIONS:
@@ -80,6 +81,7 @@ def test_the_sections_agree_with_each_other() -> None:
     assert latents["latent_dims"].value == 4 and 0 <= latents["active_units"].value <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_other_programs_are_scored_too(name: str) -> None:
     own = Scorer(MAKERS[name](), small_data(num_test=30), Options(num_samples=10), CPU)
@@ -149,6 +151,7 @@ def test_parts_of_the_draws_are_other_draws_of_the_same_images(
     pd.testing.assert_frame_equal(found.drop(columns="name"), expected, check_exact=True)
 
 
+@pytest.mark.slow
 def test_what_a_score_does_not_follow_from_computes_nothing_again(
     trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +185,7 @@ def other_weights(weights: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: {name: value + 1e-3 for name, value in weights(*args).items()}
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_written_and_scored_again_the_same(
     trained: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +258,7 @@ def test_scores_of_other_settings_are_merged_with_what_stands_there(
     assert "k_hat" in before["vae"] and "k_hat" not in content["vae"]  # Of too few draws.
 
 
+@pytest.mark.slow
 def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None:
     runs = [trained(), trained("--prior=GaussianMixture"), trained("--likelihood=Laplace")]
     reports = [evaluate_run(root, QUICK) for root in runs]

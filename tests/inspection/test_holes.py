@@ -191,6 +191,7 @@ def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> Non
         assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", FAMILIES, ids=map("-".join, FAMILIES))
 def test_every_prior_and_posterior_has_an_aggregate(parts: tuple[str, ...]) -> None:
     vae = make_vae(*parts)
@@ -208,6 +209,7 @@ def test_programs_with_holes_are_told_what_to_try() -> None:
     assert found.advice == [] and "no difference was found" in " ".join(found.says)
 
 
+@pytest.mark.slow
 def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     vae = small_vae()
     subject = small_subject(vae)

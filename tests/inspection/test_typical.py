@@ -96,6 +96,7 @@ def test_a_dispersion_follows_from_its_seed() -> None:
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.slow
 @every_likelihood
 def test_ranks_are_flat_where_the_likelihood_is_right(name: str) -> None:
     vae, images = ignoring_latents(name, 150)

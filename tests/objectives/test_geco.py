@@ -163,6 +163,7 @@ def trained(target: float) -> tuple[float, float]:
     return rate, distortion / x[0].numel()
 
 
+@pytest.mark.slow
 def test_training_meets_the_constraint_and_pays_no_rate_for_more() -> None:
     rate, distortion = trained(target=0.2)
     assert distortion == pytest.approx(0.2, abs=0.1)

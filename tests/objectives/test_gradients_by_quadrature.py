@@ -97,6 +97,7 @@ def flat_gradients(vae: VAE) -> Tensor:
     return torch.cat([p.grad.flatten() for p in vae.parameters()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("beta", BETAS)
 def test_the_gradient_is_right_on_average(case: str, beta: float) -> None:

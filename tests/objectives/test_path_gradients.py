@@ -94,6 +94,7 @@ def drawn_gradients(
     return torch.stack(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -93,6 +93,7 @@ def losses(elbo: Any, repeats: int = 60) -> tuple[Quadrature, Tensor]:
     return Quadrature(vae, x), torch.tensor(found, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("vectorize", [False, True], ids=["in turn", "at once"])
 @torch.no_grad()
@@ -105,6 +106,7 @@ def test_the_loss_is_right_on_average(case: str, vectorize: bool) -> None:
     assert_mean(found, expected(exact))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vectorize", [False, True], ids=["in turn", "at once"])
 @torch.no_grad()
 def test_rate_and_distortion_are_right_on_average(vectorize: bool) -> None:

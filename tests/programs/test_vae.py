@@ -101,6 +101,7 @@ def test_the_model_draws_as_many_images_as_asked(parts: tuple[str, ...]) -> None
     assert trace.nodes["z"]["value"].shape == (5, LATENT_DIM)
 
 
+@pytest.mark.slow
 @every_part_and_pair
 def test_stock_svi_trains_every_parameter(parts: tuple[str, ...]) -> None:
     vae = make_vae(*parts)
@@ -149,6 +150,7 @@ def test_plates_are_found_without_help(vectorize: bool, networks: str) -> None:
 LATENTS = [names for names in IN_TURN if names[0] == "Normal"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", LATENTS, ids="-".join)
 @torch.no_grad()
 def test_sequential_and_vectorised_particles_agree(parts: tuple[str, ...]) -> None:

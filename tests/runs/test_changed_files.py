@@ -60,6 +60,7 @@ def test_best_weights_of_another_run_are_refused(run: RunDirectory, runs: Path) 
     assert run.weights("last")
 
 
+@pytest.mark.slow
 def test_best_weights_of_another_epoch_are_refused_without_a_name_of_the_run(
     run: RunDirectory,
 ) -> None:
@@ -70,6 +71,7 @@ def test_best_weights_of_another_epoch_are_refused_without_a_name_of_the_run(
     refused(lambda: run.weights("best"), str(run.best(1)), "validation ELBO")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_name_goes_on(run: RunDirectory) -> None:
     tensors, state = load_checkpoint(run.last)
     del state["run"]

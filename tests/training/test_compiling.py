@@ -21,6 +21,8 @@ from pyrovae.training.gradients import Gradients
 from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
 from tests.support.tables import make_images, make_vae
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 28, 28)
 #: What depends on the values of tensors, and so cannot be replayed.
 UNTRACED = {"RenyiELBO"}
@@ -160,7 +162,6 @@ def test_a_step_that_is_not_finite_changes_nothing(traced_only: None) -> None:
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
-@pytest.mark.slow
 def test_the_compiled_graph_computes_the_same() -> None:
     torch.manual_seed(0)
     vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double()

@@ -62,6 +62,7 @@ def test_two_vaes_in_one_process_train_independently() -> None:
     assert alone.state_dict().keys() == first.state_dict().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", [1, 3, 5, 7])
