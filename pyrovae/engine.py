@@ -1,4 +1,4 @@
-"""Where a program runs, and in which precision its networks compute."""
+"""The device of a run, and the precision and compilation of its steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Engine"]
 
 
 class Engine(Recorded):
-    """Where a program runs, and in which precision its networks compute.
+    """The device of a run, and the precision and compilation of its steps.
 
     Args:
         device: "auto" (cuda, else mps, else cpu), or the name of a device such as "cuda:1".

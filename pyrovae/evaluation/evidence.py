@@ -225,7 +225,7 @@ def weights_of_images(
         first=first,
         part=part,
         rows=rows,
-        said="log p(x)" if progress else None,
+        description="log p(x)" if progress else None,
     )
 
 

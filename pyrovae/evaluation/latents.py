@@ -119,7 +119,7 @@ def _log_mean(
 ) -> Tensor:
     """The log of the mean over all images, from log sums per batch: `(M,)`."""
     own = (view.programs, view.split, view.engine)
-    parts = list(each_batch(*own, compute, seed=view.seed, said=said))
+    parts = list(each_batch(*own, compute, seed=view.seed, description=said))
     return torch.stack(parts).logsumexp(0) - math.log(len(view.split))
 
 

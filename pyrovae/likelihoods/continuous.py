@@ -84,7 +84,7 @@ class StudentT(LearnedScaleLikelihood, DensityLikelihood):
         return distributions.StudentT(loc.new_full((), self.df), loc, self.scale())
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"df={self.df}, {super().extra_repr()}"
 
 

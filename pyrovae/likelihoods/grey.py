@@ -148,7 +148,7 @@ class DiscretizedLogisticMixture(GreyLikelihood):
         return torch.cat(parts, -3).flatten(-4, -3)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"num_components={self.num_components}, initial_scale={self.scale.initial}"
 
 

@@ -53,5 +53,5 @@ class LearnedScaleLikelihood(LocationLikelihood):
         return self.deviation * self.scale.start_at(scale / self.deviation)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"initial_scale={self.scale.initial}"

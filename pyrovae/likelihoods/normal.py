@@ -55,7 +55,7 @@ class Normal(LocationLikelihood, DensityLikelihood):
         return self.scale
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"scale={self.scale}"
 
 
@@ -158,7 +158,7 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
         return float(self.mean_square.sqrt())
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"initial_scale={self.initial_scale}"
 
 
@@ -218,5 +218,5 @@ class PixelwiseNormal(DensityLikelihood):
         return torch.cat([loc, torch.zeros_like(loc)], -3)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"initial_scale={self.scale.initial}"

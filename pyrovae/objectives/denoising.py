@@ -120,7 +120,7 @@ class Denoising(Recorded, Objective, ELBO):
         return self.bound.loss(model, self._corrupted(guide), *args, **kwargs)
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The bound's loss as a tensor that knows its gradient."""
+        """The loss of the bound as a differentiable tensor."""
         return self.bound.differentiable_loss(model, self._corrupted(guide), *args, **kwargs)
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:

@@ -90,7 +90,7 @@ def each_batch(
     first: int = 0,
     part: int = 0,
     rows: np.ndarray | None = None,
-    said: str | None = None,
+    description: str | None = None,
 ) -> Iterator[Any]:
     """Yields the result of a function for each batch of a split, in order.
 
@@ -110,14 +110,16 @@ def each_batch(
         part: passes with different parts have different draws.
         rows: positions of the images to use, with the same observations as in a pass over all
             images; None uses all images.
-        said: description of the progress bar; None shows no bar.
+        description: text of the progress bar; None shows no bar.
     """
     from tqdm import tqdm
 
-    hidden = None if said else True  # None hides the bar unless stderr is a terminal.
+    hidden = None if description else True  # None hides the bar unless stderr is a terminal.
     chosen = images if rows is None else _taken(images, rows)
     batches = in_order(programs, chosen, engine, batch_size)
-    bar = tqdm(total=len(batches.images), desc=said, unit="image", disable=hidden, file=sys.stderr)
+    bar = tqdm(
+        total=len(batches.images), desc=description, unit="image", disable=hidden, file=sys.stderr
+    )
     device, place = engine.device, first
     observe = programs.scored_greys
     with bar, evaluation_mode(programs):

@@ -87,7 +87,7 @@ class HouseholderFlow(LocationScale):
         return torch.cat([signs * loc, raw_scale, nothing], dim=-1)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"latent_dim={self.latent_dim}, num_reflections={self.num_reflections}"
 
 
@@ -184,5 +184,5 @@ class InverseAutoregressiveFlow(LocationScale):
         return Transformed(dist.Normal(loc, scale).to_event(1), flows)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"latent_dim={self.latent_dim}, context_dim={self.context_dim}"

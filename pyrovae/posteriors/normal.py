@@ -176,5 +176,5 @@ class LowRankNormal(LocationScale):
         return torch.cat([loc, raw_scale, entries.expand(*loc.shape[:-1], -1)], dim=-1)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"latent_dim={self.latent_dim}, rank={self.rank}"

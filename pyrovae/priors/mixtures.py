@@ -71,7 +71,7 @@ class GaussianMixture(Prior):
         return Mixture(dist.Categorical(logits=self.logits), components)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"latent_dim={self.latent_dim}, num_components={self.num_components}"
 
 
@@ -153,5 +153,5 @@ class VampPrior(Prior):
         return Mixture(dist.Categorical(logits=weights), components)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"latent_dim={self.latent_dim}, num_components={self.num_components}"

@@ -113,5 +113,5 @@ class StudentT(_Elementwise):
         return distributions.StudentT(self.df * self.scale, self.loc, self.scale).to_event(1)
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The arguments in `repr`."""
         return f"latent_dim={self.latent_dim}, df={self.df}"

@@ -368,7 +368,7 @@ def test_signals_pass_gated_layers_at_first(network: nn.Module, inputs: tuple[in
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (([4], [1, 2]), "strides must be as many as channels, got 2 and 1"),
+        (([4], [1, 2]), "strides must have the length of channels, got 2 and 1"),
         (([4, 4], [1, 3]), r"strides must be 1 or 2, got \[1, 3\]"),
         (([4], [2], 4), "kernel_size must be odd and positive, got 4"),
         (([4], [2], -1), "kernel_size must be odd and positive, got -1"),

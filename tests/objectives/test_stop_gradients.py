@@ -183,5 +183,5 @@ def test_tensors_are_not_copied() -> None:
 def test_what_cannot_be_copied_is_named() -> None:
     fn = dist.Normal(0.0, 1.0)
     fn.lock = threading.Lock()
-    with pytest.raises(ValueError, match="need a copy of the Normal, but cannot pickle.*lock"):
+    with pytest.raises(ValueError, match="cannot copy the Normal: cannot pickle.*lock"):
         stop_gradients(fn)

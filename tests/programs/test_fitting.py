@@ -58,14 +58,17 @@ def data() -> SyntheticFaces:
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        ({"encoder": MLPEncoder(SHAPE, 7)}, r"encoder \(MLPEncoder\) gives \(8, 7\) .* \(8, 8\)"),
+        (
+            {"encoder": MLPEncoder(SHAPE, 7)},
+            r"encoder \(MLPEncoder\) returns \(8, 7\) .* \(8, 8\)",
+        ),
         ({"encoder": MLPEncoder((3, 8, 8), 8)}, r"encoder \(MLPEncoder\) fails on \(8, 3, 16, 16"),
         ({"decoder": MLPDecoder(SHAPE, 5, 3)}, r"decoder \(MLPDecoder\) fails on \(8, 4\)"),
-        ({"decoder": MLPDecoder(SHAPE, 4, 6)}, r"gives \(8, 6, 16, 16\) .* \(8, 3, 16, 16\)"),
-        ({"decoder": MLPDecoder((3, 8, 8), 4, 3)}, r"gives \(8, 3, 8, 8\)"),
+        ({"decoder": MLPDecoder(SHAPE, 4, 6)}, r"returns \(8, 6, 16, 16\) .* \(8, 3, 16, 16\)"),
+        ({"decoder": MLPDecoder((3, 8, 8), 4, 3)}, r"returns \(8, 3, 8, 8\)"),
         (
             {"prior": loose()},
-            r"prior \(StandardNormal\) gives .* \(\(4,\), \(\)\), .*see to_event",
+            r"prior \(StandardNormal\) returns .* \(\(4,\), \(\)\), .*see to_event",
         ),
     ],
     ids=["outputs", "images", "latents", "maps", "size", "event"],
@@ -97,7 +100,7 @@ def test_an_optimiser_that_cannot_be_made_is_named(data: SyntheticFaces) -> None
         (lambda: Recipe(objective=IWAE), "objective must be .*, got the class IWAE"),
         (lambda: Recipe(beta=4.0), "beta must be an object of Beta, got 4.0"),
         (lambda: Recipe(schedule=SyntheticFaces), "schedule must be .* the class SyntheticFaces"),
-        (lambda: Recipe(optimizer=1e-3), "optimizer must make"),
+        (lambda: Recipe(optimizer=1e-3), "optimizer must be a function"),
         (lambda: make(prior=StandardNormal), "prior must be .* the class StandardNormal"),
         (lambda: make(encoder="MLP"), "encoder must be of the kind Module, got str"),
         (lambda: Trainer().fit(make(), "faces"), "data must be .* got str; a folder"),

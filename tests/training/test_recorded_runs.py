@@ -92,7 +92,7 @@ def test_a_long_run_goes_over_to_compiled_steps(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     expected = run("auto", tmp_path / "short", epochs=6)
-    assert "not compiled, and recorded as a CUDA graph (auto: until more than 80 s" in (
+    assert "not compiled, and recorded as a CUDA graph (auto: compiles if more than 80 s" in (
         said := capsys.readouterr().out
     )
     assert "compiling" not in said
