@@ -1,4 +1,4 @@
-"""Refined guides: the highest ELBO of each image in the guide's family and in full-rank Normals."""
+"""Refined guides: the best posterior per image in the guide's family, and of full rank."""
 
 from __future__ import annotations
 

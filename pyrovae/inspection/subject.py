@@ -141,12 +141,12 @@ class Subject(PosteriorView):
         """The verdict on the posterior, and its measurements."""
         return diagnose(self, wide=self.wide)
 
-    def bar(self, iterable: Iterable[Any], said: str, total: int | None = None) -> Iterable[Any]:
+    def bar(self, iterable: Iterable[Any], title: str, total: int | None = None) -> Iterable[Any]:
         """The iterable, with a progress bar if `progress` is true."""
         from tqdm import tqdm
 
         hidden = None if self.progress else True  # None hides it without a terminal.
-        return tqdm(iterable, desc=said, total=total, disable=hidden, file=sys.stderr)
+        return tqdm(iterable, desc=title, total=total, disable=hidden, file=sys.stderr)
 
     def where(self, count: int | None = None) -> str:
         """The images of a figure in words, such as `n = 500 images of the split test`."""
