@@ -115,11 +115,11 @@ def _log_prior_mixture(view: PosteriorView, draws: dict[str, Tensor]) -> Tensor:
 
 
 def _log_mean(
-    view: PosteriorView, compute: Callable[..., Tensor], said: str | None = None
+    view: PosteriorView, compute: Callable[..., Tensor], title: str | None = None
 ) -> Tensor:
     """The log of the mean over all images, from log sums per batch: `(M,)`."""
     own = (view.programs, view.split, view.engine)
-    parts = list(each_batch(*own, compute, seed=view.seed, description=said))
+    parts = list(each_batch(*own, compute, seed=view.seed, description=title))
     return torch.stack(parts).logsumexp(0) - math.log(len(view.split))
 
 

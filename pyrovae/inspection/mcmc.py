@@ -1,4 +1,4 @@
-"""Draws from the exact posterior of an image, to hold the guide's draws against."""
+"""MCMC draws from the exact posterior of images, to compare the guide with."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Chains", "sample_posterior", "sample_posteriors"]
 
-#: Steps of refinement of the Normal in whose units the chains walk.
+#: Refinement steps of the Normal that preconditions the chains.
 FITTING_STEPS = 50
 
-#: How wide the chains' starts lie, in standard deviations of that Normal.
+#: Standard deviation of the chains' starts, in units of that Normal.
 START_SPREAD = 1.5
 
-#: Draws of the guide that it is compared by.
+#: Draws of the guide for its moments.
 GUIDE_DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class Chains:
-    """What NUTS drew from the posterior of one image, and the guide.
+    """Draws of NUTS from the posterior of one image, and draws of the guide.
 
     Attributes:
         names: of the D dimensions.
         draws: `(chains, draws, D)`.
         guide: draws of the guide, `(draws, D)`.
-        moved: the share of each chain's kept draws that are not the one before: near 1 for
-            NUTS, which rarely stays.
-        divergences: how many kept draws of each chain diverged.
+        moved: the share of each chain's kept draws that differ from the draw before, which is
+            near 1 for NUTS.
+        divergences: the number of divergent kept draws of each chain.
     """
 
     names: list[str]
@@ -53,7 +53,7 @@ class Chains:
     divergences: list[int]
 
     def only(self, columns: np.ndarray) -> Chains:
-        """Some of the dimensions."""
+        """The draws of some dimensions."""
         names = [self.names[column] for column in columns]
         draws, guide = self.draws[..., columns], self.guide[:, columns]
         return replace(self, names=names, draws=draws, guide=guide)
@@ -65,10 +65,11 @@ class Chains:
 
     @property
     def effective_draws(self) -> np.ndarray:
-        """Effective draws of each dimension, `(D,)`, at most N log10 N of N draws.
+        """The effective sample size of each dimension, `(D,)`, at most N log10 N for N draws.
 
-        Draws that turn back on themselves tell more than independent ones. The estimate of how
-        much diverges, and is negative beyond that: such chains get the most there can be.
+        Negatively correlated draws have a larger effective sample size than independent ones.
+        The estimator diverges for them and may become negative: such values are set to the
+        largest one.
 
         References:
             Rank-Normalization, Folding, and Localization (Vehtari et al., 2021, section 3),
@@ -80,12 +81,13 @@ class Chains:
         r"""The moments of the guide and of the chains, one row per dimension.
 
         Returns:
-            `mean` and `sd` of the chains, `r_hat` and `ess` (effective draws), `guide_mean` and
-            `guide_sd`, `shift` (guide's mean minus the chains', in the chains' standard
-            deviations), `ratio` (of the guide's standard deviation to the chains'), its standard
-            error `ratio_error` by the draws of both, and `kl`, of Normals with these moments,
-            $KL(q \,\|\, p)$ in nats. For `ratio_error` the chains' draws count by how effective
-            their squares are: those that turn back tell more of a mean, and no more of a spread.
+            `mean` and `sd` of the chains, `r_hat` and `ess` (effective sample size), `guide_mean`
+            and `guide_sd`, `shift` (the guide's mean minus the chains', in the chains' standard
+            deviations), `ratio` (the guide's standard deviation over the chains'), its standard
+            error `ratio_error` due to the draws of both, and `kl`, $KL(q \,\|\, p)$ in nats of
+            Normals with these moments. `ratio_error` uses the effective sample size of the
+            squares: negatively correlated draws give a more exact mean, but not a more exact
+            standard deviation.
         """
         import pandas
 
@@ -112,7 +114,7 @@ class Chains:
 
 
 def _effective(values: np.ndarray) -> np.ndarray:
-    """Effective draws of `(chains, draws, D)`, see `Chains.effective_draws`."""
+    """The effective sample size of `(chains, draws, D)`, see `Chains.effective_draws`."""
     count = values.shape[0] * values.shape[1]
     found = effective_sample_size(torch.from_numpy(values)).numpy()
     most = count * math.log10(count)
@@ -130,23 +132,23 @@ def sample_posterior(
     num_chains: int = 2,
     tree_depth: int = 5,
 ) -> Chains:
-    r"""Draws from p(z given x) of one image with NUTS: `sample_posteriors` of one.
+    r"""Draws from p(z given x) of one image with NUTS, see `sample_posteriors`.
 
     Args:
-        space: the latents, which must fill R^D.
+        space: the latents, whose support must be R^D.
         x: observations of one image `(1, C, H, W)`.
-        inputs: what the programs take besides.
-        warmup: steps of each chain that are not kept, at least 1.
-        num_samples: draws kept of each chain, at least 4.
-        num_chains: how many chains, at least 1.
-        tree_depth: a draw takes $2^d - 1$ gradients at most, d at least 1.
+        inputs: further inputs of the programs.
+        warmup: warm-up steps of each chain, at least 1.
+        num_samples: draws to keep of each chain, at least 4.
+        num_chains: number of chains, at least 1.
+        tree_depth: d, at least 1: a draw takes at most $2^d - 1$ gradients.
 
     Raises:
-        InputError: if latents do not fill R^D, there is not one image, or a number is too
-            small.
+        InputError: if the support of latents is not R^D, there is not exactly one image, or a
+            number is too small.
     """
     if len(x) != 1:
-        raise InputError(f"chains are for one image at a time, got {len(x)}")
+        raise InputError(f"{len(x)} images: sample_posterior allows one, see sample_posteriors")
     found = sample_posteriors(
         space,
         x,
@@ -173,27 +175,27 @@ def sample_posteriors(
 ) -> list[Chains]:
     r"""Draws from p(z given x) of each image with NUTS.
 
-    The chains of all images walk at once, each by itself, in units of a Normal fitted to its
-    image, $z = m + L\,\epsilon$ as `refine_full_rank` finds it, with the potential
-    $-\log p(x, m + L\,\epsilon)$: what is fitted changes how fast they mix, not what they draw
-    from. They start apart, at draws of that Normal made wider. Draws are torch's, and nothing
-    is changed.
+    The chains of all images run in parallel and independently. A chain runs on $\epsilon$ in
+    $z = m + L\,\epsilon$, with the Normal of `refine_full_rank` for its image and the potential
+    $-\log p(x, m + L\,\epsilon)$. The fit affects how fast chains mix, not their target. Chains
+    start at draws of a wider Normal. Draws use torch's global random generators; the programs
+    stay unchanged.
 
     Args:
-        space: the latents, which must fill R^D.
+        space: the latents, whose support must be R^D.
         x: observations `(B, C, H, W)`.
-        inputs: what the programs take besides.
-        warmup: steps of each chain that are not kept, at least 1.
-        num_samples: draws kept of each chain, at least 4.
-        num_chains: how many chains per image, at least 1.
-        tree_depth: a draw takes $2^d - 1$ gradients at most, d at least 1.
+        inputs: further inputs of the programs.
+        warmup: warm-up steps of each chain, at least 1.
+        num_samples: draws to keep of each chain, at least 4.
+        num_chains: chains per image, at least 1.
+        tree_depth: d, at least 1: a draw takes at most $2^d - 1$ gradients.
         bar: wraps the range of the steps, to show progress.
 
     Returns:
         The chains of each image.
 
     Raises:
-        InputError: if latents do not fill R^D, or a number is too small.
+        InputError: if the support of latents is not R^D, or a number is too small.
 
     References:
         The No-U-Turn Sampler (Hoffman and Gelman, 2014, section 3.1),

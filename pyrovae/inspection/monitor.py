@@ -1,4 +1,4 @@
-"""A logger that warns during training of what is wrong with the posterior."""
+"""A logger that warns of problems with the posterior during training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["PosteriorMonitor"]
 
 
 class PosteriorMonitor(Logger):
-    """Looks at the posterior after each epoch, and warns of each fault once.
+    """Checks the posterior after each epoch, and warns once of each problem.
 
-    Warnings are printed, and kept in the run's `warnings.txt`.
+    Warnings are printed, and written to the run's `warnings.txt`.
 
-    Use it to learn early that a run goes wrong, as by posterior collapse.
+    Use it to detect problems early, such as posterior collapse.
 
     Args:
-        images: how many images of the validation split it looks at.
+        images: the number of images of the validation split that it uses.
 
     Example:
         >>> from pyrovae import Trainer
@@ -38,13 +38,13 @@ class PosteriorMonitor(Logger):
         self._failed = False
 
     def begin(self, start: Start) -> None:
-        """Reads which warnings were given in an earlier part of the run."""
+        """Reads the warnings of an earlier part of the run."""
         self._start, self.warned = start, []
         if start.run is not None and start.run.warnings.exists():
             self.warned = start.run.warnings.read_text(errors="replace").splitlines()
 
     def end_epoch(self, epoch: Epoch) -> None:
-        """Warns of what is wrong now and was not before."""
+        """Prints and saves the new warnings."""
         lines = self.look(epoch) if math.isfinite(epoch.row.val_elbo) else []
         if not lines or self._start is None:
             return
@@ -55,16 +55,16 @@ class PosteriorMonitor(Logger):
                 temporary.write_text("\n".join(self.warned) + "\n")
 
     def look(self, epoch: Epoch) -> list[str]:
-        """Lines on what is wrong now and was not before; before beta settles, on collapse only."""
+        """The new warnings, one line each; before beta settles only those of collapse."""
         some = epoch.split.spread(self.images)
         if len(some) < 2 or self._failed:
             return []
         try:
             return self._look(epoch, some)
-        except Exception as error:  # Training goes on, whatever a program of the user's lacks.
+        except Exception as error:  # Training goes on with any user's program.
             self._failed = True
             reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-            return [f"warning: the posterior cannot be looked at during training ({reason})"]
+            return [f"warning: the posterior cannot be checked during training ({reason})"]
 
     def _look(self, epoch: Epoch, some: Split) -> list[str]:
         wide = self._start is not None and self._start.wide
@@ -80,5 +80,5 @@ class PosteriorMonitor(Logger):
         return lines
 
     def _knows(self, case: Case) -> bool:
-        """Whether a case was warned of before, whatever its numbers were."""
+        """Whether there was a warning of the same case before, with any measurements."""
         return any(line.endswith(case.advice) for line in self.warned)

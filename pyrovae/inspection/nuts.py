@@ -1,4 +1,4 @@
-"""The No-U-Turn sampler for many chains at once: all of them step together."""
+"""The No-U-Turn sampler for many chains in parallel."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pyrovae.inspection.tracing import Traced
 
 __all__ = ["Drawn", "Potential", "draw"]
 
-#: Minus the log density of vectors `(N, D)` up to a constant, `(N,)`, given which chain each is
-#: of, `(N,)`.
+#: Minus the log density of vectors `(N, D)` up to a constant, `(N,)`, given the chain of each
+#: vector, `(N,)`.
 Potential = Callable[[Tensor, Tensor], Tensor]
 
-#: Warm-up steps from which on the scales of dimensions are learned, of each chain for itself.
+#: Least number of warm-up steps for which the scales of dimensions are adapted.
 ADAPTED = 150
-#: The acceptance probability that step sizes are adapted to, and the first of them.
+#: The acceptance probability that step sizes are adapted to, and the first step size.
 TARGET, FIRST_STEP = 0.8, 0.3
-#: An energy that is above that of the start by so much has diverged.
+#: A point has diverged if its energy is above that of the start by more than this.
 DIVERGED = 1000.0
-#: Doublings or halvings that look for a first step size.
+#: Largest number of doublings or halvings of the first step size.
 SEARCHES = 30
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What so many chains drew after their warm-up.
+    """The draws of K chains after their warm-up.
 
     Attributes:
         values: `(K, S, D)`.
-        moved: the share of each chain's draws that are not the one before, `(K,)`.
-        divergences: how many draws of each chain diverged, `(K,)`.
+        moved: the share of each chain's draws that differ from the draw before, `(K,)`.
+        divergences: the number of divergent draws of each chain, `(K,)`.
     """
 
     values: Tensor
@@ -55,21 +55,23 @@ def draw(
     tree_depth: int,
     bar: Callable[[range], Iterable[int]] = lambda steps: steps,
 ) -> Drawn:
-    """Draws with NUTS for all chains at once.
+    """Draws with NUTS for all chains in parallel.
 
-    Chains are independent: each has a tree, a step size and, after a warm-up of 150 steps or
-    more, scales of its own. They share the evaluations of the potential alone. A chain whose
-    tree is done waits for the others, so that a draw takes as long as the largest tree. Draws
-    are torch's, on the device of the starts.
+    Chains are independent: each has its own tree, step size and, with a warm-up of 150 steps or
+    more, scales. They share only the batched evaluations of the potential. A chain with a
+    finished tree waits for the others, so a draw takes as long as the largest tree. Draws use
+    torch's global random generator of the device of the starts.
 
     Args:
-        potential: called as `potential(vectors, chains)`: minus the log density of some
-            vectors, of each by itself.
+        potential: called as `potential(vectors, chains)`: minus the log density of each vector.
         starts: where the chains start, `(K, D)`.
-        warmup: steps that are not kept.
-        num_samples: draws kept of each chain, S.
-        tree_depth: a draw takes $2^d - 1$ gradients at most.
+        warmup: warm-up steps.
+        num_samples: draws to keep of each chain, S.
+        tree_depth: d: a draw takes at most $2^d - 1$ gradients.
         bar: wraps the range of all steps, to show progress.
+
+    Returns:
+        The kept draws.
 
     References:
         The No-U-Turn Sampler (Hoffman and Gelman, 2014), multinomial as in A Conceptual
@@ -100,7 +102,7 @@ def draw(
 
 @dataclass(frozen=True)
 class _Point:
-    """Where so many chains are: `(K, D)` each, the energy of position `(K,)`."""
+    """The state of K chains: vectors `(K, D)`, and the potential `(K,)`."""
 
     z: Tensor
     momentum: Tensor
@@ -108,7 +110,7 @@ class _Point:
     potential: Tensor
 
     def where(self, chosen: Tensor, other: _Point) -> _Point:
-        """These points of the chosen chains `(K,)`, and the others' of the rest."""
+        """These points for the chosen chains `(K,)`, those of `other` for the rest."""
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
         return _Point(*(_where(chosen, own, others) for own, others in pairs))
 
@@ -117,28 +119,28 @@ class _Point:
         return _Point(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     def put(self, rows: Tensor, some: _Point) -> _Point:
-        """The points, those of some chains replaced."""
+        """The points, with those of some chains replaced."""
         pairs = ((getattr(self, f.name), getattr(some, f.name)) for f in fields(self))
         return _Point(*(own.index_copy(0, rows, new) for own, new in pairs))
 
     def energy(self, inverse_mass: Tensor) -> Tensor:
-        """Potential and kinetic energy, `(K,)`; infinite where it is not a number."""
+        """Potential plus kinetic energy, `(K,)`; infinite instead of NaN."""
         kinetic = (inverse_mass * self.momentum.square()).sum(-1) / 2
         return (self.potential + kinetic).nan_to_num(torch.inf, torch.inf)
 
 
 class _Field:
-    """The potential and its slopes, and steps through them.
+    """The potential, its gradient, and leapfrog steps.
 
     Args:
         potential: as for `draw`.
-        count: how many chains there are.
-        device: where they are.
+        count: the number of chains.
+        device: of the chains.
     """
 
     def __init__(self, potential: Potential, count: int, device: torch.device) -> None:
         self.every = torch.arange(count, device=device)
-        # On a CPU each chain takes its time, on a GPU each shape and each look at a number.
+        # A CPU saves time with fewer chains; a GPU loses it by new shapes and synchronisation.
         self.spares = device.type == "cpu"
 
         def slopes(z: Tensor, chains: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,20 +153,20 @@ class _Field:
         self.slopes = Traced(slopes)
 
     def at(self, z: Tensor, momentum: Tensor, chains: Tensor | None = None) -> _Point:
-        """The points of some chains, by default of all, at some positions."""
+        """The points of some chains, by default of all, at positions `z`."""
         energy, slope = self.slopes(z, self.every if chains is None else chains)
         return _Point(z, momentum, slope, energy)
 
     def step(
         self, point: _Point, size: Tensor, inverse_mass: Tensor, chains: Tensor | None = None
     ) -> _Point:
-        """One leapfrog step of sizes `(N, 1)`, negative ones back in time."""
+        """One leapfrog step of sizes `(N, 1)`; negative sizes go back in time."""
         half = point.momentum - size / 2 * point.slope
         found = self.at(point.z + size * inverse_mass * half, half, chains)
         return replace(found, momentum=half - size / 2 * found.slope)
 
     def step_of(self, going: Tensor, point: _Point, size: Tensor, inverse_mass: Tensor) -> _Point:
-        """One step of the chains that are going; the others stay."""
+        """One step of the chains where `going` is true; the others stay."""
         if not self.spares:
             return self.step(point, size, inverse_mass).where(going, point)
         if going.all():
@@ -180,18 +182,18 @@ def _where(chosen: Tensor, first: Tensor, second: Tensor) -> Tensor:
 
 @dataclass
 class _Tree:
-    """A trajectory of each chain, and a draw from its points by their densities.
+    """A trajectory per chain, with a draw from its points in proportion to their densities.
 
     Attributes:
         left: its earliest point.
-        right: its latest one.
+        right: its latest point.
         proposal: the draw.
-        total: the summed momenta, `(K, D)`.
-        log_weight: the log of the summed densities over that of the start, `(K,)`.
+        total: the sum of the momenta, `(K, D)`.
+        log_weight: the log of the sum of the densities over that of the start, `(K,)`.
         going: which chains' trajectories may grow.
-        diverged: which ones have diverged.
-        accepted: summed acceptance probabilities of its points.
-        points: how many points were tried.
+        diverged: which trajectories have diverged.
+        accepted: the sum of the acceptance probabilities of its points.
+        points: the number of points.
     """
 
     left: _Point
@@ -238,7 +240,7 @@ def _grow(
     start_energy: Tensor,
     depth: int,
 ) -> _Tree:
-    """As many points beyond one end of a tree as a tree of that depth has."""
+    """The new half of a tree: up to 2^depth points beyond one of its ends."""
     point = tree.right.where(forward, tree.left)
     empty = torch.full_like(tree.log_weight, -torch.inf)
     total, no = torch.zeros_like(tree.total), torch.zeros_like(tree.going)
@@ -256,7 +258,7 @@ def _grow(
 
 
 def _add(grown: _Tree, point: _Point, log_density: Tensor) -> None:
-    """Adds a point to the trees that are growing, given its density over the start's."""
+    """Adds a point to the growing trees, given its log density minus that of the start."""
     going = grown.going
     whole = torch.logaddexp(grown.log_weight, log_density)
     taken = going & (torch.rand_like(whole).log() < log_density - whole)
@@ -275,15 +277,15 @@ def _turns_back(
     total: Tensor,
     inverse_mass: Tensor,
 ) -> Tensor:
-    """Whether a balanced subtree that ends at this place turns back, `(K,)`.
+    """Whether a balanced subtree that ends at this index turns back, `(K,)`.
 
-    Of the points before, only the first of each subtree that is not closed yet is kept.
+    `kept` has the first point of each subtree that is still open.
     """
     last = (place >> 1).bit_count()
     if place % 2 == 0:
         kept[last] = momentum, total
         return torch.zeros_like(total[:, 0], dtype=torch.bool)
-    closed = (~place & (place + 1)).bit_length() - 1  # Ones at the end of its binary number.
+    closed = (~place & (place + 1)).bit_length() - 1  # Trailing ones of its binary form.
     found = torch.zeros_like(total[:, 0], dtype=torch.bool)
     for level in range(last, last - closed, -1):
         first, before = kept[level]
@@ -292,13 +294,13 @@ def _turns_back(
 
 
 def _turning(left: Tensor, right: Tensor, total: Tensor, inverse_mass: Tensor) -> Tensor:
-    """Whether the ends of trajectories with these momenta come nearer to each other, `(K,)`."""
+    """Whether the ends of trajectories with these momenta approach each other, `(K,)`."""
     way = inverse_mass * (total - (left + right) / 2)
     return ((left * way).sum(-1) <= 0) | ((right * way).sum(-1) <= 0)
 
 
 def _join(tree: _Tree, grown: _Tree, forward: Tensor, inverse_mass: Tensor) -> None:
-    """Puts what has grown at the end of a tree, for the chains where all of it may be used."""
+    """Joins the new half to a tree, for the chains where all of it is valid."""
     whole = grown.going
     chance = torch.rand_like(tree.log_weight).log()
     taken = whole & (chance < grown.log_weight - tree.log_weight)
@@ -316,13 +318,13 @@ def _join(tree: _Tree, grown: _Tree, forward: Tensor, inverse_mass: Tensor) -> N
 
 
 class _Tuning:
-    """Step sizes and scales of the dimensions, of each chain for itself, learned in warm-up.
+    """Step sizes and scales of the dimensions per chain, adapted during warm-up.
 
     Args:
         field: the potential.
         inverse_mass: variances of the dimensions, `(K, D)`.
-        step: sizes of a step, `(K,)`.
-        warmup: steps in all.
+        step: step sizes, `(K,)`.
+        warmup: the number of warm-up steps.
     """
 
     def __init__(self, field: _Field, inverse_mass: Tensor, step: Tensor, warmup: int) -> None:
@@ -339,7 +341,7 @@ class _Tuning:
         return found
 
     def search(self, start: _Point) -> None:
-        """Doubles or halves step sizes until one step is accepted about as often as it should.
+        """Doubles or halves step sizes until the acceptance probability crosses its target.
 
         Args:
             start: where the chains are.
@@ -361,12 +363,12 @@ class _Tuning:
         self.average.reset()
 
     def learn(self, step: int, now: _Point, acceptance: Tensor) -> None:
-        """Learns from one step of the warm-up.
+        """Adapts step sizes and scales after one warm-up step.
 
         Args:
-            step: its place, from 0.
-            now: where the chains are after it.
-            acceptance: the mean acceptance probability of their points.
+            step: its index, from 0.
+            now: the points of the chains after it.
+            acceptance: the mean acceptance probability of the points of each tree.
         """
         self.average.step(TARGET - acceptance)
         last = step == self.ends[-1]
@@ -381,7 +383,7 @@ class _Tuning:
 
 
 def _window_ends(warmup: int) -> list[int]:
-    """The last step of each window of the warm-up, as Stan has them."""
+    """The last step of each window of the warm-up, as in Stan."""
     adapter = WarmupAdapter(adapt_step_size=True)
     adapter.configure(warmup, 1.0, {("z",): (1,)}, None)
     return [window.end for window in adapter.adaptation_schedule]

@@ -1,4 +1,4 @@
-"""What the figures of all sections share: axes, legends, densities, maps and sheets of images.
+"""Helpers of the sections' figures: axes, legends, densities, maps and sheets of images.
 
 Colours are in `pyrovae.utils.palette`.
 """
@@ -38,9 +38,9 @@ __all__ = [
     "shorten",
 ]
 
-#: The width of a figure in inches, so that a telephone shows its words at a readable size.
+#: The width of a figure in inches; text is readable on a telephone.
 WIDTH = 7.0
-#: Sizes of words in points: titles and names of axes, ticks and legends, crowded ticks.
+#: Font sizes in points: titles and names of axes, ticks and legends, crowded ticks.
 TITLE, LABEL, SMALL = 10, 9, 7
 #: White pixels between two images of a sheet.
 GAP = 2
@@ -79,7 +79,7 @@ def empty(height: float, width: float = WIDTH) -> Figure:
 def canvas(
     height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **grid: Any
 ) -> tuple[Figure, Any]:
-    """A figure, which no global state keeps, and its axes as an array `(rows, columns)`.
+    """A figure without pyplot's global state, and its axes as an array `(rows, columns)`.
 
     Args:
         height: in inches.
@@ -107,7 +107,7 @@ def name_axes(axes: Axes, across: str = "", up: str = "") -> None:
 
 
 def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """Puts the legend of one panel above the figure, where it hides no data."""
+    """Puts the legend of one panel above the figure, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles,
@@ -121,7 +121,7 @@ def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
 
 
 def shorten(name: str, most: int = 18) -> str:
-    """The end of a name that is longer than so many characters.
+    """The name, or its end after an ellipsis if it is longer than `most` characters.
 
     Example:
         >>> shorten("holidays/2024/me.jpg", 10)
@@ -133,12 +133,12 @@ def shorten(name: str, most: int = 18) -> str:
 def densities(
     axes: Any, area: Sample, *lines: Sample, bins: int = 40, tails: float = 0.005
 ) -> tuple[float, float]:
-    """Draws the densities of samples in the same bins: the first filled, the others as lines.
+    """Draws histograms of samples in the same bins: the first filled, the others as lines.
 
     Args:
         axes: where to draw.
-        area: what is filled.
-        *lines: what are lines.
+        area: the sample of the filled histogram.
+        *lines: the samples of the others.
         bins: of each histogram.
         tails: the share of each sample that may lie beyond either end of the axis.
 
@@ -160,12 +160,12 @@ def densities(
 
 
 def heat_map(axes: Axes, table: pandas.DataFrame, label: str, **how: Any) -> None:
-    """Draws a table as colours, with the names of its rows and columns and a bar of colours.
+    """Draws a table as colours, with the names of its rows and columns and a colour bar.
 
     Args:
         axes: where to draw.
         table: of numbers.
-        label: of the bar: what the numbers are, with their unit.
+        label: of the colour bar: the quantity and its unit.
         **how: as for `Axes.imshow`; `extend` as for `Figure.colorbar`.
     """
     extend = how.pop("extend", "neither")
@@ -213,9 +213,9 @@ def image_sheet(
 
     Args:
         rows: floats in [0, 1], `(R, S, C, H, W)`.
-        row_labels: what stands left of each row.
-        column_labels: what stands above each column.
-        label_inches: how wide the row labels are, about.
+        row_labels: labels left of the rows.
+        column_labels: labels above the columns.
+        label_inches: the approximate width of the row labels.
     """
     count, columns, _, height, width = rows.shape
     cell = (WIDTH - (label_inches if row_labels else 0)) / columns
@@ -231,7 +231,7 @@ def draw_sheet(
     column_labels: Sequence[str] = (),
     gap: int = GAP,
 ) -> None:
-    """Draws the images of `image_sheet` on axes of a figure, so many pixels apart."""
+    """Draws the images of `image_sheet` on given axes, `gap` pixels apart."""
     count, columns, _, height, width = rows.shape
     _show(axes, rows.flatten(0, 1), columns, gap)
     axes.set_xticks(_centres(columns, width, gap) if column_labels else [], labels=column_labels)
@@ -244,7 +244,7 @@ def image_rows(rows: dict[str, Tensor], notes: dict[str, list[str]] | None = Non
 
     Args:
         rows: floats in [0, 1], `(N, C, H, W)`, by title.
-        notes: by title, what stands below each image of the row.
+        notes: labels below the images of a row, by title.
     """
     most = max(len(images) for images in rows.values())
     height, width = next(iter(rows.values())).shape[-2:]
@@ -268,5 +268,5 @@ def _show(axes: Axes, images: Tensor, columns: int, gap: int) -> None:
 
 
 def _centres(count: int, pixels: int, gap: int) -> np.ndarray:
-    """The middles of images of so many pixels; matplotlib puts 0 in the middle of a pixel."""
+    """The centres of images of `pixels` pixels; 0 is the centre of the first pixel."""
     return np.arange(count) * (pixels + gap) + (pixels - 1) / 2

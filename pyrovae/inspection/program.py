@@ -1,4 +1,4 @@
-"""What the program is: sites, distributions, shapes, dependencies, parameters."""
+"""Tables and a graph of model and guide: sites, distributions, dependencies, parameters."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.
 
     Columns are `program`, `site`, `kind` (latent or observed), `distribution`, `batch_shape`,
     `event_shape`, `support`, `parents` (sites that its distribution is computed from) and
-    `plates`. The observations are an input of the guide.
+    `plates`. The observations x are an input of the guide, and a parent of all its sites.
 
     Args:
         programs: the pair of programs.
         x: observations `(B, C, H, W)`.
-        **inputs: what the programs take besides.
+        **inputs: further inputs of the programs.
     """
     import pandas
 
@@ -57,23 +57,23 @@ def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.
 
 
 def _relations(program: Any, x: Tensor, inputs: dict[str, Tensor]) -> tuple[dict[str, Any], Any]:
-    """How the sites of a program depend on each other, as `pyro.render_model` finds it."""
-    # Running the program puts its parameters into the global store.
+    """The dependencies of a program's sites by Pyro's `get_model_relations`, and a trace."""
+    # Running the program adds its parameters to the global store.
     with pyro.get_param_store().scope(), torch.no_grad():
         trace = poutine.trace(program).get_trace(x, **inputs)
         return get_model_relations(program, (x,), inputs), trace
 
 
 def graphviz_source(program: Any, x: Tensor, **inputs: Tensor) -> str | None:
-    """The graph of a model or guide in Graphviz's language, by `pyro.render_model`.
+    """The graph of a model or guide as Graphviz source, by `pyro.render_model`.
 
     Args:
         program: the model or the guide.
         x: observations `(B, C, H, W)`.
-        **inputs: what the program takes besides.
+        **inputs: further inputs of the program.
 
     Returns:
-        The source; None where the Python package `graphviz` is not installed.
+        The source; None if the Python package `graphviz` is not installed.
     """
     if importlib.util.find_spec("graphviz") is None:
         return None

@@ -1,4 +1,4 @@
-"""Whether the latents of a pair of programs fill R^D, and have densities there."""
+"""Checks that the latents of a pair of programs have support R^D, and densities."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["require_density", "require_real"]
 
 @torch.no_grad()
 def require_real(space: LatentSpace, x: Tensor, **inputs: Tensor) -> None:
-    """Raises `InputError` unless both programs take every vector of R^D as latents.
+    """Raises `InputError` unless the support of all latent sites of both programs is R^D.
 
-    Latents that are counts, or lie on a sphere, cannot be moved freely.
+    Latents that are counts, or lie on a sphere, cannot be shifted and scaled.
 
     Args:
         space: the latents.
         x: observations `(B, C, H, W)`.
-        **inputs: what the programs take besides.
+        **inputs: further inputs of the programs.
     """
     for trace in run_both(space.programs.model, space.programs.guide, x, **inputs):
         for name, shape in space.shapes.items():
@@ -32,8 +32,7 @@ def require_real(space: LatentSpace, x: Tensor, **inputs: Tensor) -> None:
             away = torch.linspace(-3, 3, max(2, shape.numel()), device=x.device)
             if not _accepts(fn, away[: shape.numel()].reshape(shape)):
                 raise InputError(
-                    f"the latent site {name} takes no vector of R^D but {_named(fn)}: allowed "
-                    f"here are sites over all of R^D"
+                    f"the latent site {name} has support {_named(fn)}: allowed here is R^D"
                 )
 
 
@@ -48,12 +47,12 @@ def _named(fn: Any) -> str:
     support = fn.support
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
-    return f"{type(support).__name__.strip('_').lower()} values only"
+    return f"{type(support).__name__.strip('_').lower()}"
 
 
 @torch.no_grad()
 def require_density(space: LatentSpace, x: Tensor, **inputs: Tensor) -> None:
-    """Raises `InputError` if a latent site of the guide cannot score what it draws."""
+    """Raises `InputError` if a latent site of the guide has no `log_prob` for its draws."""
     trace = poutine.trace(space.programs.guide).get_trace(x, **inputs)
     for name in space.shapes:
         node = trace.nodes[name]
@@ -61,6 +60,6 @@ def require_density(space: LatentSpace, x: Tensor, **inputs: Tensor) -> None:
             node["fn"].log_prob(node["value"])
         except NotImplementedError:
             raise InputError(
-                f"the latent site {name} of the guide has no density (its log_prob is not "
+                f"the latent site {name} of the guide has no density (log_prob is not "
                 f"implemented): allowed here are families with a density"
             ) from None

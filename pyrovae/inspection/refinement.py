@@ -1,4 +1,4 @@
-"""What the ELBO would be if the guide took its time for each image: refined posteriors."""
+"""Refined guides: the best posterior per image in the guide's family, and of full rank."""
 
 from __future__ import annotations
 
@@ -28,37 +28,38 @@ __all__ = [
     "with_guide",
 ]
 
-#: Draws of each image that choose between where a refinement starts and where it ends.
+#: Draws per image that decide between the start and the end of a refinement.
 CHOOSING_DRAWS = 50
 
-#: The least curvatures that are tried, in units of the guide's spread, and the largest: flat
-#: directions leave the region in which the curvature was measured.
+#: Candidates of the least curvature, in units of the guide's spread, and the largest curvature.
+#: Along flat directions a Newton step would leave the region where the curvature was measured.
 FLOORS, CEILING = (0.01, 0.1, 0.5), 1e6
 
 
 def with_guide(programs: ModelGuidePair, guide: nn.Module) -> ModelGuidePair:
-    """The pair of the same model and another guide."""
+    """The same programs with another guide."""
     return ModelGuidePair(
         programs.model, guide, programs.likelihood, programs.networks(), programs.attributes
     )
 
 
 class OffsetGuide(nn.Module):
-    """A guide whose networks give what they give, plus numbers for each image that are free.
+    """A guide with free offsets per image added to the outputs of its networks.
 
-    What a network gives is all that is amortised: with the best numbers the guide is the best
-    of its own family for each image, whatever the family.
+    Only these outputs are amortised. So with the best offsets the guide is the best member of
+    its family for each image, for any family.
 
     Args:
         programs: the pair of programs.
-        x: the observations `(B, C, H, W)` that it is a guide of.
-        **inputs: what the programs take besides.
+        x: the observations `(B, C, H, W)` of the images.
+        **inputs: further inputs of the programs.
 
     Attributes:
-        offsets: for each call of a network what is added to its output, zeros at the start.
+        offsets: for each call of a network the tensor that is added to its output, zeros at the
+            start; None for outputs that are not one row per image.
 
     Raises:
-        InputError: if no network of the guide is among those that the programs name.
+        InputError: if `programs.networks()` has no network of the guide.
     """
 
     def __init__(self, programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> None:
@@ -78,17 +79,17 @@ class OffsetGuide(nn.Module):
         self.offsets = found
         if not self.free:
             raise InputError(
-                "the guide's own family cannot be refined: no network of the guide is among the "
-                "networks that the programs name"
+                "the guide's own family cannot be refined: networks() of the programs has no "
+                "network of the guide"
             )
 
     @property
     def free(self) -> list[Tensor]:
-        """The offsets, without the calls that have none."""
+        """The offsets that are tensors."""
         return [offset for offset in self.offsets if offset is not None]
 
     def forward(self, x: Tensor, **inputs: Tensor) -> Any:
-        """The guide, with the offsets."""
+        """Runs the guide with the offsets."""
         offsets = iter(self.offsets)
 
         def add(output: Any) -> Any:
@@ -99,11 +100,11 @@ class OffsetGuide(nn.Module):
             return self._guide[0](x, **inputs)
 
     def fixed(self) -> OffsetGuide:
-        """The same, its offsets constants."""
+        """A copy with detached offsets."""
         return self.at([None if o is None else o.detach() for o in self.offsets])
 
     def at(self, offsets: list[Tensor | None]) -> OffsetGuide:
-        """The same with other offsets."""
+        """A copy with other offsets."""
         copy = OffsetGuide.__new__(OffsetGuide)
         nn.Module.__init__(copy)
         copy._guide, copy._networks, copy.offsets = self._guide, self._networks, offsets
@@ -111,7 +112,7 @@ class OffsetGuide(nn.Module):
 
     @contextmanager
     def _hearing(self, change: Callable[[Any], Any]) -> Iterator[None]:
-        """All that the networks give goes through a function."""
+        """Within this context, `change` replaces the outputs of the networks."""
         hooks = [
             network.register_forward_hook(lambda module, given, output: change(output))
             for network in self._networks
@@ -124,11 +125,12 @@ class OffsetGuide(nn.Module):
 
 
 class FullRankGuide(nn.Module):
-    r"""A Normal with a covariance matrix of its own for each image, over all sites together.
+    r"""A Normal over all latent sites jointly, with a full covariance matrix per image.
 
     $$z = m + L\,\epsilon, \quad \epsilon \sim \mathcal{N}(0, 1)$$
 
-    The first site carries the density of all; the sites are points given that draw.
+    An auxiliary site draws z and has the joint density; the latent sites are Delta distributions
+    given that draw.
 
     Args:
         space: the latents.
@@ -145,7 +147,7 @@ class FullRankGuide(nn.Module):
         return dist.MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
 
     def forward(self, x: Tensor, **inputs: Tensor) -> None:
-        """The program, for the images that it is a guide of."""
+        """Runs the guide for the images that it was fitted to."""
         q = self.z_dist()
         with pyro.plate("images", len(x), dim=-1):
             z = pyro.sample("all latents", q, infer={"is_auxiliary": True})
@@ -163,28 +165,31 @@ def refine_guide(
     num_particles: int = 2,
     learning_rate: float = 0.05,
 ) -> OffsetGuide:
-    r"""The best guide of its own family for each image, found by SVI image by image.
+    r"""The best member of the guide's family for each image, found by SVI per image.
 
     $$\max_{\delta_n} \mathbb{E}_{q(z \mid x_n, \delta_n)}\left[\log p(x_n, z)
     - \log q(z \mid x_n, \delta_n)\right]$$
 
-    where $\delta_n$ is added to what the guide's networks give for image n. What the ELBO gains
-    is the amortisation gap. Gradients are path gradients, without noise at an exact posterior;
-    an image whose ELBO did not rise keeps the guide as it was. No weight is changed and no
-    weight's gradient touched; draws are torch's.
+    where $\delta_n$ is added to the outputs of the guide's networks for image n. The gain of the
+    ELBO is the amortisation gap. It uses path gradients, which have no noise at an exact
+    posterior. An image without a gain keeps offsets of 0. Weights and their gradients stay
+    unchanged; draws use torch's global random generators.
 
     Args:
         space: the latents.
         x: observations `(B, C, H, W)`.
-        inputs: what the programs take besides.
-        steps: of Adam in a round, at a learning rate that falls to 0 as a half cosine. Rounds go
-            on until no image gains 0.01 nats any more, see `climb`.
+        inputs: further inputs of the programs.
+        steps: steps of Adam per round; the learning rate falls to 0 as a half cosine. Rounds go
+            on until no image gains more than 0.01 nats, see `climb`.
         num_particles: draws per image and step.
         learning_rate: at the start.
 
+    Returns:
+        The guide with the best offsets.
+
     Raises:
-        InputError: if the programs name no network of the guide, or it draws what has no
-            gradient.
+        InputError: if `programs.networks()` has no network of the guide, or draws of the guide
+            have no gradient.
 
     References:
         Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018, sections 3.1
@@ -220,26 +225,31 @@ def refine_full_rank(
     num_particles: int = 2,
     learning_rate: float = 0.1,
 ) -> FullRankGuide:
-    r"""A Normal with a full covariance matrix for each image, of an ELBO as high as was found.
+    r"""Fits a Normal with a full covariance matrix to the posterior of each image.
 
-    It starts at the mean m of a guide, where a step of Newton's method gives a mean, and the
-    curvature of $\log p(x, z)$ between one standard deviation s to either side, in each
-    dimension, a covariance matrix: exact where the posterior is Normal. Adam goes on from there,
-    in units of that matrix. Of the guide's moments, the start and the end each image keeps what
-    has the highest ELBO in draws of their own. Draws are torch's, and nothing is changed.
+    The fit starts at the mean of a guide. A Newton step gives the mean of the Normal. Its
+    covariance matrix comes from the curvature of $\log p(x, z)$, measured in each dimension
+    between one standard deviation of the guide to either side. Both are exact if the posterior is
+    Normal. Adam continues from there, in units of that matrix. Each image keeps the one with the
+    highest ELBO of the guide's moments, the start and the end, measured with separate draws.
+    Draws use torch's global random generators; the programs stay unchanged.
 
     Args:
-        space: the latents, which must fill R^D.
+        space: the latents, whose support must be R^D.
         x: observations `(B, C, H, W)`.
-        inputs: what the programs take besides.
-        guide: where to start, such as what `refine_guide` gives; by default the guide.
-        steps: of Adam in a round, at a learning rate that falls to 0 as a half cosine. Rounds go
-            on until no image gains 0.01 nats any more, see `climb`.
+        inputs: further inputs of the programs.
+        guide: where to start, such as the result of `refine_guide`; by default the guide of the
+            programs.
+        steps: steps of Adam per round; the learning rate falls to 0 as a half cosine. Rounds go
+            on until no image gains more than 0.01 nats, see `climb`.
         num_particles: draws per image and step.
-        learning_rate: at the start, for a mean; entries off the diagonal have less.
+        learning_rate: at the start, of the mean; that of off-diagonal entries is lower.
+
+    Returns:
+        The fitted guide.
 
     Raises:
-        InputError: if latents do not fill R^D.
+        InputError: if the support of latents is not R^D.
 
     References:
         Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018, section 5.2),
@@ -261,7 +271,7 @@ def refine_full_rank(
 def _newton(
     space: LatentSpace, loc: Tensor, scale: Tensor, x: Tensor, inputs: dict[str, Tensor]
 ) -> Iterator[FullRankGuide]:
-    """Normals of the curvature of log p(x, z) within a standard deviation of a mean."""
+    """Normals from the curvature of log p(x, z) within one standard deviation of a mean."""
     sides = torch.eye(loc.shape[-1]).to(loc)
     slopes = [_slopes(space, loc, scale, side, x, inputs).double() for side in (sides, -sides)]
     curvature = (slopes[1] - slopes[0]).movedim(1, 0) / 2  # (B, D, D), of - log p
@@ -306,7 +316,7 @@ def _polished(
     num_particles: int,
     learning_rate: float,
 ) -> FullRankGuide:
-    """Where Adam goes from there, in units of where it starts."""
+    """The result of Adam from a start, in units of the start's covariance."""
     space, size = start.space, start.loc.shape[-1]
     free = [torch.zeros_like(t) for t in (start.loc, start.loc, start.scale_tril)]
 
@@ -325,7 +335,7 @@ def _polished(
 
 
 def _best(candidates: list[FullRankGuide], x: Tensor, inputs: dict[str, Tensor]) -> FullRankGuide:
-    """Of each image the one of the highest ELBO."""
+    """The candidate with the highest ELBO for each image."""
     space = candidates[0].space
     pairs = [with_guide(space.programs, guide) for guide in candidates]
     elbos = torch.stack([_elbo(pair, x, inputs) for pair in pairs])
@@ -344,7 +354,7 @@ def _column(rows: Tensor, like: Tensor) -> Tensor:
 
 
 def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | None]:
-    """Free tensors where there are offsets."""
+    """The offsets, with their tensors replaced by free ones in order."""
     values = iter(free)
     return [None if offset is None else next(values) for offset in offsets]
 
@@ -355,5 +365,5 @@ def _require_gradients(space: LatentSpace, x: Tensor, inputs: dict[str, Tensor])
         if not trace.nodes[name]["fn"].has_rsample:
             raise InputError(
                 f"the guide's own family cannot be refined: draws of its site {name} have no "
-                f"gradient, allowed are families with `rsample`"
+                f"gradient; allowed are families with `rsample`"
             )

@@ -29,10 +29,10 @@ class Report:
 
     Attributes:
         folder: holds the page, the tables and the figures.
-        asked: the sections that were asked for; empty if all were.
+        asked: the requested sections; empty for all.
         sections: by name.
         failed: the reasons why other sections could not be made, by name.
-        whole: whether the inspection ended without being stopped.
+        whole: whether the inspection was completed.
     """
 
     folder: Path
@@ -84,19 +84,22 @@ def inspect(
     """Makes the sections of a report, and writes them as CSV, PNG and one HTML page.
 
     A section that fails does not stop the others. If the inspection is interrupted, the finished
-    sections are in a page of their own, `report_unfinished.html`.
+    sections are written to a separate page, `report_unfinished.html`.
 
     Args:
         subject: the programs and images to inspect.
         folder: of the report.
         sections: names of `SECTIONS`; all of them by default.
         title: of the page.
-        notes: first lines of the page, such as unknown names that were left out.
-        said: is called with a line on each finished section.
+        notes: further lines at the top of the page, such as unknown names that were left out.
+        said: is called with one line per finished section.
+
+    Returns:
+        The report.
 
     Raises:
         InputError: if a section is unknown.
-        TypeError: if sections are one string.
+        TypeError: if `sections` is a string.
     """
     if isinstance(sections, str):
         raise TypeError(f"sections must be a list of names, got {sections!r}")
@@ -108,12 +111,12 @@ def inspect(
     try:
         for name in names:
             said(f"{name}: {_made(report, name, subject)}")
-    except BaseException:  # Whatever stops the rest, finished sections are written.
+    except BaseException:  # Also an interruption must not lose finished sections.
         done = len(report.sections) + len(report.failed)
         report.write(
             title, [f"Unfinished: stopped after {done} of {len(names)} sections.", *lines]
         )
-        said(f"what is done: {report.html}")
+        said(f"unfinished report: {report.html}")
         raise
     report.whole = True
     report.write(title, lines)
@@ -123,10 +126,10 @@ def inspect(
 def _made(report: Report, name: str, subject: Subject) -> str:
     """Makes a section; returns its first sentence."""
     try:
-        # Running programs fills the global store.
+        # Running programs adds parameters to the global store.
         with pyro.get_param_store().scope(), subject.engine.arithmetic():
             section = SECTIONS[name](subject)
-    except Exception as error:  # A part or program of the user's fails in any way it likes.
+    except Exception as error:  # A user's part or program may raise anything.
         report.failed[name] = _reason(error)
         return f"not made, {report.failed[name]}"
     report.add(name, replace(section, tables=_columns(section.tables)))
@@ -138,16 +141,16 @@ def _reason(error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error)
     if not isinstance(error, NotImplementedError):
-        said = shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...")
-        return f"{said} (programs of your own must take several draws at once: see ModelGuidePair)"
+        reason = shorten(f"{type(error).__name__}: {error}", 300, placeholder=" ...")
+        return f"{reason} (your own programs must allow several draws at once, see ModelGuidePair)"
     return (
-        "it needs densities, and a latent site of the programs has none (log_prob or another "
+        "it needs densities, but a latent site of the programs has none (log_prob or another "
         f"method is not implemented: {' '.join(str(error).split()) or type(error).__name__})"
     )
 
 
 def _columns(tables: dict[str, pandas.DataFrame]) -> dict[str, pandas.DataFrame]:
-    """Tables with the names of their rows, if any, as columns."""
+    """Tables with named indices as columns."""
     return {
         name: table.reset_index() if any(table.index.names) else table
         for name, table in tables.items()

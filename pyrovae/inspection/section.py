@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawing", "Section"]
 
-DOTS = 120  # an inch
-FONT = 14  # dots high, of captions in files
+DOTS = 120  # per inch
+FONT = 14  # height of captions in files, in dots
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Whether the guide is too wide or too narrow: the ELBO, were its spread another."""
+"""The ELBO for a rescaled spread of the guide: shows whether it is too wide or too narrow."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 __all__ = ["FACTORS", "Temperature", "temperature"]
 
-#: What the spread is multiplied by: powers of the fourth root of 2, and close to 1.
+#: Factors of the spread: powers of the fourth root of 2, and values close to 1.
 FACTORS = (0.5, 2**-0.5, 2**-0.25, 0.95, 1.0, 1.05, 2**0.25, 2**0.5, 2.0)
 
-#: The largest factor that is tried where smaller ones do not show the best.
+#: The largest factor that is tried if the best one is not within `FACTORS`.
 WIDEST = 1024.0
 
 
 @dataclass(frozen=True)
 class Temperature:
-    """How the guide's spread compares with the best one.
+    """The guide's spread compared with the optimal one.
 
     Attributes:
-        factor: what its standard deviations would have to be multiplied by for the highest
-            ELBO. Where `factor_error` is NaN it is the last factor that was tried, and the best
-            one lies beyond: at most the factor if it is below 1, else at least.
+        factor: the factor of the guide's standard deviations with the highest ELBO. If
+            `factor_error` is NaN, it is the first or last factor that was tried, and the optimum
+            lies beyond it.
         factor_error: its standard error; NaN at an end of the factors that were tried.
-        gain: what the ELBO would gain by it, in nats per image.
-        effective_beta: the weight on the rate for which the guide's spread is the best one: 1
-            for the ELBO; above 1 the guide is too wide, below 1 too narrow.
-        error: its standard error; where it is as large as the value, nothing is known, as where
-            all latents have collapsed.
+        gain: the gain of the ELBO by that factor, in nats per image.
+        effective_beta: the weight on the rate for which the guide's spread is optimal: 1 for the
+            ELBO; above 1 the guide is too wide, below 1 too narrow.
+        error: its standard error. If it is as large as the value, the weight is unknown, as
+            after posterior collapse.
     """
 
     factor: float
@@ -67,41 +67,41 @@ def temperature(
     num_draws: int = 1,
     widest: float = WIDEST,
 ) -> tuple[pandas.DataFrame, Temperature]:
-    r"""The ELBO if each draw of the guide lay c times as far from the posterior's mean.
+    r"""The ELBO of the guide with its spread multiplied by c, for several c.
 
     $$\text{ELBO}(c) = \mathbb{E}_{q(z \mid x)}\left[\log p(x, z_c) - \log q(z \mid x)\right]
     + D \log c, \quad z_c = m + c\,(z - m)$$
 
-    All factors share their draws. The best factor is where a curve $k - a c^2 + b \log c$
-    through the best factor tried and its two neighbours is highest: exact for Normal guides and
-    posteriors. A guide that was trained with a weight on its rate has a spread that is best for
-    that weight; so the weight can be read from its spread,
+    All factors share their draws. The optimal factor is the maximum of a curve
+    $k - a c^2 + b \log c$ through the best factor tried and its two neighbours, which is exact
+    for Normal guides and posteriors. A guide that was trained with a weight on its rate has a
+    spread that is optimal for that weight. So the spread determines the weight:
 
     $$\beta = \left.\frac{\partial_c\, \text{distortion}(c)}{- \partial_c\, \text{rate}(c)}
     \right|_{c = 1},$$
 
-    with slopes of parabolas through 1 and its two neighbours. Latents that have collapsed add
-    nothing to either slope.
+    with slopes of parabolas through 1 and its two neighbours. Collapsed latent dimensions do not
+    contribute to either slope.
 
     Args:
         programs: the pair of programs, on the engine's device.
         images: a split, or its uint8 images `(N, C, H, W)`; some 200 are enough.
         engine: where to compute; by default the CPU.
         seed: seed of the draws.
-        factors: what the spread is multiplied by, rising, positive; 1 and others on both sides,
-            close to 1 for an exact weight: (0.95, 1, 1.05) is enough for that alone.
+        factors: positive, in rising order: 1 and others on both sides. For an exact weight the
+            neighbours of 1 must be close to it; (0.95, 1, 1.05) is enough for the weight alone.
         num_draws: draws per image.
-        widest: while the best factor tried is the first or the last one, the next one beyond is
-            half or twice as large, down to `1 / widest` and up to `widest`; 1 adds none.
+        widest: while the best factor is the first or the last one, half or twice that factor is
+            added, down to `1 / widest` and up to `widest`; 1 adds none.
 
     Returns:
-        One row per factor, those that were added among them: `elbo`, its standard `error` over
-        images, `rate`, `distortion`, and the `gain` over factor 1 with its `gain_error`, in nats
-        per image; and the summary.
+        One row per factor, including those added: `elbo`, its standard `error` over images,
+        `rate`, `distortion`, and the `gain` over factor 1 with its `gain_error`, in nats per
+        image; and the summary.
 
     Raises:
-        InputError: if there are fewer than 2 images, the factors are not as said, latents do
-            not fill R^D, or the guide has no density.
+        InputError: if there are fewer than 2 images, the factors are not allowed, the support of
+            latents is not R^D, or the guide has no density.
 
     References:
         beta as in beta-VAE (Higgins et al., 2017, equation 4),
@@ -112,7 +112,7 @@ def temperature(
         raise InputError(f"the spread of the guide needs at least 2 images, got {len(images)}")
 
     def measured(some: list[float]) -> np.ndarray:
-        """Rates and distortions `(2, F, N)`, of the same draws for all factors."""
+        """Rates and distortions `(2, F, N)`, with the same draws for all factors."""
         compute = partial(_terms, programs, some, num_draws)
         parts = each_batch(programs, images, engine or Engine("cpu", "fp32"), compute, seed=seed)
         return torch.cat([part.double().cpu() for part in parts], -1).numpy()
@@ -126,7 +126,7 @@ def temperature(
 
 
 def _beyond(tried: list[float], found: np.ndarray, widest: float) -> list[float]:
-    """The next factor where the best one is at an end, which it may lie beyond."""
+    """The next factor to try if the best one is at an end, else nothing."""
     top = _top(-found.sum(0))
     if top == 0 and tried[0] / 2 >= 1 / widest:
         return [tried[0] / 2]
@@ -136,7 +136,7 @@ def _beyond(tried: list[float], found: np.ndarray, widest: float) -> list[float]
 
 
 def _top(elbos: np.ndarray) -> int:
-    """The place of the factor whose mean ELBO is the highest, of ELBOs `(F, N)`."""
+    """The index of the factor with the highest mean ELBO, from ELBOs `(F, N)`."""
     return int(np.nanargmax(elbos.mean(1)))
 
 
@@ -161,7 +161,7 @@ def _terms(
     trace = space.guide_trace(num_draws, x, **inputs)
     nodes = {name: trace.nodes[name] for name in space.shapes}
     z = space.flatten({name: node["value"] for name, node in nodes.items()})
-    # Those of a later site follow from earlier ones alone: the move still has the factor c^D.
+    # Centres of later sites depend on earlier sites only, so the Jacobian is still c^D.
     centres = space.flatten({name: _centre(node) for name, node in nodes.items()})
     log_q = sum(node["fn"].log_prob(node["value"]) for node in nodes.values())
     found = []
@@ -209,7 +209,7 @@ def _summary(factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray) ->
 
 
 def _best(factors: np.ndarray, elbos: np.ndarray) -> tuple[float, float, float]:
-    """The best factor, its standard error, and the gain over factor 1."""
+    """The optimal factor, its standard error, and the gain over factor 1."""
     means, one = elbos.mean(1), int(np.flatnonzero(factors == 1.0)[0])
     top = _top(elbos)
     if top in (0, len(factors) - 1):

@@ -1,4 +1,4 @@
-"""What is inspected: programs, images, and how much of everything there is time for."""
+"""The subject of an inspection: programs, images and a budget."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["FULL", "QUICK", "Budget", "Subject"]
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of everything an inspection looks at.
+    """The numbers of images, draws and steps of an inspection.
 
     Attributes:
-        images: of the split, at most; 0 takes all.
-        shown: images looked at one by one.
-        draws: latents drawn where draws are compared, and images drawn from the model.
-        refined: images whose posteriors are refined, and sampled by MCMC.
-        steps: steps of refinement; warm-up and kept draws of MCMC together, for each chain.
-        chains: chains of MCMC.
+        images: the largest number of images of the split; 0 means all.
+        shown: images that are shown one by one.
+        draws: draws of the prior, and images drawn from the model.
+        refined: images for refined posteriors and for MCMC.
+        steps: steps of refinement; warm-up steps plus kept draws of each MCMC chain.
+        chains: MCMC chains per image.
         importance_draws: draws per image for log p(x).
-        tree_depth: of MCMC: a draw takes 2^d - 1 gradients at most. Fewer mix badly.
+        tree_depth: d of MCMC: a draw takes at most 2^d - 1 gradients. Small values mix badly.
     """
 
     images: int = 2000
@@ -55,7 +55,7 @@ FULL = Budget()
 
 
 def check_name(what: str, name: str, known: Iterable[str]) -> None:
-    """Raises `InputError` unless a name is known; says which ones are near it."""
+    """Raises `InputError` with the closest known name unless a name is known."""
     names = list(known)
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
@@ -66,7 +66,7 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
-    """Names that are all different: a number is put after those that come again."""
+    """Distinct names: repeated ones get a number."""
     seen: Counter[str] = Counter()
     found = []
     for name in map(str, names):
@@ -77,21 +77,21 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject(PosteriorView):
-    """A pair of programs, and the images that its posterior is questioned about.
+    """A pair of programs, and the images for which its posterior is inspected.
 
     Attributes:
-        shown: images that are looked at one by one; they need not be of the split.
-        given: whether these were named by the user, and need not be of the split.
-        name: what the split is called.
-        train: the images that the programs were trained on; None where they are not known.
-        wide: whether the guide was trained for an objective that wants it wider than the ELBO,
-            as one of several particles does.
-        factors: names of attributes that images were made from, all of them known.
-        budget: how much of everything.
-        sites: the latent sites whose dimensions are looked at; all of them by default.
-        attributes: the attributes that are looked at; all of them by default.
+        shown: images that are shown one by one; they need not be of the split.
+        name: the name of the split.
+        train: the images that the programs were trained on; None if unknown.
+        wide: whether the guide was trained with an objective whose optimum is wider than that of
+            the ELBO, such as one of several particles.
+        factors: names of the attributes that the images were generated from.
+        given: whether the user named the shown images.
+        budget: the numbers of images, draws and steps.
+        sites: the latent sites whose dimensions are inspected; by default all.
+        attributes: the attributes that are inspected; by default all.
         progress: whether to show progress bars.
-        movable: whether sections may compute on the CPU where that measures faster.
+        movable: whether sections may compute on the CPU if that is faster.
     """
 
     shown: Split
@@ -109,15 +109,15 @@ class Subject(PosteriorView):
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed: allowed is 0 to 2**63 - 1, got {self.seed}")
-        # Tables and figures tell images apart by their names.
+        # Tables and figures identify images by their names.
         object.__setattr__(self, "shown", replace(self.shown, names=_distinct(self.shown.names)))
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The places of the dimensions that are looked at.
+        """The indices of the inspected dimensions.
 
         Raises:
-            InputError: if there is no such site.
+            InputError: if a site is unknown.
         """
         slices = self.space.slices
         for site in self.sites:
@@ -127,10 +127,10 @@ class Subject(PosteriorView):
 
     @cached_property
     def known_attributes(self) -> list[str]:
-        """The attributes that are looked at.
+        """The names of the inspected attributes.
 
         Raises:
-            InputError: if the split has no such attribute.
+            InputError: if an attribute is unknown.
         """
         for name in self.attributes:
             check_name("attribute", name, self.split.attribute_names)
@@ -138,24 +138,24 @@ class Subject(PosteriorView):
 
     @cached_property
     def verdict(self) -> tuple[Verdict, Symptoms]:
-        """What is wrong with the posterior, and the numbers that say so."""
+        """The verdict on the posterior, and its measurements."""
         return diagnose(self, wide=self.wide)
 
-    def bar(self, iterable: Iterable[Any], said: str, total: int | None = None) -> Iterable[Any]:
-        """The iterable, behind a progress bar where there is to be one."""
+    def bar(self, iterable: Iterable[Any], title: str, total: int | None = None) -> Iterable[Any]:
+        """The iterable, with a progress bar if `progress` is true."""
         from tqdm import tqdm
 
-        hidden = None if self.progress else True  # None: where no terminal shows it.
-        return tqdm(iterable, desc=said, total=total, disable=hidden, file=sys.stderr)
+        hidden = None if self.progress else True  # None hides it without a terminal.
+        return tqdm(iterable, desc=title, total=total, disable=hidden, file=sys.stderr)
 
     def where(self, count: int | None = None) -> str:
-        """What figures say of their images, as `n = 500 images of the split test`."""
+        """The images of a figure in words, such as `n = 500 images of the split test`."""
         return f"n = {count or len(self.split):,} images of the split {self.name}"
 
     def shown_where(self, first: int | None = None) -> str:
-        """What is said of the images that are looked at one by one, or of the first of them.
+        """The shown images, or the first of them, in words.
 
-        As `4 images of the split test`, or `the first 2 of 4 given images`.
+        Such as `4 images of the split test`, or `the first 2 of 4 given images`.
         """
         count = len(self.shown)
         plural = "s" * (count != 1)

@@ -1,4 +1,4 @@
-"""Functions of tensors as graphs of their operations, without the programs around them."""
+"""Traces functions of tensors to graphs, to save the overhead of Pyro programs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 
 __all__ = ["Traced"]
 
-#: Calls with tensors of the same shapes before the function is traced: tracing takes as long as
+#: The call with tensors of the same shapes that traces the function. Tracing takes as long as
 #: some tens of calls.
 OFTEN = 60
 
 
 class Traced:
-    """A function of tensors that is traced once it has been called often.
+    """A function of tensors that is traced after many calls.
 
-    Running a Pyro program takes as long as some hundred small operations. A function that runs
-    it again and again on tensors of the same shapes is traced to its operations, gradients among
-    them, and these are run alone. Results and draws stay the same. What cannot be traced, such as
-    a program that reads numbers to decide what it does, is run as it is.
+    The overhead of a Pyro program is that of some hundred small operations. At the 60th call with
+    tensors of the same shapes the function is traced to a graph of its operations, gradients
+    included, and the graph runs instead. Results and draws stay the same. A function that cannot
+    be traced, such as one with data-dependent control flow, is called directly.
 
     Args:
-        function: takes tensors and gives a tuple of tensors. It must do the same each time,
-            apart from what it draws.
+        function: takes tensors and returns a tuple of tensors. It must run the same operations
+            each time, except for its random draws.
 
     Example:
         >>> double = Traced(lambda x: (2 * x,))
@@ -40,7 +40,7 @@ class Traced:
         self._graphs: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
 
     def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """What the function gives."""
+        """The result of the function."""
         key = tuple((own.shape, own.dtype) for own in given)
         self._calls[key] += 1
         if self._calls[key] == OFTEN:
@@ -54,5 +54,5 @@ class Traced:
         try:
             with torch.random.fork_rng(devices=devices):  # Tracing runs it, and draws.
                 return make_fx(self.function)(*given)
-        except Exception:  # A program of the user's may do what no graph holds.
+        except Exception:  # A user's program may be impossible to trace.
             return self.function

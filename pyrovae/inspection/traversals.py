@@ -1,4 +1,4 @@
-"""Paths through the latents: along one dimension, and from one point to another."""
+"""Paths through latent space: along one dimension, and between two points."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ __all__ = [
     "within_support",
 ]
 
-#: Latents that are decoded at once.
+#: Latents decoded at once.
 AT_ONCE = 100
 
 
 def within_support(space: LatentSpace, z: Tensor, **inputs: Tensor) -> Tensor:
-    """Latents `(*, B, D)` where the prior has them: on a sphere the nearest points of it.
+    """Latents `(*, B, D)` moved into the support of the prior.
 
-    Sites whose values the prior allows are left as they are. Those that have bounds are clamped
-    to them, any others are set to length 1.
+    Values within the support stay unchanged. Values of a support with bounds are clamped to
+    them; others, such as points near a sphere, are scaled to length 1.
 
     Args:
         space: the latents.
-        z: one vector for each image, or more, `(*, B, D)`.
-        **inputs: what the programs take besides, for B images.
+        z: one or several vectors per image, `(*, B, D)`.
+        **inputs: further inputs of the programs for B images.
     """
     return _moved(space, _decoded(space, z, inputs))
 
 
 def _decoded(space: LatentSpace, z: Tensor, inputs: dict[str, Tensor]) -> Any:
-    """The trace of the model with these latents, the noise of x not drawn."""
+    """The trace of the model with these latents, without drawing x."""
     known = space.unflatten(z) | {"x": torch.zeros((), device=z.device)}
     given = poutine.condition(space.programs.model, data=known)
     return poutine.trace(given).get_trace(num_images=z.shape[-2], **inputs)
 
 
 def prior_sites(space: LatentSpace, z: Tensor, **inputs: Tensor) -> dict[str, Any]:
-    """The model's distribution of each latent site, given the latents `(*, B, D)` before it."""
+    """The model's distribution of each latent site, given earlier sites of `(*, B, D)` latents."""
     trace = _decoded(space, z, inputs)
     return {name: trace.nodes[name]["fn"] for name in space.shapes}
 
@@ -66,14 +66,14 @@ def _moved(space: LatentSpace, trace: Any) -> Tensor:
 
 
 def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor) -> Tensor:
-    """The value, or where its support does not hold it a value near it that it holds."""
+    """The value if it is in the support, else a value near it that is."""
     if support.check(value).all():
         return value
     inner = getattr(support, "base_constraint", support)
     low, high = (getattr(inner, name, None) for name in ("lower_bound", "upper_bound"))
     if low is None and high is None:
         return normalize(value, dim=-1)
-    # A bound itself may not be allowed.
+    # The bound itself may be outside of the support.
     slack = torch.finfo(value.dtype).eps
     if low is not None:
         value = torch.maximum(value, torch.as_tensor(low).to(value) + slack)
@@ -83,12 +83,12 @@ def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor)
 
 
 def show_within(space: LatentSpace, z: Tensor, **inputs: Tensor) -> Tensor:
-    """What the likelihood shows for latents `(*, B, D)`, moved to where the prior has them.
+    """The decoded images of latents `(*, B, D)`, which are moved into the prior's support.
 
     Args:
         space: the latents.
-        z: one vector for each image, or more.
-        **inputs: what the programs take besides, for B images.
+        z: one or several vectors per image.
+        **inputs: further inputs of the programs for B images.
 
     Returns:
         Floats in [0, 1], `(*, B, C, H, W)`.
@@ -104,12 +104,12 @@ def show_within(space: LatentSpace, z: Tensor, **inputs: Tensor) -> Tensor:
 
 
 def along(z: Tensor, dims: Sequence[int], values: Tensor) -> Tensor:
-    """Latents of which one dimension at a time is replaced, and the others stay.
+    """Copies of latents with one dimension at a time replaced.
 
     Args:
-        z: where to start, `(*, D)`.
-        dims: which dimensions, K of them, from 0.
-        values: what each of them becomes, one after the other, `(K, S)`.
+        z: the latents to start from, `(*, D)`.
+        dims: K indices of dimensions, from 0.
+        values: S new values of each of these dimensions, `(K, S)`.
 
     Returns:
         `(K, S, *, D)`.
@@ -125,7 +125,7 @@ def along(z: Tensor, dims: Sequence[int], values: Tensor) -> Tensor:
     size = z.shape[-1]
     for dim in dims:
         if not 0 <= dim < size:
-            raise InputError(f"there is no latent dimension {dim}: allowed is 0 to {size - 1}")
+            raise InputError(f"no latent dimension {dim}: allowed is 0 to {size - 1}")
     found = z.expand(*values.shape, *z.shape).clone()
     for row, dim in enumerate(dims):
         found[row, ..., dim] = values[row].reshape(-1, *[1] * (z.ndim - 1))
@@ -153,14 +153,14 @@ def linear_path(first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
 
 
 def spherical_path(first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
-    r"""The arc from one point to another around 0, its length going evenly from one to the other.
+    r"""The arc around 0 from one point to another, with linearly interpolated length.
 
     $$z_t = \big((1 - t) r_0 + t r_1\big)
     \frac{\sin((1 - t) \omega) u_0 + \sin(t \omega) u_1}{\sin \omega}$$
 
-    with lengths r, directions u and the angle $\omega$ between them. Draws of a Normal of many
-    dimensions have nearly the same length, which the straight line cuts short: half-way between
-    two of them by a factor of $\sqrt 2$.
+    with lengths r, directions u and the angle $\omega$ between them. Draws of a Normal in many
+    dimensions have nearly the same length. The straight line between two of them has points of
+    smaller length: half-way by a factor of $\sqrt 2$.
 
     Args:
         first: where to start, `(D,)`.
@@ -184,12 +184,12 @@ def spherical_path(first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
     t = _weights(first, steps)
     lengths = first.norm(), second.norm()
     start, end = normalize(first, dim=-1), normalize(second, dim=-1)
-    if min(lengths) == 0:  # 0 has no direction of its own.
+    if min(lengths) == 0:  # 0 has no direction.
         start = end = start + end
     aside = end - (start @ end) * start
     angle = torch.atan2(aside.norm(), start @ end)
     if start @ end < 0 and aside.norm() < torch.finfo(first.dtype).eps ** 0.5:
-        # Opposite points: no way around is shorter than another.
+        # Opposite points: all arcs have the same length, so any axis will do.
         axis = torch.eye(len(start), dtype=start.dtype, device=start.device)[start.abs().argmin()]
         aside = axis - (start @ axis) * start
     arc = (t * angle).cos() * start + (t * angle).sin() * normalize(aside, dim=-1)
@@ -210,20 +210,20 @@ def effects(
     high: np.ndarray,
     **inputs: Tensor,
 ) -> pandas.DataFrame:
-    r"""How much the decoded image changes along some dimensions, in grey levels.
+    r"""The change of the decoded image along some dimensions, in grey levels.
 
     $$\sqrt{\operatorname{mean} \big(255 \, (x_d^{\text{high}} - x_d^{\text{low}})\big)^2}$$
 
-    over pixels, colours and images, where $x_d^{\text{low}}$ is what is shown of an image's
-    latents with dimension d at `low`.
+    over pixels, channels and images, where $x_d^{\text{low}}$ is the decoded image of the latents
+    with dimension d set to `low`.
 
     Args:
         space: the latents.
         z: latents of B images, `(B, D)`.
-        dims: which dimensions, K of them.
-        low: where each of them starts, `(K,)`.
-        high: where it ends.
-        **inputs: what the programs take besides, for B images.
+        dims: K indices of dimensions.
+        low: the low value of each dimension, `(K,)`.
+        high: the high value of each dimension, `(K,)`.
+        **inputs: further inputs of the programs for B images.
 
     Returns:
         One row per dimension: `low`, `high` and the root mean square `change`, in levels of 255.

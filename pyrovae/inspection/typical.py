@@ -1,4 +1,4 @@
-"""How typical images are of what the model predicts: noise, ranks of pixels, statistics."""
+"""Posterior predictive checks: ranks of pixels, and statistics of images and replicates."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = [
     "replicate",
 ]
 
-#: Images drawn for each image, with which it is compared.
+#: Replicates per image.
 REPLICATES = 39
-#: Bins of the histogram of ranks: as many ranks are in each.
+#: Bins of the histogram of ranks, with equally many ranks each.
 BINS = 20
-#: Images whose replicates are drawn, and latents that are decoded, at once.
+#: Images whose replicates are drawn at once, and latents decoded at once.
 AT_ONCE = 50
 
 
@@ -50,8 +50,8 @@ def _sharpness(x: Tensor) -> Tensor:
     return (across + down) / 2
 
 
-#: What is asked of images `(B, C, H, W)`, as `(B,)`: the mean pixel, the standard deviation over
-#: pixels, the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1.
+#: Statistics `(B,)` of images `(B, C, H, W)`: the mean pixel, the standard deviation over pixels,
+#: the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1.
 STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
     "brightness": lambda x: x.mean((1, 2, 3)),
     "contrast": lambda x: x.flatten(1).std(1),
@@ -62,11 +62,12 @@ STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Replication:
-    """Images beside images that the model draws in their place.
+    """Comparisons of images with replicates drawn from the posterior predictive.
 
     Attributes:
-        statistics: one row per image and statistic: what is `observed`, the mean `replicated`, and
-            the `p_value`, the chance that a replicate's is as large.
+        statistics: one row per image and statistic: the `observed` value, the mean `replicated`
+            value, and the `p_value`, the probability that a replicate's value is at least as
+            large.
         shares: the share of each image's pixels in each bin of ranks, `(N, BINS)`.
         moments: mean and mean square distance from 1/2 of the ranks of an image's pixels,
             `(N, 2)`.
@@ -86,23 +87,23 @@ def replicate(
     draws: int = REPLICATES,
     seed: int = 0,
 ) -> Replication:
-    r"""Draws images in the place of each image, with the likelihood's noise.
+    r"""Compares each image with replicates, which include the likelihood's noise.
 
     $$z_n \sim q(z \mid x_n), \quad x^{(s)}_n \sim p(x \mid z_n)$$
 
-    All replicates of an image share one draw of z. Then image and replicates are exchangeable
-    if the posterior is exact and the model right, so that the rank of the image (of any statistic
-    of it, or of any pixel) among its replicates is uniform. With a z for each replicate it would
-    not be: the image, from which they come, would lie too often in the middle.
+    All replicates of an image share one draw of z. If the posterior is exact and the model is
+    true, image and replicates are exchangeable: the rank of the image among its replicates is
+    uniform, for any statistic and any pixel. With one z per replicate it would not be uniform:
+    the posterior depends on the image, so its rank would be in the middle too often.
 
-    Ranks are made continuous at random, also among ties: every likelihood is judged alike.
+    Ranks are made continuous by random numbers, also among ties, so that discrete likelihoods can
+    be compared with continuous ones.
 
     Args:
         programs: the pair of programs, on the engine's device.
-        images: a split, or where the programs need no attributes its uint8 images
-            `(N, C, H, W)`.
+        images: a split, or uint8 images `(N, C, H, W)` if the programs need no attributes.
         engine: where to compute.
-        statistics: functions of observations `(B, C, H, W)` that give `(B,)`, by name.
+        statistics: functions of observations `(B, C, H, W)` that return `(B,)`, by name.
         draws: replicates of each image, S.
         seed: seed of the draws.
 
@@ -137,7 +138,7 @@ def replicate(
 def _compared(
     p: Any, x: Tensor, statistics: Mapping[str, Callable[[Tensor], Tensor]], draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a batch `(B, T, 3)` for the statistics, then `shares` and `moments` of a replication."""
+    """The statistics `(B, T, 3)`, `shares` and `moments` of the `Replication` of a batch."""
     observed = torch.stack([of(x) for of in statistics.values()], -1)
     less = equal = total = torch.zeros_like(observed)
     pixels_less, pixels_equal = torch.zeros_like(x), torch.zeros_like(x)
@@ -160,24 +161,24 @@ def _compared(
 
 
 def _continuous(less: Tensor, equal: Tensor, draws: int) -> Tensor:
-    """Ranks within [0, 1], uniform where a value and the draws are exchangeable."""
+    """Ranks in [0, 1], uniform if a value and the draws are exchangeable."""
     return (less + torch.rand_like(less) * (equal + 1)) / (draws + 1)
 
 
 def pixel_calibration(found: Replication) -> pandas.DataFrame:
-    r"""How the pixels of images rank among replicates: flat where the likelihood is calibrated.
+    r"""The histogram of the ranks of pixels: flat if the likelihood is calibrated.
 
     $$u_i = F_i(x_i), \quad F_i \text{ the predictive distribution function of pixel } i$$
 
-    A U shape says that the likelihood is too narrow, a hump that it is too wide, a slope that
-    pixels are brighter (rising) or darker (falling) than predicted.
+    A U shape means that the likelihood is too narrow, a hump that it is too wide. A rising slope
+    means that pixels are brighter than predicted, a falling one that they are darker.
 
     Args:
         found: from `replicate`.
 
     Returns:
         One row per bin of the ranks, `low` to `high`: the `share` of pixels, its standard `error`
-        over images, and what is `expected`.
+        over images, and the `expected` share.
 
     References:
         Probabilistic Forecasts, Calibration and Sharpness (Gneiting et al., 2007, section 3.1),
@@ -198,17 +199,17 @@ def pixel_calibration(found: Replication) -> pandas.DataFrame:
 
 
 def rank_moments(found: Replication) -> dict[str, Estimate]:
-    """The ranks of pixels in three numbers, with standard errors over images.
+    """Three summaries of the ranks of pixels, with standard errors over images.
 
     Args:
         found: from `replicate`.
 
     Returns:
-        `mean`: 0.5 where pixels are as bright as predicted. `spread`: twelve times the mean
-        square distance from 1/2; 1 where the likelihood is calibrated, more where it is too
-        narrow, less where it is too wide. `ends`: the share of pixels in the outer tenth of the
-        ranks, over 0.1; with a spread below 1 yet ends above it, residuals have heavier tails than
-        the likelihood.
+        `mean`: 0.5 if pixels are as bright as predicted. `spread`: twelve times the mean square
+        distance from 1/2; 1 if the likelihood is calibrated, above 1 if it is too narrow, below
+        1 if it is too wide. `ends`: the share of pixels in the outer tenth of the ranks, over
+        0.1. With a spread below 1 and ends above 1, residuals have heavier tails than the
+        likelihood.
     """
     ends = found.shares[:, [0, -1]].sum(1) * BINS / 2
     mean, square = found.moments.T
@@ -222,23 +223,23 @@ def rank_moments(found: Replication) -> dict[str, Estimate]:
 def predictive_checks(
     found: Replication, prior: pandas.DataFrame | None = None
 ) -> pandas.DataFrame:
-    r"""Statistics of images against images that the model draws, in their place or from nothing.
+    r"""Compares statistics of images with those of replicates, and of draws from the prior.
 
     $$p_n = P(T(x^{(s)}_n) \ge T(x_n))$$
 
-    is uniform over images if model and posterior are right: its mean is 1/2, and that is what
-    `p_value` tests, two-sided. In large samples it finds deviations that do not matter, so that
-    `difference` says how large they are: in standard deviations of the statistic over images.
+    If model and posterior are right, $p_n$ is uniform over images, with mean 1/2. `p_value` is
+    that of a two-sided test of this mean. In large samples small deviations are significant, so
+    `difference` is their size in standard deviations of the statistic over images.
 
     Args:
         found: from `replicate`.
-        prior: from `prior_statistics`, for comparisons with draws from the prior.
+        prior: from `prior_statistics`, to compare with draws from the prior as well.
 
     Returns:
-        One row per statistic: means `observed` and `replicated`, their `difference`, `mean_p`, its
-        `p_value`, and the share of images `outside` the central 95 % of their replicates (0.05 is
-        right); with `prior` also its mean `drawn`, the Kolmogorov-Smirnov distance of images and
-        drawn images `drawn_distance` and its p-value `drawn_p_value`.
+        One row per statistic: the means `observed` and `replicated`, their `difference`,
+        `mean_p`, its `p_value`, and the share of images `outside` the central 95 % of their
+        replicates (0.05 is expected); with `prior` also its mean `drawn`, the Kolmogorov-Smirnov
+        distance `drawn_distance` of images and drawn images, and its p-value `drawn_p_value`.
 
     Raises:
         InputError: if there are fewer than two images.
@@ -282,7 +283,7 @@ def prior_statistics(
 
     Args:
         subject: what is inspected.
-        count: how many images.
+        count: the number of images.
         statistics: as for `replicate`.
     """
     import pandas

@@ -225,7 +225,7 @@ def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) 
             find_holes(subject)
         found = section(subject)
         assert "aggregate_planes" in found.tables and "holes" not in found.tables
-        assert "Holes were not looked for: a posterior does not" in found.says[-1]
+        assert "Holes were not looked for: a posterior cannot" in found.says[-1]
 
 
 @pytest.mark.parametrize(("count", "lost"), [(99, 1), (79, 2), (19, 4)])

@@ -163,7 +163,7 @@ def test_paths_go_from_image_to_image_and_draw_to_draw(kind: str) -> None:
 
 def test_one_image_is_no_path() -> None:
     own = replace(subject(), shown=small_data().split("test").take([0]))
-    with pytest.raises(InputError, match="needs two that are shown, got 1"):
+    with pytest.raises(InputError, match="needs at least 2 shown images, got 1"):
         section("paths", own)
 
 

@@ -277,7 +277,7 @@ def test_a_sphere_has_no_full_rank_normal() -> None:
     whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
     found = section(whole)
     assert found.tables["gaps"]["elbo_full_rank"].isna().all()
-    assert any("takes no vector of R^D but sphere" in said for said in found.says)
+    assert any("has support sphere" in said for said in found.says)
     assert set(found.figures) == {"gaps", "reliability"}
 
 

@@ -210,7 +210,7 @@ def test_what_is_done_is_there_when_the_rest_is_stopped(
     page = tmp_path / "report_collapse_posterior_unfinished.html"
     text = page.read_text()
     assert "Verdict" in text and "Unfinished: stopped after 1 of 2 sections" in text
-    assert before.read_text() == "whole" and lines[-1] == f"what is done: {page}"
+    assert before.read_text() == "whole" and lines[-1] == f"unfinished report: {page}"
     monkeypatch.undo()
     report = inspect(subject(), tmp_path, asked)
     assert report.html == before and "Unfinished" not in before.read_text() and not page.exists()
@@ -386,7 +386,7 @@ def test_what_cannot_be_looked_at_does_not_stop_training(capsys: Any) -> None:
     loggers = [Console(), PosteriorMonitor()]
     state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), loggers=loggers)
     assert state.epoch == 3
-    assert capsys.readouterr().out.count("the posterior cannot be looked at") == 1
+    assert capsys.readouterr().out.count("the posterior cannot be checked") == 1
 
 
 def test_other_weights_and_images_replace_nothing(

@@ -134,5 +134,5 @@ def test_bad_input_is_named_in_one_line() -> None:
             temperature(vae, split, CPU, factors=factors)
     sphere = make_vae("Normal", "HypersphericalUniform", "VonMisesFisher")
     pixels = torch.randint(0, 256, (5, 3, 6, 5), dtype=torch.uint8).numpy()
-    with pytest.raises(InputError, match="takes no vector of R.D but sphere"):
+    with pytest.raises(InputError, match="has support sphere: allowed here is R.D"):
         temperature(sphere, pixels, CPU)

@@ -278,7 +278,7 @@ def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
     assert (told in said) == (share > 0)
     assert ("ranks are reliable" in said) == (share == 0)
     assert len(advice) == 1 and ("amortisation gap" in advice[0]) == (share > 0)
-    assert ("networks have learned these by heart" in advice[0]) == (share == 0)
+    assert ("training images: the networks overfit" in advice[0]) == (share == 0)
     row = rare.table[rare.table.split == "shown"].iloc[0]
     assert f"has a log p(x) of at least {row.log_evidence:,.1f} nats (k-hat" in said
     error = rare.reference.std(ddof=1) / len(rare.reference) ** 0.5

@@ -1,7 +1,8 @@
-"""The questions of the report: each module has a function `section` that answers one.
+"""The sections of the report, each of which answers one question.
 
-A module's name is that of its section, the first sentence of `section` says what it is, and its
-`PLACE` decides where it stands in the report: lower numbers come first. A new file is found.
+Each module has a function `section`, which makes the section of the module's name. The first
+sentence of its docstring describes it in help texts. `PLACE` is its position in the report, lower
+numbers first. Modules are discovered: a new section is one new file.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ def _listed(left_out: dict[str, str]) -> str:
 
 
 def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
-    """The change that edits of the best-read attributes make, and their side effects."""
+    """The effects of edits of the best-predicted attributes, and their side effects."""
     own = np.array([effects.loc[name, name] for name in best])
     real = effects.loc[best, REAL].to_numpy()
     said = (
@@ -157,8 +157,8 @@ def _advice(scores: pandas.DataFrame) -> list[str]:
     if len(unread) < len(scores) / 2:
         return []
     return [
-        "Most attributes cannot be read off the posterior means: see whether the rate is far "
-        "below what the images need, and whether reconstructions show these attributes at all."
+        "Most attributes cannot be predicted from the posterior means: check whether the rate is "
+        "too low for these images, and whether reconstructions show these attributes."
     ]
 
 

@@ -21,10 +21,10 @@ __all__ = ["section"]
 
 PLACE = 70
 
-#: The rate of false alarms of all tests together.
+#: The false-alarm rate of all tests together.
 ALPHA = 0.05
 
-#: How far below a half the mean rank by log q is worth a remedy.
+#: Advice is given if the mean rank by log q is this far below a half.
 JOINTLY = 0.1
 
 
@@ -32,10 +32,10 @@ def section(subject: Subject) -> Section:
     """The ranks of the true latents among the guide's draws, for images drawn from the model.
 
     Args:
-        subject: what is inspected; of the dimensions those of its sites are tested.
+        subject: what is inspected; the dimensions of its sites are tested.
 
     Raises:
-        InputError: if there is no such site, or there are too few draws.
+        InputError: if a site is unknown, or there are too few draws.
     """
     columns = subject.columns
     z, inputs = subject.prior_draws(subject.budget.draws)
@@ -129,20 +129,20 @@ def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame, wide: bool) -> l
     ninety = sites["coverage_90"].mean()
     if ninety < 0.8:
         return [
-            f"Intervals of 90 % hold {ninety:.0%}: do not use the guide's widths as uncertainty. "
-            f"Section gaps says whether the encoder or the family is to mend; importance sampling "
-            f"or MCMC mend single images."
+            f"90 % intervals contain the true latent in {ninety:.0%} of cases: do not use the "
+            f"guide's widths as uncertainty. Section gaps shows whether to improve the encoder or "
+            f"the family; for single images use importance sampling or MCMC."
         ]
     if ninety > 0.95:
         why = "its objective of several particles" if wide else "a weight on the rate above 1"
         return [
-            f"Intervals of 90 % hold {ninety:.0%}: the guide is wider than the posterior, as "
-            f"{why} makes it."
+            f"90 % intervals contain the true latent in {ninety:.0%} of cases: the guide is wider "
+            f"than the posterior, which is the effect of {why}."
         ]
     if DENSITY in table.index and table.loc[DENSITY, "bias"] < -JOINTLY:
         return [
-            "The guide's widths are about right in single dimensions and wrong in all together: a "
-            "family that knows correlations may help, such as FullRankNormal."
+            "The guide's widths are about right in each dimension, but not jointly: a family with "
+            "correlations may help, such as FullRankNormal."
         ]
     return []
 
@@ -152,7 +152,7 @@ def _draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
 
     Args:
         ranks: of the true latents.
-        alpha: the rate of false alarms of the band, for all lines together.
+        alpha: the false-alarm rate of the band, for all lines together.
     """
     figure, canvases = canvas(4)
     axes = canvases[0, 0]

@@ -27,16 +27,16 @@ __all__ = ["section"]
 
 PLACE = 50
 
-#: Images whose guide is made wider and narrower.
+#: Largest number of images for the sweep of the guide's spread.
 TEMPERED = 200
 
-#: Gaps are worth a remedy above so many nats, and above that share of the rate.
+#: Advice is given for gaps above this many nats, and above this share of the rate.
 LARGE_GAP, LARGE_SHARE = 2.0, 0.2
 
-#: A larger k-hat is drawn here, since one such image would compress all others.
+#: Larger values of k-hat are drawn here: one outlier would compress the scale of all others.
 FAR = 3.0
 
-#: A sentence on a guide that is wide because of its objective.
+#: The sentence on a guide that is wide because of its objective.
 WANTED = (
     " An objective of several particles, which trained this guide, prefers a wider guide than the "
     "ELBO does: for that objective the width may be right."
@@ -157,7 +157,7 @@ def _parts(table: pandas.DataFrame) -> list[str]:
 
 def _reliability(table: pandas.DataFrame) -> str:
     bad = int((~(table["k_hat"] <= UNRELIABLE)).sum())
-    known = table["k_hat"].dropna()  # It takes some draws to see a tail.
+    known = table["k_hat"].dropna()  # NaN with too few draws.
     typical = f"median {known.median():.2f}; " if len(known) else ""
     said = (
         f"k-hat of the guide's importance weights is above {UNRELIABLE} for {bad} of "
@@ -180,9 +180,9 @@ def _remedies(table: pandas.DataFrame, rate: float) -> list[str]:
     if gap > max(LARGE_GAP, LARGE_SHARE * rate):
         if amortisation > gap / 2:
             found.append(
-                "The amortisation gap is large: try more images, if training images have a far "
-                "better ELBO, else a larger encoder or longer training with a falling learning "
-                "rate; a richer family would not help first."
+                "The amortisation gap is large: if training images have a far better ELBO, try "
+                "more images; else try a larger encoder, or longer training with a falling "
+                "learning rate. Do this before you try a richer family."
             )
         elif not math.isnan(amortisation):
             found.append(
@@ -247,11 +247,11 @@ def _width_remedies(found: Temperature, wide: bool) -> list[str]:
     if found.effective_beta > 1:
         return [
             f"The guide is as wide as for beta {found.effective_beta:.1f}: if beta was 1, train "
-            f"longer; if it was above, evaluate log p(x) with a guide refined at beta 1."
+            f"for longer; if it was above 1, evaluate log p(x) with a guide refined at beta 1."
         ]
     return [
-        f"The guide is as narrow as for beta {found.effective_beta:.2f}: if beta was below 1 or "
-        f"still rising when training ended, that is why; if it was 1, train longer."
+        f"The guide is as narrow as for beta {found.effective_beta:.2f}: the cause is a beta "
+        f"below 1 or still rising at the end of training; if beta was 1, train for longer."
     ]
 
 
@@ -267,7 +267,7 @@ def _nats(estimate: Estimate) -> str:
 
 
 def _draw_gaps(table: pandas.DataFrame) -> Figure:
-    """A bar per image: its gap in nats, split where the guide's own family was refined.
+    """A bar per image: its gap in nats, split if the guide's own family was refined.
 
     Args:
         table: from `gaps`, indexed by the names of the images.

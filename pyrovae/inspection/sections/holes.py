@@ -47,14 +47,15 @@ _Found = TypeVar("_Found")
 SHOWN = 6
 #: Points per sample on a plane.
 POINTS = 400
-#: A share of draws better covered than half of the held-out images that is worth a remedy.
+#: Advice is given if less than this share of draws is better covered than the median held-out
+#: image.
 COVERED = 0.4
 LEVEL = 0.01
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """The comparisons with the prior, None for each that is impossible, and the reasons."""
+    """The comparisons with the prior; None for those that are impossible, with the reasons."""
 
     holes: Holes | None
     single: pandas.DataFrame | None
@@ -67,14 +68,13 @@ class _Parts:
 def section(subject: Subject) -> Section:
     """Prior mass that the aggregate posterior does not cover, and differences of their spread.
 
-    A comparison that is impossible is named with the reason; holes need 100 images, the others
-    fewer.
+    Impossible comparisons are listed with the reason; holes need 100 images, the others fewer.
 
     Args:
         subject: what is inspected; dimensions and planes are those of its sites.
 
     Raises:
-        InputError: if there is no such site, or no comparison is possible.
+        InputError: if a site is unknown, or no comparison is possible.
     """
     parts = _parts(subject)
     return Section(
@@ -114,7 +114,7 @@ def _parts(subject: Subject) -> _Parts:
         lambda: mmd_test(encoded.draws, prior, seed=seed),
     )
     worst = tried("Planes were not compared", lambda: worst_projections(*named, seed=seed))
-    if len(reasons) == 4:  # The second needs the fewest images.
+    if len(reasons) == 4:  # The second comparison needs the fewest images.
         raise InputError(reasons[1].split(": ", 1)[1].removesuffix("."))
     return _Parts(holes, single, whole, worst, prior[:, columns], reasons)
 
@@ -145,8 +145,8 @@ def _excess(found: Holes) -> float:
 def _worse(found: Holes) -> bool:
     """Whether draws of the prior are less covered than held-out images, by either criterion."""
     shares = found.shares
-    told = shares.p_value * len(shares) < LEVEL
-    return bool((told & (shares.covered < COVERED)).any())
+    significant = shares.p_value * len(shares) < LEVEL
+    return bool((significant & (shares.covered < COVERED)).any())
 
 
 def _holes_said(found: Holes | None) -> list[str]:
@@ -225,10 +225,10 @@ def _holes_advice(found: Holes | None) -> list[str]:
     if found is None or not (_excess(found) > 3 or _worse(found)):
         return []
     return [
-        "The prior draws what the decoder was hardly trained on, so samples may look worse "
-        "than reconstructions: try a prior that follows the encodings more closely (FlowPrior, "
-        "VampPrior, a GaussianMixture of more components), more weight on the rate (beta), or "
-        "fewer latent dimensions."
+        "The prior draws latents that the decoder was hardly trained on. So samples may look "
+        "worse than reconstructions: try a prior that adapts to the encodings (FlowPrior, "
+        "VampPrior, a GaussianMixture of more components), a higher weight on the rate (beta), "
+        "or fewer latent dimensions."
     ]
 
 
@@ -240,8 +240,8 @@ def _spread_advice(single: pandas.DataFrame | None) -> list[str]:
         return []
     return [
         f"Encodings are less spread than the prior in {len(narrow)} dimensions, such as "
-        f"{narrow.index[0]}: a longer training or a lower learning rate at its end may close "
-        f"the gap, and a prior that is learned with them does."
+        f"{narrow.index[0]}: try longer training, a lower learning rate at its end, or a learned "
+        f"prior, which adapts to the encodings."
     ]
 
 
@@ -309,8 +309,8 @@ def _draw_coverage(found: Holes) -> Figure:
         )
         row = found.shares.loc[name]
         own.axvline(row.threshold, color=INK, lw=1, ls="--", label="limit")
-        told = f"{row.share:.1%} of the prior mass beyond the limit ({row.nominal:.1%} nominal)"
-        own.set_title(told, fontsize=TITLE, loc="left")
+        title = f"{row.share:.1%} of the prior mass beyond the limit ({row.nominal:.1%} nominal)"
+        own.set_title(title, fontsize=TITLE, loc="left")
         name_axes(own, label, "density")
     legend(figure, axes[0, 0])
     return figure

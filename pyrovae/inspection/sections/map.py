@@ -95,7 +95,7 @@ def _known(subject: Subject, rows: np.ndarray) -> pandas.DataFrame:
         return rate
     codes = subject.encoded.loc[rows][:, subject.columns]
     best = gains(probes(codes, table[names], seed=subject.seed)).index
-    # Classes are columns of their own there, as `label=3`.
+    # In that table each class has its own column, such as `label=3`.
     chosen = dict.fromkeys(
         name if name in subject.known_attributes else name.rpartition("=")[0] for name in best
     )
@@ -125,13 +125,13 @@ def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
     name = f"{name}s" if name == COMPONENT else name
     words = "can be trusted" if found > 0.9 else "are often distant in the latent space"
     return (
-        f"Neighbours on the map by {name} {words}: its trustworthiness is {found:.2f} (1 if all "
-        "of the 10 nearest are near in all dimensions, about 0.5 by chance)."
+        f"Neighbours on the map by {name} {words}: its trustworthiness is {found:.2f} (1 if the "
+        "10 nearest on the map are also near in the latent space, about 0.5 by chance)."
     )
 
 
 def _table(subject: Subject, rows: np.ndarray, maps: dict[str, np.ndarray]) -> pandas.DataFrame:
-    """A row per image: its place on each map."""
+    """One row per image: its coordinates on each map."""
     import pandas
 
     columns = {f"{name} {i + 1}": places[:, i] for name, places in maps.items() for i in (0, 1)}
@@ -140,7 +140,7 @@ def _table(subject: Subject, rows: np.ndarray, maps: dict[str, np.ndarray]) -> p
 
 
 def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawing:
-    """Images decoded over the plane of two latents, beside the encoded images."""
+    """Decoded images over the plane of two latents, next to the posterior means."""
     drawn, inputs = subject.prior_draws(DRAWS)
     own = {name: value[:1] for name, value in inputs.items()}
     places = (torch.arange(SIDE) + 0.5) / SIDE

@@ -33,10 +33,10 @@ __all__ = ["section"]
 
 PLACE = 60
 
-#: R-hat from which on chains have not mixed, and the effective draws that they need.
+#: Chains have mixed with an R-hat below this, and at least this effective sample size.
 UNMIXED, ENOUGH = 1.05, 100
 
-#: So many images are refined for each one that is sampled.
+#: Images of the budget for refinement per image that is sampled.
 SPARING = 3
 
 #: Dimensions whose histograms are shown.
@@ -47,10 +47,10 @@ def section(subject: Subject) -> Section:
     """The guide and draws from the exact posterior, for the first images that are shown.
 
     Args:
-        subject: what is inspected; chains are of all sites, moments of those it names.
+        subject: what is inspected; chains are of all sites, moments of its selected sites.
 
     Raises:
-        InputError: if there is no such site, or latents do not fill R^D.
+        InputError: if a site is unknown, or the support of latents is not R^D.
     """
     columns = subject.columns
     where, moved = placed(subject, _gradient)
@@ -60,7 +60,7 @@ def section(subject: Subject) -> Section:
     return Section(
         "How does the guide differ from the exact posterior of single images?",
         [
-            # Whether chains can be trusted comes first where they cannot.
+            # Chains that have not mixed come first.
             *(_mixing(name, own) for name, own in chains.items() if not _have_mixed(own)),
             *(_difference(name, table) for name, table in tables.items()),
             *(_mixing(name, own) for name, own in chains.items() if _have_mixed(own)),
@@ -114,7 +114,7 @@ def _gradient(subject: Subject) -> Callable[[], object]:
         free = z.clone().requires_grad_()
         with subject.quietly(), torch.enable_grad():
             total = torch.stack(space.log_joint(free, x, **inputs)).sum()
-            return torch.autograd.grad(total, free)[0].flatten().tolist()  # It waits.
+            return torch.autograd.grad(total, free)[0].flatten().tolist()  # Waits for the result.
 
     return work
 
@@ -194,11 +194,11 @@ def _left_out(subject: Subject, count: int) -> list[str]:
 def _too_short(subject: Subject, chains: dict[str, Chains]) -> list[str]:
     if all(map(_have_mixed, chains.values())) or subject.budget.steps >= FULL.steps:
         return []
-    return ["--quick makes short chains: without it they have more and longer steps."]
+    return ["--quick makes short chains: without it they have more draws and deeper trees."]
 
 
 def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
-    """What to do about images whose chains can be trusted."""
+    """Advice based on images whose chains have mixed."""
     if not tables:
         return []
     shift = float(np.median([table["shift"].abs().median() for table in tables]))
@@ -206,13 +206,13 @@ def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
     found = []
     if shift > 1:
         found.append(
-            "The guide's means are off by more than the posterior's width: the encoder is not "
-            "precise enough. Train longer, or with a larger encoder."
+            "The guide's means are off by more than the posterior's standard deviation: the "
+            "encoder is not precise enough. Train for longer, or use a larger encoder."
         )
     if ratio < 0.7:
         found.append(
-            "The guide is much narrower than the posterior: read its uncertainties with care. "
-            "A diagonal family is that where dimensions are correlated; if section gaps finds a "
+            "The guide is much narrower than the posterior: its uncertainties are too small. A "
+            "diagonal family is too narrow if dimensions are correlated: if section gaps finds a "
             "large approximation gap, try FullRankNormal."
         )
     return found

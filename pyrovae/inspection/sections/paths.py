@@ -36,7 +36,7 @@ def section(subject: Subject) -> Section:
     """Straight lines and arcs between two images, and between two draws of the prior."""
     if len(subject.shown) < 2:
         raise InputError(
-            f"a path between images needs two that are shown, got {len(subject.shown)}"
+            f"a path between images needs at least 2 shown images, got {len(subject.shown)}"
         )
     found = paths(subject)
     lengths = _lengths(subject)

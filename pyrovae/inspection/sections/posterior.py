@@ -119,7 +119,7 @@ def _dependence(pairs: pandas.DataFrame, draws: int) -> str:
     if not len(pairs):
         return "The latent has one dimension, so there are no correlations."
     row = pairs.loc[pairs["correlation"].abs().idxmax()]
-    # About the largest correlation among ten thousand independent pairs.
+    # Above the largest correlation of some ten thousand independent pairs.
     limit = 5 / draws**0.5
     if abs(row["correlation"]) < limit:
         return (

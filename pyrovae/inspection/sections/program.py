@@ -75,7 +75,7 @@ def draw_graph(sites: pandas.DataFrame) -> Figure:
 
 def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
     parents = {site: [p for p in row.split(", ") if p] for site, row in sites["parents"].items()}
-    # The guide's image is a parent of its sites and none of them.
+    # x is a parent of the guide's sites, but not one of its sites.
     roots = {p for own in parents.values() for p in own} - set(parents)
     spots = _spots(roots, parents)
     for site, own in parents.items():
@@ -97,7 +97,7 @@ def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
 
 
 def _box(axes: Axes, low: float, plates: pandas.Series) -> None:
-    """The box of the plates, whose lowest site is at a height."""
+    """Draws the box of the plates down to the lowest site, which is at height `low`."""
     from matplotlib.patches import Rectangle
 
     names = ", ".join(dict.fromkeys(plate for plate in plates if plate))
@@ -108,9 +108,9 @@ def _box(axes: Axes, low: float, plates: pandas.Series) -> None:
 
 
 def _spots(roots: set[str], parents: dict[str, list[str]]) -> dict[str, tuple[float, float]]:
-    """Each site one row below the lowest of its parents; those of one row side by side."""
+    """The position of each site: one row below its lowest parent, side by side in a row."""
     rows = dict.fromkeys(sorted(roots), 0)
-    for site, own in parents.items():  # ModelGuidePair draw parents first.
+    for site, own in parents.items():  # Parents come before their children.
         rows[site] = 1 + max((rows[parent] for parent in own), default=-1)
     seen: dict[int, int] = {}
     spots = {}

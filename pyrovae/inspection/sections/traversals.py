@@ -24,8 +24,7 @@ PLACE = 80
 ROWS, IMAGES = 10, 2
 #: The quantiles of the latents of all images to which a dimension is moved.
 SHARES = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
-#: The least rate in nats of a dimension that is used, and the least visible change in levels of
-#: 255.
+#: The least rate of a used dimension, in nats, and the least visible change, in levels of 255.
 CARRIES, UNSEEN = 0.1, 0.5
 
 
@@ -54,7 +53,7 @@ def shown_means(subject: Subject) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def sites_said(subject: Subject, rest: str) -> list[str]:
-    """A sentence on which sites are shown and what is of all sites, if not all are shown."""
+    """A sentence on the selected sites, and on what covers all sites; empty for all sites."""
     if not subject.sites:
         return []
     return [f"Only the dimensions of {', '.join(subject.sites)} are shown; {rest} of all sites."]
@@ -136,8 +135,8 @@ def _advice(idle: pandas.DataFrame) -> list[str]:
     if not len(idle):
         return []
     return [
-        "Rate that the decoder ignores should vanish with training: train longer, and see "
-        "whether the decoder's own learning rate or a dead layer holds it back."
+        "Rate that the decoder ignores should vanish during training: train for longer, and check "
+        "whether the decoder's learning rate is too low, or one of its layers is dead."
     ]
 
 

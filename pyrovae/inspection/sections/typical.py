@@ -37,7 +37,7 @@ PLACE = 130
 #: Images that are replicated, and images per row.
 REPLICATED, ROW = 200, 6
 LEVEL = 0.01
-#: A difference of a statistic that does not matter, whatever its p-value, in standard deviations.
+#: Smaller differences of a statistic are not reported, for any p-value, in standard deviations.
 SMALL = 0.2
 #: The share of images whose log p(x) may be unreliable.
 FEW = 0.1
@@ -46,7 +46,7 @@ FEW = 0.1
 def section(subject: Subject) -> Section:
     """Calibration of the likelihood's noise, predictive checks, and improbable images.
 
-    With fewer than 20 images to compare with, improbable images are not looked for.
+    With fewer than 20 reference images there is no search for improbable images.
 
     Args:
         subject: what is inspected.
@@ -122,7 +122,7 @@ def _mean(values: pandas.Series | np.ndarray) -> str:
 
 
 def _unreliable(rare: Outliers) -> tuple[int, int]:
-    """The numbers of images of a bad k-hat: of the split, and of those they are ranked among."""
+    """The numbers of images with a bad k-hat: of the split, and of the reference images."""
     table = rare.table[rare.table.split != "shown"]
     own, others = (~(k <= UNRELIABLE) for k in (table["k_hat"], rare.reference_k_hat))
     return int(own.sum()), int(others.sum())
@@ -164,13 +164,14 @@ def _checks_said(checks: pandas.DataFrame) -> list[str]:
             f"Replicates with the likelihood's noise agree with their images in "
             f"{', '.join(checks.index)} within {SMALL} standard deviations over images."
         ]
-    told = [
+    differences = [
         f"{name} ({row.replicated:.3g} against {row.observed:.3g}, {row.difference:+.1f} standard "
         f"deviations over images)"
         for name, row in off.iterrows()
     ]
     return [
-        f"Replicates with the likelihood's noise differ from their images in {', '.join(told)}."
+        "Replicates with the likelihood's noise differ from their images in "
+        f"{', '.join(differences)}."
     ]
 
 
@@ -216,14 +217,14 @@ def _outlier_advice(rare: Outliers | None) -> list[str]:
         return []
     if sum(_unreliable(rare)) > FEW * (len(table) + len(rare.reference)):
         return [
-            "Other images seem less probable than those that were trained on, but k-hat is too "
-            "large to tell why: the networks may have learned these by heart, or the guide may be "
-            "worse for images that are new (its amortisation gap). Compare the gaps of both "
-            "before you train anew."
+            "Other images seem less probable than training images, but k-hat is too large to "
+            "determine the cause: the networks may overfit, or the guide may be worse for "
+            "held-out images (its amortisation gap). Compare the gaps of both before you train "
+            "again."
         ]
     return [
-        "Other images are less probable than those that were trained on: the networks have "
-        "learned these by heart. Try fewer steps, weight decay, smaller networks or more data."
+        "Other images are less probable than training images: the networks overfit. Try fewer "
+        "steps, weight decay, smaller networks or more data."
     ]
 
 
@@ -350,7 +351,7 @@ def _draw_checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figur
 
 
 def _draw_log_evidence(rare: Outliers) -> Figure:
-    """Log p(x) of the split, of the images that it is compared with, and of the shown images."""
+    """Log p(x) of the split, of the reference images, and of the shown images."""
     figure, axes = canvas(2.9)
     own = axes[0, 0]
     table = rare.table[rare.table.split != "shown"]
