@@ -180,7 +180,9 @@ def test_deep_files_that_use_little_of_their_range_are_told(
         images = train_with(tmp_path / "deep", list(values))
     assert len(np.unique(images)) == levels
     told = [record.getMessage() for record in caplog.records]
-    assert told == [] if not edges else f"use only {levels} of 256 grey levels, {edges};" in told[0]
+    assert (
+        told == [] if not edges else f"use only {levels} of 256 grey levels, {edges};" in told[0]
+    )
 
 
 @pytest.mark.parametrize("values", [[0, 255], list(range(64)), list(range(0, 256, 3))])
