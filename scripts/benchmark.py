@@ -1,8 +1,8 @@
-"""Times training beside other ways to train: `python scripts/benchmark.py [--quick]`."""
+"""Compares the speed of training with other training loops: `python scripts/benchmark.py`."""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # The imports below take seconds: Ctrl-C ends them without traceback.
+if __name__ == "__main__":  # The imports below take seconds: Ctrl-C exits without a traceback.
     import os
     import signal
 
@@ -24,29 +24,39 @@ from pyrovae import Engine, InputError
 from pyrovae.commands.running import run_command
 from pyrovae.config.parsing import Parser
 
-#: Variants that tell little beside the others, and take a compilation each.
+#: Variants that add little information and need a compilation each.
 LEFT_OUT_IF_QUICK = ("hand_networks", "hand_whole_fp32")
 ROUNDS, QUICK_ROUNDS = 40, 5
 
 
 def parser() -> Parser:
-    """The options."""
+    """The command line."""
     parser = Parser(prog="benchmark.py", description=__doc__)
     sections, cases, loops = ", ".join(suite.SECTIONS), ", ".join(CASES), ", ".join(LOOPS)
-    parser.add_argument("--sections", nargs="+", type=str, help=f"of {sections} (default: all)")
-    parser.add_argument("--cases", nargs="+", type=str, help=f"of {cases} (default: all)")
-    parser.add_argument("--loops", nargs="+", type=str, help=f"of {loops} (default: all)")
-    parser.add_argument("--quick", action="store_true", help="steps and input, in two minutes")
-    parser.add_argument("--rounds", type=int, default=0, help="turns of each loop (0: as usual)")
-    parser.add_argument("--batch_size", type=int, default=0, help="0: as each case has it")
-    parser.add_argument("--compile", type=Literal["on", "off"], default="on", help="on or off")
+    parser.add_argument(
+        "--sections", nargs="+", type=str, help=f"any of {sections} (default: all)"
+    )
+    parser.add_argument("--cases", nargs="+", type=str, help=f"any of {cases} (default: all)")
+    parser.add_argument("--loops", nargs="+", type=str, help=f"any of {loops} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="sections steps and input, 2 minutes")
+    parser.add_argument(
+        "--rounds", type=int, default=0, help=f"rounds (0: {ROUNDS}, or {QUICK_ROUNDS} if quick)"
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=0, help="images per step (0: the size of each case)"
+    )
+    parser.add_argument(
+        "--compile", type=Literal["on", "off"], default="on", help="whether to run compiled loops"
+    )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda ...")
-    parser.add_argument("--out", type=str | None, help="folder for benchmark.csv and .png")
+    parser.add_argument(
+        "--out", type=str | None, help="folder for benchmark.csv and benchmark.png"
+    )
     return parser
 
 
 def chosen(option: str, names: list[str] | None, allowed: list[str]) -> tuple[str, ...]:
-    """The names that an option gives, or all that are allowed."""
+    """The names that an option gives, or all allowed names."""
     for name in names or ():
         if name not in allowed:
             raise InputError(f"--{option}: allowed are {', '.join(allowed)}, got {name}")
@@ -54,13 +64,13 @@ def chosen(option: str, names: list[str] | None, allowed: list[str]) -> tuple[st
 
 
 def plan(options: Namespace) -> suite.Plan:
-    """What the options ask for."""
+    """The plan that the options describe."""
     for name in ("rounds", "batch_size"):
         if options[name] < 0:
-            raise InputError(f"--{name}: must be positive, got {options[name]}")
+            raise InputError(f"--{name}: must be at least 0, got {options[name]}")
     engine = Engine(options.device)
     if engine.device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device: timed are cpu and cuda, got {engine.device.type}")
+        raise InputError(f"--device: allowed are cpu and cuda, got {engine.device.type}")
     usual = [name for name in LOOPS if not (options.quick and name in LEFT_OUT_IF_QUICK)]
     return suite.Plan(
         engine,
@@ -74,7 +84,7 @@ def plan(options: Namespace) -> suite.Plan:
 
 
 def main(arguments: list[str]) -> None:
-    """Measures, prints, and writes where asked to."""
+    """Measures, prints the tables, and writes the files of `--out`."""
     options = parser().parse_args(arguments)
     usual = ["steps", "input"] if options.quick else None
     sections = chosen("sections", options.sections or usual, list(suite.SECTIONS))
@@ -87,13 +97,13 @@ def main(arguments: list[str]) -> None:
     figures = Figures()
     try:
         suite.run(wanted, sections, figures)
-    finally:  # What was measured before an error or Ctrl-C is not lost.
+    finally:  # Keeps the measurements from before an error or Ctrl-C.
         if out is not None:
             write(figures, title, out, wanted.engine.device)
 
 
 def write(figures: Figures, title: str, out: Path, device: torch.device) -> None:
-    """Writes `benchmark.csv`, and `benchmark.png` if there is something to draw."""
+    """Writes `benchmark.csv`, and `benchmark.png` if the section steps was measured."""
     figures.write(out / "benchmark.csv")
     drawn = draw(figures, title, out / "benchmark.png", device)
     print(f"\n{out / 'benchmark.csv'}" + f", {out / 'benchmark.png'}" * drawn)

@@ -1,4 +1,4 @@
-"""Draws what each part makes of the same short run: `python scripts/gallery.py --out F.png`."""
+"""Draws the results of one short run per part: `python scripts/gallery.py --out F.png`."""
 
 from __future__ import annotations
 

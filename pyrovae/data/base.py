@@ -44,7 +44,7 @@ def check_crop(crop: int | None) -> None:
 
 
 def file_stamp(file: Path | os.DirEntry[str]) -> tuple[int, int]:
-    """Size and time of a file, which tell whether it has changed; (-1, -1) if it is missing."""
+    """Size and modification time of a file, to detect changes; (-1, -1) if it is missing."""
     try:
         status = file.stat()
     except OSError:
@@ -76,11 +76,11 @@ def image_extent(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a data set: the images, and what is known about each.
+    """One split of a data set: images, names and attributes.
 
     Attributes:
         images: uint8 array `(N, C, H, W)`, memory-mapped where it comes from the cache.
-        names: one name an image (a file name, or an index); bytes that are not UTF-8 are escaped.
+        names: one name per image (a file name, or an index); bytes that are not UTF-8 are escaped.
         attributes: float32 array `(N, A)`; `A` is 0 for data without attributes.
         attribute_names: the `A` names.
     """
@@ -100,18 +100,18 @@ class Split:
         return len(self.images)
 
     def take(self, rows: Sequence[int] | range | np.ndarray) -> Split:
-        """Some rows, as a split."""
+        """Returns the given rows as a split."""
         index = np.asarray(rows, int)
         names = [self.names[row] for row in index]
         return Split(self.images[index], names, self.attributes[index], self.attribute_names)
 
     def spread(self, count: int) -> Split:
-        """So many rows spread evenly over the split; all of them for 0."""
+        """Returns `count` rows, spread evenly over the split; all rows for 0."""
         rows = spread_rows(len(self), count)
         return self if len(rows) == len(self) else self.take(rows)
 
     def table(self) -> pandas.DataFrame:
-        """The attributes as a data frame with one row an image, indexed by name."""
+        """The attributes as a data frame with one row per image, indexed by name."""
         import pandas
 
         return pandas.DataFrame(
@@ -120,7 +120,7 @@ class Split:
 
 
 def spread_rows(total: int, count: int) -> np.ndarray:
-    """So many of the places 0 to `total` - 1, spread evenly; all of them for 0, or for more."""
+    """Returns `count` indices from 0 to `total` - 1, spread evenly; all if `count` is 0."""
     if not count or count >= total:
         return np.arange(total)
     return np.linspace(0, total - 1, count).astype(int)
@@ -128,15 +128,15 @@ def spread_rows(total: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Source:
-    """What the cache needs to build one split: items, and how one item becomes an image.
+    """The input from which the cache builds one split.
 
     Attributes:
-        names: one name an item, in the order of the split.
-        read: maps an item's position to a uint8 array `(C, H, W)`; raises `InputError` with
-            the item's path when it cannot be read. Called from several threads.
+        names: one name per item, in the order of the split.
+        read: maps the index of an item to a uint8 array `(C, H, W)`; raises `InputError` with
+            the item's path if the item cannot be read. Called from several threads.
         attributes: float32 array `(N, A)`.
         attribute_names: the `A` names.
-        fingerprint: anything that changes when the items do (sizes and times of the files).
+        fingerprint: a text that changes when the items change (sizes and times of the files).
     """
 
     names: Sequence[str]
@@ -149,13 +149,13 @@ class Source:
 class ImageData(Recorded, ABC):
     """A data set of images of one shape.
 
-    Constructing one reads nothing: `image_shape` follows from the arguments alone, so that
-    networks can be built, and runs loaded, on a machine that does not have the images.
+    The constructor reads no files: `image_shape` follows from the arguments alone. Networks can
+    be built, and runs loaded, on a machine without the images.
 
     Attributes:
         image_shape: `(C, H, W)`.
         flip: whether training mirrors images at random (never validation or test).
-        factors: names of those attributes that images were made from, all of them known.
+        factors: names of the attributes that are the known factors of generated images.
     """
 
     factors: Sequence[str] = ()
@@ -165,12 +165,12 @@ class ImageData(Recorded, ABC):
 
     @abstractmethod
     def split(self, name: str) -> Split:
-        """Images and attributes of `"train"`, `"val"` or `"test"`, prepared if need be."""
+        """Images and attributes of `"train"`, `"val"` or `"test"`; prepares them if needed."""
 
     @abstractmethod
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """One image of the user's, as this data set would have stored it: uint8 `(C, H, W)`."""
+        """Prepares one image in the same way as the stored images: uint8 `(C, H, W)`."""
 
     def settings(self) -> dict[str, Any]:
-        """What decides the stored pixels, as plain values: part of the cache's key."""
+        """Plain values that determine the stored pixels: part of the cache's key."""
         return {}

@@ -1,4 +1,4 @@
-"""MNIST as it was binarised once and for all: what published tables call static."""
+"""Static MNIST: the fixed binarisation that published tables use."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _PIXELS = 28 * 28
 
 
 class StaticMNIST(ImageData):
-    """MNIST binarised once by its publishers, 50,000, 10,000 and 10,000 images.
+    """MNIST with a fixed binarisation: 50,000 training, 10,000 validation and 10,000 test images.
 
-    Use it for the results that papers give for static MNIST: with the `Bernoulli` likelihood
-    and `ThresholdBinarization`, which leaves black and white as they are.
+    Use it to compare with published results on static MNIST, with the `Bernoulli` likelihood and
+    `ThresholdBinarization`, which does not change black and white pixels.
 
     Args:
         path: a folder with the original `binarized_mnist_train.amat`, `..._valid.amat` and
-            `..._test.amat`, or an `.npz` file of arrays `train`, `valid` and `test`: a row an
-            image, of 784 values or of 98 bytes of packed bits.
+            `..._test.amat`, or an `.npz` file of arrays `train`, `valid` and `test`. One row per
+            image: 784 values, or 98 bytes of packed bits.
 
     References:
         On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008);
-        The Neural Autoregressive Distribution Estimator (Larochelle and Murray, 2011), whose
-        files these are.
+        The Neural Autoregressive Distribution Estimator (Larochelle and Murray, 2011), the
+        authors of the files.
     """
 
     image_shape = (1, 28, 28)
@@ -52,23 +52,23 @@ class StaticMNIST(ImageData):
         try:
             rows = np.loadtxt(file, np.uint8, ndmin=2) if folder else _unpacked(file, part)
         except FileNotFoundError:
-            raise InputError(f"{file}: is not there") from None
-        except Exception as error:  # Files are damaged in many ways.
+            raise InputError(f"{file}: no such file (--data.path)") from None
+        except Exception as error:  # A damaged file raises many types of errors.
             reason = " ".join(str(error).split())
             raise InputError(f"{file}: cannot be read as binarised MNIST: {reason}") from error
         if rows.ndim != 2 or rows.shape[1] != _PIXELS or not np.isin(rows, (0, 1)).all():
-            raise InputError(f"{file}: allowed are rows of {_PIXELS} zeros and ones")
+            raise InputError(f"{file}: each row must hold {_PIXELS} zeros and ones")
         images = (rows.astype(np.uint8) * np.uint8(255)).reshape(-1, *self.image_shape)
         names = [str(number) for number in range(len(images))]
         return Split(images, names, np.empty((len(images), 0), np.float32))
 
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """One image, its largest centred square resized to 28x28: uint8 `(1, 28, 28)`."""
+        """Resizes the largest centred square of an image to 28x28: uint8 `(1, 28, 28)`."""
         return load_image(image, self.image_shape)
 
 
 def _unpacked(file: Path, part: str) -> np.ndarray:
-    """The rows of one array of an `.npz` file, bits unpacked."""
+    """The rows of one array of an `.npz` file, with bits unpacked."""
     with np.load(file, allow_pickle=False) as arrays:
         rows = arrays[part]
     if rows.ndim == 2 and rows.shape[1] == _PIXELS // 8:

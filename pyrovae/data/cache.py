@@ -1,8 +1,8 @@
-"""Prepared images on disk: a memory-mapped array a split, built once and then only indexed.
+"""The cache of prepared images: one memory-mapped array per split, built once.
 
-A split lies in `<cache>/<data set>-<hash of its settings>/<split>/`: `images.npy`,
-`attributes.npy`, and `manifest.json`, which says what they were made of. It is written under a
-temporary name beside its place and renamed, so that a folder with the final name is whole.
+The folder of a split is `<cache>/<data set>-<hash of its settings>/<split>/`. It holds
+`images.npy`, `attributes.npy`, and `manifest.json`, which describes their source. A folder is
+written under a temporary name and then renamed, so a folder with the final name is complete.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _HEADER = 128  # bytes before the pixels in images.npy, whatever the number of i
 _CHUNK_BYTES = 2**22
 _CHUNK_IMAGES = 32  # few, so that at the end no core waits long for another
 
-# What the system says of a folder that was badly chosen, rather than of a machine in trouble.
+# Errors that mean a wrong choice of folder, not a fault of the machine.
 _MISPLACED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 _HINT = "--data.cache_dir or PYROVAE_CACHE chooses another folder"
 
-# A disk, or a share of it, that is full.
+# Errors of a full disk or quota.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
@@ -55,15 +55,16 @@ def cached_split(
     cache_dir: str | Path | None = None,
     progress: bool | None = None,
 ) -> Split:
-    """One split from the cache, built first if it is not there or no longer matches.
+    """Returns one split from the cache; builds it first if it is missing or outdated.
 
     Args:
         data: the data set; its class, `settings()` and `image_shape` are the cache's key.
         split: `"train"`, `"val"` or `"test"`.
-        source: the items; their `fingerprint` tells whether a built array is still theirs.
-        on_error: whether an item that cannot be read is an error, or is left out with a warning.
+        source: the items; a stored array is outdated if their `fingerprint` differs.
+        on_error: "raise" raises an error for an unreadable item; "skip" leaves it out with a
+            warning.
         cache_dir: see `cache_root`.
-        progress: whether to show a progress bar; by default where stderr is a terminal.
+        progress: whether to show a progress bar; by default if stderr is a terminal.
 
     Raises:
         InputError: for the first item that cannot be read, or if none can.
@@ -116,7 +117,7 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
     skipped = manifest["skipped"]
     if skipped:
         logging.getLogger("pyrovae").warning(
-            "%s, split %s: %d of %d images left out because they cannot be read, the first: %s",
+            "%s, split %s: %d of %d images are left out, as they cannot be read; the first: %s",
             type(data).__name__,
             split,
             len(skipped),
@@ -126,9 +127,9 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
     levels = manifest["grey_levels"]
     if levels and split == "train":
         logging.getLogger("pyrovae").warning(
-            "%s: the training images use %d of 256 grey levels, from %d to %d; integers of more "
-            "than 8 bits are scaled from 0 to 65535, floats from 0 to 1: files that use all of "
-            "that range keep more",
+            "%s: the training images use only %d of 256 grey levels, from %d to %d; integers of "
+            "more than 8 bits are scaled from the range 0 to 65535, floats from 0 to 1: rescale "
+            "the files to that full range to keep more levels",
             type(data).__name__,
             len(levels),
             levels[0],
@@ -138,7 +139,7 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
 
 @dataclass
 class _Chunk:
-    """Consecutive items after reading: those that could be read, and what the others said."""
+    """Consecutive items after reading: the readable ones, and the errors of the others."""
 
     kept: list[int] = field(default_factory=list)
     skipped: list[tuple[int, str]] = field(default_factory=list)
@@ -146,7 +147,7 @@ class _Chunk:
 
 @dataclass
 class _Build:
-    """Turns a source into a folder of the cache."""
+    """Builds the cache folder of one split from its source."""
 
     data: ImageData
     split: str
@@ -157,7 +158,7 @@ class _Build:
     levels: GreyLevels = field(default_factory=GreyLevels)
 
     def expected(self) -> dict[str, Any]:
-        """What the manifest of a matching folder says about its origin."""
+        """The manifest entries that a folder for this source must have."""
         return {
             "version": _VERSION,
             "data": type(self.data).__name__,
@@ -170,34 +171,34 @@ class _Build:
         }
 
     def current(self) -> dict[str, Any] | None:
-        """The manifest in place, if it matches the source and the files beside it."""
+        """The manifest of the folder if it matches the source and the files, else None."""
         manifest = _manifest(self.folder)
         if manifest is None or not self.expected().items() <= manifest.items():
             return None
-        # An array that leaves items out does not answer a call that wants an error for them.
+        # With on_error "raise", an array that left items out cannot be used.
         tolerated = self.on_error == "skip" or not manifest.get("skipped")
         return manifest if tolerated and damage(self.folder, manifest) is None else None
 
     def tell(self) -> None:
-        """Says why prepared images of the same source are prepared again."""
+        """Warns if a damaged folder of the same source must be built again, with the reason."""
         if not self.folder.exists():
             return
         manifest = _manifest(self.folder)
         if manifest is None:
-            why: str | None = "manifest.json: missing, or damaged"
+            why: str | None = "manifest.json: missing or damaged"
         elif not self.expected().items() <= manifest.items():
             return
         else:
             why = damage(self.folder, manifest)
         if why is not None:
             logging.getLogger("pyrovae").warning(
-                "%s: not as this version writes it (%s); the images are prepared again",
+                "%s: damaged or of another version (%s); the images are prepared again",
                 self.folder,
                 why,
             )
 
     def run(self) -> None:
-        """Build the folder, replacing one that does not match."""
+        """Builds the folder; replaces an outdated one."""
         try:
             self._run()
         except OSError as error:
@@ -231,7 +232,7 @@ class _Build:
 
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
-        """A folder to write in; gone afterwards, unless it was renamed into place."""
+        """Yields a temporary folder; deletes it afterwards unless it was renamed into place."""
         path = self._beside()
         live.add(path.name)
         try:
@@ -252,7 +253,7 @@ class _Build:
         return self.folder.parent / temporary_name(self.split)
 
     def _write_images(self, path: Path) -> tuple[list[int], list[tuple[int, str]], str]:
-        """Write what can be read; return its positions, the failures, and the checksum."""
+        """Writes the readable images; returns their indices, the failures, and the checksum."""
         from tqdm import tqdm
 
         kept: list[int] = []
@@ -261,8 +262,8 @@ class _Build:
         hidden = None if self.progress is None else not self.progress
         title = f"{type(self.data).__name__} {self.split}"
         bar = tqdm(desc=title, total=len(self.source.names), unit=" images", disable=hidden)
-        # Written rather than mapped: a full disk is then an error, where it would kill a process
-        # that stores into a map, and no page of the array stays in memory.
+        # Written, not mapped: on a full disk a write raises an error, but a store to a map kills
+        # the process. No page of the array stays in memory either.
         with open(path, "wb") as file, bar, closing(self._chunks()) as chunks:
             file.write(_header(0, self.data.image_shape))
             for images, chunk in chunks:
@@ -283,18 +284,18 @@ class _Build:
         if not kept:
             what = f"{type(self.data).__name__}, split {self.split}"
             first = f", the first: {skipped[0][1]}" if skipped else ""
-            raise InputError(f"{what}: none of {len(skipped)} images can be read{first}")
+            raise InputError(f"{what}: none of the {len(skipped)} images can be read{first}")
 
     def _chunks(self) -> Generator[tuple[np.ndarray, _Chunk], None, None]:
-        """Read everything, in order, on all cores; a few chunks are ahead of the reader.
+        """Yields all images in order, read on all cores a few chunks ahead of the consumer.
 
-        Each array is overwritten once the next is asked for.
+        An array is overwritten when the next one is requested.
         """
         shape = self.data.image_shape
         step = min(_CHUNK_IMAGES, max(1, _CHUNK_BYTES // int(np.prod(shape))))
         starts = range(0, len(self.source.names), step)
-        # The workers store the pixels where this process sees them: to send them through a pipe
-        # would cost as much as a tenth of decoding them.
+        # The workers write pixels to shared memory: a pipe would add a tenth to the time of
+        # decoding.
         slots = shared_array((min(look_ahead(), len(starts)) or 1, step, *shape))
         chunks = in_order(partial(self._read, slots), starts, processes=len(starts) > 16)
         with quiet, closing(chunks):
@@ -302,7 +303,7 @@ class _Build:
                 yield _slot(slots, start)[: len(chunk.kept)], chunk
 
     def _read(self, slots: np.ndarray, start: int) -> _Chunk:
-        """Read consecutive items, the pixels into the slot of the first item."""
+        """Reads consecutive items; writes their pixels to the slot of the first item."""
         images, shape, chunk = _slot(slots, start), tuple(self.data.image_shape), _Chunk()
         for item in range(start, min(start + len(images), len(self.source.names))):
             try:
@@ -314,14 +315,14 @@ class _Build:
                 continue
             if image.shape != shape or image.dtype != np.uint8:
                 raise ValueError(
-                    f"read({item}) gave {image.dtype} {image.shape}, not uint8 {shape}"
+                    f"read({item}) must return uint8 {shape}, got {image.dtype} {image.shape}"
                 )
             images[len(chunk.kept)] = image
             chunk.kept.append(item)
         return chunk
 
     def _install(self, temporary: Path) -> None:
-        """Rename a finished folder into place, unless another process was first."""
+        """Renames a finished folder into place, unless another process did so first."""
         _sync_folder(temporary)
         while True:
             try:
@@ -335,7 +336,7 @@ class _Build:
             self._discard()
 
     def _discard(self) -> None:
-        """Take an outdated folder out of the way; whoever has it open keeps its pages."""
+        """Removes an outdated folder; a process that has mapped its files keeps their pages."""
         aside = self._beside()
         try:
             os.rename(self.folder, aside)
@@ -345,13 +346,13 @@ class _Build:
 
 
 def _slot(slots: np.ndarray, start: int) -> np.ndarray:
-    """Where the chunk that starts with an item lies; no two in work at once share a slot."""
+    """The slot of the chunk that starts at an item; chunks in progress never share a slot."""
     count, step = slots.shape[:2]
     return slots[start // step % count]
 
 
 def _header(count: int, image_shape: tuple[int, int, int]) -> bytes:
-    """The start of a .npy file, of one length, so that the count can be filled in at the end."""
+    """The header of a .npy file, of fixed length, so that the count can be written at the end."""
     shape = (count, *image_shape)
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
     start = b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little")

@@ -1,4 +1,4 @@
-"""The base of data sets whose images are prepared once, and then come from the cache."""
+"""The base of data sets whose images are prepared once and then read from the cache."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ __all__ = ["CachedImages"]
 
 
 class CachedImages(ImageData):
-    """A data set whose splits come from the cache, built there when they are first asked for.
+    """A data set whose splits are read from the cache; the first access builds them.
 
-    A subclass says what a split is made of, and in `settings` what decides the stored pixels.
+    A subclass defines `_source`, the items of a split, and `settings`, which determine the stored
+    pixels.
 
     Args:
         image_shape: `(C, H, W)` of the stored images.
         flip: whether training mirrors images at random.
-        crop: side of the centred square that is kept of each image; None keeps the largest part
-            of the proportions of `image_shape`.
-        on_error: whether an image that cannot be read is an error, or is left out with a warning.
-        cache_dir: where prepared images are kept, see `cache_root`.
+        crop: side of the centred square to keep of each image; None keeps the largest centred
+            part with the proportions of `image_shape`.
+        on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
+            warning.
+        cache_dir: the folder of prepared images, see `cache_root`.
     """
 
     def __init__(
@@ -51,15 +53,15 @@ class CachedImages(ImageData):
 
     @abstractmethod
     def _source(self, split: str) -> Source:
-        """What a split is made of."""
+        """The items of a split."""
 
     def split(self, name: str) -> Split:
-        """Images and attributes of `"train"`, `"val"` or `"test"`, prepared if need be."""
+        """Images and attributes of `"train"`, `"val"` or `"test"`; prepares them if needed."""
         check_split(name)
         return cached_split(
             self, name, self._source(name), on_error=self.on_error, cache_dir=self.cache_dir
         )
 
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """One image, cropped and resized as the stored ones: uint8 `(C, H, W)`."""
+        """Crops and resizes one image in the same way as the stored images: uint8 `(C, H, W)`."""
         return load_image(image, self.image_shape, self.crop)

@@ -1,4 +1,4 @@
-"""CelebA, as Kaggle and as its authors distribute it."""
+"""CelebA, in the layouts of Kaggle and of its authors."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ _IMAGE_FOLDERS = (
 
 
 class CelebA(CachedImages):
-    """Aligned faces of celebrities, with forty attributes.
+    """CelebA: aligned faces of celebrities, with forty attributes.
 
-    Use it for faces: the data set of most published results on them.
+    Use it for faces: most published results on faces are on this data set.
 
     Two layouts are read. Kaggle's: `list_eval_partition.csv`, `list_attr_celeba.csv` and
     `img_align_celeba/img_align_celeba/*.jpg`. The authors': `list_eval_partition.txt` and
     `list_attr_celeba.txt` (also under `Eval/` and `Anno/`) and `img_align_celeba/*.jpg` (also
     under `Img/`). Partition 0 is the training split, 1 validation, 2 test. The list of
-    attributes may be absent.
+    attributes is optional.
 
     Args:
         root: the folder that holds the lists and `img_align_celeba`.
         image_size: side of the images, or their height and width.
-        crop: side of the centred square that is kept of the 178 by 218 pixels.
+        crop: side in pixels of the centred square to keep of the 178 by 218 pixels.
         flip: whether training mirrors images at random.
-        on_error: whether an image that is missing or cannot be read is an error, or is left out
+        on_error: "raise" raises an error for a missing or unreadable image; "skip" leaves it out
             with a warning.
-        cache_dir: where prepared images are kept; by default `PYROVAE_CACHE`, or `pyrovae` in
-            the user's cache folder.
+        cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
+            user's cache folder.
 
     References:
         Liu, Luo, Wang, Tang, "Deep Learning Face Attributes in the Wild", 2015,
@@ -90,7 +90,7 @@ class CelebA(CachedImages):
         if len(absent) and self.on_error == "raise":
             found = f"{len(absent)} of the {len(rows)} images listed in the {split} split"
             hint = "--data.on_error skip leaves them out"
-            raise InputError(f"{images / cut(absent[0])}: missing, as are {found} in all; {hint}")
+            raise InputError(f"{images / cut(absent[0])}: missing, with {found} in all; {hint}")
         names = list(rows.index)
         values = attributes.loc[rows.index].to_numpy(np.float32)
         stamps = rows[["size", "time"]].to_numpy(np.int64)
@@ -104,20 +104,17 @@ class CelebA(CachedImages):
 
     @cached_property
     def _listed(self) -> tuple[Path, pandas.DataFrame, pandas.DataFrame]:
-        """The folder of images; partition, size and time of each listed image; its attributes."""
+        """The folder of images; partition, size and time per listed image; its attributes."""
         if not self.root.is_dir():
-            raise InputError(
-                f"{self.root}: is no folder; --data.root names the one of CelebA, and root in its "
-                "config.yaml that of a run"
-            )
+            raise InputError(f"{self.root}: no such folder (--data.root, or root in config.yaml)")
         partition = _find_list(self.root, "list_eval_partition")
         if partition is None:
             raise InputError(
-                f"{self.root}: no list_eval_partition.csv or .txt in it, in Eval/ or in Anno/"
+                f"{self.root}: no list_eval_partition.csv or .txt in this folder, Eval/ or Anno/"
             )
         table = _read_partition(partition)
         images, files = _find_images(self.root)
-        # Not a join: with rows missing it would turn times into floats, and lose their end.
+        # Not a join: missing rows would turn times into floats, which lose digits.
         table = table.join(files.reindex(table.index, fill_value=-1))
         listed = _find_list(self.root, "list_attr_celeba")
         if listed is None:
@@ -135,7 +132,7 @@ def _find_list(root: Path, stem: str) -> Path | None:
 
 
 def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
-    """The first of the known folders that holds images, with the sizes and times of its files."""
+    """The first known folder that holds images, and the sizes and times of its files."""
     import pandas
 
     for folder in _IMAGE_FOLDERS:
@@ -159,8 +156,8 @@ def _read_partition(path: Path) -> pandas.DataFrame:
     table = _read_table(path, columns, 0, ["image_id", "partition"])
     outside = np.flatnonzero([not _is_file_name(name) for name in table.index])
     if len(outside):
-        raise InputError(f"{_row(path, table, outside[0])}: not the name of a file in the folder")
-    # One bad value makes a column of texts of the numbers.
+        raise InputError(f"{_row(path, table, outside[0])}: must be a file name without a folder")
+    # A single bad value turns the whole column into texts.
     partition = pandas.to_numeric(table["partition"], errors="coerce")
     wrong = np.flatnonzero(~partition.isin(range(len(SPLITS))))
     if len(wrong):
@@ -171,7 +168,7 @@ def _read_partition(path: Path) -> pandas.DataFrame:
 
 
 def _is_file_name(name: str) -> bool:
-    """Whether a name stays in the folder that it is looked for in."""
+    """Whether a name is a plain file name, without a path out of its folder."""
     return not re.search(r"[/\\]", name) and name not in ("", ".", "..")
 
 
@@ -181,7 +178,7 @@ def _row(path: Path, table: pandas.DataFrame, place: int) -> str:
 
 
 def _read_attributes(path: Path, names: pandas.Index) -> pandas.DataFrame:
-    """Attributes of the named images: 1 where the list says 1, and 0 where it says -1."""
+    """Attributes of the named images: 1 for 1 in the list, and 0 for -1."""
     import pandas
 
     columns = None if path.suffix == ".csv" else ["image_id", *_header(path)]
@@ -202,25 +199,25 @@ def _read_attributes(path: Path, names: pandas.Index) -> pandas.DataFrame:
 
 
 def _header(path: Path) -> list[str]:
-    """The names in the second line of the authors' list; the first says how many images."""
+    """The names in the second line of the authors' list; the first line is a count."""
     with open(path, encoding="utf-8", errors="replace") as file:
         file.readline()
         return file.readline().split()
 
 
 def _csv_header(path: Path) -> list[str]:
-    """The names in the first line of a CSV file; pandas would rename one that is there twice."""
+    """The names in the first line of a CSV file; pandas would rename duplicates."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         names = [name.strip() for name in next(csv.reader(file), [])]
     if len(set(names)) < len(names):
-        raise ValueError("its header has a column twice")
+        raise ValueError("its header has a duplicate column")
     return names
 
 
 def _read_table(
     path: Path, columns: Sequence[str] | None, skipped: int, wanted: Sequence[str]
 ) -> pandas.DataFrame:
-    """A list as a table indexed by image; without `columns` it is a CSV file with a header."""
+    """Reads a list as a table indexed by image; without `columns`, a CSV file with a header."""
     import pandas
 
     options: dict[str, Any]
@@ -233,14 +230,14 @@ def _read_table(
             path,
             names=list(columns),
             dtype={"image_id": str},
-            na_filter=False,  # An empty cell is a text, which is no number.
+            na_filter=False,  # An empty cell stays a text, and fails as a number.
             low_memory=False,
             **options,
         )
     except (ValueError, OSError, csv.Error) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"{path}: {cut(error)}") from error
     if not isinstance(table.index, pandas.RangeIndex):
-        raise InputError(f"{path}: its rows have more cells than there are columns")
+        raise InputError(f"{path}: its rows have more cells than its header has columns")
     for column in wanted:
         if column not in table.columns:
             found = ", ".join(map(cut, table.columns[:5])) + (", ..." * (table.shape[1] > 5))

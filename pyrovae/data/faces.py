@@ -1,4 +1,4 @@
-"""How a face is drawn from its factors."""
+"""Draws faces from their factors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FACTORS: tuple[str, ...] = (
 
 _Factors = dict[str, np.ndarray]  # each factor of a chunk, `(N, 1, 1, 1)`
 _CHUNK = 32 * 64**2  # pixels drawn together, so that a plane of them stays in a core's cache
-_REACH = 0.9  # half the width of the picture, in the units that the shapes are given in
+_REACH = 0.9  # half the width of the picture, in the units of the shapes
 _PIVOT = 0.55  # height of the point about which the head tilts
 _PALETTES = {
     "skin_tone": ((0.93, 0.77, 0.68), (0.83, 0.61, 0.47), (0.43, 0.27, 0.19)),
@@ -32,8 +32,8 @@ _PALETTES = {
 class _Canvas:
     """Images under construction, or a window of them.
 
-    A layer has a flat colour and a shade, which brightens or darkens what is there at the end:
-    so shading costs one plane, and features without a shade of their own take the face's.
+    A layer has a flat colour and a shade. The shade of the top layer brightens or darkens the
+    final colour: shading takes one plane, and features without a shade inherit the face's.
     """
 
     rgb: np.ndarray  # `(N, 3, H, W)` in [0, 1]
@@ -43,20 +43,20 @@ class _Canvas:
     pixel: float  # size of a pixel in these coordinates
 
     def window(self, left: float, right: float, top: float, bottom: float) -> _Canvas:
-        """The part between these coordinates: small features cost little when drawn there."""
+        """The part between these coordinates, in which a small feature is drawn faster."""
         columns = slice(*np.searchsorted(self.x.ravel(), (left, right)))
         rows = slice(*np.searchsorted(self.y.ravel(), (top, bottom)))
         rgb, shade = self.rgb[..., rows, columns], self.shade[..., rows, columns]
         return _Canvas(rgb, shade, self.x[..., columns], self.y[:, :, rows], self.pixel)
 
     def cover(self, depth: np.ndarray) -> np.ndarray:
-        """Share of each pixel inside a shape, from the signed `depth` of its centre within it."""
+        """Share of each pixel inside a shape, from the signed `depth` of the pixel's centre."""
         share = depth / self.pixel
         share += 0.5
         return np.clip(share, 0, 1, out=share)
 
     def paint(self, cover: np.ndarray, rgb: np.ndarray, shade: np.ndarray | None = None) -> None:
-        """Blend a colour `(N, 3, 1, 1)` over the pixels, and a shade over theirs."""
+        """Blends a colour `(N, 3, 1, 1)` over the pixels, and a shade over their shade."""
         change = rgb - self.rgb
         change *= cover
         self.rgb += change
@@ -64,7 +64,7 @@ class _Canvas:
             self.shade += cover * (shade - self.shade)
 
     def head(self, f: _Factors) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates across and down the tilted head, from the middle of the face."""
+        """Coordinates across and down the tilted head, relative to the middle of the face."""
         cos, sin = np.cos(0.17 * f["tilt"]), np.sin(0.17 * f["tilt"])
         down = self.y - _PIVOT
         return cos * self.x + sin * down, cos * down - sin * self.x + _PIVOT
@@ -94,10 +94,11 @@ def _width(f: _Factors) -> np.ndarray:
 
 
 def _turn(f: _Factors, across: float, reach: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Where a feature lies on the turned head, and by how much the turn narrows it.
+    """The position of a feature on the turned head, and the factor by which the turn narrows it.
 
     The head is a cylinder of unit radius seen from the front: a point at `across = sin(a)` moves
-    to `sin(a + yaw)`. A `reach` above 1 stands out of the surface and so moves further.
+    to `sin(a + yaw)`. A feature with `reach` above 1 lies outside of the surface and moves
+    further.
     """
     cos, sin = np.cos(0.32 * f["yaw"]), np.sin(0.32 * f["yaw"])
     depth = (1 - across**2) ** 0.5
@@ -124,7 +125,7 @@ def _ears(canvas: _Canvas, f: _Factors, skin: np.ndarray) -> None:
     u, v = canvas.head(f)
     down = ((v - 0.04) / 0.13) ** 2
     for side in (-1.0, 1.0):
-        # The ear sits behind the middle of the head, so the turn carries it the other way.
+        # The ear is behind the axis of the head, so a turn moves it in the other direction.
         centre = side * (_width(f) + 0.015) - 0.10 * f["yaw"]
         square = ((u - centre) / 0.085) ** 2 + down
         shade = 0.25 * side * f["light"] - 0.12 - 0.22 * _bump(2 * square)
@@ -170,7 +171,7 @@ def _nose(canvas: _Canvas, f: _Factors, skin: np.ndarray) -> None:
 
 
 def _eye_frame(canvas: _Canvas, f: _Factors) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Across from the centre of the nearer eye, down from both, and the eyes' half-widths."""
+    """Coordinates across from the nearer eye's centre and down, and the eyes' half-widths."""
     u, v = canvas.head(f)
     (left, narrow_left), (right, narrow_right) = _turn(f, -0.44), _turn(f, 0.44)
     is_left = u < (left + right) / 2
@@ -218,7 +219,7 @@ def _mouth(canvas: _Canvas, f: _Factors, skin: np.ndarray) -> None:
     gap = 0.5 + 0.5 * f["mouth_open"]
     upper, lower = (0.006 + 0.020 * gap) * arc, (0.006 + 0.085 * gap) * arc
     lips = canvas.cover(np.minimum(v + upper + 0.036 * arc, lower + 0.048 * arc - v))
-    # The gap is thinner than a pixel when closed, so it has to be ended at the corners.
+    # A closed gap is thinner than a pixel, so it must be cut off at the corners.
     inside = canvas.cover(np.minimum(np.minimum(v + upper, lower - v), 0.09 * arc))
     canvas.paint(lips, skin * _rgb(0.92, 0.55, 0.56))
     canvas.paint(inside, _rgb(0.30, 0.08, 0.09))
@@ -227,7 +228,7 @@ def _mouth(canvas: _Canvas, f: _Factors, skin: np.ndarray) -> None:
 
 
 def _hair_outline(canvas: _Canvas, f: _Factors) -> tuple[np.ndarray, np.ndarray]:
-    """Depth within the outline of the hair, round above and blunt below, and its shade."""
+    """Depth inside the outline of the hair, round at the top and blunt below, and its shade."""
     u, v = canvas.head(f)
     length = 0.5 + 0.5 * f["hair_length"]
     width = _width(f) + 0.055 + 0.055 * length
@@ -243,7 +244,7 @@ def _hair_outline(canvas: _Canvas, f: _Factors) -> tuple[np.ndarray, np.ndarray]
 
 
 def _arch(canvas: _Canvas, f: _Factors) -> np.ndarray:
-    """Depth outside the arch through which the face shows, sheared for a fringe to one side."""
+    """Depth outside the arch that shows the face, sheared for a fringe to one side."""
     u, v = canvas.head(f)
     turn, _ = _turn(f, 0.0, reach=0.55)
     side = (u - turn) / (0.93 * _width(f))
@@ -278,11 +279,11 @@ def _draw_chunk(factors: np.ndarray, image_size: int) -> np.ndarray:
 
 
 def draw_faces(factors: np.ndarray, image_size: int = 64) -> np.ndarray:
-    """Draws one face a row of factors.
+    """Draws one face per row of factors.
 
-    Every pixel is a continuous function of the factors, without noise: shapes are given by their
-    signed depth `d` and blended with the share `clip(d / pixel + 1/2, 0, 1)` of the pixel that
-    they cover. Left and right are those of the picture. From -1 to 1,
+    Every pixel is a continuous function of the factors, without noise. A shape is defined by its
+    signed depth `d`, and covers the share `clip(d / pixel + 1/2, 0, 1)` of a pixel. Left and right
+    are those of the picture. From -1 to 1,
 
     - `skin_tone` goes from light to dark, `background` from blue over lilac to peach;
     - `hair_tone` from black over brown to blond, `hair_red` from ash to red, `hair_length` from
@@ -305,10 +306,10 @@ def draw_faces(factors: np.ndarray, image_size: int = 64) -> np.ndarray:
     """
     factors = np.asarray(factors, np.float32)
     if factors.ndim != 2 or factors.shape[1] != len(FACTORS):
-        raise ValueError(f"factors have shape {factors.shape}, not (N, {len(FACTORS)})")
+        raise ValueError(f"factors must have shape (N, {len(FACTORS)}), got {factors.shape}")
     outside = factors[~(np.abs(factors) <= 1)]
     if outside.size:
-        raise ValueError(f"a factor is {outside[0]}, not in [-1, 1]")
+        raise ValueError(f"factors must be in [-1, 1], got {outside[0]}")
     images = np.empty((len(factors), 3, image_size, image_size), np.uint8)
     step = max(1, _CHUNK // image_size**2)
 

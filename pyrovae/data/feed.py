@@ -1,4 +1,4 @@
-"""The batches of an epoch, one per step, split into the host's work and the device's."""
+"""Feeds: the batches of an epoch, one per step, prepared in a host part and a device part."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ Layout = Callable[[Tensor], Tensor]
 class Feed(nn.Module, ABC):
     """Gives one batch per step.
 
-    A step calls `stage` for the host's part of the work, then the feed itself for the device's
-    part. A CUDA graph repeats the device's part only, so that part reads and writes tensors
-    whose addresses stay.
+    A step calls `stage` for the host part of the work, then the feed itself for the device part.
+    A CUDA graph replays the device part only, so that part reads and writes tensors at fixed
+    addresses.
     """
 
     @abstractmethod
     def begin(self, epoch: int, start: int = 0) -> None:
-        """Goes to an epoch, counted from 0, and passes over its first `start` batches."""
+        """Starts an epoch, counted from 0, after its first `start` batches."""
 
     @abstractmethod
     def stage(self) -> None:
-        """Does the host's part for the next batch."""
+        """Does the host part for the next batch."""
 
     @abstractmethod
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Does the device's part: uint8 images `(B, C, H, W)` and attributes `(B, A)`."""
+        """Does the device part; returns uint8 images `(B, C, H, W)` and attributes `(B, A)`."""
 
     @abstractmethod
     def last(self) -> tuple[Tensor, Tensor]:
-        """The batch of the last step again."""
+        """Returns the batch of the last step again."""
 
     def position(self) -> int:
-        """Where the feed stands, for `return_to`."""
+        """The current position of the feed, for `return_to`."""
         return 0
 
     def return_to(self, position: int) -> None:
-        """Gives the batches from there again, for a step that failed."""
+        """Returns to an earlier position, to repeat a step that failed."""
 
     @abstractmethod
     def keep_addresses(self) -> None:
-        """Gives every batch from here on at the addresses of the last one."""
+        """Fixes the addresses: every later batch is at the addresses of the last one."""
 
 
 class HostFeed(Feed):
-    """Batches that the host gathers, for any device.
+    """A feed of batches that the host gathers, for any device.
 
     Args:
-        batches: gives the batches of an epoch.
-        place: lays a batch out on the device.
+        batches: yields the batches of an epoch.
+        place: moves a batch to the device in the engine's memory format.
     """
 
     images: Tensor
@@ -69,11 +69,11 @@ class HostFeed(Feed):
         self._fixed = False
 
     def begin(self, epoch: int, start: int = 0) -> None:
-        """Goes to an epoch and a batch of it."""
+        """Starts an epoch at one of its batches."""
         self._iterator = self.batches.labelled(epoch, start)
 
     def stage(self) -> None:
-        """Gathers the next batch, and copies it to the kept addresses where there are any."""
+        """Gathers the next batch; copies it to the fixed addresses, if there are any."""
         images, attributes = next(self._iterator)
         images = self.place(images)
         if not self._fixed:
@@ -97,21 +97,21 @@ class HostFeed(Feed):
             self._fixed = True
 
     def _stage(self, images: Tensor, attributes: Tensor) -> None:
-        # Buffers, so that a tracer takes them for inputs and not for constants.
+        # Buffers, so that a tracer treats them as inputs and not as constants.
         self.register_buffer("images", images)
         self.register_buffer("attributes", attributes)
 
 
 class DeviceFeed(Feed):
-    """Batches of images that lie on the device: it gathers and mirrors them by itself.
+    """A feed of batches that the device gathers and mirrors from images in its memory.
 
-    The host sends the order of an epoch once. The number of the next batch is a tensor on the
-    device, so that a step needs nothing from the host. Order and mirroring are those of
+    The host sends the order once per epoch. The number of the next batch is a tensor on the
+    device, so a step needs nothing from the host. Order and mirroring are those of
     `Batches.labelled`.
 
     Args:
-        batches: whose images are a tensor on the device.
-        place: lays a batch out.
+        batches: batches whose images are a tensor on the device.
+        place: puts a batch in the engine's memory format.
     """
 
     images: Tensor
@@ -147,10 +147,10 @@ class DeviceFeed(Feed):
         self.number.fill_(start)
 
     def stage(self) -> None:
-        """Does nothing: the device knows the next batch."""
+        """Does nothing: the number of the next batch is on the device."""
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Gathers the next batch, and counts it."""
+        """Gathers the next batch and advances the number."""
         batch = self._gathered(self.number)
         self.number.add_(1)
         return batch
@@ -164,11 +164,11 @@ class DeviceFeed(Feed):
         return int(self.number)
 
     def return_to(self, position: int) -> None:
-        """Goes back to that batch."""
+        """Returns to a batch."""
         self.number.fill_(position)
 
     def keep_addresses(self) -> None:
-        """Does nothing: all addresses stay."""
+        """Does nothing: all addresses are fixed already."""
 
     def _gathered(self, number: Tensor) -> tuple[Tensor, Tensor]:
         places = number * self.batches.images_per_step + self.places

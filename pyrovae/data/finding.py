@@ -1,4 +1,4 @@
-"""The image files in a folder, and those beside them that cannot be used."""
+"""Finds the image files in a folder, and counts those that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _OTHER = frozenset(
     ".3fr .arw .avif .cr2 .cr3 .dng .exr .hdr .heic .heif .jxl .nef .orf .pef .raf .raw .rw2 "
     ".sr2 .srw .svg .x3f".split()
 )
-#: How the content of image files begins.
+#: The first bytes of image files.
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0\x0cJXL ")
-#: What follows four bytes of length, or of length and `RIFF`.
+#: Bytes 5 to 12 of image files that begin with a length.
 _BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif", b"ftypcrx ")
 
 
 @dataclass
 class Found:
-    """What `find_images` finds.
+    """The result of `find_images`.
 
     Attributes:
-        images: paths below the root, in order of their names.
-        unused: how many image files cannot be used, by their kind.
+        images: paths relative to the root, sorted.
+        unused: the number of image files that cannot be used, by kind.
     """
 
     images: list[str] = field(default_factory=list)
@@ -38,14 +38,14 @@ class Found:
 
 
 def find_images(root: Path, folder: str) -> Found:
-    """Finds images by their extension in one of the root's folders, at any depth.
+    """Finds images by extension in a folder below the root, at any depth.
 
-    Names that start with a dot are passed over. Pipes and devices are counted as unused: to
-    read them could take for ever.
+    Names that start with a dot are ignored. Pipes and devices are counted as unused: reading
+    them might never end.
 
     Args:
-        root: the folder that paths start from.
-        folder: the folder in it; "" for all of the root.
+        root: the folder that paths are relative to.
+        folder: the folder to search, relative to the root; "" for the whole root.
     """
     found, extensions = Found(), image_extensions()
     for path in _files(root, folder):
@@ -61,7 +61,7 @@ def find_images(root: Path, folder: str) -> Found:
 
 
 def in_short(names: Sequence[str], limit: int = 6) -> str:
-    """Names in a line; of many, the first."""
+    """Returns names as one line; of many, the first and the number of the others."""
     more = f" and {len(names) - limit:,} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 
@@ -70,7 +70,7 @@ def _files(root: Path, folder: str) -> Iterator[Path]:
     seen: set[str] = set()
     for path, folders, files in os.walk(root / folder, followlinks=True):
         seen.add(os.path.realpath(path))
-        # A link to a folder that is being walked would lead round for ever.
+        # A link to a folder that is being walked would never end.
         folders[:] = [
             name
             for name in folders
@@ -81,7 +81,7 @@ def _files(root: Path, folder: str) -> Iterator[Path]:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a path is no plain file; one that is not there is an error for whoever reads it."""
+    """Whether a path exists and is not a regular file; reading a missing one raises an error."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:

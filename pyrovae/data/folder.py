@@ -1,4 +1,4 @@
-"""Any folder of images."""
+"""A data set from any folder of images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pyrovae.utils.errors import InputError
 __all__ = ["ImageFolder"]
 
 _EVALUATED = ("eval", "evaluation")
-_FOLDERS = {  # Each folder is of the first split that takes it.
+_FOLDERS = {  # A folder belongs to the first split that accepts its name.
     "train": ("train", "training"),
     "val": ("val", "validation", "valid", "dev", *_EVALUATED),
     "test": ("test", "testing", *_EVALUATED),
@@ -29,33 +29,37 @@ _FOLDERS = {  # Each folder is of the first split that takes it.
 
 
 class ImageFolder(CachedImages):
-    """Images from a folder and the folders in it, found by their extension.
+    """Images in a folder and its subfolders, found by their extension.
 
     Use it for your own images.
 
-    If the folder holds `train/` (or `training/`), that is the training split, `val/` (or
-    `validation/`, `valid/`, `dev/`, `eval/`) and `test/` (or `testing/`; `eval/` beside another
-    folder for validation) are the others, in upper or lower case, and what lies elsewhere is
-    ignored; a split without images of its own is taken from `train/`. Otherwise all images are
-    pooled and divided. A line says what is pooled, ignored, or not readable as an image. Dividing
-    goes by a hash of each file's path below the divided folder: it is the same on every machine,
-    and adding or removing files never moves another, except where a split would be empty: it
-    takes the one image that comes nearest. Files and folders whose name starts with a dot are
-    passed over.
+    If the folder has a subfolder `train/` (or `training/`), that is the training split. `val/` (or
+    `validation/`, `valid/`, `dev/`, `eval/`) is the validation split, and `test/` (or `testing/`;
+    `eval/` if there is another validation folder) is the test split. Case does not matter. Other
+    subfolders are ignored. A split without images of its own is taken from `train/`.
+
+    Without `train/`, all images are pooled and divided. Dividing uses a hash of each file's path
+    below the divided folder. The division is the same on every machine, and adding or removing
+    files does not move other files. One exception: an empty split takes the nearest image of the
+    largest split.
+
+    Warnings list the folders that are pooled or ignored and the files that cannot be read as
+    images. Files and folders whose name starts with a dot are ignored.
 
     Args:
         root: the folder.
         image_size: side of the images, or their height and width.
         channels: 3 for colour, 1 for grey.
-        crop: side in pixels of the centred square to keep; without it, the largest centred part
+        crop: side in pixels of the centred square to keep; by default the largest centred part
             with the proportions of `image_size`.
-        flip: whether training mirrors images at random. Off by default, because it is right for
-            most photographs but wrong for writing, scans and anything with a handedness.
-        val_fraction: share of the images for validation, where it has no folder.
-        test_fraction: share of the images for testing, where it has no folder.
-        on_error: whether an image that cannot be read is an error, or is left out with a warning.
-        cache_dir: where prepared images are kept; by default `PYROVAE_CACHE`, or `pyrovae` in
-            the user's cache folder.
+        flip: whether training mirrors images at random. Off by default: right for most
+            photographs, wrong for writing, scans and anything with a handedness.
+        val_fraction: share of the images for validation, if it has no folder.
+        test_fraction: share of the images for testing, if it has no folder.
+        on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
+            warning.
+        cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
+            user's cache folder.
     """
 
     def __init__(
@@ -105,12 +109,9 @@ class ImageFolder(CachedImages):
 
     @cached_property
     def _divided(self) -> dict[str, list[str]]:
-        """The paths of each split's images below the root, in order of their names."""
+        """The paths of each split's images relative to the root, sorted by name."""
         if not self.root.is_dir():
-            raise InputError(
-                f"{self.root}: is no folder; --data.root names one with images, and root in its "
-                "config.yaml that of a run"
-            )
+            raise InputError(f"{self.root}: no such folder (--data.root, or root in config.yaml)")
         own = self._own_folders()
         found = {split: find_images(self.root, folder) for split, folder in own.items()}
         if "train" not in found:
@@ -119,17 +120,17 @@ class ImageFolder(CachedImages):
         self._tell_unused(found)
         if not found["train"].images:
             folder = self.root / own.get("train", "")
-            raise InputError(f"{folder}: no image in it or its folders, by the files' extensions")
+            raise InputError(f"{folder}: no images in this folder or its subfolders")
         divided = {split: part.images for split, part in found.items() if part.images}
         return divided | self._divide(divided, own.get("train", ""))
 
     def _folders(self) -> list[str]:
-        """The folders in the root, in order of their names."""
+        """The names of the folders in the root, sorted."""
         folders = (entry.name for entry in os.scandir(self.root) if entry.is_dir())
         return sorted(name for name in folders if not name.startswith("."))
 
     def _own_folders(self) -> dict[str, str]:
-        """The folders in the root that are splits of their own; none without one for training."""
+        """The folders in the root that are splits; none if there is no training folder."""
         present: dict[str, str] = {}
         for name in self._folders():
             present.setdefault(name.lower(), name)
@@ -141,34 +142,34 @@ class ImageFolder(CachedImages):
         return own if "train" in own else {}
 
     def _tell_folders(self, own: dict[str, str]) -> None:
-        """Says which folders are pooled or ignored."""
+        """Warns about folders that are pooled or ignored."""
         logger = logging.getLogger("pyrovae")
         others = [name for name in self._folders() if name not in own.values()]
         if others and own:
             used = ", ".join(f"{folder} ({split})" for split, folder in own.items())
             logger.warning(
-                "%s: its splits are the folders %s; not used: %s",
+                "%s: the splits are the folders %s; not used: %s",
                 self.root,
                 used,
                 in_short(others),
             )
         elif others:
             logger.warning(
-                "%s: no folder is named train: the images of all folders are pooled and divided: "
-                "%s",
+                "%s: there is no folder train, so the images of all folders are pooled and "
+                "divided: %s",
                 self.root,
                 in_short(others),
             )
 
     def _tell_unused(self, found: dict[str, Found]) -> None:
-        """Says how many image files are not used."""
+        """Warns about image files that are not used."""
         unused = sum((part.unused for part in found.values()), Counter[str]())
         if unused:
             kinds = [f"{count:,} {kind}" for kind, count in unused.most_common()]
             used = sum(len(part.images) for part in found.values())
             logging.getLogger("pyrovae").warning(
-                "%s: %d of %d image files are not used: %s; convert them to PNG or JPEG, or give "
-                "them the extension of what they are",
+                "%s: %d of %d image files are not used: %s; convert them to PNG or JPEG, or "
+                "correct their extension",
                 self.root,
                 unused.total(),
                 unused.total() + used,
@@ -176,7 +177,7 @@ class ImageFolder(CachedImages):
             )
 
     def _divide(self, divided: dict[str, list[str]], folder: str) -> dict[str, list[str]]:
-        """Take the splits that have no folder out of the training images."""
+        """Divides the training images into training and the splits that have no folder."""
         test = 0.0 if "test" in divided else self.test_fraction
         val = 0.0 if "val" in divided else self.val_fraction
         parts: dict[str, list[str]] = {"train": []}
@@ -192,18 +193,18 @@ class ImageFolder(CachedImages):
     def _empty(self, split: str) -> str:
         found = sum(map(len, self._divided.values()))
         if split == "train":
-            return f"{self.root}: none of {found} images is left to train on; add images"
+            return f"{self.root}: none of the {found} images is left for training; add images"
         fraction = getattr(self, f"{split}_fraction")
         hint = (
-            f"raise --data.{split}_fraction (now {fraction}) or add images, or a folder {split}/"
+            f"raise --data.{split}_fraction (now {fraction}), add images, or add a folder {split}/"
         )
-        return f"{self.root}: none of {found} images falls in the {split} split; {hint}"
+        return f"{self.root}: none of the {found} images is in the {split} split; {hint}"
 
 
 def _fill_empty(parts: dict[str, list[str]], places: dict[str, float]) -> None:
-    """Gives each empty split the nearest image of the largest one, while there are enough.
+    """Gives each empty split the nearest image of the largest split, if that has two or more.
 
-    Places grow from the test split, over that for validation, to that for training.
+    The hash values of the test split are the smallest; validation and training follow.
     """
     order = ("test", "val", "train")
     for split in parts:
@@ -217,6 +218,6 @@ def _fill_empty(parts: dict[str, list[str]], places: dict[str, float]) -> None:
 
 
 def _place(name: str) -> float:
-    """A number from 0 to 1 that a file's name alone decides, however its accents are encoded."""
+    """Hashes a file's name to a number from 0 to 1, independent of its Unicode normal form."""
     raw = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(raw).digest()[:6], "big") / 2**48

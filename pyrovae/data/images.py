@@ -1,4 +1,4 @@
-"""One image of any kind that Pillow reads, as uint8 values of the wanted shape."""
+"""Reads an image of any format that Pillow supports, as a uint8 array of a given shape."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["load_image"]
 
 _ORIENTATION = 0x0112
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
-_FIRST = {"LAB": "RGB", "La": "LA"}  # steps that Pillow does not take by itself
+_FIRST = {"LAB": "RGB", "La": "LA"}  # conversions that Pillow needs first
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
-# The machine's trouble, not the image's: reporting it as a bad image would hide it.
+# Errors of the machine: reporting them as a bad image would hide the cause.
 _RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class _Quiet:
-    """Keeps Pillow's warnings in; entered by many threads, it sets the filter only once.
+    """Silences Pillow's warnings; many threads may enter, and the first sets the filter.
 
-    `warnings.catch_warnings` saves and restores a list that all threads share, so one of them
-    must not restore it while another still relies on it.
+    `warnings.catch_warnings` saves and restores a list that all threads share, so only the last
+    thread to leave may restore it.
     """
 
     def __init__(self) -> None:
@@ -63,16 +63,16 @@ quiet = _Quiet()
 def load_image(
     image: str | Path | Image, image_shape: tuple[int, int, int], crop: int | None = None
 ) -> np.ndarray:
-    """Read an image, turn it upright, crop its centre, and resize it.
+    """Reads an image, turns it upright, crops its centre, and resizes it.
 
-    Transparent pixels are laid on white. Integers of more than eight bits are scaled from 0 to
-    65,535, floating-point values from 0 to 1; no image is scaled by its own values. Of a file
-    with several frames the first is read.
+    Transparent images are composited on white. Integers of more than eight bits are scaled from
+    the range 0 to 65,535, floating-point values from 0 to 1; the scale never depends on the
+    image. From a file with several frames the first is read.
 
     Args:
-        image: a path, or an image already opened (left as it is).
+        image: a path, or an open Pillow image, which is not changed.
         image_shape: `(C, H, W)`; one channel is luminance, three are RGB.
-        crop: side in pixels of the centred square to keep; without it, the largest centred
+        crop: side in pixels of the centred square to keep; by default the largest centred
             rectangle with the proportions of `image_shape`.
 
     Returns:
@@ -86,7 +86,7 @@ def load_image(
     if isinstance(image, (list, tuple)) or hasattr(image, "dtype"):
         raise InputError(
             f"an image must be a path or a Pillow image, got {type(image).__name__}; "
-            "PIL.Image.fromarray makes one of numbers"
+            "PIL.Image.fromarray converts an array"
         )
     try:
         with quiet:
@@ -100,7 +100,7 @@ def load_image(
 
 
 class GreyLevels:
-    """Which grey values a data set uses; counting ends once there are `FEW`.
+    """Counts the grey values that a data set uses, up to `FEW`.
 
     Example:
         >>> levels = GreyLevels()
@@ -109,19 +109,19 @@ class GreyLevels:
         [0, 3, 16]
     """
 
-    #: Fewer than these are too few for photographs and scans: detail was lost.
+    #: Photographs and scans with fewer grey values have lost detail.
     FEW = 64
 
     def __init__(self) -> None:
         self._used = np.zeros(256, bool)
 
     def add(self, images: np.ndarray) -> None:
-        """Takes in uint8 images of any shape."""
+        """Adds uint8 images of any shape."""
         if self._used.sum() < self.FEW:
             self._used[images.reshape(-1)] = True
 
     def few(self) -> list[int] | None:
-        """The grey values that are used, if they are few and not black and white alone."""
+        """The used grey values if there are fewer than `FEW` and not only black and white."""
         levels = np.flatnonzero(self._used).tolist()
         return levels if len(levels) < self.FEW and not {*levels} <= {0, 255} else None
 
@@ -141,24 +141,24 @@ def _load(image: str | Path | Image, shape: tuple[int, int, int], crop: int | No
 
     if not isinstance(image, str | Path):
         return _convert(image.copy(), shape, crop)
-    # To open a pipe may wait for ever.
+    # Opening a pipe may never return.
     if os.path.exists(image) and not (os.path.isfile(image) or os.path.isdir(image)):
         raise ValueError("a pipe, socket or device, not a file")
     _silence_libtiff()
-    # Given a name, Pillow maps some TIFF files instead of reading them, and garbles turned ones.
+    # By name, Pillow maps some TIFF files instead of reading them, and garbles rotated ones.
     with open(image, "rb") as file, Image.open(file) as opened:
         return _convert(opened, shape, crop)
 
 
 @lru_cache(maxsize=1)
 def _silence_libtiff() -> None:
-    """Stops libtiff from printing what it finds wrong: a damaged file is refused in words.
+    """Stops libtiff from printing to stderr: a damaged file raises an error anyway.
 
-    Pillow leaves the handlers of the library as they are, and offers no way to set them.
+    Pillow has no function to set the library's handlers.
     """
     from PIL import _imaging
 
-    with suppress(OSError, AttributeError):  # Where it is not a library of its own.
+    with suppress(OSError, AttributeError):  # Some builds link libtiff in another way.
         library = ctypes.CDLL(_imaging.__file__)
         library.TIFFSetErrorHandler(None)
         library.TIFFSetWarningHandler(None)
@@ -181,25 +181,26 @@ def _convert(image: Image, shape: tuple[int, int, int], crop: int | None) -> np.
     box = (left, top, right, bottom)
     image = image.resize((width, height), Resampling.BILINEAR, box=box)
     pixels = np.asarray(image).reshape(height, width, channels)
-    return np.array(pixels.transpose(2, 0, 1), order="C")  # Of its own: Pillow's is read-only.
+    return np.array(pixels.transpose(2, 0, 1), order="C")  # A copy: Pillow's memory is read-only.
 
 
 def _draft(image: Image, shape: tuple[int, int, int], crop: int | None) -> int:
-    """Let a JPEG decoder skip detail that the resize would average away; return the factor.
+    """Lets the JPEG decoder reduce the image before the resize; returns the factor.
 
-    At least three times the target size is kept: the difference is then half a grey level.
+    The reduced image has at least three times the target size. The result then differs by half a
+    grey level.
     """
     kept = min(image.size) if crop is None else crop
     factor = max(1, kept // (3 * max(shape[1:])))
     width, height = image.size
     if factor > 1 and _turned(image) and (width % 8 or height % 8):
-        factor = 1  # the last block is padded: turned, it would be the first and shift the rest
+        factor = 1  # after a rotation the padded last block would be first and shift the others
     image.draft("L" if shape[0] == 1 else "RGB", (width // factor or 1, height // factor or 1))
     return max(1, round(width / image.width))
 
 
 def _upright(image: Image) -> Image:
-    """The image turned as its EXIF orientation says, if the EXIF block can be rewritten."""
+    """Rotates the image by its EXIF orientation, if the EXIF block can be rewritten."""
     from PIL import ImageOps
 
     try:
@@ -209,10 +210,10 @@ def _upright(image: Image) -> Image:
 
 
 def _turned(image: Image) -> bool:
-    """Whether the pixels are not stored upright; an unreadable EXIF block says nothing."""
+    """Whether the pixels are not stored upright; False if the EXIF block cannot be read."""
     try:
         return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-    except Exception:  # a damaged block raises anything, and the pixels are fine without it
+    except Exception:  # a damaged block raises anything; the pixels are still usable
         return False
 
 
@@ -229,13 +230,13 @@ def _flatten(image: Image, mode: str) -> Image:
 
 
 def _eight_bits(image: Image) -> Image:
-    """Grey values of more than eight bits, scaled to eight."""
+    """Scales grey values of more than eight bits to eight bits."""
     from PIL import Image as pillow
 
     values = np.asarray(image).astype(np.float64)
     low, high = float(values.min()), float(values.max())
     ceiling, kind = (1.0, " of floats") if image.mode == "F" else (65535.0, "")
-    if not (low >= 0 and high <= ceiling):  # also where they are not a number
+    if not (low >= 0 and high <= ceiling):  # refuses NaN too
         raise ValueError(
             f"grey values{kind} from {low:g} to {high:g}, allowed are 0 to {ceiling:g}"
         )
@@ -245,7 +246,7 @@ def _eight_bits(image: Image) -> Image:
 def _box(
     size: tuple[int, int], target: tuple[int, int], crop: int | None
 ) -> tuple[int, int, int, int]:
-    """The centred part to keep, in whole pixels, so that an unscaled crop stays sharp."""
+    """The centred part to keep, in whole pixels, so that a crop without resize stays sharp."""
     width, height = size
     across = crop or min(width, max(1, round(height * target[0] / target[1])))
     down = crop or min(height, max(1, round(width * target[1] / target[0])))

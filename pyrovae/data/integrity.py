@@ -1,7 +1,7 @@
-"""Whether prepared arrays are still as they were written.
+"""Checks that prepared arrays have not changed since they were written.
 
-To read a whole array takes a moment for every gigabyte. It is done once for each state of the
-files: `verified.json` beside them notes the state that was found whole.
+Reading a whole array takes about a second per gigabyte, so it is done once per state of the
+files: `verified.json` in their folder records the last state that was verified.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILES = ("images.npy", "attributes.npy", "manifest.json")
 _NOTE = "verified.json"
 _CHUNK_IMAGES = 32
 
-_verified: dict[str, Any] = {}  # by folder, where none can be written beside the arrays
+_verified: dict[str, Any] = {}  # by folder, in case verified.json cannot be written
 
 
 def checksum(values: np.ndarray) -> str:
@@ -34,16 +34,16 @@ def checksum(values: np.ndarray) -> str:
 
 
 def signed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with a checksum of itself."""
+    """Returns a manifest with a checksum of its own content."""
     return manifest | {"sha256": _digest(manifest)}
 
 
 def damage(folder: Path, manifest: dict[str, Any]) -> str | None:
-    """Says what is not as it was written in a folder; None if all is.
+    """Describes the damage in a folder, in one line; None if there is none.
 
     Args:
-        folder: one split in the cache.
-        manifest: what its `manifest.json` holds.
+        folder: the folder of one split in the cache.
+        manifest: the content of its `manifest.json`.
     """
     stamps = _stamps(folder)
     if stamps is None:
@@ -57,7 +57,7 @@ def damage(folder: Path, manifest: dict[str, Any]) -> str | None:
 
 
 def note_verified(folder: Path, stamps: dict[str, list[int]] | None = None) -> None:
-    """Notes that the files in a folder are whole in the state that they have now."""
+    """Records that the files in a folder are intact in their current state."""
     stamps = stamps or _stamps(folder)
     _verified[str(folder)] = stamps
     temporary = temporary_for(folder / _NOTE)
@@ -66,13 +66,13 @@ def note_verified(folder: Path, stamps: dict[str, list[int]] | None = None) -> N
         temporary.write_text(json.dumps(stamps))
         os.replace(temporary, folder / _NOTE)
     except OSError:
-        pass  # A cache that others own: this process remembers.
+        pass  # The cache is read-only: `_verified` remembers for this process.
 
 
 def check_whole(images: Any) -> None:
-    """Raises `InputError` if the file behind a mapped array was cut off since it was opened.
+    """Raises `InputError` if the file of a mapped array was truncated after it was opened.
 
-    To read a page that is no longer there ends a process with SIGBUS, which cannot be caught.
+    Reading a missing page would end the process with SIGBUS, which cannot be caught.
     """
     base = images
     while isinstance(base, np.ndarray):
@@ -82,7 +82,7 @@ def check_whole(images: Any) -> None:
     if (left := base.size()) < len(base):
         raise InputError(
             f"{name}: was cut off from {len(base):,} to {left:,} bytes while it was in use; "
-            "start again, which prepares the images anew"
+            "start again to prepare the images again"
         )
 
 
@@ -109,21 +109,21 @@ def _noted(folder: Path) -> Any:
 
 def _damage(folder: Path, manifest: dict[str, Any]) -> str | None:
     if "sha256" not in manifest:
-        return "manifest.json: no checksum, as older versions wrote it"
+        return "manifest.json: no checksum (written by an older version)"
     if manifest["sha256"] != _digest(manifest):
         return "manifest.json: wrong checksum"
     try:
         shapes = _shapes(manifest)
         sums = {name: str(manifest["checksums"][name]) for name in shapes}
     except (KeyError, TypeError):
-        return "manifest.json: not as a build writes it"
+        return "manifest.json: entries are missing or of a wrong type"
     for name, (kind, shape) in shapes.items():
         try:
             values = np.load(folder / name, mmap_mode="r")
-        except Exception as error:  # A damaged header raises half a dozen types.
+        except Exception as error:  # A damaged header raises many types of errors.
             return f"{name}: {' '.join(str(error).split())[:200]}"
         if values.dtype != kind or values.shape != shape:
-            return f"{name}: {values.dtype} of shape {values.shape}"
+            return f"{name}: wrong type or shape ({values.dtype} {values.shape})"
         if checksum(values) != sums[name]:
             return f"{name}: wrong checksum"
     return None

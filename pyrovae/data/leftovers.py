@@ -1,4 +1,4 @@
-"""Folders that killed processes left in the cache."""
+"""Deletes temporary folders that killed processes left in the cache."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _swept: set[Path] = set()
 
 
 def temporary_name(split: str) -> str:
-    """A name for a temporary folder, which says who writes it."""
+    """A unique name for a temporary folder, with the machine and the process that write it."""
     return f".{split}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def sweep(root: Path) -> None:
-    """Deletes what killed builds left in all data sets of a cache, once in a process."""
+    """Deletes what killed builds left in all data sets of a cache, once per process."""
     if root not in _swept:
         _swept.add(root)
         for split in SPLITS:
@@ -51,8 +51,8 @@ def _abandoned(path: Path) -> bool:
         except ProcessLookupError:
             return True
         except (PermissionError, OverflowError):
-            pass  # alive, and another user's; or no process's number
-    # Another machine's process, or a number given to a new one: a live build keeps writing.
+            pass  # a living process of another user, or not a process id
+    # The process may be on another machine, or its id may be reused: a live build keeps writing.
     try:
         touched = max(entry.stat().st_mtime for entry in (path, *path.iterdir()))
     except OSError:

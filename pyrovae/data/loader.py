@@ -1,4 +1,4 @@
-"""Batches of uint8 images on a device, in an order that only the seed and the epoch decide."""
+"""Batches of uint8 images on a device, in an order that depends on seed and epoch only."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ __all__ = ["Batches", "gather", "spread", "to_device"]
 
 _RESIDENT_BYTES = 256 * 2**20
 _TOGETHER_BYTES = 2**19
-_FAULT_BYTES = 2**17  # what page faults bring into memory around the ends of a row
+_FAULT_BYTES = 2**17  # read into memory by page faults around the ends of a row
 
 _resident: weakref.WeakKeyDictionary[mmap.mmap, int] = weakref.WeakKeyDictionary()
 
 
 def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Copy rows of an array into memory, without letting a mapped file pile up there.
+    """Copies rows of an array into memory; bounds the memory that a mapped file takes.
 
-    Every page that is read from a memory map stays counted as this process's memory; after some
-    256 MB of them a larger map is told to let go. The operating system still keeps the file
-    cached.
+    Every page that is read from a memory map counts as memory of this process. After 256 MB of
+    pages, a larger map releases them. The file stays in the operating system's cache.
 
     Args:
         images: array `(N, ...)`, memory-mapped or not.
@@ -41,7 +40,7 @@ def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
     Returns:
         Array `(B, ...)`.
     """
-    rows = np.asarray(images).take(indices, axis=0)  # Faster than by brackets.
+    rows = np.asarray(images).take(indices, axis=0)  # Faster than images[indices].
     mapped = _mapping(images)
     if mapped is not None and len(mapped) > _RESIDENT_BYTES:
         touched = _resident.get(mapped, 0) + rows.nbytes + _FAULT_BYTES * len(rows)
@@ -53,17 +52,17 @@ def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
 
 
 def spread(images: np.ndarray, count: int) -> np.ndarray:
-    """Copies of that many rows, or all if there are fewer, spread evenly over an array."""
+    """Copies `count` rows, spread evenly over an array; all rows if there are fewer."""
     chosen = np.linspace(0, len(images) - 1, min(len(images), count)).astype(int)
     return gather(images, chosen)
 
 
 def to_device(images: np.ndarray, device: torch.device | str) -> Tensor:
-    """Copy a whole array to a device, a piece at a time: `Batches` then indexes it there.
+    """Copies a whole array to a device in pieces, so that `Batches` can index it there.
 
     Args:
         images: uint8 array `(N, C, H, W)`, memory-mapped or not.
-        device: where to.
+        device: the target device.
 
     Returns:
         uint8 tensor `(N, C, H, W)`.
@@ -79,30 +78,30 @@ def to_device(images: np.ndarray, device: torch.device | str) -> Tensor:
 class Batches:
     """Batches of a split, as uint8 tensors on a device.
 
-    Order and mirroring of an epoch follow from `(seed, epoch)` alone: the global random state is
-    neither read nor changed, and an epoch entered at batch `start` yields what a whole one would
-    have yielded from there.
+    Order and mirroring of an epoch depend on `(seed, epoch)` only. The global random state is
+    neither read nor changed. An epoch that starts at batch `start` yields the same batches as a
+    whole epoch from there.
 
-    When shuffling, an incomplete last batch is left out if there is a full one: every image has
-    the same chance of a place in the next epoch's order. Without shuffling nothing is left out.
+    With shuffling, an incomplete last batch is left out if there is a full one; the next epoch
+    has another order. Without shuffling nothing is left out.
 
-    Several readers can share each batch: with a `part`, every batch is that reader's slice of
-    one of all readers' images, in the order that a single reader of such batches would have.
+    Several readers can share each step: with `part`, a batch is this reader's slice of the images
+    of all readers, in the order that a single reader of such steps would have.
 
     Args:
         images: a split, or its images `(N, C, H, W)`: a uint8 array, or a tensor (see
-            `to_device`), which is indexed on the device it lies on.
-        batch_size: images a batch, of each reader.
-        seed: with the epoch, decides order and mirroring.
+            `to_device`), which is indexed on its own device.
+        batch_size: images per batch and reader.
+        seed: determines order and mirroring, together with the epoch.
         flip: whether each image is mirrored left to right with probability 1/2.
-        device: where the batches are wanted.
-        shuffle: whether each epoch has an order of its own.
-        attributes: names of the split's attributes that `labelled` gives with the images.
-        part: which reader of how many this is, as `(0, 2)`.
+        device: the device of the batches.
+        shuffle: whether each epoch has its own random order.
+        attributes: names of the attributes that `labelled` returns with the images.
+        part: the index of this reader and the number of readers, such as `(0, 2)`.
 
     Raises:
-        InputError: if the split has no such attribute, or fewer images than one batch of
-            several readers takes.
+        InputError: if the split has no such attribute, or if several readers need more images for
+            one step than there are.
 
     Example:
         >>> images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
@@ -132,8 +131,8 @@ class Batches:
         self.images_per_step = batch_size * readers
         if readers > 1 and len(self.images) < self.images_per_step:
             raise InputError(
-                f"{len(self.images)} images to train on are fewer than the {self.images_per_step} "
-                f"of a step, {batch_size} in each of {readers} processes"
+                f"{len(self.images)} training images are fewer than the {self.images_per_step} "
+                f"images per step: {batch_size} in each of {readers} processes"
             )
         self.seed = seed
         self.flip = flip
@@ -143,16 +142,16 @@ class Batches:
         self.shuffle = shuffle
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         full, rest = divmod(len(self.images), self.images_per_step)
         return max(full, 1) if self.shuffle else full + (rest > 0)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
-        """The batches of one epoch.
+        """Yields the batches of one epoch.
 
         Args:
-            epoch: which one, from 0.
-            start: the number of batches to pass over, when resuming inside an epoch.
+            epoch: the epoch, from 0.
+            start: the number of batches to skip, when resuming inside an epoch.
 
         Yields:
             uint8 tensors `(B, C, H, W)` on the device.
@@ -161,11 +160,11 @@ class Batches:
             yield images
 
     def labelled(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch, with the attributes that were named.
+        """Yields the batches of one epoch with the attributes that the constructor names.
 
         Args:
-            epoch: which one, from 0.
-            start: the number of batches to pass over, when resuming inside an epoch.
+            epoch: the epoch, from 0.
+            start: the number of batches to skip, when resuming inside an epoch.
 
         Yields:
             uint8 images `(B, C, H, W)` and float32 attributes `(B, A)`, on the device.
@@ -174,7 +173,7 @@ class Batches:
             raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
         order, mirrored = self.plan(epoch)
         mirrored = mirrored.to(self.device)
-        # Once an epoch, and not where a thread reads ahead: it would wait for the device.
+        # Once per epoch, not in the thread that reads ahead: there it would wait for the device.
         placed = order.to(self.attributes.device)
         rows = placed if isinstance(self.images, Tensor) else order
         labels = self._parts(self.attributes[placed], start)
@@ -184,7 +183,7 @@ class Batches:
             yield self._flipped(images, flip), label
 
     def _parts(self, values: Tensor, start: int) -> Sequence[Tensor]:
-        """This reader's part of each batch, from values in the order of an epoch."""
+        """This reader's part of each step, from values in the order of an epoch."""
         first, count = start * self.images_per_step, len(self) - start
         steps = values[first:].split(self.images_per_step)[:count]
         if self.images_per_step == self.batch_size:
@@ -193,9 +192,9 @@ class Batches:
         return [values[own : own + self.batch_size] for values in steps]
 
     def plan(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """The order of an epoch `(N,)`, and which of its places are mirrored, on the CPU."""
+        """The order of an epoch `(N,)` and the mirrored places in it `(N,)`, on the CPU."""
         check_whole(self._stored)
-        # Mixed, because generators seeded with neighbouring numbers need not be independent.
+        # Mixed: generators with neighbouring seeds need not be independent.
         mixed = np.random.SeedSequence((self.seed % 2**64, epoch)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]))
         count = len(self.images)
@@ -209,14 +208,14 @@ class Batches:
         """The images of these rows, on the device."""
         images = self.images
         if isinstance(images, Tensor):
-            # Small batches several at a time, which costs less than one by one.
+            # Gathering several small batches at a time is faster than one by one.
             together = max(1, _TOGETHER_BYTES // max(1, images[0].nbytes * self.batch_size))
             for some in (parts[n : n + together] for n in range(0, len(parts), together)):
                 chosen = images.index_select(0, torch.cat(list(some)).to(images.device))
                 yield from chosen.to(self.device).split([len(rows) for rows in some])
         elif self.device.type == "cuda":
             host = ahead(lambda rows: _read(images, rows).pin_memory(), parts)
-            # From pinned memory the copy does not wait for the work queued on the device.
+            # A copy from pinned memory does not wait for the work queued on the device.
             yield from (batch.to(self.device, non_blocking=True) for batch in host)
         else:
             yield from (_read(images, rows).to(self.device) for rows in parts)
@@ -232,7 +231,7 @@ class Batches:
 
 
 def ahead(work: Callable[[Any], Any], items: Iterable[Any], depth: int = 2) -> Iterator[Any]:
-    """The results of work on items, in order; a thread is that many items ahead.
+    """Yields the results of work on items, in order; a thread works `depth` items ahead.
 
     Example:
         >>> list(ahead(abs, [-1, 2, -3]))
@@ -249,10 +248,10 @@ def ahead(work: Callable[[Any], Any], items: Iterable[Any], depth: int = 2) -> I
 
 
 def _viewed(images: np.ndarray | Tensor) -> np.ndarray | Tensor:
-    """A small array as a tensor, which torch gathers rows of faster; it is not copied."""
+    """Returns a small array as a tensor without a copy: torch gathers its rows faster."""
     if isinstance(images, Tensor) or images.nbytes > _RESIDENT_BYTES:
         return images
-    with warnings.catch_warnings():  # That nobody must write to a file that is only read.
+    with warnings.catch_warnings():  # torch warns of read-only memory; nothing writes to it.
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(np.asarray(images))
 
@@ -262,7 +261,7 @@ def _read(images: np.ndarray, rows: Tensor) -> Tensor:
 
 
 def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tensor:
-    """The attributes of those names, `(N, A)`; raises `InputError` if one is not there."""
+    """The named attributes, `(N, A)`; raises `InputError` if one does not exist."""
     known = list(images.attribute_names) if isinstance(images, Split) else []
     for name in names:
         if name not in known:
@@ -273,11 +272,11 @@ def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tenso
 
 
 def _mapping(images: np.ndarray) -> mmap.mmap | None:
-    """The map behind an array, if its pages can be dropped and read again."""
+    """The memory map of an array if its pages can be released and read again, else None."""
     array: Any = images
     while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
         array = array.base
     if not isinstance(array, np.memmap) or not hasattr(mmap, "MADV_DONTNEED"):
         return None
-    # Pages of a private map ("c") may hold changes, which dropping them would undo.
+    # Pages of a private map ("c") may hold changes, which releasing them would undo.
     return getattr(array, "_mmap", None) if array.mode in ("r", "r+") else None

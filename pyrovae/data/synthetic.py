@@ -1,4 +1,4 @@
-"""Drawn faces with known factors: data that needs no download and has a right answer."""
+"""Drawn faces with known factors, without a download."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _BLOCK = 128
 
 
 class SyntheticFaces(CachedImages):
-    """Drawn faces, with the factors that they were drawn from as attributes.
+    """Drawn faces whose attributes are the factors that they were drawn from.
 
-    Use it to try things out: nothing to download, and the truth is known.
+    Use it for first experiments: it needs no download, and the true factors are known.
 
-    The factors are independent and uniform on [-1, 1]; `draw_faces` says what each means. Image
+    The factors are independent and uniform on [-1, 1]; `draw_faces` describes each of them. Image
     `i` of a split depends on `(seed, split, i)` only: a larger data set begins with a smaller one.
-    Images are drawn when a split is first asked for (seconds for ten thousand) and kept in memory.
+    The first access to a split draws its images (seconds for ten thousand) and stores them in the
+    cache.
 
     Args:
         num_train: number of training images.
@@ -32,10 +33,11 @@ class SyntheticFaces(CachedImages):
         num_test: number of test images.
         image_size: height and width of the images, at least 16.
         seed: seed of the factors, not negative.
-        cache_dir: where the array cache goes; by default as for every data set.
+        cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
+            user's cache folder.
 
     Raises:
-        InputError: if a number is below what it may be.
+        InputError: if an argument is too small.
 
     Example:
         >>> faces = SyntheticFaces(num_train=8, image_size=32, seed=0)
@@ -68,16 +70,16 @@ class SyntheticFaces(CachedImages):
         self._sizes = dict(zip(SPLITS, (num_train, num_val, num_test), strict=True))
 
     def settings(self) -> dict[str, Any]:
-        """What decides the drawings, besides the image size."""
+        """The seed, which determines the drawings together with the image size."""
         return {"seed": self.seed}
 
     def _source(self, name: str) -> Source:
         size = self._sizes[name]
         rng = np.random.default_rng([self.seed, SPLITS.index(name)])
-        # Filled row by row from one stream, so the first rows are the same for any size.
+        # Filled row by row from one stream, so the first rows do not depend on the size.
         factors = 2 * rng.random((size, len(FACTORS)), np.float32) - 1
 
-        @lru_cache(maxsize=8)  # Faces are drawn by the block, and read one after the other.
+        @lru_cache(maxsize=8)  # Faces are drawn in blocks and read one after the other.
         def block(start: int) -> np.ndarray:
             return draw_faces(factors[start : start + _BLOCK], self.image_shape[-1])
 
@@ -85,5 +87,5 @@ class SyntheticFaces(CachedImages):
             return block(item - item % _BLOCK)[item % _BLOCK]
 
         names = [f"{name}/{i:05d}" for i in range(size)]
-        # A few faces tell a change of the drawing itself.
+        # Two faces in the fingerprint detect a change of `draw_faces`.
         return Source(names, read, factors, FACTORS, fingerprint(draw_faces(factors[:2])))

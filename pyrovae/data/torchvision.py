@@ -1,4 +1,4 @@
-"""Small labelled images from torchvision: MNIST and its likes."""
+"""Small labelled images from torchvision: MNIST, CIFAR10 and similar data sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["TorchvisionImages"]
 
-# Shape and validation images by convention: a network is built before any file is opened.
+# Image shape and usual number of validation images: networks are built before files are read.
 _KNOWN = {
     "CIFAR10": ((3, 32, 32), 5_000),
     "CIFAR100": ((3, 32, 32), 5_000),
@@ -26,21 +26,21 @@ _KNOWN = {
 
 
 class TorchvisionImages(CachedImages):
-    """A data set of torchvision's, with one attribute, `label`.
+    """A data set of torchvision, such as MNIST, with one attribute, `label`.
 
-    Use it for MNIST and its like.
+    Use it for MNIST and similar data sets.
 
-    The last training images are the validation split; the test split is the data set's own.
+    The last training images form the validation split. The test split is that of the data set.
 
     Args:
         name: `CIFAR10`, `CIFAR100`, `FashionMNIST`, `KMNIST`, `MNIST` or `USPS`.
-        root: the folder that torchvision keeps it in.
-        download: whether to download it if it is not there.
-        image_size: side of the images, where they are to be resized.
+        root: the folder where torchvision stores the data set.
+        download: whether to download the data set if it is missing.
+        image_size: side of the images to resize to; by default images are not resized.
         flip: whether training mirrors images at random; wrong for digits and letters.
-        val_size: how many training images are kept for validation; by default 10,000 of MNIST,
-            FashionMNIST and KMNIST, 5,000 of CIFAR10 and CIFAR100, and 1,000 of USPS.
-        cache_dir: where resized images are kept; by default `PYROVAE_CACHE`, or `pyrovae` in the
+        val_size: number of training images for validation; by default 10,000 for MNIST,
+            FashionMNIST and KMNIST, 5,000 for CIFAR10 and CIFAR100, and 1,000 for USPS.
+        cache_dir: the folder of resized images; by default `PYROVAE_CACHE`, or `pyrovae` in the
             user's cache folder.
     """
 
@@ -75,7 +75,7 @@ class TorchvisionImages(CachedImages):
         return super().split(name) if self.resized else self._stored(name)
 
     def _stored(self, name: str) -> Split:
-        """A split as torchvision has it."""
+        """A split at the image size of torchvision's files."""
         images, labels = self._load(train=name != "test")
         if name != "test":
             if self.val_size >= len(images):
@@ -90,7 +90,7 @@ class TorchvisionImages(CachedImages):
         return Split(images, names, labels, ("label",))
 
     def settings(self) -> dict[str, Any]:
-        """The data set, the size, and how many images are kept for validation."""
+        """The data set, the image size, and the number of validation images."""
         return {
             "name": self.name,
             "root": str(self.root.absolute()),
@@ -112,16 +112,16 @@ class TorchvisionImages(CachedImages):
         return Source(stored.names, read, labels, ("label",), fingerprint(images, labels))
 
     def _load(self, train: bool) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 images `(N, C, H, W)` and float32 labels `(N, 1)` of one of the two parts."""
+        """Loads a part of torchvision: uint8 images `(N, C, H, W)`, float32 labels `(N, 1)`."""
         from torchvision import datasets
 
         make = getattr(datasets, self.name)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of torchvision's, about NumPy's future
+                warnings.simplefilter("ignore")  # torchvision warns of NumPy's deprecations
                 loaded = make(str(self.root), train=train, download=self.download)
                 images, labels = np.asarray(loaded.data), np.asarray(loaded.targets)
-        except Exception as error:  # files are damaged, or the network fails, in many ways
+        except Exception as error:  # a damaged file or a failed download raises many types
             raise InputError(self._absent(error)) from error
         if images.ndim == 3:
             images = images[:, None]
@@ -133,6 +133,6 @@ class TorchvisionImages(CachedImages):
         if not self.download and (
             isinstance(error, FileNotFoundError) or "not found" in str(error).lower()
         ):
-            return f"{self.root}: {self.name} is not there; --data.download true downloads it"
+            return f"{self.root}: does not hold {self.name}; --data.download true downloads it"
         reason = " ".join(str(error).split()) or type(error).__name__
         return f"{self.root}: {self.name} cannot be loaded: {reason}"

@@ -1,4 +1,4 @@
-"""A pool that decodes images on all cores."""
+"""Computes a function on all cores, with results in order."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ _adopted: Callable[..., Any] | None = None
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def look_ahead() -> int:
-    """How many of its calls `in_order` has in work or finished but not yet taken."""
+    """The number of calls that `in_order` runs ahead of the consumer."""
     return 4 * num_cores()
 
 
 def shared_array(shape: tuple[int, ...]) -> np.ndarray:
-    """A uint8 array that `function` of `in_order` can write and the reader of it can see.
+    """A uint8 array in shared memory, which the workers of `in_order` can write.
 
-    Memory of this kind stays one and the same in forked children, and is freed with the last
-    array on it.
+    Forked children share this memory. It is freed with the last array that uses it.
     """
     return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
@@ -49,25 +48,25 @@ def shared_array(shape: tuple[int, ...]) -> np.ndarray:
 def in_order(
     function: Callable[[int], Any], arguments: Iterable[int], processes: bool
 ) -> Generator[Any, None, None]:
-    """Yields `function(argument)` in order, computed on all cores, a few ahead of the reader.
+    """Yields `function(argument)` in order, computed on all cores a few calls ahead.
 
-    The call `look_ahead()` places after another begins only when the reader, done with that
-    one's result, asks for the next.
+    Call number `n + look_ahead()` starts only after the consumer has requested result `n + 1`,
+    and so has finished with result `n`.
 
     Args:
-        function: what to compute; its results and errors must be picklable.
-        arguments: what for.
-        processes: whether to fork where that is safe and cheap (Linux), else threads. Opening an
-            image is half Python, which threads do one at a time.
+        function: the function; its results and errors must be picklable.
+        arguments: the arguments, one per call.
+        processes: whether to use forked processes on Linux; otherwise threads are used. Half of
+            opening an image is Python code, which threads cannot run in parallel.
     """
     left = iter(arguments)
     pool, task = _pool(function, processes and sys.platform == "linux")
     pending: deque[Future[Any]] = deque()
     try:
         with warnings.catch_warnings():
-            # The children decode images and nothing else: no lock of another thread matters.
+            # The children only decode images, so locks of other threads do not matter.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", Warning)
-            # Python prints and forgets what a signal raises while it forks, so that must wait.
+            # Python drops an exception that a signal handler raises during a fork: signals wait.
             with signals() as seen:
                 pending.extend(pool.submit(task, i) for i in islice(left, look_ahead()))
         for number in seen:
@@ -89,14 +88,14 @@ def _pool(function: Callable[[int], Any], fork: bool) -> tuple[Executor, Callabl
 
 
 def _adopt(function: Callable[[int], Any], parent: int) -> None:
-    """Begins a child: it leaves signals to its parent, and does not outlive it."""
+    """Initialises a child process: it ignores Ctrl-C and ends with its parent."""
     global _adopted
     _adopted = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:  # It was killed before that: no signal will come.
+    if os.getppid() != parent:  # The parent ended before prctl took effect: no signal will come.
         os._exit(1)
 
 

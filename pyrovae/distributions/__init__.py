@@ -1,4 +1,4 @@
-"""Distributions that torch and Pyro lack, or have only in part."""
+"""Distributions and KL divergences that torch and Pyro lack or implement in part."""
 
 from pyrovae.distributions import kl  # noqa: F401
 from pyrovae.distributions.grey import (

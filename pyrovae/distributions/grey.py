@@ -1,4 +1,4 @@
-"""Probabilities of the 256 grey values k / 255 of 8-bit images."""
+"""Discrete distributions over the 256 grey values k / 255 of 8-bit images."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _log_bin(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     r"""Log probability that a logistic variable falls into the bin of a grey value.
 
     With $b, a$ the ends of the bin in units of the scale, $\sigma(b) - \sigma(a) = \sigma(b)
-    \, \sigma(-a)\, (1 - e^{a - b})$: exact however far out the bin lies. The outermost bins
-    reach to infinity, so that the 256 of them add up to one.
+    \, \sigma(-a)\, (1 - e^{a - b})$, which is exact in the tails too. The outermost bins reach to
+    infinity, so that the 256 probabilities sum to one.
     """
     upper, lower = (x + HALF_BIN - loc) / scale, (x - HALF_BIN - loc) / scale
     black, white = x < HALF_BIN, x > 1 - HALF_BIN
@@ -54,7 +54,7 @@ def _clipped_mean(loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def _draw_level(loc: Tensor, scale: Tensor) -> Tensor:
-    """A logistic variable, rounded to the nearest grey value."""
+    """Draws a logistic variable and rounds it to the nearest grey value."""
     u = torch.rand_like(loc).clamp(min=torch.finfo(loc.dtype).tiny)
     x = loc + scale * (torch.log(u) - torch.log1p(-u))
     return (x * 255).round().clamp(0, 255) / 255
@@ -70,7 +70,7 @@ class DiscretizedLogistic(TorchDistribution):
 
     Args:
         loc: the location $\mu$, any shape.
-        scale: the scale s, positive, of a shape that broadcasts with it.
+        scale: the scale s, positive, of a shape that broadcasts with `loc`.
 
     References:
         Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016,
@@ -91,7 +91,7 @@ class DiscretizedLogistic(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean before rounding: within half a grey level of the exact one."""
+        """The mean without rounding, within half a grey level of the exact mean."""
         return _clipped_mean(self.loc, self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class DiscretizedLogistic(TorchDistribution):
 
 
 class DiscretizedLogisticMixture(TorchDistribution):
-    r"""Mixture of logistic distributions for each pixel, whose channels depend on each other.
+    r"""Mixture of logistic distributions per pixel, in which a channel depends on those before it.
 
     $$P(x) = \prod_{\text{pixels}} \sum_{k=1}^{K} \pi_k \prod_{c=1}^{C} P_{\text{logistic}}
     \left(x_c \mid \mu_{kc} + \textstyle\sum_{j < c} a_{kcj} (x_j - \mu_{kj}), s_{kc}\right)$$
@@ -117,8 +117,8 @@ class DiscretizedLogisticMixture(TorchDistribution):
         logits: unnormalised log weights, `(*, K, H, W)`.
         loc: the locations $\mu$, `(*, K, C, H, W)`.
         scale: the scales s, positive, `(*, K, C, H, W)`.
-        coefficients: the a of the pairs (c, j) with j below c, in the order (1, 0), (2, 0),
-            (2, 1) ..., `(*, K, C (C - 1) / 2, H, W)`.
+        coefficients: the coefficients a of the pairs (c, j) with j < c, in the order (1, 0),
+            (2, 0), (2, 1) ..., `(*, K, C (C - 1) / 2, H, W)`.
 
     References:
         PixelCNN++ (Salimans et al., 2017, sections 2.1 and 2.2), https://arxiv.org/abs/1701.05517
@@ -146,7 +146,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean before rounding, each channel given the mean of those before it."""
+        """The mean without rounding; each channel is conditioned on the means of those before."""
         weights = self.logits.softmax(-3)
         shown: list[Tensor] = []
         for c in range(self.loc.shape[-3]):
@@ -155,7 +155,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         return (weights.unsqueeze(-3) * torch.stack(shown, -3)).sum(-4)
 
     def _location(self, c: int, loc: Tensor, coefficients: Tensor, before: list[Tensor]) -> Tensor:
-        """The location of channel c, given the values of the channels before it."""
+        """The location of channel c given the values of the channels before it."""
         found = loc[..., c, :, :]
         for j, x in enumerate(before):
             departure = x - loc[..., j, :, :]
@@ -180,7 +180,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         batch = self._extended_shape(sample_shape)[:-3]
         logits = self.logits.expand(*batch, *self.logits.shape[-3:])
         uniform = torch.rand_like(logits).clamp(min=torch.finfo(logits.dtype).tiny)
-        # The largest of log weights plus Gumbel noise is a draw of the component.
+        # The argmax of log weights plus Gumbel noise is a draw of the component.
         chosen = (logits - torch.log(-torch.log(uniform))).argmax(-3)[..., None, None, :, :]
         loc, scale, coefficients = (
             _choose(parameter, batch, chosen)
@@ -194,14 +194,14 @@ class DiscretizedLogisticMixture(TorchDistribution):
 
 
 def _choose(parameter: Tensor, batch: torch.Size, chosen: Tensor) -> Tensor:
-    """A parameter `(*, K, P, H, W)` of each pixel's component `(*, 1, 1, H, W)`."""
+    """Selects a parameter `(*, K, P, H, W)` by each pixel's component `(*, 1, 1, H, W)`."""
     whole = parameter.expand(*batch, *parameter.shape[-4:])
     index = chosen.expand(*batch, 1, *parameter.shape[-3:])
     return whole.gather(-4, index).squeeze(-4)
 
 
 class GreyCategorical(TorchDistribution):
-    r"""Images of independent pixels, each of any distribution over the 256 grey values.
+    r"""Images of independent pixels, each with a categorical distribution over 256 grey values.
 
     $$P(x) = \prod_i e^{h_{i k_i}} / \textstyle\sum_j e^{h_{ij}}, \quad k_i = 255\, x_i$$
 
@@ -228,7 +228,7 @@ class GreyCategorical(TorchDistribution):
             self._validate_sample(value)
         level = (value * 255).round().long().clamp(0, 255)
         shape = torch.broadcast_shapes(level.shape, self.logits.shape[:-1])
-        # Channels last, as convolutions lay them out: then flattening copies nothing.
+        # Channels last, the memory format of the networks, so that flattening does not copy.
         logits = self.logits.expand(*shape, 256).movedim(-4, -2).reshape(-1, 256)
         level = level.expand(shape).movedim(-3, -1).reshape(-1)
         found = -cross_entropy(logits, level, reduction="none")

@@ -1,4 +1,4 @@
-"""Divergences that torch lacks: importing this module teaches them to `kl_divergence`."""
+"""KL divergences that torch lacks; importing this module registers them for `kl_divergence`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 
 def _kl_dependent_independent(q: MultivariateNormal | LowRankMultivariateNormal, p: Any) -> Tensor:
-    """The divergence of a Normal of dependent dimensions from one of independent ones."""
+    """KL(q ‖ p) of a Normal q with full or low-rank covariance and a diagonal Normal p."""
     base = p.base_dist
     if not isinstance(base, Normal) or p.reinterpreted_batch_ndims != 1:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What priors and posterior families have in common."""
+"""The common base of priors and posterior families."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["LatentModule"]
 
 
 class LatentModule(nn.Module):
-    """A module that makes distributions of latent vectors.
+    """A module that returns distributions of latent vectors.
 
     Args:
         latent_dim: number of latent dimensions D, at least 1.
@@ -24,5 +24,5 @@ class LatentModule(nn.Module):
         self.latent_dim = latent_dim
 
     def extra_repr(self) -> str:
-        """What `repr` shows between the brackets."""
+        """The text that `repr` shows in brackets."""
         return f"latent_dim={self.latent_dim}"

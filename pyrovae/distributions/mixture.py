@@ -15,21 +15,22 @@ __all__ = ["Mixture"]
 class Mixture(dist.MixtureSameFamily):
     """A mixture whose components may be flows that depend on the component.
 
-    torch's own shows all components the same value with a dimension of length 1, which
-    networks that take a context for each component cannot broadcast. Diagonal Normals that a
-    whole batch shares, as in a prior, are scored by matrix products, which is many times as fast.
+    torch's `MixtureSameFamily` passes a value with a component dimension of length 1, which
+    networks with a context per component cannot broadcast. Here the value is expanded. If the
+    components are diagonal Normals that a whole batch shares, as in a prior, their log densities
+    are matrix products, which are many times as fast.
     """
 
     _shared: Mixture | None = None
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Mixture:
-        """The same mixture for a batch, which remembers that it is the same."""
+        """The same mixture for a batch; keeps a reference to the mixture that the batch shares."""
         new = super().expand(batch_shape, _instance)
         new._shared = self._shared if self.batch_shape else self
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density of values, the event dimensions last."""
+        """Log density of values whose last dimensions are the event."""
         if self._validate_args:
             self._validate_sample(value)
         one = self._shared or self
@@ -40,7 +41,7 @@ class Mixture(dist.MixtureSameFamily):
     def _of_components(self, value: Tensor) -> Tensor:
         """Log densities `(*, K)` under each component."""
         parts = self.component_distribution
-        # Matrix products need doubles, which MPS has not.
+        # The matrix products need float64, which MPS lacks.
         if _diagonal_normals(parts) and not self.batch_shape and value.device.type != "mps":
             return _under_diagonal_normals(value, parts.base_dist.loc, parts.base_dist.scale)
         shown = value.unsqueeze(-1 - len(parts.event_shape))
@@ -58,7 +59,7 @@ def _diagonal_normals(parts: Any) -> bool:
 
 def _under_diagonal_normals(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     """Log densities `(*, K)` of values `(*, D)` under K Normals, each `(K, D)`."""
-    # The square is multiplied out, which cancels digits: in doubles, around the centre.
+    # Expanding the square loses digits, hence float64 and values relative to the centre.
     kind, wide = torch.promote_types(value.dtype, loc.dtype), torch.float64
     centre = loc.detach().to(wide).mean(0)
     z, loc, precision = value.to(wide) - centre, loc.to(wide) - centre, scale.to(wide) ** -2

@@ -1,4 +1,4 @@
-"""Moments of distributions, also where no formula knows them."""
+"""Moments of distributions: in closed form, or else estimated from draws."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor
 
 __all__ = ["Marginal", "centre", "marginal", "marginals", "moments"]
 
-#: Draws that stand for a distribution whose moments no formula knows.
+#: Draws for moments that have no closed form.
 DRAWS = 200
-#: Draws of the other latent sites, over which one that depends on them is averaged.
+#: Draws of the other latent sites, over which a dependent site is averaged.
 MIXED = 100
 
 
 class Marginal(NamedTuple):
-    """What is known of each dimension of a distribution.
+    """Moments of each dimension of a distribution.
 
     Attributes:
-        loc: its mean.
-        scale: its standard deviation.
-        noise: the expected squared error of `loc`: 0 unless draws stand for the mean.
+        loc: the mean.
+        scale: the standard deviation.
+        noise: the expected squared error of `loc`: 0 unless it is estimated from draws.
     """
 
     loc: Tensor
@@ -34,7 +34,7 @@ class Marginal(NamedTuple):
 
 
 def centre(q: dist.TorchDistribution) -> Tensor:
-    """The mean of a distribution; of 100 draws where it has no closed form."""
+    """The mean of a distribution; without a closed form, the mean of 100 draws."""
     try:
         return q.mean
     except NotImplementedError:
@@ -42,12 +42,12 @@ def centre(q: dist.TorchDistribution) -> Tensor:
 
 
 def moments(q: Any) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each dimension; of 200 draws where no formula knows them."""
+    """Mean and standard deviation per dimension; without a closed form, those of 200 draws."""
     return marginal(q)[:2]
 
 
 def marginal(q: Any) -> Marginal:
-    """As `moments`, with how far the mean may be off."""
+    """Returns `moments` and the expected squared error of the mean."""
     try:
         return Marginal(q.mean, q.variance.sqrt(), torch.zeros_like(q.mean))
     except (NotImplementedError, AttributeError):
@@ -58,17 +58,17 @@ def marginal(q: Any) -> Marginal:
 def marginals(
     guide: Callable[..., Any], trace: Any, names: Sequence[str], x: Tensor, **inputs: Tensor
 ) -> dict[str, Marginal]:
-    """What a guide says of each latent site given an image, `(B, ...)` each.
+    """The guide's marginal of each latent site per image, `(B, ...)` each.
 
-    With several sites the distribution of one may depend on draws of the others: those of 100
-    draws are put together.
+    With several sites, the distribution of one may depend on draws of the others. Its marginal is
+    then a mixture over 100 draws.
 
     Args:
         guide: the guide.
-        trace: a run of it on these images.
-        names: its latent sites.
+        trace: a trace of the guide on these images.
+        names: the latent sites.
         x: observations `(B, C, H, W)`.
-        **inputs: what it takes besides.
+        **inputs: further inputs of the guide.
     """
     if len(names) == 1:
         return {name: marginal(trace.nodes[name]["fn"]) for name in names}
@@ -78,13 +78,13 @@ def marginals(
 
 
 def _mixed(node: Any) -> Marginal:
-    """The marginal of a site over draws of what it depends on, the leftmost dimension."""
+    """The marginal of a site over draws of the other sites, which are the leftmost dimension."""
     means, variances = node["value"], torch.zeros_like(node["value"])
     try:
         means, variances = node["fn"].mean, node["fn"].variance
     except (NotImplementedError, AttributeError):
-        pass  # Draws of the site itself tell as much.
+        pass  # Without closed-form moments, draws of the site itself are used.
     between = means.var(0)
-    # What does not depend on the other sites varies by rounding alone.
+    # Means that do not depend on the other sites differ by rounding only.
     noise = torch.where(between > 1e-12 * means.square().mean(0), between / len(means), 0.0)
     return Marginal(means.mean(0), (between + variances.mean(0)).sqrt(), noise)

@@ -1,4 +1,4 @@
-"""Densities of pixels that torch lacks, or has only in part."""
+"""Densities of pixels that torch lacks or implements in part."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ContinuousBernoulli(TorchDistribution):
     $$p(x) = \frac{\eta\, e^{\eta x}}{e^\eta - 1}, \qquad \log p(x) = \eta\,(x - \tfrac{1}{2})
     - \log\frac{\sinh(\eta / 2)}{\eta / 2}$$
 
-    torch's own clamps the probability within its normaliser: beyond log odds of 16 in single
-    precision it integrates to less than one.
+    torch's `ContinuousBernoulli` clamps the probability in its normaliser: in single precision it
+    integrates to less than one for log odds beyond 16.
 
     Args:
         logits: the log odds $\eta$, any shape.
@@ -56,7 +56,7 @@ class ContinuousBernoulli(TorchDistribution):
         return self.logits * (value - 0.5) - _log_sinhc(self.logits.abs() / 2)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        """Draws by inverting the distribution function of the falling half, then mirroring."""
+        """Draws by the inverse distribution function for log odds below 0, mirrored above 0."""
         shape = self._extended_shape(sample_shape)
         u = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device)
         falling = torch.where(self.logits > 0, -self.logits, self.logits)
@@ -76,14 +76,14 @@ def _log_sinhc(u: Tensor) -> Tensor:
 
 
 class BatchScaleNormal(TorchDistribution):
-    r"""Normal whose scale is the root mean square error of the batch that is scored.
+    r"""Normal that scores a batch with the batch's own root mean square error as the scale.
 
-    That scale maximises the likelihood of the batch. Its gradient is zero there, so that it is
-    taken as a constant.
+    This scale maximises the likelihood of the batch. The gradient with respect to the scale is
+    zero there, so `log_prob` treats it as a constant.
 
     Args:
         loc: the mean, any shape.
-        scale: what draws use, and the standard deviation that it states.
+        scale: the standard deviation of draws, and of `variance`.
         score: maps squared errors, of any shape, to the scale that `log_prob` uses.
     """
 
@@ -112,7 +112,7 @@ class BatchScaleNormal(TorchDistribution):
         return self.scale.square().expand(self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density at the scale that fits these values best."""
+        """Log density at the scale that maximises the likelihood of these values."""
         if self._validate_args:
             self._validate_sample(value)
         scale = self._score((value - self.loc).detach().square())

@@ -1,4 +1,4 @@
-"""Probabilistic PCA: the linear VAE, whose optimum and evidence are exact."""
+"""Probabilistic PCA: the linear VAE, with exact optimum and evidence."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["LinearModel", "fit_ppca"]
 
-#: The least variance of noise: that of rounding.
+#: The smallest noise variance: that of rounding errors.
 MIN_VARIANCE = 1e-12
 
-#: Directions that are added to the search at a time: as many as are wanted, within these.
+#: Bounds on the block size, which is otherwise the number of latent dimensions.
 LEAST_BLOCK, LARGEST_BLOCK = 64, 256
 
-#: The search ends where that much growth of it (as a share) changes the evidence by less than
-#: the tolerance, in bits per dimension.
+#: The search ends if growing the Krylov space by this share changes the evidence by less than the
+#: tolerance, in bits per dimension.
 GROWTH, TOLERANCE = 0.2, 1e-6
 
 
 @dataclass(frozen=True)
 class LinearModel:
-    """Probabilistic PCA: x is Normal with mean m and covariance of D axes plus noise.
+    """Probabilistic PCA: x is Normal with mean m, and its covariance is that of D axes plus noise.
 
-    Tensors are in doubles.
+    All tensors are float64.
 
     Attributes:
         mean: m, `(n,)`.
         basis: unit vectors U of the D axes, `(n, D)`.
-        eigenvalues: the variance along each, noise included, `(D,)`.
+        eigenvalues: the variance along each axis, noise included, `(D,)`.
         noise_variance: the mean variance along all other directions.
     """
 
@@ -60,21 +60,20 @@ class LinearModel:
 
 
 def fit_ppca(chunks: Callable[[], Iterable[Tensor]], latent_dim: int) -> LinearModel:
-    """Fits probabilistic PCA by maximum likelihood, in passes over observations.
+    """Fits probabilistic PCA by maximum likelihood, in several passes over the observations.
 
     Block Krylov iteration from a random start finds the axes, in the observations' precision. It
-    ends where the evidence of the observations stays the same to 1e-6 bits/dim. Variances are
-    then computed in doubles. The evidence of observations in doubles is that of the exact
-    decomposition to less than 1e-4 bits/dim, at any number of latent dimensions. Memory is that
-    of a few times D + 256 images; it does not grow with N.
+    ends when the evidence changes by less than 1e-6 bits/dim. Variances are then computed in
+    float64. For float64 observations, the evidence differs from that of the exact decomposition
+    by less than 1e-4 bits/dim, for any number of latent dimensions. Memory is that of a few times
+    D + 256 images and does not grow with N.
 
     Args:
-        chunks: gives the observations, `(B, n)` at a time, the same ones each time it is called.
-        latent_dim: D, below N - 1 and n: N images lie in N - 1 directions, which leave no
-            variance to the noise.
+        chunks: returns the observations in chunks `(B, n)`, the same at every call.
+        latent_dim: D, below N - 1 and n: N images span N - 1 directions, and the noise needs one.
 
     Raises:
-        InputError: if there are too few observations for that many dimensions.
+        InputError: if there are too few observations or pixels for D.
 
     References:
         Randomized Block Krylov Methods for Stronger and Faster Approximate Singular Value
@@ -117,11 +116,11 @@ def _leading(
     Args:
         times_covariance: the matrix times vectors `(n, B)`.
         start: random vectors, `(n, B)`.
-        wanted: how many eigenvectors.
-        largest: the rank of the matrix, at most.
+        wanted: the number of eigenvectors.
+        largest: an upper bound on the rank of the matrix.
         variance: the sum of all eigenvalues.
     """
-    # In the image of the matrix already: as many directions as its rank are then all of them.
+    # The start lies in the range of the matrix: `largest` directions then span the whole range.
     block = torch.linalg.qr(times_covariance(start))[0]
     space, images = block, times_covariance(block)
     checked, before = 0, math.nan
@@ -137,14 +136,14 @@ def _leading(
                 return space.double() @ vectors
             checked, before = width, now
         block = images[:, -block.shape[1] :][:, : largest - width]
-        for _ in range(2):  # Once leaves what rounding does to nearly dependent vectors.
+        for _ in range(2):  # Twice, for the rounding errors of nearly dependent vectors.
             block = torch.linalg.qr(block - space @ (space.T @ block))[0]
         space = torch.cat([space, block], 1)
         images = torch.cat([images, times_covariance(block)], 1)
 
 
 def _evidence(values: Tensor, size: int, variance: float) -> float:
-    """The mean log density of what is fitted to, without its constant, in bits per dimension."""
+    """The mean log density of the fitted observations, up to a constant, in bits per dimension."""
     rest = size - len(values)
     noise = max(variance - values.sum().item(), 0) / rest
     volume = values.clamp(min=MIN_VARIANCE).log().sum().item()
@@ -152,7 +151,7 @@ def _evidence(values: Tensor, size: int, variance: float) -> float:
 
 
 def _within(centred: Callable[[], Iterable[Tensor]], mean: Tensor, basis: Tensor) -> LinearModel:
-    """The linear model whose axes span the same space as these directions `(n, D)`."""
+    """Fits the linear model whose axes span the same space as these directions `(n, D)`."""
     basis = torch.linalg.qr(basis)[0]
     size, rank = basis.shape
     count, total, products = 0, 0.0, basis.new_zeros(rank, rank)
@@ -167,8 +166,8 @@ def _within(centred: Callable[[], Iterable[Tensor]], mean: Tensor, basis: Tensor
 
 
 def _moments(chunks: Callable[[], Iterable[Tensor]]) -> tuple[int, Tensor, float]:
-    """How many observations there are, their mean, and their variance summed over pixels."""
-    # Of differences from one observation floats will do: all pixels as doubles take long.
+    """The number of observations, their mean, and their variance summed over pixels."""
+    # Differences from one observation keep enough digits in float32; float64 would be slow.
     centre = next(iter(chunks()))[0]
     count, total, square = 0, torch.zeros(()), torch.zeros(())
     for x in chunks():

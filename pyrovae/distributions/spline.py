@@ -1,4 +1,4 @@
-"""Increasing maps of numbers, made of rational linear pieces."""
+"""Increasing maps of numbers from rational linear pieces."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["RationalSpline"]
 class RationalSpline:
     r"""Elementwise splines on $[-b, b]$, the identity outside, with continuous slopes.
 
-    Each bin is split into two pieces, and each piece takes $x = x_0 + l s$ to $y = y_0 + h t$ by
+    Each bin is split into two pieces, and each piece maps $x = x_0 + l s$ to $y = y_0 + h t$ by
 
     $$t = \frac{\rho s}{1 - s + \rho s}, \qquad s = \frac{t / \rho}{1 - t + t / \rho}$$
 
-    Nothing cancels in either direction, and no two bins differ more than 20-fold in size. Pyro's
-    splines, which multiply these fractions out and let bins differ 1000-fold, lose all digits of
-    the inverse in single precision.
+    Neither direction has cancellation, and bins differ at most 20-fold in size. Pyro's splines
+    multiply these fractions out and let bins differ 1000-fold; in single precision their inverse
+    loses all digits.
 
     Args:
         widths: raw log widths of the K bins, which add up to 2 b, `(*, K)`.
         heights: raw log heights of the bins, `(*, K)`.
-        slopes: raw log slopes between the bins, beside the geometric mean of those of the two
-            bins, `(*, K - 1)`; at both ends the slope is 1.
-        splits: log odds of the share of a bin that its first piece takes, `(*, K)`.
+        slopes: raw log slopes at the K - 1 inner knots, relative to the geometric mean of the two
+            bins' slopes, `(*, K - 1)`; at both ends the slope is 1.
+        splits: log odds of the first piece's share of its bin, `(*, K)`.
         bound: b, positive.
 
     References:
@@ -67,11 +67,11 @@ class RationalSpline:
         return 2 * self.bound * size / size.sum(-1, keepdim=True)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of x `(*)` and the logs of the slopes there, both of that shape."""
+        """Returns the values y at x and the log slopes there, both of the shape of x."""
         return self._through(x, self._x, self._y, self._log_ratio)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The x of these values, and the logs of the inverse's slopes."""
+        """Returns x for values y, and the log slopes of the inverse there."""
         return self._through(y, self._y, self._x, -self._log_ratio)
 
     def _through(

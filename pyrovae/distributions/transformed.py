@@ -1,4 +1,4 @@
-"""Distributions seen through invertible maps."""
+"""Distributions transformed by invertible maps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Transformed"]
 
 
 class Transformed(dist.TransformedDistribution):
-    """A distribution seen through maps that remember what they computed of its draws.
+    """A transformed distribution whose `log_prob` of its own draws has gradients.
 
-    torch's own remembers that without gradients after `sample`, so that `log_prob` of such draws
-    would pass none to the maps.
+    The maps cache the inverse of their draws. In torch's `TransformedDistribution`, `sample`
+    caches it without gradients, so `log_prob` of these draws gives the maps no gradient.
     """
 
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:

@@ -1,4 +1,4 @@
-"""Families of torch without what a step on a GPU waits for, so that it can be recorded."""
+"""Families of torch without host-device transfers, so that a CUDA graph can record them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["LowRankMultivariateNormal", "StudentT"]
 
 
 class StudentT(dist.StudentT):
-    """Student's t distribution; torch's copies a number to the device whenever it is made.
+    """Student's t distribution without the copy to the device in torch's constructor.
 
     Args:
         df: degrees of freedom.
         loc: locations.
         scale: scales.
-        validate_args: whether arguments and values are looked at.
+        validate_args: whether to check arguments and values.
 
     Example:
         >>> StudentT(torch.tensor(3.0), torch.zeros(2), torch.tensor(1.0)).batch_shape
@@ -40,15 +40,16 @@ class StudentT(dist.StudentT):
 
 
 class LowRankMultivariateNormal(dist.LowRankMultivariateNormal):
-    """Normal distribution of low rank; torch's reads from the device whether it can be made.
+    """Low-rank Normal distribution without the read from the device in torch's constructor.
 
-    Its Cholesky factors are those of matrices whose eigenvalues are at least 1.
+    torch reads whether the Cholesky factorisation succeeded. Here it cannot fail: the matrices
+    have eigenvalues of at least 1.
 
     Args:
         loc: means, `(*, D)`.
         cov_factor: factors of the covariance, `(*, D, R)`.
-        cov_diag: what is added to its diagonal, `(*, D)`.
-        validate_args: whether arguments and values are looked at.
+        cov_diag: the diagonal that is added to the covariance, `(*, D)`.
+        validate_args: whether to check arguments and values.
     """
 
     def __init__(
@@ -75,6 +76,6 @@ class LowRankMultivariateNormal(dist.LowRankMultivariateNormal):
 
 
 def _tril_of_one_and(matrix: Tensor) -> Tensor:
-    """The Cholesky factor of the identity plus a positive matrix, which always exists."""
+    """The Cholesky factor of the identity plus a positive semidefinite matrix."""
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     return torch.linalg.cholesky_ex(identity + matrix).L

@@ -1,9 +1,9 @@
 r"""Distributions on the unit sphere: von Mises-Fisher and uniform, exact in any dimension.
 
-Everything about a von Mises-Fisher distribution comes down to the angle t between a draw and its
-location, of density $f(t) \propto \sin^{D-2} t \; e^{\kappa \cos t}$ on $[0, \pi]$. It needs no
-Bessel function: f is entire, so Gauss-Legendre quadrature over the part that is not negligible
-reaches rounding error. That is done in float64 whatever the type of the parameters.
+A von Mises-Fisher distribution is determined by the angle t between a draw and its location. Its
+density is $f(t) \propto \sin^{D-2} t \; e^{\kappa \cos t}$ on $[0, \pi]$. No Bessel function is
+needed: f is entire, so Gauss-Legendre quadrature over the part that is not negligible is exact to
+rounding. The quadrature is in float64 for all types of parameters.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["SphereUniform", "VonMisesFisher"]
 #: Gauss-Legendre quadrature on [-1, 1]: 32 points in each of two intervals give 1e-13.
 _NODES, _WEIGHTS = (torch.from_numpy(array) for array in np.polynomial.legendre.leggauss(32))
 
-#: Nats below which the tail of a density is left out of an integral.
+#: Integrals leave out the tail where the log density is this many nats below its start.
 _TAIL = 40.0
 
 
 def _log_area(dim: int) -> float:
-    """Log area of the unit sphere in `dim` dimensions, a surface of one dimension less."""
+    """Log area of the unit sphere in `dim` dimensions."""
     return math.log(2) + dim / 2 * math.log(math.pi) - math.lgamma(dim / 2)
 
 
@@ -45,9 +45,9 @@ def _centre(concentration: Tensor, dim: int) -> Tensor:
 
 
 def _panel(angle: Tensor, side: Tensor, concentration: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Nodes t and weights, `(*, 32)`, of the integral of f(t) / f(angle) over a tail of f.
+    """Nodes t and weights, `(*, 32)`, for the integral of f(t) / f(angle) over a tail of f.
 
-    The tail begins at an angle `(*,)` and leads towards 0 (`side` -1) or pi (`side` 1).
+    The tail begins at an angle `(*,)` and extends towards 0 (`side` -1) or pi (`side` 1).
     """
     centre = _centre(concentration, dim)
     curvature = (dim - 2) / centre.sin().square() + concentration * centre.cos()
@@ -82,7 +82,7 @@ def _moments(concentration: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor, T
 
 
 def _angle_slope(angle: Tensor, concentration: Tensor, lack: Tensor, dim: int) -> Tensor:
-    r"""How an angle moves with kappa at a fixed quantile: $-\partial_\kappa F(t) / f(t)$.
+    r"""The derivative of an angle by kappa at a fixed quantile: $-\partial_\kappa F(t) / f(t)$.
 
     The derivative of F is the integral of $(\cos t - E[\cos t]) f(t)$, over the shorter tail.
     """
@@ -92,10 +92,10 @@ def _angle_slope(angle: Tensor, concentration: Tensor, lack: Tensor, dim: int) -
 
 
 def _draw_angles(concentration: Tensor, dim: int) -> Tensor:
-    """Exact draws of t: Wood's rejection, which keeps 65 of 100 proposals or more.
+    """Draws t exactly by Wood's rejection sampling, which accepts at least 65 % of proposals.
 
-    A proposal is the angle of a uniform point (made as Ulrich and Bailey do, of two uniform
-    numbers) whose stereographic image is drawn towards the location by the factor sqrt(b).
+    A proposal is the angle of a uniform point (from two uniform numbers, as by Ulrich and Bailey)
+    whose stereographic image is contracted towards the location by the factor sqrt(b).
     """
     contraction = _contraction(concentration, dim).flatten()
     angles = torch.empty_like(contraction)
@@ -112,7 +112,7 @@ def _draw_angles(concentration: Tensor, dim: int) -> Tensor:
 
 
 class _WithDerivative(torch.autograd.Function):
-    """A value whose derivative with respect to an argument was computed beside it."""
+    """Returns a value; its derivative with respect to the argument is given in advance."""
 
     @staticmethod
     def forward(ctx: Any, argument: Tensor, value: Tensor, derivative: Tensor) -> Tensor:
@@ -132,11 +132,11 @@ class VonMisesFisher(TorchDistribution):
     $$q(z \mid \mu, \kappa) = \frac{\kappa^{D/2 - 1}}{(2 \pi)^{D/2} I_{D/2 - 1}(\kappa)}
     \, e^{\kappa \mu^T z}, \quad \|z\| = 1$$
 
-    a density per area of the sphere, for any $D \ge 2$ and any $\kappa$ from 0 to 1e7. Values,
-    moments and the divergence from `SphereUniform` are exact to rounding, and draws follow the
-    law exactly. Gradients reach both parameters through all of them: through draws by implicit
-    reparameterisation in $\kappa$, and by the shortest rotation in $\mu$. Gradients of gradients
-    with respect to $\kappa$ are refused.
+    This is a density per area of the sphere, for any $D \ge 2$ and any $\kappa$ from 0 to 1e7.
+    Densities, moments and the KL divergence from `SphereUniform` are exact to rounding, and draws
+    are exact. All of them have gradients with respect to both parameters. Draws use implicit
+    reparameterisation for $\kappa$ and the shortest rotation for $\mu$. Second derivatives with
+    respect to $\kappa$ raise an error.
 
     Args:
         loc: the mean direction $\mu$, unit vectors `(*, D)`.
@@ -189,7 +189,7 @@ class VonMisesFisher(TorchDistribution):
         return new
 
     def _moment(self, index: int, sign: float) -> Tensor:
-        """A moment in float64; the next one, of this sign, is its derivative."""
+        """A moment in float64; its derivative by kappa is the next moment times `sign`."""
         value, derivative = self._known[index], sign * self._known[index + 1]
         return _WithDerivative.apply(self.concentration.double(), value, derivative)
 
@@ -203,7 +203,7 @@ class VonMisesFisher(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean `(*, D)`: the location times the mean cosine, inside the sphere."""
+        """The mean `(*, D)`: the location times the mean cosine; it lies inside the sphere."""
         return (1 - self._lack).to(self.loc).unsqueeze(-1) * self.loc
 
     @property
@@ -220,7 +220,7 @@ class VonMisesFisher(TorchDistribution):
         return across + (along - across) * self.loc.square()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density per area, in nats. Uses the distance to the location, not the cosine."""
+        """Log density per area, in nats, computed from the distance to the location."""
         if self._validate_args:
             self._validate_sample(value)
         distance = (value - self.loc).square().sum(-1)
@@ -249,10 +249,10 @@ class VonMisesFisher(TorchDistribution):
         return _WithDerivative.apply(concentration, angle, slope)
 
     def _tangent(self, shape: torch.Size) -> Tensor:
-        """Random unit vectors at right angles to the location, which turn with it.
+        """Random unit vectors orthogonal to the location, with gradients.
 
-        A Householder reflection takes the first axis to the location. The derivative is that of
-        the shortest rotation, which does not turn the draws around the location.
+        A Householder reflection maps the first axis to the location. The derivative is that of
+        the shortest rotation, which does not rotate the draws around the location.
         """
         loc = self.loc.detach()
         flat = torch.randn(shape, dtype=loc.dtype, device=loc.device)
@@ -272,11 +272,11 @@ class SphereUniform(TorchDistribution):
 
     $$p(z) = \frac{\Gamma(D/2)}{2 \pi^{D/2}}, \quad \|z\| = 1$$
 
-    a density per area of the sphere.
+    This is a density per area of the sphere.
 
     Args:
         dim: D, at least 2.
-        batch_shape: the shape of independent copies.
+        batch_shape: the batch shape.
         dtype: the type of draws; torch's default if None.
         device: where draws are made; torch's default if None.
         validate_args: whether to check values; as Pyro has it by default.
@@ -319,7 +319,7 @@ class SphereUniform(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean `(*, D)`: zero, inside the sphere."""
+        """The mean `(*, D)`: zero."""
         return self._zero.expand(self.batch_shape + self.event_shape)
 
     @property
@@ -328,7 +328,7 @@ class SphereUniform(TorchDistribution):
         return self.mean + 1 / self.event_shape[0]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density per area, in nats: the same everywhere."""
+        """Log density per area, in nats: a constant."""
         if self._validate_args:
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
@@ -339,14 +339,14 @@ class SphereUniform(TorchDistribution):
         return (self._zero + _log_area(self.event_shape[0])).expand(self.batch_shape)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Draws `(*sample_shape, *, D)`: Normal vectors, brought to unit length."""
+        """Draws `(*sample_shape, *, D)`: Normal vectors scaled to unit length."""
         shape = self._extended_shape(sample_shape)
         normal = torch.randn(shape, dtype=self._zero.dtype, device=self._zero.device)
         return normalize(normal, dim=-1)
 
 
 def _kl_von_mises_fisher_uniform(q: VonMisesFisher, p: SphereUniform) -> Tensor:
-    """The divergence in nats: log area minus entropy, which rounding shall not make negative."""
+    """KL(q ‖ p) in nats: log area minus entropy, clamped at 0 against rounding."""
     if q.event_shape != p.event_shape:
         raise ValueError(f"dimensions differ: {q.event_shape[0]} and {p.event_shape[0]}")
     value = _log_area(q.event_shape[0]) + q._log_peak - q.concentration * q._lack

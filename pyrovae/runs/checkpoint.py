@@ -19,13 +19,13 @@ from pyrovae.utils.files import replacing
 __all__ = ["checksum", "load_checkpoint", "save_checkpoint", "state_of"]
 
 STATE_KEY = "pyrovae"
-# What the readers of a damaged file raise.
+# Errors that reading a damaged file raises.
 _DAMAGED = (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError)
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Writes tensors and a state of plain values to one safetensors file with a checksum."""
-    # Copies, since safetensors refuses tensors that share memory, as parts may share modules.
+    # Copies: parts may share modules, and safetensors refuses tensors that share memory.
     whole = {
         name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
     }
@@ -57,7 +57,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         return tensors, checked_state(path, json.loads(text), len(tensors))
     except (json.JSONDecodeError, RecursionError):
-        raise InputError(f"{path}: its state is no JSON") from None
+        raise InputError(f"{path}: its state is not JSON") from None
 
 
 def state_of(path: Path) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def state_of(path: Path) -> dict[str, Any]:
 
 
 def checksum(tensors: dict[str, Tensor], text: str = "") -> str:
-    """A hash of named tensors and a text."""
+    """Returns a SHA-256 hash of named tensors and a text."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -60,10 +60,12 @@ def checked_state(path: Path, state: Any, num_tensors: int) -> dict[str, Any]:
         InputError: if a value has another type, or the number of tensors is wrong.
     """
     if not isinstance(state, dict):
-        raise InputError(f"{path}: its state is no table but {str(state)[:100]!r}")
+        raise InputError(f"{path}: its state must be a table, got {str(state)[:100]!r}")
     for name, check in _CHECKS.items():
         if name in state and not check(state[name]):
-            raise InputError(f"{path}: its state has {name} = {str(state[name])[:100]!r}")
+            raise InputError(
+                f"{path}: its state has a wrong value, {name} = {str(state[name])[:100]!r}"
+            )
     if state.get("num_tensors", num_tensors) != num_tensors:
         raise InputError(f"{path}: holds {num_tensors} tensors, not {state['num_tensors']}")
     return state
@@ -72,11 +74,11 @@ def checked_state(path: Path, state: Any, num_tensors: int) -> dict[str, Any]:
 def check_resumable(path: Path, state: dict[str, Any], tensors: Iterable[str]) -> None:
     """Raises `InputError` unless a checkpoint holds all that resuming needs."""
     if "num_images" not in state:
-        raise InputError(f"{path}: holds weights only, no run to go on with")
+        raise InputError(f"{path}: holds weights only, which cannot be resumed")
     if missing := [name for name in _NEEDED if name not in state]:
         raise InputError(f"{path}: its state lacks {', '.join(missing)}")
     if strangers := [name for name in tensors if "." not in name]:
-        raise InputError(f"{path}: holds a tensor {strangers[0][:100]!r}, which no run writes")
+        raise InputError(f"{path}: holds an unknown tensor {strangers[0][:100]!r}")
 
 
 def check_best(path: Path, state: dict[str, Any], last: dict[str, Any]) -> None:
@@ -92,6 +94,6 @@ def check_best(path: Path, state: dict[str, Any], last: dict[str, Any]) -> None:
         raise InputError(f"{path}: holds weights of another run than last.safetensors beside it")
     if repr(state.get("val_elbo", elbo)) != repr(elbo):  # Text: NaN is not equal to itself.
         raise InputError(
-            f"{path}: holds weights of a validation ELBO of {state['val_elbo']:,.3f}, and the "
-            f"run's best is {elbo:,.3f}"
+            f"{path}: holds weights with validation ELBO {state['val_elbo']:,.3f}, but the best "
+            f"of the run is {elbo:,.3f}"
         )

@@ -19,7 +19,7 @@ from pyrovae.utils.files import replacing
 __all__ = ["RunDirectory"]
 
 PICTURES = ("samples", "reconstructions")
-# The names that `temporary_for` gives to what a run writes: nothing else is ever cleared away.
+# The temporary names of a run's files, from `temporary_for`: `tidy` deletes no other files.
 TEMPORARY = re.compile(
     r"\.(config\.yaml|metrics\.csv|warnings\.txt|evaluation\.json|evaluation_images\.csv|"
     r"last\.safetensors|best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+(@[\w-]*)?\.tmp"
@@ -63,7 +63,7 @@ class RunDirectory:
             self.config_text,
         ):
             raise InputError(
-                f"{self.root}: holds a run already, of other options and without a checkpoint; "
+                f"{self.root}: holds a run already, with other options and without a checkpoint; "
                 "choose another --run_dir"
             )
         if self.root.exists() and not self.root.is_dir():
@@ -93,10 +93,10 @@ class RunDirectory:
                 held.enter_context(FileLock(self.root / ".lock", timeout=0))
             except Timeout:
                 raise InputError(
-                    f"{self.root}: another process is training in it; let it end, or choose "
-                    "another --run_dir"
+                    f"{self.root}: another process is training in this directory; wait for it, or "
+                    "choose another --run_dir"
                 ) from None
-            except NotImplementedError:  # Some network file systems know no locks.
+            except NotImplementedError:  # Some network file systems have no locks.
                 pass
             yield
 
@@ -163,7 +163,7 @@ class RunDirectory:
         known = (state.get("num_images"), state.get("images"))
         if known[1] and known != (num_images, fingerprint):
             logging.getLogger("pyrovae").warning(
-                "%s: was trained on other images than its configuration now names: what is said "
-                "of images that it has not seen may be of some that it has",
+                "%s: the training images have changed since the run was trained; images of the "
+                "validation and test splits may have been training images",
                 self.root,
             )

@@ -12,10 +12,10 @@ __all__ = ["TrainingState"]
 
 NUM_BEST = 2
 
-#: The line for a run that a version began which trained densities without noise.
+#: The log line for a run of an older version, which trained densities without noise.
 WITHOUT_NOISE = (
-    "this run was begun on grey values k / 255 and goes on with them, but is validated on "
-    "(k + u) / 256: its training and validation ELBOs do not compare; those of a new run do"
+    "this run trains on grey values k / 255, as it began, but is validated on (k + u) / 256: its "
+    "training and validation ELBOs cannot be compared; in a new run they can"
 )
 
 
@@ -108,15 +108,15 @@ class TrainingState:
 
         Example:
             >>> TrainingState(num_threads=2).change_threads(8)  # doctest: +ELLIPSIS
-            'computes with 8 threads, until now with 2: ...'
+            'computes with 8 threads, before with 2: ...'
         """
         before, self.num_threads = self.num_threads, num_threads
         if before in (0, num_threads) or not num_threads:  # 0: a GPU computes.
             return ""
         return (
-            f"computes with {num_threads} threads, until now with {before}: results differ by "
-            f"rounding from those of a run that was not stopped; OMP_NUM_THREADS={before} makes "
-            "them the same"
+            f"computes with {num_threads} threads, before with {before}: results differ by "
+            f"rounding from those of an uninterrupted run; OMP_NUM_THREADS={before} makes them "
+            "the same"
         )
 
 

@@ -1,1 +1,1 @@
-"""Utilities that know nothing of models: errors, files, signals, randomness, process groups."""
+"""Utilities that do not depend on models: errors, files, signals, randomness, process groups."""

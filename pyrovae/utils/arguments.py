@@ -1,4 +1,4 @@
-"""What an object was made with, so that it can be written down and made again."""
+"""Records the constructor arguments of objects, so that a configuration can rebuild them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any, get_args, get_origin
 __all__ = ["Recorded", "Writer", "import_path"]
 
 _NAME = "_constructor_arguments"
-#: Classes of these packages keep their arguments in attributes of the same names.
+#: Classes of these packages store their arguments in attributes of the same names.
 _FOREIGN = ("torch.nn.", "pyro.infer.")
 
 
 class Recorded:
-    """A base of parts: each object remembers the arguments of its constructor.
+    """A base class of parts: each object records the arguments of its constructor.
 
-    A copy remembers them too. The objects among the arguments are the ones that were given.
+    A copy has them too. Arguments that are objects are recorded by reference.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Records what the constructor of a new class is called with."""
+        """Wraps the constructor of a new subclass to record its arguments."""
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
             cls.__init__ = _recording(vars(cls)["__init__"])  # type: ignore[method-assign]
@@ -33,7 +33,7 @@ class Recorded:
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
     def recording(self: Any, *args: Any, **kwargs: Any) -> None:
-        # The constructor of the class itself comes first, then those that it calls.
+        # The constructor of the class itself runs first; base constructors must not overwrite it.
         self.__dict__.setdefault(_NAME, (args, kwargs))
         init(self, *args, **kwargs)
 
@@ -41,7 +41,7 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def import_path(made: type) -> str:
-    """The shortest dotted path of a class; empty if no other process could import it."""
+    """The shortest dotted path of a class; empty if another process could not import it."""
     name, parts = made.__qualname__, made.__module__.split(".")
     if parts == ["__main__"] or "." in name:
         return ""
@@ -53,29 +53,29 @@ def import_path(made: type) -> str:
 
 
 class Writer:
-    """Turns objects into plain values: `class_path` and `init_args`, as the options are written.
+    """Converts objects to plain values in the format of `config.yaml`: `class_path`, `init_args`.
 
     Attributes:
-        missing: what cannot be written down, each with the reason.
+        missing: one message per value that cannot be converted: its option and the reason.
     """
 
     def __init__(self) -> None:
         self.missing: list[str] = []
 
     def part(self, part: object, where: str, leave_out: Collection[str] = ()) -> Any:
-        """The class and the arguments of an object that must have recorded them.
+        """The class and the arguments of an object, which must be `Recorded`.
 
         Args:
             part: the object.
             where: its option, for `missing`.
-            leave_out: arguments that are not written.
+            leave_out: the arguments to leave out.
         """
         if not isinstance(part, Recorded):
             return self._give_up(where, f"{type(part).__name__} does not record its arguments")
         return self.value(part, where, leave_out)
 
     def value(self, value: Any, where: str, leave_out: Collection[str] = ()) -> Any:
-        """A plain value for anything: numbers, texts, lists, classes, objects, `partial`s."""
+        """The plain value of a number, text, list, class, object or `partial`."""
         if value is None or isinstance(value, bool | str):
             return value
         if isinstance(value, numbers.Real):
@@ -90,17 +90,17 @@ class Writer:
 
     @staticmethod
     def given(part: Recorded) -> dict[str, Any]:
-        """The arguments that the constructor of an object was given, by name."""
+        """The recorded constructor arguments of an object, by name."""
         args, kwargs = vars(part).get(_NAME, ((), {}))
         return inspect.signature(type(part)).bind(*args, **kwargs).arguments
 
     def factory(self, value: Any, where: str, given_later: int = 1) -> Any:
-        """As `value`, of what makes an object: a class, or a `partial` of one.
+        """The plain value of a factory: a class, or a `partial` of a class.
 
         Args:
             value: the class or `partial`.
             where: its option, for `missing`.
-            given_later: how many arguments it gets, in front, when it makes an object.
+            given_later: the number of leading arguments that the caller of the factory supplies.
         """
         cls, args, given = value, (), {}
         if isinstance(value, functools.partial):
@@ -112,7 +112,7 @@ class Writer:
         return self._spec(cls, parameters, given, where, ())
 
     def _made(self, value: Any, where: str, leave_out: Collection[str]) -> Any:
-        """The class and the arguments of an object, or of what makes one of no arguments."""
+        """The class and the arguments of an object, or of a factory called without arguments."""
         if inspect.isclass(value) or isinstance(value, functools.partial):
             return self.factory(value, where, 0)
         cls = type(value)
@@ -160,15 +160,15 @@ class Writer:
 
 
 def _is_factory(cls: type, parameter: inspect.Parameter) -> bool:
-    """Whether an argument makes an object of something, as in `Callable[[int], Flow]`."""
+    """Whether an argument is a factory with arguments, such as `Callable[[int], Flow]`."""
     try:
         annotation = inspect.signature(cls, eval_str=True).parameters[parameter.name].annotation
-    except Exception:  # An annotation may name what was imported for a type checker only.
+    except Exception:  # An annotation may name a class that only type checkers import.
         return False
     return get_origin(annotation) is Callable and bool(get_args(annotation)[0])
 
 
 def _kind(value: object) -> str:
-    """What a value is, in words."""
+    """The name of a value for messages: its qualified name, its type, or "a lambda"."""
     name = str(getattr(value, "__qualname__", type(value).__name__))
     return "a lambda" if name.endswith("<lambda>") else name

@@ -1,4 +1,4 @@
-"""Finds the modules of a package by looking into its folder, so that a new file needs no entry."""
+"""Finds the modules in the folder of a package, so that a new file needs no registration."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def modules_of(package: str) -> Iterator[ModuleType]:
 
 
 def exports(package: str, *bases: type) -> list[str]:
-    """The names that a package of parts exports, to be called at the end of its `__init__`.
+    """Returns the exported names of a package of parts; call it at the end of its `__init__`.
 
-    These are the names that its star imports brought, and the parts of modules that it does not
+    These are the names from its star imports, and the parts of modules that `__init__` does not
     import: such a module needs no `__all__`.
 
     Args:
-        package: `__name__` of the package.
-        bases: the abstract classes of its parts.
+        package: the `__name__` of the package.
+        bases: the base classes of its parts.
     """
     names = vars(sys.modules[package])
     for module in modules_of(package):
@@ -41,14 +41,14 @@ def exports(package: str, *bases: type) -> list[str]:
 
 
 def _is_part(value: object, module: ModuleType, bases: tuple[type, ...]) -> bool:
-    """Whether a value of a module is a public part that the module defines."""
+    """Whether a value is a public part that is defined in this module."""
     if not inspect.isclass(value) or value.__module__ != module.__name__:
         return False
     return issubclass(value, bases) and not value.__name__.startswith("_")
 
 
 def _is_public(name: str, value: object) -> bool:
-    """Whether a name is neither private, nor that of a module, nor imported from elsewhere."""
+    """Whether a name is public, not a module, and not imported from another package."""
     if name.startswith("_") or isinstance(value, ModuleType):
         return False
     made = inspect.isclass(value) or inspect.isfunction(value)

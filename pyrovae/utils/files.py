@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the folder of the cache."""
+"""Atomic writing of files, and the folder of the cache."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SECONDS_IN_WORK = 60
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """The folder of all that is kept for later: prepared images, texts of `--help`.
+    """The folder of the cache: prepared images, texts of `--help`.
 
     Args:
-        cache_dir: the folder, if it is given; otherwise the environment decides:
-            `PYROVAE_CACHE`, then `XDG_CACHE_HOME/pyrovae`, then `~/.cache/pyrovae`.
+        cache_dir: the folder; by default `PYROVAE_CACHE`, else `XDG_CACHE_HOME/pyrovae`, else
+            `~/.cache/pyrovae`.
     """
     chosen = cache_dir or os.environ.get("PYROVAE_CACHE")
     if chosen:
@@ -41,12 +41,12 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = temporary_for(path)
     try:
         yield temporary
-        # Windows refuses to synchronise what is open for reading alone.
+        # Windows cannot synchronise a file that is open for reading only.
         with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno is None:  # Pillow's own, which says what is wrong in its text.
+        if error.errno is None:  # An error of Pillow, whose text has the reason.
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
@@ -70,7 +70,7 @@ def sweep(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid, _, host = left.name.split(".")[-2].partition("@")
         with suppress(OSError):
-            # A file of another machine's process is in work for seconds only.
+            # A process on another machine uses its temporary file for seconds only.
             here = host == _host() != ""
             old = time.time() - left.stat().st_mtime > SECONDS_IN_WORK
             if (here or old) and not _lives(pid):
@@ -82,7 +82,7 @@ def _host() -> str:
 
 
 def _lives(pid: str) -> bool:
-    """Whether a process of this machine has the number; where none can tell, none has it."""
+    """Whether a process with this id runs on this machine; False if this cannot be found out."""
     if os.name != "posix" or not re.fullmatch("[0-9]{1,9}", pid):
         return False
     try:

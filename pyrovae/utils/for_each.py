@@ -1,4 +1,4 @@
-"""Changes many tensors in place: at once where torch can, else one after the other."""
+"""Changes many tensors in place, with torch's foreach functions if they exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The colours of every figure, by what they stand for.
+"""The colours of all figures, by their meaning.
 
 Most are of Okabe and Ito's palette, which colour-blind readers can tell apart.
 """
@@ -41,15 +41,15 @@ EXACT = "#009e73"
 DATA = "#4d4d4d"
 #: The images that the user asked for, among others.
 SHOWN = "#cc79a7"
-#: What departs from what is expected.
+#: Deviations from expected values.
 WARNING = "#e69f00"
-#: What is neither active nor expected to differ.
+#: Inactive dimensions and other items without emphasis.
 NEUTRAL = "#999999"
 
 #: Reference lines and outlines, captions, grids, bands and fills, the background.
 INK, SOFT, GRID, PALE, PAPER = "#000000", "#5f6368", "#dddddd", "#e8e8e8", "#ffffff"
 
-#: Classes of images, or runs, one after the other.
+#: Classes of images, or runs, in order.
 CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 
 #: Colour maps: values of either sign, values from 0 on black, values of points (more is darker),

@@ -1,4 +1,4 @@
-"""JSON without NaN and Infinity, which not every reader accepts."""
+"""JSON without NaN and Infinity, which some readers reject."""
 
 from __future__ import annotations
 

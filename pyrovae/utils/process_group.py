@@ -26,8 +26,8 @@ __all__ = ["PeerFailed", "Group", "generators", "processes", "reseed", "set_gene
 
 T = TypeVar("T")
 
-#: One process may prepare images or validate for long while the others wait for it; that a
-#: process has ended is noticed at once.
+#: One process may prepare images or validate for a long time while the others wait. The end of a
+#: process is noticed at once, independent of this limit.
 PATIENCE = timedelta(days=1)
 
 
@@ -158,11 +158,11 @@ class Group:
             return []
         lines = [f"{self.size} processes, {self.size * batch_size} images per step"]
         if names := ", ".join(sorted(set(coupled))):
-            lines.append(f"over each process's own {batch_size} images, not all of them: {names}")
+            lines.append(f"computed per process, over its own {batch_size} images: {names}")
         return lines
 
     def check(self, device: torch.device) -> None:
-        """Raises `InputError` unless each process can have such a device of its own."""
+        """Raises `InputError` unless each process can use its own device of this type."""
         here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
         if self.size == 1 or device.type == "cpu":
             return
@@ -171,11 +171,11 @@ class Group:
         if here > torch.cuda.device_count():
             count = torch.cuda.device_count()
             raise InputError(
-                f"{here} processes on a machine with {count} GPUs: allowed is {count}"
+                f"{here} processes on a machine with {count} GPUs: allowed are at most {count}"
             )
         if here > 1 and device.index not in (None, self.local_rank):
             raise InputError(
-                f"--engine.device {device}: each process takes a GPU of its own, name none"
+                f"--engine.device {device}: each process has its own GPU, give cuda without number"
             )
 
 
@@ -184,7 +184,7 @@ def processes() -> Group:
     """Connects the processes that `torchrun` started; without `torchrun`, a group of size 1.
 
     Raises:
-        InputError: if they cannot be connected, as without `torchrun`.
+        InputError: if the processes cannot be connected.
     """
     try:
         size, local_rank = (int(os.environ.get(n, d)) for n, d in _COUNTED.items())
@@ -241,7 +241,7 @@ def _of_this_start(store: Any, rank: int, size: int) -> Any:
         time.sleep(0.02)
 
 
-#: What `torchrun` says, and what holds without it.
+#: Environment variables that `torchrun` sets, and their defaults.
 _COUNTED = {"WORLD_SIZE": 1, "LOCAL_RANK": 0}
 
 

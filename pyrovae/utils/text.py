@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cut", "cut_line", "legible", "printable"]
 
-#: Characters of a value that a message shows, and of a message.
+#: The longest value that a message shows, and the longest message, in characters.
 SHOWN, LINE = 200, 3_000
 
 
@@ -29,19 +29,19 @@ def printable(name: str) -> str:
 
 @contextmanager
 def legible(figure: Figure) -> Iterator[None]:
-    """Lets a figure show any file name as it is.
+    """Lets a figure show any file name unchanged.
 
-    Characters that the default font lacks come from an installed font that has them. If none
-    has, they become boxes without a warning. A dollar sign does not start a formula.
+    Characters that the default font lacks come from an installed font that has them. If there is
+    no such font, they become boxes without a warning. A dollar sign does not start a formula.
 
     Args:
-        figure: is drawn within the context.
+        figure: the figure to draw within the context.
     """
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         words = text.get_text()
-        if "$" in words and "\\mathdefault" not in words:  # That is a number on an axis.
+        if "$" in words and "\\mathdefault" not in words:  # \mathdefault marks a tick label.
             text.set_parse_math(False)
         if lacking := _lacking(words):
             text.set_fontfamily(["DejaVu Sans", *_fonts_with(lacking)])
@@ -82,12 +82,12 @@ def _characters(path: str) -> frozenset[int]:
 
     try:
         return frozenset(FT2Font(path).get_charmap())
-    except (OSError, RuntimeError):  # A font that cannot be read has none.
+    except (OSError, RuntimeError):  # The font cannot be read.
         return frozenset()
 
 
 def cut(value: Any) -> str:
-    """A value in a message: one line of at most 200 characters, all of which can be printed.
+    """Returns a value for a message: one line of at most 200 printable characters.
 
     Example:
         >>> len(cut("long" * 1000)), cut("two lines")
@@ -100,7 +100,7 @@ def cut(value: Any) -> str:
 
 
 def cut_line(message: Any) -> str:
-    """A message as one line, in which no word is longer than a value is shown.
+    """Returns a message as one line, with each word cut to 200 characters.
 
     Example:
         >>> len(cut_line("root " + 1000 * "x" + ": no such folder"))

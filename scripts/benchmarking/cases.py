@@ -1,4 +1,4 @@
-"""What is trained in a benchmark: networks, likelihood and images, the same for every loop."""
+"""The cases of a benchmark: networks, likelihood and images, the same for every loop."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from pyrovae.programs.vae import VAE
 
 __all__ = ["CASES", "ArrayData", "Case"]
 
-NUM_DISTINCT = 256  # images that are drawn: a longer array repeats them
+NUM_DISTINCT = 256  # distinct images; a longer array repeats them
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, a likelihood and a size of batch.
+    """Networks, a likelihood and a batch size.
 
     Attributes:
-        name: as on the command line.
-        title: for people.
+        name: the name on the command line.
+        title: the description in tables.
         image_shape: `(C, H, W)`.
-        batch_size: images a step.
+        batch_size: images per step.
         latent_dim: number of latent dimensions.
-        encoder: makes the encoder.
-        decoder: makes the decoder.
-        likelihood: makes the likelihood.
-        by_hand: the same VAE without Pyro.
+        encoder: returns the encoder.
+        decoder: returns the decoder.
+        likelihood: returns the likelihood.
+        by_hand: the class of the same VAE without Pyro.
         binary: whether pixels are 0 or 255 only.
     """
 
@@ -115,9 +115,10 @@ CASES = {
 
 
 class ArrayData:
-    """Images of an array as a data set; the first few serve as validation and test split.
+    """A data set of the images in an array; the first few are the validation and test splits.
 
-    What a session asks of an `ImageData`, without being one: those are what users choose from.
+    It has the attributes of `ImageData` that a session uses. It is not a subclass, because the
+    command line would then list it.
 
     Args:
         images: uint8 array `(N, C, H, W)`, memory-mapped or not.

@@ -1,4 +1,4 @@
-"""The picture of a benchmark: bars of images a second, and where compiling pays."""
+"""The picture of a benchmark: images per second, and the break-even of compiling."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ OWN, HAND, OTHER = *CATEGORIES[:2], NEUTRAL
 
 
 def draw(figures: Figures, title: str, path: Path, device: torch.device) -> bool:
-    """Draws a row of panels for each case with timed steps, as PNG; false if there is none.
+    """Draws one row of panels per case with timed steps, as PNG; returns False if there is none.
 
     Args:
-        figures: what was measured.
-        title: stands above all.
-        path: where to.
-        device: what the loops ran on.
+        figures: the measurements.
+        title: the title of the picture.
+        path: the PNG file.
+        device: the device of the loops.
     """
     from matplotlib.figure import Figure
 
@@ -64,7 +64,7 @@ def _bars(axes: Any, figures: Figures, case: str, device: torch.device) -> None:
     titles = [LOOPS[name].title_on(device) for name in names]
     axes.set_yticks(places, titles, fontsize=8)
     axes.set_xlim(0, 1.22 * max(speeds[name].high for name in names))
-    axes.set_title(f"{case}: images a second (of pyrovae's speed)", fontsize=9, loc="left")
+    axes.set_title(f"{case}: images per second (relative to pyrovae)", fontsize=9, loc="left")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -75,7 +75,7 @@ def _color(name: str) -> str:
 
 
 def _pays(axes: Any, figures: Figures, case: str) -> None:
-    """Seconds over steps, of the same step compiled and not."""
+    """Plots seconds over steps of the same step, compiled and not compiled."""
     steps = figures.find("steps", case, "step")
     compiling = figures.find("steps", case, "compile")
     earned = figures.find("steps", case, "break-even")
@@ -90,7 +90,7 @@ def _pays(axes: Any, figures: Figures, case: str) -> None:
     if math.isfinite(even):
         axes.axvline(even, color=INK, linewidth=0.8, linestyle=":")
         axes.text(even, 0, f" {even:,.0f} steps", va="bottom", fontsize=8)
-    axes.set_title(f"{case}: when compiling pyrovae's step pays", fontsize=9, loc="left")
+    axes.set_title(f"{case}: break-even of compiling pyrovae's step", fontsize=9, loc="left")
     axes.set_xlabel("steps", fontsize=8)
     axes.set_ylabel("seconds", fontsize=8)
     axes.set(xlim=(0, end), ylim=(0, None))

@@ -1,4 +1,4 @@
-"""Whether training waits for its images: the real loop beside one that has its batch already."""
+"""Measures whether training waits for images: the real loop, and the same loop on one batch."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["Given", "feed", "mapped_images", "paced_session"]
 
 
 class Given:
-    """Stands in for the batches of a session, so that an epoch has a length of our choice.
+    """Replaces the batches of a session, to set the number of steps per epoch.
 
     Args:
-        batches: gives the batches of an epoch.
-        count: how many of them an epoch has.
-        batch_size: images a batch.
+        batches: yields the batches of an epoch.
+        count: batches per epoch.
+        batch_size: images per batch.
     """
 
     def __init__(
@@ -39,19 +39,19 @@ class Given:
         return self.count
 
     def labelled(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """So many batches, with their attributes."""
+        """Yields `count` batches with their attributes."""
         for _, batch in zip(range(self.count), self.batches(epoch), strict=False):
             yield batch
 
 
 @contextmanager
 def mapped_images(case: Case, count: int) -> Iterator[np.ndarray]:
-    """Images memory-mapped from a file, as the cache of a data set gives them."""
+    """Yields images that are memory-mapped from a file, as those from the cache are."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         some = case.images(min(count, 1024))
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, *case.image_shape)}
-        # Written rather than mapped: a full disk is then an error, and kills no process.
+        # Written, not mapped: a full disk then raises an error and does not kill the process.
         with open(path, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for start in range(0, count, len(some)):
@@ -63,7 +63,7 @@ def mapped_images(case: Case, count: int) -> Iterator[np.ndarray]:
 def paced_session(
     setting: Setting, images: np.ndarray, compiled: bool
 ) -> Iterator[tuple[Batches, Callable[[Given], float]]]:
-    """The batches of a session that is under way, and what times an epoch of given batches."""
+    """Yields the batches of a running session, and a function that times an epoch of `Given`."""
     data = ArrayData(images, flip=not setting.case.binary)
     with (
         pyro.get_param_store().scope(),
@@ -88,7 +88,7 @@ def paced_session(
 def feed(
     setting: Setting, compiled: bool, rounds: int, steps: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds a step of the real loop, and of the same loop on one batch, a number a round."""
+    """Seconds per step of the real loop and of the loop on one batch, one number per round."""
     count = steps * setting.case.batch_size
     with (
         mapped_images(setting.case, count) as images,
@@ -100,7 +100,7 @@ def feed(
         fed: list[float] = []
         repeated: list[float] = []
         for number in range(rounds):
-            # Which of the two comes first changes, as what else the machine does changes.
+            # The order alternates, so that slow drifts of the machine affect both alike.
             pair = [(real, fed), (same, repeated)]
             for given, found in pair if number % 2 else pair[::-1]:
                 found.append(seconds(given) / steps)

@@ -1,4 +1,4 @@
-"""What a benchmark found: rows of a table, as text and as CSV."""
+"""The measurements of a benchmark: rows of a table, and the CSV file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Figure:
     """One measured number, as a row of `benchmark.csv`.
 
     Attributes:
-        section: such as "steps".
-        case: such as "conv".
-        loop: which loop, or what was varied.
-        quantity: what was measured.
+        section: the section, such as "steps".
+        case: the case, such as "conv".
+        loop: the loop, or the varied setting.
+        quantity: the measured quantity.
         value: the median.
-        low: the lower quartile; the value itself where it was measured once.
-        high: the upper quartile.
-        unit: of the three.
+        low: the lower quartile; equal to the median after a single measurement.
+        high: the upper quartile; equal to the median after a single measurement.
+        unit: the unit of the three values.
     """
 
     section: str
@@ -41,7 +41,7 @@ class Figure:
 
 
 class Figures:
-    """All rows, in the order in which they were measured."""
+    """All measured rows, in order of measurement."""
 
     def __init__(self) -> None:
         self.rows: list[Figure] = []
@@ -55,19 +55,19 @@ class Figures:
         value: float | Spread,
         unit: str,
     ) -> None:
-        """Adds a row; a single number is its own quartiles."""
+        """Adds a row; the quartiles of a single number are the number itself."""
         found = value if isinstance(value, Spread) else Spread(value, value, value)
         self.rows.append(Figure(section, case, loop, quantity, *found, unit))
 
     def find(self, section: str, case: str, quantity: str) -> dict[str, Figure]:
-        """The rows of a quantity, by their loops."""
+        """The rows of a quantity, by loop."""
         wanted = (section, case, quantity)
         return {
             row.loop: row for row in self.rows if (row.section, row.case, row.quantity) == wanted
         }
 
     def write(self, path: Path) -> None:
-        """Writes all rows as CSV; what was never reached, as a break-even, stays empty."""
+        """Writes all rows as CSV; infinite values, as of some break-evens, are empty."""
         with replacing(path) as temporary, open(temporary, "w", newline="") as file:
             table = csv.writer(file)
             table.writerow([column.name for column in fields(Figure)])
@@ -82,7 +82,7 @@ def _plain(value: str | float) -> str:
 
 
 def header(device: torch.device, precision: str) -> str:
-    """One line on the machine, as far as it decides the figures."""
+    """One line on the machine: device, threads, version of torch, precision."""
     on = f"{torch.get_num_threads()} threads"
     if device.type == "cuda":
         on = torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""The VAEs of a benchmark without Pyro, and the loops that people write around them."""
+"""Hand-written VAEs without Pyro, and typical training loops for them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = [
     "plain_step",
 ]
 
-WARM_UP = 3  # steps before a capture, on a stream of their own
+WARM_UP = 3  # steps before a capture, on a side stream
 
 
 class HandWritten(nn.Module, ABC):
     """The negative ELBO of a `VAE` of independent Normal latents, written out.
 
     It is the same estimate from the same noise as Pyro's `Trace_ELBO` of that VAE, without
-    distributions and handlers: what an expert would write for one model.
+    distribution objects and handlers, as an expert would write it for one model.
 
     Args:
-        vae: whose networks and parameters it takes over.
-        bf16: whether the networks multiply in bf16.
+        vae: the VAE whose networks and parameters are used.
+        bf16: whether the networks compute in bf16.
     """
 
     def __init__(self, vae: VAE, bf16: bool = False) -> None:
@@ -44,11 +44,11 @@ class HandWritten(nn.Module, ABC):
 
     @abstractmethod
     def scored(self, images: Tensor) -> Tensor:
-        """What is scored of uint8 images, with the same noise as `ModelGuidePair.scored` draws."""
+        """The observations to score, with the same noise as `ModelGuidePair.scored` draws."""
 
     @abstractmethod
     def distortion(self, h: Tensor, x: Tensor) -> Tensor:
-        """-log p(x given h), summed over the batch."""
+        """-log p(x | h), summed over the batch."""
 
     def forward(self, images: Tensor) -> Tensor:
         """The loss in nats per image, for uint8 images."""
@@ -68,7 +68,7 @@ class HandWritten(nn.Module, ABC):
 
 
 class NormalPixels(HandWritten):
-    """Normal pixels with one learned scale, as `SharedScaleNormal`."""
+    """Normal pixels with one learned scale, equal to `SharedScaleNormal`."""
 
     def __init__(self, vae: VAE, bf16: bool = False) -> None:
         super().__init__(vae, bf16)
@@ -81,26 +81,26 @@ class NormalPixels(HandWritten):
         return (images + torch.rand(images.shape, device=images.device)) / 256
 
     def distortion(self, h: Tensor, x: Tensor) -> Tensor:
-        """Squared errors, and the logarithm of the scale once a pixel."""
+        """The squared errors, plus the log of the scale once per pixel."""
         scale = 0.001 + 0.2 * (10 * self.raw_scale).exp()
         constant = x.numel() * (scale.log() + 0.5 * math.log(2 * math.pi))
         return 0.5 * ((x - h) / scale).square().sum() + constant
 
 
 class BinaryPixels(HandWritten):
-    """Binary pixels, as `Bernoulli`."""
+    """Binary pixels, equal to `Bernoulli`."""
 
     def scored(self, images: Tensor) -> Tensor:
-        """Pixels 0 and 1."""
+        """Pixels of value 0 or 1."""
         return images / 255
 
     def distortion(self, h: Tensor, x: Tensor) -> Tensor:
-        """Cross entropy of the log odds."""
+        """The cross entropy of the log odds."""
         return functional.binary_cross_entropy_with_logits(h, x, reduction="sum")
 
 
 def plain_step(module: nn.Module, images: Tensor, rate: float) -> Callable[[], float]:
-    """The loop of most VAE repositories: Adam as it comes, and the loss read at every step."""
+    """The loop of most VAE repositories: default Adam, and `loss.item()` at every step."""
     optimizer = torch.optim.Adam(module.parameters(), lr=rate)
 
     def step() -> float:
@@ -116,11 +116,11 @@ def plain_step(module: nn.Module, images: Tensor, rate: float) -> Callable[[], f
 def lean_step(
     compute: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor, rate: float
 ) -> Callable[[], Tensor]:
-    """One fused optimiser, and no look at the loss.
+    """A loop with fused Adam that does not read the loss.
 
     Args:
-        compute: gives the loss: the module, or what a compiler made of it.
-        module: whose parameters are trained.
+        compute: returns the loss: the module, or its compiled form.
+        module: the module whose parameters are trained.
         images: the batch.
         rate: the learning rate.
     """
@@ -137,18 +137,18 @@ def lean_step(
 
 
 class RecordedStep:
-    """A step that a CUDA graph replays, with all that the graph reads and writes.
+    """A step that a CUDA graph replays, with references to all tensors that the graph uses.
 
-    The graph knows addresses only. A tensor that is freed leaves its address to others, and the
-    next replay then reads and writes what is theirs ("illegal memory access"). So whoever holds
-    the step holds all of it.
+    The graph stores addresses only. If a tensor is freed, its memory may be reused, and the next
+    replay accesses the wrong data ("illegal memory access"). So this object keeps all of them
+    alive.
 
     Args:
-        graph: has recorded a step.
-        loss: what the recorded step writes its loss to, in the graph's own memory.
-        optimizer: moves the parameters; its state was made before the recording.
-        module: has the parameters and buffers, and the gradients in the graph's own memory.
-        compute: what computed the loss while it was recorded, with what a compiler keeps there.
+        graph: the graph with the recorded step.
+        loss: the tensor in the graph's memory pool that receives the loss.
+        optimizer: the optimiser; its state was created before the recording.
+        module: the module with parameters and buffers; its gradients are in the graph's pool.
+        compute: the function that computed the loss in the recording, with the compiler's buffers.
         images: the batch that every replay reads.
     """
 
@@ -163,11 +163,11 @@ class RecordedStep:
     ) -> None:
         self.graph, self.loss = graph, loss
         self.optimizer, self.module, self.compute, self.images = optimizer, module, compute, images
-        # The module may be cleared of its gradients, but not the graph's memory of them.
+        # zero_grad may drop the module's references, but the graph needs the memory.
         self.gradients = [parameter.grad for parameter in module.parameters()]
 
     def __call__(self) -> Tensor:
-        """Takes a step; the next one overwrites the loss that it gives."""
+        """Replays a step; the next replay overwrites the returned loss."""
         self.graph.replay()
         return self.loss
 
@@ -175,12 +175,12 @@ class RecordedStep:
 def captured_step(
     compute: Callable[[Tensor], Tensor], module: nn.Module, images: Tensor, rate: float
 ) -> RecordedStep:
-    """As `lean_step`, the whole step with its optimiser replayed as one CUDA graph."""
+    """The step of `lean_step`, replayed with its optimiser as one CUDA graph."""
     optimizer = torch.optim.Adam(module.parameters(), lr=rate, fused=True, capturable=True)
 
     def compute_and_move() -> Tensor:
-        # Without gradients to add to, the backward pass of the capture makes tensors in the
-        # graph's own memory, which every replay then writes anew.
+        # Without existing gradients, the backward pass of the capture allocates them in the
+        # graph's pool, and every replay overwrites them.
         optimizer.zero_grad(set_to_none=True)
         loss = compute(images)
         loss.backward()

@@ -1,4 +1,4 @@
-"""Work in a process of its own, whose end, however violent, is told in one line."""
+"""Runs work in a separate process, and reports any crash of it in one line."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Work = Callable[..., Iterator[Any]]
 
 
 class Worker:
-    """A process that runs a generator, and answers each request with what it yields next.
+    """A process that runs a generator, and answers each request with the next yielded value.
 
-    While it waits for a request it sleeps. It has a temporary folder of its own. It ends when
-    its work fails, when it is closed, or when this process ends, by whatever signal.
+    It sleeps while it waits for a request, and has its own temporary folder. It ends when its
+    work fails, when it is closed, or when this process ends for any reason.
 
     Args:
-        cache: the folder of the compiler's cache; by default an empty one.
+        cache: the folder of the compiler's cache; by default an empty folder.
 
     Attributes:
-        ended: whether it has ended, as far as this process knows.
+        ended: whether this process has seen the worker end.
     """
 
     def __init__(self, cache: Path | None = None) -> None:
@@ -55,12 +55,12 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=os.environ | own,
-                start_new_session=True,  # Ctrl-C is for the process that reports.
+                start_new_session=True,  # Ctrl-C must reach the reporting process only.
             )
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         return self._process.pid
 
     def __enter__(self) -> Worker:
@@ -75,16 +75,16 @@ class Worker:
         self.close()
 
     def begin(self, work: Work, *arguments: Any) -> None:
-        """Lets it run a generator, in place of the one before; `receive` gives its first yield.
+        """Starts a generator in place of the current one; `receive` returns its first value.
 
         Args:
             work: a generator function that can be pickled.
-            arguments: its arguments, which can be pickled too.
+            arguments: its arguments, which can be pickled.
         """
         self._send(work, arguments)
 
     def ask(self, request: Any = None) -> Any:
-        """Sends a request to the generator, and waits for the answer.
+        """Sends a request to the generator and waits for the answer.
 
         Raises:
             NotRun: if the work fails, or the process has ended.
@@ -94,7 +94,7 @@ class Worker:
 
     def _send(self, work: Work | None, request: Any) -> None:
         assert self._process.stdin is not None and not self.ended
-        with suppress(BrokenPipeError):  # Whoever waits for the answer is told why.
+        with suppress(BrokenPipeError):  # `receive` reports why the process ended.
             pickle.dump((work, request), self._process.stdin)
             self._process.stdin.flush()
 
@@ -115,7 +115,7 @@ class Worker:
         return answer
 
     def _ending(self) -> str:
-        """How the process ended, and the last line that it wrote."""
+        """One line on the end of the process: exit code or signal, and its last error line."""
         code = self._process.wait()
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         lines = self._errors.read_text(errors="replace").split("\n")
@@ -123,24 +123,24 @@ class Worker:
         return f"its process ended with {how}" + (f": {in_one_line(last)}" if last else "")
 
     def close(self) -> None:
-        """Ends the process, whatever it does, and removes its temporary folder."""
+        """Kills the process and removes its temporary folder."""
         self.ended = True
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            with suppress(BrokenPipeError):  # A request may still lie there.
+            with suppress(BrokenPipeError):  # The pipe may still hold a request.
                 pipe.close()
         self._folder.cleanup()
 
 
 def alone(function: Callable[..., Any], *arguments: Any, cache: Path | None = None) -> Any:
-    """The result of a function, which is called in a process of its own.
+    """Calls a function in a separate process and returns its result.
 
     Args:
-        function: can be pickled, and so can its result.
+        function: the function; it and its result can be pickled.
         arguments: its arguments.
-        cache: the folder of the compiler's cache; by default an empty one.
+        cache: the folder of the compiler's cache; by default an empty folder.
 
     Raises:
         NotRun: if the function raises, or the process ends.
@@ -151,14 +151,14 @@ def alone(function: Callable[..., Any], *arguments: Any, cache: Path | None = No
 
 
 def once(function: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    """The work of a single answer, the result of a function."""
+    """A generator with a single value, the result of a function."""
     yield function(*arguments)
 
 
 def main() -> None:
-    """The worker's side: requests come by the standard input, answers go to the output."""
+    """Runs the worker: requests come from standard input, answers go to standard output."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # What a library prints is no answer.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Text that libraries print is no answer.
     requests: SimpleQueue[Any] = SimpleQueue()
     Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
     with quiet():
@@ -166,7 +166,7 @@ def main() -> None:
 
 
 def _read(stream: IO[bytes], requests: SimpleQueue[Any]) -> None:
-    """Passes requests on; ends this process once nobody can send any, even in mid-work."""
+    """Queues requests; ends this process when the parent has closed the pipe, even during work."""
     try:
         while True:
             requests.put(pickle.load(stream))
@@ -179,13 +179,13 @@ def _read(stream: IO[bytes], requests: SimpleQueue[Any]) -> None:
 
 
 def _serve(requests: SimpleQueue[Any], answers: IO[bytes]) -> None:
-    """Answers until this process is ended."""
+    """Answers requests until this process ends."""
     running: Any = once(int)
     while True:
         work, request = requests.get()
         try:
             if work is not None:
-                running.close()  # Before the next begins, which may need its memory.
+                running.close()  # First, since the next generator may need its memory.
                 running, request = work(*request), None
             answer = (False, running.send(request))
         except BaseException as error:  # Compilers and other people's code fail in many ways.

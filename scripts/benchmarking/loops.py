@@ -1,4 +1,4 @@
-"""The training loops that a benchmark compares, each as a function that takes one step."""
+"""The training loops that a benchmark compares; each is a function that takes one step."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
     "opened_session",
 ]
 
-#: Small, so that no loop diverges on one batch repeated for ever.
+#: Small, so that no loop diverges on one batch that is repeated without end.
 LEARNING_RATE = 1e-4
 REFERENCE = "pyrovae"
 
@@ -50,30 +50,30 @@ class NotRun(Exception):
 
 
 def in_one_line(text: str) -> str:
-    """A text without its line breaks, and not too long for a table."""
+    """Returns a text without line breaks, shortened to fit a table."""
     return shorten(" ".join(text.split()), 160)
 
 
 def explain(error: BaseException) -> NotRun:
-    """The same reason in one line, whatever failed."""
+    """Converts any error to `NotRun` with a message of one line."""
     if isinstance(error, NotRun):
         return error
     return NotRun(f"{type(error).__name__}: {in_one_line(str(error))}")
 
 
 def current(device: torch.device) -> AbstractContextManager[Any]:
-    """Inside, what names no GPU of several means this one: streams and recordings do so."""
+    """Makes a GPU the current one in the context: streams and graphs use the current GPU."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What loops run on.
+    """Case, device and precision of a run.
 
     Attributes:
-        case: network and batch.
-        device: where.
-        precision: of the networks in the loops that choose it by the hardware.
+        case: networks and batch.
+        device: the device that computes.
+        precision: precision of the networks, in loops that choose it by the hardware.
     """
 
     case: Case
@@ -81,24 +81,24 @@ class Setting:
     precision: str
 
     def engine(self, compiled: bool) -> Engine:
-        """The engine of `pyrovae` here."""
+        """The engine of pyrovae for this device."""
         return Engine(str(self.device), compile="on" if compiled else "off")
 
 
 class Silent(Logger):
-    """Shows nothing; a step that cannot be compiled, or recorded, is an error."""
+    """Shows nothing; raises an error if a step cannot be compiled or recorded."""
 
     def message(self, text: str) -> None:
-        """Raises `NotRun` where the session would go on in a slower way."""
+        """Raises `NotRun` if the session would fall back to a slower step."""
         if text.startswith(("cannot be compiled", "not recorded")):
             raise NotRun(text)
 
 
 class SameBatch(Feed):
-    """Gives one batch again and again, at one address.
+    """A feed that repeats one batch at fixed addresses.
 
     Args:
-        images: uint8 `(B, C, H, W)` on the device, as the engine lays them out.
+        images: uint8 `(B, C, H, W)` on the device, in the engine's memory format.
     """
 
     images: torch.Tensor
@@ -134,10 +134,10 @@ def opened_session(
     """A training session at its first step, as `Trainer.fit` sets it up.
 
     Args:
-        setting: what to run on.
+        setting: case, device and precision.
         data: the images.
         compiled: whether the step is compiled.
-        same: whether every step takes the case's one batch.
+        same: whether every step uses the single batch of the case.
     """
     vae, engine, loggers = setting.case.vae(), setting.engine(compiled), Loggers([Silent()])
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
@@ -145,7 +145,7 @@ def opened_session(
     with engine.running(vae, vae.networks()):
         images = cast(ImageData, data)
         session = Session(trainer, vae, images, recipe, engine, None, loggers, Group())
-        # Batches come through the host, which lets a section give its own.
+        # Batches come through the host, so that a section can replace them.
         session.feed = HostFeed(session.batches, engine.place)
         if same:
             session.feed = SameBatch(engine.place(setting.case.batch(setting.device)))
@@ -160,7 +160,7 @@ def opened_session(
 
 @contextmanager
 def session_loop(setting: Setting, compiled: bool) -> Iterator[Step]:
-    """The step of this package, with all that a training session does around it."""
+    """The step of pyrovae in a full training session."""
     data = ArrayData(setting.case.images(setting.case.batch_size))
     with opened_session(setting, data, compiled, same=True) as session:
 
@@ -174,7 +174,7 @@ def session_loop(setting: Setting, compiled: bool) -> Iterator[Step]:
 
 @contextmanager
 def stock_pyro(setting: Setting) -> Iterator[Step]:
-    """Pyro's own SVI with its own Adam; validation is off, which is its faster form."""
+    """Pyro's SVI with Pyro's Adam, with validation off, which is faster."""
     vae = setting.case.vae().to(setting.device).train()
     images = setting.case.batch(setting.device)
     optimizer = pyro.optim.Adam({"lr": LEARNING_RATE})
@@ -184,7 +184,7 @@ def stock_pyro(setting: Setting) -> Iterator[Step]:
 
 @contextmanager
 def plain_eager(setting: Setting) -> Iterator[Step]:
-    """The same VAE in plain PyTorch, with nothing done for speed."""
+    """The same VAE in plain PyTorch, without optimisation for speed."""
     vae = setting.case.vae().to(setting.device)
     images = setting.case.batch(setting.device)
     yield plain_step(setting.case.by_hand(vae).train(), images, LEARNING_RATE)
@@ -194,12 +194,12 @@ def plain_eager(setting: Setting) -> Iterator[Step]:
 def by_hand(
     setting: Setting, compile_module: Callable[[Any], Any], precision: str | None = None
 ) -> Iterator[Step]:
-    """The same VAE as an expert would train it.
+    """The same VAE in an optimised hand-written loop.
 
     Args:
-        setting: what to run on.
-        compile_module: makes what computes the loss of the module.
-        precision: of the networks; by default as `setting` has it.
+        setting: case, device and precision.
+        compile_module: returns the function that computes the loss of a module.
+        precision: precision of the networks; by default that of `setting`.
     """
     bf16 = (precision or setting.precision) == "bf16"
     vae = setting.case.vae().to(setting.device).to(memory_format=torch.channels_last)
@@ -212,19 +212,19 @@ def by_hand(
 
 
 def whole(module: nn.Module) -> Any:
-    """The whole loss, compiled."""
+    """Compiles the whole loss."""
     return torch.compile(module)
 
 
 def networks(module: Any) -> Any:
-    """The loss with its two networks compiled."""
+    """Compiles the two networks of the loss."""
     module.encoder.compile()
     module.decoder.compile()
     return module
 
 
 def nothing(module: nn.Module) -> nn.Module:
-    """The loss as it is."""
+    """Returns the loss without compilation."""
     return module
 
 
@@ -241,15 +241,15 @@ def pythae_loop(setting: Setting) -> Iterator[Step]:
 
 @dataclass(frozen=True)
 class LoopKind:
-    """One way to train.
+    """A kind of training loop.
 
     Attributes:
-        title: for people.
-        open: gives the step, in a context in which it works.
-        compiled: whether something is compiled.
-        hand: whether it competes for the best hand-written loop.
-        bf16_only: whether it is a variant that only makes sense where others run in bf16.
-        records: whether a step on a GPU is a recorded CUDA graph, which the title there says.
+        title: the name in tables and the chart.
+        open: a context manager that yields the step.
+        compiled: whether the loop uses a compiler.
+        hand: whether it is a candidate for the best hand-written loop.
+        bf16_only: whether to run it only if the other loops run in bf16.
+        records: whether a step on a GPU is a recorded CUDA graph; the title then says so.
     """
 
     title: str
@@ -260,7 +260,7 @@ class LoopKind:
     records: bool = False
 
     def title_on(self, device: torch.device) -> str:
-        """The title, with what the loop does on this device only."""
+        """The title on a device: CUDA graphs are recorded on a GPU only."""
         return self.title + ", recorded" * (self.records and device.type == "cuda")
 
 
@@ -287,14 +287,14 @@ LOOPS = {
 
 
 class Loop:
-    """A loop that is ready to step, with a parameter store of its own.
+    """A loop that is ready to step, with its own parameter store.
 
     Args:
-        kind: which.
-        setting: what on.
+        kind: the kind of loop.
+        setting: case, device and precision.
 
     Raises:
-        NotRun: if it cannot be built, or its first step fails.
+        NotRun: if the loop cannot be built.
     """
 
     def __init__(self, kind: LoopKind, setting: Setting) -> None:
@@ -306,7 +306,7 @@ class Loop:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Inside, Pyro's global store holds the parameters of this loop and no others."""
+        """Makes Pyro's global store hold the parameters of this loop only."""
         with (
             pyro.get_param_store().scope(self._store),
             pyro.validation_enabled(False),
@@ -316,7 +316,7 @@ class Loop:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """What goes wrong closes the loop, and is told in one line."""
+        """Closes the loop after an error, and raises the error as `NotRun`."""
         try:
             yield
         except Exception as error:  # Compilers and other people's code fail in many ways.
@@ -324,10 +324,14 @@ class Loop:
             raise explain(error) from error
 
     def first(self) -> None:
-        """A step that may fail, as the first one does that a compiler cannot do."""
+        """Takes a step that may fail: the first steps compile and record.
+
+        Raises:
+            NotRun: if the step fails.
+        """
         with self.active(), self._explained():
             self.step()
 
     def close(self) -> None:
-        """Gives back what it took."""
+        """Releases the resources of the loop."""
         self._stack.close()

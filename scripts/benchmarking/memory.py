@@ -1,4 +1,4 @@
-"""The most memory that a loop takes, measured in a process of its own."""
+"""The peak memory of a loop, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ STATUS = Path("/proc/self/status")
 
 
 def peak_bytes(name: str, setting: Setting) -> int:
-    """What training by a loop takes at most, beyond what was there before it was built.
+    """The peak memory of a loop in bytes, relative to before the loop was built.
 
-    Compiling included: it starts from an empty cache.
+    It includes compilation, which starts from an empty cache.
 
     Args:
-        name: of the loop, among `LOOPS`.
-        setting: what to run on.
+        name: the loop, a key of `LOOPS`.
+        setting: case, device and precision.
 
     Raises:
-        NotRun: if it fails.
+        NotRun: if the loop fails.
     """
     return int(alone(measure, name, setting))
 
 
 def measure(name: str, setting: Setting) -> int:
-    """As `peak_bytes`, of this process."""
+    """Measures `peak_bytes` in this process."""
     before = _bytes_now()
     loop = Loop(LOOPS[name], setting)
     for _ in range(STEPS):
@@ -44,13 +44,13 @@ def measure(name: str, setting: Setting) -> int:
 
 
 def _bytes_now() -> int:
-    """Resident bytes; where the system does not say, the most there were so far."""
+    """Resident bytes; where the system does not report them, the peak so far."""
     return _status("VmRSS") if STATUS.exists() else _bytes_at_most()
 
 
 def _bytes_at_most() -> int:
-    """The most resident bytes there were."""
-    # Linux hands the maximum that `getrusage` tells down from a process to those it starts.
+    """The peak of resident bytes."""
+    # On Linux a child process inherits its parent's maximum in `getrusage`.
     if STATUS.exists():
         return _status("VmHWM")
     import resource

@@ -1,4 +1,4 @@
-"""How fast photographs become the array that training reads, beside how fast they decode."""
+"""Measures how fast photographs are prepared for training, and how fast they are decoded."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ CHUNK = 64
 
 
 def prepare(distinct: int, copies: int, rounds: int) -> tuple[int, list[float], list[float]]:
-    """Times preparing a folder of JPEG files, and decoding them on all cores.
+    """Times the preparation of a folder of JPEG files, and their decoding on all cores.
 
     Args:
-        distinct: how many photographs are drawn.
-        copies: under how many names each lies in the folder.
-        rounds: how often both are timed.
+        distinct: number of distinct photographs.
+        copies: number of files per photograph.
+        rounds: number of measurements of each.
 
     Returns:
-        The number of files; seconds of preparing; seconds of decoding, with a number a round.
+        The number of files, the seconds of preparing, and the seconds of decoding; the seconds
+        have one number per round.
     """
     prepared: list[float] = []
     decoded: list[float] = []
@@ -42,7 +43,7 @@ def prepare(distinct: int, copies: int, rounds: int) -> tuple[int, list[float], 
 
 @contextmanager
 def photographs(distinct: int, copies: int) -> Iterator[Path]:
-    """A folder of smooth images with some grain, each under several names."""
+    """Yields a folder of smooth images with grain, each stored in several files."""
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -66,7 +67,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 def _prepare(folder: Path) -> None:
-    """Decodes, crops, resizes and stores, as before training on a folder."""
+    """Decodes, crops, resizes and stores the images, as `ImageFolder` does before training."""
     with tempfile.TemporaryDirectory() as cache:
         data = ImageFolder(
             str(folder), 64, crop=148, val_fraction=0, test_fraction=0, cache_dir=cache
@@ -75,7 +76,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _decode_all(files: list[Path]) -> None:
-    """Decodes whole photographs with Pillow in as many processes as there are cores."""
+    """Decodes whole photographs with Pillow in one process per core."""
     from PIL import Image
 
     def decode(start: int) -> None:

@@ -1,4 +1,4 @@
-"""Pythae's VAE and its trainer, on networks from here: needs `pip install pythae`."""
+"""Pythae's VAE and trainer with the networks of pyrovae; needs `pip install pythae`."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ __all__ = ["trainer_step"]
 
 
 class Encoder(BaseEncoder):
-    """An encoder from here that answers as pythae asks."""
+    """An encoder of pyrovae with pythae's interface."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Any:
-        """Location and log variance, bounded as here."""
+        """Location and log variance, with the bounds of pyrovae."""
         loc, raw = self.network(x).chunk(2, dim=-1)
         log_covariance = 14 * torch.tanh(raw / 7)
         return ModelOutput(embedding=loc.clamp(-1e4, 1e4), log_covariance=log_covariance)
 
 
 class Decoder(BaseDecoder):
-    """A decoder from here that answers as pythae asks.
+    """A decoder of pyrovae with pythae's interface.
 
     Args:
-        network: from latents to pixels, or to log odds where these are binary.
-        binary: whether they are.
+        network: maps latents to pixels, or to log odds of binary pixels.
+        binary: whether pixels are binary.
     """
 
     def __init__(self, network: nn.Module, binary: bool) -> None:
@@ -49,17 +49,17 @@ class Decoder(BaseDecoder):
         self.network, self.binary = network, binary
 
     def forward(self, z: Tensor) -> Any:
-        """Pixels, or probabilities where they are binary."""
+        """Pixels, or probabilities of binary pixels."""
         h = self.network(z)
         return ModelOutput(reconstruction=h.sigmoid() if self.binary else h)
 
 
 class OneBatch:
-    """A loader of one batch, which is on the device already.
+    """A loader of one batch on the device.
 
     Args:
-        observe: gives what is scored of the batch, with new noise at each call.
-        dataset: what pythae's trainer asks for its length.
+        observe: returns the observations to score, with new noise at each call.
+        dataset: the data set whose length pythae's trainer reads.
     """
 
     def __init__(self, observe: Callable[[], Tensor], dataset: BaseDataset) -> None:
@@ -74,7 +74,7 @@ class OneBatch:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps log lines below errors in."""
+    """Silences log messages below errors."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -85,7 +85,7 @@ def _silence() -> Iterator[None]:
 
 @contextmanager
 def trainer_step(case: Case, device: torch.device, rate: float) -> Iterator[Callable[[], float]]:
-    """An epoch of one batch of pythae's trainer, without its loader, callbacks and files."""
+    """Yields a step: an epoch of one batch of pythae's trainer, without loader and callbacks."""
     vae = case.vae().to(device)
     images = case.batch(device)
     x = vae.observe(images).cpu()

@@ -1,4 +1,4 @@
-"""How the speed of training depends on the size of images, of batches and of the data set."""
+"""Measures how the speed of training depends on the sizes of images, batches and data set."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ IMAGES_AN_EPOCH = {"cpu": 512, "cuda": 16_384}
 
 
 def sizes(usual: Setting) -> Iterator[tuple[str, int, Setting, int]]:
-    """Variants of a setting in which one size is another.
+    """Yields variants of a setting with one size changed.
 
     Args:
-        usual: what to start from; its case must be one of any image size.
+        usual: the setting to vary; its networks must accept any image size.
 
     Yields:
-        What was changed, to what number, the setting, and the number of images to train on.
+        The name of the size, its value, the setting, and the number of training images.
     """
     channels = usual.case.image_shape[0]
     for size in IMAGE_SIZES:
@@ -40,16 +40,16 @@ def sizes(usual: Setting) -> Iterator[tuple[str, int, Setting, int]]:
 def seconds_an_image(
     setting: Setting, compiled: bool, rounds: int, num_images: int
 ) -> list[float]:
-    """Runs the real training loop.
+    """Times the real training loop.
 
     Args:
-        setting: what it runs on.
+        setting: case, device and precision.
         compiled: whether the step is compiled.
-        rounds: how many epochs are timed.
-        num_images: how many images there are to train on.
+        rounds: number of epochs to time.
+        num_images: number of training images.
 
     Returns:
-        Seconds an image, a number a round.
+        Seconds per image, one number per round.
     """
     size = setting.case.batch_size
     steps = max(2, IMAGES_AN_EPOCH[setting.device.type] // size)

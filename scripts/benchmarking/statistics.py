@@ -12,19 +12,19 @@ __all__ = ["Spread", "break_even", "ratio", "spread"]
 
 
 class Spread(NamedTuple):
-    """A median between its quartiles."""
+    """A median with its quartiles."""
 
     value: float
     low: float
     high: float
 
     def per(self, amount: float) -> Spread:
-        """That amount divided by it: images a second of seconds a batch."""
+        """Returns `amount` divided by the values: images per second from seconds per batch."""
         return Spread(amount / self.value, amount / self.high, amount / self.low)
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """The median of some numbers, and their quartiles.
+    """The median and the quartiles of numbers.
 
     Example:
         >>> spread([4.0, 1.0, 2.0, 3.0, 5.0])
@@ -35,9 +35,9 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Spread:
-    """The median of the ratios of two timings of the same rounds, and their quartiles.
+    """The median and the quartiles of the ratios of two timings per round.
 
-    What slows a machine down for a while slows both timings of a round, and leaves their ratio.
+    A temporary slowdown of the machine affects both timings of a round, but not their ratio.
 
     Example:
         >>> ratio([2.0, 20.0, 4.0], [1.0, 10.0, 2.0]).value
@@ -47,15 +47,15 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Spread:
 
 
 def break_even(compile_seconds: float, slow: float, fast: float) -> float:
-    """After how many steps compiling has earned back its time.
+    """The number of steps after which compiling has saved as much time as it took.
 
     Args:
-        compile_seconds: what compiling takes.
-        slow: seconds a step without it.
-        fast: seconds a step with it.
+        compile_seconds: the time of compiling.
+        slow: seconds per step without compiling.
+        fast: seconds per step with compiling.
 
     Returns:
-        The number of steps; infinite where compiling makes nothing faster.
+        The number of steps; infinite if the compiled step is not faster.
 
     Example:
         >>> break_even(10.0, slow=0.5, fast=0.25)

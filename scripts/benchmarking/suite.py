@@ -32,16 +32,16 @@ PLAIN = "pyrovae_eager"
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """The extent of a benchmark.
 
     Attributes:
-        engine: chooses device and precision.
+        engine: determines device and precision.
         cases: names of cases.
         loops: names of loops.
-        rounds: turns of each loop.
-        batch_size: images a step; None as each case has it.
-        compiled: whether loops that compile are run.
-        quick: whether what takes long and tells less is left out.
+        rounds: turns per loop.
+        batch_size: images per step; None for the batch size of each case.
+        compiled: whether to run compiled loops.
+        quick: whether to measure fewer steps and images.
     """
 
     engine: Engine
@@ -53,13 +53,13 @@ class Plan:
     quick: bool = False
 
     def setting(self, name: str) -> Setting:
-        """What the loops of a case run on."""
+        """The setting of a case."""
         case = CASES[name]
         case = replace(case, batch_size=self.batch_size or case.batch_size)
         return Setting(case, self.engine.device, self.engine.precision)
 
     def chosen(self) -> list[str]:
-        """The loops that this plan has."""
+        """The loops to run."""
         bf16 = self.engine.precision == "bf16"
         return [
             name
@@ -69,25 +69,25 @@ class Plan:
 
     @property
     def reference(self) -> str:
-        """The loop that others are compared with."""
+        """The loop that the others are compared with."""
         return REFERENCE if self.compiled else PLAIN
 
 
 def say(text: str = "") -> None:
-    """Prints a line at once, in place of what was said in passing."""
+    """Prints a line at once, and clears the progress line."""
     _pass("", "")
     print(text, flush=True)
 
 
 def _pass(case: str, text: str) -> None:
-    """Shows on a terminal, until the next line, what is being done."""
+    """Shows a progress line on a terminal; the next line replaces it."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{case} {text}")
         sys.stderr.flush()
 
 
 def steps(plan: Plan, figures: Figures, workers: Workers) -> None:
-    """Training steps of all loops, in turns, each in a process of its own."""
+    """Times the training steps of all loops in turns, each in its own process."""
     for name in plan.cases:
         setting = plan.setting(name)
         timed = _begun(plan, setting, workers)
@@ -103,9 +103,9 @@ def steps(plan: Plan, figures: Figures, workers: Workers) -> None:
 
 
 def _begun(plan: Plan, setting: Setting, workers: Workers) -> dict[str, Timed]:
-    """The loops of a plan, whose processes have started: all at once, before any is timed."""
+    """Starts the processes of all loops of a plan before any loop is timed."""
     _pass(setting.case.name, "starting")
-    # The others can start while the first that compiles waits for the compiler's own start.
+    # The others can start while the first compiled loop waits for the compiler to start.
     order = sorted(plan.chosen(), key=lambda name: LOOPS[name].compiled)
     begun = {name: Timed.begin(LOOPS[name], workers.get(name), setting) for name in order}
     for loop in begun.values():
@@ -114,7 +114,7 @@ def _begun(plan: Plan, setting: Setting, workers: Workers) -> dict[str, Timed]:
 
 
 def _add_steps(plan: Plan, setting: Setting, timed: dict[str, Timed], figures: Figures) -> None:
-    """The rows of one case; the fastest hand-written loop is counted once more as the best."""
+    """Adds the rows of one case; the fastest hand-written loop is also added as the best."""
     case, size = setting.case.name, setting.case.batch_size
     run = {name: found for name, found in timed.items() if found.seconds}
     medians = {name: spread(found.seconds).value for name, found in run.items()}
@@ -143,7 +143,7 @@ def _print_steps(plan: Plan, case: str, timed: dict[str, Timed], figures: Figure
     times = figures.find("steps", case, "time over pyrovae's")
     compiling = figures.find("steps", case, "compile")
     against = LOOPS[plan.reference].title
-    say(f"  {'loop':41s} {'images/s':>9s}   {'ms a step':>9s}  {against} is faster by  compile")
+    say(f"  {'loop':41s} {'images/s':>9s}   {'ms/step':>9s}  {against} is faster by  compile")
     for name, found in timed.items():
         title = found.kind.title_on(plan.engine.device)
         if name not in speed:
@@ -160,13 +160,13 @@ def _print_steps(plan: Plan, case: str, timed: dict[str, Timed], figures: Figure
     best = _best_by_hand({n: f for n, f in timed.items() if f.seconds}, plan.reference)
     if best is not None and BEST in times:
         title = LOOPS[best].title_on(plan.engine.device)
-        say(f"  best by hand is '{title}': {against} has {times[BEST].value:.3f} of its speed")
+        say(f"  best hand-written: '{title}'; {against} has {times[BEST].value:.3f} of its speed")
     for row in figures.find("steps", case, "break-even").values():
-        say(f"  compiling pyrovae's step is earned back after {row.value:,.0f} steps")
+        say(f"  compiling pyrovae's step pays off after {row.value:,.0f} steps")
 
 
 def _best_by_hand(run: dict[str, Timed], reference: str) -> str | None:
-    """The fastest hand-written loop, as the rounds together tell; None if there is none."""
+    """The fastest hand-written loop by its median ratio over rounds; None if there is none."""
 
     def slowness(name: str) -> float:
         compared = run.get(reference, run[name])
@@ -176,10 +176,10 @@ def _best_by_hand(run: dict[str, Timed], reference: str) -> str | None:
 
 
 def memory(plan: Plan, figures: Figures, workers: Workers) -> None:
-    """The most memory of each loop, each in a process of its own."""
+    """Measures the peak memory of each loop, each in its own process."""
     for case in plan.cases:
         setting = plan.setting(case)
-        say(f"\nmemory, {case}: the most that a loop took, its compiler included")
+        say(f"\nmemory, {case}: peak of each loop, compiler included")
         for name in plan.chosen():
             title = LOOPS[name].title_on(setting.device)
             _pass(case, title)
@@ -193,7 +193,7 @@ def memory(plan: Plan, figures: Figures, workers: Workers) -> None:
 
 
 def feeding(plan: Plan, figures: Figures, workers: Workers) -> None:
-    """The real training loop beside the same loop on one batch."""
+    """Times the real training loop, and the same loop on one batch."""
     for case in plan.cases:
         setting = plan.setting(case)
         _pass(case, "input")
@@ -215,24 +215,24 @@ def feeding(plan: Plan, figures: Figures, workers: Workers) -> None:
 
 
 def _answer(plan: Plan, workers: Workers, function: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of a function, called where the step of this package may be compiled already."""
+    """Calls a function in the process of the reference loop, which may be compiled already."""
     worker = workers.get(plan.reference)
     worker.begin(once, function, *arguments)
     return worker.receive()
 
 
 def _steps_an_epoch(case: str, plan: Plan) -> int:
-    """So many that an epoch is worth timing."""
+    """The number of steps per timed epoch."""
     usual = {"conv": 12, "mlp": 300}[case] * (10 if plan.engine.device.type == "cuda" else 1)
     return usual // (3 if plan.quick else 1)
 
 
 def preparation(plan: Plan, figures: Figures, workers: Workers) -> None:
-    """Photographs to arrays."""
+    """Times the preparation of photographs."""
     _pass("", "preparing photographs")
     try:
         count, prepared, decoded = prepare(100 if plan.quick else 400, 8, plan.rounds)
-    except Exception as error:  # A full disk, or no memory for the processes that decode.
+    except Exception as error:  # Such as a full disk, or no memory for the worker processes.
         say(f"\ndata: not run: {explain(error)}")
         return
     say(f"\ndata: {count:,} JPEG files of 178x218, cropped, to 64x64, on {num_cores()} cores")
@@ -246,7 +246,7 @@ def preparation(plan: Plan, figures: Figures, workers: Workers) -> None:
 
 
 def scaling(plan: Plan, figures: Figures, workers: Workers) -> None:
-    """Sizes of images, batches and data sets."""
+    """Times the training loop for several sizes of images, batches and data sets."""
     say("\nscaling, conv: the training loop")
     rounds = max(2, plan.rounds // 4)
     for what, number, setting, num_images in sizes(plan.setting("conv")):
@@ -273,12 +273,12 @@ SECTIONS: dict[str, Callable[[Plan, Figures, Workers], None]] = {
 
 
 def run(plan: Plan, sections: Sequence[str], figures: Figures) -> None:
-    """Measures the sections, in their order here.
+    """Measures sections, in the order of `SECTIONS`.
 
     Args:
-        plan: how much is measured.
+        plan: the extent of the benchmark.
         sections: names of sections.
-        figures: get the rows, each as soon as it is measured.
+        figures: receives each row when it is measured.
     """
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -1,4 +1,4 @@
-"""Times loops beside each other, turn by turn, so that all see the same state of the machine."""
+"""Times loops in turns, so that all of them see the same state of the machine."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TURN_SECONDS = 0.12
 
 @dataclass
 class Timed:
-    """A loop in a process of its own, and what was measured of it.
+    """A loop in its own process, with its timings.
 
     Attributes:
-        kind: which it is.
-        worker: runs `turns`.
-        reason: why the loop could not be run, or not to the end; it has no seconds then.
-        first_seconds: what its first steps took, compiling included.
-        seconds: of a step, one number a round.
+        kind: the kind of loop.
+        worker: the process, which runs `turns`.
+        reason: why the loop failed; empty if it did not. A failed loop has no timings.
+        first_seconds: the time of building and of the first steps, compiling included.
+        seconds: seconds per step, one number per round.
     """
 
     kind: LoopKind
@@ -43,7 +43,7 @@ class Timed:
 
     @classmethod
     def begin(cls, kind: LoopKind, worker: Worker, setting: Setting) -> Timed:
-        """A loop whose process starts, or ends what it did before."""
+        """Starts a loop in a process, in place of the process's earlier work."""
         worker.begin(turns, kind, setting)
         return cls(kind, worker)
 
@@ -52,28 +52,28 @@ class Timed:
         self._answer(self.worker.receive)
 
     def build(self) -> None:
-        """Builds the loop and takes its first steps."""
+        """Builds the loop and takes the first steps."""
         self.first_seconds = self._answer(self.worker.ask)
 
     def turn(self, steps: int) -> float:
-        """Seconds a step; infinite where the loop fails."""
+        """Takes some steps; returns the seconds per step, infinite if the loop fails."""
         return self._answer(partial(self.worker.ask, steps))
 
     def round(self, steps: int) -> None:
-        """A turn that counts."""
+        """Takes a turn and records its seconds per step."""
         seconds = self.turn(steps)
         if not self.reason:
             self.seconds.append(seconds)
 
     def close(self) -> None:
-        """Gives back what the loop took; its process and its numbers stay."""
+        """Releases the resources of the loop; keeps the process and the timings."""
         if not self.worker.ended:
             self.worker.begin(once, int)
             with contextlib.suppress(NotRun):
                 self.worker.receive()
 
     def _answer(self, ask: Callable[[], float]) -> float:
-        """The answer of the worker; if there is none, its numbers are void."""
+        """Returns the answer of the worker; if the loop fails, deletes its timings."""
         if self.reason:
             return math.inf
         try:
@@ -85,36 +85,36 @@ class Timed:
             return math.inf
 
     def compile_seconds(self, step_seconds: float) -> float:
-        """What the first steps took beyond so many ordinary ones."""
+        """The time of building and of the first steps, minus that of as many later steps."""
         return max(0.0, self.first_seconds - WARM_UP * step_seconds)
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until a device has done all that it was told to."""
+    """Waits until a device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def release(device: torch.device) -> None:
-    """Gives memory that is free now back to the device, for other processes."""
+    """Returns free memory to the device, for other processes."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def start_compiler(device: torch.device) -> None:
-    """Lets the compiler take its first time, which is no loop's; loops will say why it cannot."""
+    """Starts the compiler before any loop is timed; the loops report its errors."""
     weight = torch.ones(64, device=device, requires_grad=True)
     with contextlib.suppress(Exception):  # Compilers fail in many ways.
         torch.compile(lambda x: (x + 1).square().sum())(weight).backward()
 
 
 def turns(kind: LoopKind, setting: Setting) -> Generator[float, Any, None]:
-    """What a loop's own process does.
+    """The generator that runs in the process of a loop.
 
     Yields:
-        Nothing of worth, once what is no loop's time has passed; the seconds in which the loop
-        was built and took its first steps; then, for each number of steps, the seconds of one.
+        First 0.0, when the process is ready. Then the seconds of building the loop and of its
+        first steps. Then, for each number of steps that is sent, the seconds per step.
     """
     if kind.compiled:
         start_compiler(setting.device)
@@ -144,26 +144,26 @@ def _seconds_a_step(loop: Loop, steps: int) -> float:
         return (time.perf_counter() - started) / steps
 
 
-def interleave(timed: dict[str, Timed], rounds: int, said: Callable[[str], None]) -> None:
-    """Gives the loops turns in random order, and notes the seconds of a step in each.
+def interleave(timed: dict[str, Timed], rounds: int, report: Callable[[str], None]) -> None:
+    """Gives each loop one turn per round, in random order; records the seconds per step.
 
-    One process computes at a time: the others wait for their turn.
+    Only one process computes at a time.
 
     Args:
         timed: the loops by name.
-        rounds: turns of each loop.
-        said: is told how far it is.
+        rounds: turns per loop.
+        report: receives a line of progress per round.
     """
     order, chance = [name for name, found in timed.items() if not found.reason], random.Random(0)
     steps = _steps_a_turn(timed)
     for number in range(rounds):
-        said(f"round {number + 1}/{rounds}")
+        report(f"round {number + 1}/{rounds}")
         chance.shuffle(order)
         for name in order:
             timed[name].round(steps)
 
 
 def _steps_a_turn(timed: dict[str, Timed]) -> int:
-    """So many steps that the fastest loop has a turn worth timing; the same for all."""
+    """Steps per turn, the same for all loops: the fastest loop takes at least `TURN_SECONDS`."""
     fastest = min((found.turn(2) for found in timed.values()), default=math.inf)
     return max(1, math.ceil(TURN_SECONDS / fastest))

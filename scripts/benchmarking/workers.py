@@ -1,4 +1,4 @@
-"""The processes of a benchmark: one for each loop, each with compiled code only of its own."""
+"""The processes of a benchmark: one per loop, each with its own cache of compiled code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Workers"]
 
 
 class Workers:
-    """A process for each loop, in which it runs in all cases: starting one takes seconds.
+    """One process per loop, reused for all cases, because starting a process takes seconds.
 
     Args:
-        root: an empty folder, for what is compiled.
-        device: what is compiled for.
+        root: an empty folder for compiled code.
+        device: the device of the loops.
     """
 
     def __init__(self, root: Path, device: torch.device) -> None:
@@ -35,21 +35,21 @@ class Workers:
         self._stack.close()
 
     def get(self, loop: str) -> Worker:
-        """The process of a loop: a new one at first, and after one that has ended."""
+        """Returns the process of a loop; starts a new one if there is none or it has ended."""
         if loop not in self._workers or self._workers[loop].ended:
             cache = self._cache(loop) if LOOPS[loop].compiled else None
             self._workers[loop] = self._stack.enter_context(Worker(cache))
         return self._workers[loop]
 
     def _cache(self, loop: str) -> Path:
-        """The compiled code of a loop; at first only what the compiler's own start leaves.
+        """The cache folder of a loop; it begins with the files of the compiler's start only.
 
-        What another loop compiled would make compiling look quick.
+        The compiled code of another loop would make compiling seem fast.
         """
         start, own = self.root / "start", self.root / loop
         if not start.exists():
             start.mkdir()
-            with suppress(NotRun):  # Each loop that compiles will say why.
+            with suppress(NotRun):  # Each compiled loop reports the reason.
                 alone(start_compiler, self.device, cache=start)
         if not own.exists():
             shutil.copytree(start, own)

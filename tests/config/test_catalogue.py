@@ -69,7 +69,7 @@ def test_a_file_without_the_marks_is_one_line(tmp_path: Path) -> None:
     plain = tmp_path / "README.md"
     plain.write_text("no marks\n")
     done = execute("list_parts", "--write", str(plain), code=2)
-    assert done.stderr.count("\n") == 1 and "README.md: must hold" in done.stderr
+    assert done.stderr.count("\n") == 1 and "README.md: needs the lines" in done.stderr
     assert plain.read_text() == "no marks\n"
 
 

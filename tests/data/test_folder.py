@@ -116,7 +116,7 @@ def test_links(tmp_path: Path) -> None:
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="absent: is no folder"):
+    with pytest.raises(InputError, match="absent: no such folder"):
         ImageFolder(str(tmp_path / "absent")).split("train")
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(InputError, match=f"{tmp_path}.*: no image"):
@@ -128,7 +128,9 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 def test_empty_split_says_what_to_do(tmp_path: Path) -> None:
     fill(tmp_path, 3)
-    with pytest.raises(InputError, match=r"none of 3 images falls in the val split; raise .* 0 *"):
+    with pytest.raises(
+        InputError, match=r"none of the 3 images is in the val split; raise .* 0 *"
+    ):
         ImageFolder(str(tmp_path), val_fraction=0).split("val")
 
 
@@ -178,7 +180,9 @@ def test_deep_files_that_use_little_of_their_range_are_told(
         images = train_with(tmp_path / "deep", list(values))
     assert len(np.unique(images)) == levels
     told = [record.getMessage() for record in caplog.records]
-    assert told == [] if not edges else f"use {levels} of 256 grey levels, {edges};" in told[0]
+    assert (
+        told == [] if not edges else f"use only {levels} of 256 grey levels, {edges};" in told[0]
+    )
 
 
 @pytest.mark.parametrize("values", [[0, 255], list(range(64)), list(range(0, 256, 3))])
@@ -247,7 +251,7 @@ def test_folders_that_are_pooled_or_ignored_are_named_once(
     assert told_of(tmp_path / "split", caplog) == []
     fill(tmp_path / "split/Holdout", 2)
     (line,) = told_of(tmp_path / "split", caplog)
-    assert line.endswith("its splits are the folders train (train); not used: Holdout")
+    assert line.endswith("the splits are the folders train (train); not used: Holdout")
 
 
 def test_image_files_that_are_not_used_are_counted_in_a_line(

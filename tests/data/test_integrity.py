@@ -111,7 +111,7 @@ def test_damage_is_noticed_and_mended_with_one_line(
     np.testing.assert_array_equal(split.attributes[:, 0], np.arange(100))
     assert list(split.names) == [f"{i}.jpg" for i in range(100)] and data.reads == 100
     (record,) = caplog.records
-    assert "not as this version writes it" in record.getMessage()
+    assert "damaged or of another version" in record.getMessage()
     assert str(folder_of(tmp_path)) in record.getMessage() and "\n" not in record.getMessage()
 
 

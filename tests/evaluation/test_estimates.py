@@ -147,4 +147,4 @@ def test_a_run_whose_images_were_changed_is_told(
     open_run(root, Options())
     open_subject(root)
     told = [record.message for record in caplog.records]
-    assert len(told) == 2 and all("was trained on other images" in line for line in told)
+    assert len(told) == 2 and all("the training images have changed" in line for line in told)

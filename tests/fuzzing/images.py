@@ -69,7 +69,7 @@ def read(
 
     line, bad = refusal(collect), wanted[odd.name] is None
     if line:
-        alone = "none of 1 images can be read" in line  # A split that had only this one.
+        alone = "none of the 1 images can be read" in line  # A split that had only this one.
         if not bad or str(odd) not in line or (on_error == "skip" and not alone):
             raise Wrong(f"refused: {line}")
         return

@@ -260,7 +260,7 @@ def test_a_run_begins_once(tmp_path: Path) -> None:
     run.check_run()
     assert run.config.read_text() == "seed: 1\n" and not run.has_checkpoint()
     run.check_free()
-    with pytest.raises(InputError, match="holds a run already, of other options"):
+    with pytest.raises(InputError, match="holds a run already, with other options"):
         RunDirectory(run.root, config="seed: 2\n").check_free()
     save_checkpoint(run.last, {}, {})
     assert run.has_checkpoint()

@@ -401,7 +401,7 @@ def execute(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
 def test_the_script_prints_and_writes(tmp_path: Path) -> None:
     tiny = ["--quick", "--rounds=1", "--batch_size=4", "--compile=off", "--cases", "mlp"]
     printed = execute(*tiny, f"--out={tmp_path}/found").stdout
-    for wanted in ("torch", "steps, mlp", "stock Pyro", "best by hand", "input, mlp"):
+    for wanted in ("torch", "steps, mlp", "stock Pyro", "best hand-written", "input, mlp"):
         assert wanted in printed
     if importlib.util.find_spec("pythae") is None:
         assert "not run: pythae is not installed" in printed
@@ -474,7 +474,7 @@ def test_a_gpu_is_named_and_what_it_records(monkeypatch: pytest.MonkeyPatch) -> 
         (["--sections", "speed"], "--sections: allowed are steps, input, data, scaling, memory"),
         (["--cases", "mlp", "big"], "--cases: allowed are conv, mlp, got big"),
         (["--loops", "fastest"], "--loops: allowed are pyrovae"),
-        (["--rounds", "-1"], "--rounds: must be positive, got -1"),
+        (["--rounds", "-1"], "--rounds: must be at least 0, got -1"),
         (["--batch_size", "x"], "--batch_size"),
         (["--compile", "maybe"], "--compile"),
         (["--device", "abacus"], "no device 'abacus' here"),

@@ -246,7 +246,9 @@ def test_readers_share_the_batches_of_one() -> None:
     assert len(whole) == len(parts[0]) == 3
     for batch, *slices in zip(whole.epoch(1, 1), *(p.epoch(1, 1) for p in parts), strict=True):
         assert torch.equal(batch, torch.cat(slices))
-    with pytest.raises(InputError, match="22 images .* fewer than the 24 of a step, 8 in each of"):
+    with pytest.raises(
+        InputError, match="22 images .* fewer than the 24 images per step: 8 in each of"
+    ):
         Batches(images, 8, seed=3, part=(2, 3))
 
 
@@ -325,7 +327,7 @@ def test_the_script_runs_in_processes_that_torchrun_starts(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     for line in ("run: ", "2 processes, 32 images per step", "epoch 1/1", "test, 16 images"):
         assert done.stdout.count(line) == 1, done.stdout
-    assert "over each process's own 16 images, not all of them: BatchNorm2d" in done.stdout
+    assert "computed per process, over its own 16 images: BatchNorm2d" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     refused = torchrun("--resume=run", "--trainer.seed=2", folder=tmp_path)
     assert refused.returncode != 0 and "pyrovae/" not in refused.stderr

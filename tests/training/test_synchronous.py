@@ -120,7 +120,7 @@ def test_other_modules_are_left_alone_and_all_are_put_back() -> None:
         assert [dict(vars(module)) for module in net[1:]] == before[1:]
         assert list(net.state_dict()) == list(nn.Sequential(*net).state_dict())
         about = Group(0, 2).about(8, coupled_parts(net))
-        assert about[1:] == ["over each process's own 8 images, not all of them: Centred"]
+        assert about[1:] == ["computed per process, over its own 8 images: Centred"]
     with synchronous(net, Group()):
         assert not synchronous_norms(net)
     assert [dict(vars(module)) for module in net] == before
@@ -174,7 +174,7 @@ def test_training_is_that_of_one_process_with_the_whole_batch(tmp_path: Path) ->
     assert not any("batch norm" in line for line in alone)
     (apart, lines), _ = connected(2, trained, 8, False, tmp_path / "apart")
     assert not same(whole, apart, rtol=1e-3)
-    assert "over each process's own 8 images, not all of them: BatchNorm2d" in lines
+    assert "computed per process, over its own 8 images: BatchNorm2d" in lines
 
 
 def test_a_synchronous_run_goes_on(tmp_path: Path) -> None:
