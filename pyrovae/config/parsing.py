@@ -7,7 +7,7 @@ import inspect
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from textwrap import shorten
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ from pyrovae.config.roles import ALSO, ROLES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
-__all__ = ["Parser", "answer_help", "known_parts", "value_of"]
+__all__ = ["Parser", "answer_help", "is_stated", "known_parts", "options_given", "value_of"]
 
 OWN = "name your own by its dotted path, as my_module.MyClass"
 
@@ -177,3 +177,27 @@ def _owner(argument: str) -> str:
             if part.__name__ == named and argument in inspect.signature(part).parameters:
                 return f"{option}.{argument}"
     return argument
+
+
+def options_given(arguments: list[str]) -> Iterator[tuple[list[str], str]]:
+    """Yields the options on a command line that set parts and groups: path and value."""
+    for i, argument in enumerate(arguments):
+        option, given, text = argument.partition("=")
+        path = option.removeprefix("--").rstrip("+").split(".")
+        if not option.startswith("--") or path[-1] == "help" or path[0] not in {*BASES, *GROUPS}:
+            continue
+        if not given and i + 1 < len(arguments) and not arguments[i + 1].startswith("--"):
+            given, text = "=", arguments[i + 1]
+        if given:
+            yield [name for name in path if name not in (*INNER, "class_path")], text
+
+
+def is_stated(config: dict[str, Any], path: list[str]) -> bool:
+    """Whether a parsed configuration has a value at the path of an option."""
+    node: Any = config
+    for name in path:
+        node = node.get("init_args", node) if isinstance(node, dict) else {}
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return True

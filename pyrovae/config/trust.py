@@ -21,7 +21,7 @@ from pyrovae.config.naming import (
     own_class,
     within,
 )
-from pyrovae.config.parsing import Parser, known_parts
+from pyrovae.config.parsing import Parser, is_stated, known_parts, options_given
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
 from pyrovae.config.roles import BASES
@@ -116,8 +116,8 @@ class Consent:
         for name in [*BASES, *GROUPS]:
             if name in config:
                 walk.option(name, config[name])
-        for path, text in _options(arguments):
-            if text.strip() == "{}" and not _is_in(config, path):  # The parser ignores it.
+        for path, text in options_given(arguments):
+            if text.strip() == "{}" and not is_stated(config, path):  # The parser ignores it.
                 raise InputError(f"--{'.'.join(path)}: no such option (see --help)")
 
     def allows(self, name: str) -> bool:
@@ -148,7 +148,7 @@ def consent_of(arguments: list[str]) -> Consent:
     """
     consent = Consent("--trust" in arguments)
     walk = _Typed(consent, "")
-    for path, text in sorted(_options(arguments), key=lambda option: len(option[0])):
+    for path, text in sorted(options_given(arguments), key=lambda option: len(option[0])):
         walk.typed(path, text)
     return consent
 
@@ -376,27 +376,3 @@ class _Parsed(_Typed):
     def nested(self, value: Any, text: bool = False) -> Any:
         """Returns the value: the parser has read all texts."""
         return value
-
-
-def _options(arguments: list[str]) -> Iterator[tuple[list[str], str]]:
-    """Yields the options on a command line that set parts and groups: path and value."""
-    for i, argument in enumerate(arguments):
-        option, given, text = argument.partition("=")
-        path = option.removeprefix("--").rstrip("+").split(".")
-        if not option.startswith("--") or path[-1] == "help" or path[0] not in {*BASES, *GROUPS}:
-            continue
-        if not given and i + 1 < len(arguments) and not arguments[i + 1].startswith("--"):
-            given, text = "=", arguments[i + 1]
-        if given:
-            yield [name for name in path if name not in (*INNER, "class_path")], text
-
-
-def _is_in(config: dict[str, Any], path: list[str]) -> bool:
-    """Whether a parsed configuration has a value at the path of an option."""
-    node: Any = config
-    for name in path:
-        node = node.get("init_args", node) if isinstance(node, dict) else {}
-        if not isinstance(node, dict) or name not in node:
-            return False
-        node = node[name]
-    return True
