@@ -7,7 +7,7 @@ import inspect
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from textwrap import shorten
 from typing import Any, NoReturn
@@ -23,6 +23,9 @@ from pyrovae.utils.text import cut
 __all__ = ["Parser", "answer_help", "is_stated", "known_parts", "options_given", "value_of"]
 
 OWN = "name your own by its dotted path, as my_module.MyClass"
+
+#: Where a configuration holds the arguments of a class.
+INNER = ("init_args", "dict_kwargs")
 
 
 class Parser(ArgumentParser):
@@ -179,12 +182,12 @@ def _owner(argument: str) -> str:
     return argument
 
 
-def options_given(arguments: list[str]) -> Iterator[tuple[list[str], str]]:
-    """Yields the options on a command line that set parts and groups: path and value."""
+def options_given(arguments: list[str], names: Collection[str]) -> Iterator[tuple[list[str], str]]:
+    """Yields the options on a command line that set these parts and groups: path and value."""
     for i, argument in enumerate(arguments):
         option, given, text = argument.partition("=")
         path = option.removeprefix("--").rstrip("+").split(".")
-        if not option.startswith("--") or path[-1] == "help" or path[0] not in {*BASES, *GROUPS}:
+        if not option.startswith("--") or path[-1] == "help" or path[0] not in names:
             continue
         if not given and i + 1 < len(arguments) and not arguments[i + 1].startswith("--"):
             given, text = "=", arguments[i + 1]

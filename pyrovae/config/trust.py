@@ -21,7 +21,7 @@ from pyrovae.config.naming import (
     own_class,
     within,
 )
-from pyrovae.config.parsing import Parser, is_stated, known_parts, options_given
+from pyrovae.config.parsing import INNER, Parser, is_stated, known_parts, options_given
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
 from pyrovae.config.roles import BASES
@@ -37,7 +37,6 @@ __all__ = ["Consent", "add_trust", "consent_of"]
 GROUPS: dict[str, type] = {"beta": Beta, "trainer": Trainer, "engine": Engine}
 #: Options that are allowed on the command line only, not in a file.
 TYPED_ONLY = ("config", "resume", "trust", "print_config")
-INNER = ("init_args", "dict_kwargs")
 
 
 @dataclass
@@ -116,7 +115,7 @@ class Consent:
         for name in [*BASES, *GROUPS]:
             if name in config:
                 walk.option(name, config[name])
-        for path, text in options_given(arguments):
+        for path, text in options_given(arguments, {*BASES, *GROUPS}):
             if text.strip() == "{}" and not is_stated(config, path):  # The parser ignores it.
                 raise InputError(f"--{'.'.join(path)}: no such option (see --help)")
 
@@ -148,7 +147,9 @@ def consent_of(arguments: list[str]) -> Consent:
     """
     consent = Consent("--trust" in arguments)
     walk = _Typed(consent, "")
-    for path, text in sorted(options_given(arguments), key=lambda option: len(option[0])):
+    for path, text in sorted(
+        options_given(arguments, {*BASES, *GROUPS}), key=lambda option: len(option[0])
+    ):
         walk.typed(path, text)
     return consent
 
