@@ -92,15 +92,15 @@ class SharedScaleNormal(LearnedScaleLikelihood, DensityLikelihood):
 
 
 class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
-    r"""Normal likelihood whose scale is the maximum-likelihood scale of the batch.
+    r"""Normal likelihood whose scale maximises the likelihood of the batch.
 
     $$p(x \mid h) = \prod_i \mathcal{N}(x_i \mid h_i, \sigma^2), \quad
     \sigma^2 = \frac{1}{B n} \sum_{b, i} (x_{bi} - h_{bi})^2$$
 
-    over the B images of a training batch and their n pixels. This scale maximises the likelihood
-    of the batch, so that it needs no parameter. But it depends on the images that it scores, so
-    the result is no density. In evaluation mode and for draws the scale is therefore constant:
-    the root of the running mean of $\sigma^2$ over training.
+    over the B images of a training batch and their n pixels. So the scale needs no parameter. But
+    it depends on the images that it scores, so the result is no density. In evaluation mode and
+    for draws the scale is therefore constant: the root of the running mean of $\sigma^2$ over
+    training.
 
     Use it like `SharedScaleNormal`, where the scale should follow the residuals immediately.
 

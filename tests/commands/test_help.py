@@ -52,7 +52,7 @@ def test_the_examples_are_right(name: str) -> None:
 @pytest.mark.parametrize(
     ("role", "part", "expected"),
     [
-        ("prior", "FlowPrior", ["--prior.flow NAME makes the flow", "(default: RealNVP)"]),
+        ("prior", "FlowPrior", ["--prior.flow NAME a function from D", "(default: RealNVP)"]),
         ("data", "StaticMNIST", ["--data.path TEXT a folder", "(required)"]),
         ("schedule", "Constant", ["no arguments"]),
     ],

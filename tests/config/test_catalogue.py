@@ -36,7 +36,7 @@ def test_help_lists_every_part_with_its_description() -> None:
     ("option", "expected"),
     [
         ("--prior.help=VampPrior", "number of pseudo-inputs K"),
-        ("--objective.help=FreeBits", "nats a dimension"),
+        ("--objective.help=FreeBits", "nats per dimension"),
         ("--objective.help=IWAE", "--objective.vectorize_particles"),
         ("--posterior.help=LowRankNormal", "--posterior.rank"),
         ("--likelihood.help=DiscretizedLogisticMixture", "--likelihood.num_components"),
