@@ -97,7 +97,7 @@ def test_a_grey_image_is_seen_as_a_coloured_one() -> None:
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_other_channels_are_one_clear_line(channels: int) -> None:
-    with pytest.raises(InputError, match=f"^images of {channels} channels: .* take 1 or 3$"):
+    with pytest.raises(InputError, match=f"^images of {channels} channels: .* allow 1 or 3$"):
         RandomConvolutions()(torch.rand(2, channels, 16, 16))
 
 

@@ -303,9 +303,9 @@ def test_what_cannot_be_compared_is_refused(trained: Callable[..., Path]) -> Non
     opened = {name: open_run(root, QUICK) for name, root in runs.items()}
     for names, said in (
         (["one"], "needs another run"),
-        (["one", "other"], "runs of different data"),
-        (["one", "cut"], "one binary pixels, the other grey values"),
-        (["drawn", "cut"], "they binarise images differently"),
+        (["one", "other"], "trained on different data"),
+        (["one", "cut"], "binary pixels, and grey values"),
+        (["drawn", "cut"], "they binarise differently"),
     ):
         with pytest.raises(InputError, match=said):
             check_comparable([opened[name] for name in names])
@@ -411,14 +411,14 @@ def test_what_must_be_known_to_read_the_scores_is_told() -> None:
     (loose,) = told(ess=80.0, **{"k_hat_above_0.7": 0.9})
     assert "lower bound" in loose and "90%" in loose
     (few,) = told(ess=2.0)
-    assert "2.0 of 100 draws" in few
+    assert "effective draws is 2.0 of 100" in few
     (saturated,) = told(limit=3.9, mutual_information=3.8)
-    assert "what 50 images can show" in saturated
+    assert "limited by the number of images (50)" in saturated
     assert told(limit=9.2, mutual_information=3.8) == []
     (bits,) = told(grey_levels=None)
     assert "PPCA" in bits
     (biased,) = told(num_features=50.0)
-    assert "bias of 50 images in 50 features" in biased
+    assert "mostly bias: 50 images for 50 features" in biased
     assert told(num_features=49.0) == []
 
 

@@ -64,7 +64,7 @@ def test_groups_that_are_far_apart_stay_apart_on_the_map() -> None:
 @pytest.mark.usefixtures("without_umap")
 def test_few_images_are_mapped_and_fewer_are_refused() -> None:
     assert neighbour_map(CODES[:10])[0].shape == (10, 2)
-    with pytest.raises(InputError, match="needs 10 images, got 9"):
+    with pytest.raises(InputError, match="needs at least 10 images, got 9"):
         neighbour_map(CODES[:9])
 
 
