@@ -565,7 +565,10 @@ def test_what_is_wrong_in_a_file_is_named_before_a_directory_is_made(
         (["--prior.nonsense", "{}"], "--prior.nonsense: no such option"),
         (["--prior.init_args.nonsense={}"], "--prior.nonsense: no such option"),
         (["--prior.num_components={}"], "--prior.num_components: no such option"),
-        (["--prior=FlowPrior", "--prior.flow.nonsense={}"], "--prior.flow.nonsense: no such option"),
+        (
+            ["--prior=FlowPrior", "--prior.flow.nonsense={}"],
+            "--prior.flow.nonsense: no such option",
+        ),
         (["--trainer.nonsense={}"], "--trainer.nonsense"),
         (["--objective.retain_graph=text"], "--objective.retain_graph: must be a number"),
         (["--trainer=false"], "--trainer: is a group of options"),
