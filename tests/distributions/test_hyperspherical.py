@@ -158,6 +158,7 @@ def test_draws_are_unit_vectors_of_the_type_asked_for(
     assert q.log_prob(z).dtype == q.entropy().dtype == q.mean.dtype == q.variance.dtype == dtype
 
 
+@pytest.mark.slow
 @every_dim
 @every_concentration
 def test_angles_of_draws_fit(dim: int, concentration: float) -> None:

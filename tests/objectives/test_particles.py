@@ -178,6 +178,7 @@ def test_an_elbo_module_finds_and_trains_every_parameter(
     assert not any(torch.equal(p, b) for p, b in zip(vae.parameters(), before, strict=True))
 
 
+@pytest.mark.slow
 @every_objective
 def test_stock_svi_takes_it(make: MakeObjective) -> None:
     vae, x = make_vae("SharedScaleNormal"), double_images(8).float()

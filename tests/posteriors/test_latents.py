@@ -51,6 +51,7 @@ def cell_of(z: Tensor, ends: Tensor) -> Tensor:
     return ((z > ends[0]).long() + (z > ends[1])) @ torch.tensor([9, 3, 1])
 
 
+@pytest.mark.slow
 @every_part_in_space
 @torch.no_grad()
 def test_draws_fit_the_density_which_integrates_to_one(name: str) -> None:
