@@ -169,10 +169,10 @@ def test_rejects_unknown_split() -> None:
 
 
 def test_rejects_bad_factors() -> None:
-    with pytest.raises(ValueError, match=r"\(2, 3\), not \(N, 15\)"):
+    with pytest.raises(ValueError, match=r"must have shape \(N, 15\), got \(2, 3\)"):
         draw_faces(np.zeros((2, 3)))
     for value in (1.5, np.nan):
-        with pytest.raises(ValueError, match=rf"{value}, not in \[-1, 1\]"):
+        with pytest.raises(ValueError, match=rf"must be in \[-1, 1\], got {value}"):
             draw_faces(np.full((1, len(FACTORS)), value))
 
 
