@@ -131,5 +131,4 @@ def test_long_names_keep_their_end() -> None:
 def test_the_template_is_in_the_package() -> None:
     template = resources.files("pyrovae.inspection") / "report.html.j2"
     assert template.is_file()
-    build = (ROOT.parent / "pyproject.toml").read_text()
-    assert '"inspection/*.j2"' in build and '"jinja2' in build
+    assert '"jinja2' in (ROOT.parent / "pyproject.toml").read_text()

@@ -84,7 +84,7 @@ def test_the_default_recipe_is_that_of_the_default_preset() -> None:
 
 
 def _plain(part: Any) -> Any:
-    inner = vars(part) if hasattr(part, "__dict__") else {}
+    inner = {n: v for n, v in getattr(part, "__dict__", {}).items() if not n.startswith("_")}
     return type(part).__name__, {
         name: _plain(value) if type(value).__module__.startswith("pyrovae") else str(value)
         for name, value in inner.items()
