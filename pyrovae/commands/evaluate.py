@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -24,6 +25,7 @@ from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.runs import RunDirectory, checksum
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
+from pyrovae.utils.signals import Diverged
 from pyrovae.utils.version import __version__
 
 __all__ = ["evaluate_run", "main", "open_run"]
@@ -161,3 +163,13 @@ def main(arguments: list[str]) -> None:
         print(compare(reports, Path(given.out or given.run)))
     if failed := dict.fromkeys(reason for report in reports for reason in report.failed):
         raise InputError("; ".join(failed))
+    for report in reports:
+        _check_finite(report)
+
+
+def _check_finite(report: Report) -> None:
+    """Raises `Diverged` if a bound of the run, or one of its terms, is not finite."""
+    for name in ("elbo", "rate", "distortion", "log_evidence"):
+        found = report.scores["vae"].get(name)
+        if found is not None and not math.isfinite(found.value):
+            raise Diverged(f"{report.run}: the {name} is {found.value}: the weights are useless")

@@ -76,7 +76,8 @@ class Parser(ArgumentParser):
             inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
             return f"{where}: is a group of options; set {', '.join(sorted(inner))}"
         if found := re.search(r"arguments are required: (\w+)", message):
-            return f"{_owner(found[1])}: must be given"
+            missing = _owner(found[1])
+            return f"{self.prog}: needs {missing.upper() if missing == 'run' else missing}"
         if found := re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message):
             return f"{where}: the argument {found[1]} of {found[2]} needs a type annotation"
         if found := re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message):

@@ -161,7 +161,7 @@ class ImageData(Recorded, ABC):
     factors: Sequence[str] = ()
 
     image_shape: tuple[int, int, int]
-    flip: bool
+    flip: bool = False
 
     @abstractmethod
     def split(self, name: str) -> Split:

@@ -310,7 +310,8 @@ class _Build:
                 image = self.source.read(item)
             except InputError as error:
                 if self.on_error == "raise":
-                    raise
+                    text = f"{error} (--data.on_error skip leaves such images out)"
+                    raise InputError(text) from error
                 chunk.skipped.append((item, str(error)))
                 continue
             if image.shape != shape or image.dtype != np.uint8:

@@ -52,8 +52,9 @@ def compare(reports: Sequence[Report], out: Path) -> str:
     remarks = dict.fromkeys(
         f"{line} ({name})" for name, own in zip(names, reports, strict=True) for line in notes(own)
     )
+    scale = "log p(x), ELBO and distortion are of 8-bit grey values, not of densities"
     files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
-    return "\n".join([score_table(columns), *remarks, files])
+    return "\n".join([score_table(columns), scale, *remarks, files])
 
 
 def _seen(report: Report) -> str:

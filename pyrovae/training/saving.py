@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs import RunDirectory, load_checkpoint, save_checkpoint
-from pyrovae.runs.contents import check_resumable
+from pyrovae.runs.contents import check_best, check_resumable
 from pyrovae.runs.state import WITHOUT_NOISE, TrainingState
 from pyrovae.training.svi import SVI
 from pyrovae.utils.errors import InputError
@@ -91,9 +91,17 @@ class Saved:
                 f"the training split ({self.state.num_images} images) is not the one that the run "
                 f"in {self.run.root} began with ({state['num_images']} images)"
             )
+        self._check_best(state)
         del state["config"]
         state.pop("num_tensors", None)
         return tensors, state, f"{self.run.last}: does not fit {self.run.config}"
+
+    def _check_best(self, state: dict[str, Any]) -> None:
+        """Raises `InputError` if the best weights so far are damaged, or of another run."""
+        assert self.run is not None
+        if state["best"]:
+            path = self.run.best(int(state["best"][0][1]))
+            check_best(path, load_checkpoint(path)[1], state)
 
     def load(self, held: ExitStack) -> list[str]:
         """Restores the checkpoint; the number of processes may differ from that of the run.

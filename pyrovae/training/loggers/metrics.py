@@ -50,7 +50,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     columns = [column.name for column in fields(EpochRow) if column.name != "objective"]
     try:
         with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
+            table = csv.DictReader(file)
+            if not table.fieldnames:
+                raise InputError(f"{path}: is empty; remove it to resume without it")
+            rows = list(table)
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: damaged ({error}); remove it to resume without it") from None
     if any(not _is_row(row, columns) for row in rows):
