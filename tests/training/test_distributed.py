@@ -247,7 +247,7 @@ def test_readers_share_the_batches_of_one() -> None:
     for batch, *slices in zip(whole.epoch(1, 1), *(p.epoch(1, 1) for p in parts), strict=True):
         assert torch.equal(batch, torch.cat(slices))
     with pytest.raises(
-        InputError, match="22 images .* fewer than the 24 images per step: 8 in each of"
+        InputError, match="22 training images are fewer than the 24 images per step: 8 in each"
     ):
         Batches(images, 8, seed=3, part=(2, 3))
 
