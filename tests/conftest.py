@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tests.support.commands import TINY, run
 # start run beside other tests.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# setuptools refuses to be imported after the standard library's distutils, which inductor uses.
+if sys.version_info < (3, 12):
+    os.environ.setdefault("SETUPTOOLS_USE_DISTUTILS", "stdlib")
 # Some warnings torch gives once a process: they are errors in every test, whichever is first.
 torch.set_warn_always(True)
 

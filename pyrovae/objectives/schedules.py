@@ -153,7 +153,7 @@ class Warmup(Schedule):
         return self.then(rest)
 
 
-class CosineWarmup(Warmup):
+class CosineWarmup(Schedule):
     """`Warmup` with `smooth`, under its former name, which older runs use.
 
     Use it for a beta that rises smoothly.
@@ -168,7 +168,11 @@ class CosineWarmup(Warmup):
     """
 
     def __init__(self, fraction: float = 0.1, then: Schedule | None = None) -> None:
-        super().__init__(fraction, then, smooth=True)
+        self._smooth = Warmup(fraction, then, smooth=True)
+
+    def __call__(self, progress: Progress) -> float:
+        """The factor of the smooth `Warmup`."""
+        return self._smooth(progress)
 
 
 class Cyclical(Schedule):

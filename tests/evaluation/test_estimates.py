@@ -81,7 +81,7 @@ def test_log_p_of_all_images_from_draws_of_some(tmp_path: Path) -> None:
     # The images are the same, so most of both errors is too.
     assert abs(scores["log_evidence"].value - other.value) < 3 * other.error
     assert scores["log_evidence"].error < Estimate.of(each["log_evidence"][known]).error  # type: ignore
-    assert "30 draws of 13 of them, and the ELBO of all" in str(some)
+    assert "30 draws for 13 of them, and the ELBO of all" in str(some)
     assert "of them" not in str(whole)
     some.write()
     written = pd.read_csv(tmp_path / "evaluation_images.csv")

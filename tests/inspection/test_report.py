@@ -259,7 +259,9 @@ def test_the_script_reports_on_a_run(
     assert run("inspect_posterior", [*command, "--images", *images], monkeypatch) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     assert errors[-1].startswith("error: ") and "broken.png" in errors[-1]
-    assert "the split test has" in errors[-1] and "broken.png" in page.read_text()
+    assert (
+        "allowed are the images 0 to 39 of test" in errors[-1] and "broken.png" in page.read_text()
+    )
     assert "test:3" in (root / "posterior" / "posterior_predictive.csv").read_text()
 
 

@@ -184,7 +184,7 @@ def test_those_that_mislead_are_refused_before_anything_is_written(
     name: str, wrapped: bool, tmp_path: Path
 ) -> None:
     elbo = Denoising(bound=REFUSED[name]()) if wrapped else REFUSED[name]()
-    with pytest.raises(InputError, match=f"--objective: {name} .*: take ") as caught:
+    with pytest.raises(InputError, match=f"--objective: {name} .*; use ") as caught:
         Trainer(epochs=1, batch_size=16).fit(
             small_vae(), small_data(), Recipe(objective=elbo), run=RunDirectory(tmp_path / "run")
         )

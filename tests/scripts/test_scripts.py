@@ -143,7 +143,9 @@ def test_prepare_data_takes_the_data_of_a_preset(tmp_path: Path) -> None:
         "trainer: {epochs: 3}\n"
     )
     assert "3x16x16" in execute("prepare_data", f"--config={preset}").stdout
-    assert "no such file" in execute("prepare_data", "--config=nothing.yaml", code=2).stderr
+    assert (
+        "no such preset or file" in execute("prepare_data", "--config=nothing.yaml", code=2).stderr
+    )
     assert "--data" in execute("prepare_data", code=2).stderr
 
 

@@ -161,7 +161,7 @@ def test_what_cannot_be_written_is_named_and_only_opening_is_refused(
         state = Trainer(epochs=1, batch_size=8).fit(vae, data, run=tmp_path / "run")
     assert state.epoch == 1 and len(caplog.messages) == 1
     assert expected in caplog.messages[0] and "\n" not in caplog.messages[0]
-    with pytest.raises(InputError, match="as of a run made from Python") as caught:
+    with pytest.raises(InputError, match="For a run made from Python") as caught:
         pyrovae.load(tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert vae.load_state_dict(pyrovae.RunDirectory(tmp_path / "run").weights())
