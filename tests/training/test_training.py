@@ -133,7 +133,7 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\(96 images\) is not the one .* \(80 images\)"):
         trainer = Trainer(epochs=2, batch_size=BATCH)
         trainer.fit(small_vae(), more, adam(), run=RunDirectory(tmp_path), resume=True)
-    with pytest.raises(InputError, match="is not what"):
+    with pytest.raises(InputError, match="is not the one"):
         others = small_data(seed=5)
         trainer.fit(small_vae(), others, adam(), run=RunDirectory(tmp_path), resume=True)
 
