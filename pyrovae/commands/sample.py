@@ -18,7 +18,7 @@ from pyrovae.distributions.moments import centre
 from pyrovae.engine import Engine
 from pyrovae.inspection import traversals
 from pyrovae.posterior.space import LatentSpace
-from pyrovae.programs import VAE, ModelGuidePair
+from pyrovae.programs import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import grid, interleave, save_png
 from pyrovae.utils.modes import evaluation_mode
@@ -27,18 +27,18 @@ from pyrovae.utils.randomness import private_randomness
 __all__ = ["interpolate", "traverse", "within_support"]
 
 
-def within_support(vae: VAE, z: Tensor) -> Tensor:
+def within_support(vae: ModelGuidePair, z: Tensor) -> Tensor:
     """Projects latents `(*, D)` onto the support of the prior, such as a sphere."""
     space = LatentSpace(vae, {"z": z.shape[-1:]})
     return traversals.within_support(space, z.reshape(-1, z.shape[-1])).reshape(z.shape)
 
 
 @torch.no_grad()
-def interpolate(vae: VAE, first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
+def interpolate(vae: ModelGuidePair, first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
     """Images decoded along the straight line between the posterior means of two images.
 
     Args:
-        vae: the VAE.
+        vae: programs with one latent vector.
         first: the first image, uint8 or observed, `(C, H, W)`.
         second: the second image.
         steps: number of images, both ends included, at least 2.
@@ -56,12 +56,12 @@ def interpolate(vae: VAE, first: Tensor, second: Tensor, steps: int = 10) -> Ten
 
 @torch.no_grad()
 def traverse(
-    vae: VAE, z: Tensor, dims: Sequence[int], steps: int = 10, extent: float = 3.0
+    vae: ModelGuidePair, z: Tensor, dims: Sequence[int], steps: int = 10, extent: float = 3.0
 ) -> Tensor:
     """Images decoded while one latent dimension varies and the others are fixed.
 
     Args:
-        vae: the VAE.
+        vae: programs with one latent vector.
         z: the latent vector to start from, `(D,)`.
         dims: the dimensions to vary, counted from 0.
         steps: images per dimension.
@@ -112,14 +112,14 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
     """Draws the picture that the options ask for."""
     if options.interpolate:
         first, second = (read_image(name, vae, data).to(device) for name in options.interpolate)
-        return grid(interpolate(_of_one_latent(vae), first, second, options.steps), options.steps)
+        return grid(interpolate(vae, first, second, options.steps), options.steps)
     if options.traverse:
-        whole = _of_one_latent(vae)
-        start = whole.model.z_dist().sample()
         if options.image:
             image = read_image(options.image, vae, data)[None].to(device)
-            start = centre(whole.encode(image))[0]
-        return grid(traverse(whole, start, options.traverse, options.steps), options.steps)
+            start = centre(vae.encode(image))[0]
+        else:
+            start = vae.latent_prior().sample()
+        return grid(traverse(vae, start, options.traverse, options.steps), options.steps)
     if options.reconstruct:
         if options.reconstruct[0] in SPLITS and len(options.reconstruct) == 1:
             split = data.split(options.reconstruct[0])
@@ -130,16 +130,6 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
         columns = min(options.columns, len(images))
         return grid(interleave(images.float() / 255, again, columns), columns)
     return grid(vae.sample(options.num), options.columns)
-
-
-def _of_one_latent(programs: ModelGuidePair) -> VAE:
-    """Returns the programs if they are a `VAE`, which has one latent vector."""
-    if not isinstance(programs, VAE):
-        raise InputError(
-            f"--interpolate and --traverse need a VAE, got {type(programs).__name__}: "
-            "`pyrovae inspect RUN --sections traversals` works for every model"
-        )
-    return programs
 
 
 def main(arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ from pyrovae.data import Split
 from pyrovae.inspection.collapse import Case
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.view import PosteriorView
-from pyrovae.training.loggers import Epoch, Logger, Start
+from pyrovae.training.loggers import Epoch, Logger, RunInfo
 from pyrovae.utils.files import replacing
 
 __all__ = ["PosteriorMonitor"]
@@ -34,24 +34,24 @@ class PosteriorMonitor(Logger):
     def __init__(self, images: int = 64) -> None:
         self.images = images
         self.warned: list[str] = []
-        self._start: Start | None = None
+        self._info: RunInfo | None = None
         self._failed = False
 
-    def begin(self, start: Start) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Reads the warnings of an earlier part of the run."""
-        self._start, self.warned = start, []
-        if start.run is not None and start.run.warnings.exists():
-            self.warned = start.run.warnings.read_text(errors="replace").splitlines()
+        self._info, self.warned = info, []
+        if info.run is not None and info.run.warnings.exists():
+            self.warned = info.run.warnings.read_text(errors="replace").splitlines()
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Prints and saves the new warnings."""
         lines = self.look(epoch) if math.isfinite(epoch.row.val_elbo) else []
-        if not lines or self._start is None:
+        if not lines or self._info is None:
             return
         for line in lines:
-            self._start.say(line)
-        if self._start.run is not None:
-            with replacing(self._start.run.warnings) as temporary:
+            self._info.say(line)
+        if self._info.run is not None:
+            with replacing(self._info.run.warnings) as temporary:
                 temporary.write_text("\n".join(self.warned) + "\n")
 
     def look(self, epoch: Epoch) -> list[str]:
@@ -67,7 +67,7 @@ class PosteriorMonitor(Logger):
             return [f"warning: the posterior cannot be checked during training ({reason})"]
 
     def _look(self, epoch: Epoch, some: Split) -> list[str]:
-        wide = self._start is not None and self._start.wide
+        wide = self._info is not None and self._info.wide
         verdict, _ = diagnose(PosteriorView(epoch.programs, some, epoch.engine), wide=wide)
         lines = [
             f"warning: the posterior is {case.word}: {case.reason} {case.advice}"

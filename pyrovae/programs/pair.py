@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
 from pyrovae.utils.arguments import Recorded
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import evaluation_mode
 
 if TYPE_CHECKING:
@@ -121,6 +123,36 @@ class ModelGuidePair(Recorded, nn.Module):
     def parts(self) -> Parts | None:
         """The parts of programs with one latent vector; None for other programs."""
         return None
+
+    def latent_prior(self) -> TorchDistribution:
+        """p(z) of programs with one latent vector.
+
+        Raises:
+            InputError: if the programs have other latent sites.
+        """
+        raise InputError(self._several_latents())
+
+    def encode(self, x: Tensor) -> TorchDistribution:
+        """q(z | x) of programs with one latent vector, for observations `(*, C, H, W)`.
+
+        Raises:
+            InputError: if the programs have other latent sites.
+        """
+        raise InputError(self._several_latents())
+
+    def show(self, z: Tensor) -> Tensor:
+        """Images of latent vectors `(*, D)`: floats in [0, 1], `(*, C, H, W)`.
+
+        Raises:
+            InputError: if the programs have other latent sites.
+        """
+        raise InputError(self._several_latents())
+
+    def _several_latents(self) -> str:
+        return (
+            f"{type(self).__name__} does not have one latent vector, as a VAE has; "
+            "`pyrovae inspect RUN --sections traversals paths` works for all programs"
+        )
 
     def misfit(self, x: Tensor) -> str:
         """Describes which part does not fit observations `(B, C, H, W)`; "" if unknown."""

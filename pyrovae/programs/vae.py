@@ -240,6 +240,10 @@ class VAE(ModelGuidePair):
         vae.data = data
         return vae
 
+    def latent_prior(self) -> dist.TorchDistribution:
+        """p(z): batch shape `()`, event shape `(D,)`."""
+        return self.model.z_dist()
+
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
         return self.guide.z_dist(self.observed(x))

@@ -20,7 +20,7 @@ from pyrovae.programs.checks import check_all_train, run_once
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
-from pyrovae.training.loggers import Epoch, EpochRow, Loggers, Start
+from pyrovae.training.loggers import Epoch, EpochRow, Loggers, RunInfo
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
 from pyrovae.training.recipe import Recipe
@@ -145,7 +145,7 @@ class Session:
         state, wide = self.state, self.objective.prefers_wide_guide
         whole = state.epoch, state.step - state.batch
         say = self.loggers.message
-        self.loggers.begin(Start(self.run, self.trainer.epochs, *whole, wide, say))
+        self.loggers.begin(RunInfo(self.run, self.trainer.epochs, *whole, wide, say))
         if self.run is not None:
             self.run.begin()
         for line in self.group.about(self.trainer.batch_size, self.coupled()):

@@ -70,9 +70,7 @@ def png(sheet: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def save_png(sheet: Tensor, path: Path) -> bytes:
-    """Writes a uint8 picture `(C, H, W)`, C being 1 or 3; returns what the file holds."""
-    content = png(sheet)
+def save_png(sheet: Tensor, path: Path) -> None:
+    """Writes a uint8 picture `(C, H, W)`, C being 1 or 3, to a PNG file."""
     with replacing(path) as temporary:
-        temporary.write_bytes(content)
-    return content
+        temporary.write_bytes(png(sheet))

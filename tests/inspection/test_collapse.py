@@ -15,7 +15,7 @@ from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection.collapse import Symptoms, dimension_table, dimensions_for, judge, mismatch
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import Encoding
-from pyrovae.training.loggers import Epoch, EpochRow, Start
+from pyrovae.training.loggers import Epoch, EpochRow, RunInfo
 from tests.support.programs import MAKERS
 from tests.support.small import small_data, small_vae
 from tests.support.tables import IN_TURN, make_vae
@@ -167,6 +167,6 @@ def test_warnings_are_printed_and_kept(tmp_path: Path) -> None:
     run, lines = RunDirectory(tmp_path), list[str]()
     for _ in range(2):
         monitor = PosteriorMonitor()
-        monitor.begin(Start(run, 1, 0, 0, False, lines.append))
+        monitor.begin(RunInfo(run, 1, 0, 0, False, lines.append))
         monitor.end_epoch(epoch(small_vae(likelihood=Normal(3.0))))
     assert len(lines) == 2 and run.warnings.read_text().splitlines() == lines

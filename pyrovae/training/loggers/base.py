@@ -13,10 +13,10 @@ from pyrovae.engine import Engine
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.arguments import Recorded
-from pyrovae.utils.grids import grid, interleave
+from pyrovae.utils.grids import grid, interleave, png
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["Epoch", "EpochRow", "Logger", "Loggers", "Start"]
+__all__ = ["Epoch", "EpochRow", "Logger", "Loggers", "RunInfo"]
 
 NUM_PICTURES = 144
 
@@ -61,7 +61,7 @@ class EpochRow:
 
 
 @dataclass(frozen=True)
-class Start:
+class RunInfo:
     """The state of a run when it begins or resumes.
 
     Attributes:
@@ -119,6 +119,11 @@ class Epoch:
         pairs = interleave(some.cpu().float() / 255, again)
         return {"samples": grid(samples), "reconstructions": grid(pairs)}
 
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The same grids as the content of PNG files."""
+        return {kind: png(sheet) for kind, sheet in self.pictures.items()}
+
 
 class Logger(Recorded):
     """Base class of loggers. Every hook does nothing by default.
@@ -126,7 +131,7 @@ class Logger(Recorded):
     Only the main process calls the hooks. An error in a hook ends the run.
     """
 
-    def begin(self, start: Start) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Called when a run begins or resumes; steps after the checkpoint are repeated."""
 
     def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
@@ -167,10 +172,10 @@ class Loggers:
     def __init__(self, loggers: Iterable[Logger] = ()) -> None:
         self.loggers = list(loggers)
 
-    def begin(self, start: Start) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Calls `begin` of all loggers."""
         for logger in self.loggers:
-            logger.begin(start)
+            logger.begin(info)
 
     def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
         """Calls `begin_epoch` of all loggers."""

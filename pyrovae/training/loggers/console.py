@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pyrovae.training.loggers.base import Epoch, Logger, Start
+from pyrovae.training.loggers.base import Epoch, Logger, RunInfo
 
 __all__ = ["Console"]
 
@@ -22,9 +22,9 @@ class Console(Logger):
         self._epochs = 0
         self._bar: Any = None
 
-    def begin(self, start: Start) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Stores the number of epochs of the run."""
-        self._epochs = start.epochs
+        self._epochs = info.epochs
 
     def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
         """Opens the progress bar of an epoch."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.runs import RunDirectory
-from pyrovae.training.loggers.base import Epoch, EpochRow, Logger, Start
+from pyrovae.training.loggers.base import Epoch, EpochRow, Logger, RunInfo
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 
@@ -26,12 +26,12 @@ class MetricsFile(Logger):
         self._run: RunDirectory | None = None
         self._rows: list[dict[str, str]] = []
 
-    def begin(self, start: Start) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Reads the rows of complete epochs, and drops later rows."""
-        self._run, self._rows = start.run, []
-        if start.run is not None and start.run.metrics.exists():
-            rows = read_rows(start.run.metrics)
-            self._rows = [row for row in rows if int(row["epoch"]) <= start.epoch]
+        self._run, self._rows = info.run, []
+        if info.run is not None and info.run.metrics.exists():
+            rows = read_rows(info.run.metrics)
+            self._rows = [row for row in rows if int(row["epoch"]) <= info.epoch]
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Rewrites the file with one more row."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pyrovae.runs import RunDirectory
-from pyrovae.training.loggers.base import Epoch, Logger, Start
-from pyrovae.utils.grids import save_png
+from pyrovae.training.loggers.base import Epoch, Logger, RunInfo
+from pyrovae.utils.files import replacing
 
 __all__ = ["Pictures"]
 
@@ -18,12 +18,13 @@ class Pictures(Logger):
     def __init__(self) -> None:
         self._run: RunDirectory | None = None
 
-    def begin(self, start: Start) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Stores the run directory."""
-        self._run = start.run
+        self._run = info.run
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Writes the pictures of the epoch."""
         if self._run is not None:
-            for kind, sheet in epoch.pictures.items():
-                save_png(sheet, self._run.picture(kind, epoch.row.epoch))
+            for kind, content in epoch.files.items():
+                with replacing(self._run.picture(kind, epoch.row.epoch)) as temporary:
+                    temporary.write_bytes(content)

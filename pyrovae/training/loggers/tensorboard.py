@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from pyrovae.training.loggers.base import Epoch, Logger, Start
+from pyrovae.training.loggers.base import Epoch, Logger, RunInfo
 from pyrovae.training.loggers.events import EventFile
-from pyrovae.utils.grids import png
 
 __all__ = ["TensorBoard"]
 
@@ -20,10 +19,10 @@ class TensorBoard(Logger):
     def __init__(self) -> None:
         self._file: EventFile | None = None
 
-    def begin(self, start: Start) -> None:
+    def begin(self, info: RunInfo) -> None:
         """Opens a new event file, which replaces later steps in earlier files."""
-        if start.run is not None:
-            self._file = EventFile(start.run.tensorboard, purge_step=start.step + 1)
+        if info.run is not None:
+            self._file = EventFile(info.run.tensorboard, purge_step=info.step + 1)
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Writes the metrics and pictures of the epoch."""
@@ -34,7 +33,7 @@ class TensorBoard(Logger):
                 tag = re.sub("^(train|val|objective)_", r"\1/", name)
                 self._file.add_scalar(tag, value, epoch.row.step)
         for kind, sheet in epoch.pictures.items():
-            self._file.add_picture(kind, sheet, png(sheet), epoch.row.step)
+            self._file.add_picture(kind, sheet, epoch.files[kind], epoch.row.step)
         self._file.flush()
 
     def end(self) -> None:
