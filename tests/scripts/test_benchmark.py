@@ -294,8 +294,11 @@ def test_a_worker_that_is_busy_ends_when_it_is_closed() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_worker_that_is_busy_ends_with_the_process_that_started_it(number: int) -> None:
     program = f"""
+import signal
 from benchmarking.isolation import Worker
 from {__name__} import busy
+# A shell starts what it puts into the background with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Worker() as worker:
     worker.begin(busy)
     worker.receive()
