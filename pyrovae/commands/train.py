@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from torch import Tensor
 
 from pyrovae.config.building import build_vae, instantiate, recipe
 from pyrovae.config.options import parse_run, train_parser
-from pyrovae.data import SPLITS, ImageData
+from pyrovae.data import SPLITS, ImageData, spread
 from pyrovae.engine import Engine
-from pyrovae.evaluation.baselines import evaluate_without_latent
+from pyrovae.evaluation.baselines import evaluate_ppca, evaluate_without_latent
 from pyrovae.posterior import Evaluation, evaluate
+from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.process_group import processes
@@ -62,15 +65,17 @@ def describe(run: RunDirectory, vae: ModelGuidePair, engine: Engine) -> str:
 
 
 def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine: Engine) -> str:
-    """Scores the best weights on the test split, and the baseline without a latent."""
+    """Scores the best weights on the test split, and two baselines."""
     weights, epoch = run.weights_of("best")
     vae.load_state_dict(weights)
     test = data.split("test")
     with engine.running(vae, vae.networks()):
         engine.lay_out(vae)
         found = evaluate(vae, test, engine)
-    baseline = evaluate_without_latent(vae.likelihood, data.split("train").images, test.images)
-    scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(baseline)}
+        latent_dim = PosteriorView(vae, test.spread(2), engine).space.size
+    others = _baselines(vae, data, latent_dim)
+    without = others[WITHOUT_LATENT]
+    scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(without)}
     path = run.root / "evaluation.json"
     if not _is_evaluated(path, weights):
         with replacing(path) as temporary:
@@ -79,10 +84,43 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
     picture = run.picture("samples", epoch)
     drawn = picture if picture.exists() else run.root / "samples"
-    return (
-        f"test, {images}, weights of epoch {epoch} (the best), nats per image:\n  {found}\n"
-        f"  without a latent (one distribution per pixel): {baseline}\nsamples: {drawn}"
-    )
+    lines = [
+        f"test, {images}, weights of epoch {epoch} (the best), nats per image:",
+        f"  {found}",
+        *(f"  {name}: {other}" for name, other in others.items()),
+        *_below(found, others),
+        f"samples: {drawn}",
+    ]
+    return "\n".join(lines)
+
+
+#: The names of the baselines in the report.
+WITHOUT_LATENT = "without a latent (one distribution per pixel)"
+PPCA = "probabilistic PCA of {:,} training images"
+#: Images that probabilistic PCA is fitted to: a few seconds of computation.
+PPCA_IMAGES = 1000
+
+
+def _baselines(vae: ModelGuidePair, data: ImageData, latent_dim: int) -> dict[str, Evaluation]:
+    """The scores of the baselines on the test split; without PCA if there are too few images."""
+    train, test = data.split("train").images, data.split("test").images
+    some = spread(train, PPCA_IMAGES)
+    found = {}
+    with suppress(InputError):
+        linear = evaluate_ppca(vae.likelihood, some, test, latent_dim, flip=data.flip)
+        found[PPCA.format(len(some))] = linear
+    return found | {WITHOUT_LATENT: evaluate_without_latent(vae.likelihood, train, test)}
+
+
+def _below(found: Evaluation, others: dict[str, Evaluation]) -> list[str]:
+    """A warning if the ELBO is below log p(x) of a baseline; it names the best of them."""
+    name, best = max(others.items(), key=lambda item: item[1].elbo)
+    if found.elbo >= best.elbo:
+        return []
+    return [
+        f"warning: the ELBO is below log p(x) of a simpler model, {name}: train for longer, "
+        "start from --start ProbabilisticPCA, or use a likelihood whose noise is learned"
+    ]
 
 
 def _is_evaluated(path: Path, weights: dict[str, Tensor]) -> bool:

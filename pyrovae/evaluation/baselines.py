@@ -83,6 +83,25 @@ def _continuous(likelihood: Likelihood, images: np.ndarray, seed: int) -> Iterat
                 yield ((x * (levels - 1)).round() + torch.rand(x.shape)) / levels
 
 
+def evaluate_ppca(
+    likelihood: Likelihood,
+    train: np.ndarray,
+    test: np.ndarray,
+    latent_dim: int,
+    *,
+    flip: bool = False,
+    seed: int = 0,
+) -> Evaluation:
+    """Probabilistic PCA as an `Evaluation` whose rate is 0; see `log_evidence_of_ppca`."""
+    found = log_evidence_of_ppca(likelihood, train, test, latent_dim, flip=flip, seed=seed)
+    return _summary(found, likelihood, test)
+
+
+def _summary(log_evidence: Tensor, likelihood: Likelihood, images: np.ndarray) -> Evaluation:
+    nothing = torch.zeros_like(log_evidence)
+    return summarise(nothing, -log_evidence, likelihood, math.prod(images.shape[1:]))
+
+
 def evaluate_without_latent(
     likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
 ) -> Evaluation:
@@ -95,7 +114,7 @@ def evaluate_without_latent(
         seed: seed of the randomness of observing.
     """
     found = log_evidence_without_latent(likelihood, train, test, seed=seed)
-    return summarise(torch.zeros_like(found), -found, likelihood, math.prod(test.shape[1:]))
+    return _summary(found, likelihood, test)
 
 
 @torch.no_grad()

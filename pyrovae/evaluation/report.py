@@ -232,6 +232,11 @@ def notes(report: Report) -> list[str]:
             "linear (PPCA) scores a density of binary pixels with uniform noise: a loose lower "
             "bound of their log probability."
         )
+    for name in BASELINES:
+        if "elbo" in own and name in report.scores:
+            simpler = report.scores[name]["log_evidence"].value
+            if own["elbo"].value < simpler:
+                found.append(f"the ELBO is below log p(x) of the baseline {COLUMNS[name]}.")
     if "num_features" in own and own["num_features"].value >= report.num_images:
         found.append(
             f"the Frechet distance is mostly bias: {report.num_images:,} images for "

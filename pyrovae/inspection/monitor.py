@@ -1,4 +1,4 @@
-"""A logger that warns of problems with the posterior during training."""
+"""Warnings about the posterior during training."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from pyrovae.utils.files import replacing
 
 __all__ = ["PosteriorMonitor"]
 
+#: Earlier epochs are not judged: the decoder does not use the latents yet.
+LEAST_STEPS = 200
+
 
 class PosteriorMonitor(Logger):
     """Checks the posterior after each epoch, and warns once of each problem.
 
-    Warnings are printed, and written to the run's `warnings.txt`.
+    An epoch has one warning at most, of its worst problem. There is none before step 200, and none
+    before beta has its final value. Warnings are printed, and written to the run's `warnings.txt`.
 
     Use it to detect problems early, such as posterior collapse.
 
@@ -55,9 +59,10 @@ class PosteriorMonitor(Logger):
                 temporary.write_text("\n".join(self.warned) + "\n")
 
     def look(self, epoch: Epoch) -> list[str]:
-        """The new warnings, one line each; before beta settles only those of collapse."""
+        """The new warning, as a list of one line; empty without one."""
         some = epoch.split.spread(self.images)
-        if len(some) < 2 or self._failed:
+        early = epoch.row.step < LEAST_STEPS or not epoch.settled
+        if early or len(some) < 2 or self._failed:
             return []
         try:
             return self._look(epoch, some)
@@ -69,15 +74,12 @@ class PosteriorMonitor(Logger):
     def _look(self, epoch: Epoch, some: Split) -> list[str]:
         wide = self._info is not None and self._info.wide
         verdict, _ = diagnose(PosteriorView(epoch.programs, some, epoch.engine), wide=wide)
-        lines = [
-            f"warning: the posterior is {case.word}: {case.reason} {case.advice}"
-            for case in verdict.cases
-            if case.advice
-            and (epoch.settled or "collapsed" in case.word)
-            and not self._knows(case)
-        ]
-        self.warned += lines
-        return lines
+        case = verdict.cases[0]  # The rules are in order of severity.
+        if not case.advice or self._knows(case):
+            return []
+        place = f"warning (epoch {epoch.row.epoch})"
+        self.warned.append(f"{place}: the posterior is {case.word}: {case.reason} {case.advice}")
+        return self.warned[-1:]
 
     def _knows(self, case: Case) -> bool:
         """Whether there was a warning of the same case before, with any measurements."""

@@ -51,12 +51,15 @@ class Evaluation:
     elbo_error: float | None
 
     def __str__(self) -> str:
-        """One line for the terminal."""
-        bits = "" if self.bits_per_dim is None else f"  {self.bits_per_dim:.3f} bits/dim"
+        """One line for the terminal.
+
+        Bits per dimension come first: nats of densities and of probabilities cannot be compared.
+        """
+        bits = "" if self.bits_per_dim is None else f"{self.bits_per_dim:.3f} bits/dim  "
         error = "" if self.elbo_error is None else f" ± {self.elbo_error:.1f}"
         return (
-            f"ELBO {self.elbo:,.1f}{error}  rate {self.rate:,.1f}  "
-            f"distortion {self.distortion:,.1f}{bits}"
+            f"{bits}ELBO {self.elbo:,.1f}{error}  rate {self.rate:,.1f}  "
+            f"distortion {self.distortion:,.1f}"
         )
 
 

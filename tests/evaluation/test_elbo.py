@@ -307,6 +307,6 @@ def test_private_randomness_is_seeded_and_given_back(
 
 def test_an_evaluation_prints_on_one_line() -> None:
     found = Evaluation(-1234.56, 30.0, 1204.56, 3.25, 100, 2.0)
-    assert str(found) == "ELBO -1,234.6 ± 2.0  rate 30.0  distortion 1,204.6  3.250 bits/dim"
+    assert str(found) == "3.250 bits/dim  ELBO -1,234.6 ± 2.0  rate 30.0  distortion 1,204.6"
     found = Evaluation(-1234.56, 30.0, 1204.56, None, 100, 2.0)
     assert str(found) == "ELBO -1,234.6 ± 2.0  rate 30.0  distortion 1,204.6"

@@ -381,7 +381,10 @@ def test_a_program_that_takes_one_draw_only_leaves_the_other_sections(tmp_path: 
     )
 
 
-def test_what_cannot_be_looked_at_does_not_stop_training(capsys: Any) -> None:
+def test_what_cannot_be_looked_at_does_not_stop_training(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrovae.inspection.monitor.LEAST_STEPS", 1)
     programs = MAKERS["conditional"]()
     model = OneDrawAtATime(programs.likelihood)
     own = ModelGuidePair(model, programs.guide, programs.likelihood, [], programs.attributes)

@@ -1,0 +1,58 @@
+"""The last lines of `pyrovae train`: the scores of the best weights, and of two baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyrovae.commands.train import main
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.report import Report, notes
+
+SMALL = [
+    "--data.num_train=60",
+    "--data.num_val=10",
+    "--data.num_test=10",
+    "--data.image_size=16",
+    "--prior.latent_dim=4",
+    "--encoder.channels=[4,8]",
+    "--decoder.channels=[8,4]",
+    "--trainer.epochs=1",
+]
+BELOW = "warning: the ELBO is below log p(x) of a simpler model, probabilistic PCA of 60 training"
+
+
+@pytest.mark.parametrize(("start", "warns"), [("RandomStart", True), ("ProbabilisticPCA", False)])
+def test_a_vae_below_a_baseline_is_told_of(
+    start: str, warns: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # With lr 0 the start decides: random weights are worse than PCA, and PCA is better than both
+    # baselines' fits of one distribution per pixel.
+    main([*SMALL, f"--run_dir={tmp_path / 'run'}", f"--start={start}", "--optimizer.lr=0"])
+    said = capsys.readouterr().out
+    assert "  probabilistic PCA of 60 training images: " in said
+    assert "  without a latent (one distribution per pixel): " in said
+    assert (BELOW in said) == warns
+
+
+def test_too_few_images_for_pca_leave_it_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [option.replace("num_train=60", "num_train=5") for option in SMALL]
+    main([*few, f"--run_dir={tmp_path / 'run'}"])
+    said = capsys.readouterr().out
+    assert "probabilistic PCA of 5" not in said and "without a latent" in said
+
+
+@pytest.mark.parametrize(("elbo", "below"), [(-5.0, 2), (-2.0, 1), (0.0, 0)])
+def test_the_evaluation_says_which_baseline_is_better(elbo: float, below: int) -> None:
+    import pandas as pd
+
+    scores = {
+        "vae": {"elbo": Estimate(elbo)},
+        "ppca": {"log_evidence": Estimate(-1.0)},
+        "without_latent": {"log_evidence": Estimate(-3.0)},
+    }
+    report = Report(Path("run"), {}, scores, pd.DataFrame(), 10, 4, 256)
+    assert sum("is below log p(x) of the baseline" in note for note in notes(report)) == below
