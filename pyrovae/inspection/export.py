@@ -122,9 +122,7 @@ def _optional(name: str, extra: str) -> ModuleType:
 
 
 def _samples(
-    space: LatentSpace,
-    samples: Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor,
-    x: Tensor,
+    space: LatentSpace, samples: Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor, x: Tensor
 ) -> Tensor:
     """Samples as one vector per image, `(chains, draws, B, D)`."""
     if isinstance(samples, Mapping):

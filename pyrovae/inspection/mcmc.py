@@ -218,12 +218,7 @@ def sample_posteriors(
 
     starts = START_SPREAD * torch.randn(num_chains * len(x), space.size).to(loc)
     drawn = nuts.draw(
-        potential,
-        starts,
-        warmup=warmup,
-        num_samples=num_samples,
-        tree_depth=tree_depth,
-        bar=bar,
+        potential, starts, warmup=warmup, num_samples=num_samples, tree_depth=tree_depth, bar=bar
     )
     units = drawn.values.unflatten(0, (num_chains, len(x))).transpose(1, 2)  # (C, S, B, D)
     z = (loc + (tril @ units.unsqueeze(-1)).squeeze(-1)).double().cpu().numpy()

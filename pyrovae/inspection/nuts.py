@@ -94,9 +94,7 @@ def draw(
         if step < warmup:
             tuning.learn(step, start, found.acceptance)
     return Drawn(
-        torch.stack(values, 1),
-        torch.stack(moved).double().mean(0),
-        torch.stack(diverged).sum(0),
+        torch.stack(values, 1), torch.stack(moved).double().mean(0), torch.stack(diverged).sum(0)
     )
 
 

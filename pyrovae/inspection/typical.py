@@ -275,9 +275,7 @@ def predictive_checks(
 
 
 def prior_statistics(
-    subject: Subject,
-    count: int,
-    statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS,
+    subject: Subject, count: int, statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS
 ) -> pandas.DataFrame:
     """Statistics of images drawn from the model, with the likelihood's noise: one row per image.
 

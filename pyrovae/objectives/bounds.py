@@ -96,10 +96,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
     """
 
     def __init__(
-        self,
-        num_particles: int = 1,
-        vectorize_particles: bool = True,
-        max_plate_nesting: int = 1,
+        self, num_particles: int = 1, vectorize_particles: bool = True, max_plate_nesting: int = 1
     ) -> None:
         if num_particles < 1:
             raise ValueError(f"num_particles must be at least 1, got {num_particles}")

@@ -42,12 +42,7 @@ class MMD(PerImageELBO):
     couples_batch = True
     SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
-    def __init__(
-        self,
-        alpha: float = 0.5,
-        weight: float = 1000.0,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, alpha: float = 0.5, weight: float = 1000.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not alpha <= 1:
             raise ValueError(f"alpha must be at most 1, got {alpha}")

@@ -63,11 +63,7 @@ class FreeBits(PerImageELBO):
 
     couples_batch = True
 
-    def __init__(
-        self,
-        threshold: float = 0.1,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, threshold: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.threshold = _at_least_zero("threshold", threshold)
 
@@ -187,11 +183,7 @@ class GECO(PerImageELBO):
     LOG_LIMIT = 12.0
 
     def __init__(
-        self,
-        target: float,
-        speed: float = 0.02,
-        memory: float = 0.99,
-        **kwargs: Any,
+        self, target: float, speed: float = 0.02, memory: float = 0.99, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         if not abs(target) < float("inf"):
@@ -254,11 +246,7 @@ class BetaTC(PerImageELBO):
     couples_batch = True
 
     def __init__(
-        self,
-        alpha: float = 1.0,
-        beta: float = 6.0,
-        gamma: float = 1.0,
-        **kwargs: Any,
+        self, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):

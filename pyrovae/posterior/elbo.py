@@ -20,14 +20,7 @@ from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.sites import latent_sites, observed_sites
 
-__all__ = [
-    "Evaluation",
-    "divergence",
-    "evaluate",
-    "image_terms",
-    "summarise",
-    "terms",
-]
+__all__ = ["Evaluation", "divergence", "evaluate", "image_terms", "summarise", "terms"]
 
 
 @dataclass(frozen=True)

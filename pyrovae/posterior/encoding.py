@@ -150,8 +150,7 @@ def encode(
     def compute(x: Tensor, **inputs: Tensor) -> dict[str, Any]:
         guide, model = run_both(programs.model, programs.guide, x, **inputs)
         space = LatentSpace(
-            programs,
-            {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)},
+            programs, {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)}
         )
         # First, since some flows can only invert their last draw, and later draws replace it.
         densities = [

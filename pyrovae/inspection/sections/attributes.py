@@ -8,13 +8,7 @@ import numpy as np
 
 from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
 from pyrovae.inspection.edits import REAL, edit_effects, edited
-from pyrovae.inspection.plotting import (
-    LABEL,
-    canvas,
-    heat_map,
-    image_sheet,
-    name_axes,
-)
+from pyrovae.inspection.plotting import LABEL, canvas, heat_map, image_sheet, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject

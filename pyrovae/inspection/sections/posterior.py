@@ -18,12 +18,7 @@ from pyrovae.inspection.plotting import (
     picture,
     shorten,
 )
-from pyrovae.inspection.posterior import (
-    Predictive,
-    correlation_table,
-    correlations,
-    predictive,
-)
+from pyrovae.inspection.posterior import Predictive, correlation_table, correlations, predictive
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding

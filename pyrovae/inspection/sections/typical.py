@@ -240,10 +240,7 @@ def _numbers(noise: Estimate, ranks: dict[str, Estimate]) -> pandas.DataFrame:
 
 
 def _figures(
-    subject: Subject,
-    found: Replication,
-    prior: pandas.DataFrame,
-    pixels: pandas.DataFrame,
+    subject: Subject, found: Replication, prior: pandas.DataFrame, pixels: pandas.DataFrame
 ) -> dict[str, Drawing]:
     where = subject.where(len(found.shares))
     return {
