@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyro
@@ -16,21 +16,10 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import GROUP, each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
+from pyrovae.utils.lazy import pandas
 from pyrovae.utils.sites import sample_sites
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "UNRELIABLE",
-    "latents_at_once",
-    "log_evidence",
-    "log_weights",
-    "many_log_weights",
-    "pareto_k",
-    "summary",
-    "weights_of_images",
-]
+__all__ = ["log_evidence", "log_weights", "pareto_k"]
 
 #: k-hat above which neither the mean of the weights nor its standard error can be estimated.
 UNRELIABLE = 0.7
@@ -160,8 +149,6 @@ def log_evidence(
         Importance Weighted Autoencoders (Burda et al., 2016, equation 8, section 5),
         https://arxiv.org/abs/1509.00519
     """
-    import pandas
-
     passes = weights_of_images(
         programs,
         images,
@@ -253,8 +240,6 @@ def many_log_weights(
 
 def summary(log_w: Tensor) -> pandas.DataFrame:
     """Estimates from log weights `(S, B)`: one row per image, the columns of `log_evidence`."""
-    import pandas
-
     count = len(log_w)
     k_hat = torch.tensor([pareto_k(own.numpy()) for own in log_w.T], dtype=torch.double)
     log_ess = 2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)

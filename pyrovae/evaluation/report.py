@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pyrovae.data.base import spread_rows
 from pyrovae.evaluation.estimates import Estimate
@@ -18,6 +17,7 @@ from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Scorer
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.text import printable
 

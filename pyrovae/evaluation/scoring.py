@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
-import pandas as pd
 import torch
 
 from pyrovae.data import ImageData
@@ -28,6 +27,7 @@ from pyrovae.posterior.passes import GROUP
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas as pd
 
 __all__ = ["SECTIONS", "Options", "Scorer"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,21 +12,9 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.information import checked, ratio_values
 from pyrovae.inspection.subject import check_name
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "area_under_curve",
-    "attribute_table",
-    "directions",
-    "enough",
-    "gains",
-    "is_classes",
-    "is_two_valued",
-    "probes",
-    "reach",
-]
+__all__ = ["attribute_table", "directions", "probes"]
 
 #: Least number of images with the rarer of an attribute's two values: two per fold.
 LEAST = 10
@@ -65,8 +53,6 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
     Raises:
         InputError: if the images have no attributes, or a name is unknown.
     """
-    import pandas
-
     known = list(split.attribute_names)
     if not known:
         raise InputError("the images have no attributes")
@@ -139,8 +125,6 @@ def probes(
         2016), https://arxiv.org/abs/1610.01644; Comparing the Areas under Two or More
         Correlated Receiver Operating Characteristic Curves (DeLong et al., 1988, equations 3-5)
     """
-    import pandas
-
     codes, values = checked(codes, table.to_numpy(float), 20)
     for name, reason in enough(table)[1].items():
         raise InputError(f"no probe of the attribute {name} can be fitted: {reason}")
@@ -274,8 +258,6 @@ def directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
         >>> directions(codes, pandas.DataFrame({"smiling": [-1, 1]})).to_numpy()
         array([[2., 0.]])
     """
-    import pandas
-
     codes, values = checked(codes, table.to_numpy(float), 2)
     for name, column in zip(table.columns, values.T, strict=True):
         if np.ptp(column) == 0:
@@ -294,8 +276,6 @@ def reach(table: pandas.DataFrame) -> pandas.DataFrame:
     Returns:
         One row per attribute: `low` and `high`.
     """
-    import pandas
-
     ends: dict[Any, tuple[float, float]] = {
         name: (column.min(), column.max())
         if is_two_valued(column.to_numpy())

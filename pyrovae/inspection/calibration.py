@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +11,9 @@ from torch import Tensor
 
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Ranks", "ranks_of_truth"]
+__all__ = ["ranks_of_truth"]
 
 #: Draws of the guide per latent, and bins: 100 ranks in 20 bins of 5.
 NUM_DRAWS, BINS = 99, 20
@@ -67,7 +64,6 @@ class Ranks:
             too wide); `coverage_50` and `coverage_90`, how often the guide's central intervals
             contain the true value.
         """
-        import pandas
         from scipy.stats import chi2
 
         bins = self.ranks * BINS // (self.num_draws + 1)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from pyrovae.posterior.encoding import Encoding
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Case", "Symptoms", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
+__all__ = ["Symptoms", "Verdict", "dimension_table", "judge"]
 
 #: The guide is too narrow or too wide if the weight on the rate that fits its spread is outside.
 LIGHT, HEAVY = 0.6, 1.6
@@ -44,8 +42,6 @@ def dimension_table(encoded: Encoding) -> pandas.DataFrame:
     Raises:
         InputError: for fewer than two images.
     """
-    import pandas
-
     active, kl = encoded.active, encoded.kl.mean(0)
     table = pandas.DataFrame(
         {
@@ -134,8 +130,6 @@ class Symptoms:
 
     def table(self) -> pandas.DataFrame:
         """One row per measurement: value, standard error, healthy range and meaning."""
-        import pandas
-
         values = [
             (self.active, None),
             (self.carriers, None),

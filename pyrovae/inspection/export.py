@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,17 +18,9 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "check_export",
-    "write_inference_data",
-    "latent_table",
-    "to_inference_data",
-    "write_table",
-]
+__all__ = ["latent_table", "to_inference_data", "write_table"]
 
 #: Names of the dimensions of an image.
 PIXELS = ("channel", "row", "column")
@@ -225,8 +217,6 @@ def latent_table(subject: Subject) -> pandas.DataFrame:
         One row per image, indexed by name: `z[0].loc`, `z[0].scale` and so on for each selected
         dimension, then the attributes.
     """
-    import pandas
-
     encoded = subject.encoded.only(subject.columns)
     columns = {
         f"{name}.{what}": getattr(encoded, what)[:, place]

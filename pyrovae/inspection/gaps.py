@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +13,9 @@ from pyrovae.inspection.real import require_density
 from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Gaps", "gaps"]
+__all__ = ["gaps"]
 
 
 @dataclass(frozen=True)
@@ -107,8 +104,6 @@ def _bound(log_w: Tensor) -> pandas.DataFrame:
 
 
 def _split(found: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
-    import pandas
-
     empty = pandas.DataFrame(index=found[""].index, columns=found[""].columns, dtype=float)
     table = pandas.DataFrame(index=found[""].index)
     every = {name: found.get(name, empty) for name in ("", "_own_family", "_full_rank")}

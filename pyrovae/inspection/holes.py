@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +15,9 @@ from pyrovae.inspection.aggregate import kolmogorov_smirnov
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.space import inputs_of
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Holes", "find_holes", "nearest_posteriors", "share_beyond"]
+__all__ = ["find_holes"]
 
 #: Least number of images: with fewer, too few are held out for a threshold.
 LEAST = 100
@@ -104,8 +101,6 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
         like this one, which use the encoder, and a search that uses the decoder,
         https://arxiv.org/abs/2110.03318
     """
-    import pandas
-
     count = len(subject.split)
     if count < LEAST:
         raise InputError(
@@ -130,8 +125,6 @@ def _measured(
     subject: Subject, used: np.ndarray, z: Tensor, inputs: dict[str, Tensor]
 ) -> pandas.DataFrame:
     """Both criteria for latents, given the posteriors of some images."""
-    import pandas
-
     encoded, space = subject.encoded, subject.space
     try:
         some = subject.of(subject.split.take(used))
@@ -228,8 +221,6 @@ def _shares(
     prior: pandas.DataFrame, held_out: pandas.DataFrame, alpha: float, seed: int
 ) -> tuple[pandas.DataFrame, list[np.ndarray]]:
     """The table of both criteria, and for each criterion which draws are beyond the threshold."""
-    import pandas
-
     rows, beyond = {}, []
     for name, sign in (("log_ratio", 1.0), ("distance", -1.0)):
         values, usual = sign * prior[name].to_numpy(), sign * held_out[name].to_numpy()

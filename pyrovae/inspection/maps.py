@@ -14,7 +14,7 @@ from pyrovae.inspection.traversals import prior_sites, show_within
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
 
-__all__ = ["latent_grid", "neighbour_map", "principal_map", "prior_quantiles", "trustworthiness"]
+__all__ = ["latent_grid", "neighbour_map", "principal_map"]
 
 #: Least number of images of a map of neighbours.
 LEAST = 10

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,11 +16,9 @@ from pyrovae.inspection.real import require_real
 from pyrovae.inspection.refinement import refine_full_rank
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Chains", "sample_posterior", "sample_posteriors"]
+__all__ = ["sample_posterior"]
 
 #: Refinement steps of the Normal that preconditions the chains.
 FITTING_STEPS = 50
@@ -89,8 +86,6 @@ class Chains:
             squares: negatively correlated draws give a more exact mean, but not a more exact
             standard deviation.
         """
-        import pandas
-
         flat = self.draws.reshape(-1, len(self.names))
         mean, sd = flat.mean(0), flat.std(0, ddof=1)
         guide_mean, guide_sd = self.guide.mean(0), self.guide.std(0, ddof=1)

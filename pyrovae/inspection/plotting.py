@@ -6,18 +6,14 @@ Colours are in `pyrovae.utils.palette`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from pyrovae.utils.grids import grid
+from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import GREY_LEVELS
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = [
     "LABEL",
@@ -69,7 +65,6 @@ def empty(height: float, width: float = WIDTH) -> Figure:
         height: in inches.
         width: in inches.
     """
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # With the usual margins, labels left of images touch the edge.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro
 import torch
@@ -12,11 +12,9 @@ from pyro.infer.inspect import get_model_relations
 from torch import Tensor, nn
 
 from pyrovae.programs.pair import ModelGuidePair
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["graphviz_source", "parameter_table", "site_table"]
+__all__ = ["parameter_table", "site_table"]
 
 
 def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
@@ -31,8 +29,6 @@ def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.
         x: observations `(B, C, H, W)`.
         **inputs: further inputs of the programs.
     """
-    import pandas
-
     rows = []
     for name, program in (("model", programs.model), ("guide", programs.guide)):
         relations, trace = _relations(program, x, inputs)
@@ -88,8 +84,6 @@ def parameter_table(programs: ModelGuidePair) -> pandas.DataFrame:
     Args:
         programs: the pair of programs.
     """
-    import pandas
-
     rows = []
     for name, program in (("model", programs.model), ("guide", programs.guide)):
         own = [(child, module) for child, module in program.named_children()]

@@ -20,7 +20,7 @@ from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.sites import latent_sites
 
-__all__ = ["FullRankGuide", "OffsetGuide", "refine_full_rank", "refine_guide", "with_guide"]
+__all__ = ["refine_full_rank", "refine_guide"]
 
 #: Draws per image that decide between the start and the end of a refinement.
 CHOOSING_DRAWS = 50

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +21,9 @@ from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["FACTORS", "Temperature", "temperature"]
+__all__ = ["temperature"]
 
 #: Factors of the spread: powers of the fourth root of 2, and values close to 1.
 FACTORS = (0.5, 2**-0.5, 2**-0.25, 0.95, 1.0, 1.05, 2**0.25, 2**0.5, 2.0)
@@ -177,8 +175,6 @@ def _centre(node: dict[str, Any]) -> Tensor:
 
 
 def _table(factors: list[float], rates: np.ndarray, distortions: np.ndarray) -> pandas.DataFrame:
-    import pandas
-
     elbos, one = -rates - distortions, factors.index(1.0)
     rows = []
     for elbo, rate, distortion in zip(elbos, rates, distortions, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,19 +19,9 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "STATISTICS",
-    "Replication",
-    "pixel_calibration",
-    "predictive_checks",
-    "prior_statistics",
-    "rank_moments",
-    "replicate",
-]
+__all__ = ["pixel_calibration", "predictive_checks", "replicate"]
 
 #: Replicates per image.
 REPLICATES = 39
@@ -114,8 +104,6 @@ def replicate(
         Sampled posterior p-values: A New Calibrated Bayesian Internal Goodness-of-Fit Method
         (Gosselin, 2011), https://doi.org/10.1371/journal.pone.0014770
     """
-    import pandas
-
     if draws < 1:
         raise InputError(f"draws {draws}: allowed is 1 or more")
 
@@ -184,8 +172,6 @@ def pixel_calibration(found: Replication) -> pandas.DataFrame:
         Probabilistic Forecasts, Calibration and Sharpness (Gneiting et al., 2007, section 3.1),
         https://doi.org/10.1111/j.1467-9868.2007.00587.x
     """
-    import pandas
-
     edges = np.linspace(0, 1, BINS + 1)
     estimates = [Estimate.of(column) for column in found.shares.T]
     columns = {
@@ -248,8 +234,6 @@ def predictive_checks(
         Posterior Predictive Assessment of Model Fitness via Realized Discrepancies (Gelman et
         al., 1996, section 2)
     """
-    import pandas
-
     rows = {}
     for name, own in found.statistics.groupby("statistic", sort=False):
         if len(own) < 2:
@@ -284,8 +268,6 @@ def prior_statistics(
         count: the number of images.
         statistics: as for `replicate`.
     """
-    import pandas
-
     z, inputs = subject.prior_draws(count)
     rows = []
     with subject.quietly(1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyro
@@ -24,10 +24,8 @@ from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 from pyrovae.utils.sites import latent_sites
-
-if TYPE_CHECKING:
-    import pandas
 
 __all__ = ["ACTIVE", "Encoding", "dimension_divergences", "encode"]
 
@@ -124,8 +122,6 @@ class Encoding:
         Args:
             images: names of the images; by default their positions.
         """
-        import pandas
-
         index = pandas.MultiIndex.from_product(
             [images if images is not None else range(len(self)), self.names],
             names=["image", "dimension"],

@@ -18,7 +18,7 @@ from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["GROUP", "each_batch", "in_order", "observations", "observed", "seed_of"]
+__all__ = ["each_batch", "in_order", "observations", "observed", "seed_of"]
 
 #: Number of consecutive images that are observed with one seed, in every pass.
 GROUP = 10

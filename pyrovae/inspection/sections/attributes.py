@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
@@ -13,11 +11,8 @@ from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DIVERGING, GRID, GUIDE, INK
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 

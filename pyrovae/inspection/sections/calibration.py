@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
@@ -11,11 +9,8 @@ from pyrovae.inspection.plotting import LABEL, canvas, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PALE, WARNING
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +12,8 @@ from pyrovae.inspection.collapse import dimension_table
 from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, canvas, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, INK, NEUTRAL
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -64,8 +60,6 @@ def _at_limit(parts: dict[str, Estimate]) -> bool:
 
 
 def _information(parts: dict[str, Estimate]) -> pandas.DataFrame:
-    import pandas
-
     bounds = {"mutual_information": "at least", "aggregate_kl": "at most"}
     rows = []
     for name, found in parts.items():

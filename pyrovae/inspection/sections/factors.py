@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from pyrovae.evaluation.estimates import Estimate
@@ -13,11 +11,8 @@ from pyrovae.inspection.plotting import canvas, heat_map, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import HEAT
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -36,8 +31,6 @@ SCORES = {
 
 def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
-    import pandas
-
     if not subject.factors:
         raise InputError(
             "the subject names no factors that the images were made from (its `factors`)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +16,8 @@ from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.spread_sweep import Temperature, temperature
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import FULL_RANK, GUIDE, GUIDE_LIGHT, INK, NEUTRAL
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 

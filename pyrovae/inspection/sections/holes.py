@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,11 +31,8 @@ from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PRIOR
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -120,8 +117,6 @@ def _parts(subject: Subject) -> _Parts:
 
 
 def _tables(parts: _Parts) -> dict[str, pandas.DataFrame]:
-    import pandas
-
     tables = {}
     if parts.holes is not None:
         tables["holes"] = parts.holes.shares

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +27,8 @@ from pyrovae.inspection.maps import (
 from pyrovae.inspection.plotting import LABEL, TITLE, canvas, draw_sheet, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import CATEGORIES, GUIDE, SEQUENTIAL
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -83,8 +80,6 @@ def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame
 
 def _known(subject: Subject, rows: np.ndarray) -> pandas.DataFrame:
     """The values that colour the points: the attributes predicted best, or else the rate."""
-    import pandas
-
     split = subject.split.take(rows)
     rate = pandas.DataFrame({"rate, nats": subject.encoded.rate[rows]}, index=list(split.names))
     if not subject.known_attributes:
@@ -132,8 +127,6 @@ def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
 
 def _table(subject: Subject, rows: np.ndarray, maps: dict[str, np.ndarray]) -> pandas.DataFrame:
     """One row per image: its coordinates on each map."""
-    import pandas
-
     columns = {f"{name} {i + 1}": places[:, i] for name, places in maps.items() for i in (0, 1)}
     names = [str(name) for name in subject.split.take(rows).names]
     return pandas.DataFrame({"image": names} | columns)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,11 +22,8 @@ from pyrovae.inspection.plotting import (
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import FULL, Subject
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import CATEGORIES, EXACT, GUIDE, INK
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -219,14 +215,10 @@ def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
 
 
 def _joined(tables: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
-    import pandas
-
     return pandas.concat(tables, names=["image"])
 
 
 def _diagnostics(chains: dict[str, Chains]) -> pandas.DataFrame:
-    import pandas
-
     rows = {
         (name, chain): {"moved": moved, "divergences": divergences}
         for name, own in chains.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +14,7 @@ from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import linear_path, show_within, spherical_path
 from pyrovae.utils.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
+from pyrovae.utils.lazy import Figure, pandas
 
 __all__ = ["paths", "section"]
 
@@ -84,8 +80,6 @@ def _table(
     found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]], lengths: dict[str, np.ndarray]
 ) -> pandas.DataFrame:
     """A row per point: its length, and the share of posterior means or draws that are shorter."""
-    import pandas
-
     rows = []
     for (ends, kind), (points, _) in found.items():
         for step, length in enumerate(points.norm(dim=1).cpu().double().numpy()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +22,8 @@ from pyrovae.inspection.posterior import Predictive, correlation_table, correlat
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DIVERGING, GUIDE, HEAT, PALE, SEQUENTIAL
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -194,8 +191,6 @@ def _draw_correlations(found: np.ndarray, names: list[str], title: str) -> Figur
         names: of the dimensions.
         title: of the figure.
     """
-    import pandas
-
     figure, axes = canvas(4.6, width=5.4)
     table = pandas.DataFrame(found, index=names, columns=names)
     heat_map(axes[0, 0], table, "correlation", vmin=-1, vmax=1, cmap=DIVERGING)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pyrovae.inspection.plotting import LABEL, TITLE, canvas
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import INK, PALE, PAPER, SOFT
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["draw_graph", "section"]
 

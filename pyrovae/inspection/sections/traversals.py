@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,9 +10,7 @@ from pyrovae.inspection.plotting import image_sheet
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import along, effects, show_within
-
-if TYPE_CHECKING:
-    import pandas
+from pyrovae.utils.lazy import pandas
 
 __all__ = ["section", "shown_means", "sites_said", "traversal_table", "with_change"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
@@ -24,11 +22,8 @@ from pyrovae.inspection.typical import (
     replicate,
 )
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR, SHOWN
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -229,8 +224,6 @@ def _outlier_advice(rare: Outliers | None) -> list[str]:
 
 
 def _numbers(noise: Estimate, ranks: dict[str, Estimate]) -> pandas.DataFrame:
-    import pandas
-
     named = {"dispersion": noise} | {f"rank_{name}": number for name, number in ranks.items()}
     rows = {name: (number.value, number.error) for name, number in named.items()}
     expected = {"rank_mean": 0.5}
