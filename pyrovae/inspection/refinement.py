@@ -203,9 +203,11 @@ def refine_guide(
 
     found = climb(bound, start.free, [learning_rate] * len(start.free), steps)
     end = start.at(_filled(start.offsets, found))
-    before, after = (_elbo(with_guide(space.programs, g), x, inputs) for g in (start, end))
+    before, after = (_elbo(space, guide, x, inputs) for guide in (start, end))
     rose = (after > before).to(x.device)
-    return end.at([None if o is None else o * _column(rose, o) for o in end.offsets])
+    return end.at(
+        [None if o is None else o * rose.reshape(-1, *[1] * (o.ndim - 1)) for o in end.offsets]
+    )
 
 
 @torch.no_grad()
@@ -331,20 +333,16 @@ def _polished(
 def _best(candidates: list[FullRankGuide], x: Tensor, inputs: dict[str, Tensor]) -> FullRankGuide:
     """The candidate with the highest ELBO for each image."""
     space = candidates[0].space
-    pairs = [with_guide(space.programs, guide) for guide in candidates]
-    elbos = torch.stack([_elbo(pair, x, inputs) for pair in pairs])
+    elbos = torch.stack([_elbo(space, guide, x, inputs) for guide in candidates])
     best = elbos.nan_to_num(-torch.inf).argmax(0).to(x.device)
     images = torch.arange(len(x), device=x.device)
     loc, tril = (torch.stack([getattr(g, n) for g in candidates]) for n in ("loc", "scale_tril"))
     return FullRankGuide(space, loc[best, images], tril[best, images])
 
 
-def _elbo(programs: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-    return many_log_weights(programs, CHOOSING_DRAWS, x, None, **inputs).mean(0)
-
-
-def _column(rows: Tensor, like: Tensor) -> Tensor:
-    return rows.reshape(-1, *[1] * (like.ndim - 1))
+def _elbo(space: LatentSpace, guide: nn.Module, x: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+    pair = with_guide(space.programs, guide)
+    return many_log_weights(pair, CHOOSING_DRAWS, x, None, **inputs).mean(0)
 
 
 def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | None]:

@@ -28,7 +28,7 @@ from pyrovae.inspection.plotting import LABEL, TITLE, canvas, draw_sheet, name_a
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
-from pyrovae.utils.palette import CATEGORIES, GUIDE, SEQUENTIAL
+from pyrovae.utils.palette import CATEGORIES, SEQUENTIAL
 
 __all__ = ["section"]
 
@@ -60,12 +60,8 @@ def section(subject: Subject) -> Section:
         says = [_variance_said(shares, codes.shape[1])]
         says += [_trust_said(codes, places, name) for name, places in maps.items()]
         figures = {"maps": _maps(subject, maps, known)}
-    return Section(
-        "How do the images lie in the latent space?",
-        says,
-        tables={"maps": _table(subject, rows, maps)},
-        figures=figures,
-    )
+    title, table = "How do the images lie in the latent space?", _table(subject, rows, maps)
+    return Section(title, says, tables={"maps": table}, figures=figures)
 
 
 def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Drawing:
@@ -180,23 +176,13 @@ def _points(axes: Any, places: np.ndarray, values: np.ndarray, name: str) -> Non
         return
     for i, value in enumerate(np.unique(values)):
         color, mark = CATEGORIES[i % len(CATEGORIES)], MARKS[i // len(CATEGORIES) % len(MARKS)]
-        label = f"{value:g}"
-        axes.scatter(*places[values == value].T, color=color, marker=mark, label=label, **own)
-    axes.legend(
-        fontsize=LABEL,
-        ncols=5,
-        markerscale=2,
-        frameon=False,
-        handletextpad=0,
-        columnspacing=0.6,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.12),
-    )
+        own |= {"color": color, "marker": mark, "label": f"{value:g}"}
+        axes.scatter(*places[values == value].T, **own)
+    how = {"frameon": False, "markerscale": 2, "handletextpad": 0, "columnspacing": 0.6}
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, fontsize=LABEL, **how)
 
 
-def _draw_plane(
-    grid: Tensor, codes: np.ndarray, values: np.ndarray | None, names: list[str]
-) -> Figure:
+def _draw_plane(grid: Tensor, codes: np.ndarray, values: np.ndarray, names: list[str]) -> Figure:
     """Images decoded over the plane of two latents, and the encoded images on it.
 
     Args:
@@ -208,10 +194,7 @@ def _draw_plane(
     figure, axes = canvas(3.9, 1, 2)
     left, right = axes[0]
     draw_sheet(left, grid, gap=0)
-    if values is None:
-        right.scatter(codes[:, 0], codes[:, 1], s=8, color=GUIDE, linewidths=0)
-    else:
-        _points(right, codes, values, names[2])
+    _points(right, codes, values, names[2])
     right.set_aspect("equal", adjustable="datalim")
     for own in (left, right):
         name_axes(own, names[0], names[1])
