@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,14 +96,8 @@ def find_outliers(
 
 def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.DataFrame:
     """Log p(x) of some images, with their names, split and indices."""
-    found = log_evidence(
-        subject.programs,
-        split,
-        draws,
-        engine=subject.engine,
-        seed=subject.seed,
-        progress=subject.progress,
-    )
+    how: dict[str, Any] = {"engine": subject.engine, "seed": subject.seed}
+    found = log_evidence(subject.programs, split, draws, progress=subject.progress, **how)
     found.insert(0, "image", [str(own) for own in split.names])
     found.insert(1, "split", name)
     found.insert(2, "place", range(len(split)))

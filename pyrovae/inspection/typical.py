@@ -14,6 +14,7 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.pairs import chunks
 from pyrovae.inspection.aggregate import kolmogorov_smirnov
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.passes import each_batch
@@ -42,7 +43,8 @@ def _sharpness(x: Tensor) -> Tensor:
 
 #: Statistics `(B,)` of images `(B, C, H, W)`: the mean pixel, the standard deviation over pixels,
 #: the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1.
-STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
+Statistics = Mapping[str, Callable[[Tensor], Tensor]]
+STATISTICS: Statistics = {
     "brightness": lambda x: x.mean((1, 2, 3)),
     "contrast": lambda x: x.flatten(1).std(1),
     "sharpness": _sharpness,
@@ -73,7 +75,7 @@ def replicate(
     images: Split | np.ndarray,
     engine: Engine,
     *,
-    statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS,
+    statistics: Statistics = STATISTICS,
     draws: int = REPLICATES,
     seed: int = 0,
 ) -> Replication:
@@ -118,13 +120,11 @@ def replicate(
     names = images.names if isinstance(images, Split) else range(len(images))
     index = pandas.MultiIndex.from_product([names, statistics], names=["image", "statistic"])
     columns = ["observed", "replicated", "p_value"]
-    return Replication(
-        pandas.DataFrame(rows.reshape(-1, 3), index=index, columns=columns), shares, moments
-    )
+    return Replication(pandas.DataFrame(rows.reshape(-1, 3), index, columns), shares, moments)
 
 
 def _compared(
-    p: Any, x: Tensor, statistics: Mapping[str, Callable[[Tensor], Tensor]], draws: int
+    p: Any, x: Tensor, statistics: Statistics, draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The statistics `(B, T, 3)`, `shares` and `moments` of the `Replication` of a batch."""
     observed = torch.stack([of(x) for of in statistics.values()], -1)
@@ -177,8 +177,8 @@ def pixel_calibration(found: Replication) -> pandas.DataFrame:
     columns = {
         "low": edges[:-1],
         "high": edges[1:],
-        "share": [estimate.value for estimate in estimates],
-        "error": [estimate.error for estimate in estimates],
+        "share": [own.value for own in estimates],
+        "error": [own.error for own in estimates],
         "expected": 1 / BINS,
     }
     return pandas.DataFrame(columns).rename_axis("bin")
@@ -199,11 +199,8 @@ def rank_moments(found: Replication) -> dict[str, Estimate]:
     """
     ends = found.shares[:, [0, -1]].sum(1) * BINS / 2
     mean, square = found.moments.T
-    return {
-        "mean": Estimate.of(mean),
-        "spread": Estimate.of(12 * square),
-        "ends": Estimate.of(ends),
-    }
+    columns = {"mean": mean, "spread": 12 * square, "ends": ends}
+    return {name: Estimate.of(column) for name, column in columns.items()}
 
 
 def predictive_checks(
@@ -250,16 +247,13 @@ def predictive_checks(
         }
         if prior is not None:
             distance, p_value = kolmogorov_smirnov(own[["observed"]], prior[[name]])
-            rows[name] |= {
-                "drawn": prior[name].mean(),
-                "drawn_distance": distance[0],
-                "drawn_p_value": p_value[0],
-            }
+            drawn = {"drawn": prior[name].mean(), "drawn_distance": distance[0]}
+            rows[name] |= {**drawn, "drawn_p_value": p_value[0]}
     return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("statistic")
 
 
 def prior_statistics(
-    subject: Subject, count: int, statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS
+    subject: Subject, count: int, statistics: Statistics = STATISTICS
 ) -> pandas.DataFrame:
     """Statistics of images drawn from the model, with the likelihood's noise: one row per image.
 
@@ -271,8 +265,7 @@ def prior_statistics(
     z, inputs = subject.prior_draws(count)
     rows = []
     with subject.quietly(1):
-        for start in range(0, count, AT_ONCE):
-            part = slice(start, start + AT_ONCE)
+        for part in chunks(count, AT_ONCE):
             own = {name: value[part] for name, value in inputs.items()}
             x = subject.space.decode(z[part], **own).sample()
             rows.append(torch.stack([of(x) for of in statistics.values()], -1))
