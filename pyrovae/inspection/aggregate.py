@@ -121,7 +121,7 @@ def marginals(
         "prior_sd": prior.std(0, ddof=1),
     }
     index = pandas.Index(range(len(distance)) if names is None else list(names), name="dimension")
-    return pandas.DataFrame(columns, index=index)
+    return pandas.DataFrame(columns, index)
 
 
 @dataclass(frozen=True)

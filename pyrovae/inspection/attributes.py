@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -78,7 +77,7 @@ def enough(table: pandas.DataFrame) -> tuple[list[str], dict[str, str]]:
     Returns:
         The names that can be fitted, and the reason of each other name.
     """
-    reasons = {}
+    reasons: dict[str, str] = {}
     for name, column in table.items():
         values, counts = np.unique(column, return_counts=True)
         if not np.isfinite(values).all():
@@ -178,36 +177,28 @@ def _area(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estim
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
-    positive = column == column.max()
-    above, below = [], []
-    for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=seed).split(
-        codes, positive
-    ):
+    positive, parts = column == column.max(), []
+    halves = StratifiedKFold(folds, shuffle=True, random_state=seed).split(codes, positive)
+    for seen, unseen in halves:
         model = LogisticRegression(max_iter=1000, tol=1e-3)
         known, new = scaled(codes[seen], codes[unseen])
         scores = model.fit(known, positive[seen]).decision_function(new)
-        parts = area_under_curve(scores, positive[unseen])
-        above.append(parts[0])
-        below.append(parts[1])
-    first, second = (np.concatenate(values) for values in (above, below))
+        parts.append(area_under_curve(scores, positive[unseen]))
+    first, second = map(np.concatenate, zip(*parts, strict=True))
     error = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
     return Estimate(float(first.mean()), float(error))
 
 
 def _share(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estimate:
     """R2 of the predictions of all folds together."""
+    from sklearn.model_selection import KFold
+
     predicted, constant = np.empty_like(column), np.empty_like(column)
-    for seen, unseen in _folds(len(codes), folds, seed):
+    for seen, unseen in KFold(folds, shuffle=True, random_state=seed).split(codes):
         predicted[unseen] = ridge(codes[seen], column[seen], codes[unseen])
         constant[unseen] = column[seen].mean()
     error, most = (column - predicted) ** 2, (column - constant) ** 2
     return Estimate.of(ratio_values(most - error, most))
-
-
-def _folds(count: int, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    from sklearn.model_selection import KFold
-
-    yield from KFold(folds, shuffle=True, random_state=seed).split(np.zeros(count))
 
 
 def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -276,10 +267,8 @@ def reach(table: pandas.DataFrame) -> pandas.DataFrame:
     Returns:
         One row per attribute: `low` and `high`.
     """
-    ends: dict[Any, tuple[float, float]] = {
-        name: (column.min(), column.max())
-        if is_two_valued(column.to_numpy())
-        else tuple(column.quantile([0.05, 0.95]))
-        for name, column in table.items()
-    }
-    return pandas.DataFrame.from_dict(ends, orient="index", columns=["low", "high"])
+    two = table.nunique() == 2
+    low, high = (table.quantile(q) for q in (0.05, 0.95))
+    return pandas.DataFrame(
+        {"low": low.mask(two, table.min()), "high": high.mask(two, table.max())}
+    )

@@ -6,7 +6,6 @@ import math
 from textwrap import shorten
 
 from pyrovae.data import Split
-from pyrovae.inspection.collapse import Case
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.training.loggers import Epoch, Logger, RunInfo
@@ -69,16 +68,12 @@ class PosteriorMonitor(Logger):
     def _look(self, epoch: Epoch, some: Split) -> list[str]:
         wide = self._info is not None and self._info.wide
         verdict, _ = diagnose(PosteriorView(epoch.programs, some, epoch.engine), wide=wide)
+        cases = [case for case in verdict.cases if case.advice]
+        cases = [case for case in cases if epoch.settled or "collapsed" in case.word]
         lines = [
             f"warning: the posterior is {case.word}: {case.reason} {case.advice}"
-            for case in verdict.cases
-            if case.advice
-            and (epoch.settled or "collapsed" in case.word)
-            and not self._knows(case)
+            for case in cases
+            if not any(line.endswith(case.advice) for line in self.warned)
         ]
         self.warned += lines
         return lines
-
-    def _knows(self, case: Case) -> bool:
-        """Whether there was a warning of the same case before, with any measurements."""
-        return any(line.endswith(case.advice) for line in self.warned)

@@ -118,6 +118,5 @@ def predictive(
         decoded.append(space.programs.likelihood.to_images(pixels))
         noisy.append(pixels.sample())
     shown, drawn = torch.cat(decoded), torch.cat(noisy).to(decoded[0])
-    return Predictive(
-        shown.mean(0), shown.std(0), drawn.std(0), shown[:kept], drawn[:kept].clamp(0, 1)
-    )
+    first = shown[:kept], drawn[:kept].clamp(0, 1)
+    return Predictive(shown.mean(0), shown.std(0), drawn.std(0), *first)

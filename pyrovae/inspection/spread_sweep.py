@@ -128,9 +128,7 @@ def _beyond(tried: list[float], found: np.ndarray, widest: float) -> list[float]
     top = _top(-found.sum(0))
     if top == 0 and tried[0] / 2 >= 1 / widest:
         return [tried[0] / 2]
-    if top == len(tried) - 1 and tried[-1] * 2 <= widest:
-        return [tried[-1] * 2]
-    return []
+    return [tried[-1] * 2] if top == len(tried) - 1 and tried[-1] * 2 <= widest else []
 
 
 def _top(elbos: np.ndarray) -> int:
@@ -165,9 +163,9 @@ def _terms(
     found = []
     for c in factors:
         prior, fit = space.log_joint(centres + c * (z - centres), x, **inputs)
-        found.append(((log_q - space.size * math.log(c) - prior).mean(0), -fit.mean(0)))
-    rates, distortions = zip(*found, strict=True)
-    return torch.stack([torch.stack(rates), torch.stack(distortions)])
+        rate = log_q - space.size * math.log(c) - prior
+        found.append(torch.stack([rate.mean(0), -fit.mean(0)]))
+    return torch.stack(found, 1)
 
 
 def _centre(node: dict[str, Any]) -> Tensor:
@@ -179,17 +177,10 @@ def _table(factors: list[float], rates: np.ndarray, distortions: np.ndarray) -> 
     rows = []
     for elbo, rate, distortion in zip(elbos, rates, distortions, strict=True):
         whole, gain = Estimate.of(elbo), Estimate.of(elbo - elbos[one])
-        rows.append(
-            {
-                "elbo": whole.value,
-                "error": whole.error,
-                "rate": rate.mean(),
-                "distortion": distortion.mean(),
-                "gain": gain.value,
-                "gain_error": gain.error,
-            }
-        )
-    return pandas.DataFrame(rows, index=pandas.Index(factors, name="factor"))
+        middle = (rate.mean(), distortion.mean())
+        rows.append((whole.value, whole.error, *middle, gain.value, gain.error))
+    columns = ["elbo", "error", "rate", "distortion", "gain", "gain_error"]
+    return pandas.DataFrame(rows, pandas.Index(factors, name="factor"), columns)
 
 
 def _summary(factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray) -> Temperature:

@@ -49,10 +49,9 @@ def prior_sites(space: LatentSpace, z: Tensor, **inputs: Tensor) -> dict[str, An
 
 
 def _moved(space: LatentSpace, trace: Any) -> Tensor:
-    nodes = {name: trace.nodes[name] for name in space.shapes}
-    return space.flatten(
-        {name: _allowed(node["fn"].support, node["value"]) for name, node in nodes.items()}
-    )
+    nodes = [trace.nodes[name] for name in space.shapes]
+    moved = [_allowed(node["fn"].support, node["value"]) for node in nodes]
+    return space.flatten(dict(zip(space.shapes, moved, strict=True)))
 
 
 def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor) -> Tensor:
