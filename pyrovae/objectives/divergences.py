@@ -55,9 +55,7 @@ class MMD(PerImageELBO):
         terms = torch.cat([run.distortion + (1 - self.alpha) * run.rate for run in runs])
         loss = terms.mean(0).sum()
         for sites in zip(*(run.latents for run in runs), strict=True):
-            found = []
-            for latent in sites:
-                found.append(latent.scale * self._of_site(latent))
+            found = [latent.scale * self._of_site(latent) for latent in sites]
             share = self.alpha + self.weight - 1
             loss = loss + terms.shape[1] * share * torch.stack(found).mean()
         return loss

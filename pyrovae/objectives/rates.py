@@ -210,9 +210,8 @@ class GECO(PerImageELBO):
         state = {name: value.to(violation) for name, value in self.state.items()}
         before = torch.where(state["average"].isnan(), violation, state["average"])
         average = self.memory * before + (1 - self.memory) * violation
-        moved = (state["log_multiplier"] + self.speed * average).clamp(
-            -self.LOG_LIMIT, self.LOG_LIMIT
-        )
+        moved = state["log_multiplier"] + self.speed * average
+        moved = moved.clamp(-self.LOG_LIMIT, self.LOG_LIMIT)
         # A step whose loss is not finite is skipped, so it must not change the state.
         for name, value in (("average", average), ("log_multiplier", moved)):
             self.state[name] = torch.where(finite, value, state[name])

@@ -122,10 +122,9 @@ class Encoding:
         Args:
             images: names of the images; by default their positions.
         """
-        index = pandas.MultiIndex.from_product(
-            [images if images is not None else range(len(self)), self.names],
-            names=["image", "dimension"],
-        )
+        rows = images if images is not None else range(len(self))
+        names = ["image", "dimension"]
+        index = pandas.MultiIndex.from_product([rows, self.names], names=names)
         columns = {name: getattr(self, name).ravel() for name in ("loc", "scale", "kl")}
         return pandas.DataFrame(columns, index=index)
 
@@ -145,9 +144,8 @@ def encode(
 
     def compute(x: Tensor, **inputs: Tensor) -> dict[str, Any]:
         guide, model = run_both(programs.model, programs.guide, x, **inputs)
-        space = LatentSpace(
-            programs, {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)}
-        )
+        shapes = {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)}
+        space = LatentSpace(programs, shapes)
         # First, since some flows can only invert their last draw, and later draws replace it.
         densities = [
             _densities(guide.nodes[n]["fn"], model.nodes[n]["fn"], guide.nodes[n]["value"])
@@ -159,12 +157,9 @@ def encode(
             prior_scale.extend(_first_scale(model.nodes[n]["fn"], every[n].loc) for n in every)
         node = model.nodes["x"]
         sums = [sum(column[1:], column[0]) for column in zip(*densities, strict=True)]
-        return {
-            "names": space.names,
-            "distortion": -node["fn"].log_prob(node["value"]),
-            **dict(zip(("rate", "log_q", "log_p"), sums, strict=True)),
-            **found,
-        }
+        found |= zip(("rate", "log_q", "log_p"), sums, strict=True)
+        distortion = -node["fn"].log_prob(node["value"])
+        return {"names": space.names, "distortion": distortion, **found}
 
     with pyro.get_param_store().scope():
         found = list(each_batch(programs, images, engine, compute, seed=seed))

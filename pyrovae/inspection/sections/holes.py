@@ -7,14 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pyrovae.inspection.aggregate import (
-    MMDTest,
-    Projections,
-    marginals,
-    mmd_test,
-    smallest_difference,
-    worst_projections,
-)
+from pyrovae.inspection import aggregate
+from pyrovae.inspection.aggregate import MMDTest, Projections
 from pyrovae.inspection.holes import Holes, find_holes
 from pyrovae.inspection.plotting import (
     TITLE,
@@ -67,17 +61,18 @@ def section(subject: Subject) -> Section:
     z = subject.prior_draws(subject.budget.draws)[0] if holes is None else holes.z
     prior, own = z.cpu().double().numpy(), encoded.only(columns)
     named = own.draws, prior[:, columns], own.names
-    single = _tried(reasons, "Single dimensions were not compared", marginals, *named)
+    single = _tried(reasons, "Single dimensions were not compared", aggregate.marginals, *named)
     what = "All dimensions together were not compared"
-    whole = _tried(reasons, what, mmd_test, encoded.draws, prior, seed=seed)
-    worst = _tried(reasons, "Planes were not compared", worst_projections, *named, seed=seed)
+    whole = _tried(reasons, what, aggregate.mmd_test, encoded.draws, prior, seed=seed)
+    what = "Planes were not compared"
+    worst = _tried(reasons, what, aggregate.worst_projections, *named, seed=seed)
     if len(reasons) == 4:  # The second comparison needs the fewest images.
         raise InputError(reasons[1].split(": ", 1)[1].removesuffix("."))
     if holes is not None:
         _add_holes(answer, subject, holes)
     if single is not None:
         _add_marginals(answer, subject, single, *named[:2])
-    _add_rest(answer, subject, whole, worst)
+    _add_rest(answer, subject.where(), whole, worst)
     answer.says.extend(sites_said(subject, "holes and the test of all dimensions together are"))
     answer.says.extend(reasons)
     return answer
@@ -113,7 +108,7 @@ def _add_marginals(
     answer.says.append(_marginals_said(single))
     answer.advice.extend(_spread_advice(single))
     answer.tables["aggregate_marginals"] = single
-    limit = smallest_difference(len(own), len(prior), LEVEL / len(single))
+    limit = aggregate.smallest_difference(len(own), len(prior), LEVEL / len(single))
     answer.figures["aggregate_marginals"] = Drawing(
         _draw_marginals(single, own, prior, limit),
         f"Top: the Kolmogorov-Smirnov distance between encodings and prior in each dimension; "
@@ -124,7 +119,7 @@ def _add_marginals(
 
 
 def _add_rest(
-    answer: Section, subject: Subject, whole: MMDTest | None, worst: Projections | None
+    answer: Section, where: str, whole: MMDTest | None, worst: Projections | None
 ) -> None:
     """Adds the test of all dimensions together, and the planes of the largest difference."""
     if whole is not None:
@@ -141,7 +136,7 @@ def _add_rest(
             _draw_planes(worst),
             "The planes in which encodings and prior differ most, in standard deviations of the "
             f"prior; at most {POINTS} draws of each. The p-values are of draws that did not "
-            f"choose the planes, adjusted for all planes; {subject.where()}.",
+            f"choose the planes, adjusted for all planes; {where}.",
         )
     if whole is not None:
         answer.tables["aggregate_mmd"] = pandas.DataFrame([vars(whole)])

@@ -8,14 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.attributes import (
-    attribute_table,
-    enough,
-    gains,
-    is_classes,
-    is_two_valued,
-    probes,
-)
+from pyrovae.inspection import attributes
 from pyrovae.inspection.maps import (
     DRAWS,
     latent_grid,
@@ -80,12 +73,12 @@ def _known(subject: Subject, rows: np.ndarray) -> pandas.DataFrame:
     rate = pandas.DataFrame({"rate, nats": subject.encoded.rate[rows]}, index=list(split.names))
     if not subject.known_attributes:
         return rate
-    table = attribute_table(split, subject.known_attributes)
-    names, _ = enough(table)
+    table = attributes.attribute_table(split, subject.known_attributes)
+    names, _ = attributes.enough(table)
     if not names:
         return rate
     codes = subject.encoded.loc[rows][:, subject.columns]
-    best = gains(probes(codes, table[names], seed=subject.seed)).index
+    best = attributes.gains(attributes.probes(codes, table[names], seed=subject.seed)).index
     # In that table each class has its own column, such as `label=3`.
     chosen = dict.fromkeys(
         name if name in subject.known_attributes else name.rpartition("=")[0] for name in best
@@ -169,7 +162,7 @@ def _points(axes: Any, places: np.ndarray, values: np.ndarray, name: str) -> Non
     """Draws points coloured by value, with a legend for a few values, else with a colour bar."""
     axes.set_title(name, fontsize=TITLE)
     own: dict[str, Any] = {"s": 8, "linewidths": 0}
-    if not (is_two_valued(values) or is_classes(values)):
+    if not (attributes.is_two_valued(values) or attributes.is_classes(values)):
         shown = axes.scatter(*places.T, c=values, cmap=SEQUENTIAL, **own)
         bar = axes.figure.colorbar(shown, ax=axes, location="bottom", aspect=30, shrink=0.8)
         bar.ax.tick_params(labelsize=LABEL)

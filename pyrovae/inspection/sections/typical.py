@@ -7,6 +7,7 @@ import torch
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
+from pyrovae.inspection import typical
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.outliers import Outliers, find_outliers
 from pyrovae.inspection.plotting import (
@@ -20,15 +21,6 @@ from pyrovae.inspection.plotting import (
 )
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
-from pyrovae.inspection.typical import (
-    REPLICATES,
-    Replication,
-    pixel_calibration,
-    predictive_checks,
-    prior_statistics,
-    rank_moments,
-    replicate,
-)
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR, SHOWN
@@ -59,11 +51,11 @@ def section(subject: Subject) -> Section:
     """
     images = subject.split.spread(REPLICATED)
     noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
-    found = replicate(subject.programs, images, subject.engine, seed=subject.seed)
-    prior = prior_statistics(subject, subject.budget.draws)
-    checks, pixels = predictive_checks(found, prior), pixel_calibration(found)
+    found = typical.replicate(subject.programs, images, subject.engine, seed=subject.seed)
+    prior = typical.prior_statistics(subject, subject.budget.draws)
+    checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
     ranks, answer = (
-        rank_moments(found),
+        typical.rank_moments(found),
         Section("Is the noise calibrated, and which images are improbable?", []),
     )
     reasons = _add_outliers(answer, subject)
@@ -242,20 +234,21 @@ def _numbers(noise: Estimate, ranks: dict[str, Estimate]) -> pandas.DataFrame:
 
 
 def _figures(
-    subject: Subject, found: Replication, prior: pandas.DataFrame, pixels: pandas.DataFrame
+    subject: Subject, found: typical.Replication, prior: pandas.DataFrame, pixels: pandas.DataFrame
 ) -> dict[str, Drawing]:
     where = subject.where(len(found.shares))
     return {
         "pixel_calibration": Drawing(
             _draw_calibration(pixels),
-            f"The rank of each pixel among {REPLICATES} draws of the likelihood at one draw of z; "
-            f"error bars: ± 2 standard errors over images. A flat histogram is calibrated, a hump "
-            f"means noise that is too wide, a U noise that is too narrow; {where}.",
+            f"The rank of each pixel among {typical.REPLICATES} draws of the likelihood at one "
+            f"draw of z; error bars: ± 2 standard errors over images. A flat histogram is "
+            f"calibrated, a hump means noise that is too wide, a U noise that is too narrow; "
+            f"{where}.",
         ),
         "predictive_checks": Drawing(
             _draw_checks(found.statistics, prior),
             "Densities of statistics of the pixels, in [0, 1], over the images (area), over "
-            f"their replicates (dashed; the mean of {REPLICATES} per image), and over "
+            f"their replicates (dashed; the mean of {typical.REPLICATES} per image), and over "
             f"{len(prior):,} images drawn from the model (solid line), both with the "
             f"likelihood's noise; {where}.",
         ),
