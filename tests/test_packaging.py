@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pyrovae.utils.version import __version__
+from tests.support.commands import TINY
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,17 +30,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 OPTIONAL = {"umap": "umap-learn"}
 #: Extras that no import statement names: pandas imports pyarrow.
 UNNAMED = {"arviz", "pyarrow"}
-SMALL = [
-    "--data.image_size=16",
-    "--data.num_train=64",
-    "--data.num_val=16",
-    "--data.num_test=16",
-    "--encoder.channels=[4,8]",
-    "--decoder.channels=[8,4]",
-    "--prior.latent_dim=4",
-    "--trainer.batch_size=16",
-    "--trainer.epochs=1",
-]
+SMALL = [option for option in TINY if not option.startswith("--engine")]
 needs_builder = pytest.mark.skipif(
     not (importlib.util.find_spec("hatchling") and importlib.util.find_spec("pip")),
     reason="builds a wheel with pip and hatchling, and one of them is not installed",

@@ -1,31 +1,14 @@
 """Distributions and KL divergences that torch and Pyro lack or implement in part."""
 
+# ruff: noqa: F403
 from pyrovae.distributions import kl  # noqa: F401
-from pyrovae.distributions.grey import (
-    DiscretizedLogistic,
-    DiscretizedLogisticMixture,
-    GreyCategorical,
-    grey_levels,
-)
-from pyrovae.distributions.mixture import Mixture
-from pyrovae.distributions.pixels import BatchScaleNormal, ContinuousBernoulli
-from pyrovae.distributions.spline import RationalSpline
-from pyrovae.distributions.transformed import Transformed
-from pyrovae.distributions.unread import LowRankMultivariateNormal, StudentT
-from pyrovae.distributions.von_mises_fisher import SphereUniform, VonMisesFisher
+from pyrovae.distributions.grey import *
+from pyrovae.distributions.mixture import *
+from pyrovae.distributions.pixels import *
+from pyrovae.distributions.spline import *
+from pyrovae.distributions.transformed import *
+from pyrovae.distributions.unread import *
+from pyrovae.distributions.von_mises_fisher import *
+from pyrovae.utils.discovery import exports
 
-__all__ = [
-    "BatchScaleNormal",
-    "ContinuousBernoulli",
-    "DiscretizedLogistic",
-    "DiscretizedLogisticMixture",
-    "GreyCategorical",
-    "LowRankMultivariateNormal",
-    "Mixture",
-    "RationalSpline",
-    "Transformed",
-    "SphereUniform",
-    "StudentT",
-    "VonMisesFisher",
-    "grey_levels",
-]
+__all__ = exports(__name__)

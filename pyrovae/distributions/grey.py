@@ -10,12 +10,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 from torch.nn.functional import cross_entropy, logsigmoid, softplus
 
-__all__ = [
-    "DiscretizedLogistic",
-    "DiscretizedLogisticMixture",
-    "GreyCategorical",
-    "grey_levels",
-]
+__all__ = ["DiscretizedLogistic", "DiscretizedLogisticMixture", "GreyCategorical", "grey_levels"]
 
 HALF_BIN = 0.5 / 255
 

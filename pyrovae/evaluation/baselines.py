@@ -17,7 +17,7 @@ from pyrovae.posterior.elbo import summarise
 from pyrovae.posterior.passes import observed, seed_of
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["log_evidence_of_ppca"]
+__all__ = ["evaluate_without_latent", "log_evidence_of_ppca", "log_evidence_without_latent"]
 
 
 @torch.no_grad()

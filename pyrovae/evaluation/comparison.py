@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, notes, score_table
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.lazy import Figure
+from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.palette import CATEGORIES, GRID, INK, PAPER, SOFT
 from pyrovae.utils.text import legible, printable
 
@@ -133,8 +133,6 @@ def _write(columns: dict[str, dict[str, Estimate]], first: Report, path: Path) -
 def _draw(
     columns: dict[str, dict[str, Estimate]], names: list[str], title: str, path: Path
 ) -> None:
-    from matplotlib.figure import Figure
-
     panels = [panel for panel in PANELS if any(_has(columns[n], panel[1]) for n in names)]
     across = min(3, max(1, len(panels)))
     down = max(1, math.ceil(len(panels) / across))

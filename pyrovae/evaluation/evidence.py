@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyro
@@ -14,23 +14,13 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
+from pyrovae.evaluation.pairs import chunks
 from pyrovae.posterior.passes import GROUP, each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
+from pyrovae.utils.lazy import pandas
 from pyrovae.utils.sites import sample_sites
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "UNRELIABLE",
-    "latents_at_once",
-    "log_evidence",
-    "log_weights",
-    "many_log_weights",
-    "pareto_k",
-    "summary",
-    "weights_of_images",
-]
+__all__ = ["log_evidence", "log_weights", "pareto_k"]
 
 #: k-hat above which neither the mean of the weights nor its standard error can be estimated.
 UNRELIABLE = 0.7
@@ -160,18 +150,8 @@ def log_evidence(
         Importance Weighted Autoencoders (Burda et al., 2016, equation 8, section 5),
         https://arxiv.org/abs/1509.00519
     """
-    import pandas
-
-    passes = weights_of_images(
-        programs,
-        images,
-        num_samples,
-        engine=engine,
-        seed=seed,
-        at_once=at_once,
-        first=first,
-        progress=progress,
-    )
+    how: dict[str, Any] = {"engine": engine, "seed": seed, "at_once": at_once, "first": first}
+    passes = weights_of_images(programs, images, num_samples, progress=progress, **how)
     return pandas.concat(map(summary, passes), ignore_index=True)
 
 
@@ -209,66 +189,41 @@ def weights_of_images(
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
         most = at_once or latents_at_once(x[0].numel(), x.device)
         parts = []
-        for start in range(0, len(x), most):  # One iteration, except for very large images.
-            some = slice(start, start + most)
+        for some in chunks(len(x), most):  # One iteration, except for very large images.
             own = {name: value[some] for name, value in inputs.items()}
             parts.append(many_log_weights(programs, num_samples, x[some], most, **own))
         return torch.cat(parts, 1)
 
-    return each_batch(
-        programs,
-        images,
-        engine or Engine("cpu", "fp32"),
-        compute,
-        seed=seed,
-        batch_size=GROUP,
-        first=first,
-        part=part,
-        rows=rows,
-        description="log p(x)" if progress else None,
-    )
+    own = (programs, images, engine or Engine("cpu", "fp32"), compute)
+    which: dict[str, Any] = {"first": first, "part": part, "rows": rows, "batch_size": GROUP}
+    return each_batch(*own, seed=seed, description="log p(x)" if progress else None, **which)
 
 
 def many_log_weights(
-    programs: ModelGuidePair,
-    num_samples: int,
-    x: Tensor,
-    at_once: int | None = None,
-    **inputs: Tensor,
+    programs: ModelGuidePair, count: int, x: Tensor, at_once: int | None = None, **inputs: Tensor
 ) -> Tensor:
     """The `log_weights` of many draws, computed in chunks: `(S, B)`, in doubles on the CPU.
 
     Args:
         programs: the pair of programs.
-        num_samples: S.
+        count: S.
         x: observations `(B, C, H, W)`.
         at_once: how many latents are decoded at once; by default see `latents_at_once`.
         **inputs: further inputs of the programs.
     """
     each = max(1, (at_once or latents_at_once(x[0].numel(), x.device)) // len(x))
-    counts = [min(each, num_samples - done) for done in range(0, num_samples, each)]
-    found = [log_weights(programs, count, x, **inputs).double().cpu() for count in counts]
+    counts = [min(each, count - done) for done in range(0, count, each)]
+    found = [log_weights(programs, own, x, **inputs).double().cpu() for own in counts]
     return torch.cat(found)
 
 
 def summary(log_w: Tensor) -> pandas.DataFrame:
     """Estimates from log weights `(S, B)`: one row per image, the columns of `log_evidence`."""
-    import pandas
-
     count = len(log_w)
     k_hat = torch.tensor([pareto_k(own.numpy()) for own in log_w.T], dtype=torch.double)
-    log_ess = 2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)
-    ess = log_ess.exp()
-    return pandas.DataFrame(
-        {
-            "log_evidence": log_w.logsumexp(0) - math.log(count),
-            # The delta method: the variance of w over its squared mean is S / ESS - 1.
-            "error": (1 / ess - 1 / count)
-            .clamp(min=0)
-            .sqrt()
-            .where(~(k_hat > UNRELIABLE), math.nan),
-            "elbo": log_w.mean(0),
-            "ess": ess,
-            "k_hat": k_hat,
-        }
-    )
+    ess = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
+    # The delta method: the variance of w over its squared mean is S / ESS - 1.
+    error = (1 / ess - 1 / count).clamp(min=0).sqrt().where(~(k_hat > UNRELIABLE), math.nan)
+    evidence = log_w.logsumexp(0) - math.log(count)
+    columns = {"log_evidence": evidence, "error": error, "elbo": log_w.mean(0)}
+    return pandas.DataFrame({**columns, "ess": ess, "k_hat": k_hat})

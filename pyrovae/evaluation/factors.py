@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pyrovae.evaluation import information
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.information import (
-    BINS,
-    checked,
-    gap_values,
-    ratio_values,
-    to_unit,
-    varying,
-)
 from pyrovae.utils.errors import InputError
 
 __all__ = ["dci", "factor_scores"]
@@ -92,8 +85,8 @@ def dci(
         raise InputError(
             f"num_splits and num_trees must be at least 1, got {num_splits} and {num_trees}"
         )
-    codes, factors = checked(codes, factors, _LEAST)
-    return _dci_scores(*_fits(codes, varying(factors), num_splits, num_trees, seed))
+    codes, factors = information.checked(codes, factors, _LEAST)
+    return _dci_scores(*_fits(codes, information.varying(factors), num_splits, num_trees, seed))
 
 
 def factor_scores(
@@ -130,10 +123,10 @@ def factor_scores(
         informativeness/age
         informativeness/smile
     """
-    codes, factors = checked(codes, factors, _LEAST, names)
+    codes, factors = information.checked(codes, factors, _LEAST, names)
     kept = [name for name, vary in zip(names, np.ptp(factors, 0) > 0, strict=True) if vary]
-    factors = varying(factors)
-    gaps = gap_values(codes, factors, BINS)
+    factors = information.varying(factors)
+    gaps = information.gap_values(codes, factors, information.BINS)
     importance, informed = _fits(codes, factors, num_splits=5, num_trees=10, seed=seed)
     dci_scores = _dci_scores(importance, informed)
     found = {"mutual_information_gap": Estimate.of(gaps.mean(1)), **dci_scores}
@@ -150,7 +143,7 @@ def _fits(
     rng = np.random.default_rng(seed)
     # Trees compute in float32, where a large mean would cost precision. With values 0 and 1 the
     # squared error of a prediction is 1 if it is wrong, else 0.
-    codes, factors = to_unit(codes), to_unit(factors)
+    codes, factors = information.to_unit(codes), information.to_unit(factors)
     importance, errors = [], np.zeros(factors.shape)
     for _ in range(num_splits):
         first, second = np.array_split(rng.permutation(len(codes)), 2)
@@ -164,7 +157,7 @@ def _fits(
                 error[unseen] += (forest.predict(codes[unseen]) - factor[unseen]) ** 2
             importance.append(np.stack(columns, 1))
     constant = np.stack([_constant_error(factor) for factor in factors.T], 1)
-    return np.stack(importance), ratio_values(constant - errors / num_splits, constant)
+    return np.stack(importance), information.ratio_values(constant - errors / num_splits, constant)
 
 
 def _is_binary(factor: np.ndarray) -> bool:

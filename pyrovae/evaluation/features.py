@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, relu
 
 from pyrovae.data.base import fingerprint
+from pyrovae.evaluation.pairs import chunks
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
@@ -253,10 +254,8 @@ def features_of(
     owner = module if isinstance(module, nn.Module) else nn.Module()
     owner.to(device)
     with evaluation_mode(owner):
-        starts = range(0, len(images), batch_size)
-        return np.concatenate(
-            [_features(module, images[i : i + batch_size], device) for i in starts]
-        )
+        parts = chunks(len(images), batch_size)
+        return np.concatenate([_features(module, images[part], device) for part in parts])
 
 
 def _features(

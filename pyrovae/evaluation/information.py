@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from pyrovae.utils.lazy import pandas
 
 __all__ = ["mutual_information_gap", "mutual_information_table"]
 
@@ -78,7 +75,7 @@ def mutual_information_table(
     factors: np.ndarray | Tensor,
     names: Sequence[str] | None = None,
     bins: int = BINS,
-) -> DataFrame:
+) -> pandas.DataFrame:
     r"""The mutual information of every factor with every latent dimension, in nats.
 
     $$I(z_d; v_k) = \sum_{a, b} p(a, b) \log \frac{p(a, b)}{p(a) \, p(b)}$$
@@ -110,8 +107,6 @@ def mutual_information_table(
         age    0.693  0.000
         smile  0.000  0.693
     """
-    import pandas
-
     codes, factors = checked(codes, factors, _images_for(bins), names)
     cells = _discrete(codes, bins)
     rows = [_information(cells, factor).mean(0) for factor in _discrete(factors, bins)]

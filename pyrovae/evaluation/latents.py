@@ -16,7 +16,7 @@ from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs.pair import run_both
 from pyrovae.utils.errors import InputError
 
-__all__ = ["SATURATED", "aggregate", "log_mixture"]
+__all__ = ["aggregate", "log_mixture"]
 
 #: Within this many nats of log N the estimate of I(x; z) is limited by the number of images. For
 #: Normals in 8 to 128 dimensions whose aggregate is the prior, it is 0.2 to 0.5 nats too low at

@@ -10,7 +10,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.pairs import checked, chunks, jackknife
 from pyrovae.utils.errors import InputError
 
-__all__ = ["Neighbourhoods", "coverage", "density"]
+__all__ = ["coverage", "density"]
 
 
 def density(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Estimate:

@@ -33,9 +33,9 @@ def jackknife(*left_out: np.ndarray) -> float:
     return float(np.sqrt(sum((len(values) - 1) * values.var() for values in left_out)))
 
 
-def chunks(count: int) -> Iterator[slice]:
-    """Slices of at most 512 rows that cover `count` rows."""
-    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
+def chunks(count: int, most: int = _CHUNK) -> Iterator[slice]:
+    """Slices of at most `most` rows, 512 by default, that cover `count` rows."""
+    return (slice(start, start + most) for start in range(0, count, most))
 
 
 def checked(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,10 +12,8 @@ from pyrovae.engine import Engine
 from pyrovae.posterior.passes import in_order
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 from pyrovae.utils.randomness import private_randomness
-
-if TYPE_CHECKING:
-    import pandas
 
 __all__ = ["psnr", "reconstructions", "ssim"]
 
@@ -126,8 +122,6 @@ def reconstructions(
     Raises:
         InputError: if the images are smaller than the window of SSIM, or an attribute is missing.
     """
-    import pandas
-
     batches, found = in_order(programs, images, engine), []
     with private_randomness(seed, engine.device):
         for batch, attributes in batches.labelled(0):

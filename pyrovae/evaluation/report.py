@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pyrovae.data.base import spread_rows
 from pyrovae.evaluation.estimates import Estimate
@@ -18,6 +17,7 @@ from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Scorer
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.text import printable
 
@@ -247,15 +247,12 @@ def notes(report: Report) -> list[str]:
 
 def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
     """A table of scores as text: one row per score, one column per model."""
-    names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
-    names = [
-        name for name in names if "/" not in name
-    ]  # Scores of single factors are in the file only.
-    known = [name for name in TITLES if name in names]
-    names = known + [name for name in names if name not in TITLES]
-    titles = [TITLES.get(name, (name.replace("_", " "), 3)) for name in names]
+    found = dict.fromkeys(name for rows in columns.values() for name in rows)
+    # Scores of single factors are in the file only.
+    names = [name for name in {**TITLES, **found} if name in found and "/" not in name]
     shown = [["", *(COLUMNS.get(column, column) for column in columns)]]
-    for name, (title, digits) in zip(names, titles, strict=True):
+    for name in names:
+        title, digits = TITLES.get(name, (name.replace("_", " "), 3))
         cells = [_cell(rows.get(name), digits) for rows in columns.values()]
         shown.append([title, *cells])
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
@@ -268,10 +265,10 @@ def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
 
 def _in_short(scores: dict[str, Estimate]) -> str:
     """Scores in one line, printed after each section."""
-    shown = {name: TITLES[name] for name in TITLES if name in scores}
     return "; ".join(
         f"{title.strip().removeprefix('samples: ')} {_cell(scores[name], digits)}"
-        for name, (title, digits) in shown.items()
+        for name, (title, digits) in TITLES.items()
+        if name in scores
     )
 
 

@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from pyrovae.utils.files import replacing
+from pyrovae.utils.lazy import pandas as pd
 
 __all__ = ["ResultCache"]
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from pyrovae.data import ImageData
@@ -23,11 +23,13 @@ from pyrovae.evaluation.latents import aggregate
 from pyrovae.evaluation.reconstruction import reconstructions
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.samples import sample_quality
+from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior.elbo import image_terms
 from pyrovae.posterior.passes import GROUP
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas as pd
 
 __all__ = ["SECTIONS", "Options", "Scorer"]
 
@@ -180,17 +182,15 @@ class Scorer:
 
     def _draws(self, rows: range, count: int, part: int) -> pd.DataFrame:
         """Log weights: one row per draw, one column per image."""
-        found = weights_of_images(
-            self.programs,
-            self.split,
-            count,
-            engine=self.engine,
-            seed=self.options.seed,
-            first=rows.start,
-            part=part,
-            rows=self.drawn[rows],
-        )
+        seed, own = self.options.seed, (self.programs, self.split, count)
+        which: dict[str, Any] = {"first": rows.start, "part": part, "rows": self.drawn[rows]}
+        found = weights_of_images(*own, engine=self.engine, seed=seed, **which)
         return pd.DataFrame(torch.cat(list(found), 1).numpy())
+
+    @property
+    def baseline(self) -> tuple[Likelihood, np.ndarray, np.ndarray]:
+        """What a baseline is fitted and scored with: likelihood, training images, and images."""
+        return self.programs.likelihood, self.data.split("train").images, self.split.images
 
     def bits(self, found: Estimate) -> dict[str, Estimate]:
         """Bits per dimension of a mean of log p(x) or of a bound; empty if undefined."""
@@ -201,10 +201,10 @@ class Scorer:
 
 
 def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:
-    rows = [(name, own.value, own.error) for name, own in found.items()]
-    return pd.DataFrame(rows, columns=["score", "value", "error"]).astype(
-        {"value": float, "error": float}
-    )
+    numbers = [(own.value, own.error) for own in found.values()]
+    table = pd.DataFrame(numbers, columns=["value", "error"], dtype=float)
+    table.insert(0, "score", list(found))
+    return table
 
 
 def _elbo(scorer: Scorer) -> dict[str, Estimate]:
@@ -221,19 +221,18 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
     if len(table) < len(scorer.split):
         bound = -(scorer.terms["rate"] + scorer.terms["distortion"])
         found = Estimate.of_sum(bound.to_numpy(), gap.to_numpy(), scorer.drawn)
-    bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
+    scores = _with_bits(scorer, found) | {"gap": Estimate.of(gap.to_numpy())}
+    scores["ess"] = Estimate(float(table["ess"].median()))
     shapes = table["k_hat"].dropna()  # NaN with too few draws.
-    tails = {}
     if len(shapes) > 1:
-        tails["k_hat"] = Estimate(float(shapes.median()))
-        tails["k_hat_above_0.7"] = Estimate.of((shapes > UNRELIABLE).to_numpy(float))
-    return {
-        "log_evidence": found,
-        **bits,
-        "gap": Estimate.of(gap.to_numpy()),
-        "ess": Estimate(float(table["ess"].median())),
-        **tails,
-    }
+        scores["k_hat"] = Estimate(float(shapes.median()))
+        scores["k_hat_above_0.7"] = Estimate.of((shapes > UNRELIABLE).to_numpy(float))
+    return scores
+
+
+def _with_bits(scorer: Scorer, found: Estimate) -> dict[str, Estimate]:
+    bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
+    return {"log_evidence": found, **bits}
 
 
 def _latents(scorer: Scorer) -> dict[str, Estimate]:
@@ -250,15 +249,9 @@ def _reconstruction(scorer: Scorer) -> dict[str, Estimate]:
 
 
 def _samples(scorer: Scorer) -> dict[str, Estimate]:
-    features = named_features(scorer.options.features)
-    return sample_quality(
-        scorer.programs,
-        scorer.split,
-        features,
-        scorer.engine,
-        num_samples=len(scorer.split),
-        seed=scorer.options.seed,
-    )
+    features, count = named_features(scorer.options.features), len(scorer.split)
+    own = (scorer.programs, scorer.split, features, scorer.engine)
+    return sample_quality(*own, num_samples=count, seed=scorer.options.seed)
 
 
 def _factors(scorer: Scorer) -> dict[str, Estimate]:
@@ -273,29 +266,14 @@ def _factors(scorer: Scorer) -> dict[str, Estimate]:
 
 
 def _ppca(scorer: Scorer) -> dict[str, Estimate]:
-    train, test = scorer.data.split("train").images, scorer.split.images
-    found = log_evidence_of_ppca(
-        scorer.programs.likelihood,
-        train,
-        test,
-        scorer.view.space.size,
-        flip=scorer.data.flip,
-        seed=scorer.options.seed,
-    )
-    mean = Estimate.of(found)
-    bits = {f"evidence_{name}": own for name, own in scorer.bits(mean).items()}
-    return {"log_evidence": mean, **bits}
+    size, flip, seed = scorer.view.space.size, scorer.data.flip, scorer.options.seed
+    found = log_evidence_of_ppca(*scorer.baseline, size, flip=flip, seed=seed)
+    return _with_bits(scorer, Estimate.of(found))
 
 
 def _without_latent(scorer: Scorer) -> dict[str, Estimate]:
-    train, test = scorer.data.split("train").images, scorer.split.images
-    found = Estimate.of(
-        log_evidence_without_latent(
-            scorer.programs.likelihood, train, test, seed=scorer.options.seed
-        )
-    )
-    bits = {f"evidence_{name}": own for name, own in scorer.bits(found).items()}
-    return {"log_evidence": found, **bits}
+    found = log_evidence_without_latent(*scorer.baseline, seed=scorer.options.seed)
+    return _with_bits(scorer, Estimate.of(found))
 
 
 #: The functions that compute the sections, by name, in the order of the report.

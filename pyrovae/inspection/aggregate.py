@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pyrovae.evaluation.pairs import checked
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "MMDTest",
-    "Projections",
-    "kolmogorov_smirnov",
-    "marginals",
-    "mmd_test",
-    "smallest_difference",
-    "worst_projections",
-]
+__all__ = ["kolmogorov_smirnov", "marginals", "mmd_test", "worst_projections"]
 
 #: Largest number of draws per side in one test: the memory grows with its square.
 LIMIT = 1000
@@ -120,8 +109,6 @@ def marginals(
         >>> (found.adjusted < 0.01).tolist()
         [False, True]
     """
-    import pandas
-
     aggregate, prior = _enough(aggregate, prior)
     distance, p_value = kolmogorov_smirnov(aggregate, prior)
     columns = {
@@ -134,7 +121,7 @@ def marginals(
         "prior_sd": prior.std(0, ddof=1),
     }
     index = pandas.Index(range(len(distance)) if names is None else list(names), name="dimension")
-    return pandas.DataFrame(columns, index=index)
+    return pandas.DataFrame(columns, index)
 
 
 @dataclass(frozen=True)
@@ -290,8 +277,6 @@ def worst_projections(
         >>> len(worst_projections(z[0], z[1]).table.query("adjusted < 0.01")) > 0
         True
     """
-    import pandas
-
     random = np.random.default_rng(seed)
     aggregate, prior = _enough(aggregate, prior, 4 * LEAST)
     quarters = [(aggregate[start::4], prior[start::4]) for start in (0, 2)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,21 +11,9 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.information import checked, ratio_values
 from pyrovae.inspection.subject import check_name
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "area_under_curve",
-    "attribute_table",
-    "directions",
-    "enough",
-    "gains",
-    "is_classes",
-    "is_two_valued",
-    "probes",
-    "reach",
-]
+__all__ = ["attribute_table", "directions", "probes"]
 
 #: Least number of images with the rarer of an attribute's two values: two per fold.
 LEAST = 10
@@ -65,8 +52,6 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
     Raises:
         InputError: if the images have no attributes, or a name is unknown.
     """
-    import pandas
-
     known = list(split.attribute_names)
     if not known:
         raise InputError("the images have no attributes")
@@ -92,7 +77,7 @@ def enough(table: pandas.DataFrame) -> tuple[list[str], dict[str, str]]:
     Returns:
         The names that can be fitted, and the reason of each other name.
     """
-    reasons = {}
+    reasons: dict[str, str] = {}
     for name, column in table.items():
         values, counts = np.unique(column, return_counts=True)
         if not np.isfinite(values).all():
@@ -139,8 +124,6 @@ def probes(
         2016), https://arxiv.org/abs/1610.01644; Comparing the Areas under Two or More
         Correlated Receiver Operating Characteristic Curves (DeLong et al., 1988, equations 3-5)
     """
-    import pandas
-
     codes, values = checked(codes, table.to_numpy(float), 20)
     for name, reason in enough(table)[1].items():
         raise InputError(f"no probe of the attribute {name} can be fitted: {reason}")
@@ -194,36 +177,28 @@ def _area(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estim
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
-    positive = column == column.max()
-    above, below = [], []
-    for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=seed).split(
-        codes, positive
-    ):
+    positive, parts = column == column.max(), []
+    halves = StratifiedKFold(folds, shuffle=True, random_state=seed).split(codes, positive)
+    for seen, unseen in halves:
         model = LogisticRegression(max_iter=1000, tol=1e-3)
         known, new = scaled(codes[seen], codes[unseen])
         scores = model.fit(known, positive[seen]).decision_function(new)
-        parts = area_under_curve(scores, positive[unseen])
-        above.append(parts[0])
-        below.append(parts[1])
-    first, second = (np.concatenate(values) for values in (above, below))
+        parts.append(area_under_curve(scores, positive[unseen]))
+    first, second = map(np.concatenate, zip(*parts, strict=True))
     error = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
     return Estimate(float(first.mean()), float(error))
 
 
 def _share(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estimate:
     """R2 of the predictions of all folds together."""
+    from sklearn.model_selection import KFold
+
     predicted, constant = np.empty_like(column), np.empty_like(column)
-    for seen, unseen in _folds(len(codes), folds, seed):
+    for seen, unseen in KFold(folds, shuffle=True, random_state=seed).split(codes):
         predicted[unseen] = ridge(codes[seen], column[seen], codes[unseen])
         constant[unseen] = column[seen].mean()
     error, most = (column - predicted) ** 2, (column - constant) ** 2
     return Estimate.of(ratio_values(most - error, most))
-
-
-def _folds(count: int, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    from sklearn.model_selection import KFold
-
-    yield from KFold(folds, shuffle=True, random_state=seed).split(np.zeros(count))
 
 
 def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -274,8 +249,6 @@ def directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
         >>> directions(codes, pandas.DataFrame({"smiling": [-1, 1]})).to_numpy()
         array([[2., 0.]])
     """
-    import pandas
-
     codes, values = checked(codes, table.to_numpy(float), 2)
     for name, column in zip(table.columns, values.T, strict=True):
         if np.ptp(column) == 0:
@@ -294,12 +267,8 @@ def reach(table: pandas.DataFrame) -> pandas.DataFrame:
     Returns:
         One row per attribute: `low` and `high`.
     """
-    import pandas
-
-    ends: dict[Any, tuple[float, float]] = {
-        name: (column.min(), column.max())
-        if is_two_valued(column.to_numpy())
-        else tuple(column.quantile([0.05, 0.95]))
-        for name, column in table.items()
-    }
-    return pandas.DataFrame.from_dict(ends, orient="index", columns=["low", "high"])
+    two = table.nunique() == 2
+    low, high = (table.quantile(q) for q in (0.05, 0.95))
+    return pandas.DataFrame(
+        {"low": low.mask(two, table.min()), "high": high.mask(two, table.max())}
+    )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.evaluation.pairs import chunks
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Ranks", "ranks_of_truth"]
+__all__ = ["ranks_of_truth"]
 
 #: Draws of the guide per latent, and bins: 100 ranks in 20 bins of 5.
 NUM_DRAWS, BINS = 99, 20
@@ -67,7 +65,6 @@ class Ranks:
             too wide); `coverage_50` and `coverage_90`, how often the guide's central intervals
             contain the true value.
         """
-        import pandas
         from scipy.stats import chi2
 
         bins = self.ranks * BINS // (self.num_draws + 1)
@@ -149,20 +146,16 @@ def ranks_of_truth(
     if num_draws < 1 or (num_draws + 1) % BINS:
         raise InputError(f"num_draws {num_draws}: allowed are numbers one below multiples of 20")
     found = []
-    for start in range(0, len(z), BATCH):
-        rows = slice(start, start + BATCH)
+    for rows in chunks(len(z), BATCH):
         own = {name: value[rows] for name, value in (inputs or {}).items()}
-        x = space.decode(z[rows], **own).sample()
-        found.append(_ranks(space, num_draws, z[rows], x, own))
+        found.append(_ranks(space, num_draws, z[rows], own))
     ranks = torch.cat(found).cpu().numpy()
-    names = [*space.names, DENSITY][: ranks.shape[1]]
-    return Ranks(names, ranks, num_draws)
+    return Ranks([*space.names, DENSITY][: ranks.shape[1]], ranks, num_draws)
 
 
-def _ranks(
-    space: LatentSpace, num_draws: int, z: Tensor, x: Tensor, inputs: dict[str, Tensor]
-) -> Tensor:
+def _ranks(space: LatentSpace, num_draws: int, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
     """Ranks `(B, Q)` of the latents of a batch, the rank of their log density last."""
+    x = space.decode(z, **inputs).sample()
     trace = space.guide_trace(num_draws, x, **inputs)
     nodes = {name: trace.nodes[name] for name in space.shapes}
     draws = space.flatten({name: node["value"] for name, node in nodes.items()})

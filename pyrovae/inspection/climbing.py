@@ -28,10 +28,7 @@ BETAS = (0.9, 0.95)
 
 
 def climb(
-    bound: Callable[[list[Tensor]], Tensor],
-    start: list[Tensor],
-    rates: list[float],
-    steps: int,
+    bound: Callable[[list[Tensor]], Tensor], start: list[Tensor], rates: list[float], steps: int
 ) -> list[Tensor]:
     """Maximises the bounds of many images with Adam, in rounds, until no image gains any more.
 
@@ -64,10 +61,7 @@ def climb(
 
 
 def _round(
-    slopes: Callable[..., tuple[Tensor, ...]],
-    start: list[Tensor],
-    rates: list[float],
-    steps: int,
+    slopes: Callable[..., tuple[Tensor, ...]], start: list[Tensor], rates: list[float], steps: int
 ) -> list[Tensor]:
     """The mean of the free tensors over the last quarter of one round's steps of Adam."""
     free = [tensor.clone().requires_grad_() for tensor in start]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from pyrovae.posterior.encoding import Encoding
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Case", "Symptoms", "Verdict", "dimension_table", "dimensions_for", "judge", "mismatch"]
+__all__ = ["Symptoms", "Verdict", "dimension_table", "judge"]
 
 #: The guide is too narrow or too wide if the weight on the rate that fits its spread is outside.
 LIGHT, HEAVY = 0.6, 1.6
@@ -44,8 +42,6 @@ def dimension_table(encoded: Encoding) -> pandas.DataFrame:
     Raises:
         InputError: for fewer than two images.
     """
-    import pandas
-
     active, kl = encoded.active, encoded.kl.mean(0)
     table = pandas.DataFrame(
         {
@@ -134,40 +130,44 @@ class Symptoms:
 
     def table(self) -> pandas.DataFrame:
         """One row per measurement: value, standard error, healthy range and meaning."""
-        import pandas
-
-        values = [
-            (self.active, None),
-            (self.carriers, None),
-            (self.rate, None),
-            (self.weight, None if math.isnan(self.weight) else self.weight_error),
-            (self.dispersion, None),
-            (self.mismatch, None),
-        ]
+        errors = {} if math.isnan(self.weight) else {"weight": self.weight_error}
         rows = [
-            (name, value, error, healthy.format(self.dims), meaning)
-            for (name, healthy, meaning), (value, error) in zip(MEANINGS, values, strict=True)
+            (name, getattr(self, field), errors.get(field), healthy.format(self.dims), meaning)
+            for field, name, healthy, meaning in MEANINGS
         ]
         columns = ["sign", "value", "error", "healthy", "meaning"]
         return pandas.DataFrame(rows, columns=columns)
 
 
-#: Name, healthy range and meaning of each measurement.
+#: Name, title, healthy range and meaning of each measurement.
 MEANINGS = [
-    ("active units", "at least half of {}", "latent dimensions that depend on the image"),
-    ("dimensions for 95 % of the rate", "", "least number of dimensions that carry this share"),
-    ("rate, nats", "above 0", "KL from guide to prior, per image"),
     (
+        "active",
+        "active units",
+        "at least half of {}",
+        "latent dimensions that depend on the image",
+    ),
+    (
+        "carriers",
+        "dimensions for 95 % of the rate",
+        "",
+        "least number of dimensions that carry this share",
+    ),
+    ("rate", "rate, nats", "above 0", "KL from guide to prior, per image"),
+    (
+        "weight",
         "weight on the rate that fits the guide's spread",
         f"{LIGHT} to {HEAVY}, within 2 standard errors",
         "below: the guide is too narrow, above: too wide (empty: too few images for an estimate)",
     ),
     (
+        "dispersion",
         "squared residuals over their expected variance",
         f"{COARSE} to {FINE}",
         "below: the likelihood expects too much noise, above: too little",
     ),
     (
+        "mismatch",
         "KL of aggregate posterior to prior, nats per active unit",
         f"below {OFF}",
         "above: draws of the prior differ from the latents that the decoder was trained on",

@@ -5,14 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from pyrovae.inspection.collapse import (
-    Symptoms,
-    Verdict,
-    dimension_table,
-    dimensions_for,
-    judge,
-    mismatch,
-)
+from pyrovae.inspection import collapse
+from pyrovae.inspection.collapse import Symptoms, Verdict
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.spread_sweep import temperature
 from pyrovae.posterior.view import PosteriorView
@@ -41,13 +35,13 @@ def diagnose(view: PosteriorView, *, wide: bool = False) -> tuple[Verdict, Sympt
         InputError: for fewer than two images.
     """
     programs, encoded, prior = view.programs, view.encoded, view.prior_draws(PRIOR_DRAWS)[0]
-    table = dimension_table(encoded)
-    off = mismatch(encoded, prior.cpu().numpy())[encoded.active]
+    table = collapse.dimension_table(encoded)
+    off = collapse.mismatch(encoded, prior.cpu().numpy())[encoded.active]
     some, engine, seed = view.split.spread(IMAGES), view.engine, view.seed
     signs = Symptoms(
         dims=len(table),
         active=int(encoded.active.sum()),
-        carriers=dimensions_for(table),
+        carriers=collapse.dimensions_for(table),
         rate=float(encoded.rate.mean()),
         dispersion=dispersion(programs, some, engine, seed=seed).value,
         mismatch=float(off.mean()) if len(off) and len(encoded) >= FEW else math.nan,
@@ -57,9 +51,9 @@ def diagnose(view: PosteriorView, *, wide: bool = False) -> tuple[Verdict, Sympt
     try:
         _, found = temperature(programs, some, engine, seed=seed, factors=NEAR, widest=1)
     except (InputError, NotImplementedError):
-        return judge(signs), signs  # Latents on a sphere have no spread to scale.
+        return collapse.judge(signs), signs  # Latents on a sphere have no spread to scale.
     weight, error = found.effective_beta, found.error
     # With a rate near 0 both slopes are noise.
     if signs.active and 2 * error < max(weight, 0.5) and weight > -2 * error:
         signs = replace(signs, weight=weight, weight_error=error)
-    return judge(signs), signs
+    return collapse.judge(signs), signs

@@ -70,12 +70,10 @@ def dispersion(
 def _squares(p: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Squared residuals and variances of images, each summed over pixels, `(B,)`."""
     try:
-        mean, variance = p.mean, p.variance
+        mean, variance, noise = p.mean, p.variance, 0.0
     except (NotImplementedError, AttributeError):
         draws = p.sample((DRAWS,))
         mean, variance = draws.mean(0), draws.var(0)
-        # Subtracts the variance of the mean over the draws.
-        squares = (x - mean).square() - variance / DRAWS
-    else:
-        squares = (x - mean).square()
+        noise = variance / DRAWS  # The variance of the mean over the draws.
+    squares = (x - mean).square() - noise
     return squares.flatten(1).sum(1), variance.flatten(1).sum(1)

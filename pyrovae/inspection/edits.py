@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,11 +12,9 @@ from pyrovae.data import Split
 from pyrovae.inspection.attributes import directions, reach, ridge
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import show_within
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["REAL", "edit_effects", "edited"]
+__all__ = ["edit_effects", "edited"]
 
 #: The column of the probe's response to the attribute in real images.
 REAL = "of real images"
@@ -74,8 +71,6 @@ def edit_effects(
     Returns:
         One row per edited attribute, one column per predicted attribute, and `of real images`.
     """
-    import pandas
-
     from pyrovae.inspection.sections.traversals import shown_means
 
     z, inputs = shown_means(subject)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,27 +18,20 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "check_export",
-    "write_inference_data",
-    "latent_table",
-    "to_inference_data",
-    "write_table",
-]
+__all__ = ["latent_table", "to_inference_data", "write_table"]
 
 #: Names of the dimensions of an image.
 PIXELS = ("channel", "row", "column")
 #: Draws decoded at once.
 AT_ONCE = 10
+Samples = Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor
 
 
 def to_inference_data(
     subject: Subject,
-    samples: Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor | None = None,
+    samples: Samples | None = None,
     *,
     images: Split | None = None,
     num_draws: int = 500,
@@ -89,11 +82,9 @@ def to_inference_data(
     x, inputs = subject.observed(split)
     space = subject.space
     with subject.quietly(6):
-        z = (
-            space.guide_draws(num_draws, x, **inputs)[None]
-            if samples is None
-            else _samples(space, samples, x)
-        )
+        if samples is None:
+            samples = space.guide_draws(num_draws, x, **inputs)[None]
+        z = _samples(space, samples, x)
         prior = torch.stack([space.prior_draws(len(x), **inputs) for _ in range(num_draws)])[None]
         groups = {
             "posterior": _sites(space, z),
@@ -103,8 +94,7 @@ def to_inference_data(
             "prior": _sites(space, prior),
             "prior_predictive": {"x": _predicted(space, prior[:, :num_predictive], inputs)},
         }
-    names = [str(name) for name in split.names]
-    return _assembled(arviz, groups, space.shapes, names)
+    return _assembled(arviz, groups, space.shapes, [str(name) for name in split.names])
 
 
 def _optional(name: str, extra: str) -> ModuleType:
@@ -121,11 +111,7 @@ def _optional(name: str, extra: str) -> ModuleType:
         ) from None
 
 
-def _samples(
-    space: LatentSpace,
-    samples: Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor,
-    x: Tensor,
-) -> Tensor:
+def _samples(space: LatentSpace, samples: Samples, x: Tensor) -> Tensor:
     """Samples as one vector per image, `(chains, draws, B, D)`."""
     if isinstance(samples, Mapping):
         if set(samples) != set(space.shapes):
@@ -160,15 +146,17 @@ def _numpy(values: Tensor) -> np.ndarray:
 
 def _scores(space: LatentSpace, z: Tensor, x: Tensor, inputs: dict[str, Tensor]) -> np.ndarray:
     """Log p(x given z), `(chains, draws, B)`."""
-    found = [
-        space.log_joint(some, x, **inputs)[1].double() for some in z.flatten(0, 1).split(AT_ONCE)
-    ]
-    return _numpy(torch.cat(found).unflatten(0, z.shape[:2]))
+    return _in_parts(z, lambda some: space.log_joint(some, x, **inputs)[1].double())
 
 
 def _predicted(space: LatentSpace, z: Tensor, inputs: dict[str, Tensor]) -> np.ndarray:
     """Images drawn from the likelihood, `(chains, draws, B, C, H, W)`."""
-    found = [space.decode(some, **inputs).sample() for some in z.flatten(0, 1).split(AT_ONCE)]
+    return _in_parts(z, lambda some: space.decode(some, **inputs).sample())
+
+
+def _in_parts(z: Tensor, compute: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """A function of latents `(chains, draws, *)`, computed for some draws at once."""
+    found = [compute(some) for some in z.flatten(0, 1).split(AT_ONCE)]
     return _numpy(torch.cat(found).unflatten(0, z.shape[:2]))
 
 
@@ -180,22 +168,17 @@ def _assembled(
 ) -> Any:
     """The groups with named dimensions and coordinates, in the installed ArviZ's data type."""
     dims = {name: ["image", *_dims_of(name, shape)] for name, shape in shapes.items()}
-    coords = {"image": names} | {
-        dim: np.arange(size)
-        for name, shape in shapes.items()
-        for dim, size in zip(_dims_of(name, shape), shape, strict=True)
-    }
-    coords |= {
-        dim: np.arange(size)
-        for dim, size in zip(PIXELS, groups["observed_data"]["x"].shape[1:], strict=True)
-    }
-    pixels = {**dims, "x": ["image", *PIXELS]}
+    every = {**dims, "x": ["image", *PIXELS]}
+    sizes = {**shapes, "x": groups["observed_data"]["x"].shape[1:]}
+    coords: dict[str, Any] = {"image": names}
+    for name, own in every.items():
+        coords |= dict(zip(own[1:], map(np.arange, sizes[name]), strict=True))
     scores = {"log_likelihood": groups["log_likelihood"]}
     rest = {name: group for name, group in groups.items() if name not in scores}
     with warnings.catch_warnings():
         # Ignores warnings on groups with more dimensions than draws, and on future versions.
         warnings.simplefilter("ignore")
-        found = _from_dict(arviz, rest, coords, pixels)
+        found = _from_dict(arviz, rest, coords, every)
         # Converted separately, since `x` has other dimensions in this group.
         scored = _from_dict(arviz, scores, {"image": names}, {"x": ["image"]})
         if hasattr(found, "extend"):
@@ -227,8 +210,6 @@ def latent_table(subject: Subject) -> pandas.DataFrame:
         One row per image, indexed by name: `z[0].loc`, `z[0].scale` and so on for each selected
         dimension, then the attributes.
     """
-    import pandas
-
     encoded = subject.encoded.only(subject.columns)
     columns = {
         f"{name}.{what}": getattr(encoded, what)[:, place]
@@ -253,10 +234,8 @@ def write_table(table: pandas.DataFrame, path: str | Path) -> None:
             needs.
     """
     check_export(path, None)
-    path = Path(path)
-    suffix = path.suffix.lower()
-    with replacing(path) as temporary:
-        if suffix == ".csv":
+    with replacing(Path(path)) as temporary:
+        if Path(path).suffix.lower() == ".csv":
             table.to_csv(temporary)
         else:
             table.to_parquet(temporary, engine="pyarrow")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +13,9 @@ from pyrovae.inspection.real import require_density
 from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Gaps", "gaps"]
+__all__ = ["gaps"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def gaps(
     try:
         guides["_own_family"] = refine_guide(space, x, inputs, steps=steps)
     except InputError as reason:
-        notes.append(_sentence(reason))
+        notes.append(f"{str(reason)[0].upper()}{str(reason)[1:]}.")
     try:
         start = guides.get("_own_family")
         guides["_full_rank"] = refine_full_rank(space, x, inputs, guide=start, steps=steps)
@@ -90,35 +87,23 @@ def gaps(
         notes.append(f"No full-rank Normal was fitted: {reason}.")
     found = {}
     for name, guide in guides.items():
-        pair = with_guide(space.programs, guide)
-        found[name] = _bound(many_log_weights(pair, num_samples, x, None, **inputs))
+        log_w = many_log_weights(with_guide(space.programs, guide), num_samples, x, None, **inputs)
+        error = log_w.std(0) / math.sqrt(num_samples)
+        found[name] = summary(log_w).assign(elbo_error=error.numpy())
     return Gaps(_split(found), notes)
 
 
-def _sentence(reason: InputError) -> str:
-    text = str(reason)
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _bound(log_w: Tensor) -> pandas.DataFrame:
-    """The `summary` of log weights, with the standard error of the ELBO."""
-    error = log_w.std(0) / math.sqrt(len(log_w))
-    return summary(log_w).assign(elbo_error=error.numpy())
-
-
 def _split(found: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
-    import pandas
-
     empty = pandas.DataFrame(index=found[""].index, columns=found[""].columns, dtype=float)
     table = pandas.DataFrame(index=found[""].index)
     every = {name: found.get(name, empty) for name in ("", "_own_family", "_full_rank")}
     for name, own in every.items():
         table[f"elbo{name}"], table[f"elbo{name}_error"] = own["elbo"], own["elbo_error"]
-    evidence = pandas.DataFrame({name: own["log_evidence"] for name, own in every.items()})
-    errors = pandas.DataFrame({name: own["error"] for name, own in every.items()})
+    joined = pandas.concat(every, axis=1).swaplevel(axis=1)
+    evidence, errors = joined["log_evidence"], joined["error"]
     # All are lower bounds in expectation. An estimate from weights with a heavy tail has no
     # standard error and may be far too low: then the proposal is ranked by its ELBO.
-    bounds = pandas.DataFrame({n: own["elbo"] - 2 * own["elbo_error"] for n, own in every.items()})
+    bounds = joined["elbo"] - 2 * joined["elbo_error"]
     sure = (evidence - 2 * errors).where(errors.notna(), bounds)
     best = sure.fillna(-math.inf).to_numpy().argmax(1)
     for name, values in (("log_evidence", evidence), ("log_evidence_error", errors)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +15,9 @@ from pyrovae.inspection.aggregate import kolmogorov_smirnov
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.space import inputs_of
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Holes", "find_holes", "nearest_posteriors", "share_beyond"]
+__all__ = ["find_holes"]
 
 #: Least number of images: with fewer, too few are held out for a threshold.
 LEAST = 100
@@ -104,8 +101,6 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
         like this one, which use the encoder, and a search that uses the decoder,
         https://arxiv.org/abs/2110.03318
     """
-    import pandas
-
     count = len(subject.split)
     if count < LEAST:
         raise InputError(
@@ -120,9 +115,8 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
     level = max(0.01, 5 / (len(kept) + 1)) if alpha is None else alpha
     shares, beyond = _shares(prior, held_out, level, subject.seed)
     prior["hole"], prior["far"] = beyond
-    held_out.index = pandas.Index(
-        [str(subject.split.names[int(row)]) for row in kept], name="image"
-    )
+    names = [str(subject.split.names[int(row)]) for row in kept]
+    held_out.index = pandas.Index(names, name="image")
     return Holes(prior, held_out, shares, z, inputs, len(used))
 
 
@@ -130,8 +124,6 @@ def _measured(
     subject: Subject, used: np.ndarray, z: Tensor, inputs: dict[str, Tensor]
 ) -> pandas.DataFrame:
     """Both criteria for latents, given the posteriors of some images."""
-    import pandas
-
     encoded, space = subject.encoded, subject.space
     try:
         some = subject.of(subject.split.take(used))
@@ -140,10 +132,11 @@ def _measured(
         raise InputError(
             "a posterior cannot evaluate its density at other latents: holes need such a density"
         ) from None
+    prior = []
     with subject.quietly():
-        parts = [slice(start, start + AT_ONCE) for start in range(0, len(z), AT_ONCE)]
-        own = [{name: value[part] for name, value in inputs.items()} for part in parts]
-        prior = [space.log_prior(z[p], **given) for p, given in zip(parts, own, strict=True)]
+        for part in chunks(len(z), AT_ONCE):
+            own = {name: value[part] for name, value in inputs.items()}
+            prior.append(space.log_prior(z[part], **own))
     ratio = (mixture - torch.cat(prior)).cpu().double().numpy()
     points = z.cpu().double().numpy()
     distance = nearest_posteriors(points, encoded.loc[used], encoded.scale[used])
@@ -215,11 +208,8 @@ def share_beyond(
     def share(values: np.ndarray, usual: np.ndarray) -> float:
         return float((values < np.partition(usual, k - 1)[k - 1]).mean())
 
-    random = np.random.default_rng(seed)
-    again = [
-        share(random.choice(prior, len(prior)), random.choice(held_out, count))
-        for _ in range(RESAMPLINGS)
-    ]
+    draw = np.random.default_rng(seed).choice
+    again = [share(draw(prior, len(prior)), draw(held_out, count)) for _ in range(RESAMPLINGS)]
     threshold = float(np.partition(held_out, k - 1)[k - 1])
     return share(prior, held_out), float(np.std(again)), k / (count + 1), threshold
 
@@ -228,8 +218,6 @@ def _shares(
     prior: pandas.DataFrame, held_out: pandas.DataFrame, alpha: float, seed: int
 ) -> tuple[pandas.DataFrame, list[np.ndarray]]:
     """The table of both criteria, and for each criterion which draws are beyond the threshold."""
-    import pandas
-
     rows, beyond = {}, []
     for name, sign in (("log_ratio", 1.0), ("distance", -1.0)):
         values, usual = sign * prior[name].to_numpy(), sign * held_out[name].to_numpy()
@@ -240,8 +228,7 @@ def _shares(
         medians = (prior[name].median(), held_out[name].median())
         both = _compared(values, usual)
         rows[name] = (share, error, nominal, sign * threshold, *medians, *both)
-    columns = ["share", "error", "nominal", "threshold", "prior", "held_out"]
-    columns += ["covered", "ks", "p_value"]
+    columns = "share error nominal threshold prior held_out covered ks p_value".split()
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=columns)
     return table.rename_axis("criterion"), beyond
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from pyrovae.inspection.section import Section
 from pyrovae.utils import palette
+from pyrovae.utils.lazy import pandas
 
 if TYPE_CHECKING:
     import jinja2
-    import pandas
 
 __all__ = ["page"]
 

@@ -14,13 +14,7 @@ from pyrovae.inspection.traversals import prior_sites, show_within
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
 
-__all__ = [
-    "latent_grid",
-    "neighbour_map",
-    "principal_map",
-    "prior_quantiles",
-    "trustworthiness",
-]
+__all__ = ["latent_grid", "neighbour_map", "principal_map"]
 
 #: Least number of images of a map of neighbours.
 LEAST = 10
@@ -80,20 +74,17 @@ def neighbour_map(codes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
     """
     if len(codes) < LEAST:
         raise InputError(f"a map of neighbours needs at least {LEAST} images, got {len(codes)}")
-    state = seed % 2**32
+    state, method = seed % 2**32, "t-SNE"
     if importlib.util.find_spec("umap"):
-        return _umap(codes, state), "UMAP"
-    from sklearn.manifold import TSNE
+        from umap import UMAP
 
-    model = TSNE(perplexity=min(30, (len(codes) - 1) / 3), init="pca", random_state=state)
-    return model.fit_transform(codes.astype(np.float32)).astype(float), "t-SNE"
+        method = "UMAP"
+        model = UMAP(n_neighbors=min(15, len(codes) - 1), random_state=state, n_jobs=1)
+    else:
+        from sklearn.manifold import TSNE
 
-
-def _umap(codes: np.ndarray, state: int) -> np.ndarray:
-    from umap import UMAP
-
-    model = UMAP(n_neighbors=min(15, len(codes) - 1), random_state=state, n_jobs=1)
-    return model.fit_transform(codes.astype(np.float32)).astype(float)
+        model = TSNE(perplexity=min(30, (len(codes) - 1) / 3), init="pca", random_state=state)
+    return model.fit_transform(codes.astype(np.float32)).astype(float), method
 
 
 def trustworthiness(codes: np.ndarray, places: np.ndarray, neighbours: int = 10) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,9 @@ from pyrovae.inspection.real import require_real
 from pyrovae.inspection.refinement import refine_full_rank
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Chains", "sample_posterior", "sample_posteriors"]
+__all__ = ["sample_posterior"]
 
 #: Refinement steps of the Normal that preconditions the chains.
 FITTING_STEPS = 50
@@ -89,8 +87,6 @@ class Chains:
             squares: negatively correlated draws give a more exact mean, but not a more exact
             standard deviation.
         """
-        import pandas
-
         flat = self.draws.reshape(-1, len(self.names))
         mean, sd = flat.mean(0), flat.std(0, ddof=1)
         guide_mean, guide_sd = self.guide.mean(0), self.guide.std(0, ddof=1)
@@ -123,14 +119,7 @@ def _effective(values: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def sample_posterior(
-    space: LatentSpace,
-    x: Tensor,
-    inputs: dict[str, Tensor] | None = None,
-    *,
-    warmup: int = 200,
-    num_samples: int = 200,
-    num_chains: int = 2,
-    tree_depth: int = 5,
+    space: LatentSpace, x: Tensor, inputs: dict[str, Tensor] | None = None, **numbers: Any
 ) -> Chains:
     r"""Draws from p(z given x) of one image with NUTS, see `sample_posteriors`.
 
@@ -138,10 +127,8 @@ def sample_posterior(
         space: the latents, whose support must be R^D.
         x: observations of one image `(1, C, H, W)`.
         inputs: further inputs of the programs.
-        warmup: warm-up steps of each chain, at least 1.
-        num_samples: draws to keep of each chain, at least 4.
-        num_chains: number of chains, at least 1.
-        tree_depth: d, at least 1: a draw takes at most $2^d - 1$ gradients.
+        **numbers: `warmup`, `num_samples`, `num_chains` and `tree_depth`, as for
+            `sample_posteriors`.
 
     Raises:
         InputError: if the support of latents is not R^D, there is not exactly one image, or a
@@ -149,16 +136,7 @@ def sample_posterior(
     """
     if len(x) != 1:
         raise InputError(f"{len(x)} images: sample_posterior allows one, see sample_posteriors")
-    found = sample_posteriors(
-        space,
-        x,
-        inputs,
-        warmup=warmup,
-        num_samples=num_samples,
-        num_chains=num_chains,
-        tree_depth=tree_depth,
-    )
-    return found[0]
+    return sample_posteriors(space, x, inputs, **numbers)[0]
 
 
 @torch.no_grad()
@@ -203,7 +181,11 @@ def sample_posteriors(
         Bayesian Data Analysis (Gelman et al., 3rd edition, section 11.4)
     """
     inputs = inputs or {}
-    _check(warmup, num_samples, num_chains, tree_depth)
+    if warmup < 1 or num_samples < 4 or num_chains < 1 or tree_depth < 1:
+        raise InputError(
+            f"warmup {warmup}, num_samples {num_samples}, num_chains {num_chains}, tree_depth "
+            f"{tree_depth}: allowed are at least 1, 4, 1 and 1"
+        )
     require_real(space, x, **inputs)
     guide = space.guide_draws(GUIDE_DRAWS, x, **inputs).double().cpu().numpy()
     fitted = refine_full_rank(space, x, inputs, steps=FITTING_STEPS)
@@ -213,33 +195,17 @@ def sample_posteriors(
         image = chains % len(x)
         z = loc[image] + (tril[image] @ units.unsqueeze(-1)).squeeze(-1)
         own = {name: value[image] for name, value in inputs.items()}
-        prior, fit = space.log_joint(z, x[image], **own)
-        return -(prior + fit)
+        return -torch.stack(space.log_joint(z, x[image], **own)).sum(0)
 
     starts = START_SPREAD * torch.randn(num_chains * len(x), space.size).to(loc)
     drawn = nuts.draw(
-        potential,
-        starts,
-        warmup=warmup,
-        num_samples=num_samples,
-        tree_depth=tree_depth,
-        bar=bar,
+        potential, starts, warmup=warmup, num_samples=num_samples, tree_depth=tree_depth, bar=bar
     )
     units = drawn.values.unflatten(0, (num_chains, len(x))).transpose(1, 2)  # (C, S, B, D)
     z = (loc + (tril @ units.unsqueeze(-1)).squeeze(-1)).double().cpu().numpy()
-    moved, diverged = (
-        own.unflatten(0, (num_chains, len(x))).T.tolist()
-        for own in (drawn.moved, drawn.divergences)
-    )
+    both = (drawn.moved, drawn.divergences)
+    moved, diverged = (own.unflatten(0, (num_chains, len(x))).T.tolist() for own in both)
     return [
         Chains(space.names, z[:, :, row], guide[:, row], moved[row], diverged[row])
         for row in range(len(x))
     ]
-
-
-def _check(warmup: int, num_samples: int, num_chains: int, tree_depth: int) -> None:
-    if warmup < 1 or num_samples < 4 or num_chains < 1 or tree_depth < 1:
-        raise InputError(
-            f"warmup {warmup}, num_samples {num_samples}, num_chains {num_chains}, tree_depth "
-            f"{tree_depth}: allowed are at least 1, 4, 1 and 1"
-        )

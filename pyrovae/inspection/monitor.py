@@ -6,7 +6,6 @@ import math
 from textwrap import shorten
 
 from pyrovae.data import Split
-from pyrovae.inspection.collapse import Case
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.training.loggers import Epoch, Logger, RunInfo

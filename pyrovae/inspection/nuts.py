@@ -20,6 +20,9 @@ __all__ = ["Drawn", "Potential", "draw"]
 #: vector, `(N,)`.
 Potential = Callable[[Tensor, Tensor], Tensor]
 
+#: Momentum and sum of momenta at the first point of each open subtree, by its level.
+_Kept = dict[int, tuple[Tensor, Tensor]]
+
 #: Least number of warm-up steps for which the scales of dimensions are adapted.
 ADAPTED = 150
 #: The acceptance probability that step sizes are adapted to, and the first step size.
@@ -82,7 +85,7 @@ def draw(
     """
     field = _Field(potential, len(starts), starts.device)
     start = field.at(starts, torch.zeros_like(starts))
-    tuning = _Tuning.begin(field, start, warmup)
+    tuning = _Tuning(field, start, warmup)
     values, moved, diverged = [], [], []
     for step in bar(range(warmup + num_samples)):
         found = _transition(field, start, tuning, tree_depth)
@@ -93,11 +96,8 @@ def draw(
         start = found.proposal
         if step < warmup:
             tuning.learn(step, start, found.acceptance)
-    return Drawn(
-        torch.stack(values, 1),
-        torch.stack(moved).double().mean(0),
-        torch.stack(diverged).sum(0),
-    )
+    share = torch.stack(moved).double().mean(0)
+    return Drawn(torch.stack(values, 1), share, torch.stack(diverged).sum(0))
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,10 @@ class _Point:
         """The points, with those of some chains replaced."""
         pairs = ((getattr(self, f.name), getattr(some, f.name)) for f in fields(self))
         return _Point(*(own.index_copy(0, rows, new) for own, new in pairs))
+
+    def kicked(self, inverse_mass: Tensor) -> _Point:
+        """The same points with new random momenta."""
+        return replace(self, momentum=torch.randn_like(self.z) / inverse_mass.sqrt())
 
     def energy(self, inverse_mass: Tensor) -> Tensor:
         """Potential plus kinetic energy, `(K,)`; infinite instead of NaN."""
@@ -215,37 +219,31 @@ class _Tree:
 def _transition(field: _Field, start: _Point, tuning: _Tuning, tree_depth: int) -> _Tree:
     """One draw of each chain."""
     inverse_mass = tuning.inverse_mass
-    momentum = torch.randn_like(start.z) / inverse_mass.sqrt()
-    first = _Point(start.z, momentum, start.slope, start.potential)
+    first = start.kicked(inverse_mass)
     nothing = torch.zeros_like(start.potential)
     no = torch.zeros_like(nothing, dtype=torch.bool)
-    tree = _Tree(first, first, first, momentum, nothing, ~no, no, nothing, nothing)
+    tree = _Tree(first, first, first, first.momentum, nothing, ~no, no, nothing, nothing)
     energy = first.energy(inverse_mass)
     for depth in range(tree_depth):
         if not tree.going.any():
             break
         forward = torch.rand_like(nothing) < 0.5
-        step = _where(forward, tuning.step, -tuning.step).unsqueeze(-1)
-        grown = _grow(field, tree, forward, step, inverse_mass, energy, depth)
+        grown = _grow(field, tree, tuning, forward, energy, depth)
         _join(tree, grown, forward, inverse_mass)
     return tree
 
 
 def _grow(
-    field: _Field,
-    tree: _Tree,
-    forward: Tensor,
-    step: Tensor,
-    inverse_mass: Tensor,
-    start_energy: Tensor,
-    depth: int,
+    field: _Field, tree: _Tree, tuning: _Tuning, forward: Tensor, start_energy: Tensor, depth: int
 ) -> _Tree:
     """The new half of a tree: up to 2^depth points beyond one of its ends."""
+    inverse_mass = tuning.inverse_mass
+    step = _where(forward, tuning.step, -tuning.step).unsqueeze(-1)
     point = tree.right.where(forward, tree.left)
     empty = torch.full_like(tree.log_weight, -torch.inf)
     total, no = torch.zeros_like(tree.total), torch.zeros_like(tree.going)
     grown = _Tree(point, point, point, total, empty, tree.going, no, tree.accepted, tree.points)
-    kept: dict[int, tuple[Tensor, Tensor]] = {}
+    kept: _Kept = {}
     for place in range(2**depth):
         if place and not grown.going.any():
             break
@@ -271,11 +269,7 @@ def _add(grown: _Tree, point: _Point, log_density: Tensor) -> None:
 
 
 def _turns_back(
-    kept: dict[int, tuple[Tensor, Tensor]],
-    place: int,
-    momentum: Tensor,
-    total: Tensor,
-    inverse_mass: Tensor,
+    kept: _Kept, place: int, momentum: Tensor, total: Tensor, inverse_mass: Tensor
 ) -> Tensor:
     """Whether a balanced subtree that ends at this index turns back, `(K,)`.
 
@@ -284,7 +278,6 @@ def _turns_back(
     last = (place >> 1).bit_count()
     if place % 2 == 0:
         kept[last] = momentum, total
-        return torch.zeros_like(total[:, 0], dtype=torch.bool)
     closed = (~place & (place + 1)).bit_length() - 1  # Trailing ones of its binary form.
     found = torch.zeros_like(total[:, 0], dtype=torch.bool)
     for level in range(last, last - closed, -1):
@@ -301,16 +294,14 @@ def _turning(left: Tensor, right: Tensor, total: Tensor, inverse_mass: Tensor) -
 
 def _join(tree: _Tree, grown: _Tree, forward: Tensor, inverse_mass: Tensor) -> None:
     """Joins the new half to a tree, for the chains where all of it is valid."""
-    whole = grown.going
-    chance = torch.rand_like(tree.log_weight).log()
+    whole, chance = grown.going, torch.rand_like(tree.log_weight).log()
     taken = whole & (chance < grown.log_weight - tree.log_weight)
     tree.proposal = grown.proposal.where(taken, tree.proposal)
     tree.right = grown.right.where(whole & forward, tree.right)
     tree.left = grown.right.where(whole & ~forward, tree.left)
     tree.total = _where(whole, tree.total + grown.total, tree.total)
-    tree.log_weight = torch.where(
-        whole, torch.logaddexp(tree.log_weight, grown.log_weight), tree.log_weight
-    )
+    joint = torch.logaddexp(tree.log_weight, grown.log_weight)
+    tree.log_weight = torch.where(whole, joint, tree.log_weight)
     tree.accepted, tree.points = grown.accepted, grown.points
     tree.diverged = tree.diverged | grown.diverged
     ends = tree.left.momentum, tree.right.momentum
@@ -322,23 +313,20 @@ class _Tuning:
 
     Args:
         field: the potential.
+        start: where the chains are.
+        warmup: the number of warm-up steps.
+
+    Attributes:
         inverse_mass: variances of the dimensions, `(K, D)`.
         step: step sizes, `(K,)`.
-        warmup: the number of warm-up steps.
     """
 
-    def __init__(self, field: _Field, inverse_mass: Tensor, step: Tensor, warmup: int) -> None:
-        self.field, self.inverse_mass, self.step = field, inverse_mass, step
+    def __init__(self, field: _Field, start: _Point, warmup: int) -> None:
+        self.field, self.inverse_mass = field, torch.ones_like(start.z)
+        self.step = torch.full_like(start.potential, FIRST_STEP)
         self.learns_mass, self.average = warmup >= ADAPTED, DualAveraging()
         self.variance, self.ends = WelfordCovariance(), _window_ends(warmup)
-
-    @classmethod
-    def begin(cls, field: _Field, start: _Point, warmup: int) -> _Tuning:
-        """The tuning before the first step."""
-        step = torch.full_like(start.potential, FIRST_STEP)
-        found = cls(field, torch.ones_like(start.z), step, warmup)
-        found.search(start)
-        return found
+        self.search(start)
 
     def search(self, start: _Point) -> None:
         """Doubles or halves step sizes until the acceptance probability crosses its target.
@@ -346,8 +334,7 @@ class _Tuning:
         Args:
             start: where the chains are.
         """
-        momentum = torch.randn_like(start.z) / self.inverse_mass.sqrt()
-        first = _Point(start.z, momentum, start.slope, start.potential)
+        first = start.kicked(self.inverse_mass)
         before, way = first.energy(self.inverse_mass), torch.zeros_like(self.step)
         going = torch.ones_like(self.step, dtype=torch.bool)
         for _ in range(SEARCHES):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +11,9 @@ from pyrovae.data import Split
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Outliers", "find_outliers", "rank_among"]
+__all__ = ["find_outliers"]
 
 #: Least number of reference images: with fewer, p-values cannot be small.
 LEAST = 20
@@ -79,8 +77,6 @@ def find_outliers(
         Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2019, section 3),
         https://arxiv.org/abs/1810.09136, on the limits of such ranks
     """
-    import pandas
-
     budget = subject.budget
     most = images or min(200, max(LEAST, (budget.images or 2000) // 8))
     count = draws or max(25, budget.importance_draws // 10)  # For a k-hat.
@@ -100,14 +96,8 @@ def find_outliers(
 
 def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.DataFrame:
     """Log p(x) of some images, with their names, split and indices."""
-    found = log_evidence(
-        subject.programs,
-        split,
-        draws,
-        engine=subject.engine,
-        seed=subject.seed,
-        progress=subject.progress,
-    )
+    how: dict[str, Any] = {"engine": subject.engine, "seed": subject.seed}
+    found = log_evidence(subject.programs, split, draws, progress=subject.progress, **how)
     found.insert(0, "image", [str(own) for own in split.names])
     found.insert(1, "split", name)
     found.insert(2, "place", range(len(split)))

@@ -10,7 +10,6 @@ from statistics import median
 
 from pyrovae.engine import Engine
 from pyrovae.inspection.subject import Subject
-from pyrovae.programs.pair import ModelGuidePair
 
 __all__ = ["fastest", "on_cpu", "placed"]
 
@@ -95,9 +94,6 @@ def placed(
 def on_cpu(subject: Subject) -> Subject:
     """A copy of a subject with its programs on the CPU; images and data are shared."""
     engine = Engine("cpu", "bf16" if subject.engine.precision == "bf16" else "fp32")
-    return replace(subject, programs=_copied(subject.programs), engine=engine)
-
-
-def _copied(programs: ModelGuidePair) -> ModelGuidePair:
-    shared = {id(programs.data): programs.data}
-    return copy.deepcopy(programs, shared).to("cpu")
+    data = subject.programs.data
+    programs = copy.deepcopy(subject.programs, {id(data): data}).to("cpu")
+    return replace(subject, programs=programs, engine=engine)

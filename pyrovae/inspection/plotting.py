@@ -6,18 +6,14 @@ Colours are in `pyrovae.utils.palette`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from pyrovae.utils.grids import grid
+from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import GREY_LEVELS
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = [
     "LABEL",
@@ -34,6 +30,8 @@ __all__ = [
     "image_sheet",
     "legend",
     "name_axes",
+    "panel",
+    "panels",
     "picture",
     "shorten",
 ]
@@ -69,7 +67,6 @@ def empty(height: float, width: float = WIDTH) -> Figure:
         height: in inches.
         width: in inches.
     """
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # With the usual margins, labels left of images touch the edge.
@@ -98,6 +95,28 @@ def canvas(
     return figure, axes
 
 
+def panel(height: float, **how: Any) -> tuple[Figure, Axes]:
+    """A figure and its only axes; arguments as for `canvas`."""
+    figure, axes = canvas(height, **how)
+    return figure, axes[0, 0]
+
+
+def panels(count: int, columns: int, margin: float, each: float) -> tuple[Figure, list[Axes]]:
+    """A figure and its first `count` axes, row by row; the others of the last row are hidden.
+
+    Args:
+        count: of axes.
+        columns: of axes.
+        margin: inches of the height that no row takes.
+        each: inches per row.
+    """
+    rows = -(-count // columns)
+    figure, axes = canvas(margin + each * rows, rows, columns)
+    for unused in axes.flat[count:]:
+        unused.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
 def name_axes(axes: Axes, across: str = "", up: str = "") -> None:
     """Sets the labels of both axes, and hides the spines above and to the right."""
     axes.set_xlabel(across, fontsize=TITLE)
@@ -106,18 +125,12 @@ def name_axes(axes: Axes, across: str = "", up: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """Puts the legend of one panel above the figure, where it covers no data."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside upper left",
-        ncols=columns,
-        fontsize=LABEL,
-        frameon=False,
-        markerscale=1.5,
-    )
+def legend(figure: Figure, axes: Axes, columns: int = 4) -> Figure:
+    """Puts the legend of one panel above the figure, where it covers no data; returns it."""
+    how: dict[str, Any] = {"fontsize": LABEL, "frameon": False, "markerscale": 1.5}
+    handles = axes.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper left", ncols=columns, **how)
+    return figure
 
 
 def shorten(name: str, most: int = 18) -> str:
@@ -219,8 +232,8 @@ def image_sheet(
     """
     count, columns, _, height, width = rows.shape
     cell = (WIDTH - (label_inches if row_labels else 0)) / columns
-    figure, axes = canvas(cell * count * height / width + (0.4 if column_labels else 0.1))
-    draw_sheet(axes[0, 0], rows, row_labels, column_labels)
+    figure, axes = panel(cell * count * height / width + (0.4 if column_labels else 0.1))
+    draw_sheet(axes, rows, row_labels, column_labels)
     return figure
 
 

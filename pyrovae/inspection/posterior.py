@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,11 +11,9 @@ from torch import Tensor
 from pyrovae.evaluation.evidence import latents_at_once
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["Predictive", "correlation_table", "correlations", "predictive"]
+__all__ = ["correlations", "predictive"]
 
 
 def correlations(draws: Tensor) -> np.ndarray:
@@ -48,8 +45,6 @@ def correlation_table(
         names: of the D dimensions.
         most: the largest number of pairs per image.
     """
-    import pandas
-
     rows = []
     first, second = np.triu_indices(len(names), 1)
     for image, matrix in zip(images, found, strict=True):
@@ -86,8 +81,6 @@ class Predictive:
         Args:
             images: B names.
         """
-        import pandas
-
         columns = {
             name: 255 * getattr(self, name).flatten(1).square().mean(1).sqrt().cpu().numpy()
             for name in ("latent_spread", "spread")
@@ -125,10 +118,5 @@ def predictive(
         decoded.append(space.programs.likelihood.to_images(pixels))
         noisy.append(pixels.sample())
     shown, drawn = torch.cat(decoded), torch.cat(noisy).to(decoded[0])
-    return Predictive(
-        shown.mean(0),
-        shown.std(0),
-        drawn.std(0),
-        shown[:kept],
-        drawn[:kept].clamp(0, 1),
-    )
+    first = shown[:kept], drawn[:kept].clamp(0, 1)
+    return Predictive(shown.mean(0), shown.std(0), drawn.std(0), *first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyro
 import torch
@@ -12,11 +12,9 @@ from pyro.infer.inspect import get_model_relations
 from torch import Tensor, nn
 
 from pyrovae.programs.pair import ModelGuidePair
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["graphviz_source", "parameter_table", "site_table"]
+__all__ = ["parameter_table", "site_table"]
 
 
 def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.DataFrame:
@@ -31,28 +29,24 @@ def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.
         x: observations `(B, C, H, W)`.
         **inputs: further inputs of the programs.
     """
-    import pandas
-
     rows = []
     for name, program in (("model", programs.model), ("guide", programs.guide)):
         relations, trace = _relations(program, x, inputs)
         for site, parents in relations["sample_sample"].items():
-            node = trace.nodes[site]
-            rows.append(
-                {
-                    "program": name,
-                    "site": site,
-                    "kind": "observed" if node["is_observed"] else "latent",
-                    "distribution": relations["sample_dist"][site],
-                    "batch_shape": tuple(node["fn"].batch_shape),
-                    "event_shape": tuple(node["fn"].event_shape),
-                    "support": str(node["fn"].support),
-                    "parents": ", ".join(parents if name == "model" else ["x", *parents]),
-                    "plates": ", ".join(
-                        plate for plate, own in relations["plate_sample"].items() if site in own
-                    ),
-                }
-            )
+            fn = trace.nodes[site]["fn"]
+            plates = [plate for plate, own in relations["plate_sample"].items() if site in own]
+            row = {
+                "program": name,
+                "site": site,
+                "kind": "observed" if trace.nodes[site]["is_observed"] else "latent",
+                "distribution": relations["sample_dist"][site],
+                "batch_shape": tuple(fn.batch_shape),
+                "event_shape": tuple(fn.event_shape),
+                "support": str(fn.support),
+                "parents": ", ".join(parents if name == "model" else ["x", *parents]),
+                "plates": ", ".join(plates),
+            }
+            rows.append(row)
     return pandas.DataFrame(rows)
 
 
@@ -88,23 +82,13 @@ def parameter_table(programs: ModelGuidePair) -> pandas.DataFrame:
     Args:
         programs: the pair of programs.
     """
-    import pandas
-
     rows = []
     for name, program in (("model", programs.model), ("guide", programs.guide)):
-        own = [(child, module) for child, module in program.named_children()]
+        parts = [(n, type(own).__name__, own) for n, own in program.named_children()]
         loose = nn.ParameterList(program.parameters(recurse=False))
-        parts = [*own, ("itself", loose)] if len(loose) else own
-        for part, module in parts:
-            parameters = list(module.parameters())
-            rows.append(
-                {
-                    "program": name,
-                    "part": part,
-                    "class": type(module).__name__ if module is not loose else "",
-                    "parameters": sum(p.numel() for p in parameters),
-                    "trained": sum(p.numel() for p in parameters if p.requires_grad),
-                    "tensors": len(parameters),
-                }
-            )
-    return pandas.DataFrame(rows)
+        for part, kind, module in [*parts, ("itself", "", loose)] if len(loose) else parts:
+            sizes = {p: p.numel() for p in module.parameters()}
+            trained = sum(size for p, size in sizes.items() if p.requires_grad)
+            rows.append((name, part, kind, sum(sizes.values()), trained, len(sizes)))
+    columns = ["program", "part", "class", "parameters", "trained", "tensors"]
+    return pandas.DataFrame(rows, columns=columns)

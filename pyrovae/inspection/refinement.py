@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pyro
@@ -20,13 +21,7 @@ from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.sites import latent_sites
 
-__all__ = [
-    "FullRankGuide",
-    "OffsetGuide",
-    "refine_full_rank",
-    "refine_guide",
-    "with_guide",
-]
+__all__ = ["refine_full_rank", "refine_guide"]
 
 #: Draws per image that decide between the start and the end of a refinement.
 CHOOSING_DRAWS = 50
@@ -155,6 +150,25 @@ class FullRankGuide(nn.Module):
                 pyro.sample(name, dist.Delta(value, event_dim=len(self.space.shapes[name])))
 
 
+@dataclass(frozen=True)
+class _Images:
+    """The images that guides are fitted to, with the further inputs of the programs."""
+
+    space: LatentSpace
+    x: Tensor
+    inputs: dict[str, Tensor]
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """Log p(x, z), `(*, B)`."""
+        prior, fit = self.space.log_joint(z, self.x, **self.inputs)
+        return prior + fit
+
+    def elbo(self, guide: nn.Module) -> Tensor:
+        """The ELBO of each image under a guide, `(B,)`, from separate draws."""
+        pair = with_guide(self.space.programs, guide)
+        return many_log_weights(pair, CHOOSING_DRAWS, self.x, None, **self.inputs).mean(0)
+
+
 @torch.no_grad()
 def refine_guide(
     space: LatentSpace,
@@ -196,22 +210,23 @@ def refine_guide(
         and 5.1), https://arxiv.org/abs/1801.03558; path gradients as in Sticking the Landing
         (Roeder et al., 2017, section 3), https://arxiv.org/abs/1703.09194
     """
-    inputs = inputs or {}
-    start = OffsetGuide(space.programs, x, **inputs)
-    _require_gradients(space, x, inputs)
+    images = _Images(space, x, inputs or {})
+    start = OffsetGuide(space.programs, x, **images.inputs)
+    _require_gradients(images)
 
     def bound(free: list[Tensor]) -> Tensor:
         guide = start.at(_filled(start.offsets, free))
         programs = [with_guide(space.programs, g) for g in (guide, guide.fixed())]
         moved, fixed = (LatentSpace(pair, space.shapes) for pair in programs)
-        z = moved.guide_draws(num_particles, x, **inputs)
-        return _log_joint(space, z, x, inputs) - fixed.log_guide(z, x, **inputs)
+        z = moved.guide_draws(num_particles, x, **images.inputs)
+        return images.log_joint(z) - fixed.log_guide(z, x, **images.inputs)
 
     found = climb(bound, start.free, [learning_rate] * len(start.free), steps)
     end = start.at(_filled(start.offsets, found))
-    before, after = (_elbo(with_guide(space.programs, g), x, inputs) for g in (start, end))
-    rose = (after > before).to(x.device)
-    return end.at([None if o is None else o * _column(rose, o) for o in end.offsets])
+    rose = (images.elbo(start) < images.elbo(end)).to(x.device)
+    return end.at(
+        [None if o is None else o * rose.reshape(-1, *[1] * (o.ndim - 1)) for o in end.offsets]
+    )
 
 
 @torch.no_grad()
@@ -255,25 +270,23 @@ def refine_full_rank(
         Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018, section 5.2),
         https://arxiv.org/abs/1801.03558
     """
-    inputs = inputs or {}
-    require_real(space, x, **inputs)
+    images = _Images(space, x, inputs or {})
+    require_real(space, x, **images.inputs)
     others = LatentSpace(with_guide(space.programs, guide or space.programs.guide), space.shapes)
-    z = others.guide_draws(200, x, **inputs)
+    z = others.guide_draws(200, x, **images.inputs)
     loc, scale = z.mean(0), z.std(0).clamp(min=1e-6)
     plain = FullRankGuide(space, loc, torch.diag_embed(scale))
-    start = _best([plain, *_newton(space, loc, scale, x, inputs)], x, inputs)
+    start = _best(images, [plain, *_newton(images, loc, scale)])
     if not steps:
         return start
-    end = _polished(start, x, inputs, steps, num_particles, learning_rate)
-    return _best([start, end], x, inputs)
+    end = _polished(images, start, steps, num_particles, learning_rate)
+    return _best(images, [start, end])
 
 
-def _newton(
-    space: LatentSpace, loc: Tensor, scale: Tensor, x: Tensor, inputs: dict[str, Tensor]
-) -> Iterator[FullRankGuide]:
+def _newton(images: _Images, loc: Tensor, scale: Tensor) -> Iterator[FullRankGuide]:
     """Normals from the curvature of log p(x, z) within one standard deviation of a mean."""
     sides = torch.eye(loc.shape[-1]).to(loc)
-    slopes = [_slopes(space, loc, scale, side, x, inputs).double() for side in (sides, -sides)]
+    slopes = [_slopes(images, loc, scale, side).double() for side in (sides, -sides)]
     curvature = (slopes[1] - slopes[0]).movedim(1, 0) / 2  # (B, D, D), of - log p
     middle = (slopes[0] + slopes[1]).mean(0).unsqueeze(-1) / 2
     values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
@@ -281,76 +294,49 @@ def _newton(
         covariance = (vectors / values.clamp(floor, CEILING).unsqueeze(-2)) @ vectors.mT
         step = (covariance @ middle).squeeze(-1).to(loc)
         tril = torch.linalg.cholesky(covariance).to(loc)
-        yield FullRankGuide(space, loc + scale * step, scale.unsqueeze(-1) * tril)
+        yield FullRankGuide(images.space, loc + scale * step, scale.unsqueeze(-1) * tril)
 
 
-def _slopes(
-    space: LatentSpace,
-    loc: Tensor,
-    scale: Tensor,
-    offsets: Tensor,
-    x: Tensor,
-    inputs: dict[str, Tensor],
-) -> Tensor:
+def _slopes(images: _Images, loc: Tensor, scale: Tensor, offsets: Tensor) -> Tensor:
     """The gradients of log p(x, z), in units of the scale, at `(P, D)` offsets: `(P, B, D)`."""
     found = []
-    most = latents_at_once(x[0].numel(), x.device)
-    for part in offsets.split(max(1, most // len(x))):
+    most = latents_at_once(images.x[0].numel(), images.x.device)
+    for part in offsets.split(max(1, most // len(images.x))):
         z = (loc + scale * part.unsqueeze(-2)).detach().requires_grad_()
         with torch.enable_grad():
-            total = _log_joint(space, z, x, inputs).sum()
+            total = images.log_joint(z).sum()
         found.append(scale * torch.autograd.grad(total, z)[0])
     return torch.cat(found)
 
 
-def _log_joint(space: LatentSpace, z: Tensor, x: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-    prior, fit = space.log_joint(z, x, **inputs)
-    return prior + fit
-
-
 def _polished(
-    start: FullRankGuide,
-    x: Tensor,
-    inputs: dict[str, Tensor],
-    steps: int,
-    num_particles: int,
-    learning_rate: float,
+    images: _Images, start: FullRankGuide, steps: int, num_particles: int, learning_rate: float
 ) -> FullRankGuide:
     """The result of Adam from a start, in units of the start's covariance."""
-    space, size = start.space, start.loc.shape[-1]
     free = [torch.zeros_like(t) for t in (start.loc, start.loc, start.scale_tril)]
 
     def at(free: list[Tensor]) -> FullRankGuide:
         shift, log_scale, rest = free
         unit = torch.diag_embed(log_scale.exp()) + rest.tril(-1)
         loc = start.loc + (start.scale_tril @ shift.unsqueeze(-1)).squeeze(-1)
-        return FullRankGuide(space, loc, start.scale_tril @ unit)
+        return FullRankGuide(start.space, loc, start.scale_tril @ unit)
 
     def bound(free: list[Tensor]) -> Tensor:
         z = at(free).z_dist().rsample((num_particles,))
         fixed = at([tensor.detach() for tensor in free]).z_dist()
-        return _log_joint(space, z, x, inputs) - fixed.log_prob(z)
+        return images.log_joint(z) - fixed.log_prob(z)
 
-    return at(climb(bound, free, [learning_rate, learning_rate, learning_rate / size], steps))
+    rates = [learning_rate, learning_rate, learning_rate / start.loc.shape[-1]]
+    return at(climb(bound, free, rates, steps))
 
 
-def _best(candidates: list[FullRankGuide], x: Tensor, inputs: dict[str, Tensor]) -> FullRankGuide:
+def _best(images: _Images, candidates: list[FullRankGuide]) -> FullRankGuide:
     """The candidate with the highest ELBO for each image."""
-    space = candidates[0].space
-    pairs = [with_guide(space.programs, guide) for guide in candidates]
-    elbos = torch.stack([_elbo(pair, x, inputs) for pair in pairs])
-    best = elbos.nan_to_num(-torch.inf).argmax(0).to(x.device)
-    images = torch.arange(len(x), device=x.device)
+    elbos = torch.stack([images.elbo(guide) for guide in candidates]).nan_to_num(-torch.inf)
+    best = elbos.argmax(0).to(images.x.device)
+    rows = torch.arange(len(best), device=best.device)
     loc, tril = (torch.stack([getattr(g, n) for g in candidates]) for n in ("loc", "scale_tril"))
-    return FullRankGuide(space, loc[best, images], tril[best, images])
-
-
-def _elbo(programs: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-    return many_log_weights(programs, CHOOSING_DRAWS, x, None, **inputs).mean(0)
-
-
-def _column(rows: Tensor, like: Tensor) -> Tensor:
-    return rows.reshape(-1, *[1] * (like.ndim - 1))
+    return FullRankGuide(images.space, loc[best, rows], tril[best, rows])
 
 
 def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | None]:
@@ -359,8 +345,8 @@ def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | N
     return [None if offset is None else next(values) for offset in offsets]
 
 
-def _require_gradients(space: LatentSpace, x: Tensor, inputs: dict[str, Tensor]) -> None:
-    trace = poutine.trace(space.programs.guide).get_trace(x, **inputs)
+def _require_gradients(images: _Images) -> None:
+    trace = poutine.trace(images.space.programs.guide).get_trace(images.x, **images.inputs)
     for name in latent_sites(trace):
         if not trace.nodes[name]["fn"].has_rsample:
             raise InputError(

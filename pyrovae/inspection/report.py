@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING
 
 import pyro
 
@@ -16,9 +15,7 @@ from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import Subject, check_name
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
-
-if TYPE_CHECKING:
-    import pandas
+from pyrovae.utils.lazy import pandas
 
 __all__ = ["Report", "inspect"]
 

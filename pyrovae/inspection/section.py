@@ -7,14 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import PAPER, SOFT
 from pyrovae.utils.text import legible
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["Drawing", "Section"]
 

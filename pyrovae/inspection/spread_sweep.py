@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +21,9 @@ from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["FACTORS", "Temperature", "temperature"]
+__all__ = ["temperature"]
 
 #: Factors of the spread: powers of the fourth root of 2, and values close to 1.
 FACTORS = (0.5, 2**-0.5, 2**-0.25, 0.95, 1.0, 1.05, 2**0.25, 2**0.5, 2.0)
@@ -130,9 +128,7 @@ def _beyond(tried: list[float], found: np.ndarray, widest: float) -> list[float]
     top = _top(-found.sum(0))
     if top == 0 and tried[0] / 2 >= 1 / widest:
         return [tried[0] / 2]
-    if top == len(tried) - 1 and tried[-1] * 2 <= widest:
-        return [tried[-1] * 2]
-    return []
+    return [tried[-1] * 2] if top == len(tried) - 1 and tried[-1] * 2 <= widest else []
 
 
 def _top(elbos: np.ndarray) -> int:
@@ -167,9 +163,9 @@ def _terms(
     found = []
     for c in factors:
         prior, fit = space.log_joint(centres + c * (z - centres), x, **inputs)
-        found.append(((log_q - space.size * math.log(c) - prior).mean(0), -fit.mean(0)))
-    rates, distortions = zip(*found, strict=True)
-    return torch.stack([torch.stack(rates), torch.stack(distortions)])
+        rate = log_q - space.size * math.log(c) - prior
+        found.append(torch.stack([rate.mean(0), -fit.mean(0)]))
+    return torch.stack(found, 1)
 
 
 def _centre(node: dict[str, Any]) -> Tensor:
@@ -177,23 +173,14 @@ def _centre(node: dict[str, Any]) -> Tensor:
 
 
 def _table(factors: list[float], rates: np.ndarray, distortions: np.ndarray) -> pandas.DataFrame:
-    import pandas
-
     elbos, one = -rates - distortions, factors.index(1.0)
     rows = []
     for elbo, rate, distortion in zip(elbos, rates, distortions, strict=True):
         whole, gain = Estimate.of(elbo), Estimate.of(elbo - elbos[one])
-        rows.append(
-            {
-                "elbo": whole.value,
-                "error": whole.error,
-                "rate": rate.mean(),
-                "distortion": distortion.mean(),
-                "gain": gain.value,
-                "gain_error": gain.error,
-            }
-        )
-    return pandas.DataFrame(rows, index=pandas.Index(factors, name="factor"))
+        middle = (rate.mean(), distortion.mean())
+        rows.append((whole.value, whole.error, *middle, gain.value, gain.error))
+    columns = ["elbo", "error", "rate", "distortion", "gain", "gain_error"]
+    return pandas.DataFrame(rows, pandas.Index(factors, name="factor"), columns)
 
 
 def _summary(factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray) -> Temperature:

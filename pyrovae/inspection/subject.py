@@ -18,7 +18,7 @@ from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 
-__all__ = ["FULL", "QUICK", "Budget", "Subject"]
+__all__ = ["Budget", "FULL", "QUICK", "Subject"]
 
 
 @dataclass(frozen=True)

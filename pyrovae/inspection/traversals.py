@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,19 +13,9 @@ from torch.nn.functional import normalize
 
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "along",
-    "effects",
-    "linear_path",
-    "prior_sites",
-    "show_within",
-    "spherical_path",
-    "within_support",
-]
+__all__ = ["effects", "linear_path", "spherical_path"]
 
 #: Latents decoded at once.
 AT_ONCE = 100
@@ -59,10 +49,9 @@ def prior_sites(space: LatentSpace, z: Tensor, **inputs: Tensor) -> dict[str, An
 
 
 def _moved(space: LatentSpace, trace: Any) -> Tensor:
-    nodes = {name: trace.nodes[name] for name in space.shapes}
-    return space.flatten(
-        {name: _allowed(node["fn"].support, node["value"]) for name, node in nodes.items()}
-    )
+    nodes = [trace.nodes[name] for name in space.shapes]
+    moved = [_allowed(node["fn"].support, node["value"]) for node in nodes]
+    return space.flatten(dict(zip(space.shapes, moved, strict=True)))
 
 
 def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor) -> Tensor:
@@ -228,8 +217,6 @@ def effects(
     Returns:
         One row per dimension: `low`, `high` and the root mean square `change`, in levels of 255.
     """
-    import pandas
-
     ends = torch.from_numpy(np.stack([low, high], 1)).to(z)
     changes = []
     for dim, own in zip(dims, ends, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +14,15 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.pairs import chunks
 from pyrovae.inspection.aggregate import kolmogorov_smirnov
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = [
-    "STATISTICS",
-    "Replication",
-    "pixel_calibration",
-    "predictive_checks",
-    "prior_statistics",
-    "rank_moments",
-    "replicate",
-]
+__all__ = ["pixel_calibration", "predictive_checks", "replicate"]
 
 #: Replicates per image.
 REPLICATES = 39
@@ -52,7 +43,8 @@ def _sharpness(x: Tensor) -> Tensor:
 
 #: Statistics `(B,)` of images `(B, C, H, W)`: the mean pixel, the standard deviation over pixels,
 #: the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1.
-STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
+Statistics = Mapping[str, Callable[[Tensor], Tensor]]
+STATISTICS: Statistics = {
     "brightness": lambda x: x.mean((1, 2, 3)),
     "contrast": lambda x: x.flatten(1).std(1),
     "sharpness": _sharpness,
@@ -83,7 +75,7 @@ def replicate(
     images: Split | np.ndarray,
     engine: Engine,
     *,
-    statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS,
+    statistics: Statistics = STATISTICS,
     draws: int = REPLICATES,
     seed: int = 0,
 ) -> Replication:
@@ -114,8 +106,6 @@ def replicate(
         Sampled posterior p-values: A New Calibrated Bayesian Internal Goodness-of-Fit Method
         (Gosselin, 2011), https://doi.org/10.1371/journal.pone.0014770
     """
-    import pandas
-
     if draws < 1:
         raise InputError(f"draws {draws}: allowed is 1 or more")
 
@@ -130,13 +120,11 @@ def replicate(
     names = images.names if isinstance(images, Split) else range(len(images))
     index = pandas.MultiIndex.from_product([names, statistics], names=["image", "statistic"])
     columns = ["observed", "replicated", "p_value"]
-    return Replication(
-        pandas.DataFrame(rows.reshape(-1, 3), index=index, columns=columns), shares, moments
-    )
+    return Replication(pandas.DataFrame(rows.reshape(-1, 3), index, columns), shares, moments)
 
 
 def _compared(
-    p: Any, x: Tensor, statistics: Mapping[str, Callable[[Tensor], Tensor]], draws: int
+    p: Any, x: Tensor, statistics: Statistics, draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The statistics `(B, T, 3)`, `shares` and `moments` of the `Replication` of a batch."""
     observed = torch.stack([of(x) for of in statistics.values()], -1)
@@ -184,15 +172,13 @@ def pixel_calibration(found: Replication) -> pandas.DataFrame:
         Probabilistic Forecasts, Calibration and Sharpness (Gneiting et al., 2007, section 3.1),
         https://doi.org/10.1111/j.1467-9868.2007.00587.x
     """
-    import pandas
-
     edges = np.linspace(0, 1, BINS + 1)
     estimates = [Estimate.of(column) for column in found.shares.T]
     columns = {
         "low": edges[:-1],
         "high": edges[1:],
-        "share": [estimate.value for estimate in estimates],
-        "error": [estimate.error for estimate in estimates],
+        "share": [own.value for own in estimates],
+        "error": [own.error for own in estimates],
         "expected": 1 / BINS,
     }
     return pandas.DataFrame(columns).rename_axis("bin")
@@ -213,11 +199,8 @@ def rank_moments(found: Replication) -> dict[str, Estimate]:
     """
     ends = found.shares[:, [0, -1]].sum(1) * BINS / 2
     mean, square = found.moments.T
-    return {
-        "mean": Estimate.of(mean),
-        "spread": Estimate.of(12 * square),
-        "ends": Estimate.of(ends),
-    }
+    columns = {"mean": mean, "spread": 12 * square, "ends": ends}
+    return {name: Estimate.of(column) for name, column in columns.items()}
 
 
 def predictive_checks(
@@ -248,8 +231,6 @@ def predictive_checks(
         Posterior Predictive Assessment of Model Fitness via Realized Discrepancies (Gelman et
         al., 1996, section 2)
     """
-    import pandas
-
     rows = {}
     for name, own in found.statistics.groupby("statistic", sort=False):
         if len(own) < 2:
@@ -266,18 +247,13 @@ def predictive_checks(
         }
         if prior is not None:
             distance, p_value = kolmogorov_smirnov(own[["observed"]], prior[[name]])
-            rows[name] |= {
-                "drawn": prior[name].mean(),
-                "drawn_distance": distance[0],
-                "drawn_p_value": p_value[0],
-            }
+            drawn = {"drawn": prior[name].mean(), "drawn_distance": distance[0]}
+            rows[name] |= {**drawn, "drawn_p_value": p_value[0]}
     return pandas.DataFrame.from_dict(rows, orient="index").rename_axis("statistic")
 
 
 def prior_statistics(
-    subject: Subject,
-    count: int,
-    statistics: Mapping[str, Callable[[Tensor], Tensor]] = STATISTICS,
+    subject: Subject, count: int, statistics: Statistics = STATISTICS
 ) -> pandas.DataFrame:
     """Statistics of images drawn from the model, with the likelihood's noise: one row per image.
 
@@ -286,13 +262,10 @@ def prior_statistics(
         count: the number of images.
         statistics: as for `replicate`.
     """
-    import pandas
-
     z, inputs = subject.prior_draws(count)
     rows = []
     with subject.quietly(1):
-        for start in range(0, count, AT_ONCE):
-            part = slice(start, start + AT_ONCE)
+        for part in chunks(count, AT_ONCE):
             own = {name: value[part] for name, value in inputs.items()}
             x = subject.space.decode(z[part], **own).sample()
             rows.append(torch.stack([of(x) for of in statistics.values()], -1))

@@ -57,6 +57,8 @@ class Encoder(Network):
     any other arguments.
     """
 
+    event_dim = 3
+
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
@@ -68,6 +70,8 @@ class Decoder(Network):
     The constructor takes `image_shape`, `latent_dim` and `num_maps`, which data, prior and
     likelihood determine, and any other arguments.
     """
+
+    event_dim = 1
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
@@ -97,15 +101,22 @@ class LinearShortcut(nn.Module):
         return nn.functional.linear(self.gain * x, self.weight, self.bias)
 
 
-class ShortcutNetwork(nn.Module, ABC):
+class ShortcutNetwork(nn.Module):
     """Layers with an optional `LinearShortcut` from their input to their output.
+
+    It is the first base class of an encoder or decoder.
 
     Args:
         layers: the layers in order; the last one is linear.
         num_inputs: numbers per image that come in.
         num_outputs: numbers per image that go out.
         shortcut: whether there is a shortcut.
+
+    Attributes:
+        event_dim: the number of dimensions of one input.
     """
+
+    event_dim: int
 
     def __init__(
         self, layers: Iterable[nn.Module], num_inputs: int, num_outputs: int, shortcut: bool
@@ -114,9 +125,9 @@ class ShortcutNetwork(nn.Module, ABC):
         self.layers = nn.Sequential(*layers)
         self.shortcut = LinearShortcut(num_inputs, num_outputs) if shortcut else None
 
-    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Calls `run` with the number of event dimensions."""
+        """What `run` returns for inputs of `event_dim` dimensions."""
+        return self.run(x, self.event_dim)
 
     def run(self, x: Tensor, event_dim: int) -> Tensor:
         """The sum of layers and shortcut; the last `event_dim` dimensions of x are one input."""

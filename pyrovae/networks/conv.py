@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from pyrovae.networks.base import Decoder, Encoder, ImageShape, ShortcutNetwork, enlarge
 from pyrovae.networks.trunks import Step, image_layers, latent_layers
@@ -48,10 +48,6 @@ class ConvEncoder(ShortcutNetwork, Encoder):
         layers = image_layers(image_shape, num_outputs, channels, _halve)
         super().__init__(layers, math.prod(image_shape), num_outputs, shortcut)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
-        return self.run(x, event_dim=3)
-
 
 class ConvDecoder(ShortcutNetwork, Decoder):
     """Stride-2 transposed convolutions up to the image size, with batch norm and leaky ReLUs.
@@ -93,10 +89,6 @@ class ConvDecoder(ShortcutNetwork, Decoder):
         layers = latent_layers(image_shape, latent_dim, channels, _double, output)
         num_outputs = num_maps * math.prod(image_shape[1:])
         super().__init__(layers, latent_dim, num_outputs, shortcut)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Latents `(*, D)` to maps `(*, num_maps, H, W)`."""
-        return self.run(z, event_dim=1)
 
 
 def _halve(step: Step) -> list[nn.Module]:

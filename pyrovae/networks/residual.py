@@ -67,17 +67,11 @@ class ResidualEncoder(ShortcutNetwork, Encoder):
         shortcut: bool = False,
     ) -> None:
         def halve(step: Step) -> list[nn.Module]:
-            return [
-                _convolution(step.before, step.after, stride=2),
-                *_residual(step.after, blocks),
-            ]
+            convolution = _convolution(step.before, step.after, stride=2)
+            return [convolution, *_residual(step.after, blocks)]
 
         layers = image_layers(image_shape, num_outputs, channels, halve, last=_activate)
         super().__init__(layers, math.prod(image_shape), num_outputs, shortcut)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images `(*, C, H, W)` to features `(*, num_outputs)`."""
-        return self.run(x, event_dim=3)
 
 
 class ResidualDecoder(ShortcutNetwork, Decoder):
@@ -133,10 +127,6 @@ class ResidualDecoder(ShortcutNetwork, Decoder):
         layers = latent_layers(image_shape, latent_dim, channels, double, output)
         num_outputs = num_maps * math.prod(image_shape[1:])
         super().__init__(layers, latent_dim, num_outputs, shortcut)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Latents `(*, D)` to maps `(*, num_maps, H, W)`."""
-        return self.run(z, event_dim=1)
 
 
 class _ResidualBlock(nn.Module):

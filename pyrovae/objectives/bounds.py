@@ -96,18 +96,12 @@ class PerImageELBO(Recorded, Objective, ELBO):
     """
 
     def __init__(
-        self,
-        num_particles: int = 1,
-        vectorize_particles: bool = True,
-        max_plate_nesting: int = 1,
+        self, num_particles: int = 1, vectorize_particles: bool = True, max_plate_nesting: int = 1
     ) -> None:
         if num_particles < 1:
             raise ValueError(f"num_particles must be at least 1, got {num_particles}")
-        super().__init__(
-            num_particles=num_particles,
-            vectorize_particles=vectorize_particles,
-            max_plate_nesting=max_plate_nesting,
-        )
+        how = {"vectorize_particles": vectorize_particles, "max_plate_nesting": max_plate_nesting}
+        super().__init__(num_particles=num_particles, **how)
 
     @abstractmethod
     def objective(self, runs: list[Run]) -> Tensor:
@@ -121,10 +115,8 @@ class PerImageELBO(Recorded, Objective, ELBO):
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Tensor:
         """The loss in nats, summed over the images, as a differentiable tensor."""
-        runs = [
-            self._read(model_trace, guide_trace, args[0])
-            for model_trace, guide_trace in self._get_traces(model, guide, args, kwargs)
-        ]
+        traces = self._get_traces(model, guide, args, kwargs)
+        runs = [self._read(model, guide, args[0]) for model, guide in traces]
         both = ([run.unweighted for run in runs], [run.distortion for run in runs])
         rate, distortion = (torch.cat(terms).mean().detach() for terms in both)
         self.rate_and_distortion = rate, distortion
@@ -315,8 +307,5 @@ def _weigh_gradient(z: Tensor, weights: Tensor) -> None:
     """Multiplies the gradient that reaches draws `(K, B, ...)` or `(B, ...)` by `(K, B)`."""
     if z.requires_grad:
         event = z.numel() // weights.numel()
-        z.register_hook(
-            lambda grad: (grad.reshape(*weights.shape, event) * weights[..., None]).reshape(
-                z.shape
-            )
-        )
+        shape, factor = (*weights.shape, event), weights[..., None]
+        z.register_hook(lambda grad: (grad.reshape(shape) * factor).reshape(z.shape))

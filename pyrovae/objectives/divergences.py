@@ -42,12 +42,7 @@ class MMD(PerImageELBO):
     couples_batch = True
     SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
-    def __init__(
-        self,
-        alpha: float = 0.5,
-        weight: float = 1000.0,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, alpha: float = 0.5, weight: float = 1000.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not alpha <= 1:
             raise ValueError(f"alpha must be at most 1, got {alpha}")
@@ -60,9 +55,7 @@ class MMD(PerImageELBO):
         terms = torch.cat([run.distortion + (1 - self.alpha) * run.rate for run in runs])
         loss = terms.mean(0).sum()
         for sites in zip(*(run.latents for run in runs), strict=True):
-            found = []
-            for latent in sites:
-                found.append(latent.scale * self._of_site(latent))
+            found = [latent.scale * self._of_site(latent) for latent in sites]
             share = self.alpha + self.weight - 1
             loss = loss + terms.shape[1] * share * torch.stack(found).mean()
         return loss

@@ -63,11 +63,7 @@ class FreeBits(PerImageELBO):
 
     couples_batch = True
 
-    def __init__(
-        self,
-        threshold: float = 0.1,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, threshold: float = 0.1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.threshold = _at_least_zero("threshold", threshold)
 
@@ -187,11 +183,7 @@ class GECO(PerImageELBO):
     LOG_LIMIT = 12.0
 
     def __init__(
-        self,
-        target: float,
-        speed: float = 0.02,
-        memory: float = 0.99,
-        **kwargs: Any,
+        self, target: float, speed: float = 0.02, memory: float = 0.99, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         if not abs(target) < float("inf"):
@@ -218,9 +210,8 @@ class GECO(PerImageELBO):
         state = {name: value.to(violation) for name, value in self.state.items()}
         before = torch.where(state["average"].isnan(), violation, state["average"])
         average = self.memory * before + (1 - self.memory) * violation
-        moved = (state["log_multiplier"] + self.speed * average).clamp(
-            -self.LOG_LIMIT, self.LOG_LIMIT
-        )
+        moved = state["log_multiplier"] + self.speed * average
+        moved = moved.clamp(-self.LOG_LIMIT, self.LOG_LIMIT)
         # A step whose loss is not finite is skipped, so it must not change the state.
         for name, value in (("average", average), ("log_multiplier", moved)):
             self.state[name] = torch.where(finite, value, state[name])
@@ -254,11 +245,7 @@ class BetaTC(PerImageELBO):
     couples_batch = True
 
     def __init__(
-        self,
-        alpha: float = 1.0,
-        beta: float = 6.0,
-        gamma: float = 1.0,
-        **kwargs: Any,
+        self, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):

@@ -1,17 +1,8 @@
 """The posteriors of a split: the view that training, evaluation and inspection share."""
 
-from pyrovae.posterior.elbo import Evaluation, divergence, evaluate, image_terms, terms
-from pyrovae.posterior.passes import each_batch, in_order, observations, observed, seed_of
+# ruff: noqa: F403
+from pyrovae.posterior.elbo import *
+from pyrovae.posterior.passes import *
+from pyrovae.utils.discovery import exports
 
-__all__ = [
-    "Evaluation",
-    "divergence",
-    "each_batch",
-    "evaluate",
-    "image_terms",
-    "in_order",
-    "observations",
-    "observed",
-    "seed_of",
-    "terms",
-]
+__all__ = exports(__name__)

@@ -20,14 +20,7 @@ from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.sites import latent_sites, observed_sites
 
-__all__ = [
-    "Evaluation",
-    "divergence",
-    "evaluate",
-    "image_terms",
-    "summarise",
-    "terms",
-]
+__all__ = ["Evaluation", "divergence", "evaluate", "image_terms", "summarise", "terms"]
 
 
 @dataclass(frozen=True)
@@ -116,24 +109,20 @@ def evaluate(
         seed: seed of the draws.
     """
     table = image_terms(programs, images, engine, seed=seed)
-    likelihood, shape = programs.likelihood, _pixels(images).shape[1:]
-    return summarise(table["rate"], table["distortion"], likelihood, math.prod(shape))
+    pixels = images.images if isinstance(images, Split) else images
+    size = math.prod(pixels.shape[1:])
+    return summarise(table["rate"], table["distortion"], programs.likelihood, size)
 
 
 def image_terms(
     programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> dict[str, Tensor]:
     """Rate and distortion per image of a split, `(N,)` each; see `terms` and `evaluate`."""
-    found = each_batch(
-        programs, images, engine, partial(terms, programs.model, programs.guide), seed=seed
-    )
+    compute = partial(terms, programs.model, programs.guide)
+    found = each_batch(programs, images, engine, compute, seed=seed)
     both = [torch.stack([own["rate"], own["distortion"]]).cpu().double() for own in found]
     rate, distortion = torch.cat(both, dim=1)
     return {"rate": rate, "distortion": distortion}
-
-
-def _pixels(images: Split | np.ndarray) -> np.ndarray:
-    return images.images if isinstance(images, Split) else images
 
 
 def summarise(

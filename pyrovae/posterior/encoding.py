@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyro
@@ -24,10 +24,8 @@ from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 from pyrovae.utils.sites import latent_sites
-
-if TYPE_CHECKING:
-    import pandas
 
 __all__ = ["ACTIVE", "Encoding", "dimension_divergences", "encode"]
 
@@ -124,12 +122,9 @@ class Encoding:
         Args:
             images: names of the images; by default their positions.
         """
-        import pandas
-
-        index = pandas.MultiIndex.from_product(
-            [images if images is not None else range(len(self)), self.names],
-            names=["image", "dimension"],
-        )
+        rows = images if images is not None else range(len(self))
+        names = ["image", "dimension"]
+        index = pandas.MultiIndex.from_product([rows, self.names], names=names)
         columns = {name: getattr(self, name).ravel() for name in ("loc", "scale", "kl")}
         return pandas.DataFrame(columns, index=index)
 
@@ -149,10 +144,8 @@ def encode(
 
     def compute(x: Tensor, **inputs: Tensor) -> dict[str, Any]:
         guide, model = run_both(programs.model, programs.guide, x, **inputs)
-        space = LatentSpace(
-            programs,
-            {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)},
-        )
+        shapes = {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)}
+        space = LatentSpace(programs, shapes)
         # First, since some flows can only invert their last draw, and later draws replace it.
         densities = [
             _densities(guide.nodes[n]["fn"], model.nodes[n]["fn"], guide.nodes[n]["value"])
@@ -164,12 +157,9 @@ def encode(
             prior_scale.extend(_first_scale(model.nodes[n]["fn"], every[n].loc) for n in every)
         node = model.nodes["x"]
         sums = [sum(column[1:], column[0]) for column in zip(*densities, strict=True)]
-        return {
-            "names": space.names,
-            "distortion": -node["fn"].log_prob(node["value"]),
-            **dict(zip(("rate", "log_q", "log_p"), sums, strict=True)),
-            **found,
-        }
+        found |= zip(("rate", "log_q", "log_p"), sums, strict=True)
+        distortion = -node["fn"].log_prob(node["value"])
+        return {"names": space.names, "distortion": distortion, **found}
 
     with pyro.get_param_store().scope():
         found = list(each_batch(programs, images, engine, compute, seed=seed))

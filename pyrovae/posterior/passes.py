@@ -18,7 +18,7 @@ from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["GROUP", "each_batch", "in_order", "observations", "observed", "seed_of"]
+__all__ = ["each_batch", "in_order", "observations", "observed", "seed_of"]
 
 #: Number of consecutive images that are observed with one seed, in every pass.
 GROUP = 10
@@ -69,14 +69,8 @@ def in_order(
     programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, batch_size: int = 100
 ) -> Batches:
     """The batches of a split in order, on the device, with the attributes that programs take."""
-    return Batches(
-        images,
-        batch_size=batch_size,
-        seed=0,
-        shuffle=False,
-        device=engine.device,
-        attributes=programs.attributes,
-    )
+    how: dict[str, Any] = {"device": engine.device, "attributes": programs.attributes}
+    return Batches(images, batch_size=batch_size, seed=0, shuffle=False, **how)
 
 
 def each_batch(
@@ -117,9 +111,8 @@ def each_batch(
     hidden = None if description else True  # None hides the bar unless stderr is a terminal.
     chosen = images if rows is None else _taken(images, rows)
     batches = in_order(programs, chosen, engine, batch_size)
-    bar = tqdm(
-        total=len(batches.images), desc=description, unit="image", disable=hidden, file=sys.stderr
-    )
+    how = {"desc": description, "unit": "image", "disable": hidden, "file": sys.stderr}
+    bar = tqdm(total=len(batches.images), **how)
     device, place = engine.device, first
     observe = programs.scored_greys
     with bar, evaluation_mode(programs):

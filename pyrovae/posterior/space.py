@@ -86,15 +86,8 @@ class LatentSpace:
 
     def flatten(self, latents: dict[str, Tensor]) -> Tensor:
         """Concatenates values `(*, ...)` of all sites to vectors `(*, D)`."""
-        return torch.cat(
-            [
-                latents[name].flatten(latents[name].ndim - len(shape))
-                if len(shape)
-                else latents[name].unsqueeze(-1)
-                for name, shape in self.shapes.items()
-            ],
-            -1,
-        )
+        both = [(latents[name], len(shape)) for name, shape in self.shapes.items()]
+        return torch.cat([z.flatten(z.ndim - n) if n else z.unsqueeze(-1) for z, n in both], -1)
 
     def unflatten(self, z: Tensor) -> dict[str, Tensor]:
         """Splits vectors `(*, D)` into values of the sites."""

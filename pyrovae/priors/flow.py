@@ -48,9 +48,8 @@ class Flow(Recorded, nn.Module, ABC):
             raise ValueError(f"hidden must be a list of positive numbers, got {list(hidden)}")
         self.dim, self.kept = dim, dim // 2
         sizes = [(dim - self.kept) * n for n in num_params]
-        self.layers = nn.ModuleList(
-            DenseNN(self.kept, list(hidden), sizes) for _ in range(num_layers)
-        )
+        networks = (DenseNN(self.kept, list(hidden), sizes) for _ in range(num_layers))
+        self.layers = nn.ModuleList(networks)
         self.register_buffer("reversal", torch.arange(dim).flip(0), persistent=False)
 
     @abstractmethod

@@ -234,9 +234,8 @@ class ModelGuidePair(Recorded, nn.Module):
         # Conditioning on a dummy value skips the draw of x.
         unseen = poutine.condition(self.model, data={"x": torch.zeros(())})
         with evaluation_mode(self):
-            trace = poutine.trace(unseen).get_trace(
-                num_images=num_images, **self.inputs(attributes)
-            )
+            inputs = self.inputs(attributes)
+            trace = poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
             return self._shown(trace)
 
     @torch.no_grad()

@@ -225,10 +225,8 @@ class VAE(ModelGuidePair):
             >>> VAE.for_images(data, latent_dim=8, prior=prior, **nets).sample(2).shape
             torch.Size([2, 3, 16, 16])
         """
-        shape, sizes = (
-            data.image_shape,
-            {"latent_dim": latent_dim, "image_shape": data.image_shape},
-        )
+        shape = data.image_shape
+        sizes = {"latent_dim": latent_dim, "image_shape": shape}
         p, q, pixels = _made(prior, sizes), _made(posterior, sizes), _made(likelihood, sizes)
         vae = cls(
             encoder=_made(encoder, sizes | {"num_outputs": q.num_params}),

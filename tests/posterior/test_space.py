@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import torch
 from pyro.poutine.runtime import am_i_wrapped
@@ -16,6 +20,21 @@ from tests.support.oracles import LinearGaussian
 from tests.support.programs import conditional
 from tests.support.small import small_data, small_vae
 from tests.support.spaces import every_program
+
+
+@contextmanager
+def drawn(
+    programs: ModelGuidePair, inputs: dict[str, Tensor], compute: Callable[..., Any]
+) -> Iterator[tuple[LatentSpace, Tensor, Any, Tensor]]:
+    """What a function of latents and images gives, and three draws under the same seed."""
+    x = torch.rand(5, 3, 16, 16)
+    space = LatentSpace.of(programs, x, **inputs)
+    with evaluation_mode(programs), torch.no_grad():
+        with private_randomness(0, x.device):
+            found = compute(space, x)
+        with private_randomness(0, x.device):
+            z = space.guide_draws(3, x, **inputs)
+        yield space, x, found, z
 
 
 @every_program
@@ -34,13 +53,11 @@ def test_vectors_and_sites_are_the_same_latents(
 def test_densities_are_those_of_the_programs(
     make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
-    programs, x = make(), torch.rand(5, 3, 16, 16)
-    space = LatentSpace.of(programs, x, **inputs)
-    with evaluation_mode(programs), torch.no_grad():
-        with private_randomness(0, x.device):
-            expected = log_weights(programs, 3, x, **inputs)
-        with private_randomness(0, x.device):
-            z = space.guide_draws(3, x, **inputs)
+
+    def weighed(space: LatentSpace, x: Tensor) -> Tensor:
+        return log_weights(space.programs, 3, x, **inputs)
+
+    with drawn(make(), inputs, weighed) as (space, x, expected, z):
         prior, fit = space.log_joint(z, x, **inputs)
         found = prior + fit - space.log_guide(z, x, **inputs)
         assert torch.allclose(found, expected, rtol=1e-4)
@@ -53,13 +70,10 @@ def test_densities_are_those_of_the_programs(
 def test_a_trace_of_the_guide_holds_the_draws_and_their_densities(
     make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]
 ) -> None:
-    programs, x = make(), torch.rand(5, 3, 16, 16)
-    space = LatentSpace.of(programs, x, **inputs)
-    with evaluation_mode(programs), torch.no_grad():
-        with private_randomness(0, x.device):
-            trace = space.guide_trace(3, x, **inputs)
-        with private_randomness(0, x.device):
-            z = space.guide_draws(3, x, **inputs)
+    def traced(space: LatentSpace, x: Tensor) -> Any:
+        return space.guide_trace(3, x, **inputs)
+
+    with drawn(make(), inputs, traced) as (space, x, trace, z):
         values = {name: trace.nodes[name]["value"] for name in space.shapes}
         assert torch.equal(space.flatten(values), z) and z.shape == (3, 5, len(names))
         nodes = [trace.nodes[name] for name in space.shapes]

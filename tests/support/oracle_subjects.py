@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyrovae import Engine, ModelGuidePair, evaluate
 from pyrovae.data import Split
+from pyrovae.inspection.section import Section
 from pyrovae.inspection.subject import Budget, Subject
 from tests.support.oracles import LinearGaussian
 from tests.support.small import small_data
@@ -64,6 +65,20 @@ def unchanged(programs: ModelGuidePair) -> Iterator[None]:
     yield
     assert not changed(before[0], snapshot(programs))
     assert before[1] == _surroundings(programs)
+
+
+def sound_section(
+    section: Callable[[Subject], Section], programs: ModelGuidePair
+) -> tuple[Subject, Section]:
+    """A section that says the same again, changes nothing, and whose figures can be drawn."""
+    subject = small_subject(programs)
+    with unchanged(programs):
+        found, again = section(subject), section(small_subject(programs))
+    assert found.says == again.says and all(said.endswith(".") for said in found.says)
+    for drawing in found.figures.values():
+        drawing.figure.draw_without_rendering()
+        assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
+    return subject, found
 
 
 def _surroundings(programs: ModelGuidePair) -> list[object]:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
 from pyrovae.inspection.edits import REAL, edit_effects, edited
-from pyrovae.inspection.plotting import (
-    LABEL,
-    canvas,
-    heat_map,
-    image_sheet,
-    name_axes,
-)
+from pyrovae.inspection.plotting import LABEL, canvas, heat_map, image_sheet, name_axes, panel
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DIVERGING, GRID, GUIDE, INK
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -50,15 +39,12 @@ def section(subject: Subject) -> Section:
     arrows.columns = [subject.space.names[column] for column in subject.columns]
     effects = edit_effects(subject, arrows, table)
     best = list(gains(scores).index[:ROWS])
+    tables = {"probes": scores, "directions": arrows, "edits": effects}
     return Section(
         "Which attributes can be predicted and edited?",
         _says(scores, left_out) + _edits_said(effects, best),
         _advice(scores),
-        {
-            "probes": scores.reset_index(),
-            "directions": arrows.reset_index(),
-            "edits": effects.reset_index(),
-        },
+        {name: own.reset_index() for name, own in tables.items()},
         _figures(subject, scores, arrows.loc[best], table, effects),
     )
 
@@ -114,19 +100,22 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
         rows = scores[scores["score"] == kind]
         if not len(rows):
             continue
-        chance = CHANCE[kind][0]
-        unread = rows[rows["value"] < chance + 2 * rows["error"]]
-        name = "an area under the ROC curve" if kind == "AUC" else "an R²"
         said.append(
-            f"A linear function of the posterior means {words} {rows.index[0]} best, with {name} "
-            f"of {rows['value'].iloc[0]:.3f} ± {rows['error'].iloc[0]:.2g} on unseen images; the "
-            f"median of {len(rows)} attributes is {rows['value'].median():.3f}."
+            f"A linear function of the posterior means {words} {rows.index[0]} best, with an "
+            f"{CHANCE[kind][1]} of {rows['value'].iloc[0]:.3f} ± {rows['error'].iloc[0]:.2g} on "
+            f"unseen images; the median of {len(rows)} attributes is {rows['value'].median():.3f}."
         )
-        if len(unread):
+        if len(unread := _unread(rows)):
             said.append(f"Not predicted better than chance: {', '.join(unread.index)}.")
     if left_out:
         said.append(f"Left out: {_listed(left_out)}.")
     return said
+
+
+def _unread(scores: pandas.DataFrame) -> pandas.DataFrame:
+    """The attributes that are not predicted better than chance."""
+    chance = scores["score"].map(lambda kind: CHANCE[kind][0])
+    return scores[scores["value"] < chance + 2 * scores["error"]]
 
 
 def _listed(left_out: dict[str, str]) -> str:
@@ -137,24 +126,21 @@ def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
     """The effects of edits of the best-predicted attributes, and their side effects."""
     own = np.array([effects.loc[name, name] for name in best])
     real = effects.loc[best, REAL].to_numpy()
-    said = (
+    rest = ""
+    if len(effects) > 1:
+        sizes = effects.loc[best].drop(columns=REAL).abs()
+        most = 100 * np.mean([sizes.loc[name].drop(name).max() for name in best])
+        rest = f"; of the other attributes, the most affected one changes by {most:.0f} %"
+    return [
         f"Editing the {len(best)} best-predicted attributes over their whole range changes the "
         f"prediction for the re-encoded images by {round(100 * own.mean())} % of the range on "
         f"average; the predictions for real images at both ends differ by "
-        f"{100 * real.mean():.0f} %"
-    )
-    if len(effects) > 1:
-        rest = effects.loc[best].drop(columns=REAL).abs()
-        others = [float(rest.loc[name].drop(name).max()) for name in best]
-        most = 100 * np.mean(others)
-        said += f"; of the other attributes, the most affected one changes by {most:.0f} %"
-    return [f"{said}."]
+        f"{100 * real.mean():.0f} %{rest}."
+    ]
 
 
 def _advice(scores: pandas.DataFrame) -> list[str]:
-    chance = np.where(scores["score"] == "AUC", 0.5, 0.0)
-    unread = scores[scores["value"] < chance + 2 * scores["error"]]
-    if len(unread) < len(scores) / 2:
+    if len(_unread(scores)) < len(scores) / 2:
         return []
     return [
         "Most attributes cannot be predicted from the posterior means: check whether the rate is "
@@ -169,10 +155,9 @@ def _draw_probes(table: pandas.DataFrame) -> Figure:
         table: from `probes`.
     """
     kinds = [kind for kind in CHANCE if (table["score"] == kind).any()]
-    sizes = [int((table["score"] == kind).sum()) for kind in kinds]
-    figure, axes = canvas(
-        0.8 * len(kinds) + 0.24 * sum(sizes), len(kinds), height_ratios=[s + 1 for s in sizes]
-    )
+    ratios = [1 + int((table["score"] == kind).sum()) for kind in kinds]
+    height = 0.56 * len(kinds) + 0.24 * sum(ratios)
+    figure, axes = canvas(height, len(kinds), height_ratios=ratios)
     for own, kind in zip(axes[:, 0], kinds, strict=True):
         rows = table[table["score"] == kind].sort_values("value")
         places, bars = range(len(rows)), 2 * rows["error"]
@@ -192,8 +177,7 @@ def _draw_edit_effects(table: pandas.DataFrame) -> Figure:
     Args:
         table: a row per edited attribute, a column per predicted one, as shares of its range.
     """
-    figure, axes = canvas(1.9 + 0.28 * len(table))
-    own = axes[0, 0]
+    figure, own = panel(1.9 + 0.28 * len(table))
     how = {"cmap": DIVERGING, "vmin": -1, "vmax": 1, "aspect": "auto", "extend": "both"}
     name_axes(own, "predicted attribute", "edited attribute")
     heat_map(own, table, "change of the prediction (share of its range)", **how)

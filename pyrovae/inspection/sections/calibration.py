@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
-from pyrovae.inspection.plotting import LABEL, canvas, name_axes
+from pyrovae.inspection.plotting import LABEL, name_axes, panel
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PALE, WARNING
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
 PLACE = 70
+
+ACROSS = "rank of the true latent among the guide's draws (share)"
 
 #: The false-alarm rate of all tests together.
 ALPHA = 0.05
 
 #: Advice is given if the mean rank by log q is this far below a half.
 JOINTLY = 0.1
+
+#: The last sentence of the answer.
+MEANING = (
+    "This test uses images drawn from the model, since only their latents are known. If they look "
+    "unlike the data, a guide that was trained on data may be worse for them than for the data."
+)
 
 
 def section(subject: Subject) -> Section:
@@ -43,15 +46,10 @@ def section(subject: Subject) -> Section:
         ranks = ranks_of_truth(subject.space, z, inputs).only(columns)
     table = ranks.table()
     sites = table.drop(index=DENSITY, errors="ignore")
+    said = [_answer(table, len(ranks)), _coverage(sites), *_together(table)]
     return Section(
         "Is the guide's uncertainty calibrated?",
-        [
-            _answer(table, len(ranks)),
-            _coverage(sites),
-            *_together(table),
-            *sites_said(subject, "draws of images, and log q, are"),
-            _meaning(),
-        ],
+        [*said, *sites_said(subject, "draws of images, and log q, are"), MEANING],
         _remedies(table, sites, subject.wide),
         {"calibration": table},
         _figures(ranks),
@@ -115,14 +113,6 @@ def _together(table: pandas.DataFrame) -> list[str]:
     ]
 
 
-def _meaning() -> str:
-    return (
-        "This test uses images drawn from the model, since only their latents are known. If they "
-        "look unlike the data, a guide that was trained on data may be worse for them than for "
-        "the data."
-    )
-
-
 def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame, wide: bool) -> list[str]:
     if (table["p_joint"] >= ALPHA).all():
         return []
@@ -154,12 +144,10 @@ def _draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
         ranks: of the true latents.
         alpha: the false-alarm rate of the band, for all lines together.
     """
-    figure, canvases = canvas(4)
-    axes = canvases[0, 0]
-    places = np.linspace(0, 1, ranks.num_draws + 2)
-    edges = np.arange(ranks.num_draws + 2)[:, None]
-    order = np.sort(ranks.ranks, 0)
-    lines = np.stack([np.searchsorted(column, edges[:, 0]) for column in order.T]) / len(ranks)
+    figure, axes = panel(4)
+    edges = np.arange(ranks.num_draws + 2)
+    places, order = np.linspace(0, 1, len(edges)), np.sort(ranks.ranks, 0)
+    lines = np.stack([np.searchsorted(column, edges) for column in order.T]) / len(ranks)
     lines, band = lines - places, ranks.band(alpha)
     outside = np.abs(lines).max(1) > band
     axes.fill_between(places, -band, band, color=PALE, lw=0)
@@ -170,11 +158,7 @@ def _draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
         names = ", ".join(ranks.names[row] for row in far)
         axes.set_title(f"largest deviations: {names}", fontsize=LABEL, loc="right")
     axes.axhline(0, color=INK, lw=1)
-    name_axes(
-        axes,
-        "rank of the true latent among the guide's draws (share)",
-        "share of images of a lower rank,\nminus the expected share",
-    )
+    name_axes(axes, ACROSS, "share of images of a lower rank,\nminus the expected share")
     return figure
 
 
@@ -185,17 +169,11 @@ def _draw_histogram(ranks: Ranks, bins: int = 20) -> Figure:
         ranks: of the true latents.
         bins: of the histogram.
     """
-    figure, axes = canvas(3)
-    own = axes[0, 0]
-    sites = [name != DENSITY for name in ranks.names]
-    shares = ranks.shares[:, sites]
+    figure, own = panel(3)
+    shares = ranks.shares[:, [name != DENSITY for name in ranks.names]]
     height = np.histogram(shares, bins, (0, 1))[0] * (bins / shares.size)
     middles = (np.arange(bins) + 0.5) / bins
     own.bar(middles, height, 0.9 / bins, color=GUIDE)
     own.axhline(1, color=INK, lw=1, ls="--")
-    name_axes(
-        own,
-        "rank of the true latent among the guide's draws (share)",
-        "frequency,\nrelative to the expected",
-    )
+    name_axes(own, ACROSS, "frequency,\nrelative to the expected")
     return figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +12,8 @@ from pyrovae.inspection.collapse import dimension_table
 from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, canvas, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, INK, NEUTRAL
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -28,34 +24,30 @@ def section(subject: Subject) -> Section:
     """The verdict, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""
     verdict, signs = subject.verdict
     table = dimension_table(subject.encoded.only(subject.columns))
-    said = (
-        "Top: the rate of each dimension in nats per image (grey: not active; error bars: ± 2 "
-        "standard errors), and the share of the rate that this and all larger dimensions carry "
-        "together (line). Bottom: the variance of the aggregate posterior, as the variance of the "
-        f"posterior means plus the mean variance within posteriors. {subject.where()}."
-    )
     tables = {"signs": signs.table(), "dimensions": table}
     carriers = f"{signs.carriers} of {signs.dims} dimensions carry 95 % of the rate."
     try:
-        parts = _parts(subject)
+        parts = aggregate(subject, progress=subject.progress)
     except NotImplementedError:
         also = "I(x; z) is unknown: the guide has no density."
     else:
+        parts = {"rate": Estimate.of(subject.encoded.rate), **parts}
         also = _said(parts, bool(subject.programs.attributes))
         tables["information"] = _information(parts)
+    rates = Drawing(
+        _draw_rates(table),
+        "Top: the rate of each dimension in nats per image (grey: not active; error bars: ± 2 "
+        "standard errors), and the share of the rate that this and all larger dimensions carry "
+        "together (line). Bottom: the variance of the aggregate posterior, as the variance of the "
+        f"posterior means plus the mean variance within posteriors. {subject.where()}.",
+    )
     return Section(
         "Has the posterior collapsed?",
         [f"Verdict on collapse and regularisation: {verdict}.", *verdict.reasons, also, carriers],
         verdict.advice,
         tables,
-        {"rates": Drawing(_draw_rates(table), said)},
+        {"rates": rates},
     )
-
-
-def _parts(subject: Subject) -> dict[str, Estimate]:
-    """ELBO surgery: the rate as I(x; z) + KL(q(z) ‖ p(z))."""
-    parts = aggregate(subject, progress=subject.progress)
-    return {"rate": Estimate.of(subject.encoded.rate), **parts}
 
 
 def _at_limit(parts: dict[str, Estimate]) -> bool:
@@ -64,8 +56,6 @@ def _at_limit(parts: dict[str, Estimate]) -> bool:
 
 
 def _information(parts: dict[str, Estimate]) -> pandas.DataFrame:
-    import pandas
-
     bounds = {"mutual_information": "at least", "aggregate_kl": "at most"}
     rows = []
     for name, found in parts.items():
@@ -82,12 +72,8 @@ def _said(parts: dict[str, Estimate], given: bool) -> str:
             f"The rate is {rate:,.1f} nats; given the attributes, I(x; z) is at least "
             f"{information:.1f} nats (at most {limit:.1f} with this number of images)."
         )
-        if math.isnan(rest):
-            return said
-        return (
-            f"{said} The divergence of the aggregate posterior from the mean prior is at most "
-            f"{rest:,.1f} nats."
-        )
+        mean = "The divergence of the aggregate posterior from the mean prior is at most"
+        return said if math.isnan(rest) else f"{said} {mean} {rest:,.1f} nats."
     if _at_limit(parts):
         return (
             f"The latents distinguish these images: I(x; z) is at least {information:.1f} nats, "
@@ -122,14 +108,10 @@ def _draw_rates(table: pandas.DataFrame) -> Figure:
     share.set_ylabel("cumulative share (%)", fontsize=TITLE)
     share.tick_params(labelsize=LABEL)
     share.spines["top"].set_visible(False)
-    means, rest = (
-        table["variance_of_mean"],
-        table["aggregate_variance"] - table["variance_of_mean"],
-    )
-    bars = {"width": width}
-    below.bar(places, means, color=GUIDE, label="variance of posterior means", **bars)
-    within = "mean variance within posteriors"
-    below.bar(places, rest, bottom=means, color=GUIDE_LIGHT, label=within, **bars)
+    means = table["variance_of_mean"]
+    below.bar(places, means, width, color=GUIDE, label="variance of posterior means")
+    rest, within = table["aggregate_variance"] - means, "mean variance within posteriors"
+    below.bar(places, rest, width, means, color=GUIDE_LIGHT, label=within)
     name_axes(below, "latent dimension, in the order of the rate", "variance")
     # Above its own panel, which the legend of the figure would not be.
     below.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=LABEL, frameon=False)

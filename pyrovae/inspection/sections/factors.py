@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.information import mutual_information_table
-from pyrovae.inspection.plotting import canvas, heat_map, name_axes
+from pyrovae.inspection.plotting import heat_map, name_axes, panel
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import HEAT
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -25,19 +20,12 @@ PLACE = 110
 
 #: Cells of a column of the table of information.
 BINS = 10
-#: Scores of factors, and what they are called.
-SCORES = {
-    "mutual_information_gap": "mutual information gap",
-    "disentanglement": "disentanglement",
-    "completeness": "completeness",
-    "informativeness": "informativeness",
-}
+#: Scores of factors.
+SCORES = ("mutual_information_gap", "disentanglement", "completeness", "informativeness")
 
 
 def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
-    import pandas
-
     if not subject.factors:
         raise InputError(
             "the subject names no factors that the images were made from (its `factors`)"
@@ -74,20 +62,14 @@ def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
 
 
 def _scores_said(scores: dict[str, Estimate]) -> str:
-    parts = [
-        f"{words} {scores[name].value:.2f} ± {scores[name].error:.2f}"
-        for name, words in SCORES.items()
-    ]
+    found = [f"{name} {scores[name].value:.2f} ± {scores[name].error:.2f}" for name in SCORES]
     gap = scores["mutual_information_gap"].value
-    meaning = (
-        "most factors have one dimension that holds far more information than the others"
-        if gap > 0.5
-        else "some factors have a dimension of their own"
-        if gap > 0.1
-        else "factors are spread over several dimensions, since the ELBO does not prefer axes"
-    )
-    said = ", ".join(parts)
-    return f"{said[0].upper()}{said[1:]} (all 1 at best): {meaning}."
+    meaning = "factors are spread over several dimensions, since the ELBO does not prefer axes"
+    if gap > 0.1:
+        meaning = "some factors have a dimension of their own"
+    if gap > 0.5:
+        meaning = "most factors have one dimension that holds far more information than the others"
+    return f"{', '.join(found).replace('_', ' ').capitalize()} (all 1 at best): {meaning}."
 
 
 def _dimensions_said(table: pandas.DataFrame, chance: float) -> str:
@@ -106,8 +88,7 @@ def _draw_information(table: pandas.DataFrame, chance: float = 0.0) -> Figure:
         table: a row per factor, a column per dimension, in nats.
         chance: the value of shuffled images, the lower end of the colours.
     """
-    figure, axes = canvas(1.6 + 0.24 * len(table))
-    own = axes[0, 0]
+    figure, own = panel(1.6 + 0.24 * len(table))
     name_axes(own, "latent dimension, in the order of the rate", "factor")
     heat_map(own, table, "mutual information (nats)", cmap=HEAT, vmin=chance, aspect="auto")
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,17 +11,13 @@ from pyrovae.data import Split
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.gaps import gaps
-from pyrovae.inspection.plotting import LABEL, canvas, legend, name_axes, shorten
+from pyrovae.inspection.plotting import LABEL, legend, name_axes, panel, shorten
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.spread_sweep import Temperature, temperature
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import FULL_RANK, GUIDE, GUIDE_LIGHT, INK, NEUTRAL
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -51,25 +47,16 @@ def section(subject: Subject) -> Section:
     """
     chosen = _chosen(subject)
     x, inputs = subject.observed(chosen)
+    budget = subject.budget
     with subject.quietly(1):
-        found = gaps(
-            subject.space,
-            x,
-            inputs,
-            steps=subject.budget.steps,
-            num_samples=subject.budget.importance_draws,
-        )
+        draws = budget.importance_draws
+        found = gaps(subject.space, x, inputs, steps=budget.steps, num_samples=draws)
     table = found.table.set_axis(list(chosen.names)).rename_axis("image")
     rate = float(subject.encoded.rate.mean())
+    said = [_gap(table), *_parts(table), _reliability(table), *found.notes]
     answer = Section(
         "How far is the ELBO below log p(x)?",
-        [
-            _gap(table),
-            *_parts(table),
-            _reliability(table),
-            *found.notes,
-            *_left_out(subject, table),
-        ],
+        [*said, *_left_out(subject, table)],
         _remedies(table, rate),
         {"gaps": table},
         _figures(table, subject),
@@ -86,30 +73,17 @@ def _chosen(subject: Subject) -> Split:
 
 
 def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
-    return {
-        "gaps": Drawing(
-            _draw_gaps(table),
-            _caption("The gap between log p(x) and the ELBO", subject, len(table)),
-        ),
-        "reliability": Drawing(
-            _draw_reliability(table),
-            _caption(
-                "k-hat, the tail index of the importance weights from three proposals,",
-                subject,
-                len(table),
-            ),
-        ),
-    }
-
-
-def _caption(what: str, subject: Subject, count: int) -> str:
-    budget, where = subject.budget, subject.where(count)
-    if subject.given:
-        where = subject.shown_where(count)
-    return (
-        f"{what} for each image, {where}; {budget.importance_draws:,} draws per image and "
-        f"proposal, {budget.steps:,} steps of refinement."
+    budget, count = subject.budget, len(table)
+    where = subject.shown_where(count) if subject.given else subject.where(count)
+    how = (
+        f"for each image, {where}; {budget.importance_draws:,} draws per image and proposal, "
+        f"{budget.steps:,} steps of refinement."
     )
+    tails = "k-hat, the tail index of the importance weights from three proposals,"
+    return {
+        "gaps": Drawing(_draw_gaps(table), f"The gap between log p(x) and the ELBO {how}"),
+        "reliability": Drawing(_draw_reliability(table), f"{tails} {how}"),
+    }
 
 
 def _left_out(subject: Subject, table: pandas.DataFrame) -> list[str]:
@@ -135,12 +109,9 @@ def _parts(table: pandas.DataFrame) -> list[str]:
     amortisation, approximation = (
         Estimate.of(table[f"{name}_gap"]) for name in ("amortisation", "approximation")
     )
-    share = amortisation.value / table["gap"].mean()
-    lead = (
-        "the encoder does not find the best posterior of the family"
-        if share > 0.5
-        else "the family does not contain the posterior"
-    )
+    lead = "the family does not contain the posterior"
+    if amortisation.value / table["gap"].mean() > 0.5:
+        lead = "the encoder does not find the best posterior of the family"
     found = [
         f"Refining the guide's own family for each image raises the ELBO by "
         f"{_nats(amortisation)} (amortisation gap); {_nats(approximation)} remain "
@@ -165,33 +136,29 @@ def _reliability(table: pandas.DataFrame) -> str:
     )
     if not bad:
         return f"{said}: the guide covers the posterior well enough to estimate log p(x) with it."
-    missing = table["k_hat_full_rank"].dropna().median()
-    other = (
-        ""
-        if math.isnan(missing)
-        else f" With the refined Normals of full rank the median k-hat is {missing:.2f}."
-    )
-    return f"{said}: there the guide misses mass of the posterior.{other}"
+    said = f"{said}: there the guide misses mass of the posterior."
+    other = table["k_hat_full_rank"].dropna().median()
+    if math.isnan(other):
+        return said
+    return f"{said} With the refined Normals of full rank the median k-hat is {other:.2f}."
 
 
 def _remedies(table: pandas.DataFrame, rate: float) -> list[str]:
     gap, amortisation = table["gap"].mean(), table["amortisation_gap"].mean()
-    found = []
-    if gap > max(LARGE_GAP, LARGE_SHARE * rate):
-        if amortisation > gap / 2:
-            found.append(
-                "The amortisation gap is large: if training images have a far better ELBO, try "
-                "more images; else try a larger encoder, or longer training with a falling "
-                "learning rate. Do this before you try a richer family."
-            )
-        elif not math.isnan(amortisation):
-            found.append(
-                "The approximation gap is large: try a richer family, such as FullRankNormal, "
-                "LowRankNormal or InverseAutoregressiveFlow, or the IWAE objective."
-            )
-        else:
-            found.append("The gap is large: try a richer family, or a larger encoder.")
-    return found
+    if not gap > max(LARGE_GAP, LARGE_SHARE * rate):
+        return []
+    if amortisation > gap / 2:
+        return [
+            "The amortisation gap is large: if training images have a far better ELBO, try more "
+            "images; else try a larger encoder, or longer training with a falling learning rate. "
+            "Do this before you try a richer family."
+        ]
+    if math.isnan(amortisation):
+        return ["The gap is large: try a richer family, or a larger encoder."]
+    return [
+        "The approximation gap is large: try a richer family, such as FullRankNormal, "
+        "LowRankNormal or InverseAutoregressiveFlow, or the IWAE objective."
+    ]
 
 
 def _add_temperature(answer: Section, subject: Subject) -> None:
@@ -240,18 +207,17 @@ def _off(found: Temperature) -> bool:
 
 
 def _width_remedies(found: Temperature, wide: bool) -> list[str]:
-    if not _off(found) or not found.error < found.effective_beta / 2:
+    beta = found.effective_beta
+    if not _off(found) or not found.error < beta / 2 or (beta > 1 and wide):
         return []
-    if found.effective_beta > 1 and wide:
-        return []
-    if found.effective_beta > 1:
+    if beta > 1:
         return [
-            f"The guide is as wide as for beta {found.effective_beta:.1f}: if beta was 1, train "
-            f"for longer; if it was above 1, evaluate log p(x) with a guide refined at beta 1."
+            f"The guide is as wide as for beta {beta:.1f}: if beta was 1, train for longer; if it "
+            f"was above 1, evaluate log p(x) with a guide refined at beta 1."
         ]
     return [
-        f"The guide is as narrow as for beta {found.effective_beta:.2f}: the cause is a beta "
-        f"below 1 or still rising at the end of training; if beta was 1, train for longer."
+        f"The guide is as narrow as for beta {beta:.2f}: the cause is a beta below 1 or still "
+        f"rising at the end of training; if beta was 1, train for longer."
     ]
 
 
@@ -282,8 +248,7 @@ def _draw_gaps(table: pandas.DataFrame) -> Figure:
     else:
         axes.barh(rows, table["gap"].clip(lower=0), color=NEUTRAL, label="gap, not split")
     name_axes(axes, "log p(x) - ELBO (nats)", str(table.index.name or "image"))
-    legend(figure, axes)
-    return figure
+    return legend(figure, axes)
 
 
 def _draw_reliability(table: pandas.DataFrame) -> Figure:
@@ -303,14 +268,12 @@ def _draw_reliability(table: pandas.DataFrame) -> Figure:
     axes.set_xlim(right=1.05 * FAR)
     across = f"k-hat (above {UNRELIABLE}, dashed: unreliable; above {FAR:g}: drawn at {FAR:g})"
     name_axes(axes, across, str(table.index.name or "image"))
-    legend(figure, axes)
-    return figure
+    return legend(figure, axes)
 
 
 def _bars(table: pandas.DataFrame) -> tuple[Figure, Axes]:
     """A figure with a named row per image, the first on top."""
-    figure, axes = canvas(1.4 + 0.3 * max(2, len(table)))
-    own = axes[0, 0]
+    figure, own = panel(1.4 + 0.3 * max(2, len(table)))
     own.set_yticks(np.arange(len(table)), [shorten(str(name)) for name in table.index])
     own.set_ylim(len(table) - 0.4, -0.6)
     return figure, own
@@ -323,17 +286,10 @@ def _draw_temperature(table: pandas.DataFrame, best: float | None = None) -> Fig
         table: from `temperature`.
         best: the best factor.
     """
-    figure, canvases = canvas(3.5)
-    axes = canvases[0, 0]
+    figure, axes = panel(3.5)
     factors = table.index.to_numpy(float)
-    bars: dict[str, Any] = {
-        "yerr": 2 * table["gain_error"],
-        "fmt": "o-",
-        "color": GUIDE,
-        "ms": 4,
-        "capsize": 3,
-    }
-    axes.errorbar(factors, table["gain"], **bars)
+    how: dict[str, Any] = {"fmt": "o-", "color": GUIDE, "ms": 4, "capsize": 3}
+    axes.errorbar(factors, table["gain"], 2 * table["gain_error"], **how)
     axes.axhline(0, color=NEUTRAL, lw=1)
     if best is not None:
         axes.axvline(best, color=INK, lw=1, ls="--")

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from pyrovae.inspection.aggregate import (
-    MMDTest,
-    Projections,
-    marginals,
-    mmd_test,
-    smallest_difference,
-    worst_projections,
-)
+from pyrovae.inspection import aggregate
+from pyrovae.inspection.aggregate import MMDTest, Projections
 from pyrovae.inspection.holes import Holes, find_holes
 from pyrovae.inspection.plotting import (
     TITLE,
@@ -31,11 +24,8 @@ from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PRIOR
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -53,18 +43,6 @@ COVERED = 0.4
 LEVEL = 0.01
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The comparisons with the prior; None for those that are impossible, with the reasons."""
-
-    holes: Holes | None
-    single: pandas.DataFrame | None
-    whole: MMDTest | None
-    worst: Projections | None
-    prior: np.ndarray
-    reasons: list[str]
-
-
 def section(subject: Subject) -> Section:
     """Prior mass that the aggregate posterior does not cover, and differences of their spread.
 
@@ -76,64 +54,92 @@ def section(subject: Subject) -> Section:
     Raises:
         InputError: if a site is unknown, or no comparison is possible.
     """
-    parts = _parts(subject)
-    return Section(
-        "How much prior mass lies where no image is encoded?",
-        [
-            *_holes_said(parts.holes),
-            *_marginals_said(parts.single),
-            *_together_said(parts.whole),
-            *_planes_said(parts.worst),
-            *sites_said(subject, "holes and the test of all dimensions together are"),
-            *parts.reasons,
-        ],
-        _holes_advice(parts.holes) + _spread_advice(parts.single),
-        _tables(parts),
-        _figures(subject, parts),
-    )
-
-
-def _parts(subject: Subject) -> _Parts:
-    columns, encoded, reasons = subject.columns, subject.encoded, []
-
-    def tried(what: str, find: Callable[[], _Found]) -> _Found | None:
-        try:
-            return find()
-        except InputError as reason:
-            reasons.append(f"{what}: {reason}.")
-            return None
-
-    holes = tried("Holes were not looked for", lambda: find_holes(subject))
+    answer = Section("How much prior mass lies where no image is encoded?", [])
+    columns, encoded, seed = subject.columns, subject.encoded, subject.seed
+    reasons: list[str] = []
+    holes = _tried(reasons, "Holes were not looked for", find_holes, subject)
     z = subject.prior_draws(subject.budget.draws)[0] if holes is None else holes.z
     prior, own = z.cpu().double().numpy(), encoded.only(columns)
     named = own.draws, prior[:, columns], own.names
-    seed = subject.seed
-    single = tried("Single dimensions were not compared", lambda: marginals(*named))
-    whole = tried(
-        "All dimensions together were not compared",
-        lambda: mmd_test(encoded.draws, prior, seed=seed),
-    )
-    worst = tried("Planes were not compared", lambda: worst_projections(*named, seed=seed))
+    single = _tried(reasons, "Single dimensions were not compared", aggregate.marginals, *named)
+    what = "All dimensions together were not compared"
+    whole = _tried(reasons, what, aggregate.mmd_test, encoded.draws, prior, seed=seed)
+    what = "Planes were not compared"
+    worst = _tried(reasons, what, aggregate.worst_projections, *named, seed=seed)
     if len(reasons) == 4:  # The second comparison needs the fewest images.
         raise InputError(reasons[1].split(": ", 1)[1].removesuffix("."))
-    return _Parts(holes, single, whole, worst, prior[:, columns], reasons)
+    if holes is not None:
+        _add_holes(answer, subject, holes)
+    if single is not None:
+        _add_marginals(answer, subject, single, *named[:2])
+    _add_rest(answer, subject.where(), whole, worst)
+    answer.says.extend(sites_said(subject, "holes and the test of all dimensions together are"))
+    answer.says.extend(reasons)
+    return answer
 
 
-def _tables(parts: _Parts) -> dict[str, pandas.DataFrame]:
-    import pandas
+def _tried(
+    reasons: list[str], what: str, find: Callable[..., _Found], *args: Any, **kwargs: Any
+) -> _Found | None:
+    """What a function finds; None, and one more reason, where that is impossible."""
+    try:
+        return find(*args, **kwargs)
+    except InputError as reason:
+        reasons.append(f"{what}: {reason}.")
+        return None
 
-    tables = {}
-    if parts.holes is not None:
-        tables["holes"] = parts.holes.shares
-        tables["hole_draws"] = parts.holes.prior
-        tables["hole_held_out"] = parts.holes.held_out
-    if parts.single is not None:
-        tables["aggregate_marginals"] = parts.single
-    if parts.worst is not None:
-        tables["aggregate_planes"] = parts.worst.table
-    if parts.whole is not None:
-        tables["aggregate_mmd"] = pandas.DataFrame([vars(parts.whole)])
-    return tables
+
+def _add_holes(answer: Section, subject: Subject, found: Holes) -> None:
+    answer.says.extend(_holes_said(found))
+    answer.advice.extend(_holes_advice(found))
+    answer.tables.update(holes=found.shares, hole_draws=found.prior, hole_held_out=found.held_out)
+    answer.figures["holes_coverage"] = Drawing(
+        _draw_coverage(found),
+        f"Coverage by q, the mixture of the posteriors of {found.images:,} images: densities "
+        f"over {len(found.z):,} draws of the prior (line) and over the encodings of the other "
+        f"images (area); {subject.where()}.",
+    )
+    answer.figures["holes_pictures"] = _pictures(subject, found)
+
+
+def _add_marginals(
+    answer: Section, subject: Subject, single: pandas.DataFrame, own: np.ndarray, prior: np.ndarray
+) -> None:
+    answer.says.append(_marginals_said(single))
+    answer.advice.extend(_spread_advice(single))
+    answer.tables["aggregate_marginals"] = single
+    limit = aggregate.smallest_difference(len(own), len(prior), LEVEL / len(single))
+    answer.figures["aggregate_marginals"] = Drawing(
+        _draw_marginals(single, own, prior, limit),
+        f"Top: the Kolmogorov-Smirnov distance between encodings and prior in each dimension; "
+        f"dimensions above the dashed line differ significantly (p = {LEVEL}, adjusted for all). "
+        f"Bottom: the densities of encodings (area) and of {len(prior):,} draws of the prior "
+        f"(line) in the dimensions of the largest distance; {subject.where()}.",
+    )
+
+
+def _add_rest(
+    answer: Section, where: str, whole: MMDTest | None, worst: Projections | None
+) -> None:
+    """Adds the test of all dimensions together, and the planes of the largest difference."""
+    if whole is not None:
+        answer.says.append(_together_said(whole))
+    if worst is not None:
+        answer.tables["aggregate_planes"] = worst.table
+    if worst is not None and len(worst.table):
+        plane = worst.table.iloc[0]
+        answer.says.append(
+            f"They differ most in the plane of {plane['first']} and {plane['second']}, which was "
+            f"chosen on one half of the draws; on the other half p = {plane.adjusted:.2g}."
+        )
+        answer.figures["aggregate_planes"] = Drawing(
+            _draw_planes(worst),
+            "The planes in which encodings and prior differ most, in standard deviations of the "
+            f"prior; at most {POINTS} draws of each. The p-values are of draws that did not "
+            f"choose the planes, adjusted for all planes; {where}.",
+        )
+    if whole is not None:
+        answer.tables["aggregate_mmd"] = pandas.DataFrame([vars(whole)])
 
 
 def _excess(found: Holes) -> float:
@@ -149,9 +155,7 @@ def _worse(found: Holes) -> bool:
     return bool((significant & (shares.covered < COVERED)).any())
 
 
-def _holes_said(found: Holes | None) -> list[str]:
-    if found is None:
-        return []
+def _holes_said(found: Holes) -> list[str]:
     ratio, distance = found.shares.loc["log_ratio"], found.shares.loc["distance"]
     said = []
     if _worse(found) and _excess(found) <= 2:
@@ -184,45 +188,30 @@ def _holes_said(found: Holes | None) -> list[str]:
     return said
 
 
-def _marginals_said(single: pandas.DataFrame | None) -> list[str]:
-    if single is None:
-        return []
-    off = single[single.adjusted < LEVEL]
+def _marginals_said(single: pandas.DataFrame) -> str:
     farthest = single.distance.idxmax()
     row = single.loc[farthest]
-    return [
-        f"{len(off)} of {len(single)} dimensions are distributed differently from the prior (p < "
-        f"{LEVEL}, adjusted for all dimensions); {farthest} differs most: its mean is "
-        f"{row['mean']:.2f} (prior: {row.prior_mean:.2f}) and its standard deviation "
-        f"{row.sd:.2f} (prior: {row.prior_sd:.2f}; Kolmogorov-Smirnov distance "
+    return (
+        f"{(single.adjusted < LEVEL).sum()} of {len(single)} dimensions are distributed "
+        f"differently from the prior (p < {LEVEL}, adjusted for all dimensions); {farthest} "
+        f"differs most: its mean is {row['mean']:.2f} (prior: {row.prior_mean:.2f}) and its "
+        f"standard deviation {row.sd:.2f} (prior: {row.prior_sd:.2f}; Kolmogorov-Smirnov distance "
         f"{row.distance:.2f})."
-    ]
+    )
 
 
-def _together_said(whole: MMDTest | None) -> list[str]:
-    if whole is None:
-        return []
+def _together_said(whole: MMDTest) -> str:
     together = "The joint distribution of all dimensions differs from the prior"
     if whole.p_value >= LEVEL:
         together = "In the joint distribution of all dimensions no difference was found"
-    return [
+    return (
         f"{together} (squared maximum mean discrepancy {whole.value:.2g}, permutation test p = "
         f"{whole.p_value:.2g})."
-    ]
+    )
 
 
-def _planes_said(worst: Projections | None) -> list[str]:
-    if worst is None or not len(worst.table):
-        return []
-    plane = worst.table.iloc[0]
-    return [
-        f"They differ most in the plane of {plane['first']} and {plane['second']}, which was "
-        f"chosen on one half of the draws; on the other half p = {plane.adjusted:.2g}."
-    ]
-
-
-def _holes_advice(found: Holes | None) -> list[str]:
-    if found is None or not (_excess(found) > 3 or _worse(found)):
+def _holes_advice(found: Holes) -> list[str]:
+    if not (_excess(found) > 3 or _worse(found)):
         return []
     return [
         "The prior draws latents that the decoder was hardly trained on. So samples may look "
@@ -232,9 +221,7 @@ def _holes_advice(found: Holes | None) -> list[str]:
     ]
 
 
-def _spread_advice(single: pandas.DataFrame | None) -> list[str]:
-    if single is None:
-        return []
+def _spread_advice(single: pandas.DataFrame) -> list[str]:
     narrow = single[(single.adjusted < LEVEL) & (single.sd < 0.8 * single.prior_sd)]
     if not len(narrow):
         return []
@@ -243,41 +230,6 @@ def _spread_advice(single: pandas.DataFrame | None) -> list[str]:
         f"{narrow.index[0]}: try longer training, a lower learning rate at its end, or a learned "
         f"prior, which adapts to the encodings."
     ]
-
-
-def _figures(subject: Subject, parts: _Parts) -> dict[str, Drawing]:
-    drawn, count, where = {}, len(parts.prior), subject.where()
-    found, single, worst = parts.holes, parts.single, parts.worst
-    if found is not None:
-        drawn["holes_coverage"] = Drawing(
-            _draw_coverage(found),
-            f"Coverage by q, the mixture of the posteriors of {found.images:,} images: densities "
-            f"over {count:,} draws of the prior (line) and over the encodings of the other images "
-            f"(area); {where}.",
-        )
-        drawn["holes_pictures"] = _pictures(subject, found)
-    if single is not None:
-        drawn["aggregate_marginals"] = _marginals_drawn(subject, single, parts.prior)
-    if worst is not None and len(worst.table):
-        drawn["aggregate_planes"] = Drawing(
-            _draw_planes(worst),
-            "The planes in which encodings and prior differ most, in standard deviations of the "
-            f"prior; at most {POINTS} draws of each. The p-values are of draws that did not "
-            f"choose the planes, adjusted for all planes; {where}.",
-        )
-    return drawn
-
-
-def _marginals_drawn(subject: Subject, single: pandas.DataFrame, prior: np.ndarray) -> Drawing:
-    draws = subject.encoded.only(subject.columns).draws
-    limit = smallest_difference(len(draws), len(prior), LEVEL / len(single))
-    return Drawing(
-        _draw_marginals(single, draws, prior, limit),
-        f"Top: the Kolmogorov-Smirnov distance between encodings and prior in each dimension; "
-        f"dimensions above the dashed line differ significantly (p = {LEVEL}, adjusted for all). "
-        f"Bottom: the densities of encodings (area) and of {len(prior):,} draws of the prior "
-        f"(line) in the dimensions of the largest distance; {subject.where()}.",
-    )
 
 
 def _pictures(subject: Subject, found: Holes) -> Drawing:
@@ -312,8 +264,7 @@ def _draw_coverage(found: Holes) -> Figure:
         title = f"{row.share:.1%} of the prior mass beyond the limit ({row.nominal:.1%} nominal)"
         own.set_title(title, fontsize=TITLE, loc="left")
         name_axes(own, label, "density")
-    legend(figure, axes[0, 0])
-    return figure
+    return legend(figure, axes[0, 0])
 
 
 def _draw_marginals(
@@ -341,13 +292,11 @@ def _draw_marginals(
     for place, dimension in enumerate(shown):
         panel = figure.add_subplot(grid[1 + place // 3, place % 3])
         encoded = Sample(aggregate[:, dimension], "encodings", GUIDE)
-        densities(
-            panel, encoded, Sample(prior[:, dimension], "draws of the prior", PRIOR), bins=24
-        )
+        drawn = Sample(prior[:, dimension], "draws of the prior", PRIOR)
+        densities(panel, encoded, drawn, bins=24)
         panel.set_title(str(table.index[dimension]), fontsize=TITLE, loc="left")
         name_axes(panel)
-    legend(figure, panel)
-    return figure
+    return legend(figure, panel)
 
 
 def _draw_planes(found: Projections) -> Figure:
@@ -360,5 +309,4 @@ def _draw_planes(found: Projections) -> Figure:
         own.scatter(*q[:POINTS].T, s=6, color=GUIDE, linewidths=0, alpha=0.7, label="encodings")
         own.set_title(f"p = {row.adjusted:.2g}, adjusted", fontsize=TITLE)
         name_axes(own, row.first, row.second)
-    legend(figure, axes[0, 0])
-    return figure
+    return legend(figure, axes[0, 0])

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.attributes import (
-    attribute_table,
-    enough,
-    gains,
-    is_classes,
-    is_two_valued,
-    probes,
-)
+from pyrovae.inspection import attributes
 from pyrovae.inspection.maps import (
     DRAWS,
     latent_grid,
@@ -27,11 +20,8 @@ from pyrovae.inspection.maps import (
 from pyrovae.inspection.plotting import LABEL, TITLE, canvas, draw_sheet, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
-from pyrovae.utils.palette import CATEGORIES, GUIDE, SEQUENTIAL
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
+from pyrovae.utils.lazy import Figure, pandas
+from pyrovae.utils.palette import CATEGORIES, SEQUENTIAL
 
 __all__ = ["section"]
 
@@ -63,12 +53,8 @@ def section(subject: Subject) -> Section:
         says = [_variance_said(shares, codes.shape[1])]
         says += [_trust_said(codes, places, name) for name, places in maps.items()]
         figures = {"maps": _maps(subject, maps, known)}
-    return Section(
-        "How do the images lie in the latent space?",
-        says,
-        tables={"maps": _table(subject, rows, maps)},
-        figures=figures,
-    )
+    title, table = "How do the images lie in the latent space?", _table(subject, rows, maps)
+    return Section(title, says, tables={"maps": table}, figures=figures)
 
 
 def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Drawing:
@@ -83,18 +69,16 @@ def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame
 
 def _known(subject: Subject, rows: np.ndarray) -> pandas.DataFrame:
     """The values that colour the points: the attributes predicted best, or else the rate."""
-    import pandas
-
     split = subject.split.take(rows)
     rate = pandas.DataFrame({"rate, nats": subject.encoded.rate[rows]}, index=list(split.names))
     if not subject.known_attributes:
         return rate
-    table = attribute_table(split, subject.known_attributes)
-    names, _ = enough(table)
+    table = attributes.attribute_table(split, subject.known_attributes)
+    names, _ = attributes.enough(table)
     if not names:
         return rate
     codes = subject.encoded.loc[rows][:, subject.columns]
-    best = gains(probes(codes, table[names], seed=subject.seed)).index
+    best = attributes.gains(attributes.probes(codes, table[names], seed=subject.seed)).index
     # In that table each class has its own column, such as `label=3`.
     chosen = dict.fromkeys(
         name if name in subject.known_attributes else name.rpartition("=")[0] for name in best
@@ -132,8 +116,6 @@ def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
 
 def _table(subject: Subject, rows: np.ndarray, maps: dict[str, np.ndarray]) -> pandas.DataFrame:
     """One row per image: its coordinates on each map."""
-    import pandas
-
     columns = {f"{name} {i + 1}": places[:, i] for name, places in maps.items() for i in (0, 1)}
     names = [str(name) for name in subject.split.take(rows).names]
     return pandas.DataFrame({"image": names} | columns)
@@ -180,30 +162,20 @@ def _points(axes: Any, places: np.ndarray, values: np.ndarray, name: str) -> Non
     """Draws points coloured by value, with a legend for a few values, else with a colour bar."""
     axes.set_title(name, fontsize=TITLE)
     own: dict[str, Any] = {"s": 8, "linewidths": 0}
-    if not (is_two_valued(values) or is_classes(values)):
+    if not (attributes.is_two_valued(values) or attributes.is_classes(values)):
         shown = axes.scatter(*places.T, c=values, cmap=SEQUENTIAL, **own)
         bar = axes.figure.colorbar(shown, ax=axes, location="bottom", aspect=30, shrink=0.8)
         bar.ax.tick_params(labelsize=LABEL)
         return
     for i, value in enumerate(np.unique(values)):
         color, mark = CATEGORIES[i % len(CATEGORIES)], MARKS[i // len(CATEGORIES) % len(MARKS)]
-        label = f"{value:g}"
-        axes.scatter(*places[values == value].T, color=color, marker=mark, label=label, **own)
-    axes.legend(
-        fontsize=LABEL,
-        ncols=5,
-        markerscale=2,
-        frameon=False,
-        handletextpad=0,
-        columnspacing=0.6,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.12),
-    )
+        own |= {"color": color, "marker": mark, "label": f"{value:g}"}
+        axes.scatter(*places[values == value].T, **own)
+    how = {"frameon": False, "markerscale": 2, "handletextpad": 0, "columnspacing": 0.6}
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, fontsize=LABEL, **how)
 
 
-def _draw_plane(
-    grid: Tensor, codes: np.ndarray, values: np.ndarray | None, names: list[str]
-) -> Figure:
+def _draw_plane(grid: Tensor, codes: np.ndarray, values: np.ndarray, names: list[str]) -> Figure:
     """Images decoded over the plane of two latents, and the encoded images on it.
 
     Args:
@@ -215,10 +187,7 @@ def _draw_plane(
     figure, axes = canvas(3.9, 1, 2)
     left, right = axes[0]
     draw_sheet(left, grid, gap=0)
-    if values is None:
-        right.scatter(codes[:, 0], codes[:, 1], s=8, color=GUIDE, linewidths=0)
-    else:
-        _points(right, codes, values, names[2])
+    _points(right, codes, values, names[2])
     right.set_aspect("equal", adjustable="datalim")
     for own in (left, right):
         name_axes(own, names[0], names[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +14,18 @@ from pyrovae.inspection.placing import placed
 from pyrovae.inspection.plotting import (
     TITLE,
     Sample,
-    canvas,
     densities,
     legend,
     name_axes,
+    panel,
+    panels,
     shorten,
 )
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import FULL, Subject
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import CATEGORIES, EXACT, GUIDE, INK
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -41,6 +39,17 @@ SPARING = 3
 
 #: Dimensions whose histograms are shown.
 SHOWN = 6
+
+#: Advice on a guide whose means are off, and on one that is too narrow.
+PRECISE = (
+    "The guide's means are off by more than the posterior's standard deviation: the encoder is "
+    "not precise enough. Train for longer, or use a larger encoder."
+)
+NARROW = (
+    "The guide is much narrower than the posterior: its uncertainties are too small. A diagonal "
+    "family is too narrow if dimensions are correlated: if section gaps finds a large "
+    "approximation gap, try FullRankNormal."
+)
 
 
 def section(subject: Subject) -> Section:
@@ -70,7 +79,10 @@ def section(subject: Subject) -> Section:
             *_too_short(subject, chains),
         ],
         _remedies([table for name, table in tables.items() if _have_mixed(chains[name])]),
-        {"posterior_moments": _joined(tables), "chains": _diagnostics(chains)},
+        {
+            "posterior_moments": pandas.concat(tables, names=["image"]),
+            "chains": _diagnostics(chains),
+        },
         _figures(subject, looked_at, tables),
     )
 
@@ -79,22 +91,20 @@ def _figures(
     subject: Subject, chains: dict[str, Chains], tables: dict[str, pandas.DataFrame]
 ) -> dict[str, Drawing]:
     first = next(iter(chains))
-    budget, count = subject.budget, len(chains)
-    drawn = f"{budget.chains} chains of {_kept(subject)} draws per image"
-    used = _most_used(chains[first])
+    drawn = f"{subject.budget.chains} chains of {_kept(subject)} draws"
+    used = np.argsort(chains[first].guide.std(0))[:SHOWN].tolist()
     return {
         "posterior_marginals": Drawing(
             _draw_marginals(chains[first], used),
             f"The posterior of the image {first} in the {len(used)} dimensions in which the guide "
-            f"is narrowest, as densities: draws from the exact posterior by NUTS (area; "
-            f"{budget.chains} chains of {_kept(subject)} draws) and of the guide (line); "
-            f"{subject.shown_where(1)}.",
+            f"is narrowest, as densities: draws from the exact posterior by NUTS (area; {drawn}) "
+            f"and of the guide (line); {subject.shown_where(1)}.",
         ),
         "posterior_moments": Drawing(
             _draw_moments(tables),
-            f"Mean and standard deviation (sd) of the guide relative to the exact posterior's, "
-            f"a point per dimension; {subject.shown_where(count)}, {drawn}. An exact guide has "
-            f"all points where the lines cross.",
+            f"Mean and standard deviation (sd) of the guide relative to the exact posterior's, a "
+            f"point per dimension; {subject.shown_where(len(chains))}, {drawn} per image. An "
+            f"exact guide has all points where the lines cross.",
         ),
     }
 
@@ -139,11 +149,6 @@ def _chains(subject: Subject) -> dict[str, Chains]:
             bar=lambda steps: subject.bar(steps, "posteriors by NUTS"),
         )
     return dict(zip(map(str, chosen.names), found, strict=True))
-
-
-def _most_used(chains: Chains) -> list[int]:
-    """The dimensions of the smallest standard deviations of the guide."""
-    return [int(dim) for dim in np.argsort(chains.guide.std(0))[:SHOWN]]
 
 
 def _difference(name: str, table: pandas.DataFrame) -> str:
@@ -203,30 +208,10 @@ def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
         return []
     shift = float(np.median([table["shift"].abs().median() for table in tables]))
     ratio = float(np.median([table["ratio"].median() for table in tables]))
-    found = []
-    if shift > 1:
-        found.append(
-            "The guide's means are off by more than the posterior's standard deviation: the "
-            "encoder is not precise enough. Train for longer, or use a larger encoder."
-        )
-    if ratio < 0.7:
-        found.append(
-            "The guide is much narrower than the posterior: its uncertainties are too small. A "
-            "diagonal family is too narrow if dimensions are correlated: if section gaps finds a "
-            "large approximation gap, try FullRankNormal."
-        )
-    return found
-
-
-def _joined(tables: dict[str, pandas.DataFrame]) -> pandas.DataFrame:
-    import pandas
-
-    return pandas.concat(tables, names=["image"])
+    return [advice for applies, advice in ((shift > 1, PRECISE), (ratio < 0.7, NARROW)) if applies]
 
 
 def _diagnostics(chains: dict[str, Chains]) -> pandas.DataFrame:
-    import pandas
-
     rows = {
         (name, chain): {"moved": moved, "divergences": divergences}
         for name, own in chains.items()
@@ -243,18 +228,13 @@ def _draw_marginals(chains: Chains, dimensions: list[int], bins: int = 20) -> Fi
         dimensions: which ones, 6 or so at most.
         bins: of each histogram.
     """
-    rows = -(-len(dimensions) // 3)
-    figure, axes = canvas(0.5 + 1.9 * rows, rows, min(3, len(dimensions)))
-    panels = axes.ravel()
-    for panel, dim in zip(panels, dimensions, strict=False):
+    figure, places = panels(len(dimensions), min(3, len(dimensions)), 0.5, 1.9)
+    for own, dim in zip(places, dimensions, strict=True):
         exact = Sample(chains.draws[..., dim].ravel(), "exact posterior (NUTS)", EXACT)
-        densities(panel, exact, Sample(chains.guide[:, dim], "guide", GUIDE), bins=bins, tails=0)
-        name_axes(panel, chains.names[dim])
-    for panel in panels[len(dimensions) :]:
-        panel.set_visible(False)
+        densities(own, exact, Sample(chains.guide[:, dim], "guide", GUIDE), bins=bins, tails=0)
+        name_axes(own, chains.names[dim])
     figure.supylabel("density", fontsize=TITLE)
-    legend(figure, panels[0])
-    return figure
+    return legend(figure, places[0])
 
 
 def _draw_moments(tables: Mapping[str, pandas.DataFrame]) -> Figure:
@@ -263,11 +243,10 @@ def _draw_moments(tables: Mapping[str, pandas.DataFrame]) -> Figure:
     Args:
         tables: `Chains.table()` of each image, by its name.
     """
-    figure, canvases = canvas(3.8)
-    axes = canvases[0, 0]
+    figure, axes = panel(3.8)
     for number, (name, table) in enumerate(tables.items()):
         mark, color = "osd^v<>"[number % 7], CATEGORIES[number % len(CATEGORIES)]
-        how = {"color": color, "alpha": 0.7, "ms": 5, "label": shorten(name, 22)}
+        how: dict[str, Any] = {"color": color, "alpha": 0.7, "ms": 5, "label": shorten(name, 22)}
         axes.plot(table["shift"], table["ratio"], mark, **how)
     axes.axvline(0, color=INK, lw=1)
     axes.axhline(1, color=INK, lw=1)
@@ -279,5 +258,4 @@ def _draw_moments(tables: Mapping[str, pandas.DataFrame]) -> Figure:
     axes.minorticks_off()
     across = "mean of the guide - mean of the posterior (posterior sd)"
     name_axes(axes, across, "sd of the guide / posterior sd")
-    legend(figure, axes, 3)
-    return figure
+    return legend(figure, axes, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +14,7 @@ from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import linear_path, show_within, spherical_path
 from pyrovae.utils.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
+from pyrovae.utils.lazy import Figure, pandas
 
 __all__ = ["paths", "section"]
 
@@ -26,10 +22,9 @@ PLACE = 90
 
 #: Points of a path, and draws of the prior whose lengths are measured.
 STEPS, DRAWS = 9, 500
-KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-    "straight": linear_path,
-    "arc": spherical_path,
-}
+KINDS: dict[str, Callable[[Tensor, Tensor, int], Tensor]]
+KINDS = {"straight": linear_path, "arc": spherical_path}
+Paths = dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]]
 
 
 def section(subject: Subject) -> Section:
@@ -38,23 +33,21 @@ def section(subject: Subject) -> Section:
         raise InputError(
             f"a path between images needs at least 2 shown images, got {len(subject.shown)}"
         )
-    found = paths(subject)
-    lengths = _lengths(subject)
+    found, lengths = paths(subject), _lengths(subject)
     table = _table(found, lengths)
     names = [str(name).split("/")[-1] for name in subject.shown.names[:2]]
-    caption = (
+    drawing = Drawing(
+        _sheet(subject, found),
         f"Decoded paths from the posterior mean of {names[0]} to that of {names[1]} (rows "
         f'"images"), and from one draw of the prior to another (rows "prior"): along the straight '
         f"line and along the arc around 0. The column is the share of the path; the first two of "
-        f"{subject.shown_where()}."
+        f"{subject.shown_where()}.",
     )
-    figures = {"paths": Drawing(_sheet(subject, found), caption)}
-    return Section(
-        "What lies between two images?", _says(table, lengths), [], {"paths": table}, figures
-    )
+    said, title = _says(table, lengths), "What lies between two images?"
+    return Section(title, said, tables={"paths": table}, figures={"paths": drawing})
 
 
-def paths(subject: Subject) -> dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]]:
+def paths(subject: Subject) -> Paths:
     """Points `(9, D)` by ends (images, prior) and kind of path, with the programs' inputs.
 
     The inputs are interpolated linearly between those of the two ends.
@@ -80,12 +73,8 @@ def _lengths(subject: Subject) -> dict[str, np.ndarray]:
     return {name: np.linalg.norm(values, axis=1) for name, values in found.items()}
 
 
-def _table(
-    found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]], lengths: dict[str, np.ndarray]
-) -> pandas.DataFrame:
+def _table(found: Paths, lengths: dict[str, np.ndarray]) -> pandas.DataFrame:
     """A row per point: its length, and the share of posterior means or draws that are shorter."""
-    import pandas
-
     rows = []
     for (ends, kind), (points, _) in found.items():
         for step, length in enumerate(points.norm(dim=1).cpu().double().numpy()):
@@ -94,9 +83,7 @@ def _table(
     return pandas.DataFrame(rows, columns=["between", "path", "t", "length", "shorter"])
 
 
-def _sheet(
-    subject: Subject, found: dict[tuple[str, str], tuple[Tensor, dict[str, Tensor]]]
-) -> Figure:
+def _sheet(subject: Subject, found: Paths) -> Figure:
     with subject.quietly(3):
         rows = [show_within(subject.space, z, **inputs).cpu() for z, inputs in found.values()]
     labels = [f"{ends}\n{kind}" for ends, kind in found]
@@ -109,8 +96,8 @@ def _says(table: pandas.DataFrame, lengths: dict[str, np.ndarray]) -> list[str]:
     half = table[(table["t"] - 0.5).abs() < 1e-9].set_index(["between", "path"])["length"]
     said = []
     for ends, each in (("images", "posterior means"), ("prior", "draws of the prior")):
-        low, high = (float(value) for value in np.quantile(lengths[ends], (0.025, 0.975)))
-        straight, arc = (float(half[ends, kind]) for kind in KINDS)
+        low, high = np.quantile(lengths[ends], (0.025, 0.975))
+        straight, arc = (half[ends, kind] for kind in KINDS)
         said.append(
             f"Half-way between two {each} the straight line has length {straight:.2f}, "
             f"{_where(straight, low, high)}, and the arc {arc:.2f}, {_where(arc, low, high)} (95 "

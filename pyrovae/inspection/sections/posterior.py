@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,23 +15,16 @@ from pyrovae.inspection.plotting import (
     canvas,
     heat_map,
     name_axes,
+    panel,
     picture,
     shorten,
 )
-from pyrovae.inspection.posterior import (
-    Predictive,
-    correlation_table,
-    correlations,
-    predictive,
-)
+from pyrovae.inspection.posterior import Predictive, correlation_table, correlations, predictive
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DIVERGING, GUIDE, HEAT, PALE, SEQUENTIAL
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -58,7 +51,7 @@ def section(subject: Subject) -> Section:
     }
     return Section(
         "What are the posteriors of single images?",
-        [*_spreads(tables["predictive"]), _dependence(tables["correlations"], len(draws))],
+        [_spreads(tables["predictive"]), _dependence(tables["correlations"], len(draws))],
         tables=tables,
         figures={
             "predictive": _predictive(subject, seen, names),
@@ -69,13 +62,13 @@ def section(subject: Subject) -> Section:
 
 def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing:
     images = torch.from_numpy(np.array(subject.shown.images)).float() / 255
-    said = (
+    return Drawing(
+        _draw_predictive(images, seen, names),
         f"Posterior predictive, {subject.shown_where()}: the image, the mean of {DRAWS} "
         "reconstructions, the standard deviation of each pixel without and with the likelihood's "
         "noise (in grey levels of 256), decoded draws of z, and one draw with the likelihood's "
-        "noise."
+        "noise.",
     )
-    return Drawing(_draw_predictive(images, seen, names), said)
 
 
 def _dimensions(
@@ -103,16 +96,14 @@ def _dimensions(
     }
 
 
-def _spreads(table: pandas.DataFrame) -> list[str]:
-    latent, whole = (
-        float(np.sqrt(np.square(table[name]).mean())) for name in ("latent_spread", "spread")
-    )
-    return [
+def _spreads(table: pandas.DataFrame) -> str:
+    latent, whole = np.sqrt(np.square(table[["latent_spread", "spread"]]).mean())
+    return (
         f"The standard deviation of a pixel is {latent:.1f} grey levels of 256 from the "
         f"uncertainty of z and {whole:.1f} with the likelihood's noise: z accounts for "
         f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g} % of the variance, if the guide's widths "
         "are right."
-    ]
+    )
 
 
 def _dependence(pairs: pandas.DataFrame, draws: int) -> str:
@@ -143,7 +134,7 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
     """
     kept = len(found.decoded)
     titles = ["image", "mean", "sd,\nfrom z", "sd, with\nnoise", *["draw of z"] * kept]
-    titles.append("draw,\nwith noise")
+    titles += ["draw,\nwith noise"]
     figure, axes = canvas(1.1 + 0.95 * len(images), len(images), len(titles))
     limit = float(found.spread.mean(1).max()) * 255
     how: dict[str, Any] = {"vmin": 0, "vmax": limit, "cmap": HEAT}
@@ -199,10 +190,8 @@ def _draw_correlations(found: np.ndarray, names: list[str], title: str) -> Figur
         names: of the dimensions.
         title: of the figure.
     """
-    import pandas
-
-    figure, axes = canvas(4.6, width=5.4)
+    figure, axes = panel(4.6, width=5.4)
     table = pandas.DataFrame(found, index=names, columns=names)
-    heat_map(axes[0, 0], table, "correlation", vmin=-1, vmax=1, cmap=DIVERGING)
-    axes[0, 0].set_title(title, fontsize=TITLE)
+    heat_map(axes, table, "correlation", vmin=-1, vmax=1, cmap=DIVERGING)
+    axes.set_title(title, fontsize=TITLE)
     return figure

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pyrovae.inspection.plotting import LABEL, TITLE, canvas
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import INK, PALE, PAPER, SOFT
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["draw_graph", "section"]
 
@@ -26,10 +20,8 @@ def section(subject: Subject) -> Section:
     x, inputs = subject.observed(subject.split.take([0, 0]))
     with subject.quietly():
         sites, parameters = site_table(programs, x, **inputs), parameter_table(programs)
-        sources = {
-            f"{name}.gv": graphviz_source(program, x, **inputs)
-            for name, program in (("model", programs.model), ("guide", programs.guide))
-        }
+        pairs = {"model.gv": programs.model, "guide.gv": programs.guide}
+        sources = {name: graphviz_source(own, x, **inputs) for name, own in pairs.items()}
     said = (
         "The graphs of model and guide: grey sites are observed, the box is the plate of images, "
         "shapes are those of one image; traced on n = 2 images of the split "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,9 +10,7 @@ from pyrovae.inspection.plotting import image_sheet
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import along, effects, show_within
-
-if TYPE_CHECKING:
-    import pandas
+from pyrovae.utils.lazy import pandas
 
 __all__ = ["section", "shown_means", "sites_said", "traversal_table", "with_change"]
 
@@ -26,6 +22,11 @@ ROWS, IMAGES = 10, 2
 SHARES = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
 #: The least rate of a used dimension, in nats, and the least visible change, in levels of 255.
 CARRIES, UNSEEN = 0.1, 0.5
+#: Advice on dimensions that the decoder does not use.
+IDLE = [
+    "Rate that the decoder ignores should vanish during training: train for longer, and check "
+    "whether the decoder's learning rate is too low, or one of its layers is dead."
+]
 
 
 def section(subject: Subject) -> Section:
@@ -39,8 +40,8 @@ def section(subject: Subject) -> Section:
     idle = table[(table["kl"] > CARRIES) & (table["change"] < UNSEEN)]
     return Section(
         "What does each latent dimension change?",
-        _says(table, len(z)) + _idle_said(idle),
-        _advice(idle),
+        _says(table, len(z)) + (_idle_said(idle) if len(idle) else []),
+        IDLE if len(idle) else [],
         {"traversals": table.reset_index()},
         figures,
     )
@@ -110,33 +111,21 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
     ]
     if len(table) > 2 and min(np.ptp(table["kl"]), np.ptp(change)) > 0:
         rank = spearmanr(table["kl"], change)[0]
+        meaning = "some rate is also spent on hardly visible changes, such as fine detail"
+        if rank > 0.5:
+            meaning = "dimensions of a larger rate change the image more"
         said.append(
             f"The rank correlation of the dimensions' rates with these changes is {rank:.2f}: "
-            + (
-                "dimensions of a larger rate change the image more."
-                if rank > 0.5
-                else "some rate is also spent on hardly visible changes, such as fine detail."
-            )
+            f"{meaning}."
         )
     return said
 
 
 def _idle_said(idle: pandas.DataFrame) -> list[str]:
-    if not len(idle):
-        return []
     named = ", ".join(idle.index[:5]) + (" ..." if len(idle) > 5 else "")
     return [
         f"{len(idle)} dimensions ({named}) carry more than {CARRIES} nats but change pixels by "
         f"less than {UNSEEN} grey levels: the decoder does not use them."
-    ]
-
-
-def _advice(idle: pandas.DataFrame) -> list[str]:
-    if not len(idle):
-        return []
-    return [
-        "Rate that the decoder ignores should vanish during training: train for longer, and check "
-        "whether the decoder's learning rate is too low, or one of its layers is dead."
     ]
 
 

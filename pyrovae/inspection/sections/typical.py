@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
+from pyrovae.inspection import typical
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.outliers import Outliers, find_outliers
-from pyrovae.inspection.plotting import Sample, canvas, densities, image_rows, legend, name_axes
+from pyrovae.inspection.plotting import (
+    Sample,
+    densities,
+    image_rows,
+    legend,
+    name_axes,
+    panel,
+    panels,
+)
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
-from pyrovae.inspection.typical import (
-    REPLICATES,
-    Replication,
-    pixel_calibration,
-    predictive_checks,
-    prior_statistics,
-    rank_moments,
-    replicate,
-)
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR, SHOWN
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 __all__ = ["section"]
 
@@ -56,45 +51,48 @@ def section(subject: Subject) -> Section:
     """
     images = subject.split.spread(REPLICATED)
     noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
-    found = replicate(subject.programs, images, subject.engine, seed=subject.seed)
-    prior = prior_statistics(subject, subject.budget.draws)
-    checks, pixels = predictive_checks(found, prior), pixel_calibration(found)
-    rare, reason = _outliers(subject)
-    ranks = rank_moments(found)
-    return Section(
-        "Is the noise calibrated, and which images are improbable?",
-        [*_outliers_said(rare), *_noise_said(noise, ranks), *_checks_said(checks), *reason],
-        _noise_advice(noise, ranks, checks, subject.programs.likelihood.has_scale)
-        + _outlier_advice(rare),
-        {
-            **_outlier_tables(rare),
-            "predictive_checks": checks,
-            "predictive_images": found.statistics,
-            "pixel_calibration": pixels,
-            "dispersion": _numbers(noise, ranks),
-        },
-        _outlier_figures(subject, rare) | _figures(subject, found, prior, pixels),
+    found = typical.replicate(subject.programs, images, subject.engine, seed=subject.seed)
+    prior = typical.prior_statistics(subject, subject.budget.draws)
+    checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
+    ranks, answer = (
+        typical.rank_moments(found),
+        Section("Is the noise calibrated, and which images are improbable?", []),
     )
+    reasons = _add_outliers(answer, subject)
+    answer.says.extend([*_noise_said(noise, ranks), *_checks_said(checks), *reasons])
+    has_scale = subject.programs.likelihood.has_scale
+    answer.advice[:0] = _noise_advice(noise, ranks, checks, has_scale)
+    answer.tables.update(
+        predictive_checks=checks,
+        predictive_images=found.statistics,
+        pixel_calibration=pixels,
+        dispersion=_numbers(noise, ranks),
+    )
+    answer.figures.update(_figures(subject, found, prior, pixels))
+    return answer
 
 
-def _outliers(subject: Subject) -> tuple[Outliers | None, list[str]]:
-    """The improbable images, or a sentence on why they were not looked for."""
+def _add_outliers(answer: Section, subject: Subject) -> list[str]:
+    """Adds the improbable images, or returns a sentence on why they were not looked for."""
     try:
-        return find_outliers(subject), []
+        rare = find_outliers(subject)
     except InputError as reason:
-        return None, [f"Improbable images were not looked for: {reason}."]
-
-
-def _outlier_tables(rare: Outliers | None) -> dict[str, pandas.DataFrame]:
-    if rare is None:
-        return {}
+        return [f"Improbable images were not looked for: {reason}."]
+    answer.says.extend(_outliers_said(rare))
+    answer.advice.extend(_outlier_advice(rare))
     shown = rare.table[rare.table.split == "shown"].reset_index(drop=True)
-    return {"typical_shown": shown, "typical_outliers": rare.table}
+    answer.tables.update(typical_shown=shown, typical_outliers=rare.table)
+    answer.figures["typical_pictures"] = _pictures(subject, rare)
+    answer.figures["typical_log_evidence"] = Drawing(
+        _draw_log_evidence(rare),
+        f"Densities of log p(x) in nats, estimated by {rare.draws} importance draws per "
+        f"image: of the split (area), of {len(rare.reference):,} {rare.of} (dashed), and the "
+        f"values of the shown images (vertical lines); {subject.where(len(rare.split))}.",
+    )
+    return []
 
 
-def _outliers_said(rare: Outliers | None) -> list[str]:
-    if rare is None:
-        return []
+def _outliers_said(rare: Outliers) -> list[str]:
     table = rare.table[rare.table.split != "shown"]
     low, count, least = int((table["rank"] == 0).sum()), len(rare.reference), table.iloc[0]
     said = [
@@ -209,9 +207,7 @@ def _noise_advice(
     return advice
 
 
-def _outlier_advice(rare: Outliers | None) -> list[str]:
-    if rare is None:
-        return []
+def _outlier_advice(rare: Outliers) -> list[str]:
     table = rare.table[rare.table.split != "shown"]
     if not (table["rank"].median() < 0.3 and rare.of == "training images"):
         return []
@@ -229,8 +225,6 @@ def _outlier_advice(rare: Outliers | None) -> list[str]:
 
 
 def _numbers(noise: Estimate, ranks: dict[str, Estimate]) -> pandas.DataFrame:
-    import pandas
-
     named = {"dispersion": noise} | {f"rank_{name}": number for name, number in ranks.items()}
     rows = {name: (number.value, number.error) for name, number in named.items()}
     expected = {"rank_mean": 0.5}
@@ -240,39 +234,23 @@ def _numbers(noise: Estimate, ranks: dict[str, Estimate]) -> pandas.DataFrame:
 
 
 def _figures(
-    subject: Subject,
-    found: Replication,
-    prior: pandas.DataFrame,
-    pixels: pandas.DataFrame,
+    subject: Subject, found: typical.Replication, prior: pandas.DataFrame, pixels: pandas.DataFrame
 ) -> dict[str, Drawing]:
     where = subject.where(len(found.shares))
     return {
         "pixel_calibration": Drawing(
             _draw_calibration(pixels),
-            f"The rank of each pixel among {REPLICATES} draws of the likelihood at one draw of z; "
-            f"error bars: ± 2 standard errors over images. A flat histogram is calibrated, a hump "
-            f"means noise that is too wide, a U noise that is too narrow; {where}.",
+            f"The rank of each pixel among {typical.REPLICATES} draws of the likelihood at one "
+            f"draw of z; error bars: ± 2 standard errors over images. A flat histogram is "
+            f"calibrated, a hump means noise that is too wide, a U noise that is too narrow; "
+            f"{where}.",
         ),
         "predictive_checks": Drawing(
             _draw_checks(found.statistics, prior),
             "Densities of statistics of the pixels, in [0, 1], over the images (area), over "
-            f"their replicates (dashed; the mean of {REPLICATES} per image), and over "
+            f"their replicates (dashed; the mean of {typical.REPLICATES} per image), and over "
             f"{len(prior):,} images drawn from the model (solid line), both with the "
             f"likelihood's noise; {where}.",
-        ),
-    }
-
-
-def _outlier_figures(subject: Subject, rare: Outliers | None) -> dict[str, Drawing]:
-    if rare is None:
-        return {}
-    return {
-        "typical_pictures": _pictures(subject, rare),
-        "typical_log_evidence": Drawing(
-            _draw_log_evidence(rare),
-            f"Densities of log p(x) in nats, estimated by {rare.draws} importance draws per "
-            f"image: of the split (area), of {len(rare.reference):,} {rare.of} (dashed), and the "
-            f"values of the shown images (vertical lines); {subject.where(len(rare.split))}.",
         ),
     }
 
@@ -301,25 +279,15 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
 
 def _draw_calibration(table: pandas.DataFrame) -> Figure:
     """The ranks of pixels among replicates, from `pixel_calibration`."""
-    figure, axes = canvas(2.9)
-    own = axes[0, 0]
-    own.bar(
-        table.low,
-        table.share,
-        table.high - table.low,
-        yerr=2 * table.error,
-        align="edge",
-        color=DATA,
-        alpha=0.5,
-        ecolor=INK,
-        label="pixels of images",
-    )
+    figure, own = panel(2.9)
+    how = {"align": "edge", "color": DATA, "alpha": 0.5, "ecolor": INK, "yerr": 2 * table.error}
+    width = table.high - table.low
+    own.bar(table.low, table.share, width, label="pixels of images", **how)
     own.axhline(table.expected.iloc[0], color=INK, lw=1, ls="--", label="calibrated")
     own.set_xlim(0, 1)
     across = "rank of a pixel among its replicates (0: darkest, 1: brightest)"
     name_axes(own, across, "share of pixels")
-    legend(figure, own)
-    return figure
+    return legend(figure, own)
 
 
 def _draw_checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figure:
@@ -329,11 +297,8 @@ def _draw_checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figur
         statistics: of a `Replication`.
         prior: from `prior_statistics`.
     """
-    names = list(prior.columns)
-    rows = -(-len(names) // 2)
-    figure, axes = canvas(0.5 + 2.3 * rows, rows, 2)
-    panels = axes.ravel()
-    for own, name in zip(panels, names, strict=False):
+    figure, places = panels(len(prior.columns), 2, 0.5, 2.3)
+    for own, name in zip(places, prior, strict=True):
         values = statistics.xs(name, level="statistic")
         densities(
             own,
@@ -344,16 +309,12 @@ def _draw_checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figur
         )
         name_axes(own, name, "density")
         own.locator_params(axis="x", nbins=5)
-    for own in panels[len(names) :]:
-        own.set_visible(False)
-    legend(figure, panels[0])
-    return figure
+    return legend(figure, places[0])
 
 
 def _draw_log_evidence(rare: Outliers) -> Figure:
     """Log p(x) of the split, of the reference images, and of the shown images."""
-    figure, axes = canvas(2.9)
-    own = axes[0, 0]
+    figure, own = panel(2.9)
     table = rare.table[rare.table.split != "shown"]
     split = Sample(table.log_evidence.to_numpy(), str(table.split.iloc[0]), DATA)
     bins = max(10, min(40, len(table) // 5))
@@ -362,5 +323,4 @@ def _draw_log_evidence(rare: Outliers) -> Figure:
     for place, value in enumerate(shown.log_evidence):
         own.axvline(value, color=SHOWN, lw=1.5, label="" if place else "shown")
     name_axes(own, "log p(x) (nats)", "density")
-    legend(figure, own)
-    return figure
+    return legend(figure, own)
