@@ -1,4 +1,4 @@
-"""A logger that warns of problems with the posterior during training."""
+"""A callback that warns of problems with the posterior during training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pyrovae.data import Split
 from pyrovae.inspection.collapse import Case
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.view import PosteriorView
-from pyrovae.training.loggers import Epoch, Logger, RunInfo
+from pyrovae.training.callbacks import Callback, Epoch, RunInfo
 from pyrovae.utils.files import replacing
 
 __all__ = ["PosteriorMonitor"]
 
 
-class PosteriorMonitor(Logger):
+class PosteriorMonitor(Callback):
     """Checks the posterior after each epoch, and warns once of each problem.
 
     Warnings are printed, and written to the run's `warnings.txt`.
@@ -26,9 +26,7 @@ class PosteriorMonitor(Logger):
         images: the number of images of the validation split that it uses.
 
     Example:
-        >>> from pyrovae import Trainer
-        >>> from pyrovae.training.loggers import Console
-        >>> loggers = [Console(), PosteriorMonitor(images=32)]  # Trainer.fit(..., loggers=loggers)
+        >>> callbacks = [PosteriorMonitor(images=32)]  # Trainer.fit(..., callbacks=callbacks)
     """
 
     def __init__(self, images: int = 64) -> None:
