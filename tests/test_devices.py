@@ -124,7 +124,7 @@ def fit(
     vae: VAE, data: SyntheticFaces, recipe: Recipe, epochs: int, root: Path, resume: bool = False
 ) -> None:
     trainer = Trainer(epochs=epochs, batch_size=10, clip_norm=10.0)
-    state = trainer.fit(vae, data, recipe, ENGINE, run=root, resume=resume)
+    state = trainer.fit(vae, data, recipe, ENGINE, run=root, resume=resume).state
     assert state.epoch == epochs and not state.skipped
     assert all(isinstance(value, Pretended) for value in vae.state_dict().values())
 

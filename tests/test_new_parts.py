@@ -112,18 +112,31 @@ def section(subject: Subject) -> Section:
     """How many images there are, for a test."""
     return Section("How many images are there?", [f"There are {len(subject.split)} images."])
 ''',
+    "training/callbacks/dropped.py": '''
+from pyrovae.training.callbacks.base import Callback
+
+
+class DroppedCallback(Callback):
+    """Prints a line at the end, for a test."""
+
+    def end(self, status: str) -> None:
+        print("the dropped callback has seen the end")
+''',
     "training/loggers/dropped.py": '''
-from pyrovae.training.loggers.base import Logger
+from pyrovae.training.loggers.base import Config, Images, Logger, Numbers
 
 
 class DroppedLogger(Logger):
-    """Prints each message, and a line at the end, for a test."""
+    """Prints what it is given, for a test."""
 
-    def message(self, text: str) -> None:
-        print(text)
+    def start(self, config: Config) -> None:
+        print("logs a run with the prior", config["prior"])
 
-    def end(self) -> None:
-        print("the dropped logger was told of the end")
+    def log(self, numbers: Numbers, images: Images, step: int) -> None:
+        print("logs step", step)
+
+    def finish(self, status: str) -> None:
+        print("has logged a run that is", status)
 ''',
     "training/initialization/dropped.py": '''
 from typing import Any
@@ -190,7 +203,7 @@ def test_a_dropped_part_is_in_the_help_and_in_the_table(copied: Path) -> None:
     execute(copied, "parts", "--write", "README.md")
     table = (copied / "README.md").read_text()
     shown = " ".join(execute(copied, "train", "--help").split())
-    for name in (*OPTIONS.values(), "DroppedLogger"):
+    for name in (*OPTIONS.values(), "DroppedCallback", "DroppedLogger"):
         assert f"| `{name}` | " in table and f" {name} " in shown
     assert "| `dropped` | How many images there are, for a test. |" in table
     assert "collapse, dropped, program" in " ".join(execute(copied, "inspect", "--help").split())
@@ -199,9 +212,12 @@ def test_a_dropped_part_is_in_the_help_and_in_the_table(copied: Path) -> None:
 def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
     parts = [f"{option}={name}" for option, name in OPTIONS.items()]
     usual = [option for option in TINY if not option.startswith("--data.")]
-    more = ["--loggers=[DroppedLogger]", "--prior.width=0.5", "--run_dir=run"]
+    more = ["--callbacks=[DroppedCallback]", "--loggers=[DroppedLogger]"]
+    more += ["--prior.width=0.5", "--run_dir=run"]
     printed = execute(copied, "train", *parts, *usual, *more)
-    assert "the dropped logger was told of the end" in printed and "starts as dropped" in printed
+    assert "the dropped callback has seen the end" in printed and "starts as dropped" in printed
+    for line in ("run with the prior pyrovae.DroppedPrior", "step 2", "run that is finished"):
+        assert line in printed
     assert "test, 40 images" in printed
     config = yaml.safe_load((copied / "run/config.yaml").read_text())
     for option, name in OPTIONS.items():

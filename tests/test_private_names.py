@@ -70,7 +70,7 @@ def train():
     from tests.support.small import adam, small_data, small_vae
     vae = copy.deepcopy(small_vae())
     engine = pyrovae.Engine("cpu", compile="off")
-    state = pyrovae.Trainer(epochs=1, batch_size=40).fit(vae, small_data(), adam(), engine)
+    state = pyrovae.Trainer(epochs=1, batch_size=40).fit(vae, small_data(), adam(), engine).state
     return [state.step, state.loss != state.loss]
 
 for name, place in json.loads(sys.argv[1]).items():

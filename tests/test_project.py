@@ -97,6 +97,7 @@ def test_every_part_says_what_it_is_when_to_use_it_and_where_it_is_from(
 def test_every_part_is_a_public_name(role: str, part: type) -> None:
     places = [pyrovae, pyrovae.priors, pyrovae.likelihoods, pyrovae.posteriors]
     places += [pyrovae.networks, pyrovae.objectives, pyrovae.training.loggers, pyrovae.inspection]
+    places += [pyrovae.training.callbacks]
     assert any(getattr(place, part.__name__, None) is part for place in places)
 
 

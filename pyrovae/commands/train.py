@@ -52,6 +52,8 @@ def main(arguments: list[str]) -> None:
         engine,
         run=run,
         resume=resume,
+        progress=True,
+        callbacks=objects.callbacks,
         loggers=objects.loggers,
     )
     if group.main:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pyrovae.config.trust import Consent
 from pyrovae.runs.checkpoint import load_checkpoint
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.plain import flat
 
 #: Arguments of data sets for the place of the images. The images themselves are checked anyway.
 PLACES = ("root", "path", "cache_dir", "download")
@@ -61,7 +62,7 @@ def stated_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
 def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunDirectory) -> None:
     """Raises `InputError` if a resumed run would change an option that must stay.
 
-    The number of epochs may grow, and the place of the data and the loggers may change.
+    The number of epochs may grow. The place of the data, callbacks and loggers may change.
 
     Args:
         parser: from `train_parser`.
@@ -88,18 +89,10 @@ def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunD
 
 def _may_change(key: str) -> bool:
     role, _, argument = key.partition(".")
-    if key == "trainer.epochs" or role in LISTS:  # Loggers do not affect training.
+    if key == "trainer.epochs" or role in LISTS:  # They do not affect training.
         return True
     return role == "data" and argument.split(".")[-1] in PLACES
 
 
 def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:
-    def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                name = key if key not in ("class_path", "init_args") else ""
-                yield from walk(inner, f"{path}.{name}" if path and name else path or name)
-        else:
-            yield path, value
-
-    return dict(walk(yaml.safe_load(config_text(parser, config)), ""))
+    return flat(yaml.safe_load(config_text(parser, config)))

@@ -17,6 +17,7 @@ from pyrovae.posteriors import Posterior
 from pyrovae.priors import Flow, Prior
 from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS, Link
+from pyrovae.training.callbacks import Callback
 from pyrovae.training.initialization import Start
 from pyrovae.training.loggers import Logger
 
@@ -57,10 +58,8 @@ def _part(name: str, base: type, default: str) -> Role:
     return Role(name, base, f"pyrovae.{default}", LINKS.get(name, {}), opened=True)
 
 
-_LOGGERS = ("Console", "MetricsFile", "Pictures", "TensorBoard")
-#: The monitor comes before the loggers that write its measurements.
-_USUAL = tuple(f"pyrovae.training.loggers.{name}" for name in _LOGGERS)
-_WATCHED = (_USUAL[0], f"pyrovae.inspection.{PosteriorMonitor.__name__}", *_USUAL[1:])
+_MONITOR = f"pyrovae.inspection.{PosteriorMonitor.__name__}"
+_LOGGERS = tuple(f"pyrovae.training.loggers.{name}" for name in ("CSVLogger", "TensorBoardLogger"))
 
 #: All roles, in the order of the help.
 TABLE = (
@@ -88,7 +87,8 @@ TABLE = (
     ),
     Role("objective.corruption", Corruption),
     Role("start", Start, "pyrovae.RandomStart", also=("start.otherwise",)),
-    Role("loggers", Logger, many=_WATCHED),
+    Role("callbacks", Callback, many=(_MONITOR,)),
+    Role("loggers", Logger, many=_LOGGERS),
 )
 
 #: The base class of each role.

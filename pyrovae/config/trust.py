@@ -24,6 +24,7 @@ from pyrovae.config.naming import (
 from pyrovae.config.parsing import INNER, Parser, is_stated, known_parts, options_given
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
+from pyrovae.config.renewing import renewed
 from pyrovae.config.roles import BASES
 from pyrovae.engine import Engine
 from pyrovae.objectives import Beta
@@ -64,7 +65,7 @@ class Consent:
         Raises:
             InputError: if the file cannot be read, or names a class that is not allowed.
         """
-        content = read_yaml(path)
+        content = renewed(read_yaml(path))
         self._check(content, str(path), made)
         return content
 
@@ -73,6 +74,7 @@ class Consent:
         content = parse_yaml(text, source) if isinstance(text, str) else None
         if not isinstance(content, dict):
             raise InputError(f"{source}: holds no configuration")
+        content = renewed(content)
         self._check(content, source)
         return content
 

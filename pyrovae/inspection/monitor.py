@@ -1,4 +1,4 @@
-"""Warnings about the posterior during training."""
+"""A callback that warns of problems with the posterior during training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textwrap import shorten
 from pyrovae.data import Split
 from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.posterior.view import PosteriorView
-from pyrovae.training.loggers import Epoch, Logger, RunInfo
+from pyrovae.training.callbacks import Callback, Epoch, RunInfo
 from pyrovae.utils.files import replacing
 
 __all__ = ["PosteriorMonitor"]
@@ -17,7 +17,7 @@ __all__ = ["PosteriorMonitor"]
 LEAST_STEPS = 200
 
 
-class PosteriorMonitor(Logger):
+class PosteriorMonitor(Callback):
     """Checks the posterior after each epoch, and warns once of each problem.
 
     An epoch has one warning at most, of its worst problem. There is none before step 200, and none
@@ -29,9 +29,7 @@ class PosteriorMonitor(Logger):
         images: the number of images of the validation split that it uses.
 
     Example:
-        >>> from pyrovae import Trainer
-        >>> from pyrovae.training.loggers import Console
-        >>> loggers = [Console(), PosteriorMonitor(images=32)]  # Trainer.fit(..., loggers=loggers)
+        >>> callbacks = [PosteriorMonitor(images=32)]  # Trainer.fit(..., callbacks=callbacks)
     """
 
     def __init__(self, images: int = 64) -> None:
@@ -74,12 +72,9 @@ class PosteriorMonitor(Logger):
         wide = self._info is not None and self._info.wide
         verdict, _ = diagnose(PosteriorView(epoch.programs, some, epoch.engine), wide=wide)
         case = verdict.cases[0]  # The rules are in order of severity.
-        if not case.advice or self._knows(case):
+        known = any(line.endswith(case.advice) for line in self.warned)
+        if not case.advice or known:
             return []
         place = f"warning (epoch {epoch.row.epoch})"
         self.warned.append(f"{place}: the posterior is {case.word}: {case.reason} {case.advice}")
         return self.warned[-1:]
-
-    def _knows(self, case: Case) -> bool:
-        """Whether there was a warning of the same case before, with any measurements."""
-        return any(line.endswith(case.advice) for line in self.warned)

@@ -12,26 +12,20 @@ from pyrovae.data import ImageData
 from pyrovae.engine import Engine
 from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS
+from pyrovae.training.callbacks import Callback
 from pyrovae.training.loggers import Logger
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.settings import Settings
 from pyrovae.utils.arguments import Writer
 
-__all__ = ["describe"]
+__all__ = ["Description"]
 
 
-def describe(
-    settings: Settings,
-    programs: ModelGuidePair,
-    data: ImageData,
-    recipe: Recipe,
-    engine: Engine,
-    loggers: Sequence[Logger] | None,
-) -> str:
-    """The text of `config.yaml`, from the constructor arguments of the objects.
+class Description:
+    """The options of a run that is started from Python, as `config.yaml` holds them.
 
-    If an object cannot be written down, such as a lambda, one warning names it. The text is then
-    a comment with the same line.
+    Callbacks and loggers that cannot be written down are left out: no run needs them to be
+    opened, and a resumed run may have others.
 
     Args:
         settings: the settings of the trainer.
@@ -39,23 +33,59 @@ def describe(
         data: the data set.
         recipe: the training recipe.
         engine: the device and the precision.
-        loggers: the loggers; None writes none, which gives the defaults of the command line.
+        callbacks: the callbacks besides the usual ones.
+        loggers: the loggers; None for the usual ones.
+
+    Attributes:
+        options: plain values by name.
+        missing: one message per object that cannot be written down, such as a lambda.
     """
-    writer = Writer()
-    options = {"data": writer.part(data, "data"), **_programs(writer, programs)}
-    options["optimizer"] = writer.factory(recipe.optimizer, "optimizer")
-    for name in ("schedule", "objective", "start"):
-        options[name] = writer.value(getattr(recipe, name), name)
-    if loggers is not None:
-        options["loggers"] = [writer.part(logger, "loggers") for logger in loggers]
-    for name, group in (("beta", recipe.beta), ("trainer", settings), ("engine", engine)):
-        options[name] = (writer.part(group, name) or {}).get("init_args", {})
-    if not writer.missing:
-        return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
-    missing = " ".join("; ".join(writer.missing).split())
-    line = f"this run cannot be opened by its directory alone: {missing}"
-    logging.getLogger("pyrovae").warning("%s", line)
-    return f"# {line}\n"
+
+    def __init__(
+        self,
+        settings: Settings,
+        programs: ModelGuidePair,
+        data: ImageData,
+        recipe: Recipe,
+        engine: Engine,
+        callbacks: Sequence[Callback] = (),
+        loggers: Sequence[Logger] | None = None,
+    ) -> None:
+        writer = Writer()
+        options = {"data": writer.part(data, "data"), **_programs(writer, programs)}
+        options["optimizer"] = writer.factory(recipe.optimizer, "optimizer")
+        for name in ("schedule", "objective", "start"):
+            options[name] = writer.value(getattr(recipe, name), name)
+        if callbacks:
+            options["callbacks"] = _written(callbacks)
+        if loggers is not None:
+            options["loggers"] = _written(loggers)
+        for name, group in (("beta", recipe.beta), ("trainer", settings), ("engine", engine)):
+            options[name] = (writer.part(group, name) or {}).get("init_args", {})
+        self.options, self.missing = options, writer.missing
+
+    def text(self) -> str:
+        """The text of `config.yaml`.
+
+        If an object cannot be written down, one warning names it. The text is then a comment with
+        the same line.
+        """
+        if not self.missing:
+            return yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True)
+        missing = " ".join("; ".join(self.missing).split())
+        line = f"this run cannot be opened by its directory alone: {missing}"
+        logging.getLogger("pyrovae").warning("%s", line)
+        return f"# {line}\n"
+
+
+def _written(objects: Sequence[object]) -> list[Any]:
+    """The classes and arguments of those objects that can be written down."""
+    found = []
+    for own in objects:
+        writer = Writer()
+        spec = writer.part(own, "")
+        found += [] if writer.missing else [spec]
+    return found
 
 
 def _programs(writer: Writer, programs: ModelGuidePair) -> dict[str, Any]:

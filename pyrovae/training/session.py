@@ -20,11 +20,12 @@ from pyrovae.programs.checks import check_all_train, run_once
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
-from pyrovae.training.loggers import Epoch, EpochRow, Loggers, RunInfo
+from pyrovae.training.callbacks import Callbacks, Epoch, RunInfo
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.recording import recorder_for
+from pyrovae.training.rows import EpochRow, as_text, read_rows
 from pyrovae.training.saving import Saved
 from pyrovae.training.settings import Settings
 from pyrovae.training.stepping import Stepper
@@ -49,11 +50,11 @@ class Session:
         recipe: Recipe,
         engine: Engine,
         run: RunDirectory | None,
-        loggers: Loggers,
+        callbacks: Callbacks,
         group: Group,
     ) -> None:
         self.trainer, self.vae, self.data, self.recipe = trainer, vae, data, recipe
-        self.engine, self.run, self.loggers, self.group = engine, run, loggers, group
+        self.engine, self.run, self.callbacks, self.group = engine, run, callbacks, group
         with group.first_on_machine():
             self.train_split, self.val_split = data.split("train"), data.split("val")
         self.batches = Batches(
@@ -74,6 +75,7 @@ class Session:
         self.svi = SVI(*programs, observe=self.observe, group=group)
         self.objective = self.svi.objective
         self.saved = Saved(self.svi, vae, self.state, run, group, engine.device, trainer.seed)
+        self.rows: list[dict[str, str]] = []
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
         self.undecided = engine.decides_by_time
@@ -124,33 +126,46 @@ class Session:
 
     def train(self, resume: bool) -> TrainingState:
         """Trains the remaining epochs; returns the final state."""
+        status = "failed"
         with signals() as self.seen, ExitStack() as self.held:
             try:
                 self.begin(resume)
                 self.held.callback(self.stepper.close)
                 self.train_epochs()
+                status = "finished"
+            except (Interrupted, KeyboardInterrupt):
+                status = "interrupted"
+                raise
             finally:
-                self.loggers.end()
+                self.callbacks.end(status)
         return self.state
 
     def begin(self, resume: bool) -> None:
-        """Loads the checkpoint or initialises the parameters; starts loggers, chooses steps."""
+        """Loads the checkpoint or initialises the parameters; starts callbacks, chooses steps."""
         if resume:
             for line in self.saved.load(self.held):
-                self.loggers.message(line)
-            self.loggers.message(self.state.about(self.trainer.epochs))
+                self.callbacks.message(line)
+            self.callbacks.message(self.state.about(self.trainer.epochs))
         else:
             self.start()
-        # Before the configuration is written, since loggers refuse a damaged `metrics.csv`.
+        # Before the configuration is written, since a damaged `metrics.csv` is refused.
+        self.rows = self.group.from_main(self.kept_rows)
         state, wide = self.state, self.objective.prefers_wide_guide
         whole = state.epoch, state.step - state.batch
-        say = self.loggers.message
-        self.loggers.begin(RunInfo(self.run, self.trainer.epochs, *whole, wide, say))
+        say = self.callbacks.message
+        self.callbacks.begin(RunInfo(self.run, self.trainer.epochs, *whole, wide, say, state.run))
         if self.run is not None:
             self.run.begin()
         for line in self.group.about(self.trainer.batch_size, self.coupled()):
-            self.loggers.message(line)
+            self.callbacks.message(line)
         self.stepper = self.choose_steps()
+
+    def kept_rows(self) -> list[dict[str, str]]:
+        """The rows of `metrics.csv` of the complete epochs, when the run begins or resumes."""
+        if self.run is None or not self.run.metrics.exists():
+            return []
+        rows = read_rows(self.run.metrics)
+        return [row for row in rows if int(row["epoch"]) <= self.state.epoch]
 
     def coupled(self) -> list[str]:
         """Names the parts whose result for one image depends on the rest of the batch."""
@@ -161,7 +176,7 @@ class Session:
 
     def choose_steps(self) -> Stepper:
         """Chooses compiled, recorded or eager steps, and logs the choice."""
-        say, recorded = self.loggers.message, self.engine.record
+        say, recorded = self.callbacks.message, self.engine.record
         recorder = recorder_for(self.engine.device) if recorded else None
         stepper = Stepper(self.svi, self.optimizer, self.feed, self.vae.inputs, recorder, say)
         compiled, why = self.engine.compiles(self.trainer.epochs * len(self.batches))
@@ -180,7 +195,7 @@ class Session:
         """Initialises the same parameters and different noise in all processes, and saves them."""
         images, flip = self.train_split.images, self.data.flip
         line = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
-        self.loggers.message(line)
+        self.callbacks.message(line)
         self.group.broadcast([*self.vae.parameters(), *self.vae.buffers()])
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)
@@ -200,7 +215,7 @@ class Session:
                 where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
                 raise Interrupted(number, where, self.run.root if self.run else None)
         if state.epoch < self.trainer.epochs:
-            self.loggers.message(
+            self.callbacks.message(
                 f"stopped early: the validation ELBO has not improved for {self.trainer.patience} "
                 f"epochs (best: epoch {state.best[0][1]})"
             )
@@ -218,7 +233,7 @@ class Session:
     def train_epoch(self) -> bool:
         """Trains the remaining batches of an epoch; returns whether the epoch is complete."""
         state, size = self.state, self.state.images_per_step
-        self.loggers.begin_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
+        self.callbacks.begin_epoch(state.epoch + 1, len(self.batches) * size, state.batch * size)
         training_mode(self.vae)
         started = time.monotonic()
         self.pace.start()
@@ -259,7 +274,7 @@ class Session:
         self.undecided, now = False, self.progress()
         left = (now.total - now.step) * seconds
         if left > self.engine.BREAK_EVEN_SECONDS:
-            self.loggers.message(f"compiling: an estimated {left:,.0f} s of steps are left")
+            self.callbacks.message(f"compiling: an estimated {left:,.0f} s of steps are left")
             self.stepper.compile()
 
     def read(self) -> None:
@@ -270,10 +285,10 @@ class Session:
         for (step, _), (finite, loss, elbo, rate) in zip(self.unread, numbers, strict=True):
             if finite:
                 self.state.add(loss, elbo, rate)
-                self.loggers.step(self.state.images_per_step, elbo, rate)
+                self.callbacks.step(self.state.images_per_step, elbo, rate)
             else:
                 self.state.skip()
-                self.loggers.message(f"step {step} skipped: loss or gradient is not finite")
+                self.callbacks.message(f"step {step} skipped: loss or gradient is not finite")
                 self.stop_if_diverged(step)
         seconds = self.pace.read(len(self.unread))
         self.unread = []
@@ -319,7 +334,9 @@ class Session:
         )
         final = self.recipe.beta(replace(now, step=now.total - 1))
         settled = row.beta == final
-        self.loggers.end_epoch(Epoch(row, self.vae, self.val_split, self.engine, settled))
+        self.rows.append(as_text(row.columns()))
+        about = self.vae, self.val_split, self.engine, settled
+        self.callbacks.end_epoch(Epoch(row, *about, rows=self.rows))
         state.begin_epoch()
         if state.rank(found.elbo):
             self.saved.save_best(found.elbo)

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyro
+import yaml
 
 from pyrovae.data import ImageData
 from pyrovae.engine import Engine
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
-from pyrovae.training.description import describe
-from pyrovae.training.loggers import (
-    Console,
-    Logger,
-    Loggers,
-    MetricsFile,
-    Pictures,
-    TensorBoard,
-)
+from pyrovae.training.callbacks import Callback, Callbacks, Console, Hooks, LoggerFeed, Pictures
+from pyrovae.training.description import Description
+from pyrovae.training.loggers import CSVLogger, Logger, TensorBoardLogger
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.session import Session
 from pyrovae.training.settings import Settings
@@ -28,6 +24,9 @@ from pyrovae.training.sync_batch_norm import synchronous
 from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.process_group import Group, processes
 from pyrovae.utils.signals import quiet
+
+if TYPE_CHECKING:
+    from pyrovae.training.history import History
 
 __all__ = ["Recipe", "Trainer", "TrainingState"]
 
@@ -63,9 +62,9 @@ class Trainer(Settings):
         ...     likelihood=SharedScaleNormal(),
         ...     posterior=DiagonalNormal(4),
         ... )
-        >>> state = Trainer(epochs=2, batch_size=16).fit(vae, data)
-        >>> state.step
-        8
+        >>> history = Trainer(epochs=2, batch_size=16).fit(vae, data)
+        >>> len(history), list(history["step"]), history.state.step
+        (2, [4, 8], 8)
     """
 
     def fit(
@@ -78,8 +77,9 @@ class Trainer(Settings):
         run: RunDirectory | str | Path | None = None,
         resume: bool = False,
         progress: bool = False,
+        callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] | None = None,
-    ) -> TrainingState:
+    ) -> History:
         """Trains a VAE in place; it ends with the weights of the last epoch, in evaluation mode.
 
         Under `torchrun` all processes train one VAE together, and the main process writes.
@@ -91,12 +91,15 @@ class Trainer(Settings):
             engine: the device and the precision.
             run: the directory for checkpoints, metrics and pictures; None writes nothing.
             resume: whether to resume from the last checkpoint of the run.
-            progress: whether the default loggers include `Console()`.
-            loggers: the loggers, called in this order; the default is `Console()` with
-                `progress`, and `MetricsFile()`, `Pictures()` and `TensorBoard()` with `run`.
+            progress: whether to show the epochs and a progress bar, by `Console()`.
+            callbacks: called at each step and epoch, besides `Console()` with `progress` and
+                `Pictures()` with `run`. One of the same class replaces these.
+            loggers: get the metrics and pictures of each epoch. They replace the default loggers,
+                which are `CSVLogger()` and `TensorBoardLogger()` with `run`, else none.
 
         Returns:
-            The state of the run, such as its steps and best epochs.
+            The rows of `metrics.csv` as a pandas frame, also without `run`. Its attribute `state`
+            is the state of the run, such as its steps and best epochs.
 
         Raises:
             InputError: if parts and data do not fit together, before anything is written.
@@ -109,6 +112,7 @@ class Trainer(Settings):
         check_kind("data", data, ImageData, "; a folder of images is ImageFolder(folder)")
         recipe = recipe or Recipe()
         check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")
+        _check_hooks(callbacks, loggers)
         if isinstance(run, (str, Path)):
             run = RunDirectory(run)
         if resume and run is None:
@@ -119,21 +123,47 @@ class Trainer(Settings):
         run = run if group.main else None
         if run is not None and not resume:
             run.check_free()
+        usual: list[Logger] = [CSVLogger(), TensorBoardLogger()] if run is not None else []
+        chosen = usual if loggers is None else list(loggers)
+        about = Description(self, vae, data, recipe, engine, callbacks, loggers)
         if run is not None and not (resume or run.config_text):
-            run.config_text = describe(self, vae, data, recipe, engine, loggers)
-        chosen = _default_loggers(run, progress) if loggers is None else loggers
-        active = Loggers(chosen if group.main else ())
+            run.config_text = about.text()
+        # The command line knows options that the objects do not, such as those of the optimiser.
+        text = run.config_text if run is not None else ""
+        feed = LoggerFeed(chosen, yaml.safe_load(text) or about.options, text)
+        called = _arranged(callbacks, feed, run is not None, progress) if group.main else []
         norm_group = group if self.sync_batch_norm else Group()
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             try:
                 with pyro.validation_enabled(False), quiet(), synchronous(vae, norm_group):
+                    active = Callbacks(called)
                     session = Session(self, vae, data, recipe, engine, run, active, group)
-                    return session.train(resume)
+                    return _history(session, resume)
             finally:
                 vae.eval()
 
 
-def _default_loggers(run: RunDirectory | None, progress: bool) -> list[Logger]:
-    """The default loggers, the terminal first."""
-    shown: list[Logger] = [Console()] if progress else []
-    return [*shown, MetricsFile(), Pictures(), TensorBoard()] if run is not None else shown
+def _history(session: Session, resume: bool) -> History:
+    from pyrovae.training.history import History  # Pandas is slow to import.
+
+    state = session.train(resume)
+    return History.of(session.rows, state)
+
+
+def _arranged(
+    given: Sequence[Callback], feed: LoggerFeed, writes: bool, progress: bool
+) -> list[Hooks]:
+    """All callbacks in order: the terminal, those that were given, the loggers, the files."""
+    own = {type(callback) for callback in given}
+    before: list[Hooks] = [Console()] if progress else []
+    after: list[Hooks] = [Pictures()] if writes else []
+    before, after = ([usual for usual in few if type(usual) not in own] for few in (before, after))
+    return [*before, *given, feed, *after]
+
+
+def _check_hooks(callbacks: Sequence[Callback], loggers: Sequence[Logger] | None) -> None:
+    for callback in callbacks:
+        check_kind("callbacks", callback, Callback)
+    for logger in loggers or ():
+        hint = "; a callback goes in callbacks=" if isinstance(logger, Callback) else ""
+        check_kind("loggers", logger, Logger, hint)

@@ -1,12 +1,13 @@
-"""JSON without NaN and Infinity, which some readers reject."""
+"""Plain values: JSON without NaN and Infinity, and options by their names."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["to_json"]
+__all__ = ["flat", "to_json"]
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -17,6 +18,26 @@ def to_json(value: Any, indent: int | None = None) -> str:
         '{"elbo": null, "images": [1, 2.5]}'
     """
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of nested options by their names on the command line.
+
+    Example:
+        >>> prior = {"class_path": "pyrovae.StandardNormal", "init_args": {"latent_dim": 32}}
+        >>> flat({"prior": prior, "trainer": {"epochs": 10}})
+        {'prior': 'pyrovae.StandardNormal', 'prior.latent_dim': 32, 'trainer.epochs': 10}
+    """
+    return dict(_walk(options, ""))
+
+
+def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            name = key if key not in ("class_path", "init_args") else ""
+            yield from _walk(inner, f"{path}.{name}" if path and name else path or name)
+    else:
+        yield path, value
 
 
 def _finite(value: Any) -> Any:

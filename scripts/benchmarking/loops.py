@@ -19,7 +19,7 @@ from benchmarking.handwritten import captured_step, lean_step, plain_step
 from pyrovae.data import ImageData
 from pyrovae.data.feed import Feed, HostFeed
 from pyrovae.engine import Engine
-from pyrovae.training.loggers import Logger, Loggers
+from pyrovae.training.callbacks import Callback, Callbacks
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.session import Session
 from pyrovae.training.trainer import Trainer
@@ -85,7 +85,7 @@ class Setting:
         return Engine(str(self.device), compile="on" if compiled else "off")
 
 
-class Silent(Logger):
+class Silent(Callback):
     """Shows nothing; raises an error if a step cannot be compiled or recorded."""
 
     def message(self, text: str) -> None:
@@ -139,23 +139,23 @@ def opened_session(
         compiled: whether the step is compiled.
         same: whether every step uses the single batch of the case.
     """
-    vae, engine, loggers = setting.case.vae(), setting.engine(compiled), Loggers([Silent()])
+    vae, engine, silent = setting.case.vae(), setting.engine(compiled), Callbacks([Silent()])
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
     trainer = Trainer(epochs=1_000_000, batch_size=setting.case.batch_size)
     with engine.running(vae, vae.networks()):
         images = cast(ImageData, data)
-        session = Session(trainer, vae, images, recipe, engine, None, loggers, Group())
+        session = Session(trainer, vae, images, recipe, engine, None, silent, Group())
         # Batches come through the host, so that a section can replace them.
         session.feed = HostFeed(session.batches, engine.place)
         if same:
             session.feed = SameBatch(engine.place(setting.case.batch(setting.device)))
         session.begin(resume=False)
-        loggers.begin_epoch(1, 1, 0)
+        silent.begin_epoch(1, 1, 0)
         vae.train()
         try:
             yield session
         finally:
-            loggers.end()
+            silent.end("finished")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from torch import nn
 
 from pyrovae import ModelGuidePair
 from pyrovae.likelihoods import Likelihood
-from pyrovae.training.loggers import Logger
+from pyrovae.training.callbacks import Callback
 
 
 class Decode(PyroModule):
@@ -62,7 +62,7 @@ class Linear(ModelGuidePair):
         )
 
 
-class Count(Logger):
+class Count(Callback):
     """Writes how many steps an epoch has."""
 
     def __init__(self, name: str = "count.txt") -> None:
@@ -74,19 +74,35 @@ class Count(Logger):
     def step(self, num_images, elbo, rate):
         self.steps += 1
 
-    def end(self):
+    def end(self, status):
         (self.run.root / self.name).write_text(str(self.steps))
+
+
+class Names:
+    """Writes the names of all that it is given; imports nothing of pyrovae."""
+
+    def start(self, config):
+        self.run, self.lines = config.run, [config["program.size"], config["optimizer.lr"]]
+
+    def log(self, numbers, images, step):
+        self.lines += [step, "val_elbo" in numbers, sorted(images), images["samples"].size]
+
+    def finish(self, status):
+        (self.run.root / "names.txt").write_text(repr([*self.lines, status]))
 '''
 
 
 def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     own = ["--program=own.Linear", "--program.size=2", "--likelihood=Normal"]
-    loggers = ["--loggers=[own.Count, MetricsFile]"]
+    loggers = ["--callbacks=[own.Count]", "--loggers=[own.Names, CSVLogger]"]
     options = [*TINY, *own, *loggers, "--start=RandomStart", "--run_dir=run"]
     execute("train", *options, folder=tmp_path)
     assert (tmp_path / "run/count.txt").read_text() == "4"
-    assert not (tmp_path / "run/samples").exists() and (tmp_path / "run/metrics.csv").exists()
+    assert not (tmp_path / "run/tensorboard").exists()
+    assert (tmp_path / "run/metrics.csv").exists()
+    written = "[2, 0.002, 4, True, ['reconstructions', 'samples'], (214, 214), 'finished']"
+    assert (tmp_path / "run/names.txt").read_text() == written
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert config["program"] == {"class_path": "own.Linear", "init_args": {"size": 2}}
     execute("sample", "run", "--trust", "--num=4", folder=tmp_path)
@@ -95,7 +111,7 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
         "error: Linear does not have one latent vector, as a VAE has;"
     )
     execute("evaluate", "run", "--trust", "--sections=elbo", folder=tmp_path)
-    more = ["--trainer.epochs=2", "--trust", "--loggers=[own.Count]"]
+    more = ["--trainer.epochs=2", "--trust", "--callbacks=[own.Count]", "--loggers=[CSVLogger]"]
     execute("train", "--resume=run", *more, folder=tmp_path)
     assert (tmp_path / "run/count.txt").read_text() == "4"
 
@@ -105,8 +121,11 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
     [
         ("--program=Vae", "--program: unknown class 'Vae'; known are VAE; name your own by"),
         ("--program.prior=StandardNormal", "--program.prior: follows from --prior, set that"),
-        ("--loggers=[Consle]", "--loggers: unknown class 'Consle'; known are Console, Metrics"),
-        ("--loggers=[os.path]", "--loggers: os.path is not a class"),
+        (
+            "--loggers=[Consle]",
+            "--loggers: unknown class 'Consle'; known are CSVLogger",
+        ),
+        ("--callbacks=[os.path]", "--callbacks: os.path is not a class"),
         ("--loggers=[own_missing.Logger]", "cannot be imported: No module named 'own_missing'"),
     ],
 )
@@ -117,7 +136,7 @@ def test_wrong_programs_and_loggers_are_refused_in_one_line(option: str, expecte
 
 def test_each_role_stands_once_in_the_table() -> None:
     names = [role.name for role in TABLE]
-    assert len(names) == len(set(names)) and {"program", "loggers"} <= set(names)
+    assert len(names) == len(set(names)) and {"program", "callbacks", "loggers"} <= set(names)
     for name, role in PARTS.items():
         for link in role.links.values():
             assert set(link.sources) <= set(PARTS) - {name}

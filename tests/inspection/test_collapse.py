@@ -15,7 +15,8 @@ from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection.collapse import Symptoms, dimension_table, dimensions_for, judge, mismatch
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import Encoding
-from pyrovae.training.loggers import Epoch, EpochRow, RunInfo
+from pyrovae.training.callbacks import Epoch, RunInfo
+from pyrovae.training.rows import EpochRow
 from tests.support.programs import MAKERS
 from tests.support.small import small_data, small_vae
 from tests.support.tables import IN_TURN, make_vae
@@ -122,7 +123,7 @@ def test_the_prior_of_a_sphere_has_active_units_too() -> None:
 
 
 def epoch(vae: ModelGuidePair, split: Split | None = None) -> Epoch:
-    """The end of an epoch, as a logger is told of it."""
+    """The end of an epoch, as a callback is told of it."""
     row = EpochRow(1, 200, 1.0, 1.0, 1e-3, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0)
     return Epoch(row, vae, split or small_data().split("val"), CPU)
 

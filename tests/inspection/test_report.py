@@ -29,7 +29,6 @@ from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Budget, Subject
-from pyrovae.training.loggers import Console
 from pyrovae.utils import palette
 from tests.support.commands import TINY, run
 from tests.support.programs import MAKERS, ConditionalModel
@@ -388,8 +387,11 @@ def test_what_cannot_be_looked_at_does_not_stop_training(
     programs = MAKERS["conditional"]()
     model = OneDrawAtATime(programs.likelihood)
     own = ModelGuidePair(model, programs.guide, programs.likelihood, [], programs.attributes)
-    loggers = [Console(), PosteriorMonitor()]
-    state = Trainer(epochs=3, batch_size=8).fit(own, small_data(), loggers=loggers)
+    state = (
+        Trainer(epochs=3, batch_size=8)
+        .fit(own, small_data(), progress=True, callbacks=[PosteriorMonitor()])
+        .state
+    )
     assert state.epoch == 3
     assert capsys.readouterr().out.count("the posterior cannot be checked") == 1
 

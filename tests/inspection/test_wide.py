@@ -18,7 +18,7 @@ from pyrovae.inspection.sections.gaps import section as gaps
 from pyrovae.inspection.sections.typical import section as typical
 from pyrovae.inspection.subject import Budget
 from pyrovae.objectives import as_objective
-from pyrovae.training.loggers import Console
+from pyrovae.training.callbacks import Console
 from tests.support.commands import TINY, run
 from tests.support.small import small_data, small_vae
 from tests.support.subjects import CPU, Linear, subject_of

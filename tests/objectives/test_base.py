@@ -23,7 +23,7 @@ from pyrovae import (
     Trainer,
 )
 from pyrovae.objectives import GECO, Objective, Progress, as_objective
-from pyrovae.training.loggers import Logger
+from pyrovae.training.callbacks import Callback
 from pyrovae.training.sync_batch_norm import coupled_parts
 from tests.support.small import LATENT_DIM, adam, small_data, small_vae
 
@@ -56,11 +56,11 @@ def test_an_elbo_of_ones_own_hears_of_the_run(wrapped: bool) -> None:
     recipe, rows = adam(), []
     recipe.objective = objective
 
-    class Rows(Logger):
+    class Rows(Callback):
         def end_epoch(self, epoch: Any) -> None:
             rows.append(epoch.row)
 
-    Trainer(epochs=2, batch_size=20).fit(small_vae(), small_data(), recipe, loggers=[Rows()])
+    Trainer(epochs=2, batch_size=20).fit(small_vae(), small_data(), recipe, callbacks=[Rows()])
     assert [row.objective for row in rows] == [{"seen": 4.0}, {"seen": 8.0}]
     assert objective.numbers() == {"seen": 0.0}  # The run has a copy.
 

@@ -152,5 +152,5 @@ def test_validation_sees_clean_images() -> None:
         torch.manual_seed(0)
         vae = make_vae(shape=(3, 16, 16))
         recipe = Recipe(partial(torch.optim.SGD, lr=1e-30), objective=chosen)
-        found.append(Trainer(epochs=1, batch_size=16).fit(vae, small_data(), recipe).best)
+        found.append(Trainer(epochs=1, batch_size=16).fit(vae, small_data(), recipe).state.best)
     assert found[0] == found[1]

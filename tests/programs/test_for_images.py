@@ -94,5 +94,5 @@ def _plain(part: Any) -> Any:
 def test_ten_lines_of_python_train() -> None:
     data = small_data()
     vae = VAE.for_images(data, 4, **SMALL)
-    state = Trainer(epochs=1, batch_size=8, clip_norm=1000.0).fit(vae, data, Recipe.default())
-    assert state.epoch == 1
+    history = Trainer(epochs=1, batch_size=8, clip_norm=1000.0).fit(vae, data, Recipe.default())
+    assert history.state.epoch == 1

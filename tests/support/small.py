@@ -67,7 +67,7 @@ def train(
     precision: str = "fp32",
 ) -> tuple[VAE, TrainingState]:
     vae = vae or small_vae()
-    state = trainer.fit(
+    history = trainer.fit(
         vae,
         small_data(),
         recipe or adam(),
@@ -75,7 +75,7 @@ def train(
         run=RunDirectory(run) if run else None,
         resume=resume,
     )
-    return vae, state
+    return vae, history.state
 
 
 def same_weights(first: VAE, second: VAE) -> bool:

@@ -70,7 +70,7 @@ def fitted(
     vae, data = dense_vae(processes().rank), small_data()
     data.flip = True
     recipe = recipe or Recipe(optimizer=partial(torch.optim.Adam, lr=1e-3))
-    state = trainer.fit(vae, data, recipe, Engine("cpu", "fp32"), run=run, resume=resume)
+    state = trainer.fit(vae, data, recipe, Engine("cpu", "fp32"), run=run, resume=resume).state
     return {name: value.numpy() for name, value in vae.state_dict().items()}, state
 
 

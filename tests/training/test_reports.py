@@ -11,7 +11,6 @@ from PIL import Image
 from pyro.infer import Trace_ELBO
 
 from pyrovae import GECO, BetaTC, Capacity, Recipe, Trainer
-from pyrovae.runs.state import TrainingState
 from tests.support.small import adam, rows, small_data, small_vae, train
 
 BATCH = 16
@@ -66,10 +65,10 @@ def test_tensorboard_holds_scalars_the_learning_rate_and_images(tmp_path: Path) 
 def test_what_an_objective_keeps_is_logged_written_and_gone_on_with(
     objective: Any, names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fit(epochs: int) -> TrainingState:
+    def fit(epochs: int) -> None:
         recipe = Recipe(optimizer=adam().optimizer, objective=objective)
         trainer = Trainer(epochs=epochs, batch_size=BATCH)
-        return trainer.fit(
+        trainer.fit(
             small_vae(), small_data(), recipe, run=tmp_path, resume=epochs > 1, progress=True
         )
 

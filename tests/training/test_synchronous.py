@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import Engine, Trainer
-from pyrovae.training.loggers import Console, MetricsFile
+from pyrovae.training.callbacks import Console
+from pyrovae.training.loggers import CSVLogger
 from pyrovae.training.sync_batch_norm import coupled_parts, synchronous, synchronous_norms
 from pyrovae.utils.process_group import Group, processes
 from tests.support.connected import connected, place_noise, same
@@ -157,8 +158,16 @@ def trained(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Console, "message", lambda self, text: lines.append(text))
         engine = Engine("cpu", "fp32", "on" if sync and processes().size > 1 else "off")
-        logged = [Console(), MetricsFile()]
-        trainer.fit(vae, small_data(), adam(1e-3), engine, run=root, resume=resume, loggers=logged)
+        trainer.fit(
+            vae,
+            small_data(),
+            adam(1e-3),
+            engine,
+            run=root,
+            resume=resume,
+            progress=True,
+            loggers=[CSVLogger()],
+        )
     assert not synchronous_norms(vae)
     return {name: value.numpy() for name, value in vae.state_dict().items()}, lines
 

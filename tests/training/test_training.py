@@ -231,7 +231,7 @@ def test_best_weights_are_those_of_the_best_validation_elbo(tmp_path: Path) -> N
 
 def test_patience_stops_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer = Trainer(epochs=50, batch_size=BATCH, patience=2)
-    state = trainer.fit(small_vae(), small_data(), adam(1.0), run=tmp_path, progress=True)
+    state = trainer.fit(small_vae(), small_data(), adam(1.0), run=tmp_path, progress=True).state
     assert "stopped early" in capsys.readouterr().out
     elbos = [float(row["val_elbo"]) for row in rows(tmp_path)]
     assert state.epoch < 50

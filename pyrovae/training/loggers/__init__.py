@@ -1,11 +1,9 @@
-"""Loggers of a run: terminal, metrics file, pictures, TensorBoard."""
+"""Loggers of a run: the metrics file, TensorBoard, and trackers of experiments."""
 
 # ruff: noqa: F403
 from pyrovae.training.loggers.base import *
 from pyrovae.training.loggers.base import Logger
-from pyrovae.training.loggers.console import *
 from pyrovae.training.loggers.metrics import *
-from pyrovae.training.loggers.pictures import *
 from pyrovae.training.loggers.tensorboard import *
 from pyrovae.utils.discovery import exports
 

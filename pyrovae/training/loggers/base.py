@@ -2,202 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
-from pyrovae.data import Batches, Split
-from pyrovae.engine import Engine
-from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.arguments import Recorded
-from pyrovae.utils.grids import grid, interleave, png
-from pyrovae.utils.randomness import private_randomness
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.grids import to_pillow
+from pyrovae.utils.plain import flat
 
-__all__ = ["Epoch", "EpochRow", "Logger", "Loggers", "RunInfo"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-NUM_PICTURES = 144
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """A row of `metrics.csv`: one epoch, in nats per image unless the name says otherwise."""
-
-    epoch: int
-    step: int
-    seconds: float
-    images_per_second: float
-    learning_rate: float
-    beta: float
-    train_loss: float
-    train_elbo: float
-    train_rate: float
-    val_elbo: float
-    val_rate: float
-    val_distortion: float
-    val_bits_per_dim: float | None
-    skipped_steps: int
-    objective: dict[str, float] = field(default_factory=dict)
-
-    def columns(self) -> dict[str, float | None]:
-        """The columns of `metrics.csv`; scalars of the objective are `objective_NAME`."""
-        found = asdict(self)
-        kept = found.pop("objective")
-        return found | {f"objective_{name}": value for name, value in kept.items()}
-
-    def line(self, epochs: int) -> str:
-        """The line for the terminal."""
-        bits = "" if self.val_bits_per_dim is None else f"  {self.val_bits_per_dim:.3f} bits/dim"
-        skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
-        kept = "".join(f"  {name} {value:,.3g}" for name, value in self.objective.items())
-        return (
-            f"epoch {self.epoch}/{epochs}  ELBO train {self.train_elbo:,.1f}  "
-            f"val {self.val_elbo:,.1f} (rate {self.val_rate:,.1f}, distortion "
-            f"{self.val_distortion:,.1f}){bits}  {self.images_per_second:,.0f} images/s  "
-            f"lr {self.learning_rate:.2g}{kept}{skipped}"
-        )
+__all__ = ["Config", "Images", "Logger", "Numbers", "needs"]
 
 
-@dataclass(frozen=True)
-class RunInfo:
-    """The state of a run when it begins or resumes.
+class Config(dict[str, Any]):
+    """The options of a run by their names on the command line, such as `"prior.latent_dim"`.
+
+    Each value is a number, a truth value or a text.
+
+    Args:
+        options: the content of `config.yaml`.
+        run: see below; so are all other arguments.
 
     Attributes:
         run: the run directory; None if nothing is written.
-        epochs: number of epochs of the whole run.
-        epoch: number of complete epochs.
+        text: the text of `config.yaml`.
+        id: a text that identifies the run, also after it resumes.
+        epoch: number of complete epochs when the run begins or resumes.
         step: number of steps in these epochs.
-        wide: whether the objective prefers a wider guide than the ELBO does.
-        say: sends a line to all loggers.
     """
 
-    run: RunDirectory | None
-    epochs: int
-    epoch: int
-    step: int
-    wide: bool
-    say: Callable[[str], None]
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        run: RunDirectory | None = None,
+        text: str = "",
+        id: str = "",
+        epoch: int = 0,
+        step: int = 0,
+    ) -> None:
+        super().__init__({name: _plain(value) for name, value in flat(options).items()})
+        self.run, self.text, self.id, self.epoch, self.step = run, text, id, epoch, step
+
+    @property
+    def name(self) -> str | None:
+        """The name of the run directory; None if nothing is written."""
+        return self.run.root.resolve().name if self.run is not None else None
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """The state of a run after an epoch.
-
-    Attributes:
-        row: the metrics of the epoch.
-        programs: the model and the guide, on the engine's device.
-        split: the validation split.
-        engine: the device and the precision.
-        settled: whether beta has its final value.
-    """
-
-    row: EpochRow
-    programs: ModelGuidePair
-    split: Split
-    engine: Engine
-    settled: bool = True
-
-    @cached_property
-    def pictures(self) -> dict[str, Tensor]:
-        """Grids of samples and reconstructions, uint8 `(C, H, W)`; computed once per epoch."""
-        first = Batches(
-            self.split,
-            NUM_PICTURES // 2,
-            seed=0,
-            shuffle=False,
-            device=self.engine.device,
-            attributes=self.programs.attributes,
-        )
-        some, attributes = next(first.labelled(0))
-        many = attributes.repeat(-(-NUM_PICTURES // len(some)), 1)[:NUM_PICTURES]
-        # The same latents and noise in every epoch, so that epochs can be compared.
-        with private_randomness(0, self.engine.device):
-            samples = self.programs.sample(NUM_PICTURES, many).cpu()
-            again = self.programs.reconstruct(self.engine.place(some), attributes).cpu()
-        pairs = interleave(some.cpu().float() / 255, again)
-        return {"samples": grid(samples), "reconstructions": grid(pairs)}
-
-    @cached_property
-    def files(self) -> dict[str, bytes]:
-        """The same grids as the content of PNG files."""
-        return {kind: png(sheet) for kind, sheet in self.pictures.items()}
-
-
-class Logger(Recorded):
-    """Base class of loggers. Every hook does nothing by default.
-
-    Only the main process calls the hooks. An error in a hook ends the run.
-    """
-
-    def begin(self, info: RunInfo) -> None:
-        """Called when a run begins or resumes; steps after the checkpoint are repeated."""
-
-    def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
-        """Called before an epoch.
-
-        Args:
-            epoch: the number of the epoch, from 1.
-            num_images: images of the epoch.
-            done: images that are done already, if the run resumes within the epoch.
-        """
-
-    def step(self, num_images: int, elbo: float, rate: float) -> None:
-        """Called after each step with a finite loss and gradient.
-
-        Args:
-            num_images: images of the step.
-            elbo: mean ELBO, in nats per image.
-            rate: mean rate, in nats per image.
-        """
-
-    def message(self, text: str) -> None:
-        """Called with each line of the log."""
-
-    def end_epoch(self, epoch: Epoch) -> None:
-        """Called after the validation of an epoch, before its checkpoint is written."""
-
-    def end(self) -> None:
-        """Called when the run ends, also after an error, even one before `begin`."""
-
-
-class Loggers:
-    """Calls the hooks of several loggers, in order.
+class Numbers(dict[str, float]):
+    """The metrics of an epoch by their names in `metrics.csv`: all that are defined but `step`.
 
     Args:
-        loggers: the loggers.
+        numbers: the metrics.
+        vectors: see below.
+
+    Attributes:
+        vectors: measurements with one number per latent dimension, by name.
     """
 
-    def __init__(self, loggers: Iterable[Logger] = ()) -> None:
-        self.loggers = list(loggers)
+    def __init__(
+        self,
+        numbers: Mapping[str, float | None],
+        vectors: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        defined = {name: own for name, own in numbers.items() if own is not None}
+        super().__init__({name: own for name, own in defined.items() if name != "step"})
+        self.vectors = dict(vectors or {})
 
-    def begin(self, info: RunInfo) -> None:
-        """Calls `begin` of all loggers."""
-        for logger in self.loggers:
-            logger.begin(info)
 
-    def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
-        """Calls `begin_epoch` of all loggers."""
-        for logger in self.loggers:
-            logger.begin_epoch(epoch, num_images, done)
+class Images(Mapping[str, "Image"]):
+    """The pictures of an epoch by name, as Pillow images; drawn when a logger reads them.
 
-    def step(self, num_images: int, elbo: float, rate: float) -> None:
-        """Calls `step` of all loggers."""
-        for logger in self.loggers:
-            logger.step(num_images, elbo, rate)
+    Args:
+        drawn: has the pictures as `pictures`, uint8 `(C, H, W)` each, and their PNG files as
+            `files`, such as an `Epoch`.
+    """
 
-    def message(self, text: str) -> None:
-        """Calls `message` of all loggers."""
-        for logger in self.loggers:
-            logger.message(text)
+    def __init__(self, drawn: _Drawn) -> None:
+        self._drawn = drawn
 
-    def end_epoch(self, epoch: Epoch) -> None:
-        """Calls `end_epoch` of all loggers."""
-        for logger in self.loggers:
-            logger.end_epoch(epoch)
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """The same pictures as the content of PNG files."""
+        return self._drawn.files
 
-    def end(self) -> None:
-        """Calls `end` of all loggers."""
-        for logger in self.loggers:
-            logger.end()
+    def __getitem__(self, name: str) -> Image:
+        return to_pillow(self._drawn.pictures[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._drawn.pictures)
+
+    def __len__(self) -> int:
+        return len(self._drawn.pictures)
+
+
+class _Drawn(Protocol):
+    @property
+    def pictures(self) -> dict[str, Tensor]: ...
+
+    @property
+    def files(self) -> dict[str, bytes]: ...
+
+
+class Logger(Recorded, ABC):
+    """Base class of loggers. Any other class with these three methods is a logger too.
+
+    Only the main process calls them. An error does not end the run, which goes on without the
+    logger.
+    """
+
+    @classmethod
+    def __subclasshook__(cls, other: type) -> Any:
+        """Whether a class has the methods of a logger."""
+        has = all(callable(getattr(other, name, None)) for name in ("start", "log", "finish"))
+        return has if cls is Logger else NotImplemented
+
+    @abstractmethod
+    def start(self, config: Config) -> None:
+        """Called when a run begins or resumes.
+
+        Args:
+            config: the options of the run.
+        """
+
+    @abstractmethod
+    def log(self, numbers: Numbers, images: Images, step: int) -> None:
+        """Called after the validation of each epoch.
+
+        Args:
+            numbers: the metrics of the epoch.
+            images: pictures of samples and reconstructions.
+            step: the number of steps so far.
+        """
+
+    @abstractmethod
+    def finish(self, status: str) -> None:
+        """Called when the run ends.
+
+        Args:
+            status: "finished", "interrupted" (by a signal) or "failed".
+        """
+
+
+def needs(package: str) -> InputError:
+    """The error of a logger whose package is not installed."""
+    return InputError(f"{package} is not installed; pip install 'pyrovae[{package}]'")
+
+
+def _plain(value: Any) -> bool | int | float | str:
+    return value if isinstance(value, (bool, int, float, str)) else json.dumps(value)

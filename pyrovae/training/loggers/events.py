@@ -10,18 +10,21 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from torch import Tensor
+    from PIL.Image import Image
 
 __all__ = ["EventFile"]
 
 
 class EventFile:
-    """Appends scalars and pictures to a new event file.
+    """Appends scalars, histograms, pictures and options to a new event file.
 
     Args:
         folder: the folder of the file.
@@ -44,19 +47,47 @@ class EventFile:
         """Adds a scalar."""
         self._write(step=step, summary={"value": [{"tag": tag, "simple_value": value}]})
 
-    def add_picture(self, tag: str, sheet: Tensor, content: bytes, step: int) -> None:
+    def add_picture(self, tag: str, picture: Image, content: bytes, step: int) -> None:
         """Adds a picture.
 
         Args:
             tag: the name of the picture.
-            sheet: the picture `(C, H, W)`; only its shape is used.
+            picture: only its size and mode are used.
             content: the bytes of its PNG file.
             step: the step.
         """
-        channels, height, width = sheet.shape
+        (width, height), channels = picture.size, len(picture.getbands())
         image = {"height": height, "width": width, "colorspace": channels}
         value = {"tag": tag, "image": image | {"encoded_image_string": content}}
         self._write(step=step, summary={"value": [value]})
+
+    def add_histogram(self, tag: str, values: np.ndarray, step: int) -> None:
+        """Adds a histogram of numbers; those that are not finite are left out."""
+        from torch.utils.tensorboard.summary import histogram
+
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            self._write(step=step, summary=histogram(tag, finite, "auto"))
+
+    def add_options(
+        self, options: Mapping[str, Any], text: str, metrics: Sequence[str], step: int
+    ) -> None:
+        """Adds the options of a run, as a text and for the tab of hyperparameters.
+
+        Args:
+            options: numbers, truth values and texts by name.
+            text: the same options in YAML.
+            metrics: the tags of the scalars that the tab shows.
+            step: the step.
+        """
+        from torch.utils.tensorboard import summary
+
+        # Markdown shows lines with four spaces in front as they are.
+        shown = "\n".join(f"    {line}" for line in text.splitlines())
+        self._write(step=step, summary=summary.text("config", shown))
+        experiment, start, _ = summary.hparams(dict(options), dict.fromkeys(metrics, 0.0))
+        self._write(step=step, summary=experiment)
+        self._write(step=step, summary=start)
 
     def flush(self) -> None:
         """Flushes the buffer to the operating system."""

@@ -1,17 +1,17 @@
-"""TensorBoard: metrics and pictures per epoch."""
+"""TensorBoard: metrics, pictures and options."""
 
 from __future__ import annotations
 
 import re
 
-from pyrovae.training.loggers.base import Epoch, Logger, RunInfo
+from pyrovae.training.loggers.base import Config, Images, Logger, Numbers
 from pyrovae.training.loggers.events import EventFile
 
-__all__ = ["TensorBoard"]
+__all__ = ["TensorBoardLogger"]
 
 
-class TensorBoard(Logger):
-    """Writes metrics and pictures to an event file in `tensorboard/` of the run directory.
+class TensorBoardLogger(Logger):
+    """Writes metrics, pictures and options to an event file in `tensorboard/` of the run.
 
     Use it to follow a run from another machine, or to compare runs.
     """
@@ -19,24 +19,28 @@ class TensorBoard(Logger):
     def __init__(self) -> None:
         self._file: EventFile | None = None
 
-    def begin(self, info: RunInfo) -> None:
+    def start(self, config: Config) -> None:
         """Opens a new event file, which replaces later steps in earlier files."""
-        if info.run is not None:
-            self._file = EventFile(info.run.tensorboard, purge_step=info.step + 1)
+        if config.run is not None:
+            self._file = EventFile(config.run.tensorboard, purge_step=config.step + 1)
+            self._file.add_options(config, config.text, ["val/elbo"], config.step)
+            self._file.flush()
 
-    def end_epoch(self, epoch: Epoch) -> None:
-        """Writes the metrics and pictures of the epoch."""
+    def log(self, numbers: Numbers, images: Images, step: int) -> None:
+        """Writes the metrics and pictures of an epoch."""
         if self._file is None:
             return
-        for name, value in epoch.row.columns().items():
-            if value is not None and name not in ("epoch", "step"):
+        for name, value in numbers.items():
+            if name != "epoch":
                 tag = re.sub("^(train|val|objective)_", r"\1/", name)
-                self._file.add_scalar(tag, value, epoch.row.step)
-        for kind, sheet in epoch.pictures.items():
-            self._file.add_picture(kind, sheet, epoch.files[kind], epoch.row.step)
+                self._file.add_scalar(tag, value, step)
+        for name, values in numbers.vectors.items():
+            self._file.add_histogram(name, values, step)
+        for name, content in images.files.items():
+            self._file.add_picture(name, images[name], content, step)
         self._file.flush()
 
-    def end(self) -> None:
+    def finish(self, status: str) -> None:
         """Closes the file."""
         if self._file is not None:
             self._file.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pyrovae.runs import RunDirectory
-from pyrovae.training.loggers.base import Epoch, Logger, RunInfo
+from pyrovae.training.callbacks.base import Callback, Epoch, RunInfo
 from pyrovae.utils.files import replacing
 
 __all__ = ["Pictures"]
 
 
-class Pictures(Logger):
+class Pictures(Callback):
     """Writes pictures per epoch: `samples/epoch_0001.png`, `reconstructions/epoch_0001.png`.
 
     Use it to follow samples and reconstructions over the run.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pyrovae.training.loggers.base import Epoch, Logger, RunInfo
+from pyrovae.training.callbacks.base import Callback, Epoch, RunInfo
 
 __all__ = ["Console"]
 
 
-class Console(Logger):
+class Console(Callback):
     """Prints a line per epoch, and shows a progress bar with ELBO, rate and images/s.
 
     The bar is shown on a terminal only.
@@ -57,7 +57,7 @@ class Console(Logger):
         self._bar.close()
         self.message(epoch.row.line(self._epochs))
 
-    def end(self) -> None:
+    def end(self, status: str) -> None:
         """Closes the progress bar."""
         if self._bar is not None:
             self._bar.close()

@@ -1,0 +1,180 @@
+"""The interface of callbacks, and the data that they receive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from torch import Tensor
+
+from pyrovae.data import Batches, Split
+from pyrovae.engine import Engine
+from pyrovae.programs import ModelGuidePair
+from pyrovae.runs import RunDirectory
+from pyrovae.training.rows import EpochRow
+from pyrovae.utils.arguments import Recorded
+from pyrovae.utils.grids import grid, interleave, png
+from pyrovae.utils.randomness import private_randomness
+
+__all__ = ["Callback", "Callbacks", "Epoch", "Hooks", "RunInfo"]
+
+NUM_PICTURES = 144
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The state of a run when it begins or resumes.
+
+    Attributes:
+        run: the run directory; None if nothing is written.
+        epochs: number of epochs of the whole run.
+        epoch: number of complete epochs.
+        step: number of steps in these epochs.
+        wide: whether the objective prefers a wider guide than the ELBO does.
+        say: sends a line to all callbacks.
+        id: a text that identifies the run, also after it resumes.
+    """
+
+    run: RunDirectory | None
+    epochs: int
+    epoch: int
+    step: int
+    wide: bool
+    say: Callable[[str], None]
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The state of a run after an epoch.
+
+    Attributes:
+        row: the metrics of the epoch.
+        programs: the model and the guide, on the engine's device.
+        split: the validation split.
+        engine: the device and the precision.
+        settled: whether beta has its final value.
+        vectors: measurements with one number per latent dimension, by name.
+        rows: the rows of `metrics.csv` up to this epoch.
+    """
+
+    row: EpochRow
+    programs: ModelGuidePair
+    split: Split
+    engine: Engine
+    settled: bool = True
+    vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rows: Sequence[Mapping[str, str]] = ()
+
+    @cached_property
+    def pictures(self) -> dict[str, Tensor]:
+        """Grids of samples and reconstructions, uint8 `(C, H, W)`; computed once per epoch."""
+        first = Batches(
+            self.split,
+            NUM_PICTURES // 2,
+            seed=0,
+            shuffle=False,
+            device=self.engine.device,
+            attributes=self.programs.attributes,
+        )
+        some, attributes = next(first.labelled(0))
+        many = attributes.repeat(-(-NUM_PICTURES // len(some)), 1)[:NUM_PICTURES]
+        # The same latents and noise in every epoch, so that epochs can be compared.
+        with private_randomness(0, self.engine.device):
+            samples = self.programs.sample(NUM_PICTURES, many).cpu()
+            again = self.programs.reconstruct(self.engine.place(some), attributes).cpu()
+        pairs = interleave(some.cpu().float() / 255, again)
+        return {"samples": grid(samples), "reconstructions": grid(pairs)}
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The same grids as the content of PNG files."""
+        return {kind: png(sheet) for kind, sheet in self.pictures.items()}
+
+
+class Hooks:
+    """The hooks of a run. Every hook does nothing by default."""
+
+    def begin(self, info: RunInfo) -> None:
+        """Called when a run begins or resumes; steps after the checkpoint are repeated."""
+
+    def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
+        """Called before an epoch.
+
+        Args:
+            epoch: the number of the epoch, from 1.
+            num_images: images of the epoch.
+            done: images that are done already, if the run resumes within the epoch.
+        """
+
+    def step(self, num_images: int, elbo: float, rate: float) -> None:
+        """Called after each step with a finite loss and gradient.
+
+        Args:
+            num_images: images of the step.
+            elbo: mean ELBO, in nats per image.
+            rate: mean rate, in nats per image.
+        """
+
+    def message(self, text: str) -> None:
+        """Called with each line of the log."""
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Called after the validation of an epoch, before its checkpoint is written."""
+
+    def end(self, status: str) -> None:
+        """Called when the run ends, also after an error, even one before `begin`.
+
+        Args:
+            status: "finished", "interrupted" (by a signal) or "failed".
+        """
+
+
+class Callback(Recorded, Hooks):
+    """Base class of callbacks: code that a run calls at the hooks that it overrides.
+
+    Only the main process calls the hooks. An error in a hook ends the run.
+    """
+
+
+class Callbacks(Hooks):
+    """Calls the hooks of several callbacks, in order.
+
+    Args:
+        callbacks: the callbacks.
+    """
+
+    def __init__(self, callbacks: Iterable[Hooks] = ()) -> None:
+        self.callbacks = list(callbacks)
+
+    def begin(self, info: RunInfo) -> None:
+        """Calls `begin` of all callbacks."""
+        for callback in self.callbacks:
+            callback.begin(info)
+
+    def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
+        """Calls `begin_epoch` of all callbacks."""
+        for callback in self.callbacks:
+            callback.begin_epoch(epoch, num_images, done)
+
+    def step(self, num_images: int, elbo: float, rate: float) -> None:
+        """Calls `step` of all callbacks."""
+        for callback in self.callbacks:
+            callback.step(num_images, elbo, rate)
+
+    def message(self, text: str) -> None:
+        """Calls `message` of all callbacks."""
+        for callback in self.callbacks:
+            callback.message(text)
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Calls `end_epoch` of all callbacks."""
+        for callback in self.callbacks:
+            callback.end_epoch(epoch)
+
+    def end(self, status: str) -> None:
+        """Calls `end` of all callbacks."""
+        for callback in self.callbacks:
+            callback.end(status)

@@ -1,0 +1,51 @@
+"""Weights & Biases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrovae.training.loggers.base import Config, Images, Logger, Numbers, needs
+
+__all__ = ["WandbLogger"]
+
+
+class WandbLogger(Logger):
+    """Sends metrics, pictures and options to Weights & Biases; needs `pyrovae[wandb]`.
+
+    With `WANDB_MODE=offline` it writes them to the run directory, for `wandb sync` later.
+
+    Use it where your experiments are on Weights & Biases.
+
+    Args:
+        project: the name of the project.
+        name: the name of the run; by default that of the run directory.
+    """
+
+    def __init__(self, project: str = "pyrovae", name: str | None = None) -> None:
+        self.project, self.name = project, name
+
+    def start(self, config: Config) -> None:
+        """Begins a run, or goes on with it."""
+        try:
+            import wandb
+        except ImportError as error:
+            raise needs("wandb") from error
+        self._wandb: Any = wandb
+        self._run: Any = wandb.init(
+            project=self.project,
+            name=self.name or config.name,
+            id=config.id,
+            resume="allow",
+            dir=config.run.root if config.run is not None else None,
+            config=dict(config),
+        )
+
+    def log(self, numbers: Numbers, images: Images, step: int) -> None:
+        """Sends the metrics and pictures of an epoch."""
+        pictures = {name: self._wandb.Image(image) for name, image in images.items()}
+        vectors = {name: self._wandb.Histogram(own) for name, own in numbers.vectors.items()}
+        self._run.log({**numbers, **pictures, **vectors}, step=step)
+
+    def finish(self, status: str) -> None:
+        """Ends the run."""
+        self._run.finish(exit_code=0 if status == "finished" else 1)

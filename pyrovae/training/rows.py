@@ -1,0 +1,108 @@
+"""The rows of `metrics.csv`: one per epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pyrovae.utils.errors import InputError
+
+__all__ = ["EpochRow", "as_csv", "as_text", "read_rows"]
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """A row of `metrics.csv`: one epoch, in nats per image unless the name says otherwise."""
+
+    epoch: int
+    step: int
+    seconds: float
+    images_per_second: float
+    learning_rate: float
+    beta: float
+    train_loss: float
+    train_elbo: float
+    train_rate: float
+    val_elbo: float
+    val_rate: float
+    val_distortion: float
+    val_bits_per_dim: float | None
+    skipped_steps: int
+    objective: dict[str, float] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, float | None]:
+        """The columns of `metrics.csv`; scalars of the objective are `objective_NAME`."""
+        found = asdict(self)
+        kept = found.pop("objective")
+        return found | {f"objective_{name}": value for name, value in kept.items()}
+
+    def line(self, epochs: int) -> str:
+        """The line for the terminal."""
+        bits = "" if self.val_bits_per_dim is None else f"  {self.val_bits_per_dim:.3f} bits/dim"
+        skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
+        kept = "".join(f"  {name} {value:,.3g}" for name, value in self.objective.items())
+        return (
+            f"epoch {self.epoch}/{epochs}  ELBO train {self.train_elbo:,.1f}  "
+            f"val {self.val_elbo:,.1f} (rate {self.val_rate:,.1f}, distortion "
+            f"{self.val_distortion:,.1f}){bits}  {self.images_per_second:,.0f} images/s  "
+            f"lr {self.learning_rate:.2g}{kept}{skipped}"
+        )
+
+
+#: The columns of every file, and those of all files but the oldest, in their order.
+COLUMNS = [own.name for own in fields(EpochRow) if own.name != "objective"]
+NEEDED = {own.name for own in fields(EpochRow) if own.default is MISSING} - {"objective"}
+
+
+def as_text(numbers: Mapping[str, float | None]) -> dict[str, str]:
+    """The cells of a row; a number that is missing or None gives an empty cell."""
+    cells = dict.fromkeys(COLUMNS) | dict(numbers)
+    return {name: "" if value is None else str(value) for name, value in cells.items()}
+
+
+def as_csv(rows: Sequence[Mapping[str, str]]) -> str:
+    """The text of `metrics.csv`; rows may lack columns of other rows."""
+    text = io.StringIO(newline="")
+    names = dict.fromkeys(name for row in rows for name in row) or dict.fromkeys(COLUMNS)
+    table = csv.DictWriter(text, list(names))
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a `metrics.csv`; raises `InputError` if the file is damaged."""
+    try:
+        with open(path, newline="") as file:
+            table = csv.DictReader(file)
+            if not table.fieldnames:
+                raise InputError(f"{path}: is empty; remove it to resume without it")
+            rows = list(table)
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: damaged ({error}); remove it to resume without it") from None
+    if any(not _is_row(row) for row in rows):
+        raise InputError(f"{path}: wrong columns or values; remove it to resume without it")
+    return rows
+
+
+def _is_row(row: dict[Any, Any]) -> bool:
+    always = [name for name in row if not str(name).startswith("objective_")]
+    known = [name for name in COLUMNS if name in row]  # Older versions wrote fewer columns.
+    whole = all(re.fullmatch("[0-9]{1,15}", str(row.get(name))) for name in ("epoch", "step"))
+    return (
+        always == known and set(known) >= NEEDED and whole and all(map(_is_number, row.values()))
+    )
+
+
+def _is_number(text: Any) -> bool:
+    """Whether a cell holds a number or is empty."""
+    try:
+        float(text or 0)
+    except (TypeError, ValueError):
+        return False
+    return text is not None
