@@ -46,6 +46,8 @@ def describe(
     options["optimizer"] = writer.factory(recipe.optimizer, "optimizer")
     for name in ("schedule", "objective", "start"):
         options[name] = writer.value(getattr(recipe, name), name)
+    if recipe.freeze:
+        options["freeze"] = list(recipe.freeze)
     if loggers is not None:
         options["loggers"] = [writer.part(logger, "loggers") for logger in loggers]
     for name, group in (("beta", recipe.beta), ("trainer", settings), ("engine", engine)):

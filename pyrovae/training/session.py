@@ -106,6 +106,8 @@ class Session:
             device=self.engine.device,
             attributes=self.vae.attributes,
         )
+        if not any(p.requires_grad for p in self.vae.parameters()):
+            raise InputError("all parts are frozen: nothing is left to train")
         images, attributes = next(first.labelled(0))
         training_mode(self.vae)
         run_once(
@@ -179,8 +181,9 @@ class Session:
     def start(self) -> None:
         """Initialises the same parameters and different noise in all processes, and saves them."""
         images, flip = self.train_split.images, self.data.flip
-        line = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
-        self.loggers.message(line)
+        lines = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
+        for line in lines.splitlines():
+            self.loggers.message(line)
         self.group.broadcast([*self.vae.parameters(), *self.vae.buffers()])
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)
