@@ -195,12 +195,12 @@ def _parse_resumed(
     parser: Parser, arguments: list[str], run: RunDirectory
 ) -> tuple[Namespace, RunDirectory, bool]:
     consent = consent_of(arguments)
-    stated = stated_config(run, consent)
+    stated, written = stated_config(run, consent)
     arguments = consent.with_content(arguments)
     _refuse_linked(arguments)
     before = consent.with_content([f"--config={run.config}"])
     new = _checked(_parsed(parser, before + arguments, consent))
-    check_kept(parser, stated, new, run)
+    check_kept(parser, stated, new, run, written)
     run.config_text = config_text(parser, new)
     return new, run, True
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -142,15 +144,33 @@ class RunDirectory:
         if which not in ("best", "last"):
             raise InputError(f"checkpoint: allowed are best and last, got {which}")
         self.check_run()
-        tensors, state = load_checkpoint(self.last)
+        try:
+            tensors, state = load_checkpoint(self.last)
+        except InputError as error:
+            if which == "last":
+                raise
+            return self._best_without_last(error)
         epoch = int(state.get("epoch", 0))
         if which == "best" and state.get("best"):
             epoch = state["best"][0][1]
             tensors, own = load_checkpoint(self.best(epoch))
             check_best(self.best(epoch), own, state)
-        return {
-            n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")
-        }, epoch
+        return _weights(tensors), epoch
+
+    def _best_without_last(self, damage: InputError) -> tuple[dict[str, Tensor], int]:
+        """Returns the best weights of a run whose last checkpoint cannot be read.
+
+        Raises:
+            InputError: the given one if there are no weights of a best epoch.
+        """
+        found = {path: state_of(path) for path in self.last.parent.glob("best_epoch_*")}
+        if not found:
+            raise damage
+        # The file name orders the files of older versions, which hold no ELBO.
+        best = max(found, key=lambda path: (found[path].get("val_elbo", -math.inf), path.name))
+        tensors, state = load_checkpoint(best)
+        _warn_once(f"{damage}; uses {best.name} beside it, which is intact")
+        return _weights(tensors), int(state.get("epoch", best.stem.split("_")[-1]))
 
     def check_images(self, num_images: int, fingerprint: str) -> None:
         """Warns if the training images differ from those the run was trained on.
@@ -167,3 +187,13 @@ class RunDirectory:
                 "validation and test splits may have been training images",
                 self.root,
             )
+
+
+def _weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the programs in a checkpoint."""
+    return {n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")}
+
+
+@cache
+def _warn_once(line: str) -> None:
+    logging.getLogger("pyrovae").warning("%s", line)
