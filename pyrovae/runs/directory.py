@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pyrovae.runs.checkpoint import load_checkpoint, state_of
 from pyrovae.runs.contents import check_best
+from pyrovae.runs.own_code import OWN_PARTS, copy_own_code
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 
@@ -34,7 +35,8 @@ class RunDirectory:
     `config.yaml` (the options), `metrics.csv` (one row per epoch), `warnings.txt` (faults of the
     posterior, if any), `tensorboard/`, `samples/` and `reconstructions/` (one picture per
     epoch), `checkpoints/last.safetensors` (all that resuming needs) and
-    `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs).
+    `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs), `parts/` (copies of the
+    user's own modules that the options name).
 
     Args:
         root: the directory.
@@ -47,6 +49,7 @@ class RunDirectory:
         self.metrics = self.root / "metrics.csv"
         self.warnings = self.root / "warnings.txt"
         self.tensorboard = self.root / "tensorboard"
+        self.parts = self.root / OWN_PARTS
         self.last = self.root / "checkpoints" / "last.safetensors"
 
     def check_free(self) -> None:
@@ -106,6 +109,7 @@ class RunDirectory:
         """Writes `config.yaml`, which makes the directory a run; never empties an old one."""
         if self.config.exists() and not self.config_text:
             return
+        copy_own_code(self.config_text, self.parts)
         with replacing(self.config) as temporary:
             temporary.write_text(self.config_text)
 
