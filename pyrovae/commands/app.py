@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "score a run, or compare several runs",
     "inspect": "write a report on the posterior of a run",
     "sample": "draw samples, reconstructions, interpolations or traversals from a run",
+    "export": "write encoder and decoder as files that need torch alone",
     "prepare": "build the cache of a data set before training",
     "parts": "list all priors, likelihoods, posteriors, networks, objectives and data sets",
 }

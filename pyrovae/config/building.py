@@ -18,6 +18,7 @@ from pyrovae.data import ImageData, spread
 from pyrovae.data.base import fingerprint
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
+from pyrovae.training.initialization import WarmStart
 from pyrovae.training.recipe import Recipe
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut_line
@@ -43,7 +44,10 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
 def recipe(objects: Any) -> Recipe:
     """The recipe of an instantiated configuration: objective, optimiser, schedules, start."""
     names = ("optimizer", "schedule", "objective", "beta", "start")
-    return Recipe(**{name: objects[name] for name in names})
+    made = {name: objects[name] for name in names}
+    if objects.init_from is not None:
+        made["start"] = WarmStart(objects.init_from)
+    return Recipe(**made, freeze=objects.freeze or ())
 
 
 def build_vae(objects: Any) -> ModelGuidePair:

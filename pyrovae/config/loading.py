@@ -23,9 +23,9 @@ def load(
 
     `vae.preprocess(image)` prepares a path or a Pillow image in the same way as the run's data.
     The images are not needed. A run that names parts of pyrovae, PyTorch and Pyro only is safe to
-    open, even if its author is unknown. Your own parts must be importable by the same dotted path
-    as in training, and need `trust`. A run trained with another `ModelGuidePair` than `VAE`
-    returns that pair.
+    open, even if its author is unknown. Your own parts need `trust`; their code is that in
+    `parts/` of the run, which training copies there. A run trained with another `ModelGuidePair`
+    than `VAE` returns that pair.
 
     Args:
         run_dir: the run directory.

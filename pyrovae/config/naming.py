@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from pyro.infer import ELBO
 
 from pyrovae.config.roles import ROLES
+from pyrovae.runs.own_code import module_file
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
@@ -70,21 +73,23 @@ def known_class(name: str, base: type) -> type | None:
     return found if found is not None and is_known(found) and issubclass(found, base) else None
 
 
-def own_class(name: str, base: type, where: str) -> type:
-    """Imports a class of the user, also from the current directory.
+def own_class(name: str, base: type, where: str, copies: Path | None = None) -> type:
+    """Imports a class of the user, also from a run's copies and from the current directory.
 
     Args:
         name: the dotted path of the class.
         base: the class must be a subclass of it.
         where: the option that names the class, for messages.
+        copies: the folder with a run's copies of its modules; these come first.
 
     Raises:
         InputError: if the class cannot be imported, or is not a subclass of `base`.
     """
     find_own_parts()
     try:
-        found = _imported(name)
-    except KeyboardInterrupt:
+        with _copies_first(copies):
+            found = _imported(name)
+    except (KeyboardInterrupt, InputError):
         raise
     except BaseException as error:  # A module of the user may raise anything, even SystemExit.
         kind = "" if isinstance(error, ImportError | AttributeError) else type(error).__name__
@@ -106,6 +111,47 @@ def find_own_parts() -> None:
     """
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+
+
+@contextmanager
+def _copies_first(folder: Path | None) -> Iterator[None]:
+    """Context in which modules are imported from a run's copies, without bytecode files there.
+
+    Raises:
+        InputError: if another version of such a module is imported already.
+    """
+    copies = [] if folder is None else sorted(folder.rglob("*.py"))
+    for copy in copies:
+        _check_same(copy, copy.relative_to(folder or ""))
+    if not copies:
+        yield
+        return
+    place, before = str(folder), sys.dont_write_bytecode
+    if place not in sys.path:
+        sys.path.append(place)  # For modules that the parts import later.
+    sys.path.insert(0, place)
+    sys.dont_write_bytecode = True
+    try:
+        importlib.invalidate_caches()
+        yield
+    finally:
+        sys.path.remove(place)
+        sys.dont_write_bytecode = before
+
+
+def _check_same(copy: Path, inner: Path) -> None:
+    """Compares a copy with the imported module, which it cannot replace, and with a file here."""
+    module = ".".join(inner.with_suffix("").parts).removesuffix(".__init__")
+    imported, content = module_file(module), copy.read_bytes()
+    if imported is not None and imported.read_bytes() != content:
+        raise InputError(
+            f"{copy}: another version of this module is imported already, from {imported}; open "
+            "the run in a new process"
+        )
+    here = Path.cwd() / inner
+    if imported is None and here.is_file() and here.read_bytes() != content:
+        line = f"uses {copy}, the run's copy, which differs from {inner} in this directory"
+        logging.getLogger("pyrovae").warning("%s", line)
 
 
 def _imported(path: str) -> Any:

@@ -83,6 +83,12 @@ def train_parser() -> Parser:
     parser.add_class_arguments(Trainer, "trainer")
     parser.add_class_arguments(Engine, "engine")
     parser.add_argument(
+        "--init_from", type=str | None, help="run whose weights to start from, where they fit"
+    )
+    parser.add_argument(
+        "--freeze", nargs="+", type=str, help="parts that do not train, such as encoder"
+    )
+    parser.add_argument(
         "--run_dir", type=str | None, help="run directory (else a new one in runs/)"
     )
     help_resume = f"run directory to resume; {AUTO}: the one of --run_dir, if it holds a run"
@@ -140,6 +146,7 @@ def parse_run(
         return _parse_resumed(parser, arguments, RunDirectory(resumed))
     preset = [] if value_of("--config", arguments) else ["--config", default]
     config = _checked(parse_training(parser, [*preset, *arguments]))
+    _check_source(config.init_from, arguments)
     if config.resume == AUTO and config.run_dir is None:
         raise InputError(
             f"--resume {AUTO}: needs --run_dir, the directory to resume or to begin in "
@@ -153,6 +160,18 @@ def parse_run(
         return _parse_resumed(parser, arguments, run)
     processes().from_main(run.check_free)
     return config, run, False
+
+
+def _check_source(init_from: str | None, arguments: list[str]) -> None:
+    """Raises `InputError` early if there is no run to start from, or a second start is named."""
+    if init_from is None:
+        return
+    if value_of("--start", arguments):
+        raise InputError("--init_from: takes the place of --start, so give one of them")
+    try:
+        RunDirectory(init_from).check_run()
+    except InputError as error:
+        raise InputError(f"--init_from: {error}") from None
 
 
 def default_to_named(parser: Parser, arguments: list[str]) -> None:
@@ -176,12 +195,12 @@ def _parse_resumed(
     parser: Parser, arguments: list[str], run: RunDirectory
 ) -> tuple[Namespace, RunDirectory, bool]:
     consent = consent_of(arguments)
-    stated = stated_config(run, consent)
+    stated, written = stated_config(run, consent)
     arguments = consent.with_content(arguments)
     _refuse_linked(arguments)
     before = consent.with_content([f"--config={run.config}"])
     new = _checked(_parsed(parser, before + arguments, consent))
-    check_kept(parser, stated, new, run)
+    check_kept(parser, stated, new, run, written)
     run.config_text = config_text(parser, new)
     return new, run, True
 

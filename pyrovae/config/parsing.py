@@ -77,7 +77,9 @@ class Parser(ArgumentParser):
             return f"{where}: is a group of options; set {', '.join(sorted(inner))}"
         if found := re.search(r"arguments are required: (\w+)", message):
             missing = _owner(found[1])
-            return f"{self.prog}: needs RUN" if missing == "run" else f"{missing}: must be given"
+            dashes = "--" if f"--{missing}" in self._option_string_actions else ""
+            needed = f"{dashes}{missing}: must be given"
+            return f"{self.prog}: needs RUN" if missing == "run" else needed
         if found := re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message):
             return f"{where}: the argument {found[1]} of {found[2]} needs a type annotation"
         if found := re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message):

@@ -47,8 +47,8 @@ def config_text(parser: Parser, config: Namespace) -> str:
     return parser.dump(kept, skip_unset=False)
 
 
-def stated_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
-    """The configuration in a run's last checkpoint; `config.yaml` may have been edited since.
+def stated_config(run: RunDirectory, consent: Consent) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configurations in a run's last checkpoint, and in `config.yaml`, if edited since.
 
     Raises:
         InputError: if there is no run, if its configuration or its last checkpoint cannot be
@@ -56,19 +56,27 @@ def stated_config(run: RunDirectory, consent: Consent) -> dict[str, Any]:
     """
     content = read_config(run, consent)
     stated = load_checkpoint(run.last)[1].get("config")
-    return consent.parse(stated, str(run.last)) if stated else content
+    return consent.parse(stated, str(run.last)) if stated else content, content
 
 
-def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunDirectory) -> None:
+def check_kept(
+    parser: Parser,
+    stated: dict[str, Any],
+    new: Namespace,
+    run: RunDirectory,
+    written: dict[str, Any],
+) -> None:
     """Raises `InputError` if a resumed run would change an option that must stay.
 
-    The number of epochs may grow. The place of the data, callbacks and loggers may change.
+    The number of epochs may grow. The place of the data, the engine, callbacks and loggers may
+    change.
 
     Args:
         parser: from `train_parser`.
         stated: the stored configuration of the run.
         new: the configuration to resume with.
         run: the run directory.
+        written: the content of the run's `config.yaml`.
     """
     old = parser.parse_object(stated)
     if new.run_dir is not None and Path(new.run_dir).resolve() != run.root.resolve():
@@ -76,9 +84,17 @@ def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunD
     before, after = (_flat(parser, config) for config in (old, new))
     changed = {key for key in before | after if before.get(key) != after.get(key)}
     if refused := sorted(key for key in changed if not _may_change(key)):
+        stored = _flat(parser, parser.parse_object(written))
+        others = [key for key in refused if stored.get(key) != before.get(key)]
+        if others:
+            raise InputError(
+                f"{run.last} and {run.config} are not of the same run, or one was edited: they "
+                f"differ in --{others[0]} ({before.get(others[0])} and {stored.get(others[0])})"
+            )
         raise InputError(
-            f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs, --loggers "
-            "and the place of the data (--data.root, --data.cache_dir) may change"
+            f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs, --loggers, "
+            "--engine and the place of the data (--data.root, --data.cache_dir) may change. "
+            f"--init_from {run.root} starts a new run from its weights"
         )
     if new.trainer.epochs < old.trainer.epochs:
         raise InputError(
@@ -89,7 +105,8 @@ def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunD
 
 def _may_change(key: str) -> bool:
     role, _, argument = key.partition(".")
-    if key == "trainer.epochs" or role in LISTS:  # They do not affect training.
+    # Callbacks and loggers do not affect training; an engine only its speed and rounding.
+    if key == "trainer.epochs" or role in LISTS or role == "engine":
         return True
     return role == "data" and argument.split(".")[-1] in PLACES
 

@@ -28,6 +28,7 @@ from pyrovae.config.renewing import renewed
 from pyrovae.config.roles import BASES
 from pyrovae.engine import Engine
 from pyrovae.objectives import Beta
+from pyrovae.runs.own_code import OWN_PARTS
 from pyrovae.training.trainer import Trainer
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
@@ -49,10 +50,12 @@ class Consent:
     Attributes:
         trusted: whether files may name any class.
         typed: the names that the user typed on this command line.
+        copies: the folder with a run's copies of its own modules.
     """
 
     trusted: bool = False
     typed: set[str] = field(default_factory=set)
+    copies: Path | None = None
 
     def read(self, path: Path, made: Collection[str] = ()) -> dict[str, Any]:
         """Reads a YAML file of options that names allowed classes only.
@@ -65,7 +68,7 @@ class Consent:
         Raises:
             InputError: if the file cannot be read, or names a class that is not allowed.
         """
-        content = renewed(read_yaml(path))
+        content, self.copies = renewed(read_yaml(path)), path.parent / OWN_PARTS
         self._check(content, str(path), made)
         return content
 
@@ -272,7 +275,7 @@ class _Walk:
         if not isinstance(name, str) or not is_dotted(name) or within(name, ("pyrovae",)):
             raise self.wrong(where, f"unknown class '{cut(name)}'; {known_parts(where)}")
         if self.consent.allows(name):
-            return own_class(name, base, self.place(where))
+            return own_class(name, base, self.place(where), self.consent.copies)
         allowed = "a plain value" if base is object else f"a class of {' or '.join(origins(base))}"
         raise self.wrong(
             where,

@@ -16,6 +16,7 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.text import listed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -157,6 +158,23 @@ class ModelGuidePair(Recorded, nn.Module):
     def misfit(self, x: Tensor) -> str:
         """Describes which part does not fit observations `(B, C, H, W)`; "" if unknown."""
         return ""
+
+    def named(self, parts: Iterable[str]) -> list[nn.Module]:
+        """The parts of these names that have parameters, to freeze them.
+
+        Raises:
+            InputError: if there is no such part.
+        """
+        known = {
+            name: part
+            for program in (self.model, self.guide)
+            for name, part in program.named_children()
+            if any(True for _ in part.parameters())
+        }
+        for name in parts:
+            if name not in known:
+                raise InputError(f"freeze: no part {name} with weights; parts are {listed(known)}")
+        return [known[name] for name in parts]
 
     def networks(self) -> list[nn.Module]:
         """The modules that can compute in a lower precision."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from pyrovae.runs.checkpoint import load_checkpoint, state_of
 from pyrovae.runs.contents import check_best
+from pyrovae.runs.own_code import OWN_PARTS, copy_own_code
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 
@@ -32,7 +35,8 @@ class RunDirectory:
     `config.yaml` (the options), `metrics.csv` (one row per epoch), `warnings.txt` (faults of the
     posterior, if any), `tensorboard/`, `samples/` and `reconstructions/` (one picture per
     epoch), `checkpoints/last.safetensors` (all that resuming needs) and
-    `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs).
+    `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs), `parts/` (copies of the
+    user's own modules that the options name).
 
     Args:
         root: the directory.
@@ -45,6 +49,7 @@ class RunDirectory:
         self.metrics = self.root / "metrics.csv"
         self.warnings = self.root / "warnings.txt"
         self.tensorboard = self.root / "tensorboard"
+        self.parts = self.root / OWN_PARTS
         self.last = self.root / "checkpoints" / "last.safetensors"
 
     def check_free(self) -> None:
@@ -104,6 +109,7 @@ class RunDirectory:
         """Writes `config.yaml`, which makes the directory a run; never empties an old one."""
         if self.config.exists() and not self.config_text:
             return
+        copy_own_code(self.config_text, self.parts)
         with replacing(self.config) as temporary:
             temporary.write_text(self.config_text)
 
@@ -142,15 +148,33 @@ class RunDirectory:
         if which not in ("best", "last"):
             raise InputError(f"checkpoint: allowed are best and last, got {which}")
         self.check_run()
-        tensors, state = load_checkpoint(self.last)
+        try:
+            tensors, state = load_checkpoint(self.last)
+        except InputError as error:
+            if which == "last":
+                raise
+            return self._best_without_last(error)
         epoch = int(state.get("epoch", 0))
         if which == "best" and state.get("best"):
             epoch = state["best"][0][1]
             tensors, own = load_checkpoint(self.best(epoch))
             check_best(self.best(epoch), own, state)
-        return {
-            n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")
-        }, epoch
+        return _weights(tensors), epoch
+
+    def _best_without_last(self, damage: InputError) -> tuple[dict[str, Tensor], int]:
+        """Returns the best weights of a run whose last checkpoint cannot be read.
+
+        Raises:
+            InputError: the given one if there are no weights of a best epoch.
+        """
+        found = {path: state_of(path) for path in self.last.parent.glob("best_epoch_*")}
+        if not found:
+            raise damage
+        # The file name orders the files of older versions, which hold no ELBO.
+        best = max(found, key=lambda path: (found[path].get("val_elbo", -math.inf), path.name))
+        tensors, state = load_checkpoint(best)
+        _warn_once(f"{damage}; uses {best.name} beside it, which is intact")
+        return _weights(tensors), int(state.get("epoch", best.stem.split("_")[-1]))
 
     def check_images(self, num_images: int, fingerprint: str) -> None:
         """Warns if the training images differ from those the run was trained on.
@@ -167,3 +191,13 @@ class RunDirectory:
                 "validation and test splits may have been training images",
                 self.root,
             )
+
+
+def _weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of the programs in a checkpoint."""
+    return {n[len("weights.") :]: t for n, t in tensors.items() if n.startswith("weights.")}
+
+
+@cache
+def _warn_once(line: str) -> None:
+    logging.getLogger("pyrovae").warning("%s", line)

@@ -21,7 +21,7 @@ WITHOUT_NOISE = (
 
 @dataclass
 class TrainingState:
-    """The progress of a run, as plain values."""
+    """The progress of a run, as plain values; `epochs` is the planned number, 0 if unknown."""
 
     num_images: int = 0
     images: str = ""
@@ -40,6 +40,7 @@ class TrainingState:
     elbo: float = 0.0
     rate: float = 0.0
     best: list[tuple[float, int]] = field(default_factory=list)
+    epochs: int = 0
     run: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False, repr=False)
 
     def begin_epoch(self) -> None:

@@ -56,6 +56,8 @@ class Description:
         options["optimizer"] = writer.factory(recipe.optimizer, "optimizer")
         for name in ("schedule", "objective", "start"):
             options[name] = writer.value(getattr(recipe, name), name)
+        if recipe.freeze:
+            options["freeze"] = list(recipe.freeze)
         if callbacks:
             options["callbacks"] = _written(callbacks)
         if loggers is not None:

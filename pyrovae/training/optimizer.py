@@ -74,7 +74,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
 
     def register(self, params: Iterable[Tensor]) -> None:
         """Adds new parameters to the optimiser, sorted by name."""
-        new = [p for p in params if p not in self._known]
+        new = [p for p in params if p not in self._known and p.requires_grad]
         self._known.update(new)
         new.sort(key=pyro.get_param_store().param_name)
         if self.torch_optimizer is None:

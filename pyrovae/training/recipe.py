@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,6 +27,8 @@ class Recipe:
         objective: the bound, any `pyro.infer` ELBO.
         beta: the weight of the latent sites over the run.
         start: the initialisation of the parameters.
+        freeze: the names of the parts that do not train, such as `encoder`. They are in
+            evaluation mode, so that their batch norm statistics stay too.
 
     Raises:
         TypeError: if a part has the wrong type, such as a class instead of an object.
@@ -36,6 +39,7 @@ class Recipe:
     objective: pyro.infer.ELBO = field(default_factory=pyro.infer.Trace_ELBO)
     beta: Beta = field(default_factory=Beta)
     start: Start = field(default_factory=RandomStart)
+    freeze: Sequence[str] = ()
 
     @classmethod
     def default(cls) -> Recipe:
@@ -50,6 +54,8 @@ class Recipe:
         )
 
     def __post_init__(self) -> None:
+        if isinstance(self.freeze, str):
+            raise TypeError(f"freeze must be a list of names, got {self.freeze!r}")
         check_kind("objective", self.objective, pyro.infer.ELBO)
         for name in ("schedule", "beta", "start"):
             value = getattr(self, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -86,13 +87,15 @@ class Saved:
         held.enter_context(self.run.lock())
         tensors, state = load_checkpoint(self.run.last)
         check_resumable(self.run.last, state, tensors)
-        if state["num_images"] != self.state.num_images or state["images"] != self.state.images:
+        self._check_best(state)
+        if (state["num_images"], state["images"]) != (self.state.num_images, self.state.images):
             raise InputError(
                 f"the training split ({self.state.num_images} images) is not the one that the run "
-                f"in {self.run.root} began with ({state['num_images']} images)"
+                f"in {self.run.root} began with ({state['num_images']} images): the data are "
+                f"others, or {self.run.last} is of another run"
             )
-        self._check_best(state)
-        del state["config"]
+        if planned := re.search(r"^  epochs: (\d{1,9})$", state.pop("config"), re.MULTILINE):
+            state.setdefault("epochs", int(planned[1]))  # Older versions kept it here only.
         state.pop("num_tensors", None)
         return tensors, state, f"{self.run.last}: does not fit {self.run.config}"
 
@@ -101,6 +104,11 @@ class Saved:
         assert self.run is not None
         if state["best"]:
             path = self.run.best(int(state["best"][0][1]))
+            if not path.is_file():
+                raise InputError(
+                    f"{path}: no such file, but {self.run.last.name} says that it is the best: "
+                    f"{path.name} was removed, or {self.run.last.name} is of another run"
+                )
             check_best(path, load_checkpoint(path)[1], state)
 
     def load(self, held: ExitStack) -> list[str]:

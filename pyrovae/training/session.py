@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -94,7 +95,8 @@ class Session:
             raise InputError("the processes have different training images")
         per_step = min(self.batches.images_per_step, len(images))
         threads = torch.get_num_threads() if self.engine.device.type == "cpu" else 0
-        return TrainingState(len(images), print_of_images, per_step, threads)
+        epochs = self.trainer.epochs
+        return TrainingState(len(images), print_of_images, per_step, threads, epochs=epochs)
 
     def check(self, split: Split) -> None:
         """Runs the programs once with Pyro's validation, before anything is written."""
@@ -108,6 +110,8 @@ class Session:
             device=self.engine.device,
             attributes=self.vae.attributes,
         )
+        if not any(p.requires_grad for p in self.vae.parameters()):
+            raise InputError("all parts are frozen: nothing is left to train")
         images, attributes = next(first.labelled(0))
         training_mode(self.vae)
         run_once(
@@ -146,6 +150,9 @@ class Session:
             for line in self.saved.load(self.held):
                 self.callbacks.message(line)
             self.callbacks.message(self.state.about(self.trainer.epochs))
+            for line in self.lengthened():
+                self.callbacks.message(line)
+            self.state.epochs = self.trainer.epochs
         else:
             self.start()
         # Before the configuration is written, since a damaged `metrics.csv` is refused.
@@ -166,6 +173,23 @@ class Session:
             return []
         rows = read_rows(self.run.metrics)
         return [row for row in rows if int(row["epoch"]) <= self.state.epoch]
+
+    def lengthened(self) -> Iterator[str]:
+        """Lines on what schedules do in a resumed run that takes more epochs than before."""
+        before, after, now = self.state.epochs, self.trainer.epochs, self.progress()
+        if not 0 < before < after:
+            return
+        then = replace(now, total=before * now.per_epoch, step=max(now.step - 1, 0))
+        end = replace(now, step=now.total - 1)
+        rate = self.optimizer.scale_learning_rate(1.0)
+        for name, factor in (("learning rate", self.recipe.schedule), ("beta", self.recipe.beta)):
+            size = rate if factor is self.recipe.schedule else 1.0
+            was, goes_on, ends = (f"{size * factor(at):.3g}" for at in (then, now, end))
+            if float(was) != float(goes_on):
+                yield (
+                    f"the schedule of the {name} now takes {after} epochs in place of {before}: "
+                    f"it goes on at {goes_on}, after {was} in the last step, and ends at {ends}"
+                )
 
     def coupled(self) -> list[str]:
         """Names the parts whose result for one image depends on the rest of the batch."""
@@ -194,8 +218,9 @@ class Session:
     def start(self) -> None:
         """Initialises the same parameters and different noise in all processes, and saves them."""
         images, flip = self.train_split.images, self.data.flip
-        line = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
-        self.callbacks.message(line)
+        lines = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
+        for line in lines.splitlines():
+            self.callbacks.message(line)
         self.group.broadcast([*self.vae.parameters(), *self.vae.buffers()])
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)

@@ -22,6 +22,7 @@ from pyrovae.training.session import Session
 from pyrovae.training.settings import Settings
 from pyrovae.training.sync_batch_norm import synchronous
 from pyrovae.utils.errors import InputError, check_kind
+from pyrovae.utils.modes import frozen
 from pyrovae.utils.process_group import Group, processes
 from pyrovae.utils.signals import quiet
 
@@ -135,7 +136,12 @@ class Trainer(Settings):
         norm_group = group if self.sync_batch_norm else Group()
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             try:
-                with pyro.validation_enabled(False), quiet(), synchronous(vae, norm_group):
+                with (
+                    pyro.validation_enabled(False),
+                    quiet(),
+                    synchronous(vae, norm_group),
+                    frozen(vae.named(recipe.freeze)),
+                ):
                     active = Callbacks(called)
                     session = Session(self, vae, data, recipe, engine, run, active, group)
                     return _history(session, resume)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["cache_root", "replacing", "sweep", "temporary_for"]
+from pyrovae.utils.errors import InputError
+
+__all__ = ["cache_root", "check_new", "new_folder", "replacing", "sweep", "temporary_for"]
 
 #: Age up to which a temporary file may belong to a process on another machine.
 SECONDS_IN_WORK = 60
@@ -51,6 +54,32 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_new(path: Path) -> None:
+    """Raises `InputError` if a path exists and is not an empty folder."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path}: exists already; name a new folder")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yields a temporary folder to fill, and renames it to `path` at the end.
+
+    Raises:
+        InputError: if the path exists and is not an empty folder.
+    """
+    check_new(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_for(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.is_dir():
+            path.rmdir()  # Windows does not replace a folder.
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def temporary_for(path: Path) -> Path:

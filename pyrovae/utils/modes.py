@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["evaluation_mode", "training_mode"]
+__all__ = ["evaluation_mode", "frozen", "training_mode"]
+
+
+@contextmanager
+def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Context in which the parameters of modules require no gradient.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> with frozen([layer]):
+        ...     layer.weight.requires_grad
+        False
+        >>> layer.weight.requires_grad
+        True
+    """
+    trained = [p for module in modules for p in module.parameters() if p.requires_grad]
+    try:
+        for p in trained:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)
 
 
 @contextmanager

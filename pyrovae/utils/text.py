@@ -1,9 +1,9 @@
-"""File names as text for terminals, tables and figures."""
+"""Names and values as text for messages, terminals, tables and figures."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["cut", "cut_line", "legible", "printable"]
+__all__ = ["cut", "cut_line", "legible", "listed", "printable"]
 
 #: The longest value that a message shows, and the longest message, in characters.
 SHOWN, LINE = 200, 3_000
@@ -97,6 +97,18 @@ def cut(value: Any) -> str:
     line = " ".join(text[: 4 * SHOWN].split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return shown if len(shown) <= SHOWN else f"{shown[: SHOWN - 4]} ..."
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Returns names for a message, with the number of those beyond `most`.
+
+    Example:
+        >>> listed("abc"), listed("abc", 1)
+        ('a, b, c', 'a and 2 more')
+    """
+    every = list(names)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 def cut_line(message: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -239,11 +240,41 @@ def test_the_place_of_moved_images_can_be_edited_in_the_configuration(
     assert train("--resume=run", "--trainer.epochs=2")[0] == 0
 
 
+def test_a_last_checkpoint_with_other_options_is_the_named_cause(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    assert train(*ONCE, "--beta.value=2")[0] == 0
+    shutil.copy(RunDirectory(finished).last, RunDirectory("run").last)
+    code, _, errors = train("--resume=run", "--trainer.epochs=2")
+    assert code == 2 and errors.count("\n") == 1
+    assert "last.safetensors and run/config.yaml are not of the same run" in errors
+    assert "they differ in --beta.value (1.0 and 2.0)" in errors
+
+
+def test_the_engine_may_change_and_a_longer_schedule_is_described(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    new = ["--engine.precision=bf16", "--engine.record=false"]
+    code, said, errors = train("--resume=run", "--trainer.epochs=3", *new)
+    assert (code, errors) == (0, "") and "networks in bf16" in said
+    (line,) = [line for line in said.splitlines() if line.startswith("the schedule of")]
+    assert line.startswith("the schedule of the learning rate now takes 3 epochs in place of 1: ")
+    was, ends = (f"{float(rows(tmp_path / 'run')[i]['learning_rate']):.3g}" for i in (0, -1))
+    assert f"after {was} in the last step, and ends at {ends}" in line
+    (goes_on,) = re.findall("it goes on at ([0-9.]+),", line)
+    assert 2 * float(was) < float(goes_on) < 0.002
+    assert "the schedule of" not in train("--resume=run")[1]
+    code, said, _ = train("--resume=run", "--trainer.epochs=4", "--engine.precision=fp32")
+    assert code == 0 and "in place of 3" in said
+
+
 def test_other_images_in_the_new_place_are_refused(moved: Path, train: Train) -> None:
     for path in moved.iterdir():
         path.write_bytes((moved / "3.png").read_bytes())
     code, _, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}")
     assert code == 2 and "is not the one that the run in run began with" in errors
+    assert "the data are others, or " in errors
     code, _, errors = train("--resume=run", "--data.channels=1", f"--data.root={moved}")
     assert code == 2 and "--data.channels: a resumed run keeps its options" in errors
 

@@ -60,6 +60,37 @@ def test_best_weights_of_another_run_are_refused(run: RunDirectory, runs: Path) 
     assert run.weights("last")
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_damaged_last_checkpoint_leaves_the_best_weights_usable(
+    run: RunDirectory, caplog: pytest.LogCaptureFixture, old: bool
+) -> None:
+    best = run.weights("best")
+    state = {} if old else load_checkpoint(run.best(1))[1]
+    tensors = {f"weights.{name}": value for name, value in best.items()}
+    save_checkpoint(run.best(1), tensors, state)
+    other = {name: torch.zeros_like(value) for name, value in tensors.items()}
+    save_checkpoint(run.best(0), other, {} if old else state | {"epoch": 0, "val_elbo": -1e9})
+    run.last.write_bytes(run.last.read_bytes()[:-100])
+    weights, epoch = run.weights_of("best")
+    assert epoch == 1 and all(torch.equal(weights[name], best[name]) for name in best)
+    (line,) = caplog.messages
+    assert line.startswith(f"{run.last}: cut off") and "uses best_epoch_0001" in line
+    refused(lambda: run.weights("last"), f"{run.last}: cut off")
+    refused(lambda: go_on(run), f"{run.last}: cut off")
+    for path in run.last.parent.glob("best_*"):
+        path.unlink()
+    refused(lambda: run.weights("best"), f"{run.last}: cut off")
+
+
+def test_a_last_checkpoint_of_another_run_is_the_named_cause(
+    run: RunDirectory, runs: Path
+) -> None:
+    shutil.copy(RunDirectory(runs / "second").last, run.last)
+    refused(lambda: go_on(run), str(run.best(1)), "of another run than last.safetensors")
+    run.best(1).unlink()
+    refused(lambda: go_on(run), str(run.best(1)), "or last.safetensors is of another run")
+
+
 @pytest.mark.slow
 def test_best_weights_of_another_epoch_are_refused_without_a_name_of_the_run(
     run: RunDirectory,
@@ -103,7 +134,7 @@ def test_a_run_without_a_name_goes_on(run: RunDirectory) -> None:
 def test_a_state_of_other_types_is_refused(run: RunDirectory, name: str, value: Any) -> None:
     tensors, state = load_checkpoint(run.last)
     save_checkpoint(run.last, tensors, state | {name: value})
-    for call in (lambda: run.weights("best"), lambda: go_on(run)):
+    for call in (lambda: run.weights("last"), lambda: go_on(run)):
         refused(call, str(run.last), name)
 
 
@@ -141,7 +172,8 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused(run: RunDirectory) -> None:
         tensors, state = load_checkpoint(path)
         name = next(name for name in tensors if name.endswith("num_batches_tracked"))
         save_checkpoint(path, {n: t for n, t in tensors.items() if n != name}, state)
-        refused(lambda: run.weights("best"), str(path), f"holds {len(tensors) - 1} tensors")
+        which = "last" if path == run.last else "best"
+        refused(partial(run.weights, which), str(path), f"holds {len(tensors) - 1} tensors")
         save_checkpoint(path, tensors, state)
 
 

@@ -178,7 +178,11 @@ def test_own_parts_work_by_dotted_path(tmp_path: Path) -> None:
         [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["2.5", "0.3"]
-    elsewhere = execute("sample", str(tmp_path / "run"), "--trust", code=2)
+    (tmp_path / "my_parts.py").unlink()
+    (tmp_path / "else").mkdir()
+    execute("sample", "../run", "--num=2", "--trust", folder=tmp_path / "else")
+    (tmp_path / "run" / "parts" / "my_parts.py").unlink()
+    elsewhere = execute("sample", "../run", "--trust", folder=tmp_path / "else", code=2)
     assert "my_parts" in elsewhere.stderr and elsewhere.stderr.count("\n") == 1
 
 

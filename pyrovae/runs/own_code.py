@@ -1,0 +1,90 @@
+"""Copies of the user's own modules, so that a run opens from any folder."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import sysconfig
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyrovae.utils.files import replacing
+
+__all__ = ["OWN_PARTS", "copy_own_code", "module_file"]
+
+#: The folder of the copies, beside `config.yaml`.
+OWN_PARTS = "parts"
+
+_LIBRARIES = ("pyrovae", "torch", "pyro")
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+def copy_own_code(config: str, folder: Path) -> None:
+    """Copies the user's modules that a configuration names, and those that they import.
+
+    Args:
+        config: the text of `config.yaml`.
+        folder: the folder of the copies; a module `a.b` becomes `a/b.py` in it.
+    """
+    found: dict[str, Path] = {}
+    for name in _texts(yaml.safe_load(config)):
+        if "." in name:
+            _collect(name, found)
+    for name, file in found.items():
+        parts = name.split(".")
+        inner = [*parts, "__init__.py"] if file.name == "__init__.py" else [*parts[:-1], file.name]
+        target = folder.joinpath(*inner)
+        if not target.is_file() or target.read_bytes() != file.read_bytes():
+            with replacing(target) as temporary:
+                temporary.write_bytes(file.read_bytes())
+
+
+def module_file(name: str) -> Path | None:
+    """The Python file of an imported module; None if there is none."""
+    module = sys.modules.get(name)
+    file = vars(module).get("__file__") if module is not None else None
+    return Path(file) if isinstance(file, str) and file.endswith(".py") else None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a configuration."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def _collect(name: str, found: dict[str, Path]) -> None:
+    """Adds the user's modules along a dotted path, and all that they import."""
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        module = ".".join(parts[:count])
+        file = module_file(module)
+        if module in found or file is None or not _is_own(module, file):
+            continue
+        found[module] = file
+        for imported in _imports(module, file):
+            _collect(imported, found)
+
+
+def _is_own(module: str, file: Path) -> bool:
+    """Whether a module is neither installed nor a part of Python."""
+    if module.split(".")[0] in (*_LIBRARIES, "__main__") or _INSTALLED & set(file.parts):
+        return False
+    return not file.resolve().is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
+
+
+def _imports(module: str, file: Path) -> Iterator[str]:
+    """The dotted paths that a module imports, also inside functions."""
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = resolve_name("." * node.level + (node.module or ""), package)
+            yield from (f"{source}.{alias.name}" for alias in node.names)
