@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from pyro.infer import ELBO
 
-from pyrovae.data import ImageData
+from pyrovae.data import Augmentation, ImageData
 from pyrovae.inspection.monitor import PosteriorMonitor
 from pyrovae.likelihoods import Binarization, Likelihood
 from pyrovae.networks import Decoder, Encoder
@@ -65,6 +65,7 @@ _WATCHED = (_USUAL[0], f"pyrovae.inspection.{PosteriorMonitor.__name__}", *_USUA
 #: All roles, in the order of the help.
 TABLE = (
     _part("data", ImageData, "SyntheticFaces"),
+    Role("data.augment", Augmentation),
     _part("prior", Prior, "StandardNormal"),
     Role("prior.flow", Flow),
     _part("likelihood", Likelihood, "SharedScaleNormal"),

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import (
     SPLITS,
+    Size,
     Source,
     file_stamp,
     fingerprint,
@@ -45,14 +47,17 @@ class CelebA(CachedImages):
     Two layouts are read. Kaggle's: `list_eval_partition.csv`, `list_attr_celeba.csv` and
     `img_align_celeba/img_align_celeba/*.jpg`. The authors': `list_eval_partition.txt` and
     `list_attr_celeba.txt` (also under `Eval/` and `Anno/`) and `img_align_celeba/*.jpg` (also
-    under `Img/`). Partition 0 is the training split, 1 validation, 2 test. The list of
-    attributes is optional.
+    under `Img/`). The images may be PNG files instead, also in `img_align_celeba_png/`. Partition
+    0 is the training split, 1 validation, 2 test. The list of attributes is optional.
 
     Args:
         root: the folder that holds the lists and `img_align_celeba`.
-        image_size: side of the images, or their height and width.
+        image_size: side of the images, or their height and width, as `28 20` or `28x20`.
         crop: side in pixels of the centred square to keep of the 178 by 218 pixels.
         flip: whether training mirrors images at random.
+        augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
+        limit: number of training images to use, drawn at random; by default all. Validation and
+            test images stay the same.
         on_error: "raise" raises an error for a missing or unreadable image; "skip" leaves it out
             with a warning.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
@@ -66,14 +71,24 @@ class CelebA(CachedImages):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int] = 64,
+        image_size: Size = 64,
         crop: int = 148,
         flip: bool = True,
+        augment: Augmentation | Sequence[Augmentation] = (),
+        limit: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
     ) -> None:
         shape = (3, *image_extent(image_size))
-        super().__init__(shape, flip=flip, crop=crop, on_error=on_error, cache_dir=cache_dir)
+        super().__init__(
+            shape,
+            flip=flip,
+            augment=augment,
+            limit=limit,
+            crop=crop,
+            on_error=on_error,
+            cache_dir=cache_dir,
+        )
         self.root = Path(root).expanduser()
 
     def settings(self) -> dict[str, Any]:

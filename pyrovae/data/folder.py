@@ -7,13 +7,15 @@ import logging
 import os
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from pyrovae.data.base import Source, file_stamp, fingerprint, image_extent
+from pyrovae.data.augmentation import Augmentation
+from pyrovae.data.base import Size, Source, file_stamp, fingerprint, image_extent
 from pyrovae.data.cached import CachedImages
 from pyrovae.data.finding import Found, find_images, in_short
 from pyrovae.utils.errors import InputError
@@ -48,12 +50,16 @@ class ImageFolder(CachedImages):
 
     Args:
         root: the folder.
-        image_size: side of the images, or their height and width.
+        image_size: side of the images, or their height and width, as `28 20` or `28x20`.
         channels: 3 for colour, 1 for grey.
         crop: side in pixels of the centred square to keep; by default the largest centred part
             with the proportions of `image_size`.
         flip: whether training mirrors images at random. Off by default: right for most
             photographs, wrong for writing, scans and anything with a handedness.
+        augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
+        limit: number of training images to use, drawn at random; by default all. Validation and
+            test images stay the same.
+        show: the channels that pictures show; by default all.
         val_fraction: share of the images for validation, if it has no folder.
         test_fraction: share of the images for testing, if it has no folder.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
@@ -65,10 +71,13 @@ class ImageFolder(CachedImages):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int] = 64,
+        image_size: Size = 64,
         channels: int = 3,
         crop: int | None = None,
         flip: bool = False,
+        augment: Augmentation | Sequence[Augmentation] = (),
+        limit: int | None = None,
+        show: int | Sequence[int] = (),
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         on_error: Literal["raise", "skip"] = "raise",
@@ -80,7 +89,16 @@ class ImageFolder(CachedImages):
             fractions = f"val_fraction {val_fraction}, test_fraction {test_fraction}"
             raise InputError(f"{fractions}: allowed are shares from 0 that add up to less than 1")
         shape = (channels, *image_extent(image_size))
-        super().__init__(shape, flip=flip, crop=crop, on_error=on_error, cache_dir=cache_dir)
+        super().__init__(
+            shape,
+            flip=flip,
+            augment=augment,
+            limit=limit,
+            show=show,
+            crop=crop,
+            on_error=on_error,
+            cache_dir=cache_dir,
+        )
         self.root = Path(root).expanduser()
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction

@@ -31,6 +31,7 @@ from pyrovae.training.stepping import Stepper
 from pyrovae.training.svi import ALL_FINITE, SVI, first_bad_site
 from pyrovae.training.sync_batch_norm import coupled_parts, synchronous_norms
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.grids import showing
 from pyrovae.utils.modes import training_mode
 from pyrovae.utils.process_group import Group, reseed
 from pyrovae.utils.signals import Diverged, Interrupted, signals
@@ -64,6 +65,7 @@ class Session:
             device=engine.device,
             attributes=vae.attributes,
             part=(group.rank, group.size),
+            augment=data.augment,
         )
         self.batches.images = engine.fetch(self.batches.images)
         self.feed = engine.feed(self.batches)
@@ -124,7 +126,7 @@ class Session:
 
     def train(self, resume: bool) -> TrainingState:
         """Trains the remaining epochs; returns the final state."""
-        with signals() as self.seen, ExitStack() as self.held:
+        with signals() as self.seen, showing(self.data.show), ExitStack() as self.held:
             try:
                 self.begin(resume)
                 self.held.callback(self.stepper.close)

@@ -13,7 +13,7 @@ from pyrovae.engine import Engine
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.arguments import Recorded
-from pyrovae.utils.grids import grid, interleave, png
+from pyrovae.utils.grids import columns_for, interleave, page, png
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["Epoch", "EpochRow", "Logger", "Loggers", "RunInfo"]
@@ -101,7 +101,7 @@ class Epoch:
 
     @cached_property
     def pictures(self) -> dict[str, Tensor]:
-        """Grids of samples and reconstructions, uint8 `(C, H, W)`; computed once per epoch."""
+        """Pages of samples and reconstructions, uint8 `(C, H, W)`; computed once per epoch."""
         first = Batches(
             self.split,
             NUM_PICTURES // 2,
@@ -116,12 +116,13 @@ class Epoch:
         with private_randomness(0, self.engine.device):
             samples = self.programs.sample(NUM_PICTURES, many).cpu()
             again = self.programs.reconstruct(self.engine.place(some), attributes).cpu()
-        pairs = interleave(some.cpu().float() / 255, again)
-        return {"samples": grid(samples), "reconstructions": grid(pairs)}
+        columns = columns_for(len(some))
+        pairs = interleave(some.cpu().float() / 255, again, columns)
+        return {"samples": page(samples), "reconstructions": page(pairs, columns)}
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        """The same grids as the content of PNG files."""
+        """The same pages as the content of PNG files."""
         return {kind: png(sheet) for kind, sheet in self.pictures.items()}
 
 
