@@ -61,8 +61,8 @@ def as_pictures(images: Tensor) -> Tensor:
     """Images of any number of channels as grey or colour pictures.
 
     One channel is shown in grey, three in colour. Any other number becomes one grey picture per
-    image: its channels as tiles, from left to right and row by row, one white pixel apart.
-    `showing` selects channels.
+    image: its channels as tiles, from left to right and row by row, each in a white frame of one
+    pixel. `showing` selects channels.
 
     Args:
         images: floats in [0, 1], `(*, C, H, W)`.
@@ -72,7 +72,7 @@ def as_pictures(images: Tensor) -> Tensor:
 
     Example:
         >>> as_pictures(torch.zeros(2, 5, 8, 8)).shape
-        torch.Size([2, 1, 17, 26])
+        torch.Size([2, 1, 19, 28])
     """
     if chosen := _shown.get():
         images = images[..., list(chosen), :, :]
@@ -83,7 +83,8 @@ def as_pictures(images: Tensor) -> Tensor:
     rows = -(-count // columns)
     blank = (0, 1, 0, 1, 0, rows * columns - count)
     tiles = pad(images, blank, value=1.0).unflatten(-3, (rows, columns))
-    return tiles.transpose(-3, -2).flatten(-2).flatten(-3, -2)[..., None, :-1, :-1]
+    sheet = tiles.transpose(-3, -2).flatten(-2).flatten(-3, -2)
+    return pad(sheet, (1, 0, 1, 0), value=1.0)[..., None, :, :]
 
 
 def columns_for(count: int, most: int = 12) -> int:

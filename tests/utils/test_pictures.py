@@ -160,10 +160,10 @@ def test_channels_are_tiles_in_rows() -> None:
     values = torch.arange(5) / 8
     images = values[:, None, None].expand(2, 5, 3, 2)
     found = as_pictures(images)
-    assert found.shape == (2, 1, 7, 8)
-    expected = torch.ones(2, 1, 7, 8)
+    assert found.shape == (2, 1, 9, 10)
+    expected = torch.ones(2, 1, 9, 10)
     for channel in range(5):
-        top, left = channel // 3 * 4, channel % 3 * 3
+        top, left = channel // 3 * 4 + 1, channel % 3 * 3 + 1
         expected[..., top : top + 3, left : left + 2] = channel / 8
     assert torch.equal(found, expected)
     for channels in (1, 3):
@@ -176,7 +176,7 @@ def test_pictures_show_the_named_channels() -> None:
         assert torch.equal(as_pictures(images), images[:, [4, 0, 2]])
     with showing([1]):
         assert torch.equal(as_pictures(images[0]), images[0, [1]])
-    assert as_pictures(images).shape == (2, 1, 7, 8)
+    assert as_pictures(images).shape == (2, 1, 9, 10)
 
 
 @pytest.mark.parametrize(("side", "factor"), [(8, 8), (28, 2), (33, 1), (64, 1), (100, 1)])
