@@ -153,12 +153,18 @@ class Split:
         return self if len(rows) == len(self) else self.take(rows)
 
     def table(self) -> pandas.DataFrame:
-        """The attributes as a data frame with one row per image, indexed by name."""
+        """The attributes as a data frame with one row per image, indexed by name.
+
+        Attributes that are classes are columns of names.
+        """
         import pandas
 
-        return pandas.DataFrame(
-            self.attributes, index=list(self.names), columns=list(self.attribute_names)
-        )
+        columns = list(self.attribute_names)
+        table = pandas.DataFrame(self.attributes, index=list(self.names), columns=columns)
+        for name, values in self.value_names.items():
+            codes = table[name].fillna(-1).astype(int)
+            table[name] = pandas.Categorical.from_codes(codes, categories=list(values))
+        return table
 
 
 def spread_rows(total: int, count: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from pyrovae.data.base import (
     image_extent,
 )
 from pyrovae.data.cached import CachedImages
+from pyrovae.data.summary import conversion
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
@@ -36,6 +37,8 @@ _IMAGE_FOLDERS = (
     "img_align_celeba",
     "Img/img_align_celeba",
     "Img/img_align_celeba/img_align_celeba",
+    "img_align_celeba_png",
+    "Img/img_align_celeba_png",
 )
 
 
@@ -106,7 +109,7 @@ class CelebA(CachedImages):
             found = f"{len(absent)} of the {len(rows)} images listed in the {split} split"
             hint = "--data.on_error skip leaves them out"
             raise InputError(f"{images / cut(absent[0])}: missing, with {found} in all; {hint}")
-        names = list(rows.index)
+        names = list(rows["file"])
         values = attributes.loc[rows.index].to_numpy(np.float32)
         stamps = rows[["size", "time"]].to_numpy(np.int64)
         return Source(
@@ -117,9 +120,14 @@ class CelebA(CachedImages):
             fingerprint=fingerprint("\n".join(names), stamps, values),
         )
 
+    def found(self) -> str:
+        """The number of files, their size, and the size of the prepared images."""
+        images, table, _ = self._listed
+        return conversion([images / name for name in table["file"]], self, self.crop)
+
     @cached_property
     def _listed(self) -> tuple[Path, pandas.DataFrame, pandas.DataFrame]:
-        """The folder of images; partition, size and time per listed image; its attributes."""
+        """The folder of images; partition and file per listed image; its attributes."""
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder (--data.root, or root in config.yaml)")
         partition = _find_list(self.root, "list_eval_partition")
@@ -129,8 +137,12 @@ class CelebA(CachedImages):
             )
         table = _read_partition(partition)
         images, files = _find_images(self.root)
+        # The lists name JPEG files, also if the images are PNG files.
+        stems = [Path(name).stem for name in table.index]
+        table["file"] = [files["file"].get(s, n) for s, n in zip(stems, table.index, strict=True)]
         # Not a join: missing rows would turn times into floats, which lose digits.
-        table = table.join(files.reindex(table.index, fill_value=-1))
+        stamps = files[["size", "time"]].reindex(stems, fill_value=-1)
+        table = table.join(stamps.set_index(table.index))
         listed = _find_list(self.root, "list_attr_celeba")
         if listed is None:
             return images, table, table[[]]
@@ -147,7 +159,7 @@ def _find_list(root: Path, stem: str) -> Path | None:
 
 
 def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
-    """The first known folder that holds images, and the sizes and times of its files."""
+    """The first known folder that holds images; name, size and time of its files by stem."""
     import pandas
 
     for folder in _IMAGE_FOLDERS:
@@ -155,12 +167,18 @@ def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
         if not path.is_dir():
             continue
         with os.scandir(path) as entries:
-            found = {e.name: file_stamp(e) for e in entries if e.name.lower().endswith(".jpg")}
-        if found:
-            stamps = np.array(list(found.values()), np.int64)
-            return path, pandas.DataFrame(stamps, index=list(found), columns=["size", "time"])
+            files = [(e.name, *file_stamp(e)) for e in entries if _is_listed_kind(e.name)]
+        if files:
+            # In this order a JPEG file replaces a PNG file of the same stem.
+            found = {Path(row[0]).stem: row for row in sorted(files, reverse=True)}
+            rows = list(found.values())
+            return path, pandas.DataFrame(rows, list(found), ["file", "size", "time"])
     looked = ", ".join(_IMAGE_FOLDERS[:3])
-    raise InputError(f"{root}: no images; looked for *.jpg in {looked}")
+    raise InputError(f"{root}: no images; looked for *.jpg and *.png in {looked}")
+
+
+def _is_listed_kind(name: str) -> bool:
+    return name.lower().endswith((".jpg", ".png"))
 
 
 def _read_partition(path: Path) -> pandas.DataFrame:

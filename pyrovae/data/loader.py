@@ -290,8 +290,8 @@ def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tenso
     found = images.attributes[:, [known.index(name) for name in names]]
     for name, missing in zip(names, np.isnan(found).sum(0), strict=True):
         if missing:
-            known = f"{missing:,} of {len(found):,} images"
-            raise InputError(f"the attribute '{name}' is not known for {known}")
+            where = f"{missing:,} of {len(found):,} images"
+            raise InputError(f"the attribute '{name}' is not known for {where}")
     return torch.from_numpy(found)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyrovae.data import Batches, ImageData, Split, spread
 from pyrovae.data.base import fingerprint
+from pyrovae.data.summary import summary
 from pyrovae.engine import Engine
 from pyrovae.objectives import Progress, check_objective
 from pyrovae.posterior import Evaluation, evaluate
@@ -180,6 +181,7 @@ class Session:
 
     def start(self) -> None:
         """Initialises the same parameters and different noise in all processes, and saves them."""
+        self.loggers.message(summary(self.data, self.train_split, self.val_split))
         images, flip = self.train_split.images, self.data.flip
         line = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
         self.loggers.message(line)
