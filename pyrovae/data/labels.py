@@ -100,7 +100,7 @@ def _classes(name: str, texts: Sequence[str]) -> Attributes:
 def read_attributes(path: Path, files: Sequence[str]) -> Attributes:
     """Reads a table of attributes, and joins its rows to files.
 
-    One column names files: by path, by name, or by name without extension. It is the column that
+    One column names files: by path or name, with or without extension. It is the column that
     names the most files. Columns of numbers, and of true and false, become numbers. Columns of
     texts become classes, unless most texts differ. One warning counts the files without a row
     and the rows without a file.
@@ -157,10 +157,10 @@ def _matched(column: pandas.Series, files: Sequence[str]) -> np.ndarray:
     """The index of the file that each cell names; -1 for none, -2 for more than one."""
     named: dict[str, set[int]] = defaultdict(set)
     for index, name in enumerate(files):
-        parts = PurePosixPath(name).parts
-        for start in range(len(parts)):
-            named["/".join(parts[start:])].add(index)
-        named[PurePosixPath(name).stem].add(index)
+        path = PurePosixPath(name)
+        for parts in (path.parts, path.with_suffix("").parts):
+            for start in range(len(parts)):
+                named["/".join(parts[start:])].add(index)
     places = {name: -2 if len(own) > 1 else min(own) for name, own in named.items()}
     whole = {name: index for index, name in enumerate(files)}
     return np.array([_place(cell.replace("\\", "/"), places, whole) for cell in column], int)
