@@ -20,11 +20,21 @@ from pyrovae.inspection import traversals
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs import ModelGuidePair
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.grids import grid, interleave, save_png
+from pyrovae.utils.grids import columns_for, interleave, labelled, page, save_png, showing
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["interpolate", "traverse", "within_support"]
+
+#: The default name of the file, without its extension, by the option that chooses the picture.
+OUTPUTS = {
+    "": "samples",
+    "reconstruct": "reconstructions",
+    "interpolate": "interpolation",
+    "traverse": "traversals",
+}
+#: A traversed dimension varies from -EXTENT to EXTENT.
+EXTENT = 3.0
 
 
 def within_support(vae: ModelGuidePair, z: Tensor) -> Tensor:
@@ -56,7 +66,7 @@ def interpolate(vae: ModelGuidePair, first: Tensor, second: Tensor, steps: int =
 
 @torch.no_grad()
 def traverse(
-    vae: ModelGuidePair, z: Tensor, dims: Sequence[int], steps: int = 10, extent: float = 3.0
+    vae: ModelGuidePair, z: Tensor, dims: Sequence[int], steps: int = 10, extent: float = EXTENT
 ) -> Tensor:
     """Images decoded while one latent dimension varies and the others are fixed.
 
@@ -86,8 +96,13 @@ def parser() -> Parser:
     parser = Parser(prog="pyrovae sample", description="Draws pictures from a trained VAE.")
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("--num", type=int, default=64, help="number of samples or reconstructions")
-    parser.add_argument("--out", type=str, default="samples.png", help="PNG file to write")
-    parser.add_argument("--columns", type=int, default=12, help="images per row")
+    names = ", ".join(f"{name}.png" for name in OUTPUTS.values())
+    parser.add_argument(
+        "--out", type=str | None, help=f"PNG file to write (default: {names}, by what is drawn)"
+    )
+    parser.add_argument(
+        "--columns", type=int | None, help="images per row (default: up to 12, to fill all rows)"
+    )
     parser.add_argument(
         "--steps", type=int, default=10, help="images per interpolation or traversed dimension"
     )
@@ -108,18 +123,27 @@ def parser() -> Parser:
     return parser
 
 
+def output(options: Namespace) -> str:
+    """The file to write: each kind of picture has a name of its own."""
+    kind = next((kind for kind in OUTPUTS if options.get(kind)), "")
+    return options.out or f"{OUTPUTS[kind]}.png"
+
+
 def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device) -> Tensor:
     """Draws the picture that the options ask for."""
     if options.interpolate:
         first, second = (read_image(name, vae, data).to(device) for name in options.interpolate)
-        return grid(interpolate(vae, first, second, options.steps), options.steps)
+        return page(interpolate(vae, first, second, options.steps), options.steps)
     if options.traverse:
         if options.image:
             image = read_image(options.image, vae, data)[None].to(device)
             start = centre(vae.encode(image))[0]
         else:
             start = vae.latent_prior().sample()
-        return grid(traverse(vae, start, options.traverse, options.steps), options.steps)
+        sheet = page(traverse(vae, start, options.traverse, options.steps), options.steps)
+        values = torch.linspace(-EXTENT, EXTENT, options.steps).tolist()
+        dims = [f"z[{dim}]" for dim in options.traverse]
+        return labelled(sheet, dims, [f"{value:.1f}" for value in values])
     if options.reconstruct:
         if options.reconstruct[0] in SPLITS and len(options.reconstruct) == 1:
             split = data.split(options.reconstruct[0])
@@ -127,24 +151,25 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
         else:
             images = torch.stack([read_image(name, vae, data) for name in options.reconstruct])
         again = vae.reconstruct(images.to(device)).cpu()
-        columns = min(options.columns, len(images))
-        return grid(interleave(images.float() / 255, again, columns), columns)
-    return grid(vae.sample(options.num), options.columns)
+        columns = options.columns or columns_for(len(images))
+        return page(interleave(images.float() / 255, again, columns), columns)
+    return page(vae.sample(options.num), options.columns or columns_for(options.num))
 
 
 def main(arguments: list[str]) -> None:
     """Draws and writes one picture."""
     options = parser().parse_args(arguments)
-    if min(options.num, options.columns, options.steps) < 1:
+    if min(options.num, options.columns or 1, options.steps) < 1:
         raise InputError("--num, --columns and --steps must be at least 1")
     if options.image and not options.traverse:
         raise InputError("--image: allowed with --traverse only")
-    if not options.out.lower().endswith(".png"):
-        raise InputError(f"--out: must end in .png, got {options.out}")
+    out = output(options)
+    if not out.lower().endswith(".png"):
+        raise InputError(f"--out: must end in .png, got {out}")
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed: must be from 0 to 2**63 - 1, got {options.seed}")
     device = Engine(options.device).device
     vae, data = load_run(options.run, options.checkpoint, device, options.trust)
-    with private_randomness(options.seed, device), torch.no_grad():
-        save_png(draw(options, vae, data, device), Path(options.out))
-    print(options.out)
+    with private_randomness(options.seed, device), torch.no_grad(), showing(data.show):
+        save_png(draw(options, vae, data, device), Path(out))
+    print(out)

@@ -15,7 +15,7 @@ import yaml
 from jsonargparse import Namespace
 from torch import Tensor
 
-from pyrovae.config.parsing import Parser, answer_help, value_of
+from pyrovae.config.parsing import Parser, answer_help, joined, value_of
 from pyrovae.config.resuming import check_kept, config_text, stated_config
 from pyrovae.config.roles import LINKED, LISTS, PARTS, TRAINING, Role
 from pyrovae.config.trust import Consent, add_trust, consent_of
@@ -99,11 +99,13 @@ def train_parser() -> Parser:
 
 def parse(parser: Parser, arguments: list[str]) -> Namespace:
     """Parses a command line; dotted paths may name modules in the current directory."""
+    arguments = joined(arguments)
     return _parsed(parser, arguments, consent_of(arguments))
 
 
 def parse_training(parser: Parser, arguments: list[str]) -> Namespace:
     """Parses a command line of `pyrovae train`, including `--config`."""
+    arguments = joined(arguments)
     consent = consent_of(arguments)
     arguments = consent.with_content(arguments)
     _refuse_linked(arguments)
@@ -139,6 +141,7 @@ def parse_run(
         InputError: if a new run's directory holds a run already, if there is no run to resume, or
             if resuming would change an option.
     """
+    arguments = joined(arguments)
     answer_help(arguments, LINKED)
     check_objective_name(value_of("--objective", arguments) or "")
     resumed = value_of("--resume", arguments)

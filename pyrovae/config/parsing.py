@@ -16,11 +16,19 @@ from jsonargparse import ArgumentParser
 
 from pyrovae.config.catalogue import concrete, entries, explain, help_text
 from pyrovae.config.help import describe_arguments, full_help, text_width
-from pyrovae.config.roles import ALSO, ROLES
+from pyrovae.config.roles import ALSO, LISTS, ROLES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
-__all__ = ["Parser", "answer_help", "is_stated", "known_parts", "options_given", "value_of"]
+__all__ = [
+    "Parser",
+    "answer_help",
+    "is_stated",
+    "joined",
+    "known_parts",
+    "options_given",
+    "value_of",
+]
 
 OWN = "name your own by its dotted path, as my_module.MyClass"
 
@@ -142,6 +150,30 @@ def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> No
         if "." not in name:
             listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
             raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
+
+
+def joined(arguments: list[str]) -> list[str]:
+    """Joins several values of an option of a part to one list.
+
+    Example:
+        >>> joined(["--data.image_size", "28", "20", "--trainer.epochs", "3"])
+        ['--data.image_size', '[28, 20]', '--trainer.epochs', '3']
+    """
+    found: list[str] = []
+    for option, values in _grouped(arguments):
+        name = option.removeprefix("--")
+        several = len(values) > 1 and (
+            name.split(".")[0] in ROLES and "." in name or name in LISTS
+        )
+        found += [option, f"[{', '.join(values)}]"] if several else [option, *values]
+    return found
+
+
+def _grouped(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yields each option with the values that follow it."""
+    starts = [i for i, word in enumerate(arguments) if i == 0 or word.startswith("--")]
+    for start, stop in itertools.pairwise([*starts, len(arguments)]):
+        yield arguments[start], arguments[start + 1 : stop]
 
 
 def value_of(option: str, arguments: list[str]) -> str | None:

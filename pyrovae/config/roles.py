@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from pyro.infer import ELBO
 
-from pyrovae.data import ImageData
+from pyrovae.data import Augmentation, ImageData
 from pyrovae.inspection.monitor import PosteriorMonitor
 from pyrovae.likelihoods import Binarization, Likelihood
 from pyrovae.networks import Decoder, Encoder
@@ -64,6 +64,7 @@ _LOGGERS = tuple(f"pyrovae.training.loggers.{name}" for name in ("CSVLogger", "T
 #: All roles, in the order of the help.
 TABLE = (
     _part("data", ImageData, "SyntheticFaces"),
+    Role("data.augment", Augmentation),
     _part("prior", Prior, "StandardNormal"),
     Role("prior.flow", Flow),
     _part("likelihood", Likelihood, "SharedScaleNormal"),

@@ -1,6 +1,7 @@
 """Images to train on: data sets, the cache of prepared arrays, and batches."""
 
 # ruff: noqa: F403
+from pyrovae.data.augmentation import *
 from pyrovae.data.base import *
 from pyrovae.data.base import ImageData
 from pyrovae.data.binarized import *

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from pyrovae.utils.text import printable
 if TYPE_CHECKING:
     import pandas
     from PIL.Image import Image
+
+    from pyrovae.data.augmentation import Augmentation
 
 __all__ = ["ImageData", "SPLITS", "Source", "Split", "fingerprint"]
 
@@ -35,6 +38,19 @@ def check_on_error(on_error: str) -> None:
     """Raise `InputError` unless `on_error` says what to do with an image that cannot be read."""
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error {on_error!r}: allowed are raise, skip")
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise `InputError` unless `limit` is a number of images, or None."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit {limit}: allowed is a number of images, 1 or more")
+
+
+def check_show(show: Sequence[int], channels: int) -> None:
+    """Raise `InputError` unless `show` names channels of the images."""
+    for channel in show:
+        if not 0 <= channel < channels:
+            raise InputError(f"show {channel}: allowed is 0 to {channels - 1}")
 
 
 def check_crop(crop: int | None) -> None:
@@ -64,14 +80,37 @@ def fingerprint(*parts: np.ndarray | str) -> str:
     return digest.hexdigest()
 
 
-def image_extent(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """`(H, W)` from one number for a square, or from the two."""
-    extent = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(extent) != 2 or min(extent) < 1:
+#: The side of square images, or height and width: `28`, `(28, 20)`, or the text `28x20`.
+Size: TypeAlias = int | Sequence[int] | str
+
+
+_Item = TypeVar("_Item")
+
+
+def listed(value: _Item | Sequence[_Item]) -> tuple[_Item, ...]:
+    """The items of a sequence, or a single value as the only item."""
+    return tuple(value) if isinstance(value, Sequence) else (value,)
+
+
+def image_extent(image_size: Size) -> tuple[int, int]:
+    """`(H, W)` from the side of a square, or from height and width.
+
+    Example:
+        >>> image_extent(28), image_extent((28, 20)), image_extent("28x20")
+        ((28, 28), (28, 20), (28, 20))
+    """
+    sides: Sequence[int]
+    if isinstance(image_size, str):
+        found = re.fullmatch(r"(\d+)(?:[x, ]+(\d+))?", image_size.strip("[]() ").lower())
+        sides = [int(side) for side in found.groups() if side] if found else ()
+    else:
+        sides = (image_size,) if isinstance(image_size, int) else tuple(image_size)
+    if len(sides) not in (1, 2) or min(sides) < 1:
         raise InputError(
-            f"image_size {image_size}: allowed is a size or (height, width), 1 or more"
+            f"image_size {image_size}: allowed is a side, or height and width, of 1 or more "
+            "pixels: 64, or 28x20"
         )
-    return extent[0], extent[1]
+    return sides[0], sides[-1]
 
 
 @dataclass(frozen=True)
@@ -83,12 +122,14 @@ class Split:
         names: one name per image (a file name, or an index); bytes that are not UTF-8 are escaped.
         attributes: float32 array `(N, A)`; `A` is 0 for data without attributes.
         attribute_names: the `A` names.
+        value_names: by attribute that is a class, the names of its values 0, 1, ...
     """
 
     images: np.ndarray
     names: Sequence[str]
     attributes: np.ndarray
     attribute_names: Sequence[str] = field(default_factory=tuple)
+    value_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -103,7 +144,8 @@ class Split:
         """Returns the given rows as a split."""
         index = np.asarray(rows, int)
         names = [self.names[row] for row in index]
-        return Split(self.images[index], names, self.attributes[index], self.attribute_names)
+        images, attributes = self.images[index], self.attributes[index]
+        return replace(self, images=images, names=names, attributes=attributes)
 
     def spread(self, count: int) -> Split:
         """Returns `count` rows, spread evenly over the split; all rows for 0."""
@@ -111,12 +153,18 @@ class Split:
         return self if len(rows) == len(self) else self.take(rows)
 
     def table(self) -> pandas.DataFrame:
-        """The attributes as a data frame with one row per image, indexed by name."""
+        """The attributes as a data frame with one row per image, indexed by name.
+
+        Attributes that are classes are columns of names.
+        """
         import pandas
 
-        return pandas.DataFrame(
-            self.attributes, index=list(self.names), columns=list(self.attribute_names)
-        )
+        columns = list(self.attribute_names)
+        table = pandas.DataFrame(self.attributes, index=list(self.names), columns=columns)
+        for name, values in self.value_names.items():
+            codes = table[name].fillna(-1).astype(int)
+            table[name] = pandas.Categorical.from_codes(codes, categories=list(values))
+        return table
 
 
 def spread_rows(total: int, count: int) -> np.ndarray:
@@ -145,6 +193,19 @@ class Source:
     attribute_names: Sequence[str] = ()
     fingerprint: str = ""
 
+    def take(self, rows: Sequence[int] | np.ndarray) -> Source:
+        """Returns the items of the given rows."""
+        index = np.asarray(rows, int)
+        return replace(
+            self,
+            names=[self.names[row] for row in index],
+            read=lambda item: self.read(int(index[item])),
+            attributes=self.attributes[index],
+        )
+
+
+_Items = TypeVar("_Items", Split, Source)
+
 
 class ImageData(Recorded, ABC):
     """A data set of images of one shape.
@@ -155,6 +216,9 @@ class ImageData(Recorded, ABC):
     Attributes:
         image_shape: `(C, H, W)`.
         flip: whether training mirrors images at random (never validation or test).
+        augment: further random changes of training images.
+        limit: the number of training images to use; None for all.
+        show: the channels that pictures show; none means all. Three are red, green and blue.
         factors: names of the attributes that are the known factors of generated images.
     """
 
@@ -162,6 +226,9 @@ class ImageData(Recorded, ABC):
 
     image_shape: tuple[int, int, int]
     flip: bool = False
+    augment: Sequence[Augmentation] = ()
+    limit: int | None = None
+    show: Sequence[int] = ()
 
     @abstractmethod
     def split(self, name: str) -> Split:
@@ -174,3 +241,18 @@ class ImageData(Recorded, ABC):
     def settings(self) -> dict[str, Any]:
         """Plain values that determine the stored pixels: part of the cache's key."""
         return {}
+
+    def found(self) -> str:
+        """What the data set found and did to prepare images, for the log; "" if nothing."""
+        return ""
+
+    def limited(self, name: str, items: _Items) -> _Items:
+        """The first `limit` items of a shuffle of the training split; other splits stay whole.
+
+        The shuffle depends on the number of items only, so a smaller limit takes a part of the
+        images of a larger one. Validation and test scores stay comparable.
+        """
+        count = len(items.names)
+        if name != "train" or self.limit is None or self.limit >= count:
+            return items
+        return items.take(np.sort(np.random.default_rng(0).permutation(count)[: self.limit]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.data.base import ImageData, Split, check_split
+from pyrovae.data.base import ImageData, Split, check_limit, check_split
 from pyrovae.data.images import load_image
 from pyrovae.utils.errors import InputError
 
@@ -30,6 +30,8 @@ class StaticMNIST(ImageData):
         path: a folder with the original `binarized_mnist_train.amat`, `..._valid.amat` and
             `..._test.amat`, or an `.npz` file of arrays `train`, `valid` and `test`. One row per
             image: 784 values, or 98 bytes of packed bits.
+        limit: number of training images to use, drawn at random; by default all. Validation and
+            test images stay the same.
 
     References:
         On the Quantitative Analysis of Deep Belief Networks (Salakhutdinov and Murray, 2008);
@@ -40,7 +42,9 @@ class StaticMNIST(ImageData):
     image_shape = (1, 28, 28)
     flip = False
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, limit: int | None = None) -> None:
+        check_limit(limit)
+        self.limit = limit
         self.path = Path(path).expanduser()
 
     def split(self, name: str) -> Split:
@@ -60,7 +64,8 @@ class StaticMNIST(ImageData):
             raise InputError(f"{file}: each row must hold {_PIXELS} zeros and ones")
         images = (rows.astype(np.uint8) * np.uint8(255)).reshape(-1, *self.image_shape)
         names = [str(number) for number in range(len(images))]
-        return Split(images, names, np.empty((len(images), 0), np.float32))
+        whole = Split(images, names, np.empty((len(images), 0), np.float32))
+        return self.limited(name, whole)
 
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
         """Resizes the largest centred square of an image to 28x28: uint8 `(1, 28, 28)`."""

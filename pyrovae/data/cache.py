@@ -87,10 +87,16 @@ def cached_split(
 
 def _folder(data: ImageData, split: str, cache_dir: str | Path | None) -> Path:
     kind = type(data)
-    key = [_VERSION, kind.__module__, kind.__qualname__, data.image_shape, data.settings()]
+    key = [_VERSION, kind.__module__, kind.__qualname__, data.image_shape, _settings(data, split)]
     text = json.dumps(key, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return cache_root(cache_dir) / f"{kind.__name__}-{digest}" / split
+
+
+def _settings(data: ImageData, split: str) -> dict[str, Any]:
+    """The values that determine the stored pixels of a split: a limit has a folder of its own."""
+    limited = split == "train" and data.limit is not None
+    return data.settings() | ({"limit": data.limit} if limited else {})
 
 
 def _open(folder: Path, manifest: dict[str, Any]) -> Split | None:
@@ -163,7 +169,7 @@ class _Build:
             "version": _VERSION,
             "data": type(self.data).__name__,
             "split": self.split,
-            "settings": json.loads(json.dumps(self.data.settings(), default=str)),
+            "settings": json.loads(json.dumps(_settings(self.data, self.split), default=str)),
             "image_shape": list(self.data.image_shape),
             "items": len(self.source.names),
             "fingerprint": self.source.fingerprint,

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import (
     SPLITS,
+    Size,
     Source,
     file_stamp,
     fingerprint,
     image_extent,
 )
 from pyrovae.data.cached import CachedImages
+from pyrovae.data.summary import conversion
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
@@ -34,6 +37,8 @@ _IMAGE_FOLDERS = (
     "img_align_celeba",
     "Img/img_align_celeba",
     "Img/img_align_celeba/img_align_celeba",
+    "img_align_celeba_png",
+    "Img/img_align_celeba_png",
 )
 
 
@@ -45,14 +50,17 @@ class CelebA(CachedImages):
     Two layouts are read. Kaggle's: `list_eval_partition.csv`, `list_attr_celeba.csv` and
     `img_align_celeba/img_align_celeba/*.jpg`. The authors': `list_eval_partition.txt` and
     `list_attr_celeba.txt` (also under `Eval/` and `Anno/`) and `img_align_celeba/*.jpg` (also
-    under `Img/`). Partition 0 is the training split, 1 validation, 2 test. The list of
-    attributes is optional.
+    under `Img/`). The images may be PNG files instead, also in `img_align_celeba_png/`. Partition
+    0 is the training split, 1 validation, 2 test. The list of attributes is optional.
 
     Args:
         root: the folder that holds the lists and `img_align_celeba`.
-        image_size: side of the images, or their height and width.
+        image_size: side of the images, or their height and width, as `28 20` or `28x20`.
         crop: side in pixels of the centred square to keep of the 178 by 218 pixels.
         flip: whether training mirrors images at random.
+        augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
+        limit: number of training images to use, drawn at random; by default all. Validation and
+            test images stay the same.
         on_error: "raise" raises an error for a missing or unreadable image; "skip" leaves it out
             with a warning.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
@@ -66,14 +74,24 @@ class CelebA(CachedImages):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int] = 64,
+        image_size: Size = 64,
         crop: int = 148,
         flip: bool = True,
+        augment: Augmentation | Sequence[Augmentation] = (),
+        limit: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
     ) -> None:
         shape = (3, *image_extent(image_size))
-        super().__init__(shape, flip=flip, crop=crop, on_error=on_error, cache_dir=cache_dir)
+        super().__init__(
+            shape,
+            flip=flip,
+            augment=augment,
+            limit=limit,
+            crop=crop,
+            on_error=on_error,
+            cache_dir=cache_dir,
+        )
         self.root = Path(root).expanduser()
 
     def settings(self) -> dict[str, Any]:
@@ -91,7 +109,7 @@ class CelebA(CachedImages):
             found = f"{len(absent)} of the {len(rows)} images listed in the {split} split"
             hint = "--data.on_error skip leaves them out"
             raise InputError(f"{images / cut(absent[0])}: missing, with {found} in all; {hint}")
-        names = list(rows.index)
+        names = list(rows["file"])
         values = attributes.loc[rows.index].to_numpy(np.float32)
         stamps = rows[["size", "time"]].to_numpy(np.int64)
         return Source(
@@ -102,9 +120,14 @@ class CelebA(CachedImages):
             fingerprint=fingerprint("\n".join(names), stamps, values),
         )
 
+    def found(self) -> str:
+        """The number of files, their size, and the size of the prepared images."""
+        images, table, _ = self._listed
+        return conversion([images / name for name in table["file"]], self, self.crop)
+
     @cached_property
     def _listed(self) -> tuple[Path, pandas.DataFrame, pandas.DataFrame]:
-        """The folder of images; partition, size and time per listed image; its attributes."""
+        """The folder of images; partition and file per listed image; its attributes."""
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder (--data.root, or root in config.yaml)")
         partition = _find_list(self.root, "list_eval_partition")
@@ -114,8 +137,12 @@ class CelebA(CachedImages):
             )
         table = _read_partition(partition)
         images, files = _find_images(self.root)
+        # The lists name JPEG files, also if the images are PNG files.
+        stems = [Path(name).stem for name in table.index]
+        table["file"] = [files["file"].get(s, n) for s, n in zip(stems, table.index, strict=True)]
         # Not a join: missing rows would turn times into floats, which lose digits.
-        table = table.join(files.reindex(table.index, fill_value=-1))
+        stamps = files[["size", "time"]].reindex(stems, fill_value=-1)
+        table = table.join(stamps.set_index(table.index))
         listed = _find_list(self.root, "list_attr_celeba")
         if listed is None:
             return images, table, table[[]]
@@ -132,7 +159,7 @@ def _find_list(root: Path, stem: str) -> Path | None:
 
 
 def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
-    """The first known folder that holds images, and the sizes and times of its files."""
+    """The first known folder that holds images; name, size and time of its files by stem."""
     import pandas
 
     for folder in _IMAGE_FOLDERS:
@@ -140,12 +167,18 @@ def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
         if not path.is_dir():
             continue
         with os.scandir(path) as entries:
-            found = {e.name: file_stamp(e) for e in entries if e.name.lower().endswith(".jpg")}
-        if found:
-            stamps = np.array(list(found.values()), np.int64)
-            return path, pandas.DataFrame(stamps, index=list(found), columns=["size", "time"])
+            files = [(e.name, *file_stamp(e)) for e in entries if _is_listed_kind(e.name)]
+        if files:
+            # In this order a JPEG file replaces a PNG file of the same stem.
+            found = {Path(row[0]).stem: row for row in sorted(files, reverse=True)}
+            rows = list(found.values())
+            return path, pandas.DataFrame(rows, list(found), ["file", "size", "time"])
     looked = ", ".join(_IMAGE_FOLDERS[:3])
-    raise InputError(f"{root}: no images; looked for *.jpg in {looked}")
+    raise InputError(f"{root}: no images; looked for *.jpg and *.png in {looked}")
+
+
+def _is_listed_kind(name: str) -> bool:
+    return name.lower().endswith((".jpg", ".png"))
 
 
 def _read_partition(path: Path) -> pandas.DataFrame:

@@ -105,9 +105,9 @@ class HostFeed(Feed):
 class DeviceFeed(Feed):
     """A feed of batches that the device gathers and mirrors from images in its memory.
 
-    The host sends the order once per epoch. The number of the next batch is a tensor on the
-    device, so a step needs nothing from the host. Order and mirroring are those of
-    `Batches.labelled`.
+    The host sends the order and the random numbers once per epoch. The number of the next batch
+    is a tensor on the device, so a step needs nothing from the host. Order, mirroring and
+    augmentation are those of `Batches.labelled`.
 
     Args:
         batches: batches whose images are a tensor on the device.
@@ -118,6 +118,7 @@ class DeviceFeed(Feed):
     attributes: Tensor
     order: Tensor
     mirrored: Tensor
+    random: Tensor
     number: Tensor
     places: Tensor
 
@@ -133,6 +134,7 @@ class DeviceFeed(Feed):
             "attributes": batches.attributes,
             "order": torch.zeros(count, dtype=torch.long, device=device),
             "mirrored": torch.zeros(count, dtype=torch.bool, device=device),
+            "random": torch.zeros(count, batches.numbers, device=device),
             "number": torch.zeros(1, dtype=torch.long, device=device),
             "places": torch.arange(own, stop, device=device),
         }
@@ -141,9 +143,10 @@ class DeviceFeed(Feed):
 
     def begin(self, epoch: int, start: int = 0) -> None:
         """Sends the order of an epoch to the device."""
-        order, mirrored = self.batches.plan(epoch)
+        order, mirrored, random = self.batches.plan(epoch)
         self.order.copy_(order)
         self.mirrored.copy_(mirrored)
+        self.random.copy_(random)
         self.number.fill_(start)
 
     def stage(self) -> None:
@@ -177,4 +180,6 @@ class DeviceFeed(Feed):
         if self.batches.flip:
             mirrored = self.mirrored.index_select(0, places)[:, None, None, None]
             images = torch.where(mirrored, images.flip(-1), images)
+        if self.batches.augment:
+            images = self.batches.augmented(images, self.random.index_select(0, places))
         return self.place(images), self.attributes.index_select(0, rows)

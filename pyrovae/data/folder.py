@@ -7,15 +7,19 @@ import logging
 import os
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 
-from pyrovae.data.base import Source, file_stamp, fingerprint, image_extent
+from pyrovae.data.augmentation import Augmentation
+from pyrovae.data.base import Size, Source, Split, file_stamp, fingerprint, image_extent
 from pyrovae.data.cached import CachedImages
 from pyrovae.data.finding import Found, find_images, in_short
+from pyrovae.data.labels import Attributes, folder_labels, read_attributes
+from pyrovae.data.summary import conversion
 from pyrovae.utils.errors import InputError
 
 __all__ = ["ImageFolder"]
@@ -26,6 +30,7 @@ _FOLDERS = {  # A folder belongs to the first split that accepts its name.
     "val": ("val", "validation", "valid", "dev", *_EVALUATED),
     "test": ("test", "testing", *_EVALUATED),
 }
+_SPLIT_NAMES = {name for names in _FOLDERS.values() for name in names}
 
 
 class ImageFolder(CachedImages):
@@ -43,17 +48,26 @@ class ImageFolder(CachedImages):
     files does not move other files. One exception: an empty split takes the nearest image of the
     largest split.
 
+    Two or more subfolders of the splits (`train/cat`, `train/dog`), or of the folder without
+    `train/`, are classes: the attribute `label`. `attributes` adds the columns of a table.
+
     Warnings list the folders that are pooled or ignored and the files that cannot be read as
     images. Files and folders whose name starts with a dot are ignored.
 
     Args:
         root: the folder.
-        image_size: side of the images, or their height and width.
+        image_size: side of the images, or their height and width, as `28 20` or `28x20`.
         channels: 3 for colour, 1 for grey.
         crop: side in pixels of the centred square to keep; by default the largest centred part
             with the proportions of `image_size`.
         flip: whether training mirrors images at random. Off by default: right for most
             photographs, wrong for writing, scans and anything with a handedness.
+        augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
+        limit: number of training images to use, drawn at random; by default all. Validation and
+            test images stay the same.
+        show: the channels that pictures show; by default all.
+        attributes: a CSV file of attributes; one column names the images, by path, by name or by
+            name without extension. Numbers stay numbers, texts become classes.
         val_fraction: share of the images for validation, if it has no folder.
         test_fraction: share of the images for testing, if it has no folder.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
@@ -65,10 +79,14 @@ class ImageFolder(CachedImages):
     def __init__(
         self,
         root: str,
-        image_size: int | tuple[int, int] = 64,
+        image_size: Size = 64,
         channels: int = 3,
         crop: int | None = None,
         flip: bool = False,
+        augment: Augmentation | Sequence[Augmentation] = (),
+        limit: int | None = None,
+        show: int | Sequence[int] = (),
+        attributes: str | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         on_error: Literal["raise", "skip"] = "raise",
@@ -80,8 +98,18 @@ class ImageFolder(CachedImages):
             fractions = f"val_fraction {val_fraction}, test_fraction {test_fraction}"
             raise InputError(f"{fractions}: allowed are shares from 0 that add up to less than 1")
         shape = (channels, *image_extent(image_size))
-        super().__init__(shape, flip=flip, crop=crop, on_error=on_error, cache_dir=cache_dir)
+        super().__init__(
+            shape,
+            flip=flip,
+            augment=augment,
+            limit=limit,
+            show=show,
+            crop=crop,
+            on_error=on_error,
+            cache_dir=cache_dir,
+        )
         self.root = Path(root).expanduser()
+        self.attributes = None if attributes is None else Path(attributes).expanduser()
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
 
@@ -94,6 +122,33 @@ class ImageFolder(CachedImages):
             "val_fraction": self.val_fraction,
             "test_fraction": self.test_fraction,
         }
+
+    def split(self, name: str) -> Split:
+        """Images and attributes of `"train"`, `"val"` or `"test"`; prepares them if needed."""
+        return self._attributes.attached(super().split(name), self._files)
+
+    @property
+    def _files(self) -> list[str]:
+        """The paths of all images, split by split."""
+        return [name for names in self._divided.values() for name in names]
+
+    @cached_property
+    def _attributes(self) -> Attributes:
+        """The attributes of `_files`: the label of their folder, and the columns of the table."""
+        found = folder_labels([self._class_folder(name) for name in self._files])
+        if self.attributes is None:
+            return found
+        return found | read_attributes(self.attributes, self._files)
+
+    def _class_folder(self, name: str) -> PurePosixPath:
+        """The folder of a file, without that of its split."""
+        first, *inner = PurePosixPath(name).parent.parts or ("",)
+        return PurePosixPath(*([] if first.lower() in _SPLIT_NAMES else [first]), *inner)
+
+    def found(self) -> str:
+        """The number of files, their size, and the size of the prepared images."""
+        paths = [self.root / name for name in self._files]
+        return conversion(paths, self, self.crop)
 
     def _source(self, split: str) -> Source:
         names = self._divided[split]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import Split
 from pyrovae.data.integrity import check_whole
 from pyrovae.utils.errors import InputError
@@ -78,9 +79,9 @@ def to_device(images: np.ndarray, device: torch.device | str) -> Tensor:
 class Batches:
     """Batches of a split, as uint8 tensors on a device.
 
-    Order and mirroring of an epoch depend on `(seed, epoch)` only. The global random state is
-    neither read nor changed. An epoch that starts at batch `start` yields the same batches as a
-    whole epoch from there.
+    Order, mirroring and augmentation of an epoch depend on `(seed, epoch)` only. The global random
+    state is neither read nor changed. An epoch that starts at batch `start` yields the same
+    batches as a whole epoch from there.
 
     With shuffling, an incomplete last batch is left out if there is a full one; the next epoch
     has another order. Without shuffling nothing is left out.
@@ -92,16 +93,17 @@ class Batches:
         images: a split, or its images `(N, C, H, W)`: a uint8 array, or a tensor (see
             `to_device`), which is indexed on its own device.
         batch_size: images per batch and reader.
-        seed: determines order and mirroring, together with the epoch.
+        seed: determines order, mirroring and augmentation, together with the epoch.
         flip: whether each image is mirrored left to right with probability 1/2.
         device: the device of the batches.
         shuffle: whether each epoch has its own random order.
         attributes: names of the attributes that `labelled` returns with the images.
         part: the index of this reader and the number of readers, such as `(0, 2)`.
+        augment: further changes of each image, in this order, after the mirroring.
 
     Raises:
-        InputError: if the split has no such attribute, or if several readers need more images for
-            one step than there are.
+        InputError: if the split has no such attribute, or not for all images, or if several
+            readers need more images for one step than there are.
 
     Example:
         >>> images = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1)
@@ -121,6 +123,7 @@ class Batches:
         shuffle: bool = True,
         attributes: Sequence[str] = (),
         part: tuple[int, int] = (0, 1),
+        augment: Sequence[Augmentation] = (),
     ) -> None:
         self.attributes = _columns(images, attributes).to(device)
         self.images = self._stored = images.images if isinstance(images, Split) else images
@@ -135,7 +138,7 @@ class Batches:
                 f"images per step: {batch_size} in each of {readers} processes"
             )
         self.seed = seed
-        self.flip = flip
+        self.flip, self.augment = flip, tuple(augment)
         self.device = torch.device(device)
         if self.device.type == "cpu":
             self.images = _viewed(self.images)
@@ -171,16 +174,14 @@ class Batches:
         """
         if epoch < 0 or start < 0:
             raise ValueError(f"epoch {epoch}, start {start}: allowed is 0 or more")
-        order, mirrored = self.plan(epoch)
-        mirrored = mirrored.to(self.device)
+        order, mirrored, random = (values.to(self.device) for values in self.plan(epoch))
         # Once per epoch, not in the thread that reads ahead: there it would wait for the device.
-        placed = order.to(self.attributes.device)
-        rows = placed if isinstance(self.images, Tensor) else order
-        labels = self._parts(self.attributes[placed], start)
-        flips = self._parts(mirrored, start)
+        rows = order if isinstance(self.images, Tensor) else order.cpu()
+        labels = self._parts(self.attributes[order], start)
+        changes = self._parts(mirrored, start), self._parts(random, start)
         batches = self._gathered(self._parts(rows, start))
-        for images, flip, label in zip(batches, flips, labels, strict=True):
-            yield self._flipped(images, flip), label
+        for images, flip, numbers, label in zip(batches, *changes, labels, strict=True):
+            yield self.augmented(self._flipped(images, flip), numbers), label
 
     def _parts(self, values: Tensor, start: int) -> Sequence[Tensor]:
         """This reader's part of each step, from values in the order of an epoch."""
@@ -191,8 +192,26 @@ class Batches:
         own = self.reader * self.batch_size
         return [values[own : own + self.batch_size] for values in steps]
 
-    def plan(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """The order of an epoch `(N,)` and the mirrored places in it `(N,)`, on the CPU."""
+    @property
+    def numbers(self) -> int:
+        """The number of random numbers per image that the augmentations take, R."""
+        return sum(own.numbers for own in self.augment)
+
+    def augmented(self, images: Tensor, random: Tensor) -> Tensor:
+        """Applies the augmentations to uint8 images `(B, C, H, W)`, given numbers `(B, R)`."""
+        for own, part in zip(
+            self.augment, random.split([own.numbers for own in self.augment], 1), strict=True
+        ):
+            images = own(images, part)
+        return images
+
+    def plan(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The plan of an epoch, on the CPU.
+
+        Returns:
+            The order `(N,)`, the mirrored places in it `(N,)`, and the random numbers of the
+            augmentations `(N, R)`, uniform on [0, 1).
+        """
         check_whole(self._stored)
         # Mixed: generators with neighbouring seeds need not be independent.
         mixed = np.random.SeedSequence((self.seed % 2**64, epoch)).generate_state(1, np.uint64)
@@ -202,7 +221,7 @@ class Batches:
         if self.shuffle:
             order = torch.randperm(count, generator=generator)
         mirrored = torch.rand(count, generator=generator) < 0.5
-        return order, mirrored
+        return order, mirrored, torch.rand(count, self.numbers, generator=generator)
 
     def _gathered(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """The images of these rows, on the device."""
@@ -268,7 +287,12 @@ def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tenso
             raise InputError(f"the images have no attribute '{name}'; known: {known or 'none'}")
     if not isinstance(images, Split) or not names:
         return torch.empty(len(images), 0)
-    return torch.from_numpy(images.attributes[:, [known.index(name) for name in names]])
+    found = images.attributes[:, [known.index(name) for name in names]]
+    for name, missing in zip(names, np.isnan(found).sum(0), strict=True):
+        if missing:
+            where = f"{missing:,} of {len(found):,} images"
+            raise InputError(f"the attribute '{name}' is not known for {where}")
+    return torch.from_numpy(found)
 
 
 def _mapping(images: np.ndarray) -> mmap.mmap | None:

@@ -33,6 +33,8 @@ class SyntheticFaces(CachedImages):
         num_test: number of test images.
         image_size: height and width of the images, at least 16.
         seed: seed of the factors, not negative.
+        limit: number of training images to use, drawn at random; by default all. Validation and
+            test images stay the same.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
             user's cache folder.
 
@@ -57,6 +59,7 @@ class SyntheticFaces(CachedImages):
         num_test: int = 1000,
         image_size: int = 64,
         seed: int = 0,
+        limit: int | None = None,
         cache_dir: str | None = None,
     ) -> None:
         least = {"num_train": 1, "num_val": 1, "num_test": 1, "image_size": 16, "seed": 0}
@@ -65,7 +68,8 @@ class SyntheticFaces(CachedImages):
             if value < bound:
                 raise InputError(f"{name} is {value}; it must be at least {bound}")
         # A mirrored face has other factors (gaze, yaw, tilt and light).
-        super().__init__((3, image_size, image_size), flip=False, cache_dir=cache_dir)
+        shape = (3, image_size, image_size)
+        super().__init__(shape, flip=False, limit=limit, cache_dir=cache_dir)
         self.seed = seed
         self._sizes = dict(zip(SPLITS, (num_train, num_val, num_test), strict=True))
 

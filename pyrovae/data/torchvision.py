@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyrovae.data.base import Source, Split, check_split, fingerprint
+from pyrovae.data.augmentation import Augmentation
+from pyrovae.data.base import Size, Source, Split, check_split, fingerprint, image_extent
 from pyrovae.data.cached import CachedImages
 from pyrovae.utils.errors import InputError
 
@@ -36,10 +38,14 @@ class TorchvisionImages(CachedImages):
         name: `CIFAR10`, `CIFAR100`, `FashionMNIST`, `KMNIST`, `MNIST` or `USPS`.
         root: the folder where torchvision stores the data set.
         download: whether to download the data set if it is missing.
-        image_size: side of the images to resize to; by default images are not resized.
+        image_size: side of the images to resize to, or their height and width, as `28 20` or
+            `28x20`; by default images are not resized.
         flip: whether training mirrors images at random; wrong for digits and letters.
         val_size: number of training images for validation; by default 10,000 for MNIST,
             FashionMNIST and KMNIST, 5,000 for CIFAR10 and CIFAR100, and 1,000 for USPS.
+        limit: number of training images to use, drawn at random; by default all. Validation and
+            test images stay the same.
+        augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
         cache_dir: the folder of resized images; by default `PYROVAE_CACHE`, or `pyrovae` in the
             user's cache folder.
     """
@@ -49,30 +55,32 @@ class TorchvisionImages(CachedImages):
         name: str,
         root: str,
         download: bool = False,
-        image_size: int | None = None,
+        image_size: Size | None = None,
         flip: bool = False,
         val_size: int | None = None,
+        limit: int | None = None,
+        augment: Augmentation | Sequence[Augmentation] = (),
         cache_dir: str | None = None,
     ) -> None:
         if name not in _KNOWN:
             raise InputError(f"name {name!r}: allowed are {', '.join(_KNOWN)}")
-        if image_size is not None and image_size < 1:
-            raise InputError(f"image_size {image_size}: allowed is 1 or more")
         if val_size is not None and val_size < 1:
             raise InputError(f"val_size {val_size}: allowed is 1 or more")
         shape, usual = _KNOWN[name]
         self.name = name
         self.root = Path(root).expanduser()
         self.download = download
-        self.resized = image_size not in (None, shape[1])
         self.val_size = usual if val_size is None else val_size
-        size = (image_size or shape[1], image_size or shape[2])
-        super().__init__((shape[0], *size), flip=flip, cache_dir=cache_dir)
+        size = shape[1:] if image_size is None else image_extent(image_size)
+        self.resized = size != shape[1:]
+        super().__init__(
+            (shape[0], *size), flip=flip, augment=augment, limit=limit, cache_dir=cache_dir
+        )
 
     def split(self, name: str) -> Split:
         """Images and labels of `"train"`, `"val"` or `"test"`."""
         check_split(name)
-        return super().split(name) if self.resized else self._stored(name)
+        return super().split(name) if self.resized else self.limited(name, self._stored(name))
 
     def _stored(self, name: str) -> Split:
         """A split at the image size of torchvision's files."""

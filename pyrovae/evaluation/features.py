@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, relu
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d, conv2d, interpolate, relu
 
 from pyrovae.data.base import fingerprint
 from pyrovae.evaluation.pairs import chunks
@@ -55,7 +55,8 @@ class RandomConvolutions(nn.Module):
     Use it to compare models without a download, on images of any kind: random features respond
     to edges and textures, and have no bias towards the classes of ImageNet.
 
-    Images are resized to 64x64 pixels and three channels. Each layer halves the size; the layers
+    Images are resized to 64x64 pixels and three channels; other numbers of channels than one and
+    three are averaged in three groups of neighbours. Each layer halves the size; the layers
     have 32, 64, 128 and 256 channels. The features are the means over the four quarters.
 
     Args:
@@ -85,7 +86,9 @@ class RandomConvolutions(nn.Module):
             self.weights.append(nn.Parameter(weight, requires_grad=False))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Floats in [0, 1], `(B, C, H, W)` of 1 or 3 channels, to `(B, 1024)`."""
+        """Floats in [0, 1], `(B, C, H, W)`, to `(B, 1024)`."""
+        if images.shape[1] not in (1, 3):
+            images = adaptive_avg_pool3d(images[:, None], (3, *images.shape[2:]))[:, 0]
         # Centred on grey: otherwise the features would mostly measure brightness.
         h = 2 * _resized(_coloured(images), self.SIZE) - 1
         for weight in self.weights:

@@ -47,7 +47,9 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
         names: which attributes; by default all.
 
     Returns:
-        One row per image; an attribute `label` of classes has columns `label=0`, `label=1`, ...
+        One row per image; an attribute `label` of classes has columns `label=0`, `label=1`, ...,
+        or `label=cat`, `label=dog`, ... if its values have names. Of two named classes there is
+        one column, of many the most frequent 20.
 
     Raises:
         InputError: if the images have no attributes, or a name is unknown.
@@ -60,12 +62,24 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
     columns: dict[str, np.ndarray] = {}
     for name in names or known:
         column = split.attributes[:, known.index(name)].astype(float)
-        if is_classes(column):
+        if name in split.value_names:
+            columns |= _named_classes(name, column, split.value_names[name])
+        elif is_classes(column):
             values = np.unique(column)
             columns |= {f"{name}={value:.0f}": (column == value) * 1.0 for value in values}
         else:
             columns[name] = column
     return pandas.DataFrame(columns, index=list(split.names))
+
+
+def _named_classes(name: str, column: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """A column per class that occurs, by name; NaN where the class is not known."""
+    values, counts = np.unique(column[np.isfinite(column)], return_counts=True)
+    chosen = np.sort(values[np.argsort(-counts, kind="stable")[:CLASSES]])
+    return {
+        f"{name}={names[int(value)]}": np.where(np.isfinite(column), column == value, np.nan)
+        for value in (chosen[1:] if len(values) == 2 else chosen)
+    }
 
 
 def enough(table: pandas.DataFrame) -> tuple[list[str], dict[str, str]]:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from pyrovae.utils.grids import grid
+from pyrovae.utils.grids import as_pictures, grid
 from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import GREY_LEVELS
 
@@ -206,7 +207,7 @@ def picture(axes: Axes, image: Tensor | np.ndarray, title: str = "", **how: Any)
     """
     array = np.asarray(image.cpu() if isinstance(image, Tensor) else image, float)
     if array.ndim == 3:
-        array = np.moveaxis(array, 0, -1).clip(0, 1)
+        array = np.moveaxis(as_pictures(torch.from_numpy(array)).numpy(), 0, -1).clip(0, 1)
         if array.shape[-1] == 1:
             array, how = array[..., 0], {"cmap": GREY_LEVELS, "vmin": 0, "vmax": 1} | how
     shown = axes.imshow(array, interpolation="nearest", **how)
@@ -225,12 +226,13 @@ def image_sheet(
     """A figure of images, row by row.
 
     Args:
-        rows: floats in [0, 1], `(R, S, C, H, W)`.
+        rows: floats in [0, 1], `(R, S, C, H, W)`, shown as by `as_pictures`.
         row_labels: labels left of the rows.
         column_labels: labels above the columns.
         label_inches: the approximate width of the row labels.
     """
-    count, columns, _, height, width = rows.shape
+    count, columns = rows.shape[:2]
+    height, width = as_pictures(rows[0, 0]).shape[1:]
     cell = (WIDTH - (label_inches if row_labels else 0)) / columns
     figure, axes = panel(cell * count * height / width + (0.4 if column_labels else 0.1))
     draw_sheet(axes, rows, row_labels, column_labels)
@@ -245,6 +247,7 @@ def draw_sheet(
     gap: int = GAP,
 ) -> None:
     """Draws the images of `image_sheet` on given axes, `gap` pixels apart."""
+    rows = as_pictures(rows)
     count, columns, _, height, width = rows.shape
     _show(axes, rows.flatten(0, 1), columns, gap)
     axes.set_xticks(_centres(columns, width, gap) if column_labels else [], labels=column_labels)
@@ -259,6 +262,7 @@ def image_rows(rows: dict[str, Tensor], notes: dict[str, list[str]] | None = Non
         rows: floats in [0, 1], `(N, C, H, W)`, by title.
         notes: labels below the images of a row, by title.
     """
+    rows = {title: as_pictures(images) for title, images in rows.items()}
     most = max(len(images) for images in rows.values())
     height, width = next(iter(rows.values())).shape[-2:]
     side = WIDTH / most * height / width

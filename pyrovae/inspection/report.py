@@ -15,6 +15,7 @@ from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import Subject, check_name
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.grids import showing
 from pyrovae.utils.lazy import pandas
 
 __all__ = ["Report", "inspect"]
@@ -102,12 +103,14 @@ def inspect(
         raise TypeError(f"sections must be a list of names, got {sections!r}")
     for name in sections:
         check_name("section", name, SECTIONS)
+    data = subject.programs.data
     report = Report(Path(folder), tuple(sections))
     names = [known for known in SECTIONS if not sections or known in sections]
     lines = [*_about(subject), *notes]
     try:
-        for name in names:
-            said(f"{name}: {_made(report, name, subject)}")
+        with showing(() if data is None else data.show):
+            for name in names:
+                said(f"{name}: {_made(report, name, subject)}")
     except BaseException:  # Also an interruption must not lose finished sections.
         done = len(report.sections) + len(report.failed)
         report.write(

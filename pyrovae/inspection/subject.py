@@ -136,6 +136,17 @@ class Subject(PosteriorView):
             check_name("attribute", name, self.split.attribute_names)
         return list(self.attributes or self.split.attribute_names)
 
+    def informed(self) -> Subject:
+        """The subject without the images of which an inspected attribute is not known.
+
+        Attributes that are not known for half of the images do not count.
+        """
+        places = [list(self.split.attribute_names).index(name) for name in self.known_attributes]
+        finite = np.isfinite(self.split.attributes[:, places])
+        rows = np.flatnonzero(finite[:, finite.mean(0) >= 0.5].all(1))
+        whole = len(rows) in (0, len(self.split))
+        return self if whole else replace(self, split=self.split.take(rows))
+
     @cached_property
     def verdict(self) -> tuple[Verdict, Symptoms]:
         """The verdict on the posterior, and its measurements."""

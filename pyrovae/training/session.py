@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyrovae.data import Batches, ImageData, Split, spread
 from pyrovae.data.base import fingerprint
+from pyrovae.data.summary import summary
 from pyrovae.engine import Engine
 from pyrovae.objectives import Progress, check_objective
 from pyrovae.posterior import Evaluation, evaluate
@@ -33,6 +34,7 @@ from pyrovae.training.stepping import Stepper
 from pyrovae.training.svi import ALL_FINITE, SVI, first_bad_site
 from pyrovae.training.sync_batch_norm import coupled_parts, synchronous_norms
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.grids import showing
 from pyrovae.utils.modes import training_mode
 from pyrovae.utils.process_group import Group, reseed
 from pyrovae.utils.signals import Diverged, Interrupted, signals
@@ -66,6 +68,7 @@ class Session:
             device=engine.device,
             attributes=vae.attributes,
             part=(group.rank, group.size),
+            augment=data.augment,
         )
         self.batches.images = engine.fetch(self.batches.images)
         self.feed = engine.feed(self.batches)
@@ -131,7 +134,7 @@ class Session:
     def train(self, resume: bool) -> TrainingState:
         """Trains the remaining epochs; returns the final state."""
         status = "failed"
-        with signals() as self.seen, ExitStack() as self.held:
+        with signals() as self.seen, showing(self.data.show), ExitStack() as self.held:
             try:
                 self.begin(resume)
                 self.held.callback(self.stepper.close)
@@ -217,6 +220,7 @@ class Session:
 
     def start(self) -> None:
         """Initialises the same parameters and different noise in all processes, and saves them."""
+        self.callbacks.message(summary(self.data, self.train_split, self.val_split))
         images, flip = self.train_split.images, self.data.flip
         lines = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
         for line in lines.splitlines():

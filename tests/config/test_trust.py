@@ -286,6 +286,9 @@ def test_the_arguments_that_are_parts_are_known_as_such() -> None:
         if hint.base is not None
     }
     assert found == {
+        "CelebA.augment": pyrovae.Augmentation,
+        "ImageFolder.augment": pyrovae.Augmentation,
+        "TorchvisionImages.augment": pyrovae.Augmentation,
         "FlowPrior.flow": pyrovae.priors.Flow,
         "Bernoulli.binarization": pyrovae.likelihoods.Binarization,
         "MLPEncoder.activation": torch.nn.Module,

@@ -74,6 +74,26 @@ def test_layouts(tmp_path: Path, layout: object) -> None:
         start += count
 
 
+@pytest.mark.parametrize("folder", ["img_align_celeba/img_align_celeba", "img_align_celeba_png"])
+def test_png_files_of_the_listed_images(tmp_path: Path, folder: str) -> None:
+    root = kaggle(tmp_path, folder)
+    for name in NAMES:
+        with Image.open(root / folder / name) as image:
+            image.save((root / folder / name).with_suffix(".png"))
+        if name != NAMES[0]:  # A JPEG file has the listed name and comes first.
+            (root / folder / name).unlink()
+    data = CelebA(str(root), image_size=8)
+    assert list(data.split("train").names) == [
+        NAMES[0],
+        *(name.replace("jpg", "png") for name in NAMES[1:6]),
+    ]
+    numbers = np.arange(6, 9)
+    val = data.split("val")
+    assert np.abs(val.images[:, 0, 0, 0].astype(int) - 20 * numbers).max() <= 1
+    np.testing.assert_array_equal(val.attributes[:, 0], numbers & 1)
+    assert data.found() == "12 files, 178x218 RGB, cropped to 148x148 -> 8x8 RGB"
+
+
 def test_attributes_are_optional(tmp_path: Path) -> None:
     (kaggle(tmp_path) / "list_attr_celeba.csv").unlink()
     split = CelebA(str(tmp_path), image_size=8).split("val")

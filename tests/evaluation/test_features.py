@@ -95,10 +95,15 @@ def test_a_grey_image_is_seen_as_a_coloured_one() -> None:
     assert torch.equal(RandomConvolutions()(grey), RandomConvolutions()(grey.repeat(1, 3, 1, 1)))
 
 
-@pytest.mark.parametrize("channels", [2, 4])
-def test_other_channels_are_one_clear_line(channels: int) -> None:
-    with pytest.raises(InputError, match=f"^images of {channels} channels: .* allow 1 or 3$"):
-        RandomConvolutions()(torch.rand(2, channels, 16, 16))
+@pytest.mark.parametrize("channels", [2, 4, 5, 7])
+def test_every_channel_counts(channels: int) -> None:
+    images = torch.rand(1, channels, 16, 16)
+    found = RandomConvolutions()(images)
+    assert found.shape == (1, 1024)
+    for channel in range(channels):
+        other = images.clone()
+        other[:, channel] = 1 - other[:, channel]
+        assert not torch.allclose(RandomConvolutions()(other), found)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pyrovae import GECO, VAE, Engine, Trainer
+from pyrovae.data import Colour, Crop, Shift
 from pyrovae.data.feed import DeviceFeed
 from pyrovae.objectives import Beta, Cosine, Warmup
 from pyrovae.training import compiling, session
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.slow
 RECIPES: dict[str, Any] = {
     "schedules": dict(schedule=Cosine(), beta=Beta(2.0, Warmup(0.5))),
     "state": dict(objective=GECO(-1.0)),
+    "augmentation": dict(augment=(Shift(), Colour(), Crop())),
 }
 
 
@@ -58,8 +60,10 @@ def run(compile: Any, root: Path, epochs: int = 3, **kwargs: Any) -> tuple[VAE, 
     vae = small_vae().double()  # So that rounding is no excuse.
     skipped = kwargs.pop("max_skipped", 20)
     trainer = Trainer(epochs=epochs, batch_size=16, clip_norm=100.0, max_skipped=skipped)
+    data = small_data()
+    data.augment = kwargs.pop("augment", ())
     engine, recipe = Engine("cpu", "fp32", compile), replace(adam(1e-3), **kwargs)
-    trainer.fit(vae, small_data(), recipe, engine, run=root, resume=resume, progress=True)
+    trainer.fit(vae, data, recipe, engine, run=root, resume=resume, progress=True)
     with open(root / "metrics.csv", newline="") as file:
         return vae, [float(row["train_elbo"]) for row in csv.DictReader(file)]
 

@@ -21,7 +21,16 @@ from pyrovae import (
     Trainer,
 )
 from pyrovae.data import Split
-from pyrovae.utils.grids import grid, interleave, png, save_png
+from pyrovae.utils.grids import (
+    as_pictures,
+    columns_for,
+    grid,
+    interleave,
+    page,
+    png,
+    save_png,
+    showing,
+)
 
 
 def numbered(count: int, channels: int = 3) -> Tensor:
@@ -72,7 +81,8 @@ def test_rows_alternate(count: int, columns: int) -> None:
     expected = []
     for start in range(0, count, columns):
         row = list(range(start, min(start + columns, count)))
-        expected += row + [value + 100 for value in row]
+        white = [1] * (-len(row) % min(columns, count))
+        expected += row + white + [value + 100 for value in row] + white
     assert found == expected
 
 
@@ -131,22 +141,56 @@ def own_vae(shape: tuple[int, int, int]) -> VAE:
     )
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_own_data_of_one_or_three_channels_train(channels: int, tmp_path: Path) -> None:
-    data, run = OwnData(channels), tmp_path / "run"
-    Trainer(epochs=1, batch_size=8).fit(own_vae(data.image_shape), data, run=run)
-    with Image.open(run / "samples/epoch_0001.png") as image:
-        assert image.mode == {1: "L", 3: "RGB"}[channels]
-
-
-@pytest.mark.parametrize("channels", [2, 4, 5])
-def test_own_data_that_cannot_be_shown_are_refused_before_training(
-    channels: int, tmp_path: Path
+@pytest.mark.parametrize(
+    ("channels", "show", "mode"),
+    [(1, (), "L"), (3, (), "RGB"), (2, (), "L"), (5, (), "L"), (5, (4, 0, 2), "RGB")],
+)
+def test_own_data_of_any_number_of_channels_train(
+    channels: int, show: tuple[int, ...], mode: str, tmp_path: Path
 ) -> None:
     data, run = OwnData(channels), tmp_path / "run"
-    with pytest.raises(InputError, match=f"images of {channels} channels: allowed are 1 .* and 3"):
-        Trainer(epochs=1, batch_size=8).fit(own_vae(data.image_shape), data, run=run)
-    assert not run.exists()
+    data.show = show
+    Trainer(epochs=1, batch_size=8).fit(own_vae(data.image_shape), data, run=run)
+    for kind in ("samples", "reconstructions"):
+        with Image.open(run / f"{kind}/epoch_0001.png") as image:
+            assert image.mode == mode
+
+
+def test_channels_are_tiles_in_rows() -> None:
+    values = torch.arange(5) / 8
+    images = values[:, None, None].expand(2, 5, 3, 2)
+    found = as_pictures(images)
+    assert found.shape == (2, 1, 9, 10)
+    expected = torch.ones(2, 1, 9, 10)
+    for channel in range(5):
+        top, left = channel // 3 * 4 + 1, channel % 3 * 3 + 1
+        expected[..., top : top + 3, left : left + 2] = channel / 8
+    assert torch.equal(found, expected)
+    for channels in (1, 3):
+        assert torch.equal(as_pictures(images[:, :channels]), images[:, :channels])
+
+
+def test_pictures_show_the_named_channels() -> None:
+    images = torch.rand(2, 5, 3, 2)
+    with showing((4, 0, 2)):
+        assert torch.equal(as_pictures(images), images[:, [4, 0, 2]])
+    with showing([1]):
+        assert torch.equal(as_pictures(images[0]), images[0, [1]])
+    assert as_pictures(images).shape == (2, 1, 9, 10)
+
+
+@pytest.mark.parametrize(("side", "factor"), [(8, 8), (28, 2), (33, 1), (64, 1), (100, 1)])
+def test_pages_enlarge_small_images_by_whole_factors(side: int, factor: int) -> None:
+    images = torch.rand(3, 1, side, side // 2)
+    sheet = page(images, 3)
+    assert sheet.shape == (1, side * factor, 3 * (side // 2) * factor + 4)
+    first = (images[0, 0] * 255).round().byte()
+    assert torch.equal(sheet[0, ::factor, : side // 2 * factor : factor], first)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(144, 12), (64, 8), (30, 10), (61, 12), (5, 5)])
+def test_rows_of_a_page_end_together(count: int, columns: int) -> None:
+    assert columns_for(count) == columns
 
 
 @pytest.mark.parametrize("channels", [0, 2, 4])

@@ -28,6 +28,7 @@ CHANCE = {"AUC": (0.5, "area under the ROC curve"), "R2": (0.0, "R²")}
 
 def section(subject: Subject) -> Section:
     """Scores of linear probes, directions of attributes, and effects of edits along them."""
+    subject = subject.informed()
     table = attribute_table(subject.split, subject.known_attributes)
     names, left_out = enough(table)
     if not names:

@@ -17,7 +17,7 @@ from pyrovae.inspection.maps import (
     prior_quantiles,
     trustworthiness,
 )
-from pyrovae.inspection.plotting import LABEL, TITLE, canvas, draw_sheet, name_axes
+from pyrovae.inspection.plotting import LABEL, TITLE, canvas, draw_sheet, name_axes, shorten
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
@@ -32,12 +32,15 @@ COMPONENT = "principal component"
 POINTS, ATTRIBUTES = 1000, 2
 #: Images on a side of the grid of a two-dimensional latent space.
 SIDE = 16
+#: Named classes with a colour of their own, and the name of the others.
+CLASSES, OTHER = 11, "other or not known"
 #: The marks of classes, when all colours are used.
 MARKS = "o^s"
 
 
 def section(subject: Subject) -> Section:
     """Maps of the posterior means, coloured by the attributes that are predicted best."""
+    subject = subject.informed()
     count = min(POINTS, len(subject.split))
     rows = np.linspace(0, len(subject.split) - 1, count).astype(int)
     codes = subject.encoded.loc[rows][:, subject.columns]
@@ -81,7 +84,8 @@ def _known(subject: Subject, rows: np.ndarray) -> pandas.DataFrame:
     best = attributes.gains(attributes.probes(codes, table[names], seed=subject.seed)).index
     # In that table each class has its own column, such as `label=3`.
     chosen = dict.fromkeys(
-        name if name in subject.known_attributes else name.rpartition("=")[0] for name in best
+        next(own for own in subject.known_attributes if f"{name}=".startswith(f"{own}="))
+        for name in best
     )
     return split.table()[list(chosen)[:ATTRIBUTES]]
 
@@ -132,7 +136,7 @@ def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawi
     names = [*subject.space.names, str(known.columns[0])]
     low, high = (100 * float(places[end]) for end in (0, -1))
     return Drawing(
-        _draw_plane(grid, subject.encoded.loc[rows], known.iloc[:, 0].to_numpy(), names),
+        _draw_plane(grid, subject.encoded.loc[rows], known.iloc[:, 0], names),
         f"Left: decoded latents, from the {low:.0f} % to the {high:.0f} % quantile of the prior "
         f"in both dimensions, at equal steps of probability. Right: posterior means of "
         f"{subject.where(len(rows))}, coloured by {names[2]}.",
@@ -150,7 +154,7 @@ def _draw_maps(maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Figure:
     figure, axes = canvas(0.2 + height * known.shape[1], known.shape[1], len(maps))
     for row, name in zip(axes, known, strict=True):
         for own, (title, places) in zip(row, maps.items(), strict=True):
-            _points(own, places, known[name].to_numpy(float), str(name))
+            _points(own, places, known[name], str(name))
             name_axes(own, f"{title} 1", f"{title} 2")
             own.set_xticks([])
             own.set_yticks([])
@@ -158,24 +162,35 @@ def _draw_maps(maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Figure:
     return figure
 
 
-def _points(axes: Any, places: np.ndarray, values: np.ndarray, name: str) -> None:
-    """Draws points coloured by value, with a legend for a few values, else with a colour bar."""
+def _points(axes: Any, places: np.ndarray, column: pandas.Series, name: str) -> None:
+    """Draws points coloured by value, with a legend for classes, else with a colour bar.
+
+    The most frequent classes have colours of their own.
+    """
     axes.set_title(name, fontsize=TITLE)
     own: dict[str, Any] = {"s": 8, "linewidths": 0}
-    if not (attributes.is_two_valued(values) or attributes.is_classes(values)):
+    values, named = column.to_numpy(), column.dtype == "category"
+    if named:
+        frequent = column.value_counts().index[:CLASSES]
+        values = column.astype(object).where(column.isin(frequent), OTHER).to_numpy(str)
+    elif not (attributes.is_two_valued(values) or attributes.is_classes(values)):
         shown = axes.scatter(*places.T, c=values, cmap=SEQUENTIAL, **own)
         bar = axes.figure.colorbar(shown, ax=axes, location="bottom", aspect=30, shrink=0.8)
         bar.ax.tick_params(labelsize=LABEL)
         return
     for i, value in enumerate(np.unique(values)):
         color, mark = CATEGORIES[i % len(CATEGORIES)], MARKS[i // len(CATEGORIES) % len(MARKS)]
-        own |= {"color": color, "marker": mark, "label": f"{value:g}"}
-        axes.scatter(*places[values == value].T, **own)
+        own |= {"color": color, "marker": mark}
+        label = shorten(str(value)) if named else f"{value:g}"
+        axes.scatter(*places[values == value].T, label=label, **own)
     how = {"frameon": False, "markerscale": 2, "handletextpad": 0, "columnspacing": 0.6}
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=5, fontsize=LABEL, **how)
+    how |= {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "fontsize": LABEL}
+    axes.legend(ncols=3 if named else 5, **how)
 
 
-def _draw_plane(grid: Tensor, codes: np.ndarray, values: np.ndarray, names: list[str]) -> Figure:
+def _draw_plane(
+    grid: Tensor, codes: np.ndarray, values: pandas.Series | None, names: list[str]
+) -> Figure:
     """Images decoded over the plane of two latents, and the encoded images on it.
 
     Args:

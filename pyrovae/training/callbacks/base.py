@@ -15,7 +15,7 @@ from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.training.rows import EpochRow
 from pyrovae.utils.arguments import Recorded
-from pyrovae.utils.grids import grid, interleave, png
+from pyrovae.utils.grids import columns_for, interleave, page, png
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["Callback", "Callbacks", "Epoch", "Hooks", "RunInfo"]
@@ -70,7 +70,7 @@ class Epoch:
 
     @cached_property
     def pictures(self) -> dict[str, Tensor]:
-        """Grids of samples and reconstructions, uint8 `(C, H, W)`; computed once per epoch."""
+        """Pages of samples and reconstructions, uint8 `(C, H, W)`; computed once per epoch."""
         first = Batches(
             self.split,
             NUM_PICTURES // 2,
@@ -85,12 +85,13 @@ class Epoch:
         with private_randomness(0, self.engine.device):
             samples = self.programs.sample(NUM_PICTURES, many).cpu()
             again = self.programs.reconstruct(self.engine.place(some), attributes).cpu()
-        pairs = interleave(some.cpu().float() / 255, again)
-        return {"samples": grid(samples), "reconstructions": grid(pairs)}
+        columns = columns_for(len(some))
+        pairs = interleave(some.cpu().float() / 255, again, columns)
+        return {"samples": page(samples), "reconstructions": page(pairs, columns)}
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        """The same grids as the content of PNG files."""
+        """The same pages as the content of PNG files."""
         return {kind: png(sheet) for kind, sheet in self.pictures.items()}
 
 

@@ -1,0 +1,230 @@
+"""Attributes of image files: classes from the names of folders, and tables in CSV files."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pyrovae.data.base import Split
+from pyrovae.data.finding import in_short
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut, printable
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Attributes", "folder_labels", "read_attributes"]
+
+#: Texts with more distinct values than this are no classes if they differ for most images.
+CLASSES = 20
+#: Cells that mean that a value is missing.
+MISSING = ("", "na", "nan", "n/a", "null", "none", "?")
+TRUTH = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Attributes of files, by name.
+
+    Attributes:
+        columns: by attribute, one float32 value per file; NaN if it is not known.
+        value_names: by attribute that is a class, the names of its values 0, 1, ...
+    """
+
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    value_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __or__(self, other: Attributes) -> Attributes:
+        """The attributes of both; those of `other` replace others of the same name."""
+        kept = {name: own for name, own in self.value_names.items() if name not in other.columns}
+        return Attributes(self.columns | other.columns, kept | other.value_names)
+
+    def attached(self, split: Split, files: Sequence[str]) -> Split:
+        """A split with these attributes of its images, given the file of each row."""
+        if not self.columns:
+            return split
+        rows = {printable(name): row for row, name in enumerate(files)}
+        table = np.stack(list(self.columns.values()), 1, dtype=np.float32)
+        values = table[[rows[printable(str(name))] for name in split.names]]
+        names = tuple(self.columns)
+        return replace(
+            split, attributes=values, attribute_names=names, value_names=self.value_names
+        )
+
+
+def folder_labels(folders: Sequence[PurePosixPath]) -> Attributes:
+    """The attribute `label`, from the folder of each file.
+
+    The classes are the folders directly below the deepest folder that holds all files. A file
+    in that folder itself has no class. There is no label if there are fewer than two classes, or
+    many classes of hardly more than one image.
+
+    Args:
+        folders: the folder of each file, relative to that of its split.
+
+    Example:
+        >>> folder_labels([PurePosixPath(p) for p in ("cat", "cat", "dog/small", "dog")]).columns
+        {'label': array([0., 0., 1., 1.], dtype=float32)}
+    """
+    shared = _shared(folders)
+    classes = [(*folder.parts[shared:], "")[0] for folder in folders]
+    if len({*classes} - {""}) < 2:
+        return Attributes()
+    return _classes("label", classes)
+
+
+def _shared(folders: Sequence[PurePosixPath]) -> int:
+    """The number of leading folders that all paths have in common."""
+    first, last = min(folders).parts, max(folders).parts
+    same = [one == other for one, other in zip(first, last, strict=False)]
+    return (*same, False).index(False)
+
+
+def _classes(name: str, texts: Sequence[str]) -> Attributes:
+    """A column of texts as classes, in the order of their names; "" is not known."""
+    names = sorted({*texts} - {""}, key=lambda text: (not text.isdigit(), text.zfill(20)))
+    if len(names) > max(CLASSES, len(texts) / 2):
+        return Attributes()
+    codes = {text: float(code) for code, text in enumerate(names)} | {"": np.nan}
+    values = np.array([codes[text] for text in texts], np.float32)
+    return Attributes({name: values}, {name: tuple(names)})
+
+
+def read_attributes(path: Path, files: Sequence[str]) -> Attributes:
+    """Reads a table of attributes, and joins its rows to files.
+
+    One column names files: by path or name, with or without extension. It is the column that
+    names the most files. Columns of numbers, and of true and false, become numbers. Columns of
+    texts become classes, unless most texts differ. One warning counts the files without a row
+    and the rows without a file.
+
+    Args:
+        path: a CSV file with a header; cells are separated by commas, semicolons or tabs.
+        files: paths relative to the folder of the images.
+
+    Raises:
+        InputError: if the table cannot be read, no column names files, or a file has two rows.
+    """
+    table = _read(path)
+    found = {name: _matched(column, files) for name, column in table.items()}
+    key = max(found, key=lambda name: int((found[name] != -1).sum()))
+    if (found[key] == -1).all():
+        columns = in_short([cut(name) for name in table])
+        such = f"such as {cut(files[0])}"
+        raise InputError(f"{path}: no column names the images, {such}; the columns are {columns}")
+    rows = _rows(path, table[key], found[key], files)
+    attributes, left_out = Attributes(), []
+    for name, column in table.drop(columns=key).items():
+        texts = ["" if row < 0 else column.iat[row] for row in rows]
+        own = _converted(str(name), texts)
+        attributes |= own
+        left_out += [] if own.columns else [str(name)]
+    _tell(path, table[key], found[key], rows, files, left_out)
+    return attributes
+
+
+def _read(path: Path) -> pandas.DataFrame:
+    """The table as texts, with stripped cells; missing values are empty."""
+    import pandas
+
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+        separator = max(",;\t", key=header.count)
+        names = next(csv.reader([header], delimiter=separator), [])
+        if len({*names}) < len(names):
+            raise ValueError("its header has a duplicate column")
+        table = pandas.read_csv(
+            path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False
+        )
+    except (ValueError, OSError, csv.Error) as error:  # pandas' own errors are ValueErrors
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: {cut(reason)} (--data.attributes)") from error
+    if len(table.columns) < 2 or not len(table):
+        raise InputError(f"{path}: needs a column of file names, one of values, and rows")
+    table.columns = [name.strip() for name in table.columns]
+    return table.apply(lambda column: column.str.strip())
+
+
+def _matched(column: pandas.Series, files: Sequence[str]) -> np.ndarray:
+    """The index of the file that each cell names; -1 for none, -2 for more than one."""
+    named: dict[str, set[int]] = defaultdict(set)
+    for index, name in enumerate(files):
+        path = PurePosixPath(name)
+        for parts in (path.parts, path.with_suffix("").parts):
+            for start in range(len(parts)):
+                named["/".join(parts[start:])].add(index)
+    places = {name: -2 if len(own) > 1 else min(own) for name, own in named.items()}
+    whole = {name: index for index, name in enumerate(files)}
+    return np.array([_place(cell.replace("\\", "/"), places, whole) for cell in column], int)
+
+
+def _place(cell: str, places: Mapping[str, int], whole: Mapping[str, int]) -> int:
+    """The index of the file of a cell: the end of the file's path, or a path that ends in it."""
+    parts = [part for part in cell.split("/") if part not in ("", ".")]
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    inner = [whole[end] for end in ends if end in whole]
+    return inner[0] if inner else places.get("/".join(parts), -1)
+
+
+def _rows(path: Path, cells: pandas.Series, found: np.ndarray, files: Sequence[str]) -> np.ndarray:
+    """The row of each file; -1 for none."""
+    if (found == -2).any():
+        cell = cut(cells[found == -2].iat[0])
+        raise InputError(f"{path}: {cell} names several images: give the path of each")
+    known, counts = np.unique(found[found >= 0], return_counts=True)
+    if counts.max() > 1:
+        twice = files[known[counts.argmax()]]
+        raise InputError(f"{path}: {counts.max()} rows for the image {cut(twice)}, allowed is one")
+    rows = np.full(len(files), -1)
+    rows[found[found >= 0]] = np.flatnonzero(found >= 0)
+    return rows
+
+
+def _converted(name: str, texts: Sequence[str]) -> Attributes:
+    """A column as numbers if all known cells are numbers or true and false, else as classes."""
+    known = [text.lower() not in MISSING for text in texts]
+    try:
+        numbers = [
+            TRUTH[text.lower()] if text.lower() in TRUTH else float(text)
+            for text, is_known in zip(texts, known, strict=True)
+            if is_known
+        ]
+    except ValueError:
+        return _classes(
+            name, [text * is_known for text, is_known in zip(texts, known, strict=True)]
+        )
+    values = np.full(len(texts), np.nan, np.float32)
+    values[np.array(known, bool)] = numbers
+    return Attributes({name: values} if numbers else {})
+
+
+def _tell(
+    path: Path,
+    cells: pandas.Series,
+    found: np.ndarray,
+    rows: np.ndarray,
+    files: Sequence[str],
+    left_out: Sequence[str],
+) -> None:
+    """Warns in one line of files without a row, rows without a file, and columns left out."""
+    lines = []
+    for what, wrong, names in (
+        ("images have no row", rows < 0, files),
+        ("rows have no image", found < 0, cells.tolist()),
+    ):
+        if wrong.any():
+            example = cut(names[int(wrong.argmax())])
+            lines.append(f"{wrong.sum():,} of {len(wrong):,} {what}, such as {example}")
+    if left_out:
+        columns = in_short([cut(name) for name in left_out])
+        lines.append(f"columns without numbers or repeated texts are left out: {columns}")
+    if lines:
+        logging.getLogger("pyrovae").warning("%s: %s", path, "; ".join(lines))

@@ -1,0 +1,100 @@
+"""What a data set found and did to prepare its images, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pyrovae.data.base import ImageData, Split, spread_rows
+from pyrovae.data.finding import in_short
+
+__all__ = ["conversion", "summary"]
+
+#: Files whose size is read: the others probably have the same.
+PROBED = 50
+#: The longest side for which a message proposes to keep the size of the files.
+KEPT = 256
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)
+
+
+def summary(data: ImageData, train: Split, val: Split) -> str:
+    """One line about a data set: files, preparation, splits, attributes, random changes.
+
+    Args:
+        data: the data set.
+        train: its training split.
+        val: its validation split.
+    """
+    shown = "" if data.limit is None else " (--data.limit)"
+    changes = ["flip"] * data.flip + [type(own).__name__ for own in data.augment]
+    lines = [
+        data.found() or f"{type(data).__name__}, {_kind(*data.image_shape)}",
+        f"{len(train):,} for training{shown}, {len(val):,} for validation",
+    ]
+    if len(train.attribute_names):
+        lines.append(
+            f"attributes: {in_short([_named(train, own) for own in train.attribute_names])}"
+        )
+    if changes:
+        lines.append(f"training images are changed at random by {', '.join(changes)}")
+    return f"data: {'; '.join(lines)}"
+
+
+def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
+    """What preparation did to files, from the sizes of some, and how to keep their size.
+
+    Such as `1,965 files, 20x28 grey -> 64x64 RGB (use --data.image_size 28 20 --data.channels 1 to
+    keep them)`; sizes are width x height.
+    """
+    channels, height, width = data.image_shape
+    found = [_probe(paths[row]) for row in spread_rows(len(paths), PROBED)]
+    known = sorted({own for own in found if own is not None}, key=lambda own: own[1] * own[2])
+    after = _kind(channels, height, width)
+    if not known:
+        return f"{len(paths):,} files -> {after}"
+    kinds = {_kind(*own).split()[1] for own in known}
+    sizes = list(dict.fromkeys(_kind(*own).split()[0] for own in (known[0], known[-1])))
+    before = f"{' to '.join(sizes)} {' and '.join(sorted(kinds))}"
+    if crop is not None:
+        before += f", cropped to {crop}x{crop}"
+    told = f"{len(paths):,} files, {before}"
+    told += "" if before == after else f" -> {after}"
+    hint = _hint(known, data.image_shape) if crop is None else ""
+    return f"{told} (use {hint} to keep them)" if hint else told
+
+
+def _hint(known: Sequence[tuple[int, int, int]], shape: tuple[int, int, int]) -> str:
+    """The options that keep files as they are, for small files of one size, and for grey ones."""
+    hints, (height, width) = [], known[0][1:]
+    one = all(own[1:] == (height, width) for own in known) and max(height, width) <= KEPT
+    if one and (height, width) != shape[1:]:
+        hints.append(f"--data.image_size {height if height == width else f'{height} {width}'}")
+    if shape[0] == 3 and {own[0] for own in known} == {1}:
+        hints.append("--data.channels 1")
+    return " ".join(hints)
+
+
+def _probe(path: Path) -> tuple[int, int, int] | None:
+    """`(C, H, W)` of the image in a file, from its header; None if it cannot be read."""
+    from PIL import Image
+
+    with suppress(Exception), Image.open(path) as image:  # A damaged file raises anything.
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+            width, height = height, width
+        return 1 if image.mode in _GREY else 3, height, width
+    return None
+
+
+def _kind(channels: int, height: int, width: int) -> str:
+    """The size and the colours of images, such as `64x64 RGB`."""
+    words = {1: "grey", 3: "RGB"}.get(channels, f"of {channels} channels")
+    return f"{width}x{height} {words}"
+
+
+def _named(split: Split, attribute: str) -> str:
+    """An attribute, with the names of its values if it is a class."""
+    values = split.value_names.get(attribute)
+    return f"{attribute} ({len(values)} classes: {in_short(values)})" if values else attribute

@@ -1,0 +1,193 @@
+"""Attributes of image files: classes from folders, and tables."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pyrovae.data import SPLITS, Batches, ImageFolder, Split
+from pyrovae.data.labels import folder_labels, read_attributes
+from pyrovae.utils.errors import InputError
+
+FILES = ["train/cat/0.png", "train/cat/1.png", "train/dog/2.png", "test/dog/3.jpg"]
+
+
+def fill(folder: Path, count: int, first: int = 0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(first, first + count):
+        Image.new("L", (12, 10), i % 256).save(folder / f"{i}.png")
+
+
+def classes_of(data: ImageFolder, split: str) -> dict[str, str]:
+    """The class of each image by its name."""
+    table = data.split(split).table()
+    return dict(zip(table.index, table["label"], strict=True))
+
+
+def labelled(*folders: str) -> list[float]:
+    return folder_labels([PurePosixPath(folder) for folder in folders]).columns["label"].tolist()
+
+
+def test_classes_are_folders_below_the_shared_one() -> None:
+    assert labelled("b", "a", "a/deep", "b/x/y") == [1, 0, 0, 1]
+    assert labelled("images/b", "images/a", "images/a/deep") == [1, 0, 0]
+    assert np.isnan(labelled("", "a", "b")).tolist() == [True, False, False]
+    assert labelled("10", "9", "2", "x") == [2, 1, 0, 3]  # numbers in their order
+
+
+@pytest.mark.parametrize("folders", [("", ""), ("a", "a"), ("", "a"), ("a/b", "a/b")])
+def test_fewer_than_two_folders_are_no_classes(folders: tuple[str, ...]) -> None:
+    assert not folder_labels([PurePosixPath(folder) for folder in folders]).columns
+
+
+def test_a_folder_for_nearly_every_image_is_no_class() -> None:
+    assert not folder_labels([PurePosixPath(str(i)) for i in range(30)]).columns
+    assert folder_labels([PurePosixPath(str(i // 2)) for i in range(60)]).columns
+
+
+def test_classes_in_split_folders(tmp_path: Path) -> None:
+    for split, number in (("Training", 0), ("valid", 20), ("TEST", 40)):
+        for place, name in enumerate(("cat", "dog")):
+            fill(tmp_path / split / name, 3, number + 10 * place)
+    fill(tmp_path / "TEST/eel", 2, 70)
+    data = ImageFolder(str(tmp_path), image_size=4)
+    for split in SPLITS:
+        found = data.split(split)
+        assert found.attribute_names == ("label",) and found.attributes.dtype == np.float32
+        assert found.value_names == {"label": ("cat", "dog", "eel")}
+        assert all(name.split("/")[1] == own for name, own in classes_of(data, split).items())
+    assert set(classes_of(data, "train").values()) == {"cat", "dog"}
+
+
+def test_pooled_folders_are_classes_but_names_of_splits_are_not(tmp_path: Path) -> None:
+    for place, folder in enumerate(("cat", "dog", "test/dog", "valid/cat", "eval")):
+        fill(tmp_path / folder, 12, 20 * place)
+    data = ImageFolder(str(tmp_path), image_size=4)
+    found = {name: own for split in SPLITS for name, own in classes_of(data, split).items()}
+    assert len(found) == 60
+    for name, own in found.items():
+        assert own == name.split("/")[-2] if "eval" not in name else own != own  # NaN
+
+
+def test_without_class_folders_there_are_no_attributes(tmp_path: Path) -> None:
+    for split in SPLITS:
+        fill(tmp_path / split, 3)
+    assert ImageFolder(str(tmp_path), image_size=4).split("train").attributes.shape == (3, 0)
+
+
+def test_unreadable_images_that_are_skipped_keep_the_labels_of_others(tmp_path: Path) -> None:
+    fill(tmp_path / "train/a", 3)
+    fill(tmp_path / "train/b", 3, 10)
+    fill(tmp_path / "test", 1)
+    (tmp_path / "train/a/00.png").write_bytes(b"no image")
+    data = ImageFolder(str(tmp_path), image_size=4, val_fraction=0, on_error="skip")
+    found = classes_of(data, "train")
+    assert len(found) == 6 and all(name.split("/")[1] == own for name, own in found.items())
+
+
+def test_labels_reach_batches_and_rows(tmp_path: Path) -> None:
+    for place, name in enumerate(("a", "b")):
+        fill(tmp_path / name, 20, 20 * place)
+    split = ImageFolder(str(tmp_path), image_size=4, channels=1).split("train")
+    for images, attributes in Batches(split, 4, seed=0, attributes=["label"]).labelled(0):
+        assert torch_equal(images[:, 0, 0, 0] >= 20, attributes[:, 0] == 1)
+    some = split.take([0, 3])
+    assert some.value_names == split.value_names and list(some.table()["label"]) == ["a", "a"]
+
+
+def torch_equal(first: object, second: object) -> bool:
+    return np.array_equal(np.asarray(first), np.asarray(second))
+
+
+TABLE = """file;size;kind;tame;uid;note
+0.png;1.5;cat;true;a;
+train\\cat\\1.png;-2;cat;False;b;
+2;;dog;yes;c;
+./images/test/dog/3.jpg;4;dog;NO;d;
+"""
+
+
+def test_columns_of_a_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(TABLE, encoding="utf-8-sig")
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        found = read_attributes(path, FILES)
+    assert list(found.columns) == ["size", "kind", "tame", "uid"]
+    assert found.columns["size"].tolist()[:2] + found.columns["size"].tolist()[3:] == [1.5, -2, 4]
+    assert np.isnan(found.columns["size"][2])
+    assert found.columns["kind"].tolist() == [0, 0, 1, 1]
+    assert found.columns["tame"].tolist() == [1, 0, 1, 0]
+    assert found.value_names["kind"] == ("cat", "dog") and "tame" not in found.value_names
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{path}: columns without numbers or repeated texts are left out: note"
+
+
+def test_rows_and_files_without_partner_are_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("age,name\n3,0\n4,9\n5,8\n6,1\n")
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        found = read_attributes(path, FILES)
+    assert found.columns["age"].tolist()[:2] == [3, 6] and np.isnan(found.columns["age"][2:]).all()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        f"{path}: 2 of 4 images have no row, such as train/dog/2.png; "
+        "2 of 4 rows have no image, such as 9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\nx,y\n", "no column names the images, such as a/0.png; the columns are a, b$"),
+        ("a,b\n0.png,1\n", "0.png names several images: give the path of each$"),
+        (
+            "a,b\na/0.png,1\na/0,2\nroot/a/0.png,3\n",
+            "3 rows for the image a/0.png, allowed",
+        ),
+        ("a\na/0.png\n", "needs a column of file names, one of values, and rows$"),
+        ("", "table.csv: "),
+        ("a,a\na/0.png,1\n", "its header has a duplicate column"),
+    ],
+)
+def test_wrong_tables_are_one_clear_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_attributes(tmp_path / "table.csv", ["a/0.png", "b/0.png"])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: No such file.*\(--data\.attributes\)"):
+        read_attributes(tmp_path / "none.csv", FILES)
+
+
+def test_a_table_joins_the_label_and_may_replace_it(tmp_path: Path) -> None:
+    for place, name in enumerate(("a", "b")):
+        fill(tmp_path / "root" / name, 6, 10 * place)
+    lines = [f"{i},{i / 2},{'even' if i % 2 == 0 else 'odd'}" for i in (*range(6), *range(10, 16))]
+    for header, expected in (("image,half,parity", 3), ("image,half,label", 2)):
+        (tmp_path / "t.csv").write_text("\n".join([header, *lines]))
+        data = ImageFolder(
+            str(tmp_path / "root"), image_size=4, attributes=str(tmp_path / "t.csv")
+        )
+        train: Split = data.split("train")
+        assert len(train.attribute_names) == expected
+        names = [int(Path(name).stem) for name in train.names]
+        table = train.table()
+        assert table["half"].tolist() == [number / 2 for number in names]
+        parity = ["odd" if number % 2 else "even" for number in names]
+        assert list(table.iloc[:, -1] if expected == 3 else table["label"]) == parity
+
+
+def test_an_attribute_that_is_not_known_everywhere_is_no_input(tmp_path: Path) -> None:
+    split = Split(
+        np.zeros((3, 1, 2, 2), np.uint8), "abc", np.array([[1], [np.nan], [2]]), ("age",)
+    )
+    with pytest.raises(InputError, match="'age' is not known for 1 of 3 images"):
+        Batches(split, 1, seed=0, attributes=["age"])

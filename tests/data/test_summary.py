@@ -1,0 +1,104 @@
+"""The line on what a data set found and did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pyrovae import Trainer
+from pyrovae.data import ImageFolder, Shift, SyntheticFaces
+from pyrovae.data.summary import summary
+from tests.support.small import small_vae
+
+
+def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        Image.new(mode, size, i).save(folder / f"{size[0]}_{mode}_{i}.png")
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "line"),
+    [
+        (
+            [((20, 28), "L")],
+            {},
+            "3 files, 20x28 grey -> 64x64 RGB (use --data.image_size 28 20 --data.channels 1 to "
+            "keep them)",
+        ),
+        ([((20, 28), "L")], {"image_size": (28, 20), "channels": 1}, "3 files, 20x28 grey"),
+        (
+            [((8, 8), "RGB")],
+            {},
+            "3 files, 8x8 RGB -> 64x64 RGB (use --data.image_size 8 to keep them)",
+        ),
+        ([((64, 64), "RGBA")], {}, "3 files, 64x64 RGB"),
+        ([((64, 64), "RGB")], {"channels": 1}, "3 files, 64x64 RGB -> 64x64 grey"),
+        (
+            [((9, 8), "L"), ((50, 70), "RGB")],
+            {},
+            "6 files, 9x8 to 50x70 RGB and grey -> 64x64 RGB",
+        ),
+        ([((400, 300), "RGB")], {}, "3 files, 400x300 RGB -> 64x64 RGB"),
+        (
+            [((400, 300), "L")],
+            {},
+            "3 files, 400x300 grey -> 64x64 RGB (use --data.channels 1 to keep them)",
+        ),
+        (
+            [((40, 30), "RGB")],
+            {"crop": 20},
+            "3 files, 40x30 RGB, cropped to 20x20 -> 64x64 RGB",
+        ),
+    ],
+)
+def test_files_and_what_becomes_of_them(
+    files: list[tuple[tuple[int, int], str]], options: dict, line: str, tmp_path: Path
+) -> None:
+    for size, mode in files:
+        fill(tmp_path, 3, size, mode)
+    assert ImageFolder(str(tmp_path), **options).found() == line
+
+
+def test_photographs_on_their_side_are_counted_upright(tmp_path: Path) -> None:
+    image, exif = Image.new("RGB", (30, 20)), Image.Exif()
+    exif[0x0112] = 6
+    for i in range(3):
+        image.save(tmp_path / f"{i}.jpg", exif=exif)
+    assert ImageFolder(str(tmp_path)).found().startswith("3 files, 20x30 RGB -> 64x64 RGB")
+
+
+def test_files_that_cannot_be_read_are_no_obstacle(tmp_path: Path) -> None:
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(b"no image")
+    assert ImageFolder(str(tmp_path)).found() == "3 files -> 64x64 RGB"
+
+
+def test_splits_attributes_and_changes(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 30, (20, 28))
+    root = str(tmp_path)
+    data = ImageFolder(root, image_size=8, flip=True, augment=Shift(), limit=10)
+    line = summary(data, data.split("train"), data.split("val"))
+    count = len(data.split("val"))
+    assert line.startswith("data: 60 files, 20x28 grey -> 8x8 RGB (use ") and line.endswith(
+        f"; 10 for training (--data.limit), {count} for validation; attributes: label (2 classes: "
+        "cat, dog); training images are changed at random by flip, Shift"
+    )
+
+
+def test_a_new_run_says_it_once_and_a_resumed_run_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = SyntheticFaces(40, 8, 8, image_size=16)
+    for epochs in (1, 2):
+        Trainer(epochs=epochs, batch_size=8).fit(
+            small_vae(), data, run=tmp_path / "run", resume=epochs > 1, progress=True
+        )
+        said = capsys.readouterr().out
+        expected = (
+            "data: SyntheticFaces, 16x16 RGB; 40 for training, 8 for validation; attributes:"
+        )
+        assert said.count(expected) == (epochs == 1), said
