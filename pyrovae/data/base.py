@@ -242,7 +242,7 @@ class ImageData(Recorded, ABC):
         """Plain values that determine the stored pixels: part of the cache's key."""
         return {}
 
-    def found(self) -> str:
+    def about(self) -> str:
         """What the data set found and did to prepare images, for the log; "" if nothing."""
         return ""
 

@@ -120,7 +120,7 @@ class CelebA(CachedImages):
             fingerprint=fingerprint("\n".join(names), stamps, values),
         )
 
-    def found(self) -> str:
+    def about(self) -> str:
         """The number of files, their size, and the size of the prepared images."""
         images, table, _ = self._listed
         return conversion([images / name for name in table["file"]], self, self.crop)

@@ -145,7 +145,7 @@ class ImageFolder(CachedImages):
         first, *inner = PurePosixPath(name).parent.parts or ("",)
         return PurePosixPath(*([] if first.lower() in _SPLIT_NAMES else [first]), *inner)
 
-    def found(self) -> str:
+    def about(self) -> str:
         """The number of files, their size, and the size of the prepared images."""
         paths = [self.root / name for name in self._files]
         return conversion(paths, self, self.crop)

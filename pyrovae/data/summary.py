@@ -30,7 +30,7 @@ def summary(data: ImageData, train: Split, val: Split) -> str:
     shown = "" if data.limit is None else " (--data.limit)"
     changes = ["flip"] * data.flip + [type(own).__name__ for own in data.augment]
     lines = [
-        data.found() or f"{type(data).__name__}, {_kind(*data.image_shape)}",
+        data.about() or f"{type(data).__name__}, {_kind(*data.image_shape)}",
         f"{len(train):,} for training{shown}, {len(val):,} for validation",
     ]
     if len(train.attribute_names):

@@ -59,7 +59,7 @@ def test_files_and_what_becomes_of_them(
 ) -> None:
     for size, mode in files:
         fill(tmp_path, 3, size, mode)
-    assert ImageFolder(str(tmp_path), **options).found() == line
+    assert ImageFolder(str(tmp_path), **options).about() == line
 
 
 def test_photographs_on_their_side_are_counted_upright(tmp_path: Path) -> None:
@@ -67,13 +67,13 @@ def test_photographs_on_their_side_are_counted_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     for i in range(3):
         image.save(tmp_path / f"{i}.jpg", exif=exif)
-    assert ImageFolder(str(tmp_path)).found().startswith("3 files, 20x30 RGB -> 64x64 RGB")
+    assert ImageFolder(str(tmp_path)).about().startswith("3 files, 20x30 RGB -> 64x64 RGB")
 
 
 def test_files_that_cannot_be_read_are_no_obstacle(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(b"no image")
-    assert ImageFolder(str(tmp_path)).found() == "3 files -> 64x64 RGB"
+    assert ImageFolder(str(tmp_path)).about() == "3 files -> 64x64 RGB"
 
 
 def test_splits_attributes_and_changes(tmp_path: Path) -> None:
