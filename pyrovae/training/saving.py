@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from textwrap import shorten
 from typing import Any
 
@@ -36,6 +36,7 @@ class Saved:
         group: the processes that train together.
         device: the device of this process.
         seed: the seed of the run.
+        keeps: whether the best weights are kept in memory if there is no run directory.
     """
 
     svi: SVI
@@ -45,6 +46,8 @@ class Saved:
     group: Group
     device: torch.device
     seed: int
+    keeps: bool = False
+    kept: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def weights(self) -> dict[str, Tensor]:
         """The tensors of the programs, by their names in a checkpoint."""
@@ -52,12 +55,24 @@ class Saved:
 
     def save_best(self, elbo: float) -> None:
         """Writes the current weights as those of a best epoch, with its validation ELBO."""
-        if self.run is not None:
+        if self.run is None:
+            if self.keeps and self.state.best[0][1] == self.state.epoch:
+                self.kept = {k: v.detach().clone() for k, v in self.programs.state_dict().items()}
+        else:
             state, weights = self.state, self.weights()
             about = {"run": state.run, "epoch": state.epoch, "val_elbo": elbo}
             save_checkpoint(
                 self.run.best(state.epoch), weights, about | {"num_tensors": len(weights)}
             )
+
+    def restore_best(self) -> str:
+        """Loads the weights of the best epoch in all processes; returns a line for the log."""
+        epoch = self.state.best[0][1]
+        self.programs.load_state_dict(self.group.from_main(self._best_weights))
+        return f"ends with the weights of epoch {epoch}, whose validation ELBO is the best"
+
+    def _best_weights(self) -> dict[str, Tensor]:
+        return self.kept if self.run is None else self.run.weights_of("best")[0]
 
     def save(self) -> None:
         """Writes the checkpoint that a resumed run needs; every process must call this."""

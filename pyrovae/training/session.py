@@ -78,7 +78,16 @@ class Session:
         programs = vae.model, vae.guide, self.optimizer, copy.deepcopy(recipe.objective)
         self.svi = SVI(*programs, observe=self.observe, group=group)
         self.objective = self.svi.objective
-        self.saved = Saved(self.svi, vae, self.state, run, group, engine.device, trainer.seed)
+        self.saved = Saved(
+            self.svi,
+            vae,
+            self.state,
+            run,
+            group,
+            engine.device,
+            trainer.seed,
+            trainer.restore_best,
+        )
         self.rows: list[dict[str, str]] = []
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
@@ -248,6 +257,8 @@ class Session:
                 f"stopped early: the validation ELBO has not improved for {self.trainer.patience} "
                 f"epochs (best: epoch {state.best[0][1]})"
             )
+        if self.trainer.restore_best and state.best:
+            self.callbacks.message(self.saved.restore_best())
 
     def asked_to_stop(self) -> int:
         """The number of a signal that any process received, else 0; the same in all processes."""

@@ -19,6 +19,7 @@ class Settings(Recorded):
         patience: int | None = None,
         max_skipped: int = 20,
         sync_batch_norm: bool = False,
+        restore_best: bool = False,
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
@@ -32,4 +33,4 @@ class Settings(Recorded):
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.clip_norm, self.patience, self.max_skipped = clip_norm, patience, max_skipped
-        self.sync_batch_norm = sync_batch_norm
+        self.sync_batch_norm, self.restore_best = sync_batch_norm, restore_best

@@ -49,6 +49,8 @@ class Trainer(Settings):
         sync_batch_norm: whether batch normalisation uses the means and variances over the images
             of all processes instead of each process; such a step is not compiled. It has no
             effect with one process.
+        restore_best: whether training ends with the weights of the best validation ELBO in place
+            of the last ones.
 
     Raises:
         ValueError: if a number is not positive.
@@ -81,7 +83,7 @@ class Trainer(Settings):
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] | None = None,
     ) -> History:
-        """Trains a VAE in place; it ends with the weights of the last epoch, in evaluation mode.
+        """Trains a VAE in place; it ends in evaluation mode, with the weights of the last epoch.
 
         Under `torchrun` all processes train one VAE together, and the main process writes.
 

@@ -27,6 +27,7 @@ from pyrovae import (
 )
 from pyrovae.likelihoods import Likelihood
 from pyrovae.runs.state import TrainingState
+from pyrovae.training.callbacks import Callback, Epoch
 from pyrovae.utils.signals import Diverged, Interrupted
 from tests.support.small import LATENT_DIM, adam, rows, same_weights, small_data, small_vae, train
 from tests.support.steps import at_step
@@ -236,6 +237,26 @@ def test_patience_stops_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     elbos = [float(row["val_elbo"]) for row in rows(tmp_path)]
     assert state.epoch < 50
     assert int(np.argmax(elbos)) == len(elbos) - 3
+
+
+@pytest.mark.parametrize("writes", [True, False])
+@pytest.mark.parametrize("restores", [True, False])
+def test_training_ends_with_the_best_weights_if_asked(
+    writes: bool, restores: bool, tmp_path: Path
+) -> None:
+    vae, data, epochs = small_vae(), small_data(), dict[int, dict[str, Tensor]]()
+
+    class Keeping(Callback):
+        def end_epoch(self, epoch: Epoch) -> None:
+            epochs[epoch.row.epoch] = {k: v.clone() for k, v in vae.state_dict().items()}
+
+    trainer = Trainer(epochs=6, batch_size=BATCH, patience=3, restore_best=restores)
+    run = tmp_path if writes else None
+    history = trainer.fit(vae, data, adam(1.0), run=run, callbacks=[Keeping()])
+    best, last = int(history.set_index("epoch")["val_elbo"].idxmax()), max(epochs)
+    wanted = epochs[best if restores else last]
+    assert best < last, "a learning rate of 1 must make the last epoch worse"
+    assert all(torch.equal(value, wanted[name]) for name, value in vae.state_dict().items())
 
 
 def test_a_step_that_is_not_finite_is_skipped_counted_and_reported(
