@@ -135,8 +135,7 @@ class Symptoms:
             (name, getattr(self, field), errors.get(field), healthy.format(self.dims), meaning)
             for field, (name, healthy, meaning) in MEANINGS.items()
         ]
-        columns = ["sign", "value", "error", "healthy", "meaning"]
-        return pandas.DataFrame(rows, columns=columns)
+        return pandas.DataFrame(rows, columns=["sign", "value", "error", "healthy", "meaning"])
 
 
 #: Title, healthy range and meaning of each measurement.

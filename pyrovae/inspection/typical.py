@@ -269,5 +269,4 @@ def prior_statistics(
             own = {name: value[part] for name, value in inputs.items()}
             x = subject.space.decode(z[part], **own).sample()
             rows.append(torch.stack([of(x) for of in statistics.values()], -1))
-    found = torch.cat(rows).cpu().double().numpy()
-    return pandas.DataFrame(found, columns=list(statistics))
+    return pandas.DataFrame(torch.cat(rows).cpu().double().numpy(), columns=list(statistics))
