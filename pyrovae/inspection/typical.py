@@ -135,11 +135,8 @@ def _compared(
         pixels_less += again < x
         pixels_equal += again == x
         values = torch.stack([of(again) for of in statistics.values()], -1)
-        less, equal, total = (
-            less + (values < observed),
-            equal + (values == observed),
-            total + values,
-        )
+        less, equal = less + (values < observed), equal + (values == observed)
+        total = total + values
     below = _continuous(less, equal, draws)
     u = _continuous(pixels_less, pixels_equal, draws).flatten(1)
     bins = (u * BINS).long().clamp(max=BINS - 1)
