@@ -161,8 +161,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         """Log probability of images of grey values, `(*, C, H, W)`."""
         if self._validate_args:
             self._validate_sample(value)
-        x = value.unsqueeze(-4)
-        channels = list(x.unbind(-3))
+        channels = list(value.unsqueeze(-4).unbind(-3))
         found = self.logits.log_softmax(-3)
         for c, channel in enumerate(channels):
             loc = self._location(c, self.loc, self.coefficients, channels[:c])

@@ -18,6 +18,8 @@ from pyrovae.utils.text import legible, printable
 
 __all__ = ["check_comparable", "compare"]
 
+#: The scores of each column by name.
+Columns = dict[str, dict[str, Estimate]]
 #: Names of the mean differences per image, by score.
 MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
 #: Settings that each row of the CSV file repeats.
@@ -40,7 +42,7 @@ def compare(reports: Sequence[Report], out: Path) -> str:
     """
     first = reports[0]
     names = _names(reports)
-    columns: dict[str, dict[str, Estimate]] = {}
+    columns: Columns = {}
     for name, report in zip(names, reports, strict=True):
         columns[name] = report.comparable("vae")
         if report is not first:
@@ -82,9 +84,7 @@ def check_comparable(runs: Sequence[Opened]) -> None:
             raise InputError(f"{pair} have different observations: they binarise differently")
 
 
-def _baselines(
-    baseline: str, names: Sequence[str], reports: Sequence[Report]
-) -> dict[str, dict[str, Estimate]]:
+def _baselines(baseline: str, names: Sequence[str], reports: Sequence[Report]) -> Columns:
     """The columns of a baseline: one per distinct result, with its run's name if several."""
     kept: list[tuple[str, str, dict[str, Estimate]]] = []
     for name, report in zip(names, reports, strict=True):
@@ -119,7 +119,7 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     return more
 
 
-def _write(columns: dict[str, dict[str, Estimate]], first: Report, path: Path) -> None:
+def _write(columns: Columns, first: Report, path: Path) -> None:
     settings = {name: first.settings[name] for name in SETTINGS} | {"num_images": first.num_images}
     rows = [
         {"run": column, "score": name, "value": own.value, "error": own.error, **settings}
@@ -130,9 +130,7 @@ def _write(columns: dict[str, dict[str, Estimate]], first: Report, path: Path) -
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
-def _draw(
-    columns: dict[str, dict[str, Estimate]], names: list[str], title: str, path: Path
-) -> None:
+def _draw(columns: Columns, names: list[str], title: str, path: Path) -> None:
     panels = [panel for panel in PANELS if any(_has(columns[n], panel[1]) for n in names)]
     across = min(3, max(1, len(panels)))
     down = max(1, math.ceil(len(panels) / across))
@@ -166,11 +164,7 @@ def _has(scores: dict[str, Estimate], names: Sequence[str]) -> bool:
 
 
 def _points(
-    axes: Any,
-    columns: dict[str, dict[str, Estimate]],
-    names: list[str],
-    heading: str,
-    scores: Sequence[str],
+    axes: Any, columns: Columns, names: list[str], heading: str, scores: Sequence[str]
 ) -> None:
     for place, name in enumerate(names):
         color = CATEGORIES[place % len(CATEGORIES)]
@@ -178,10 +172,9 @@ def _points(
             found = columns[name].get(score)
             if found is None:
                 continue
-            face = color if filled else PAPER
             error = None if found.error is None else 2 * found.error
-            style = {"fmt": "o", "color": color, "markerfacecolor": face, "capsize": 3}
-            axes.errorbar([found.value], [place], xerr=error, **style)
+            style = {"color": color, "markerfacecolor": color if filled else PAPER}
+            axes.errorbar([found.value], [place], xerr=error, fmt="o", capsize=3, **style)
     if any(score in MORE.values() for score in scores):
         axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=8)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.pairs import checked, chunks, jackknife
+from pyrovae.evaluation.pairs import checked, chunks, jackknife, squared_distances
 from pyrovae.utils.errors import InputError
 
 __all__ = ["coverage", "density"]
@@ -115,7 +115,7 @@ class Neighbourhoods:
         parts, around, alone = [], np.zeros(len(y), int), np.zeros(len(y), int)
         for chunk in chunks(len(x)):
             nearest, radii = _nearest(x, chunk, k + 1)
-            apart = _squared_distances(x[chunk], y)
+            apart = squared_distances(x[chunk], y)
             within = apart <= radii[:, [k - 1]]
             inside, wider = within.sum(1), (apart <= radii[:, [k]]).sum(1)
             around += within.sum(0)
@@ -147,7 +147,7 @@ class Neighbourhoods:
 
 def _nearest(x: np.ndarray, chunk: slice, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The nearest neighbours of a chunk of features, `(B, count)`, and the squared distances."""
-    apart = _squared_distances(x[chunk], x)
+    apart = squared_distances(x[chunk], x)
     rows = np.arange(len(apart))
     apart[rows, rows + chunk.start] = np.inf
     found = np.argpartition(apart, count - 1, axis=1)[:, :count]
@@ -157,9 +157,3 @@ def _nearest(x: np.ndarray, chunk: slice, count: int) -> tuple[np.ndarray, np.nd
     # Balls are closed: a point at the radius, such as a copy of an image, is inside.
     slack = 1e-12 * np.square(x).sum(1).max()
     return np.take_along_axis(found, order, axis=1), radii + slack
-
-
-def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    squares = np.square(x).sum(1)[:, None] + np.square(y).sum(1)
-    squares -= 2 * (x @ y.T)
-    return squares

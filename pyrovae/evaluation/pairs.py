@@ -8,7 +8,7 @@ import numpy as np
 
 from pyrovae.utils.errors import InputError
 
-__all__ = ["checked", "chunks", "jackknife"]
+__all__ = ["checked", "chunks", "jackknife", "squared_distances"]
 
 _CHUNK = 512  # rows of a pairwise matrix in memory at once
 
@@ -51,3 +51,10 @@ def checked(
         if not np.isfinite(features).all():
             raise InputError(f"features of the {what}: some are not finite numbers")
     return x, y
+
+
+def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The squared distances `(N, M)` of points; rounding may make small ones negative."""
+    squares = np.square(x).sum(1)[:, None] + np.square(y).sum(1)
+    squares -= 2 * (x @ y.T)
+    return squares

@@ -96,13 +96,11 @@ def _table(text: str, name: str) -> pd.DataFrame:
     content = {key: found.get(key) for key in ("columns", "floats")}
     if not content["columns"] or found.get("sha256") != _checksum(content | {"file": name}):
         raise ValueError("damaged")
-    columns, floats = found["columns"], found["floats"]
-    return pd.DataFrame(
-        {
-            key: [float(v) for v in values] if key in floats else values
-            for key, values in columns.items()
-        }
-    )
+    columns = {
+        name: list(map(float, values)) if name in found["floats"] else values
+        for name, values in found["columns"].items()
+    }
+    return pd.DataFrame(columns)
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -277,13 +277,6 @@ def _without_latent(scorer: Scorer) -> dict[str, Estimate]:
 
 
 #: The functions that compute the sections, by name, in the order of the report.
-SECTIONS: dict[str, Callable[[Scorer], dict[str, Estimate]]] = {
-    "elbo": _elbo,
-    "latents": _latents,
-    "reconstruction": _reconstruction,
-    "samples": _samples,
-    "factors": _factors,
-    "ppca": _ppca,
-    "without_latent": _without_latent,
-    "evidence": _evidence,
-}
+_ORDER = (_elbo, _latents, _reconstruction, _samples, _factors, _ppca, _without_latent, _evidence)
+SECTIONS: dict[str, Callable[[Scorer], dict[str, Estimate]]]
+SECTIONS = {compute.__name__.removeprefix("_"): compute for compute in _ORDER}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyrovae.evaluation.pairs import checked
+from pyrovae.evaluation.pairs import checked, squared_distances
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
 
@@ -182,7 +182,9 @@ def mmd_test(
     x, y = _enough(x, y)
     random = np.random.default_rng(seed)
     x, y = (z[random.permutation(len(z))[:limit]] for z in (x, y))
-    squares = _squared_distances(np.concatenate([x, y]))
+    pooled = np.concatenate([x, y])
+    pooled -= pooled.mean(0)
+    squares = np.maximum(squared_distances(pooled, pooled), 0)
     if bandwidth is None:
         bandwidth = float(np.sqrt(np.median(squares[np.triu_indices(len(squares), 1)])))
     if not bandwidth > 0:
@@ -208,12 +210,6 @@ def _discrepancies(kernel: np.ndarray, labels: np.ndarray) -> np.ndarray:
     xx, xy = (own * labels).sum(1), (own * (1 - labels)).sum(1)
     yy = kernel.sum() - xx - 2 * xy
     return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
-
-
-def _squared_distances(z: np.ndarray) -> np.ndarray:
-    z = z - z.mean(0)
-    squares = np.square(z).sum(1)
-    return np.maximum(squares[:, None] + squares - 2 * z @ z.T, 0)
 
 
 @dataclass(frozen=True)

@@ -282,7 +282,5 @@ def reach(table: pandas.DataFrame) -> pandas.DataFrame:
         One row per attribute: `low` and `high`.
     """
     two = table.nunique() == 2
-    low, high = (table.quantile(q) for q in (0.05, 0.95))
-    return pandas.DataFrame(
-        {"low": low.mask(two, table.min()), "high": high.mask(two, table.max())}
-    )
+    low = table.quantile(0.05).mask(two, table.min())
+    return pandas.DataFrame({"low": low, "high": table.quantile(0.95).mask(two, table.max())})

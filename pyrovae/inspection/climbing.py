@@ -11,8 +11,10 @@ from torch import Tensor
 from pyrovae.inspection.tracing import Traced
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["climb"]
+__all__ = ["chosen_rows", "climb"]
 
+#: Takes the free tensors, returns the bounds `(S, B)` of draws and images.
+Bound = Callable[[list[Tensor]], Tensor]
 
 #: Largest number of rounds.
 ROUNDS = 6
@@ -27,9 +29,7 @@ DRAWS = 50
 BETAS = (0.9, 0.95)
 
 
-def climb(
-    bound: Callable[[list[Tensor]], Tensor], start: list[Tensor], rates: list[float], steps: int
-) -> list[Tensor]:
+def climb(bound: Bound, start: list[Tensor], rates: list[float], steps: int) -> list[Tensor]:
     """Maximises the bounds of many images with Adam, in rounds, until no image gains any more.
 
     A round ends at the mean of its last quarter of steps. The next round starts there, with half
@@ -54,7 +54,7 @@ def climb(
     for turn in range(ROUNDS):
         found = _round(slopes, free, [rate / 2**turn for rate in rates], steps)
         gain, error = _gain(bound, free, found, seed=turn)
-        free = [_chosen(gain > 0, new, old) for new, old in zip(found, free, strict=True)]
+        free = [chosen_rows(gain > 0, new, old) for new, old in zip(found, free, strict=True)]
         if not (gain > (2 * error).clamp(min=ENOUGH)).any():
             break
     return free
@@ -82,9 +82,7 @@ def _round(
 
 
 @torch.no_grad()
-def _gain(
-    bound: Callable[[list[Tensor]], Tensor], old: list[Tensor], new: list[Tensor], seed: int
-) -> tuple[Tensor, Tensor]:
+def _gain(bound: Bound, old: list[Tensor], new: list[Tensor], seed: int) -> tuple[Tensor, Tensor]:
     """The gain in the bound of each image, `(B,)`, and its standard error."""
     values = []
     for free in (old, new):  # The same draws for both.
@@ -94,14 +92,12 @@ def _gain(
     return gains.mean(0), (gains.std(0) / math.sqrt(len(gains))).nan_to_num(0.0)
 
 
-def _chosen(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
+def chosen_rows(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """The rows of `new` where `which` is true, else those of `old`."""
     return torch.where(which.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
-def _slopes(
-    bound: Callable[[list[Tensor]], Tensor], given: tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
+def _slopes(bound: Bound, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The gradients of minus the bound, summed over images."""
     free = [tensor.detach().requires_grad_() for tensor in given]
     with torch.enable_grad():

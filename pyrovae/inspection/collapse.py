@@ -133,46 +133,40 @@ class Symptoms:
         errors = {} if math.isnan(self.weight) else {"weight": self.weight_error}
         rows = [
             (name, getattr(self, field), errors.get(field), healthy.format(self.dims), meaning)
-            for field, name, healthy, meaning in MEANINGS
+            for field, (name, healthy, meaning) in MEANINGS.items()
         ]
-        columns = ["sign", "value", "error", "healthy", "meaning"]
-        return pandas.DataFrame(rows, columns=columns)
+        return pandas.DataFrame(rows, columns=["sign", "value", "error", "healthy", "meaning"])
 
 
-#: Name, title, healthy range and meaning of each measurement.
-MEANINGS = [
-    (
-        "active",
+#: Title, healthy range and meaning of each measurement.
+MEANINGS = {
+    "active": (
         "active units",
         "at least half of {}",
         "latent dimensions that depend on the image",
     ),
-    (
-        "carriers",
+    "carriers": (
         "dimensions for 95 % of the rate",
         "",
         "least number of dimensions that carry this share",
     ),
-    ("rate", "rate, nats", "above 0", "KL from guide to prior, per image"),
-    (
-        "weight",
+    "rate": ("rate, nats", "above 0", "KL from guide to prior, per image"),
+    "weight": (
         "weight on the rate that fits the guide's spread",
         f"{LIGHT} to {HEAVY}, within 2 standard errors",
         "below: the guide is too narrow, above: too wide (empty: too few images for an estimate)",
     ),
-    (
-        "dispersion",
+    "dispersion": (
         "squared residuals over their expected variance",
         f"{COARSE} to {FINE}",
         "below: the likelihood expects too much noise, above: too little",
     ),
-    (
-        "mismatch",
+    "mismatch": (
         "KL of aggregate posterior to prior, nats per active unit",
         f"below {OFF}",
         "above: draws of the prior differ from the latents that the decoder was trained on",
     ),
-]
+}
 
 
 class Case(NamedTuple):
@@ -244,44 +238,6 @@ def judge(signs: Symptoms) -> Verdict:
     return Verdict(found or [Case("healthy", healthy.format(**asdict(signs)), "")])
 
 
-COLLAPSED = (
-    "Warm up the weight on the rate (--beta.schedule Warmup), do not penalise a part of the rate "
-    "(--objective FreeBits), or lower --beta.value."
-)
-PARTLY = (
-    "If only the ELBO matters, this is harmless: the model needs no more units. To use more "
-    "units, try --beta.schedule Warmup, --objective FreeBits, or an objective of several "
-    "particles (--objective IWAE). To save time, lower --prior.latent_dim."
-)
-LESS_BETA = (
-    "If --beta.value is above 1, lower it. If it is 1 already, train for longer: the guide "
-    "becomes narrower late in training."
-)
-LESS_NOISE = (
-    "Learn the noise (--likelihood SharedScaleNormal), or lower the likelihood's scale. If it is "
-    "learned already, train for longer: its scale is still falling."
-)
-MORE_BETA = (
-    "Raise --beta.value to 1. If it is 1 already, the guide is overconfident on held-out images: "
-    "use fewer epochs (--trainer.patience), --objective Denoising, or more images."
-)
-MORE_NOISE = (
-    "Learn the noise (--likelihood SharedScaleNormal), or raise its scale. If it is learned "
-    "already, inspect the training images (--split train). If their residuals are as large, "
-    "train for longer: the scale is still rising. If not, the model overfits: use fewer epochs "
-    "(--trainer.patience), or more images."
-)
-SURER = "Train for longer, or use larger networks: the decoder is not confident enough yet."
-LESS_SURE = (
-    "The decoder is confident where it is wrong. If it predicts training images better than "
-    "these, it overfits: use fewer epochs (--trainer.patience), weight decay, or more images. If "
-    "not, train for longer."
-)
-ELSEWHERE = (
-    "Train for more epochs, use a prior that adapts to the posteriors (--prior VampPrior, "
-    "FlowPrior, GaussianMixture), or, if --beta.value is below 1, raise it."
-)
-
 #: The problems: word, condition, reason, advice.
 RULES: list[tuple[str, Callable[[Symptoms], bool], str, str]] = [
     (
@@ -289,61 +245,73 @@ RULES: list[tuple[str, Callable[[Symptoms], bool], str, str]] = [
         lambda signs: signs.active == 0,
         "None of {dims} units is active: the posterior is nearly the same for all images (rate "
         "{rate:.2f} nats).",
-        COLLAPSED,
+        "Warm up the weight on the rate (--beta.schedule Warmup), do not penalise a part of the "
+        "rate (--objective FreeBits), or lower --beta.value.",
     ),
     (
         "partly collapsed",
         lambda signs: 0 < 2 * signs.active < signs.dims,
         "Only {active} of {dims} units are active; {carriers} dimensions carry 95 % of the rate "
         "of {rate:,.1f} nats.",
-        PARTLY,
+        "If only the ELBO matters, this is harmless: the model needs no more units. To use more "
+        "units, try --beta.schedule Warmup, --objective FreeBits, or an objective of several "
+        "particles (--objective IWAE). To save time, lower --prior.latent_dim.",
     ),
     (
         "over-regularised",
         lambda signs: not signs.wide and signs.weight - 2 * signs.weight_error > HEAVY,
         "The guide is too wide: its spread is optimal for a weight of {weight:.2f} ± "
         "{weight_error:.2f} on the rate, not for 1.",
-        LESS_BETA,
+        "If --beta.value is above 1, lower it. If it is 1 already, train for longer: the guide "
+        "becomes narrower late in training.",
     ),
     (
         "over-regularised",
         lambda signs: signs.has_scale and signs.dispersion < COARSE,
         "The likelihood expects too much noise: squared residuals are {dispersion:.3g} times the "
         "variance that it predicts.",
-        LESS_NOISE,
+        "Learn the noise (--likelihood SharedScaleNormal), or lower the likelihood's scale. If it"
+        " is learned already, train for longer: its scale is still falling.",
     ),
     (
         "over-regularised",
         lambda signs: not signs.has_scale and signs.dispersion < COARSE,
         "The predicted probabilities of pixels are too close to 1/2: squared residuals are "
         "{dispersion:.3g} times the variance that they predict.",
-        SURER,
+        "Train for longer, or use larger networks: the decoder is not confident enough yet.",
     ),
     (
         "under-regularised",
         lambda signs: signs.weight + 2 * signs.weight_error < LIGHT,
         "The guide is too narrow: its spread is optimal for a weight of {weight:.2f} ± "
         "{weight_error:.2f} on the rate, not for 1.",
-        MORE_BETA,
+        "Raise --beta.value to 1. If it is 1 already, the guide is overconfident on held-out "
+        "images: use fewer epochs (--trainer.patience), --objective Denoising, or more images.",
     ),
     (
         "under-regularised",
         lambda signs: signs.has_scale and signs.dispersion > FINE,
         "The likelihood expects too little noise: squared residuals are {dispersion:.3g} times "
         "the variance that it predicts.",
-        MORE_NOISE,
+        "Learn the noise (--likelihood SharedScaleNormal), or raise its scale. If it is learned "
+        "already, inspect the training images (--split train). If their residuals are as large, "
+        "train for longer: the scale is still rising. If not, the model overfits: use fewer "
+        "epochs (--trainer.patience), or more images.",
     ),
     (
         "under-regularised",
         lambda signs: not signs.has_scale and signs.dispersion > FINE,
         "The predicted probabilities of pixels are overconfident: squared residuals are "
         "{dispersion:.3g} times the variance that they predict.",
-        LESS_SURE,
+        "The decoder is confident where it is wrong. If it predicts training images better than "
+        "these, it overfits: use fewer epochs (--trainer.patience), weight decay, or more images."
+        " If not, train for longer.",
     ),
     (
         "under-regularised",
         lambda signs: signs.mismatch > OFF,
         "The aggregate posterior differs from the prior by {mismatch:.2f} nats per active unit.",
-        ELSEWHERE,
+        "Train for more epochs, use a prior that adapts to the posteriors (--prior VampPrior, "
+        "FlowPrior, GaussianMixture), or, if --beta.value is below 1, raise it.",
     ),
 ]

@@ -21,32 +21,20 @@ ROWS = 12
 
 
 def page(
-    title: str,
-    about: list[str],
-    verdict: Section | None,
-    sections: dict[str, Section],
-    failed: dict[str, str],
+    title: str, about: list[str], sections: dict[str, Section], failed: dict[str, str]
 ) -> str:
     """Renders a report with the template `report.html.j2`.
 
     Args:
         title: of the page.
         about: lines on the images and the weights.
-        verdict: the section at the top of the page.
-        sections: by name, in order.
+        sections: by name, in order; `collapse` is at the top of the page.
         failed: the reasons why other sections could not be made, by name.
     """
+    verdict = sections.get("collapse")
     advising = {name: own for name, own in sections.items() if own.advice and own is not verdict}
-    return _template().render(
-        title=title,
-        about=about,
-        verdict=verdict,
-        elsewhere=advising,
-        sections=sections,
-        failed=failed,
-        rows=ROWS,
-        palette=palette,
-    )
+    parts = {"verdict": verdict, "elsewhere": advising, "sections": sections, "failed": failed}
+    return _template().render(title=title, about=about, rows=ROWS, palette=palette, **parts)
 
 
 @cache

@@ -12,6 +12,7 @@ from pyro.ops.dual_averaging import DualAveraging
 from pyro.ops.welford import WelfordCovariance
 from torch import Tensor
 
+from pyrovae.inspection.climbing import chosen_rows
 from pyrovae.inspection.tracing import Traced
 
 __all__ = ["Drawn", "Potential", "draw"]
@@ -112,7 +113,7 @@ class _Point:
     def where(self, chosen: Tensor, other: _Point) -> _Point:
         """These points for the chosen chains `(K,)`, those of `other` for the rest."""
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return _Point(*(_where(chosen, own, others) for own, others in pairs))
+        return _Point(*(chosen_rows(chosen, own, others) for own, others in pairs))
 
     def take(self, rows: Tensor) -> _Point:
         """The points of some chains."""
@@ -180,10 +181,6 @@ class _Field:
         return point.put(rows, some)
 
 
-def _where(chosen: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    return torch.where(chosen.reshape(-1, *[1] * (first.ndim - 1)), first, second)
-
-
 @dataclass
 class _Tree:
     """A trajectory per chain, with a draw from its points in proportion to their densities.
@@ -238,7 +235,7 @@ def _grow(
 ) -> _Tree:
     """The new half of a tree: up to 2^depth points beyond one of its ends."""
     inverse_mass = tuning.inverse_mass
-    step = _where(forward, tuning.step, -tuning.step).unsqueeze(-1)
+    step = chosen_rows(forward, tuning.step, -tuning.step).unsqueeze(-1)
     point = tree.right.where(forward, tree.left)
     empty = torch.full_like(tree.log_weight, -torch.inf)
     total, no = torch.zeros_like(tree.total), torch.zeros_like(tree.going)
@@ -299,7 +296,7 @@ def _join(tree: _Tree, grown: _Tree, forward: Tensor, inverse_mass: Tensor) -> N
     tree.proposal = grown.proposal.where(taken, tree.proposal)
     tree.right = grown.right.where(whole & forward, tree.right)
     tree.left = grown.right.where(whole & ~forward, tree.left)
-    tree.total = _where(whole, tree.total + grown.total, tree.total)
+    tree.total = chosen_rows(whole, tree.total + grown.total, tree.total)
     joint = torch.logaddexp(tree.log_weight, grown.log_weight)
     tree.log_weight = torch.where(whole, joint, tree.log_weight)
     tree.accepted, tree.points = grown.accepted, grown.points

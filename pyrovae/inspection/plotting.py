@@ -43,6 +43,7 @@ WIDTH = 7.0
 TITLE, LABEL, SMALL = 10, 9, 7
 #: White pixels between two images of a sheet.
 GAP = 2
+Labels = Sequence[str]
 
 
 class Sample(NamedTuple):
@@ -218,10 +219,7 @@ def picture(axes: Axes, image: Tensor | np.ndarray, title: str = "", **how: Any)
 
 
 def image_sheet(
-    rows: Tensor,
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    label_inches: float = 1.2,
+    rows: Tensor, row_labels: Labels = (), column_labels: Labels = (), label_inches: float = 1.2
 ) -> Figure:
     """A figure of images, row by row.
 
@@ -240,11 +238,7 @@ def image_sheet(
 
 
 def draw_sheet(
-    axes: Axes,
-    rows: Tensor,
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    gap: int = GAP,
+    axes: Axes, rows: Tensor, row_labels: Labels = (), column_labels: Labels = (), gap: int = GAP
 ) -> None:
     """Draws the images of `image_sheet` on given axes, `gap` pixels apart."""
     rows = as_pictures(rows)

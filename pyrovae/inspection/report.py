@@ -50,19 +50,16 @@ class Report:
     def add(self, name: str, section: Section) -> None:
         """Adds a section, and writes its tables and figures."""
         self.sections[name] = section
-        for key, table in section.tables.items():
-            with replacing(self.folder / f"{name}_{key}.csv") as temporary:
-                table.to_csv(temporary, index=False)
-        for key, drawing in section.figures.items():
-            with replacing(self.folder / f"{name}_{key}.png") as temporary:
-                temporary.write_bytes(drawing.captioned)
-        for key, text in section.texts.items():
+        contents = {f"{n}.csv": own.to_csv(index=False) for n, own in section.tables.items()}
+        files = {key: text.encode() for key, text in {**contents, **section.texts}.items()}
+        files |= {f"{n}.png": drawing.captioned for n, drawing in section.figures.items()}
+        for key, content in files.items():
             with replacing(self.folder / f"{name}_{key}") as temporary:
-                temporary.write_text(text)
+                temporary.write_bytes(content)
 
     def write(self, title: str, about: list[str]) -> Path:
         """Writes the page, with the verdict on top; returns its path."""
-        text = page(title, about, self.sections.get("collapse"), self.sections, self.failed)
+        text = page(title, about, self.sections, self.failed)
         with replacing(self.html) as temporary:
             temporary.write_text(text, encoding="utf-8")
         if self.whole:

@@ -54,8 +54,7 @@ class Drawing:
         whole = Image.new("RGB", size, PAPER)
         whole.paste(picture, (0, 0))
         for number, line in enumerate(lines):
-            at = (FONT, top + number * height)
-            ImageDraw.Draw(whole).text(at, line, SOFT, font)
+            ImageDraw.Draw(whole).text((FONT, top + number * height), line, SOFT, font)
         buffer = io.BytesIO()
         whole.save(buffer, format="png")
         return buffer.getvalue()

@@ -135,11 +135,8 @@ def _compared(
         pixels_less += again < x
         pixels_equal += again == x
         values = torch.stack([of(again) for of in statistics.values()], -1)
-        less, equal, total = (
-            less + (values < observed),
-            equal + (values == observed),
-            total + values,
-        )
+        less, equal = less + (values < observed), equal + (values == observed)
+        total = total + values
     below = _continuous(less, equal, draws)
     u = _continuous(pixels_less, pixels_equal, draws).flatten(1)
     bins = (u * BINS).long().clamp(max=BINS - 1)
@@ -269,5 +266,4 @@ def prior_statistics(
             own = {name: value[part] for name, value in inputs.items()}
             x = subject.space.decode(z[part], **own).sample()
             rows.append(torch.stack([of(x) for of in statistics.values()], -1))
-    found = torch.cat(rows).cpu().double().numpy()
-    return pandas.DataFrame(found, columns=list(statistics))
+    return pandas.DataFrame(torch.cat(rows).cpu().double().numpy(), columns=list(statistics))

@@ -178,5 +178,4 @@ class Categorical(GreyLikelihood):
 
     def forward(self, h: Tensor) -> dist.TorchDistribution:
         """The distribution for h `(*, 256 C, H, W)`: batch `*`, event shape `(C, H, W)`."""
-        logits = h.unflatten(-3, (-1, 256)).movedim(-3, -1)
-        return distributions.GreyCategorical(logits)
+        return distributions.GreyCategorical(h.unflatten(-3, (-1, 256)).movedim(-3, -1))

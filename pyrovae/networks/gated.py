@@ -195,15 +195,11 @@ class GatedConvDecoder(Decoder):
             conv = enlarge(step.before, 2 * step.after, *sizes)
             return _gated(conv, step.before * (kernel_size / step.stride) ** 2, dim=1)
 
-        layers = latent_layers(
-            image_shape,
-            latent_dim,
-            channels,
-            step_out,
-            lambda channels: [nn.Conv2d(channels, num_maps, 1)],
-            strides=strides,
-            first=_dense,
-        )
+        def output(channels: int) -> list[nn.Module]:
+            return [nn.Conv2d(channels, num_maps, 1)]
+
+        sizes, blocks = (image_shape, latent_dim, channels), (step_out, output)
+        layers = latent_layers(*sizes, *blocks, strides=strides, first=_dense)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from pyrovae.networks.base import ImageShape, check_widths, halvings
 __all__ = ["Step", "dense_layers", "image_layers", "latent_layers"]
 
 Layers = Iterable[nn.Module]
+Sizes = Sequence[tuple[int, int]]
+Strides = Sequence[int] | None
 
 
 class Step(NamedTuple):
@@ -122,9 +124,7 @@ def latent_layers(
     return [*layers, *last(channels[-1])]
 
 
-def _sizes(
-    image_shape: ImageShape, count: int, strides: Sequence[int] | None
-) -> list[tuple[int, int]]:
+def _sizes(image_shape: ImageShape, count: int, strides: Strides) -> list[tuple[int, int]]:
     """The sizes from the image inwards: before each step, and after the last one."""
     if strides is None:
         return halvings(image_shape, count)
@@ -133,10 +133,7 @@ def _sizes(
 
 
 def _applied(
-    block: Callable[[Step], Layers],
-    channels: Sequence[int],
-    sizes: Sequence[tuple[int, int]],
-    strides: Sequence[int] | None,
+    block: Callable[[Step], Layers], channels: Sequence[int], sizes: Sizes, strides: Strides
 ) -> list[nn.Module]:
     """The layers of all steps."""
     pairs = zip(itertools.pairwise(channels), itertools.pairwise(sizes), strict=True)

@@ -139,10 +139,9 @@ def check_objective(objective: Objective) -> None:
     """Raises `InputError` if an objective does not suit batches of images."""
     bound = objective.innermost()
     check_objective_name(f"{type(bound).__module__}.{type(bound).__name__}")
-    if not isinstance(bound.num_particles, int) or bound.num_particles < 1:
-        raise InputError(
-            f"--objective.num_particles must be at least 1, got {bound.num_particles}"
-        )
+    count = bound.num_particles
+    if not isinstance(count, int) or count < 1:
+        raise InputError(f"--objective.num_particles must be at least 1, got {count}")
 
 
 def loss_per_image(loss: Any, num_images: int, device: torch.device) -> Tensor:

@@ -255,8 +255,7 @@ class StickingTheLanding(PerImageELBO):
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""
-        losses = torch.cat([_path_rate(run) + run.distortion for run in runs])
-        return losses.mean(0).sum()
+        return torch.cat([_path_rate(run) + run.distortion for run in runs]).mean(0).sum()
 
 
 class DReG(PerImageELBO):

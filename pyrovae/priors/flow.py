@@ -225,5 +225,4 @@ class FlowPrior(Prior):
 
     def forward(self) -> dist.TorchDistribution:
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""
-        base = dist.Normal(self.loc, self.scale).to_event(1)
-        return Transformed(base, self.flow())
+        return Transformed(dist.Normal(self.loc, self.scale).to_event(1), self.flow())

@@ -15,9 +15,7 @@ from pyrovae.utils.randomness import private_randomness
 
 if TYPE_CHECKING:
     from pyrovae.likelihoods import Likelihood
-    from pyrovae.posteriors import Posterior
-    from pyrovae.priors import Prior
-    from pyrovae.programs.pair import ModelGuidePair
+    from pyrovae.programs.pair import ModelGuidePair, Parts
 
 __all__ = ["check_all_train", "misfit", "run_once"]
 
@@ -79,33 +77,23 @@ def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:
 
 
 @torch.no_grad()
-def misfit(
-    x: Tensor,
-    encoder: nn.Module,
-    posterior: Posterior,
-    prior: Prior,
-    decoder: nn.Module,
-    likelihood: Likelihood,
-) -> str:
+def misfit(x: Tensor, parts: Parts, likelihood: Likelihood) -> str:
     """Describes the first part whose output does not fit the next one; "" if there is none.
 
     Args:
         x: observations `(B, C, H, W)`.
-        encoder: network from images to the posterior's parameters.
-        posterior: q(z given x).
-        prior: p(z).
-        decoder: network from z to maps.
+        parts: the other parts, in order.
         likelihood: p(x given maps).
     """
-    count, (channels, *size), dim = len(x), x.shape[1:], prior.latent_dim
+    count, (channels, *size), dim = len(x), x.shape[1:], parts.prior.latent_dim
     z, maps = torch.zeros(count, dim).to(x), likelihood.num_maps(channels)
-    h, maps_of_z = torch.zeros(count, posterior.num_params).to(x), (count, maps, *size)
+    h, maps_of_z = torch.zeros(count, parts.posterior.num_params).to(x), (count, maps, *size)
     latents = ((count,), (dim,))
     stages: list[tuple[str, nn.Module, tuple[Tensor, ...], Any]] = [
-        ("encoder", encoder, (x,), tuple(h.shape)),
-        ("posterior", posterior, (h,), latents),
-        ("prior", prior, (), ((), (dim,))),
-        ("decoder", decoder, (z,), maps_of_z),
+        ("encoder", parts.encoder, (x,), tuple(h.shape)),
+        ("posterior", parts.posterior, (h,), latents),
+        ("prior", parts.prior, (), ((), (dim,))),
+        ("decoder", parts.decoder, (z,), maps_of_z),
         ("likelihood", likelihood, (torch.zeros(maps_of_z).to(x),), ((count,), (channels, *size))),
     ]
     for name, part, given, expected in stages:

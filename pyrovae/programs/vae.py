@@ -48,7 +48,21 @@ def _rename(program: PyroModule, name: str) -> None:
         program._pyro_set_supermodule(name, _Context())
 
 
-class Model(PyroModule):
+class _Program(PyroModule):
+    """A program with a name of its own in Pyro's parameter store; so has each copy."""
+
+    def __init__(self) -> None:
+        super().__init__(self._new_name())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        _rename(self, self._new_name())
+
+    def _new_name(self) -> str:
+        return f"{type(self).__name__.lower()}{next(_instances)}"
+
+
+class Model(_Program):
     r"""The generative program: a latent vector, then an image.
 
     $$z \sim p(z), \qquad x \sim p(x \mid z) = \text{likelihood}(\text{decoder}(z))$$
@@ -60,15 +74,8 @@ class Model(PyroModule):
     """
 
     def __init__(self, prior: Prior, decoder: nn.Module, likelihood: Likelihood) -> None:
-        super().__init__(f"model{next(_instances)}")
-        self.prior = prior
-        self.decoder = decoder
-        self.likelihood = likelihood
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restores the state of a copy, and gives it a new name in the parameter store."""
-        super().__setstate__(state)
-        _rename(self, f"model{next(_instances)}")
+        super().__init__()
+        self.prior, self.decoder, self.likelihood = prior, decoder, likelihood
 
     def z_dist(self) -> dist.TorchDistribution:
         """p(z), event shape `(D,)`."""
@@ -85,7 +92,7 @@ class Model(PyroModule):
             return pyro.sample("x", self.x_dist(z), obs=x)
 
 
-class Guide(PyroModule):
+class Guide(_Program):
     r"""The inference program: a latent vector per image.
 
     $$z \sim q(z \mid x) = \text{posterior}(\text{encoder}(x))$$
@@ -96,14 +103,8 @@ class Guide(PyroModule):
     """
 
     def __init__(self, encoder: nn.Module, posterior: Posterior) -> None:
-        super().__init__(f"guide{next(_instances)}")
-        self.encoder = encoder
-        self.posterior = posterior
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restores the state of a copy, and gives it a new name in the parameter store."""
-        super().__setstate__(state)
-        _rename(self, f"guide{next(_instances)}")
+        super().__init__()
+        self.encoder, self.posterior = encoder, posterior
 
     def z_dist(self, x: Tensor) -> dist.TorchDistribution:
         """q(z given x) for x of shape `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
@@ -261,8 +262,7 @@ class VAE(ModelGuidePair):
 
     def misfit(self, x: Tensor) -> str:
         """Describes the first part that does not fit, for observations `(B, C, H, W)`."""
-        own = self.parts()
-        return misfit(x, own.encoder, own.posterior, own.prior, own.decoder, self.likelihood)
+        return misfit(x, self.parts(), self.likelihood)
 
 
 def _made(part: Any, sizes: dict[str, Any]) -> Any:

@@ -46,6 +46,19 @@ def run(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int
     return int(code) if code is not None else 0
 
 
+def refusal(
+    name: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """The last line that a command prints when it refuses its arguments, without a traceback."""
+    assert run(name, arguments, monkeypatch) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert errors[-1].startswith("error: ") and "Traceback" not in "".join(errors), errors
+    return errors[-1]
+
+
 def folder_of_images(root: Path, size: int = 20, mode: str = "RGB") -> Path:
     root.mkdir(parents=True)
     for i in range(30):

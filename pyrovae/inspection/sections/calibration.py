@@ -58,21 +58,18 @@ def section(subject: Subject) -> Section:
 
 def _figures(ranks: Ranks) -> dict[str, Drawing]:
     drawn = f"n = {len(ranks):,} images drawn from the model, {ranks.num_draws} draws of the guide"
-    return {
-        "ranks": Drawing(
-            _draw_ranks(ranks, ALPHA),
-            f"Simulation-based calibration: a line per dimension, {drawn} each. With an exact "
-            f"posterior all lines stay within the grey band in 95 of 100 runs; lines that leave "
-            f"it are orange. A line above 0: the guide's location is too high; below 0: too low; "
-            f"first above, then below: the guide is too narrow; first below, then above: too "
-            f"wide.",
-        ),
-        "rank_histogram": Drawing(
-            _draw_histogram(ranks),
-            f"The same ranks of all dimensions together, {drawn} each. High at both ends: the "
-            f"guide is too narrow or biased; high in the middle: the guide is too wide.",
-        ),
-    }
+    lines = (
+        f"Simulation-based calibration: a line per dimension, {drawn} each. With an exact "
+        f"posterior all lines stay within the grey band in 95 of 100 runs; lines that leave it "
+        f"are orange. A line above 0: the guide's location is too high; below 0: too low; first "
+        f"above, then below: the guide is too narrow; first below, then above: too wide."
+    )
+    bars = (
+        f"The same ranks of all dimensions together, {drawn} each. High at both ends: the guide "
+        f"is too narrow or biased; high in the middle: the guide is too wide."
+    )
+    histogram = Drawing(_draw_histogram(ranks), bars)
+    return {"ranks": Drawing(_draw_ranks(ranks, ALPHA), lines), "rank_histogram": histogram}
 
 
 def _answer(table: pandas.DataFrame, count: int) -> str:

@@ -284,8 +284,7 @@ def _draw_marginals(
     figure = empty(2.3 + 1.6 * rows)
     grid = figure.add_gridspec(rows + 1, 3, height_ratios=[1.3] + [1] * rows)
     axes = figure.add_subplot(grid[0, :])
-    distances = table["distance"].iloc[order]
-    axes.plot(np.arange(1, len(order) + 1), distances, ".", color=INK)
+    axes.plot(np.arange(1, len(order) + 1), table["distance"].iloc[order], ".", color=INK)
     axes.axhline(limit, color=INK, lw=1, ls="--")
     axes.set_ylim(0, 1.1 * max(limit, table["distance"].max()))
     name_axes(axes, "latent dimension, in the order of the distance", "KS distance")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,23 +67,19 @@ def section(subject: Subject) -> Section:
     chains = _chains(where)
     looked_at = {name: own.only(columns) for name, own in chains.items()}
     tables = {name: own.table() for name, own in looked_at.items()}
+    mixed = [name for name, own in chains.items() if _have_mixed(own)]
+    # Chains that have not mixed come first.
+    said = [_mixing(name, own) for name, own in chains.items() if name not in mixed]
+    said += [_difference(name, table) for name, table in tables.items()]
+    said += [_mixing(name, chains[name]) for name in mixed]
+    said += sites_said(subject, "R-hat and effective draws are")
+    said += [*_left_out(subject, len(chains)), *filter(None, [moved])]
+    moments = pandas.concat(tables, names=["image"])
     return Section(
         "How does the guide differ from the exact posterior of single images?",
-        [
-            # Chains that have not mixed come first.
-            *(_mixing(name, own) for name, own in chains.items() if not _have_mixed(own)),
-            *(_difference(name, table) for name, table in tables.items()),
-            *(_mixing(name, own) for name, own in chains.items() if _have_mixed(own)),
-            *sites_said(subject, "R-hat and effective draws are"),
-            *_left_out(subject, len(chains)),
-            *filter(None, [moved]),
-            *_too_short(subject, chains),
-        ],
-        _remedies([table for name, table in tables.items() if _have_mixed(chains[name])]),
-        {
-            "posterior_moments": pandas.concat(tables, names=["image"]),
-            "chains": _diagnostics(chains),
-        },
+        said + _too_short(subject, len(mixed) == len(chains)),
+        _remedies([tables[name] for name in mixed]),
+        {"posterior_moments": moments, "chains": _diagnostics(chains)},
         _figures(subject, looked_at, tables),
     )
 
@@ -137,17 +134,11 @@ def _chosen(subject: Subject) -> Split:
 def _chains(subject: Subject) -> dict[str, Chains]:
     budget, chosen = subject.budget, _chosen(subject)
     x, inputs = subject.observed(chosen)
+    numbers: dict[str, Any] = {"num_chains": budget.chains, "tree_depth": budget.tree_depth}
+    numbers |= {"warmup": max(1, budget.steps // 2), "num_samples": _kept(subject)}
     with subject.quietly(10):
-        found = sample_posteriors(
-            subject.space,
-            x,
-            inputs,
-            warmup=max(1, budget.steps // 2),
-            num_samples=_kept(subject),
-            num_chains=budget.chains,
-            tree_depth=budget.tree_depth,
-            bar=lambda steps: subject.bar(steps, "posteriors by NUTS"),
-        )
+        bar = partial(subject.bar, title="posteriors by NUTS")
+        found = sample_posteriors(subject.space, x, inputs, bar=bar, **numbers)
     return dict(zip(map(str, chosen.names), found, strict=True))
 
 
@@ -196,8 +187,8 @@ def _left_out(subject: Subject, count: int) -> list[str]:
     return [f"Chains take long, so they were run for {subject.shown_where(count)}."]
 
 
-def _too_short(subject: Subject, chains: dict[str, Chains]) -> list[str]:
-    if all(map(_have_mixed, chains.values())) or subject.budget.steps >= FULL.steps:
+def _too_short(subject: Subject, mixed: bool) -> list[str]:
+    if mixed or subject.budget.steps >= FULL.steps:
         return []
     return ["--quick makes short chains: without it they have more draws and deeper trees."]
 

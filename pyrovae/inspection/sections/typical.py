@@ -36,6 +36,21 @@ LEVEL = 0.01
 SMALL = 0.2
 #: The share of images whose log p(x) may be unreliable.
 FEW = 0.1
+#: Advice on the likelihood's noise.
+NOISE = {
+    "sure": "The decoder's probabilities are overconfident, as after overfitting: train on more "
+    "images, or stop earlier (--trainer.patience).",
+    "narrow": "The likelihood's noise is too small, so the posterior is too narrow: learn its "
+    "scale (SharedScaleNormal, PixelwiseNormal) or start with a larger one. A learned scale is "
+    "too small early in training, and after overfitting: if training images are fitted better "
+    "than these, train on more images, or stop earlier (--trainer.patience).",
+    "wide": "The likelihood's noise is too large, so detail that could be encoded is treated as "
+    "noise: learn its scale (SharedScaleNormal, OptimalScaleNormal), or train for longer.",
+    "one scale": "One scale does not fit all pixels: most residuals are smaller than the noise, "
+    "some are much larger. Try PixelwiseNormal, StudentT or DiscretizedLogisticMixture.",
+    "rough": "The likelihood's noise is independent between pixels, and images are smoother: "
+    "show the likelihood's mean rather than draws of x.",
+}
 
 
 def section(subject: Subject) -> Section:
@@ -54,20 +69,14 @@ def section(subject: Subject) -> Section:
     found = typical.replicate(subject.programs, images, subject.engine, seed=subject.seed)
     prior = typical.prior_statistics(subject, subject.budget.draws)
     checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
-    ranks, answer = (
-        typical.rank_moments(found),
-        Section("Is the noise calibrated, and which images are improbable?", []),
-    )
+    ranks = typical.rank_moments(found)
+    answer = Section("Is the noise calibrated, and which images are improbable?", [])
     reasons = _add_outliers(answer, subject)
     answer.says.extend([*_noise_said(noise, ranks), *_checks_said(checks), *reasons])
     has_scale = subject.programs.likelihood.has_scale
     answer.advice[:0] = _noise_advice(noise, ranks, checks, has_scale)
-    answer.tables.update(
-        predictive_checks=checks,
-        predictive_images=found.statistics,
-        pixel_calibration=pixels,
-        dispersion=_numbers(noise, ranks),
-    )
+    answer.tables.update(predictive_checks=checks, predictive_images=found.statistics)
+    answer.tables.update(pixel_calibration=pixels, dispersion=_numbers(noise, ranks))
     answer.figures.update(_figures(subject, found, prior, pixels))
     return answer
 
@@ -105,13 +114,11 @@ def _outliers_said(rare: Outliers) -> list[str]:
         f"with log p(x) of at least {least.log_evidence:,.1f} nats (p = {least.p_value:.2g}).",
         _reliability(rare),
     ]
-    for own in rare.table[rare.table.split == "shown"].itertuples():
-        said.append(
-            f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats "
-            f"(k-hat {own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} (p = "
-            f"{own.p_value:.2g})."
-        )
-    return said
+    return said + [
+        f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats (k-hat "
+        f"{own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} (p = {own.p_value:.2g})."
+        for own in rare.table[rare.table.split == "shown"].itertuples()
+    ]
 
 
 def _mean(values: pandas.Series | np.ndarray) -> str:
@@ -176,35 +183,15 @@ def _checks_said(checks: pandas.DataFrame) -> list[str]:
 def _noise_advice(
     noise: Estimate, ranks: dict[str, Estimate], checks: pandas.DataFrame, has_scale: bool
 ) -> list[str]:
-    advice = []
-    if not has_scale and noise.value > 1.25:
-        advice.append(
-            "The decoder's probabilities are overconfident, as after overfitting: train on more "
-            "images, or stop earlier (--trainer.patience)."
-        )
-    if has_scale and noise.value > 1.25:
-        advice.append(
-            "The likelihood's noise is too small, so the posterior is too narrow: learn its "
-            "scale (SharedScaleNormal, PixelwiseNormal) or start with a larger one. A learned "
-            "scale is too small early in training, and after overfitting: if training images are "
-            "fitted better than these, train on more images, or stop earlier (--trainer.patience)."
-        )
-    if has_scale and noise.value < 0.8:
-        advice.append(
-            "The likelihood's noise is too large, so detail that could be encoded is treated as "
-            "noise: learn its scale (SharedScaleNormal, OptimalScaleNormal), or train for longer."
-        )
-    if has_scale and ranks["spread"].value < 0.9 and ranks["ends"].value > 0.6:
-        advice.append(
-            "One scale does not fit all pixels: most residuals are smaller than the noise, some "
-            "are much larger. Try PixelwiseNormal, StudentT or DiscretizedLogisticMixture."
-        )
-    if checks.difference.get("sharpness", 0.0) > 1:
-        advice.append(
-            "The likelihood's noise is independent between pixels, and images are smoother: "
-            "show the likelihood's mean rather than draws of x."
-        )
-    return advice
+    spread, ends = ranks["spread"].value, ranks["ends"].value
+    applies = {
+        "sure": not has_scale and noise.value > 1.25,
+        "narrow": has_scale and noise.value > 1.25,
+        "wide": has_scale and noise.value < 0.8,
+        "one scale": has_scale and spread < 0.9 and ends > 0.6,
+        "rough": checks.difference.get("sharpness", 0.0) > 1,
+    }
+    return [text for case, text in NOISE.items() if applies[case]]
 
 
 def _outlier_advice(rare: Outliers) -> list[str]:
@@ -225,12 +212,10 @@ def _outlier_advice(rare: Outliers) -> list[str]:
 
 
 def _numbers(noise: Estimate, ranks: dict[str, Estimate]) -> pandas.DataFrame:
-    named = {"dispersion": noise} | {f"rank_{name}": number for name, number in ranks.items()}
-    rows = {name: (number.value, number.error) for name, number in named.items()}
-    expected = {"rank_mean": 0.5}
-    table = pandas.DataFrame.from_dict(rows, orient="index", columns=["value", "error"])
-    table["expected"] = [expected.get(name, 1.0) for name in rows]
-    return table.rename_axis("number")
+    named = {"dispersion": noise} | {f"rank_{name}": own for name, own in ranks.items()}
+    rows = [(own.value, own.error, 0.5 if n == "rank_mean" else 1) for n, own in named.items()]
+    table = pandas.DataFrame(rows, list(named), ["value", "error", "expected"])
+    return table.rename_axis("number").astype({"expected": float})
 
 
 def _figures(
