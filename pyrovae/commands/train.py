@@ -22,6 +22,7 @@ from pyrovae.evaluation.baselines import evaluate_without_latent
 from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum
+from pyrovae.training.overview import refresh_index
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.process_group import processes
@@ -77,13 +78,15 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     if not _is_evaluated(path, weights):
         with replacing(path) as temporary:
             temporary.write_text(to_json(scores, indent=2))
+    refresh_index(run.root)
     _check_finite(found, epoch)
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
     picture = run.picture("samples", epoch)
     drawn = picture if picture.exists() else run.root / "samples"
     return (
         f"test, {images}, weights of epoch {epoch} (the best), nats per image:\n  {found}\n"
-        f"  without a latent (one distribution per pixel): {baseline}\nsamples: {drawn}"
+        f"  without a latent (one distribution per pixel): {baseline}"
+        f"\nsamples: {drawn}\npage of the run: {run.index}"
     )
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pyrovae.inspection.section import Section
-from pyrovae.utils import palette
+from pyrovae.utils.pages import template
 
 if TYPE_CHECKING:
     import jinja2
@@ -45,22 +45,13 @@ def page(
         sections=sections,
         failed=failed,
         rows=ROWS,
-        palette=palette,
     )
 
 
 @cache
 def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pyrovae.inspection", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"base64": _base64, "cell": _cell, "text_columns": _text_columns}
-    return environment.get_template("report.html.j2")
+    filters = {"base64": _base64, "cell": _cell, "text_columns": _text_columns}
+    return template("pyrovae.inspection", "report.html.j2", **filters)
 
 
 def _base64(content: bytes) -> str:
