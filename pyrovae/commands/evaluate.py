@@ -23,6 +23,7 @@ from pyrovae.evaluation.report import Opened, Report
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.runs import RunDirectory, checksum
+from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.signals import Diverged
@@ -158,9 +159,11 @@ def main(arguments: list[str]) -> None:
     for opened in runs:
         found = opened.score(sections)
         print(f"\n{found}\n{found.write()}\n", flush=True)
+        refresh_index(found.run)
         reports.append(found)
     if given.compare:
         print(compare(reports, Path(given.out or given.run)))
+        refresh_index(given.run)
     if failed := dict.fromkeys(reason for report in reports for reason in report.failed):
         raise InputError("; ".join(failed))
     for report in reports:

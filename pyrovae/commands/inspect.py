@@ -29,6 +29,7 @@ from pyrovae.inspection.subject import FULL, Budget, Subject, check_name
 from pyrovae.objectives import as_objective
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
+from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
 
 __all__ = ["open_subject", "read_image"]
@@ -255,6 +256,7 @@ def main(arguments: list[str]) -> None:
         said=lambda line: print(line, flush=True),
     )
     print(f"\n{report.html}")
+    refresh_index(options.run)
     export(subject, options)
     complaints += [f"{name}: {report.failed[name]}" for name in sections if name in report.failed]
     if complaints:

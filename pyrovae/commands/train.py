@@ -24,6 +24,7 @@ from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum
+from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import to_json
@@ -82,6 +83,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     if not _is_evaluated(path, weights):
         with replacing(path) as temporary:
             temporary.write_text(to_json(scores, indent=2))
+    refresh_index(run.root)
     _check_finite(found, epoch)
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
     picture = run.picture("samples", epoch)
@@ -92,6 +94,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         *(f"  {name}: {other}" for name, other in others.items()),
         *_below(found, others),
         f"samples: {drawn}",
+        f"page of the run: {run.index}",
     ]
     return "\n".join(lines)
 

@@ -78,6 +78,8 @@ class Parser(ArgumentParser):
             return f"--{found[1]}.{cut(found[2])}: no such option (see --help)"
         if found := re.search(r"Expected a dot import path string: (.*)", message):
             return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
+        if where.lstrip("-") in LISTS and (listed := _list_error(where, message)):
+            return listed
         if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
             return f"{where}: expected {_readable(found[1])}, got {cut(found[2])}"
         if found := re.search(r"Unable to load config", message):
@@ -185,6 +187,16 @@ def value_of(option: str, arguments: list[str]) -> str | None:
         elif argument.startswith(f"{option}="):
             found = argument.split("=", 1)[1]
     return found
+
+
+def _list_error(option: str, message: str) -> str:
+    """The error of an option that takes a list of parts; empty if it is another error."""
+    if found := re.search(r"Expected an? \S* ?'?list\S*\. Got value: (.*)", message):
+        name = cut(found[1])
+        return f"{option}: write {option}+={name} to add one, or {option}=[{name}] for a new list"
+    if found := re.search(r"instantiatable class, but (\S+) is abstract", message):
+        return f"{option}: {cut(found[1])} is abstract: it lacks a method of its base class"
+    return ""
 
 
 def _readable(expected: str) -> str:

@@ -8,8 +8,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pyrovae.inspection.section import Section
-from pyrovae.utils import palette
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.pages import template
 
 if TYPE_CHECKING:
     import jinja2
@@ -34,21 +34,13 @@ def page(
     verdict = sections.get("collapse")
     advising = {name: own for name, own in sections.items() if own.advice and own is not verdict}
     parts = {"verdict": verdict, "elsewhere": advising, "sections": sections, "failed": failed}
-    return _template().render(title=title, about=about, rows=ROWS, palette=palette, **parts)
+    return _template().render(title=title, about=about, rows=ROWS, **parts)
 
 
 @cache
 def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pyrovae.inspection", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"base64": _base64, "cell": _cell, "text_columns": _text_columns}
-    return environment.get_template("report.html.j2")
+    filters = {"base64": _base64, "cell": _cell, "text_columns": _text_columns}
+    return template("pyrovae.inspection", "report.html.j2", **filters)
 
 
 def _base64(content: bytes) -> str:

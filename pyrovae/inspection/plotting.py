@@ -1,4 +1,4 @@
-"""Helpers of the sections' figures: axes, legends, densities, maps and sheets of images.
+"""Helpers of the sections' figures: densities, maps and sheets of images.
 
 Colours are in `pyrovae.utils.palette`.
 """
@@ -15,6 +15,18 @@ from torch import Tensor
 from pyrovae.utils.grids import as_pictures, grid
 from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import GREY_LEVELS
+from pyrovae.utils.plotting import (
+    LABEL,
+    SMALL,
+    TITLE,
+    WIDTH,
+    canvas,
+    empty,
+    legend,
+    name_axes,
+    panel,
+    panels,
+)
 
 __all__ = [
     "LABEL",
@@ -37,10 +49,6 @@ __all__ = [
     "shorten",
 ]
 
-#: The width of a figure in inches; text is readable on a telephone.
-WIDTH = 7.0
-#: Font sizes in points: titles and names of axes, ticks and legends, crowded ticks.
-TITLE, LABEL, SMALL = 10, 9, 7
 #: White pixels between two images of a sheet.
 GAP = 2
 Labels = Sequence[str]
@@ -60,79 +68,6 @@ class Sample(NamedTuple):
     label: str
     color: str
     style: str = "-"
-
-
-def empty(height: float, width: float = WIDTH) -> Figure:
-    """A figure without axes.
-
-    Args:
-        height: in inches.
-        width: in inches.
-    """
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    # With the usual margins, labels left of images touch the edge.
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.06))
-
-
-def canvas(
-    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **grid: Any
-) -> tuple[Figure, Any]:
-    """A figure without pyplot's global state, and its axes as an array `(rows, columns)`.
-
-    Args:
-        height: in inches.
-        rows: of axes.
-        columns: of axes.
-        width: in inches.
-        **grid: as for `Figure.subplots`.
-    """
-    from matplotlib import rc_context
-
-    with rc_context({"font.size": TITLE, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = empty(height, width)
-        axes = figure.subplots(rows, columns, squeeze=False, **grid)
-    for own in axes.flat:
-        own.tick_params(labelsize=LABEL)
-    return figure, axes
-
-
-def panel(height: float, **how: Any) -> tuple[Figure, Axes]:
-    """A figure and its only axes; arguments as for `canvas`."""
-    figure, axes = canvas(height, **how)
-    return figure, axes[0, 0]
-
-
-def panels(count: int, columns: int, margin: float, each: float) -> tuple[Figure, list[Axes]]:
-    """A figure and its first `count` axes, row by row; the others of the last row are hidden.
-
-    Args:
-        count: of axes.
-        columns: of axes.
-        margin: inches of the height that no row takes.
-        each: inches per row.
-    """
-    rows = -(-count // columns)
-    figure, axes = canvas(margin + each * rows, rows, columns)
-    for unused in axes.flat[count:]:
-        unused.set_visible(False)
-    return figure, list(axes.flat[:count])
-
-
-def name_axes(axes: Axes, across: str = "", up: str = "") -> None:
-    """Sets the labels of both axes, and hides the spines above and to the right."""
-    axes.set_xlabel(across, fontsize=TITLE)
-    axes.set_ylabel(up, fontsize=TITLE)
-    axes.tick_params(labelsize=LABEL)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def legend(figure: Figure, axes: Axes, columns: int = 4) -> Figure:
-    """Puts the legend of one panel above the figure, where it covers no data; returns it."""
-    how: dict[str, Any] = {"fontsize": LABEL, "frameon": False, "markerscale": 1.5}
-    handles = axes.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper left", ncols=columns, **how)
-    return figure
 
 
 def shorten(name: str, most: int = 18) -> str:

@@ -95,6 +95,10 @@ class Likelihood(Recorded, nn.Module, ABC):
         """
         raise cannot_start(self, "it has no start_at")
 
+    def noise_scale(self) -> Tensor | None:
+        """The learned scale of the pixels' noise, of shape `()`; None if there is none."""
+        return None
+
     def maps(self, loc: Tensor) -> Tensor:
         """The decoder maps `(*, num_maps, H, W)` whose location is the images `(*, C, H, W)`.
 

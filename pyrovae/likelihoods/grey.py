@@ -117,6 +117,10 @@ class DiscretizedLogisticMixture(GreyLikelihood):
         steps = torch.arange(self.num_components, device=like.device, dtype=like.dtype)
         return ((steps + 0.5) / self.num_components)[:, None, None, None]
 
+    def noise_scale(self) -> Tensor:
+        """The scale of the components where r is 0, of shape `()`."""
+        return self.scale()
+
     def start_at(self, scale: float) -> float:
         """Sets the standard deviation that `maps` gives; returns the value that is set."""
         ratio = math.pi / math.sqrt(3) * self._widths().square().mean().sqrt().item()

@@ -52,6 +52,10 @@ class LearnedScaleLikelihood(LocationLikelihood):
         """Sets the initial standard deviation; returns the value that is set."""
         return self.deviation * self.scale.start_at(scale / self.deviation)
 
+    def noise_scale(self) -> Tensor:
+        """The learned scale, of shape `()`."""
+        return self.scale()
+
     def extra_repr(self) -> str:
         """The arguments in `repr`."""
         return f"initial_scale={self.scale.initial}"

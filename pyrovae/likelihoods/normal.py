@@ -137,7 +137,7 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
 
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
         """A Normal distribution per pixel; the batch sets its scale in training mode."""
-        scale = self.mean_square.sqrt().clamp(min=self.MIN_SCALE)
+        scale = self.noise_scale()
         if self.training:
             return BatchScaleNormal(loc, scale, self._of_batch)
         return dist.Normal(loc, scale)
@@ -156,6 +156,10 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
         """Sets the initial standard deviation; returns the value that is set."""
         self.mean_square.fill_(max(scale, self.MIN_SCALE) ** 2)
         return float(self.mean_square.sqrt())
+
+    def noise_scale(self) -> Tensor:
+        """The scale in evaluation mode, of shape `()`."""
+        return self.mean_square.sqrt().clamp(min=self.MIN_SCALE)
 
     def extra_repr(self) -> str:
         """The arguments in `repr`."""
@@ -212,6 +216,10 @@ class PixelwiseNormal(DensityLikelihood):
     def start_at(self, scale: float) -> float:
         """Sets the initial standard deviation of all pixels; returns the value that is set."""
         return self.MIN_SCALE + self.scale.start_at(scale - self.MIN_SCALE)
+
+    def noise_scale(self) -> Tensor:
+        """The scale where s is 0, without the grey level, of shape `()`."""
+        return self.scale()
 
     def maps(self, loc: Tensor) -> Tensor:
         """The maps `(*, 2 C, H, W)` of images `(*, C, H, W)`, with the same scale everywhere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,8 @@ class Encoding:
             the guide has no density.
         log_p: log density of the draw under the prior, `(N,)`, in nats.
         prior_scale: standard deviations of the prior for the first image, `(D,)`.
+        squared_error: mean squared error of the image decoded from the draw, against the
+            observation, `(N,)`.
     """
 
     names: list[str]
@@ -76,6 +78,7 @@ class Encoding:
     log_q: np.ndarray
     log_p: np.ndarray
     prior_scale: np.ndarray
+    squared_error: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.loc)
@@ -158,13 +161,14 @@ def encode(
         node = model.nodes["x"]
         sums = [sum(column[1:], column[0]) for column in zip(*densities, strict=True)]
         found |= zip(("rate", "log_q", "log_p"), sums, strict=True)
-        distortion = -node["fn"].log_prob(node["value"])
-        return {"names": space.names, "distortion": distortion, **found}
+        distortion, error = -node["fn"].log_prob(node["value"]), _squared_error(programs, node)
+        seen = {"distortion": distortion, "squared_error": error}
+        return {"names": space.names, **seen, **found}
 
     with pyro.get_param_store().scope():
         found = list(each_batch(programs, images, engine, compute, seed=seed))
     once = ("names", "exact", "prior_scale")
-    columns = [field.name for field in fields(Encoding) if field.name not in once]
+    columns = [own.name for own in fields(Encoding) if own.name not in once]
     return Encoding(
         names=found[0]["names"],
         exact=found[0]["exact"],
@@ -175,6 +179,12 @@ def encode(
 
 def _array(parts: list[Tensor]) -> np.ndarray:
     return torch.cat(parts).cpu().double().numpy()
+
+
+def _squared_error(programs: ModelGuidePair, node: Any) -> Tensor:
+    """The mean squared error of the decoded images, `(B,)`, at the site of the observations."""
+    error = programs.likelihood.to_images(node["fn"]) - node["value"]
+    return error.square().flatten(1).mean(1)
 
 
 def _first_scale(prior: Any, loc: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ __all__ = ["RunDirectory"]
 PICTURES = ("samples", "reconstructions")
 # The temporary names of a run's files, from `temporary_for`: `tidy` deletes no other files.
 TEMPORARY = re.compile(
-    r"\.(config\.yaml|metrics\.csv|warnings\.txt|evaluation\.json|evaluation_images\.csv|"
+    r"\.(config\.yaml|index\.html|curve\.png|metrics\.csv|warnings\.txt|evaluation\.json|evaluation_images\.csv|"
     r"last\.safetensors|best_epoch_\d+\.safetensors|epoch_\d+\.png)\.\d+(@[\w-]*)?\.tmp"
 )
 
@@ -32,11 +32,11 @@ TEMPORARY = re.compile(
 class RunDirectory:
     """The files of one run.
 
-    `config.yaml` (the options), `metrics.csv` (one row per epoch), `warnings.txt` (faults of the
-    posterior, if any), `tensorboard/`, `samples/` and `reconstructions/` (one picture per
-    epoch), `checkpoints/last.safetensors` (all that resuming needs) and
-    `checkpoints/best_epoch_0001.safetensors` (weights of the best epochs), `parts/` (copies of the
-    user's own modules that the options name).
+    `config.yaml` (the options), `metrics.csv` (one row per epoch), `index.html` and `curve.png`
+    (the run at a glance), `warnings.txt` (faults of the posterior, if any), `tensorboard/`,
+    `samples/` and `reconstructions/` (one picture per epoch), `checkpoints/last.safetensors` (all
+    that resuming needs) and `checkpoints/best_epoch_0001.safetensors` (weights of the best
+    epochs), `parts/` (copies of the user's own modules that the options name).
 
     Args:
         root: the directory.
@@ -48,6 +48,7 @@ class RunDirectory:
         self.config = self.root / "config.yaml"
         self.metrics = self.root / "metrics.csv"
         self.warnings = self.root / "warnings.txt"
+        self.index, self.curve = self.root / "index.html", self.root / "curve.png"
         self.tensorboard = self.root / "tensorboard"
         self.parts = self.root / OWN_PARTS
         self.last = self.root / "checkpoints" / "last.safetensors"

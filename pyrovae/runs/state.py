@@ -39,6 +39,7 @@ class TrainingState:
     loss: float = 0.0
     elbo: float = 0.0
     rate: float = 0.0
+    norm: float = 0.0
     best: list[tuple[float, int]] = field(default_factory=list)
     epochs: int = 0
     run: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False, repr=False)
@@ -46,7 +47,7 @@ class TrainingState:
     def begin_epoch(self) -> None:
         """Resets the sums over an epoch's steps."""
         self.batch = self.skipped = self.finite = 0
-        self.loss = self.elbo = self.rate = self.epoch_seconds = 0.0
+        self.loss = self.elbo = self.rate = self.norm = self.epoch_seconds = 0.0
 
     def regroup(self, images_per_step: int) -> None:
         """Converts the position in the epoch to steps of another size.
@@ -58,10 +59,11 @@ class TrainingState:
         self.step, self.batch = self.step + done - self.batch, done
         self.images_per_step = images_per_step
 
-    def add(self, loss: float, elbo: float, rate: float) -> None:
+    def add(self, loss: float, elbo: float, rate: float, norm: float) -> None:
         """Counts a step that was finite."""
         self.skipped_in_a_row, self.finite = 0, self.finite + 1
         self.loss, self.elbo, self.rate = self.loss + loss, self.elbo + elbo, self.rate + rate
+        self.norm += norm
 
     def skip(self) -> None:
         """Counts a step that was not finite."""

@@ -165,9 +165,9 @@ class CompiledGradients:
         if not isinstance(beta, Tensor):
             beta = self.beta.fill_(beta)
         found = self.graph([beta, images, *inputs.values()])
-        for parameter, grad in zip(self.params, found[4:], strict=True):
+        for parameter, grad in zip(self.params, found[len(Terms._fields) :], strict=True):
             parameter.grad = grad
-        return Terms(*found[:4]), self.params
+        return Terms(*found[: len(Terms._fields)]), self.params
 
     def build(self, images: Tensor, beta: float | Tensor, inputs: dict[str, Tensor]) -> None:
         """Compiles for batches of this shape."""
@@ -219,7 +219,7 @@ class CompiledStep:
         self.graph.build(finish, self.given)
 
     def __call__(self) -> Tensor:
-        """Takes a step; returns its `Terms` as one tensor `(4,)`."""
+        """Takes a step; returns its `Terms` as one tensor `(5,)`."""
         return self.graph(self.given)[0]
 
 

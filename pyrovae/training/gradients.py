@@ -27,12 +27,14 @@ class Terms(NamedTuple):
         loss: the value that was minimised.
         elbo: the ELBO at beta 1.
         rate: log q - log p of the latents, or their KL where the objective computes it.
+        norm: the global norm of the gradient before clipping; 0 until it is computed.
     """
 
     finite: Tensor
     loss: Tensor
     elbo: Tensor
     rate: Tensor
+    norm: Tensor
 
 
 def _as_it_is(images: Tensor) -> Tensor:
@@ -94,7 +96,8 @@ class BatchGradients(nn.Module):
         loss, elbo, rate = found
         grads = [p.grad for p in params if p.grad is not None]
         multiply_each(grads, 1 / len(x))
-        return Terms(loss.isfinite().to(loss), loss, elbo.to(loss), rate.to(loss)), params
+        elbo, rate = elbo.to(loss), rate.to(loss)
+        return Terms(loss.isfinite().to(loss), loss, elbo, rate, torch.zeros_like(loss)), params
 
 
 class Gradients(nn.Module):
@@ -153,8 +156,9 @@ class Gradients(nn.Module):
         terms, params = (batch or self.batch)(images, beta, inputs, **kwargs)
         if self.group.size > 1:
             terms = self._averaged(terms, params, before)
-        finite = clip_gradients(params, self.clip_norm)
-        terms = terms._replace(finite=terms.finite * finite.to(terms.finite))
+        norm = clip_gradients(params, self.clip_norm).to(terms.loss)
+        finite = terms.finite * norm.isfinite().to(terms.finite)
+        terms = terms._replace(finite=finite, norm=norm)
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(torch.where(terms.finite > 0, buffer, value))

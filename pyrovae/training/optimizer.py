@@ -51,7 +51,8 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Clips the gradients and updates the parameters; Pyro's SVI calls this."""
         params = list(params)
-        self.apply(params, clip_gradients(params, self.clip_norm))
+        norm = clip_gradients(params, self.clip_norm)
+        self.apply(params, norm.isfinite().to(norm))
 
     def apply(self, params: Iterable[Tensor], finite: Tensor) -> None:
         """Updates the parameters, or skips the update if `finite` is 0.
@@ -207,12 +208,15 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
 
 
 def clip_gradients(params: Iterable[Tensor], clip_norm: float | None) -> Tensor:
-    """Clips gradients to a global norm; returns 1 if all are finite, else 0, of shape `()`."""
+    """Clips gradients to a global norm; returns their norm before, of shape `()`.
+
+    The norm is finite if and only if all gradients are.
+    """
     grads = [p.grad for p in params if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(grads)
     if clip_norm is not None:
         multiply_each(grads, (clip_norm / (norm + 1e-6)).clamp(max=1))
-    return norm.isfinite().to(norm)
+    return norm
 
 
 def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

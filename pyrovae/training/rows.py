@@ -17,7 +17,17 @@ __all__ = ["EpochRow", "as_csv", "as_text", "read_rows"]
 
 @dataclass(frozen=True)
 class EpochRow:
-    """A row of `metrics.csv`: one epoch, in nats per image unless the name says otherwise."""
+    """A row of `metrics.csv`: one epoch, in nats per image unless the name says otherwise.
+
+    Attributes:
+        active_units: number of active latent dimensions, over the validation split.
+        noise_scale: the learned scale of the likelihood.
+        gradient_norm: mean norm of the gradient over the steps, before clipping.
+        val_psnr: PSNR of the decoded posterior draws of the validation split, in decibels.
+        memory_gb: peak resident memory of the main process, in 10^9 bytes.
+        device_memory_gb: peak memory of tensors on its GPU, in 10^9 bytes.
+        objective: scalars of the objective.
+    """
 
     epoch: int
     step: int
@@ -33,6 +43,12 @@ class EpochRow:
     val_distortion: float
     val_bits_per_dim: float | None
     skipped_steps: int
+    active_units: int | None = None
+    noise_scale: float | None = None
+    gradient_norm: float | None = None
+    val_psnr: float | None = None
+    memory_gb: float | None = None
+    device_memory_gb: float | None = None
     objective: dict[str, float] = field(default_factory=dict)
 
     def columns(self) -> dict[str, float | None]:

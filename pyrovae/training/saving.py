@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -156,6 +157,7 @@ class Saved:
     def _restore(self, state: dict[str, Any]) -> Iterator[str]:
         """Restores the progress; yields lines on differences from the interrupted run."""
         per_step, threads = self.state.images_per_step, self.state.num_threads
+        state.setdefault("norm", math.nan if state["batch"] else 0.0)  # Older versions kept none.
         dequantised = state.setdefault("dequantised", False)
         if not dequantised and self.programs.likelihood.grey_levels == 256:
             yield WITHOUT_NOISE

@@ -17,7 +17,7 @@ from pyrovae.data.base import fingerprint
 from pyrovae.data.summary import summary
 from pyrovae.engine import Engine
 from pyrovae.objectives import Progress, check_objective
-from pyrovae.posterior import Evaluation, evaluate
+from pyrovae.posterior.validation import Validation, validate
 from pyrovae.programs.checks import check_all_train, run_once
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
@@ -35,6 +35,7 @@ from pyrovae.training.svi import ALL_FINITE, SVI, first_bad_site
 from pyrovae.training.sync_batch_norm import coupled_parts, synchronous_norms
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import showing
+from pyrovae.utils.memory import peak_device_bytes, peak_resident_bytes
 from pyrovae.utils.modes import training_mode
 from pyrovae.utils.process_group import Group, reseed
 from pyrovae.utils.signals import Diverged, Interrupted, signals
@@ -89,6 +90,7 @@ class Session:
             trainer.restore_best,
         )
         self.rows: list[dict[str, str]] = []
+        self.excused = ""
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
         self.undecided = engine.decides_by_time
@@ -322,9 +324,10 @@ class Session:
         if not self.unread:
             return
         numbers = torch.stack([terms for _, terms in self.unread]).tolist()
-        for (step, _), (finite, loss, elbo, rate) in zip(self.unread, numbers, strict=True):
+        for (step, _), (finite, *terms) in zip(self.unread, numbers, strict=True):
             if finite:
-                self.state.add(loss, elbo, rate)
+                _, elbo, rate, _ = terms
+                self.state.add(*terms)
                 self.callbacks.step(self.state.images_per_step, elbo, rate)
             else:
                 self.state.skip()
@@ -354,7 +357,8 @@ class Session:
         state.check_epoch()
         last = replace(now, step=now.step - 1)
         state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
-        found = self.group.from_main(self.validate)
+        found, memory = self.group.from_main(lambda: (self.validate(), self.memory()))
+        scores, scale = found.scores, self.vae.likelihood.noise_scale()
         row = EpochRow(
             epoch=state.epoch,
             step=state.step,
@@ -365,26 +369,46 @@ class Session:
             train_loss=state.mean(state.loss),
             train_elbo=state.mean(state.elbo),
             train_rate=state.mean(state.rate),
-            val_elbo=found.elbo,
-            val_rate=found.rate,
-            val_distortion=found.distortion,
-            val_bits_per_dim=found.bits_per_dim,
+            val_elbo=scores.elbo,
+            val_rate=scores.rate,
+            val_distortion=scores.distortion,
+            val_bits_per_dim=scores.bits_per_dim,
             skipped_steps=state.skipped,
+            active_units=found.active_units,
+            noise_scale=None if scale is None else float(scale.detach()),
+            gradient_norm=state.mean(state.norm),
+            val_psnr=found.psnr,
+            memory_gb=memory[0],
+            device_memory_gb=memory[1],
             objective=self.objective.numbers(),
         )
         final = self.recipe.beta(replace(now, step=now.total - 1))
         settled = row.beta == final
         self.rows.append(as_text(row.columns()))
         about = self.vae, self.val_split, self.engine, settled
-        self.callbacks.end_epoch(Epoch(row, *about, rows=self.rows))
+        vectors = {} if found.kl is None else {"kl_per_dimension": found.kl}
+        self.callbacks.end_epoch(Epoch(row, *about, vectors=vectors, rows=self.rows))
         state.begin_epoch()
-        if state.rank(found.elbo):
-            self.saved.save_best(found.elbo)
+        if state.rank(scores.elbo):
+            self.saved.save_best(scores.elbo)
         self.saved.save()
 
-    def validate(self) -> Evaluation:
-        """Evaluates the programs on the validation split."""
-        return evaluate(self.vae, self.val_split, self.engine, seed=self.trainer.seed)
+    def validate(self) -> Validation:
+        """Evaluates the programs on the validation split, and measures its encodings."""
+        found = validate(self.vae, self.val_split, self.engine, seed=self.trainer.seed)
+        if found.reason and not self.excused:
+            self.callbacks.message(
+                "active units, KL per dimension and PSNR are not measured during training "
+                f"({found.reason})"
+            )
+        self.excused = self.excused or found.reason
+        return found
+
+    def memory(self) -> tuple[float | None, float | None]:
+        """The peak memory of this process and of its GPU, in 10^9 bytes."""
+        found = peak_resident_bytes(), peak_device_bytes(self.engine.device)
+        first, second = (None if own is None else own / 1e9 for own in found)
+        return first, second
 
     def out_of_patience(self) -> bool:
         """Whether the validation ELBO has not improved for `patience` epochs."""

@@ -63,7 +63,7 @@ class Stepper:
             optimizer.make_capturable()
 
     def __call__(self, beta: float) -> Tensor:
-        """Takes a step; returns its `Terms` as one tensor `(4,)`, without a device sync."""
+        """Takes a step; returns its `Terms` as one tensor `(5,)`, without a device sync."""
         self.feed.stage()
         self._set(beta)
         if self.recorder is not None and not self.optimizer.started:

@@ -14,7 +14,15 @@ from pyrovae.engine import Engine
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
-from pyrovae.training.callbacks import Callback, Callbacks, Console, Hooks, LoggerFeed, Pictures
+from pyrovae.training.callbacks import (
+    Callback,
+    Callbacks,
+    Console,
+    Hooks,
+    LoggerFeed,
+    Pictures,
+    RunPage,
+)
 from pyrovae.training.description import Description
 from pyrovae.training.loggers import CSVLogger, Logger, TensorBoardLogger
 from pyrovae.training.recipe import Recipe
@@ -96,7 +104,7 @@ class Trainer(Settings):
             resume: whether to resume from the last checkpoint of the run.
             progress: whether to show the epochs and a progress bar, by `Console()`.
             callbacks: called at each step and epoch, besides `Console()` with `progress` and
-                `Pictures()` with `run`. One of the same class replaces these.
+                `Pictures()` and `RunPage()` with `run`. One of the same class replaces these.
             loggers: get the metrics and pictures of each epoch. They replace the default loggers,
                 which are `CSVLogger()` and `TensorBoardLogger()` with `run`, else none.
 
@@ -164,7 +172,7 @@ def _arranged(
     """All callbacks in order: the terminal, those that were given, the loggers, the files."""
     own = {type(callback) for callback in given}
     before: list[Hooks] = [Console()] if progress else []
-    after: list[Hooks] = [Pictures()] if writes else []
+    after: list[Hooks] = [Pictures(), RunPage()] if writes else []
     before, after = ([usual for usual in few if type(usual) not in own] for few in (before, after))
     return [*before, *given, feed, *after]
 

@@ -125,6 +125,10 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
             "--loggers=[Consle]",
             "--loggers: unknown class 'Consle'; known are CSVLogger",
         ),
+        (
+            "--loggers=CSVLogger",
+            "--loggers: write --loggers+=CSVLogger to add one, or",
+        ),
         ("--callbacks=[os.path]", "--callbacks: os.path is not a class"),
         ("--loggers=[own_missing.Logger]", "cannot be imported: No module named 'own_missing'"),
     ],

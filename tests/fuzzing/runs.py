@@ -24,6 +24,7 @@ from tests.fuzzing.base import (
 )
 from tests.fuzzing.mutations import VALUES, mutated, places
 from tests.support.commands import TINY
+from tests.support.small import VARYING
 
 GO_ON = "--trainer.epochs=2"
 #: What a run writes anew or leaves alone whatever becomes of it: pictures, and lines for people.
@@ -57,9 +58,7 @@ def timeless(path: Path) -> list[dict[str, str]]:
     """A table of metrics without what a clock decides."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    return [
-        {k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in rows
-    ]
+    return [{k: v for k, v in r.items() if k not in VARYING} for r in rows]
 
 
 def check_results(run: Path, truth: dict[str, Any], *but: str) -> None:

@@ -201,6 +201,7 @@ def go_on(run: RunDirectory) -> None:
         ("\n1,5,", f"\n{'9' * 5000},5,"),
         ("\n1,5,", "\n"),
         ("epoch,step", "step,epoch"),
+        ("noise_scale", "noise_scalf"),
     ],
 )
 def test_metrics_of_other_content_are_refused(run: RunDirectory, old: str, new: str) -> None:

@@ -35,6 +35,7 @@ from benchmarking.statistics import Spread, break_even, ratio, spread
 from benchmarking.workers import Workers
 from PIL import Image
 
+from pyrovae.utils.memory import status_bytes
 from tests.support.commands import SCRIPTS
 
 pytestmark = pytest.mark.slow
@@ -387,7 +388,7 @@ def test_a_break_even_that_never_comes_is_an_empty_cell(tmp_path: Path) -> None:
         assert drawn.size[0] > 1000
 
 
-@pytest.mark.skipif(not memory.STATUS.exists(), reason="the system does not tell memory")
+@pytest.mark.skipif(status_bytes("VmRSS") is None, reason="the system does not tell memory")
 def test_memory_is_that_of_the_loop_alone() -> None:
     # Inherited from this process, the peak would be hundreds of megabytes more.
     small = memory.peak_bytes("plain", setting("mlp"))

@@ -25,6 +25,8 @@ from pyrovae import (
 from pyrovae.runs import TrainingState
 
 LATENT_DIM = 4
+#: The columns of `metrics.csv` that differ between two equal runs.
+VARYING = {"seconds", "images_per_second", "memory_gb", "device_memory_gb"}
 
 
 def small_data(**kwargs: int) -> SyntheticFaces:

@@ -17,17 +17,14 @@ class LoggerFeed(Hooks):
 
     Args:
         loggers: the loggers, called in this order.
-        options: the options of the run, as `config.yaml` holds them. Loggers get all but
-            `callbacks` and `loggers`.
+        options: the options of the run, as `config.yaml` holds them.
         text: the text of `config.yaml`.
     """
 
     def __init__(
         self, loggers: Iterable[Logger], options: Mapping[str, Any] | None = None, text: str = ""
     ) -> None:
-        self.loggers, self.text = list(loggers), text
-        given = (options or {}).items()
-        self.options = {name: own for name, own in given if name not in ("callbacks", "loggers")}
+        self.loggers, self.options, self.text = list(loggers), dict(options or {}), text
         self._started: list[Logger] = []
 
     def begin(self, info: RunInfo) -> None:

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Images", "Logger", "Numbers", "needs"]
 
 
+#: Options that say nothing about what is trained.
+WITHOUT = ("callbacks", "loggers")
+
+
 class Config(dict[str, Any]):
     """The options of a run by their names on the command line, such as `"prior.latent_dim"`.
 
     Each value is a number, a truth value or a text.
 
     Args:
-        options: the content of `config.yaml`.
+        options: the content of `config.yaml`; callbacks and loggers are left out.
         run: see below; so are all other arguments.
 
     Attributes:
@@ -48,7 +52,8 @@ class Config(dict[str, Any]):
         epoch: int = 0,
         step: int = 0,
     ) -> None:
-        super().__init__({name: _plain(value) for name, value in flat(options).items()})
+        own = {name: value for name, value in options.items() if name not in WITHOUT}
+        super().__init__({name: _plain(value) for name, value in flat(own).items()})
         self.run, self.text, self.id, self.epoch, self.step = run, text, id, epoch, step
 
     @property

@@ -1,0 +1,171 @@
+"""The overview of a run directory: its curve and its page."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pyrovae.runs import RunDirectory
+from pyrovae.training.loggers.base import Config
+from pyrovae.training.rows import read_rows
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import replacing
+from pyrovae.utils.pages import template
+from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
+from pyrovae.utils.plotting import LABEL, canvas, name_axes
+
+if TYPE_CHECKING:
+    import jinja2
+    from matplotlib.axes import Axes
+
+__all__ = ["refresh_index", "write_curve", "write_index"]
+
+Rows = Sequence[Mapping[str, str]]
+
+#: Results that other commands write into a run directory, by the text of their link.
+RESULTS = {
+    "evaluation": "evaluation.json",
+    "evaluation per image": "evaluation_images.csv",
+    "comparison": "comparison.csv",
+    "posterior report": "posterior*/report*.html",
+    "metrics": "metrics.csv",
+    "options": "config.yaml",
+}
+#: The share of the first epochs that may lie below the panel of the ELBO.
+HIDDEN = 0.1
+#: The colours of the splits.
+SPLITS = {"training": GUIDE_LIGHT, "validation": GUIDE}
+#: Pixels per inch of the curve.
+DPI = 110
+
+
+def write_curve(run: RunDirectory, rows: Rows) -> None:
+    """Draws the ELBO and the rate over the epochs as `curve.png`.
+
+    Args:
+        run: the run directory.
+        rows: the rows of `metrics.csv`.
+    """
+    figure, axes = canvas(2.7, 1, 2)
+    # Fitting the margins and the legend would double the time of an epoch's curve.
+    figure.set_layout_engine("none")
+    for own, left in zip(axes[0], (0.11, 0.61), strict=True):
+        own.set_position((left, 0.19, 0.375, 0.7))
+    _lines(axes[0, 0], rows, "ELBO (nats per image)", ("train_elbo", "val_elbo"))
+    _lines(axes[0, 1], rows, "rate (nats per image)", ("train_rate", "val_rate"))
+    _mark_best(axes[0, 0], rows)
+    lines, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="upper right", ncols=2, fontsize=LABEL, frameon=False)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    with replacing(run.curve) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> None:
+    """Draws one quantity of the training and of the validation split."""
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [int(row["epoch"]) for row in rows]
+    shown = []
+    for name, (label, color) in zip(names, SPLITS.items(), strict=True):
+        values = [_number(row.get(name, "")) for row in rows]
+        axes.plot(epochs, values, color=color, label=label, lw=1.4, marker="o", ms=2.5)
+        shown += [own for own in values[int(HIDDEN * len(values)) :] if math.isfinite(own)]
+    if shown:
+        margin = 0.05 * (max(shown) - min(shown)) or 0.5
+        axes.set_ylim(min(shown) - margin, max(shown) + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_axes(axes, "epoch", title)
+
+
+def _mark_best(axes: Axes, rows: Rows) -> None:
+    """Marks the epoch with the highest validation ELBO."""
+    known = [row for row in rows if math.isfinite(_number(row["val_elbo"]))]
+    if known:
+        best = max(known, key=lambda row: float(row["val_elbo"]))
+        axes.axvline(int(best["epoch"]), color=SOFT, lw=0.8, ls=":")
+        title = f"best: {float(best['val_elbo']):,.1f} in epoch {best['epoch']}"
+        axes.set_title(title, fontsize=LABEL, color=SOFT, loc="left")
+
+
+def write_index(run: RunDirectory, rows: Rows) -> None:
+    """Writes `index.html`, which links only to files that exist.
+
+    Args:
+        run: the run directory.
+        rows: the rows of `metrics.csv`.
+    """
+    text = _template().render(
+        title=run.root.resolve().name,
+        last=rows[-1] if rows else {},
+        curve=run.curve.name if run.curve.exists() else "",
+        pictures=dict(_pictures(run)),
+        warnings=_text(run.warnings).splitlines(),
+        links=list(_links(run.root)),
+        settings=_settings(run),
+    )
+    with replacing(run.index) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def refresh_index(root: str | Path) -> None:
+    """Writes `index.html` of a run anew, if it has one: there may be new results to link to."""
+    run = RunDirectory(root)
+    if not run.index.exists():
+        return
+    try:
+        rows = read_rows(run.metrics) if run.metrics.exists() else []
+    except InputError:  # The page is no reason to refuse a damaged file.
+        rows = []
+    write_index(run, rows)
+
+
+@cache
+def _template() -> jinja2.Template:
+    return template("pyrovae.training", "run.html.j2", number=_shown)
+
+
+def _pictures(run: RunDirectory) -> Iterator[tuple[str, str]]:
+    """The newest picture of each kind: title and relative path."""
+    for kind in ("samples", "reconstructions"):
+        if found := sorted((run.root / kind).glob("epoch_*.png")):
+            epoch = int(found[-1].stem.partition("_")[2])
+            yield f"{kind.capitalize()} after epoch {epoch}", f"{kind}/{found[-1].name}"
+
+
+def _links(root: Path) -> Iterator[tuple[str, str]]:
+    for name, pattern in RESULTS.items():
+        for path in sorted(root.glob(pattern)):
+            relative = path.relative_to(root).as_posix()
+            yield (name if "*" not in pattern else f"{name} ({relative})"), relative
+
+
+def _settings(run: RunDirectory) -> dict[str, Any]:
+    try:
+        options = yaml.safe_load(_text(run.config))
+    except yaml.YAMLError:
+        options = None
+    return Config(options) if isinstance(options, dict) else {}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def _number(cell: str) -> float:
+    return float(cell or math.nan)
+
+
+def _shown(cell: str) -> str:
+    """A number of `metrics.csv` for the page: two decimals, or four digits if it is small."""
+    value = _number(cell)
+    if cell.isdigit():
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4g}"

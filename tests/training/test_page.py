@@ -1,0 +1,110 @@
+"""The page and the curve of a run directory."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pyrovae import RunDirectory, Trainer
+from pyrovae.training.overview import refresh_index, write_curve, write_index
+from tests.support.commands import TINY, run
+from tests.support.small import adam, rows, small_data, small_vae
+
+
+def fit(epochs: int, **kwargs: Any) -> None:
+    Trainer(epochs=epochs, batch_size=40).fit(small_vae(), small_data(), adam(), **kwargs)
+
+
+class Links(HTMLParser):
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("href", "src")]
+
+
+def check(page: Path) -> list[str]:
+    """All links of a page; each is a file beside it, so that it needs no network."""
+    found = [link for link in Links(page).found if link != "data:,"]
+    assert found and all((page.parent / link).is_file() for link in found)
+    assert "http" not in page.read_text(encoding="utf-8")
+    return found
+
+
+def test_the_page_shows_the_newest_epoch_and_is_rewritten(tmp_path: Path) -> None:
+    fit(1, run=tmp_path)
+    first, curve = (tmp_path / "index.html").read_text(), (tmp_path / "curve.png").read_bytes()
+    assert "samples/epoch_0001.png" in check(tmp_path / "index.html")
+    fit(2, run=tmp_path, resume=True)
+    links = check(tmp_path / "index.html")
+    assert {"samples/epoch_0002.png", "reconstructions/epoch_0002.png", "curve.png"} <= set(links)
+    assert "metrics.csv" in links and "evaluation.json" not in links
+    text = (tmp_path / "index.html").read_text()
+    assert text != first and "--prior.latent_dim" in text and "Warnings" not in text
+    assert f"{float(rows(tmp_path)[-1]['val_elbo']):,.2f}" in text
+    assert (tmp_path / "curve.png").read_bytes() != curve and not list(tmp_path.rglob("*.tmp"))
+    with Image.open(tmp_path / "curve.png") as drawn:
+        assert np.asarray(drawn.convert("L")).std() > 10
+
+
+def test_warnings_are_shown_as_text(tmp_path: Path) -> None:
+    fit(1, run=tmp_path)
+    (tmp_path / "warnings.txt").write_text("warning: <b>two</b> & three\n")
+    refresh_index(tmp_path)
+    text = (tmp_path / "index.html").read_text()
+    assert "&lt;b&gt;two&lt;/b&gt; &amp; three" in text and "Warnings" in text
+
+
+def test_results_are_linked_once_they_exist(tmp_path: Path) -> None:
+    fit(1, run=tmp_path)
+    (tmp_path / "posterior last").mkdir()
+    for name in ("evaluation.json", "posterior last/report.html"):
+        (tmp_path / name).write_text("")
+    refresh_index(tmp_path)
+    found = {re.sub("%20", " ", link) for link in Links(tmp_path / "index.html").found}
+    assert {"evaluation.json", "posterior last/report.html"} <= found
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"epoch\n1\n"])
+def test_damaged_files_do_not_stop_the_page(tmp_path: Path, content: bytes) -> None:
+    fit(1, run=tmp_path)
+    for name in ("metrics.csv", "config.yaml", "warnings.txt"):
+        (tmp_path / name).write_bytes(content)
+    refresh_index(tmp_path)
+    assert "samples/epoch_0001.png" in Links(tmp_path / "index.html").found
+
+
+def test_a_run_without_a_page_gets_none(tmp_path: Path) -> None:
+    refresh_index(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_are_not_finite_are_drawn_over(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    names = ("train_elbo", "val_elbo", "train_rate", "val_rate")
+    for values in (["nan"], ["nan", "1.0", "-inf"], []):
+        table = [{"epoch": str(i + 1)} | dict.fromkeys(names, own) for i, own in enumerate(values)]
+        write_curve(directory, table)
+    write_index(directory, [])
+    assert directory.curve.exists() and directory.index.exists()
+
+
+@pytest.mark.slow
+def test_commands_link_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "run"
+    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    assert "evaluation.json" in check(root / "index.html")
+    (root / "evaluation.json").unlink()
+    assert run("evaluate", [str(root), "--sections", "elbo"], monkeypatch) == 0
+    assert "evaluation.json" in check(root / "index.html")
+    quick = ["--quick", "--num_images=8", "--sections", "program"]
+    assert run("inspect_posterior", [str(root), *quick], monkeypatch) == 0
+    assert "posterior/report_program.html" in check(root / "index.html")
