@@ -55,10 +55,11 @@ def main(arguments: list[str]) -> None:
 def readme(vae: ModelGuidePair, made: dict[str, Exported], failed: list[str]) -> str:
     """The README of an export: inputs, outputs, and code that uses them."""
     lines = ["# Encoder and decoder of a variational autoencoder", ""]
+    version = torch.__version__.partition("+")[0]
     lines += [
-        "Programs of `torch.export`, written by `pyrovae export` with torch "
-        f"{torch.__version__.partition('+')[0]}. They need torch alone, take any batch size N, "
-        "compute in single precision on a CPU, and draw no random numbers.",
+        "Programs of `torch.export`, written by `pyrovae export`. They need torch alone, "
+        f"{version} or newer, take any batch size N, compute in single precision on a CPU, and "
+        "draw no random numbers.",
         *(f"\nNot exported: {line}." for line in failed),
     ]
     for name, program in made.items():

@@ -55,6 +55,11 @@ def stated_config(run: RunDirectory, consent: Consent) -> tuple[dict[str, Any], 
             read, or if one of them names a class that is not allowed.
     """
     content = read_config(run, consent)
+    if run.shared.is_file():
+        raise InputError(
+            f"{run.shared}: holds weights only, which cannot be resumed; --init_from {run.root} "
+            "starts a new run from them"
+        )
     stated = load_checkpoint(run.last)[1].get("config")
     return consent.parse(stated, str(run.last)) if stated else content, content
 

@@ -36,7 +36,8 @@ class RunDirectory:
     (the run at a glance), `warnings.txt` (faults of the posterior, if any), `tensorboard/`,
     `samples/` and `reconstructions/` (one picture per epoch), `checkpoints/last.safetensors` (all
     that resuming needs) and `checkpoints/best_epoch_0001.safetensors` (weights of the best
-    epochs), `parts/` (copies of the user's own modules that the options name).
+    epochs), `parts/` (copies of the user's own modules that the options name). A shared run has
+    `model.safetensors` in place of the checkpoints.
 
     Args:
         root: the directory.
@@ -51,6 +52,7 @@ class RunDirectory:
         self.index, self.curve = self.root / "index.html", self.root / "curve.png"
         self.tensorboard = self.root / "tensorboard"
         self.parts = self.root / OWN_PARTS
+        self.shared = self.root / "model.safetensors"
         self.last = self.root / "checkpoints" / "last.safetensors"
 
     def check_free(self) -> None:
@@ -149,6 +151,9 @@ class RunDirectory:
         if which not in ("best", "last"):
             raise InputError(f"checkpoint: allowed are best and last, got {which}")
         self.check_run()
+        if self.shared.is_file():
+            tensors, state = load_checkpoint(self.shared)
+            return _weights(tensors), int(state.get("epoch", 0))
         try:
             tensors, state = load_checkpoint(self.last)
         except InputError as error:

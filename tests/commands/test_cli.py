@@ -225,7 +225,8 @@ def test_an_edited_configuration_is_refused_by_name(
     text = (root / "config.yaml").read_text()
     (root / "config.yaml").write_text(text.replace("value: 1.0", "value: 2.0"))
     assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
-    assert "--beta.value: a resumed run keeps its options" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "one was edited: they differ in --beta.value (1.0 and 2.0)" in error
 
 
 def test_resuming_into_another_directory_is_refused(
@@ -283,7 +284,11 @@ def test_a_damaged_checkpoint_is_refused(
     assert "last.safetensors" in error
     assert error.count("\n") == 1
     with pytest.raises(InputError, match="last.safetensors"):
-        pyrovae.load(root)
+        pyrovae.load(root, "last")
+    best = pyrovae.load(root)
+    assert RunDirectory(root).best(1).is_file() and best.sample(1).isfinite().all()
+    for command in (["sample", "--num=1", f"--out={root}.png"], ["evaluate", "--sections=elbo"]):
+        assert run(command[0], [str(root), *command[1:]], monkeypatch) == 0
 
 
 def test_load_gives_back_the_trained_vae_and_its_preprocessing(
