@@ -65,6 +65,14 @@ def test_wrong_lists_are_one_clear_line(arguments: str, message: str) -> None:
         made(*arguments.split())
 
 
+@pytest.mark.parametrize("option", ["limit", "show", "crop"])
+def test_a_word_for_a_number_names_its_option(option: str) -> None:
+    parser = train_parser()
+    parser.exit_on_error = False
+    with pytest.raises(InputError, match=f"^--data.{option}: expected int, got many$"):
+        parse_run(parser, [*FOLDER, f"--data.{option}", "many"], "default")
+
+
 def test_only_options_of_parts_take_several_values() -> None:
     typed = "run --images a b --data X --data.limit 3 --trainer.epochs 1 2 --loggers Console X"
     assert joined(typed.split()) == [
