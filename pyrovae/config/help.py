@@ -104,7 +104,9 @@ def _groups(parser: ArgumentParser, stated: dict[str, Any], width: int) -> Itera
 
 def _line(action: Action, stated: dict[str, Any], width: int) -> str:
     """The lines of one option: its name, what it is, its default."""
-    name = ", ".join(action.option_strings) or action.dest.upper()
+    # `--OPTION+ VALUE` appends to a list: one name is enough to read.
+    options = [option for option in action.option_strings if not option.endswith("+")]
+    name = ", ".join(options) or action.dest.upper()
     head = f"  {name} {_value(action)}".rstrip()
     about = "print the configuration and exit" if name == "--print_config" else action.help or ""
     default = _default(action, stated)
@@ -127,26 +129,27 @@ def _default(action: Action, stated: dict[str, Any]) -> Any:
     if value is None:
         value = None if action.default is SUPPRESS else action.default
     if value is None or not _is_part(action):
-        return value
-    named = value if isinstance(value, list) else [value]
+        return value or None if isinstance(value, tuple) else value
+    named = value if isinstance(value, list | tuple) else [value]
     paths = (part["class_path"] if isinstance(part, dict | Namespace) else part for part in named)
-    return ", ".join(path.rpartition(".")[-1] for path in paths)
+    return ", ".join(path.rpartition(".")[-1] for path in paths) or None
 
 
 def _value(action: Action) -> str:
     """The placeholder for the value of an option."""
     if action.nargs == 0 or not action.option_strings or action.dest == "print_config":
         return ""
+    hint = getattr(action, "_typehint", None) or action.type or str
+    several = " ..." if "Sequence[" in str(hint) else ""
     if _is_part(action):
-        return "[NAME, ...]" if action.dest in LISTS else "NAME"
+        return "[NAME, ...]" if action.dest in LISTS else f"NAME{several}"
     if str(action.metavar).startswith("{"):
         return str(action.metavar)
-    hint = getattr(action, "_typehint", None) or action.type or str
     word = next((word for kind, word in WORDS.items() if kind.__name__ in str(hint)), "TEXT")
     return (
         " ".join([word] * action.nargs)
         if isinstance(action.nargs, int)
-        else (f"{word} ..." if action.nargs == "+" else word)
+        else (f"{word} ..." if action.nargs == "+" else f"{word}{several}")
     )
 
 

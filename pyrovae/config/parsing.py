@@ -98,6 +98,11 @@ class Parser(ArgumentParser):
         if reasons := _reasons(message):
             if reasons[0].endswith("is abstract"):
                 return f"{where}: name a class first; {known_parts(where)}"
+            nested = re.search(r"NestedArg\(key='([\w.]+)', val=(.*)\)", message)
+            kind = re.match(r"Expected (?:an? )?(.*)", reasons[0])
+            if nested and kind:
+                given = cut(nested[2].strip("'"))
+                return f"{where}.{nested[1]}: expected {_readable(kind[1])}, got {given}"
             return cut(reasons[0])
         return shorten(message, 400, placeholder=" ...")
 

@@ -65,9 +65,10 @@ class ImageFolder(CachedImages):
         augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
         limit: number of training images to use, drawn at random; by default all. Validation and
             test images stay the same.
-        show: the channels that pictures show; by default all.
-        attributes: a CSV file of attributes; one column names the images, by path, by name or by
-            name without extension. Numbers stay numbers, texts become classes.
+        show: the channels that pictures show, such as `2 1 0`; by default all. Three are shown as
+            red, green and blue.
+        attributes: a CSV file of attributes. One column names the images by path or name, with or
+            without extension. Numbers stay numbers, texts become classes.
         val_fraction: share of the images for validation, if it has no folder.
         test_fraction: share of the images for testing, if it has no folder.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a

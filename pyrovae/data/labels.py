@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.data.base import Split
+from pyrovae.data.base import Split, spread_rows
 from pyrovae.data.finding import in_short
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut, printable
@@ -24,9 +24,11 @@ __all__ = ["Attributes", "folder_labels", "read_attributes"]
 
 #: Texts with more distinct values than this are no classes if they differ for most images.
 CLASSES = 20
+#: Rows that are read to find the column of file names.
+SAMPLE = 1000
 #: Cells that mean that a value is missing.
 MISSING = ("", "na", "nan", "n/a", "null", "none", "?")
-TRUTH = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+TRUTH = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 
 
 @dataclass(frozen=True)
@@ -113,20 +115,23 @@ def read_attributes(path: Path, files: Sequence[str]) -> Attributes:
         InputError: if the table cannot be read, no column names files, or a file has two rows.
     """
     table = _read(path)
-    found = {name: _matched(column, files) for name, column in table.items()}
-    key = max(found, key=lambda name: int((found[name] != -1).sum()))
-    if (found[key] == -1).all():
+    place = _placing(files)
+    # A sample tells which column it is: a table may have many columns and rows.
+    some = table.iloc[spread_rows(len(table), SAMPLE)]
+    hits = {name: sum(place(cell) != -1 for cell in column) for name, column in some.items()}
+    key = max(hits, key=lambda name: hits[name])
+    found = np.array([place(cell) for cell in table[key]], int)
+    if (found == -1).all():
         columns = in_short([cut(name) for name in table])
         such = f"such as {cut(files[0])}"
         raise InputError(f"{path}: no column names the images, {such}; the columns are {columns}")
-    rows = _rows(path, table[key], found[key], files)
+    rows = _rows(path, table[key], found, files)
     attributes, left_out = Attributes(), []
     for name, column in table.drop(columns=key).items():
-        texts = ["" if row < 0 else column.iat[row] for row in rows]
-        own = _converted(str(name), texts)
+        own = _converted(str(name), np.where(rows < 0, "", column.to_numpy()[rows]))
         attributes |= own
         left_out += [] if own.columns else [str(name)]
-    _tell(path, table[key], found[key], rows, files, left_out)
+    _tell(path, table[key], found, rows, files, left_out)
     return attributes
 
 
@@ -153,25 +158,27 @@ def _read(path: Path) -> pandas.DataFrame:
     return table.apply(lambda column: column.str.strip())
 
 
-def _matched(column: pandas.Series, files: Sequence[str]) -> np.ndarray:
-    """The index of the file that each cell names; -1 for none, -2 for more than one."""
-    named: dict[str, set[int]] = defaultdict(set)
+def _placing(files: Sequence[str]) -> Callable[[str], int]:
+    """A function from a cell to the index of the file that it names; -1 for none, -2 for several.
+
+    A cell names a file by the end of its path, with or without extension, or by a path that ends
+    in it.
+    """
+    named: dict[str, int] = {}
     for index, name in enumerate(files):
-        path = PurePosixPath(name)
-        for parts in (path.parts, path.with_suffix("").parts):
-            for start in range(len(parts)):
-                named["/".join(parts[start:])].add(index)
-    places = {name: -2 if len(own) > 1 else min(own) for name, own in named.items()}
+        for path in {name, name[: len(name) - len(PurePosixPath(name).suffix)]}:
+            parts = path.split("/")
+            for end in ("/".join(parts[start:]) for start in range(len(parts))):
+                named[end] = index if end not in named else -2
     whole = {name: index for index, name in enumerate(files)}
-    return np.array([_place(cell.replace("\\", "/"), places, whole) for cell in column], int)
 
+    def place(cell: str) -> int:
+        parts = [part for part in cell.replace("\\", "/").split("/") if part not in ("", ".")]
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        inner = next((whole[end] for end in ends if end in whole), None)
+        return named.get("/".join(parts), -1) if inner is None else inner
 
-def _place(cell: str, places: Mapping[str, int], whole: Mapping[str, int]) -> int:
-    """The index of the file of a cell: the end of the file's path, or a path that ends in it."""
-    parts = [part for part in cell.split("/") if part not in ("", ".")]
-    ends = ["/".join(parts[start:]) for start in range(len(parts))]
-    inner = [whole[end] for end in ends if end in whole]
-    return inner[0] if inner else places.get("/".join(parts), -1)
+    return place
 
 
 def _rows(path: Path, cells: pandas.Series, found: np.ndarray, files: Sequence[str]) -> np.ndarray:
@@ -188,22 +195,20 @@ def _rows(path: Path, cells: pandas.Series, found: np.ndarray, files: Sequence[s
     return rows
 
 
-def _converted(name: str, texts: Sequence[str]) -> Attributes:
+def _converted(name: str, texts: np.ndarray) -> Attributes:
     """A column as numbers if all known cells are numbers or true and false, else as classes."""
-    known = [text.lower() not in MISSING for text in texts]
-    try:
-        numbers = [
-            TRUTH[text.lower()] if text.lower() in TRUTH else float(text)
-            for text, is_known in zip(texts, known, strict=True)
-            if is_known
-        ]
-    except ValueError:
-        return _classes(
-            name, [text * is_known for text, is_known in zip(texts, known, strict=True)]
-        )
-    values = np.full(len(texts), np.nan, np.float32)
-    values[np.array(known, bool)] = numbers
-    return Attributes({name: values} if numbers else {})
+    import pandas
+
+    with suppress(ValueError):  # The usual case, without a look at each text.
+        return Attributes({name: texts.astype(np.float32)})
+    lower = pandas.Series(texts).str.lower()
+    known = ~lower.isin(MISSING)
+    if not known.any():
+        return Attributes()
+    numbers = pandas.to_numeric(lower.replace(TRUTH), errors="coerce")
+    if numbers[known].isna().any():
+        return _classes(name, np.where(known, texts, "").tolist())
+    return Attributes({name: numbers.where(known).to_numpy(np.float32)})
 
 
 def _tell(

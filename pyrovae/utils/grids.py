@@ -166,10 +166,12 @@ def labelled(sheet: Tensor, rows: Sequence[str], columns: Sequence[str], gap: in
     Returns:
         The larger sheet, uint8 `(C, height + top, width + left)`.
     """
+    import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
-    font = ImageFont.load_default()
-    left, top = 8 + max(int(font.getlength(text)) for text in rows), 18
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    font = ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), 12)
+    left, top = 8 + max(int(font.getlength(text)) for text in rows), 20
     whole = pad(sheet, (left, 0, top, 0), value=255)
     margin = Image.new("L", (whole.shape[2], whole.shape[1]), 255)
     draw = ImageDraw.Draw(margin)

@@ -54,6 +54,8 @@ def test_the_examples_are_right(name: str) -> None:
     [
         ("prior", "FlowPrior", ["--prior.flow NAME a function from D", "(default: RealNVP)"]),
         ("data", "StaticMNIST", ["--data.path TEXT a folder", "(required)"]),
+        ("data", "ImageFolder", ["--data.show INT ... the", "--data.augment NAME ... further"]),
+        ("data.augment", "Crop", ["--data.augment.least FLOAT the smallest", "(default: 0.8)"]),
         ("schedule", "Constant", ["no arguments"]),
     ],
 )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from pyrovae import Trainer
 from pyrovae.data import Augmentation, Batches, Colour, Crop, Shift
 from pyrovae.utils.errors import InputError
+from tests.support.small import small_data, small_vae
 
 ALL = (Shift(3), Colour(0.5), Crop(0.5))
 each = pytest.mark.parametrize("change", ALL, ids=lambda change: type(change).__name__)
@@ -105,6 +110,31 @@ def test_order_and_mirroring_do_not_depend_on_augmentation() -> None:
     for first, second in zip(plain.plan(1)[:2], changed.plan(1)[:2], strict=True):
         assert torch.equal(first, second)
     assert plain.plan(1)[2].shape == (23, 0) and changed.plan(1)[2].shape == (23, 8)
+
+
+def test_training_images_change_and_validation_images_do_not(tmp_path: Path) -> None:
+    scores = {}
+    for name, change in (("plain", ()), ("zeros", (Zeros(),)), ("again", (Zeros(),))):
+        data = small_data()
+        data.augment = change
+        torch.manual_seed(0)
+        vae = small_vae()
+        Trainer(epochs=1, batch_size=16).fit(vae, data, run=tmp_path / name)
+        with open(tmp_path / name / "metrics.csv", newline="") as file:
+            (row,) = csv.DictReader(file)
+        scores[name] = float(row["train_elbo"]), float(row["val_elbo"])
+    assert scores["zeros"] == scores["again"]
+    # A VAE that saw black images only finds them likely, and real images less so.
+    assert scores["zeros"][0] > scores["plain"][0] and scores["zeros"][1] < scores["plain"][1]
+
+
+class Zeros(Augmentation):
+    """Sets all pixels to 0."""
+
+    numbers = 1
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        return torch.zeros_like(images)
 
 
 def test_the_stored_images_stay() -> None:

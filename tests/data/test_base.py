@@ -33,8 +33,9 @@ def test_wrong_sizes_are_one_clear_line(given: object) -> None:
 
 
 def folder(root: Path, limit: int | None) -> ImageData:
+    new = not (root / "images").exists()
     (root / "images").mkdir(exist_ok=True)
-    for i in range(60):
+    for i in range(60 * new):
         Image.new("L", (4, 4), i).save(root / f"images/{i}.png")
     return ImageFolder(str(root / "images"), image_size=4, limit=limit)
 
@@ -73,6 +74,14 @@ def test_only_limited_images_are_prepared(tmp_path: Path) -> None:
     plain = data.preprocess
     data.preprocess = lambda path: read.append(path) or plain(path)  # type: ignore[method-assign]
     assert len(data.split("train")) == len(read) == 3
+
+
+def test_a_limit_leaves_the_prepared_images_of_all(tmp_path: Path) -> None:
+    names = list(folder(tmp_path, None).split("train").names)
+    assert len(folder(tmp_path, 3).split("train")) == 3
+    again = folder(tmp_path, None)
+    again.preprocess = pytest.fail  # type: ignore[method-assign]
+    assert list(again.split("train").names) == names
 
 
 def test_torchvision_data_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:

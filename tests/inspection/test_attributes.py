@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -177,6 +178,23 @@ def test_classes_become_a_column_each() -> None:
     assert list(found) == ["label=0", "label=1", "label=2", "age", "smiling"]
     assert found["label=1"].tolist() == [0, 1, 0, 1] and list(found.index) == list("0123")
     assert list(attribute_table(split, ["smiling"])) == ["smiling"]
+
+
+def test_named_classes_become_columns_of_their_names() -> None:
+    columns = {"label": [0, 1, 2, 1], "sex": [1, 0, 1, float("nan")], "rare": [9, 9, 3, 9]}
+    names = {"label": ("cat", "dog", "eel"), "sex": ("f", "m"), "rare": tuple("abcdefghij")}
+    found = attribute_table(replace(split_of(columns), value_names=names))
+    assert list(found) == ["label=cat", "label=dog", "label=eel", "sex=m", "rare=j"]
+    assert found["label=dog"].tolist() == [0, 1, 0, 1]
+    assert found["sex=m"].tolist()[:3] == [1, 0, 1] and np.isnan(found["sex=m"].iloc[3])
+
+
+def test_of_many_named_classes_the_most_frequent_are_kept() -> None:
+    labels = [label for label in range(30) for _ in range(1 + label % 3)]
+    names = {"label": tuple(f"c{label}" for label in range(30))}
+    found = attribute_table(replace(split_of({"label": labels}), value_names=names))
+    # Ten classes have three images, ten have two, and ten have one.
+    assert list(found) == [f"label=c{label}" for label in range(30) if label % 3]
 
 
 def test_an_unknown_attribute_is_told_its_neighbours() -> None:

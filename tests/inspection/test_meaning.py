@@ -18,6 +18,7 @@ from pyrovae.inspection.attributes import attribute_table, directions, reach
 from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.plotting import image_sheet
 from pyrovae.inspection.section import Section
+from pyrovae.inspection.sections.map import _draw_maps
 from pyrovae.inspection.sections.paths import paths
 from pyrovae.inspection.sections.traversals import shown_means, traversal_table, with_change
 from pyrovae.inspection.subject import QUICK, Subject
@@ -211,6 +212,42 @@ def test_labels_bits_and_scales_go_together() -> None:
     assert probes["score"]["smiling"] == "AUC"
     assert any("bald (3 of 10 images needed" in words for words in found.says)
     assert "age" in section("map", own).figures["maps"].caption
+
+
+def test_names_of_classes_reach_probes_and_maps_and_few_unknown_values_cost_few_images() -> None:
+    own = subject()
+    first = own.encoded.loc[:, 0]
+    label = np.digitize(first, np.quantile(first, [0.3, 0.6])).astype(float)
+    columns = {"label": label.copy(), "age": first.copy(), "mostly": np.full(60, np.nan)}
+    columns["label"][3], columns["age"][8] = np.nan, np.nan
+    own = with_columns(own, columns)
+    split = replace(own.split, value_names={"label": ("cat", "dog", "eel")})
+    own = replace(own, split=split)
+    assert (
+        len(own.informed().split) == 58 and own.informed().informed().split.images.shape[0] == 58
+    )
+    found = section("attributes", own)
+    probes = found.tables["probes"].set_index("attribute")
+    assert set(probes.index) == {"label=cat", "label=dog", "label=eel", "age"}
+    assert set(probes["images"]) == {58}
+    assert any("mostly (not known for all images)" in words for words in found.says)
+    maps = section("map", own).figures["maps"]
+    assert "n = 58 images" in maps.caption and "label" in maps.caption
+    named = [axes for axes in maps.figure.axes if axes.get_title() == "label"]
+    assert named
+    for axes in named:
+        assert [text.get_text() for text in axes.get_legend().texts] == ["cat", "dog", "eel"]
+
+
+def test_rare_classes_share_a_colour_on_a_map() -> None:
+    own = subject()
+    label = np.minimum(np.arange(60) // 4, 14)
+    own = with_columns(own, {"label": label})
+    names = {"label": tuple(f"class {i}" for i in range(15))}
+    own = replace(own, split=replace(own.split, value_names=names))
+    (axes, *_) = _draw_maps({"a": np.zeros((60, 2))}, own.split.table()).axes
+    told = {text.get_text() for text in axes.get_legend().texts}
+    assert len(told) == 12 and "other or not known" in told
 
 
 def test_why_no_attribute_can_be_learnt_is_a_sentence() -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -68,16 +69,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "arguments", "size"),
     [
-        ("samples", ["--num=10", "--columns=5"], (5 * 18 - 2, 2 * 18 - 2)),
-        ("reconstructions", ["--reconstruct", "test", "--num=6"], (6 * 18 - 2, 2 * 18 - 2)),
-        ("files", ["--reconstruct", "{image}", "test:3"], (2 * 18 - 2, 2 * 18 - 2)),
-        ("interpolation", ["--interpolate", "{image}", "val:0", "--steps=7"], (7 * 18 - 2, 16)),
-        ("traversal", ["--traverse", "0", "3", "--steps=4"], (4 * 18 - 2, 2 * 18 - 2)),
-        (
-            "traversal from an image",
-            ["--traverse", "1", "--image={image}", "--steps=4"],
-            (4 * 18 - 2, 16),
-        ),
+        ("samples", ["--num=10", "--columns=5"], (5 * 66 - 2, 2 * 66 - 2)),
+        ("reconstructions", ["--reconstruct", "test", "--num=6"], (6 * 66 - 2, 2 * 66 - 2)),
+        ("files", ["--reconstruct", "{image}", "test:3"], (2 * 66 - 2, 2 * 66 - 2)),
+        ("interpolation", ["--interpolate", "{image}", "val:0", "--steps=7"], (7 * 66 - 2, 64)),
+        ("rows", ["--num=22"], (11 * 66 - 2, 2 * 66 - 2)),
     ],
 )
 def test_sample_draws(
@@ -88,6 +84,39 @@ def test_sample_draws(
     execute("sample", str(run), *given, f"--out={tmp_path}/out.png")
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.size == size
+
+
+@pytest.mark.parametrize("rows", [["0", "3"], ["1", "--image=test:2"]])
+def test_traversals_have_labels(rows: list[str], run: Path, tmp_path: Path) -> None:
+    execute("sample", str(run), "--traverse", *rows, "--steps=4", f"--out={tmp_path}/out.png")
+    dims = sum(word.isdigit() for word in rows)
+    with Image.open(tmp_path / "out.png") as picture:
+        width, height = picture.size
+        top, left = height - (dims * 66 - 2), width - (4 * 66 - 2)
+        pixels = np.asarray(picture.convert("L"))
+    assert 10 < top < 30 and 15 < left < 50
+    for row in range(dims):
+        label = pixels[top + 66 * row : top + 66 * row + 64, : left - 3]
+        assert (label < 128).sum() > 10
+    for step in range(4):
+        label = pixels[: top - 1, left + 66 * step : left + 66 * step + 64]
+        assert (label < 128).sum() > 5
+
+
+def test_each_kind_of_picture_has_a_file_of_its_own(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kinds = [[], ["--reconstruct", "test"], ["--interpolate", "test:0", "test:1"]]
+    for kind in [*kinds, ["--traverse", "0"]]:
+        (name,) = execute("sample", str(run), *kind, "--num=4").stdout.splitlines()
+        assert (tmp_path / name).exists()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "samples.png",
+        "reconstructions.png",
+        "interpolation.png",
+        "traversals.png",
+    }
 
 
 def test_samples_depend_on_the_seed_alone(run: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_run_directory_holds_all_that_is_promised(tmp_path: Path) -> None:
         pictures = sorted(path.name for path in (tmp_path / kind).iterdir())
         assert pictures == [f"epoch_{epoch:04d}.png" for epoch in (1, 2, 3)]
     with Image.open(tmp_path / "samples" / "epoch_0001.png") as picture:
-        assert picture.size == (12 * 18 - 2, 12 * 18 - 2)
+        assert picture.size == (12 * 66 - 2, 12 * 66 - 2)
     assert not list(tmp_path.rglob("*.tmp"))
 
 

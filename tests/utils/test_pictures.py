@@ -26,6 +26,7 @@ from pyrovae.utils.grids import (
     columns_for,
     grid,
     interleave,
+    labelled,
     page,
     png,
     save_png,
@@ -199,3 +200,15 @@ def test_no_picture_has_wrong_colours(channels: int) -> None:
         grid(torch.zeros(3, channels, 4, 4))
     with pytest.raises(InputError, match=f"images of {channels} channels"):
         png(torch.zeros(channels, 4, 4, dtype=torch.uint8))
+
+
+def test_labels_stand_beside_the_rows_and_above_the_columns() -> None:
+    sheet = page(torch.full((6, 3, 64, 64), 0.5), 3)
+    found = labelled(sheet, ["z[0]", "z[10]"], ["-1.0", "0.0", "1.0"])
+    top, left = found.shape[1] - sheet.shape[1], found.shape[2] - sheet.shape[2]
+    assert torch.equal(found[:, top:, left:], sheet)
+    for row in range(2):
+        assert (found[:, top + 66 * row + 20 : top + 66 * row + 44, :left] < 128).any()
+        assert (found[:, top + 66 * row : top + 66 * row + 10, :left] == 255).all()
+    for column in range(3):
+        assert (found[:, :top, left + 66 * column : left + 66 * column + 64] < 128).any()

@@ -1,0 +1,82 @@
+"""Several values of one option, as they are typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pyrovae.config.building import instantiate
+from pyrovae.config.options import parse_run, train_parser
+from pyrovae.config.parsing import joined
+from pyrovae.data import Colour, Crop, Shift
+from pyrovae.utils.errors import InputError
+
+FOLDER = ["--data", "ImageFolder", "--data.root", "/nowhere"]
+
+
+def made(*arguments: str) -> Any:
+    parser = train_parser()
+    config, run, _ = parse_run(parser, [*FOLDER, *arguments], "default")
+    assert run.config_text
+    return instantiate(parser, config).data
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [["28x20"], ["28", "20"], ["[28,20]"], ["28 20"], ["(28, 20)"]],
+    ids=" ".join,
+)
+def test_sizes_are_typed_in_any_way(typed: list[str]) -> None:
+    assert made("--data.image_size", *typed).image_shape == (3, 28, 20)
+    if len(typed) == 1:
+        assert made(f"--data.image_size={typed[0]}").image_shape == (3, 28, 20)
+
+
+def test_lists_of_one_and_of_several() -> None:
+    assert made("--data.show", "1").show == (1,)
+    assert made("--data.show", "2", "0", "--data.limit", "5").show == (2, 0)
+    assert [type(own) for own in made("--data.augment", "Shift").augment] == [Shift]
+    several = made("--data.augment", "Shift", "Colour", "Crop").augment
+    assert [type(own) for own in several] == [Shift, Colour, Crop]
+    (one,) = made("--data.augment", "Shift", "--data.augment.pixels", "5").augment
+    assert one.pixels == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "--data.image_size 28 20 3",
+            r"^--data.image_size: image_size \[28, 20, 3\]: allowed is a",
+        ),
+        ("--data.image_size 28xx", "^--data.image_size: image_size 28xx: allowed is a side, or"),
+        ("--data.show 0 9", "^--data.show: show 9: allowed is 0 to 2$"),
+        ("--data.augment Shift Shaft", "^--data.augment: unknown class 'Shaft'; known are Colour"),
+        ("--data.limit 0", "^--data.limit: limit 0: allowed is a number of images"),
+        (
+            "--data.augment Shift --data.augment.pixels -1",
+            "^--data.augment.pixels: pixels -1: allowed is 0 or more$",
+        ),
+    ],
+)
+def test_wrong_lists_are_one_clear_line(arguments: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        made(*arguments.split())
+
+
+@pytest.mark.parametrize("option", ["limit", "show", "crop"])
+def test_a_word_for_a_number_names_its_option(option: str) -> None:
+    parser = train_parser()
+    parser.exit_on_error = False
+    with pytest.raises(InputError, match=f"^--data.{option}: expected int, got many$"):
+        parse_run(parser, [*FOLDER, f"--data.{option}", "many"], "default")
+
+
+def test_only_options_of_parts_take_several_values() -> None:
+    typed = "run --images a b --data X --data.limit 3 --trainer.epochs 1 2 --loggers Console X"
+    assert joined(typed.split()) == [
+        *"run --images a b --data X --data.limit 3 --trainer.epochs 1 2 --loggers".split(),
+        "[Console, X]",
+    ]
+    assert joined([]) == []
