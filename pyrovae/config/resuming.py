@@ -19,6 +19,9 @@ from pyrovae.utils.errors import InputError
 #: Arguments of data sets for the place of the images. The images themselves are checked anyway.
 PLACES = ("root", "path", "cache_dir", "download")
 
+#: Arguments of data sets that may be "auto": the run records what the images determine.
+FOUND = ("black", "white")
+
 __all__ = ["check_kept", "config_text", "read_config", "stated_config"]
 
 
@@ -74,6 +77,8 @@ def check_kept(parser: Parser, stated: dict[str, Any], new: Namespace, run: RunD
         raise InputError(f"--run_dir: a resumed run stays in its directory, {run.root}")
     before, after = (_flat(parser, config) for config in (old, new))
     changed = {key for key in before | after if before.get(key) != after.get(key)}
+    # The run has the numbers in place of "auto", and its images are checked anyway.
+    changed -= {f"data.{name}" for name in FOUND if after.get(f"data.{name}") == "auto"}
     if refused := sorted(key for key in changed if not _may_change(key)):
         raise InputError(
             f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs, --loggers "

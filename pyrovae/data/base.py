@@ -57,7 +57,7 @@ def fingerprint(*parts: np.ndarray | str) -> str:
     digest = hashlib.sha256()
     for part in parts:
         raw = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-        digest.update(f"{raw.nbytes if isinstance(raw, np.ndarray) else len(raw)}:".encode())
+        digest.update(f"{len(raw) if isinstance(raw, bytes) else raw.nbytes}:".encode())
         for start in range(0, len(raw), 1000):  # In pieces: a split may be larger than memory.
             piece = raw[start : start + 1000]
             digest.update(piece if isinstance(piece, bytes) else piece.tobytes())
@@ -137,6 +137,7 @@ class Source:
         attributes: float32 array `(N, A)`.
         attribute_names: the `A` names.
         fingerprint: a text that changes when the items change (sizes and times of the files).
+        hint: what to add to the error of an item that cannot be read.
     """
 
     names: Sequence[str]
@@ -144,6 +145,7 @@ class Source:
     attributes: np.ndarray
     attribute_names: Sequence[str] = ()
     fingerprint: str = ""
+    hint: str = " (--data.on_error skip leaves such images out)"
 
 
 class ImageData(Recorded, ABC):
@@ -173,4 +175,12 @@ class ImageData(Recorded, ABC):
 
     def settings(self) -> dict[str, Any]:
         """Plain values that determine the stored pixels: part of the cache's key."""
+        return {}
+
+    def found(self) -> dict[str, Any]:
+        """Arguments of the constructor that the images determine, for the run's `config.yaml`.
+
+        They replace the given ones, so that a run opens without the images. None replaces an
+        argument that no file can hold.
+        """
         return {}

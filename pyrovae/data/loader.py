@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrovae.data.base import Split
 from pyrovae.data.integrity import check_whole
+from pyrovae.data.rows import Rows
 from pyrovae.utils.errors import InputError
 
 __all__ = ["Batches", "gather", "spread", "to_device"]
@@ -40,7 +41,13 @@ def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
     Returns:
         Array `(B, ...)`.
     """
-    rows = np.asarray(images).take(indices, axis=0)  # Faster than images[indices].
+    if isinstance(images, Rows):
+        return gather(images.images, images.rows[indices])
+    plain = np.asarray(images)
+    if plain.flags.c_contiguous:
+        rows = plain.take(indices, axis=0)  # Faster than plain[indices].
+    else:  # `take` would copy the whole array first.
+        rows = np.ascontiguousarray(plain[indices])
     mapped = _mapping(images)
     if mapped is not None and len(mapped) > _RESIDENT_BYTES:
         touched = _resident.get(mapped, 0) + rows.nbytes + _FAULT_BYTES * len(rows)

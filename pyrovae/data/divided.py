@@ -1,0 +1,69 @@
+"""The base of data sets whose given images are divided into splits at random."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pyrovae.data.base import Split, check_split
+from pyrovae.data.cached import CachedImages
+from pyrovae.data.division import Places, places
+from pyrovae.data.rows import select
+from pyrovae.utils.errors import InputError
+
+__all__ = ["DividedImages"]
+
+
+class DividedImages(CachedImages):
+    """A data set of given splits; those that are not given are taken from the training split.
+
+    A subclass calls the constructor of `CachedImages` and sets these attributes.
+
+    Attributes:
+        shares: the shares of the splits that are not given, test first.
+        seed: seed of the random division.
+    """
+
+    shares: Mapping[str, float]
+    seed: int
+
+    @abstractmethod
+    def _sizes(self) -> dict[str, int]:
+        """The number of images of each given split, with `"train"`."""
+
+    @abstractmethod
+    def _labels(self) -> np.ndarray | None:
+        """The labels of the given training split, to stratify by."""
+
+    def _whole(self, given: str) -> Split:
+        """A given split, by default from the cache."""
+        return super().split(given)
+
+    def split(self, name: str) -> Split:
+        """Images, labels and attributes of `"train"`, `"val"` or `"test"`."""
+        check_split(name)
+        given, rows = self._places[name]
+        whole = self._whole(given)
+        if rows is None:
+            return whole
+        if not len(rows):
+            raise InputError(
+                f"none of the {len(whole)} images is in the {name} split; raise "
+                f"--data.{name}_fraction (now {self.shares[name]})"
+            )
+        names = [whole.names[row] for row in rows]
+        return Split(
+            select(whole.images, rows), names, whole.attributes[rows], whole.attribute_names
+        )
+
+    @cached_property
+    def _places(self) -> Places:
+        return places(self._sizes(), self.shares, self.seed, self._labels())
+
+    def found(self) -> dict[str, Any]:
+        """The value range and the shape, which follow from the images."""
+        return super().found() | {"image_shape": list(self.image_shape)}
