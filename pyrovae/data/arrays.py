@@ -109,7 +109,6 @@ class ArrayData(DividedImages):
         self.shares = {"test": test_fraction, "val": val_fraction}
         self.seed = seed
         self._images = None if images is None else _by_split(images, "images")
-        self._prepared: dict[str, Split] = {}
         channels, height, width = self._shape() if image_shape is None else image_shape
         shape = channels, height, width
         super().__init__(shape, flip=flip, cache_dir=cache_dir, black=black, white=white)
@@ -221,17 +220,13 @@ class ArrayData(DividedImages):
             names = ("label", *names)
         return table, names
 
-    def _whole(self, given: str) -> Split:
-        if given not in self._prepared:
-            stored = self._stored[given]
-            plain = stored.dtype == np.uint8 and self.levels.black is None
-            if stored.whole is not None and (plain or stored.in_memory):
-                images = channels_first(stored.whole(), self._last)
-                images = images if plain else self._converted(images)
-                self._prepared[given] = self._in_memory(given, images)
-            else:
-                self._prepared[given] = super()._whole(given)
-        return self._prepared[given]
+    def _prepare(self, given: str) -> Split:
+        stored = self._stored[given]
+        plain = stored.dtype == np.uint8 and self.levels.black is None
+        if stored.whole is None or not (plain or stored.in_memory):
+            return super()._prepare(given)
+        images = channels_first(stored.whole(), self._last)
+        return self._in_memory(given, images if plain else self._converted(images))
 
     def _in_memory(self, given: str, images: np.ndarray) -> Split:
         """A split whose images are in memory, or mapped; warns if they use few grey values."""

@@ -39,9 +39,19 @@ class DividedImages(CachedImages):
     def _labels(self) -> np.ndarray | None:
         """The labels of the given training split, to stratify by."""
 
-    def _whole(self, given: str) -> Split:
-        """A given split, by default from the cache."""
+    def _prepare(self, given: str) -> Split:
+        """Prepares a given split, by default in the cache."""
         return super().split(given)
+
+    def _whole(self, given: str) -> Split:
+        """A given split; it is prepared once."""
+        if given not in self._prepared:
+            self._prepared[given] = self._prepare(given)
+        return self._prepared[given]
+
+    @cached_property
+    def _prepared(self) -> dict[str, Split]:
+        return {}
 
     def split(self, name: str) -> Split:
         """Images, labels and attributes of `"train"`, `"val"` or `"test"`."""

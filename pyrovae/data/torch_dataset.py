@@ -9,7 +9,7 @@ import os
 import pickle
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -113,7 +113,11 @@ class TorchDataset(DividedImages):
     def settings(self) -> dict[str, Any]:
         """The data set, its images' shape and the value range."""
         kinds = [f"{type(own).__module__}.{type(own).__qualname__}" for own in self._all()]
-        return super().settings() | {"kinds": kinds, "pickled": self._pickled}
+        return super().settings() | {
+            "kinds": kinds,
+            "pickled": self._pickled,
+            "converts": self._converts,
+        }
 
     def found(self) -> dict[str, Any]:
         """The value range and the shape; data sets are not written to `config.yaml`."""
@@ -183,7 +187,8 @@ class TorchDataset(DividedImages):
                 raise InputError(f"{split} item {item}: {error}") from error
 
         names = [f"{split}/{item:06d}" for item in range(count)]
-        return Source(names, read, table, titles, self._fingerprint(split))
+        hint = " (on_error='skip' leaves such images out)"
+        return Source(names, read, table, titles, self._fingerprint(split), hint)
 
     def _pixels(self, image: Any) -> np.ndarray:
         """The stored pixels of an item's image."""
@@ -210,7 +215,7 @@ class TorchDataset(DividedImages):
         """A hash of the pickled data sets; empty if they cannot be pickled."""
         digest = hashlib.sha256()
         try:
-            pickle.Pickler(SimpleNamespace(write=digest.update), 5).dump(self.datasets)
+            _Pickler(SimpleNamespace(write=digest.update), 5).dump(self.datasets)
         except Exception:  # Objects raise anything when they are pickled.
             return ""
         return digest.hexdigest()
@@ -218,19 +223,28 @@ class TorchDataset(DividedImages):
     def _fingerprint(self, given: str) -> str:
         """Changes with the data set and a few of its images, if these are not random."""
         count = len(self.datasets[given])
-        first, again = (as_array(self._item(given, 0)[0], "image") for _ in range(2))
-        if not np.array_equal(first, again):
+        some = []
+        for place in np.linspace(0, count - 1, min(count, 16)).astype(int):
+            with suppress(InputError):  # Preparing all images names the unreadable ones.
+                some.append(as_array(self._item(given, int(place))[0], "image"))
+        if some and not np.array_equal(some[0], as_array(self._item(given, 0)[0], "image")):
             logging.getLogger("pyrovae").warning(
                 "%s: the data set returns another image each time, as with a random transform; "
                 "each image is stored once, as it is read first",
                 given,
             )
-            some: list[np.ndarray] = []
-        else:
-            places = np.linspace(0, count - 1, min(count, 16)).astype(int)
-            some = [as_array(self._item(given, int(i))[0], "image") for i in places]
+            some = []
         known = self._pickled or f"{os.getpid()} {id(self)}"
         return fingerprint(known, str(count), *map(np.atleast_1d, some))
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles tensors by their values: PyTorch writes addresses too."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Tensor):
+            return str, (fingerprint(np.atleast_1d(as_array(obj, "tensor"))),)
+        return NotImplemented
 
 
 def _check_map_style(name: str, dataset: Any) -> None:

@@ -107,7 +107,7 @@ def test_gather_equals_indexing(tmp_path: Path) -> None:
 def test_gather_keeps_changes_in_a_private_map(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrovae.data.loader._RESIDENT_BYTES", 1)
+    monkeypatch.setattr("pyrovae.data.rows.RESIDENT_BYTES", 1)
     np.save(tmp_path / "images.npy", numbered(50))
     images = np.load(tmp_path / "images.npy", mmap_mode="c")
     images[3] = 200
