@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -163,11 +164,15 @@ def _opened(path: Path, changed: int, worker: tuple[int, int]) -> Image:
 @lru_cache(maxsize=16)
 def _pages_of(path: Path, stamp: tuple[int, int]) -> list[_Page]:
     """The pages of a file, without smaller copies of others; none if it is damaged."""
+    found: list[_Page] = []
     try:
         with open(path, "rb") as file:
-            found = list(_directories(file))
-    except (OSError, ValueError, KeyError, IndexError):
-        return []  # Reading the image names the reason.
+            found.extend(_directories(file))
+    except (OSError, ValueError, KeyError, IndexError, OverflowError):
+        if found:  # Without a page, reading the image names the reason.
+            logging.getLogger("pyrovae").warning(
+                "%s: damaged after page %d; the pages behind it are not used", path, len(found) - 1
+            )
     return [page for page in found if not page.kind & _REDUCED]
 
 
@@ -183,31 +188,29 @@ def _directories(file: BinaryIO) -> Iterator[_Page]:
     """Reads the chain of directories, which is much faster than Pillow's search for a page."""
     start = file.read(16)
     order = {b"II": "<", b"MM": ">"}[start[:2]]
-    big = int(np.frombuffer(start, f"{order}u2", 1, 2)[0]) == 43
-    pointer = np.dtype(f"{order}u8" if big else f"{order}u4")
-    number = np.dtype(f"{order}u8" if big else f"{order}u2")
+    big = _first(start[2:], np.dtype(f"{order}u2")) == 43
+    pointer = np.dtype(f"{order}u{8 if big else 4}")
+    number = np.dtype(f"{order}u{8 if big else 2}")
+    short = f"{order}u2"
     entry = np.dtype(
-        [
-            ("tag", f"{order}u2"),
-            ("type", f"{order}u2"),
-            ("count", pointer),
-            ("value", f"V{pointer.itemsize}"),
-        ]
+        [("tag", short), ("type", short), ("count", pointer), ("value", f"V{pointer.itemsize}")]
     )
-    place, seen = int(np.frombuffer(start, pointer, 1, 8 if big else 4)[0]), set[int]()
+    place, seen = _first(start[8 if big else 4 :], pointer), set[int]()
     while place and place not in seen:
         seen.add(place)
         file.seek(place)
-        count = int(np.frombuffer(file.read(number.itemsize), number)[0])
-        entries = np.frombuffer(file.read(count * entry.itemsize), entry)
-        following = file.read(pointer.itemsize)
-        known = {
-            _TAGS[own["tag"]]: _number(own, order, pointer, file)
-            for own in entries
-            if int(own["tag"]) in _TAGS
-        }
-        yield _Page(len(seen) - 1, **known)
-        place = int(np.frombuffer(following, pointer)[0])
+        count = _first(file.read(number.itemsize), number)
+        if count > 2**16:
+            raise ValueError(f"a directory of {count} entries")
+        entries = np.frombuffer(file.read(count * entry.itemsize), entry, count)
+        place = _first(file.read(pointer.itemsize), pointer)
+        known = [own for own in entries if int(own["tag"]) in _TAGS]
+        values = {_TAGS[int(own["tag"])]: _number(own, order, pointer, file) for own in known}
+        yield _Page(len(seen) - 1, **values)
+
+
+def _first(raw: bytes, kind: np.dtype[Any]) -> int:
+    return int(np.frombuffer(raw, kind, 1)[0])
 
 
 def _number(entry: Any, order: str, pointer: np.dtype[Any], file: BinaryIO) -> int:
@@ -215,6 +218,6 @@ def _number(entry: Any, order: str, pointer: np.dtype[Any], file: BinaryIO) -> i
     kind = np.dtype(f"{order}u2" if entry["type"] == 3 else f"{order}u4")
     raw = entry["value"].tobytes()
     if int(entry["count"]) * kind.itemsize > len(raw):
-        file.seek(int(np.frombuffer(raw, pointer)[0]))
+        file.seek(_first(raw, pointer))
         raw = file.read(kind.itemsize)
-    return int(np.frombuffer(raw, kind, 1)[0])
+    return _first(raw, kind)

@@ -63,6 +63,18 @@ def test_smaller_copies_of_a_page_are_no_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["a.tif[2]"][0], grey(DEEP[1]))
 
 
+def test_a_stack_that_is_cut_off_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, *others = map(Image.fromarray, DEEP)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    raw = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(raw[: len(raw) // 2])
+    found = every_image(tmp_path)
+    assert 3 < len(found) < 9
+    assert f"a.tif: damaged after page {len(found) - 1}; the pages" in caplog.text
+
+
 def test_pages_of_several_sizes_are_refused(tmp_path: Path) -> None:
     pages = [Image.fromarray(page) for page in (DEEP[0], DEEP[1], DEEP[2, :3])]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
