@@ -178,10 +178,13 @@ def _load(
 
 def _values(path: Path, page: int | None, channels: int) -> np.ndarray | None:
     """The values `(C, H, W)` of files that are not read by Pillow, else None."""
-    if is_tiff(path):
-        return full_values(path, page, channels)
-    if path.suffix.lower() == ".npy":
-        return one_image(np.load(path, allow_pickle=False), channels)
+    try:
+        if is_tiff(path):
+            return full_values(path, page, channels)
+        if path.suffix.lower() == ".npy":
+            return one_image(np.load(path, allow_pickle=False), channels)
+    except MemoryError:  # A damaged header asks for any amount.
+        raise ValueError("its header names more values than fit into memory") from None
     return None
 
 
@@ -344,7 +347,7 @@ def _reason(image: str | Path | Image, error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        empty = isinstance(image, str | Path) and Path(image).stat().st_size == 0
+        empty = isinstance(image, str | Path) and page_of(image)[0].stat().st_size == 0
         return "the file is empty" if empty else "not an image that Pillow can read"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
