@@ -171,5 +171,7 @@ def _opened(path: Path) -> Any:
     try:
         import h5py  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise InputError(f"{path}: reading it needs the package h5py") from None
+        raise InputError(
+            f"--data.path {path}: needs the package h5py (pip install h5py)"
+        ) from None
     return h5py.File(path, "r")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,26 @@ def test_a_mapped_file_is_neither_copied_nor_cached(
     assert not (tmp_path / "cache").exists()
 
 
+def test_an_array_in_memory_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrovae.data.rows._COPIED_BYTES", 100)
+    tensor = torch.from_numpy(GREY.copy())
+    for images in (GREY, GREY.transpose(0, 2, 3, 1), tensor):
+        for name in SPLITS:
+            stored: Any = ArrayData(images).split(name).images
+            assert np.shares_memory(stored.images, np.asarray(images))
+    given: Any = ArrayData({"train": GREY, "val": GREY[:9]}).split("val").images
+    assert np.shares_memory(given, GREY)
+
+
+def test_without_h5py_the_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, GREY)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError, match=r"a\.h5: needs the package h5py \(pip install h5py\)$"):
+        ArrayData(path=str(tmp_path / "a.h5"))
+
+
 def test_auto_uses_quantiles_of_the_training_split_only() -> None:
     images = np.zeros((60, 20, 20), np.uint16)
     images[:] = np.arange(400).reshape(20, 20) + 1000
@@ -239,3 +261,31 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message) as caught:
             ArrayData(path=str(tmp_path / name), key=key).split("train")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_mapped_file_passes_through_bounded_memory(tmp_path: Path) -> None:
+    """A gigabyte with the channels last; a copy of it, or pages that stay, would be resident."""
+    program = f"""
+import numpy as np
+from pyrovae.data import ArrayData, Batches
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+shape = (85_000, 64, 64, 3)
+with open({str(tmp_path / "a.npy")!r}, "wb") as file:
+    np.lib.format.write_array_header_1_0(
+        file, dict(descr="|u1", fortran_order=False, shape=shape))
+    file.truncate(file.tell() + int(np.prod(shape)))
+before, most = resident(), 0
+split = ArrayData(path={str(tmp_path / "a.npy")!r}).split("train")
+for batch in Batches(split, 128, seed=0).epoch(0):
+    most = max(most, resident() - before)
+print(len(split), most)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    count, most = done.stdout.split()
+    assert int(count) == 68_000 and float(most) < 400
