@@ -150,8 +150,8 @@ class ArrayData(DividedImages):
             return {name: StoredArray.of(own) for name, own in arrays.items()}
         if self.path is None:
             raise InputError(
-                "--data.path: ArrayData needs a file with the images; a run does not store arrays "
-                "in memory"
+                "--data.path, or path in config.yaml: ArrayData needs a file with the images; a "
+                "run does not store arrays in memory"
             )
         return arrays_of(self.path, self.key, self.label_key)
 

@@ -260,6 +260,7 @@ def _convert(image: Image, shape: Shape, crop: int | None, levels: ValueRange) -
 
     channels, height, width = shape
     _check_crop(image.size, crop)
+    _check_depth(image, levels)
     if channels not in (1, 3):
         image.load()
         return fit_pixels(levels.eight_bits(_pixels_of(_upright(image)), 65535.0), shape, crop)
@@ -275,6 +276,16 @@ def _convert(image: Image, shape: Shape, crop: int | None, levels: ValueRange) -
     image = image.resize((width, height), Resampling.BILINEAR, box=box)
     pixels = np.asarray(image).reshape(height, width, channels)
     return np.array(pixels.transpose(2, 0, 1), order="C")  # A copy: Pillow's memory is read-only.
+
+
+def _check_depth(image: Image, levels: ValueRange) -> None:
+    """Raises `ValueError` if Pillow drops the bits that the value range is about."""
+    deep = any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
+    if deep and image.mode not in _DEEP and levels.white is not None and levels.white > 255:
+        raise ValueError(
+            f"colours of 16 bits, of which Pillow reads 8: allowed is white up to 255, got "
+            f"{levels.white:g}; TIFF keeps all bits"
+        )
 
 
 def _draft(image: Image, shape: tuple[int, int, int], crop: int | None) -> int:

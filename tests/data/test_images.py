@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from pyrovae.data import load_image
+from pyrovae.data.values import ValueRange
 from pyrovae.utils.errors import InputError
 
 COLOUR = (200, 100, 50)
@@ -82,6 +85,20 @@ def test_sixteen_bit_png_file(tmp_path: Path) -> None:
     Image.fromarray(ramp).save(tmp_path / "deep.png")
     expected = np.rint(ramp / 257).astype(np.uint8)
     np.testing.assert_array_equal(load_image(tmp_path / "deep.png", (1, 8, 8))[0], expected)
+
+
+def test_a_range_beyond_the_bits_of_a_colour_png_is_refused(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + bytes([9, 0] * 12) for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    raw = [
+        struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks
+    ]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(raw))
+    assert (load_image(tmp_path / "a.png", (3, 4, 4)) == 9).all()
+    assert (load_image(tmp_path / "a.png", (3, 4, 4), levels=ValueRange(0, 18)) == 128).all()
+    with pytest.raises(InputError, match=r"a\.png: colours of 16 bits, .* got 4095; TIFF keeps"):
+        load_image(tmp_path / "a.png", (3, 4, 4), levels=ValueRange(0, 4095))
 
 
 @pytest.mark.parametrize("value", [-1, 70000])
