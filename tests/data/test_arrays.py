@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pyrovae.data import SPLITS
 from pyrovae.data.loader import Batches
 from pyrovae.data.rows import Rows
 from pyrovae.utils.errors import InputError
+from tests.support.resident import most_resident
 
 h5py = pytest.importorskip("h5py")
 
@@ -267,25 +267,6 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_mapped_file_passes_through_bounded_memory(tmp_path: Path) -> None:
     """A gigabyte with the channels last; a copy of it, or pages that stay, would be resident."""
-    program = f"""
-import numpy as np
-from pyrovae.data import ArrayData, Batches
-def resident():
-    lines = open("/proc/self/status").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-shape = (85_000, 64, 64, 3)
-with open({str(tmp_path / "a.npy")!r}, "wb") as file:
-    np.lib.format.write_array_header_1_0(
-        file, dict(descr="|u1", fortran_order=False, shape=shape))
-    file.truncate(file.tell() + int(np.prod(shape)))
-before, most = resident(), 0
-split = ArrayData(path={str(tmp_path / "a.npy")!r}).split("train")
-for batch in Batches(split, 128, seed=0).epoch(0):
-    most = max(most, resident() - before)
-print(len(split), most)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    count, most = done.stdout.split()
-    assert int(count) == 68_000 and float(most) < 400
+    before = "from pyrovae.data import ArrayData, Batches"
+    loop = "for _ in Batches(ArrayData(path=path).split('train'), 128, seed=0).epoch(0):"
+    assert 0 < most_resident(tmp_path / "a.npy", (85_000, 64, 64, 3), before, loop) < 400
