@@ -11,11 +11,11 @@ import numpy as np
 
 from pyrovae.data.array_files import StoredArray, arrays_of
 from pyrovae.data.base import Source, Split, file_stamp, fingerprint
+from pyrovae.data.columns import attribute_table, label_column, numbered
 from pyrovae.data.divided import DividedImages
 from pyrovae.data.division import check_fractions, check_splits
 from pyrovae.data.grey_levels import GreyLevels, warn_of_few
 from pyrovae.data.images import fit_pixels
-from pyrovae.data.labels import attribute_table, label_column, numbered
 from pyrovae.data.layout import as_array, channels_first, image_shape_of, is_last, one_image
 from pyrovae.data.loader import spread
 from pyrovae.data.values import Level, memory_of
