@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.data.base import Split, check_split
+from pyrovae.data.cache import cached_split
 from pyrovae.data.cached import CachedImages
 from pyrovae.data.division import Places, places
 from pyrovae.data.rows import select
@@ -41,7 +42,8 @@ class DividedImages(CachedImages):
 
     def _prepare(self, given: str) -> Split:
         """Prepares a given split, by default in the cache."""
-        return super().split(given)
+        source = self._source(given)
+        return cached_split(self, given, source, on_error=self.on_error, cache_dir=self.cache_dir)
 
     def _whole(self, given: str) -> Split:
         """A given split; it is prepared once."""
