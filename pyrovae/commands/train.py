@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyrovae.config.building import build_vae, instantiate, recipe
 from pyrovae.config.options import parse_run, train_parser
+from pyrovae.config.resuming import config_text
 from pyrovae.data import SPLITS, ImageData, spread
 from pyrovae.engine import Engine
 from pyrovae.evaluation.baselines import evaluate_ppca, evaluate_without_latent
@@ -46,6 +47,9 @@ def main(arguments: list[str]) -> None:
     with group.first_on_machine():
         for name in SPLITS:
             objects.data.split(name)  # An unreadable image stops the run here, not at its end.
+    for name, value in objects.data.found().items():
+        config.data.init_args[name] = value
+    run.config_text = config_text(parser, config)
     objects.trainer.fit(
         vae,
         objects.data,

@@ -20,6 +20,9 @@ from pyrovae.utils.plain import flat
 #: Arguments of data sets for the place of the images. The images themselves are checked anyway.
 PLACES = ("root", "path", "cache_dir", "download")
 
+#: Arguments of data sets that may be "auto": the run records what the images determine.
+FOUND = ("black", "white")
+
 __all__ = ["check_kept", "config_text", "read_config", "stated_config"]
 
 
@@ -88,6 +91,8 @@ def check_kept(
         raise InputError(f"--run_dir: a resumed run stays in its directory, {run.root}")
     before, after = (_flat(parser, config) for config in (old, new))
     changed = {key for key in before | after if before.get(key) != after.get(key)}
+    # The run has the numbers in place of "auto", and its images are checked anyway.
+    changed -= {f"data.{name}" for name in FOUND if after.get(f"data.{name}") == "auto"}
     if refused := sorted(key for key in changed if not _may_change(key)):
         stored = _flat(parser, parser.parse_object(written))
         others = [key for key in refused if stored.get(key) != before.get(key)]

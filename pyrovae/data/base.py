@@ -73,7 +73,7 @@ def fingerprint(*parts: np.ndarray | str) -> str:
     digest = hashlib.sha256()
     for part in parts:
         raw = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-        digest.update(f"{raw.nbytes if isinstance(raw, np.ndarray) else len(raw)}:".encode())
+        digest.update(f"{len(raw) if isinstance(raw, bytes) else raw.nbytes}:".encode())
         for start in range(0, len(raw), 1000):  # In pieces: a split may be larger than memory.
             piece = raw[start : start + 1000]
             digest.update(piece if isinstance(piece, bytes) else piece.tobytes())
@@ -185,6 +185,7 @@ class Source:
         attributes: float32 array `(N, A)`.
         attribute_names: the `A` names.
         fingerprint: a text that changes when the items change (sizes and times of the files).
+        hint: what to add to the error of an item that cannot be read.
     """
 
     names: Sequence[str]
@@ -192,6 +193,7 @@ class Source:
     attributes: np.ndarray
     attribute_names: Sequence[str] = ()
     fingerprint: str = ""
+    hint: str = " (--data.on_error skip leaves such images out)"
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Source:
         """Returns the items of the given rows."""
@@ -252,7 +254,21 @@ class ImageData(Recorded, ABC):
         The shuffle depends on the number of items only, so a smaller limit takes a part of the
         images of a larger one. Validation and test scores stay comparable.
         """
-        count = len(items.names)
-        if name != "train" or self.limit is None or self.limit >= count:
-            return items
-        return items.take(np.sort(np.random.default_rng(0).permutation(count)[: self.limit]))
+        rows = self.limited_rows(name, None, len(items.names))
+        return items if rows is None else items.take(rows)
+
+    def limited_rows(self, name: str, rows: np.ndarray | None, count: int) -> np.ndarray | None:
+        """The rows of `limited`, out of the given rows; None stands for all `count` rows."""
+        total = count if rows is None else len(rows)
+        if name != "train" or self.limit is None or self.limit >= total:
+            return rows
+        some = np.sort(np.random.default_rng(0).permutation(total)[: self.limit])
+        return some if rows is None else rows[some]
+
+    def found(self) -> dict[str, Any]:
+        """Arguments of the constructor that the images determine, for the run's `config.yaml`.
+
+        They replace the given ones, so that a run opens without the images. None replaces an
+        argument that no file can hold.
+        """
+        return {}

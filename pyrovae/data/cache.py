@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 
 from pyrovae.data.base import ImageData, Source, Split, check_on_error, check_split
-from pyrovae.data.images import GreyLevels, quiet
+from pyrovae.data.grey_levels import GreyLevels, warn_of_few
+from pyrovae.data.images import quiet
 from pyrovae.data.integrity import checksum, damage, note_verified, signed
 from pyrovae.data.leftovers import live, remove_abandoned, sweep, temporary_name
 from pyrovae.data.workers import in_order, look_ahead, shared_array
@@ -130,17 +131,8 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
             manifest["items"],
             skipped[0]["reason"],
         )
-    levels = manifest["grey_levels"]
-    if levels and split == "train":
-        logging.getLogger("pyrovae").warning(
-            "%s: the training images use only %d of 256 grey levels, from %d to %d; integers of "
-            "more than 8 bits are scaled from the range 0 to 65535, floats from 0 to 1: rescale "
-            "the files to that full range to keep more levels",
-            type(data).__name__,
-            len(levels),
-            levels[0],
-            levels[-1],
-        )
+    if split == "train":
+        warn_of_few(data, manifest["grey_levels"])
 
 
 @dataclass
@@ -316,8 +308,7 @@ class _Build:
                 image = self.source.read(item)
             except InputError as error:
                 if self.on_error == "raise":
-                    text = f"{error} (--data.on_error skip leaves such images out)"
-                    raise InputError(text) from error
+                    raise InputError(f"{error}{self.source.hint}") from error
                 chunk.skipped.append((item, str(error)))
                 continue
             if image.shape != shape or image.dtype != np.uint8:

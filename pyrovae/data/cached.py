@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from pyrovae.data.base import (
 )
 from pyrovae.data.cache import cached_split
 from pyrovae.data.images import load_image
+from pyrovae.data.values import Level, ValueRange, check_levels, range_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,6 +49,8 @@ class CachedImages(ImageData):
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
             warning.
         cache_dir: the folder of prepared images, see `cache_root`.
+        black: the stored value of grey value 0, "auto", or None: the type decides.
+        white: the stored value of grey value 255, "auto", or None.
     """
 
     def __init__(
@@ -60,9 +64,12 @@ class CachedImages(ImageData):
         crop: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
+        black: Level = None,
+        white: Level = None,
     ) -> None:
         check_limit(limit)
         check_crop(crop)
+        check_levels(black, white)
         check_on_error(on_error)
         self.image_shape = image_shape
         self.flip, self.augment = flip, listed(augment)
@@ -71,6 +78,7 @@ class CachedImages(ImageData):
         self.crop = crop
         self.on_error = on_error
         self.cache_dir = cache_dir
+        self.black, self.white = black, white
 
     @abstractmethod
     def _source(self, split: str) -> Source:
@@ -82,6 +90,30 @@ class CachedImages(ImageData):
         source = self.limited(name, self._source(name))
         return cached_split(self, name, source, on_error=self.on_error, cache_dir=self.cache_dir)
 
+    @cached_property
+    def levels(self) -> ValueRange:
+        """The value range of the data set; "auto" reads the training images."""
+        remembered = self._levels_file() if "auto" in (self.black, self.white) else None
+        return range_of(self.black, self.white, self._training_values, remembered)
+
+    def _training_values(self) -> Iterable[np.ndarray]:
+        """The stored values of the training images, for "auto"."""
+        raise NotImplementedError
+
+    def _levels_file(self) -> Path | None:
+        """The file that keeps what "auto" found; None if the images may change unseen."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """The value range, if it is given."""
+        return {} if self.white is None else {"levels": [self.levels.black, self.levels.white]}
+
+    def found(self) -> dict[str, Any]:
+        """The value range, if it is "auto"."""
+        if "auto" not in (self.black, self.white):
+            return {}
+        return {"black": self.levels.black, "white": self.levels.white}
+
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
         """Crops and resizes one image in the same way as the stored images: uint8 `(C, H, W)`."""
-        return load_image(image, self.image_shape, self.crop)
+        return load_image(image, self.image_shape, self.crop, self.levels)

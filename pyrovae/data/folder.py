@@ -7,7 +7,7 @@ import logging
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -19,7 +19,10 @@ from pyrovae.data.base import Size, Source, Split, file_stamp, fingerprint, imag
 from pyrovae.data.cached import CachedImages
 from pyrovae.data.finding import Found, find_images, in_short
 from pyrovae.data.labels import Attributes, folder_labels, read_attributes
+from pyrovae.data.reading import all_values
 from pyrovae.data.summary import conversion
+from pyrovae.data.tiff import page_names, page_of
+from pyrovae.data.values import Level, memory_of
 from pyrovae.utils.errors import InputError
 
 __all__ = ["ImageFolder"]
@@ -51,13 +54,15 @@ class ImageFolder(CachedImages):
     Two or more subfolders of the splits (`train/cat`, `train/dog`), or of the folder without
     `train/`, are classes: the attribute `label`. `attributes` adds the columns of a table.
 
+    Each page of a TIFF stack is an image; `.npy` files hold one image each.
+
     Warnings list the folders that are pooled or ignored and the files that cannot be read as
     images. Files and folders whose name starts with a dot are ignored.
 
     Args:
         root: the folder.
         image_size: side of the images, or their height and width, as `28 20` or `28x20`.
-        channels: 3 for colour, 1 for grey.
+        channels: 3 for colour, 1 for grey; other numbers are the channels of the files.
         crop: side in pixels of the centred square to keep; by default the largest centred part
             with the proportions of `image_size`.
         flip: whether training mirrors images at random. Off by default: right for most
@@ -75,6 +80,10 @@ class ImageFolder(CachedImages):
             warning.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
             user's cache folder.
+        black: the stored value of grey value 0, or "auto": the 0.1 % quantile of all training
+            images. By default 0.
+        white: the stored value of grey value 255, or "auto": the 99.9 % quantile. By default 255
+            for 8 bits, 65535 for 16 bits, and 1 for floats.
     """
 
     def __init__(
@@ -92,9 +101,11 @@ class ImageFolder(CachedImages):
         test_fraction: float = 0.1,
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
+        black: Level = None,
+        white: Level = None,
     ) -> None:
-        if channels not in (1, 3):
-            raise InputError(f"channels {channels}: allowed are 1 (grey), 3 (colour)")
+        if channels < 1:
+            raise InputError(f"channels {channels}: allowed are 1 (grey), 3 (colour) and more")
         if min(val_fraction, test_fraction) < 0 or not val_fraction + test_fraction < 1:
             fractions = f"val_fraction {val_fraction}, test_fraction {test_fraction}"
             raise InputError(f"{fractions}: allowed are shares from 0 that add up to less than 1")
@@ -108,6 +119,8 @@ class ImageFolder(CachedImages):
             crop=crop,
             on_error=on_error,
             cache_dir=cache_dir,
+            black=black,
+            white=white,
         )
         self.root = Path(root).expanduser()
         self.attributes = None if attributes is None else Path(attributes).expanduser()
@@ -115,8 +128,8 @@ class ImageFolder(CachedImages):
         self.test_fraction = test_fraction
 
     def settings(self) -> dict[str, Any]:
-        """The folder, its division, the size and the crop."""
-        return {
+        """The folder, its division, the size, the crop and the value range."""
+        return super().settings() | {
             "root": str(self.root.absolute()),
             "image_shape": list(self.image_shape),
             "crop": self.crop,
@@ -155,13 +168,28 @@ class ImageFolder(CachedImages):
         names = self._divided[split]
         if not names:
             raise InputError(self._empty(split))
-        stamps = np.array([file_stamp(self.root / name) for name in names], np.int64)
+        stamps = self._stamps(names)
         return Source(
             names=names,
             read=lambda item: self.preprocess(self.root / names[item]),
             attributes=np.empty((len(names), 0), np.float32),
             fingerprint=fingerprint("\n".join(names), stamps),
         )
+
+    def _stamps(self, names: Sequence[str]) -> np.ndarray:
+        return np.array([file_stamp(page_of(self.root / name)[0]) for name in names], np.int64)
+
+    def _training_values(self) -> Iterator[np.ndarray]:
+        return all_values(
+            [self.root / name for name in self._divided["train"]],
+            self.image_shape[0],
+            skip=self.on_error == "skip",
+        )
+
+    def _levels_file(self) -> Path:
+        names = self._divided["train"]
+        stamps = fingerprint("\n".join(names), self._stamps(names))
+        return memory_of([str(self.root.absolute()), self.image_shape[0], stamps], self.cache_dir)
 
     @cached_property
     def _divided(self) -> dict[str, list[str]]:
@@ -177,7 +205,11 @@ class ImageFolder(CachedImages):
         if not found["train"].images:
             folder = self.root / own.get("train", "")
             raise InputError(f"{folder}: no images in this folder or its subfolders")
-        divided = {split: part.images for split, part in found.items() if part.images}
+        divided = {
+            split: list(page_names(self.root, part.images, self.image_shape[0]))
+            for split, part in found.items()
+            if part.images
+        }
         return divided | self._divide(divided, own.get("train", ""))
 
     def _folders(self) -> list[str]:

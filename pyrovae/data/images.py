@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyrovae.data.layout import one_image
+from pyrovae.data.tiff import deep_values, full_values, has_pages, is_tiff, page_image, page_of
+from pyrovae.data.values import BY_TYPE, ValueRange
 from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ _ORIENTATION = 0x0112
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _FIRST = {"LAB": "RGB", "La": "LA"}  # conversions that Pillow needs first
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+Shape = tuple[int, int, int]
 
 # Errors of the machine: reporting them as a bad image would hide the cause.
 _RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -61,19 +66,25 @@ quiet = _Quiet()
 
 
 def load_image(
-    image: str | Path | Image, image_shape: tuple[int, int, int], crop: int | None = None
+    image: str | Path | Image,
+    image_shape: tuple[int, int, int],
+    crop: int | None = None,
+    levels: ValueRange = BY_TYPE,
 ) -> np.ndarray:
     """Reads an image, turns it upright, crops its centre, and resizes it.
 
-    Transparent images are composited on white. Integers of more than eight bits are scaled from
-    the range 0 to 65,535, floating-point values from 0 to 1; the scale never depends on the
-    image. From a file with several frames the first is read.
+    Transparent images are composited on white. `levels` maps the values to 8 bits. Without
+    numbers, integers of more than eight bits are scaled from the range 0 to 65,535, floating-point
+    values from 0 to 1; the scale never depends on the image. From a file with several frames the
+    first is read, unless a name such as `stack.tif[3]` names a page of a TIFF file.
 
     Args:
         image: a path, or an open Pillow image, which is not changed.
-        image_shape: `(C, H, W)`; one channel is luminance, three are RGB.
+        image_shape: `(C, H, W)`; one channel is luminance, three are RGB, and other numbers are
+            the channels of the file.
         crop: side in pixels of the centred square to keep; by default the largest centred
             rectangle with the proportions of `image_shape`.
+        levels: the range of values that is mapped to 8 bits.
 
     Returns:
         uint8 array `(C, H, W)`.
@@ -81,16 +92,49 @@ def load_image(
     Raises:
         InputError: if the image cannot be read, or is smaller than `crop`.
     """
-    if image_shape[0] not in (1, 3) or min(image_shape) < 1:
-        raise ValueError(f"image_shape {tuple(image_shape)}: allowed are (1 or 3, H, W)")
+    if min(image_shape) < 1:
+        raise ValueError(
+            f"image_shape {tuple(image_shape)}: allowed are (C, H, W), 1 or more each"
+        )
     if isinstance(image, (list, tuple)) or hasattr(image, "dtype"):
         raise InputError(
             f"an image must be a path or a Pillow image, got {type(image).__name__}; "
             "PIL.Image.fromarray converts an array"
         )
+    with _named_errors(image):
+        return _load(image, image_shape, crop, levels)
+
+
+def stored_values(path: Path, channels: int) -> np.ndarray:
+    """The values of an image file before they are mapped to 8 bits.
+
+    Args:
+        path: the file, or a page of it.
+        channels: the number of channels of the data set.
+
+    Raises:
+        InputError: if the image cannot be read.
+    """
+    from PIL import Image
+
+    with _named_errors(path):
+        file, page = page_of(path)
+        values = _values(file, page, channels)
+        if values is not None:
+            return values
+        if page is not None:
+            return np.asarray(page_image(file, page))
+        with open(file, "rb") as raw, Image.open(raw) as image:
+            kept = image.mode in _DEEP or channels not in (1, 3)
+            return np.asarray(image if kept else _flatten(image, _mode(channels), BY_TYPE))
+
+
+@contextmanager
+def _named_errors(image: str | Path | Image) -> Iterator[None]:
+    """Context whose errors become an `InputError` with the name of the image."""
     try:
         with quiet:
-            return _load(image, image_shape, crop)
+            yield
     except MemoryError:
         raise
     except Exception as error:  # decoders raise a dozen types for a file they cannot read
@@ -99,55 +143,102 @@ def load_image(
         raise InputError(f"{_name(image)}: {_reason(image, error)}") from error
 
 
-class GreyLevels:
-    """Counts the grey values that a data set uses, up to `FEW`.
-
-    Example:
-        >>> levels = GreyLevels()
-        >>> levels.add(np.array([[0, 3], [16, 3]], np.uint8))
-        >>> levels.few()
-        [0, 3, 16]
-    """
-
-    #: Photographs and scans with fewer grey values have lost detail.
-    FEW = 64
-
-    def __init__(self) -> None:
-        self._used = np.zeros(256, bool)
-
-    def add(self, images: np.ndarray) -> None:
-        """Adds uint8 images of any shape."""
-        if self._used.sum() < self.FEW:
-            self._used[images.reshape(-1)] = True
-
-    def few(self) -> list[int] | None:
-        """The used grey values if there are fewer than `FEW` and not only black and white."""
-        levels = np.flatnonzero(self._used).tolist()
-        return levels if len(levels) < self.FEW and not {*levels} <= {0, 255} else None
+def _mode(channels: int) -> str:
+    return "L" if channels == 1 else "RGB"
 
 
 def image_extensions() -> frozenset[str]:
-    """The file extensions that Pillow can decode, lower-case and with their dot."""
+    """The extensions of the files that can be read, lower-case and with their dot."""
     from PIL import Image
 
     extensions = Image.registered_extensions().items()  # also loads the plugins
     recognised_only = ("BUFR", "GRIB", "HDF5", "MPEG", "WMF")  # identified, but not decoded
     readable = set(Image.OPEN) - set(recognised_only)
-    return frozenset(extension for extension, kind in extensions if kind in readable)
+    return frozenset(name for name, kind in extensions if kind in readable) | {".npy"}
 
 
-def _load(image: str | Path | Image, shape: tuple[int, int, int], crop: int | None) -> np.ndarray:
-    from PIL import Image
-
+def _load(
+    image: str | Path | Image, shape: Shape, crop: int | None, levels: ValueRange
+) -> np.ndarray:
     if not isinstance(image, str | Path):
-        return _convert(image.copy(), shape, crop)
+        return _convert(image.copy(), shape, crop, levels)
+    path, page = page_of(image)
     # Opening a pipe may never return.
-    if os.path.exists(image) and not (os.path.isfile(image) or os.path.isdir(image)):
+    if path.exists() and not (path.is_file() or path.is_dir()):
         raise ValueError("a pipe, socket or device, not a file")
     _silence_libtiff()
+    values = _values(path, page, shape[0])
+    if values is not None:
+        white = None if path.suffix.lower() == ".npy" or values.itemsize > 2 else 65535.0
+        return fit_pixels(levels.eight_bits(values, white), shape, crop)
+    if page is not None:
+        return _convert(page_image(path, page), shape, crop, levels)
+    return _opened(path, shape, crop, levels)
+
+
+def _values(path: Path, page: int | None, channels: int) -> np.ndarray | None:
+    """The values `(C, H, W)` of files that are not read by Pillow, else None."""
+    try:
+        if is_tiff(path):
+            return full_values(path, page, channels)
+        if path.suffix.lower() == ".npy":
+            return one_image(np.load(path, allow_pickle=False), channels)
+    except MemoryError:  # A damaged header asks for any amount.
+        raise ValueError("its header names more values than fit into memory") from None
+    return None
+
+
+def _opened(path: Path, shape: Shape, crop: int | None, levels: ValueRange) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
     # By name, Pillow maps some TIFF files instead of reading them, and garbles rotated ones.
-    with open(image, "rb") as file, Image.open(file) as opened:
-        return _convert(opened, shape, crop)
+    try:
+        with open(path, "rb") as file, Image.open(file) as opened:
+            return _convert(opened, shape, crop, levels)
+    except UnidentifiedImageError:
+        if not is_tiff(path) or not has_pages(path):
+            raise
+    return fit_pixels(levels.eight_bits(deep_values(path, None), 65535.0), shape, crop)
+
+
+def fit_pixels(pixels: np.ndarray, shape: Shape, crop: int | None = None) -> np.ndarray:
+    """Crops and resizes uint8 pixels `(C, H, W)`; converts between grey and RGB.
+
+    Raises:
+        ValueError: if the number of channels is another, or the image is smaller than the crop.
+    """
+    from PIL import Image
+    from PIL.Image import Resampling
+
+    channels, height, width = shape
+    if {len(pixels), channels} == {1, 3}:
+        image = Image.fromarray(
+            np.ascontiguousarray(pixels.transpose(1, 2, 0)).squeeze(-1)
+            if len(pixels) == 1
+            else np.ascontiguousarray(pixels.transpose(1, 2, 0))
+        )
+        pixels = _pixels_of(image.convert(_mode(channels)))
+    if len(pixels) != channels:
+        raise ValueError(f"{len(pixels)} channels, allowed are {channels} (--data.channels)")
+    if pixels.shape == shape and crop is None:
+        return np.array(pixels, order="C")
+    size = pixels.shape[2], pixels.shape[1]
+    _check_crop(size, crop)
+    box = _box(size, (width, height), crop)
+    planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in pixels)
+    resized = (plane.resize((width, height), Resampling.BILINEAR, box=box) for plane in planes)
+    return np.stack([np.asarray(plane) for plane in resized])
+
+
+def _pixels_of(image: Image) -> np.ndarray:
+    """A view `(C, H, W)` of the pixels of an image."""
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _check_crop(size: tuple[int, int], crop: int | None) -> None:
+    if crop is not None and min(size) < crop:
+        raise ValueError(f"{size[0]}x{size[1]} pixels, smaller than the crop of {crop}")
 
 
 @lru_cache(maxsize=1)
@@ -164,17 +255,20 @@ def _silence_libtiff() -> None:
         library.TIFFSetWarningHandler(None)
 
 
-def _convert(image: Image, shape: tuple[int, int, int], crop: int | None) -> np.ndarray:
+def _convert(image: Image, shape: Shape, crop: int | None, levels: ValueRange) -> np.ndarray:
     from PIL.Image import Resampling
 
     channels, height, width = shape
-    if crop is not None and min(image.size) < crop:
-        raise ValueError(f"{image.width}x{image.height} pixels, smaller than the crop of {crop}")
+    _check_crop(image.size, crop)
+    _check_depth(image, levels)
+    if channels not in (1, 3):
+        image.load()
+        return fit_pixels(levels.eight_bits(_pixels_of(_upright(image)), 65535.0), shape, crop)
     stored = image.size
     factor = _draft(image, shape, crop)
     image.load()
     loaded = image.size
-    image = _flatten(_upright(image), "L" if channels == 1 else "RGB")
+    image = _flatten(_upright(image), _mode(channels), levels)
     turned = image.size != loaded
     full = image.size if factor == 1 else stored[::-1] if turned else stored
     left, top, right, bottom = (edge / factor for edge in _box(full, (width, height), crop))
@@ -182,6 +276,16 @@ def _convert(image: Image, shape: tuple[int, int, int], crop: int | None) -> np.
     image = image.resize((width, height), Resampling.BILINEAR, box=box)
     pixels = np.asarray(image).reshape(height, width, channels)
     return np.array(pixels.transpose(2, 0, 1), order="C")  # A copy: Pillow's memory is read-only.
+
+
+def _check_depth(image: Image, levels: ValueRange) -> None:
+    """Raises `ValueError` if Pillow drops the bits that the value range is about."""
+    deep = any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
+    if deep and image.mode not in _DEEP and levels.white is not None and levels.white > 255:
+        raise ValueError(
+            f"colours of 16 bits, of which Pillow reads 8: allowed is white up to 255, got "
+            f"{levels.white:g}; TIFF keeps all bits"
+        )
 
 
 def _draft(image: Image, shape: tuple[int, int, int], crop: int | None) -> int:
@@ -217,30 +321,20 @@ def _turned(image: Image) -> bool:
         return False
 
 
-def _flatten(image: Image, mode: str) -> Image:
+def _flatten(image: Image, mode: str, levels: ValueRange) -> Image:
     from PIL import Image as pillow
 
     if image.mode in _DEEP:
-        image = _eight_bits(image)
+        image = pillow.fromarray(levels.eight_bits(np.asarray(image), 65535.0))
+        levels = BY_TYPE
     image = image.convert(_FIRST[image.mode]) if image.mode in _FIRST else image
     if image.mode in _ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _eight_bits(image: Image) -> Image:
-    """Scales grey values of more than eight bits to eight bits."""
-    from PIL import Image as pillow
-
-    values = np.asarray(image).astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    ceiling, kind = (1.0, " of floats") if image.mode == "F" else (65535.0, "")
-    if not (low >= 0 and high <= ceiling):  # refuses NaN too
-        raise ValueError(
-            f"grey values{kind} from {low:g} to {high:g}, allowed are 0 to {ceiling:g}"
-        )
-    return pillow.fromarray(np.rint(values * (255 / ceiling)).astype(np.uint8))
+    image = image if image.mode == mode else image.convert(mode)
+    if levels.black is None:
+        return image
+    return image.point(levels.eight_bits(np.arange(256)).tolist() * len(mode))
 
 
 def _box(
@@ -264,7 +358,7 @@ def _reason(image: str | Path | Image, error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        empty = isinstance(image, str | Path) and Path(image).stat().st_size == 0
+        empty = isinstance(image, str | Path) and page_of(image)[0].stat().st_size == 0
         return "the file is empty" if empty else "not an image that Pillow can read"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

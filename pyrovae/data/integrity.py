@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pyrovae.data.rows import Rows
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import sweep, temporary_for
 
@@ -74,7 +75,7 @@ def check_whole(images: Any) -> None:
 
     Reading a missing page would end the process with SIGBUS, which cannot be caught.
     """
-    base = images
+    base = images.images if isinstance(images, Rows) else images
     while isinstance(base, np.ndarray):
         name, base = getattr(base, "filename", None) or "a mapped array", base.base
     if not isinstance(base, mmap.mmap):

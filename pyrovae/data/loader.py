@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,39 +15,12 @@ from torch import Tensor
 from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import Split
 from pyrovae.data.integrity import check_whole
+from pyrovae.data.rows import RESIDENT_BYTES, Rows, gather
 from pyrovae.utils.errors import InputError
 
 __all__ = ["Batches", "gather", "spread", "to_device"]
 
-_RESIDENT_BYTES = 256 * 2**20
 _TOGETHER_BYTES = 2**19
-_FAULT_BYTES = 2**17  # read into memory by page faults around the ends of a row
-
-_resident: weakref.WeakKeyDictionary[mmap.mmap, int] = weakref.WeakKeyDictionary()
-
-
-def gather(images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Copies rows of an array into memory; bounds the memory that a mapped file takes.
-
-    Every page that is read from a memory map counts as memory of this process. After 256 MB of
-    pages, a larger map releases them. The file stays in the operating system's cache.
-
-    Args:
-        images: array `(N, ...)`, memory-mapped or not.
-        indices: integer array `(B,)`.
-
-    Returns:
-        Array `(B, ...)`.
-    """
-    rows = np.asarray(images).take(indices, axis=0)  # Faster than images[indices].
-    mapped = _mapping(images)
-    if mapped is not None and len(mapped) > _RESIDENT_BYTES:
-        touched = _resident.get(mapped, 0) + rows.nbytes + _FAULT_BYTES * len(rows)
-        if touched >= _RESIDENT_BYTES:
-            mapped.madvise(mmap.MADV_DONTNEED)
-            touched = 0
-        _resident[mapped] = touched
-    return rows
 
 
 def spread(images: np.ndarray, count: int) -> np.ndarray:
@@ -69,7 +40,7 @@ def to_device(images: np.ndarray, device: torch.device | str) -> Tensor:
         uint8 tensor `(N, C, H, W)`.
     """
     copied = torch.empty(images.shape, dtype=torch.uint8, device=device)
-    step = max(1, _RESIDENT_BYTES // 8 * len(images) // max(1, images.nbytes))
+    step = max(1, RESIDENT_BYTES // 8 * len(images) // max(1, images.nbytes))
     for start in range(0, len(images), step):
         rows = np.arange(start, min(start + step, len(images)))
         copied[start : start + step] = torch.from_numpy(gather(images, rows))
@@ -268,7 +239,7 @@ def ahead(work: Callable[[Any], Any], items: Iterable[Any], depth: int = 2) -> I
 
 def _viewed(images: np.ndarray | Tensor) -> np.ndarray | Tensor:
     """Returns a small array as a tensor without a copy: torch gathers its rows faster."""
-    if isinstance(images, Tensor) or images.nbytes > _RESIDENT_BYTES:
+    if isinstance(images, Tensor | Rows) or images.nbytes > RESIDENT_BYTES:
         return images
     with warnings.catch_warnings():  # torch warns of read-only memory; nothing writes to it.
         warnings.simplefilter("ignore", UserWarning)
@@ -293,14 +264,3 @@ def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tenso
             where = f"{missing:,} of {len(found):,} images"
             raise InputError(f"the attribute '{name}' is not known for {where}")
     return torch.from_numpy(found)
-
-
-def _mapping(images: np.ndarray) -> mmap.mmap | None:
-    """The memory map of an array if its pages can be released and read again, else None."""
-    array: Any = images
-    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
-        array = array.base
-    if not isinstance(array, np.memmap) or not hasattr(mmap, "MADV_DONTNEED"):
-        return None
-    # Pages of a private map ("c") may hold changes, which releasing them would undo.
-    return getattr(array, "_mmap", None) if array.mode in ("r", "r+") else None

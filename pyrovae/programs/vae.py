@@ -15,7 +15,7 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae.data import ImageData
+from pyrovae.data import ImageData, as_image_data
 from pyrovae.likelihoods import Likelihood, SharedScaleNormal
 from pyrovae.networks import ConvDecoder, ConvEncoder
 from pyrovae.posteriors import DiagonalNormal, Posterior
@@ -189,7 +189,7 @@ class VAE(ModelGuidePair):
     @classmethod
     def for_images(
         cls,
-        data: ImageData,
+        data: ImageData | Any,
         latent_dim: int = 32,
         *,
         prior: Callable[..., Prior] | Prior = StandardNormal,
@@ -205,7 +205,8 @@ class VAE(ModelGuidePair):
         `num_outputs` and `num_maps`.
 
         Args:
-            data: the images.
+            data: the images: a data set, an array, or a data set of PyTorch; see
+                `as_image_data`.
             latent_dim: D, the number of latent dimensions.
             prior: p(z).
             likelihood: p(x given the decoder's output).
@@ -226,6 +227,7 @@ class VAE(ModelGuidePair):
             >>> VAE.for_images(data, latent_dim=8, prior=prior, **nets).sample(2).shape
             torch.Size([2, 3, 16, 16])
         """
+        data = as_image_data(data)
         shape = data.image_shape
         sizes = {"latent_dim": latent_dim, "image_shape": shape}
         p, q, pixels = _made(prior, sizes), _made(posterior, sizes), _made(likelihood, sizes)

@@ -52,7 +52,7 @@ class Description:
         loggers: Sequence[Logger] | None = None,
     ) -> None:
         writer = Writer()
-        options = {"data": writer.part(data, "data"), **_programs(writer, programs)}
+        options = {"data": _data(writer, data), **_programs(writer, programs)}
         options["optimizer"] = writer.factory(recipe.optimizer, "optimizer")
         for name in ("schedule", "objective", "start"):
             options[name] = writer.value(getattr(recipe, name), name)
@@ -88,6 +88,24 @@ def _written(objects: Sequence[object]) -> list[Any]:
         spec = writer.part(own, "")
         found += [] if writer.missing else [spec]
     return found
+
+
+def _data(writer: Writer, data: ImageData) -> Any:
+    """The data set, with the arguments that its images determine."""
+    found = data.found()
+    spec = writer.part(data, "data", found)
+    if spec is None:
+        return None
+    given = writer.given(data)
+    left_out = [name for name, value in found.items() if value is None]
+    lost = [f"data.{name}" for name in left_out if given.get(name) is not None]
+    if lost:
+        logging.getLogger("pyrovae").warning(
+            "config.yaml does not hold %s, only in memory: the run opens without, but evaluation "
+            "and inspection by its directory need the same images as --data ArrayData --data.path",
+            " and ".join(lost),
+        )
+    return {**spec, "init_args": spec.get("init_args", {}) | found}
 
 
 def _programs(writer: Writer, programs: ModelGuidePair) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import yaml
 
-from pyrovae.data import ImageData
+from pyrovae.data import ImageData, as_image_data
 from pyrovae.engine import Engine
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
@@ -81,7 +81,7 @@ class Trainer(Settings):
     def fit(
         self,
         vae: ModelGuidePair,
-        data: ImageData,
+        data: ImageData | Any,
         recipe: Recipe | None = None,
         engine: Engine | None = None,
         *,
@@ -98,6 +98,7 @@ class Trainer(Settings):
         Args:
             vae: the pair of programs, such as a `VAE`.
             data: the data set; training uses its split `"train"`, validation its split `"val"`.
+                An array, a tensor or a data set of PyTorch is divided; see `as_image_data`.
             recipe: objective, optimiser, schedules and initialisation.
             engine: the device and the precision.
             run: the directory for checkpoints, metrics and pictures; None writes nothing.
@@ -120,7 +121,7 @@ class Trainer(Settings):
             Diverged: after `max_skipped` consecutive steps that were not finite.
         """
         check_kind("vae", vae, ModelGuidePair)
-        check_kind("data", data, ImageData, "; a folder of images is ImageFolder(folder)")
+        data = as_image_data(data)
         recipe = recipe or Recipe()
         check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")
         _check_hooks(callbacks, loggers)

@@ -140,7 +140,7 @@ def test_empty_split_says_what_to_do(tmp_path: Path) -> None:
         ({"val_fraction": -0.1}, "val_fraction -0.1"),
         ({"val_fraction": 0.5, "test_fraction": 0.5}, "less than 1"),
         ({"test_fraction": float("nan")}, "nan"),
-        ({"channels": 4}, r"channels 4: allowed are 1 \(grey\), 3 \(colour\)"),
+        ({"channels": 0}, r"channels 0: allowed are 1 \(grey\), 3 \(colour\) and more"),
         ({"crop": 0}, "crop 0"),
         ({"image_size": -1}, "image_size -1"),
         ({"on_error": "no"}, "on_error 'no'"),
@@ -199,7 +199,7 @@ def test_one_rule_for_all_float_files(tmp_path: Path) -> None:
     arrays = [np.full((8, 8), value, np.float32) for value in (0.2, 0.999, 1.0)]
     images = train_with(tmp_path / "unit", arrays, "tif")
     assert sorted(images[:, 0, 0, 0].tolist()) == [51, 255, 255]
-    with pytest.raises(InputError, match=r"1\.tif: grey values of floats from 1\.001"):
+    with pytest.raises(InputError, match=r"1\.tif: values of float32 from 1\.001"):
         train_with(tmp_path / "beyond", [arrays[0], np.full((8, 8), 1.001, np.float32)], "tif")
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from pyrovae.data import load_image
+from pyrovae.data.values import ValueRange
 from pyrovae.utils.errors import InputError
 
 COLOUR = (200, 100, 50)
@@ -84,6 +87,20 @@ def test_sixteen_bit_png_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_image(tmp_path / "deep.png", (1, 8, 8))[0], expected)
 
 
+def test_a_range_beyond_the_bits_of_a_colour_png_is_refused(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + bytes([9, 0] * 12) for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    raw = [
+        struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks
+    ]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(raw))
+    assert (load_image(tmp_path / "a.png", (3, 4, 4)) == 9).all()
+    assert (load_image(tmp_path / "a.png", (3, 4, 4), levels=ValueRange(0, 18)) == 128).all()
+    with pytest.raises(InputError, match=r"a\.png: colours of 16 bits, .* got 4095; TIFF keeps"):
+        load_image(tmp_path / "a.png", (3, 4, 4), levels=ValueRange(0, 4095))
+
+
 @pytest.mark.parametrize("value", [-1, 70000])
 def test_values_out_of_range(value: int) -> None:
     with pytest.raises(InputError, match="allowed are 0 to 65535"):
@@ -93,12 +110,12 @@ def test_values_out_of_range(value: int) -> None:
 @pytest.mark.parametrize("value", [1.001, 90.0, -0.01])
 def test_floats_are_never_scaled_by_their_own_maximum(value: float) -> None:
     values = np.linspace(0, value, 16, dtype=np.float32).reshape(4, 4)
-    with pytest.raises(InputError, match=r"grey values of floats from .*allowed are 0 to 1$"):
+    with pytest.raises(InputError, match=r"values of float32 from .*allowed are 0 to 1; give"):
         load_image(Image.fromarray(values), (1, 4, 4))
 
 
 def test_float_that_is_not_a_number() -> None:
-    with pytest.raises(InputError, match="nan"):
+    with pytest.raises(InputError, match="holds NaN"):
         load_image(Image.fromarray(np.full((4, 4), np.nan, np.float32)), (1, 4, 4))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from pyrovae.data import Batches, Split, gather, to_device
 from pyrovae.data.loader import ahead
+from tests.support.resident import most_resident
 
 
 def numbered(count: int) -> np.ndarray:
@@ -107,7 +108,7 @@ def test_gather_equals_indexing(tmp_path: Path) -> None:
 def test_gather_keeps_changes_in_a_private_map(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyrovae.data.loader._RESIDENT_BYTES", 1)
+    monkeypatch.setattr("pyrovae.data.rows.RESIDENT_BYTES", 1)
     np.save(tmp_path / "images.npy", numbered(50))
     images = np.load(tmp_path / "images.npy", mmap_mode="c")
     images[3] = 200
@@ -119,29 +120,16 @@ def test_gather_keeps_changes_in_a_private_map(
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_gather_bounds_resident_memory(tmp_path: Path) -> None:
     """A gigabyte passes through; without dropping pages all of it would be resident."""
-    program = f"""
-import numpy as np
+    before = """
 from pyrovae.data import gather
-def resident():
-    lines = open("/proc/self/status").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-shape = (85_000, 3, 64, 64)
-with open({str(tmp_path / "images.npy")!r}, "wb") as file:
-    np.lib.format.write_array_header_1_0(
-        file, dict(descr="|u1", fortran_order=False, shape=shape))
-    file.truncate(file.tell() + int(np.prod(shape)))
-images = np.load({str(tmp_path / "images.npy")!r}, mmap_mode="r")
+images = np.load(path, mmap_mode="r")
 order = np.random.default_rng(0).permutation(len(images))
-before, most = resident(), 0
+"""
+    loop = """
 for start in range(0, len(order), 128):
     gather(images, order[start:start + 128])
-    most = max(most, resident() - before)
-print(most)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert float(done.stdout) < 400
+    assert most_resident(tmp_path / "images.npy", (85_000, 3, 64, 64), before, loop) < 400
 
 
 @pytest.mark.slow

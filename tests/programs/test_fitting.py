@@ -104,7 +104,7 @@ def test_an_optimiser_that_cannot_be_made_is_named(data: SyntheticFaces) -> None
         (lambda: make(prior=StandardNormal), "prior must be .* the class StandardNormal"),
         (lambda: make(encoder="MLP"), "encoder must be of the kind Module, got str"),
         (lambda: Trainer().fit(make(), "faces"), "data must be .* got str; a folder"),
-        (lambda: Trainer().fit(make(), torch.rand(9, *SHAPE)), "data must be .* got Tensor"),
+        (lambda: Trainer().fit(make(), list(torch.rand(9, *SHAPE))), "data must be .* got list"),
         (
             lambda: Trainer().fit(make(), SyntheticFaces(num_train=8), IWAE(3)),
             "recipe must be .* got IWAE",

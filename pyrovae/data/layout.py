@@ -1,0 +1,86 @@
+"""The layout of arrays of images: channels first, channels last, or no axis of channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.utils.errors import InputError
+
+__all__ = ["as_array", "channels_first", "image_shape_of", "is_last"]
+
+
+def as_array(values: Any, what: str) -> np.ndarray:
+    """Returns an array, a tensor or a list as a NumPy array, without a copy where possible.
+
+    Raises:
+        InputError: if the values are no array of numbers.
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
+        return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{what}: no array ({error})") from None
+
+
+def is_last(shape: tuple[int, ...], channels_last: bool | None) -> bool:
+    """Whether the last axis of images `(N, H, W, C)` holds the channels.
+
+    Without `channels_last`, it is the shorter one of the axes that may hold them.
+
+    Raises:
+        InputError: if the shape is none of images, or both axes may hold the channels.
+    """
+    if len(shape) == 3 and min(shape) > 0:
+        return False
+    if len(shape) != 4 or min(shape) < 1:
+        raise InputError(
+            f"images of shape {shape}: allowed are (N, C, H, W), (N, H, W, C) and (N, H, W), "
+            "without an empty axis"
+        )
+    if channels_last is not None:
+        return channels_last
+    if shape[3] < min(shape[1:3]):
+        return True
+    if shape[1] < min(shape[2:]):
+        return False
+    raise InputError(
+        f"images of shape {shape}: channels may be first or last; give channels_last, true or "
+        "false (--data.channels_last)"
+    )
+
+
+def image_shape_of(shape: tuple[int, ...], last: bool) -> tuple[int, int, int]:
+    """The shape `(C, H, W)` of images of a shape `(N, ...)`."""
+    if len(shape) == 3:
+        return 1, shape[1], shape[2]
+    return (shape[3], shape[1], shape[2]) if last else (shape[1], shape[2], shape[3])
+
+
+def channels_first(images: np.ndarray, last: bool) -> np.ndarray:
+    """A view `(N, C, H, W)` of images."""
+    if images.ndim == 3:
+        return images[:, None]
+    return images.transpose(0, 3, 1, 2) if last else images
+
+
+def one_image(values: Any, channels: int) -> np.ndarray:
+    """A view `(C, H, W)` of one image `(C, H, W)`, `(H, W, C)` or `(H, W)`.
+
+    Raises:
+        InputError: if no axis has this number of channels.
+    """
+    image = as_array(values, "image")
+    if image.ndim == 2:
+        return image[None]
+    if image.ndim == 3 and channels in (image.shape[0], image.shape[2]):
+        return image if image.shape[0] == channels else image.transpose(2, 0, 1)
+    raise InputError(
+        f"an image of shape {image.shape}: allowed are ({channels}, H, W), (H, W, {channels}) "
+        "and (H, W)"
+    )

@@ -1,0 +1,297 @@
+"""A data set from any map-style data set of PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import os
+import pickle
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data.augmentation import Augmentation
+from pyrovae.data.base import Source, fingerprint
+from pyrovae.data.divided import DividedImages
+from pyrovae.data.division import check_fractions
+from pyrovae.data.images import fit_pixels, load_image
+from pyrovae.data.layout import as_array, image_shape_of, is_last, one_image
+from pyrovae.data.values import Level
+from pyrovae.data.workers import in_order, shared_array
+from pyrovae.utils.errors import InputError
+
+__all__ = ["TorchDataset"]
+
+#: Data sets need not be safe to read from several threads; forked workers do not wait.
+_reading = threading.Lock()
+_GREY = ("1", "L", "LA", "La", "I", "F")
+
+
+class TorchDataset(DividedImages):
+    """A map-style data set of PyTorch or torchvision, from Python.
+
+    Use it for images that a class reads already: each item is read once, on all cores, and stored
+    in the cache.
+
+    An item is an image, or a tuple of an image and a label. An image is a Pillow image, a tensor
+    `(C, H, W)` or an array. Labels are one number or several; others are not used. A random
+    transform is applied once; use `flip` to mirror images at random.
+
+    The stored images are used again if the pickled data set and a few of its images are the same.
+    A data set that cannot be pickled is read again in each process.
+
+    Args:
+        dataset: the training images. Splits that are not given are divided from them at random by
+            `seed`: each has its share of every label, and at least one image.
+        val: the data set of the validation images.
+        test: the data set of the test images.
+        image_shape: (channels, height, width) to convert the images to; by default the shape of
+            the first, which all must have. A run records it, to be opened without the images.
+        black: the value of grey value 0, or "auto": the 0.1 % quantile of `dataset`. By default 0
+            for uint8 and floats.
+        white: the value of grey value 255, or "auto": the 99.9 % quantile. By default 255 for
+            uint8, and 1 for floats.
+        flip: whether training mirrors images at random.
+        augment: further random changes of training images, in order.
+        limit: the number of training images to use, drawn at random; null uses all.
+        show: the channels that pictures show; by default all.
+        label_names: the names of the labels 0, 1, ...
+        val_fraction: share of the images for validation, without `val`.
+        test_fraction: share of the images for testing, without `test`.
+        seed: seed of the random division.
+        on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
+            warning.
+        cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
+            user's cache folder.
+
+    Example:
+        >>> from torchvision.datasets import FakeData
+        >>> data = TorchDataset(FakeData(size=30, image_size=(3, 8, 8), num_classes=2))
+        >>> data.image_shape, data.split("train").attribute_names, len(data.split("test"))
+        ((3, 8, 8), ('label',), 3)
+    """
+
+    def __init__(
+        self,
+        dataset: Any = None,
+        val: Any = None,
+        test: Any = None,
+        image_shape: tuple[int, int, int] | None = None,
+        black: Level = None,
+        white: Level = None,
+        flip: bool = False,
+        augment: Augmentation | Sequence[Augmentation] = (),
+        limit: int | None = None,
+        show: int | Sequence[int] = (),
+        label_names: tuple[str, ...] = (),
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        seed: int = 0,
+        on_error: Literal["raise", "skip"] = "raise",
+        cache_dir: str | None = None,
+    ) -> None:
+        check_fractions(val_fraction, test_fraction)
+        given = {"train": dataset, "val": val, "test": test}
+        self.datasets = {name: own for name, own in given.items() if own is not None}
+        for name, own in self.datasets.items():
+            _check_map_style(name, own)
+        self.label_names = tuple(label_names)
+        self.shares = {"test": test_fraction, "val": val_fraction}
+        self.seed = seed
+        self._converts = image_shape is not None
+        channels, height, width = image_shape or _shape_of(self._item("train", 0)[0])
+        super().__init__(
+            (channels, height, width),
+            flip=flip,
+            augment=augment,
+            limit=limit,
+            show=show,
+            on_error=on_error,
+            cache_dir=cache_dir,
+            black=black,
+            white=white,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """The data set, its images' shape and the value range."""
+        kinds = [f"{type(own).__module__}.{type(own).__qualname__}" for own in self._all()]
+        return super().settings() | {
+            "kinds": kinds,
+            "pickled": self._pickled,
+            "converts": self._converts,
+        }
+
+    def found(self) -> dict[str, Any]:
+        """The value range and the shape; data sets are not written to `config.yaml`."""
+        return super().found() | dict.fromkeys(("dataset", "val", "test"))
+
+    def preprocess(self, image: Any) -> np.ndarray:
+        """Prepares one image as the stored images: uint8 `(C, H, W)`.
+
+        Args:
+            image: a path, a Pillow image, or a tensor or array, as in the items of the data set.
+        """
+        if not hasattr(image, "dtype"):
+            return super().preprocess(image)
+        try:
+            pixels = self.levels.eight_bits(one_image(image, self.image_shape[0]))
+            return fit_pixels(pixels, self.image_shape)
+        except ValueError as error:
+            raise InputError(f"an image: {error}") from error
+
+    def _all(self) -> list[Any]:
+        return list(self.datasets.values())
+
+    def _value_names(self) -> dict[str, Sequence[str]]:
+        return {"label": self.label_names} if self.label_names else {}
+
+    def _sizes(self) -> dict[str, int]:
+        return {name: len(self._whole(name)) for name in self._known()}
+
+    def _labels(self) -> np.ndarray | None:
+        whole = self._whole("train")
+        return whole.attributes[:, 0] if whole.attribute_names == ("label",) else None
+
+    def _known(self) -> dict[str, Any]:
+        if "train" not in self.datasets:
+            raise InputError(
+                "TorchDataset has no images: a run does not store a data set of PyTorch; hand the "
+                "same data set to TorchDataset"
+            )
+        return self.datasets
+
+    def _item(self, given: str, index: int) -> tuple[Any, Any]:
+        """The image and the label of an item; None without a label."""
+        own = self._known()[given]
+        if multiprocessing.parent_process() is not None:
+            torch.set_num_threads(1)  # The threads of the parent do not exist in a fork.
+        try:
+            with _reading:
+                item = own[index]
+        except Exception as error:  # A data set may raise anything.
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{given} item {index}: {type(error).__name__}: {reason}") from error
+        if isinstance(item, tuple | list):
+            return item[0], item[1] if len(item) > 1 else None
+        return item, None
+
+    def _source(self, split: str) -> Source:
+        count = len(self._known()[split])
+        width, titles = _label_shape(self._item(split, 0)[1])
+        # The workers are other processes: they write labels to shared memory.
+        labels = shared_array((max(1, count * width * 4),))[: count * width * 4].view(np.float32)
+        table = labels.reshape(count, width)
+
+        def read(item: int) -> np.ndarray:
+            image, label = self._item(split, item)
+            try:
+                if width:
+                    table[item] = as_array(label, "label")
+                return self._pixels(image)
+            except (ValueError, TypeError) as error:
+                raise InputError(f"{split} item {item}: {error}") from error
+
+        names = [f"{split}/{item:06d}" for item in range(count)]
+        hint = " (on_error='skip' leaves such images out)"
+        return Source(names, read, table, titles, self._fingerprint(split), hint)
+
+    def _pixels(self, image: Any) -> np.ndarray:
+        """The stored pixels of an item's image."""
+        if not self._converts and _shape_of(image) != self.image_shape:
+            raise ValueError(
+                f"an image of shape {_shape_of(image)}, the first is {self.image_shape}; "
+                "image_shape converts images to one shape"
+            )
+        if hasattr(image, "getbands"):
+            return load_image(image, self.image_shape, None, self.levels)
+        pixels = self.levels.eight_bits(one_image(image, self.image_shape[0]))
+        return fit_pixels(pixels, self.image_shape)
+
+    def _training_values(self) -> Iterator[np.ndarray]:
+        def values(item: int) -> np.ndarray:
+            return as_array(self._item("train", item)[0], "image")
+
+        count = len(self._known()["train"])
+        with closing(in_order(values, range(count), processes=count > 500)) as found:
+            yield from found
+
+    @cached_property
+    def _pickled(self) -> str:
+        """A hash of the pickled data sets; empty if they cannot be pickled."""
+        digest = hashlib.sha256()
+        try:
+            _Pickler(SimpleNamespace(write=digest.update), 5).dump(self.datasets)
+        except Exception:  # Objects raise anything when they are pickled.
+            return ""
+        return digest.hexdigest()
+
+    def _fingerprint(self, given: str) -> str:
+        """Changes with the data set and a few of its images, if these are not random."""
+        count = len(self.datasets[given])
+        some = []
+        for place in np.linspace(0, count - 1, min(count, 16)).astype(int):
+            with suppress(InputError):  # Preparing all images names the unreadable ones.
+                some.append(as_array(self._item(given, int(place))[0], "image"))
+        if some and not np.array_equal(some[0], as_array(self._item(given, 0)[0], "image")):
+            logging.getLogger("pyrovae").warning(
+                "%s: the data set returns another image each time, as with a random transform; "
+                "each image is stored once, as it is read first",
+                given,
+            )
+            some = []
+        known = self._pickled or f"{os.getpid()} {id(self)}"
+        return fingerprint(known, str(count), *map(np.atleast_1d, some))
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles tensors by their values: PyTorch writes addresses too."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Tensor):
+            return str, (fingerprint(np.atleast_1d(as_array(obj, "tensor"))),)
+        return NotImplemented
+
+
+def _check_map_style(name: str, dataset: Any) -> None:
+    """Raises `InputError` unless a data set has a length and items."""
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise InputError(
+            f"{name}: {type(dataset).__name__} has no length or no items; allowed are map-style "
+            "data sets, with __len__ and __getitem__"
+        )
+    if not len(dataset):
+        raise InputError(f"{name}: {type(dataset).__name__} holds no images")
+
+
+def _shape_of(image: Any) -> tuple[int, int, int]:
+    """The shape `(C, H, W)` of a Pillow image, a tensor or an array."""
+    if hasattr(image, "getbands"):
+        grey = image.mode.startswith(_GREY)
+        return 1 if grey else 3, image.height, image.width
+    shape = tuple(as_array(image, "image").shape)
+    if len(shape) not in (2, 3):
+        raise InputError(
+            f"an item's image is {type(image).__name__} of shape {shape}; allowed are a Pillow "
+            "image, a tensor (C, H, W) and an array"
+        )
+    last = not isinstance(image, Tensor) and is_last((1, *shape), None)
+    return image_shape_of((1, *shape), last)
+
+
+def _label_shape(label: Any) -> tuple[int, tuple[str, ...]]:
+    """The number of a label's values, and their names; 0 for a label that is no number."""
+    if label is None or isinstance(label, dict | str):
+        return 0, ()
+    values = as_array(label, "label")
+    if values.ndim == 0:
+        return (1, ("label",)) if values.dtype.kind in "biuf" else (0, ())
+    names = tuple(f"label_{column}" for column in range(values.size))
+    return (values.size, names) if values.dtype.kind in "biuf" and values.ndim == 1 else (0, ())

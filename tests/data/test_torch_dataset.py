@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+from torchvision import datasets, transforms
+
+from pyrovae import TorchDataset
+from pyrovae.data import SPLITS
+from pyrovae.utils.errors import InputError
+
+
+class Numbered(Dataset[Any]):
+    """Item `i` is an image of grey value `i`, and the label `i % 3`."""
+
+    def __init__(self, count: int = 60, reads: list[int] | None = None) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def image(self, item: int) -> Any:
+        return torch.full((2, 4, 5), item / 255)
+
+    def __getitem__(self, item: int) -> Any:
+        return self.image(item), item % 3
+
+
+class Arrays(Numbered):
+    def image(self, item: int) -> Any:
+        return np.full((4, 5, 2), item, np.uint8)
+
+
+class Pictures(Numbered):
+    def image(self, item: int) -> Any:
+        return Image.new("RGB", (5, 4), (item, item, item))
+
+
+class Odd(Numbered):
+    def image(self, item: int) -> Any:
+        return torch.zeros(2, 4 + (item == 7), 5)
+
+
+class Random(Numbered):
+    def image(self, item: int) -> Any:
+        return torch.rand(2, 4, 5)
+
+
+class Deep(Numbered):
+    def image(self, item: int) -> Any:
+        return torch.arange(40).reshape(2, 4, 5).float() - 20 + item
+
+
+class Broken(Numbered):
+    def image(self, item: int) -> Any:
+        if item == 7:
+            raise OSError("the disk is gone")
+        return super().image(item)
+
+
+class Unpicklable(Numbered):
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = lambda item: item
+
+
+class Streamed(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        yield 1
+
+
+@pytest.mark.parametrize("kind", [Numbered, Arrays, Pictures, Unpicklable])
+def test_each_item_is_in_one_split_with_its_label(kind: type[Numbered]) -> None:
+    data = TorchDataset(kind())
+    assert data.image_shape == (3 if kind is Pictures else 2, 4, 5)
+    seen = []
+    for name in SPLITS:
+        split = data.split(name)
+        items = split.images[:, 0, 0, 0].astype(int)
+        assert (split.images == items[:, None, None, None]).all()
+        assert split.attribute_names == ("label",)
+        np.testing.assert_array_equal(split.attributes[:, 0], items % 3)
+        seen += items.tolist()
+    assert sorted(seen) == list(range(60))
+
+
+def test_given_splits_and_several_labels() -> None:
+    class Many(Numbered):
+        def __getitem__(self, item: int) -> Any:
+            return self.image(item), torch.arange(2) + item
+
+    data = TorchDataset(Many(), val=Many(5), test=Subset(Many(), [3, 2]))
+    assert {name: len(data.split(name)) for name in SPLITS} == {"train": 60, "val": 5, "test": 2}
+    split = data.split("test")
+    assert split.attribute_names == ("label_0", "label_1")
+    assert split.attributes.tolist() == [[3, 4], [2, 3]]
+
+
+def test_items_are_read_once_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = TensorDataset(torch.rand(30, 1, 4, 4))  # Its pickle holds addresses.
+    first = TorchDataset(tensors, cache_dir=str(tmp_path)).split("train")
+    read: list[int] = []
+    get = TensorDataset.__getitem__
+
+    def counting(self: TensorDataset, item: int) -> Any:
+        read.append(item)
+        return get(self, item)
+
+    monkeypatch.setattr(TensorDataset, "__getitem__", counting)
+    same = TensorDataset(tensors.tensors[0].clone())
+    again = TorchDataset(same, cache_dir=str(tmp_path)).split("train")
+    assert len(read) < 20
+    np.testing.assert_array_equal(first.images, again.images)
+    other = TensorDataset(1 - tensors.tensors[0])
+    assert (
+        TorchDataset(other, cache_dir=str(tmp_path)).split("train").images != first.images
+    ).any()
+
+
+def test_images_are_converted_to_a_given_shape_only() -> None:
+    assert TorchDataset(Odd(), image_shape=(2, 4, 5)).split("train").images.shape[1:] == (2, 4, 5)
+    assert TorchDataset(Pictures(), image_shape=(1, 8, 8)).split("val").images.shape[1:] == (
+        1,
+        8,
+        8,
+    )
+    with pytest.raises(InputError, match=r"train item 7: an image of shape \(2, 5, 5\)"):
+        TorchDataset(Odd()).split("train")
+
+
+def test_the_value_range_is_given_or_measured() -> None:
+    with pytest.raises(InputError, match="values of float32 from -20 to 19, allowed are 0 to 1"):
+        TorchDataset(Deep()).split("train")
+    data = TorchDataset(Deep(), black=-20, white=79)
+    item = int(data.split("train").names[5][-6:])
+    expected = np.rint((np.arange(40) + item) * 255 / 99).reshape(2, 4, 5)
+    np.testing.assert_array_equal(data.split("train").images[5], expected)
+    np.testing.assert_array_equal(data.preprocess(Deep().image(item)), expected)
+    found = TorchDataset(Deep(), black="auto", white="auto").found()
+    assert (found["black"], found["white"]) == (-19, 77)
+
+
+def test_a_random_transform_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    TorchDataset(Random()).split("train")
+    assert "returns another image each time" in caplog.text
+
+
+def test_unreadable_items_are_named_or_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(InputError, match="train item 7: OSError: the disk is gone"):
+        TorchDataset(Broken()).split("train")
+    data = TorchDataset(Broken(), on_error="skip")
+    assert sum(len(data.split(name)) for name in SPLITS) == 59
+    assert "1 of 60 images are left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (Streamed(), "train: Streamed has no length or no items"),
+        (Numbered(0), "train: Numbered holds no images"),
+        ([{"x": 1}], r"an item's image is dict of shape \(\)"),
+        (None, "TorchDataset has no images"),
+    ],
+)
+def test_other_data_sets_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        TorchDataset(given).split("train")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_mnist_in_processes_is_as_its_tensor(real_data: Path) -> None:
+    """As many items as forked processes read."""
+    mnist = datasets.MNIST(str(real_data), transform=transforms.ToTensor())
+    split = TorchDataset(Subset(mnist, range(2000))).split("train")
+    rows = [int(name[-6:]) for name in split.names]
+    np.testing.assert_array_equal(split.images[:, 0], mnist.data[rows].numpy())
+    np.testing.assert_array_equal(split.attributes[:, 0], mnist.targets[rows].numpy())
