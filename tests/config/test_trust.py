@@ -286,8 +286,10 @@ def test_the_arguments_that_are_parts_are_known_as_such() -> None:
         if hint.base is not None
     }
     assert found == {
+        "ArrayData.augment": pyrovae.Augmentation,
         "CelebA.augment": pyrovae.Augmentation,
         "ImageFolder.augment": pyrovae.Augmentation,
+        "TorchDataset.augment": pyrovae.Augmentation,
         "TorchvisionImages.augment": pyrovae.Augmentation,
         "FlowPrior.flow": pyrovae.priors.Flow,
         "Bernoulli.binarization": pyrovae.likelihoods.Binarization,
