@@ -129,6 +129,11 @@ class ArrayData:
         self.arrays = {"train": images, "val": images[:8], "test": images[:8]}
         self.image_shape: tuple[int, ...] = images.shape[1:]
         self.flip = flip
+        self.augment, self.show, self.limit = (), (), None
+
+    def about(self) -> str:
+        """Nothing, for the log."""
+        return ""
 
     def split(self, name: str) -> Split:
         """The array, or its beginning."""
