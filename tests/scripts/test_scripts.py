@@ -235,7 +235,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 def test_killed_runs_resume_to_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    arguments = [*TINY, "--trainer.epochs=40"]
+    arguments = [*TINY, "--trainer.epochs=40", "--trainer.patience=null"]
     execute("train", *arguments, f"--run_dir={tmp_path}/whole")
     chance = random.Random(0)
     process = start(tmp_path / "cut", *arguments)
