@@ -217,7 +217,7 @@ def test_own_parts_work_by_dotted_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_resume(number: int, code: int, tmp_path: Path) -> None:
-    process = start(tmp_path / "run", *TINY, "--trainer.epochs=500")
+    process = start(tmp_path / "run", *TINY, "--trainer.epochs=500", "--trainer.patience=null")
     wait_for(tmp_path / "run" / "config.yaml", process)
     process.send_signal(number)
     _, error = process.communicate(timeout=120)
