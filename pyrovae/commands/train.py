@@ -127,8 +127,8 @@ def _below(found: Evaluation, others: dict[str, Evaluation]) -> list[str]:
     if found.elbo >= best.elbo:
         return []
     return [
-        f"warning: the ELBO is below log p(x) of a simpler model, {name}: train for longer, "
-        "start from --start ProbabilisticPCA, or use a likelihood whose noise is learned"
+        f"warning: the ELBO is below log p(x) of a simpler model, {name}: train for longer; "
+        "runs with --start ProbabilisticPCA begin there, if the likelihood's noise is learned"
     ]
 
 

@@ -325,7 +325,12 @@ def test_no_thread_of_a_connection_outlives_it(tmp_path: Path) -> None:
 def test_the_script_runs_in_processes_that_torchrun_starts(tmp_path: Path) -> None:
     done = torchrun(*TINY, "--run_dir=run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    for line in ("run: ", "2 processes, 32 images per step", "epoch 1/1", "test, 16 images"):
+    for line in (
+        "12,644 parameters",
+        "2 processes, 32 images per step",
+        "epoch 1/1",
+        "test, 16 images",
+    ):
         assert done.stdout.count(line) == 1, done.stdout
     assert "computed per process, over its own 16 images: BatchNorm2d" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
