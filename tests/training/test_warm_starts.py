@@ -24,7 +24,7 @@ from pyrovae import (
     WarmStart,
     load,
 )
-from pyrovae.training.loggers import Logger
+from pyrovae.training.callbacks import Callback
 from tests.support.commands import TINY, run
 from tests.support.small import LATENT_DIM, small_data, small_vae, train
 
@@ -95,7 +95,7 @@ def test_what_fits_nothing_or_is_missing_is_refused(source: Path, tmp_path: Path
         WarmStart(str(tmp_path / "none"))(vae, IMAGES, False)
 
 
-class Lines(Logger):
+class Lines(Callback):
     """Keeps the lines of the log."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ def frozen_run(source: Path, vae: VAE, engine: Engine) -> list[str]:
     theirs, log = load(source).state_dict(), Lines()
     assert "guide.encoder.layers.1.running_mean" in theirs
     recipe = Recipe(start=WarmStart(str(source)), freeze=["encoder"])
-    TRAINER.fit(vae, small_data(), recipe, engine, loggers=[log])
+    TRAINER.fit(vae, small_data(), recipe, engine, callbacks=[log])
     changed = {name.split(".")[1] for name in set(theirs) - equal(vae, theirs)}
     assert changed == {"decoder", "likelihood"}
     assert all(p.requires_grad for p in vae.parameters())
@@ -130,7 +130,7 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_in_compiled_steps(source:
 def test_frozen_weights_that_are_not_copied_are_named(source: Path) -> None:
     vae, log = vae_of(16, latent_dim=3), Lines()
     recipe = Recipe(start=WarmStart(str(source)), freeze=["encoder"])
-    TRAINER.fit(vae, small_data(), recipe, Engine("cpu", "fp32"), loggers=[log])
+    TRAINER.fit(vae, small_data(), recipe, Engine("cpu", "fp32"), callbacks=[log])
     (random,) = [line for line in log.lines if line.startswith("frozen, but not copied")]
     assert "encoder.layers." in random and "decoder" not in random
 
