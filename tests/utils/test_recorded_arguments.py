@@ -74,12 +74,14 @@ def begun(root: Path, **recipe: Any) -> VAE:
 
 def test_python_and_the_command_line_write_the_same_run(tmp_path: Path) -> None:
     vae = begun(tmp_path / "python")
-    execute("train", *TINY, f"--run_dir={tmp_path}/line")
+    whole = ["--trainer.patience=null", "--trainer.restore_best=false"]
+    execute("train", *TINY, *whole, f"--run_dir={tmp_path}/line")
     ours, theirs = (
         yaml.safe_load((tmp_path / name / "config.yaml").read_text())
         for name in ("python", "line")
     )
     listed = theirs.pop("callbacks") + theirs.pop("loggers")
+    assert theirs.pop("freeze") is None and theirs.pop("init_from") is None
     # Pyro's objectives keep another value than the default that this argument has.
     for config in (ours, theirs):
         config["objective"]["init_args"].pop("jit_options", None)
