@@ -30,5 +30,5 @@ def main(arguments: list[str]) -> None:
     for name in SPLITS:
         split = objects.data.split(name)
         print(f"{name}: {len(split):,} images of {'x'.join(map(str, split.images.shape[1:]))}")
-    if found := objects.data.found():
+    if found := objects.data.about():
         print(found)

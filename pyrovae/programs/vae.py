@@ -19,7 +19,7 @@ from pyrovae.data import ImageData, as_image_data
 from pyrovae.likelihoods import Likelihood, SharedScaleNormal
 from pyrovae.networks import ConvDecoder, ConvEncoder
 from pyrovae.posteriors import DiagonalNormal, Posterior
-from pyrovae.priors import Prior, StandardNormal
+from pyrovae.priors import FlowPrior, Prior
 from pyrovae.programs.checks import misfit
 from pyrovae.programs.pair import ModelGuidePair, Parts
 from pyrovae.utils.errors import check_kind
@@ -32,8 +32,8 @@ _instances = itertools.count()
 
 
 #: The default networks of `VAE.for_images`; `ProbabilisticPCA` needs their shortcuts.
-ENCODER = partial(ConvEncoder, channels=(32, 64, 128, 256), shortcut=True)
-DECODER = partial(ConvDecoder, channels=(256, 128, 64, 16), shortcut=True)
+ENCODER = partial(ConvEncoder, channels=(16, 32, 64, 128), shortcut=True)
+DECODER = partial(ConvDecoder, channels=(128, 64, 32, 16), shortcut=True)
 
 
 def _rename(program: PyroModule, name: str) -> None:
@@ -190,9 +190,9 @@ class VAE(ModelGuidePair):
     def for_images(
         cls,
         data: ImageData | Any,
-        latent_dim: int = 32,
+        latent_dim: int = 20,
         *,
-        prior: Callable[..., Prior] | Prior = StandardNormal,
+        prior: Callable[..., Prior] | Prior = FlowPrior,
         likelihood: Callable[..., Likelihood] | Likelihood = SharedScaleNormal,
         posterior: Callable[..., Posterior] | Posterior = DiagonalNormal,
         encoder: Callable[..., nn.Module] = ENCODER,

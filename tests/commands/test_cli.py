@@ -386,7 +386,7 @@ def test_help_lists_the_options(
         (["--optimizer=torch.optim.Adamax"], "optimizer.eps", 1e-8),
         (["--optimizer", "Adam", "--optimizer", "Adadelta"], "optimizer.rho", 0.9),
         (["--optimizer=Adadelta"], "optimizer.eps", 1e-6),
-        (["--prior=VampPrior"], "prior.latent_dim", 32),
+        (["--prior=VampPrior"], "prior.latent_dim", 20),
     ],
 )
 def test_a_class_that_is_named_keeps_what_was_given_and_no_defaults_of_another(

@@ -11,6 +11,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import Report, notes
 
 SMALL = [
+    "--prior=StandardNormal",
     "--data.num_train=60",
     "--data.num_val=10",
     "--data.num_test=10",

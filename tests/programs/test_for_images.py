@@ -77,7 +77,7 @@ def test_the_default_recipe_is_that_of_the_default_preset() -> None:
     for name in ("schedule", "objective", "beta", "start"):
         assert _plain(getattr(first, name)) == _plain(getattr(second, name))
     torch.manual_seed(0)
-    whole = VAE.for_images(objects.data, 32)
+    whole = VAE.for_images(objects.data)
     torch.manual_seed(0)
     sizes = [tuple(p.shape) for p in build_vae(objects).parameters()]
     assert [tuple(p.shape) for p in whole.parameters()] == sizes

@@ -155,6 +155,7 @@ def test_prepare_data_builds_the_cache_that_training_uses(tmp_path: Path) -> Non
     data += [f"--data.cache_dir={tmp_path}/cache"]
     printed = execute("prepare_data", *data).stdout
     assert "train:" in printed and "3x16x16" in printed
+    assert " files, " in printed and "-> 16x16 RGB" in printed
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")}
     assert stamps
     rest = [argument for argument in TINY if not argument.startswith("--data")]

@@ -17,6 +17,7 @@ from tests.support.processes import run_script
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
 TINY = [
+    "--prior=StandardNormal",
     "--data.image_size=16",
     "--data.num_train=64",
     "--data.num_val=16",
