@@ -21,7 +21,7 @@ from torch import Tensor
 from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import Source, fingerprint
 from pyrovae.data.divided import DividedImages
-from pyrovae.data.images import fit_pixels, load_image
+from pyrovae.data.images import colours_of, fit_pixels, load_image
 from pyrovae.data.layout import as_array, image_shape_of, is_last, one_image
 from pyrovae.data.values import Level
 from pyrovae.data.workers import in_order, shared_array
@@ -31,7 +31,6 @@ __all__ = ["TorchDataset"]
 
 #: Data sets need not be safe to read from several threads; forked workers do not wait.
 _reading = threading.Lock()
-_GREY = ("1", "L", "LA", "La", "I", "F")
 
 
 class TorchDataset(DividedImages):
@@ -255,8 +254,7 @@ def _check_map_style(name: str, dataset: Any) -> None:
 def _shape_of(image: Any) -> tuple[int, int, int]:
     """The shape `(C, H, W)` of a Pillow image, a tensor or an array."""
     if hasattr(image, "getbands"):
-        grey = image.mode.startswith(_GREY)
-        return 1 if grey else 3, image.height, image.width
+        return colours_of(image), image.height, image.width
     shape = tuple(as_array(image, "image").shape)
     if len(shape) not in (2, 3):
         raise InputError(
