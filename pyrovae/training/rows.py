@@ -16,7 +16,7 @@ from pyrovae.posterior.validation import Validation
 from pyrovae.runs.state import TrainingState
 from pyrovae.utils.errors import InputError
 
-__all__ = ["EpochRow", "as_csv", "as_text", "read_rows"]
+__all__ = ["EpochRow", "as_csv", "as_text", "read_rows", "rows_until"]
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if any(not _is_row(row) for row in rows):
         raise InputError(f"{path}: wrong columns or values; remove it to resume without it")
     return rows
+
+
+def rows_until(path: Path, epoch: int) -> list[dict[str, str]]:
+    """The rows of a `metrics.csv` up to an epoch; none if there is no such file.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    rows = read_rows(path) if path.exists() else []
+    return [row for row in rows if int(row["epoch"]) <= epoch]
 
 
 def _is_row(row: dict[Any, Any]) -> bool:

@@ -26,7 +26,7 @@ from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.recording import recorder_for
-from pyrovae.training.rows import EpochRow, as_text, read_rows
+from pyrovae.training.rows import EpochRow, as_text, rows_until
 from pyrovae.training.saving import Saved
 from pyrovae.training.settings import Settings
 from pyrovae.training.stepping import Stepper
@@ -180,10 +180,7 @@ class Session:
 
     def kept_rows(self) -> list[dict[str, str]]:
         """The rows of `metrics.csv` of the complete epochs, when the run begins or resumes."""
-        if self.run is None or not self.run.metrics.exists():
-            return []
-        rows = read_rows(self.run.metrics)
-        return [row for row in rows if int(row["epoch"]) <= self.state.epoch]
+        return [] if self.run is None else rows_until(self.run.metrics, self.state.epoch)
 
     def coupled(self) -> list[str]:
         """Names the parts whose result for one image depends on the rest of the batch."""
