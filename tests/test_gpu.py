@@ -20,7 +20,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
-from benchmarking.cases import ArrayData
+from benchmarking.cases import data_of
 
 from pyrovae import SVI, VAE, Cosine, Engine, GroupedOptimizer, Recipe, RunDirectory, Trainer, load
 from pyrovae.objectives import Beta, Warmup
@@ -100,10 +100,9 @@ def test_every_part_takes_the_same_steps_in_every_way(
         torch.manual_seed(0)
         vae = make(prior, likelihood, posterior, SHAPE)
         recipe = Recipe(partial(torch.optim.Adam, lr=1e-3), objective=OBJECTIVES[objective]())
-        data: Any = ArrayData(images, flip=True)
+        data = data_of(images, flip=True)
         run, engine = tmp_path / way, Engine(DEVICE, **options)
-        with _array_data_allowed():
-            Trainer(epochs=2, batch_size=32).fit(vae, data, recipe, engine, run=run, progress=True)
+        Trainer(epochs=2, batch_size=32).fit(vae, data, recipe, engine, run=run, progress=True)
         found[way] = train_elbos(run)
         again = make(prior, likelihood, posterior, SHAPE)
         again.load_state_dict(RunDirectory(run).weights("last"))
@@ -112,13 +111,6 @@ def test_every_part_takes_the_same_steps_in_every_way(
     assert AS_IT_IS & set(names) or not ("cannot" in said or "one by one" in said), said
     for way, elbos in found.items():
         assert elbos == pytest.approx(found["as it is"], rel=0.02), way
-
-
-@contextmanager
-def _array_data_allowed() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pyrovae.training.trainer.check_kind", lambda *args, **kwargs: None)
-        yield
 
 
 def test_images_that_are_read_ahead_are_those_that_are_resident(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from pyrovae.config.building import load_run
+from pyrovae.config.options import folder_parser
 from pyrovae.config.parsing import Parser
-from pyrovae.config.trust import add_trust
 from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.exporting import Exported, export_programs, prior_code
 from pyrovae.utils.errors import InputError
@@ -20,15 +20,7 @@ __all__ = ["main", "readme"]
 
 def parser() -> Parser:
     """The command line of `pyrovae export`."""
-    parser = Parser(
-        prog="pyrovae export",
-        description="Writes encoder and decoder as files that need torch alone.",
-    )
-    parser.add_argument("run", type=str, help="run directory")
-    parser.add_argument("--out", type=str, required=True, help="new folder for the files")
-    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
-    add_trust(parser)
-    return parser
+    return folder_parser("export", "Writes encoder and decoder as files that need torch alone.")
 
 
 def main(arguments: list[str]) -> None:

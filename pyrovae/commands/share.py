@@ -18,10 +18,11 @@ import yaml
 from torch import Tensor
 
 from pyrovae.config.building import load_run
+from pyrovae.config.options import folder_parser
 from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
 from pyrovae.config.roles import PARTS
-from pyrovae.config.trust import Consent, add_trust
+from pyrovae.config.trust import Consent
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import COLUMNS, score_table
 from pyrovae.programs import ModelGuidePair
@@ -50,14 +51,7 @@ tags:
 
 def parser() -> Parser:
     """The command line of `pyrovae share`."""
-    parser = Parser(
-        prog="pyrovae share", description="Writes a run as a folder that a hub of models takes."
-    )
-    parser.add_argument("run", type=str, help="run directory")
-    parser.add_argument("--out", type=str, required=True, help="new folder to write")
-    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
-    add_trust(parser)
-    return parser
+    return folder_parser("share", "Writes a run as a folder that a hub of models takes.")
 
 
 def main(arguments: list[str]) -> None:

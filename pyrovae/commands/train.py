@@ -20,7 +20,11 @@ from pyrovae.config.options import parse_run, train_parser
 from pyrovae.config.resuming import config_text
 from pyrovae.data import SPLITS, ImageData, spread
 from pyrovae.engine import Engine
-from pyrovae.evaluation.baselines import evaluate_ppca, evaluate_without_latent
+from pyrovae.evaluation.baselines import (
+    as_evaluation,
+    evaluate_without_latent,
+    log_evidence_of_ppca,
+)
 from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs import ModelGuidePair
@@ -49,7 +53,7 @@ def main(arguments: list[str]) -> None:
             objects.data.split(name)  # An unreadable image stops the run here, not at its end.
     for name, value in objects.data.found().items():
         config.data.init_args[name] = value
-    run.config_text = config_text(parser, config)
+    run.config_text = config_text(parser, config)  # With what the images have determined.
     objects.trainer.fit(
         vae,
         objects.data,
@@ -116,8 +120,8 @@ def _baselines(vae: ModelGuidePair, data: ImageData, latent_dim: int) -> dict[st
     some = spread(train, PPCA_IMAGES)
     found = {}
     with suppress(InputError):
-        linear = evaluate_ppca(vae.likelihood, some, test, latent_dim, flip=data.flip)
-        found[PPCA.format(len(some))] = linear
+        linear = log_evidence_of_ppca(vae.likelihood, some, test, latent_dim, flip=data.flip)
+        found[PPCA.format(len(some))] = as_evaluation(linear, vae.likelihood, test)
     return found | {WITHOUT_LATENT: evaluate_without_latent(vae.likelihood, train, test)}
 
 

@@ -28,6 +28,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.process_group import processes
 
 __all__ = [
+    "folder_parser",
     "parse",
     "parse_run",
     "parse_training",
@@ -93,6 +94,16 @@ def train_parser() -> Parser:
     )
     help_resume = f"run directory to resume; {AUTO}: the one of --run_dir, if it holds a run"
     parser.add_argument("--resume", type=str | None, help=help_resume)
+    add_trust(parser)
+    return parser
+
+
+def folder_parser(command: str, description: str) -> Parser:
+    """The parser of a command that writes a new folder about a run."""
+    parser = Parser(prog=f"pyrovae {command}", description=description)
+    parser.add_argument("run", type=str, help="run directory")
+    parser.add_argument("--out", type=str, required=True, help="new folder to write")
+    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     add_trust(parser)
     return parser
 

@@ -14,10 +14,9 @@ from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import Source, Split, file_stamp, fingerprint
 from pyrovae.data.columns import attribute_table, label_column, numbered
 from pyrovae.data.divided import DividedImages
-from pyrovae.data.division import check_fractions, check_splits
+from pyrovae.data.division import check_splits
 from pyrovae.data.grey_levels import GreyLevels, warn_of_few
-from pyrovae.data.images import fit_pixels
-from pyrovae.data.layout import as_array, channels_first, image_shape_of, is_last, one_image
+from pyrovae.data.layout import as_array, channels_first, image_shape_of, is_last
 from pyrovae.data.loader import spread
 from pyrovae.data.values import Level, memory_of
 from pyrovae.utils.errors import InputError
@@ -99,7 +98,6 @@ class ArrayData(DividedImages):
         seed: int = 0,
         cache_dir: str | None = None,
     ) -> None:
-        check_fractions(val_fraction, test_fraction)
         if images is not None and path is not None:
             raise InputError("images and path are both given; allowed is one of them")
         if isinstance(images, str):
@@ -109,9 +107,6 @@ class ArrayData(DividedImages):
         self.path = None if path is None else Path(path).expanduser()
         self.key, self.label_key, self.channels_last = key, label_key, channels_last
         self.labels, self.attributes, self.attribute_names = labels, attributes, attribute_names
-        self._label_names = tuple(label_names)
-        self.shares = {"test": test_fraction, "val": val_fraction}
-        self.seed = seed
         self._images = None if images is None else _by_split(images, "images")
         channels, height, width = self._shape() if image_shape is None else image_shape
         shape = channels, height, width
@@ -124,24 +119,16 @@ class ArrayData(DividedImages):
             cache_dir=cache_dir,
             black=black,
             white=white,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            label_names=label_names,
         )
 
     @property
     def label_names(self) -> tuple[str, ...]:
         """The names of the labels 0, 1, ...; empty if they have none."""
         return self._label_names or self._numbered[1]
-
-    def preprocess(self, image: Any) -> np.ndarray:
-        """Prepares one image as the stored images: uint8 `(C, H, W)`.
-
-        Args:
-            image: a path, a Pillow image, or an array or tensor `(C, H, W)`, `(H, W, C)` or
-                `(H, W)` with the value range of the stored images.
-        """
-        if isinstance(image, str | Path) or not hasattr(image, "dtype"):
-            return super().preprocess(image)
-        values = one_image(image, self.image_shape[0])
-        return fit_pixels(self._grey(values, "the image"), self.image_shape)
 
     def settings(self) -> dict[str, Any]:
         """The file, the layout and the value range."""
@@ -182,9 +169,6 @@ class ArrayData(DividedImages):
         if len(shapes) > 1:
             raise InputError(f"the splits have images of several shapes: {sorted(shapes)}")
         return shapes.pop()
-
-    def _value_names(self) -> dict[str, Sequence[str]]:
-        return {"label": self.label_names} if self.label_names else {}
 
     def _sizes(self) -> dict[str, int]:
         if (shape := self._shape()) != self.image_shape:

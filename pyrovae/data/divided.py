@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,9 @@ import numpy as np
 from pyrovae.data.base import Split, check_split
 from pyrovae.data.cache import cached_split
 from pyrovae.data.cached import CachedImages
-from pyrovae.data.division import Places, places
+from pyrovae.data.division import Places, check_fractions, places
+from pyrovae.data.images import fit_pixels
+from pyrovae.data.layout import one_image
 from pyrovae.data.rows import select
 from pyrovae.utils.errors import InputError
 
@@ -23,15 +25,34 @@ __all__ = ["DividedImages"]
 class DividedImages(CachedImages):
     """A data set of given splits; those that are not given are taken from the training split.
 
-    A subclass calls the constructor of `CachedImages` and sets these attributes.
-
-    Attributes:
-        shares: the shares of the splits that are not given, test first.
+    Args:
+        image_shape: `(C, H, W)` of the stored images.
+        val_fraction: share of the images for validation, if it is not given.
+        test_fraction: share of the images for testing, if it is not given.
         seed: seed of the random division.
+        label_names: the names of the labels 0, 1, ...
+        options: further arguments of `CachedImages`.
     """
 
-    shares: Mapping[str, float]
-    seed: int
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        val_fraction: float,
+        test_fraction: float,
+        seed: int,
+        label_names: Sequence[str],
+        **options: Any,
+    ) -> None:
+        check_fractions(val_fraction, test_fraction)
+        super().__init__(image_shape, **options)
+        self.shares = {"test": test_fraction, "val": val_fraction}
+        self.seed, self._label_names = seed, tuple(label_names)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the labels 0, 1, ...; empty if they have none."""
+        return self._label_names
 
     @abstractmethod
     def _sizes(self) -> dict[str, int]:
@@ -40,10 +61,6 @@ class DividedImages(CachedImages):
     @abstractmethod
     def _labels(self) -> np.ndarray | None:
         """The labels of the given training split, to stratify by."""
-
-    def _value_names(self) -> dict[str, Sequence[str]]:
-        """The names of the values 0, 1, ... of attributes, if they have names."""
-        return {}
 
     def _prepare(self, given: str) -> Split:
         """Prepares a given split, by default in the cache."""
@@ -54,13 +71,30 @@ class DividedImages(CachedImages):
         """A given split; it is prepared once."""
         if given not in self._prepared:
             whole = self._prepare(given)
-            named = {k: v for k, v in self._value_names().items() if k in whole.attribute_names}
+            labelled = self.label_names and "label" in whole.attribute_names
+            named = {"label": self.label_names} if labelled else {}
             self._prepared[given] = replace(whole, value_names=named)
         return self._prepared[given]
 
     @cached_property
     def _prepared(self) -> dict[str, Split]:
         return {}
+
+    def preprocess(self, image: Any) -> np.ndarray:
+        """Prepares one image as the stored images: uint8 `(C, H, W)`.
+
+        Args:
+            image: a path, a Pillow image, or an array or tensor `(C, H, W)`, `(H, W, C)` or
+                `(H, W)` with the value range of the given images.
+        """
+        if not hasattr(image, "dtype"):
+            return super().preprocess(image)
+        values = one_image(image, self.image_shape[0])
+        try:
+            pixels = self.levels.eight_bits(values)
+        except ValueError as error:
+            raise InputError(f"the image: {error}") from error
+        return fit_pixels(pixels, self.image_shape)
 
     def split(self, name: str) -> Split:
         """Images, labels and attributes of `"train"`, `"val"` or `"test"`."""

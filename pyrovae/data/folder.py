@@ -17,6 +17,7 @@ import numpy as np
 from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import Size, Source, Split, file_stamp, fingerprint, image_extent
 from pyrovae.data.cached import CachedImages
+from pyrovae.data.division import check_fractions
 from pyrovae.data.finding import Found, find_images, in_short
 from pyrovae.data.labels import Attributes, folder_labels, read_attributes
 from pyrovae.data.reading import all_values
@@ -106,9 +107,7 @@ class ImageFolder(CachedImages):
     ) -> None:
         if channels < 1:
             raise InputError(f"channels {channels}: allowed are 1 (grey), 3 (colour) and more")
-        if min(val_fraction, test_fraction) < 0 or not val_fraction + test_fraction < 1:
-            fractions = f"val_fraction {val_fraction}, test_fraction {test_fraction}"
-            raise InputError(f"{fractions}: allowed are shares from 0 that add up to less than 1")
+        check_fractions(val_fraction, test_fraction)
         shape = (channels, *image_extent(image_size))
         super().__init__(
             shape,

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["load_image"]
 
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _FIRST = {"LAB": "RGB", "La": "LA"}  # conversions that Pillow needs first
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_GREY = ("1", "L", "LA", "La", *_DEEP)
 
 Shape = tuple[int, int, int]
 
@@ -143,6 +144,11 @@ def _named_errors(image: str | Path | Image) -> Iterator[None]:
         raise InputError(f"{_name(image)}: {_reason(image, error)}") from error
 
 
+def colours_of(image: Image) -> int:
+    """The number of channels of a Pillow image without transparency: 1 for grey, else 3."""
+    return 1 if image.mode in _GREY else 3
+
+
 def _mode(channels: int) -> str:
     return "L" if channels == 1 else "RGB"
 
@@ -212,11 +218,8 @@ def fit_pixels(pixels: np.ndarray, shape: Shape, crop: int | None = None) -> np.
 
     channels, height, width = shape
     if {len(pixels), channels} == {1, 3}:
-        image = Image.fromarray(
-            np.ascontiguousarray(pixels.transpose(1, 2, 0)).squeeze(-1)
-            if len(pixels) == 1
-            else np.ascontiguousarray(pixels.transpose(1, 2, 0))
-        )
+        rows = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+        image = Image.fromarray(np.ascontiguousarray(rows))
         pixels = _pixels_of(image.convert(_mode(channels)))
     if len(pixels) != channels:
         raise ValueError(f"{len(pixels)} channels, allowed are {channels} (--data.channels)")
@@ -316,7 +319,7 @@ def _upright(image: Image) -> Image:
 def _turned(image: Image) -> bool:
     """Whether the pixels are not stored upright; False if the EXIF block cannot be read."""
     try:
-        return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        return image.getexif().get(ORIENTATION, 1) not in (0, 1)
     except Exception:  # a damaged block raises anything; the pixels are still usable
         return False
 

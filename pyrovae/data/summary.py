@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyrovae.data.base import ImageData, Split, spread_rows
 from pyrovae.data.finding import in_short
+from pyrovae.data.images import ORIENTATION, colours_of
 
 __all__ = ["conversion", "summary"]
 
@@ -15,8 +16,8 @@ __all__ = ["conversion", "summary"]
 PROBED = 50
 #: The longest side for which a message proposes to keep the size of the files.
 KEPT = 256
-_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)
+#: The values of the EXIF orientation that swap width and height.
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def summary(data: ImageData, train: Split, val: Split) -> str:
@@ -82,9 +83,9 @@ def _probe(path: Path) -> tuple[int, int, int] | None:
 
     with suppress(Exception), Image.open(path) as image:  # A damaged file raises anything.
         width, height = image.size
-        if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+        if image.getexif().get(ORIENTATION) in _SIDEWAYS:
             width, height = height, width
-        return 1 if image.mode in _GREY else 3, height, width
+        return colours_of(image), height, width
     return None
 
 

@@ -21,8 +21,7 @@ from torch import Tensor
 from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import Source, fingerprint
 from pyrovae.data.divided import DividedImages
-from pyrovae.data.division import check_fractions
-from pyrovae.data.images import fit_pixels, load_image
+from pyrovae.data.images import colours_of, fit_pixels, load_image
 from pyrovae.data.layout import as_array, image_shape_of, is_last, one_image
 from pyrovae.data.values import Level
 from pyrovae.data.workers import in_order, shared_array
@@ -32,7 +31,6 @@ __all__ = ["TorchDataset"]
 
 #: Data sets need not be safe to read from several threads; forked workers do not wait.
 _reading = threading.Lock()
-_GREY = ("1", "L", "LA", "La", "I", "F")
 
 
 class TorchDataset(DividedImages):
@@ -98,14 +96,10 @@ class TorchDataset(DividedImages):
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
     ) -> None:
-        check_fractions(val_fraction, test_fraction)
         given = {"train": dataset, "val": val, "test": test}
         self.datasets = {name: own for name, own in given.items() if own is not None}
         for name, own in self.datasets.items():
             _check_map_style(name, own)
-        self.label_names = tuple(label_names)
-        self.shares = {"test": test_fraction, "val": val_fraction}
-        self.seed = seed
         self._converts = image_shape is not None
         channels, height, width = image_shape or _shape_of(self._item("train", 0)[0])
         super().__init__(
@@ -118,11 +112,17 @@ class TorchDataset(DividedImages):
             cache_dir=cache_dir,
             black=black,
             white=white,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            label_names=label_names,
         )
 
     def settings(self) -> dict[str, Any]:
         """The data set, its images' shape and the value range."""
-        kinds = [f"{type(own).__module__}.{type(own).__qualname__}" for own in self._all()]
+        kinds = [
+            f"{type(own).__module__}.{type(own).__qualname__}" for own in self.datasets.values()
+        ]
         return super().settings() | {
             "kinds": kinds,
             "pickled": self._pickled,
@@ -132,26 +132,6 @@ class TorchDataset(DividedImages):
     def found(self) -> dict[str, Any]:
         """The value range and the shape; data sets are not written to `config.yaml`."""
         return super().found() | dict.fromkeys(("dataset", "val", "test"))
-
-    def preprocess(self, image: Any) -> np.ndarray:
-        """Prepares one image as the stored images: uint8 `(C, H, W)`.
-
-        Args:
-            image: a path, a Pillow image, or a tensor or array, as in the items of the data set.
-        """
-        if not hasattr(image, "dtype"):
-            return super().preprocess(image)
-        try:
-            pixels = self.levels.eight_bits(one_image(image, self.image_shape[0]))
-            return fit_pixels(pixels, self.image_shape)
-        except ValueError as error:
-            raise InputError(f"an image: {error}") from error
-
-    def _all(self) -> list[Any]:
-        return list(self.datasets.values())
-
-    def _value_names(self) -> dict[str, Sequence[str]]:
-        return {"label": self.label_names} if self.label_names else {}
 
     def _sizes(self) -> dict[str, int]:
         return {name: len(self._whole(name)) for name in self._known()}
@@ -274,8 +254,7 @@ def _check_map_style(name: str, dataset: Any) -> None:
 def _shape_of(image: Any) -> tuple[int, int, int]:
     """The shape `(C, H, W)` of a Pillow image, a tensor or an array."""
     if hasattr(image, "getbands"):
-        grey = image.mode.startswith(_GREY)
-        return 1 if grey else 3, image.height, image.width
+        return colours_of(image), image.height, image.width
     shape = tuple(as_array(image, "image").shape)
     if len(shape) not in (2, 3):
         raise InputError(

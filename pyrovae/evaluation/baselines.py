@@ -83,21 +83,14 @@ def _continuous(likelihood: Likelihood, images: np.ndarray, seed: int) -> Iterat
                 yield ((x * (levels - 1)).round() + torch.rand(x.shape)) / levels
 
 
-def evaluate_ppca(
-    likelihood: Likelihood,
-    train: np.ndarray,
-    test: np.ndarray,
-    latent_dim: int,
-    *,
-    flip: bool = False,
-    seed: int = 0,
-) -> Evaluation:
-    """Probabilistic PCA as an `Evaluation` whose rate is 0; see `log_evidence_of_ppca`."""
-    found = log_evidence_of_ppca(likelihood, train, test, latent_dim, flip=flip, seed=seed)
-    return _summary(found, likelihood, test)
+def as_evaluation(log_evidence: Tensor, likelihood: Likelihood, images: np.ndarray) -> Evaluation:
+    """Returns log p(x) of a model as an `Evaluation` whose rate is 0.
 
-
-def _summary(log_evidence: Tensor, likelihood: Likelihood, images: np.ndarray) -> Evaluation:
+    Args:
+        log_evidence: log p(x) of each image, `(M,)`, in nats.
+        likelihood: the likelihood that defines the scale of these values.
+        images: the images, `(M, C, H, W)`.
+    """
     nothing = torch.zeros_like(log_evidence)
     return summarise(nothing, -log_evidence, likelihood, math.prod(images.shape[1:]))
 
@@ -114,7 +107,7 @@ def evaluate_without_latent(
         seed: seed of the randomness of observing.
     """
     found = log_evidence_without_latent(likelihood, train, test, seed=seed)
-    return _summary(found, likelihood, test)
+    return as_evaluation(found, likelihood, test)
 
 
 @torch.no_grad()

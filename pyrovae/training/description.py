@@ -101,8 +101,9 @@ def _data(writer: Writer, data: ImageData) -> Any:
     lost = [f"data.{name}" for name in left_out if given.get(name) is not None]
     if lost:
         logging.getLogger("pyrovae").warning(
-            "config.yaml does not hold %s, only in memory: the run opens without, but evaluation "
-            "and inspection by its directory need the same images as --data ArrayData --data.path",
+            "config.yaml cannot hold what is in memory (%s): the run opens without it; to "
+            "evaluate or inspect the run by its directory, save the same images and labels to a "
+            "file, and name it in config.yaml: path, key and label_key of ArrayData",
             " and ".join(lost),
         )
     return {**spec, "init_args": spec.get("init_args", {}) | found}

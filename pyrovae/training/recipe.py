@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyro
 import torch
 
-from pyrovae.objectives import Beta, Constant, Cosine, Schedule, Warmup
+from pyrovae.objectives import Beta, Constant, Cosine, Progress, Schedule, Warmup
 from pyrovae.training.initialization import ProbabilisticPCA, RandomStart, Start
 from pyrovae.training.optimizer import OptimizerFactory
 from pyrovae.utils.errors import check_kind
@@ -67,3 +67,25 @@ class Recipe:
                 "optimizer must be a function from parameters to an optimiser, such as functools."
                 f"partial(torch.optim.Adam, lr=1e-3), got {type(self.optimizer).__name__}"
             )
+
+    def lengthened(self, before: int, now: Progress, rate: float) -> Iterator[str]:
+        """Lines for the log: what schedules do in a resumed run that takes more epochs.
+
+        Args:
+            before: the number of epochs that the run would have taken; 0 if unknown.
+            now: the position in the longer run.
+            rate: the learning rate where the factor of its schedule is 1.
+        """
+        after = now.total // now.per_epoch
+        if not 0 < before < after:
+            return
+        then = replace(now, total=before * now.per_epoch, step=max(now.step - 1, 0))
+        end = replace(now, step=now.total - 1)
+        factors = (("learning rate", rate, self.schedule), ("beta", 1.0, self.beta))
+        for name, size, factor in factors:
+            was, goes_on, ends = (f"{size * factor(at):.3g}" for at in (then, now, end))
+            if float(was) != float(goes_on):
+                yield (
+                    f"the schedule of the {name} now takes {after} epochs in place of {before}: "
+                    f"it goes on at {goes_on}, after {was} in the last step, and ends at {ends}"
+                )

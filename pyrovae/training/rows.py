@@ -10,9 +10,13 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from pyrovae.posterior.validation import Validation
+from pyrovae.runs.state import TrainingState
 from pyrovae.utils.errors import InputError
 
-__all__ = ["EpochRow", "as_csv", "as_text", "read_rows"]
+__all__ = ["EpochRow", "as_csv", "as_text", "read_rows", "rows_until"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,54 @@ class EpochRow:
     memory_gb: float | None = None
     device_memory_gb: float | None = None
     objective: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        state: TrainingState,
+        found: Validation,
+        memory: tuple[float | None, float | None],
+        *,
+        learning_rate: float,
+        beta: float,
+        noise_scale: Tensor | None,
+        objective: dict[str, float],
+    ) -> EpochRow:
+        """The row of an epoch that has just ended.
+
+        Args:
+            state: the state of the run, with the sums over the steps of this epoch.
+            found: the scores and measurements of the validation split.
+            memory: the values of `memory_gb` and `device_memory_gb`.
+            learning_rate: the learning rate of the last step.
+            beta: beta in the last step.
+            noise_scale: the learned scale of the likelihood; None if it has none.
+            objective: scalars of the objective.
+        """
+        scores = found.scores
+        return cls(
+            epoch=state.epoch,
+            step=state.step,
+            seconds=state.seconds,
+            images_per_second=state.batch * state.images_per_step / state.epoch_seconds,
+            learning_rate=learning_rate,
+            beta=beta,
+            train_loss=state.mean(state.loss),
+            train_elbo=state.mean(state.elbo),
+            train_rate=state.mean(state.rate),
+            val_elbo=scores.elbo,
+            val_rate=scores.rate,
+            val_distortion=scores.distortion,
+            val_bits_per_dim=scores.bits_per_dim,
+            skipped_steps=state.skipped,
+            active_units=found.active_units,
+            noise_scale=None if noise_scale is None else float(noise_scale.detach()),
+            gradient_norm=state.mean(state.norm),
+            val_psnr=found.psnr,
+            memory_gb=memory[0],
+            device_memory_gb=memory[1],
+            objective=objective,
+        )
 
     def columns(self) -> dict[str, float | None]:
         """The columns of `metrics.csv`; scalars of the objective are `objective_NAME`."""
@@ -104,6 +156,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if any(not _is_row(row) for row in rows):
         raise InputError(f"{path}: wrong columns or values; remove it to resume without it")
     return rows
+
+
+def rows_until(path: Path, epoch: int) -> list[dict[str, str]]:
+    """The rows of a `metrics.csv` up to an epoch; none if there is no such file.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    rows = read_rows(path) if path.exists() else []
+    return [row for row in rows if int(row["epoch"]) <= epoch]
 
 
 def _is_row(row: dict[Any, Any]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -27,7 +26,7 @@ from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.recording import recorder_for
-from pyrovae.training.rows import EpochRow, as_text, read_rows
+from pyrovae.training.rows import EpochRow, as_text, rows_until
 from pyrovae.training.saving import Saved
 from pyrovae.training.settings import Settings
 from pyrovae.training.stepping import Stepper
@@ -61,17 +60,7 @@ class Session:
         self.engine, self.run, self.callbacks, self.group = engine, run, callbacks, group
         with group.first_on_machine():
             self.train_split, self.val_split = data.split("train"), data.split("val")
-        self.batches = Batches(
-            self.train_split,
-            trainer.batch_size,
-            seed=trainer.seed,
-            flip=data.flip,
-            device=engine.device,
-            attributes=vae.attributes,
-            part=(group.rank, group.size),
-            augment=data.augment,
-        )
-        self.batches.images = engine.fetch(self.batches.images)
+        self.batches = self.training_batches()
         self.feed = engine.feed(self.batches)
         self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
@@ -79,16 +68,8 @@ class Session:
         programs = vae.model, vae.guide, self.optimizer, copy.deepcopy(recipe.objective)
         self.svi = SVI(*programs, observe=self.observe, group=group)
         self.objective = self.svi.objective
-        self.saved = Saved(
-            self.svi,
-            vae,
-            self.state,
-            run,
-            group,
-            engine.device,
-            trainer.seed,
-            trainer.restore_best,
-        )
+        about = engine.device, trainer.seed, trainer.restore_best
+        self.saved = Saved(self.svi, vae, self.state, run, group, *about)
         self.rows: list[dict[str, str]] = []
         self.excused = ""
         self.unread: list[tuple[int, Tensor]] = []
@@ -96,6 +77,21 @@ class Session:
         self.undecided = engine.decides_by_time
         self.seen: list[int] = []
         self.check(self.train_split)
+
+    def training_batches(self) -> Batches:
+        """This process's batches of the training split; their images on the GPU if they fit."""
+        batches = Batches(
+            self.train_split,
+            self.trainer.batch_size,
+            seed=self.trainer.seed,
+            flip=self.data.flip,
+            device=self.engine.device,
+            attributes=self.vae.attributes,
+            part=(self.group.rank, self.group.size),
+            augment=self.data.augment,
+        )
+        batches.images = self.engine.fetch(batches.images)
+        return batches
 
     def observe(self, images: Tensor) -> Tensor:
         """Maps images to observations; runs from before dequantised training add no noise."""
@@ -113,9 +109,22 @@ class Session:
         return TrainingState(len(images), print_of_images, per_step, threads, epochs=epochs)
 
     def check(self, split: Split) -> None:
-        """Runs the programs once with Pyro's validation, before anything is written."""
+        """Checks images and programs, and lays out memory, before anything is written."""
         self.vae.likelihood.check(torch.from_numpy(spread(split.images, 2000)))
         check_objective(self.objective)
+        if not any(p.requires_grad for p in self.vae.parameters()):
+            raise InputError("all parts are frozen: nothing is left to train")
+        self.run_first_batch(split)
+        try:
+            self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
+        except (ValueError, TypeError) as error:
+            raise InputError(f"optimizer: {error}") from error
+        check_all_train(self.vae, self.optimizer.parameters())
+        self.engine.lay_out(self.vae)
+        self.optimizer.lay_out()
+
+    def run_first_batch(self, split: Split) -> None:
+        """Runs the programs on one batch with Pyro's validation, which registers parameters."""
         first = Batches(
             split,
             self.trainer.batch_size,
@@ -124,23 +133,10 @@ class Session:
             device=self.engine.device,
             attributes=self.vae.attributes,
         )
-        if not any(p.requires_grad for p in self.vae.parameters()):
-            raise InputError("all parts are frozen: nothing is left to train")
         images, attributes = next(first.labelled(0))
         training_mode(self.vae)
-        run_once(
-            self.vae,
-            self.svi.evaluate_loss,
-            self.engine.place(images),
-            self.vae.inputs(attributes),
-        )
-        try:
-            self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
-        except (ValueError, TypeError) as error:
-            raise InputError(f"optimizer: {error}") from error
-        check_all_train(self.vae, self.optimizer.parameters())
-        self.engine.lay_out(self.vae)
-        self.optimizer.lay_out()
+        inputs = self.vae.inputs(attributes)
+        run_once(self.vae, self.svi.evaluate_loss, self.engine.place(images), inputs)
 
     def train(self, resume: bool) -> TrainingState:
         """Trains the remaining epochs; returns the final state."""
@@ -164,7 +160,8 @@ class Session:
             for line in self.saved.load(self.held):
                 self.callbacks.message(line)
             self.callbacks.message(self.state.about(self.trainer.epochs))
-            for line in self.lengthened():
+            rate = self.optimizer.scale_learning_rate(1.0)
+            for line in self.recipe.lengthened(self.state.epochs, self.progress(), rate):
                 self.callbacks.message(line)
             self.state.epochs = self.trainer.epochs
         else:
@@ -183,27 +180,7 @@ class Session:
 
     def kept_rows(self) -> list[dict[str, str]]:
         """The rows of `metrics.csv` of the complete epochs, when the run begins or resumes."""
-        if self.run is None or not self.run.metrics.exists():
-            return []
-        rows = read_rows(self.run.metrics)
-        return [row for row in rows if int(row["epoch"]) <= self.state.epoch]
-
-    def lengthened(self) -> Iterator[str]:
-        """Lines on what schedules do in a resumed run that takes more epochs than before."""
-        before, after, now = self.state.epochs, self.trainer.epochs, self.progress()
-        if not 0 < before < after:
-            return
-        then = replace(now, total=before * now.per_epoch, step=max(now.step - 1, 0))
-        end = replace(now, step=now.total - 1)
-        rate = self.optimizer.scale_learning_rate(1.0)
-        for name, factor in (("learning rate", self.recipe.schedule), ("beta", self.recipe.beta)):
-            size = rate if factor is self.recipe.schedule else 1.0
-            was, goes_on, ends = (f"{size * factor(at):.3g}" for at in (then, now, end))
-            if float(was) != float(goes_on):
-                yield (
-                    f"the schedule of the {name} now takes {after} epochs in place of {before}: "
-                    f"it goes on at {goes_on}, after {was} in the last step, and ends at {ends}"
-                )
+        return [] if self.run is None else rows_until(self.run.metrics, self.state.epoch)
 
     def coupled(self) -> list[str]:
         """Names the parts whose result for one image depends on the rest of the batch."""
@@ -358,39 +335,23 @@ class Session:
         last = replace(now, step=now.step - 1)
         state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
         found, memory = self.group.from_main(lambda: (self.validate(), self.memory()))
-        scores, scale = found.scores, self.vae.likelihood.noise_scale()
-        row = EpochRow(
-            epoch=state.epoch,
-            step=state.step,
-            seconds=state.seconds,
-            images_per_second=state.batch * state.images_per_step / state.epoch_seconds,
+        row = EpochRow.of(
+            state,
+            found,
+            memory,
             learning_rate=self.optimizer.scale_learning_rate(self.recipe.schedule(last)),
             beta=self.recipe.beta(last),
-            train_loss=state.mean(state.loss),
-            train_elbo=state.mean(state.elbo),
-            train_rate=state.mean(state.rate),
-            val_elbo=scores.elbo,
-            val_rate=scores.rate,
-            val_distortion=scores.distortion,
-            val_bits_per_dim=scores.bits_per_dim,
-            skipped_steps=state.skipped,
-            active_units=found.active_units,
-            noise_scale=None if scale is None else float(scale.detach()),
-            gradient_norm=state.mean(state.norm),
-            val_psnr=found.psnr,
-            memory_gb=memory[0],
-            device_memory_gb=memory[1],
+            noise_scale=self.vae.likelihood.noise_scale(),
             objective=self.objective.numbers(),
         )
-        final = self.recipe.beta(replace(now, step=now.total - 1))
-        settled = row.beta == final
+        settled = row.beta == self.recipe.beta(replace(now, step=now.total - 1))
         self.rows.append(as_text(row.columns()))
         about = self.vae, self.val_split, self.engine, settled
         vectors = {} if found.kl is None else {"kl_per_dimension": found.kl}
         self.callbacks.end_epoch(Epoch(row, *about, vectors=vectors, rows=self.rows))
         state.begin_epoch()
-        if state.rank(scores.elbo):
-            self.saved.save_best(scores.elbo)
+        if state.rank(row.val_elbo):
+            self.saved.save_best(row.val_elbo)
         self.saved.save()
 
     def validate(self) -> Validation:

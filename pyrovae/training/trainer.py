@@ -120,29 +120,15 @@ class Trainer(Settings):
             Interrupted: after SIGINT or SIGTERM; the current step is finished and saved.
             Diverged: after `max_skipped` consecutive steps that were not finite.
         """
-        check_kind("vae", vae, ModelGuidePair)
-        data = as_image_data(data)
         recipe = recipe or Recipe()
-        check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")
-        _check_hooks(callbacks, loggers)
-        if isinstance(run, (str, Path)):
-            run = RunDirectory(run)
-        if resume and run is None:
-            raise InputError("resume needs a run directory")
-        group, engine = processes(), engine or Engine()
+        _check_parts(vae, recipe, callbacks, loggers)
+        data, engine, group = as_image_data(data), engine or Engine(), processes()
         group.check(engine.device)
-        resume = group.from_main(lambda: resume)  # Other processes may have decided differently.
-        run = run if group.main else None
-        if run is not None and not resume:
-            run.check_free()
-        usual: list[Logger] = [CSVLogger(), TensorBoardLogger()] if run is not None else []
-        chosen = usual if loggers is None else list(loggers)
+        run, resume = _place(run, resume, group)
         about = Description(self, vae, data, recipe, engine, callbacks, loggers)
         if run is not None and not (resume or run.config_text):
             run.config_text = about.text()
-        # The command line knows options that the objects do not, such as those of the optimiser.
-        text = run.config_text if run is not None else ""
-        feed = LoggerFeed(chosen, yaml.safe_load(text) or about.options, text)
+        feed = _feed(loggers, run, about)
         called = _arranged(callbacks, feed, run is not None, progress) if group.main else []
         norm_group = group if self.sync_batch_norm else Group()
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
@@ -158,6 +144,32 @@ class Trainer(Settings):
                     return _history(session, resume)
             finally:
                 vae.eval()
+
+
+def _place(
+    run: RunDirectory | str | Path | None, resume: bool, group: Group
+) -> tuple[RunDirectory | None, bool]:
+    """The directory that this process writes to, if any, and whether the run resumes."""
+    if resume and run is None:
+        raise InputError("resume needs a run directory")
+    resume = group.from_main(lambda: resume)  # Other processes may have decided differently.
+    if run is None or not group.main:
+        return None, resume
+    found = run if isinstance(run, RunDirectory) else RunDirectory(run)
+    if not resume:
+        found.check_free()
+    return found, resume
+
+
+def _feed(
+    loggers: Sequence[Logger] | None, run: RunDirectory | None, about: Description
+) -> LoggerFeed:
+    """The given loggers, or the usual ones; they get the options of the run."""
+    usual: list[Logger] = [CSVLogger(), TensorBoardLogger()] if run is not None else []
+    # The command line knows options that the objects do not, such as those of the optimiser.
+    text = run.config_text if run is not None else ""
+    options = yaml.safe_load(text) or about.options
+    return LoggerFeed(usual if loggers is None else loggers, options, text)
 
 
 def _history(session: Session, resume: bool) -> History:
@@ -178,7 +190,12 @@ def _arranged(
     return [*before, *given, feed, *after]
 
 
-def _check_hooks(callbacks: Sequence[Callback], loggers: Sequence[Logger] | None) -> None:
+def _check_parts(
+    vae: object, recipe: object, callbacks: Sequence[object], loggers: Sequence[object] | None
+) -> None:
+    """Raises `TypeError` if an argument of `fit` has the wrong type."""
+    check_kind("vae", vae, ModelGuidePair)
+    check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")
     for callback in callbacks:
         check_kind("callbacks", callback, Callback)
     for logger in loggers or ():

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from benchmarking.handwritten import BinaryPixels, HandWritten, NormalPixels
-from pyrovae.data import Split
+from pyrovae.data import ArrayData
 from pyrovae.likelihoods import Bernoulli, Likelihood, SharedScaleNormal
 from pyrovae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import StandardNormal
 from pyrovae.programs.vae import VAE
 
-__all__ = ["CASES", "ArrayData", "Case"]
+__all__ = ["CASES", "Case", "data_of"]
 
 NUM_DISTINCT = 256  # distinct images; a longer array repeats them
 
@@ -114,29 +114,12 @@ CASES = {
 }
 
 
-class ArrayData:
-    """A data set of the images in an array; the first few are the validation and test splits.
-
-    It has the attributes of `ImageData` that a session uses. It is not a subclass, because the
-    command line would then list it.
+def data_of(images: np.ndarray, flip: bool = False) -> ArrayData:
+    """A data set of an array, whose first images are the validation and test splits.
 
     Args:
         images: uint8 array `(N, C, H, W)`, memory-mapped or not.
         flip: whether training mirrors images at random.
     """
-
-    def __init__(self, images: np.ndarray, flip: bool = False) -> None:
-        self.arrays = {"train": images, "val": images[:8], "test": images[:8]}
-        self.image_shape: tuple[int, ...] = images.shape[1:]
-        self.flip = flip
-        self.augment, self.show, self.limit = (), (), None
-
-    def about(self) -> str:
-        """Nothing, for the log."""
-        return ""
-
-    def split(self, name: str) -> Split:
-        """The array, or its beginning."""
-        images = self.arrays[name]
-        names = [str(i) for i in range(len(images))]
-        return Split(images, names, np.empty((len(images), 0), np.float32))
+    splits = {"train": images, "val": images[:8], "test": images[:8]}
+    return ArrayData(splits, channels_last=False, flip=flip)

@@ -13,7 +13,7 @@ import numpy as np
 import pyro
 from torch import Tensor
 
-from benchmarking.cases import ArrayData, Case
+from benchmarking.cases import Case, data_of
 from benchmarking.loops import Setting, current, opened_session
 from benchmarking.timing import WARM_UP, synchronize
 from pyrovae.data import Batches
@@ -64,7 +64,7 @@ def paced_session(
     setting: Setting, images: np.ndarray, compiled: bool
 ) -> Iterator[tuple[Batches, Callable[[Given], float]]]:
     """Yields the batches of a running session, and a function that times an epoch of `Given`."""
-    data = ArrayData(images, flip=not setting.case.binary)
+    data = data_of(images, flip=not setting.case.binary)
     with (
         pyro.get_param_store().scope(),
         pyro.validation_enabled(False),

@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from functools import partial
 from textwrap import shorten
-from typing import Any, cast
+from typing import Any
 
 import pyro
 import torch
 from torch import nn
 
-from benchmarking.cases import ArrayData, Case
+from benchmarking.cases import Case, data_of
 from benchmarking.handwritten import captured_step, lean_step, plain_step
 from pyrovae.data import ImageData
 from pyrovae.data.feed import Feed, HostFeed
@@ -129,7 +129,7 @@ class SameBatch(Feed):
 
 @contextmanager
 def opened_session(
-    setting: Setting, data: ArrayData, compiled: bool, same: bool = False
+    setting: Setting, data: ImageData, compiled: bool, same: bool = False
 ) -> Iterator[Session]:
     """A training session at its first step, as `Trainer.fit` sets it up.
 
@@ -143,8 +143,7 @@ def opened_session(
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=LEARNING_RATE))
     trainer = Trainer(epochs=1_000_000, batch_size=setting.case.batch_size)
     with engine.running(vae, vae.networks()):
-        images = cast(ImageData, data)
-        session = Session(trainer, vae, images, recipe, engine, None, silent, Group())
+        session = Session(trainer, vae, data, recipe, engine, None, silent, Group())
         # Batches come through the host, so that a section can replace them.
         session.feed = HostFeed(session.batches, engine.place)
         if same:
@@ -161,7 +160,7 @@ def opened_session(
 @contextmanager
 def session_loop(setting: Setting, compiled: bool) -> Iterator[Step]:
     """The step of pyrovae in a full training session."""
-    data = ArrayData(setting.case.images(setting.case.batch_size))
+    data = data_of(setting.case.images(setting.case.batch_size))
     with opened_session(setting, data, compiled, same=True) as session:
 
         def step() -> float:

@@ -67,10 +67,8 @@ def test_a_run_on_images_in_memory_opens_without_them(
     vae = VAE.for_images(images, 2, **parts)  # type: ignore[arg-type]
     Trainer(epochs=1, batch_size=10).fit(vae, images, run=tmp_path / "run")
     name = "data.images and data.labels" if kind == "array" else "data.dataset"
-    said = [
-        r.getMessage() for r in caplog.records if "config.yaml does not hold" in r.getMessage()
-    ]
-    assert len(said) == 1 and f"does not hold {name}, only in memory" in said[0]
+    said = [r.getMessage() for r in caplog.records if "config.yaml cannot hold" in r.getMessage()]
+    assert len(said) == 1 and f"cannot hold what is in memory ({name}): the run" in said[0]
     opened = pyrovae.load(tmp_path / "run")
     assert opened.data is not None and opened.data.image_shape == (3, 16, 16)
     image: Any = torch.rand(3, 16, 16)
@@ -78,3 +76,17 @@ def test_a_run_on_images_in_memory_opens_without_them(
     np.testing.assert_array_equal(opened.data.preprocess(image), vae.data.preprocess(image))
     with pytest.raises(pyrovae.InputError, match="does not store|TorchDataset has no images"):
         opened.data.split("test")
+    # What the warning proposes.
+    file, config = tmp_path / "images.npz", tmp_path / "run" / "config.yaml"
+    count = 40 if kind == "array" else 30
+    np.savez(file, x=tensors.tensors[0][:count].numpy(), y=tensors.tensors[1][:count].numpy())
+    content = yaml.safe_load(config.read_text())
+    named = {"path": str(file), "key": "x", "label_key": "y"}
+    content["data"] = {"class_path": "pyrovae.ArrayData", "init_args": named}
+    config.write_text(yaml.safe_dump(content))
+    again = pyrovae.load(tmp_path / "run").data
+    assert again is not None
+    for split in ("train", "test"):
+        expected = vae.data.split(split)
+        np.testing.assert_array_equal(again.split(split).images, expected.images)
+        np.testing.assert_array_equal(again.split(split).attributes, expected.attributes)

@@ -181,3 +181,10 @@ def test_mnist_in_processes_is_as_its_tensor(real_data: Path) -> None:
     rows = [int(name[-6:]) for name in split.names]
     np.testing.assert_array_equal(split.images[:, 0], mnist.data[rows].numpy())
     np.testing.assert_array_equal(split.attributes[:, 0], mnist.targets[rows].numpy())
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("I;16", 1), ("LAB", 3), ("RGBA", 3)])
+def test_pillow_images_have_the_channels_of_their_mode(mode: str, channels: int) -> None:
+    items = [(Image.new(mode, (5, 4)), 0) for _ in range(10)]
+    data = TorchDataset(Subset(items, range(10)))  # type: ignore[arg-type]
+    assert data.image_shape == data.split("test").images.shape[1:] == (channels, 4, 5)

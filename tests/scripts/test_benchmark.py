@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarking import chart, figures, isolation, loops, memory, suite, timing
-from benchmarking.cases import CASES, ArrayData
+from benchmarking.cases import CASES, data_of
 from benchmarking.feeding import Given, feed, mapped_images
 from benchmarking.handwritten import captured_step
 from benchmarking.loops import LOOPS, Loop, LoopKind, NotRun, Setting, Step
@@ -353,7 +353,9 @@ def test_images_from_disk_are_those_of_the_case() -> None:
     with mapped_images(SMALL["mlp"], 1100) as images:
         assert isinstance(images, np.memmap) and (images[:1024] == SMALL["mlp"].images(1024)).all()
         assert (images[1024:] == images[:76]).all()
-        assert len(ArrayData(images).split("val")) == 8
+        data = data_of(images)
+        assert len(data.split("val")) == 8
+        assert np.shares_memory(data.split("train").images, images)
     batches = Given(lambda epoch: iter([(epoch, i) for i in range(9)]), 2, 8)  # type: ignore[arg-type,misc]
     assert list(batches.labelled(5)) == [(5, 0), (5, 1)] and len(batches) == 2
 

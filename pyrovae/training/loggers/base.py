@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from pyrovae.utils.plain import flat
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Config", "Images", "Logger", "Numbers", "needs"]
+__all__ = ["Config", "Images", "Logger", "Numbers", "ProjectLogger", "imported"]
 
 
 #: Options that say nothing about what is trained.
@@ -157,9 +158,25 @@ class Logger(Recorded, ABC):
         """
 
 
-def needs(package: str) -> InputError:
-    """The error of a logger whose package is not installed."""
-    return InputError(f"{package} is not installed; pip install 'pyrovae[{package}]'")
+class ProjectLogger(Logger):
+    """Base class of loggers for trackers that group runs by project.
+
+    Args:
+        project: the name of the project.
+        name: the name of the run; by default that of the run directory.
+    """
+
+    def __init__(self, project: str = "pyrovae", name: str | None = None) -> None:
+        self.project, self.name = project, name
+
+
+def imported(package: str) -> Any:
+    """Imports the package of a tracker; raises `InputError` if it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        reason = f"{package} is not installed; pip install 'pyrovae[{package}]'"
+        raise InputError(reason) from error
 
 
 def _plain(value: Any) -> bool | int | float | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrovae.runs import RunDirectory
 from pyrovae.training.loggers.base import Config, Images, Logger, Numbers
-from pyrovae.training.rows import as_csv, as_text, read_rows
+from pyrovae.training.rows import as_csv, as_text, rows_until
 from pyrovae.utils.files import replacing
 
 __all__ = ["CSVLogger"]
@@ -23,9 +23,8 @@ class CSVLogger(Logger):
     def start(self, config: Config) -> None:
         """Reads the rows of complete epochs, and drops later rows."""
         self._run, self._rows = config.run, []
-        if config.run is not None and config.run.metrics.exists():
-            rows = read_rows(config.run.metrics)
-            self._rows = [row for row in rows if int(row["epoch"]) <= config.epoch]
+        if config.run is not None:
+            self._rows = rows_until(config.run.metrics, config.epoch)
 
     def log(self, numbers: Numbers, images: Images, step: int) -> None:
         """Rewrites the file with one more row."""

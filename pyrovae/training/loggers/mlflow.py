@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pyrovae.training.loggers.base import Config, Images, Logger, Numbers, needs
+from pyrovae.training.loggers.base import Config, Images, Logger, Numbers, imported
 
 __all__ = ["MLflowLogger"]
 
@@ -28,14 +26,10 @@ class MLflowLogger(Logger):
 
     def start(self, config: Config) -> None:
         """Begins a run."""
-        try:
-            import mlflow
-        except ImportError as error:
-            raise needs("mlflow") from error
-        self._mlflow: Any = mlflow
-        mlflow.set_experiment(self.experiment)
-        mlflow.start_run(run_name=self.name or config.name)
-        mlflow.log_params(config)
+        self._mlflow = imported("mlflow")
+        self._mlflow.set_experiment(self.experiment)
+        self._mlflow.start_run(run_name=self.name or config.name)
+        self._mlflow.log_params(config)
 
     def log(self, numbers: Numbers, images: Images, step: int) -> None:
         """Sends the metrics and pictures of an epoch."""

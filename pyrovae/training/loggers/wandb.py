@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pyrovae.training.loggers.base import Config, Images, Logger, Numbers, needs
+from pyrovae.training.loggers.base import Config, Images, Numbers, ProjectLogger, imported
 
 __all__ = ["WandbLogger"]
 
 
-class WandbLogger(Logger):
+class WandbLogger(ProjectLogger):
     """Sends metrics, pictures and options to Weights & Biases; needs `pyrovae[wandb]`.
 
     With `WANDB_MODE=offline` it writes them to the run directory, for `wandb sync` later.
 
     Use it where your experiments are on Weights & Biases.
-
-    Args:
-        project: the name of the project.
-        name: the name of the run; by default that of the run directory.
     """
-
-    def __init__(self, project: str = "pyrovae", name: str | None = None) -> None:
-        self.project, self.name = project, name
 
     def start(self, config: Config) -> None:
         """Begins a run, or goes on with it."""
-        try:
-            import wandb
-        except ImportError as error:
-            raise needs("wandb") from error
-        self._wandb: Any = wandb
-        self._run: Any = wandb.init(
+        self._wandb = imported("wandb")
+        self._run = self._wandb.init(
             project=self.project,
             name=self.name or config.name,
             id=config.id,
