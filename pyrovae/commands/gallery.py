@@ -103,9 +103,8 @@ def _show(axes: Any, images: Tensor, label: str) -> None:
 
 #: Further options that a part needs.
 COMPANIONS = {
-    # These start from random weights.
-    "likelihood.DiscretizedLogisticMixture": ["--trainer.epochs=60"],
-    "likelihood.Categorical": ["--trainer.epochs=20"],
+    # It starts from random weights.
+    "likelihood.DiscretizedLogisticMixture": ["--trainer.epochs=40"],
     "likelihood.Bernoulli": ["--likelihood.binarization=ThresholdBinarization"],
     "prior.HypersphericalUniform": ["--posterior=VonMisesFisher"],
     "prior.VampPrior": ["--prior.num_components=50"],
