@@ -32,9 +32,14 @@ def test_a_run_on_a_file_records_what_its_images_determine(
     monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "a.npy", DEEP)
     root = tmp_path / "run"
-    line = [*AUTO, f"--data.path={tmp_path / 'a.npy'}", *OPTIONS, f"--run_dir={root}"]
+    data = [*AUTO, f"--data.path={tmp_path / 'a.npy'}"]
+    line = [*data, *OPTIONS, f"--run_dir={root}"]
+    assert run("prepare_data", data, monkeypatch) == 0
+    found = [own for own in capsys.readouterr().out.splitlines() if own.startswith("found: ")]
     assert run("train", line, monkeypatch) == 0
     first = data_of(root)
+    names = ("black", "white", "image_shape")
+    assert found == [f"found: --data.{name} {first[name]}" for name in names]
     assert first["image_shape"] == [1, 16, 16]
     assert 0 < first["black"] < 20 and 4075 < first["white"] < 4095
     # The same command line goes on, although it says "auto" again.
