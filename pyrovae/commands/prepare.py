@@ -12,7 +12,7 @@ from pyrovae.utils.errors import InputError
 
 
 def main(arguments: list[str]) -> None:
-    """Prepares every split; prints the number of images per split, and what was found."""
+    """Prepares every split; prints the images per split, and the options that they determine."""
     parser = Parser(prog="pyrovae prepare", description="Prepares a data set for training.")
     parser.add_argument(
         "--config", type=str | None, help="name of a preset, or a YAML file with a data section"
@@ -30,5 +30,8 @@ def main(arguments: list[str]) -> None:
     for name in SPLITS:
         split = objects.data.split(name)
         print(f"{name}: {len(split):,} images of {'x'.join(map(str, split.images.shape[1:]))}")
-    if found := objects.data.about():
-        print(found)
+    if line := objects.data.about():
+        print(line)
+    for name, value in objects.data.found().items():
+        if value is not None:
+            print(f"found: --data.{name} {value}")

@@ -85,12 +85,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         found = evaluate(vae, test, engine)
         latent_dim = PosteriorView(vae, test.spread(2), engine).space.size
     others = _baselines(vae, data, latent_dim)
-    without = others[WITHOUT_LATENT]
-    scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(without)}
-    path = run.root / "evaluation.json"
-    if not _is_evaluated(path, weights):
-        with replacing(path) as temporary:
-            temporary.write_text(to_json(scores, indent=2))
+    _store(run, weights, found, others[WITHOUT_LATENT])
     refresh_index(run.root)
     _check_finite(found, epoch)
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
@@ -134,6 +129,17 @@ def _below(found: Evaluation, others: dict[str, Evaluation]) -> list[str]:
         f"warning: the ELBO is below log p(x) of a simpler model, {name}: train for longer; "
         "runs with --start ProbabilisticPCA begin there, if the likelihood's noise is learned"
     ]
+
+
+def _store(
+    run: RunDirectory, weights: dict[str, Tensor], found: Evaluation, without: Evaluation
+) -> None:
+    """Writes `evaluation.json`, unless it holds a full evaluation of these weights."""
+    scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(without)}
+    path = run.root / "evaluation.json"
+    if not _is_evaluated(path, weights):
+        with replacing(path) as temporary:
+            temporary.write_text(to_json(scores, indent=2))
 
 
 def _is_evaluated(path: Path, weights: dict[str, Tensor]) -> bool:

@@ -36,7 +36,7 @@ class CachedImages(ImageData):
     """A data set whose splits are read from the cache; the first access builds them.
 
     A subclass defines `_source`, the items of a split, and `settings`, which determine the stored
-    pixels.
+    pixels. One that takes `black` and `white` also defines `_training_values`.
 
     Args:
         image_shape: `(C, H, W)` of the stored images.

@@ -348,7 +348,8 @@ class Session:
         self.rows.append(as_text(row.columns()))
         about = self.vae, self.val_split, self.engine, settled
         vectors = {} if found.kl is None else {"kl_per_dimension": found.kl}
-        self.callbacks.end_epoch(Epoch(row, *about, vectors=vectors, rows=self.rows))
+        epoch = Epoch(row, *about, vectors=vectors, rows=self.rows, run=self.run)
+        self.callbacks.end_epoch(epoch)
         state.begin_epoch()
         if state.rank(row.val_elbo):
             self.saved.save_best(row.val_elbo)

@@ -91,7 +91,9 @@ class Trainer(Settings):
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] | None = None,
     ) -> History:
-        """Trains a VAE in place; it ends in evaluation mode, with the weights of the last epoch.
+        """Trains a VAE in place; it ends in evaluation mode.
+
+        Its weights are those of the last epoch, or of the best one with `restore_best`.
 
         Under `torchrun` all processes train one VAE together, and the main process writes.
 

@@ -1,4 +1,4 @@
-"""What takes long to import: each name here imports its module when it is first used."""
+"""Names of modules that are slow to import: each is imported when it is first used."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch.utils.data import Subset, TensorDataset
 
 import pyrovae
 from pyrovae import VAE, MLPDecoder, MLPEncoder, Trainer
-from tests.support.commands import TINY, run
+from tests.support.commands import TINY, refusal, run
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +32,14 @@ def test_a_run_on_a_file_records_what_its_images_determine(
     monkeypatch.chdir(tmp_path)
     np.save(tmp_path / "a.npy", DEEP)
     root = tmp_path / "run"
-    line = [*AUTO, f"--data.path={tmp_path / 'a.npy'}", *OPTIONS, f"--run_dir={root}"]
+    data = [*AUTO, f"--data.path={tmp_path / 'a.npy'}"]
+    line = [*data, *OPTIONS, f"--run_dir={root}"]
+    assert run("prepare_data", data, monkeypatch) == 0
+    found = [own for own in capsys.readouterr().out.splitlines() if own.startswith("found: ")]
     assert run("train", line, monkeypatch) == 0
     first = data_of(root)
+    names = ("black", "white", "image_shape")
+    assert found == [f"found: --data.{name} {first[name]}" for name in names]
     assert first["image_shape"] == [1, 16, 16]
     assert 0 < first["black"] < 20 and 4075 < first["white"] < 4095
     # The same command line goes on, although it says "auto" again.
@@ -51,8 +56,7 @@ def test_a_run_on_a_file_records_what_its_images_determine(
     assert run("sample", [str(root), "--num=2"], monkeypatch) == 0
     capsys.readouterr()
     more = [f"--resume={root}", "--trainer.epochs=3"]
-    assert run("train", more, monkeypatch) == 2
-    assert "a.npy: no such file" in capsys.readouterr().err
+    assert "a.npy: no such file" in refusal("train", more, monkeypatch, capsys)
     assert run("train", [*more, f"--data.path={tmp_path / 'b.npy'}"], monkeypatch) == 0
     assert run("train", [*more, "--data.white=4000"], monkeypatch) == 2
 

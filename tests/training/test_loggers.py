@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock, call
 
 import pandas
 import pytest
@@ -192,6 +193,29 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
         f"warning: {kind.__name__} cannot start, the run goes on without it: {package} is not "
         f"installed; pip install 'pyrovae[{package}]'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("logger", "project", "name"),
+    [
+        (WandbLogger("faces", "first"), call.init(project="faces"), call.init(name="first")),
+        (TrackioLogger("faces", "first"), call.init(project="faces"), call.init(name="first")),
+        (
+            MLflowLogger("faces", "first"),
+            call.set_experiment("faces"),
+            call.start_run(run_name="first"),
+        ),
+    ],
+)
+def test_a_tracker_gets_the_project_and_the_name(
+    logger: Any, project: Any, name: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = MagicMock()
+    monkeypatch.setitem(sys.modules, type(logger).__module__.rpartition(".")[2], tracker)
+    fit(loggers=[logger])
+    for function, positional, named in (project, name):
+        (given,) = [own for own in tracker.mock_calls if own[0] == function]
+        assert given[1] == positional and named.items() <= given[2].items()
 
 
 def test_old_names_in_a_configuration_are_renewed() -> None:

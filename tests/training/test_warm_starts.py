@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,16 @@ from pyrovae import (
     Engine,
     InputError,
     Recipe,
+    RunDirectory,
     SharedScaleNormal,
     StandardNormal,
     Trainer,
     WarmStart,
     load,
 )
+from pyrovae.runs import load_checkpoint, save_checkpoint
 from pyrovae.training.callbacks import Callback
-from tests.support.commands import TINY, run
+from tests.support.commands import TINY, refusal, run
 from tests.support.small import LATENT_DIM, small_data, small_vae, train
 
 TRAINER = Trainer(epochs=1, batch_size=16)
@@ -84,6 +87,17 @@ def test_parts_are_chosen_by_name(source: Path) -> None:
     assert copied and all(name.startswith("guide.encoder.") for name in copied)
     with pytest.raises(InputError, match=r"start\.parts: no weights in encodr; parts are decoder"):
         WarmStart(str(source), parts=["encodr"])(vae, IMAGES, False)
+
+
+def test_the_checkpoint_is_chosen(source: Path, tmp_path: Path) -> None:
+    run = RunDirectory(shutil.copytree(source, tmp_path / "run"))
+    tensors, state = load_checkpoint(run.last)
+    moved = {n: t + 1 if n.startswith("weights.") else t for n, t in tensors.items()}
+    save_checkpoint(run.last, moved, state)
+    for which in ("best", "last"):
+        vae, theirs = small_vae(seed=1), run.weights(which)
+        WarmStart(str(run.root), checkpoint=which)(vae, IMAGES, False)
+        assert equal(vae, theirs) == set(theirs), which
 
 
 def test_what_fits_nothing_or_is_missing_is_refused(source: Path, tmp_path: Path) -> None:
@@ -160,8 +174,9 @@ def test_the_command_freezes_and_a_resumed_run_stays_frozen(
     root = tmp_path / "run"
     options = [*TINY, f"--init_from={source}", f"--run_dir={root}", "--encoder.shortcut=false"]
     options.append("--decoder.shortcut=false")
-    assert run("train", [*options, "--start=RandomStart"], monkeypatch) == 2
-    assert "--init_from: takes the place of --start" in capsys.readouterr().err
+    assert "--init_from: takes the place of --start" in refusal(
+        "train", [*options, "--start=RandomStart"], monkeypatch, capsys
+    )
     assert run("train", [*options, "--freeze", "encoder"], monkeypatch) == 0
     assert "copies" in capsys.readouterr().out
     config = yaml.safe_load((root / "config.yaml").read_text())

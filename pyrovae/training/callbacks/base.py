@@ -58,6 +58,7 @@ class Epoch:
         settled: whether beta has its final value.
         vectors: measurements with one number per latent dimension, by name.
         rows: the rows of `metrics.csv` up to this epoch.
+        run: the run directory; None if nothing is written.
     """
 
     row: EpochRow
@@ -67,6 +68,7 @@ class Epoch:
     settled: bool = True
     vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
     rows: Sequence[Mapping[str, str]] = ()
+    run: RunDirectory | None = None
 
     @cached_property
     def pictures(self) -> dict[str, Tensor]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.runs import RunDirectory
-from pyrovae.training.callbacks.base import Callback, Epoch, RunInfo
+from pyrovae.training.callbacks.base import Callback, Epoch
 from pyrovae.training.overview import write_curve, write_index
 
 __all__ = ["RunPage"]
@@ -17,15 +16,8 @@ class RunPage(Callback):
     Use it to look at a run without any other program.
     """
 
-    def __init__(self) -> None:
-        self._run: RunDirectory | None = None
-
-    def begin(self, info: RunInfo) -> None:
-        """Stores the run directory."""
-        self._run = info.run
-
     def end_epoch(self, epoch: Epoch) -> None:
         """Rewrites the curve and the page."""
-        if self._run is not None:
-            write_curve(self._run, epoch.rows)
-            write_index(self._run, epoch.rows)
+        if epoch.run is not None:
+            write_curve(epoch.run, epoch.rows)
+            write_index(epoch.run, epoch.rows)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.runs import RunDirectory
-from pyrovae.training.callbacks.base import Callback, Epoch, RunInfo
+from pyrovae.training.callbacks.base import Callback, Epoch
 from pyrovae.utils.files import replacing
 
 __all__ = ["Pictures"]
@@ -15,16 +14,9 @@ class Pictures(Callback):
     Use it to follow samples and reconstructions over the run.
     """
 
-    def __init__(self) -> None:
-        self._run: RunDirectory | None = None
-
-    def begin(self, info: RunInfo) -> None:
-        """Stores the run directory."""
-        self._run = info.run
-
     def end_epoch(self, epoch: Epoch) -> None:
         """Writes the pictures of the epoch."""
-        if self._run is not None:
+        if epoch.run is not None:
             for kind, content in epoch.files.items():
-                with replacing(self._run.picture(kind, epoch.row.epoch)) as temporary:
+                with replacing(epoch.run.picture(kind, epoch.row.epoch)) as temporary:
                     temporary.write_bytes(content)

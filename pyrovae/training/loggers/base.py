@@ -34,7 +34,7 @@ class Config(dict[str, Any]):
 
     Args:
         options: the content of `config.yaml`; callbacks and loggers are left out.
-        run: see below; so are all other arguments.
+        run: the attribute of this name; so are the other arguments.
 
     Attributes:
         run: the run directory; None if nothing is written.
@@ -68,7 +68,7 @@ class Numbers(dict[str, float]):
 
     Args:
         numbers: the metrics.
-        vectors: see below.
+        vectors: the attribute of this name.
 
     Attributes:
         vectors: measurements with one number per latent dimension, by name.
