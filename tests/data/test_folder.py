@@ -185,6 +185,15 @@ def test_deep_files_that_use_little_of_their_range_are_told(
     )
 
 
+def test_a_data_set_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path, 40)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    data = ImageFolder(str(tmp_path), on_error="skip", val_fraction=0.0, test_fraction=0.0)
+    data.split("train")
+    data.split("train")
+    assert caplog.text.count("left out") == 1
+
+
 @pytest.mark.parametrize("values", [[0, 255], list(range(64)), list(range(0, 256, 3))])
 def test_black_and_white_and_many_levels_need_no_word(
     values: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
