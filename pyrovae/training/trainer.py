@@ -23,6 +23,7 @@ from pyrovae.training.callbacks import (
     Pictures,
     RunPage,
 )
+from pyrovae.training.callbacks.base import Warnings
 from pyrovae.training.description import Description
 from pyrovae.training.loggers import CSVLogger, Logger, TensorBoardLogger
 from pyrovae.training.recipe import Recipe
@@ -103,7 +104,8 @@ class Trainer(Settings):
             engine: the device and the precision.
             run: the directory for checkpoints, metrics and pictures; None writes nothing.
             resume: whether to resume from the last checkpoint of the run.
-            progress: whether to show the epochs and a progress bar, by `Console()`.
+            progress: whether to show the epochs and a progress bar, by `Console()`. Warnings go to
+                the logger `pyrovae` otherwise.
             callbacks: called at each step and epoch, besides `Console()` with `progress` and
                 `Pictures()` and `RunPage()` with `run`. One of the same class replaces these.
             loggers: get the metrics and pictures of each epoch. They replace the default loggers,
@@ -172,7 +174,8 @@ def _arranged(
 ) -> list[Hooks]:
     """All callbacks in order: the terminal, those that were given, the loggers, the files."""
     own = {type(callback) for callback in given}
-    before: list[Hooks] = [Console()] if progress else []
+    before: list[Hooks] = [Console()] if progress else [Warnings()]
+    before = [] if Console in own else before
     after: list[Hooks] = [Pictures(), RunPage()] if writes else []
     before, after = ([usual for usual in few if type(usual) not in own] for few in (before, after))
     return [*before, *given, feed, *after]

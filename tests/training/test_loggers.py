@@ -99,6 +99,16 @@ def test_a_logger_that_fails_does_not_end_the_run(
     assert [call[0] for call in bad.calls].count(fails) == 1
 
 
+def test_without_a_console_a_failing_logger_is_a_warning(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(loggers=[Remember("start")])
+    assert "Remember cannot start, the run goes on without it: the server is" in caplog.text
+    caplog.clear()
+    fit(loggers=[Remember("start")], callbacks=[Console()])
+    assert not caplog.records and "Remember cannot start" in capsys.readouterr().out
+
+
 def test_an_interrupted_run_and_a_failed_one_are_finished_as_such() -> None:
     class Stop(Callback):
         def __init__(self, error: type[BaseException]) -> None:
