@@ -182,8 +182,11 @@ def _arranged(
 
 
 def _check_hooks(callbacks: Sequence[Callback], loggers: Sequence[Logger] | None) -> None:
+    for name, given in (("callbacks", callbacks), ("loggers", loggers or ())):
+        check_kind(name, given, Sequence, "; write a list")
     for callback in callbacks:
         check_kind("callbacks", callback, Callback)
+    methods = "; its methods are start(config), log(numbers, images, step) and finish(status)"
     for logger in loggers or ():
-        hint = "; a callback goes in callbacks=" if isinstance(logger, Callback) else ""
+        hint = "; a callback goes in callbacks=" if isinstance(logger, Callback) else methods
         check_kind("loggers", logger, Logger, hint)

@@ -136,6 +136,9 @@ def test_callbacks_are_added_and_one_of_the_same_class_replaces(
     [
         ({"loggers": [Console()]}, "loggers must be of the kind Logger, got Console; a callback"),
         ({"loggers": [CSVLogger]}, "loggers must be of the kind Logger, got the class CSVLogger"),
+        ({"loggers": ["x"]}, "got str; its methods are start(config), log(numbers, images, step)"),
+        ({"loggers": CSVLogger()}, "loggers must be of the kind Sequence, got CSVLogger; write"),
+        ({"callbacks": Console()}, "callbacks must be of the kind Sequence, got Console; write"),
         ({"callbacks": [CSVLogger()]}, "callbacks must be of the kind Callback, got CSVLogger"),
     ],
 )
