@@ -70,6 +70,14 @@ def test_photographs_on_their_side_are_counted_upright(tmp_path: Path) -> None:
     assert ImageFolder(str(tmp_path)).about().startswith("3 files, 20x30 RGB -> 64x64 RGB")
 
 
+def test_pages_are_counted_beside_their_files(tmp_path: Path) -> None:
+    pages = [Image.new("L", (20, 28)) for _ in range(5)]
+    for name in ("a", "b"):
+        pages[0].save(tmp_path / f"{name}.tif", save_all=True, append_images=pages[1:])
+    data = ImageFolder(str(tmp_path), image_size=(28, 20), channels=1)
+    assert data.about() == "2 files with 10 pages, 20x28 grey"
+
+
 def test_files_that_cannot_be_read_are_no_obstacle(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(b"no image")
