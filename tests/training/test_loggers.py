@@ -99,6 +99,16 @@ def test_a_logger_that_fails_does_not_end_the_run(
     assert [call[0] for call in bad.calls].count(fails) == 1
 
 
+def test_an_epoch_prints_its_metrics_alone() -> None:
+    class Keep(Callback):
+        def end_epoch(self, epoch: Any) -> None:
+            self.text = repr(epoch)
+
+    keep = Keep()
+    fit(callbacks=[keep])
+    assert "val_elbo=" in keep.text and "Linear" not in keep.text and "\n" not in keep.text
+
+
 def test_without_a_console_a_failing_logger_is_a_warning(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,12 +65,12 @@ class Epoch:
     """
 
     row: EpochRow
-    programs: ModelGuidePair
-    split: Split
+    programs: ModelGuidePair = field(repr=False)
+    split: Split = field(repr=False)
     engine: Engine
     settled: bool = True
     vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
-    rows: Sequence[Mapping[str, str]] = ()
+    rows: Sequence[Mapping[str, str]] = field(default=(), repr=False)
 
     @cached_property
     def pictures(self) -> dict[str, Tensor]:
