@@ -34,6 +34,9 @@ def summary(data: ImageData, train: Split, val: Split) -> str:
         data.about() or f"{type(data).__name__}, {_kind(*data.image_shape)}",
         f"{len(train):,} for training{shown}, {len(val):,} for validation",
     ]
+    found = data.found()
+    if found.get("white") is not None:
+        lines.append(f"black is {found['black']:g} and white is {found['white']:g} (auto)")
     if len(train.attribute_names):
         lines.append(
             f"attributes: {in_short([_named(train, own) for own in train.attribute_names])}"
