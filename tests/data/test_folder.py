@@ -119,6 +119,8 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent: no such folder"):
         ImageFolder(str(tmp_path / "absent")).split("train")
     (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match="notes.txt: is a file, --data.root is a folder"):
+        ImageFolder(str(tmp_path / "notes.txt")).split("train")
     with pytest.raises(InputError, match=f"{tmp_path}.*: no image"):
         ImageFolder(str(tmp_path)).split("train")
     (tmp_path / "train").mkdir()
