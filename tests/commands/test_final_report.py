@@ -45,6 +45,12 @@ def test_probabilistic_pca_is_proposed_where_it_is_the_better_model() -> None:
     assert "simpler model, probabilistic PCA: train" in line and "--start Prob" in line
 
 
+def test_standard_errors_have_separators() -> None:
+    assert "ELBO -104,932.2 ± 37,916.4  rate" in str(
+        Evaluation(-104_932.2, 0.0, 104_932.2, None, 9, 37_916.4)
+    )
+
+
 def test_too_few_images_for_pca_leave_it_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
