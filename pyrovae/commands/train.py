@@ -125,10 +125,10 @@ def _below(found: Evaluation, others: dict[str, Evaluation]) -> list[str]:
     name, best = max(others.items(), key=lambda item: item[1].elbo)
     if found.elbo >= best.elbo:
         return []
-    return [
-        f"warning: the ELBO is below log p(x) of a simpler model, {name}: train for longer; "
-        "runs with --start ProbabilisticPCA begin there, if the likelihood's noise is learned"
-    ]
+    line = f"warning: the ELBO is below log p(x) of a simpler model, {name}: train for longer"
+    if name != WITHOUT_LATENT:
+        line += ", or begin at that model: --start ProbabilisticPCA with a learned noise scale"
+    return [line]
 
 
 def _store(

@@ -36,10 +36,11 @@ def blamed(config: dict[str, Any], error: BaseException, message: str) -> str:
 
 
 def _option(path: str, arguments: dict[str, Any], message: str) -> str:
-    """The argument that a message contains by name, else by value; else the part's option."""
-    for name in arguments:
-        if re.search(rf"\b{re.escape(name)}\b", message):
-            return f"{path}.{name}"
+    """The argument that a message names first, else by value; else the part's option."""
+    named = {name: re.search(rf"\b{re.escape(name)}\b", message) for name in arguments}
+    found = {name: match.start() for name, match in named.items() if match}
+    if found:
+        return f"{path}.{min(found, key=lambda name: found[name])}"
     for name, value in arguments.items():
         if len(str(value)) > SHORTEST and str(value) in message:
             return f"{path}.{name}"

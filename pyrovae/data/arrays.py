@@ -161,10 +161,15 @@ class ArrayData(DividedImages):
 
     def _shape(self) -> tuple[int, int, int]:
         """The shape of the images, from the headers of their files."""
+        where = "" if self.path is None else f"--data.path {self.path}: "
         for stored in self._stored.values():
-            is_last(stored.shape, self._last)
+            try:
+                is_last(stored.shape, self._last)
+            except InputError as error:
+                raise InputError(f"{where}{error}") from None
             if stored.dtype.kind not in "biuf":
-                raise InputError(f"images of type {stored.dtype}: allowed are integers and floats")
+                allowed = "allowed are integers and floats"
+                raise InputError(f"{where}images of type {stored.dtype}: {allowed}")
         shapes = {image_shape_of(own.shape, self._last) for own in self._stored.values()}
         if len(shapes) > 1:
             raise InputError(f"the splits have images of several shapes: {sorted(shapes)}")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -45,6 +46,9 @@ _HINT = "--data.cache_dir or PYROVAE_CACHE chooses another folder"
 
 # Errors of a full disk or quota.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+# The splits whose warnings were given, by data set.
+_told: WeakKeyDictionary[ImageData, set[str]] = WeakKeyDictionary()
 
 
 def cached_split(
@@ -121,7 +125,12 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
+    """Warns of images that are left out, and of few grey values; once per data set."""
     skipped = manifest["skipped"]
+    told = _told.setdefault(data, set())
+    if split in told:
+        return
+    told.add(split)
     if skipped:
         logging.getLogger("pyrovae").warning(
             "%s, split %s: %d of %d images are left out, as they cannot be read; the first: %s",

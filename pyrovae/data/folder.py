@@ -193,6 +193,11 @@ class ImageFolder(CachedImages):
     @cached_property
     def _divided(self) -> dict[str, list[str]]:
         """The paths of each split's images relative to the root, sorted by name."""
+        if self.root.is_file():
+            raise InputError(
+                f"{self.root}: is a file, --data.root is a folder of images; the data set of an "
+                "array in a file is --data ArrayData --data.path"
+            )
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder (--data.root, or root in config.yaml)")
         own = self._own_folders()

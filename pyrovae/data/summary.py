@@ -9,6 +9,7 @@ from pathlib import Path
 from pyrovae.data.base import ImageData, Split, spread_rows
 from pyrovae.data.finding import in_short
 from pyrovae.data.images import ORIENTATION, colours_of
+from pyrovae.data.tiff import page_of
 
 __all__ = ["conversion", "summary"]
 
@@ -34,6 +35,9 @@ def summary(data: ImageData, train: Split, val: Split) -> str:
         data.about() or f"{type(data).__name__}, {_kind(*data.image_shape)}",
         f"{len(train):,} for training{shown}, {len(val):,} for validation",
     ]
+    found = data.found()
+    if found.get("white") is not None:
+        lines.append(f"black is {found['black']:g} and white is {found['white']:g} (auto)")
     if len(train.attribute_names):
         lines.append(
             f"attributes: {in_short([_named(train, own) for own in train.attribute_names])}"
@@ -50,17 +54,21 @@ def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
     keep them)`; sizes are width x height.
     """
     channels, height, width = data.image_shape
-    found = [_probe(paths[row]) for row in spread_rows(len(paths), PROBED)]
+    files = list(dict.fromkeys(page_of(path)[0] for path in paths))
+    count = f"{len(files):,} files"
+    if len(files) < len(paths):
+        count += f" with {len(paths):,} pages"
+    found = [_probe(files[row]) for row in spread_rows(len(files), PROBED)]
     known = sorted({own for own in found if own is not None}, key=lambda own: own[1] * own[2])
     after = _kind(channels, height, width)
     if not known:
-        return f"{len(paths):,} files -> {after}"
+        return f"{count} -> {after}"
     kinds = {_kind(*own).split()[1] for own in known}
     sizes = list(dict.fromkeys(_kind(*own).split()[0] for own in (known[0], known[-1])))
     before = f"{' to '.join(sizes)} {' and '.join(sorted(kinds))}"
     if crop is not None:
         before += f", cropped to {crop}x{crop}"
-    told = f"{len(paths):,} files, {before}"
+    told = f"{count}, {before}"
     told += "" if before == after else f" -> {after}"
     hint = _hint(known, data.image_shape) if crop is None else ""
     return f"{told} (use {hint} to keep them)" if hint else told

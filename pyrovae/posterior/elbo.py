@@ -49,7 +49,7 @@ class Evaluation:
         Bits per dimension come first: nats of densities and of probabilities cannot be compared.
         """
         bits = "" if self.bits_per_dim is None else f"{self.bits_per_dim:.3f} bits/dim  "
-        error = "" if self.elbo_error is None else f" ± {self.elbo_error:.1f}"
+        error = "" if self.elbo_error is None else f" ± {self.elbo_error:,.1f}"
         return (
             f"{bits}ELBO {self.elbo:,.1f}{error}  rate {self.rate:,.1f}  "
             f"distortion {self.distortion:,.1f}"

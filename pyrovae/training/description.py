@@ -39,6 +39,7 @@ class Description:
     Attributes:
         options: plain values by name.
         missing: one message per object that cannot be written down, such as a lambda.
+        in_memory: the arguments of the data set that `config.yaml` cannot hold.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Description:
     ) -> None:
         writer = Writer()
         options = {"data": _data(writer, data), **_programs(writer, programs)}
+        self.in_memory = _in_memory(writer, data)
         options["optimizer"] = writer.factory(recipe.optimizer, "optimizer")
         for name in ("schedule", "objective", "start"):
             options[name] = writer.value(getattr(recipe, name), name)
@@ -70,8 +72,16 @@ class Description:
         """The text of `config.yaml`.
 
         If an object cannot be written down, one warning names it. The text is then a comment with
-        the same line.
+        the same line. One warning names the arguments that are in memory only.
         """
+        if self.in_memory:
+            logging.getLogger("pyrovae").warning(
+                "config.yaml cannot hold what is in memory (%s): the run opens without it; to "
+                "evaluate or inspect the run by its directory, save the same images and labels "
+                "to a file, and name it in config.yaml: path, key and label_key of "
+                "pyrovae.ArrayData",
+                " and ".join(self.in_memory),
+            )
         if not self.missing:
             return yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True)
         missing = " ".join("; ".join(self.missing).split())
@@ -96,17 +106,14 @@ def _data(writer: Writer, data: ImageData) -> Any:
     spec = writer.part(data, "data", found)
     if spec is None:
         return None
-    given = writer.given(data)
-    left_out = [name for name, value in found.items() if value is None]
-    lost = [f"data.{name}" for name in left_out if given.get(name) is not None]
-    if lost:
-        logging.getLogger("pyrovae").warning(
-            "config.yaml cannot hold what is in memory (%s): the run opens without it; to "
-            "evaluate or inspect the run by its directory, save the same images and labels to a "
-            "file, and name it in config.yaml: path, key and label_key of ArrayData",
-            " and ".join(lost),
-        )
     return {**spec, "init_args": spec.get("init_args", {}) | found}
+
+
+def _in_memory(writer: Writer, data: ImageData) -> list[str]:
+    """The given arguments of a data set that no file can hold."""
+    given = writer.given(data)
+    left_out = [name for name, value in data.found().items() if value is None]
+    return [f"data.{name}" for name in left_out if given.get(name) is not None]
 
 
 def _programs(writer: Writer, programs: ModelGuidePair) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pyrovae.training.callbacks import (
     Pictures,
     RunPage,
 )
+from pyrovae.training.callbacks.base import Warnings
 from pyrovae.training.description import Description
 from pyrovae.training.loggers import CSVLogger, Logger, TensorBoardLogger
 from pyrovae.training.recipe import Recipe
@@ -105,7 +106,8 @@ class Trainer(Settings):
             engine: the device and the precision.
             run: the directory for checkpoints, metrics and pictures; None writes nothing.
             resume: whether to resume from the last checkpoint of the run.
-            progress: whether to show the epochs and a progress bar, by `Console()`.
+            progress: whether to show the epochs and a progress bar, by `Console()`. Warnings go to
+                the logger `pyrovae` otherwise.
             callbacks: called at each step and epoch, besides `Console()` with `progress` and
                 `Pictures()` and `RunPage()` with `run`. One of the same class replaces these.
             loggers: get the metrics and pictures of each epoch. They replace the default loggers,
@@ -186,7 +188,8 @@ def _arranged(
 ) -> list[Hooks]:
     """All callbacks in order: the terminal, those that were given, the loggers, the files."""
     own = {type(callback) for callback in given}
-    before: list[Hooks] = [Console()] if progress else []
+    before: list[Hooks] = [Console()] if progress else [Warnings()]
+    before = [] if Console in own else before
     after: list[Hooks] = [Pictures(), RunPage()] if writes else []
     before, after = ([usual for usual in few if type(usual) not in own] for few in (before, after))
     return [*before, *given, feed, *after]
@@ -198,8 +201,11 @@ def _check_parts(
     """Raises `TypeError` if an argument of `fit` has the wrong type."""
     check_kind("vae", vae, ModelGuidePair)
     check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")
+    for name, given in (("callbacks", callbacks), ("loggers", loggers or ())):
+        check_kind(name, given, Sequence, "; write a list")
     for callback in callbacks:
         check_kind("callbacks", callback, Callback)
+    methods = "; its methods are start(config), log(numbers, images, step) and finish(status)"
     for logger in loggers or ():
-        hint = "; a callback goes in callbacks=" if isinstance(logger, Callback) else ""
+        hint = "; a callback goes in callbacks=" if isinstance(logger, Callback) else methods
         check_kind("loggers", logger, Logger, hint)

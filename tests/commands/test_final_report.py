@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pyrovae.commands.train import main
+from pyrovae.commands.train import WITHOUT_LATENT, _below, main
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import Report, notes
+from pyrovae.posterior import Evaluation
 
 SMALL = [
     "--prior=StandardNormal",
@@ -35,6 +36,20 @@ def test_a_vae_below_a_baseline_is_told_of(
     assert "  probabilistic PCA of 60 training images: " in said
     assert "  without a latent (one distribution per pixel): " in said
     assert (BELOW in said) == warns
+
+
+def test_probabilistic_pca_is_proposed_where_it_is_the_better_model() -> None:
+    vae, pca, without = (Evaluation(elbo, 0.0, -elbo, None, 9, None) for elbo in (1.0, 2.0, 3.0))
+    (line,) = _below(vae, {"probabilistic PCA": pca, WITHOUT_LATENT: without})
+    assert "simpler model, without a latent" in line and "--start" not in line
+    (line,) = _below(vae, {"probabilistic PCA": pca})
+    assert "simpler model, probabilistic PCA: train" in line and "--start Prob" in line
+
+
+def test_standard_errors_have_separators() -> None:
+    assert "ELBO -104,932.2 ± 37,916.4  rate" in str(
+        Evaluation(-104_932.2, 0.0, 104_932.2, None, 9, 37_916.4)
+    )
 
 
 def test_too_few_images_for_pca_leave_it_out(

@@ -69,7 +69,10 @@ def test_a_run_on_images_in_memory_opens_without_them(
     images: Any = tensors if kind == "array" else Subset(tensors, range(30))
     parts = {"encoder": MLPEncoder, "decoder": MLPDecoder}
     vae = VAE.for_images(images, 2, **parts)  # type: ignore[arg-type]
-    Trainer(epochs=1, batch_size=10).fit(vae, images, run=tmp_path / "run")
+    trainer = Trainer(epochs=1, batch_size=10)
+    trainer.fit(vae, images)
+    assert "config.yaml" not in caplog.text
+    trainer.fit(vae, images, run=tmp_path / "run")
     name = "data.images and data.labels" if kind == "array" else "data.dataset"
     said = [r.getMessage() for r in caplog.records if "config.yaml cannot hold" in r.getMessage()]
     assert len(said) == 1 and f"cannot hold what is in memory ({name}): the run" in said[0]

@@ -244,6 +244,8 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         tmp_path / "nan.npy", np.where(np.arange(60)[:, None, None] == 3, np.nan, GREY[:, 0] / 255)
     )
     np.save(tmp_path / "objects.npy", np.array([{}, 1], object), allow_pickle=True)
+    np.save(tmp_path / "vector.npy", GREY[:, 0, 0, 0])
+    np.save(tmp_path / "complex.npy", GREY.astype(complex))
     for name in ("b.npy", "b.npz", "b.h5", "b.txt"):
         (tmp_path / name).write_text("no array")
     for name, key, message in (
@@ -253,6 +255,8 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         ("b.npz", None, "b.npz: cannot be read: File is not a zip file"),
         ("b.h5", None, "b.h5: cannot be read: "),
         ("b.txt", None, "b.txt: allowed are files .npy, .npz, .h5"),
+        ("vector.npy", None, r"^--data.path .*vector.npy: images of shape \(60,\): allowed are"),
+        ("complex.npy", None, "^--data.path .*complex.npy: images of type complex128: allowed"),
         ("a.npy", "x", "--data.key x: .* its only array has no name"),
         ("a.npz", None, "--data.key: .*a.npz holds the arrays x, y; name one"),
         ("a.npz", "z", "--data.key z: .* its arrays are x, y"),

@@ -119,6 +119,8 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent: no such folder"):
         ImageFolder(str(tmp_path / "absent")).split("train")
     (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match="notes.txt: is a file, --data.root is a folder"):
+        ImageFolder(str(tmp_path / "notes.txt")).split("train")
     with pytest.raises(InputError, match=f"{tmp_path}.*: no image"):
         ImageFolder(str(tmp_path)).split("train")
     (tmp_path / "train").mkdir()
@@ -183,6 +185,15 @@ def test_deep_files_that_use_little_of_their_range_are_told(
     assert (
         told == [] if not edges else f"use only {levels} of 256 grey levels, {edges};" in told[0]
     )
+
+
+def test_a_data_set_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path, 40)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    data = ImageFolder(str(tmp_path), on_error="skip", val_fraction=0.0, test_fraction=0.0)
+    data.split("train")
+    data.split("train")
+    assert caplog.text.count("left out") == 1
 
 
 @pytest.mark.parametrize("values", [[0, 255], list(range(64)), list(range(0, 256, 3))])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pyrovae import Trainer
-from pyrovae.data import ImageFolder, Shift, SyntheticFaces
+from pyrovae.data import ArrayData, ImageFolder, Shift, SyntheticFaces
 from pyrovae.data.summary import summary
 from tests.support.small import small_vae
 
@@ -68,6 +69,23 @@ def test_photographs_on_their_side_are_counted_upright(tmp_path: Path) -> None:
     for i in range(3):
         image.save(tmp_path / f"{i}.jpg", exif=exif)
     assert ImageFolder(str(tmp_path)).about().startswith("3 files, 20x30 RGB -> 64x64 RGB")
+
+
+def test_the_value_range_that_auto_found_is_told() -> None:
+    images = np.linspace(0, 1000, 20 * 64).reshape(20, 8, 8)
+    for given, told in (("auto", True), (1000, False)):
+        data = ArrayData(images, black=0, white=given, val_fraction=0.1, test_fraction=0.1)
+        line = summary(data, data.split("train"), data.split("val"))
+        white = f"black is 0 and white is {data.levels.white:g} (auto)"
+        assert (white in line) == told == ("(auto)" in line)
+
+
+def test_pages_are_counted_beside_their_files(tmp_path: Path) -> None:
+    pages = [Image.new("L", (20, 28)) for _ in range(5)]
+    for name in ("a", "b"):
+        pages[0].save(tmp_path / f"{name}.tif", save_all=True, append_images=pages[1:])
+    data = ImageFolder(str(tmp_path), image_size=(28, 20), channels=1)
+    assert data.about() == "2 files with 10 pages, 20x28 grey"
 
 
 def test_files_that_cannot_be_read_are_no_obstacle(tmp_path: Path) -> None:

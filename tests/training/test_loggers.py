@@ -100,6 +100,26 @@ def test_a_logger_that_fails_does_not_end_the_run(
     assert [call[0] for call in bad.calls].count(fails) == 1
 
 
+def test_an_epoch_prints_its_metrics_alone() -> None:
+    class Keep(Callback):
+        def end_epoch(self, epoch: Any) -> None:
+            self.text = repr(epoch)
+
+    keep = Keep()
+    fit(callbacks=[keep])
+    assert "val_elbo=" in keep.text and "Linear" not in keep.text and "\n" not in keep.text
+
+
+def test_without_a_console_a_failing_logger_is_a_warning(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(loggers=[Remember("start")])
+    assert "Remember cannot start, the run goes on without it: the server is" in caplog.text
+    caplog.clear()
+    fit(loggers=[Remember("start")], callbacks=[Console()])
+    assert not caplog.records and "Remember cannot start" in capsys.readouterr().out
+
+
 def test_an_interrupted_run_and_a_failed_one_are_finished_as_such() -> None:
     class Stop(Callback):
         def __init__(self, error: type[BaseException]) -> None:
@@ -127,6 +147,9 @@ def test_callbacks_are_added_and_one_of_the_same_class_replaces(
     [
         ({"loggers": [Console()]}, "loggers must be of the kind Logger, got Console; a callback"),
         ({"loggers": [CSVLogger]}, "loggers must be of the kind Logger, got the class CSVLogger"),
+        ({"loggers": ["x"]}, "got str; its methods are start(config), log(numbers, images, step)"),
+        ({"loggers": CSVLogger()}, "loggers must be of the kind Sequence, got CSVLogger; write"),
+        ({"callbacks": Console()}, "callbacks must be of the kind Sequence, got Console; write"),
         ({"callbacks": [CSVLogger()]}, "callbacks must be of the kind Callback, got CSVLogger"),
     ],
 )

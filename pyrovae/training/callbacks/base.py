@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,9 +19,12 @@ from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.grids import columns_for, interleave, page, png
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["Callback", "Callbacks", "Epoch", "Hooks", "RunInfo"]
+__all__ = ["Callback", "Callbacks", "Epoch", "Hooks", "RunInfo", "Warnings"]
 
 NUM_PICTURES = 144
+
+#: The beginning of a line of the log that warns.
+WARNING = "warning"
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,12 @@ class Epoch:
     """
 
     row: EpochRow
-    programs: ModelGuidePair
-    split: Split
+    programs: ModelGuidePair = field(repr=False)
+    split: Split = field(repr=False)
     engine: Engine
     settled: bool = True
     vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
-    rows: Sequence[Mapping[str, str]] = ()
+    rows: Sequence[Mapping[str, str]] = field(default=(), repr=False)
     run: RunDirectory | None = None
 
     @cached_property
@@ -133,6 +137,15 @@ class Hooks:
         Args:
             status: "finished", "interrupted" (by a signal) or "failed".
         """
+
+
+class Warnings(Hooks):
+    """Passes the warnings of a run without a console to the logger `pyrovae`."""
+
+    def message(self, text: str) -> None:
+        """Logs a warning, and no other line."""
+        if text.startswith(WARNING):
+            logging.getLogger("pyrovae").warning("%s", text.removeprefix(f"{WARNING}: "))
 
 
 class Callback(Recorded, Hooks):
