@@ -52,6 +52,8 @@ def imports() -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "imported":
+                found |= {str(own.value) for own in node.args if isinstance(own, ast.Constant)}
     found -= {*sys.stdlib_module_names, "pyrovae"}
     known = packages_distributions()
     return {OPTIONAL.get(name) or known.get(name, [name])[0].lower() for name in found}

@@ -73,9 +73,10 @@ def prior_code(vae: ModelGuidePair) -> str:
     """Code that draws from the prior with torch alone; empty if torch has no such distribution.
 
     Example:
-        >>> from pyrovae import VAE, MLPDecoder, MLPEncoder, SyntheticFaces
+        >>> from pyrovae import VAE, MLPDecoder, MLPEncoder, StandardNormal, SyntheticFaces
         >>> data = SyntheticFaces(image_size=16)
-        >>> vae = VAE.for_images(data, 2, encoder=MLPEncoder, decoder=MLPDecoder)
+        >>> nets = {"encoder": MLPEncoder, "decoder": MLPDecoder}
+        >>> vae = VAE.for_images(data, 2, prior=StandardNormal, **nets)
         >>> prior_code(vae)
         'torch.distributions.Normal(loc=0.0, scale=1.0).sample((4, 2))'
     """
