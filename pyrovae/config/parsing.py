@@ -160,20 +160,26 @@ def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> No
 
 
 def joined(arguments: list[str]) -> list[str]:
-    """Joins several values of an option of a part to one list.
+    """Joins several values of an option of a part, and any names of a list of parts, to one list.
 
     Example:
-        >>> joined(["--data.image_size", "28", "20", "--trainer.epochs", "3"])
-        ['--data.image_size', '[28, 20]', '--trainer.epochs', '3']
+        >>> joined(["--data.image_size", "28", "20", "--loggers", "CSVLogger"])
+        ['--data.image_size', '[28, 20]', '--loggers', '[CSVLogger]']
     """
     found: list[str] = []
     for option, values in _grouped(arguments):
-        name = option.removeprefix("--")
-        several = len(values) > 1 and (
-            name.split(".")[0] in ROLES and "." in name or name in LISTS
-        )
+        name, equals, value = option.removeprefix("--").partition("=")
+        if name in LISTS and not values and _is_name(value):
+            option = f"--{name}{equals}[{value}]"
+        of_part = name.split(".")[0] in ROLES and "." in name
+        several = len(values) > 1 and (of_part or name in LISTS)
+        several = several or name in LISTS and any(map(_is_name, values))
         found += [option, f"[{', '.join(values)}]"] if several else [option, *values]
     return found
+
+
+def _is_name(value: str) -> bool:
+    return value.replace(".", "").isidentifier() and value != "null"
 
 
 def _grouped(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:

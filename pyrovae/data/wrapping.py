@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,11 +23,12 @@ def as_image_data(data: Any) -> ImageData:
 
     Args:
         data: an `ImageData`; an array or tensor of images, a mapping of splits to these, or a
-            `TensorDataset` of images and possibly labels, as `ArrayData` takes them; or a
-            map-style data set of PyTorch, as `TorchDataset` takes it.
+            `TensorDataset` of images and possibly labels, as `ArrayData` takes them; a map-style
+            data set of PyTorch, as `TorchDataset` takes it; or a `DataLoader`, of which only
+            the data set is used.
 
     Raises:
-        InputError: for a `DataLoader`.
+        InputError: for a `TensorDataset` of more than two tensors.
         TypeError: for any other object, such as the path of a folder.
 
     Example:
@@ -34,10 +36,11 @@ def as_image_data(data: Any) -> ImageData:
         (1, 8, 8)
     """
     if isinstance(data, DataLoader):
-        raise InputError(
-            "a DataLoader is no data set: hand in its .dataset; Trainer(batch_size=) sets the "
-            "batch size"
+        logging.getLogger("pyrovae").warning(
+            "of a DataLoader only its data set is used: Trainer(batch_size=, seed=) sets the "
+            "size and the order of the batches"
         )
+        data = data.dataset
     if isinstance(data, np.ndarray | Tensor) or (isinstance(data, Mapping) and "train" in data):
         return ArrayData(data)
     if isinstance(data, TensorDataset):

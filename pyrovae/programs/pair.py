@@ -173,7 +173,9 @@ class ModelGuidePair(Recorded, nn.Module):
         }
         for name in parts:
             if name not in known:
-                raise InputError(f"freeze: no part {name} with weights; parts are {listed(known)}")
+                raise InputError(
+                    f"--freeze: no part {name} with weights; parts are {listed(known)}"
+                )
         return [known[name] for name in parts]
 
     def networks(self) -> list[nn.Module]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pyrovae.config.options import parse_training, train_parser
 from pyrovae.config.roles import PARTS, TABLE
 from tests.support.commands import TINY, execute
 
@@ -117,6 +118,16 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    "option",
+    [["--loggers=CSVLogger"], ["--loggers", "CSVLogger"], ["--loggers=[CSVLogger]"]],
+    ids=" ".join,
+)
+def test_one_name_is_a_list_of_one(option: list[str]) -> None:
+    config = parse_training(train_parser(), ["--config=default", *option])
+    assert [own.class_path for own in config.loggers] == ["pyrovae.training.loggers.CSVLogger"]
+
+
+@pytest.mark.parametrize(
     ("option", "expected"),
     [
         ("--program=Vae", "--program: unknown class 'Vae'; known are VAE; name your own by"),
@@ -125,10 +136,7 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
             "--loggers=[Consle]",
             "--loggers: unknown class 'Consle'; known are CSVLogger",
         ),
-        (
-            "--loggers=CSVLogger",
-            "--loggers: write --loggers+=CSVLogger to add one, or",
-        ),
+        ("--loggers=Consle", "--loggers: unknown class 'Consle'; known are CSVLogger"),
         ("--callbacks=[os.path]", "--callbacks: os.path is not a class"),
         ("--loggers=[own_missing.Logger]", "cannot be imported: No module named 'own_missing'"),
     ],

@@ -38,9 +38,18 @@ def test_a_data_set_of_images_stays() -> None:
     assert as_image_data(faces) is faces
 
 
+def test_the_data_set_of_a_loader_is_taken_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = as_image_data(DataLoader(TensorDataset(IMAGES, LABELS), batch_size=3))
+    assert type(data) is ArrayData and "only its data set is used" in caplog.text
+    np.testing.assert_array_equal(
+        data.split("train").images,
+        as_image_data(TensorDataset(IMAGES, LABELS)).split("train").images,
+    )
+
+
 def test_others_are_refused_with_what_to_do() -> None:
-    with pytest.raises(InputError, match="a DataLoader is no data set: hand in its .dataset"):
-        as_image_data(DataLoader(TensorDataset(IMAGES)))
     with pytest.raises(InputError, match="a TensorDataset of 3 tensors: allowed are images and"):
         as_image_data(TensorDataset(IMAGES, LABELS, LABELS))
     for other in ("folder", [np.zeros((8, 8))], {"test": IMAGES}):
