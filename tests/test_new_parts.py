@@ -214,7 +214,7 @@ def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
     usual = [option for option in TINY if not option.startswith("--data.")]
     more = ["--callbacks=[DroppedCallback]", "--loggers=[DroppedLogger]"]
     more += ["--prior.width=0.5", "--run_dir=run"]
-    printed = execute(copied, "train", *parts, *usual, *more)
+    printed = execute(copied, "train", *usual, *parts, *more)
     assert "the dropped callback has seen the end" in printed and "starts as dropped" in printed
     for line in ("run with the prior pyrovae.DroppedPrior", "step 2", "run that is finished"):
         assert line in printed

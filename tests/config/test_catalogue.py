@@ -14,7 +14,8 @@ from tests.support.commands import TINY, execute
 
 pytestmark = pytest.mark.slow
 
-SHORT = [option for option in TINY if not option.startswith("--trainer.epochs")]
+CHOSEN = ("--trainer.epochs", "--prior=")
+SHORT = [option for option in TINY if not option.startswith(CHOSEN)]
 
 
 def own_parts(role: str) -> list[type]:
