@@ -25,11 +25,12 @@ __all__ = ["Opened", "Report", "score_table"]
 
 #: Title and decimal places of each score. Scores that are not listed are shown by their names.
 TITLES: dict[str, tuple[str, int]] = {
+    # Bits come first: nats of densities and of probabilities cannot be compared.
+    "evidence_bits_per_dim": ("log p(x), bits/dim", 4),
     "log_evidence": ("log p(x), nats", 2),
-    "evidence_bits_per_dim": ("  the same in bits/dim", 4),
     "more_than_first": ("  minus the first run, per image", 2),
+    "bits_per_dim": ("ELBO, bits/dim, upper bound", 4),
     "elbo": ("ELBO, nats", 2),
-    "bits_per_dim": ("  the same in bits/dim, upper bound", 4),
     "elbo_more_than_first": ("  minus the first run, per image", 2),
     "rate": ("rate, nats", 2),
     "distortion": ("distortion, nats", 2),
