@@ -25,12 +25,14 @@ from pyrovae.inspection.export import (
     write_inference_data,
     write_table,
 )
+from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.subject import FULL, Budget, Subject, check_name
 from pyrovae.objectives import as_objective
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
 __all__ = ["open_subject", "read_image"]
 
@@ -109,8 +111,21 @@ def open_subject(
         given=len(given) > 0,
         budget=budget,
         movable=device == "auto" and engine.device.type == "cuda",
+        run=str(run),
+        options=Options(read_config(RunDirectory(run), Consent(trust), ())),
+        history=_history(RunDirectory(run)),
+        flip=data.flip,
     )
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
+
+
+def _history(run: RunDirectory) -> pandas.DataFrame | None:
+    """The rows of `metrics.csv`; None without any, or if it cannot be read."""
+    try:
+        found = pandas.read_csv(run.metrics)
+    except (OSError, ValueError):
+        return None
+    return found if len(found) else None
 
 
 def _prefers_wide_guide(run: str | Path, trust: bool) -> bool:

@@ -9,7 +9,10 @@ from textwrap import shorten
 
 import pyro
 
+from pyrovae.inspection.gathering import gather
 from pyrovae.inspection.html import page
+from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.judging import judge
 from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import Subject, check_name
@@ -31,6 +34,7 @@ class Report:
         sections: by name.
         failed: the reasons why other sections could not be made, by name.
         whole: whether the inspection was completed.
+        judgement: the verdict from all evidence; None until the sections are made.
     """
 
     folder: Path
@@ -38,6 +42,7 @@ class Report:
     sections: dict[str, Section] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     whole: bool = False
+    judgement: Judgement | None = None
 
     @property
     def html(self) -> Path:
@@ -116,6 +121,7 @@ def inspect(
         said(f"unfinished report: {report.html}")
         raise
     report.whole = True
+    report.judgement = _judged(report, subject)
     report.write(title, lines)
     return report
 
@@ -131,6 +137,13 @@ def _made(report: Report, name: str, subject: Subject) -> str:
         return f"not made, {report.failed[name]}"
     report.add(name, replace(section, tables=_columns(section.tables)))
     return section.says[0]
+
+
+def _judged(report: Report, subject: Subject) -> Judgement:
+    """The verdict from the evidence on the run and the symptoms of all sections."""
+    symptoms = {key: v for own in report.sections.values() for key, v in own.symptoms.items()}
+    with pyro.get_param_store().scope(), subject.engine.arithmetic():
+        return judge(gather(subject).with_symptoms(symptoms))
 
 
 def _reason(error: Exception) -> str:

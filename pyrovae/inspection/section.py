@@ -71,6 +71,7 @@ class Section:
         tables: data frames by name; each becomes a CSV file, short ones are shown.
         figures: by name; each becomes a PNG file.
         texts: other files by name.
+        symptoms: fields of `Evidence` that the section has measured, for the judge.
     """
 
     title: str
@@ -79,3 +80,4 @@ class Section:
     tables: dict[str, pandas.DataFrame] = field(default_factory=dict)
     figures: dict[str, Drawing] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    symptoms: dict[str, float] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +15,10 @@ import numpy as np
 from pyrovae.data import Split
 from pyrovae.inspection.collapse import Symptoms, Verdict
 from pyrovae.inspection.diagnosis import diagnose
+from pyrovae.inspection.judge.advice import Options
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
 
 __all__ = ["Budget", "FULL", "QUICK", "Subject"]
 
@@ -92,6 +94,10 @@ class Subject(PosteriorView):
         attributes: the attributes that are inspected; by default all.
         progress: whether to show progress bars.
         movable: whether sections may compute on the CPU if that is faster.
+        run: the run directory; empty for programs from Python.
+        options: the options of the run; empty if unknown.
+        history: the rows of `metrics.csv`; None if unknown.
+        flip: whether training mirrors images.
     """
 
     shown: Split
@@ -105,6 +111,10 @@ class Subject(PosteriorView):
     attributes: tuple[str, ...] = ()
     progress: bool = False
     movable: bool = False
+    run: str = ""
+    options: Options = field(default_factory=Options)
+    history: pandas.DataFrame | None = None
+    flip: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:

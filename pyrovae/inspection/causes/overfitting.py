@@ -1,0 +1,51 @@
+"""Training images are fitted far better than others."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import LEVEL, SURE
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """A gap between training and other images that a shift of the data does not explain."""
+    gap, fault = evidence.gap, evidence.fault
+    sure = gap > max(fault, SURE * evidence.gap_sure)
+    if not sure or evidence.shift_p < LEVEL:
+        return None
+    fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch." * (
+        evidence.val_fall > fault
+    )
+    reason = (
+        f"The ELBO of training images is {gap:,.0f} nats higher than that of other images, with "
+        f"{evidence.train_images:,.0f} training images.{fell}"
+    )
+    explains = (
+        "narrow_guide noise_too_small small_encoder prior_mismatch narrow_family ignored_latents"
+    )
+    return Finding(
+        "overfitting",
+        "The model overfits",
+        gap,
+        reason,
+        _advice(evidence),
+        frozenset(explains.split()),
+    )
+
+
+def _advice(evidence: Evidence) -> tuple[Advice, ...]:
+    options, found = evidence.options, []
+    if not options.get("trainer.patience") or not options.get("trainer.restore_best"):
+        effect = "The ELBO of unseen images rises to its best epoch"
+        if evidence.val_fall > 0:
+            effect += f", by about {evidence.val_fall:,.0f} nats"
+        changes = {"trainer.patience": 10, "trainer.restore_best": True}
+        found.append(Advice("Stop at the best epoch", changes, effect))
+    if not options.get("data.augment"):
+        effect = "The gap between training and other images shrinks"
+        found.append(Advice("Augment the training images", {"data.augment": ["Shift"]}, effect))
+    found.append(Advice("Train on more images", {}, "The gap shrinks about as 1 / images"))
+    return tuple(found)

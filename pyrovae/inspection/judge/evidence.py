@@ -1,0 +1,173 @@
+"""The evidence on a run: what the training history, the scores and the sections measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pyrovae.inspection.judge.advice import Options
+from pyrovae.inspection.judge.limits import FAULT, LEAST
+from pyrovae.utils.lazy import pandas
+
+__all__ = ["Evidence"]
+
+NAN = math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All measurements that the judge uses. NaN means unknown: no cause follows from it.
+
+    Scores are in nats per image, over images of the inspected split unless stated otherwise.
+
+    Attributes:
+        options: the options of the run; empty if unknown.
+        finished: whether training has ended; false while it still runs.
+
+        train_images: the number of training images.
+        epochs: the epochs of the run.
+        steps: the steps of the run.
+        val_fall: the best validation ELBO minus that of the last epoch.
+        train_fall: the best training ELBO minus that of the last epoch.
+        rise: the expected gain of the validation ELBO if training lasted twice as long.
+        skipped: the share of steps that were skipped because a gradient was not finite.
+
+        elbo: the ELBO.
+        elbo_error: its standard error.
+        train_elbo: the ELBO of training images.
+        train_error: its standard error.
+        no_latent: log p(x) of an independent distribution per pixel.
+        ppca: log p(x) of probabilistic PCA with as many latents.
+        clusters: log p(x) of a mixture of independent distributions per pixel.
+
+        dims: the number of latent dimensions.
+        active: the number of active dimensions.
+        carriers: the least number of dimensions that carry 95 % of the rate.
+        rate: the rate.
+        weakest: the smallest rate of a dimension.
+        weight: the weight on the rate for which the guide's spread is optimal, see `temperature`.
+        weight_error: its standard error.
+        spread_gain: the gain of the ELBO if all standard deviations of the guide get one factor.
+        wide: whether the objective prefers a wider guide than the ELBO does.
+        ignored: the rate of the dimensions that the decoder ignores.
+        num_ignored: their number.
+        prior_gain: the gain of the ELBO if a mixture fitted to the encodings were the prior.
+        prior_gain_error: its standard error.
+
+        has_scale: whether the likelihood's noise has a scale.
+        fixed_scale: the scale of a likelihood whose scale is not learned.
+        dispersion: squared residuals over the variance that the likelihood expects.
+        train_dispersion: the same of training images.
+        noise_cost: nats that a noise of the right variance would gain.
+        pixel_gain: nats that a noise with one scale per pixel position would gain.
+        residual_gain: nats that a few more linear latents, fitted to residuals, would gain.
+
+        amortisation: the amortisation gap.
+        approximation: the approximation gap.
+        gap_error: the standard error of the larger of both.
+        missed_mode: log p(x) by draws that the guide hardly makes, minus log p(x) by its draws.
+        missed_error: its standard error.
+
+        shift_p: p-value of the test that inspected and training images have one distribution.
+        duplicates: the share of inspected images that have a near-duplicate in the training split.
+        duplicate_gain: the ELBO of those minus the ELBO of the others.
+        constant: the share of images whose pixels are all equal.
+        distinct: the share of training images that are distinct.
+        memorised: median distance of samples to the nearest training image over that of
+            held-out images; far below 1 if samples repeat training images.
+    """
+
+    options: Options = field(default_factory=Options)
+    finished: bool = True
+
+    train_images: float = NAN
+    epochs: float = NAN
+    steps: float = NAN
+    val_fall: float = NAN
+    train_fall: float = NAN
+    rise: float = NAN
+    skipped: float = NAN
+
+    elbo: float = NAN
+    elbo_error: float = NAN
+    train_elbo: float = NAN
+    train_error: float = NAN
+    no_latent: float = NAN
+    ppca: float = NAN
+    clusters: float = NAN
+
+    dims: int = 0
+    active: int = 0
+    carriers: int = 0
+    rate: float = NAN
+    weakest: float = NAN
+    weight: float = NAN
+    weight_error: float = NAN
+    spread_gain: float = NAN
+    wide: bool = False
+    ignored: float = NAN
+    num_ignored: int = 0
+    prior_gain: float = NAN
+    prior_gain_error: float = NAN
+
+    has_scale: bool = True
+    fixed_scale: float = NAN
+    dispersion: float = NAN
+    train_dispersion: float = NAN
+    noise_cost: float = NAN
+    pixel_gain: float = NAN
+    residual_gain: float = NAN
+
+    amortisation: float = NAN
+    approximation: float = NAN
+    gap_error: float = NAN
+    missed_mode: float = NAN
+    missed_error: float = NAN
+
+    shift_p: float = NAN
+    duplicates: float = NAN
+    duplicate_gain: float = NAN
+    constant: float = NAN
+    distinct: float = NAN
+    memorised: float = NAN
+
+    @property
+    def gain(self) -> float:
+        """The nats per image that the latents gain over a model without latents; at least 0."""
+        return max(0.0, self.elbo - self.no_latent)
+
+    @property
+    def structure(self) -> float:
+        """The nats per image that simple models with latents gain over one without."""
+        best = max((s for s in (self.ppca, self.clusters) if s == s), default=NAN)
+        return best - self.no_latent
+
+    @property
+    def gap(self) -> float:
+        """The ELBO of training images minus that of the inspected images."""
+        return self.train_elbo - self.elbo
+
+    @property
+    def gap_sure(self) -> float:
+        """The standard error of `gap`."""
+        return math.hypot(self.elbo_error, self.train_error)
+
+    @property
+    def fault(self) -> float:
+        """The cost in nats from which on a finding is a fault."""
+        gains = [own for own in (self.gain, self.structure) if own == own]
+        return max(LEAST, FAULT * max(gains, default=0.0))
+
+    def with_symptoms(self, symptoms: dict[str, Any]) -> Evidence:
+        """A copy with further measurements, such as those of sections."""
+        return replace(self, **symptoms)
+
+    def table(self) -> pandas.DataFrame:
+        """One row per known measurement."""
+        rows = [
+            (name.replace("_", " "), float(value))
+            for name, value in vars(self).items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        ]
+        return pandas.DataFrame(rows, columns=["measurement", "value"])

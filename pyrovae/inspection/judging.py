@@ -1,0 +1,53 @@
+"""The verdict on a run: asks every cause, ranks the findings, drops what others explain."""
+
+from __future__ import annotations
+
+import math
+
+from pyrovae.inspection.causes import CAUSES
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding, Judgement
+
+__all__ = ["judge"]
+
+#: A finding explains another one away if it costs at least this share of the other's cost.
+ENOUGH = 0.3
+
+
+def judge(evidence: Evidence) -> Judgement:
+    """The verdict from all evidence.
+
+    Every cause looks at the evidence. Findings are ranked by their cost, faults first; a fault of
+    unknown cost is a fault of the data or of the weights, and comes first. A finding that a
+    costlier one explains is dropped.
+
+    Args:
+        evidence: the measurements.
+
+    Example:
+        >>> str(judge(Evidence(dims=20, active=20, rate=60.0)))
+        'No fault found: 20 of 20 latent dimensions are active and carry 60 nats per image.'
+    """
+    found = [own for own in (look(evidence) for look in CAUSES.values()) if own is not None]
+    found.sort(key=lambda own: (not own.fault, -_size(own)))
+    kept: list[Finding] = []
+    for own in found:
+        if not any(_explains(other, own) for other in found if other is not own):
+            kept.append(own)
+    return Judgement(tuple(kept), _healthy(evidence))
+
+
+def _size(finding: Finding) -> float:
+    return math.inf if math.isnan(finding.cost) else finding.cost
+
+
+def _explains(first: Finding, second: Finding) -> bool:
+    enough = _size(first) >= ENOUGH * second.cost or math.isnan(first.cost)
+    return second.cause in first.explains and first.fault >= second.fault and enough
+
+
+def _healthy(evidence: Evidence) -> str:
+    return (
+        f"No fault found: {evidence.active} of {evidence.dims} latent dimensions are active and "
+        f"carry {evidence.rate:,.0f} nats per image."
+    )

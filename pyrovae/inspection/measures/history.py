@@ -1,0 +1,40 @@
+"""The history of training, from `metrics.csv`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pyrovae.inspection.subject import Subject
+from pyrovae.utils.lazy import pandas
+
+__all__ = ["from_rows", "measure"]
+
+
+def measure(subject: Subject) -> dict[str, Any]:
+    """The length of training, and how the ELBO changed."""
+    images = {} if subject.train is None else {"train_images": len(subject.train)}
+    return images if subject.history is None else {**images, **from_rows(subject.history)}
+
+
+def from_rows(rows: pandas.DataFrame) -> dict[str, Any]:
+    """Fields of `Evidence` from the rows of `metrics.csv`.
+
+    The expected gain of training twice as long is half of the gain since the middle of the run:
+    curves of the ELBO flatten faster than a logarithm.
+
+    Args:
+        rows: one per epoch, at least one.
+    """
+    val, train = rows["val_elbo"], rows["train_elbo"]
+    steps = float(rows["step"].iloc[-1])
+    middle = val.iloc[(len(rows) - 1) // 2]
+    rise = (val.max() - middle) / 2 if len(rows) > 1 else math.nan
+    return {
+        "epochs": float(len(rows)),
+        "steps": steps,
+        "val_fall": float(val.max() - val.iloc[-1]),
+        "train_fall": float(train.max() - train.iloc[-1]),
+        "rise": float(rise),
+        "skipped": float(rows["skipped_steps"].sum() / max(steps, 1)),
+    }
