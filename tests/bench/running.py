@@ -1,0 +1,142 @@
+"""Trains the runs of the bench, each once, and gathers the evidence on them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pyro
+import torch
+
+import pyrovae
+from pyrovae.commands.inspect import open_subject
+from pyrovae.commands.train import main as train
+from pyrovae.inspection.gathering import gather
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.judging import judge
+from pyrovae.inspection.sections import SECTIONS
+from pyrovae.inspection.subject import Budget, Subject
+from pyrovae.training.callbacks import Pictures, RunPage
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.signals import Diverged
+from tests.bench.plants import Plant
+
+__all__ = ["Judged", "judged", "trained"]
+
+#: Enough for the numbers that the judge uses.
+BUDGET = Budget(images=400, shown=2, draws=500, refined=6, steps=200, importance_draws=300)
+#: The sections whose measurements the judge uses.
+ASKED = ("gaps",)
+#: Files of the package that judge evidence, and do not measure it.
+JUDGING = ("causes", "judge", "judging.py")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run with its verdict.
+
+    Attributes:
+        run: the run directory.
+        evidence: all measurements.
+        judgement: the verdict.
+        says: the sentences of the sections.
+    """
+
+    run: Path
+    evidence: Evidence
+    judgement: Judgement
+    says: tuple[str, ...] = ()
+
+
+def trained(
+    arguments: Sequence[str],
+    folder: Path,
+    name: str,
+    plant: Plant | None = None,
+    root: Path | None = None,
+) -> Path:
+    """The run of a command line of `pyrovae train`; trained once.
+
+    Args:
+        arguments: the command line without a run directory.
+        folder: holds all runs.
+        name: of the run.
+        plant: what is changed after training.
+        root: the run directory of a run that goes on.
+    """
+    text = json.dumps([list(arguments), str(plant)])
+    resumes = root is not None
+    root = root or folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    done = root.with_suffix(".seconds")
+    if done.exists():
+        return root
+    began = time.process_time()
+    with ExitStack() as stack:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        log = stack.enter_context(root.with_suffix(".log").open("w"))
+        stack.enter_context(redirect_stdout(log))
+        stack.enter_context(redirect_stderr(log))
+        stack.enter_context(pyro.get_param_store().scope())
+        for drawing in (RunPage, Pictures):  # They take longer than the steps of so short epochs.
+            stack.enter_context(patch.object(drawing, "end_epoch"))
+        print(shlex.join(["pyrovae", "train", *arguments]), flush=True)
+        try:
+            train([*arguments, *([] if resumes else ["--run_dir", str(root)])])
+        except Diverged as error:  # Its last weights remain.
+            print(error)
+    if plant is not None:
+        plant(root)
+    done.write_text(f"{time.process_time() - began:.1f}\n")
+    return root
+
+
+def judged(run: Path) -> Judged:
+    """The verdict on a run; its evidence is kept as long as the code that measures it stays."""
+    subject, _ = open_subject(run, budget=BUDGET, device="cpu")
+    kept = run.with_suffix(".evidence.json")
+    stamp = _stamp()
+    try:
+        content = json.loads(kept.read_text())
+        assert content["stamp"] == stamp
+    except (OSError, ValueError, KeyError, AssertionError):
+        content = {"stamp": stamp, **_measured(subject)}
+        kept.write_text(json.dumps(content, indent=1))
+    evidence = Evidence(options=subject.options, **content["evidence"])
+    return Judged(run, evidence, judge(evidence), tuple(content["says"]))
+
+
+def _measured(subject: Subject) -> dict[str, Any]:
+    """What `pyrovae inspect` measures and says, without its figures."""
+    says, symptoms = [], {}
+    with pyro.get_param_store().scope(), subject.engine.arithmetic():
+        for name in ASKED:
+            try:
+                section = SECTIONS[name](subject)
+            except (InputError, NotImplementedError) as error:
+                says.append(f"{name}: {error}")
+                continue
+            says += section.says
+            symptoms |= section.symptoms
+        found = gather(subject).with_symptoms(symptoms)
+    values = {own.name: getattr(found, own.name) for own in fields(found)}
+    del values["options"]
+    return {"evidence": values, "says": says}
+
+
+def _stamp() -> str:
+    """Changes with the code that measures, not with the code that judges."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    root = Path(pyrovae.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if not any(name in path.parts for name in JUDGING):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
