@@ -69,11 +69,16 @@ def dispersion(
 
 def _squares(p: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Squared residuals and variances of images, each summed over pixels, `(B,)`."""
-    try:
-        mean, variance, noise = p.mean, p.variance, 0.0
-    except (NotImplementedError, AttributeError):
-        draws = p.sample((DRAWS,))
-        mean, variance = draws.mean(0), draws.var(0)
-        noise = variance / DRAWS  # The variance of the mean over the draws.
+    mean, variance, noise = mean_and_variance(p)
     squares = (x - mean).square() - noise
     return squares.flatten(1).sum(1), variance.flatten(1).sum(1)
+
+
+def mean_and_variance(p: Any) -> tuple[Tensor, Tensor, Tensor | float]:
+    """Mean and variance of a likelihood, and the variance of that mean if draws estimate it."""
+    try:
+        return p.mean, p.variance, 0.0
+    except (NotImplementedError, AttributeError):
+        draws = p.sample((DRAWS,))
+        variance = draws.var(0)
+        return draws.mean(0), variance, variance / DRAWS

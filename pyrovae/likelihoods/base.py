@@ -99,6 +99,10 @@ class Likelihood(Recorded, nn.Module, ABC):
         """The learned scale of the pixels' noise, of shape `()`; None if there is none."""
         return None
 
+    def fixed_scale(self) -> float | None:
+        """The scale of the noise if it is not trained; None if it is trained or there is none."""
+        return None
+
     def maps(self, loc: Tensor) -> Tensor:
         """The decoder maps `(*, num_maps, H, W)` whose location is the images `(*, C, H, W)`.
 

@@ -54,6 +54,10 @@ class Normal(LocationLikelihood, DensityLikelihood):
         """Returns the fixed scale, which the argument does not change."""
         return self.scale
 
+    def fixed_scale(self) -> float:
+        """The scale."""
+        return self.scale
+
     def extra_repr(self) -> str:
         """The arguments in `repr`."""
         return f"scale={self.scale}"

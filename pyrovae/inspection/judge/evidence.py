@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyrovae.inspection.judge.advice import Options
-from pyrovae.inspection.judge.limits import FAULT, LEAST
+from pyrovae.inspection.judge.limits import FAULT, LEAST, NOTICED
 from pyrovae.utils.lazy import pandas
 
 __all__ = ["Evidence"]
@@ -152,6 +152,11 @@ class Evidence:
     def gap_sure(self) -> float:
         """The standard error of `gap`."""
         return math.hypot(self.elbo_error, self.train_error)
+
+    @property
+    def least(self) -> float:
+        """The cost in nats from which on a finding is reported."""
+        return max(LEAST, NOTICED * max(0.0, self.gain))
 
     @property
     def fault(self) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 #: Costs below this many nats per image are not reported: one nat is below the noise of a test
 #: split of some hundred images, and nobody sees it in a sample.
 LEAST = 2.0
+#: A finding is reported from this share of the gain by the latents on; see `FAULT`.
+NOTICED = 0.01
 #: A finding is a fault from this share of the gain by the latents (the ELBO minus the log
 #: probability of a model without latents) on; below it is a possible improvement. Runs with other
 #: seeds differ by 1 to 2 % of the gain.
@@ -20,9 +22,17 @@ LIGHT, HEAVY = 0.6, 1.6
 COARSE, FINE = 0.5, 2.0
 #: Tests that say "p" reject below this.
 LEVEL = 1e-3
-#: A latent dimension that carries less than this many nats could be left out. If the weakest
-#: dimension carries more, further dimensions would be used too.
+#: The decoder may ignore dimensions that carry less than this many nats: they cost little.
 WEAK = 0.5
+#: If even the weakest dimension carries more nats than this, further dimensions would be used
+#: too: rates of the dimensions fall steadily, as the eigenvalues of images do.
+FULL = 1.0
+#: A mode of equal weight that the guide misses costs log 2; the least cost that is reported.
+MODE = 0.3
+#: The share of steps with gradients that are not finite from which on training is unstable.
+SKIPPED = 0.01
+#: The share of constant images that is reported, and the least share of distinct images.
+CONSTANT, DISTINCT = 0.05, 0.5
 #: The share of images with a near-duplicate in the training split from which on test scores are
 #: biased.
 DUPLICATES = 0.01

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
+import torch
 
 from pyrovae.data import Split
 from pyrovae.evaluation.baselines import log_evidence_of_ppca, log_evidence_without_latent
@@ -13,7 +17,9 @@ from pyrovae.posterior import image_terms
 __all__ = ["measure"]
 
 #: Images that are scored, and images that the simpler models are fitted to.
-IMAGES, FITTED = 500, 1000
+IMAGES, FITTED = 400, 800
+#: Clusters of training images.
+CLUSTERS = 10
 
 
 def measure(subject: Subject) -> dict[str, Any]:
@@ -30,7 +36,36 @@ def measure(subject: Subject) -> dict[str, Any]:
     found["no_latent"] = float(log_evidence_without_latent(*both, seed=subject.seed).mean())
     most = min(subject.space.size, len(fitted) - 2)
     linear = log_evidence_of_ppca(*both, most, flip=subject.flip, seed=subject.seed)
-    return found | {"ppca": float(linear.mean())}
+    found["ppca"] = float(linear.mean())
+    if subject.programs.likelihood.grey_levels is None:  # PCA is a loose bound of binary pixels.
+        found["clusters"] = _clusters(subject, fitted, some.images)
+    return found
+
+
+def _clusters(subject: Subject, fitted: np.ndarray, scored: np.ndarray) -> float:
+    """Log p(x) of a mixture of distributions of independent pixels, one per cluster of images.
+
+    It is on the scale of any likelihood, also of binary pixels, and needs no training.
+    """
+    from sklearn.cluster import KMeans
+
+    count = min(CLUSTERS, len(fitted) // 10)
+    if count < 2:
+        return math.nan
+    flat = np.asarray(fitted).reshape(len(fitted), -1).astype(np.float32)
+    labels = KMeans(count, n_init=1, random_state=subject.seed % 2**31).fit_predict(flat)
+    parts = []
+    for label in range(count):
+        own = np.asarray(fitted)[labels == label]
+        if len(own) < 2:
+            continue
+        # Shrunk to all images, since a small cluster has pixels that never vary.
+        some = np.concatenate([own, fitted[:: max(1, len(fitted) // max(1, len(own) // 10))]])
+        score = log_evidence_without_latent(
+            subject.programs.likelihood, some, scored, seed=subject.seed
+        )
+        parts.append(score + math.log(len(own) / len(fitted)))
+    return float(torch.stack(parts).logsumexp(0).mean())
 
 
 def _elbo(subject: Subject, split: Split) -> Estimate:

@@ -1,0 +1,40 @@
+"""The weight on the rate is too low: the guide is narrower than the ELBO prefers."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import LIGHT, SURE
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """Beta was below 1, or the spread of the guide fits a weight below 1."""
+    beta = float(evidence.options.get("beta.value", 1.0))
+    narrow = evidence.weight + SURE * evidence.weight_error < LIGHT
+    if beta >= 1 and not narrow:
+        return None
+    cost = max(
+        (own for own in (evidence.spread_gain, evidence.prior_gain) if own == own), default=0.0
+    )
+    if not cost > evidence.least:
+        return None
+    reason = f"The guide's spread is optimal for a weight of {evidence.weight:.2g} on the rate."
+    if beta < 1:
+        reason = f"--beta.value is {beta:g}: the ELBO has 1. {reason if narrow else ''}".strip()
+    advice = Advice(
+        "Set the weight on the rate to 1",
+        {"beta.value": 1.0},
+        f"The rate falls, and the ELBO rises by at least {cost:,.0f} nats",
+    )
+    return Finding(
+        "beta_too_low",
+        "The weight on the rate is too low" if beta < 1 else "The guide is too narrow",
+        cost,
+        reason,
+        (advice,) if beta < 1 else (),
+        frozenset("prior_mismatch small_encoder narrow_family ignored_latents".split()),
+        cost > evidence.fault or beta < 1,
+    )

@@ -1,0 +1,60 @@
+"""Posterior collapse: the latents carry too little."""
+
+from __future__ import annotations
+
+import math
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import HIGH_LR
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """Less than half of the dimensions are active, and simple models gain more by latents."""
+    missing = evidence.structure - (evidence.elbo - evidence.no_latent)
+    if evidence.active == 0 and evidence.dims and math.isnan(missing):
+        missing = math.nan  # Nothing to compare with, but no dimension is active.
+    elif not (2 * evidence.active < evidence.dims and missing > evidence.fault):
+        return None
+    reason = (
+        f"{evidence.active} of {evidence.dims} latent dimensions are active, and the rate is "
+        f"{evidence.rate:,.1f} nats."
+    )
+    if missing == missing:
+        reason += (
+            f" A linear or a mixture model has a log p(x) that is {missing:,.0f} nats above the "
+            "ELBO: there is structure to encode."
+        )
+    explains = (
+        "undertrained noise_too_small noise_too_large one_scale prior_mismatch narrow_family "
+        "small_encoder too_few_latents"
+    )
+    return Finding(
+        "collapsed",
+        "The posterior has collapsed"
+        if evidence.active == 0
+        else "The posterior has partly collapsed",
+        missing,
+        reason,
+        _advice(evidence),
+        frozenset(explains.split()),
+    )
+
+
+def _advice(evidence: Evidence) -> tuple[Advice, ...]:
+    options, found = evidence.options, []
+    effect = "More dimensions become active, and the ELBO rises above that of the linear model"
+    rate = options.get("optimizer.lr", 0.0)
+    if rate > HIGH_LR:
+        found.append(Advice("Lower the learning rate", {"optimizer.lr": 1e-3}, effect))
+    if options.part("start") == "RandomStart":
+        found.append(Advice("Start from a linear VAE", {"start": "ProbabilisticPCA"}, effect))
+    if not options.get("beta.schedule"):
+        changes = {"beta.schedule": "Warmup"}
+        found.append(Advice("Raise the weight on the rate slowly", changes, effect))
+    if options.part("objective") != "FreeBits":
+        found.append(Advice("Do not penalise small rates", {"objective": "FreeBits"}, effect))
+    return tuple(found)

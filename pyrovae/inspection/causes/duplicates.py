@@ -1,0 +1,33 @@
+"""Inspected images have copies among the training images."""
+
+from __future__ import annotations
+
+import math
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import DUPLICATES
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """More than a few of the inspected images are copies: scores are those of known images."""
+    share, gain = evidence.duplicates, evidence.duplicate_gain
+    if not share > DUPLICATES:
+        return None
+    reason = f"{share:.1%} of the inspected images are copies of training images."
+    if gain == gain:
+        reason += f" Their ELBO is {gain:,.0f} nats above that of the others."
+    return Finding(
+        "duplicates",
+        "Inspected images are copies of training images",
+        math.nan,
+        reason,
+        (
+            Advice(
+                "Remove the copies from one of the splits", {}, "Scores are those of new images"
+            ),
+        ),
+    )

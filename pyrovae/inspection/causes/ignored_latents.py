@@ -1,0 +1,36 @@
+"""The decoder ignores latents that the guide pays for."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """Dimensions with a rate make no difference to the decoded image."""
+    cost, count = evidence.ignored, evidence.num_ignored
+    if not cost > evidence.least:
+        return None
+    reason = (
+        f"{count} of {evidence.dims} latent dimensions carry {cost:,.1f} nats, but log p(x | z) "
+        "hardly changes if images exchange their draws."
+    )
+    advice = Advice(
+        "Train for longer: the guide then sets these dimensions to the prior",
+        {"trainer.epochs": 2 * int(evidence.options.get("trainer.epochs", evidence.epochs))}
+        if evidence.epochs == evidence.epochs
+        else {},
+        f"The rate falls by {cost:,.1f} nats",
+    )
+    return Finding(
+        "ignored_latents",
+        "The decoder ignores latents",
+        cost,
+        reason,
+        (advice,),
+        frozenset(("beta_too_low",)),
+        cost > evidence.fault,
+    )

@@ -1,0 +1,34 @@
+"""The guide misses a mode of the posterior."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import MODE, SURE
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """Draws that do not come from the guide find posterior mass that its own draws miss."""
+    cost = evidence.missed_mode
+    if not cost > max(MODE, SURE * evidence.missed_error):
+        return None
+    reason = (
+        f"Draws that begin at the prior give a log p(x) that is {cost:,.2f} nats higher than the "
+        "guide's own draws. Neither k-hat nor the effective draws can show this."
+    )
+    advice = Advice(
+        "Use a family that can have several modes",
+        {"posterior": "InverseAutoregressiveFlow"},
+        f"log p(x) by the guide's draws rises by up to {cost:,.2f} nats",
+    )
+    return Finding(
+        "missed_mode",
+        "The guide misses a mode of the posterior",
+        cost,
+        reason,
+        (advice,),
+        frozenset(),
+    )

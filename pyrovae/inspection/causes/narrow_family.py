@@ -1,0 +1,38 @@
+"""The guide's family does not contain the posterior."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import SURE
+
+__all__ = ["look"]
+
+#: Families from the cheapest to the richest.
+RICHER = ("FullRankNormal", "InverseAutoregressiveFlow")
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """The approximation gap is large and larger than the amortisation gap."""
+    cost = evidence.approximation
+    sure = cost > SURE * evidence.gap_error
+    if not cost > evidence.least or evidence.amortisation > cost or not sure:
+        return None
+    reason = (
+        f"The best posterior of the guide's family is {cost:,.1f} nats below log p(x) for each "
+        "image (approximation gap)."
+    )
+    own = evidence.options.part("posterior")
+    effect = f"The approximation gap of {cost:,.1f} nats shrinks"
+    later = RICHER[RICHER.index(own) + 1 :] if own in RICHER else RICHER
+    advice = [Advice(f"Use {name}", {"posterior": name}, effect) for name in later]
+    return Finding(
+        "narrow_family",
+        "The guide's family is too narrow",
+        cost,
+        reason,
+        tuple(advice),
+        frozenset(("beta_too_high", "beta_too_low")),
+        cost > evidence.fault,
+    )

@@ -1,0 +1,33 @@
+"""The likelihood's noise is fixed at a value that is too large."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import COARSE
+from pyrovae.inspection.judge.noise import learn_the_noise
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """Squared residuals are smaller than a fixed scale expects."""
+    ratio, cost = evidence.dispersion, evidence.noise_cost
+    fixed = evidence.fixed_scale == evidence.fixed_scale
+    if not fixed or not ratio < COARSE or not cost > evidence.least:
+        return None
+    reason = (
+        f"The likelihood's scale is fixed at {evidence.fixed_scale:g}. Squared residuals are "
+        f"{ratio:,.2g} times the variance that it expects: detail counts as noise, with the same "
+        "effect as a high weight on the rate."
+    )
+    explains = "collapsed prior_mismatch small_encoder narrow_family beta_too_high one_scale"
+    return Finding(
+        "noise_too_large",
+        "The likelihood's noise is too large",
+        cost,
+        reason,
+        learn_the_noise(evidence),
+        frozenset((explains + " undertrained ignored_latents too_few_latents").split()),
+        cost > evidence.fault,
+    )

@@ -1,0 +1,34 @@
+"""The likelihood's noise is fixed at a value that is too small."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import FINE
+from pyrovae.inspection.judge.noise import learn_the_noise
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """Squared residuals are larger than a fixed scale expects, of training images too."""
+    ratio, cost = evidence.dispersion, evidence.noise_cost
+    fixed = evidence.fixed_scale == evidence.fixed_scale
+    if not fixed or not ratio > FINE or not cost > evidence.least:
+        return None
+    reason = (
+        f"The likelihood's scale is fixed at {evidence.fixed_scale:g}. Squared residuals are "
+        f"{ratio:,.3g} times the variance that it expects."
+    )
+    explains = "prior_mismatch small_encoder narrow_family beta_too_low beta_too_high one_scale"
+    return Finding(
+        "noise_too_small",
+        "The likelihood's noise is too small",
+        cost,
+        reason,
+        learn_the_noise(evidence),
+        frozenset(
+            (explains + " overfitting undertrained ignored_latents too_few_latents").split()
+        ),
+        cost > evidence.fault,
+    )

@@ -1,0 +1,28 @@
+"""One noise scale for all pixels, although pixels differ."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """A scale per pixel position would gain much; never a fault, since one scale is a choice."""
+    cost, likelihood = evidence.pixel_gain, evidence.options.part("likelihood")
+    if not cost > evidence.fault or likelihood == "PixelwiseNormal":
+        return None
+    reason = (
+        f"Residuals of some pixels are much larger than of others: one scale per pixel position "
+        f"would gain {cost:,.0f} nats."
+    )
+    advice = Advice(
+        "Let the decoder predict a scale per pixel",
+        {"likelihood": "PixelwiseNormal"},
+        f"The ELBO rises by about {cost:,.0f} nats",
+    )
+    return Finding(
+        "one_scale", "One noise scale serves all pixels", cost, reason, (advice,), fault=False
+    )

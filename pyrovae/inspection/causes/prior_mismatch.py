@@ -1,0 +1,39 @@
+"""The prior does not fit the encodings."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import SURE
+
+__all__ = ["look"]
+
+#: Priors that adapt to the encodings, in the order in which they are advised.
+LEARNED = ("FlowPrior", "GaussianMixture", "VampPrior")
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """A mixture fitted to half of the encodings predicts the other half better than the prior."""
+    cost = evidence.prior_gain
+    if not cost > evidence.least or not cost > SURE * evidence.prior_gain_error:
+        return None
+    reason = (
+        f"A mixture that is fitted to encodings predicts other encodings better than the prior "
+        f"does, by {cost:,.1f} nats. So samples are drawn where no image is encoded."
+    )
+    effect = (
+        f"The rate falls by about {cost:,.0f} nats, and samples look more like reconstructions"
+    )
+    own = evidence.options.part("prior")
+    others = [name for name in LEARNED if name != own]
+    advice = [Advice(f"Use {name}", {"prior": name}, effect) for name in others]
+    return Finding(
+        "prior_mismatch",
+        "The prior does not fit the encodings",
+        cost,
+        reason,
+        tuple(advice),
+        frozenset(),
+        cost > evidence.fault,
+    )

@@ -1,0 +1,41 @@
+"""The encoder does not find the best posterior of the guide's family."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import SURE
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """The amortisation gap is large and larger than the approximation gap."""
+    cost = evidence.amortisation
+    sure = cost > SURE * evidence.gap_error
+    if not cost > evidence.least or evidence.approximation > cost or not sure:
+        return None
+    reason = (
+        f"Refining the guide for each image raises its ELBO by {cost:,.1f} nats, without another "
+        "family: the encoder does not find the best posterior (amortisation gap)."
+    )
+    return Finding(
+        "small_encoder",
+        "The encoder is too weak",
+        cost,
+        reason,
+        _advice(evidence),
+        frozenset(("beta_too_high", "beta_too_low", "missed_mode")),
+        cost > evidence.fault,
+    )
+
+
+def _advice(evidence: Evidence) -> tuple[Advice, ...]:
+    effect = f"The amortisation gap of {evidence.amortisation:,.1f} nats shrinks"
+    found = []
+    for name in ("encoder.channels", "encoder.hidden"):
+        sizes = evidence.options.get(name)
+        if isinstance(sizes, list):
+            found.append(Advice("Use a larger encoder", {name: [2 * n for n in sizes]}, effect))
+    return (*found, Advice("Train for longer, with a learning rate that falls"))

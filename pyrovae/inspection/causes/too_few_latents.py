@@ -1,0 +1,35 @@
+"""There are too few latent dimensions."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import FULL
+
+__all__ = ["look"]
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """Every dimension carries much, and residuals have structure that latents could encode."""
+    cost, weakest = evidence.residual_gain, evidence.weakest
+    if not weakest > FULL or not cost > evidence.least:
+        return None
+    reason = (
+        f"Each of the {evidence.dims} latent dimensions carries {weakest:.1f} nats or more. "
+        f"Ten more linear latents, fitted to residuals, would gain about {cost:,.0f} nats."
+    )
+    advice = Advice(
+        "Use more latent dimensions",
+        {"prior.latent_dim": 2 * evidence.dims},
+        f"The rate and the ELBO rise, the ELBO by up to {cost:,.0f} nats",
+    )
+    return Finding(
+        "too_few_latents",
+        "There are too few latent dimensions",
+        cost,
+        reason,
+        (advice,),
+        frozenset(("one_scale",)),
+        cost > 2 * evidence.fault,
+    )

@@ -1,0 +1,53 @@
+"""Training stopped too early."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+
+__all__ = ["look"]
+
+#: Every run gains a little if it lasts longer: twice the cost of other faults is a fault here.
+WORTH_DOUBLING = 2.0
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """The validation ELBO was still rising, or the ELBO is below that of a linear model."""
+    below = max(0.0, evidence.structure - (evidence.elbo - evidence.no_latent))
+    rises = evidence.rise if evidence.val_fall < evidence.rise else 0.0
+    cost = max(rises, below if rises > 0 else 0.0)
+    if not evidence.finished or not cost > evidence.least:
+        return None
+    reason = (
+        f"The validation ELBO was still rising after {evidence.epochs:,.0f} epochs "
+        f"({evidence.steps:,.0f} steps): it gained {2 * evidence.rise:,.0f} nats in their second "
+        "half."
+    )
+    if below > evidence.least:
+        reason += f" The ELBO is {below:,.0f} nats below log p(x) of a linear or a mixture model."
+    explains = (
+        "small_encoder noise_too_small noise_too_large one_scale prior_mismatch narrow_family "
+        "too_few_latents ignored_latents beta_too_high beta_too_low collapsed"
+    )
+    return Finding(
+        "undertrained",
+        "Training stopped too early",
+        cost,
+        reason,
+        _advice(evidence, rises),
+        frozenset(explains.split()),
+        cost > WORTH_DOUBLING * evidence.fault,
+    )
+
+
+def _advice(evidence: Evidence, rises: float) -> tuple[Advice, ...]:
+    epochs = int(evidence.options.get("trainer.epochs", evidence.epochs))
+    more = Advice(
+        "Train for longer",
+        {"trainer.epochs": 2 * epochs},
+        f"The validation ELBO rises by about {rises:,.0f} nats",
+        # A run whose learning rate has fallen to its end would learn little more.
+        resumes="schedule" not in evidence.options or not evidence.options.part("schedule"),
+    )
+    return (more,)

@@ -1,0 +1,30 @@
+"""The advice on a noise scale that is wrong."""
+
+from __future__ import annotations
+
+import math
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+
+__all__ = ["learn_the_noise"]
+
+
+def learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
+    """To train the scale, or to set it to that of the residuals.
+
+    Args:
+        evidence: with the fixed scale, the ratio of squared residuals, and its cost.
+    """
+    cost, scale = evidence.noise_cost, evidence.fixed_scale * math.sqrt(evidence.dispersion)
+    learned = Advice(
+        "Train the scale with the networks",
+        {"likelihood": "SharedScaleNormal"},
+        f"Squared residuals equal the expected variance, and the ELBO rises by {cost:,.0f} nats",
+    )
+    fixed = Advice(
+        "Set the scale to that of the residuals",
+        {"likelihood.scale": float(f"{scale:.3g}")},
+        "The ratio of squared residuals to their expected variance moves towards 1",
+    )
+    return learned, fixed

@@ -1,0 +1,83 @@
+"""The images: do both splits have one distribution, are there copies, are images constant?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+
+from pyrovae.data import Split, gather
+from pyrovae.evaluation.pairs import chunks, squared_distances
+from pyrovae.inspection.aggregate import mmd_test
+from pyrovae.inspection.subject import Subject
+from pyrovae.posterior import image_terms
+
+__all__ = ["measure"]
+
+#: Images of each split for tests of the distribution, training images for copies, and inspected
+#: images for copies.
+TESTED, KNOWN, LOOKED_AT = 500, 20_000, 1000
+#: Pixels per side of the small images that are compared.
+SMALL = 8
+#: A copy differs by less than this root mean square of grey levels: the error of JPEG files.
+NEAR = 2.0
+PERMUTATIONS = 2000
+
+
+def measure(subject: Subject) -> dict[str, Any]:
+    """Fields of `Evidence` on the images."""
+    own = subject.split.spread(LOOKED_AT)
+    found: dict[str, Any] = {"constant": float((_spans(own.images) == 0).mean())}
+    if subject.train is None or len(subject.train) < 2:
+        return found
+    known = subject.train.spread(KNOWN)
+    small = _small(known.images)
+    found["distinct"] = len(np.unique(small.round(3), axis=0)) / len(small)
+    return found | _shift(subject, small) | _copies(subject, own, known, small)
+
+
+def _spans(images: np.ndarray) -> np.ndarray:
+    flat = np.asarray(images).reshape(len(images), -1)
+    return flat.max(1).astype(int) - flat.min(1)
+
+
+def _small(images: np.ndarray) -> np.ndarray:
+    """Images reduced to a few pixels per side, `(N, F)`, in grey levels."""
+    parts = []
+    for part in chunks(len(images), 1000):
+        some = torch.from_numpy(gather(images, np.arange(len(images))[part])).float()
+        height, width = (min(SMALL, side) for side in some.shape[-2:])
+        parts.append(adaptive_avg_pool2d(some, (height, width)).flatten(1).numpy())
+    return np.concatenate(parts).astype(float)
+
+
+def _shift(subject: Subject, small: np.ndarray) -> dict[str, float]:
+    """The p-value of a test that both splits have one distribution of reduced images."""
+    some, rows = subject.split.spread(TESTED), np.linspace(0, len(small) - 1, TESTED).astype(int)
+    if subject.name == "train" or len(some) < 20 or len(small) < 20:
+        return {}
+    test = mmd_test(
+        small[np.unique(rows)], _small(some.images), permutations=PERMUTATIONS, seed=subject.seed
+    )
+    return {"shift_p": test.p_value}
+
+
+def _copies(subject: Subject, own: Split, known: Split, small: np.ndarray) -> dict[str, float]:
+    """The share of inspected images that are copies of training images, and their ELBO's gain."""
+    if subject.name == "train":
+        return {}
+    nearest = [
+        squared_distances(part, small).argmin(1) for part in np.array_split(_small(own.images), 10)
+    ]
+    twins = gather(known.images, np.concatenate(nearest)).reshape(len(own), -1).astype(float)
+    off = np.asarray(own.images).reshape(len(own), -1) - twins
+    copies = np.sqrt(np.square(off).mean(1)) < NEAR
+    copies &= _spans(own.images) > 0  # Constant images are a fault of their own.
+    found = {"duplicates": float(copies.mean())}
+    if not copies.any() or copies.all():
+        return found
+    terms = image_terms(subject.programs, own, subject.engine, seed=subject.seed)
+    elbo = -(terms["rate"] + terms["distortion"]).numpy()
+    return found | {"duplicate_gain": float(elbo[copies].mean() - elbo[~copies].mean())}

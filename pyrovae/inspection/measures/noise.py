@@ -1,0 +1,65 @@
+"""The likelihood's noise, and the structure that is left in residuals."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data import Split
+from pyrovae.distributions.ppca import fit_ppca
+from pyrovae.inspection.dispersion import dispersion, mean_and_variance
+from pyrovae.inspection.subject import Subject
+from pyrovae.posterior.passes import each_batch
+from pyrovae.programs.pair import run_both
+
+__all__ = ["measure"]
+
+#: Images of each split; linear latents that are fitted to residuals.
+IMAGES, EXTRA = 400, 10
+#: Least number of images to fit latents to.
+LEAST = 40
+
+
+def measure(subject: Subject) -> dict[str, Any]:
+    """Fields of `Evidence` on the noise."""
+    likelihood, some = subject.programs.likelihood, subject.split.spread(IMAGES)
+    own = dispersion(subject.programs, some, subject.engine, seed=subject.seed).value
+    size = math.prod(some.images.shape[1:])
+    found: dict[str, Any] = {"has_scale": likelihood.has_scale, "dispersion": own}
+    if likelihood.has_scale and 0 < own < math.inf:
+        # Exact for a Normal noise: the loss of n pixels whose variance is wrong by this ratio.
+        found["noise_cost"] = size / 2 * (own - 1 - math.log(own))
+    scale = likelihood.fixed_scale()
+    if scale is not None:
+        found["fixed_scale"] = scale
+    if subject.train is None or len(subject.train) < LEAST:
+        return found
+    train = subject.train.spread(IMAGES)
+    usual = dispersion(subject.programs, train, subject.engine, seed=subject.seed).value
+    gain = _residual_gain(_residuals(subject, train), _residuals(subject, some))
+    return found | {"train_dispersion": usual, "residual_gain": gain}
+
+
+def _residuals(subject: Subject, split: Split) -> Tensor:
+    """Residuals x - E[x given z], `(N, n)`, in doubles."""
+
+    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
+        node = run_both(subject.programs.model, subject.programs.guide, x, **inputs)[1].nodes["x"]
+        return (node["value"] - mean_and_variance(node["fn"])[0]).flatten(1).double().cpu()
+
+    each = each_batch(subject.programs, split, subject.engine, compute, seed=subject.seed)
+    return torch.cat(list(each))
+
+
+def _residual_gain(fitted: Tensor, scored: Tensor) -> float:
+    """The gain of log p of residuals by a few linear latents over noise with one scale."""
+    count = min(EXTRA, len(fitted) // 4, fitted.shape[1] - 1)
+    model = fit_ppca(lambda: [fitted], count)
+    scale = float(fitted.sub(fitted.mean(0)).square().mean().sqrt().clamp(min=1e-6))
+    plain = torch.distributions.Normal(fitted.mean(0), scale).log_prob(scored).sum(-1)
+    gain = float((model.log_prob(scored) - plain).mean())
+    return gain if np.isfinite(gain) else math.nan
