@@ -42,11 +42,15 @@ def chosen(given: argparse.Namespace) -> list[Case]:
     return [own for own in found if own.available]
 
 
-def attempt(case: Case, folder: Path, following: bool) -> tuple[Result, float]:
-    """The result of a case and its CPU time in seconds."""
+def attempt(case: Case, folder: Path, following: bool) -> tuple[Result | None, str]:
+    """The result of a case and a line on it; None if the bench itself fails."""
     torch.set_num_threads(1)
     began = time.process_time()
-    return tried(case, folder, following=following), time.process_time() - began
+    try:
+        result = tried(case, folder, following=following)
+    except Exception as error:
+        return None, f"FAILED {case.name}: {type(error).__name__}: {error}"
+    return result, f"{time.process_time() - began:5.1f} s {line(result)}"
 
 
 def main() -> None:
@@ -56,11 +60,11 @@ def main() -> None:
         folder = given.cache or Path(temporary)
         os.environ["PYROVAE_CACHE"] = str(folder / "prepared")
         one = partial(attempt, folder=folder, following=not given.judge)
-        results = []
+        results: list[Result] = []
         with ProcessPoolExecutor(given.jobs) as pool:
-            for result, seconds in pool.map(one, chosen(given)):
-                print(line(result, seconds), flush=True)
-                results.append(result)
+            for result, said in pool.map(one, chosen(given)):
+                print(said, flush=True)
+                results += [] if result is None else [result]
     print(summary(results))
     if given.verbose:
         print(details(results))

@@ -62,9 +62,9 @@ UNDERTRAINED = [
 
 COLLAPSED = [
     Case("collapsed_linear", "linear", {**SMALL, **run(3)}, ("collapsed",), "rate+ elbo+",
-         Plant(collapse), quick=True, claim={"rate": (0, 0.1)}),
+         Plant(collapse), quick=True, claim={"rate": (-1, 0.1)}),
     Case("collapsed_faces", "", {**drawn(24), **FACES, **run(3)}, ("collapsed",), "rate+ elbo+",
-         Plant(collapse), claim={"rate": (0, 0.1)}),
+         Plant(collapse), claim={"rate": (-1, 0.1)}),
     Case("collapsed_by_lr", "digits", {**fully(128, 128), **BINARY, **dims(10), **run(4, 0.1)},
          ("collapsed",), "rate+ elbo+", claim={"rate": (0, 1)}),
     Case("collapsed_by_lr_faces", "", {**drawn(24), **fully(128, 128), **run(4, 0.1)},

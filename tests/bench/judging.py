@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Judgement
 from tests.bench.case import Case
 from tests.bench.following import complaints, follow
-from tests.bench.running import Judged, judged
+from tests.bench.running import ASKED, Judged, judged
 
 __all__ = ["Move", "Result", "contradictions", "tried"]
 
@@ -102,9 +103,11 @@ class Result:
         return bool(self.moves) and all(move.right for move in self.moves)
 
 
-def tried(case: Case, folder: Path, *, following: bool = True) -> Result:
+def tried(
+    case: Case, folder: Path, *, following: bool = True, sections: Sequence[str] = ASKED
+) -> Result:
     """Trains the run of a case, judges it, and follows the first piece of advice."""
-    before = judged(case.run(folder))
+    before = judged(case.run(folder), sections)
     wrong = [*contradictions(before.judgement, before.says)]
     for name, (low, high) in case.claim.items():
         if not low < (value := getattr(before.evidence, name)) < high:

@@ -30,7 +30,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.signals import Diverged
 from tests.bench.plants import Plant
 
-__all__ = ["Judged", "judged", "trained"]
+__all__ = ["ASKED", "BUDGET", "Judged", "judged", "opened", "trained"]
 
 #: Enough for the numbers that the judge uses.
 BUDGET = Budget(images=400, shown=2, draws=500, refined=6, steps=200, importance_draws=300)
@@ -76,13 +76,13 @@ def trained(
     text = json.dumps([list(arguments), str(plant)])
     resumes = root is not None
     root = root or folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    done = root.with_suffix(".seconds")
+    done = beside(root, "seconds")
     if done.exists():
         return root
     began = time.process_time()
     with ExitStack() as stack:
         root.parent.mkdir(parents=True, exist_ok=True)
-        log = stack.enter_context(root.with_suffix(".log").open("w"))
+        log = stack.enter_context(beside(root, "log").open("w"))
         stack.enter_context(redirect_stdout(log))
         stack.enter_context(redirect_stderr(log))
         stack.enter_context(pyro.get_param_store().scope())
@@ -99,26 +99,36 @@ def trained(
     return root
 
 
-def judged(run: Path) -> Judged:
+def beside(run: Path, ending: str) -> Path:
+    """A file beside a run directory, of the same name."""
+    return run.with_name(f"{run.name}.{ending}")
+
+
+def opened(run: Path) -> Subject:
+    """A run for inspection."""
+    return open_subject(run, budget=BUDGET, device="cpu")[0]
+
+
+def judged(run: Path, sections: Sequence[str] = ASKED) -> Judged:
     """The verdict on a run; its evidence is kept as long as the code that measures it stays."""
-    subject, _ = open_subject(run, budget=BUDGET, device="cpu")
-    kept = run.with_suffix(".evidence.json")
-    stamp = _stamp()
+    subject, kept = opened(run), beside(run, "evidence.json")
+    stamp = _stamp(sections)
     try:
         content = json.loads(kept.read_text())
-        assert content["stamp"] == stamp
-    except (OSError, ValueError, KeyError, AssertionError):
-        content = {"stamp": stamp, **_measured(subject)}
+    except (OSError, ValueError):
+        content = {}
+    if content.get("stamp") != stamp:
+        content = {"stamp": stamp, **_measured(subject, sections)}
         kept.write_text(json.dumps(content, indent=1))
     evidence = Evidence(options=subject.options, **content["evidence"])
     return Judged(run, evidence, judge(evidence), tuple(content["says"]))
 
 
-def _measured(subject: Subject) -> dict[str, Any]:
+def _measured(subject: Subject, sections: Sequence[str]) -> dict[str, Any]:
     """What `pyrovae inspect` measures and says, without its figures."""
     says, symptoms = [], {}
     with pyro.get_param_store().scope(), subject.engine.arithmetic():
-        for name in ASKED:
+        for name in sections:
             try:
                 section = SECTIONS[name](subject)
             except (InputError, NotImplementedError) as error:
@@ -132,9 +142,9 @@ def _measured(subject: Subject) -> dict[str, Any]:
     return {"evidence": values, "says": says}
 
 
-def _stamp() -> str:
+def _stamp(sections: Sequence[str]) -> str:
     """Changes with the code that measures, not with the code that judges."""
-    digest = hashlib.sha256(torch.__version__.encode())
+    digest = hashlib.sha256(f"{torch.__version__} {BUDGET} {sections}".encode())
     root = Path(pyrovae.__file__).parent
     for path in sorted(root.rglob("*.py")):
         if not any(name in path.parts for name in JUDGING):

@@ -13,7 +13,7 @@ README = Path(__file__).parents[2] / "scripts" / "README.md"
 START, END = "<!-- bench: made by python -m tests.bench --write -->", "<!-- end of bench -->"
 
 
-def line(result: Result, seconds: float) -> str:
+def line(result: Result) -> str:
     """One line on a case."""
     mark = "ok   " if result.right else "WRONG"
     findings = result.before.judgement.findings
@@ -24,7 +24,7 @@ def line(result: Result, seconds: float) -> str:
     if result.advice:
         parts.append(f"{result.advice}: {', '.join(map(str, result.moves)) or 'not followed'}")
     parts += [f"! {own}" for own in result.wrong]
-    return f"{seconds:5.1f} s {'; '.join(parts)}"
+    return "; ".join(parts)
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -54,7 +54,7 @@ def details(results: Sequence[Result]) -> str:
         if not own.right:
             reasons = [f"- {f.cause}: {f.reason}" for f in own.before.judgement.findings]
             evidence = own.before.evidence.table().to_string(index=False)
-            found.append("\n".join([f"## {line(own, 0)}", *reasons, "", evidence]))
+            found.append("\n".join([f"## {line(own)}", *reasons, "", evidence]))
     return "\n\n".join(found)
 
 
