@@ -9,6 +9,18 @@ from pyrovae.inspection.judge.limits import LEVEL, SURE
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "beta_too_low",
+        "ignored_latents",
+        "narrow_family",
+        "noise_too_small",
+        "prior_mismatch",
+        "small_encoder",
+        "unfitted_noise",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """A gap between training and other images that a shift of the data does not explain."""
@@ -23,16 +35,13 @@ def look(evidence: Evidence) -> Finding | None:
         f"The ELBO of training images is {gap:,.0f} nats higher than that of other images, with "
         f"{evidence.train_images:,.0f} training images.{fell}"
     )
-    explains = (
-        "narrow_guide noise_too_small small_encoder prior_mismatch narrow_family ignored_latents"
-    )
     return Finding(
         "overfitting",
         "The model overfits",
         gap,
         reason,
         _advice(evidence),
-        frozenset(explains.split()),
+        EXPLAINS,
     )
 
 
@@ -44,7 +53,7 @@ def _advice(evidence: Evidence) -> tuple[Advice, ...]:
             effect += f", by about {evidence.val_fall:,.0f} nats"
         changes = {"trainer.patience": 10, "trainer.restore_best": True}
         found.append(Advice("Stop at the best epoch", changes, effect))
-    if not options.get("data.augment"):
+    if "data.augment" in options and not options.get("data.augment"):
         effect = "The gap between training and other images shrinks"
         found.append(Advice("Augment the training images", {"data.augment": ["Shift"]}, effect))
     found.append(Advice("Train on more images", {}, "The gap shrinks about as 1 / images"))
