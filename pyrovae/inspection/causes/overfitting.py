@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import LEVEL, SURE
+from pyrovae.inspection.judge.limits import LEVEL, REPEATS, SURE
 
 __all__ = ["look"]
 
@@ -31,6 +31,11 @@ def look(evidence: Evidence) -> Finding | None:
     fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch." * (
         evidence.val_fall > fault
     )
+    if evidence.memorised < REPEATS:
+        fell += (
+            f" Samples repeat training images: their distance to the nearest one is "
+            f"{evidence.memorised:.0%} of that to the nearest other image."
+        )
     reason = (
         f"The ELBO of training images is {gap:,.0f} nats higher than that of other images, with "
         f"{evidence.train_images:,.0f} training images.{fell}"
