@@ -5,12 +5,14 @@ from pyrovae.inspection.aggregate import *
 from pyrovae.inspection.attributes import *
 from pyrovae.inspection.calibration import *
 from pyrovae.inspection.collapse import *
-from pyrovae.inspection.diagnosis import *
 from pyrovae.inspection.dispersion import *
 from pyrovae.inspection.edits import *
 from pyrovae.inspection.export import *
 from pyrovae.inspection.gaps import *
+from pyrovae.inspection.gathering import *
 from pyrovae.inspection.holes import *
+from pyrovae.inspection.judge import *
+from pyrovae.inspection.judging import *
 from pyrovae.inspection.maps import *
 from pyrovae.inspection.mcmc import *
 from pyrovae.inspection.monitor import *

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.measures import MEASURES
 from pyrovae.inspection.subject import Subject
-from pyrovae.utils.errors import InputError
 
 __all__ = ["gather"]
 
@@ -22,6 +21,6 @@ def gather(subject: Subject) -> Evidence:
     for measure in MEASURES.values():
         try:
             found = found.with_symptoms(measure(subject))
-        except (InputError, NotImplementedError):  # Too few images, or no density.
+        except Exception:  # Too few images, no density; a user's program may raise anything.
             continue
     return found

@@ -28,13 +28,19 @@ def judge(evidence: Evidence) -> Judgement:
         >>> str(judge(Evidence(dims=20, active=20, rate=60.0)))
         'No fault found: 20 of 20 latent dimensions are active and carry 60 nats per image.'
     """
-    found = [own for own in (look(evidence) for look in CAUSES.values()) if own is not None]
+    looked = (look(evidence) for look in CAUSES.values())
+    found = _unexplained([own for own in looked if own is not None])
     found.sort(key=lambda own: (not own.fault, -_size(own)))
-    kept: list[Finding] = []
-    for own in found:
-        if not any(_explains(other, own) for other in found if other is not own):
-            kept.append(own)
-    return Judgement(tuple(kept), _healthy(evidence))
+    return Judgement(tuple(found), _healthy(evidence))
+
+
+def _unexplained(found: list[Finding]) -> list[Finding]:
+    """The findings that no other explains; of two that explain each other the more general."""
+    kept = list(found)
+    for own in sorted(found, key=lambda one: -len(one.explains)):
+        if own in kept:
+            kept = [other for other in kept if other is own or not _explains(own, other)]
+    return kept
 
 
 def _size(finding: Finding) -> float:
@@ -42,7 +48,8 @@ def _size(finding: Finding) -> float:
 
 
 def _explains(first: Finding, second: Finding) -> bool:
-    enough = _size(first) >= ENOUGH * second.cost or math.isnan(first.cost)
+    known = not (math.isnan(first.cost) or math.isnan(second.cost))
+    enough = not known or first.cost >= ENOUGH * second.cost
     return second.cause in first.explains and first.fault >= second.fault and enough
 
 

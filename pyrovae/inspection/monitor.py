@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import math
 from textwrap import shorten
+from typing import Any
 
 from pyrovae.data import Split
-from pyrovae.inspection.diagnosis import diagnose
+from pyrovae.evaluation.baselines import log_evidence_without_latent
+from pyrovae.inspection.dispersion import dispersion
+from pyrovae.inspection.judge import Evidence, Finding, Options
+from pyrovae.inspection.judging import judge
+from pyrovae.inspection.measures.history import from_rows
+from pyrovae.inspection.measures.latents import of_encoding, spread
+from pyrovae.inspection.measures.noise import of_noise
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.training.callbacks import Callback, Epoch, RunInfo
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.lazy import pandas
 
 __all__ = ["PosteriorMonitor"]
 
 #: Earlier epochs are not judged: the decoder does not use the latents yet.
 LEAST_STEPS = 200
+#: Factors of the guide's spread; three are enough for the weight on the rate.
+NEAR = (0.95, 1.0, 1.05)
 
 
 class PosteriorMonitor(Callback):
@@ -37,6 +48,7 @@ class PosteriorMonitor(Callback):
         self.warned: list[str] = []
         self._info: RunInfo | None = None
         self._failed = False
+        self._no_latent: float | None = None
 
     def begin(self, info: RunInfo) -> None:
         """Reads the warnings of an earlier part of the run."""
@@ -62,19 +74,44 @@ class PosteriorMonitor(Callback):
         if early or len(some) < 2 or self._failed:
             return []
         try:
-            return self._look(epoch, some)
+            faults = judge(self._evidence(epoch, some)).faults
         except Exception as error:  # Training goes on with any user's program.
             self._failed = True
             reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             return [f"warning: the posterior cannot be checked during training ({reason})"]
+        return [self._warning(epoch, fault) for fault in faults[:1] if self._is_new(fault)]
 
-    def _look(self, epoch: Epoch, some: Split) -> list[str]:
-        wide = self._info is not None and self._info.wide
-        verdict, _ = diagnose(PosteriorView(epoch.programs, some, epoch.engine), wide=wide)
-        case = verdict.cases[0]  # The rules are in order of severity.
-        known = any(line.endswith(case.advice) for line in self.warned)
-        if not case.advice or known:
-            return []
+    def _is_new(self, fault: Finding) -> bool:
+        return not any(f": {fault.title} (" in line for line in self.warned)
+
+    def _warning(self, epoch: Epoch, fault: Finding) -> str:
+        tries = f" Try: {fault.advice[0].text}." if fault.advice else ""
         place = f"warning (epoch {epoch.row.epoch})"
-        self.warned.append(f"{place}: the posterior is {case.word}: {case.reason} {case.advice}")
-        return self.warned[-1:]
+        self.warned.append(f"{place}: {fault.title} ({fault.nats}). {fault.reason}{tries}")
+        return self.warned[-1]
+
+    def _evidence(self, epoch: Epoch, some: Split) -> Evidence:
+        """What is known of the posterior and of the history at this epoch."""
+        row, view = epoch.row, PosteriorView(epoch.programs, some, epoch.engine)
+        if self._no_latent is None:
+            likelihood = epoch.programs.likelihood
+            found = log_evidence_without_latent(likelihood, some.images, some.images)
+            self._no_latent = float(found.mean())
+        noise = dispersion(epoch.programs, some, epoch.engine).value
+        return Evidence(
+            options=Options({"beta": {"value": row.beta}}),
+            finished=False,
+            wide=self._info is not None and self._info.wide,
+            elbo=row.val_elbo,
+            no_latent=self._no_latent,
+            **from_rows(pandas.DataFrame([*epoch.rows]).apply(pandas.to_numeric)),
+            **of_encoding(view.encoded),
+            **of_noise(epoch.programs.likelihood, noise, some),
+            **self._spread(view, some),
+        )
+
+    def _spread(self, view: PosteriorView, some: Split) -> dict[str, Any]:
+        try:
+            return spread(view, len(some), factors=NEAR, widest=1)
+        except (InputError, NotImplementedError):  # Latents on a sphere have no spread to scale.
+            return {}

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 
 from pyrovae.data import Split
-from pyrovae.inspection.collapse import Symptoms, Verdict
-from pyrovae.inspection.diagnosis import diagnose
 from pyrovae.inspection.judge.advice import Options
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
@@ -156,11 +154,6 @@ class Subject(PosteriorView):
         rows = np.flatnonzero(finite[:, finite.mean(0) >= 0.5].all(1))
         whole = len(rows) in (0, len(self.split))
         return self if whole else replace(self, split=self.split.take(rows))
-
-    @cached_property
-    def verdict(self) -> tuple[Verdict, Symptoms]:
-        """The verdict on the posterior, and its measurements."""
-        return diagnose(self, wide=self.wide)
 
     def bar(self, iterable: Iterable[Any], title: str, total: int | None = None) -> Iterable[Any]:
         """The iterable, with a progress bar if `progress` is true."""

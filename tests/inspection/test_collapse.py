@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from pyrovae import Engine, InputError, ModelGuidePair, Normal, RunDirectory
 from pyrovae.data import Split
-from pyrovae.inspection import PosteriorMonitor
-from pyrovae.inspection.collapse import Symptoms, dimension_table, dimensions_for, judge, mismatch
+from pyrovae.inspection import PosteriorMonitor, gather, judge
+from pyrovae.inspection.collapse import dimension_table, dimensions_for, mismatch
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.training.callbacks import Epoch, RunInfo
-from pyrovae.training.rows import EpochRow
+from pyrovae.training.rows import EpochRow, as_text
 from tests.support.programs import MAKERS
 from tests.support.small import small_data, small_vae
 from tests.support.tables import IN_TURN, make_vae
 
 CPU = Engine("cpu", "fp32")
-HEALTHY = Symptoms(
-    dims=10,
-    active=9,
-    carriers=8,
-    rate=20.0,
-    weight=1.0,
-    weight_error=0.1,
-    dispersion=1.0,
-    mismatch=0.05,
-)
 
 
 def encoded(loc: np.ndarray, scale: np.ndarray, prior_scale: float = 1.0) -> Encoding:
@@ -68,50 +57,11 @@ def test_the_aggregate_of_the_prior_is_nowhere_else() -> None:
     assert moved[0] == pytest.approx(0.5, abs=0.1) and (moved[1:] < 0.01).all()
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({}, "healthy"),
-        ({"active": 0}, "collapsed"),
-        ({"active": 4}, "partly collapsed"),
-        ({"weight": 4.0}, "over-regularised"),
-        ({"weight": 4.0, "weight_error": 2.0}, "healthy"),  # nothing is known
-        ({"weight": 0.2}, "under-regularised"),
-        ({"dispersion": 0.01}, "over-regularised"),
-        ({"dispersion": 4.0}, "under-regularised"),
-        ({"weight": 4.0, "wide": True}, "healthy"),  # as it was trained to be
-        ({"weight": 0.2, "wide": True}, "under-regularised"),
-        ({"dispersion": 0.01, "has_scale": False}, "over-regularised"),
-        ({"dispersion": 4.0, "has_scale": False}, "under-regularised"),
-        ({"mismatch": 2.0}, "under-regularised"),
-        (
-            {"weight": float("nan"), "dispersion": float("nan"), "mismatch": float("nan")},
-            "healthy",
-        ),
-        ({"active": 3, "weight": 9.0}, "partly collapsed, over-regularised"),
-    ],
-)
-def test_the_verdict_follows_from_the_signs(change: dict[str, Any], words: str) -> None:
-    verdict = judge(replace(HEALTHY, **change))
-    assert str(verdict) == words and len(verdict.reasons) == len(verdict.cases)
-    assert bool(verdict.advice) == (words != "healthy")
-    noise = "SharedScaleNormal" in " ".join(verdict.advice)
-    assert noise == ("dispersion" in change and change.get("has_scale", words != "healthy"))
-
-
-def test_a_weight_that_is_noise_is_not_judged() -> None:
+def test_a_weight_that_is_noise_is_not_known() -> None:
     vae, split = small_vae(), small_data().split("test")
     subject = Subject(vae, split, CPU, shown=split.take([0]), budget=QUICK)
-    _, signs = subject.verdict
-    assert np.isnan(signs.weight) and signs.active == 0
-
-
-def test_every_sign_has_a_row() -> None:
-    table = HEALTHY.table().set_index("sign")
-    assert (
-        len(table) == len(asdict(HEALTHY)) - 4
-    )  # the error and dims are in others, two are known
-    assert table["healthy"].iloc[0] == "at least half of 10" and table["error"].count() == 1
+    found = gather(subject)
+    assert np.isnan(found.weight) and found.active == 0
 
 
 def test_the_prior_of_a_sphere_has_active_units_too() -> None:
@@ -125,14 +75,14 @@ def test_the_prior_of_a_sphere_has_active_units_too() -> None:
 def epoch(vae: ModelGuidePair, split: Split | None = None) -> Epoch:
     """The end of an epoch, as a callback is told of it."""
     row = EpochRow(1, 200, 1.0, 1.0, 1e-3, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0)
-    return Epoch(row, vae, split or small_data().split("val"), CPU)
+    return Epoch(row, vae, split or small_data().split("val"), CPU, rows=[as_text(row.columns())])
 
 
 def test_the_worst_problem_of_an_epoch_is_told_once() -> None:
     monitor, ended = PosteriorMonitor(), epoch(small_vae(likelihood=Normal(3.0)))
     (collapsed,), nothing = monitor.look(ended), monitor.look(ended)
     assert monitor.warned == [collapsed] and not nothing
-    start = "warning (epoch 1): the posterior is collapsed: None of 4 units is active"
+    start = "warning (epoch 1): The likelihood's noise is too large (about "
     assert collapsed.startswith(start)
 
 
@@ -149,16 +99,16 @@ def test_every_part_can_be_watched(names: tuple[str, str, str]) -> None:
     images = 255 * rng.integers(0, 2, (20, 3, 6, 5)).astype(np.uint8)
     split = Split(images, list("abcdefghijklmnopqrst"), np.zeros((20, 0), np.float32))
     for line in PosteriorMonitor().look(epoch(vae, split)):
-        assert line.startswith("warning (epoch 1): the posterior is ") and "nan" not in line
+        assert line.startswith("warning (epoch 1): ") and "nan" not in line
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
-def test_other_programs_have_a_verdict(make: type) -> None:
+def test_other_programs_are_judged(make: type) -> None:
     split = small_data().split("test")
     subject = Subject(make(), split, CPU, shown=split.take([0]), budget=QUICK)
-    verdict, signs = subject.verdict
-    assert str(verdict) and signs.dims == subject.space.size
-    assert np.isfinite([signs.dispersion, signs.rate]).all()  # the weight is noise
+    found = gather(subject)
+    assert str(judge(found)) and found.dims == subject.space.size
+    assert np.isfinite([found.dispersion, found.rate]).all()  # the weight is noise
 
 
 def test_one_image_is_too_few() -> None:

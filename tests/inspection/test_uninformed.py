@@ -17,7 +17,7 @@ from pyrovae import Engine, ModelGuidePair, Normal
 from pyrovae.data import Split
 from pyrovae.evaluation.latents import aggregate
 from pyrovae.inspection.collapse import dimension_table
-from pyrovae.inspection.diagnosis import diagnose
+from pyrovae.inspection.measures.latents import of_encoding
 from pyrovae.posterior.encoding import encode
 from pyrovae.posterior.view import PosteriorView
 from tests.support.tables import Z_LIMIT
@@ -120,8 +120,7 @@ def test_units_are_active_where_the_guide_tells(
     assert view.encoded.active.sum() == table["active"].sum() == len(table) * active
     if not active:
         assert (table["variance_of_mean"] < 0.005).all()
-        verdict, signs = diagnose(view)
-        assert "collapsed" in str(verdict) and signs.carriers <= signs.dims
+        assert of_encoding(view.encoded)["carriers"] <= len(table)
 
 
 def test_moments_of_a_site_are_those_over_draws_of_the_others() -> None:

@@ -12,10 +12,10 @@ from pyro.infer import Trace_ELBO
 
 from pyrovae import IWAE, Bernoulli, Denoising, DReG, FreeBits, ThresholdBinarization
 from pyrovae.commands.inspect import open_subject
-from pyrovae.inspection import Subject
+from pyrovae.inspection import Subject, gather
+from pyrovae.inspection.causes import CAUSES
 from pyrovae.inspection.sections.calibration import section as calibration
 from pyrovae.inspection.sections.gaps import section as gaps
-from pyrovae.inspection.sections.typical import section as typical
 from pyrovae.inspection.subject import Budget
 from pyrovae.objectives import as_objective
 from pyrovae.training.callbacks import Console
@@ -70,8 +70,12 @@ def test_a_wide_guide_that_was_meant_to_be_has_no_remedy(monkeypatch: pytest.Mon
     assert any("as wide as for beta" in advice for advice in plain.advice)
     assert not any("as wide as for beta" in advice for advice in told.advice)
     assert any("several particles" in said for said in told.says)
-    assert "over-regularised" in str(whole.verdict[0])
-    assert "over-regularised" not in str(meant.verdict[0])
+    look = CAUSES["beta_too_high"]
+    found, wide = (
+        dataclasses.replace(gather(own), spread_gain=9.0, weight_error=0.1)
+        for own in (whole, meant)
+    )
+    assert look(found) is not None and look(wide) is None
     assert "weight on the rate above 1" in calibration(whole).advice[0]
     assert "objective of several particles" in calibration(meant).advice[0]
 
@@ -99,8 +103,8 @@ def test_binary_pixels_are_not_told_to_learn_a_scale() -> None:
             weight.mul_(3.0)
     split = data.split("test")
     subject = Subject(vae.eval(), split, CPU, shown=split.take([0]), budget=SMALL)
-    verdict, signs = subject.verdict
-    assert signs.dispersion > 2 and not signs.has_scale
-    advice = " ".join([*verdict.advice, *typical(subject).advice])
-    assert "overconfident" in " ".join(verdict.reasons) and "overconfident" in advice
-    assert "SharedScaleNormal" not in advice and "PixelwiseNormal" not in advice
+    found = gather(subject)
+    assert found.dispersion > 2 and not found.has_scale
+    finding = CAUSES["unfitted_noise"](found)
+    assert finding is not None and "overconfident" in finding.title
+    assert not any("likelihood" in own.changes for own in finding.advice)

@@ -9,6 +9,21 @@ from pyrovae.inspection.judge.limits import HEAVY, SURE
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "collapsed",
+        "ignored_latents",
+        "narrow_family",
+        "noise_too_large",
+        "one_scale",
+        "prior_mismatch",
+        "small_encoder",
+        "too_few_latents",
+        "undertrained",
+        "unfitted_noise",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Beta was above 1, or the spread of the guide fits a weight above 1."""
@@ -35,13 +50,12 @@ def look(evidence: Evidence) -> Finding | None:
         f"rises by at least {cost:,.0f} nats",
     )
     other = Advice("Train for longer: the guide becomes narrower late in training")
-    explains = "collapsed undertrained noise_too_large small_encoder narrow_family prior_mismatch"
     return Finding(
         "beta_too_high",
         "The weight on the rate is too high" if beta > 1 else "The guide is too wide",
         cost,
         reason,
         (advice,) if beta > 1 else (other,),
-        frozenset((explains + " ignored_latents one_scale too_few_latents").split()),
+        EXPLAINS,
         cost > evidence.fault or beta > 1,
     )

@@ -9,6 +9,16 @@ from pyrovae.inspection.judge.limits import LIGHT, SURE
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "ignored_latents",
+        "narrow_family",
+        "prior_mismatch",
+        "small_encoder",
+        "unfitted_noise",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Beta was below 1, or the spread of the guide fits a weight below 1."""
@@ -34,7 +44,16 @@ def look(evidence: Evidence) -> Finding | None:
         "The weight on the rate is too low" if beta < 1 else "The guide is too narrow",
         cost,
         reason,
-        (advice,) if beta < 1 else (),
-        frozenset("prior_mismatch small_encoder narrow_family ignored_latents".split()),
+        (advice,) if beta < 1 else (_wider(evidence),),
+        EXPLAINS,
         cost > evidence.fault or beta < 1,
     )
+
+
+def _wider(evidence: Evidence) -> Advice:
+    if evidence.options.part("objective") == "Denoising":
+        return Advice("Train on more images")
+    effect = (
+        f"The guide becomes wider, and the ELBO rises by up to {evidence.spread_gain:,.0f} nats"
+    )
+    return Advice("Corrupt the images that the guide sees", {"objective": "Denoising"}, effect)

@@ -11,6 +11,19 @@ from pyrovae.inspection.judge.limits import HIGH_LR
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "narrow_family",
+        "noise_too_small",
+        "one_scale",
+        "prior_mismatch",
+        "small_encoder",
+        "too_few_latents",
+        "undertrained",
+        "unfitted_noise",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Less than half of the dimensions are active, and simple models gain more by latents."""
@@ -28,10 +41,6 @@ def look(evidence: Evidence) -> Finding | None:
             f" A linear or a mixture model has a log p(x) that is {missing:,.0f} nats above the "
             "ELBO: there is structure to encode."
         )
-    explains = (
-        "undertrained noise_too_small noise_too_large one_scale prior_mismatch narrow_family "
-        "small_encoder too_few_latents"
-    )
     return Finding(
         "collapsed",
         "The posterior has collapsed"
@@ -40,7 +49,7 @@ def look(evidence: Evidence) -> Finding | None:
         missing,
         reason,
         _advice(evidence),
-        frozenset(explains.split()),
+        EXPLAINS,
     )
 
 

@@ -11,6 +11,26 @@ from pyrovae.inspection.judge.limits import CONSTANT, DISTINCT
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "beta_too_high",
+        "beta_too_low",
+        "collapsed",
+        "duplicates",
+        "ignored_latents",
+        "narrow_family",
+        "noise_too_large",
+        "noise_too_small",
+        "one_scale",
+        "overfitting",
+        "prior_mismatch",
+        "small_encoder",
+        "too_few_latents",
+        "undertrained",
+        "unfitted_noise",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Many images have equal pixels, or few training images are distinct."""
@@ -21,16 +41,11 @@ def look(evidence: Evidence) -> Finding | None:
         parts.append(f"Only {evidence.distinct:.1%} of the training images are distinct.")
     if not parts:
         return None
-    explains = (
-        "collapsed undertrained duplicates prior_mismatch overfitting small_encoder narrow_family "
-        "ignored_latents one_scale noise_too_large noise_too_small too_few_latents beta_too_high "
-        "beta_too_low"
-    )
     return Finding(
         "constant_images",
         "Many images are constant or equal",
         math.nan,
         " ".join(parts),
         (Advice("Look at the images, and remove the empty and the repeated ones"),),
-        frozenset(explains.split()),
+        EXPLAINS,
     )

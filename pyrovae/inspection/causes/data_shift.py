@@ -9,6 +9,22 @@ from pyrovae.inspection.judge.limits import LEVEL, SURE
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "beta_too_high",
+        "beta_too_low",
+        "missed_mode",
+        "narrow_family",
+        "noise_too_large",
+        "noise_too_small",
+        "one_scale",
+        "overfitting",
+        "prior_mismatch",
+        "small_encoder",
+        "unfitted_noise",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """A test finds a difference of both splits, and the ELBO differs too."""
@@ -19,16 +35,12 @@ def look(evidence: Evidence) -> Finding | None:
         f"A test of reduced images finds that training and inspected images differ (p = "
         f"{evidence.shift_p:.1g}). The ELBO of training images is {evidence.gap:,.0f} nats higher."
     )
-    explains = (
-        "overfitting noise_too_small noise_too_large prior_mismatch small_encoder narrow_family "
-        "beta_too_low beta_too_high one_scale missed_mode"
-    )
     return Finding(
         "data_shift",
         "Training and inspected images differ",
         gap,
         reason,
         (Advice("Train on images of both sources, or divide all images at random"),),
-        frozenset(explains.split()),
+        EXPLAINS,
         gap > evidence.fault,
     )

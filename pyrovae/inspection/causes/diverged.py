@@ -9,6 +9,25 @@ from pyrovae.inspection.judge.limits import SKIPPED
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "beta_too_high",
+        "beta_too_low",
+        "collapsed",
+        "ignored_latents",
+        "missed_mode",
+        "narrow_family",
+        "noise_too_large",
+        "noise_too_small",
+        "overfitting",
+        "prior_mismatch",
+        "small_encoder",
+        "too_few_latents",
+        "undertrained",
+        "unfitted_noise",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """The ELBO of training images fell for good, or steps were skipped."""
@@ -29,14 +48,11 @@ def look(evidence: Evidence) -> Finding | None:
         {} if rate is None else {"optimizer.lr": rate / 10},
         "The training ELBO no longer falls",
     )
-    explains = "collapsed undertrained overfitting small_encoder noise_too_small noise_too_large"
-    explains += " beta_too_high beta_too_low prior_mismatch narrow_family ignored_latents"
-    explains += " missed_mode too_few_latents"
     return Finding(
         "diverged",
         "Training diverged",
         max(evidence.train_fall, evidence.fault) if fell else evidence.fault,
         " ".join(parts),
         (advice,),
-        frozenset(explains.split()),
+        EXPLAINS,
     )

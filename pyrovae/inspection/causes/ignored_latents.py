@@ -8,6 +8,8 @@ from pyrovae.inspection.judge.finding import Finding
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset({"beta_too_low"})
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Dimensions with a rate make no difference to the decoded image."""
@@ -31,6 +33,6 @@ def look(evidence: Evidence) -> Finding | None:
         cost,
         reason,
         (advice,),
-        frozenset(("beta_too_low",)),
+        EXPLAINS,
         cost > evidence.fault,
     )

@@ -9,6 +9,8 @@ from pyrovae.inspection.judge.limits import SURE
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset({"beta_too_high", "beta_too_low"})
+
 #: Families from the cheapest to the richest.
 RICHER = ("FullRankNormal", "InverseAutoregressiveFlow")
 
@@ -33,6 +35,6 @@ def look(evidence: Evidence) -> Finding | None:
         cost,
         reason,
         tuple(advice),
-        frozenset(("beta_too_high", "beta_too_low")),
+        EXPLAINS,
         cost > evidence.fault,
     )

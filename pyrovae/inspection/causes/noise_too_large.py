@@ -9,6 +9,20 @@ from pyrovae.inspection.judge.noise import learn_the_noise
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "beta_too_high",
+        "collapsed",
+        "ignored_latents",
+        "narrow_family",
+        "one_scale",
+        "prior_mismatch",
+        "small_encoder",
+        "too_few_latents",
+        "undertrained",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Squared residuals are smaller than a fixed scale expects."""
@@ -21,13 +35,12 @@ def look(evidence: Evidence) -> Finding | None:
         f"{ratio:,.2g} times the variance that it expects: detail counts as noise, with the same "
         "effect as a high weight on the rate."
     )
-    explains = "collapsed prior_mismatch small_encoder narrow_family beta_too_high one_scale"
     return Finding(
         "noise_too_large",
         "The likelihood's noise is too large",
         cost,
         reason,
         learn_the_noise(evidence),
-        frozenset((explains + " undertrained ignored_latents too_few_latents").split()),
+        EXPLAINS,
         cost > evidence.fault,
     )

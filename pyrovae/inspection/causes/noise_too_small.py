@@ -9,6 +9,22 @@ from pyrovae.inspection.judge.noise import learn_the_noise
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "beta_too_high",
+        "beta_too_low",
+        "ignored_latents",
+        "narrow_family",
+        "one_scale",
+        "overfitting",
+        "prior_mismatch",
+        "small_encoder",
+        "too_few_latents",
+        "undertrained",
+        "unfitted_noise",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Squared residuals are larger than a fixed scale expects, of training images too."""
@@ -20,15 +36,12 @@ def look(evidence: Evidence) -> Finding | None:
         f"The likelihood's scale is fixed at {evidence.fixed_scale:g}. Squared residuals are "
         f"{ratio:,.3g} times the variance that it expects."
     )
-    explains = "prior_mismatch small_encoder narrow_family beta_too_low beta_too_high one_scale"
     return Finding(
         "noise_too_small",
         "The likelihood's noise is too small",
         cost,
         reason,
         learn_the_noise(evidence),
-        frozenset(
-            (explains + " overfitting undertrained ignored_latents too_few_latents").split()
-        ),
+        EXPLAINS,
         cost > evidence.fault,
     )

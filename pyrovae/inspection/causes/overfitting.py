@@ -5,9 +5,21 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import LEVEL, SURE
+from pyrovae.inspection.judge.limits import LEVEL, REPEATS, SURE
 
 __all__ = ["look"]
+
+EXPLAINS = frozenset(
+    {
+        "beta_too_low",
+        "ignored_latents",
+        "narrow_family",
+        "noise_too_small",
+        "prior_mismatch",
+        "small_encoder",
+        "unfitted_noise",
+    }
+)
 
 
 def look(evidence: Evidence) -> Finding | None:
@@ -19,12 +31,14 @@ def look(evidence: Evidence) -> Finding | None:
     fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch." * (
         evidence.val_fall > fault
     )
+    if evidence.memorised < REPEATS:
+        fell += (
+            f" Samples repeat training images: their distance to the nearest one is "
+            f"{evidence.memorised:.0%} of that to the nearest other image."
+        )
     reason = (
         f"The ELBO of training images is {gap:,.0f} nats higher than that of other images, with "
         f"{evidence.train_images:,.0f} training images.{fell}"
-    )
-    explains = (
-        "narrow_guide noise_too_small small_encoder prior_mismatch narrow_family ignored_latents"
     )
     return Finding(
         "overfitting",
@@ -32,7 +46,7 @@ def look(evidence: Evidence) -> Finding | None:
         gap,
         reason,
         _advice(evidence),
-        frozenset(explains.split()),
+        EXPLAINS,
     )
 
 
@@ -44,7 +58,7 @@ def _advice(evidence: Evidence) -> tuple[Advice, ...]:
             effect += f", by about {evidence.val_fall:,.0f} nats"
         changes = {"trainer.patience": 10, "trainer.restore_best": True}
         found.append(Advice("Stop at the best epoch", changes, effect))
-    if not options.get("data.augment"):
+    if "data.augment" in options and not options.get("data.augment"):
         effect = "The gap between training and other images shrinks"
         found.append(Advice("Augment the training images", {"data.augment": ["Shift"]}, effect))
     found.append(Advice("Train on more images", {}, "The gap shrinks about as 1 / images"))

@@ -9,6 +9,8 @@ from pyrovae.inspection.judge.limits import SURE
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset({"beta_too_high", "beta_too_low", "missed_mode"})
+
 
 def look(evidence: Evidence) -> Finding | None:
     """The amortisation gap is large and larger than the approximation gap."""
@@ -26,7 +28,7 @@ def look(evidence: Evidence) -> Finding | None:
         cost,
         reason,
         _advice(evidence),
-        frozenset(("beta_too_high", "beta_too_low", "missed_mode")),
+        EXPLAINS,
         cost > evidence.fault,
     )
 

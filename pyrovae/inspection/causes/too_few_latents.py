@@ -9,6 +9,8 @@ from pyrovae.inspection.judge.limits import FULL
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset({"one_scale"})
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Every dimension carries much, and residuals have structure that latents could encode."""
@@ -30,6 +32,6 @@ def look(evidence: Evidence) -> Finding | None:
         cost,
         reason,
         (advice,),
-        frozenset(("one_scale",)),
+        EXPLAINS,
         cost > 2 * evidence.fault,
     )

@@ -8,6 +8,22 @@ from pyrovae.inspection.judge.finding import Finding
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "beta_too_high",
+        "beta_too_low",
+        "collapsed",
+        "ignored_latents",
+        "narrow_family",
+        "noise_too_small",
+        "one_scale",
+        "prior_mismatch",
+        "small_encoder",
+        "too_few_latents",
+        "unfitted_noise",
+    }
+)
+
 #: Every run gains a little if it lasts longer: twice the cost of other faults is a fault here.
 WORTH_DOUBLING = 2.0
 
@@ -16,7 +32,8 @@ def look(evidence: Evidence) -> Finding | None:
     """The validation ELBO was still rising, or the ELBO is below that of a linear model."""
     below = max(0.0, evidence.structure - (evidence.elbo - evidence.no_latent))
     rises = evidence.rise if evidence.val_fall < evidence.rise else 0.0
-    cost = max(rises, below if rises > 0 else 0.0)
+    # A run that is below simpler models and no longer rises has another fault.
+    cost = max(rises, below if rises > evidence.least else 0.0)
     if not evidence.finished or not cost > evidence.least:
         return None
     reason = (
@@ -26,17 +43,13 @@ def look(evidence: Evidence) -> Finding | None:
     )
     if below > evidence.least:
         reason += f" The ELBO is {below:,.0f} nats below log p(x) of a linear or a mixture model."
-    explains = (
-        "small_encoder noise_too_small noise_too_large one_scale prior_mismatch narrow_family "
-        "too_few_latents ignored_latents beta_too_high beta_too_low collapsed"
-    )
     return Finding(
         "undertrained",
         "Training stopped too early",
         cost,
         reason,
         _advice(evidence, rises),
-        frozenset(explains.split()),
+        EXPLAINS,
         cost > WORTH_DOUBLING * evidence.fault,
     )
 

@@ -74,8 +74,8 @@ class Evidence:
         duplicate_gain: the ELBO of those minus the ELBO of the others.
         constant: the share of images whose pixels are all equal.
         distinct: the share of training images that are distinct.
-        memorised: median distance of samples to the nearest training image over that of
-            held-out images; far below 1 if samples repeat training images.
+        memorised: median distance of samples to the nearest training image, over that to the
+            nearest of as many other images; far below 1 if samples repeat training images.
     """
 
     options: Options = field(default_factory=Options)

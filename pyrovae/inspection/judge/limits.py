@@ -38,3 +38,6 @@ CONSTANT, DISTINCT = 0.05, 0.5
 DUPLICATES = 0.01
 #: A learning rate above this may prevent learning; published recipes of Adam use 1e-4 to 2e-3.
 HIGH_LR = 3e-3
+#: Samples repeat training images if their distance to the nearest training image is below this
+#: share of that to the nearest of as many other images.
+REPEATS = 0.7

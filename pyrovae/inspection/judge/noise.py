@@ -11,7 +11,7 @@ __all__ = ["learn_the_noise"]
 
 
 def learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
-    """To train the scale, or to set it to that of the residuals.
+    """To train the scale, or to set it to that of the residuals if it is an option.
 
     Args:
         evidence: with the fixed scale, the ratio of squared residuals, and its cost.
@@ -27,4 +27,4 @@ def learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
         {"likelihood.scale": float(f"{scale:.3g}")},
         "The ratio of squared residuals to their expected variance moves towards 1",
     )
-    return learned, fixed
+    return (learned, fixed) if "likelihood.scale" in evidence.options else (learned,)

@@ -14,7 +14,7 @@ from pyrovae.inspection.aggregate import mmd_test
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior import image_terms
 
-__all__ = ["measure"]
+__all__ = ["measure", "small_images"]
 
 #: Images of each split for tests of the distribution, training images for copies, and inspected
 #: images for copies.
@@ -33,7 +33,7 @@ def measure(subject: Subject) -> dict[str, Any]:
     if subject.train is None or len(subject.train) < 2:
         return found
     known = subject.train.spread(KNOWN)
-    small = _small(known.images)
+    small = small_images(known.images)
     found["distinct"] = len(np.unique(small.round(3), axis=0)) / len(small)
     return found | _shift(subject, small) | _copies(subject, own, known, small)
 
@@ -43,8 +43,8 @@ def _spans(images: np.ndarray) -> np.ndarray:
     return flat.max(1).astype(int) - flat.min(1)
 
 
-def _small(images: np.ndarray) -> np.ndarray:
-    """Images reduced to a few pixels per side, `(N, F)`, in grey levels."""
+def small_images(images: np.ndarray) -> np.ndarray:
+    """Images `(N, C, H, W)` reduced to a few pixels per side, `(N, F)`, in grey levels."""
     parts = []
     for part in chunks(len(images), 1000):
         some = torch.from_numpy(gather(images, np.arange(len(images))[part])).float()
@@ -59,7 +59,10 @@ def _shift(subject: Subject, small: np.ndarray) -> dict[str, float]:
     if subject.name == "train" or len(some) < 20 or len(small) < 20:
         return {}
     test = mmd_test(
-        small[np.unique(rows)], _small(some.images), permutations=PERMUTATIONS, seed=subject.seed
+        small[np.unique(rows)],
+        small_images(some.images),
+        permutations=PERMUTATIONS,
+        seed=subject.seed,
     )
     return {"shift_p": test.p_value}
 
@@ -69,7 +72,8 @@ def _copies(subject: Subject, own: Split, known: Split, small: np.ndarray) -> di
     if subject.name == "train":
         return {}
     nearest = [
-        squared_distances(part, small).argmin(1) for part in np.array_split(_small(own.images), 10)
+        squared_distances(part, small).argmin(1)
+        for part in np.array_split(small_images(own.images), 10)
     ]
     twins = gather(known.images, np.concatenate(nearest)).reshape(len(own), -1).astype(float)
     off = np.asarray(own.images).reshape(len(own), -1) - twins

@@ -19,7 +19,7 @@ from pyrovae.posterior.encoding import Encoding
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 
-__all__ = ["measure", "spread"]
+__all__ = ["measure", "of_encoding", "spread"]
 
 #: Images for the sweep of the guide's spread.
 SWEPT = 200
@@ -35,20 +35,28 @@ COMPONENTS, LEAST = 10, 100
 
 def measure(subject: Subject) -> dict[str, Any]:
     """Fields of `Evidence` on the latents."""
-    encoded = subject.encoded
+    found = of_encoding(subject.encoded)
+    with suppress(InputError, NotImplementedError):  # Latents on a sphere have no spread to scale.
+        found |= spread(subject, SWEPT)
+    with suppress(InputError, NotImplementedError):
+        found |= _ignored(subject)
+    return found | _better_prior(subject.encoded, subject.seed)
+
+
+def of_encoding(encoded: Encoding) -> dict[str, Any]:
+    """Fields of `Evidence` on the dimensions and the rate.
+
+    Args:
+        encoded: the posteriors of two images or more.
+    """
     table = dimension_table(encoded)
-    found: dict[str, Any] = {
+    return {
         "dims": len(table),
         "active": int(encoded.active.sum()),
         "carriers": dimensions_for(table),
         "rate": float(encoded.rate.mean()),
         "weakest": float(table["kl"].min()),
     }
-    with suppress(InputError, NotImplementedError):  # Latents on a sphere have no spread to scale.
-        found |= spread(subject, SWEPT)
-    with suppress(InputError, NotImplementedError):
-        found |= _ignored(subject)
-    return found | _better_prior(encoded, subject.seed)
 
 
 def spread(view: PosteriorView, images: int, **how: Any) -> dict[str, float]:

@@ -13,10 +13,11 @@ from pyrovae.data import Split
 from pyrovae.distributions.ppca import fit_ppca
 from pyrovae.inspection.dispersion import dispersion, mean_and_variance
 from pyrovae.inspection.subject import Subject
+from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import run_both
 
-__all__ = ["measure"]
+__all__ = ["measure", "of_noise"]
 
 #: Images of each split; linear latents that are fitted to residuals.
 IMAGES, EXTRA = 400, 10
@@ -26,22 +27,32 @@ LEAST = 40
 
 def measure(subject: Subject) -> dict[str, Any]:
     """Fields of `Evidence` on the noise."""
-    likelihood, some = subject.programs.likelihood, subject.split.spread(IMAGES)
-    own = dispersion(subject.programs, some, subject.engine, seed=subject.seed).value
-    size = math.prod(some.images.shape[1:])
-    found: dict[str, Any] = {"has_scale": likelihood.has_scale, "dispersion": own}
-    if likelihood.has_scale and 0 < own < math.inf:
-        # Exact for a Normal noise: the loss of n pixels whose variance is wrong by this ratio.
-        found["noise_cost"] = size / 2 * (own - 1 - math.log(own))
-    scale = likelihood.fixed_scale()
-    if scale is not None:
-        found["fixed_scale"] = scale
+    some = subject.split.spread(IMAGES)
+    ratio = dispersion(subject.programs, some, subject.engine, seed=subject.seed).value
+    found = of_noise(subject.programs.likelihood, ratio, some)
     if subject.train is None or len(subject.train) < LEAST:
         return found
     train = subject.train.spread(IMAGES)
     usual = dispersion(subject.programs, train, subject.engine, seed=subject.seed).value
     gain = _residual_gain(_residuals(subject, train), _residuals(subject, some))
     return found | {"train_dispersion": usual, "residual_gain": gain}
+
+
+def of_noise(likelihood: Likelihood, ratio: float, images: Split) -> dict[str, Any]:
+    """Fields of `Evidence` on the scale of the noise.
+
+    Args:
+        likelihood: the likelihood.
+        ratio: squared residuals over the variance that it expects, see `dispersion`.
+        images: the images that the ratio was measured on.
+    """
+    found: dict[str, Any] = {"has_scale": likelihood.has_scale, "dispersion": ratio}
+    if likelihood.has_scale and 0 < ratio < math.inf:
+        # Exact for a Normal noise: the loss of n pixels whose variance is wrong by this ratio.
+        size = math.prod(images.images.shape[1:])
+        found["noise_cost"] = size / 2 * (ratio - 1 - math.log(ratio))
+    scale = likelihood.fixed_scale()
+    return found if scale is None else {**found, "fixed_scale": scale}
 
 
 def _residuals(subject: Subject, split: Split) -> Tensor:

@@ -1,4 +1,4 @@
-"""Has the posterior collapsed?"""
+"""How many latent dimensions are used?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED, aggregate
-from pyrovae.inspection.collapse import dimension_table
+from pyrovae.inspection.collapse import dimension_table, dimensions_for
 from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, canvas, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
@@ -21,11 +21,13 @@ PLACE = 10
 
 
 def section(subject: Subject) -> Section:
-    """The verdict, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""
-    verdict, signs = subject.verdict
+    """The active units, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""
     table = dimension_table(subject.encoded.only(subject.columns))
-    tables = {"signs": signs.table(), "dimensions": table}
-    carriers = f"{signs.carriers} of {signs.dims} dimensions carry 95 % of the rate."
+    tables = {"dimensions": table}
+    active = (
+        f"{table['active'].sum()} of {len(table)} latent dimensions are active; "
+        f"{dimensions_for(table)} carry 95 % of the rate."
+    )
     try:
         parts = aggregate(subject, progress=subject.progress)
     except NotImplementedError:
@@ -42,11 +44,10 @@ def section(subject: Subject) -> Section:
         f"posterior means plus the mean variance within posteriors. {subject.where()}.",
     )
     return Section(
-        "Has the posterior collapsed?",
-        [f"Verdict on collapse and regularisation: {verdict}.", *verdict.reasons, also, carriers],
-        verdict.advice,
-        tables,
-        {"rates": rates},
+        "How many latent dimensions are used?",
+        [active, also],
+        tables=tables,
+        figures={"rates": rates},
     )
 
 

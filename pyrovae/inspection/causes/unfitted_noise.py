@@ -1,0 +1,38 @@
+"""A learned noise, or learned probabilities of pixels, that do not fit the residuals."""
+
+from __future__ import annotations
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import COARSE, FINE
+
+__all__ = ["look"]
+
+EXPLAINS = frozenset({"narrow_family", "prior_mismatch", "small_encoder"})
+
+
+def look(evidence: Evidence) -> Finding | None:
+    """Squared residuals are far from the variance that a trained likelihood expects."""
+    ratio, fixed = evidence.dispersion, evidence.fixed_scale == evidence.fixed_scale
+    if fixed or COARSE <= ratio <= FINE or ratio != ratio:
+        return None
+    # Of probabilities the loss is unknown; it is that of a fault since the ratio is far from 1.
+    cost = evidence.noise_cost if evidence.has_scale else evidence.fault
+    if not cost >= evidence.least:
+        return None
+    side = "overconfident" if ratio > FINE else "not confident enough"
+    reason = (
+        f"Squared residuals are {ratio:.3g} times the variance that the likelihood expects, "
+        "although training adapts it."
+    )
+    advice = Advice("Train for longer", {}, "The ratio moves towards 1")
+    return Finding(
+        "unfitted_noise",
+        f"The decoder is {side}",
+        cost,
+        reason,
+        (advice,),
+        EXPLAINS,
+        cost >= evidence.fault,
+    )

@@ -1,0 +1,212 @@
+"""The judge: causes from evidence, their order, and advice that can be followed."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrovae.config.options import parse_run, train_parser
+from pyrovae.inspection import judge
+from pyrovae.inspection.causes import CAUSES
+from pyrovae.inspection.judge import Advice, Evidence, Finding, Options
+
+NESTED: dict[str, Any] = {
+    "data": {"class_path": "pyrovae.ImageFolder", "init_args": {"root": "x", "augment": None}},
+    "prior": {"class_path": "pyrovae.StandardNormal", "init_args": {"latent_dim": 10}},
+    "likelihood": {"class_path": "pyrovae.SharedScaleNormal"},
+    "posterior": {"class_path": "pyrovae.DiagonalNormal"},
+    "encoder": {"class_path": "pyrovae.ConvEncoder", "init_args": {"channels": [16, 32]}},
+    "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 2e-3}},
+    "beta": {"value": 1.0, "schedule": None},
+    "trainer": {"epochs": 50, "patience": None, "restore_best": False},
+}
+#: 1,000 nats are gained by latents: findings cost 10 nats at least, faults 50.
+HEALTHY = Evidence(
+    options=Options(NESTED),
+    train_images=5000,
+    epochs=50,
+    steps=4000,
+    val_fall=1.0,
+    train_fall=0.0,
+    rise=2.0,
+    skipped=0.0,
+    elbo=2000.0,
+    elbo_error=3.0,
+    train_elbo=2010.0,
+    train_error=3.0,
+    no_latent=1000.0,
+    ppca=1900.0,
+    dims=10,
+    active=9,
+    carriers=8,
+    rate=20.0,
+    weakest=0.1,
+    weight=1.0,
+    weight_error=0.05,
+    spread_gain=0.1,
+    ignored=0.0,
+    prior_gain=-1.0,
+    prior_gain_error=0.1,
+    dispersion=1.0,
+    train_dispersion=1.0,
+    noise_cost=0.0,
+    pixel_gain=1.0,
+    residual_gain=5.0,
+    amortisation=1.0,
+    approximation=0.5,
+    gap_error=0.1,
+    missed_mode=0.0,
+    missed_error=0.1,
+    shift_p=0.5,
+    duplicates=0.0,
+    constant=0.0,
+    distinct=1.0,
+    memorised=1.0,
+)
+
+
+def options(**changed: Any) -> Options:
+    return Options({**NESTED, **changed})
+
+
+NORMAL = {"class_path": "pyrovae.Normal", "init_args": {"scale": 0.1}}
+FIXED = {"options": options(likelihood=NORMAL), "fixed_scale": 0.1, "noise_cost": 200.0}
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("diverged", {"train_fall": 500.0, "val_fall": 500.0}),
+    ("diverged", {"skipped": 0.1}),
+    ("overfitting", {"train_elbo": 2300.0, "val_fall": 200.0}),
+    ("overfitting", {"train_elbo": 2300.0, "weight": 0.2, "spread_gain": 20.0}),
+    ("undertrained", {"rise": 200.0}),
+    ("undertrained", {"rise": 200.0, "amortisation": 100.0}),
+    ("collapsed", {"active": 0, "elbo": 1001.0, "train_elbo": 1001.0}),
+    ("collapsed", {"active": 3, "elbo": 1400.0, "train_elbo": 1400.0, "prior_gain": 30.0}),
+    ("beta_too_high", {"weight": 8.0, "spread_gain": 60.0}),
+    ("beta_too_high", {"options": options(beta={"value": 8.0}), "spread_gain": 20.0}),
+    ("beta_too_low", {"weight": 0.1, "spread_gain": 60.0}),
+    ("beta_too_low", {"options": options(beta={"value": 0.1}), "prior_gain": 30.0}),
+    ("noise_too_small", {**FIXED, "dispersion": 9.0}),
+    ("noise_too_large", {**FIXED, "dispersion": 0.1}),
+    ("unfitted_noise", {"noise_cost": 80.0, "dispersion": 3.0}),
+    ("unfitted_noise", {"has_scale": False, "dispersion": 3.0}),
+    ("too_few_latents", {"weakest": 3.0, "residual_gain": 300.0}),
+    ("small_encoder", {"amortisation": 100.0, "approximation": 5.0, "gap_error": 2.0}),
+    ("narrow_family", {"amortisation": 5.0, "approximation": 100.0, "gap_error": 2.0}),
+    ("prior_mismatch", {"prior_gain": 80.0, "prior_gain_error": 1.0}),
+    ("missed_mode", {"missed_mode": 0.69, "missed_error": 0.05}),
+    ("ignored_latents", {"ignored": 60.0, "num_ignored": 5}),
+    ("data_shift", {"shift_p": 1e-4, "train_elbo": 2400.0}),
+    ("duplicates", {"duplicates": 0.2, "duplicate_gain": 100.0}),
+    ("constant_images", {"constant": 0.3}),
+    ("constant_images", {"distinct": 0.01, "active": 0, "elbo": 1000.0}),
+]
+
+
+def test_every_cause_has_a_case() -> None:
+    assert {cause for cause, _ in CASES} | {"one_scale"} == set(CAUSES)
+
+
+@pytest.mark.parametrize(("cause", "change"), CASES, ids=[cause for cause, _ in CASES])
+def test_the_right_cause_is_first(cause: str, change: dict[str, Any]) -> None:
+    found = judge(replace(HEALTHY, **change))
+    assert found.faults[0].cause == cause, found
+    assert found.faults[0].title in str(found) and found.first is not None
+
+
+def test_nothing_follows_from_health_or_from_nothing() -> None:
+    for evidence in (HEALTHY, Evidence(), Evidence(dims=10, active=9, rate=20.0)):
+        found = judge(evidence)
+        assert not found.findings and "No fault found" in str(found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"rise": 30.0}, "undertrained"),
+        ({"pixel_gain": 500.0}, "one_scale"),
+        ({"prior_gain": 20.0, "prior_gain_error": 1.0}, "prior_mismatch"),
+    ],
+)
+def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause: str) -> None:
+    found = judge(replace(HEALTHY, **change))
+    assert [own.cause for own in found.findings] == [cause] and not found.faults
+    assert found.first is not None and "No fault found" in str(found)
+
+
+def test_a_guide_that_is_wide_by_its_objective_is_not_a_fault() -> None:
+    assert not judge(replace(HEALTHY, weight=3.0, spread_gain=60.0, wide=True)).findings
+
+
+def test_findings_are_in_the_order_of_their_cost() -> None:
+    change = {"missed_mode": 5.0, "prior_gain": 200.0, "ignored": 80.0, "duplicates": 0.1}
+    causes = [own.cause for own in judge(replace(HEALTHY, **change)).faults]
+    assert causes == ["duplicates", "prior_mismatch", "ignored_latents", "missed_mode"]
+
+
+def findings() -> list[Finding]:
+    changes = [change for _, change in CASES] + [{"pixel_gain": 500.0}]
+    found = [look(replace(HEALTHY, **change)) for change in changes for look in CAUSES.values()]
+    return [own for own in found if own is not None]
+
+
+def test_findings_name_causes_that_exist() -> None:
+    for own in findings():
+        assert CAUSES[own.cause] and own.explains <= set(CAUSES) - {own.cause}
+        assert own.advice and own.reason.endswith(".") and not own.title.endswith(".")
+
+
+def test_advice_names_options_that_exist(tmp_path: Path) -> None:
+    parser, seen = train_parser(), dict[tuple[str, str], Advice]()
+    data = ["--data", "ImageFolder", "--data.root", "x", "--likelihood", "Normal"]
+    where = ["--run_dir", str(tmp_path / "run")]
+    for own in findings():
+        for advice in own.advice:
+            assert not advice.text.endswith(".") and "nan" not in advice.effect
+            if advice.changes:
+                assert advice.command("runs/a").startswith("pyrovae train --") and advice.python()
+                seen |= {(name, str(v)): advice for name, v in advice.changes.items()}
+    for advice in {id(own): own for own in seen.values()}.values():  # Parsing takes a while.
+        words = advice.command("x").split()[2:]
+        start = words.index("x/config.yaml") + 1 if "x/config.yaml" in words else 2
+        parse_run(
+            parser,
+            [*data, *words[start:], *where],
+            "default",
+        )
+
+
+def test_no_advice_repeats_what_the_run_has() -> None:
+    has = options(
+        beta={"value": 1.0, "schedule": {"class_path": "pyrovae.Warmup"}},
+        prior={"class_path": "pyrovae.FlowPrior", "init_args": {"latent_dim": 10}},
+        likelihood={"class_path": "pyrovae.PixelwiseNormal"},
+        posterior={"class_path": "pyrovae.FullRankNormal"},
+        objective={"class_path": "pyrovae.FreeBits"},
+        trainer={"epochs": 50, "patience": 10, "restore_best": True},
+    )
+    for _, change in CASES:
+        if "options" not in change:
+            for own in judge(replace(HEALTHY, **change, options=has)).findings:
+                for advice in own.advice:
+                    for name, value in advice.changes.items():
+                        assert value not in (has.get(name), has.part(name)), own.cause
+
+
+def test_every_known_measurement_is_in_the_table() -> None:
+    numbers = {own.name.replace("_", " ") for own in fields(Evidence)} - {
+        "options",
+        "finished",
+        "wide",
+        "has scale",
+    }
+    table = HEALTHY.table()
+    assert set(table["measurement"]) <= numbers and len(table) > 30
+    assert Evidence().table()["measurement"].tolist() == [
+        "dims",
+        "active",
+        "carriers",
+        "num ignored",
+    ]
