@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -79,6 +80,8 @@ def trained(
     done = beside(root, "seconds")
     if done.exists():
         return root
+    if not resumes:
+        shutil.rmtree(root, ignore_errors=True)  # A run that was interrupted.
     began = time.process_time()
     with ExitStack() as stack:
         root.parent.mkdir(parents=True, exist_ok=True)
