@@ -32,7 +32,7 @@ def look(evidence: Evidence) -> Finding | None:
     wide = low > HEAVY and not evidence.wide
     if beta <= 1 and not wide:
         return None
-    missing = evidence.structure - (evidence.elbo - evidence.no_latent)
+    missing = evidence.missing
     cost = max((own for own in (evidence.spread_gain, missing) if own == own), default=0.0)
     if not cost > evidence.least:
         return None

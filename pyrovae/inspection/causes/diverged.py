@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import SKIPPED
+from pyrovae.inspection.judge.limits import HIGH_LR, SKIPPED
 
 __all__ = ["look"]
 
@@ -32,7 +34,11 @@ EXPLAINS = frozenset(
 def look(evidence: Evidence) -> Finding | None:
     """The ELBO of training images fell for good, or steps were skipped."""
     fell = evidence.train_fall > evidence.fault and evidence.train_fall > 0.2 * evidence.gain
-    if not fell and not evidence.skipped > SKIPPED:
+    rate = evidence.options.get("optimizer.lr")
+    lost = evidence.no_latent - evidence.elbo
+    broken = lost > evidence.fault and rate is not None and rate > HIGH_LR
+    missing = evidence.missing if broken else math.nan
+    if not (fell or broken or evidence.skipped > SKIPPED):
         return None
     parts = []
     if fell:
@@ -42,16 +48,20 @@ def look(evidence: Evidence) -> Finding | None:
         )
     if evidence.skipped > SKIPPED:
         parts.append(f"{evidence.skipped:.0%} of the steps had gradients that are not finite.")
-    rate = evidence.options.get("optimizer.lr")
+    if broken:
+        parts.append(
+            f"With a learning rate of {rate:g} the ELBO is {lost:,.0f} nats below that of a model "
+            "without latents."
+        )
     advice = Advice(
         "Lower the learning rate",
-        {} if rate is None else {"optimizer.lr": rate / 10},
+        {} if rate is None else {"optimizer.lr": min(rate / 10, 1e-3)},
         "The training ELBO no longer falls",
     )
     return Finding(
         "diverged",
         "Training diverged",
-        max(evidence.train_fall, evidence.fault) if fell else evidence.fault,
+        max(evidence.fault, *(own for own in (evidence.train_fall, missing) if own == own)),
         " ".join(parts),
         (advice,),
         EXPLAINS,

@@ -1,4 +1,4 @@
-"""The likelihood's noise is fixed at a value that is too large."""
+"""The likelihood's noise is too large."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ EXPLAINS = frozenset(
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """Squared residuals are smaller than a fixed scale expects."""
+    """Squared residuals are smaller than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
-    fixed = evidence.fixed_scale == evidence.fixed_scale
-    if not fixed or not ratio < COARSE or not cost > evidence.least:
+    if not evidence.has_scale or not ratio < COARSE or not cost > evidence.least:
         return None
     reason = (
-        f"The likelihood's scale is fixed at {evidence.fixed_scale:g}. Squared residuals are "
+        f"Squared residuals are "
         f"{ratio:,.2g} times the variance that it expects: detail counts as noise, with the same "
         "effect as a high weight on the rate."
     )

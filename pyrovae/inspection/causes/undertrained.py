@@ -30,7 +30,7 @@ WORTH_DOUBLING = 2.0
 
 def look(evidence: Evidence) -> Finding | None:
     """The validation ELBO was still rising, or the ELBO is below that of a linear model."""
-    below = max(0.0, evidence.structure - (evidence.elbo - evidence.no_latent))
+    below = max(0.0, evidence.missing)
     rises = evidence.rise if evidence.val_fall < evidence.rise else 0.0
     # A run that is below simpler models and no longer rises has another fault.
     cost = max(rises, below if rises > evidence.least else 0.0)

@@ -16,6 +16,8 @@ def learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
     Args:
         evidence: with the fixed scale, the ratio of squared residuals, and its cost.
     """
+    if math.isnan(evidence.fixed_scale):
+        return (_longer(evidence),)
     cost, scale = evidence.noise_cost, evidence.fixed_scale * math.sqrt(evidence.dispersion)
     learned = Advice(
         "Train the scale with the networks",
@@ -28,3 +30,11 @@ def learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
         "The ratio of squared residuals to their expected variance moves towards 1",
     )
     return (learned, fixed) if "likelihood.scale" in evidence.options else (learned,)
+
+
+def _longer(evidence: Evidence) -> Advice:
+    """To go on with training, which adapts a learned scale."""
+    epochs = evidence.options.get("trainer.epochs")
+    changes = {} if epochs is None else {"trainer.epochs": 2 * epochs}
+    effect = "The learned scale follows the residuals, and the ratio moves towards 1"
+    return Advice("Train for longer", changes, effect)
