@@ -12,6 +12,7 @@ __all__ = ["look"]
 EXPLAINS = frozenset(
     {
         "collapsed",
+        "diverged",
         "ignored_latents",
         "narrow_family",
         "noise_too_large",
@@ -58,4 +59,5 @@ def look(evidence: Evidence) -> Finding | None:
         (advice,) if beta > 1 else (other,),
         EXPLAINS,
         cost > evidence.fault or beta > 1,
+        beta > 1,
     )

@@ -14,6 +14,7 @@ __all__ = ["look"]
 EXPLAINS = frozenset(
     {
         "narrow_family",
+        "noise_too_large",
         "noise_too_small",
         "one_scale",
         "prior_mismatch",

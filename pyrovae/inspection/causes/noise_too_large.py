@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
 from pyrovae.inspection.judge.limits import COARSE
-from pyrovae.inspection.judge.noise import learn_the_noise
+from pyrovae.inspection.judge.noise import learn_the_noise, scale_words
 
 __all__ = ["look"]
 
@@ -30,7 +30,7 @@ def look(evidence: Evidence) -> Finding | None:
     if not evidence.has_scale or not ratio < COARSE or not cost > evidence.least:
         return None
     reason = (
-        f"Squared residuals are "
+        f"{scale_words(evidence)}Squared residuals are "
         f"{ratio:,.2g} times the variance that it expects: detail counts as noise, with the same "
         "effect as a high weight on the rate."
     )
@@ -42,4 +42,5 @@ def look(evidence: Evidence) -> Finding | None:
         learn_the_noise(evidence),
         EXPLAINS,
         cost > evidence.fault,
+        evidence.fixed_scale == evidence.fixed_scale,
     )

@@ -40,4 +40,5 @@ def look(evidence: Evidence) -> Finding | None:
         learn_the_noise(evidence),
         EXPLAINS,
         cost > evidence.fault,
+        evidence.fixed_scale == evidence.fixed_scale,
     )

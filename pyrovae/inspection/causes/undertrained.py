@@ -15,6 +15,7 @@ EXPLAINS = frozenset(
         "collapsed",
         "ignored_latents",
         "narrow_family",
+        "noise_too_large",
         "noise_too_small",
         "one_scale",
         "prior_mismatch",
@@ -37,9 +38,9 @@ def look(evidence: Evidence) -> Finding | None:
     if not evidence.finished or not cost > evidence.least:
         return None
     reason = (
-        f"The validation ELBO was still rising after {evidence.epochs:,.0f} epochs "
-        f"({evidence.steps:,.0f} steps): it gained {2 * evidence.rise:,.0f} nats in their second "
-        "half."
+        f"The validation ELBO was still rising after {evidence.steps:,.0f} steps "
+        f"(epochs: {evidence.epochs:,.0f}): it gained {2 * evidence.rise:,.0f} nats in their "
+        "second half."
     )
     if below > evidence.least:
         reason += f" The ELBO is {below:,.0f} nats below log p(x) of a linear or a mixture model."

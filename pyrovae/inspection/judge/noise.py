@@ -7,7 +7,7 @@ import math
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 
-__all__ = ["learn_the_noise"]
+__all__ = ["learn_the_noise", "scale_words"]
 
 
 def learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
@@ -38,3 +38,9 @@ def _longer(evidence: Evidence) -> Advice:
     changes = {} if epochs is None else {"trainer.epochs": 2 * epochs}
     effect = "The learned scale follows the residuals, and the ratio moves towards 1"
     return Advice("Train for longer", changes, effect)
+
+
+def scale_words(evidence: Evidence) -> str:
+    """A sentence on a scale that is fixed; empty for a learned one."""
+    scale = evidence.fixed_scale
+    return "" if math.isnan(scale) else f"The likelihood's scale is fixed at {scale:g}. "
