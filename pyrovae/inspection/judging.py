@@ -35,9 +35,12 @@ def judge(evidence: Evidence) -> Judgement:
 
 
 def _unexplained(found: list[Finding]) -> list[Finding]:
-    """The findings that no other explains; of two that explain each other the more general."""
+    """The findings that no other explains.
+
+    Of two that explain each other, the one that an option states stays, or the more general one.
+    """
     kept = list(found)
-    for own in sorted(found, key=lambda one: -len(one.explains)):
+    for own in sorted(found, key=lambda one: (not one.known, -len(one.explains))):
         if own in kept:
             kept = [other for other in kept if other is own or not _explains(own, other)]
     return kept
@@ -50,6 +53,8 @@ def _size(finding: Finding) -> float:
 def _explains(first: Finding, second: Finding) -> bool:
     known = not (math.isnan(first.cost) or math.isnan(second.cost))
     enough = not known or first.cost >= ENOUGH * second.cost
+    if second.known and not first.known:
+        return False
     return second.cause in first.explains and first.fault >= second.fault and enough
 
 

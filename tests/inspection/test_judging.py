@@ -75,6 +75,8 @@ def options(**changed: Any) -> Options:
 NORMAL = {"class_path": "pyrovae.Normal", "init_args": {"scale": 0.1}}
 FIXED = {"options": options(likelihood=NORMAL), "fixed_scale": 0.1, "noise_cost": 200.0}
 
+HIGH = options(optimizer={"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.1}})
+
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("diverged", {"train_fall": 500.0, "val_fall": 500.0}),
     ("diverged", {"skipped": 0.1}),
@@ -90,7 +92,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("beta_too_low", {"options": options(beta={"value": 0.1}), "prior_gain": 30.0}),
     ("noise_too_small", {**FIXED, "dispersion": 9.0}),
     ("noise_too_large", {**FIXED, "dispersion": 0.1}),
-    ("unfitted_noise", {"noise_cost": 80.0, "dispersion": 3.0}),
+    ("noise_too_small", {"noise_cost": 80.0, "dispersion": 3.0}),
+    ("diverged", {"elbo": -500.0, "train_elbo": -500.0, "options": HIGH}),
     ("unfitted_noise", {"has_scale": False, "dispersion": 3.0}),
     ("too_few_latents", {"weakest": 3.0, "residual_gain": 300.0}),
     ("small_encoder", {"amortisation": 100.0, "approximation": 5.0, "gap_error": 2.0}),

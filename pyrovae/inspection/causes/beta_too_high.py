@@ -12,6 +12,7 @@ __all__ = ["look"]
 EXPLAINS = frozenset(
     {
         "collapsed",
+        "diverged",
         "ignored_latents",
         "narrow_family",
         "noise_too_large",
@@ -32,7 +33,7 @@ def look(evidence: Evidence) -> Finding | None:
     wide = low > HEAVY and not evidence.wide
     if beta <= 1 and not wide:
         return None
-    missing = evidence.structure - (evidence.elbo - evidence.no_latent)
+    missing = evidence.missing
     cost = max((own for own in (evidence.spread_gain, missing) if own == own), default=0.0)
     if not cost > evidence.least:
         return None
@@ -58,4 +59,5 @@ def look(evidence: Evidence) -> Finding | None:
         (advice,) if beta > 1 else (other,),
         EXPLAINS,
         cost > evidence.fault or beta > 1,
+        beta > 1,
     )

@@ -11,10 +11,14 @@ __all__ = ["look"]
 
 EXPLAINS = frozenset(
     {
+        "diverged",
         "ignored_latents",
         "narrow_family",
+        "overfitting",
         "prior_mismatch",
         "small_encoder",
+        "too_few_latents",
+        "undertrained",
         "unfitted_noise",
     }
 )
@@ -47,6 +51,7 @@ def look(evidence: Evidence) -> Finding | None:
         (advice,) if beta < 1 else (_wider(evidence),),
         EXPLAINS,
         cost > evidence.fault or beta < 1,
+        beta < 1,
     )
 
 

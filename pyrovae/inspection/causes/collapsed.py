@@ -14,6 +14,7 @@ __all__ = ["look"]
 EXPLAINS = frozenset(
     {
         "narrow_family",
+        "noise_too_large",
         "noise_too_small",
         "one_scale",
         "prior_mismatch",
@@ -27,7 +28,7 @@ EXPLAINS = frozenset(
 
 def look(evidence: Evidence) -> Finding | None:
     """Less than half of the dimensions are active, and simple models gain more by latents."""
-    missing = evidence.structure - (evidence.elbo - evidence.no_latent)
+    missing = evidence.missing
     if evidence.active == 0 and evidence.dims and math.isnan(missing):
         missing = math.nan  # Nothing to compare with, but no dimension is active.
     elif not (2 * evidence.active < evidence.dims and missing > evidence.fault):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import SKIPPED
+from pyrovae.inspection.judge.limits import HIGH_LR, SKIPPED
 
 __all__ = ["look"]
 
+#: The share of the gain by the latents that a training ELBO may fall by: noise of single epochs.
+FELL = 0.2
 EXPLAINS = frozenset(
     {
         "beta_too_high",
@@ -30,29 +32,27 @@ EXPLAINS = frozenset(
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """The ELBO of training images fell for good, or steps were skipped."""
-    fell = evidence.train_fall > evidence.fault and evidence.train_fall > 0.2 * evidence.gain
-    if not fell and not evidence.skipped > SKIPPED:
-        return None
-    parts = []
-    if fell:
+    """The training ELBO fell for good, is below a model without latents, or steps were skipped."""
+    parts, cost = [], evidence.fault
+    # With another weight on the rate, the ELBO is not what training raises.
+    plain = evidence.options.get("beta.value", 1.0) == 1
+    if plain and evidence.train_fall > max(evidence.fault, FELL * evidence.gain):
+        cost = max(cost, evidence.train_fall)
         parts.append(
             f"The training ELBO of the last epoch is {evidence.train_fall:,.0f} nats below its "
             "best one."
         )
     if evidence.skipped > SKIPPED:
         parts.append(f"{evidence.skipped:.0%} of the steps had gradients that are not finite.")
-    rate = evidence.options.get("optimizer.lr")
-    advice = Advice(
-        "Lower the learning rate",
-        {} if rate is None else {"optimizer.lr": rate / 10},
-        "The training ELBO no longer falls",
-    )
-    return Finding(
-        "diverged",
-        "Training diverged",
-        max(evidence.train_fall, evidence.fault) if fell else evidence.fault,
-        " ".join(parts),
-        (advice,),
-        EXPLAINS,
-    )
+    rate, lost = evidence.options.get("optimizer.lr", 0.0), evidence.no_latent - evidence.elbo
+    if rate > HIGH_LR and lost > evidence.fault:
+        cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
+        parts.append(
+            f"With a learning rate of {rate:g} the ELBO is {lost:,.0f} nats below that of a model "
+            "without latents."
+        )
+    if not parts:
+        return None
+    changes = {"optimizer.lr": min(rate / 10, 1e-3)} if rate else {}
+    advice = Advice("Lower the learning rate", changes, "The training ELBO no longer falls")
+    return Finding("diverged", "Training diverged", cost, " ".join(parts), (advice,), EXPLAINS)

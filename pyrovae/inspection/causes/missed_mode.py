@@ -9,6 +9,12 @@ from pyrovae.inspection.judge.limits import MODE, SURE
 
 __all__ = ["look"]
 
+EXPLAINS = frozenset(
+    {
+        "prior_mismatch",
+    }
+)
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Draws that do not come from the guide find posterior mass that its own draws miss."""
@@ -30,5 +36,5 @@ def look(evidence: Evidence) -> Finding | None:
         cost,
         reason,
         (advice,),
-        frozenset(),
+        EXPLAINS,
     )

@@ -9,7 +9,13 @@ from pyrovae.inspection.judge.limits import SURE
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset({"beta_too_high", "beta_too_low"})
+EXPLAINS = frozenset(
+    {
+        "beta_too_high",
+        "beta_too_low",
+        "prior_mismatch",
+    }
+)
 
 #: Families from the cheapest to the richest.
 RICHER = ("FullRankNormal", "InverseAutoregressiveFlow")

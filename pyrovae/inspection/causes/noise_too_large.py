@@ -1,11 +1,11 @@
-"""The likelihood's noise is fixed at a value that is too large."""
+"""The likelihood's noise is too large."""
 
 from __future__ import annotations
 
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
 from pyrovae.inspection.judge.limits import COARSE
-from pyrovae.inspection.judge.noise import learn_the_noise
+from pyrovae.inspection.judge.noise import learn_the_noise, scale_words
 
 __all__ = ["look"]
 
@@ -25,13 +25,12 @@ EXPLAINS = frozenset(
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """Squared residuals are smaller than a fixed scale expects."""
+    """Squared residuals are smaller than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
-    fixed = evidence.fixed_scale == evidence.fixed_scale
-    if not fixed or not ratio < COARSE or not cost > evidence.least:
+    if not evidence.has_scale or not ratio < COARSE or not cost > evidence.least:
         return None
     reason = (
-        f"The likelihood's scale is fixed at {evidence.fixed_scale:g}. Squared residuals are "
+        f"{scale_words(evidence)}Squared residuals are "
         f"{ratio:,.2g} times the variance that it expects: detail counts as noise, with the same "
         "effect as a high weight on the rate."
     )
@@ -43,4 +42,5 @@ def look(evidence: Evidence) -> Finding | None:
         learn_the_noise(evidence),
         EXPLAINS,
         cost > evidence.fault,
+        evidence.fixed_scale == evidence.fixed_scale,
     )

@@ -1,4 +1,4 @@
-"""The likelihood's noise is fixed at a value that is too small."""
+"""The likelihood's noise is too small."""
 
 from __future__ import annotations
 
@@ -27,15 +27,11 @@ EXPLAINS = frozenset(
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """Squared residuals are larger than a fixed scale expects, of training images too."""
+    """Squared residuals are larger than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
-    fixed = evidence.fixed_scale == evidence.fixed_scale
-    if not fixed or not ratio > FINE or not cost > evidence.least:
+    if not evidence.has_scale or not ratio > FINE or not cost > evidence.least:
         return None
-    reason = (
-        f"The likelihood's scale is fixed at {evidence.fixed_scale:g}. Squared residuals are "
-        f"{ratio:,.3g} times the variance that it expects."
-    )
+    reason = f"Squared residuals are {ratio:,.3g} times the variance that it expects."
     return Finding(
         "noise_too_small",
         "The likelihood's noise is too small",
@@ -44,4 +40,5 @@ def look(evidence: Evidence) -> Finding | None:
         learn_the_noise(evidence),
         EXPLAINS,
         cost > evidence.fault,
+        evidence.fixed_scale == evidence.fixed_scale,
     )

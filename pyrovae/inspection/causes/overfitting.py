@@ -17,6 +17,7 @@ EXPLAINS = frozenset(
         "noise_too_small",
         "prior_mismatch",
         "small_encoder",
+        "too_few_latents",
         "unfitted_noise",
     }
 )
@@ -52,12 +53,11 @@ def look(evidence: Evidence) -> Finding | None:
 
 def _advice(evidence: Evidence) -> tuple[Advice, ...]:
     options, found = evidence.options, []
-    if not options.get("trainer.patience") or not options.get("trainer.restore_best"):
-        effect = "The ELBO of unseen images rises to its best epoch"
-        if evidence.val_fall > 0:
-            effect += f", by about {evidence.val_fall:,.0f} nats"
+    stops = options.get("trainer.patience") and options.get("trainer.restore_best")
+    if evidence.val_fall > evidence.least and not stops:
+        effect = f"The ELBO of unseen images rises by about {evidence.val_fall:,.0f} nats"
         changes = {"trainer.patience": 10, "trainer.restore_best": True}
-        found.append(Advice("Stop at the best epoch", changes, effect))
+        found.append(Advice("Stop early, and keep the weights of the best epoch", changes, effect))
     if "data.augment" in options and not options.get("data.augment"):
         effect = "The gap between training and other images shrinks"
         found.append(Advice("Augment the training images", {"data.augment": ["Shift"]}, effect))

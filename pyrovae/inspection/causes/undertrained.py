@@ -15,6 +15,7 @@ EXPLAINS = frozenset(
         "collapsed",
         "ignored_latents",
         "narrow_family",
+        "noise_too_large",
         "noise_too_small",
         "one_scale",
         "prior_mismatch",
@@ -30,16 +31,16 @@ WORTH_DOUBLING = 2.0
 
 def look(evidence: Evidence) -> Finding | None:
     """The validation ELBO was still rising, or the ELBO is below that of a linear model."""
-    below = max(0.0, evidence.structure - (evidence.elbo - evidence.no_latent))
+    below = max(0.0, evidence.missing)
     rises = evidence.rise if evidence.val_fall < evidence.rise else 0.0
     # A run that is below simpler models and no longer rises has another fault.
     cost = max(rises, below if rises > evidence.least else 0.0)
     if not evidence.finished or not cost > evidence.least:
         return None
     reason = (
-        f"The validation ELBO was still rising after {evidence.epochs:,.0f} epochs "
-        f"({evidence.steps:,.0f} steps): it gained {2 * evidence.rise:,.0f} nats in their second "
-        "half."
+        f"The validation ELBO was still rising after {evidence.steps:,.0f} steps "
+        f"(epochs: {evidence.epochs:,.0f}): it gained {2 * evidence.rise:,.0f} nats in their "
+        "second half."
     )
     if below > evidence.least:
         reason += f" The ELBO is {below:,.0f} nats below log p(x) of a linear or a mixture model."

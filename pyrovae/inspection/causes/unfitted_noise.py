@@ -1,4 +1,4 @@
-"""A learned noise, or learned probabilities of pixels, that do not fit the residuals."""
+"""Probabilities of pixels, without a scale, that do not fit the residuals."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ EXPLAINS = frozenset({"narrow_family", "prior_mismatch", "small_encoder"})
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """Squared residuals are far from the variance that a trained likelihood expects."""
-    ratio, fixed = evidence.dispersion, evidence.fixed_scale == evidence.fixed_scale
-    if fixed or COARSE <= ratio <= FINE or ratio != ratio:
-        return None
-    # Of probabilities the loss is unknown; it is that of a fault since the ratio is far from 1.
-    cost = evidence.noise_cost if evidence.has_scale else evidence.fault
-    if not cost >= evidence.least:
+    """Squared residuals are far from the variance of the predicted probabilities."""
+    ratio = evidence.dispersion
+    if evidence.has_scale or COARSE <= ratio <= FINE or ratio != ratio:
         return None
     side = "overconfident" if ratio > FINE else "not confident enough"
     reason = (
@@ -30,9 +26,8 @@ def look(evidence: Evidence) -> Finding | None:
     return Finding(
         "unfitted_noise",
         f"The decoder is {side}",
-        cost,
+        evidence.fault,  # Its cost is unknown; it is a fault since the ratio is far from 1.
         reason,
         (advice,),
         EXPLAINS,
-        cost >= evidence.fault,
     )

@@ -37,7 +37,7 @@ class Evidence:
         elbo_error: its standard error.
         train_elbo: the ELBO of training images.
         train_error: its standard error.
-        no_latent: log p(x) of an independent distribution per pixel.
+        no_latent: log p(x) of a model of pixels without structure.
         ppca: log p(x) of probabilistic PCA with as many latents.
         clusters: log p(x) of a mixture of independent distributions per pixel.
 
@@ -142,6 +142,11 @@ class Evidence:
         """The nats per image that simple models with latents gain over one without."""
         best = max((s for s in (self.ppca, self.clusters) if s == s), default=NAN)
         return best - self.no_latent
+
+    @property
+    def missing(self) -> float:
+        """The log p(x) of the best simple model minus the ELBO."""
+        return self.structure - (self.elbo - self.no_latent)
 
     @property
     def gap(self) -> float:

@@ -22,6 +22,8 @@ class Finding:
         advice: what to try, the most promising first.
         explains: the causes that this one makes plausible: they are not reported beside it.
         fault: whether it is a fault; otherwise a possible improvement.
+        known: whether an option states the cause, such as a weight on the rate of 10: other
+            causes do not explain it.
     """
 
     cause: str
@@ -31,6 +33,7 @@ class Finding:
     advice: tuple[Advice, ...] = ()
     explains: frozenset[str] = field(default=frozenset())
     fault: bool = True
+    known: bool = False
 
     @property
     def nats(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from pyrovae.inspection.subject import Subject
@@ -28,8 +27,9 @@ def from_rows(rows: pandas.DataFrame) -> dict[str, Any]:
     """
     val, train = rows["val_elbo"], rows["train_elbo"]
     steps = float(rows["step"].iloc[-1])
-    middle = val.iloc[(len(rows) - 1) // 2]
-    rise = (val.max() - middle) / 2 if len(rows) > 1 else math.nan
+    # The training ELBO of a single epoch is that of its middle, on average.
+    middle = val.iloc[(len(rows) - 1) // 2] if len(rows) > 1 else train.iloc[0]
+    rise = (val.max() - middle) / 2
     return {
         "epochs": float(len(rows)),
         "steps": steps,

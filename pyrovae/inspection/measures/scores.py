@@ -33,13 +33,31 @@ def measure(subject: Subject) -> dict[str, Any]:
     fitted = subject.train.spread(FITTED).images
     both = subject.programs.likelihood, fitted, some.images
     found |= {"train_elbo": train.value, "train_error": train.error or 0.0}
-    found["no_latent"] = float(log_evidence_without_latent(*both, seed=subject.seed).mean())
+    found["no_latent"] = _without_structure(subject, own.value, fitted, some.images)
     most = min(subject.space.size, len(fitted) - 2)
     linear = log_evidence_of_ppca(*both, most, flip=subject.flip, seed=subject.seed)
     found["ppca"] = float(linear.mean())
     if subject.programs.likelihood.grey_levels is None:  # PCA is a loose bound of binary pixels.
         found["clusters"] = _clusters(subject, fitted, some.images)
     return found
+
+
+def _without_structure(
+    subject: Subject, elbo: float, fitted: np.ndarray, scored: np.ndarray
+) -> float:
+    """Log p(x) of a model without structure: the better one below the ELBO, or else the worse.
+
+    One has a scale per pixel and no latent, the other has one scale and one latent. A scale per
+    pixel may be far better than any VAE with one scale, as for black borders.
+    """
+    both = subject.programs.likelihood, fitted, scored
+    # Fitted to both: pixels that are constant in a few training images would cost infinitely.
+    everything = np.concatenate([fitted, scored])
+    plain = log_evidence_without_latent(both[0], everything, scored, seed=subject.seed)
+    found = [float(plain.mean())]
+    if both[0].grey_levels is not None:  # PCA is a loose bound of binary pixels.
+        found.append(float(log_evidence_of_ppca(*both, 1, seed=subject.seed).mean()))
+    return max((own for own in found if own < elbo), default=min(found))
 
 
 def _clusters(subject: Subject, fitted: np.ndarray, scored: np.ndarray) -> float:
