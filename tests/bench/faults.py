@@ -130,13 +130,14 @@ CAPACITY = [
 ]  # fmt: skip
 
 TINY = {"encoder": "MLPEncoder", "encoder.hidden": [2]}
-FROZEN = {"init_from": "{first}", "freeze": ["decoder", "likelihood"]}
+FROZEN = {"init_from": "{first}", "freeze": ("decoder", "likelihood")}
 ENCODER = [
     Case("small_encoder_discs", "discs", {**fully(128), **TINY, **dims(6), **run(8, 2e-3),
          **FROZEN}, ("small_encoder",), "amortisation- elbo+",
          first={**fully(128), **dims(6), **run(20, 2e-3)}),
     Case("small_encoder_digits", "digits",
-         {**fully(128), **TINY, **BINARY, **dims(8), **run(8, 2e-3), **FROZEN},
+         {**fully(128), **TINY, **BINARY, **dims(8), **run(8, 2e-3), **FROZEN,
+          "freeze": "decoder"},
          ("small_encoder",), "amortisation- elbo+",
          first={**fully(128), **BINARY, **dims(8), **run(15, 2e-3)}),
     Case("shrunk_encoder", "linear", {**SMALL, **dims(8), **run(4)}, ("small_encoder",),

@@ -13,10 +13,12 @@ __all__ = [
 
 
 def words(given: Mapping[str, Any]) -> list[str]:
-    """A command line from options."""
+    """A command line from options; a tuple is several words."""
     found: list[str] = []
     for name, value in given.items():
-        found += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+        found.append(f"--{name}")
+        several = value if isinstance(value, tuple) else (value,)
+        found += [own if isinstance(own, str) else json.dumps(own) for own in several]
     return found
 
 
