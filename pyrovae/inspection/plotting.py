@@ -154,7 +154,11 @@ def picture(axes: Axes, image: Tensor | np.ndarray, title: str = "", **how: Any)
 
 
 def image_sheet(
-    rows: Tensor, row_labels: Labels = (), column_labels: Labels = (), label_inches: float = 1.2
+    rows: Tensor,
+    row_labels: Labels = (),
+    column_labels: Labels = (),
+    label_inches: float = 1.2,
+    width: float = WIDTH,
 ) -> Figure:
     """A figure of images, row by row.
 
@@ -163,11 +167,12 @@ def image_sheet(
         row_labels: labels left of the rows.
         column_labels: labels above the columns.
         label_inches: the approximate width of the row labels.
+        width: of the figure in inches.
     """
     count, columns = rows.shape[:2]
-    height, width = as_pictures(rows[0, 0]).shape[1:]
-    cell = (WIDTH - (label_inches if row_labels else 0)) / columns
-    figure, axes = panel(cell * count * height / width + (0.4 if column_labels else 0.1))
+    high, wide = as_pictures(rows[0, 0]).shape[1:]
+    cell = (width - (label_inches if row_labels else 0)) / columns
+    figure, axes = panel(cell * count * high / wide + (0.4 if column_labels else 0.1), width=width)
     draw_sheet(axes, rows, row_labels, column_labels)
     return figure
 

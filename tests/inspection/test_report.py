@@ -106,8 +106,9 @@ def test_the_page_is_whole_and_needs_no_other(written: tuple[reports.Report, Pat
     assert all(link.startswith(("data:", "#")) for link in found.links)
     assert {link[1:] for link in found.links if link.startswith("#")} <= found.anchors
     figures = sum(len(section.figures) for section in report.sections.values())
-    assert len(found.images) == figures and all(found.images)
-    assert "Verdict on collapse" in text and "width=device-width" in text and "http" not in text
+    assert len(found.images) == figures + len(report.pictures) and all(found.images)
+    assert list(report.pictures) == ["samples", "reconstructions"]
+    assert "No fault found" in text and "width=device-width" in text and "http" not in text
 
 
 def colours(figure: Figure) -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -191,7 +192,7 @@ def test_what_one_section_lacks_does_not_keep_the_others(
     assert list(report.sections) == ["collapse"] and "program" in report.failed
     assert "program: not made, needs <more> than there is" in said
     text = report.html.read_text()
-    assert "not made, needs &lt;more&gt; than there is" in text and "Verdict" in text
+    assert "not made, needs &lt;more&gt; than there is" in text and "No fault found" in text
 
 
 def test_what_is_done_is_there_when_the_rest_is_stopped(
@@ -208,7 +209,10 @@ def test_what_is_done_is_there_when_the_rest_is_stopped(
         inspect(subject(), tmp_path, asked, said=lines.append)
     page = tmp_path / "report_collapse_posterior_unfinished.html"
     text = page.read_text()
-    assert "Verdict" in text and "Unfinished: stopped after 1 of 2 sections" in text
+    assert (
+        "latent dimensions are active" in text
+        and "Unfinished: stopped after 1 of 2 sections" in text
+    )
     assert before.read_text() == "whole" and lines[-1] == f"unfinished report: {page}"
     monkeypatch.undo()
     report = inspect(subject(), tmp_path, asked)
@@ -252,7 +256,7 @@ def test_the_script_reports_on_a_run(
     )
     shown = capsys.readouterr().out
     page = root / "posterior" / "report_collapse_posterior.html"
-    assert "collapse: Verdict on collapse" in shown and str(page) in shown
+    assert "latent dimensions are active" in shown and str(page) in shown
     assert "face.png" in (root / "posterior" / "posterior_predictive.csv").read_text()
     images = ["test:3", f"{tmp_path}/broken.png", "test:999"]
     assert run("inspect_posterior", [*command, "--images", *images], monkeypatch) == 2
@@ -371,7 +375,7 @@ def test_a_program_that_takes_one_draw_only_leaves_the_other_sections(tmp_path: 
     own = ModelGuidePair(model, programs.guide, likelihood, [], programs.attributes)
     report = inspect(subject(own), tmp_path, ["map", "traversals", "mcmc"])
     assert list(report.sections) == ["map"]
-    assert set(report.failed) == {"traversals", "mcmc"}
+    assert set(report.failed) == {"traversals", "mcmc", "pictures"}
     assert all(
         "see ModelGuidePair" in said and "\n" not in said for said in report.failed.values()
     )
