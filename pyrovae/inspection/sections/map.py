@@ -112,14 +112,11 @@ def _variance_said(shares: np.ndarray, dims: int) -> str:
 def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
     found = trustworthiness(codes, places)
     name = f"{name}s" if name == COMPONENT else name
-    words = (
-        "are neighbours in the latent space"
-        if found > 0.9
-        else "are often distant in the latent space"
-    )
+    words = "are neighbours" if found > 0.9 else "are often distant"
     return (
-        f"Neighbours on the map by {name} {words}: its trustworthiness is {found:.2f}. It is 1 "
-        "if the 10 nearest on the map are also near in the latent space, and about 0.5 by chance."
+        f"Neighbours on the map by {name} {words} in the latent space: its trustworthiness is "
+        f"{found:.2f}. It is 1 if the 10 nearest on the map are also near in the latent space, "
+        "and about 0.5 by chance."
     )
 
 
@@ -142,9 +139,9 @@ def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawi
     low, high = (100 * float(places[end]) for end in (0, -1))
     return Drawing(
         _draw_plane(grid, subject.encoded.loc[rows], known.iloc[:, 0], names),
-        f"The plane of both dimensions. Left: decoded latents, from the {low:.0f} % to the {high:.0f} % quantile of the prior "
-        f"in both dimensions, at equal steps of probability. Right: posterior means of "
-        f"{subject.where(len(rows))}, coloured by {names[2]}.",
+        f"The plane of both dimensions. Left: decoded latents, from the {low:.0f} % to the "
+        f"{high:.0f} % quantile of the prior in both dimensions, at equal steps of probability. "
+        f"Right: posterior means of {subject.where(len(rows))}, coloured by {names[2]}.",
     )
 
 
