@@ -19,7 +19,7 @@ from pyrovae.utils.pages import template
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["measurements", "page", "render"]
+__all__ = ["measurements", "number", "page", "render"]
 
 #: Rows of a table that the page shows; the CSV files have all of them.
 ROWS = 12
@@ -110,7 +110,21 @@ def _text_columns(table: pandas.DataFrame) -> list[bool]:
 
 
 def _cell(value: object) -> str:
-    """A value of a table: four digits of a float, nothing for NaN."""
+    """A value of a table: four digits or all digits of a whole part, nothing for NaN."""
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, numbers.Integral)):
-        return "" if value != value else f"{float(value):.4g}"
+        return "" if value != value else number(float(value))
     return str(value)
+
+
+def number(value: float, sign: str = "") -> str:
+    """A number with four digits, or with all digits of its whole part.
+
+    Args:
+        value: the number.
+        sign: "+" to mark positive numbers.
+
+    Example:
+        >>> number(19852.4), number(0.123456), number(3.0, "+")
+        ('19,852', '0.1235', '+3')
+    """
+    return f"{value:{sign},.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:{sign}.4g}"

@@ -23,7 +23,7 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.grids import showing
 from pyrovae.utils.lazy import pandas
 
-__all__ = ["Report", "inspect"]
+__all__ = ["Report", "assess", "inspect"]
 
 
 @dataclass
@@ -87,6 +87,18 @@ class Report:
         if self.whole:
             self._page("unfinished").unlink(missing_ok=True)
         return self.html
+
+
+def assess(subject: Subject, folder: str | Path) -> Report:
+    """The verdict on a subject, from the evidence that needs no section; writes nothing.
+
+    Args:
+        subject: the programs and images.
+        folder: of the report.
+    """
+    report = Report(Path(folder), run=subject.run)
+    _judge(report, subject)
+    return report
 
 
 def inspect(

@@ -93,6 +93,9 @@ def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> None:
         margin = 0.05 * (max(shown) - min(shown)) or 0.5
         axes.set_ylim(min(shown) - margin, max(shown) + margin)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(epochs) == 1:
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+    axes.ticklabel_format(axis="y", useOffset=False, style="plain")
     name_axes(axes, "epoch", title)
 
 
@@ -171,7 +174,7 @@ def _text(path: Path) -> str:
 
 
 def _number(cell: Any) -> float:
-    return math.nan if cell == "" else float(cell)
+    return math.nan if cell in ("", None) else float(cell)
 
 
 def _shown(cell: str) -> str:
