@@ -109,22 +109,23 @@ def _text_columns(table: pandas.DataFrame) -> list[bool]:
     return [table[column].dtype.kind not in "iuf" for column in table]
 
 
-def _cell(value: object) -> str:
-    """A value of a table: four digits or all digits of a whole part, nothing for NaN."""
+def _cell(value: object, digits: int = 4) -> str:
+    """A value of a table: some digits or all digits of a whole part, nothing for NaN."""
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, numbers.Integral)):
-        return "" if value != value else number(float(value))
+        return "" if value != value else number(float(value), digits=digits)
     return str(value)
 
 
-def number(value: float, sign: str = "") -> str:
-    """A number with four digits, or with all digits of its whole part.
+def number(value: float, sign: str = "", digits: int = 4) -> str:
+    """A number with some digits, or with all digits of its whole part.
 
     Args:
         value: the number.
         sign: "+" to mark positive numbers.
+        digits: how many.
 
     Example:
         >>> number(19852.4), number(0.123456), number(3.0, "+")
         ('19,852', '0.1235', '+3')
     """
-    return f"{value:{sign},.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:{sign}.4g}"
+    return f"{value:{sign},.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:{sign}.{digits}g}"
