@@ -80,6 +80,7 @@ class Evidence:
         tarp_p: p-value of the joint test that the guide is exact for images drawn from the model.
         coverage_90: the share of true latents in the guide's 90 % intervals, for such images;
             the mean over dimensions.
+        pixel_gain_error: the standard error of `pixel_gain`.
     """
 
     options: Options = field(default_factory=Options)
@@ -138,6 +139,7 @@ class Evidence:
 
     tarp_p: float = NAN
     coverage_90: float = NAN
+    pixel_gain_error: float = NAN
 
     @property
     def gain(self) -> float:
