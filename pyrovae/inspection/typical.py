@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,12 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.pairs import chunks
 from pyrovae.inspection.aggregate import kolmogorov_smirnov
 from pyrovae.inspection.judge.limits import SURE
+from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
-from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["pixel_calibration", "predictive_checks", "replicate"]
 
@@ -44,11 +44,11 @@ REGIONS = {
 POLYNOMIALS = 8
 
 
-def _extremes(black: float, white: float) -> Callable[[Tensor], Tensor]:
-    margin = 0.02 * (white - black)
+def _extremes(low: float, high: float) -> Callable[[Tensor], Tensor]:
+    margin = 0.02 * (high - low)
 
     def of(x: Tensor) -> Tensor:
-        return ((x < black + margin) | (x > white - margin)).to(x).mean((1, 2, 3))
+        return ((x < low + margin) | (x > high - margin)).to(x).mean((1, 2, 3))
 
     return of
 
@@ -59,7 +59,8 @@ def _sharpness(x: Tensor) -> Tensor:
 
 
 #: Statistics `(B,)` of images `(B, C, H, W)`: the mean pixel, the standard deviation over pixels,
-#: the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1.
+#: the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1, or the
+#: ends of the likelihood's own scale.
 Statistics = Mapping[str, Callable[[Tensor], Tensor]]
 STATISTICS: Statistics = {
     "brightness": lambda x: x.mean((1, 2, 3)),
@@ -69,27 +70,19 @@ STATISTICS: Statistics = {
 }
 
 
-def own_statistics(programs: ModelGuidePair, image_shape: Sequence[int]) -> Statistics:
-    """`STATISTICS` on the scale of the likelihood's x, which need not be [0, 1].
-
-    `extremes` is the share of pixels near or beyond the observations of a black and of a white
-    image.
+def own_statistics(
+    programs: ModelGuidePair, images: Split | np.ndarray, *, seed: int = 0
+) -> Statistics:
+    """`STATISTICS` on the scale of the likelihood's x, see `scale_of`.
 
     Args:
         programs: the pair of programs.
-        image_shape: `(C, H, W)`.
+        images: a split, or uint8 images `(N, C, H, W)`.
+        seed: seed of the noise of the observations.
     """
-    black, white = black_and_white(programs, image_shape)
-    return {**STATISTICS, "extremes": _extremes(black, white)}
-
-
-@torch.no_grad()
-def black_and_white(programs: ModelGuidePair, image_shape: Sequence[int]) -> tuple[float, float]:
-    """The mean observations of a black and of a white image, such as 0 and 1."""
-    greys = torch.tensor([0.0, 255.0]).reshape(2, 1, 1, 1).expand(2, *image_shape)
-    with private_randomness(0, next(programs.parameters()).device):
-        black, white = programs.observe_greys(greys.clone()).flatten(1).mean(1).tolist()
-    return black, white
+    pixels = images.images if isinstance(images, Split) else images
+    ends = scale_of(programs.likelihood, pixels, seed=seed)
+    return {**STATISTICS, "extremes": _extremes(*ends)}
 
 
 @dataclass(frozen=True)
@@ -149,8 +142,7 @@ def replicate(
     """
     if draws < 1:
         raise InputError(f"draws {draws}: allowed is 1 or more")
-    pixels = images.images if isinstance(images, Split) else images
-    own = statistics or own_statistics(programs, pixels.shape[1:])
+    own = statistics or own_statistics(programs, images, seed=seed)
 
     def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _, model = run_both(programs.model, programs.guide, x, **inputs)
@@ -355,7 +347,7 @@ def prior_statistics(
         statistics: as for `replicate`.
     """
     z, inputs = subject.prior_draws(count)
-    named = statistics or own_statistics(subject.programs, subject.split.images.shape[1:])
+    named = statistics or own_statistics(subject.programs, subject.split.spread(count))
     rows = []
     with subject.quietly(1):
         for part in chunks(count, AT_ONCE):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -20,6 +22,7 @@ from pyrovae.inspection.plotting import (
     panel,
     panels,
 )
+from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
@@ -64,8 +67,10 @@ def section(subject: Subject) -> Section:
     """
     images = subject.split.spread(REPLICATED)
     noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
-    found = typical.replicate(subject.programs, images, subject.engine, seed=subject.seed)
-    prior = typical.prior_statistics(subject, subject.budget.draws)
+    statistics = typical.own_statistics(subject.programs, images, seed=subject.seed)
+    how: dict[str, Any] = {"statistics": statistics, "seed": subject.seed}
+    found = typical.replicate(subject.programs, images, subject.engine, **how)
+    prior = typical.prior_statistics(subject, subject.budget.draws, statistics)
     checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
     ranks, gain = typical.rank_moments(found), _pixel_gain(subject, images)
     answer = Section("How large is the noise, and which images are improbable?", [])
@@ -224,9 +229,9 @@ def _numbers(
 
 def _scale_said(subject: Subject) -> str:
     """The scale of the observations in words."""
-    shape = subject.split.images.shape[1:]
-    black, white = typical.black_and_white(subject.programs, shape)
-    return f"on the likelihood's scale (black is {black:.3g}, white is {white:.3g})"
+    images = subject.split.spread(REPLICATED).images
+    low, high = scale_of(subject.programs.likelihood, images, seed=subject.seed)
+    return f"on the likelihood's scale, from {low:.3g} to {high:.3g}"
 
 
 def _figures(
