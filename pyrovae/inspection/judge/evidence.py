@@ -76,6 +76,8 @@ class Evidence:
         distinct: the share of training images that are distinct.
         memorised: median distance of samples to the nearest training image over that of
             held-out images; far below 1 if samples repeat training images.
+        holes: the share of the prior's draws that are less covered by posteriors than held-out
+            encodings are, minus the share that is so by chance; 0 if no test finds a difference.
     """
 
     options: Options = field(default_factory=Options)
@@ -131,6 +133,7 @@ class Evidence:
     constant: float = NAN
     distinct: float = NAN
     memorised: float = NAN
+    holes: float = NAN
 
     @property
     def gain(self) -> float:
