@@ -81,6 +81,8 @@ class Evidence:
         coverage_90: the share of true latents in the guide's 90 % intervals, for such images;
             the mean over dimensions.
         pixel_gain_error: the standard error of `pixel_gain`.
+        holes: the share of the prior's draws that are less covered by posteriors than held-out
+            encodings are, minus the share that is so by chance; 0 if no test finds a difference.
     """
 
     options: Options = field(default_factory=Options)
@@ -136,6 +138,7 @@ class Evidence:
     constant: float = NAN
     distinct: float = NAN
     memorised: float = NAN
+    holes: float = NAN
 
     tarp_p: float = NAN
     coverage_90: float = NAN
