@@ -1,4 +1,4 @@
-"""`pyrovae inspect RUN`: writes a report on the posterior of a run."""
+"""`pyrovae inspect RUN`: writes a report on the posterior of a run, or compares several runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ from pyrovae.config.resuming import read_config
 from pyrovae.config.trust import Consent, add_trust
 from pyrovae.data import SPLITS, ImageData, Split
 from pyrovae.engine import Engine
-from pyrovae.inspection import QUICK, SECTIONS, inspect
+from pyrovae.inspection import (
+    QUICK,
+    SECTIONS,
+    Report,
+    assess,
+    compare_reports,
+    differences,
+    inspect,
+)
 from pyrovae.inspection.export import (
     check_export,
     latent_table,
@@ -34,6 +42,7 @@ from pyrovae.runs.directory import RunDirectory
 from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.text import short_names
 
 __all__ = ["open_subject", "read_image"]
 
@@ -167,9 +176,17 @@ def _given(images: Sequence[str], vae: ModelGuidePair, data: ImageData) -> tuple
 def parser() -> Parser:
     """The command line of `pyrovae inspect`."""
     parser = Parser(
-        prog="pyrovae inspect", description="Writes a report on the posterior of a run."
+        prog="pyrovae inspect",
+        description="Writes a report on the posterior of a run, or compares several runs.",
     )
     parser.add_argument("run", type=str, help="run directory")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        type=str,
+        help="other runs: writes compare.html, which shows verdicts, measurements and samples of "
+        "all runs beside each other; a report is made of the sections that --sections names",
+    )
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument(
         "--images",
@@ -261,17 +278,45 @@ def weights(options: Namespace) -> str:
     return f"Weights: epoch {epoch} (the {options.checkpoint} checkpoint)."
 
 
-def main(arguments: list[str]) -> None:
-    """Inspects a run; prints progress and writes the report."""
-    options = parser().parse_args(arguments)
-    sections, complaints = known("section", options.sections or (), SECTIONS)
-    if options.sections and not sections:
-        raise InputError("; ".join(complaints))
-    check_export(options.latents, options.inference_data)
-    subject, more = opened(options)
-    for line in (complaints := [*complaints, *more]):
-        print(f"left out: {line}", flush=True)
-    report = inspect(
+def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[str]]:
+    """Writes `compare.html`; returns the first run's subject, and what was left out of any run."""
+    runs = [options.run, *options.compare]
+    for place, run in enumerate(runs):
+        if Path(run).resolve() in [Path(other).resolve() for other in runs[:place]]:
+            raise InputError(f"--compare: {run} is given twice; allowed are different runs")
+    names, reports, complaints = short_names(runs), {}, []
+    given = [_of_run(options, run, name) for run, name in zip(runs, names, strict=True)]
+    found = {name: opened(own) for name, own in zip(names, given, strict=True)}
+    for own, (name, (subject, left_out)) in zip(given, found.items(), strict=True):
+        complaints += [f"{name}: {line}" for line in left_out]
+        if sections:
+            reports[name] = report_on(subject, own, sections, left_out)
+        else:
+            reports[name] = assess(subject, folder(own))
+        print(f"{name}: {reports[name].judgement}", flush=True)
+        complaints += [f"{name}: {key}: {why}" for key, why in reports[name].failed.items()]
+    subjects = {name: subject for name, (subject, _) in found.items()}
+    first = subjects[names[0]]
+    notes = [f"{first.where()}; seed {options.seed}; the {options.checkpoint} checkpoint of each."]
+    notes += [*differences(subjects), *(f"Left out: {line}" for line in complaints)]
+    print(f"\n{compare_reports(reports, folder(options), notes)}")
+    return first, complaints
+
+
+def _of_run(options: Namespace, run: str, name: str) -> Namespace:
+    """The same options for another run; its report has a folder of its own."""
+    own = options.clone()
+    own.run = run
+    if options.out and run != options.run:
+        own.out = str(Path(options.out) / name)
+    return own
+
+
+def report_on(
+    subject: Subject, options: Namespace, sections: Sequence[str], complaints: Sequence[str]
+) -> Report:
+    """Makes and writes the report of one run; prints progress."""
+    return inspect(
         subject,
         folder(options),
         sections,
@@ -279,9 +324,27 @@ def main(arguments: list[str]) -> None:
         notes=[weights(options), *(f"Left out: {line}" for line in complaints)],
         said=lambda line: print(line, flush=True),
     )
-    print(f"\n{report.html}")
+
+
+def main(arguments: list[str]) -> None:
+    """Inspects a run, or compares several; prints progress and writes the pages."""
+    options = parser().parse_args(arguments)
+    sections, complaints = known("section", options.sections or (), SECTIONS)
+    if options.sections and not sections:
+        raise InputError("; ".join(complaints))
+    check_export(options.latents, options.inference_data)
+    if options.compare:
+        subject, more = compare(options, sections)
+        complaints += more
+    else:
+        subject, more = opened(options)
+        for line in (complaints := [*complaints, *more]):
+            print(f"left out: {line}", flush=True)
+        report = report_on(subject, options, sections, complaints)
+        print(f"\n{report.html}")
+        failed = report.failed
+        complaints += [f"{name}: {failed[name]}" for name in sections if name in failed]
     refresh_index(options.run)
     export(subject, options)
-    complaints += [f"{name}: {report.failed[name]}" for name in sections if name in report.failed]
     if complaints:
         raise InputError("; ".join(complaints))

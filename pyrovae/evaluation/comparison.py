@@ -14,7 +14,7 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import Figure
 from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.palette import CATEGORIES, GRID, INK, PAPER, SOFT
-from pyrovae.utils.text import legible, printable
+from pyrovae.utils.text import legible, printable, short_names
 
 __all__ = ["check_comparable", "compare"]
 
@@ -41,7 +41,7 @@ def compare(reports: Sequence[Report], out: Path) -> str:
         The table as text, with notes and the paths of both files.
     """
     first = reports[0]
-    names = _names(reports)
+    names = short_names([report.run for report in reports])
     columns: Columns = {}
     for name, report in zip(names, reports, strict=True):
         columns[name] = report.comparable("vae")
@@ -95,13 +95,6 @@ def _baselines(baseline: str, names: Sequence[str], reports: Sequence[Report]) -
             kept.append((title, name, found))
     alone = len(kept) == 1
     return {title if alone else f"{title}, {name}": found for title, name, found in kept}
-
-
-def _names(reports: Sequence[Report]) -> list[str]:
-    """The last component of each run's path, or the whole paths if those are not distinct."""
-    short = [printable(report.run.resolve().name) for report in reports]
-    whole = [printable(str(report.run)) for report in reports]
-    return short if len(set(short)) == len(short) else whole
 
 
 def _difference(first: Report, other: Report) -> dict[str, Estimate]:

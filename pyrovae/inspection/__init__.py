@@ -5,6 +5,7 @@ from pyrovae.inspection.aggregate import *
 from pyrovae.inspection.attributes import *
 from pyrovae.inspection.calibration import *
 from pyrovae.inspection.collapse import *
+from pyrovae.inspection.comparing import *
 from pyrovae.inspection.dispersion import *
 from pyrovae.inspection.edits import *
 from pyrovae.inspection.export import *

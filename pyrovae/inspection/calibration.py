@@ -1,9 +1,9 @@
-"""Simulation-based calibration: a test of the guide's uncertainty."""
+"""Simulation-based calibration and TARP: tests of the guide's uncertainty."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ BATCH = 100
 
 #: The name of the guide's log density among the dimensions.
 DENSITY = "log q"
+#: The name of the distance to random points.
+TARP = "distance to random points"
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,14 @@ class Ranks:
         names: of the dimensions; the last may be `log q`, the guide's log density.
         ranks: the number of the guide's draws below the true value, `(N, Q)`, 0 to `num_draws`.
         num_draws: the draws of the guide per image, L.
+        distances: the number of the guide's draws that are closer to a random point than the
+            true vector of all dimensions is, `(N,)`, 0 to `num_draws`.
     """
 
     names: list[str]
     ranks: np.ndarray
     num_draws: int
+    distances: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
     def __len__(self) -> int:
         return len(self.ranks)
@@ -48,6 +53,34 @@ class Ranks:
         places = [*columns, *[place for place, n in enumerate(self.names) if n == DENSITY]]
         names = [self.names[place] for place in places]
         return replace(self, names=names, ranks=self.ranks[:, places])
+
+    def tarp(self) -> Ranks:
+        r"""The joint test of all dimensions: TARP, tests of accuracy with random points.
+
+        $$f = P_{q(z' \mid x)}\left(\lVert z' - r \rVert < \lVert z - r \rVert\right)$$
+
+        for the true z and a random point r. The ball around r of credibility c contains z if
+        f < c. If q is the exact posterior, f is uniform, so the ball contains z in a share c of
+        the images: the expected coverage.
+
+        References:
+            Sampling-Based Accuracy Testing of Posterior Estimators for General Inference (Lemos
+            et al., 2023, theorem 3, algorithm 2), https://arxiv.org/abs/2302.03026
+        """
+        return Ranks([TARP], self.distances[:, None], self.num_draws)
+
+    def coverage(self) -> pandas.DataFrame:
+        """The expected coverage of credible regions, one row per credibility level.
+
+        Returns:
+            For the only dimension, such as that of `tarp`: the `credibility`, the `coverage`,
+            which is the share of images whose rank is below it, and the `band`: for an exact
+            posterior all coverages lie within it in 95 of 100 runs.
+        """
+        levels = np.linspace(0, 1, BINS + 1)
+        found = (self.ranks[:, 0, None] < levels * (self.num_draws + 1)).mean(0)
+        columns = {"credibility": levels, "coverage": found, "band": self.band()}
+        return pandas.DataFrame(columns)
 
     @property
     def shares(self) -> np.ndarray:
@@ -145,30 +178,61 @@ def ranks_of_truth(
         raise InputError(f"calibration needs at least {5 * BINS} latents, got {len(z)}")
     if num_draws < 1 or (num_draws + 1) % BINS:
         raise InputError(f"num_draws {num_draws}: allowed are numbers one below multiples of 20")
-    found = []
+    found, points = [], _Points(z.shape[-1])
     for rows in chunks(len(z), BATCH):
         own = {name: value[rows] for name, value in (inputs or {}).items()}
-        found.append(_ranks(space, num_draws, z[rows], own))
-    ranks = torch.cat(found).cpu().numpy()
-    return Ranks([*space.names, DENSITY][: ranks.shape[1]], ranks, num_draws)
+        found.append(_ranks(space, num_draws, z[rows], own, points))
+    ranks, distances = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
+    return Ranks([*space.names, DENSITY][: ranks.shape[1]], ranks, num_draws, distances)
 
 
-def _ranks(space: LatentSpace, num_draws: int, z: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-    """Ranks `(B, Q)` of the latents of a batch, the rank of their log density last."""
+def _ranks(
+    space: LatentSpace, num_draws: int, z: Tensor, inputs: dict[str, Tensor], points: _Points
+) -> tuple[Tensor, Tensor]:
+    """Ranks `(B, Q)` of the latents of a batch, that of log q last, and of distances `(B,)`."""
     x = space.decode(z, **inputs).sample()
     trace = space.guide_trace(num_draws, x, **inputs)
     nodes = {name: trace.nodes[name] for name in space.shapes}
     draws = space.flatten({name: node["value"] for name, node in nodes.items()})
     ranks = [_rank(draws, z)]
+    distances = points.rank(draws, z)
     try:
         log_q = sum(node["fn"].log_prob(node["value"]) for node in nodes.values())
         truth = space.log_guide(z, x, **inputs)
     except NotImplementedError:
-        return ranks[0]
-    return torch.cat([*ranks, _rank(log_q, truth).unsqueeze(-1)], -1)
+        return ranks[0], distances
+    return torch.cat([*ranks, _rank(log_q, truth).unsqueeze(-1)], -1), distances
 
 
-def _rank(draws: Tensor, truth: Tensor) -> Tensor:
+def _rank(draws: Tensor, truth: Tensor, random: torch.Generator | None = None) -> Tensor:
     """The number of draws `(L, *)` below the true value `(*,)`; ties are broken at random."""
     below, ties = (draws < truth).sum(0), (draws == truth).sum(0)
-    return below + (torch.rand(truth.shape, device=truth.device) * (ties + 1)).long()
+    chance = torch.rand(truth.shape, device=truth.device, generator=random)
+    return below + (chance * (ties + 1)).long()
+
+
+class _Points:
+    """Random points of TARP, one per image.
+
+    A point depends on the true latents and the guide's draws only through their mean and standard
+    deviations together, as the unit of the distance does. If the guide is exact, truth and draws
+    are exchangeable given these, so ranks of distances are uniform. All points lie to the same
+    side of the mean in each dimension: otherwise shifts and wrong correlations, which have the
+    same sign in all images, would cancel. The points have their own random generator.
+
+    Args:
+        size: the number of dimensions.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._random = torch.Generator().manual_seed(0)
+        self._side = torch.randn(size, generator=self._random).sign()
+
+    def rank(self, draws: Tensor, truth: Tensor) -> Tensor:
+        """The number of draws `(L, B, D)` closer to the point than the truth `(B, D)` is."""
+        together = torch.cat([draws, truth[None]])
+        loc, scale = together.mean(0), together.std(0).clamp(min=1e-9)
+        away = torch.randn(truth.shape, generator=self._random).abs() * self._side
+        units = (together - loc) / scale - away.to(truth)
+        distances = units.square().sum(-1).cpu()  # The device of the generator.
+        return _rank(distances[:-1], distances[-1], self._random)

@@ -39,8 +39,9 @@ class Holes:
         shares: one row per criterion: the `share` of the prior's draws beyond the threshold, its
             standard `error`, the `nominal` share, the `threshold`, the medians `prior` and
             `held_out`; the share of the prior's draws that are better `covered` than the median
-            held-out image (one half for equal distributions), and the Kolmogorov-Smirnov distance
-            `ks` of both samples with its `p_value`.
+            held-out image (one half for equal distributions), the Kolmogorov-Smirnov distance
+            `ks` of both samples with its `p_value`, and `share_p`, the p-value of the share, see
+            `share_p_value`.
         z: the draws of the prior, `(M, D)`.
         inputs: further inputs of the programs for each draw.
         images: the number of posteriors in the aggregate.
@@ -214,6 +215,41 @@ def share_beyond(
     return share(prior, held_out), float(np.std(again)), k / (count + 1), threshold
 
 
+def share_p_value(beyond: int, draws: int, nominal: float, count: int) -> float:
+    r"""The probability of at least as many draws beyond the threshold if nothing differs.
+
+    $$P(X \ge x), \quad X \sim \text{BetaBinomial}(M, k, n + 1 - k)$$
+
+    for M draws of the distribution that the n held-out values come from, and the k-th smallest
+    held-out value as the threshold. It is exact, since the share of that distribution below the
+    threshold has a Beta distribution.
+
+    Args:
+        beyond: the number of draws beyond the threshold, x.
+        draws: M.
+        nominal: $k / (n + 1)$.
+        count: n.
+
+    References:
+        Order Statistics (David and Nagaraja, 3rd edition, section 2.1)
+
+    Example:
+        >>> round(share_p_value(1, 1, 0.02, 99), 6)
+        0.02
+    """
+    k = round(nominal * (count + 1))
+    low, high = torch.tensor(float(k)).double(), torch.tensor(float(count + 1 - k)).double()
+    x = torch.arange(beyond, draws + 1, dtype=torch.double)
+    total = torch.tensor(float(draws)).double()
+    choices = (total + 1).lgamma() - (x + 1).lgamma() - (total - x + 1).lgamma()
+    log_p = choices + _log_beta(x + low, total - x + high) - _log_beta(low, high)
+    return min(1.0, float(log_p.exp().sum()))
+
+
+def _log_beta(a: Tensor, b: Tensor) -> Tensor:
+    return a.lgamma() + b.lgamma() - (a + b).lgamma()
+
+
 def _shares(
     prior: pandas.DataFrame, held_out: pandas.DataFrame, alpha: float, seed: int
 ) -> tuple[pandas.DataFrame, list[np.ndarray]]:
@@ -227,8 +263,9 @@ def _shares(
         beyond.append(values < threshold)
         medians = (prior[name].median(), held_out[name].median())
         both = _compared(values, usual)
-        rows[name] = (share, error, nominal, sign * threshold, *medians, *both)
-    columns = "share error nominal threshold prior held_out covered ks p_value".split()
+        p_value = share_p_value(int(beyond[-1].sum()), len(values), nominal, len(usual))
+        rows[name] = (share, error, nominal, sign * threshold, *medians, *both, p_value)
+    columns = "share error nominal threshold prior held_out covered ks p_value share_p".split()
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=columns)
     return table.rename_axis("criterion"), beyond
 

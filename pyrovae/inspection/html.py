@@ -4,43 +4,100 @@ from __future__ import annotations
 
 import base64
 import numbers
+import re
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pyrovae.inspection.section import Section
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.judge.limits import LEAST
+from pyrovae.inspection.section import Drawing, Section
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.pages import template
 
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["page"]
+__all__ = ["measurements", "number", "page", "render"]
 
 #: Rows of a table that the page shows; the CSV files have all of them.
 ROWS = 12
 
 
 def page(
-    title: str, about: list[str], sections: dict[str, Section], failed: dict[str, str]
+    title: str,
+    about: list[str],
+    sections: dict[str, Section],
+    failed: dict[str, str],
+    *,
+    judgement: Judgement | None = None,
+    evidence: Evidence | None = None,
+    pictures: dict[str, Drawing] | None = None,
+    run: str = "",
 ) -> str:
     """Renders a report with the template `report.html.j2`.
 
     Args:
         title: of the page.
         about: lines on the images and the weights.
-        sections: by name, in order; `collapse` is at the top of the page.
+        sections: by name, in order.
         failed: the reasons why other sections could not be made, by name.
+        judgement: the verdict; None for an unfinished report.
+        evidence: the measurements that it follows from.
+        pictures: of the first screen, by name.
+        run: the run directory; empty for programs from Python.
     """
-    verdict = sections.get("collapse")
-    advising = {name: own for name, own in sections.items() if own.advice and own is not verdict}
-    parts = {"verdict": verdict, "elsewhere": advising, "sections": sections, "failed": failed}
-    return _template().render(title=title, about=about, rows=ROWS, **parts)
+    first = {"judgement": judgement, "evidence": evidence, "pictures": pictures or {}, "run": run}
+    parts = {"sections": sections, "failed": failed, "rows": ROWS, **first}
+    return render("report.html.j2", title=title, about=about, **parts)
+
+
+def render(name: str, **values: Any) -> str:
+    """Renders a page with a template of this package.
+
+    Args:
+        name: of the template.
+        **values: that the template shows.
+    """
+    return _template(name).render(least=LEAST, **values)
 
 
 @cache
-def _template() -> jinja2.Template:
-    filters = {"base64": _base64, "cell": _cell, "text_columns": _text_columns}
-    return template("pyrovae.inspection", "report.html.j2", **filters)
+def _template(name: str) -> jinja2.Template:
+    filters: dict[str, Callable[..., Any]] = {
+        "base64": _base64,
+        "cell": _cell,
+        "text_columns": _text_columns,
+        "short": _short,
+        "settings": _settings,
+        "measurements": measurements,
+    }
+    return template("pyrovae.inspection", name, **filters)
+
+
+def measurements(evidence: Evidence) -> pandas.DataFrame:
+    """The known measurements of a run with their meanings.
+
+    Args:
+        evidence: on the run.
+    """
+    table = evidence.table()
+    pairs = re.findall(r"^ {8}(\w+): (.+(?:\n {9,}.+)*)", Evidence.__doc__ or "", re.MULTILINE)
+    words = {name.replace("_", " "): " ".join(text.split()) for name, text in pairs}
+    return table.assign(meaning=[words.get(name, "").rstrip(".") for name in table["measurement"]])
+
+
+def _settings(evidence: Evidence) -> pandas.DataFrame:
+    """The options of the run."""
+    rows = [(f"--{name}", str(value)) for name, value in evidence.options.values.items()]
+    return pandas.DataFrame(rows, columns=["option", "value"])
+
+
+def _short(reason: str) -> str:
+    """The first sentence."""
+    first, stop, _ = reason.partition(". ")
+    return f"{first}." if stop else reason
 
 
 def _base64(content: bytes) -> str:
@@ -52,8 +109,23 @@ def _text_columns(table: pandas.DataFrame) -> list[bool]:
     return [table[column].dtype.kind not in "iuf" for column in table]
 
 
-def _cell(value: object) -> str:
-    """A value of a table: four digits of a float, nothing for NaN."""
+def _cell(value: object, digits: int = 4) -> str:
+    """A value of a table: some digits or all digits of a whole part, nothing for NaN."""
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, numbers.Integral)):
-        return "" if value != value else f"{float(value):.4g}"
+        return "" if value != value else number(float(value), digits=digits)
     return str(value)
+
+
+def number(value: float, sign: str = "", digits: int = 4) -> str:
+    """A number with some digits, or with all digits of its whole part.
+
+    Args:
+        value: the number.
+        sign: "+" to mark positive numbers.
+        digits: how many.
+
+    Example:
+        >>> number(19852.4), number(0.123456), number(3.0, "+")
+        ('19,852', '0.1235', '+3')
+    """
+    return f"{value:{sign},.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:{sign}.{digits}g}"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae.utils.grids import as_pictures, grid
 from pyrovae.utils.lazy import Axes, Figure, pandas
-from pyrovae.utils.palette import GREY_LEVELS
+from pyrovae.utils.palette import GREY_LEVELS, SOFT
 from pyrovae.utils.plotting import (
     LABEL,
     SMALL,
@@ -49,6 +49,9 @@ __all__ = [
     "shorten",
 ]
 
+#: Values are outliers beyond the quantiles by this share of their distance. Fewer values than this
+#: have no outliers.
+FAR, FEW = 0.3, 20
 #: White pixels between two images of a sheet.
 GAP = 2
 Labels = Sequence[str]
@@ -85,19 +88,27 @@ def densities(
 ) -> tuple[float, float]:
     """Draws histograms of samples in the same bins: the first filled, the others as lines.
 
+    A few outliers do not widen the axis: a note says how many values lie outside.
+
     Args:
         axes: where to draw.
         area: the sample of the filled histogram.
         *lines: the samples of the others.
         bins: of each histogram.
-        tails: the share of each sample that may lie beyond either end of the axis.
+        tails: values far beyond these quantiles at either end are outliers; 0 for none.
 
     Returns:
         The range of the bins.
     """
     samples = [own._replace(values=own.values[np.isfinite(own.values)]) for own in (area, *lines)]
-    low = min(float(np.quantile(own.values, tails)) for own in samples)
-    high = max(float(np.quantile(own.values, 1 - tails)) for own in samples)
+    ends = [_without_outliers(own.values, tails) for own in samples]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    outside = sum(int(((own.values < low) | (own.values > high)).sum()) for own in samples)
+    if outside:
+        count = sum(len(own.values) for own in samples)
+        note = {"ha": "right", "va": "top", "fontsize": SMALL, "color": SOFT}
+        text = f"{outside:,} of {count:,}\noutside"
+        axes.text(1, 1, text, transform=axes.transAxes, **note)
     margin = 0 if high > low else 0.5
     edges = np.linspace(low - margin, high + margin, bins + 1)
     first, *others = samples
@@ -107,6 +118,17 @@ def densities(
         axes.hist(own.values, edges, density=True, label=own.label, **line)
     axes.set_yticks([])
     return float(edges[0]), float(edges[-1])
+
+
+def _without_outliers(values: np.ndarray, tails: float) -> tuple[float, float]:
+    """The range of the values that are not far beyond their quantiles."""
+    if len(values) < FEW:
+        return float(values.min()), float(values.max())
+    low = float(np.quantile(values, tails, method="higher"))
+    high = float(np.quantile(values, 1 - tails, method="lower"))
+    room = FAR * (high - low)
+    inner = values[(values >= low - room) & (values <= high + room)]
+    return float(inner.min()), float(inner.max())
 
 
 def heat_map(axes: Axes, table: pandas.DataFrame, label: str, **how: Any) -> None:
@@ -154,7 +176,11 @@ def picture(axes: Axes, image: Tensor | np.ndarray, title: str = "", **how: Any)
 
 
 def image_sheet(
-    rows: Tensor, row_labels: Labels = (), column_labels: Labels = (), label_inches: float = 1.2
+    rows: Tensor,
+    row_labels: Labels = (),
+    column_labels: Labels = (),
+    label_inches: float = 1.2,
+    width: float = WIDTH,
 ) -> Figure:
     """A figure of images, row by row.
 
@@ -163,11 +189,12 @@ def image_sheet(
         row_labels: labels left of the rows.
         column_labels: labels above the columns.
         label_inches: the approximate width of the row labels.
+        width: of the figure in inches.
     """
     count, columns = rows.shape[:2]
-    height, width = as_pictures(rows[0, 0]).shape[1:]
-    cell = (WIDTH - (label_inches if row_labels else 0)) / columns
-    figure, axes = panel(cell * count * height / width + (0.4 if column_labels else 0.1))
+    high, wide = as_pictures(rows[0, 0]).shape[1:]
+    cell = (width - (label_inches if row_labels else 0)) / columns
+    figure, axes = panel(cell * count * high / wide + (0.4 if column_labels else 0.1), width=width)
     draw_sheet(axes, rows, row_labels, column_labels)
     return figure
 

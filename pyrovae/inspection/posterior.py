@@ -57,7 +57,7 @@ def correlation_table(
 
 @dataclass(frozen=True)
 class Predictive:
-    """The posterior predictive of B images, pixels in [0, 1].
+    """The posterior predictive of B images, pixels in [0, 1] from black to white.
 
     Attributes:
         mean: mean of the decoded draws, `(B, C, H, W)`.
@@ -94,6 +94,7 @@ def predictive(
     inputs: dict[str, Tensor] | None = None,
     num_draws: int = 100,
     kept: int = 4,
+    scale: tuple[float, float] = (0.0, 1.0),
 ) -> Predictive:
     r"""The posterior predictive of images, from draws of the guide.
 
@@ -105,6 +106,7 @@ def predictive(
         inputs: further inputs of the programs.
         num_draws: draws of the guide, at least 2.
         kept: how many decoded draws to keep.
+        scale: the observations that are shown black and white, see `scale_of`.
 
     Raises:
         InputError: for fewer than 2 draws.
@@ -117,6 +119,7 @@ def predictive(
         pixels = space.decode(z, **inputs)
         decoded.append(space.programs.likelihood.to_images(pixels))
         noisy.append(pixels.sample())
-    shown, drawn = torch.cat(decoded), torch.cat(noisy).to(decoded[0])
+    low, high = scale
+    shown, drawn = torch.cat(decoded), (torch.cat(noisy).to(decoded[0]) - low) / (high - low)
     first = shown[:kept], drawn[:kept].clamp(0, 1)
     return Predictive(shown.mean(0), shown.std(0), drawn.std(0), *first)

@@ -11,9 +11,11 @@ import pyro
 
 from pyrovae.inspection.gathering import gather
 from pyrovae.inspection.html import page
+from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Judgement
 from pyrovae.inspection.judging import judge
-from pyrovae.inspection.section import Section
+from pyrovae.inspection.overview import overview
+from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import Subject, check_name
 from pyrovae.utils.errors import InputError
@@ -21,7 +23,7 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.grids import showing
 from pyrovae.utils.lazy import pandas
 
-__all__ = ["Report", "inspect"]
+__all__ = ["Report", "assess", "inspect"]
 
 
 @dataclass
@@ -35,6 +37,9 @@ class Report:
         failed: the reasons why other sections could not be made, by name.
         whole: whether the inspection was completed.
         judgement: the verdict from all evidence; None until the sections are made.
+        evidence: the measurements that the verdict follows from.
+        pictures: samples, reconstructions and the curve of training, by name.
+        run: the run directory; empty for programs from Python.
     """
 
     folder: Path
@@ -43,6 +48,9 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
     whole: bool = False
     judgement: Judgement | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    pictures: dict[str, Drawing] = field(default_factory=dict)
+    run: str = ""
 
     @property
     def html(self) -> Path:
@@ -64,12 +72,33 @@ class Report:
 
     def write(self, title: str, about: list[str]) -> Path:
         """Writes the page, with the verdict on top; returns its path."""
-        text = page(title, about, self.sections, self.failed)
+        text = page(
+            title,
+            about,
+            self.sections,
+            self.failed,
+            judgement=self.judgement,
+            evidence=self.evidence,
+            pictures=self.pictures,
+            run=self.run,
+        )
         with replacing(self.html) as temporary:
             temporary.write_text(text, encoding="utf-8")
         if self.whole:
             self._page("unfinished").unlink(missing_ok=True)
         return self.html
+
+
+def assess(subject: Subject, folder: str | Path) -> Report:
+    """The verdict on a subject, from the evidence that needs no section; writes nothing.
+
+    Args:
+        subject: the programs and images.
+        folder: of the report.
+    """
+    report = Report(Path(folder), run=subject.run)
+    _judge(report, subject)
+    return report
 
 
 def inspect(
@@ -106,13 +135,14 @@ def inspect(
     for name in sections:
         check_name("section", name, SECTIONS)
     data = subject.programs.data
-    report = Report(Path(folder), tuple(sections))
+    report = Report(Path(folder), tuple(sections), run=subject.run)
     names = [known for known in SECTIONS if not sections or known in sections]
     lines = [*_about(subject), *notes]
     try:
         with showing(() if data is None else data.show):
             for name in names:
                 said(f"{name}: {_made(report, name, subject)}")
+            _judge(report, subject)
     except BaseException:  # Also an interruption must not lose finished sections.
         done = len(report.sections) + len(report.failed)
         report.write(
@@ -121,7 +151,6 @@ def inspect(
         said(f"unfinished report: {report.html}")
         raise
     report.whole = True
-    report.judgement = _judged(report, subject)
     report.write(title, lines)
     return report
 
@@ -139,11 +168,16 @@ def _made(report: Report, name: str, subject: Subject) -> str:
     return section.says[0]
 
 
-def _judged(report: Report, subject: Subject) -> Judgement:
-    """The verdict from the evidence on the run and the symptoms of all sections."""
+def _judge(report: Report, subject: Subject) -> None:
+    """Adds the verdict from the evidence and the symptoms of all sections, and the pictures."""
     symptoms = {key: v for own in report.sections.values() for key, v in own.symptoms.items()}
     with pyro.get_param_store().scope(), subject.engine.arithmetic():
-        return judge(gather(subject).with_symptoms(symptoms))
+        report.evidence = gather(subject).with_symptoms(symptoms)
+        report.judgement = judge(report.evidence)
+        try:
+            report.pictures = overview(subject)
+        except Exception as error:  # As in sections.
+            report.failed["pictures"] = _reason(error)
 
 
 def _reason(error: Exception) -> str:

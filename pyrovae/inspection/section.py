@@ -72,6 +72,7 @@ class Section:
         figures: by name; each becomes a PNG file.
         texts: other files by name.
         symptoms: fields of `Evidence` that the section has measured, for the judge.
+        captions: what a table shows, by its name; by default the name itself.
     """
 
     title: str
@@ -81,3 +82,4 @@ class Section:
     figures: dict[str, Drawing] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     symptoms: dict[str, float] = field(default_factory=dict)
+    captions: dict[str, str] = field(default_factory=dict)

@@ -31,7 +31,7 @@ class Budget:
         draws: draws of the prior, and images drawn from the model.
         refined: images for refined posteriors and for MCMC.
         steps: steps of refinement; warm-up steps plus kept draws of each MCMC chain.
-        chains: MCMC chains per image.
+        chains: MCMC chains per image; with 0 the section `mcmc` is not made.
         importance_draws: draws per image for log p(x).
         tree_depth: d of MCMC: a draw takes at most 2^d - 1 gradients. Small values mix badly.
     """
@@ -50,7 +50,7 @@ class Budget:
             raise InputError(f"num_images: allowed is 0 or more, got {self.images}")
 
 
-QUICK = Budget(500, 4, 500, 3, 100, 2, 200, 3)
+QUICK = Budget(500, 4, 500, 3, 100, 0, 200)
 FULL = Budget()
 
 

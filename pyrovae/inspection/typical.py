@@ -16,6 +16,8 @@ from pyrovae.engine import Engine
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.pairs import chunks
 from pyrovae.inspection.aggregate import kolmogorov_smirnov
+from pyrovae.inspection.judge.limits import SURE
+from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
@@ -32,8 +34,23 @@ BINS = 20
 AT_ONCE = 50
 
 
-def _extremes(x: Tensor) -> Tensor:
-    return ((x < 0.02) | (x > 0.98)).to(x).mean((1, 2, 3))
+#: The parts of the ranks that give their histogram its shape, as bins.
+REGIONS = {
+    "ends": (0, 19),
+    "shoulders": (1, 2, 3, 16, 17, 18),
+    "middle": (8, 9, 10, 11),
+}
+#: Largest number of polynomials of the test of uniformity.
+POLYNOMIALS = 8
+
+
+def _extremes(low: float, high: float) -> Callable[[Tensor], Tensor]:
+    margin = 0.02 * (high - low)
+
+    def of(x: Tensor) -> Tensor:
+        return ((x < low + margin) | (x > high - margin)).to(x).mean((1, 2, 3))
+
+    return of
 
 
 def _sharpness(x: Tensor) -> Tensor:
@@ -42,14 +59,30 @@ def _sharpness(x: Tensor) -> Tensor:
 
 
 #: Statistics `(B,)` of images `(B, C, H, W)`: the mean pixel, the standard deviation over pixels,
-#: the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1.
+#: the mean absolute difference of neighbours, the share of pixels near or beyond 0 and 1, or the
+#: ends of the likelihood's own scale.
 Statistics = Mapping[str, Callable[[Tensor], Tensor]]
 STATISTICS: Statistics = {
     "brightness": lambda x: x.mean((1, 2, 3)),
     "contrast": lambda x: x.flatten(1).std(1),
     "sharpness": _sharpness,
-    "extremes": _extremes,
+    "extremes": _extremes(0, 1),
 }
+
+
+def own_statistics(
+    programs: ModelGuidePair, images: Split | np.ndarray, *, seed: int = 0
+) -> Statistics:
+    """`STATISTICS` on the scale of the likelihood's x, see `scale_of`.
+
+    Args:
+        programs: the pair of programs.
+        images: a split, or uint8 images `(N, C, H, W)`.
+        seed: seed of the noise of the observations.
+    """
+    pixels = images.images if isinstance(images, Split) else images
+    ends = scale_of(programs.likelihood, pixels, seed=seed)
+    return {**STATISTICS, "extremes": _extremes(*ends)}
 
 
 @dataclass(frozen=True)
@@ -75,7 +108,7 @@ def replicate(
     images: Split | np.ndarray,
     engine: Engine,
     *,
-    statistics: Statistics = STATISTICS,
+    statistics: Statistics | None = None,
     draws: int = REPLICATES,
     seed: int = 0,
 ) -> Replication:
@@ -95,7 +128,8 @@ def replicate(
         programs: the pair of programs, on the engine's device.
         images: a split, or uint8 images `(N, C, H, W)` if the programs need no attributes.
         engine: where to compute.
-        statistics: functions of observations `(B, C, H, W)` that return `(B,)`, by name.
+        statistics: functions of observations `(B, C, H, W)` that return `(B,)`, by name; by
+            default `STATISTICS` on the scale of the likelihood's x.
         draws: replicates of each image, S.
         seed: seed of the draws.
 
@@ -108,17 +142,18 @@ def replicate(
     """
     if draws < 1:
         raise InputError(f"draws {draws}: allowed is 1 or more")
+    own = statistics or own_statistics(programs, images, seed=seed)
 
     def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _, model = run_both(programs.model, programs.guide, x, **inputs)
         node = model.nodes["x"]
-        return _compared(node["fn"], node["value"], statistics, draws)
+        return _compared(node["fn"], node["value"], own, draws)
 
     found = each_batch(programs, images, engine, compute, seed=seed, batch_size=AT_ONCE)
     parts = zip(*found, strict=True)
     rows, shares, moments = (torch.cat(part).cpu().double().numpy() for part in parts)
     names = images.names if isinstance(images, Split) else range(len(images))
-    index = pandas.MultiIndex.from_product([names, statistics], names=["image", "statistic"])
+    index = pandas.MultiIndex.from_product([names, own], names=["image", "statistic"])
     columns = ["observed", "replicated", "p_value"]
     return Replication(pandas.DataFrame(rows.reshape(-1, 3), index, columns), shares, moments)
 
@@ -182,7 +217,7 @@ def pixel_calibration(found: Replication) -> pandas.DataFrame:
 
 
 def rank_moments(found: Replication) -> dict[str, Estimate]:
-    """Three summaries of the ranks of pixels, with standard errors over images.
+    """Summaries of the ranks of pixels, with standard errors over images.
 
     Args:
         found: from `replicate`.
@@ -190,14 +225,66 @@ def rank_moments(found: Replication) -> dict[str, Estimate]:
     Returns:
         `mean`: 0.5 if pixels are as bright as predicted. `spread`: twelve times the mean square
         distance from 1/2; 1 if the likelihood is calibrated, above 1 if it is too narrow, below
-        1 if it is too wide. `ends`: the share of pixels in the outer tenth of the ranks, over
-        0.1. With a spread below 1 and ends above 1, residuals have heavier tails than the
-        likelihood.
+        1 if it is too wide. `ends`, `shoulders`, `middle`: the height of the histogram relative
+        to a flat one, in the outer tenth of the ranks, in the next three tenths, and in the
+        middle fifth.
     """
-    ends = found.shares[:, [0, -1]].sum(1) * BINS / 2
     mean, square = found.moments.T
-    columns = {"mean": mean, "spread": 12 * square, "ends": ends}
+    heights = {name: found.shares[:, bins].mean(1) * BINS for name, bins in REGIONS.items()}
+    columns = {"mean": mean, "spread": 12 * square, **heights}
     return {name: Estimate.of(column) for name, column in columns.items()}
+
+
+def rank_shape(found: Replication) -> tuple[int, int]:
+    """The shape of the histogram of ranks: its middle and its ends against its shoulders.
+
+    Args:
+        found: from `replicate`.
+
+    Returns:
+        1 where the middle, and where the ends, are higher than the shoulders, -1 where lower, 0
+        where they differ by less than 5 % of a flat histogram or less than 3.3 standard errors:
+        `(1, 1)` is a W, `(-1, 1)` a U, `(1, -1)` a hump.
+    """
+    heights = {name: found.shares[:, bins].mean(1) * BINS for name, bins in REGIONS.items()}
+    signs = []
+    for name in ("middle", "ends"):
+        own = Estimate.of(heights[name] - heights["shoulders"])
+        clear = abs(own.value) > max(0.05, SURE * (own.error or 0.0))
+        signs.append(int(math.copysign(clear, own.value)))
+    return signs[0], signs[1]
+
+
+def uniformity(found: Replication) -> float:
+    r"""The p-value of a test that the ranks of pixels are uniform.
+
+    $$T^2 = N\, \bar c^\top S^{-1} \bar c, \quad c_{nk} = \sum_b h_{nb}\, \pi_k(b)$$
+
+    for the histogram h of image n and polynomials of degree 1 to K over its bins, orthogonal to a
+    flat histogram (Neyman's smooth test). The images give the covariance S, since the pixels of
+    an image depend on each other (Hotelling's test). K is 8, or a fifth of the images if these
+    are fewer than 40.
+
+    Args:
+        found: from `replicate`.
+
+    Returns:
+        The p-value; NaN for fewer than five images.
+
+    References:
+        Smooth test for goodness of fit (Neyman, 1937); The generalization of Student's ratio
+        (Hotelling, 1931), https://doi.org/10.1214/aoms/1177732979
+    """
+    from scipy.stats import f
+
+    count, degrees = len(found.shares), min(POLYNOMIALS, len(found.shares) // 5)
+    if not degrees:
+        return math.nan
+    powers = np.vander(np.linspace(-1, 1, BINS), degrees + 1, increasing=True)
+    values = found.shares @ np.linalg.qr(powers)[0][:, 1:]
+    mean, covariance = values.mean(0), np.atleast_2d(np.cov(values.T))
+    score = count * mean @ np.linalg.pinv(covariance, hermitian=True) @ mean
+    return float(f.sf(score * (count - degrees) / degrees / (count - 1), degrees, count - degrees))
 
 
 def predictive_checks(
@@ -250,7 +337,7 @@ def predictive_checks(
 
 
 def prior_statistics(
-    subject: Subject, count: int, statistics: Statistics = STATISTICS
+    subject: Subject, count: int, statistics: Statistics | None = None
 ) -> pandas.DataFrame:
     """Statistics of images drawn from the model, with the likelihood's noise: one row per image.
 
@@ -260,10 +347,11 @@ def prior_statistics(
         statistics: as for `replicate`.
     """
     z, inputs = subject.prior_draws(count)
+    named = statistics or own_statistics(subject.programs, subject.split.spread(count))
     rows = []
     with subject.quietly(1):
         for part in chunks(count, AT_ONCE):
             own = {name: value[part] for name, value in inputs.items()}
             x = subject.space.decode(z[part], **own).sample()
-            rows.append(torch.stack([of(x) for of in statistics.values()], -1))
-    return pandas.DataFrame(torch.cat(rows).cpu().double().numpy(), columns=list(statistics))
+            rows.append(torch.stack([of(x) for of in named.values()], -1))
+    return pandas.DataFrame(torch.cat(rows).cpu().double().numpy(), columns=list(named))

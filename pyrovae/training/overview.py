@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import jinja2
     from matplotlib.axes import Axes
 
-__all__ = ["refresh_index", "write_curve", "write_index"]
+__all__ = ["draw_elbo", "refresh_index", "write_curve", "write_index"]
 
-Rows = Sequence[Mapping[str, str]]
+Rows = Sequence[Mapping[str, Any]]
 
 #: Results that other commands write into a run directory, by the text of their link.
 RESULTS = {
@@ -34,6 +34,7 @@ RESULTS = {
     "evaluation per image": "evaluation_images.csv",
     "comparison": "comparison.csv",
     "posterior report": "posterior*/report*.html",
+    "posterior comparison": "posterior*/compare*.html",
     "metrics": "metrics.csv",
     "options": "config.yaml",
 }
@@ -57,15 +58,25 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
     figure.set_layout_engine("none")
     for own, left in zip(axes[0], (0.11, 0.61), strict=True):
         own.set_position((left, 0.19, 0.375, 0.7))
-    _lines(axes[0, 0], rows, "ELBO (nats per image)", ("train_elbo", "val_elbo"))
+    draw_elbo(axes[0, 0], rows)
     _lines(axes[0, 1], rows, "rate (nats per image)", ("train_rate", "val_rate"))
-    _mark_best(axes[0, 0], rows)
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="upper right", ncols=2, fontsize=LABEL, frameon=False)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     with replacing(run.curve) as temporary:
         temporary.write_bytes(content.getvalue())
+
+
+def draw_elbo(axes: Axes, rows: Rows) -> None:
+    """Draws the ELBO of the training and of the validation split, and marks the best epoch.
+
+    Args:
+        axes: where to draw.
+        rows: the rows of `metrics.csv`, as text or as numbers.
+    """
+    _lines(axes, rows, "ELBO (nats per image)", ("train_elbo", "val_elbo"))
+    _mark_best(axes, rows)
 
 
 def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> None:
@@ -82,6 +93,9 @@ def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> None:
         margin = 0.05 * (max(shown) - min(shown)) or 0.5
         axes.set_ylim(min(shown) - margin, max(shown) + margin)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(epochs) == 1:
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+    axes.ticklabel_format(axis="y", useOffset=False, style="plain")
     name_axes(axes, "epoch", title)
 
 
@@ -159,8 +173,8 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
 
-def _number(cell: str) -> float:
-    return float(cell or math.nan)
+def _number(cell: Any) -> float:
+    return math.nan if cell in ("", None) else float(cell)
 
 
 def _shown(cell: str) -> str:

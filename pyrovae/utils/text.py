@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["cut", "cut_line", "legible", "listed", "printable"]
+__all__ = ["cut", "cut_line", "legible", "listed", "printable", "short_names"]
 
 #: The longest value that a message shows, and the longest message, in characters.
 SHOWN, LINE = 200, 3_000
@@ -109,6 +110,18 @@ def listed(names: Iterable[str], most: int = 10) -> str:
     every = list(names)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
+
+
+def short_names(paths: Sequence[str | Path]) -> list[str]:
+    """The last component of each path, or the whole paths if those are not distinct.
+
+    Example:
+        >>> short_names(["runs/a", "runs/b"]), short_names(["x/a", "y/a"])
+        (['a', 'b'], ['x/a', 'y/a'])
+    """
+    short = [printable(Path(path).resolve().name) for path in paths]
+    whole = [printable(str(path)) for path in paths]
+    return short if len(set(short)) == len(short) else whole
 
 
 def cut_line(message: Any) -> str:

@@ -9,10 +9,11 @@ import pytest
 import scipy.stats
 import torch
 
-from pyrovae import InputError
+from pyrovae import VAE, InputError
 from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
 from pyrovae.inspection.sections.calibration import section
 from pyrovae.posterior.space import LatentSpace
+from tests.support.oracles import DisguisedNormal, covariance_features
 from tests.support.subjects import (
     SUBJECTS,
     Linear,
@@ -58,7 +59,9 @@ def test_a_guide_that_lies_too_low_is_told() -> None:
         shift = torch.tensor([linear.covariance[0, 0].sqrt() / 2, 0.0]).double()
         encoder = vae.guide.encoder
         encoder.bias.copy_(encoder.bias + torch.linalg.pinv(encoder.weight) @ shift)
-    table = ranks(vae).table()
+    found = ranks(vae)
+    table = found.table()
+    assert found.tarp().table()["p"].iloc[0] < FALSE_ALARM
     assert table["bias"]["z[0]"] > 0.1 and table["p_joint"]["z[0]"] < FALSE_ALARM
     assert table["p_joint"]["z[1]"] > FALSE_ALARM
 
@@ -103,7 +106,7 @@ def test_the_section_of_any_programs(name: str) -> None:
     table = found.tables["calibration"]
     assert table.equals(again.tables["calibration"])
     assert list(table.index) == [*whole.space.names, DENSITY]
-    assert set(found.figures) == {"ranks", "rank_histogram"}
+    assert set(found.figures) == {"ranks", "rank_histogram", "tarp"}
     assert not table.equals(section(dataclasses.replace(whole, seed=1)).tables["calibration"])
 
 
@@ -120,14 +123,65 @@ def test_only_the_sites_that_are_asked_for_are_shown() -> None:
         section(dataclasses.replace(whole, sites=("z3",)))
 
 
+def correlated(sign: float) -> VAE:
+    """A linear VAE, with the correlation -0.9 of the exact posterior times a sign in its guide."""
+    linear, posterior = Linear(latent_dim=2), DisguisedNormal(2)
+    linear.weight = linear.weight[:, :1] + 0.2 * linear.weight
+    precision = torch.eye(2) + linear.weight.T @ linear.weight / linear.sigma**2
+    linear.covariance = torch.linalg.inv(precision)
+    vae, wrong = linear.vae(posterior), linear.covariance.clone()
+    wrong[0, 1] = wrong[1, 0] = sign * wrong[0, 1]
+    with torch.no_grad():
+        vae.guide.encoder.rest.copy_(covariance_features(posterior, wrong))
+    return vae
+
+
+def tarp_p(vae: VAE, **options: int) -> float:
+    return float(ranks(vae, **options).tarp().table()["p"].iloc[0])
+
+
+def test_p_values_of_an_exact_guide_are_uniform() -> None:
+    vae = Linear(latent_dim=2).vae()
+    found = [tarp_p(vae, count=100) for _ in range(40)]
+    assert scipy.stats.kstest(found, "uniform").pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("inflation", [0.5, 2.0])
+def test_tarp_shows_a_guide_of_another_width(inflation: float) -> None:
+    found = ranks(Linear(latent_dim=3).vae(inflation=inflation)).tarp()
+    assert found.table()["p"].iloc[0] < FALSE_ALARM
+    curve = found.coverage().set_index("credibility")
+    assert ((curve.coverage - curve.index).abs() > curve.band).any()
+    assert (curve.coverage.iloc[18] < 0.9) == (inflation < 1)  # At a credibility of 0.9.
+
+
+@pytest.mark.parametrize("sign", [1.0, 0.0, -1.0])
+def test_only_tarp_shows_wrong_correlations(sign: float) -> None:
+    found = ranks(correlated(sign))
+    assert found.table().drop(index=DENSITY)["p_joint"].min() > FALSE_ALARM
+    assert (found.tarp().table()["p"].iloc[0] > FALSE_ALARM) == (sign == 1)
+
+
+def test_coverage_of_balls_is_the_share_of_ranks_below() -> None:
+    found = Ranks([], np.zeros((4, 0), int), 99, np.array([0, 24, 50, 99])).tarp().coverage()
+    at = found.set_index(found.credibility.round(2)).coverage
+    assert at[[0.0, 0.25, 0.5, 0.55, 1.0]].tolist() == [0, 0.5, 0.5, 0.75, 1]
+    assert found.band.iloc[0] == pytest.approx((np.log(2 / 0.05) / 8) ** 0.5)
+
+
 @pytest.mark.parametrize("inflation", [0.1, 4.0])
-def test_wrong_widths_come_with_advice(inflation: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_section_tells_of_wrong_widths(
+    inflation: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pyrovae.inspection.sections.calibration.ALPHA", FALSE_ALARM)
     found = section(subject_of(Linear(latent_dim=3).vae(inflation=inflation)))
-    assert found.says[0].startswith("The guide is not the posterior")
-    assert ("as uncertainty" if inflation < 1 else "wider than") in found.advice[0]
+    assert "quantities (dimensions, and log q) are not uniform" in found.says[0]
+    assert (found.symptoms["coverage_90"] < 0.9) == (inflation < 1)
+    assert found.symptoms["tarp_p"] < FALSE_ALARM and not found.advice
+    assert any("ranks of the distances are not uniform" in said for said in found.says)
     exact = section(subject_of(Linear(latent_dim=3).vae()))
-    assert not exact.advice and "calibrated as far as 100 images" in exact.says[0]
+    assert "are uniform as far as these show" in exact.says[0]
+    assert exact.symptoms["tarp_p"] > FALSE_ALARM
 
 
 def test_latents_on_a_sphere_are_ranked_too() -> None:

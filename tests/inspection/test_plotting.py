@@ -113,6 +113,17 @@ def test_densities_of_one_value_are_drawn() -> None:
     assert low < 1 < high
 
 
+def test_a_few_outliers_do_not_widen_the_axis() -> None:
+    _, axes = canvas(2)
+    own, usual = axes[0, 0], np.linspace(-1, 1, 100)
+    sample = Sample(np.append(usual, [50.0, -1e6]), "images", palette.DATA)
+    assert densities(own, sample, Sample(usual, "draws", palette.PRIOR)) == (-1, 1)
+    assert [text.get_text() for text in own.texts] == ["2 of 202\noutside"]
+    _, axes = canvas(2)
+    few = Sample(np.array([0.0, 1.0, 30.0]), "images", palette.DATA)
+    assert densities(axes[0, 0], few) == (0, 30) and not axes[0, 0].texts
+
+
 def test_notes_stand_below_the_middle_of_their_images() -> None:
     rows = {"first": torch.rand(3, 1, 8, 6), "second": torch.rand(2, 1, 8, 6)}
     figure = image_rows(rows, {"first": ["a", "b", "c"]})

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from torch import Tensor
 from pyrovae import DiagonalNormal, Engine, InputError, ModelGuidePair, RunDirectory, Trainer
 from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection import report as reports
+from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.report import inspect
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Budget, Subject
 from pyrovae.utils import palette
 from tests.support.commands import TINY, refusal, run
+from tests.support.judgements import faulty
 from tests.support.programs import MAKERS, ConditionalModel
 from tests.support.small import LATENT_DIM, small_data, small_vae
 
@@ -106,8 +109,46 @@ def test_the_page_is_whole_and_needs_no_other(written: tuple[reports.Report, Pat
     assert all(link.startswith(("data:", "#")) for link in found.links)
     assert {link[1:] for link in found.links if link.startswith("#")} <= found.anchors
     figures = sum(len(section.figures) for section in report.sections.values())
-    assert len(found.images) == figures and all(found.images)
-    assert "Verdict on collapse" in text and "width=device-width" in text and "http" not in text
+    assert len(found.images) == figures + len(report.pictures) and all(found.images)
+    assert list(report.pictures) == ["samples", "reconstructions"]
+    assert "No fault found" in text and "width=device-width" in text and "http" not in text
+
+
+def first_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> str:
+    """The first screen of a page with several findings."""
+    monkeypatch.setattr(reports, "judge", faulty)
+    page = inspect(subject(**fields), tmp_path, ["program"]).html
+    return page.read_text(encoding="utf-8").partition("<nav>")[0]
+
+
+def test_the_first_screen_has_verdict_findings_and_what_to_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"epoch": [1, 2], "step": [4, 8], "train_elbo": [1.0, 2.0], "val_elbo": [1.5, 2.5]}
+    history = pd.DataFrame(columns | {"skipped_steps": [0, 0]})
+    options = Options({"prior": {"class_path": "pyrovae.StandardNormal"}})
+    given = {"history": history, "options": options, "run": "runs/<a>"}
+    text = first_screen(tmp_path, monkeypatch, **given)
+    short, _, whole = text.partition("<details>")
+    verdict, *found = re.findall(r"The noise is &lt;too&gt; small[^<]*|<b>[^<]*</b>", short)
+    assert verdict == "The noise is &lt;too&gt; small: about 340 nats per image; 2 more faults."
+    titles = ["The noise is &lt;too&gt; small", "Training stopped early"]
+    titles += ["The split repeats images", "What to try next"]
+    assert found == [f"<b>{own}</b>" for own in titles], "three findings in their order"
+    assert "It is 2." in short and "It is fixed." not in short and "It is fixed." in whole
+    command = "pyrovae train --config 'runs/<a>/config.yaml' --likelihood SharedScaleNormal"
+    copied = "".join(re.findall(r'<pre class="command".*?</pre>', short))
+    assert unescape(re.sub("<[^>]*>", "", copied)).startswith(command)
+    assert "What should change: The ELBO rises by about 340 nats per image." in short
+    assert "--trainer.epochs 60" in re.sub("</?span>", "", whole)
+    assert "a possible improvement" in whole and "--prior" in whole and "no latent" in whole
+    pictures = re.findall(r'<img alt="([^:]*)', text)
+    assert pictures == ["Samples", "Reconstructions", "Loss curve"]
+
+
+def test_programs_from_python_get_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = re.sub("</?span>", "", first_screen(tmp_path, monkeypatch))
+    assert "likelihood=SharedScaleNormal(...)" in text and "pyrovae train" not in text
 
 
 def colours(figure: Figure) -> Iterator[tuple[str, tuple[float, ...]]]:
@@ -191,7 +232,7 @@ def test_what_one_section_lacks_does_not_keep_the_others(
     assert list(report.sections) == ["collapse"] and "program" in report.failed
     assert "program: not made, needs <more> than there is" in said
     text = report.html.read_text()
-    assert "not made, needs &lt;more&gt; than there is" in text and "Verdict" in text
+    assert "not made, needs &lt;more&gt; than there is" in text and "No fault found" in text
 
 
 def test_what_is_done_is_there_when_the_rest_is_stopped(
@@ -208,7 +249,10 @@ def test_what_is_done_is_there_when_the_rest_is_stopped(
         inspect(subject(), tmp_path, asked, said=lines.append)
     page = tmp_path / "report_collapse_posterior_unfinished.html"
     text = page.read_text()
-    assert "Verdict" in text and "Unfinished: stopped after 1 of 2 sections" in text
+    assert (
+        "latent dimensions are active" in text
+        and "Unfinished: stopped after 1 of 2 sections" in text
+    )
     assert before.read_text() == "whole" and lines[-1] == f"unfinished report: {page}"
     monkeypatch.undo()
     report = inspect(subject(), tmp_path, asked)
@@ -252,7 +296,7 @@ def test_the_script_reports_on_a_run(
     )
     shown = capsys.readouterr().out
     page = root / "posterior" / "report_collapse_posterior.html"
-    assert "collapse: Verdict on collapse" in shown and str(page) in shown
+    assert "latent dimensions are active" in shown and str(page) in shown
     assert "face.png" in (root / "posterior" / "posterior_predictive.csv").read_text()
     images = ["test:3", f"{tmp_path}/broken.png", "test:999"]
     assert run("inspect_posterior", [*command, "--images", *images], monkeypatch) == 2
@@ -348,7 +392,7 @@ def test_files_of_figures_hold_their_captions() -> None:
 
 
 def test_quick_is_less_work() -> None:
-    more = {name: value for name, value in vars(Budget()).items() if name != "chains"}
+    more = {name: value for name, value in vars(Budget()).items() if name != "tree_depth"}
     assert all(getattr(QUICK, name) < value for name, value in more.items())
 
 
@@ -371,7 +415,7 @@ def test_a_program_that_takes_one_draw_only_leaves_the_other_sections(tmp_path: 
     own = ModelGuidePair(model, programs.guide, likelihood, [], programs.attributes)
     report = inspect(subject(own), tmp_path, ["map", "traversals", "mcmc"])
     assert list(report.sections) == ["map"]
-    assert set(report.failed) == {"traversals", "mcmc"}
+    assert set(report.failed) == {"traversals", "mcmc", "pictures"}
     assert all(
         "see ModelGuidePair" in said and "\n" not in said for said in report.failed.values()
     )

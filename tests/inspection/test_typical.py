@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,20 +10,24 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from pyrovae import VAE, InputError, Normal
-from pyrovae.inspection.dispersion import dispersion
+from pyrovae import VAE, InputError
+from pyrovae.inspection.dispersion import dispersion, pixel_gain
 from pyrovae.inspection.outliers import Outliers, find_outliers, rank_among
-from pyrovae.inspection.sections.typical import _outlier_advice, _outliers_said, section
+from pyrovae.inspection.sections.typical import _outliers_said, _ranks_said, section
 from pyrovae.inspection.subject import Budget
 from pyrovae.inspection.typical import (
     BINS,
     STATISTICS,
+    Replication,
     pixel_calibration,
     predictive_checks,
     prior_statistics,
     rank_moments,
+    rank_shape,
     replicate,
+    uniformity,
 )
+from pyrovae.utils.lazy import pandas
 from tests.support.oracle_subjects import (
     CPU,
     as_drawn,
@@ -111,7 +114,9 @@ def test_ranks_and_statistics_are_uniform_under_the_exact_posterior() -> None:
     vae, images = linear(1500)
     found = replicate(vae, images.numpy(), CPU)
     moments = rank_moments(found)
-    for name, expected in (("mean", 0.5), ("spread", 1.0), ("ends", 1.0)):
+    assert uniformity(found) > FALSE_ALARM and rank_shape(found) == (0, 0)
+    for name in ("mean", "spread", "ends", "shoulders", "middle"):
+        expected = 0.5 if name == "mean" else 1.0
         assert moments[name].error is not None
         assert abs(moments[name].value - expected) < Z_LIMIT * moments[name].error, name
     for name in STATISTICS:
@@ -127,10 +132,69 @@ def test_ranks_and_statistics_are_uniform_under_the_exact_posterior() -> None:
 def test_ranks_say_whether_the_likelihood_is_too_narrow(noise: float, spread: int) -> None:
     vae, images = linear(300)
     vae.likelihood.scale /= noise
-    found = rank_moments(replicate(vae, images.numpy(), CPU))
+    replicates = replicate(vae, images.numpy(), CPU)
+    assert uniformity(replicates) < FALSE_ALARM
+    assert rank_shape(replicates) == (-spread, spread)
+    found = rank_moments(replicates)
     assert found["spread"].error is not None
     assert spread * (found["spread"].value - 1) > Z_LIMIT * found["spread"].error
     assert spread * (found["ends"].value - 1) > 0.2
+
+
+def replication(bins: np.ndarray) -> Replication:
+    """Images of which only the ranks of pixels are known, as bins `(N, pixels)`."""
+    shares = np.stack([np.bincount(row, minlength=BINS) / len(row) for row in bins])
+    moments = np.stack([(bins + 0.5).mean(1) / BINS, np.full(len(bins), 1 / 12)], 1)
+    return Replication(pandas.DataFrame(), shares, moments)
+
+
+def test_p_values_of_uniform_ranks_are_uniform_though_pixels_depend_on_each_other() -> None:
+    generator, found = np.random.default_rng(0), []
+    for count in (20, 100):
+        for _ in range(200):
+            kinds = generator.integers(0, BINS, (count, 3))  # Three ranks in all of an image.
+            bins = np.take_along_axis(kinds, generator.integers(0, 3, (count, 50)), 1)
+            found.append(uniformity(replication(bins)))
+    assert scipy.stats.kstest(found, "uniform").pvalue > FALSE_ALARM
+    assert np.isnan(uniformity(replication(bins[:4])))
+
+
+def test_pixels_that_differ_in_noise_are_never_called_uniform() -> None:
+    """The noise has the right variance over all pixels, so mean and spread look right."""
+    vae, images = linear(300)
+    with torch.no_grad():
+        loc = vae.decode(vae.encode(images).mean).mean
+    factor = torch.tensor([0.05, 0.05, 2**0.5 * 1.22]).double()
+    odd = loc + factor * vae.likelihood.scale * torch.randn_like(loc)
+    found = replicate(vae, odd.numpy(), CPU)
+    ratio = dispersion(vae, odd.numpy(), CPU)
+    assert ratio.value == pytest.approx(1, abs=0.25)
+    assert uniformity(found) < FALSE_ALARM and rank_shape(found) == (1, 1)
+    said = _ranks_said(found, rank_moments(found))
+    assert "not uniform (p" in said and "(a W)" in said and "differ in noise" in said
+
+
+@pytest.mark.parametrize(("factor", "count"), [(1.0, 60), (1.0, 400), (4.0, 400)])
+def test_the_gain_of_a_scale_per_pixel_has_a_closed_form(factor: float, count: int) -> None:
+    vae, images = ignoring_latents("Normal", 1)
+    with torch.no_grad():
+        loc = vae.decode(vae.encode(images).mean).mean
+    scales = factor ** torch.rand(loc.shape[1:], dtype=torch.float64) * 0.1
+    images = loc + scales * torch.randn(count, *scales.shape, dtype=torch.float64)
+    found = pixel_gain(vae, images.numpy(), CPU)
+    exact = float(scales.square().mean().log() / 2 * scales.numel() - scales.log().sum())
+    assert found is not None and found.error is not None
+    assert found.value == pytest.approx(exact, abs=Z_LIMIT * found.error + 0.02 * exact)
+    assert found.error < 2
+
+
+@every_likelihood
+def test_only_a_scale_on_a_continuous_support_has_a_gain(name: str) -> None:
+    vae, images = ignoring_latents(name, 60)
+    found = pixel_gain(vae, images.numpy(), CPU)
+    discrete = "Discretized" in name or not vae.likelihood.has_scale
+    assert (found is None) == discrete
+    assert pixel_gain(vae, images.numpy()[:39], CPU) is None
 
 
 def test_what_is_brighter_than_predicted_is_found() -> None:
@@ -148,8 +212,8 @@ def test_what_is_brighter_than_predicted_is_found() -> None:
 
 def test_draws_from_the_prior_have_the_statistics_of_what_the_model_drew() -> None:
     subject = linear_subject(LinearGaussian(True), 600)
-    found = replicate(subject.programs, subject.split, CPU)
-    prior = prior_statistics(subject, 600)
+    found = replicate(subject.programs, subject.split, CPU, statistics=STATISTICS)
+    prior = prior_statistics(subject, 600, STATISTICS)
     checks = predictive_checks(found, prior)
     assert (checks.drawn_p_value > FALSE_ALARM).all()
     own = found.statistics.unstack()["observed"][list(STATISTICS)]
@@ -265,14 +329,12 @@ def unreliable(rare: Outliers, share: float) -> Outliers:
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
     rare = unreliable(find_outliers(small_subject(small_vae())), share)
-    said, advice = " ".join(_outliers_said(rare)), _outlier_advice(rare)
+    said = " ".join(_outliers_said(rare))
     own = rare.table[rare.table.split != "shown"]  # Those shown are of the split too.
     bad = int((own.k_hat > 0.7).sum())
     told = f"above 0.7 for {bad} of {len(own)} images, and for 10 of the 20"
     assert (told in said) == (share > 0)
     assert ("ranks are reliable" in said) == (share == 0)
-    assert len(advice) == 1 and ("amortisation gap" in advice[0]) == (share > 0)
-    assert ("training images: the networks overfit" in advice[0]) == (share == 0)
     row = rare.table[rare.table.split == "shown"].iloc[0]
     assert f"has a log p(x) of at least {row.log_evidence:,.1f} nats (k-hat" in said
     error = rare.reference.std(ddof=1) / len(rare.reference) ** 0.5
@@ -280,15 +342,18 @@ def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
 
 
 @pytest.mark.slow
-def test_advice_follows_from_what_is_wrong() -> None:
+def test_the_section_gives_numbers_and_no_advice() -> None:
     subject = linear_subject(LinearGaussian(True), 150)
-    assert section(subject).advice == []
-    for scale, told in ((0.4, "noise is too small"), (2.5, "noise is too large")):
-        wrong = copy.deepcopy(subject.programs)
-        assert isinstance(wrong.likelihood, Normal)
-        wrong.likelihood.scale *= scale
-        advice = section(subject_of(wrong, subject.split, train=subject.train)).advice
-        assert any(told in each for each in advice)
+    subject.programs.likelihood.scale *= 0.5
+    found = section(subject)
+    ratio = found.tables["dispersion"].value
+    said = f"are {ratio['dispersion']:.2f} ± "
+    assert any(said in each and "scale of the noise" in each for each in found.says)
+    assert found.advice == [] and not any("Try " in each for each in found.says)
+    assert found.symptoms == {
+        "pixel_gain": ratio["pixel_gain"],
+        "pixel_gain_error": found.tables["dispersion"].error["pixel_gain"],
+    }
 
 
 def test_too_few_training_images_give_way_to_the_others_of_the_split() -> None:

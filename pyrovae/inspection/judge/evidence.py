@@ -76,6 +76,13 @@ class Evidence:
         distinct: the share of training images that are distinct.
         memorised: median distance of samples to the nearest training image, over that to the
             nearest of as many other images; far below 1 if samples repeat training images.
+
+        tarp_p: p-value of the joint test that the guide is exact for images drawn from the model.
+        coverage_90: the share of true latents in the guide's 90 % intervals, for such images;
+            the mean over dimensions.
+        pixel_gain_error: the standard error of `pixel_gain`.
+        holes: the share of the prior's draws that are less covered by posteriors than held-out
+            encodings are, minus the share that is so by chance; 0 if no test finds a difference.
     """
 
     options: Options = field(default_factory=Options)
@@ -131,6 +138,11 @@ class Evidence:
     constant: float = NAN
     distinct: float = NAN
     memorised: float = NAN
+    holes: float = NAN
+
+    tarp_p: float = NAN
+    coverage_90: float = NAN
+    pixel_gain_error: float = NAN
 
     @property
     def gain(self) -> float:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
 from pyrovae.inspection.edits import REAL, edit_effects, edited
-from pyrovae.inspection.plotting import LABEL, canvas, heat_map, image_sheet, name_axes, panel
+from pyrovae.inspection.plotting import (
+    LABEL,
+    canvas,
+    draw_sheet,
+    heat_map,
+    name_axes,
+    panel,
+    picture,
+)
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.grids import as_pictures
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DIVERGING, GRID, GUIDE, INK
 
@@ -20,6 +31,11 @@ PLACE = 100
 
 #: Attributes, and images, whose edits are drawn; attributes that a map has room for.
 ROWS, IMAGES, ROOM = 6, 2, 20
+CAPTIONS = {
+    "probes": "Score of a linear probe per attribute",
+    "directions": "Direction of each attribute in the latent space",
+    "edits": "Change of each attribute's prediction per edit, as a share of its range",
+}
 #: How far an edit goes, in ranges of the attribute.
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 #: The score of a probe whose codes hold no information, and the name of the score.
@@ -44,9 +60,9 @@ def section(subject: Subject) -> Section:
     return Section(
         "Which attributes can be predicted and edited?",
         _says(scores, left_out) + _edits_said(effects, best),
-        _advice(scores),
-        {name: own.reset_index() for name, own in tables.items()},
-        _figures(subject, scores, arrows.loc[best], table, effects),
+        tables={name: own.reset_index() for name, own in tables.items()},
+        figures=_figures(subject, scores, arrows.loc[best], table, effects),
+        captions=CAPTIONS,
     )
 
 
@@ -61,38 +77,44 @@ def _figures(
     return {
         "probes": Drawing(
             _draw_probes(scores),
-            f"Scores of a linear probe of the posterior means for each attribute, on images that "
-            f"the probe was not fitted to; five folds of {subject.where()}; bars: ± 2 standard "
-            f"errors.",
+            f"Score per attribute: how well a linear function of the posterior means predicts it "
+            f"for images that the function was not fitted to. Five folds of {subject.where()}; "
+            f"bars show ± 2 standard errors.",
         ),
-        "edits": _edits(subject, arrows, table),
+        **_edits(subject, arrows, table),
         "edit_effects": Drawing(
             _draw_edit_effects(effects.loc[shown, shown]),
-            "Each row edits one attribute from half its range below to half its range above; "
-            "each column is the change that a linear probe of the re-encoded image predicts, as "
-            f"a share of the attribute's range; mean of {subject.shown_where()}, the "
-            f"{len(shown)} attributes of the best scores, probes fitted to {subject.where()}. "
-            "Ideal edits have 1 on the diagonal and 0 elsewhere, except for attributes that are "
-            "correlated in the data.",
+            "Effect of each edit on each attribute. A row edits one attribute from half its range "
+            "below to half its range above. A column is the change that a linear probe predicts "
+            "for the re-encoded image, as a share of that attribute's range. A perfect edit has 1 "
+            "on the diagonal and 0 elsewhere, unless attributes are correlated in the data. Mean "
+            f"of {subject.shown_where()}; the {len(shown)} attributes of the best scores; probes "
+            f"fitted to {subject.where()}.",
         ),
     }
 
 
-def _edits(subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame) -> Drawing:
-    """A row per attribute: the first images, with less of it to the left, more to the right."""
-    images = min(IMAGES, len(subject.shown))
+def _edits(
+    subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame
+) -> dict[str, Drawing]:
+    """A figure per image: the image, and beside it a row of edits per attribute."""
+    count = min(IMAGES, len(subject.shown))
     z, inputs = shown_means(subject)
-    own = {name: value[:images] for name, value in inputs.items()}
+    own = {name: value[:count] for name, value in inputs.items()}
     with subject.quietly(4):
-        rows = edited(subject, z[:images], arrows, table, STRENGTHS, **own).cpu()
-    signs = [f"{strength:+g}" if strength else "as is" for strength in STRENGTHS] * images
-    return Drawing(
-        image_sheet(rows.transpose(1, 2).flatten(1, 2), list(arrows.index), signs),
-        f"Posterior means of {subject.shown_where(images)}, moved along the direction of one "
-        f"attribute per row and decoded; the attributes of the best scores, directions fitted to "
-        f"{subject.where()}. A step of 1 leads from one of two values to the other, or from the "
-        f"5 % to the 95 % quantile.",
-    )
+        rows = edited(subject, z[:count], arrows, table, STRENGTHS, **own).cpu()
+    images = torch.from_numpy(np.array(subject.shown.images[:count])).to(rows) / 255
+    return {
+        f"edits_{row}": Drawing(
+            _draw_edits(images[row], rows[:, :, row], list(arrows.index)),
+            f"Edits of attributes of the image {name}, shown at the left. Each row moves its "
+            f"posterior mean along the direction of one attribute, and decodes the result. A step "
+            f"of 1 leads from one of two values to the other, or from the 5 % to the 95 % "
+            f"quantile. Directions are fitted to {subject.where()}; the attributes are those of "
+            f"the best scores.",
+        )
+        for row, name in enumerate(subject.shown.names[:count])
+    }
 
 
 def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
@@ -102,9 +124,10 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
         if not len(rows):
             continue
         said.append(
-            f"A linear function of the posterior means {words} {rows.index[0]} best, with an "
-            f"{CHANCE[kind][1]} of {rows['value'].iloc[0]:.3f} ± {rows['error'].iloc[0]:.2g} on "
-            f"unseen images; the median of {len(rows)} attributes is {rows['value'].median():.3f}."
+            f"A linear function of the posterior means {words} {rows.index[0]} best: the "
+            f"{CHANCE[kind][1]} on unseen images is {rows['value'].iloc[0]:.3f} ± "
+            f"{rows['error'].iloc[0]:.2g}. The median of {len(rows)} attributes is "
+            f"{rows['value'].median():.3f}."
         )
         if len(unread := _unread(rows)):
             said.append(f"Not predicted better than chance: {', '.join(unread.index)}.")
@@ -131,21 +154,12 @@ def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
     if len(effects) > 1:
         sizes = effects.loc[best].drop(columns=REAL).abs()
         most = 100 * np.mean([sizes.loc[name].drop(name).max() for name in best])
-        rest = f"; of the other attributes, the most affected one changes by {most:.0f} %"
+        rest = f". The most affected other attribute changes by {most:.0f} % of its range"
     return [
-        f"Editing the {len(best)} best-predicted attributes over their whole range changes the "
+        f"Edits of the {len(best)} best-predicted attributes over their whole range change the "
         f"prediction for the re-encoded images by {round(100 * own.mean())} % of the range on "
-        f"average; the predictions for real images at both ends differ by "
-        f"{100 * real.mean():.0f} %{rest}."
-    ]
-
-
-def _advice(scores: pandas.DataFrame) -> list[str]:
-    if len(_unread(scores)) < len(scores) / 2:
-        return []
-    return [
-        "Most attributes cannot be predicted from the posterior means: check whether the rate is "
-        "too low for these images, and whether reconstructions show these attributes."
+        f"average. Predictions for real images at both ends differ by {100 * real.mean():.0f} %"
+        f"{rest}."
     ]
 
 
@@ -169,6 +183,26 @@ def _draw_probes(table: pandas.DataFrame) -> Figure:
         name_axes(own, f"{CHANCE[kind][1]} (dashed: chance)")
         own.grid(axis="y", color=GRID, lw=0.6)
         own.set_axisbelow(True)
+    return figure
+
+
+def _draw_edits(image: Tensor, rows: Tensor, names: list[str]) -> Figure:
+    """The image at the left, and a row of its edits per attribute at the right.
+
+    Args:
+        image: `(C, H, W)` in [0, 1].
+        rows: its edits, `(A, S, C, H, W)`.
+        names: of the A attributes.
+    """
+    high, wide = as_pictures(image).shape[-2:]
+    side = 0.95  # of an edit, in inches
+    figure, axes = canvas(0.4 + side * len(rows) * high / wide, 1, 2, width_ratios=[1, 4.6])
+    left, right = axes[0]
+    picture(left, image, "image")
+    left.set_anchor("N")
+    signs = [f"{strength:+g}" if strength else "as is" for strength in STRENGTHS]
+    draw_sheet(right, rows, names, signs)
+    right.set_anchor("N")
     return figure
 
 

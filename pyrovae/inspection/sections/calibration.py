@@ -1,11 +1,11 @@
-"""Simulation-based calibration: ranks of the true latents among draws of the guide."""
+"""Simulation-based calibration and TARP: the true latents among draws of the guide."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
-from pyrovae.inspection.plotting import LABEL, name_axes, panel
+from pyrovae.inspection.plotting import LABEL, legend, name_axes, panel
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
@@ -20,9 +20,6 @@ ACROSS = "rank of the true latent among the guide's draws (share)"
 
 #: The false-alarm rate of all tests together.
 ALPHA = 0.05
-
-#: Advice is given if the mean rank by log q is this far below a half.
-JOINTLY = 0.1
 
 #: The last sentence of the answer.
 MEANING = (
@@ -46,17 +43,22 @@ def section(subject: Subject) -> Section:
         ranks = ranks_of_truth(subject.space, z, inputs).only(columns)
     table = ranks.table()
     sites = table.drop(index=DENSITY, errors="ignore")
-    said = [_answer(table, len(ranks)), _coverage(sites), *_together(table)]
+    joint, curve = ranks.tarp().table()[["chi_square", "p"]], ranks.tarp().coverage()
+    said = [_answer(table, len(ranks)), _coverage(sites), *_together(table), _tarp(joint, curve)]
+    said += sites_said(subject, "draws of images, log q, and TARP are")
     return Section(
         "Is the guide's uncertainty calibrated?",
-        [*said, *sites_said(subject, "draws of images, and log q, are"), MEANING],
-        _remedies(table, sites, subject.wide),
-        {"calibration": table},
-        _figures(ranks),
+        [*said, MEANING],
+        tables={"calibration": table, "tarp": joint, "tarp_curve": curve},
+        figures=_figures(ranks, curve),
+        symptoms={
+            "tarp_p": float(joint["p"].iloc[0]),
+            "coverage_90": float(sites["coverage_90"].mean()),
+        },
     )
 
 
-def _figures(ranks: Ranks) -> dict[str, Drawing]:
+def _figures(ranks: Ranks, curve: pandas.DataFrame) -> dict[str, Drawing]:
     drawn = f"n = {len(ranks):,} images drawn from the model, {ranks.num_draws} draws of the guide"
     lines = (
         f"Simulation-based calibration: a line per dimension, {drawn} each. With an exact "
@@ -68,21 +70,31 @@ def _figures(ranks: Ranks) -> dict[str, Drawing]:
         f"The same ranks of all dimensions together, {drawn} each. High at both ends: the guide "
         f"is too narrow or biased; high in the middle: the guide is too wide."
     )
-    histogram = Drawing(_draw_histogram(ranks), bars)
-    return {"ranks": Drawing(_draw_ranks(ranks, ALPHA), lines), "rank_histogram": histogram}
+    balls = (
+        f"Expected coverage of all dimensions together (TARP), {drawn} each: the share of images "
+        f"whose true latent vector lies in a ball of the guide's credibility around a random "
+        f"point. With an exact posterior the line stays within the grey band in 95 of 100 runs. "
+        f"Below the band at high credibility: the guide is too narrow, or misses correlations; "
+        f"above: too wide."
+    )
+    return {
+        "ranks": Drawing(_draw_ranks(ranks, ALPHA), lines),
+        "rank_histogram": Drawing(_draw_histogram(ranks), bars),
+        "tarp": Drawing(_draw_coverage(curve), balls),
+    }
 
 
 def _answer(table: pandas.DataFrame, count: int) -> str:
-    wrong = table.index[table["p_joint"] < ALPHA]
-    if not len(wrong):
+    other = table.index[table["p_joint"] < ALPHA]
+    if not len(other):
         return (
-            f"The guide is calibrated as far as {count:,} images drawn from the model show: the "
-            f"ranks of all {len(table)} quantities are uniform (smallest p = "
-            f"{table['p'].min():.2g}, {table['p_joint'].min():.2g} with Bonferroni's correction)."
+            f"For {count:,} images drawn from the model, the ranks of all {len(table)} quantities "
+            f"(dimensions, and log q) are uniform as far as these show: smallest p = "
+            f"{table['p'].min():.2g}, {table['p_joint'].min():.2g} with Bonferroni's correction."
         )
     return (
-        f"The guide is not the posterior: for images drawn from the model the ranks of "
-        f"{len(wrong)} of {len(table)} quantities (dimensions, and log q) are not uniform "
+        f"For {count:,} images drawn from the model, the ranks of {len(other)} of {len(table)} "
+        f"quantities (dimensions, and log q) are not uniform, as those of an exact posterior are "
         f"(chi-square test, joint level {ALPHA} by Bonferroni's correction); the largest "
         f"statistic is that of {table['chi_square'].idxmax()}."
     )
@@ -110,28 +122,18 @@ def _together(table: pandas.DataFrame) -> list[str]:
     ]
 
 
-def _remedies(table: pandas.DataFrame, sites: pandas.DataFrame, wide: bool) -> list[str]:
-    if (table["p_joint"] >= ALPHA).all():
-        return []
-    ninety = sites["coverage_90"].mean()
-    if ninety < 0.8:
-        return [
-            f"90 % intervals contain the true latent in {ninety:.0%} of cases: do not use the "
-            f"guide's widths as uncertainty. Section gaps shows whether to improve the encoder or "
-            f"the family; for single images use importance sampling or MCMC."
-        ]
-    if ninety > 0.95:
-        why = "its objective of several particles" if wide else "a weight on the rate above 1"
-        return [
-            f"90 % intervals contain the true latent in {ninety:.0%} of cases: the guide is wider "
-            f"than the posterior, which is the effect of {why}."
-        ]
-    if DENSITY in table.index and table.loc[DENSITY, "bias"] < -JOINTLY:
-        return [
-            "The guide's widths are about right in each dimension, but not jointly: a family with "
-            "correlations may help, such as FullRankNormal."
-        ]
-    return []
+def _tarp(joint: pandas.DataFrame, curve: pandas.DataFrame) -> str:
+    p, off = float(joint["p"].iloc[0]), curve["coverage"] - curve["credibility"]
+    far = curve.loc[off.abs().idxmax()]
+    ninety = curve.loc[(curve["credibility"] - 0.9).abs().idxmin(), "coverage"]
+    seen = "uniform as far as these images show" if p >= ALPHA else "not uniform"
+    small = f"p = {p:.2g}" if p >= 1e-16 else "p < 1e-16"
+    return (
+        f"All dimensions together (TARP): balls of 90 % credibility around random points contain "
+        f"the true latent vector in {ninety:.0%} of the images; the largest difference is "
+        f"{far['coverage']:.0%} at {far['credibility']:.0%}. The ranks of the distances are "
+        f"{seen} (chi-square test, {small}, level {ALPHA})."
+    )
 
 
 def _draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
@@ -174,3 +176,18 @@ def _draw_histogram(ranks: Ranks, bins: int = 20) -> Figure:
     own.axhline(1, color=INK, lw=1, ls="--")
     name_axes(own, ACROSS, "frequency,\nrelative to the expected")
     return figure
+
+
+def _draw_coverage(curve: pandas.DataFrame) -> Figure:
+    """The expected coverage of credible balls, from `Ranks.coverage`."""
+    figure, own = panel(4)
+    level, band = curve["credibility"], curve["band"]
+    low, high = (level - band).clip(0, 1), (level + band).clip(0, 1)
+    own.fill_between(level, low, high, color=PALE, lw=0, label="95 % band of an exact posterior")
+    own.plot([0, 1], [0, 1], color=INK, lw=1, ls="--", label="exact posterior")
+    own.plot(level, curve["coverage"], color=GUIDE, lw=1.6, label="guide")
+    own.set_xlim(0, 1)
+    own.set_ylim(0, 1)
+    across = "credibility of the ball (the guide's probability)"
+    name_axes(own, across, "coverage (share of images\nwhose latents it contains)")
+    return legend(figure, own)

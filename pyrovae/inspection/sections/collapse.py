@@ -19,14 +19,20 @@ __all__ = ["section"]
 
 PLACE = 10
 
+CAPTIONS = {
+    "dimensions": "Rate and variance per dimension",
+    "information": "The rate as mutual information plus divergence of the aggregate posterior",
+}
+
 
 def section(subject: Subject) -> Section:
     """The active units, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""
     table = dimension_table(subject.encoded.only(subject.columns))
     tables = {"dimensions": table}
     active = (
-        f"{table['active'].sum()} of {len(table)} latent dimensions are active; "
-        f"{dimensions_for(table)} carry 95 % of the rate."
+        f"{table['active'].sum()} of {len(table)} latent dimensions are active. The rate is "
+        f"{subject.encoded.rate.mean():,.1f} nats per image; {dimensions_for(table)} dimensions "
+        "are enough for 95 % of it."
     )
     try:
         parts = aggregate(subject, progress=subject.progress)
@@ -38,16 +44,18 @@ def section(subject: Subject) -> Section:
         tables["information"] = _information(parts)
     rates = Drawing(
         _draw_rates(table),
-        "Top: the rate of each dimension in nats per image (grey: not active; error bars: ± 2 "
-        "standard errors), and the share of the rate that this and all larger dimensions carry "
-        "together (line). Bottom: the variance of the aggregate posterior, as the variance of the "
-        f"posterior means plus the mean variance within posteriors. {subject.where()}.",
+        "Rate per dimension. Top: bars show the rate in nats per image, with ± 2 standard errors; "
+        "grey dimensions are not active. The line shows the share of the rate that the dimension "
+        "and all dimensions to its left carry together. Bottom: the variance of the aggregate "
+        "posterior, which is the variance of the posterior means plus the mean variance within "
+        f"posteriors. {subject.where()}.",
     )
     return Section(
         "How many latent dimensions are used?",
         [active, also],
         tables=tables,
         figures={"rates": rates},
+        captions=CAPTIONS,
     )
 
 
@@ -77,10 +85,10 @@ def _said(parts: dict[str, Estimate], given: bool) -> str:
         return said if math.isnan(rest) else f"{said} {mean} {rest:,.1f} nats."
     if _at_limit(parts):
         return (
-            f"The latents distinguish these images: I(x; z) is at least {information:.1f} nats, "
-            f"close to the largest value that this number of images allows ({limit:.1f}). More "
-            f"images would be needed to split the rate of {rate:,.1f} nats into I(x; z) and the "
-            f"divergence of the aggregate posterior from the prior."
+            f"The latents distinguish these images: I(x; z) is at least {information:.1f} nats. "
+            f"This number of images allows at most {limit:.1f} nats, so it does not show how the "
+            f"rate splits into I(x; z) and the divergence of the aggregate posterior from the "
+            f"prior."
         )
     return (
         f"The rate of {rate:,.1f} nats per image is the sum of I(x; z), at least "

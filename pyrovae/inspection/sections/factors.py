@@ -49,27 +49,33 @@ def section(subject: Subject) -> Section:
             "mutual_information": table.reset_index(),
         },
         figures={"information": _map(subject, table, chance)},
+        captions={
+            "factor_scores": "Scores of disentanglement",
+            "mutual_information": "Mutual information per factor and dimension, in nats",
+        },
     )
 
 
 def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
     return Drawing(
         _draw_information(table, chance),
-        f"Mutual information of each factor with each dimension of the posterior means, in nats, "
-        f"from histograms of {BINS} bins each; {subject.where()}. Black is the value of shuffled "
-        f"images. Disentangled latents have one bright cell per row and at most one per column.",
+        f"Mutual information of each factor with each dimension of the posterior means, in nats; "
+        f"{subject.where()}, histograms of {BINS} bins. Black is the value of shuffled images. If "
+        f"each factor has a dimension of its own, each row has one bright cell and each column at "
+        f"most one.",
     )
 
 
 def _scores_said(scores: dict[str, Estimate]) -> str:
-    found = [f"{name} {scores[name].value:.2f} ± {scores[name].error:.2f}" for name in SCORES]
+    found = [f"{name} {scores[name].value:.2f} ± {scores[name].error:.2g}" for name in SCORES]
     gap = scores["mutual_information_gap"].value
-    meaning = "factors are spread over several dimensions, since the ELBO does not prefer axes"
+    meaning = "factors are spread over several dimensions; the ELBO does not prefer axes"
     if gap > 0.1:
         meaning = "some factors have a dimension of their own"
     if gap > 0.5:
         meaning = "most factors have one dimension that holds far more information than the others"
-    return f"{', '.join(found).replace('_', ' ').capitalize()} (all 1 at best): {meaning}."
+    listed = ", ".join(found).replace("_", " ").capitalize()
+    return f"{listed} (1 is the best value of each): {meaning}."
 
 
 def _dimensions_said(table: pandas.DataFrame, chance: float) -> str:

@@ -37,10 +37,15 @@ _Found = TypeVar("_Found")
 SHOWN = 6
 #: Points per sample on a plane.
 POINTS = 400
-#: Advice is given if less than this share of draws is better covered than the median held-out
-#: image.
-COVERED = 0.4
+#: Tests that say "p" reject below this.
 LEVEL = 0.01
+#: What is said if coverage differs, but not the distributions as far as they can be tested.
+ALIKE = (
+    "No test found a difference between the distributions of encodings and prior: neither in "
+    "single dimensions, nor in planes, nor in all dimensions together. At the scale of single "
+    "posteriors encodings are grouped, as those of similar images are: this does not show a "
+    "region without encodings."
+)
 
 
 def section(subject: Subject) -> Section:
@@ -69,7 +74,7 @@ def section(subject: Subject) -> Section:
     if len(reasons) == 4:  # The second comparison needs the fewest images.
         raise InputError(reasons[1].split(": ", 1)[1].removesuffix("."))
     if holes is not None:
-        _add_holes(answer, subject, holes)
+        _add_holes(answer, subject, holes, _differ(single, whole, worst))
     if single is not None:
         _add_marginals(answer, subject, single, *named[:2])
     _add_rest(answer, subject.where(), whole, worst)
@@ -89,9 +94,20 @@ def _tried(
         return None
 
 
-def _add_holes(answer: Section, subject: Subject, found: Holes) -> None:
-    answer.says.extend(_holes_said(found))
-    answer.advice.extend(_holes_advice(found))
+def _differ(
+    single: pandas.DataFrame | None, whole: MMDTest | None, worst: Projections | None
+) -> bool:
+    """Whether a test finds a difference between the distributions of encodings and prior."""
+    tests = [] if whole is None else [whole.p_value]
+    tests += [] if single is None else list(single.adjusted)
+    tests += [] if worst is None else list(worst.table.adjusted)
+    return min(tests, default=1.0) < LEVEL
+
+
+def _add_holes(answer: Section, subject: Subject, found: Holes, differ: bool) -> None:
+    answer.says.extend(_holes_said(found, differ))
+    row = found.shares.loc["log_ratio"]
+    answer.symptoms["holes"] = (row.share - row.nominal) * (_less_covered(found) and differ)
     answer.tables.update(holes=found.shares, hole_draws=found.prior, hole_held_out=found.held_out)
     answer.figures["holes_coverage"] = Drawing(
         _draw_coverage(found),
@@ -106,7 +122,6 @@ def _add_marginals(
     answer: Section, subject: Subject, single: pandas.DataFrame, own: np.ndarray, prior: np.ndarray
 ) -> None:
     answer.says.append(_marginals_said(single))
-    answer.advice.extend(_spread_advice(single))
     answer.tables["aggregate_marginals"] = single
     limit = aggregate.smallest_difference(len(own), len(prior), LEVEL / len(single))
     answer.figures["aggregate_marginals"] = Drawing(
@@ -129,8 +144,8 @@ def _add_rest(
     if worst is not None and len(worst.table):
         plane = worst.table.iloc[0]
         answer.says.append(
-            f"They differ most in the plane of {plane['first']} and {plane['second']}, which was "
-            f"chosen on one half of the draws; on the other half p = {plane.adjusted:.2g}."
+            f"The plane of {plane['first']} and {plane['second']} has the largest difference on "
+            f"one half of the draws; on the other half p = {plane.adjusted:.2g}."
         )
         answer.figures["aggregate_planes"] = Drawing(
             _draw_planes(worst),
@@ -142,41 +157,34 @@ def _add_rest(
         answer.tables["aggregate_mmd"] = pandas.DataFrame([vars(whole)])
 
 
-def _excess(found: Holes) -> float:
-    """The excess of the larger share over its nominal one, in standard errors."""
+def _less_covered(found: Holes) -> bool:
+    """Whether draws of the prior are less covered than held-out encodings, by either test."""
     shares = found.shares
-    return float(((shares.share - shares.nominal) / shares.error.clip(lower=1e-9)).max())
+    lower = (shares.p_value < LEVEL / 2) & (shares.covered < 0.5)
+    return bool((lower | (shares.share_p < LEVEL / 2)).any())
 
 
-def _worse(found: Holes) -> bool:
-    """Whether draws of the prior are less covered than held-out images, by either criterion."""
-    shares = found.shares
-    significant = shares.p_value * len(shares) < LEVEL
-    return bool((significant & (shares.covered < COVERED)).any())
-
-
-def _holes_said(found: Holes) -> list[str]:
+def _holes_said(found: Holes, differ: bool) -> list[str]:
     ratio, distance = found.shares.loc["log_ratio"], found.shares.loc["distance"]
-    said = []
-    if _worse(found) and _excess(found) <= 2:
-        said.append(
-            "The share of prior mass without encodings does not exceed its nominal value, but the "
-            "draws of the prior are less covered by posteriors than held-out encodings are."
-        )
+    less = _less_covered(found)
+    said = [ALIKE] if less and not differ else []
+    lead = "No difference of coverage was found"
+    if less:
+        lead = "Draws of the prior are less covered by posteriors than held-out encodings are"
     said += [
-        f"{ratio.share:.1%} of the prior mass (standard error {ratio.error:.1%}) lies where "
-        f"hardly any image is encoded; {ratio.nominal:.1%} would if the aggregate posterior were "
-        "the prior. These draws have a lower log q(z) - log p(z) than all but "
-        f"{ratio.nominal:.1%} of the images that are held out of q.",
+        f"{lead}: {ratio.share:.1%} of the prior's draws (standard error {ratio.error:.1%}) and "
+        f"{ratio.nominal:.1%} of the held-out encodings have a log q(z) - log p(z) below "
+        f"{ratio.threshold:,.0f} nats (exact test, p = {ratio.share_p:.2g}).",
         f"{ratio.covered:.1%} of the prior's draws are better covered than the median held-out "
         f"image; 50.0% would be if both had one distribution (Kolmogorov-Smirnov distance "
         f"{ratio.ks:.2f}, p = {ratio.p_value:.2g}). The median of log q(z) - log p(z) is "
         f"{ratio.prior:,.0f} nats for draws of the prior and {ratio.held_out:,.0f} nats for "
         f"held-out images.",
-        f"By the distance to the nearest posterior, {distance.share:.1%} of the prior mass "
-        f"(standard error {distance.error:.1%}) is not covered: the median distance is "
-        f"{distance.prior:.3g} posterior standard deviations for draws of the prior and "
-        f"{distance.held_out:.3g} for held-out images.",
+        f"{distance.share:.1%} of the prior's draws (standard error {distance.error:.1%}) and "
+        f"{distance.nominal:.1%} of the held-out encodings are more than "
+        f"{distance.threshold:.3g} posterior standard deviations from the nearest posterior "
+        f"(exact test, p = {distance.share_p:.2g}). The median distance is {distance.prior:.3g} "
+        f"for draws of the prior and {distance.held_out:.3g} for held-out images.",
     ]
     if ratio.held_out < 0:
         said.append(
@@ -193,9 +201,10 @@ def _marginals_said(single: pandas.DataFrame) -> str:
     row = single.loc[farthest]
     return (
         f"{(single.adjusted < LEVEL).sum()} of {len(single)} dimensions are distributed "
-        f"differently from the prior (p < {LEVEL}, adjusted for all dimensions); {farthest} "
-        f"differs most: its mean is {row['mean']:.2f} (prior: {row.prior_mean:.2f}) and its "
-        f"standard deviation {row.sd:.2f} (prior: {row.prior_sd:.2f}; Kolmogorov-Smirnov distance "
+        f"differently from the prior (p < {LEVEL}, adjusted for all dimensions). {farthest} "
+        f"has the largest distance: its mean is {row['mean']:.2f} (prior: "
+        f"{row.prior_mean:.2f}) and its standard deviation {row.sd:.2f} (prior: "
+        f"{row.prior_sd:.2f}; Kolmogorov-Smirnov distance "
         f"{row.distance:.2f})."
     )
 
@@ -208,28 +217,6 @@ def _together_said(whole: MMDTest) -> str:
         f"{together} (squared maximum mean discrepancy {whole.value:.2g}, permutation test p = "
         f"{whole.p_value:.2g})."
     )
-
-
-def _holes_advice(found: Holes) -> list[str]:
-    if not (_excess(found) > 3 or _worse(found)):
-        return []
-    return [
-        "The prior draws latents that the decoder was hardly trained on. So samples may look "
-        "worse than reconstructions: try a prior that adapts to the encodings (FlowPrior, "
-        "VampPrior, a GaussianMixture of more components), a higher weight on the rate (beta), "
-        "or fewer latent dimensions."
-    ]
-
-
-def _spread_advice(single: pandas.DataFrame) -> list[str]:
-    narrow = single[(single.adjusted < LEVEL) & (single.sd < 0.8 * single.prior_sd)]
-    if not len(narrow):
-        return []
-    return [
-        f"Encodings are less spread than the prior in {len(narrow)} dimensions, such as "
-        f"{narrow.index[0]}: try longer training, a lower learning rate at its end, or a learned "
-        f"prior, which adapts to the encodings."
-    ]
 
 
 def _pictures(subject: Subject, found: Holes) -> Drawing:
@@ -261,8 +248,8 @@ def _draw_coverage(found: Holes) -> Figure:
         )
         row = found.shares.loc[name]
         own.axvline(row.threshold, color=INK, lw=1, ls="--", label="limit")
-        title = f"{row.share:.1%} of the prior mass beyond the limit ({row.nominal:.1%} nominal)"
-        own.set_title(title, fontsize=TITLE, loc="left")
+        both = f"{row.share:.1%} of the prior's draws, {row.nominal:.1%} of the encodings"
+        own.set_title(f"beyond the limit: {both}", fontsize=TITLE, loc="left")
         name_axes(own, label, "density")
     return legend(figure, axes[0, 0])
 

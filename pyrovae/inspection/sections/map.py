@@ -57,15 +57,16 @@ def section(subject: Subject) -> Section:
         says += [_trust_said(codes, places, name) for name, places in maps.items()]
         figures = {"maps": _maps(subject, maps, known)}
     title, table = "How do the images lie in the latent space?", _table(subject, rows, maps)
-    return Section(title, says, tables={"maps": table}, figures=figures)
+    captions = {"maps": "Place of each image on the maps"}
+    return Section(title, says, tables={"maps": table}, figures=figures, captions=captions)
 
 
 def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Drawing:
     methods = [f"a map by {name}, which keeps neighbours near" for name in [*maps][1:]]
     return Drawing(
         _draw_maps(maps, known),
-        f"Posterior means of {subject.where(len(known))}: "
-        f"{', and '.join(['their principal components', *methods])}. Each point is an image, "
+        f"Map of the posterior means of {subject.where(len(known))}: "
+        f"{', and '.join(['their principal components', *methods])}. A point is an image, "
         f"coloured by {' and '.join(known)}.",
     )
 
@@ -103,18 +104,19 @@ def _plane_said(codes: np.ndarray) -> str:
 def _variance_said(shares: np.ndarray, dims: int) -> str:
     return (
         f"The first two principal components explain {100 * shares.sum():.0f} % of the variance "
-        f"of the posterior means in {dims} dimensions (two of {dims} equal ones would explain "
-        f"{200 / dims:.0f} %)."
+        f"of the posterior means in {dims} dimensions. Two of {dims} equal components would "
+        f"explain {200 / dims:.0f} %."
     )
 
 
 def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
     found = trustworthiness(codes, places)
     name = f"{name}s" if name == COMPONENT else name
-    words = "can be trusted" if found > 0.9 else "are often distant in the latent space"
+    words = "are neighbours" if found > 0.9 else "are often distant"
     return (
-        f"Neighbours on the map by {name} {words}: its trustworthiness is {found:.2f} (1 if the "
-        "10 nearest on the map are also near in the latent space, about 0.5 by chance)."
+        f"Neighbours on the map by {name} {words} in the latent space: its trustworthiness is "
+        f"{found:.2f}. It is 1 if the 10 nearest on the map are also near in the latent space, "
+        "and about 0.5 by chance."
     )
 
 
@@ -137,9 +139,9 @@ def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawi
     low, high = (100 * float(places[end]) for end in (0, -1))
     return Drawing(
         _draw_plane(grid, subject.encoded.loc[rows], known.iloc[:, 0], names),
-        f"Left: decoded latents, from the {low:.0f} % to the {high:.0f} % quantile of the prior "
-        f"in both dimensions, at equal steps of probability. Right: posterior means of "
-        f"{subject.where(len(rows))}, coloured by {names[2]}.",
+        f"The plane of both dimensions. Left: decoded latents, from the {low:.0f} % to the "
+        f"{high:.0f} % quantile of the prior in both dimensions, at equal steps of probability. "
+        f"Right: posterior means of {subject.where(len(rows))}, coloured by {names[2]}.",
     )
 
 

@@ -24,7 +24,8 @@ from pyrovae.inspection.plotting import (
 )
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
-from pyrovae.inspection.subject import FULL, Subject
+from pyrovae.inspection.subject import Subject
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import CATEGORIES, EXACT, GUIDE, INK
 
@@ -41,16 +42,8 @@ SPARING = 3
 #: Dimensions whose histograms are shown.
 SHOWN = 6
 
-#: Advice on a guide whose means are off, and on one that is too narrow.
-PRECISE = (
-    "The guide's means are off by more than the posterior's standard deviation: the encoder is "
-    "not precise enough. Train for longer, or use a larger encoder."
-)
-NARROW = (
-    "The guide is much narrower than the posterior: its uncertainties are too small. A diagonal "
-    "family is too narrow if dimensions are correlated: if section gaps finds a large "
-    "approximation gap, try FullRankNormal."
-)
+#: Why there is no section.
+NO_CHAINS = "short chains do not mix, so the quick report has none (leave out --quick)"
 
 
 def section(subject: Subject) -> Section:
@@ -60,8 +53,11 @@ def section(subject: Subject) -> Section:
         subject: what is inspected; chains are of all sites, moments of its selected sites.
 
     Raises:
-        InputError: if a site is unknown, or the support of latents is not R^D.
+        InputError: if the budget has no chains, a site is unknown, or the support of latents is
+            not R^D.
     """
+    if not subject.budget.chains:
+        raise InputError(NO_CHAINS)
     columns = subject.columns
     where, moved = placed(subject, _gradient)
     chains = _chains(where)
@@ -77,10 +73,9 @@ def section(subject: Subject) -> Section:
     moments = pandas.concat(tables, names=["image"])
     return Section(
         "How does the guide differ from the exact posterior of single images?",
-        said + _too_short(subject, len(mixed) == len(chains)),
-        _remedies([tables[name] for name in mixed]),
-        {"posterior_moments": moments, "chains": _diagnostics(chains)},
-        _figures(subject, looked_at, tables),
+        said,
+        tables={"posterior_moments": moments, "chains": _diagnostics(chains)},
+        figures=_figures(subject, looked_at, tables),
     )
 
 
@@ -176,8 +171,7 @@ def _mixing(name: str, chains: Chains) -> str:
         return f"{said}: the chains have mixed."
     return (
         f"{said}: the chains have not mixed (that needs an R-hat below {UNMIXED} and an "
-        f"effective sample size of {ENOUGH}), so its moments are unreliable and no advice is "
-        f"based on them."
+        f"effective sample size of {ENOUGH}), so the moments of their draws are unreliable."
     )
 
 
@@ -185,21 +179,6 @@ def _left_out(subject: Subject, count: int) -> list[str]:
     if count == len(subject.shown):
         return []
     return [f"Chains take long, so they were run for {subject.shown_where(count)}."]
-
-
-def _too_short(subject: Subject, mixed: bool) -> list[str]:
-    if mixed or subject.budget.steps >= FULL.steps:
-        return []
-    return ["--quick makes short chains: without it they have more draws and deeper trees."]
-
-
-def _remedies(tables: list[pandas.DataFrame]) -> list[str]:
-    """Advice based on images whose chains have mixed."""
-    if not tables:
-        return []
-    shift = float(np.median([table["shift"].abs().median() for table in tables]))
-    ratio = float(np.median([table["ratio"].median() for table in tables]))
-    return [advice for applies, advice in ((shift > 1, PRECISE), (ratio < 0.7, NARROW)) if applies]
 
 
 def _diagnostics(chains: dict[str, Chains]) -> pandas.DataFrame:

@@ -38,13 +38,18 @@ def section(subject: Subject) -> Section:
     names = [str(name).split("/")[-1] for name in subject.shown.names[:2]]
     drawing = Drawing(
         _sheet(subject, found),
-        f"Decoded paths from the posterior mean of {names[0]} to that of {names[1]} (rows "
-        f'"images"), and from one draw of the prior to another (rows "prior"): along the straight '
-        f"line and along the arc around 0. The column is the share of the path; the first two of "
-        f"{subject.shown_where()}.",
+        f'Decoded paths. Rows "images" go from the posterior mean of {names[0]} to that of '
+        f'{names[1]}, the first two of {subject.shown_where()}; rows "prior" go from one draw '
+        f"of the prior to another. Both go along the straight line and along the arc around 0. "
+        f"Columns are shares of the path.",
     )
-    said, title = _says(table, lengths), "What lies between two images?"
-    return Section(title, said, tables={"paths": table}, figures={"paths": drawing})
+    return Section(
+        "What lies between two images?",
+        _says(table, lengths),
+        tables={"paths": table},
+        figures={"paths": drawing},
+        captions={"paths": "Length of each point, and the share of shorter latents"},
+    )
 
 
 def paths(subject: Subject) -> Paths:
@@ -99,14 +104,15 @@ def _says(table: pandas.DataFrame, lengths: dict[str, np.ndarray]) -> list[str]:
         low, high = np.quantile(lengths[ends], (0.025, 0.975))
         straight, arc = (half[ends, kind] for kind in KINDS)
         said.append(
-            f"Half-way between two {each} the straight line has length {straight:.2f}, "
-            f"{_where(straight, low, high)}, and the arc {arc:.2f}, {_where(arc, low, high)} (95 "
-            f"% of all {each} have lengths from {low:.2f} to {high:.2f})."
+            f"Half-way between two {each}, the point on the straight line has length "
+            f"{straight:.2f} ({_where(straight, low, high)}) and the point on the arc {arc:.2f} "
+            f"({_where(arc, low, high)}). 95 % of all {each} have lengths from {low:.2f} to "
+            f"{high:.2f}."
         )
-    return [*said, "Outside that range the decoder extrapolates."]
+    return [*said, "The decoder extrapolates at lengths outside that range."]
 
 
 def _where(length: float, low: float, high: float) -> str:
     if low <= length <= high:
-        return "which is typical"
-    return "which is too short" if length < low else "which is too long"
+        return "usual"
+    return "shorter than usual" if length < low else "longer than usual"

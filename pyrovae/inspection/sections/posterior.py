@@ -14,7 +14,6 @@ from pyrovae.inspection.plotting import (
     TITLE,
     canvas,
     heat_map,
-    name_axes,
     panel,
     picture,
     shorten,
@@ -33,6 +32,11 @@ PLACE = 30
 #: Dimensions that a figure has room for.
 SHOWN = 24
 DRAWS = 100
+CAPTIONS = {
+    "posteriors": "Location, scale and rate per image and dimension",
+    "predictive": "Standard deviation of a pixel per image, in grey levels of 256",
+    "correlations": "Most correlated pairs of dimensions per image",
+}
 
 
 def section(subject: Subject) -> Section:
@@ -44,83 +48,95 @@ def section(subject: Subject) -> Section:
         seen = predictive(subject.space, x, inputs, DRAWS)
         draws = subject.space.guide_draws(max(3, subject.budget.draws), x, **inputs)
     matrices = correlations(draws[..., torch.from_numpy(subject.columns).to(draws.device)])
-    tables = {
-        "posteriors": found.table(names),
-        "correlations": correlation_table(matrices, names, found.names),
-        "predictive": seen.table(names),
+    pairs = correlation_table(matrices, names, found.names)
+    dependent = len(pairs) > 0 and pairs["correlation"].abs().max() >= _limit(len(draws))
+    tables = {"posteriors": found.table(names), "predictive": seen.table(names)}
+    figures = {
+        "predictive": _predictive(subject, seen, names),
+        "intervals": _intervals(subject, tables["posteriors"], found),
     }
+    if dependent:
+        tables["correlations"] = pairs
+        figures["correlations"] = _correlations(subject, matrices, found, pairs["image"])
     return Section(
         "What are the posteriors of single images?",
-        [_spreads(tables["predictive"]), _dependence(tables["correlations"], len(draws))],
+        [_spreads(tables["predictive"]), _dependence(pairs, len(draws), dependent)],
         tables=tables,
-        figures={
-            "predictive": _predictive(subject, seen, names),
-            **_dimensions(subject, tables["posteriors"], found, matrices, names),
-        },
+        figures=figures,
+        captions=CAPTIONS,
     )
+
+
+def _limit(draws: int) -> float:
+    """Above the largest correlation of some ten thousand independent pairs of dimensions."""
+    return 5 / draws**0.5
 
 
 def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing:
     images = torch.from_numpy(np.array(subject.shown.images)).float() / 255
     return Drawing(
         _draw_predictive(images, seen, names),
-        f"Posterior predictive, {subject.shown_where()}: the image, the mean of {DRAWS} "
-        "reconstructions, the standard deviation of each pixel without and with the likelihood's "
-        "noise (in grey levels of 256), decoded draws of z, and one draw with the likelihood's "
-        "noise.",
+        f"Posterior predictive, {subject.shown_where()}. From left to right: the image; the mean "
+        f"of {DRAWS} decoded draws of z; the standard deviation of each pixel over these draws, "
+        "and with the likelihood's noise, in grey levels of 256; four of the draws; one draw with "
+        "the likelihood's noise.",
     )
 
 
-def _dimensions(
-    subject: Subject,
-    table: pandas.DataFrame,
-    found: Encoding,
-    matrices: np.ndarray,
-    names: list[str],
-) -> dict[str, Drawing]:
-    """The dimensions of the largest rate: their intervals and their correlations."""
+def _largest(found: Encoding) -> tuple[np.ndarray, list[str]]:
+    """The dimensions of the largest rate, and their names."""
     top = np.argsort(-found.kl.mean(0), kind="stable")[:SHOWN]
-    dims = [found.names[column] for column in top]
-    most = f"the {len(dims)} dimensions of the largest rate"
-    return {
-        "intervals": Drawing(
-            _draw_intervals(table, dims),
-            f"Posteriors, {subject.shown_where()}: location ± 2 scales in {most}, coloured by the "
-            "rate in nats; the grey band is ± 2, which holds 95 % of a standard Normal's mass.",
-        ),
-        "correlations": Drawing(
-            _draw_correlations(matrices[0][np.ix_(top, top)], dims, names[0]),
-            f"Correlations between dimensions of the posterior of {names[0]}, the first of "
-            f"{subject.shown_where()}, in {most}; {max(3, subject.budget.draws):,} draws.",
-        ),
-    }
+    return top, [found.names[column] for column in top]
+
+
+def _intervals(subject: Subject, table: pandas.DataFrame, found: Encoding) -> Drawing:
+    _, dims = _largest(found)
+    return Drawing(
+        _draw_intervals(table, dims),
+        f"Posterior per dimension, {subject.shown_where()}, in the {len(dims)} dimensions of the "
+        f"largest rate. Left: dots show the location, coloured by the rate in nats; bars show ± 2 "
+        f"scales, where they are longer than a dot. The grey band is ± 2, which holds 95 % of a "
+        f"standard Normal's mass. Right: the scale. Titles: the rate over all dimensions.",
+    )
+
+
+def _correlations(
+    subject: Subject, matrices: np.ndarray, found: Encoding, images: pandas.Series
+) -> Drawing:
+    """The correlations of the image that has the largest one."""
+    top, dims = _largest(found)
+    names = list(images.unique())
+    row = int(np.abs(matrices - np.eye(matrices.shape[1])).max((1, 2)).argmax())
+    return Drawing(
+        _draw_correlations(matrices[row][np.ix_(top, top)], dims, names[row]),
+        f"Correlations of the dimensions of one posterior, that of {names[row]}, which has the "
+        f"largest correlation of {subject.shown_where()}: the {len(dims)} dimensions of the "
+        f"largest rate, from {max(3, subject.budget.draws):,} draws.",
+    )
 
 
 def _spreads(table: pandas.DataFrame) -> str:
     latent, whole = np.sqrt(np.square(table[["latent_spread", "spread"]]).mean())
     return (
-        f"The standard deviation of a pixel is {latent:.1f} grey levels of 256 from the "
-        f"uncertainty of z and {whole:.1f} with the likelihood's noise: z accounts for "
-        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g} % of the variance, if the guide's widths "
-        "are right."
+        f"The uncertainty of z moves a pixel by {latent:.1f} grey levels of 256 (standard "
+        f"deviation); with the likelihood's noise it is {whole:.1f}. The guide attributes "
+        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g} % of the variance of pixels to z."
     )
 
 
-def _dependence(pairs: pandas.DataFrame, draws: int) -> str:
+def _dependence(pairs: pandas.DataFrame, draws: int, dependent: bool) -> str:
     if not len(pairs):
         return "The latent has one dimension, so there are no correlations."
     row = pairs.loc[pairs["correlation"].abs().idxmax()]
-    # Above the largest correlation of some ten thousand independent pairs.
-    limit = 5 / draws**0.5
-    if abs(row["correlation"]) < limit:
+    if not dependent:
         return (
-            f"No two dimensions of a posterior are correlated as far as {draws:,} draws show: the "
-            f"largest correlation is {row['correlation']:.2f}, and values below {limit:.2f} "
-            f"cannot be distinguished from noise."
+            f"No two dimensions of a posterior are correlated: the largest correlation of {draws} "
+            f"draws is {row['correlation']:.2f}, and independent dimensions reach "
+            f"{_limit(draws):.2f} by chance."
         )
     return (
         f"The most correlated dimensions are {row['first']} and {row['second']} of "
-        f"{row['image']}: correlation {row['correlation']:.2f}."
+        f"{row['image']}: their correlation is {row['correlation']:.2f}."
     )
 
 
@@ -159,26 +175,38 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
 def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
     """Location, scale and rate of the posteriors of a few images, in the dimensions given.
 
+    The scales have panels of their own: they are often smaller than the mark of a location.
+
     Args:
         table: from `Encoding.table`.
         dims: names of the dimensions, the largest rates first.
     """
+    from matplotlib.ticker import NullFormatter
+
     images = list(dict.fromkeys(table.index.get_level_values("image")))
-    figure, axes = canvas(0.5 + 1.2 * len(images), len(images), 1, sharex=True, sharey=True)
+    figure, axes = canvas(0.6 + 1.3 * len(images), len(images), 2, sharex=True, sharey="col")
     among = table[table.index.get_level_values(1).isin(dims)]
     colours = {"vmin": 0.0, "vmax": max(1e-6, float(among["kl"].max())), "cmap": SEQUENTIAL}
-    for place, image in zip(axes[:, 0], images, strict=True):
+    places = np.arange(len(dims))
+    for (left, right), image in zip(axes, images, strict=True):
         own = table.loc[image].loc[dims]
-        place.axhspan(-2, 2, color=PALE, lw=0)
-        where = (range(len(dims)), own["loc"])
-        place.errorbar(*where, 2 * own["scale"], fmt="none", ecolor=GUIDE, lw=1.2)
-        shown = place.scatter(*where, 18, own["kl"], zorder=3, **colours)
+        left.axhspan(-2, 2, color=PALE, lw=0)
+        left.errorbar(places, own["loc"], 2 * own["scale"], fmt="none", ecolor=GUIDE, lw=1.4)
+        shown = left.scatter(places, own["loc"], 7, own["kl"], zorder=3, **colours)
         nats = table.loc[image]["kl"].sum()
-        place.set_title(f"{image}: {nats:,.1f} nats over all dimensions", fontsize=LABEL)
-    axes[-1, 0].set_xticks(range(len(dims)), dims, rotation=90, fontsize=SMALL)
-    name_axes(axes[-1, 0], "latent dimension, in the order of the rate")
-    figure.supylabel("location ± 2 scales", fontsize=TITLE)
-    figure.colorbar(shown, ax=axes[:, 0], aspect=40).set_label("rate (nats)", fontsize=LABEL)
+        left.set_title(f"{shorten(image)}: {nats:,.1f} nats", fontsize=LABEL, loc="left")
+        right.bar(places, own["scale"], color=GUIDE)
+    if (found := among["scale"][among["scale"] > 0]).size:
+        axes[0, 1].set_yscale("log")
+        low, high = 10 ** np.floor(np.log10(found.min())), max(1.0, float(found.max()))
+        axes[0, 1].set_ylim(low, high)
+        for place in axes[:, 1]:
+            place.yaxis.set_minor_formatter(NullFormatter())
+    for column, up in zip(axes.T, ("location ± 2 scales", "scale"), strict=True):
+        column[-1].set_xticks(places, dims, rotation=90, fontsize=SMALL)
+        column[0].set_ylabel(up, fontsize=LABEL)
+    figure.supxlabel("latent dimension, in the order of the rate", fontsize=TITLE)
+    figure.colorbar(shown, ax=axes, aspect=40).set_label("rate (nats)", fontsize=LABEL)
     return figure
 
 

@@ -23,15 +23,18 @@ def section(subject: Subject) -> Section:
         pairs = {"model.gv": programs.model, "guide.gv": programs.guide}
         sources = {name: graphviz_source(own, x, **inputs) for name, own in pairs.items()}
     said = (
-        "The graphs of model and guide: grey sites are observed, the box is the plate of images, "
-        "shapes are those of one image; traced on n = 2 images of the split "
-        f"{subject.name}."
+        "Graphs of model and guide. Grey sites are observed; the box is the plate of images; "
+        f"shapes are those of one image. Traced on n = 2 images of the split {subject.name}."
     )
     return Section(
         "Which sites do model and guide have?",
         _said(sites, parameters),
         tables={"sites": sites, "parameters": parameters},
         figures={"program": Drawing(draw_graph(sites), said)},
+        captions={
+            "sites": "Sites of model and guide",
+            "parameters": "Parameters per part of model and guide",
+        },
         texts={name: text for name, text in sources.items() if text is not None},
     )
 
@@ -45,7 +48,7 @@ def _said(sites: pandas.DataFrame, parameters: pandas.DataFrame) -> list[str]:
     counts = parameters.groupby("program", sort=False)["trained"].sum()
     sizes = [f"the {name} has {count:,} trained parameters" for name, count in counts.items()]
     return [
-        f"The model draws {', then '.join(parts)}, then an image; the guide is the distribution "
+        f"The model draws {', then '.join(parts)}, then an image. The guide is the distribution "
         "of these latents given an image.",
         "; ".join(sizes).capitalize() + ".",
     ]

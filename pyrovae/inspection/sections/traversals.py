@@ -22,11 +22,6 @@ ROWS, IMAGES = 10, 2
 SHARES = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99)
 #: The least rate of a used dimension, in nats, and the least visible change, in levels of 255.
 CARRIES, UNSEEN = 0.1, 0.5
-#: Advice on dimensions that the decoder does not use.
-IDLE = [
-    "Rate that the decoder ignores should vanish during training: train for longer, and check "
-    "whether the decoder's learning rate is too low, or one of its layers is dead."
-]
 
 
 def section(subject: Subject) -> Section:
@@ -41,9 +36,9 @@ def section(subject: Subject) -> Section:
     return Section(
         "What does each latent dimension change?",
         _says(table, len(z)) + (_idle_said(idle) if len(idle) else []),
-        IDLE if len(idle) else [],
-        {"traversals": table.reset_index()},
-        figures,
+        tables={"traversals": table.reset_index()},
+        figures=figures,
+        captions={"traversals": "Rate and visible change per dimension"},
     )
 
 
@@ -93,10 +88,11 @@ def _drawing(
     name = str(subject.shown.names[row]).split("/")[-1]
     return Drawing(
         image_sheet(sheet, labels, columns),
-        f"The posterior mean of the image {name}, decoded with one dimension per row moved to "
-        f"quantiles of the guide's draws ({subject.where()}); the {len(top)} dimensions of the "
-        f"largest rate, with their rates in nats per image. Last column: the range of each pixel "
-        f"along the row; white is {most:.0f} of 255 grey levels or more.",
+        f"Latent dimensions of the image {name}. Each row moves one dimension of the posterior "
+        f"mean to quantiles of the guide's draws ({subject.where()}) and decodes the result. The "
+        f"rows are the {len(top)} dimensions of the largest rate, in nats per image. The last "
+        f"column shows the range of each pixel along the row: white is {most:.0f} of 255 grey "
+        f"levels or more.",
     )
 
 
@@ -105,27 +101,24 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
 
     change, name = table["change"], table["change"].idxmax()
     said = [
-        f"Moving {name} from its 1 % to its 99 % quantile changes the decoded image most: by "
-        f"{change.max():.1f} of 255 grey levels (root mean square over pixels and {images} "
-        f"images); the median dimension changes it by {change.median():.1f}."
+        f"Dimension {name} changes the decoded image most: by {change.max():.1f} of 255 grey "
+        f"levels from its 1 % to its 99 % quantile (root mean square over pixels and {images} "
+        f"images). The median dimension changes it by {change.median():.1f} grey levels."
     ]
     if len(table) > 2 and min(np.ptp(table["kl"]), np.ptp(change)) > 0:
         rank = spearmanr(table["kl"], change)[0]
-        meaning = "some rate is also spent on hardly visible changes, such as fine detail"
+        meaning = "dimensions of a larger rate do not always change the image more"
         if rank > 0.5:
             meaning = "dimensions of a larger rate change the image more"
-        said.append(
-            f"The rank correlation of the dimensions' rates with these changes is {rank:.2f}: "
-            f"{meaning}."
-        )
+        said.append(f"The rank correlation of rate and change is {rank:.2f}: {meaning}.")
     return said
 
 
 def _idle_said(idle: pandas.DataFrame) -> list[str]:
     named = ", ".join(idle.index[:5]) + (" ..." if len(idle) > 5 else "")
     return [
-        f"{len(idle)} dimensions ({named}) carry more than {CARRIES} nats but change pixels by "
-        f"less than {UNSEEN} grey levels: the decoder does not use them."
+        f"{len(idle)} dimension{'s' * (len(idle) > 1)} ({named}) carry more than {CARRIES} nats, "
+        f"but change pixels by less than {UNSEEN} grey levels: the decoder does not use them."
     ]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
+from pyrovae.data import Split
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection import typical
-from pyrovae.inspection.dispersion import dispersion
+from pyrovae.inspection.dispersion import dispersion, pixel_gain
 from pyrovae.inspection.outliers import Outliers, find_outliers
 from pyrovae.inspection.plotting import (
     Sample,
@@ -19,6 +22,7 @@ from pyrovae.inspection.plotting import (
     panel,
     panels,
 )
+from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
@@ -34,22 +38,19 @@ REPLICATED, ROW = 200, 6
 LEVEL = 0.01
 #: Smaller differences of a statistic are not reported, for any p-value, in standard deviations.
 SMALL = 0.2
-#: The share of images whose log p(x) may be unreliable.
-FEW = 0.1
-#: Advice on the likelihood's noise.
-NOISE = {
-    "sure": "The decoder's probabilities are overconfident, as after overfitting: train on more "
-    "images, or stop earlier (--trainer.patience).",
-    "narrow": "The likelihood's noise is too small, so the posterior is too narrow: learn its "
-    "scale (SharedScaleNormal, PixelwiseNormal) or start with a larger one. A learned scale is "
-    "too small early in training, and after overfitting: if training images are fitted better "
-    "than these, train on more images, or stop earlier (--trainer.patience).",
-    "wide": "The likelihood's noise is too large, so detail that could be encoded is treated as "
-    "noise: learn its scale (SharedScaleNormal, OptimalScaleNormal), or train for longer.",
-    "one scale": "One scale does not fit all pixels: most residuals are smaller than the noise, "
-    "some are much larger. Try PixelwiseNormal, StudentT or DiscretizedLogisticMixture.",
-    "rough": "The likelihood's noise is independent between pixels, and images are smoother: "
-    "show the likelihood's mean rather than draws of x.",
+#: What the shape of the histogram of ranks shows: its middle and its ends against its shoulders.
+SHAPES = {
+    (1, 1): "high in the middle and at both ends (a W): most residuals are smaller than the "
+    "noise, and a few are far larger, as where pixels or images differ in noise",
+    (1, 0): "high in the middle: most residuals are smaller than the noise",
+    (1, -1): "high in the middle (a hump): residuals are smaller than the noise",
+    (0, 1): "high at both ends: more residuals than expected are far larger than the noise",
+    (-1, 1): "high at both ends (a U): residuals are larger than the noise",
+    (0, -1): "low at both ends: fewer residuals than expected are far larger than the noise",
+    (-1, 0): "low in the middle: few residuals are small against the noise",
+    (-1, -1): "low in the middle and at both ends (an M): few residuals are small against the "
+    "noise, and few are far larger",
+    (0, 0): "of the same height in the middle, at the ends and between, within 5 % of a flat one",
 }
 
 
@@ -66,17 +67,20 @@ def section(subject: Subject) -> Section:
     """
     images = subject.split.spread(REPLICATED)
     noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
-    found = typical.replicate(subject.programs, images, subject.engine, seed=subject.seed)
-    prior = typical.prior_statistics(subject, subject.budget.draws)
+    statistics = typical.own_statistics(subject.programs, images, seed=subject.seed)
+    how: dict[str, Any] = {"statistics": statistics, "seed": subject.seed}
+    found = typical.replicate(subject.programs, images, subject.engine, **how)
+    prior = typical.prior_statistics(subject, subject.budget.draws, statistics)
     checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
-    ranks = typical.rank_moments(found)
-    answer = Section("Is the noise calibrated, and which images are improbable?", [])
+    ranks, gain = typical.rank_moments(found), _pixel_gain(subject, images)
+    answer = Section("How large is the noise, and which images are improbable?", [])
     reasons = _add_outliers(answer, subject)
-    answer.says.extend([*_noise_said(noise, ranks), *_checks_said(checks), *reasons])
-    has_scale = subject.programs.likelihood.has_scale
-    answer.advice[:0] = _noise_advice(noise, ranks, checks, has_scale)
+    answer.says.extend([_noise_said(noise), _ranks_said(found, ranks), *_gain_said(gain)])
+    answer.says.extend([*_checks_said(checks), *reasons])
+    if gain is not None:
+        answer.symptoms.update(pixel_gain=gain.value, pixel_gain_error=gain.error or 0.0)
     answer.tables.update(predictive_checks=checks, predictive_images=found.statistics)
-    answer.tables.update(pixel_calibration=pixels, dispersion=_numbers(noise, ranks))
+    answer.tables.update(pixel_calibration=pixels, dispersion=_numbers(noise, ranks, gain))
     answer.figures.update(_figures(subject, found, prior, pixels))
     return answer
 
@@ -88,7 +92,6 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
     except InputError as reason:
         return [f"Improbable images were not looked for: {reason}."]
     answer.says.extend(_outliers_said(rare))
-    answer.advice.extend(_outlier_advice(rare))
     shown = rare.table[rare.table.split == "shown"].reset_index(drop=True)
     answer.tables.update(typical_shown=shown, typical_outliers=rare.table)
     answer.figures["typical_pictures"] = _pictures(subject, rare)
@@ -144,21 +147,53 @@ def _reliability(rare: Outliers) -> str:
     )
 
 
-def _noise_said(noise: Estimate, ranks: dict[str, Estimate]) -> list[str]:
-    spread, ends = ranks["spread"], ranks["ends"]
-    width = "as wide as" if abs(noise.value - 1) < 0.1 else "narrower than"
-    width = "wider than" if noise.value <= 0.9 else width
-    shape = "flat: the likelihood is calibrated pixel by pixel"
-    if spread.value < 0.95:
-        shape = "humped: for most pixels the likelihood is too wide"
-    if spread.value > 1.05:
-        shape = "U-shaped: the likelihood is too narrow"
+def _pixel_gain(subject: Subject, images: Split) -> Estimate | None:
+    return pixel_gain(subject.programs, images, subject.engine, seed=subject.seed)
+
+
+def _noise_said(noise: Estimate) -> str:
+    error = f" ± {noise.error:.2g}" if noise.error is not None else ""
+    ratio = max(0.0, noise.value) ** 0.5
+    return (
+        f"Squared residuals are {noise.value:.2f}{error} times the variance that the likelihood "
+        f"expects: the root mean square of residuals is {ratio:.2f} times the scale of the noise, "
+        f"over all pixels and images."
+    )
+
+
+def _ranks_said(found: typical.Replication, ranks: dict[str, Estimate]) -> str:
+    p, numbers = typical.uniformity(found), _heights(ranks)
+    if not p < LEVEL:  # Also if there are too few images.
+        test = f"p = {p:.2g}" if p == p else "too few images for a test"
+        return (
+            f"The ranks of pixels among replicates are uniform as far as {len(found.shares)} "
+            f"images show ({test}; {numbers})."
+        )
+    shape = SHAPES[typical.rank_shape(found)]
+    small = f"p = {p:.2g}" if p >= 1e-16 else "p < 1e-16"
+    return (
+        f"The ranks of pixels among replicates are not uniform ({small}). Their histogram is "
+        f"{shape} ({numbers})."
+    )
+
+
+def _heights(ranks: dict[str, Estimate]) -> str:
+    named = {"middle": "in the middle fifth", "shoulders": "in the shoulders"}
+    named["ends"] = "in the outer tenth"
+    parts = [f"{ranks[name].value:.2f} {where}" for name, where in named.items()]
+    return (
+        f"height relative to a flat histogram: {', '.join(parts)}; mean rank "
+        f"{ranks['mean'].value:.3f}, and 0.5 if pixels are as bright as predicted"
+    )
+
+
+def _gain_said(gain: Estimate | None) -> list[str]:
+    if gain is None:
+        return []
     return [
-        f"Squared residuals are {noise.value:.2f} times the likelihood's variance (standard error "
-        f"{noise.error or 0:.2g}; 1 is calibrated): its noise is {width} the residuals.",
-        f"The ranks of pixels among replicates are {shape} (spread {spread.value:.2f}, 1 is "
-        f"calibrated; {ends.value:.2f} times the expected share of pixels in the outer tenth; "
-        f"mean rank {ranks['mean'].value:.3f}, 0.5 is calibrated).",
+        f"A noise with one scale per pixel position instead of one for all positions would change "
+        f"the log density of residuals by {gain.value:+,.0f} ± {gain.error or 0:,.0f} nats per "
+        f"image (fitted to half of the images, scored on the others)."
     ]
 
 
@@ -180,42 +215,23 @@ def _checks_said(checks: pandas.DataFrame) -> list[str]:
     ]
 
 
-def _noise_advice(
-    noise: Estimate, ranks: dict[str, Estimate], checks: pandas.DataFrame, has_scale: bool
-) -> list[str]:
-    spread, ends = ranks["spread"].value, ranks["ends"].value
-    applies = {
-        "sure": not has_scale and noise.value > 1.25,
-        "narrow": has_scale and noise.value > 1.25,
-        "wide": has_scale and noise.value < 0.8,
-        "one scale": has_scale and spread < 0.9 and ends > 0.6,
-        "rough": checks.difference.get("sharpness", 0.0) > 1,
-    }
-    return [text for case, text in NOISE.items() if applies[case]]
-
-
-def _outlier_advice(rare: Outliers) -> list[str]:
-    table = rare.table[rare.table.split != "shown"]
-    if not (table["rank"].median() < 0.3 and rare.of == "training images"):
-        return []
-    if sum(_unreliable(rare)) > FEW * (len(table) + len(rare.reference)):
-        return [
-            "Other images seem less probable than training images, but k-hat is too large to "
-            "determine the cause: the networks may overfit, or the guide may be worse for "
-            "held-out images (its amortisation gap). Compare the gaps of both before you train "
-            "again."
-        ]
-    return [
-        "Other images are less probable than training images: the networks overfit. Try fewer "
-        "steps, weight decay, smaller networks or more data."
-    ]
-
-
-def _numbers(noise: Estimate, ranks: dict[str, Estimate]) -> pandas.DataFrame:
+def _numbers(
+    noise: Estimate, ranks: dict[str, Estimate], gain: Estimate | None
+) -> pandas.DataFrame:
     named = {"dispersion": noise} | {f"rank_{name}": own for name, own in ranks.items()}
     rows = [(own.value, own.error, 0.5 if n == "rank_mean" else 1) for n, own in named.items()]
+    if gain is not None:
+        rows.append((gain.value, gain.error, 0))
+        named["pixel_gain"] = gain
     table = pandas.DataFrame(rows, list(named), ["value", "error", "expected"])
     return table.rename_axis("number").astype({"expected": float})
+
+
+def _scale_said(subject: Subject) -> str:
+    """The scale of the observations in words."""
+    images = subject.split.spread(REPLICATED).images
+    low, high = scale_of(subject.programs.likelihood, images, seed=subject.seed)
+    return f"on the likelihood's scale, from {low:.3g} to {high:.3g}"
 
 
 def _figures(
@@ -226,15 +242,15 @@ def _figures(
         "pixel_calibration": Drawing(
             _draw_calibration(pixels),
             f"The rank of each pixel among {typical.REPLICATES} draws of the likelihood at one "
-            f"draw of z; error bars: ± 2 standard errors over images. A flat histogram is "
-            f"calibrated, a hump means noise that is too wide, a U noise that is too narrow; "
-            f"{where}.",
+            f"draw of z; error bars: ± 2 standard errors over images. Flat: residuals are as the "
+            f"likelihood expects; a hump: they are smaller than the noise; a U: larger; a W: "
+            f"pixels or images differ in noise; {where}.",
         ),
         "predictive_checks": Drawing(
             _draw_checks(found.statistics, prior),
-            "Densities of statistics of the pixels, in [0, 1], over the images (area), over "
-            f"their replicates (dashed; the mean of {typical.REPLICATES} per image), and over "
-            f"{len(prior):,} images drawn from the model (solid line), both with the "
+            f"Densities of statistics of the pixels, {_scale_said(subject)}, over the images "
+            f"(area), over their replicates (dashed; the mean of {typical.REPLICATES} per image), "
+            f"and over {len(prior):,} images drawn from the model (solid line), both with the "
             f"likelihood's noise; {where}.",
         ),
     }
@@ -268,7 +284,7 @@ def _draw_calibration(table: pandas.DataFrame) -> Figure:
     how = {"align": "edge", "color": DATA, "alpha": 0.5, "ecolor": INK, "yerr": 2 * table.error}
     width = table.high - table.low
     own.bar(table.low, table.share, width, label="pixels of images", **how)
-    own.axhline(table.expected.iloc[0], color=INK, lw=1, ls="--", label="calibrated")
+    own.axhline(table.expected.iloc[0], color=INK, lw=1, ls="--", label="uniform")
     own.set_xlim(0, 1)
     across = "rank of a pixel among its replicates (0: darkest, 1: brightest)"
     name_axes(own, across, "share of pixels")

@@ -1,0 +1,149 @@
+"""Reports of several runs beside each other on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pyrovae.inspection.html import measurements, number, render
+from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.report import Report
+from pyrovae.inspection.subject import Subject
+from pyrovae.utils.files import replacing
+from pyrovae.utils.lazy import pandas
+
+__all__ = ["compare_reports", "differences"]
+
+#: Measurements that differ by less than this share of the first are called about the same.
+CLOSE = 0.01
+
+
+def compare_reports(
+    reports: Mapping[str, Report], folder: str | Path, notes: Sequence[str] = ()
+) -> Path:
+    """Writes `compare.html`: verdicts, findings, pictures, measurements and settings of runs.
+
+    Args:
+        reports: with verdicts, by the names of their runs; the others are compared with the
+            first.
+        folder: of the page.
+        notes: lines at the top of the page, such as those of `differences`.
+
+    Returns:
+        The path of the page.
+    """
+    first, *others = reports
+    text = render(
+        "compare.html.j2",
+        title=f"{first} beside {', '.join(others)}",
+        notes=notes,
+        reports=reports,
+        findings=_findings({name: own.judgement for name, own in reports.items()}),
+        measured=_measured(reports),
+        changed=_changed(reports),
+    )
+    path = Path(folder) / "compare.html"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def differences(subjects: Mapping[str, Subject]) -> list[str]:
+    """Sentences on what keeps the numbers of runs from being comparable; empty if nothing does.
+
+    Args:
+        subjects: by the names of their runs; the others are compared with the first.
+    """
+    first, *others = subjects
+    found = []
+    for other in others:
+        own, base = subjects[other], subjects[first]
+        if not np.array_equal(own.split.images, base.split.images):
+            found.append(
+                f"{other} has other images than {first} in the split {base.name} ({_images(own)}, "
+                f"not {_images(base)}): compare their nats with care."
+            )
+        if own.programs.likelihood.grey_levels != base.programs.likelihood.grey_levels:
+            found.append(
+                f"{other} has a likelihood on another scale than {first} "
+                f"({_likelihood(own)}, not {_likelihood(base)}): their ELBOs are not comparable."
+            )
+    return found
+
+
+def _images(subject: Subject) -> str:
+    size = "x".join(map(str, subject.split.images.shape[1:]))
+    data = subject.options.part("data")
+    return f"{len(subject.split):,} images of {size}" + (f" of {data}" if data else "")
+
+
+def _likelihood(subject: Subject) -> str:
+    return type(subject.programs.likelihood).__name__
+
+
+def _findings(judgements: Mapping[str, Judgement | None]) -> pandas.DataFrame:
+    """A row per cause that was found in any run, with its cost in each."""
+    titles: dict[str, str] = {}
+    costs: dict[str, dict[str, str]] = {}
+    for name, judgement in judgements.items():
+        for own in judgement.findings if judgement else ():
+            titles.setdefault(own.cause, own.title)
+            costs.setdefault(own.cause, {})[name] = own.nats
+    rows = [
+        {"finding": titles[cause], **{name: own.get(name, "not found") for name in judgements}}
+        for cause, own in costs.items()
+    ]
+    return pandas.DataFrame(rows, columns=["finding", *judgements])
+
+
+def _measured(reports: Mapping[str, Report]) -> pandas.DataFrame:
+    """A row per measurement: its value in each run, the differences in words, its meaning."""
+    tables = {name: measurements(own.evidence) for name, own in reports.items()}
+    order = dict.fromkeys(row for own in tables.values() for row in own["measurement"])
+    table = pandas.DataFrame({"measurement": list(order)})
+    values = {n: own.set_index("measurement")["value"] for n, own in tables.items()}
+    for name, own in values.items():
+        table[name] = own.reindex(order).to_numpy()
+    first, *others = tables
+    for other in others:
+        title = "difference" if len(others) == 1 else f"{other} minus {first}"
+        pairs = zip(table[first], table[other], strict=True)
+        table[title] = [_difference(*pair) for pair in pairs]
+    known = pandas.concat(tables.values()).drop_duplicates("measurement")
+    meanings = known.set_index("measurement")["meaning"].reindex(order)
+    return table.assign(meaning=meanings.to_numpy())
+
+
+def _difference(first: float, other: float) -> str:
+    """How much larger the other value is, in words.
+
+    Example:
+        >>> _difference(200.0, 150.0), _difference(1.0, 1.0), _difference(-100.0, -99.9)
+        ('-50, 25 % less', 'the same', '+0.1, about the same')
+    """
+    change = other - first
+    if change != change:
+        return "not known for both"
+    if change == 0:
+        return "the same"
+    share = abs(change / first) if first else float("inf")
+    size = number(change, "+")
+    if share < CLOSE:
+        return f"{size}, about the same"
+    if share > 10:
+        return f"{size}, {'more' if change > 0 else 'less'}"
+    return f"{size}, {100 * share:.0f} % {'more' if change > 0 else 'less'}"
+
+
+def _changed(reports: Mapping[str, Report]) -> pandas.DataFrame:
+    """A row per option that differs between the runs."""
+    options = {name: own.evidence.options.values for name, own in reports.items()}
+    every = dict.fromkeys(option for own in options.values() for option in own)
+    rows = []
+    for option in every:
+        cells = {name: str(own.get(option, "")) for name, own in options.items()}
+        if len(set(cells.values())) > 1:
+            rows.append({"option": f"--{option}", **cells})
+    return pandas.DataFrame(rows, columns=["option", *reports])

@@ -1,0 +1,113 @@
+"""The page that shows several runs beside each other."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrovae import Bernoulli, Engine
+from pyrovae.inspection.comparing import compare_reports, differences
+from pyrovae.inspection.judge.advice import Options
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.report import Report
+from pyrovae.inspection.subject import Subject
+from tests.support.commands import TINY, refusal, run
+from tests.support.judgements import faulty
+from tests.support.small import small_data, small_vae
+
+
+def report(judgement: Judgement, options: dict[str, Any], **measured: float) -> Report:
+    evidence = Evidence(options=Options(options), **measured)  # type: ignore[arg-type]
+    return Report(Path(), judgement=judgement, evidence=evidence, run="runs/x")
+
+
+def test_differences_stand_in_words(tmp_path: Path) -> None:
+    first = report(faulty(), {"prior": "FlowPrior"}, elbo=200.0, rate=20.0, epochs=10.0)
+    other = report(Judgement((), "No fault found."), {"prior": "Laplace"}, elbo=150.0, rate=20.0)
+    text = compare_reports({"a": first, "b": other}, tmp_path, ["note <1>"]).read_text()
+    assert "a beside b" in text and "note &lt;1&gt;" in text and "http" not in text
+    assert "-50, 25 % less" in text and "the same" in text and "not known for both" in text
+    assert "No fault found." in text and "about 340 nats per image" in text
+    assert text.count("not found") == 4, "the findings of one run"
+    assert "--prior" in text and "Laplace" in text
+    assert "All known settings" in compare_reports({"a": first, "c": first}, tmp_path).read_text()
+
+
+def test_three_runs_are_compared_with_the_first(tmp_path: Path) -> None:
+    reports = {name: report(faulty(), {}, elbo=value) for value, name in enumerate("abc", 1)}
+    text = compare_reports(reports, tmp_path).read_text()
+    assert "b minus a" in text and "c minus a" in text and "+2, 200 % more" in text
+
+
+def subject(**fields: Any) -> Subject:
+    split = small_data().split("test")
+    given = {"shown": split.take([0]), **fields}
+    return Subject(small_vae(), given.pop("split", split), Engine("cpu", "fp32"), **given)
+
+
+def test_what_is_not_comparable_is_said() -> None:
+    first, same = subject(), subject()
+    assert differences({"a": first, "b": same}) == []
+    fewer = replace(first, split=first.split.take(range(3)))
+    (said,) = differences({"a": first, "b": fewer})
+    assert said.startswith("b has other images than a in the split test (3 images of 3x16x16, not")
+    binary = replace(first, programs=small_vae(likelihood=Bernoulli()))
+    (said,) = differences({"a": first, "b": binary})
+    assert "likelihood on another scale" in said and "Bernoulli, not" in said
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        assert run("train", [*TINY, f"--run_dir={root}"], patch) == 0
+    return root
+
+
+@pytest.mark.slow
+def test_the_command_compares_runs(
+    trained_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(trained_run, other := tmp_path / "other")
+    command = [str(trained_run), "--quick", "--compare", str(other)]
+    assert run("inspect_posterior", command, monkeypatch) == 0
+    page = trained_run / "posterior" / "compare.html"
+    assert str(page) in capsys.readouterr().out and not (other / "posterior").exists()
+    text = page.read_text()
+    assert "run beside other" in text and text.count("data:image/png") == 6
+    assert "All known settings are the same." in text
+    assert "posterior/compare.html" in (trained_run / "index.html").read_text()
+    more = [*command, "--sections", "program", "--out", str(tmp_path / "out")]
+    assert run("inspect_posterior", more, monkeypatch) == 0
+    found = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.html")}
+    places = ("compare.html", "report_program.html", "other/report_program.html")
+    assert found == {Path(place) for place in places}
+
+
+BAD = {
+    "the run itself": (["{run}", "--compare", "{run}"], "is given twice"),
+    "no run": (["{run}", "--compare", "{tmp}/nowhere"], "no such directory"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_compared_is_one_line(
+    name: str,
+    trained_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments, said = BAD[name]
+    command = [word.format(tmp=tmp_path, run=trained_run) for word in arguments]
+    assert said in refusal("inspect_posterior", command, monkeypatch, capsys)
+    assert not list(tmp_path.iterdir())

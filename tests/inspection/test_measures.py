@@ -1,0 +1,208 @@
+"""The measurements of the judge, on programs and images whose truth is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pyrovae import VAE, Bernoulli, DiagonalNormal, Normal, StandardNormal, ThresholdBinarization
+from pyrovae.data import Split
+from pyrovae.inspection import Budget, Encoding, Subject, gather
+from pyrovae.inspection.measures import MEASURES, data, latents, memory, noise, scores
+from pyrovae.inspection.measures.history import from_rows
+from tests.support.oracles import LinearDecoder, LinearEncoder
+from tests.support.small import small_data, small_vae
+from tests.support.subjects import CPU
+
+BUDGET = Budget(400, 2, 300, 2, 20, 2, 30, 3)
+SIZE, SHAPE = 48, (1, 6, 8)
+
+
+def split_of(images: np.ndarray) -> Split:
+    names = [str(place) for place in range(len(images))]
+    return Split(images.astype(np.uint8), names, np.zeros((len(images), 0), np.float32))
+
+
+def linear(used: int = 3, told: int = 3, sigma: float = 0.05) -> VAE:
+    """x = 1/2 + W z + noise with orthogonal columns, and its posterior; three latents.
+
+    Args:
+        used: the columns that are not zero.
+        told: the latents whose posterior is narrow.
+        sigma: the scale of the noise.
+    """
+    torch.manual_seed(0)
+    weight = 0.5 * torch.linalg.qr(torch.randn(SIZE, 3))[0]
+    shrunk = 0.25 / (0.25 + sigma**2)
+    to_mean = shrunk * weight.T / 0.25
+    scale = torch.full((3,), math.sqrt(1 - shrunk))
+    scale[told:], to_mean[told:] = 1.0, 0.0
+    seen = weight.clone()
+    seen[:, used:] = 0
+    rest = 7 * torch.atanh(scale.log() / 7)
+    bias = torch.full((SIZE,), 0.5)
+    return VAE(
+        encoder=LinearEncoder(to_mean, bias, rest),
+        decoder=LinearDecoder(seen, bias, SHAPE),
+        prior=StandardNormal(3),
+        likelihood=Normal(sigma),
+        posterior=DiagonalNormal(3),
+    )
+
+
+def drawn(vae: VAE, count: int, seed: int) -> np.ndarray:
+    """Images of the model with all columns of the weight."""
+    torch.manual_seed(seed)
+    full = linear()
+    with torch.no_grad():
+        x = full.model.decoder(torch.randn(count, 3)) + 0.05 * torch.randn(count, *SHAPE)
+    return (x * 255).round().clamp(0, 255).numpy()
+
+
+def subject(vae: VAE, **changed: Any) -> Subject:
+    test, train = (split_of(drawn(vae, count, seed)) for count, seed in ((400, 1), (600, 2)))
+    own = Subject(vae, test, CPU, shown=test.take([0, 1]), train=train, budget=BUDGET)
+    return replace(own, **changed)
+
+
+@pytest.mark.slow
+def test_an_exact_model_has_nothing_to_gain() -> None:
+    found = gather(subject(linear()))
+    assert found.dims == found.active == 3 and found.num_ignored == 0
+    assert found.weight == pytest.approx(1, abs=0.2) and found.spread_gain < 0.1
+    assert abs(found.gap) < 3.3 * found.gap_sure
+    assert found.dispersion == pytest.approx(1, abs=0.05) and found.noise_cost < 0.1
+    # A mixture fitted to few draws is worse than the prior, which is right.
+    assert -0.5 < found.prior_gain < 0.1
+    assert found.residual_gain < 0.5 and found.duplicates == 0 and found.distinct == 1
+    assert 0.8 < found.memorised < 1.25 and found.shift_p > 1e-3
+    # PCA of three latents is this model, and is fitted to 600 images.
+    assert found.ppca == pytest.approx(found.elbo, abs=1.0) and found.no_latent < found.elbo
+
+
+@pytest.mark.slow
+def test_latents_that_the_decoder_does_not_use_are_ignored() -> None:
+    found = latents.measure(subject(linear(used=1)))
+    rate = gather(subject(linear())).rate
+    assert found["num_ignored"] == 2
+    assert found["ignored"] == pytest.approx(2 / 3 * rate, rel=0.1)
+
+
+def test_the_gain_of_another_prior_is_its_divergence() -> None:
+    random = np.random.default_rng(0)
+    z = 2 * random.standard_normal((4000, 2)) + 1
+    log_p = -0.5 * np.square(z).sum(1) - math.log(2 * math.pi)
+    zeros, flat = np.zeros_like(z), np.zeros(len(z))
+    known = np.ones(2, bool)
+    encoded = Encoding(
+        ["z[0]", "z[1]"], z, zeros, z, zeros, zeros, known, flat, flat, z, flat, log_p, zeros[0]
+    )
+    truth = 2 * 0.5 * (4 - 1 - math.log(4) + 1)  # KL of N(1, 2) and N(0, 1), in each dimension
+    gain = latents._better_prior(encoded, 0)
+    assert gain["prior_gain"] == pytest.approx(truth, abs=4 * gain["prior_gain_error"] + 0.02)
+
+
+def test_residuals_with_structure_could_be_encoded() -> None:
+    whole, poor = linear(), linear(used=1, told=1)
+    assert noise.measure(subject(whole))["residual_gain"] < 0.5
+    # Each missing axis has the variance 0.25 beside a noise of 0.05^2.
+    assert noise.measure(subject(poor))["residual_gain"] > 2 * 0.5 * math.log(100) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_wrong_noise_costs_what_the_formula_says(factor: float) -> None:
+    right, wrong = (gather(subject(linear(sigma=s))) for s in (0.05, 0.05 * factor))
+    ratio = 1 / factor**2
+    assert wrong.dispersion == pytest.approx(ratio, rel=0.25)  # A wide noise has wide posteriors.
+    assert wrong.fixed_scale == pytest.approx(0.05 * factor)
+    cost = SIZE / 2 * (ratio - 1 - math.log(ratio))
+    assert wrong.noise_cost == pytest.approx(cost, rel=0.25)
+    assert right.elbo - wrong.elbo == pytest.approx(cost, rel=0.35)
+
+
+def test_images_of_another_source_are_told_from_others() -> None:
+    vae = linear()
+    usual = subject(vae)
+    darker = split_of(np.clip(usual.split.images.astype(float) - 12, 0, 255))
+    assert data.measure(usual)["shift_p"] > 1e-3
+    assert data.measure(replace(usual, split=darker))["shift_p"] < 1e-3
+
+
+def test_copies_and_constant_images_are_counted() -> None:
+    vae, own = linear(), subject(linear())
+    assert own.train is not None
+    images = own.split.images.copy()
+    images[:40] = own.train.images[100:140]
+    images[40:60] = 128
+    found = data.measure(replace(own, split=split_of(images)))
+    assert found["duplicates"] == pytest.approx(0.1) and found["constant"] == pytest.approx(0.05)
+    assert math.isfinite(found["duplicate_gain"])
+    again = split_of(np.repeat(own.train.images[:60], 10, 0))
+    assert data.measure(replace(own, train=again))["distinct"] == pytest.approx(0.1)
+    assert vae.training
+
+
+def test_samples_that_repeat_training_images_are_near_them() -> None:
+    own = subject(linear())
+    with own.quietly(3):
+        shown = own.space.show(own.prior_draws(200)[0])
+    copies = split_of((shown * 255).round().clamp(0, 255).numpy())
+    found = memory.measure(replace(own, train=copies))
+    assert found["memorised"] < 0.1
+
+
+def test_clusters_of_binary_images_are_a_baseline() -> None:
+    random = np.random.default_rng(0)
+    prototypes = random.integers(0, 2, (3, *SHAPE))
+    images = prototypes[random.integers(0, 3, 500)]
+    flipped = np.where(random.random(images.shape) < 0.05, 1 - images, images)
+    vae = linear()
+    binary = VAE(
+        encoder=vae.guide.encoder,
+        decoder=vae.model.decoder,
+        prior=vae.model.prior,
+        likelihood=Bernoulli(ThresholdBinarization()),
+        posterior=vae.guide.posterior,
+    )
+    test, train = split_of(255 * flipped[:200]), split_of(255 * flipped[200:])
+    own = Subject(binary, test, CPU, shown=test.take([0]), train=train, budget=BUDGET)
+    found = scores.measure(own)
+    entropy = SIZE * (0.05 * math.log(0.05) + 0.95 * math.log(0.95)) - math.log(3)
+    assert entropy - 4 < found["clusters"] < entropy + 2
+    assert found["no_latent"] < found["clusters"] - 5
+
+
+def test_the_history_tells_how_the_run_went() -> None:
+    rows = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3, 4],
+            "step": [10, 20, 30, 40],
+            "val_elbo": [0.0, 60.0, 100.0, 90.0],
+            "train_elbo": [0.0, 80.0, 140.0, 150.0],
+            "skipped_steps": [0, 0, 1, 3],
+        }
+    )
+    assert from_rows(rows) == {
+        "epochs": 4.0,
+        "steps": 40.0,
+        "val_fall": 10.0,
+        "train_fall": 0.0,
+        "rise": 20.0,
+        "skipped": 0.1,
+    }
+    assert from_rows(rows.head(1).assign(val_elbo=10.0))["rise"] == 5.0
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measurement_needs_no_training_images(name: str) -> None:
+    split = small_data().split("test")
+    own = Subject(small_vae(), split, CPU, shown=split.take([0]), budget=BUDGET)
+    found = MEASURES[name](own)
+    assert all(math.isfinite(value) for value in found.values()) or name == "latents"
