@@ -17,7 +17,7 @@ from unittest.mock import patch
 import pyro
 import torch
 
-import pyrovae
+from pyrovae import inspection
 from pyrovae.commands.inspect import open_subject
 from pyrovae.commands.train import main as train
 from pyrovae.inspection.gathering import gather
@@ -34,11 +34,11 @@ from tests.bench.plants import Plant
 __all__ = ["ASKED", "BUDGET", "Judged", "judged", "opened", "trained"]
 
 #: Enough for the numbers that the judge uses.
-BUDGET = Budget(images=400, shown=2, draws=500, refined=6, steps=200, importance_draws=300)
+BUDGET = Budget(images=400, shown=2, draws=500, refined=4, steps=150, importance_draws=300)
 #: The sections whose measurements the judge uses.
 ASKED = ("gaps",)
-#: Files of the package that judge evidence, and do not measure it.
-JUDGING = ("causes", "judge", "judging.py")
+#: Files of `pyrovae.inspection` that judge or show evidence, and do not measure it.
+JUDGING = ("causes", "judge", "judging.py", "html.py", "plotting.py", "report.py", "sections")
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ def _measured(subject: Subject, sections: Sequence[str]) -> dict[str, Any]:
 def _stamp(sections: Sequence[str]) -> str:
     """Changes with the code that measures, not with the code that judges."""
     digest = hashlib.sha256(f"{torch.__version__} {BUDGET} {sections}".encode())
-    root = Path(pyrovae.__file__).parent
+    root = Path(inspection.__file__).parent
     for path in sorted(root.rglob("*.py")):
-        if not any(name in path.parts for name in JUDGING):
+        if path.stem in sections or not any(name in path.parts for name in JUDGING):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
