@@ -48,7 +48,7 @@ def attempt(case: Case, folder: Path, following: bool) -> tuple[Result | None, s
     began = time.process_time()
     try:
         result = tried(case, folder, following=following)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # The parser exits.
         return None, f"FAILED {case.name}: {type(error).__name__}: {error}"
     return result, f"{time.process_time() - began:5.1f} s {line(result)}"
 

@@ -131,6 +131,7 @@ CAPACITY = [
 
 TINY = {"encoder": "MLPEncoder", "encoder.hidden": [2]}
 FROZEN = {"init_from": "{first}", "freeze": ("decoder", "likelihood")}
+SOLE = {name: value for name, value in FACES.items() if name.startswith("decoder")}
 ENCODER = [
     Case("small_encoder_discs", "discs", {**fully(128), **TINY, **dims(6), **run(8, 2e-3),
          **FROZEN}, ("small_encoder",), "amortisation- elbo+",
@@ -142,7 +143,7 @@ ENCODER = [
          first={**fully(128), **BINARY, **dims(8), **run(15, 2e-3)}),
     Case("shrunk_encoder", "linear", {**SMALL, **dims(8), **run(4)}, ("small_encoder",),
          "amortisation- elbo+", Plant(linear, dict(shrink=0.8))),
-    Case("small_encoder_faces", "", {**drawn(24), **FACES, **TINY, **run(6, 2e-3), **FROZEN},
+    Case("small_encoder_faces", "", {**drawn(24), **SOLE, **TINY, **run(6, 2e-3), **FROZEN},
          ("small_encoder",), "amortisation- elbo+", first={**drawn(24), **FACES, **run(8, 2e-3)}),
 ]  # fmt: skip
 
