@@ -129,7 +129,7 @@ CAPACITY = [
          ("too_few_latents",), "elbo+"),
 ]  # fmt: skip
 
-TINY = {"encoder": "MLPEncoder", "encoder.hidden": [2]}
+TINY = {"encoder": "MLPEncoder", "encoder.hidden": [6]}
 FROZEN = {"init_from": "{first}", "freeze": ("decoder", "likelihood")}
 SOLE = {name: value for name, value in FACES.items() if name.startswith("decoder")}
 ENCODER = [
@@ -196,8 +196,8 @@ IMAGES = [
 IGNORED = [
     Case("ignored_linear", "linear", {**LINEAR, **dims(16), **run(4)}, ("ignored_latents",),
          "elbo+ ignored-", Plant(linear, dict(ignored=8)), claim={"rate": (35, inf)}),
-    Case("ignored_linear28", "linear28", {**LINEAR, **dims(20), **run(3)}, ("ignored_latents",),
-         "elbo+ ignored-", Plant(linear, dict(ignored=10, **LARGE))),
+    Case("ignored_linear28", "linear28", {**LINEAR, **dims(34), **run(3)}, ("ignored_latents",),
+         "elbo+ ignored-", Plant(linear, dict(ignored=24, **LARGE))),
 ]  # fmt: skip
 
 FAULTS = [

@@ -25,23 +25,28 @@ DRAWN = [
          {**SMALL, **run(6), "objective": "IWAE", "objective.num_particles": 8}),
     Case("healthy_sticking", "linear", {**SMALL, **run(6), "objective": "StickingTheLanding"}),
     Case("healthy_mixture", "clusters", {**SMALL, **run(12), "prior": "GaussianMixture"}),
-    Case("healthy_flow_clusters", "clusters", {**SMALL, **run(20, 2e-3), "prior": "FlowPrior"}),
+    Case("healthy_flow_clusters", "clusters", {**SMALL, **run(9, 2e-3), "prior": "FlowPrior"}),
 ]  # fmt: skip
 
+#: Enough latents for drawn faces, with batches that take less time.
+WIDE = {**dims(32), "trainer.batch_size": 64}
 OTHERS = [
-    Case("healthy_digits", "many_digits", {**fully(256), **BINARY, **dims(12), **run(14)}),
+    Case("healthy_digits", "many_digits",
+         {**fully(200), **BINARY, **dims(12), **run(12), "trainer.batch_size": 64}),
     Case("healthy_digits_iwae", "many_digits16",
-         {**fully(200), **BINARY, **dims(12), **run(12), "objective": "IWAE"}),
+         {**fully(200), **BINARY, **dims(12), **run(9), "objective": "IWAE",
+          "trainer.batch_size": 64}),
     Case("healthy_digits_continuous", "many_digits16",
          {**fully(200), **dims(12), **run(12), "likelihood": "ContinuousBernoulli"}),
     Case("healthy_discs", "many_discs", {**PIXELS, **run(8)}),
-    Case("healthy_discs_conv", "many_discs", {**conv(8, 16, 32), **dims(8), **run(4)}),
-    Case("healthy_faces", "", {**drawn(24, 8000), **FACES, **run(8, 2e-3)}),
-    Case("healthy_faces64", "", {**drawn(64, 3000), **conv(8, 16, 32, 64), **run(5, 2e-3)}),
-    Case("healthy_vamp", "", {**drawn(24, 6000), **FACES, **run(8, 2e-3), "prior": "VampPrior",
+    Case("healthy_discs_conv", "many_discs",
+         {**conv(8, 16, 32), **dims(8), **run(4, 2e-3), "trainer.batch_size": 64}),
+    Case("healthy_faces", "", {**drawn(24, 6000), **FACES, **WIDE, **run(8, 2e-3)}),
+    Case("healthy_faces64", "", {**drawn(64), **conv(8, 16, 32, 64), **WIDE, **run(5, 2e-3)}),
+    Case("healthy_vamp", "", {**drawn(24, 4000), **FACES, **WIDE, **run(6, 2e-3), "prior": "VampPrior",
          "prior.num_components": 50}),
     Case("healthy_faces_logistic", "",
-         {**drawn(32, 5000), **FACES, **run(6, 2e-3), "likelihood": "DiscretizedLogistic"}),
+         {**drawn(32, 4000), **FACES, **WIDE, **run(6, 2e-3), "likelihood": "DiscretizedLogistic"}),
     Case("healthy_celebrities", "celebrities16", {**conv(8, 16), **dims(24), **run(12)}),
 ]  # fmt: skip
 

@@ -36,7 +36,7 @@ __all__ = ["ASKED", "BUDGET", "Judged", "judged", "opened", "trained"]
 #: Enough for the numbers that the judge uses.
 BUDGET = Budget(images=400, shown=2, draws=500, refined=4, steps=150, importance_draws=300)
 #: The sections whose measurements the judge uses.
-ASKED = ("gaps",)
+ASKED = ("typical",)
 #: Files of `pyrovae.inspection` that judge or show evidence, and do not measure it.
 JUDGING = ("causes", "judge", "judging.py", "html.py", "plotting.py", "report.py", "sections")
 
