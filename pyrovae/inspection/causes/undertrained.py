@@ -29,11 +29,7 @@ EXPLAINS = frozenset(
 
 def look(evidence: Evidence) -> Finding | None:
     """The validation ELBO was still rising, or the ELBO is below that of a linear model."""
-    # What the guide loses is no matter of time.
-    gaps = sum(
-        max(0.0, own) for own in (evidence.amortisation, evidence.approximation) if own == own
-    )
-    below = max(0.0, evidence.missing - gaps)
+    below = _unexplained(evidence)
     rises = evidence.rise if evidence.val_fall < evidence.rise else 0.0
     # A run that is below simpler models and no longer rises has another fault.
     early = rises > evidence.least or evidence.steps < FEW_STEPS
@@ -47,15 +43,15 @@ def look(evidence: Evidence) -> Finding | None:
     )
     if below > evidence.least:
         reason += f" The ELBO is {below:,.0f} nats below log p(x) of a linear or a mixture model."
-    return Finding(
-        "undertrained",
-        "Training stopped too early",
-        cost,
-        reason,
-        _advice(evidence, rises),
-        EXPLAINS,
-        cost > WORTH_DOUBLING * evidence.fault,
-    )
+    fault = cost > WORTH_DOUBLING * evidence.fault
+    title, advice = "Training stopped too early", _advice(evidence, rises)
+    return Finding("undertrained", title, cost, reason, advice, EXPLAINS, fault)
+
+
+def _unexplained(evidence: Evidence) -> float:
+    """The nats below simple models, without what the guide loses, which is no matter of time."""
+    gaps = (evidence.amortisation, evidence.approximation)
+    return max(0.0, evidence.missing - sum(max(0.0, own) for own in gaps if own == own))
 
 
 def _advice(evidence: Evidence, rises: float) -> tuple[Advice, ...]:
