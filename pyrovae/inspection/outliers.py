@@ -165,16 +165,17 @@ def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.Dat
 def _regrets(subject: Subject, splits: dict[str, Split]) -> np.ndarray:
     """The likelihood regret of the images of some splits; NaN where it is not computed.
 
-    It is computed for all shown images, and for more of the others if there are two sets to
-    compare.
+    It is computed for shown images, and for others if there are two sets to compare.
     """
-    most = subject.budget.refined * (1 if subject.against is None else PER_REFINED)
-    found = []
+    refined, found = subject.budget.refined, []
     for name, split in splits.items():
-        rows = spread_rows(len(split), 0 if name == "shown" else most)
+        most = refined if name == "shown" else PER_REFINED * refined
+        wanted = name == "shown" or subject.against is not None
+        rows = spread_rows(len(split), most)[: len(split) if wanted else 0]
         values = np.full(len(split), np.nan)
-        with suppress(InputError, NotImplementedError):  # Not every guide can be refined.
-            values[rows] = likelihood_regret(subject, split.take(rows))
+        if len(rows):
+            with suppress(InputError, NotImplementedError):  # Not every guide can be refined.
+                values[rows] = likelihood_regret(subject, split.take(rows))
         found.append(values)
     return np.concatenate(found)
 

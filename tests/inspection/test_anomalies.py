@@ -99,7 +99,8 @@ def test_the_table_holds_every_score() -> None:
         length = compressed_nats(split.images[[row.place]])[0]
         density = row.log_evidence - 768 * math.log(256)
         assert row.complexity == pytest.approx(density + length)
-    assert table.regret.notna().sum() == len(subject.shown) + subject.budget.refined
+    assert found.shown.regret.notna().sum() == subject.budget.refined
+    assert found.own.regret.isna().all()
     assert found.against.empty and found.aurocs().empty
 
 

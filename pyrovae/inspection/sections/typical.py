@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.data import Split
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection import typical
 from pyrovae.inspection.anomalies import SCORES
-from pyrovae.inspection.dispersion import dispersion, pixel_gain
+from pyrovae.inspection.dispersion import noise_size
 from pyrovae.inspection.outliers import Outliers, find_outliers
 from pyrovae.inspection.plotting import (
     LABEL,
@@ -68,13 +67,15 @@ def section(subject: Subject) -> Section:
         InputError: if there are fewer than two images.
     """
     images = subject.split.spread(REPLICATED)
-    noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
+    step = max(1, len(subject.split) // REPLICATED)
+    whole = subject.programs, subject.split, subject.engine
+    noise, gain = noise_size(*whole, seed=subject.seed, step=step)
     statistics = typical.own_statistics(subject.programs, images, seed=subject.seed)
     how: dict[str, Any] = {"statistics": statistics, "seed": subject.seed}
     found = typical.replicate(subject.programs, images, subject.engine, **how)
     prior = typical.prior_statistics(subject, subject.budget.draws, statistics)
     checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
-    ranks, gain = typical.rank_moments(found), _pixel_gain(subject, images)
+    ranks = typical.rank_moments(found)
     answer = Section("How large is the noise, and which images are improbable?", [])
     reasons = _add_outliers(answer, subject)
     answer.says.extend([_noise_said(noise), _ranks_said(found, ranks), *_gain_said(gain)])
@@ -133,13 +134,12 @@ def _outliers_said(rare: Outliers) -> list[str]:
 
 
 def _regret_said(rare: Outliers) -> list[str]:
-    found = [own.regret.dropna() for own in (rare.own, rare.shown)]
-    if not all(map(len, found)):
+    found = rare.shown.regret.dropna()
+    if not len(found):
         return ["Likelihood regret was not measured: the guide cannot be refined."]
     return [
-        f"A refinement of the guide for each image raises the ELBO by {_mean(found[0])} nats for "
-        f"{len(found[0])} images of the split (likelihood regret), and by {_mean(found[1])} nats "
-        f"for the shown images."
+        f"A short refinement of the guide for each image raises the ELBO of {len(found)} shown "
+        f"images by {found.mean():,.1f} nats on average (likelihood regret)."
     ]
 
 
@@ -175,10 +175,6 @@ def _reliability(rare: Outliers) -> str:
         f"k-hat is above {UNRELIABLE} for {own} of {count} images, and for {others} of the "
         f"{among} {rare.of}: for these, a low rank may be due to the guide and not to the image."
     )
-
-
-def _pixel_gain(subject: Subject, images: Split) -> Estimate | None:
-    return pixel_gain(subject.programs, images, subject.engine, seed=subject.seed)
 
 
 def _noise_said(noise: Estimate) -> str:
