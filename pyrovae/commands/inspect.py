@@ -15,6 +15,7 @@ from pyro.infer import ELBO
 from pyrovae.config.building import check_images, load_run
 from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
+from pyrovae.config.second_data import divided_options, second_data
 from pyrovae.config.trust import Consent, add_trust
 from pyrovae.data import SPLITS, ImageData, Split
 from pyrovae.engine import Engine
@@ -201,6 +202,12 @@ def parser() -> Parser:
     parser.add_argument(
         "--attributes", nargs="+", type=str, help="attributes of the data (default: all)"
     )
+    parser.add_argument(
+        "--against",
+        type=str | None,
+        help="second data set for anomaly scores: folder of images, run, or class of --data "
+        "(its arguments: --against.root DIR ...)",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer images, draws and steps")
     parser.add_argument("--num_images", type=int, help="number of images of the split (0: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
@@ -259,7 +266,20 @@ def opened(options: Namespace) -> tuple[Subject, list[str]]:
     names = subject.split.attribute_names
     attributes, misspelt = known("attribute", options.attributes or (), names)
     subject = replace(subject, sites=tuple(sites), attributes=tuple(attributes))
+    if options.against:
+        subject, unread = compared(subject, options)
+        complaints += unread
     return subject, [*complaints, *wrong, *misspelt]
+
+
+def compared(subject: Subject, options: Namespace) -> tuple[Subject, list[str]]:
+    """The subject with the images of `--against`, and messages about unreadable ones."""
+    data = subject.programs.data
+    assert data is not None, "programs of a run have a data set"
+    given, inner = options.against, options.against_options
+    images, unread = second_data(given, inner, data, trust=options.trust)
+    name = Path(given).name or given
+    return replace(subject, against=images, against_name=name), unread
 
 
 def folder(options: Namespace) -> Path:
@@ -328,7 +348,9 @@ def report_on(
 
 def main(arguments: list[str]) -> None:
     """Inspects a run, or compares several; prints progress and writes the pages."""
+    arguments, inner = divided_options(arguments)
     options = parser().parse_args(arguments)
+    options.against_options = inner
     sections, complaints = known("section", options.sections or (), SECTIONS)
     if options.sections and not sections:
         raise InputError("; ".join(complaints))

@@ -95,7 +95,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         f"test, {images}, weights of epoch {epoch} (the best), nats per image:",
         f"  {found}",
         *(f"  {name}: {other}" for name, other in others.items()),
-        *_below(found, others),
+        *_below(run, found, others),
         f"samples: {drawn}",
         f"page of the run: {run.index}",
     ]
@@ -120,15 +120,13 @@ def _baselines(vae: ModelGuidePair, data: ImageData, latent_dim: int) -> dict[st
     return found | {WITHOUT_LATENT: evaluate_without_latent(vae.likelihood, train, test)}
 
 
-def _below(found: Evaluation, others: dict[str, Evaluation]) -> list[str]:
+def _below(run: RunDirectory, found: Evaluation, others: dict[str, Evaluation]) -> list[str]:
     """A warning if the ELBO is below log p(x) of a baseline; it names the best of them."""
     name, best = max(others.items(), key=lambda item: item[1].elbo)
     if found.elbo >= best.elbo:
         return []
-    line = f"warning: the ELBO is below log p(x) of a simpler model, {name}: train for longer"
-    if name != WITHOUT_LATENT:
-        line += ", or begin at that model: --start ProbabilisticPCA with a learned noise scale"
-    return [line]
+    line = f"warning: the ELBO is below log p(x) of a simpler model, {name}; for the cause: "
+    return [f"{line}pyrovae inspect {run.root} --quick"]
 
 
 def _store(

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F403
 from pyrovae.inspection.aggregate import *
+from pyrovae.inspection.anomalies import *
 from pyrovae.inspection.attributes import *
 from pyrovae.inspection.calibration import *
 from pyrovae.inspection.collapse import *
@@ -22,6 +23,7 @@ from pyrovae.inspection.posterior import *
 from pyrovae.inspection.program import *
 from pyrovae.inspection.refinement import *
 from pyrovae.inspection.report import *
+from pyrovae.inspection.scales import *
 from pyrovae.inspection.section import *
 from pyrovae.inspection.sections import SECTIONS as SECTIONS
 from pyrovae.inspection.spread_sweep import *

@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae.inspection.tracing import Traced
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["chosen_rows", "climb"]
+__all__ = ["chosen_rows", "climb", "climb_once"]
 
 #: Takes the free tensors, returns the bounds `(S, B)` of draws and images.
 Bound = Callable[[list[Tensor]], Tensor]
@@ -58,6 +58,19 @@ def climb(bound: Bound, start: list[Tensor], rates: list[float], steps: int) -> 
         if not (gain > (2 * error).clamp(min=ENOUGH)).any():
             break
     return free
+
+
+def climb_once(bound: Bound, start: list[Tensor], rates: list[float], steps: int) -> list[Tensor]:
+    """The end of the first round of `climb`, whether or not images have gained.
+
+    Args:
+        bound: the function to maximise, as for `climb`.
+        start: the free tensors at the start, `(B, *)` each.
+        rates: their learning rates at the start.
+        steps: the number of steps.
+    """
+    free = [tensor.detach() for tensor in start]
+    return _round(lambda *given: _slopes(bound, given), free, rates, steps)
 
 
 def _round(

@@ -16,7 +16,7 @@ from pyrovae.evaluation.information import ratio_values
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 
-__all__ = ["dispersion", "pixel_gain"]
+__all__ = ["dispersion", "noise_size", "pixel_gain"]
 
 #: Draws that estimate the moments of a likelihood without a formula for them.
 DRAWS = 20
@@ -59,15 +59,50 @@ def dispersion(
         >>> dispersion(vae, noise, Engine("cpu", "fp32")).value > 100  # the noise is not 0.01
         True
     """
+    return noise_size(programs, images, engine, seed=seed, step=0)[0]
 
-    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
+
+def noise_size(
+    programs: ModelGuidePair,
+    images: Split | np.ndarray,
+    engine: Engine,
+    *,
+    seed: int = 0,
+    step: int = 1,
+) -> tuple[Estimate, Estimate | None]:
+    """The `dispersion` of images and the `pixel_gain` of every `step`-th image, in one pass.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        images: a split, or uint8 images `(N, C, H, W)` if the programs need no attributes.
+        engine: where to compute.
+        seed: seed of the draws.
+        step: 0 for no `pixel_gain`.
+    """
+    scaled = step > 0 and programs.likelihood.has_scale
+
+    def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         _, model = run_both(programs.model, programs.guide, x, **inputs)
-        node = model.nodes["x"]
-        return torch.stack(_squares(node["fn"], node["value"]), -1)
+        p, value = model.nodes["x"]["fn"], model.nodes["x"]["value"]
+        own = _standardised(p, value, step) if scaled else None
+        return torch.stack(_squares(p, value), -1), own
 
-    found = torch.cat(list(each_batch(programs, images, engine, compute, seed=seed)))
-    squares, variances = found.cpu().double().numpy().T[:, :, None]
-    return Estimate.of(ratio_values(squares, variances)[:, 0])
+    both = list(each_batch(programs, images, engine, compute, seed=seed))
+    sums = torch.cat([own for own, _ in both]).cpu().double().numpy()
+    squares, variances = sums.T[:, :, None]
+    kept = [own for _, own in both if own is not None]
+    gain = _gain(torch.cat(kept)) if kept else None
+    return Estimate.of(ratio_values(squares, variances)[:, 0]), gain
+
+
+def _standardised(p: Any, x: Tensor, step: int) -> Tensor | None:
+    """Squared residuals over their variance, `(*, pixels)`; None without moments or a density."""
+    try:
+        if p.support.is_discrete:
+            return None
+        return ((x - p.mean).square() / p.variance)[::step].flatten(1).float().cpu()
+    except (NotImplementedError, AttributeError):
+        return None
 
 
 def _squares(p: Any, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,21 +146,14 @@ def pixel_gain(
         The mean gain with its standard error over images; None if the likelihood has no scale,
         no moments or a discrete support, or there are fewer than 40 images.
     """
-    if len(images) < 2 * FITTED or not programs.likelihood.has_scale:
-        return None
+    return noise_size(programs, images, engine, seed=seed)[1]
 
-    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
-        _, model = run_both(programs.model, programs.guide, x, **inputs)
-        p, value = model.nodes["x"]["fn"], model.nodes["x"]["value"]
-        if p.support.is_discrete:
-            raise NotImplementedError
-        return ((value - p.mean).square() / p.variance).flatten(1).float().cpu()
 
-    try:
-        squares = torch.cat(list(each_batch(programs, images, engine, compute, seed=seed)))
-    except (NotImplementedError, AttributeError):
-        return None
+def _gain(squares: Tensor) -> Estimate | None:
+    """The gain of a scale per pixel from squared residuals `(N, pixels)`."""
     halves = squares[::2], squares[1::2]
+    if len(squares) < 2 * FITTED:
+        return None
     gains = torch.cat([_gains(*halves), _gains(*halves[::-1])])
     if not gains.isfinite().all():
         return None

@@ -97,14 +97,16 @@ class PosteriorMonitor(Callback):
             likelihood = epoch.programs.likelihood
             found = log_evidence_without_latent(likelihood, some.images, some.images)
             self._no_latent = float(found.mean())
+        rows = pandas.DataFrame([*epoch.rows]).apply(pandas.to_numeric)
+        rate = max(row.learning_rate, float(rows["learning_rate"].max()))
         noise = dispersion(epoch.programs, some, epoch.engine).value
         return Evidence(
-            options=Options({"beta": {"value": row.beta}}),
+            options=Options({"beta": {"value": row.beta}, "optimizer": {"lr": rate}}),
             finished=False,
             wide=self._info is not None and self._info.wide,
             elbo=row.val_elbo,
             no_latent=self._no_latent,
-            **from_rows(pandas.DataFrame([*epoch.rows]).apply(pandas.to_numeric)),
+            **from_rows(rows),
             **of_encoding(view.encoded),
             **of_noise(epoch.programs.likelihood, noise, some),
             **self._spread(view, some),

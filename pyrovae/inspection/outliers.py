@@ -1,14 +1,18 @@
-"""Improbable images: their log p(x) compared with that of training images."""
+"""Improbable images: scores compared with those of training images and of a second data set."""
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pyrovae.data import Split
+from pyrovae.data.base import spread_rows
 from pyrovae.evaluation.evidence import log_evidence
+from pyrovae.inspection.anomalies import SCORES, auroc, compressed_nats, likelihood_regret
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
@@ -17,6 +21,10 @@ __all__ = ["find_outliers"]
 
 #: Least number of reference images: with fewer, p-values cannot be small.
 LEAST = 20
+#: The second data set in the column `split`.
+AGAINST = "against"
+#: Images per set whose regret is compared, per image that the budget allows to refine.
+PER_REFINED = 12
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,8 @@ class Outliers:
     """Log p(x) of images, ranked among reference images.
 
     Attributes:
-        table: one row per image, the least probable first; see `find_outliers`.
+        table: one row per image, the least probable first; see `find_outliers`. The column
+            `split` is the name of the split, "shown", or "against" for the second data set.
         reference: log p(x) of the reference images, in nats.
         of: the name of the reference images in texts.
         split: the images of the table that come from the split.
@@ -38,6 +47,39 @@ class Outliers:
     split: Split
     draws: int
     reference_k_hat: np.ndarray
+
+    @property
+    def own(self) -> pandas.DataFrame:
+        """The images of the split."""
+        return self.table[~self.table.split.isin(("shown", AGAINST))]
+
+    @property
+    def shown(self) -> pandas.DataFrame:
+        """The shown images."""
+        return self.table[self.table.split == "shown"]
+
+    @property
+    def against(self) -> pandas.DataFrame:
+        """The images of the second data set."""
+        return self.table[self.table.split == AGAINST]
+
+    def aurocs(self) -> pandas.DataFrame:
+        """How well each score tells the second data set from the split, one row per score.
+
+        Returns:
+            `auroc`, the probability that an image of the second set is the more anomalous one of
+            a pair, and its standard `error`; the mean `score` of the split and that of the
+            `against` images; `larger`, whether larger scores are more anomalous.
+        """
+        rows = {}
+        for name, (_, sign) in SCORES.items():
+            own, others = (each[name].dropna().to_numpy() for each in (self.own, self.against))
+            if len(own) > 1 and len(others) > 1:
+                found = auroc(sign * own, sign * others)
+                rows[name] = (found.value, found.error, own.mean(), others.mean(), sign > 0)
+        names = ["auroc", "error", "score", "against", "larger"]
+        table = pandas.DataFrame.from_dict(rows, orient="index", columns=names)
+        return table.rename_axis("name")
 
 
 def find_outliers(
@@ -67,15 +109,21 @@ def find_outliers(
     Returns:
         A table with one row per image: `image`, `split`, `place` (index in its split),
         `log_evidence`, `error` and `k_hat` (see `evaluation.log_evidence`; above 0.7 the estimate
-        may be far too low), `rank`, the share of reference images that are less probable, and
-        `p_value`.
+        may be far too low), `elbo`, `rank`, the share of reference images that are less probable,
+        and `p_value`; `typicality`, the distance of log p(x) from the mean of the reference
+        images; `regret`, see `likelihood_regret`, NaN where it was not computed; `complexity`,
+        log p(x) of the 8-bit image plus its compressed length. All in nats.
 
     Raises:
         InputError: if there are fewer than 20 reference images.
 
     References:
         Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2019, section 3),
-        https://arxiv.org/abs/1810.09136, on the limits of such ranks
+        https://arxiv.org/abs/1810.09136, on the limits of such ranks; typicality as in Detecting
+        Out-of-Distribution Inputs to Deep Generative Models Using Typicality (Nalisnick et al.,
+        2019, section 3), https://arxiv.org/abs/1906.02994; complexity as in Input Complexity and
+        Out-of-distribution Detection with Likelihood-based Generative Models (Serrà et al., 2020,
+        section 3), https://arxiv.org/abs/1909.11480
     """
     budget = subject.budget
     most = images or min(200, max(LEAST, (budget.images or 2000) // 8))
@@ -83,15 +131,22 @@ def find_outliers(
     looked_at, reference, of = _sides(subject, most)
     if len(reference) < LEAST:
         raise InputError(f"{len(reference)} reference images: allowed is {LEAST} or more")
-    wanted = [(subject.name, looked_at), ("shown", subject.shown), (of, reference)]
-    wanted = [(name, split) for name, split in wanted if len(split)]
-    found = [_scored(subject, name, own, count) for name, own in wanted]
-    last = found.pop()
+    wanted = [(subject.name, looked_at), ("shown", subject.shown)]
+    wanted.append((AGAINST, _against(subject, most)))
+    found = [_scored(subject, name, own, count) for name, own in wanted if len(own)]
+    last = _scored(subject, of, reference, count)
     usual, k_hat = last.log_evidence.to_numpy(), last.k_hat.to_numpy()
     table = pandas.concat(found, ignore_index=True)
     table["rank"], table["p_value"] = rank_among(table.log_evidence.to_numpy(), usual)
+    table["typicality"] = (table.log_evidence - usual.mean()).abs()
+    table["regret"] = _regrets(subject, {name: own for name, own in wanted if len(own)})
     table = table.sort_values("log_evidence", kind="stable", ignore_index=True)
-    return Outliers(table.drop(columns=["elbo", "ess"]), usual, of, looked_at, count, k_hat)
+    return Outliers(table.drop(columns="ess"), usual, of, looked_at, count, k_hat)
+
+
+def _against(subject: Subject, most: int) -> Split:
+    """The images of the second data set to score; none without one."""
+    return subject.split.take([]) if subject.against is None else subject.against.spread(most)
 
 
 def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.DataFrame:
@@ -101,7 +156,28 @@ def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.Dat
     found.insert(0, "image", [str(own) for own in split.names])
     found.insert(1, "split", name)
     found.insert(2, "place", range(len(split)))
+    pixels = split.images[0].size
+    scale = pixels * math.log(subject.programs.likelihood.grey_levels or 1)
+    found["complexity"] = found.log_evidence - scale + compressed_nats(split.images)
     return found
+
+
+def _regrets(subject: Subject, splits: dict[str, Split]) -> np.ndarray:
+    """The likelihood regret of the images of some splits; NaN where it is not computed.
+
+    It is computed for shown images, and for others if there are two sets to compare.
+    """
+    refined, found = subject.budget.refined, []
+    for name, split in splits.items():
+        most = refined if name == "shown" else PER_REFINED * refined
+        wanted = name == "shown" or subject.against is not None
+        rows = spread_rows(len(split), most)[: len(split) if wanted else 0]
+        values = np.full(len(split), np.nan)
+        if len(rows):
+            with suppress(InputError, NotImplementedError):  # Not every guide can be refined.
+                values[rows] = likelihood_regret(subject, split.take(rows))
+        found.append(values)
+    return np.concatenate(found)
 
 
 def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:

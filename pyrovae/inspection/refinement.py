@@ -14,14 +14,14 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
-from pyrovae.inspection.climbing import climb
+from pyrovae.inspection.climbing import Bound, climb, climb_once
 from pyrovae.inspection.real import require_real
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.sites import latent_sites
 
-__all__ = ["refine_full_rank", "refine_guide"]
+__all__ = ["refine_full_rank", "refine_guide", "refine_quickly"]
 
 #: Draws per image that decide between the start and the end of a refinement.
 CHOOSING_DRAWS = 50
@@ -212,21 +212,43 @@ def refine_guide(
     """
     images = _Images(space, x, inputs or {})
     start = OffsetGuide(space.programs, x, **images.inputs)
-    _require_gradients(images)
-
-    def bound(free: list[Tensor]) -> Tensor:
-        guide = start.at(_filled(start.offsets, free))
-        programs = [with_guide(space.programs, g) for g in (guide, guide.fixed())]
-        moved, fixed = (LatentSpace(pair, space.shapes) for pair in programs)
-        z = moved.guide_draws(num_particles, x, **images.inputs)
-        return images.log_joint(z) - fixed.log_guide(z, x, **images.inputs)
-
+    bound = _path_bound(images, start, num_particles)
     found = climb(bound, start.free, [learning_rate] * len(start.free), steps)
     end = start.at(_filled(start.offsets, found))
     rose = (images.elbo(start) < images.elbo(end)).to(x.device)
     return end.at(
         [None if o is None else o * rose.reshape(-1, *[1] * (o.ndim - 1)) for o in end.offsets]
     )
+
+
+@torch.no_grad()
+def refine_quickly(
+    space: LatentSpace,
+    x: Tensor,
+    inputs: dict[str, Tensor] | None = None,
+    *,
+    steps: int = 20,
+    num_particles: int = 2,
+    learning_rate: float = 0.1,
+) -> OffsetGuide:
+    """The guide after a short refinement, as by `refine_guide`, whose gain is not checked.
+
+    Args:
+        space: the latents.
+        x: observations `(B, C, H, W)`.
+        inputs: further inputs of the programs.
+        steps: steps of Adam.
+        num_particles: draws per image and step.
+        learning_rate: at the start.
+
+    Raises:
+        InputError: if the guide cannot be refined, see `refine_guide`.
+    """
+    images = _Images(space, x, inputs or {})
+    start = OffsetGuide(space.programs, x, **images.inputs)
+    bound = _path_bound(images, start, num_particles)
+    found = climb_once(bound, start.free, [learning_rate] * len(start.free), steps)
+    return start.at(_filled(start.offsets, found))
 
 
 @torch.no_grad()
@@ -337,6 +359,21 @@ def _best(images: _Images, candidates: list[FullRankGuide]) -> FullRankGuide:
     rows = torch.arange(len(best), device=best.device)
     loc, tril = (torch.stack([getattr(g, n) for g in candidates]) for n in ("loc", "scale_tril"))
     return FullRankGuide(images.space, loc[best, rows], tril[best, rows])
+
+
+def _path_bound(images: _Images, start: OffsetGuide, num_particles: int) -> Bound:
+    """The ELBO of draws as a function of the offsets, with path gradients."""
+    _require_gradients(images)
+    space = images.space
+
+    def bound(free: list[Tensor]) -> Tensor:
+        guide = start.at(_filled(start.offsets, free))
+        programs = [with_guide(space.programs, g) for g in (guide, guide.fixed())]
+        moved, fixed = (LatentSpace(pair, space.shapes) for pair in programs)
+        z = moved.guide_draws(num_particles, images.x, **images.inputs)
+        return images.log_joint(z) - fixed.log_guide(z, images.x, **images.inputs)
+
+    return bound
 
 
 def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | None]:

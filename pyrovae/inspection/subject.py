@@ -50,6 +50,9 @@ class Budget:
             raise InputError(f"num_images: allowed is 0 or more, got {self.images}")
 
 
+#: Least number of images of a second data set.
+COMPARED = 20
+
 QUICK = Budget(500, 4, 500, 3, 100, 0, 200)
 FULL = Budget()
 
@@ -63,6 +66,14 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
         raise InputError(
             f"unknown {what} '{name}'{hint}; allowed are {', '.join(names) or 'none'}"
         )
+
+
+def _check_against(against: Split, split: Split) -> None:
+    shapes = [tuple(own.images.shape[1:]) for own in (against, split)]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"against: images of shape {shapes[0]}, allowed is {shapes[1]}")
+    if len(against) < COMPARED:
+        raise InputError(f"against: {len(against)} images, allowed is {COMPARED} or more")
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
@@ -96,6 +107,8 @@ class Subject(PosteriorView):
         options: the options of the run; empty if unknown.
         history: the rows of `metrics.csv`; None if unknown.
         flip: whether training mirrors images.
+        against: images of another kind, whose scores are compared with those of the split.
+        against_name: their name in texts.
     """
 
     shown: Split
@@ -113,8 +126,12 @@ class Subject(PosteriorView):
     options: Options = field(default_factory=Options)
     history: pandas.DataFrame | None = None
     flip: bool = False
+    against: Split | None = None
+    against_name: str = "the second data set"
 
     def __post_init__(self) -> None:
+        if self.against is not None:
+            _check_against(self.against, self.split)
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed: allowed is 0 to 2**63 - 1, got {self.seed}")
         # Tables and figures identify images by their names.

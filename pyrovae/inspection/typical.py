@@ -44,6 +44,13 @@ REGIONS = {
 POLYNOMIALS = 8
 
 
+def _contrast(x: Tensor) -> Tensor:
+    """The standard deviation over pixels; many times faster than `Tensor.std`."""
+    pixels = x.flatten(1)
+    centred = pixels - pixels.mean(1, keepdim=True)
+    return torch.linalg.vector_norm(centred, dim=1) / math.sqrt(pixels.shape[1] - 1)
+
+
 def _extremes(low: float, high: float) -> Callable[[Tensor], Tensor]:
     margin = 0.02 * (high - low)
 
@@ -64,7 +71,7 @@ def _sharpness(x: Tensor) -> Tensor:
 Statistics = Mapping[str, Callable[[Tensor], Tensor]]
 STATISTICS: Statistics = {
     "brightness": lambda x: x.mean((1, 2, 3)),
-    "contrast": lambda x: x.flatten(1).std(1),
+    "contrast": _contrast,
     "sharpness": _sharpness,
     "extremes": _extremes(0, 1),
 }
@@ -275,7 +282,7 @@ def uniformity(found: Replication) -> float:
         Smooth test for goodness of fit (Neyman, 1937); The generalization of Student's ratio
         (Hotelling, 1931), https://doi.org/10.1214/aoms/1177732979
     """
-    from scipy.stats import f
+    from scipy.special import fdtrc
 
     count, degrees = len(found.shares), min(POLYNOMIALS, len(found.shares) // 5)
     if not degrees:
@@ -284,7 +291,8 @@ def uniformity(found: Replication) -> float:
     values = found.shares @ np.linalg.qr(powers)[0][:, 1:]
     mean, covariance = values.mean(0), np.atleast_2d(np.cov(values.T))
     score = count * mean @ np.linalg.pinv(covariance, hermitian=True) @ mean
-    return float(f.sf(score * (count - degrees) / degrees / (count - 1), degrees, count - degrees))
+    ratio = score * (count - degrees) / degrees / (count - 1)
+    return float(fdtrc(degrees, count - degrees, ratio))
 
 
 def predictive_checks(

@@ -10,6 +10,7 @@ from pyrovae.commands.train import WITHOUT_LATENT, _below, main
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import Report, notes
 from pyrovae.posterior import Evaluation
+from pyrovae.runs import RunDirectory
 
 SMALL = [
     "--prior=StandardNormal",
@@ -38,12 +39,13 @@ def test_a_vae_below_a_baseline_is_told_of(
     assert (BELOW in said) == warns
 
 
-def test_probabilistic_pca_is_proposed_where_it_is_the_better_model() -> None:
+def test_the_best_of_the_simpler_models_is_named() -> None:
+    run = RunDirectory("runs/x")
     vae, pca, without = (Evaluation(elbo, 0.0, -elbo, None, 9, None) for elbo in (1.0, 2.0, 3.0))
-    (line,) = _below(vae, {"probabilistic PCA": pca, WITHOUT_LATENT: without})
-    assert "simpler model, without a latent" in line and "--start" not in line
-    (line,) = _below(vae, {"probabilistic PCA": pca})
-    assert "simpler model, probabilistic PCA: train" in line and "--start Prob" in line
+    (line,) = _below(run, vae, {"probabilistic PCA": pca, WITHOUT_LATENT: without})
+    assert "simpler model, without a latent" in line
+    (line,) = _below(run, vae, {"probabilistic PCA": pca})
+    assert line.endswith("probabilistic PCA; for the cause: pyrovae inspect runs/x --quick")
 
 
 def test_standard_errors_have_separators() -> None:

@@ -29,35 +29,32 @@ EXPLAINS = frozenset(
 def look(evidence: Evidence) -> Finding | None:
     """Beta was above 1, or the spread of the guide fits a weight above 1."""
     beta = float(evidence.options.get("beta.value", 1.0))
-    low = evidence.weight - SURE * evidence.weight_error
-    wide = low > HEAVY and not evidence.wide
-    if beta <= 1 and not wide:
+    wide = evidence.weight - SURE * evidence.weight_error > HEAVY and not evidence.wide
+    costs = [own for own in (evidence.spread_gain, evidence.missing) if own == own]
+    cost = max(costs, default=0.0)
+    if not (beta > 1 or wide) or not cost > evidence.least:
         return None
-    missing = evidence.missing
-    cost = max((own for own in (evidence.spread_gain, missing) if own == own), default=0.0)
-    if not cost > evidence.least:
-        return None
-    reason = f"The guide's spread is optimal for a weight of {evidence.weight:.2g} on the rate."
-    if beta > 1:
-        reason = (
-            f"--beta.value is {beta:g}: the ELBO has 1. {reason}"
-            if wide
-            else (f"--beta.value is {beta:g}: the ELBO has 1.")
+    parts = [f"--beta.value is {beta:g}: the ELBO has 1."] if beta > 1 else []
+    if wide:
+        parts.append(
+            f"The guide's spread is optimal for a weight of {evidence.weight:.2g} on the rate."
         )
-    advice = Advice(
-        "Set the weight on the rate to 1",
-        {"beta.value": 1.0},
-        "The rate and the number of active dimensions rise, the distortion falls, and so the ELBO "
-        f"rises by at least {cost:,.0f} nats",
-    )
-    other = Advice("Train for longer: the guide becomes narrower late in training")
     return Finding(
         "beta_too_high",
         "The weight on the rate is too high" if beta > 1 else "The guide is too wide",
         cost,
-        reason,
-        (advice,) if beta > 1 else (other,),
+        " ".join(parts),
+        (_advice(evidence, beta, cost),),
         EXPLAINS,
         cost > evidence.fault or beta > 1,
         beta > 1,
     )
+
+
+def _advice(evidence: Evidence, beta: float, cost: float) -> Advice:
+    if beta <= 1:
+        epochs = evidence.options.get("trainer.epochs")
+        changes = {} if epochs is None else {"trainer.epochs": 2 * epochs}
+        return Advice("Train for longer", changes, "The guide becomes narrower late in training")
+    effect = f"Rate and active dimensions rise, and the ELBO rises by at least {cost:,.0f} nats"
+    return Advice("Set the weight on the rate to 1", {"beta.value": 1.0}, effect)

@@ -28,37 +28,32 @@ def look(evidence: Evidence) -> Finding | None:
     """Beta was below 1, or the spread of the guide fits a weight below 1."""
     beta = float(evidence.options.get("beta.value", 1.0))
     narrow = evidence.weight + SURE * evidence.weight_error < LIGHT
-    if beta >= 1 and not narrow:
+    costs = [own for own in (evidence.spread_gain, evidence.prior_gain) if own == own]
+    cost = max(costs, default=0.0)
+    if not (beta < 1 or narrow) or not cost > evidence.least:
         return None
-    cost = max(
-        (own for own in (evidence.spread_gain, evidence.prior_gain) if own == own), default=0.0
-    )
-    if not cost > evidence.least:
-        return None
-    reason = f"The guide's spread is optimal for a weight of {evidence.weight:.2g} on the rate."
-    if beta < 1:
-        reason = f"--beta.value is {beta:g}: the ELBO has 1. {reason if narrow else ''}".strip()
-    advice = Advice(
-        "Set the weight on the rate to 1",
-        {"beta.value": 1.0},
-        f"The rate falls, and the ELBO rises by at least {cost:,.0f} nats",
-    )
+    parts = [f"--beta.value is {beta:g}: the ELBO has 1."] if beta < 1 else []
+    if narrow:
+        parts.append(
+            f"The guide's spread is optimal for a weight of {evidence.weight:.2g} on the rate."
+        )
     return Finding(
         "beta_too_low",
         "The weight on the rate is too low" if beta < 1 else "The guide is too narrow",
         cost,
-        reason,
-        (advice,) if beta < 1 else (_wider(evidence),),
+        " ".join(parts),
+        (_advice(evidence, beta, cost),),
         EXPLAINS,
         cost > evidence.fault or beta < 1,
         beta < 1,
     )
 
 
-def _wider(evidence: Evidence) -> Advice:
+def _advice(evidence: Evidence, beta: float, cost: float) -> Advice:
+    if beta < 1:
+        effect = f"The rate falls, and the ELBO rises by at least {cost:,.0f} nats"
+        return Advice("Set the weight on the rate to 1", {"beta.value": 1.0}, effect)
     if evidence.options.part("objective") == "Denoising":
         return Advice("Train on more images")
-    effect = (
-        f"The guide becomes wider, and the ELBO rises by up to {evidence.spread_gain:,.0f} nats"
-    )
+    effect = f"The guide becomes wider, and the ELBO rises by up to {cost:,.0f} nats"
     return Advice("Corrupt the images that the guide sees", {"objective": "Denoising"}, effect)

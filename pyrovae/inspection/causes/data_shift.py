@@ -21,6 +21,8 @@ EXPLAINS = frozenset(
         "overfitting",
         "prior_mismatch",
         "small_encoder",
+        "too_few_latents",
+        "undertrained",
         "unfitted_noise",
     }
 )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import HIGH_LR, SKIPPED
+from pyrovae.inspection.judge.limits import FELL, HIGH_LR, SKIPPED
 
 __all__ = ["look"]
 
-#: The share of the gain by the latents that a training ELBO may fall by: noise of single epochs.
-FELL = 0.2
 EXPLAINS = frozenset(
     {
         "beta_too_high",

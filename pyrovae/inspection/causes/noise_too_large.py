@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
 from pyrovae.inspection.judge.limits import COARSE
-from pyrovae.inspection.judge.noise import learn_the_noise, scale_words
+from pyrovae.inspection.judge.noise import learn_the_noise, scale_words, settled
 
 __all__ = ["look"]
 
@@ -27,7 +27,7 @@ EXPLAINS = frozenset(
 def look(evidence: Evidence) -> Finding | None:
     """Squared residuals are smaller than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
-    if not evidence.has_scale or not ratio < COARSE or not cost > evidence.least:
+    if not settled(evidence) or not ratio < COARSE or not cost > evidence.least:
         return None
     reason = (
         f"{scale_words(evidence)}Squared residuals are "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
 from pyrovae.inspection.judge.limits import FINE
-from pyrovae.inspection.judge.noise import learn_the_noise
+from pyrovae.inspection.judge.noise import learn_the_noise, scale_words, settled
 
 __all__ = ["look"]
 
@@ -29,9 +29,12 @@ EXPLAINS = frozenset(
 def look(evidence: Evidence) -> Finding | None:
     """Squared residuals are larger than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
-    if not evidence.has_scale or not ratio > FINE or not cost > evidence.least:
+    if not settled(evidence) or not ratio > FINE or not cost > evidence.least:
         return None
-    reason = f"Squared residuals are {ratio:,.3g} times the variance that it expects."
+    reason = (
+        f"{scale_words(evidence)}Squared residuals are {ratio:,.3g} times the variance that it "
+        "expects."
+    )
     return Finding(
         "noise_too_small",
         "The likelihood's noise is too small",

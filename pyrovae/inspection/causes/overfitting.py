@@ -18,6 +18,7 @@ EXPLAINS = frozenset(
         "prior_mismatch",
         "small_encoder",
         "too_few_latents",
+        "undertrained",
         "unfitted_noise",
     }
 )

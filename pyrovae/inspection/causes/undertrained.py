@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.limits import FEW_STEPS, WORTH_DOUBLING
 
 __all__ = ["look"]
 
@@ -25,16 +26,14 @@ EXPLAINS = frozenset(
     }
 )
 
-#: Every run gains a little if it lasts longer: twice the cost of other faults is a fault here.
-WORTH_DOUBLING = 2.0
-
 
 def look(evidence: Evidence) -> Finding | None:
     """The validation ELBO was still rising, or the ELBO is below that of a linear model."""
-    below = max(0.0, evidence.missing)
+    below = _unexplained(evidence)
     rises = evidence.rise if evidence.val_fall < evidence.rise else 0.0
     # A run that is below simpler models and no longer rises has another fault.
-    cost = max(rises, below if rises > evidence.least else 0.0)
+    early = rises > evidence.least or evidence.steps < FEW_STEPS
+    cost = max(rises, below if early else 0.0)
     if not evidence.finished or not cost > evidence.least:
         return None
     reason = (
@@ -44,15 +43,15 @@ def look(evidence: Evidence) -> Finding | None:
     )
     if below > evidence.least:
         reason += f" The ELBO is {below:,.0f} nats below log p(x) of a linear or a mixture model."
-    return Finding(
-        "undertrained",
-        "Training stopped too early",
-        cost,
-        reason,
-        _advice(evidence, rises),
-        EXPLAINS,
-        cost > WORTH_DOUBLING * evidence.fault,
-    )
+    fault = cost > WORTH_DOUBLING * evidence.fault
+    title, advice = "Training stopped too early", _advice(evidence, rises)
+    return Finding("undertrained", title, cost, reason, advice, EXPLAINS, fault)
+
+
+def _unexplained(evidence: Evidence) -> float:
+    """The nats below simple models, without what the guide loses, which is no matter of time."""
+    gaps = (evidence.amortisation, evidence.approximation)
+    return max(0.0, evidence.missing - sum(max(0.0, own) for own in gaps if own == own))
 
 
 def _advice(evidence: Evidence, rises: float) -> tuple[Advice, ...]:

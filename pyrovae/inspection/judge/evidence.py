@@ -173,13 +173,17 @@ class Evidence:
     @property
     def least(self) -> float:
         """The cost in nats from which on a finding is reported."""
-        return max(LEAST, NOTICED * max(0.0, self.gain))
+        return max(LEAST, NOTICED * self.scale)
 
     @property
     def fault(self) -> float:
         """The cost in nats from which on a finding is a fault."""
-        gains = [own for own in (self.gain, self.structure) if own == own]
-        return max(LEAST, FAULT * max(gains, default=0.0))
+        return max(LEAST, FAULT * self.scale)
+
+    @property
+    def scale(self) -> float:
+        """The nats per image that latents gain or could gain, which costs are compared with."""
+        return max(own for own in (0.0, self.gain, self.structure) if own == own)
 
     def with_symptoms(self, symptoms: dict[str, Any]) -> Evidence:
         """A copy with further measurements, such as those of sections."""

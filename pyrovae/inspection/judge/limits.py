@@ -41,3 +41,9 @@ HIGH_LR = 3e-3
 #: Samples repeat training images if their distance to the nearest training image is below this
 #: share of that to the nearest of as many other images.
 REPEATS = 0.7
+#: Every run gains a little if it lasts longer: twice the cost of other faults is a fault here.
+WORTH_DOUBLING = 2.0
+#: A run of fewer steps that is below simpler models stopped too early, even if it rose slowly.
+FEW_STEPS = 250
+#: The share of the gain by the latents that a training ELBO may fall by: noise of single epochs.
+FELL = 0.2

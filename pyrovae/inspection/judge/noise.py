@@ -7,7 +7,7 @@ import math
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 
-__all__ = ["learn_the_noise", "scale_words"]
+__all__ = ["learn_the_noise", "scale_words", "settled"]
 
 
 def learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
@@ -44,3 +44,8 @@ def scale_words(evidence: Evidence) -> str:
     """A sentence on a scale that is fixed; empty for a learned one."""
     scale = evidence.fixed_scale
     return "" if math.isnan(scale) else f"The likelihood's scale is fixed at {scale:g}. "
+
+
+def settled(evidence: Evidence) -> bool:
+    """Whether the noise has a scale that no longer changes: a fixed one, or after training."""
+    return evidence.has_scale and (evidence.finished or not math.isnan(evidence.fixed_scale))

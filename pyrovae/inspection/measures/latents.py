@@ -22,7 +22,7 @@ from pyrovae.utils.errors import InputError
 __all__ = ["measure", "of_encoding", "spread"]
 
 #: Images for the sweep of the guide's spread.
-SWEPT = 200
+SWEPT = 120
 #: Images, and dimensions of the largest rate, whose draws are exchanged to see whether the decoder
 #: uses them; latents per call of the decoder.
 EXCHANGED, LARGEST, AT_ONCE = 32, 128, 256

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.distributions.ppca import fit_ppca
-from pyrovae.inspection.dispersion import dispersion, mean_and_variance
+from pyrovae.inspection.dispersion import mean_and_variance
 from pyrovae.inspection.subject import Subject
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior.passes import each_batch
@@ -28,13 +28,12 @@ LEAST = 40
 def measure(subject: Subject) -> dict[str, Any]:
     """Fields of `Evidence` on the noise."""
     some = subject.split.spread(IMAGES)
-    ratio = dispersion(subject.programs, some, subject.engine, seed=subject.seed).value
+    residuals, ratio = _residuals(subject, some)
     found = of_noise(subject.programs.likelihood, ratio, some)
     if subject.train is None or len(subject.train) < LEAST:
         return found
-    train = subject.train.spread(IMAGES)
-    usual = dispersion(subject.programs, train, subject.engine, seed=subject.seed).value
-    gain = _residual_gain(_residuals(subject, train), _residuals(subject, some))
+    fitted, usual = _residuals(subject, subject.train.spread(IMAGES))
+    gain = _residual_gain(fitted, residuals)
     return found | {"train_dispersion": usual, "residual_gain": gain}
 
 
@@ -55,15 +54,20 @@ def of_noise(likelihood: Likelihood, ratio: float, images: Split) -> dict[str, A
     return found if scale is None else {**found, "fixed_scale": scale}
 
 
-def _residuals(subject: Subject, split: Split) -> Tensor:
-    """Residuals x - E[x given z], `(N, n)`, in doubles."""
+def _residuals(subject: Subject, split: Split) -> tuple[Tensor, float]:
+    """Residuals x - E[x given z], `(N, n)`, in doubles, and their dispersion."""
 
-    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
+    def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         node = run_both(subject.programs.model, subject.programs.guide, x, **inputs)[1].nodes["x"]
-        return (node["value"] - mean_and_variance(node["fn"])[0]).flatten(1).double().cpu()
+        mean, variance, noise = mean_and_variance(node["fn"])
+        off = node["value"] - mean
+        sums = [own.flatten(1).sum(1) for own in (off.square() - noise, variance.expand_as(off))]
+        return off.flatten(1).double().cpu(), torch.stack(sums).double().cpu()
 
     each = each_batch(subject.programs, split, subject.engine, compute, seed=subject.seed)
-    return torch.cat(list(each))
+    residuals, sums = zip(*each, strict=True)
+    squares, variances = torch.cat(sums, 1).sum(1)
+    return torch.cat(residuals), float(squares / variances)
 
 
 def _residual_gain(fitted: Tensor, scored: Tensor) -> float:

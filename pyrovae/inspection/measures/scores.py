@@ -20,6 +20,8 @@ __all__ = ["measure"]
 IMAGES, FITTED = 400, 800
 #: Clusters of training images.
 CLUSTERS = 10
+#: Images that the models without structure are fitted to.
+FEW = 200
 
 
 def measure(subject: Subject) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def _without_structure(
     One has a scale per pixel and no latent, the other has one scale and one latent. A scale per
     pixel may be far better than any VAE with one scale, as for black borders.
     """
+    fitted = fitted[:: max(1, len(fitted) // FEW)]  # Without structure, few images are enough.
     both = subject.programs.likelihood, fitted, scored
     # Fitted to both: pixels that are constant in a few training images would cost infinitely.
     everything = np.concatenate([fitted, scored])

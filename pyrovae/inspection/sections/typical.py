@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.data import Split
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection import typical
-from pyrovae.inspection.dispersion import dispersion, pixel_gain
+from pyrovae.inspection.anomalies import SCORES
+from pyrovae.inspection.dispersion import noise_size
 from pyrovae.inspection.outliers import Outliers, find_outliers
 from pyrovae.inspection.plotting import (
+    LABEL,
     Sample,
     densities,
     image_rows,
@@ -66,13 +67,15 @@ def section(subject: Subject) -> Section:
         InputError: if there are fewer than two images.
     """
     images = subject.split.spread(REPLICATED)
-    noise = dispersion(subject.programs, subject.split, subject.engine, seed=subject.seed)
+    step = max(1, len(subject.split) // REPLICATED)
+    whole = subject.programs, subject.split, subject.engine
+    noise, gain = noise_size(*whole, seed=subject.seed, step=step)
     statistics = typical.own_statistics(subject.programs, images, seed=subject.seed)
     how: dict[str, Any] = {"statistics": statistics, "seed": subject.seed}
     found = typical.replicate(subject.programs, images, subject.engine, **how)
     prior = typical.prior_statistics(subject, subject.budget.draws, statistics)
     checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
-    ranks, gain = typical.rank_moments(found), _pixel_gain(subject, images)
+    ranks = typical.rank_moments(found)
     answer = Section("How large is the noise, and which images are improbable?", [])
     reasons = _add_outliers(answer, subject)
     answer.says.extend([_noise_said(noise), _ranks_said(found, ranks), *_gain_said(gain)])
@@ -92,8 +95,14 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
     except InputError as reason:
         return [f"Improbable images were not looked for: {reason}."]
     answer.says.extend(_outliers_said(rare))
-    shown = rare.table[rare.table.split == "shown"].reset_index(drop=True)
+    shown = rare.shown.reset_index(drop=True)
     answer.tables.update(typical_shown=shown, typical_outliers=rare.table)
+    answer.says.extend(_regret_said(rare))
+    if subject.against is not None:
+        aurocs = rare.aurocs()
+        answer.says.insert(0, _aurocs_said(subject, rare, aurocs))
+        answer.tables["anomaly_aurocs"] = aurocs
+        answer.figures["anomaly_scores"] = _anomalies(subject, rare, aurocs)
     answer.figures["typical_pictures"] = _pictures(subject, rare)
     answer.figures["typical_log_evidence"] = Drawing(
         _draw_log_evidence(rare),
@@ -105,7 +114,7 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
 
 
 def _outliers_said(rare: Outliers) -> list[str]:
-    table = rare.table[rare.table.split != "shown"]
+    table = rare.own
     low, count, least = int((table["rank"] == 0).sum()), len(rare.reference), table.iloc[0]
     said = [
         f"Half of the images of the split are less probable than {1 - table['rank'].median():.0%} "
@@ -120,8 +129,29 @@ def _outliers_said(rare: Outliers) -> list[str]:
     return said + [
         f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats (k-hat "
         f"{own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} (p = {own.p_value:.2g})."
-        for own in rare.table[rare.table.split == "shown"].itertuples()
+        for own in rare.shown.itertuples()
     ]
+
+
+def _regret_said(rare: Outliers) -> list[str]:
+    found = rare.shown.regret.dropna()
+    if not len(found):
+        return ["Likelihood regret was not measured: the guide cannot be refined."]
+    return [
+        f"A short refinement of the guide for each image raises the ELBO of {len(found)} shown "
+        f"images by {found.mean():,.1f} nats on average (likelihood regret)."
+    ]
+
+
+def _aurocs_said(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> str:
+    listed = [
+        f"{SCORES[name][0]} {row.auroc:.2f} ± {row.error:.2f}" for name, row in aurocs.iterrows()
+    ]
+    return (
+        f"AUROC of {len(rare.against)} images of {subject.against_name} against {len(rare.own)} "
+        f"images of the split {subject.name}: {', '.join(listed)} (1: each score tells all of "
+        f"them apart; 0.5: none; below 0.5: they look less anomalous than the split)."
+    )
 
 
 def _mean(values: pandas.Series | np.ndarray) -> str:
@@ -131,24 +161,20 @@ def _mean(values: pandas.Series | np.ndarray) -> str:
 
 def _unreliable(rare: Outliers) -> tuple[int, int]:
     """The numbers of images with a bad k-hat: of the split, and of the reference images."""
-    table = rare.table[rare.table.split != "shown"]
+    table = rare.own
     own, others = (~(k <= UNRELIABLE) for k in (table["k_hat"], rare.reference_k_hat))
     return int(own.sum()), int(others.sum())
 
 
 def _reliability(rare: Outliers) -> str:
     own, others = _unreliable(rare)
-    count, among = int((rare.table.split != "shown").sum()), len(rare.reference)
+    count, among = len(rare.own), len(rare.reference)
     if not own + others:
         return f"k-hat is {UNRELIABLE} at most for all {count + among} images: ranks are reliable."
     return (
         f"k-hat is above {UNRELIABLE} for {own} of {count} images, and for {others} of the "
         f"{among} {rare.of}: for these, a low rank may be due to the guide and not to the image."
     )
-
-
-def _pixel_gain(subject: Subject, images: Split) -> Estimate | None:
-    return pixel_gain(subject.programs, images, subject.engine, seed=subject.seed)
 
 
 def _noise_said(noise: Estimate) -> str:
@@ -256,10 +282,34 @@ def _figures(
     }
 
 
+def _anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> Drawing:
+    return Drawing(
+        _draw_anomalies(subject, rare, aurocs),
+        f"Anomaly scores in nats of {len(rare.own)} images of the split {subject.name} (area) and "
+        f"of {len(rare.against)} images of {subject.against_name} (line), with the AUROC ± its "
+        f"standard error. Typicality: the distance of log p(x) from its mean over the "
+        f"{rare.of}. Likelihood regret: the gain of the ELBO by a refinement of the guide for the "
+        f"image. Complexity: the compressed length of the image.",
+    )
+
+
+def _draw_anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> Figure:
+    """Histograms of each score of both sets, and the AUROC."""
+    figure, places = panels(len(aurocs), 2, 0.5, 2.3)
+    for own, (name, row) in zip(places, aurocs.iterrows(), strict=True):
+        both = [each[name].dropna().to_numpy() for each in (rare.own, rare.against)]
+        first = Sample(both[0], subject.name, DATA)
+        densities(own, first, Sample(both[1], subject.against_name, PRIOR), bins=24)
+        name_axes(own, f"{SCORES[str(name)][0]} (nats)", "density")
+        own.set_title(f"AUROC {row.auroc:.2f} ± {row.error:.2f}", fontsize=LABEL, loc="left")
+        own.locator_params(axis="x", nbins=5)
+    return legend(figure, places[0])
+
+
 def _pictures(subject: Subject, rare: Outliers) -> Drawing:
     rows, notes = {}, {}
-    own = rare.table[rare.table.split != "shown"]
-    shown = rare.table[rare.table.split == "shown"]
+    own = rare.own
+    shown = rare.shown
     for title, table, split in (
         ("Least probable", own.head(ROW), rare.split),
         ("Most probable", own.tail(ROW), rare.split),
@@ -316,11 +366,11 @@ def _draw_checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figur
 def _draw_log_evidence(rare: Outliers) -> Figure:
     """Log p(x) of the split, of the reference images, and of the shown images."""
     figure, own = panel(2.9)
-    table = rare.table[rare.table.split != "shown"]
+    table = rare.own
     split = Sample(table.log_evidence.to_numpy(), str(table.split.iloc[0]), DATA)
     bins = max(10, min(40, len(table) // 5))
     densities(own, split, Sample(rare.reference, rare.of, INK, "--"), bins=bins)
-    shown = rare.table[rare.table.split == "shown"]
+    shown = rare.shown
     for place, value in enumerate(shown.log_evidence):
         own.axvline(value, color=SHOWN, lw=1.5, label="" if place else "shown")
     name_axes(own, "log p(x) (nats)", "density")

@@ -1,0 +1,113 @@
+"""Scores of how anomalous an image is: typicality, likelihood regret, input complexity, AUROC."""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.data import Split
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
+from pyrovae.evaluation.pairs import chunks
+from pyrovae.inspection.refinement import refine_quickly, with_guide
+from pyrovae.inspection.subject import Subject
+from pyrovae.utils.randomness import private_randomness
+
+__all__ = ["SCORES", "auroc", "compressed_nats", "likelihood_regret"]
+
+#: The scores in words, and whether larger values are more anomalous (1) or smaller ones (-1).
+SCORES = {
+    "elbo": ("ELBO", -1),
+    "log_evidence": ("log p(x)", -1),
+    "typicality": ("typicality", 1),
+    "regret": ("likelihood regret", 1),
+    "complexity": ("log p(x) + complexity", -1),
+}
+#: Draws and steps of the refinement, and draws of the ELBO before and after it.
+PARTICLES, STEPS, DRAWS = 2, 20, 16
+
+
+def auroc(usual: np.ndarray, others: np.ndarray) -> Estimate:
+    r"""The probability that a score of another set is larger than a usual one; ties count half.
+
+    $$\text{AUROC} = P(s' > s) + \tfrac{1}{2} P(s' = s)$$
+
+    Args:
+        usual: scores of images of the inspected split, `(N,)`.
+        others: scores of images of another set, `(M,)`.
+
+    Returns:
+        The AUROC with its standard error.
+
+    References:
+        Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves
+        (DeLong et al., 1988, section 2), https://doi.org/10.2307/2531595
+
+    Example:
+        >>> auroc(np.array([1.0, 2.0]), np.array([2.0, 3.0])).value
+        0.875
+    """
+    larger = others[:, None] > usual
+    wins = larger + 0.5 * (others[:, None] == usual)
+    parts = [wins.mean(axis) for axis in (0, 1)]
+    return Estimate(float(wins.mean()), math.hypot(*(Estimate.of(p).error or 0 for p in parts)))
+
+
+def compressed_nats(images: np.ndarray) -> np.ndarray:
+    """The lengths in nats of losslessly compressed images, `(N,)`.
+
+    As in a PNG file, each pixel is stored as its difference from the pixel to its left, and the
+    differences are compressed by deflate.
+
+    Args:
+        images: uint8 `(N, C, H, W)`.
+
+    Example:
+        >>> noise = np.random.default_rng(0).integers(0, 256, (1, 1, 32, 32), dtype=np.uint8)
+        >>> bool(compressed_nats(noise)[0] > 5 * compressed_nats(0 * noise)[0])
+        True
+    """
+    steps = np.diff(images, axis=-1, prepend=np.zeros_like(images[..., :1]))
+    return 8 * math.log(2) * np.array([len(zlib.compress(own.tobytes(), 9)) for own in steps])
+
+
+def likelihood_regret(subject: Subject, split: Split) -> np.ndarray:
+    r"""The gain of the ELBO in nats if the guide is refined for each image, `(N,)`; at least 0.
+
+    $$\max_{\delta_n} \mathcal{L}(x_n, \delta_n) - \mathcal{L}(x_n, 0)$$
+
+    A short refinement of 20 steps stands for the maximum. Both ELBOs have the same draws.
+
+    Args:
+        subject: what is inspected.
+        split: the images.
+
+    Raises:
+        InputError: if the guide cannot be refined.
+
+    References:
+        Likelihood Regret: An Out-of-Distribution Detection Score For Variational Auto-encoder
+        (Xiao et al., 2020, equation 8), https://arxiv.org/abs/2003.02977
+    """
+    x, inputs = subject.observed(split)
+    gains = []
+    with subject.quietly(4):
+        for rows in chunks(len(x), max(1, latents_at_once(x[0].numel(), x.device) // PARTICLES)):
+            own = {name: value[rows] for name, value in inputs.items()}
+            gains.append(_regret(subject, x[rows], own))
+    return torch.cat(gains).cpu().double().numpy()
+
+
+def _regret(subject: Subject, x: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+    how = {"steps": STEPS, "num_particles": PARTICLES}
+    refined = refine_quickly(subject.space, x, inputs, **how)
+    found = []
+    for guide in (subject.programs.guide, refined):
+        with private_randomness(subject.seed, x.device):
+            pair = with_guide(subject.programs, guide)
+            found.append(many_log_weights(pair, DRAWS, x, None, **inputs).mean(0))
+    return (found[1] - found[0]).nan_to_num(0.0).clamp(min=0)
