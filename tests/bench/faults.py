@@ -37,7 +37,7 @@ DIVERGED = [
 OVERFITTING = [
     Case("overfit_digits", "few_digits",
          {**fully(300), **BINARY, **dims(20), **run(120, 2e-3), **TO_THE_END},
-         ("overfitting",), "gap-", quick=True),
+         ("overfitting",), "gap-"),
     Case("overfit_celebrities", "few_celebrities",
          {**fully(200), **dims(32), **run(100, 2e-3), **TO_THE_END}, ("overfitting",), "gap-"),
     Case("overfit_faces", "", {**drawn(24, 200), **FACES, **run(80, 2e-3), **TO_THE_END},
@@ -73,7 +73,7 @@ COLLAPSED = [
 
 BETA = [
     Case("beta_10_linear", "linear", {**SMALL, **run(5), "beta.value": 20.0},
-         ("beta_too_high",), "elbo+ weight-", quick=True),
+         ("beta_too_high",), "elbo+ weight-"),
     Case("beta_8_digits", "digits", {**PIXELS, **BINARY, **run(10, 2e-3), "beta.value": 8.0},
          ("beta_too_high",), "elbo+ rate+"),
     Case("beta_50_faces", "", {**drawn(24), **FACES, **run(6), "beta.value": 50.0},
@@ -177,20 +177,28 @@ MODES = [
 
 IMAGES = [
     Case("other_digits", "other_digits", {**PIXELS, **BINARY, **run(15, 2e-3)}, ("data_shift",),
-         "gap-", remedy="digits"),
-    Case("dark", "dark", {**PIXELS, **run(15, 2e-3)}, ("data_shift",), "gap-", remedy="discs"),
+         "gap-", remedy="digits",
+         claim={"shift_p": (0, 1e-3)}),
+    Case("dark", "dark", {**PIXELS, **run(15, 2e-3)}, ("data_shift",), "gap-", remedy="discs",
+         claim={"shift_p": (0, 1e-3)}),
     Case("other_faces", "other_faces", {**fully(200), **dims(24), **run(15)}, ("data_shift",),
-         "gap-", remedy="celebrities"),
+         "gap-", remedy="celebrities",
+         claim={"shift_p": (0, 1e-3)}),
     Case("repeated", "repeated", {**fully(200), **dims(24), **run(30)}, ("duplicates",),
-         "duplicates-", remedy="celebrities"),
+         "duplicates-", remedy="celebrities",
+         claim={"duplicates": (0.49, 0.52)}),
     Case("repeated_digits", "repeated_digits", {**PIXELS, **BINARY, **run(20, 2e-3)},
-         ("duplicates",), "duplicates-", remedy="digits"),
+         ("duplicates",), "duplicates-", remedy="digits",
+         claim={"duplicates": (0.45, 0.55)}),
     Case("repeated_discs", "repeated_discs", {**PIXELS, **run(15, 2e-3)}, ("duplicates",),
-         "duplicates-", remedy="discs"),
+         "duplicates-", remedy="discs",
+         claim={"duplicates": (0.29, 0.32)}),
     Case("blank", "blank", {**PIXELS, **BINARY, **run(15, 2e-3)}, ("constant_images",),
-         "constant-", remedy="digits"),
+         "constant-", remedy="digits",
+         claim={"constant": (0.24, 0.26)}),
     Case("blank_faces", "blank_faces", {**FACES, **dims(16), **run(8)}, ("constant_images",),
-         "constant-", remedy="faces24"),
+         "constant-", remedy="faces24",
+         claim={"constant": (0.19, 0.21)}),
 ]  # fmt: skip
 
 IGNORED = [
