@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from operator import is_
 from typing import Any
 
 import pyro
@@ -23,6 +25,9 @@ from pyrovae.utils.sites import latent_sites
 
 __all__ = ["refine_full_rank", "refine_guide"]
 
+#: Draws that estimate the Fisher information of offsets, and its least value.
+UNIT_DRAWS, FLAT = 16, 0.01
+
 #: Draws per image that decide between the start and the end of a refinement.
 CHOOSING_DRAWS = 50
 
@@ -36,6 +41,28 @@ def with_guide(programs: ModelGuidePair, guide: nn.Module) -> ModelGuidePair:
     return ModelGuidePair(
         programs.model, guide, programs.likelihood, programs.networks(), programs.attributes
     )
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a network of the guide.
+
+    Attributes:
+        given: the arguments.
+        output: the result.
+    """
+
+    given: tuple[Any, ...]
+    output: Any
+
+    def offset(self, count: int) -> Tensor | None:
+        """Zeros like the output if it has one row per image, else None."""
+        free = isinstance(self.output, Tensor) and len(self.output) == count
+        return torch.zeros_like(self.output) if free else None
+
+    def is_of(self, given: tuple[Any, ...]) -> bool:
+        """Whether the arguments are the same objects, so that the result is the same."""
+        return len(given) == len(self.given) and all(map(is_, given, self.given))
 
 
 class OffsetGuide(nn.Module):
@@ -62,16 +89,22 @@ class OffsetGuide(nn.Module):
         inside = set(programs.guide.modules())
         self._guide = (programs.guide,)
         self._networks = [network for network in programs.networks() if network in inside]
-        found: list[Tensor | None] = []
+        self._calls: list[_Call] = []
 
-        def notice(output: Any) -> Any:
-            free = isinstance(output, Tensor) and len(output) == len(x)
-            found.append(torch.zeros_like(output) if free else None)
+        def notice(run: Callable[..., Any], *given: Any) -> Any:
+            output = run(*given)
+            self._calls.append(_Call(given, output))
             return output
 
-        with torch.no_grad(), self._hearing(notice):
+        with torch.no_grad(), self._replacing(notice):
             programs.guide(x, **inputs)
-        self.offsets = found
+        free = [
+            isinstance(own.output, Tensor) and len(own.output) == len(x) for own in self._calls
+        ]
+        self.offsets: list[Tensor | None] = [
+            torch.zeros_like(own.output) if is_free else None
+            for own, is_free in zip(self._calls, free, strict=True)
+        ]
         if not self.free:
             raise InputError(
                 "the guide's own family cannot be refined: networks() of the programs has no "
@@ -85,13 +118,14 @@ class OffsetGuide(nn.Module):
 
     def forward(self, x: Tensor, **inputs: Tensor) -> Any:
         """Runs the guide with the offsets."""
-        offsets = iter(self.offsets)
+        calls = zip(self._calls, self.offsets, strict=True)
 
-        def add(output: Any) -> Any:
-            offset = next(offsets)
+        def add(run: Callable[..., Any], *given: Any) -> Any:
+            known, offset = next(calls)
+            output = known.output if known.is_of(given) else run(*given)
             return output if offset is None else output + offset
 
-        with self._hearing(add):
+        with self._replacing(add):
             return self._guide[0](x, **inputs)
 
     def fixed(self) -> OffsetGuide:
@@ -103,20 +137,22 @@ class OffsetGuide(nn.Module):
         copy = OffsetGuide.__new__(OffsetGuide)
         nn.Module.__init__(copy)
         copy._guide, copy._networks, copy.offsets = self._guide, self._networks, offsets
+        copy._calls = self._calls
         return copy
 
     @contextmanager
-    def _hearing(self, change: Callable[[Any], Any]) -> Iterator[None]:
-        """Within this context, `change` replaces the outputs of the networks."""
-        hooks = [
-            network.register_forward_hook(lambda module, given, output: change(output))
-            for network in self._networks
-        ]
+    def _replacing(self, change: Callable[..., Any]) -> Iterator[None]:
+        """Within this context, calls of the networks are calls of `change` instead."""
+        own = [vars(network).get("forward") for network in self._networks]
+        for network in self._networks:
+            network.forward = partial(change, network.forward)
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            for network, before in zip(self._networks, own, strict=True):
+                del network.forward
+                if before is not None:
+                    network.forward = before
 
 
 class FullRankGuide(nn.Module):
@@ -177,7 +213,7 @@ def refine_guide(
     *,
     steps: int = 400,
     num_particles: int = 2,
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.3,
 ) -> OffsetGuide:
     r"""The best member of the guide's family for each image, found by SVI per image.
 
@@ -194,9 +230,10 @@ def refine_guide(
         x: observations `(B, C, H, W)`.
         inputs: further inputs of the programs.
         steps: steps of Adam per round; the learning rate falls to 0 as a half cosine. Rounds go
-            on until no image gains more than 0.01 nats, see `climb`.
+            on until no image gains more than 0.02 nats, see `climb`.
         num_particles: draws per image and step.
-        learning_rate: at the start.
+        learning_rate: at the start of each round, in units of the change of an offset that
+            changes the log density of draws by about 1.
 
     Returns:
         The guide with the best offsets.
@@ -221,7 +258,10 @@ def refine_guide(
         z = moved.guide_draws(num_particles, x, **images.inputs)
         return images.log_joint(z) - fixed.log_guide(z, x, **images.inputs)
 
-    found = climb(bound, start.free, [learning_rate] * len(start.free), steps)
+    def units(free: list[Tensor]) -> list[Tensor]:
+        return _units(images, start.at(_filled(start.offsets, free)))
+
+    found = climb(bound, start.free, [learning_rate] * len(start.free), steps, units)
     end = start.at(_filled(start.offsets, found))
     rose = (images.elbo(start) < images.elbo(end)).to(x.device)
     return end.at(
@@ -256,9 +296,9 @@ def refine_full_rank(
         guide: where to start, such as the result of `refine_guide`; by default the guide of the
             programs.
         steps: steps of Adam per round; the learning rate falls to 0 as a half cosine. Rounds go
-            on until no image gains more than 0.01 nats, see `climb`.
+            on until no image gains more than 0.02 nats, see `climb`.
         num_particles: draws per image and step.
-        learning_rate: at the start, of the mean; that of off-diagonal entries is lower.
+        learning_rate: of the mean at the start of a round; that of off-diagonal entries is lower.
 
     Returns:
         The fitted guide.
@@ -337,6 +377,25 @@ def _best(images: _Images, candidates: list[FullRankGuide]) -> FullRankGuide:
     rows = torch.arange(len(best), device=best.device)
     loc, tril = (torch.stack([getattr(g, n) for g in candidates]) for n in ("loc", "scale_tril"))
     return FullRankGuide(images.space, loc[best, rows], tril[best, rows])
+
+
+def _units(images: _Images, guide: OffsetGuide) -> list[Tensor]:
+    """The changes of a guide's offsets that change the log density of its draws by about 1.
+
+    They are the inverse roots of the diagonal of the Fisher information.
+    """
+    space = LatentSpace(with_guide(images.space.programs, guide), images.space.shapes)
+    draws = space.guide_draws(UNIT_DRAWS, images.x, **images.inputs)
+    free = [offset.clone().requires_grad_() for offset in guide.free]
+    moved = with_guide(images.space.programs, guide.at(_filled(guide.offsets, free)))
+    space = LatentSpace(moved, images.space.shapes)
+    squares = [torch.zeros_like(tensor) for tensor in free]
+    for z in draws:
+        with torch.enable_grad():
+            total = space.log_guide(z, images.x, **images.inputs).sum()
+        for own, slope in zip(squares, torch.autograd.grad(total, free), strict=True):
+            own += slope.square() / len(draws)
+    return [own.clamp(min=FLAT).rsqrt() for own in squares]
 
 
 def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | None]:
