@@ -15,7 +15,7 @@ from pyro.infer import ELBO
 from pyrovae.config.building import check_images, load_run
 from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
-from pyrovae.config.second_data import divided_options, second_data
+from pyrovae.config.second_data import OPTION, divided_options, second_data
 from pyrovae.config.trust import Consent, add_trust
 from pyrovae.data import SPLITS, ImageData, Split
 from pyrovae.engine import Engine
@@ -350,6 +350,8 @@ def main(arguments: list[str]) -> None:
     """Inspects a run, or compares several; prints progress and writes the pages."""
     arguments, inner = divided_options(arguments)
     options = parser().parse_args(arguments)
+    if inner and not options.against:
+        raise InputError(f"{inner[0].replace('--data', OPTION)}: needs {OPTION}")
     options.against_options = inner
     sections, complaints = known("section", options.sections or (), SECTIONS)
     if options.sections and not sections:

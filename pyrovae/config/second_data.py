@@ -79,7 +79,8 @@ def _built(name: str, options: list[str]) -> ImageData:
     try:
         found = instantiate(parser, parser.parse_args(["--data", name, *options]))
     except InputError as error:
-        raise InputError(str(error).replace("--data", OPTION)) from error
+        line = str(error).replace("--data.against.", "--data.")  # The option as it was typed.
+        raise InputError(line.replace("--data", OPTION)) from error
     built: ImageData = found.data
     return built
 

@@ -72,7 +72,7 @@ def compressed_nats(images: np.ndarray) -> np.ndarray:
         True
     """
     steps = np.diff(images, axis=-1, prepend=np.zeros_like(images[..., :1]))
-    return 8 * math.log(2) * np.array([len(zlib.compress(own.tobytes(), 9)) for own in steps])
+    return 8 * math.log(2) * np.array([len(zlib.compress(own.tobytes())) for own in steps])
 
 
 def likelihood_regret(subject: Subject, split: Split) -> np.ndarray:

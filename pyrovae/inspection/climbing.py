@@ -17,32 +17,52 @@ __all__ = ["chosen_rows", "climb", "climb_once"]
 Bound = Callable[[list[Tensor]], Tensor]
 
 #: Largest number of rounds.
-ROUNDS = 6
+ROUNDS = 10
 
-#: A round in which no image gains more than this, in nats, is the last one.
-ENOUGH = 0.01
+#: A round in which no image gains more than this, in nats, is the last one at its rates.
+ENOUGH = 0.02
+
+#: Divisors of the learning rates where no image gains at full rates, and in the final round.
+SLOW, SLOWER = 3, 10
+
+#: The length of the final round, in rounds.
+LENGTH = 3
 
 #: Evaluations of the bound that estimate the gain of a round.
-DRAWS = 50
+DRAWS = 30
 
 #: Short averages: Adam's moments must decay within the steps of a round.
 BETAS = (0.9, 0.95)
 
 
-def climb(bound: Bound, start: list[Tensor], rates: list[float], steps: int) -> list[Tensor]:
+def _ones(free: list[Tensor]) -> list[Tensor]:
+    return [torch.ones_like(tensor) for tensor in free]
+
+
+def climb(
+    bound: Bound,
+    start: list[Tensor],
+    rates: list[float],
+    steps: int,
+    units: Callable[[list[Tensor]], list[Tensor]] = _ones,
+) -> list[Tensor]:
     """Maximises the bounds of many images with Adam, in rounds, until no image gains any more.
 
-    A round ends at the mean of its last quarter of steps. The next round starts there, with half
-    the learning rates. An image without a gain keeps its earlier values. The rounds end when no
-    image gains more than 0.01 nats and more than two standard errors, or after `ROUNDS` rounds.
+    A round ends at the mean of its last quarter of steps, where the next round starts. An image
+    that loses more than two standard errors keeps its earlier values. When no image gains more
+    than 0.02 nats and more than two standard errors, the learning rates fall to a third, and when
+    that happens again, or after `ROUNDS` rounds, the rounds end. Then the noise of the gradients
+    limits the bound. So a final round has a tenth of the rates, is three times as long, and ends
+    at the mean of its last two thirds.
 
     Args:
         bound: the function to maximise: takes the free tensors, returns `(S, B)` for draws and
             images.
         start: the free tensors at the start, `(B, *)` each.
-        rates: their learning rates at the start of the first round; within a round they fall to
-            0 as a half cosine.
+        rates: their learning rates; within a round they fall to 0 as a half cosine.
         steps: steps per round; with 0 the start is returned.
+        units: takes the free tensors at the start of a round, returns the scales in whose units
+            the learning rates are; by default ones.
 
     Returns:
         The free tensors at the end.
@@ -51,12 +71,28 @@ def climb(bound: Bound, start: list[Tensor], rates: list[float], steps: int) -> 
     if not steps:
         return free
     slopes = Traced(lambda *given: _slopes(bound, given))
-    for turn in range(ROUNDS):
-        found = _round(slopes, free, [rate / 2**turn for rate in rates], steps)
-        gain, error = _gain(bound, free, found, seed=turn)
-        free = [chosen_rows(gain > 0, new, old) for new, old in zip(found, free, strict=True)]
-        if not (gain > (2 * error).clamp(min=ENOUGH)).any():
-            break
+    values = _values(bound, free)
+
+    def improve(slower: int, steps: int, kept: int) -> bool:
+        nonlocal free, values
+        own = [rate / slower for rate in rates]
+        found = _round(slopes, free, units(free), own, steps, max(1, kept))
+        new = _values(bound, found)
+        gain, error = _gain(values, new)
+        taken = gain > -2 * error
+        free = [chosen_rows(taken, one, old) for one, old in zip(found, free, strict=True)]
+        values = torch.where(taken, new, values)
+        together = gain.mean(), error.square().sum().sqrt() / len(error)
+        one = (gain > (2 * error).clamp(min=ENOUGH)).any()
+        return bool(one | (together[0] > together[1].clamp(min=ENOUGH)))
+
+    slower = 1
+    for _ in range(ROUNDS):
+        if not improve(slower, steps, steps // 4):
+            if slower > 1:
+                break
+            slower = SLOW
+    improve(SLOWER, LENGTH * steps, (LENGTH - 1) * steps)
     return free
 
 
@@ -70,38 +106,51 @@ def climb_once(bound: Bound, start: list[Tensor], rates: list[float], steps: int
         steps: the number of steps.
     """
     free = [tensor.detach() for tensor in start]
-    return _round(lambda *given: _slopes(bound, given), free, rates, steps)
+    ones, kept = _ones(free), max(1, steps // 4)
+    return _round(lambda *given: _slopes(bound, given), free, ones, rates, steps, kept)
 
 
 def _round(
-    slopes: Callable[..., tuple[Tensor, ...]], start: list[Tensor], rates: list[float], steps: int
+    slopes: Callable[..., tuple[Tensor, ...]],
+    start: list[Tensor],
+    units: list[Tensor],
+    rates: list[float],
+    steps: int,
+    kept: int,
 ) -> list[Tensor]:
-    """The mean of the free tensors over the last quarter of one round's steps of Adam."""
-    free = [tensor.clone().requires_grad_() for tensor in start]
+    """The mean of the free tensors over the last steps of one round of Adam."""
+    moves = [torch.zeros_like(tensor, requires_grad=True) for tensor in start]
     optimizer = torch.optim.Adam(
-        [{"params": [f], "lr": r} for f, r in zip(free, rates, strict=True)], betas=BETAS
+        [{"params": [own], "lr": r} for own, r in zip(moves, rates, strict=True)], betas=BETAS
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    mean, kept = [torch.zeros_like(tensor) for tensor in free], max(1, steps // 4)
+    mean = [torch.zeros_like(tensor) for tensor in start]
     for step in range(steps):
-        for tensor, slope in zip(free, slopes(*free), strict=True):
-            tensor.grad = slope.nan_to_num(0.0, 0.0, 0.0)
+        free = _moved(start, units, [own.detach() for own in moves])
+        for own, unit, slope in zip(moves, units, slopes(*free), strict=True):
+            own.grad = unit * slope.nan_to_num(0.0, 0.0, 0.0)
         optimizer.step()
         schedule.step()
         if step >= steps - kept:
-            for total, tensor in zip(mean, free, strict=True):
-                total += tensor.detach() / kept
-    return mean
+            for total, own in zip(mean, moves, strict=True):
+                total += own.detach() / kept
+    return _moved(start, units, mean)
+
+
+def _moved(start: list[Tensor], units: list[Tensor], moves: list[Tensor]) -> list[Tensor]:
+    return [first + unit * own for first, unit, own in zip(start, units, moves, strict=True)]
 
 
 @torch.no_grad()
-def _gain(bound: Bound, old: list[Tensor], new: list[Tensor], seed: int) -> tuple[Tensor, Tensor]:
+def _values(bound: Bound, free: list[Tensor]) -> Tensor:
+    """The bounds of many draws, `(S, B)`; the draws are the same in each call."""
+    with private_randomness(0, free[0].device):
+        return torch.cat([bound(free) for _ in range(DRAWS)])
+
+
+def _gain(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
     """The gain in the bound of each image, `(B,)`, and its standard error."""
-    values = []
-    for free in (old, new):  # The same draws for both.
-        with private_randomness(seed, free[0].device):
-            values.append(torch.cat([bound(free) for _ in range(DRAWS)]))
-    gains = (values[1] - values[0]).nan_to_num(-torch.inf, -torch.inf, -torch.inf)
+    gains = (new - old).nan_to_num(-torch.inf, -torch.inf, -torch.inf)
     return gains.mean(0), (gains.std(0) / math.sqrt(len(gains))).nan_to_num(0.0)
 
 

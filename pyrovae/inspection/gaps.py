@@ -9,8 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.evaluation.evidence import many_log_weights, summary
+from pyrovae.inspection.modes import find_modes
 from pyrovae.inspection.real import require_density
-from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
+from pyrovae.inspection.refinement import (
+    FullRankGuide,
+    refine_full_rank,
+    refine_guide,
+    with_guide,
+)
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
@@ -39,6 +45,7 @@ def gaps(
     *,
     steps: int = 400,
     num_samples: int = 1000,
+    starts: int = 16,
 ) -> Gaps:
     r"""The gap between log p(x) and the ELBO of each image, split into two parts.
 
@@ -55,14 +62,19 @@ def gaps(
         space: the latents.
         x: observations `(B, C, H, W)`.
         inputs: further inputs of the programs.
-        steps: of each refinement.
+        steps: per round of refinement; the Normal has half as many, since it starts closer.
         num_samples: draws per image and proposal.
+        starts: draws of the prior per image from which missed modes are searched, see
+            `find_modes`; with 0 they are not.
 
     Returns:
         In nats per image, one row per image: `elbo`, `elbo_own_family`, `elbo_full_rank` and
         `log_evidence`, each with its standard error over draws, `_error`; `amortisation_gap`,
         `approximation_gap` and their sum, `gap`; `k_hat` and `ess` of the guide's weights, and
-        those of the other proposals, such as `k_hat_own_family`.
+        those of the other proposals, such as `k_hat_own_family`. With the search also `modes`,
+        `reached` and `missed_mode`: log p(x) by a proposal that has the modes found from draws of
+        the prior, minus `log_evidence`, with its standard error, `missed_error`. Both are 0 if
+        no other mode was found.
 
     Raises:
         InputError: if the guide has no density.
@@ -82,15 +94,28 @@ def gaps(
         notes.append(f"{str(reason)[0].upper()}{str(reason)[1:]}.")
     try:
         start = guides.get("_own_family")
-        guides["_full_rank"] = refine_full_rank(space, x, inputs, guide=start, steps=steps)
+        guides["_full_rank"] = refine_full_rank(space, x, inputs, guide=start, steps=steps // 2)
     except InputError as reason:
         notes.append(f"No full-rank Normal was fitted: {reason}.")
-    found = {}
+    found: dict[str, pandas.DataFrame] = {}
     for name, guide in guides.items():
         log_w = many_log_weights(with_guide(space.programs, guide), num_samples, x, None, **inputs)
         error = log_w.std(0) / math.sqrt(num_samples)
         found[name] = summary(log_w).assign(elbo_error=error.numpy())
-    return Gaps(_split(found), notes)
+    table, fitted = _split(found), guides.get("_full_rank")
+    if starts and isinstance(fitted, FullRankGuide):
+        how = {"starts": starts, "num_samples": num_samples}
+        table = _with_missed(table, find_modes(space, x, inputs, fitted, **how))
+    return Gaps(table, notes)
+
+
+def _with_missed(table: pandas.DataFrame, found: pandas.DataFrame) -> pandas.DataFrame:
+    """The table with the modes that were found from draws of the prior."""
+    none = found["modes"] == 0
+    more = found["log_evidence"] - table["log_evidence"]
+    error = (found["error"] ** 2 + table["log_evidence_error"] ** 2) ** 0.5
+    both = {"missed_mode": more.mask(none, 0.0), "missed_error": error.mask(none, 0.0)}
+    return table.assign(modes=found["modes"], reached=found["reached"], **both)
 
 
 def _split(found: dict[str, pandas.DataFrame]) -> pandas.DataFrame:

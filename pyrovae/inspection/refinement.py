@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
 from pyrovae.inspection.climbing import Bound, climb, climb_once
+from pyrovae.inspection.offsets import OffsetGuide
 from pyrovae.inspection.real import require_real
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair
@@ -22,6 +21,9 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.sites import latent_sites
 
 __all__ = ["refine_full_rank", "refine_guide", "refine_quickly"]
+
+#: Draws that estimate the Fisher information of offsets, and its least value.
+UNIT_DRAWS, FLAT = 16, 0.01
 
 #: Draws per image that decide between the start and the end of a refinement.
 CHOOSING_DRAWS = 50
@@ -36,87 +38,6 @@ def with_guide(programs: ModelGuidePair, guide: nn.Module) -> ModelGuidePair:
     return ModelGuidePair(
         programs.model, guide, programs.likelihood, programs.networks(), programs.attributes
     )
-
-
-class OffsetGuide(nn.Module):
-    """A guide with free offsets per image added to the outputs of its networks.
-
-    Only these outputs are amortised. So with the best offsets the guide is the best member of
-    its family for each image, for any family.
-
-    Args:
-        programs: the pair of programs.
-        x: the observations `(B, C, H, W)` of the images.
-        **inputs: further inputs of the programs.
-
-    Attributes:
-        offsets: for each call of a network the tensor that is added to its output, zeros at the
-            start; None for outputs that are not one row per image.
-
-    Raises:
-        InputError: if `programs.networks()` has no network of the guide.
-    """
-
-    def __init__(self, programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> None:
-        super().__init__()
-        inside = set(programs.guide.modules())
-        self._guide = (programs.guide,)
-        self._networks = [network for network in programs.networks() if network in inside]
-        found: list[Tensor | None] = []
-
-        def notice(output: Any) -> Any:
-            free = isinstance(output, Tensor) and len(output) == len(x)
-            found.append(torch.zeros_like(output) if free else None)
-            return output
-
-        with torch.no_grad(), self._hearing(notice):
-            programs.guide(x, **inputs)
-        self.offsets = found
-        if not self.free:
-            raise InputError(
-                "the guide's own family cannot be refined: networks() of the programs has no "
-                "network of the guide"
-            )
-
-    @property
-    def free(self) -> list[Tensor]:
-        """The offsets that are tensors."""
-        return [offset for offset in self.offsets if offset is not None]
-
-    def forward(self, x: Tensor, **inputs: Tensor) -> Any:
-        """Runs the guide with the offsets."""
-        offsets = iter(self.offsets)
-
-        def add(output: Any) -> Any:
-            offset = next(offsets)
-            return output if offset is None else output + offset
-
-        with self._hearing(add):
-            return self._guide[0](x, **inputs)
-
-    def fixed(self) -> OffsetGuide:
-        """A copy with detached offsets."""
-        return self.at([None if o is None else o.detach() for o in self.offsets])
-
-    def at(self, offsets: list[Tensor | None]) -> OffsetGuide:
-        """A copy with other offsets."""
-        copy = OffsetGuide.__new__(OffsetGuide)
-        nn.Module.__init__(copy)
-        copy._guide, copy._networks, copy.offsets = self._guide, self._networks, offsets
-        return copy
-
-    @contextmanager
-    def _hearing(self, change: Callable[[Any], Any]) -> Iterator[None]:
-        """Within this context, `change` replaces the outputs of the networks."""
-        hooks = [
-            network.register_forward_hook(lambda module, given, output: change(output))
-            for network in self._networks
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
 
 class FullRankGuide(nn.Module):
@@ -177,7 +98,7 @@ def refine_guide(
     *,
     steps: int = 400,
     num_particles: int = 2,
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.3,
 ) -> OffsetGuide:
     r"""The best member of the guide's family for each image, found by SVI per image.
 
@@ -194,9 +115,10 @@ def refine_guide(
         x: observations `(B, C, H, W)`.
         inputs: further inputs of the programs.
         steps: steps of Adam per round; the learning rate falls to 0 as a half cosine. Rounds go
-            on until no image gains more than 0.01 nats, see `climb`.
+            on until no image gains more than 0.02 nats, see `climb`.
         num_particles: draws per image and step.
-        learning_rate: at the start.
+        learning_rate: at the start of each round, in units of the change of an offset that
+            changes the log density of draws by about 1.
 
     Returns:
         The guide with the best offsets.
@@ -213,7 +135,11 @@ def refine_guide(
     images = _Images(space, x, inputs or {})
     start = OffsetGuide(space.programs, x, **images.inputs)
     bound = _path_bound(images, start, num_particles)
-    found = climb(bound, start.free, [learning_rate] * len(start.free), steps)
+
+    def units(free: list[Tensor]) -> list[Tensor]:
+        return _units(images, start.at(_filled(start.offsets, free)))
+
+    found = climb(bound, start.free, [learning_rate] * len(start.free), steps, units)
     end = start.at(_filled(start.offsets, found))
     rose = (images.elbo(start) < images.elbo(end)).to(x.device)
     return end.at(
@@ -278,9 +204,9 @@ def refine_full_rank(
         guide: where to start, such as the result of `refine_guide`; by default the guide of the
             programs.
         steps: steps of Adam per round; the learning rate falls to 0 as a half cosine. Rounds go
-            on until no image gains more than 0.01 nats, see `climb`.
+            on until no image gains more than 0.02 nats, see `climb`.
         num_particles: draws per image and step.
-        learning_rate: at the start, of the mean; that of off-diagonal entries is lower.
+        learning_rate: of the mean at the start of a round; that of off-diagonal entries is lower.
 
     Returns:
         The fitted guide.
@@ -374,6 +300,25 @@ def _path_bound(images: _Images, start: OffsetGuide, num_particles: int) -> Boun
         return images.log_joint(z) - fixed.log_guide(z, images.x, **images.inputs)
 
     return bound
+
+
+def _units(images: _Images, guide: OffsetGuide) -> list[Tensor]:
+    """The changes of a guide's offsets that change the log density of its draws by about 1.
+
+    They are the inverse roots of the diagonal of the Fisher information.
+    """
+    space = LatentSpace(with_guide(images.space.programs, guide), images.space.shapes)
+    draws = space.guide_draws(UNIT_DRAWS, images.x, **images.inputs)
+    free = [offset.clone().requires_grad_() for offset in guide.free]
+    moved = with_guide(images.space.programs, guide.at(_filled(guide.offsets, free)))
+    space = LatentSpace(moved, images.space.shapes)
+    squares = [torch.zeros_like(tensor) for tensor in free]
+    for z in draws:
+        with torch.enable_grad():
+            total = space.log_guide(z, images.x, **images.inputs).sum()
+        for own, slope in zip(squares, torch.autograd.grad(total, free), strict=True):
+            own += slope.square() / len(draws)
+    return [own.clamp(min=FLAT).rsqrt() for own in squares]
 
 
 def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | None]:

@@ -30,10 +30,11 @@ class Budget:
         shown: images that are shown one by one.
         draws: draws of the prior, and images drawn from the model.
         refined: images for refined posteriors and for MCMC.
-        steps: steps of refinement; warm-up steps plus kept draws of each MCMC chain.
+        steps: of four rounds of refinement; warm-up steps plus kept draws of each MCMC chain.
         chains: MCMC chains per image; with 0 the section `mcmc` is not made.
         importance_draws: draws per image for log p(x).
         tree_depth: d of MCMC: a draw takes at most 2^d - 1 gradients. Small values mix badly.
+        starts: draws of the prior per image from which modes that the guide misses are searched.
     """
 
     images: int = 2000
@@ -44,6 +45,7 @@ class Budget:
     chains: int = 2
     importance_draws: int = 1000
     tree_depth: int = 5
+    starts: int = 16
 
     def __post_init__(self) -> None:
         if self.images < 0:
@@ -53,7 +55,7 @@ class Budget:
 #: Least number of images of a second data set.
 COMPARED = 20
 
-QUICK = Budget(500, 4, 500, 3, 100, 0, 200)
+QUICK = Budget(500, 4, 500, 2, 200, 0, 200, starts=8)
 FULL = Budget()
 
 

@@ -14,6 +14,8 @@ __all__ = ["Traced"]
 #: The call with tensors of the same shapes that traces the function. Tracing takes as long as
 #: some tens of calls.
 OFTEN = 60
+#: Seeds of the draws for which a graph is compared with its function.
+SEEDS = (1, 2, 3)
 
 
 class Traced:
@@ -53,6 +55,20 @@ class Traced:
         devices = {own.device for own in given if own.device.type == "cuda"}
         try:
             with torch.random.fork_rng(devices=devices):  # Tracing runs it, and draws.
-                return make_fx(self.function)(*given)
+                graph = make_fx(self.function)(*given)
+                same = all(self._same(graph, given, seed) for seed in SEEDS)
+                return graph if same else self.function
         except Exception:  # A user's program may be impossible to trace.
             return self.function
+
+    def _same(self, graph: Callable[..., Any], given: tuple[Tensor, ...], seed: int) -> bool:
+        """Whether a graph gives the results of the function, for other draws than its own.
+
+        It does not for draws by rejection, whose operations depend on the draws.
+        """
+        results = []
+        for compute in (graph, self.function):
+            torch.manual_seed(seed)
+            results.append(compute(*given))
+        pairs = zip(*results, strict=True)
+        return all(torch.allclose(one, other, equal_nan=True) for one, other in pairs)

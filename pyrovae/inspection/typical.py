@@ -55,7 +55,8 @@ def _extremes(low: float, high: float) -> Callable[[Tensor], Tensor]:
     margin = 0.02 * (high - low)
 
     def of(x: Tensor) -> Tensor:
-        return ((x < low + margin) | (x > high - margin)).to(x).mean((1, 2, 3))
+        outside = (x < low + margin) | (x > high - margin)
+        return outside.flatten(1).count_nonzero(1).to(x) / x[0].numel()
 
     return of
 
@@ -172,10 +173,12 @@ def _compared(
     observed = torch.stack([of(x) for of in statistics.values()], -1)
     less = equal = total = torch.zeros_like(observed)
     pixels_less, pixels_equal = torch.zeros_like(x), torch.zeros_like(x)
+    ties = _may_tie(p)
     for _ in range(draws):
         again = p.sample()
         pixels_less += again < x
-        pixels_equal += again == x
+        if ties:
+            pixels_equal += again == x
         values = torch.stack([of(again) for of in statistics.values()], -1)
         less, equal = less + (values < observed), equal + (values == observed)
         total = total + values
@@ -185,6 +188,14 @@ def _compared(
     shares = torch.stack([(bins == place).to(u).mean(1) for place in range(BINS)], -1)
     moments = torch.stack([u.mean(1), (u - 0.5).square().mean(1)], -1)
     return torch.stack([observed, total / draws, 1 - below], -1), shares, moments
+
+
+def _may_tie(p: Any) -> bool:
+    """Whether draws may be equal to an observation."""
+    try:
+        return bool(p.support.is_discrete)
+    except (NotImplementedError, AttributeError):
+        return True
 
 
 def _continuous(less: Tensor, equal: Tensor, draws: int) -> Tensor:

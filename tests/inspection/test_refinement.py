@@ -14,7 +14,8 @@ from torch import Tensor
 from pyrovae import VAE, DiagonalNormal, InputError, Normal, StandardNormal
 from pyrovae.evaluation.evidence import many_log_weights
 from pyrovae.inspection.gaps import _split, gaps
-from pyrovae.inspection.refinement import OffsetGuide, refine_full_rank, refine_guide, with_guide
+from pyrovae.inspection.offsets import OffsetGuide
+from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
 from pyrovae.inspection.sections.gaps import section
 from pyrovae.posterior.space import LatentSpace
 from tests.support.oracles import LinearDecoder, LinearEncoder, covariance_features
@@ -91,7 +92,7 @@ def test_the_own_family_reaches_its_best(linear: Linear) -> None:
 
 @pytest.mark.parametrize(
     ("dim", "sigma", "offset", "width", "steps"),
-    [(8, 0.1, 0.3, 10.0, 200), (3, 1.0, 0.1, 1e-4, 400)],
+    [(8, 0.1, 0.3, 10.0, 100), (3, 1.0, 0.1, 1e-4, 50)],
 )
 def test_refinement_goes_on_until_nothing_is_gained(
     dim: int, sigma: float, offset: float, width: float, steps: int
@@ -104,7 +105,7 @@ def test_refinement_goes_on_until_nothing_is_gained(
         whole, best = closed_forms(linear, vae, x)
         short = divergence_from_posterior(linear, refined, x) - best
     assert (whole - best > 10).all()
-    assert (short.abs() < 0.1).all(), short
+    assert (short.abs() < 0.05).all(), short
 
 
 def test_full_rank_reaches_the_evidence(linear: Linear) -> None:
@@ -250,27 +251,43 @@ def test_another_seed_draws_anew() -> None:
     assert not tables[0].equals(tables[1])
 
 
-@pytest.mark.parametrize(("inflation", "said"), [(16.0, "too wide"), (0.05, "too narrow")])
-def test_a_wrong_guide_comes_with_advice(inflation: float, said: str) -> None:
-    budget = dataclasses.replace(EFFORT, steps=200)
+@pytest.mark.parametrize("inflation", [4.0, 0.3])
+def test_the_section_gives_the_gaps_to_the_judge(inflation: float) -> None:
+    """The KL of an inflated guide is known, and all of it is the amortisation gap."""
+    budget = dataclasses.replace(EFFORT, steps=200, importance_draws=500, starts=4)
     found = section(subject_of(Linear(latent_dim=DIM).vae(inflation=inflation), budget))
-    assert any(said in sentence for sentence in found.says)
-    assert "amortisation gap is large" in found.advice[0] and len(found.advice) == 2
-    exact = section(subject_of(Linear(latent_dim=DIM).vae()))
-    assert not exact.advice and any("as wide as" in sentence for sentence in exact.says)
+    exact = DIM / 2 * (inflation - 1 - math.log(inflation))
+    noise = Z_LIMIT * found.tables["gaps"]["elbo_error"].max() / 3**0.5
+    assert abs(found.symptoms["amortisation"] - exact) < noise + 0.05
+    assert abs(found.symptoms["approximation"]) < 0.05
+    assert found.symptoms["missed_mode"] == 0 and found.symptoms["gap_error"] >= 0
+    assert any("The larger part is the amortisation gap" in said for said in found.says)
+    assert not found.advice
 
 
-def test_a_family_too_small_comes_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    linear = Linear(latent_dim=DIM, sigma=0.05)
-    linear.weight[:, 1:] = linear.weight[:, :1] + 0.02 * linear.weight[:, 1:]
-    eye, data = torch.eye(DIM).double(), linear.weight.T @ linear.weight
-    precision = eye + data / linear.sigma**2
-    linear.covariance = torch.linalg.inv(precision)
-    width = float(1 / precision.diagonal()[0] / linear.covariance.diagonal()[0])
-    monkeypatch.setattr("pyrovae.inspection.sections.gaps.LARGE_SHARE", 0.0)
-    whole = subject_of(mean_field(linear, 0.0, width), dataclasses.replace(EFFORT, steps=100))
-    found = section(whole)
-    assert "approximation gap is large" in found.advice[0], found.says
+def test_refinement_on_a_sphere_takes_any_number_of_steps() -> None:
+    """Draws by rejection cannot be replayed from a graph."""
+    whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
+    x, _ = whole.observed(whole.split.take([0, 1]))
+    with whole.quietly():
+        before = many_log_weights(whole.programs, 200, x).mean(0)
+        refined = refine_guide(whole.space, x, steps=70)
+        after = many_log_weights(with_guide(whole.programs, refined), 200, x).mean(0)
+    assert (after > before - 1).all()
+
+
+def test_the_encoder_runs_once() -> None:
+    whole = subject(SUBJECTS["vae"]())
+    x, _ = whole.observed(whole.split.take([0, 1]))
+    encoder, calls = whole.programs.guide.encoder, []
+    run = encoder.forward
+    encoder.forward = lambda *given: (calls.append(given), run(*given))[1]
+    with whole.quietly():
+        own = OffsetGuide(whole.programs, x)
+        own(x)
+        assert len(calls) == 1
+        own(x.clone())
+    assert len(calls) == 2 and "forward" in vars(encoder)
 
 
 def test_a_sphere_has_no_full_rank_normal() -> None:

@@ -29,7 +29,7 @@ MEANING = (
 
 
 def section(subject: Subject) -> Section:
-    """The ranks of the true latents among the guide's draws, for images drawn from the model.
+    """The ranks of true latents among draws of the guide, and the joint coverage (TARP).
 
     Args:
         subject: what is inspected; the dimensions of its sites are tested.
@@ -130,9 +130,9 @@ def _tarp(joint: pandas.DataFrame, curve: pandas.DataFrame) -> str:
     small = f"p = {p:.2g}" if p >= 1e-16 else "p < 1e-16"
     return (
         f"All dimensions together (TARP): balls of 90 % credibility around random points contain "
-        f"the true latent vector in {ninety:.0%} of the images; the largest difference is "
-        f"{far['coverage']:.0%} at {far['credibility']:.0%}. The ranks of the distances are "
-        f"{seen} (chi-square test, {small}, level {ALPHA})."
+        f"the true latent vector in {ninety:.0%} of the images; coverage and credibility differ "
+        f"most at {far['credibility']:.0%}, where the coverage is {far['coverage']:.0%}. The "
+        f"ranks of the distances are {seen} (chi-square test, {small}, level {ALPHA})."
     )
 
 

@@ -26,17 +26,17 @@ PLACE = 50
 #: Largest number of images for the sweep of the guide's spread.
 TEMPERED = 200
 
-#: Advice is given for gaps above this many nats, and above this share of the rate.
-LARGE_GAP, LARGE_SHARE = 2.0, 0.2
-
 #: Larger values of k-hat are drawn here: one outlier would compress the scale of all others.
 FAR = 3.0
 
 #: The sentence on a guide that is wide because of its objective.
 WANTED = (
-    " An objective of several particles, which trained this guide, prefers a wider guide than the "
-    "ELBO does: for that objective the width may be right."
+    " The objective of this guide has several particles; its optimum is a wider guide than that "
+    "of the ELBO."
 )
+
+#: Rounds of refinement that take as many steps as the chains of the budget.
+ROUNDS = 4
 
 
 def section(subject: Subject) -> Section:
@@ -49,20 +49,38 @@ def section(subject: Subject) -> Section:
     x, inputs = subject.observed(chosen)
     budget = subject.budget
     with subject.quietly(1):
-        draws = budget.importance_draws
-        found = gaps(subject.space, x, inputs, steps=budget.steps, num_samples=draws)
+        how = {"num_samples": budget.importance_draws, "starts": budget.starts}
+        found = gaps(subject.space, x, inputs, steps=_steps(subject), **how)
     table = found.table.set_axis(list(chosen.names)).rename_axis("image")
-    rate = float(subject.encoded.rate.mean())
-    said = [_gap(table), *_parts(table), _reliability(table), *found.notes]
+    said = [_gap(table), *_parts(table), _reliability(table), _missed(table, subject)]
+    said += found.notes
     answer = Section(
         "How far is the ELBO below log p(x)?",
         [*said, *_left_out(subject, table)],
-        _remedies(table, rate),
-        {"gaps": table},
-        _figures(table, subject),
+        tables={"gaps": table},
+        figures=_figures(table, subject),
+        symptoms=_symptoms(table),
     )
     _add_temperature(answer, subject)
     return answer
+
+
+def _steps(subject: Subject) -> int:
+    """The steps of one round of refinement."""
+    return subject.budget.steps // ROUNDS
+
+
+def _symptoms(table: pandas.DataFrame) -> dict[str, float]:
+    """Means over images in nats, with standard errors; what is unknown is left out."""
+    parts = {n: Estimate.of(table[f"{n}_gap"]) for n in ("amortisation", "approximation")}
+    found = {name: own.value for name, own in parts.items()}
+    largest = max(parts.values(), key=lambda own: own.value)
+    found["gap_error"] = math.nan if largest.error is None else largest.error
+    if "missed_mode" in table:
+        errors = table["missed_error"].to_numpy()
+        found["missed_mode"] = float(table["missed_mode"].mean())
+        found["missed_error"] = math.sqrt(float(np.square(errors).sum())) / len(errors)
+    return found
 
 
 def _chosen(subject: Subject) -> Split:
@@ -77,7 +95,7 @@ def _figures(table: pandas.DataFrame, subject: Subject) -> dict[str, Drawing]:
     where = subject.shown_where(count) if subject.given else subject.where(count)
     how = (
         f"for each image, {where}; {budget.importance_draws:,} draws per image and proposal, "
-        f"{budget.steps:,} steps of refinement."
+        f"rounds of {_steps(subject):,} steps of refinement."
     )
     tails = "k-hat, the tail index of the importance weights from three proposals,"
     return {
@@ -109,13 +127,13 @@ def _parts(table: pandas.DataFrame) -> list[str]:
     amortisation, approximation = (
         Estimate.of(table[f"{name}_gap"]) for name in ("amortisation", "approximation")
     )
-    lead = "the family does not contain the posterior"
-    if amortisation.value / table["gap"].mean() > 0.5:
-        lead = "the encoder does not find the best posterior of the family"
+    larger = "approximation"
+    if amortisation.value > approximation.value:
+        larger = "amortisation"
     found = [
         f"Refining the guide's own family for each image raises the ELBO by "
         f"{_nats(amortisation)} (amortisation gap); {_nats(approximation)} remain "
-        f"(approximation gap). The larger cause: {lead}."
+        f"(approximation gap). The larger part is the {larger} gap."
     ]
     if table["elbo_full_rank"].notna().all():
         won = Estimate.of(table["elbo_full_rank"] - table["elbo_own_family"])
@@ -134,31 +152,33 @@ def _reliability(table: pandas.DataFrame) -> str:
         f"k-hat of the guide's importance weights is above {UNRELIABLE} for {bad} of "
         f"{len(table)} images ({typical}median effective sample size {table['ess'].median():,.0f})"
     )
-    if not bad:
-        return f"{said}: the guide covers the posterior well enough to estimate log p(x) with it."
-    said = f"{said}: there the guide misses mass of the posterior."
     other = table["k_hat_full_rank"].dropna().median()
-    if math.isnan(other):
-        return said
-    return f"{said} With the refined Normals of full rank the median k-hat is {other:.2f}."
+    if bad and not math.isnan(other):
+        said = f"{said}. With the refined Normals of full rank the median k-hat is {other:.2f}"
+    return f"{said}. Both are of draws near the guide, and cannot show a mode that it misses."
 
 
-def _remedies(table: pandas.DataFrame, rate: float) -> list[str]:
-    gap, amortisation = table["gap"].mean(), table["amortisation_gap"].mean()
-    if not gap > max(LARGE_GAP, LARGE_SHARE * rate):
-        return []
-    if amortisation > gap / 2:
-        return [
-            "The amortisation gap is large: if training images have a far better ELBO, try more "
-            "images; else try a larger encoder, or longer training with a falling learning rate. "
-            "Do this before you try a richer family."
-        ]
-    if math.isnan(amortisation):
-        return ["The gap is large: try a richer family, or a larger encoder."]
-    return [
-        "The approximation gap is large: try a richer family, such as FullRankNormal, "
-        "LowRankNormal or InverseAutoregressiveFlow, or the IWAE objective."
-    ]
+def _missed(table: pandas.DataFrame, subject: Subject) -> str:
+    """What the search for missed modes found."""
+    if "missed_mode" not in table:
+        return "Modes that the guide misses were not looked for: that needs Normals of full rank."
+    more = table[table["modes"] > 0]
+    said = (
+        f"Gradient ascent from {subject.budget.starts} draws of the prior per image looked for "
+        f"them: {table['reached'].mean():.0%} of the starts ended in the guide's mode"
+    )
+    limits = "In many dimensions some starts do not find every mode."
+    if not len(more):
+        return f"{said}, and none in another mode with as much mass. {limits}"
+    sides = Estimate.of(more["log_evidence"]), Estimate.of(more["log_evidence"] + more.missed_mode)
+    noise = math.sqrt(float(np.square(more["missed_error"]).sum())) / len(more)
+    return (
+        f"{said}, and for {_images(len(more))} some ended elsewhere. With Normals at these ends "
+        f"log p(x) of {'these images' if len(more) > 1 else 'this image'} is "
+        f"{sides[1].value:,.2f} nats, by draws near the guide {sides[0].value:,.2f} nats: "
+        f"{sides[1].value - sides[0].value:,.2f} ± {noise:,.2f} nats more (both are lower bounds "
+        f"in expectation). {limits}"
+    )
 
 
 def _add_temperature(answer: Section, subject: Subject) -> None:
@@ -170,7 +190,6 @@ def _add_temperature(answer: Section, subject: Subject) -> None:
         answer.says.append(f"It is unknown whether the guide is too wide: {reason}.")
         return
     answer.says.append(_width(found, subject.wide))
-    answer.advice.extend(_width_remedies(found, subject.wide))
     answer.tables["temperature"] = table
     inside = None if math.isnan(found.factor_error) else found.factor
     answer.figures["temperature"] = Drawing(
@@ -187,38 +206,15 @@ def _width(found: Temperature, wide: bool) -> str:
             "The guide's spread does not determine a weight on the rate: its latents hardly "
             "depend on the image, or the images are too few."
         )
-    spread = f"{found.factor:.2f}"
-    if not math.isnan(found.factor_error):
-        spread = f"{spread} ± {found.factor_error:.2f}"
-    beta, side = found.effective_beta, "as wide as the ELBO prefers"
-    if _off(found):
-        side = "too wide" if beta > 1 else "too narrow"
-    return (
-        f"The guide is {side}: the ELBO is highest if its standard deviations are multiplied by "
-        f"{spread}, a gain of {found.gain:,.2f} nats. Its spread is optimal for a weight on the "
-        f"rate of {beta:.2f} ± {found.error:.2f} (the ELBO has 1)."
-    ) + (WANTED if wide and side == "too wide" else "")
-
-
-def _off(found: Temperature) -> bool:
-    """Whether the weight is far from 1, and significantly so."""
-    far = not 0.8 < found.effective_beta < 1.25
-    return far and abs(found.effective_beta - 1) > 3 * found.error
-
-
-def _width_remedies(found: Temperature, wide: bool) -> list[str]:
     beta = found.effective_beta
-    if not _off(found) or not found.error < beta / 2 or (beta > 1 and wide):
-        return []
-    if beta > 1:
-        return [
-            f"The guide is as wide as for beta {beta:.1f}: if beta was 1, train for longer; if it "
-            f"was above 1, evaluate log p(x) with a guide refined at beta 1."
-        ]
-    return [
-        f"The guide is as narrow as for beta {beta:.2f}: the cause is a beta below 1 or still "
-        f"rising at the end of training; if beta was 1, train for longer."
-    ]
+    factor = f"{found.factor:.2f} ± {found.factor_error:.2f}"
+    if math.isnan(found.factor_error):  # The limit of the factors that are tried.
+        factor = f"{'at least' if found.factor > 1 else 'at most'} {found.factor:.3g}"
+    return (
+        f"The ELBO is highest if the guide's standard deviations are multiplied by {factor}, a "
+        f"gain of {found.gain:,.2f} nats. The guide's spread is optimal for a weight on the rate "
+        f"of {beta:.2f} ± {found.error:.2f} (the ELBO has 1)."
+    ) + WANTED * (wide and beta > 1)
 
 
 def _images(count: int) -> str:

@@ -56,7 +56,7 @@ SHAPES = {
 
 
 def section(subject: Subject) -> Section:
-    """Calibration of the likelihood's noise, predictive checks, and improbable images.
+    """The size and shape of the noise, predictive checks, improbable images, anomaly scores.
 
     With fewer than 20 reference images there is no search for improbable images.
 
