@@ -34,9 +34,9 @@ from tests.bench.plants import Plant
 __all__ = ["ASKED", "BUDGET", "Judged", "judged", "opened", "trained"]
 
 #: Enough for the numbers that the judge uses.
-BUDGET = Budget(images=400, shown=2, draws=500, refined=4, steps=150, importance_draws=300)
+BUDGET = Budget(400, 2, 500, refined=3, steps=120, chains=0, importance_draws=200, starts=4)
 #: The sections whose measurements the judge uses.
-ASKED = ("typical",)
+ASKED = ("gaps", "typical")
 #: Files of `pyrovae.inspection` that judge or show evidence, and do not measure it.
 JUDGING = ("causes", "judge", "judging.py", "html.py", "plotting.py", "report.py", "sections")
 
