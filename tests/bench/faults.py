@@ -154,13 +154,14 @@ FAMILY = [
     Case("tilted28", "linear28", {**LINEAR, **dims(40), **run(3)}, ("narrow_family",),
          "approximation- elbo+", Plant(linear, dict(copies=4, **LARGE))),
     Case("tilted_laplace", "linear", {**LINEAR, **dims(24), **run(4), "posterior": "Laplace"},
-         ("narrow_family",), "approximation- elbo+", Plant(linear, dict(copies=3))),
+         ("narrow_family",), "approximation- elbo+",
+         Plant(linear, dict(copies=3, spread=0.5**0.5))),
 ]  # fmt: skip
 
 PRIOR = [
-    Case("clusters", "clusters", {**SMALL, **run(6)}, ("prior_mismatch",), "elbo+ prior_gain-",
-         quick=True),
-    Case("clusters28", "clusters28", {**SMALL, **run(6), **dims(16)}, ("prior_mismatch",),
+    Case("clusters", "tight", {**SMALL, **run(6), **dims(20)}, ("prior_mismatch",),
+         "elbo+ prior_gain-", quick=True),
+    Case("clusters28", "tight28", {**SMALL, **run(5), **dims(24)}, ("prior_mismatch",),
          "elbo+ prior_gain-"),
     Case("shifted", "linear", {**SMALL, **dims(8), **run(4)}, ("prior_mismatch",),
          "elbo+ prior_gain-", Plant(linear, dict(shift=3.0)), claim={"rate": (50, inf)}),
