@@ -318,9 +318,19 @@ def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[
     subjects = {name: subject for name, (subject, _) in found.items()}
     first = subjects[names[0]]
     notes = [f"{first.where()}; seed {options.seed}; the {options.checkpoint} checkpoint of each."]
-    notes += [*differences(subjects), *(f"Left out: {line}" for line in complaints)]
+    notes += [_seen(sections), *differences(subjects), *(f"Left out: {x}" for x in complaints)]
     print(f"\n{compare_reports(reports, folder(options), notes)}")
     return first, complaints
+
+
+def _seen(sections: Sequence[str]) -> str:
+    """A note: whose measurements the verdicts of a comparison follow from."""
+    if sections:
+        return f"The verdicts use the measurements of the sections {', '.join(sections)}."
+    return (
+        "The verdicts use no section, such as gaps: --sections adds the measurements of sections, "
+        "which can change a verdict."
+    )
 
 
 def _of_run(options: Namespace, run: str, name: str) -> Namespace:
