@@ -14,7 +14,8 @@ from torch import Tensor
 from pyrovae import VAE, DiagonalNormal, InputError, Normal, StandardNormal
 from pyrovae.evaluation.evidence import many_log_weights
 from pyrovae.inspection.gaps import _split, gaps
-from pyrovae.inspection.refinement import OffsetGuide, refine_full_rank, refine_guide, with_guide
+from pyrovae.inspection.offsets import OffsetGuide
+from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
 from pyrovae.inspection.sections.gaps import section
 from pyrovae.posterior.space import LatentSpace
 from tests.support.oracles import LinearDecoder, LinearEncoder, covariance_features
