@@ -10,8 +10,9 @@ import pytest
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-#: Folders that test no package: helpers, campaigns of damaged input, a run of an old version.
-OTHERS = {"support", "fuzzing", "run_of_version_0_2"}
+#: Folders that test no package: helpers, campaigns of damaged input, runs with planted faults, a
+#: run of an old version.
+OTHERS = {"support", "fuzzing", "bench", "run_of_version_0_2"}
 FILES = sorted(TESTS.rglob("*.py"))
 
 
