@@ -23,6 +23,7 @@ from pyrovae.inspection import (
     QUICK,
     SECTIONS,
     Report,
+    add_verdict,
     assess,
     compare_reports,
     differences,
@@ -311,6 +312,7 @@ def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[
         complaints += [f"{name}: {line}" for line in left_out]
         if sections:
             reports[name] = report_on(subject, own, sections, left_out)
+            add_verdict(reports[name], subject)
         else:
             reports[name] = assess(subject, folder(own))
         print(f"{name}: {reports[name].judgement}", flush=True)
