@@ -159,10 +159,12 @@ def main(arguments: list[str]) -> None:
     for opened in runs:
         found = opened.score(sections)
         print(f"\n{found}\n{found.write()}\n", flush=True)
+        for line in found.remarks:
+            print(f"note: {line}", flush=True)
         refresh_index(found.run)
         reports.append(found)
     if given.compare:
-        print(compare(reports, Path(given.out or given.run)))
+        print(compare([own.whole() for own in reports], Path(given.out or given.run)))
         refresh_index(given.run)
     if failed := dict.fromkeys(reason for report in reports for reason in report.failed):
         raise InputError("; ".join(failed))

@@ -23,6 +23,7 @@ from pyrovae.inspection import (
     QUICK,
     SECTIONS,
     Report,
+    add_verdict,
     assess,
     compare_reports,
     differences,
@@ -311,6 +312,7 @@ def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[
         complaints += [f"{name}: {line}" for line in left_out]
         if sections:
             reports[name] = report_on(subject, own, sections, left_out)
+            add_verdict(reports[name], subject)
         else:
             reports[name] = assess(subject, folder(own))
         print(f"{name}: {reports[name].judgement}", flush=True)
@@ -318,9 +320,19 @@ def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[
     subjects = {name: subject for name, (subject, _) in found.items()}
     first = subjects[names[0]]
     notes = [f"{first.where()}; seed {options.seed}; the {options.checkpoint} checkpoint of each."]
-    notes += [*differences(subjects), *(f"Left out: {line}" for line in complaints)]
+    notes += [_seen(sections), *differences(subjects), *(f"Left out: {x}" for x in complaints)]
     print(f"\n{compare_reports(reports, folder(options), notes)}")
     return first, complaints
+
+
+def _seen(sections: Sequence[str]) -> str:
+    """A note: whose measurements the verdicts of a comparison follow from."""
+    if sections:
+        return f"The verdicts use the measurements of the sections {', '.join(sections)}."
+    return (
+        "The verdicts use no section, such as gaps: --sections adds the measurements of sections, "
+        "which can change a verdict."
+    )
 
 
 def _of_run(options: Namespace, run: str, name: str) -> Namespace:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import BASELINES, COLUMNS, Opened, Report, notes, score_table
+from pyrovae.evaluation.report import (
+    BASELINES,
+    COLUMNS,
+    EVIDENCE,
+    Opened,
+    Report,
+    notes,
+    score_table,
+)
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import Figure
@@ -49,7 +57,8 @@ def compare(reports: Sequence[Report], out: Path) -> str:
             columns[name] |= _difference(first, report)
     for baseline in BASELINES:
         columns |= _baselines(baseline, names, reports)
-    _write(columns, first, out / "comparison.csv")
+    own = {name: report.settings for name, report in zip(names, reports, strict=True)}
+    _write(columns, first, own, out / "comparison.csv")
     _draw(columns, names, _seen(first), out / "comparison.png")
     remarks = dict.fromkeys(
         f"{line} ({name})" for name, own in zip(names, reports, strict=True) for line in notes(own)
@@ -104,6 +113,8 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     bound of the probability of its cell.
     """
     base, found = first.of_images(), other.of_images()
+    if any(first.settings[name] != other.settings[name] for name in EVIDENCE):
+        found = {"elbo": found["elbo"]} if "elbo" in found else {}
     each = {score: (found[score] - base[score]).to_numpy() for score in found if score in base}
     more = {name: Estimate.of(each[score]) for score, name in MORE.items() if score in each}
     rows = first.drawn
@@ -112,13 +123,16 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     return more
 
 
-def _write(columns: Columns, first: Report, path: Path) -> None:
-    settings = {name: first.settings[name] for name in SETTINGS} | {"num_images": first.num_images}
-    rows = [
-        {"run": column, "score": name, "value": own.value, "error": own.error, **settings}
-        for column, scores in columns.items()
-        for name, own in scores.items()
-    ]
+def _write(
+    columns: Columns, first: Report, settings: dict[str, dict[str, Any]], path: Path
+) -> None:
+    rows = []
+    for column, scores in columns.items():
+        used = settings.get(column, first.settings)
+        both = {name: used[name] for name in SETTINGS} | {"num_images": first.num_images}
+        for name, own in scores.items():
+            row = {"run": column, "score": name, "value": own.value, "error": own.error}
+            rows.append({**row, **both})
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 

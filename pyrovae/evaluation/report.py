@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,15 @@ COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 #: below this median number of effective draws.
 LOOSE, FEW_DRAWS = 0.5, 10
 #: Settings that affect only some scores of the VAE, and these scores.
+EVIDENCE = ("num_samples", "evidence_images")
 PARTIAL: dict[tuple[str, ...], frozenset[str]] = {
-    ("num_samples", "evidence_images"): frozenset(
+    EVIDENCE: frozenset(
         ("log_evidence", "evidence_bits_per_dim", "gap", "ess", "k_hat", "k_hat_above_0.7")
     ),
     ("features",): frozenset(("mmd", "density", "coverage", "frechet", "num_features")),
 }
+#: The columns of images that come from the draws for log p(x).
+DRAWN = ("log_evidence", "error", "elbo", "ess", "k_hat")
 #: The columns of the table besides that of the VAE; each is also a section.
 BASELINES = ("ppca", "without_latent")
 
@@ -85,6 +88,7 @@ class Report:
         num_images: how many images were scored.
         num_dims: pixels times channels per image.
         grey_levels: of the likelihood, see `Likelihood`.
+        remarks: one line per result of an earlier evaluation that `write` dropped or preferred.
     """
 
     run: Path
@@ -95,6 +99,7 @@ class Report:
     num_dims: int
     grey_levels: int | None
     failed: tuple[str, ...] = ()
+    remarks: list[str] = field(default_factory=list, compare=False)
 
     @property
     def shift(self) -> float:
@@ -138,12 +143,13 @@ class Report:
         """
         path = self.run / "evaluation.json"
         earlier = self._earlier(path)
-        decided, stale = self._merged(earlier)
+        new = self._without_worse(earlier)
+        decided, stale = new._merged(earlier)
         columns = {name: earlier[name] for name in COLUMNS if name in earlier}
         if stale and "vae" in columns:
             columns["vae"] = {n: v for n, v in columns["vae"].items() if n not in stale}
-        each = self._with_earlier(self.run / "evaluation_images.csv", bool(columns), stale)
-        for column, rows in self.scores.items():
+        each = new._with_earlier(self.run / "evaluation_images.csv", bool(columns), stale)
+        for column, rows in new.scores.items():
             own = {name: asdict(found) for name, found in rows.items()}
             columns[column] = columns.get(column, {}) | own
         with replacing(path) as temporary:
@@ -152,6 +158,40 @@ class Report:
             with replacing(self.run / "evaluation_images.csv") as temporary:
                 each.to_csv(temporary, index=False)
         return path
+
+    def _without_worse(self, earlier: dict[str, Any]) -> Report:
+        """The report without log p(x), if an earlier one has more draws of as many images."""
+        own, scores = self.settings, self.scores["vae"]
+        before = earlier.get("num_samples", 0)
+        images = [
+            len(spread_rows(self.num_images, settings.get("evidence_images") or 0))
+            for settings in (earlier, own)
+        ]
+        both = "log_evidence" in scores and "log_evidence" in earlier.get("vae", {})
+        if not both or before <= own["num_samples"] or images[0] < images[1]:
+            return self
+        self.remarks.append(
+            f"log p(x) of the earlier evaluation stays in the files: it has {before:,} draws "
+            f"per image, this one {own['num_samples']:,}"
+        )
+        evidence = PARTIAL[EVIDENCE]
+        kept = {name: found for name, found in scores.items() if name not in evidence}
+        each = self.each_image[[n for n in self.each_image if n not in DRAWN]]
+        return replace(self, scores={**self.scores, "vae": kept}, each_image=each)
+
+    def whole(self) -> Report:
+        """The report with all scores in the files of the run, after `write`."""
+        content = json.loads((self.run / "evaluation.json").read_text())
+        scores = {
+            column: {name: _estimate(own) for name, own in content[column].items()}
+            for column in COLUMNS
+            if column in content
+        }
+        settings = {name: content[name] for name in self.settings}
+        path, each = self.run / "evaluation_images.csv", self.each_image
+        if path.exists():
+            each = pd.read_csv(path, dtype={"name": str})
+        return replace(self, scores=scores, settings=settings, each_image=each)
 
     def _decided(self) -> dict[str, Any]:
         """The settings that all scores depend on, as in the file, with the number of images."""
@@ -166,8 +206,16 @@ class Report:
             same = all(earlier.get(key) == value for key, value in whole.items())
             same = same and all(isinstance(earlier.get(name, {}), dict) for name in COLUMNS)
         except (OSError, ValueError, AttributeError, RecursionError):
-            same = False
-        return earlier if same else {}
+            return {}
+        if same:
+            return earlier
+        other = [key for key, value in whole.items() if earlier.get(key, value) != value]
+        if other:
+            named = ", ".join(other)
+            self.remarks.append(
+                f"earlier scores in {path.name} are dropped: they have other {named}"
+            )
+        return {}
 
     def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
         """The settings of earlier and new scores together, and the earlier scores to drop.
@@ -211,6 +259,11 @@ class Report:
         """The table as text."""
         head = printable(f"{self.run}: {self.about}")
         return "\n".join([head, score_table(self.scores), *notes(self)])
+
+
+def _estimate(own: dict[str, Any]) -> Estimate:
+    value = math.nan if own["value"] is None else float(own["value"])
+    return Estimate(value, None if own["error"] is None else float(own["error"]))
 
 
 def notes(report: Report) -> list[str]:

@@ -29,7 +29,7 @@ SLOW, SLOWER = 3, 10
 LENGTH = 3
 
 #: Evaluations of the bound that estimate the gain of a round.
-DRAWS = 30
+DRAWS = 20
 
 #: Short averages: Adam's moments must decay within the steps of a round.
 BETAS = (0.9, 0.95)

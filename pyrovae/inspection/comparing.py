@@ -90,7 +90,8 @@ def _findings(judgements: Mapping[str, Judgement | None]) -> pandas.DataFrame:
     for name, judgement in judgements.items():
         for own in judgement.findings if judgement else ():
             titles.setdefault(own.cause, own.title)
-            costs.setdefault(own.cause, {})[name] = own.nats
+            words = own.nats if own.fault else f"{own.nats}, a possible improvement"
+            costs.setdefault(own.cause, {})[name] = words
     rows = [
         {"finding": titles[cause], **{name: own.get(name, "not found") for name in judgements}}
         for cause, own in costs.items()

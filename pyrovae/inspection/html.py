@@ -84,7 +84,9 @@ def measurements(evidence: Evidence) -> pandas.DataFrame:
     """
     table = evidence.table()
     pairs = re.findall(r"^ {8}(\w+): (.+(?:\n {9,}.+)*)", Evidence.__doc__ or "", re.MULTILINE)
-    words = {name.replace("_", " "): " ".join(text.split()) for name, text in pairs}
+    words = {
+        name.replace("_", " "): " ".join(text.replace("`", "").split()) for name, text in pairs
+    }
     return table.assign(meaning=[words.get(name, "").rstrip(".") for name in table["measurement"]])
 
 

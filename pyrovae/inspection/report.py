@@ -23,7 +23,7 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.grids import showing
 from pyrovae.utils.lazy import pandas
 
-__all__ = ["Report", "assess", "inspect"]
+__all__ = ["Report", "add_verdict", "assess", "inspect"]
 
 
 @dataclass
@@ -97,7 +97,7 @@ def assess(subject: Subject, folder: str | Path) -> Report:
         folder: of the report.
     """
     report = Report(Path(folder), run=subject.run)
-    _judge(report, subject)
+    add_verdict(report, subject)
     return report
 
 
@@ -112,7 +112,8 @@ def inspect(
 ) -> Report:
     """Makes the sections of a report, and writes them as CSV, PNG and one HTML page.
 
-    A section that fails does not stop the others. If the inspection is interrupted, the finished
+    A whole report begins with the verdict; with some sections only there is none. A section that
+    fails does not stop the others. If the inspection is interrupted, the finished
     sections are written to a separate page, `report_unfinished.html`.
 
     Args:
@@ -142,7 +143,9 @@ def inspect(
         with showing(() if data is None else data.show):
             for name in names:
                 said(f"{name}: {_made(report, name, subject)}")
-            _judge(report, subject)
+            if not sections:  # The evidence takes longer than most single sections.
+                add_verdict(report, subject)
+                said(f"verdict: {report.judgement}")
     except BaseException:  # Also an interruption must not lose finished sections.
         done = len(report.sections) + len(report.failed)
         report.write(
@@ -168,8 +171,13 @@ def _made(report: Report, name: str, subject: Subject) -> str:
     return section.says[0]
 
 
-def _judge(report: Report, subject: Subject) -> None:
-    """Adds the verdict from the evidence and the symptoms of all sections, and the pictures."""
+def add_verdict(report: Report, subject: Subject) -> None:
+    """Adds the verdict from the evidence and the symptoms of the sections, and the pictures.
+
+    Args:
+        report: with its sections; `inspect` does this for whole reports.
+        subject: the programs and images.
+    """
     symptoms = {key: v for own in report.sections.values() for key, v in own.symptoms.items()}
     with pyro.get_param_store().scope(), subject.engine.arithmetic():
         report.evidence = gather(subject).with_symptoms(symptoms)

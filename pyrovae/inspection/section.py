@@ -67,7 +67,6 @@ class Section:
     Attributes:
         title: the question.
         says: the answer in sentences, the most important first.
-        advice: remedies, if something is wrong.
         tables: data frames by name; each becomes a CSV file, short ones are shown.
         figures: by name; each becomes a PNG file.
         texts: other files by name.
@@ -77,7 +76,6 @@ class Section:
 
     title: str
     says: list[str]
-    advice: list[str] = field(default_factory=list)
     tables: dict[str, pandas.DataFrame] = field(default_factory=dict)
     figures: dict[str, Drawing] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)

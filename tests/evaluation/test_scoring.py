@@ -20,7 +20,7 @@ from pyrovae.commands.evaluate import evaluate_run, open_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.evidence import summary
-from pyrovae.evaluation.report import TITLES, Report, notes, score_table
+from pyrovae.evaluation.report import COLUMNS, TITLES, Report, notes, score_table
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from tests.support.commands import SCRIPTS, TINY, refusal, run, script
@@ -247,15 +247,85 @@ def test_scores_of_other_settings_are_merged_with_what_stands_there(
     again = pd.read_csv(root / "evaluation_images.csv")
     pd.testing.assert_frame_equal(again[list(images)], images)
 
-    few = evaluate_run(root, Options(num_samples=3, features="Pixels"), ["evidence"])
-    few.write()
+    some = Options(num_samples=9, evidence_images=5, features="Pixels")
+    fewer = evaluate_run(root, some, ["evidence"])
+    fewer.write()
+    assert json.loads(path.read_text()) == before
+    assert "stays in the files: it has 30 draws per image, this one 9" in fewer.remarks[0]
+    again = pd.read_csv(root / "evaluation_images.csv")
+    pd.testing.assert_frame_equal(again[list(images)], images)
+
+    more = evaluate_run(root, Options(num_samples=31, features="Pixels"), ["evidence"])
+    more.write()
     content = json.loads(path.read_text())
-    assert content["num_samples"] == 3 and content["features"] == before["features"]
+    assert content["num_samples"] == 31 and content["features"] == before["features"]
     assert content["without_latent"] == before["without_latent"]
-    assert content["vae"]["elbo"] == before["vae"]["elbo"]
-    value = few.scores["vae"]["log_evidence"].value
+    assert content["vae"]["elbo"] == before["vae"]["elbo"] and not more.remarks
+    value = more.scores["vae"]["log_evidence"].value
     assert content["vae"]["log_evidence"]["value"] == value
-    assert "k_hat" in before["vae"] and "k_hat" not in content["vae"]  # Of too few draws.
+
+
+MORE = ["elbo", "evidence", "without_latent", "latents"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [["--sections=elbo"], ["--sections=ppca"], ["--num_samples=5", "--sections=evidence"]],
+    ids=["a section", "a baseline", "fewer draws"],
+)
+@pytest.mark.parametrize("compared", [False, True], ids=["alone", "compared"])
+def test_a_later_evaluation_drops_nothing(
+    command: list[str],
+    compared: bool,
+    trained: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for root, options in zip(runs, ([], ["--prior=GaussianMixture"]), strict=True):
+        shutil.copytree(trained(*options), root)
+        for made in root.glob("evaluation*"):
+            shutil.rmtree(made) if made.is_dir() else made.unlink()
+    first = [str(runs[0]), "--compare", str(runs[1]), "--num_samples=9", "--device=cpu"]
+    assert run("evaluate", [*first, "--sections", *MORE], monkeypatch) == 0
+
+    def there() -> list[set[tuple[str, ...]]]:
+        found = [json.loads((root / "evaluation.json").read_text()) for root in runs]
+        images = [pd.read_csv(root / "evaluation_images.csv") for root in runs]
+        rows = pd.read_csv(runs[0] / "comparison.csv")
+        return [
+            {
+                (column, name)
+                for own in found
+                for column in COLUMNS
+                for name in own.get(column, [])
+            },
+            *({(name,) for name in own} for own in images),
+            set(zip(rows.run, rows.score, strict=True)),
+        ]
+
+    before = there()
+    used = first if compared else [first[0], *first[3:]]
+    assert run("evaluate", [*used, *command], monkeypatch) == 0
+    assert all(old <= new for old, new in zip(before, there(), strict=True))
+
+
+def test_scores_of_other_images_are_dropped_with_a_line(
+    trained: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(trained(), root)
+    evaluate_run(root, QUICK, ["elbo", "without_latent"]).write()
+    command = [str(root), "--sections=elbo", "--num_images=20", "--device=cpu"]
+    assert run("evaluate", command, monkeypatch) == 0
+    assert "note: earlier scores in evaluation.json are dropped: they have other num_images" in (
+        capsys.readouterr().out
+    )
+    assert "without_latent" not in json.loads((root / "evaluation.json").read_text())
 
 
 @pytest.mark.slow

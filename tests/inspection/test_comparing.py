@@ -34,6 +34,7 @@ def test_differences_stand_in_words(tmp_path: Path) -> None:
     assert "-50, 25 % less" in text and "the same" in text and "not known for both" in text
     assert "No fault found." in text and "about 340 nats per image" in text
     assert text.count("not found") == 4, "the findings of one run"
+    assert '<td class="text long">about 8 nats per image, a possible improvement</td>' in text
     assert "--prior" in text and "Laplace" in text
     assert "All known settings" in compare_reports({"a": first, "c": first}, tmp_path).read_text()
 
@@ -83,10 +84,12 @@ def test_the_command_compares_runs(
     assert str(page) in capsys.readouterr().out and not (other / "posterior").exists()
     text = page.read_text()
     assert "run beside other" in text and text.count("data:image/png") == 6
-    assert "All known settings are the same." in text
+    assert "All known settings are the same." in text and "The verdicts use no section" in text
     assert "posterior/compare.html" in (trained_run / "index.html").read_text()
     more = [*command, "--sections", "program", "--out", str(tmp_path / "out")]
     assert run("inspect_posterior", more, monkeypatch) == 0
+    text = (tmp_path / "out" / "compare.html").read_text()
+    assert "the measurements of the sections program." in text
     found = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.html")}
     places = ("compare.html", "report_program.html", "other/report_program.html")
     assert found == {Path(place) for place in places}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def test_advice_names_options_that_exist(tmp_path: Path) -> None:
                 assert advice.command("runs/a").startswith("pyrovae train --") and advice.python()
                 seen |= {(name, str(v)): advice for name, v in advice.changes.items()}
     for advice in {id(own): own for own in seen.values()}.values():  # Parsing takes a while.
-        words = advice.command("x").split()[2:]
+        words = shlex.split(advice.command("x"))[2:]
         start = words.index("x/config.yaml") + 1 if "x/config.yaml" in words else 2
         parse_run(
             parser,

@@ -30,8 +30,8 @@ def look(evidence: Evidence) -> Finding | None:
     """Beta was above 1, or the spread of the guide fits a weight above 1."""
     beta = float(evidence.options.get("beta.value", 1.0))
     wide = evidence.weight - SURE * evidence.weight_error > HEAVY and not evidence.wide
-    costs = [own for own in (evidence.spread_gain, evidence.missing) if own == own]
-    cost = max(costs, default=0.0)
+    costs = [evidence.spread_gain, *([evidence.missing] if beta > 1 else [])]
+    cost = max((own for own in costs if own == own), default=0.0)
     if not (beta > 1 or wide) or not cost > evidence.least:
         return None
     parts = [f"--beta.value is {beta:g}: the ELBO has 1."] if beta > 1 else []

@@ -14,6 +14,7 @@ EXPLAINS = frozenset(
         "beta_too_high",
         "beta_too_low",
         "prior_mismatch",
+        "too_few_latents",
     }
 )
 

@@ -9,7 +9,20 @@ from pyrovae.inspection.judge.limits import SURE
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset({"beta_too_high", "beta_too_low", "missed_mode"})
+EXPLAINS = frozenset(
+    {
+        "beta_too_high",
+        "beta_too_low",
+        "collapsed",
+        "missed_mode",
+        "noise_too_large",
+        "noise_too_small",
+        "prior_mismatch",
+        "too_few_latents",
+        "undertrained",
+        "unfitted_noise",
+    }
+)
 
 
 def look(evidence: Evidence) -> Finding | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import FULL
+from pyrovae.inspection.judge.limits import FULL, WORTH_MORE
 
 __all__ = ["look"]
 
@@ -33,5 +33,5 @@ def look(evidence: Evidence) -> Finding | None:
         reason,
         (advice,),
         EXPLAINS,
-        cost > 2 * evidence.fault,
+        cost > WORTH_MORE * evidence.fault,
     )

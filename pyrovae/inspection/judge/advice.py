@@ -88,7 +88,8 @@ CLASSES = {"trainer": "Trainer", "beta": "Beta", "optimizer": "optimizer=partial
 
 def _word(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return " ".join(map(_word, value))
+        names = all(isinstance(own, str) for own in value)
+        return " ".join(value) if names else shlex.quote(str(list(value)).replace(" ", ""))
     return f"{value:g}" if isinstance(value, float) else shlex.quote(str(value))
 
 

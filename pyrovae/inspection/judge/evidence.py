@@ -34,9 +34,9 @@ class Evidence:
         skipped: the share of steps that were skipped because a gradient was not finite.
 
         elbo: the ELBO.
-        elbo_error: its standard error.
+        elbo_error: the standard error of the ELBO.
         train_elbo: the ELBO of training images.
-        train_error: its standard error.
+        train_error: the standard error of the ELBO of training images.
         no_latent: log p(x) of a model of pixels without structure.
         ppca: log p(x) of probabilistic PCA with as many latents.
         clusters: log p(x) of a mixture of independent distributions per pixel.
@@ -47,18 +47,18 @@ class Evidence:
         rate: the rate.
         weakest: the smallest rate of a dimension.
         weight: the weight on the rate for which the guide's spread is optimal, see `temperature`.
-        weight_error: its standard error.
+        weight_error: the standard error of that weight.
         spread_gain: the gain of the ELBO if all standard deviations of the guide get one factor.
         wide: whether the objective prefers a wider guide than the ELBO does.
         ignored: the rate of the dimensions that the decoder ignores.
-        num_ignored: their number.
+        num_ignored: the number of dimensions that the decoder ignores.
         prior_gain: the gain of the ELBO if a mixture fitted to the encodings were the prior.
-        prior_gain_error: its standard error.
+        prior_gain_error: the standard error of that gain.
 
         has_scale: whether the likelihood's noise has a scale.
         fixed_scale: the scale of a likelihood whose scale is not learned.
         dispersion: squared residuals over the variance that the likelihood expects.
-        train_dispersion: the same of training images.
+        train_dispersion: squared residuals over expected variance, of training images.
         noise_cost: nats that a noise of the right variance would gain.
         pixel_gain: nats that a noise with one scale per pixel position would gain.
         residual_gain: nats that a few more linear latents, fitted to residuals, would gain.
@@ -67,11 +67,11 @@ class Evidence:
         approximation: the approximation gap.
         gap_error: the standard error of the larger of both.
         missed_mode: log p(x) by draws that the guide hardly makes, minus log p(x) by its draws.
-        missed_error: its standard error.
+        missed_error: the standard error of that difference.
 
         shift_p: p-value of the test that inspected and training images have one distribution.
         duplicates: the share of inspected images that have a near-duplicate in the training split.
-        duplicate_gain: the ELBO of those minus the ELBO of the others.
+        duplicate_gain: the ELBO of images with a near-duplicate minus the ELBO of the others.
         constant: the share of images whose pixels are all equal.
         distinct: the share of training images that are distinct.
         memorised: median distance of samples to the nearest training image, over that to the

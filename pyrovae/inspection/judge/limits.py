@@ -35,7 +35,7 @@ SKIPPED = 0.01
 CONSTANT, DISTINCT = 0.05, 0.5
 #: The share of images with a near-duplicate in the training split from which on test scores are
 #: biased.
-DUPLICATES = 0.01
+DUPLICATES = 0.02
 #: A learning rate above this may prevent learning; published recipes of Adam use 1e-4 to 2e-3.
 HIGH_LR = 3e-3
 #: Samples repeat training images if their distance to the nearest training image is below this
@@ -47,3 +47,5 @@ WORTH_DOUBLING = 2.0
 FEW_STEPS = 250
 #: The share of the gain by the latents that a training ELBO may fall by: noise of single epochs.
 FELL = 0.2
+#: Images always gain a little by further latents: four times the cost of other faults is a fault.
+WORTH_MORE = 4.0

@@ -21,6 +21,9 @@ __all__ = ["measure", "of_noise"]
 
 #: Images of each split; linear latents that are fitted to residuals.
 IMAGES, EXTRA = 400, 10
+#: Added to the variance, as a share of its mean: pixels that the model is sure of, and that are
+#: otherwise, would outweigh all others.
+SURE_OF = 0.01
 #: Least number of images to fit latents to.
 LEAST = 40
 
@@ -55,14 +58,15 @@ def of_noise(likelihood: Likelihood, ratio: float, images: Split) -> dict[str, A
 
 
 def _residuals(subject: Subject, split: Split) -> tuple[Tensor, float]:
-    """Residuals x - E[x given z], `(N, n)`, in doubles, and their dispersion."""
+    """Residuals x - E[x given z] over their expected scale, `(N, n)`, and their dispersion."""
 
     def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         node = run_both(subject.programs.model, subject.programs.guide, x, **inputs)[1].nodes["x"]
         mean, variance, noise = mean_and_variance(node["fn"])
-        off = node["value"] - mean
-        sums = [own.flatten(1).sum(1) for own in (off.square() - noise, variance.expand_as(off))]
-        return off.flatten(1).double().cpu(), torch.stack(sums).double().cpu()
+        off, variance = node["value"] - mean, variance.expand_as(mean)
+        sums = [own.flatten(1).sum(1) for own in (off.square() - noise, variance)]
+        scaled = off / (variance + SURE_OF * variance.mean()).sqrt()
+        return scaled.flatten(1).double().cpu(), torch.stack(sums).double().cpu()
 
     each = each_batch(subject.programs, split, subject.engine, compute, seed=subject.seed)
     residuals, sums = zip(*each, strict=True)

@@ -19,6 +19,7 @@ from pyrovae.inspection.plotting import (
     shorten,
 )
 from pyrovae.inspection.posterior import Predictive, correlation_table, correlations, predictive
+from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
@@ -45,7 +46,8 @@ def section(subject: Subject) -> Section:
     found = subject.of(subject.shown).encoded.only(subject.columns)
     x, inputs = subject.observed(subject.shown)
     with subject.quietly(1):
-        seen = predictive(subject.space, x, inputs, DRAWS)
+        scale = scale_of(subject.programs.likelihood, subject.split.images, seed=subject.seed)
+        seen = predictive(subject.space, x, inputs, DRAWS, scale=scale)
         draws = subject.space.guide_draws(max(3, subject.budget.draws), x, **inputs)
     matrices = correlations(draws[..., torch.from_numpy(subject.columns).to(draws.device)])
     pairs = correlation_table(matrices, names, found.names)
