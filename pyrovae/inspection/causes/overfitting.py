@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import LEVEL, REPEATS, SURE
+from pyrovae.inspection.judge.limits import LEVEL, REPEATS, SURE, WORTH_IMAGES
 
 __all__ = ["look"]
 
@@ -26,13 +26,11 @@ EXPLAINS = frozenset(
 
 def look(evidence: Evidence) -> Finding | None:
     """A gap between training and other images that a shift of the data does not explain."""
-    gap, fault = evidence.gap, evidence.fault
-    sure = gap > max(fault, SURE * evidence.gap_sure)
-    if not sure or evidence.shift_p < LEVEL:
+    gap, fell = evidence.gap, ""
+    if not gap > max(evidence.fault, SURE * evidence.gap_sure) or evidence.shift_p < LEVEL:
         return None
-    fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch." * (
-        evidence.val_fall > fault
-    )
+    if evidence.val_fall > evidence.fault:
+        fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch."
     if evidence.memorised < REPEATS:
         fell += (
             f" Samples repeat training images: their distance to the nearest one is "
@@ -49,6 +47,7 @@ def look(evidence: Evidence) -> Finding | None:
         reason,
         _advice(evidence),
         EXPLAINS,
+        bool(fell) or gap > WORTH_IMAGES * evidence.fault,
     )
 
 
