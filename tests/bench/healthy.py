@@ -43,7 +43,7 @@ OTHERS = [
          {**conv(8, 16, 32), **dims(8), **run(4, 2e-3), "trainer.batch_size": 64}),
     Case("healthy_faces", "", {**drawn(24, 6000), **FACES, **WIDE, **run(8, 2e-3)}),
     Case("healthy_faces64", "", {**drawn(64), **conv(8, 16, 32, 64), **WIDE, **run(5, 2e-3)}),
-    Case("healthy_vamp", "", {**drawn(24, 4000), **FACES, **WIDE, **run(6, 2e-3),
+    Case("healthy_vamp", "", {**drawn(24, 4000), **FACES, **WIDE, **run(20, 2e-3),
          "prior": "VampPrior", "prior.num_components": 50}),
     Case("healthy_faces_logistic", "",
          {**drawn(32, 4000), **FACES, **WIDE, **run(6, 2e-3),
