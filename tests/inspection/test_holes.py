@@ -119,7 +119,7 @@ def test_what_is_said_of_coverage_follows_from_the_tests() -> None:
     assert f"{row.covered:.1%} of the prior's draws are better covered" in found.says[1]
     fine = section(linear_subject(LinearGaussian(True), 400, 500))
     assert fine.says[0].startswith("No difference of coverage was found")
-    assert fine.symptoms["holes"] == 0 and not fine.advice
+    assert fine.symptoms["holes"] == 0
     assert "no difference was found" in " ".join(fine.says)
 
 
