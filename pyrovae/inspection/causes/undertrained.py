@@ -36,14 +36,17 @@ def look(evidence: Evidence) -> Finding | None:
     cost = max(rises, below if early else 0.0)
     if not evidence.finished or not cost > evidence.least:
         return None
-    reason = f"Training had {evidence.steps:,.0f} steps (epochs: {evidence.epochs:,.0f})."
+    after = f"after {evidence.steps:,.0f} steps (epochs: {evidence.epochs:,.0f})"
+    parts = []
     if rises > evidence.least:
-        reason += (
-            f" The validation ELBO was still rising: it gained {2 * rises:,.0f} nats in their "
-            "second half."
+        parts.append(
+            f"The validation ELBO was still rising {after}: it gained {2 * rises:,.0f} nats in "
+            "their second half."
         )
     if below > evidence.least:
-        reason += f" The ELBO is {below:,.0f} nats below log p(x) of a simpler model."
+        when = "" if parts else f" {after}"
+        parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of a simpler model{when}.")
+    reason = " ".join(parts)
     fault = cost > WORTH_DOUBLING * evidence.fault
     title, advice = "Training stopped too early", _advice(evidence, cost)
     return Finding("undertrained", title, cost, reason, advice, EXPLAINS, fault)
