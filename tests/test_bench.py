@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pyrovae.inspection import inspect
 from pyrovae.inspection.judge.advice import Advice, Options
 from pyrovae.inspection.judge.finding import Finding, Judgement
 from tests.bench.case import Case
@@ -15,7 +14,7 @@ from tests.bench.faults import FAULTS
 from tests.bench.following import complaints
 from tests.bench.healthy import HEALTHY
 from tests.bench.judging import Move, contradictions, tried
-from tests.bench.running import judged, opened
+from tests.bench.running import opened
 
 ALL = [*FAULTS, *HEALTHY]
 QUICK = [case for case in ALL if case.quick]
@@ -50,13 +49,6 @@ def test_there_are_enough_runs_of_distinct_names() -> None:
     assert len(FAULTS) >= 40 and len(HEALTHY) >= 20
     assert len({case.name for case in ALL}) == len(ALL)
     assert all(case.moves for case in FAULTS) and not any(case.right for case in HEALTHY)
-
-
-@pytest.mark.slow
-def test_the_bench_judges_as_the_report_does(folder: Path, tmp_path: Path) -> None:
-    run = next(case for case in QUICK if case.right).run(folder)
-    report = inspect(opened(run), tmp_path, ["attributes"])
-    assert report.judgement == judged(run, ()).judgement
 
 
 def found(*causes: str, **further: object) -> Judgement:

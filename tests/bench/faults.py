@@ -62,7 +62,7 @@ UNDERTRAINED = [
 
 COLLAPSED = [
     Case("collapsed_linear", "linear", {**SMALL, **run(3)}, ("collapsed",), "rate+ elbo+",
-         Plant(collapse), quick=True, claim={"rate": (-1, 0.1)}),
+         Plant(collapse), claim={"rate": (-1, 0.1)}),
     Case("collapsed_faces", "", {**drawn(24), **FACES, **run(3)}, ("collapsed",), "rate+ elbo+",
          Plant(collapse), claim={"rate": (-1, 0.1)}),
     Case("collapsed_by_lr", "digits", {**fully(128, 128), **BINARY, **dims(10), **run(4, 0.1)},
@@ -120,7 +120,7 @@ NOISE = [
 
 CAPACITY = [
     Case("two_latents_linear", "linear", {**LINEAR, **dims(2), **run(5)}, ("too_few_latents",),
-         "elbo+ residual_gain-", quick=True),
+         "elbo+ residual_gain-"),
     Case("two_latents_faces", "", {**drawn(32), **FACES, **run(8, 2e-3), **dims(2)},
          ("too_few_latents",), "elbo+"),
     Case("four_latents_celebrities", "celebrities16", {**fully(200), **dims(3), **run(30)},
@@ -154,13 +154,14 @@ FAMILY = [
     Case("tilted28", "linear28", {**LINEAR, **dims(40), **run(3)}, ("narrow_family",),
          "approximation- elbo+", Plant(linear, dict(copies=4, **LARGE))),
     Case("tilted_laplace", "linear", {**LINEAR, **dims(24), **run(4), "posterior": "Laplace"},
-         ("narrow_family",), "approximation- elbo+", Plant(linear, dict(copies=3))),
+         ("narrow_family",), "approximation- elbo+",
+         Plant(linear, dict(copies=3, spread=0.5**0.5))),
 ]  # fmt: skip
 
 PRIOR = [
-    Case("clusters", "clusters", {**SMALL, **run(6)}, ("prior_mismatch",), "elbo+ prior_gain-",
-         quick=True),
-    Case("clusters28", "clusters28", {**SMALL, **run(6), **dims(16)}, ("prior_mismatch",),
+    Case("clusters", "compact", {**SMALL, **run(6)}, ("prior_mismatch",),
+         "elbo+ prior_gain-"),
+    Case("clusters28", "compact28", {**SMALL, **run(5)}, ("prior_mismatch",),
          "elbo+ prior_gain-"),
     Case("shifted", "linear", {**SMALL, **dims(8), **run(4)}, ("prior_mismatch",),
          "elbo+ prior_gain-", Plant(linear, dict(shift=3.0)), claim={"rate": (50, inf)}),

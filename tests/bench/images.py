@@ -230,7 +230,8 @@ DATA: dict[str, Callable[[], Splits]] = {
     "patchy": lambda: factors(normal(8), noise=patchy()),
     "patchy28": lambda: factors(normal(10), size=28, noise=patchy(28)),
     "clusters": lambda: factors(clustered(8, 6)),
-    "clusters28": lambda: factors(clustered(12, 12, 0.05), size=28),
+    "compact": lambda: factors(clustered(9, 10, 0.03), weight=0.03),
+    "compact28": lambda: factors(clustered(9, 10, 0.03), size=28, weight=0.012),
     "folded": lambda: factors(lambda rng, n: abs(rng.standard_normal((n, 8))), noise=0.2),
     "folded28": lambda: factors(
         lambda rng, n: abs(rng.standard_normal((n, 12))), size=28, weight=0.03, noise=0.2

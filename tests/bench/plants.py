@@ -69,6 +69,7 @@ def linear(
     copies: int = 1,
     shift: float = 0.0,
     shrink: float = 1.0,
+    spread: float = 1.0,
     ignored: int = 0,
 ) -> None:
     """The model that drew the images of `factors`, with the best diagonal guide.
@@ -82,12 +83,13 @@ def linear(
         copies: latents per factor, whose sum is the factor: the posterior is then tilted.
         shift: moves the aggregate posterior away from the prior in all dimensions.
         shrink: multiplies the guide's locations.
+        spread: multiplies the guide's scales, which are standard deviations of Normals.
         ignored: further latents that hold information that the decoder ignores.
     """
     w = pixels_of(size, factors, weight).repeat(1, copies) / copies**0.5
     precision = torch.eye(w.shape[1]) + w.T @ w / sigma**2
     to_loc = shrink * torch.linalg.solve(precision, w.T / sigma**2)
-    scale = precision.diagonal().rsqrt()
+    scale = spread * precision.diagonal().rsqrt()
     if ignored:
         random = torch.randn(ignored, len(w), generator=torch.Generator().manual_seed(0))
         random /= (random @ w).norm(dim=1, keepdim=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
 from pyrovae.inspection.judge.limits import COARSE
@@ -23,12 +25,16 @@ EXPLAINS = frozenset(
     }
 )
 
+#: A learned noise that is wrong may come from the guide, not the other way round.
+OF_THE_GUIDE = frozenset({"narrow_family", "small_encoder"})
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Squared residuals are smaller than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
     if not settled(evidence) or not ratio < COARSE or not cost > evidence.least:
         return None
+    fixed = not math.isnan(evidence.fixed_scale)
     reason = (
         f"{scale_words(evidence)}Squared residuals are "
         f"{ratio:,.2g} times the variance that it expects: detail counts as noise, with the same "
@@ -40,7 +46,7 @@ def look(evidence: Evidence) -> Finding | None:
         cost,
         reason,
         learn_the_noise(evidence),
-        EXPLAINS,
+        EXPLAINS if fixed else EXPLAINS - OF_THE_GUIDE,
         cost > evidence.fault,
-        evidence.fixed_scale == evidence.fixed_scale,
+        fixed,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
 from pyrovae.inspection.judge.limits import FINE
@@ -25,12 +27,16 @@ EXPLAINS = frozenset(
     }
 )
 
+#: A learned noise that is wrong may come from the guide, not the other way round.
+OF_THE_GUIDE = frozenset({"narrow_family", "small_encoder"})
+
 
 def look(evidence: Evidence) -> Finding | None:
     """Squared residuals are larger than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
     if not settled(evidence) or not ratio > FINE or not cost > evidence.least:
         return None
+    fixed = not math.isnan(evidence.fixed_scale)
     reason = (
         f"{scale_words(evidence)}Squared residuals are {ratio:,.3g} times the variance that it "
         "expects."
@@ -41,7 +47,7 @@ def look(evidence: Evidence) -> Finding | None:
         cost,
         reason,
         learn_the_noise(evidence),
-        EXPLAINS,
+        EXPLAINS if fixed else EXPLAINS - OF_THE_GUIDE,
         cost > evidence.fault,
-        evidence.fixed_scale == evidence.fixed_scale,
+        fixed,
     )
