@@ -32,6 +32,7 @@ def test_differences_stand_in_words(tmp_path: Path) -> None:
     text = compare_reports({"a": first, "b": other}, tmp_path, ["note <1>"]).read_text()
     assert "a beside b" in text and "note &lt;1&gt;" in text and "http" not in text
     assert "-50, 25 % less" in text and "the same" in text and "not known for both" in text
+    assert "No cause was found that costs more than 2 nats per image" in text
     assert "No fault found." in text and "about 340 nats per image" in text
     assert text.count("not found") == 4, "the findings of one run"
     assert '<td class="text long">about 8 nats per image, a possible improvement</td>' in text

@@ -123,6 +123,24 @@ def test_what_is_said_of_coverage_follows_from_the_tests() -> None:
     assert "no difference was found" in " ".join(fine.says)
 
 
+def test_a_difference_stands_before_the_numbers_that_show_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subject, *_ = clusters(400, 500)
+    found = find_holes(subject)
+    rows = found.shares.assign(share=0.01, nominal=0.03, share_p=0.95, covered=0.6, p_value=1.0)
+    for row, words in (("log_ratio", "20.0% of the prior's draws"), ("distance", "1.0%")):
+        shares = rows.copy()
+        shares.loc[row, ["covered", "p_value"]] = 0.2, 1e-9
+        named = "pyrovae.inspection.sections.holes.find_holes"
+        changed = replace(found, shares=shares)
+        monkeypatch.setattr(named, lambda subject, own=changed: own)
+        answer = section(subject)
+        assert answer.says[0].startswith("Draws of the prior are less covered by posteriors")
+        assert f"encodings are: {words}" in answer.says[0] and "p = 1e-09" in answer.says[0]
+        assert answer.symptoms["holes"] == 0
+
+
 def test_encodings_of_near_duplicates_are_no_hole_of_the_prior() -> None:
     """Each image stands among the used and the held-out ones: nearly no draw is so covered."""
     linear = LinearGaussian(True, 6, 0.3)

@@ -140,6 +140,19 @@ def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause:
     assert found.first is not None and "No fault found" in str(found)
 
 
+def test_a_run_of_few_steps_that_no_longer_rises_is_not_said_to_rise() -> None:
+    early = replace(HEALTHY, elbo=-501.5, train_elbo=-501.5, ppca=-9000.0, steps=3, rise=0.0)
+    worst, *_ = judge(replace(early, dispersion=9.0, noise_cost=900.0)).faults
+    assert worst.cause == "undertrained" and worst.cost == 1500
+    assert "rising" not in worst.reason and "1,500 nats below" in worst.reason
+    assert worst.advice[0].effect == "The validation ELBO rises by up to 1,500 nats"
+
+
+def test_inspected_images_may_score_higher_than_training_images() -> None:
+    (found,) = judge(replace(HEALTHY, shift_p=1e-4, train_elbo=1600.0)).faults
+    assert found.cause == "data_shift" and "is 400 nats lower." in found.reason
+
+
 def test_a_guide_that_is_wide_by_its_objective_is_not_a_fault() -> None:
     assert not judge(replace(HEALTHY, weight=3.0, spread_gain=60.0, wide=True)).findings
 

@@ -149,6 +149,14 @@ def test_copies_and_constant_images_are_counted() -> None:
     assert vae.training
 
 
+def test_one_image_many_times_is_told() -> None:
+    own = subject(linear())
+    equal = split_of(np.full((50, *SHAPE), 77))
+    found = data.measure(replace(own, split=equal, train=equal, shown=equal))
+    assert found["constant"] == 1 and found["distinct"] == pytest.approx(0.02)
+    assert "shift_p" not in found
+
+
 def test_samples_that_repeat_training_images_are_near_them() -> None:
     own = subject(linear())
     with own.quietly(3):

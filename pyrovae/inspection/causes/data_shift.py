@@ -33,9 +33,10 @@ def look(evidence: Evidence) -> Finding | None:
     gap = abs(evidence.gap)
     if not evidence.shift_p < LEVEL or not gap > max(evidence.least, SURE * evidence.gap_sure):
         return None
+    side = "higher" if evidence.gap > 0 else "lower"
     reason = (
         f"A test of reduced images finds that training and inspected images differ (p = "
-        f"{evidence.shift_p:.1g}). The ELBO of training images is {evidence.gap:,.0f} nats higher."
+        f"{evidence.shift_p:.1g}). The ELBO of training images is {gap:,.0f} nats {side}."
     )
     return Finding(
         "data_shift",

@@ -36,30 +36,37 @@ def look(evidence: Evidence) -> Finding | None:
     cost = max(rises, below if early else 0.0)
     if not evidence.finished or not cost > evidence.least:
         return None
-    reason = (
-        f"The validation ELBO was still rising after {evidence.steps:,.0f} steps "
-        f"(epochs: {evidence.epochs:,.0f}): it gained {2 * evidence.rise:,.0f} nats in their "
-        "second half."
-    )
+    after = f"after {evidence.steps:,.0f} steps (epochs: {evidence.epochs:,.0f})"
+    parts = []
+    if rises > evidence.least:
+        parts.append(
+            f"The validation ELBO was still rising {after}: it gained {2 * rises:,.0f} nats in "
+            "their second half."
+        )
     if below > evidence.least:
-        reason += f" The ELBO is {below:,.0f} nats below log p(x) of a linear or a mixture model."
+        when = "" if parts else f" {after}"
+        parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of a simpler model{when}.")
+    reason = " ".join(parts)
     fault = cost > WORTH_DOUBLING * evidence.fault
-    title, advice = "Training stopped too early", _advice(evidence, rises)
+    title, advice = "Training stopped too early", _advice(evidence, cost)
     return Finding("undertrained", title, cost, reason, advice, EXPLAINS, fault)
 
 
 def _unexplained(evidence: Evidence) -> float:
     """The nats below simple models, without what the guide loses, which is no matter of time."""
     gaps = (evidence.amortisation, evidence.approximation)
-    return max(0.0, evidence.missing - sum(max(0.0, own) for own in gaps if own == own))
+    missing = evidence.missing
+    if evidence.steps < FEW_STEPS:  # Even a model without structure may be better.
+        missing = max(evidence.no_latent - evidence.elbo, missing)
+    return max(0.0, missing - sum(max(0.0, own) for own in gaps if own == own))
 
 
-def _advice(evidence: Evidence, rises: float) -> tuple[Advice, ...]:
+def _advice(evidence: Evidence, cost: float) -> tuple[Advice, ...]:
     epochs = int(evidence.options.get("trainer.epochs", evidence.epochs))
     more = Advice(
         "Train for longer",
         {"trainer.epochs": 2 * epochs},
-        f"The validation ELBO rises by about {rises:,.0f} nats",
+        f"The validation ELBO rises by up to {cost:,.0f} nats",
         # A run whose learning rate has fallen to its end would learn little more.
         resumes="schedule" not in evidence.options or not evidence.options.part("schedule"),
     )

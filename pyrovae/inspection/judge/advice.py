@@ -78,6 +78,8 @@ class Advice:
         Example:
             >>> Advice("", {"prior": "FlowPrior", "trainer.epochs": 40}).python()
             'prior=FlowPrior(...), Trainer(epochs=40)'
+            >>> Advice("", {"beta.schedule": "Warmup", "prior.latent_dim": 64}).python()
+            'Beta(schedule=Warmup()), latent_dim=64'
         """
         return ", ".join(_constructors(self.changes))
 
@@ -99,10 +101,21 @@ def _constructors(changes: Mapping[str, Any]) -> list[str]:
         role, _, argument = name.partition(".")
         own = parts.setdefault(role, [])
         if argument:
-            own.append(f"{argument}={value!r}")
+            own.append(f"{argument}={_made(value)}")
     found = []
     for role, arguments in parts.items():
+        if role == "prior" and role not in changes:  # An argument of `VAE.for_images`.
+            found += arguments
+            continue
         inside = ", ".join([*arguments, *([] if role in CLASSES else ["..."])])
         head = CLASSES.get(role) or f"{role}={changes.get(role, role.capitalize())}"
         found.append(f"{head}({inside})")
     return found
+
+
+def _made(value: Any) -> str:
+    """An argument in Python: parts, such as `Warmup`, are called."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_made, value))}]"
+    part = isinstance(value, str) and value.isidentifier() and value[0].isupper()
+    return f"{value}()" if part else repr(value)

@@ -107,7 +107,8 @@ def _differ(
 def _add_holes(answer: Section, subject: Subject, found: Holes, differ: bool) -> None:
     answer.says.extend(_holes_said(found, differ))
     row = found.shares.loc["log_ratio"]
-    answer.symptoms["holes"] = (row.share - row.nominal) * (_less_covered(found) and differ)
+    more = max(0.0, row.share - row.nominal)
+    answer.symptoms["holes"] = more * (_less_covered(found) and differ)
     answer.tables.update(holes=found.shares, hole_draws=found.prior, hole_held_out=found.held_out)
     answer.figures["holes_coverage"] = Drawing(
         _draw_coverage(found),
@@ -158,10 +159,15 @@ def _add_rest(
 
 
 def _less_covered(found: Holes) -> bool:
-    """Whether draws of the prior are less covered than held-out encodings, by either test."""
-    shares = found.shares
+    """Whether draws of the prior are less covered than held-out encodings, by any test."""
+    return any(any(own) for own in _tests(found))
+
+
+def _tests(found: Holes) -> tuple[list[bool], list[bool]]:
+    """Whether more of the prior is beyond each limit, and whether all of it is less covered."""
+    shares = found.shares.loc[["log_ratio", "distance"]]
     lower = (shares.p_value < LEVEL / 2) & (shares.covered < 0.5)
-    return bool((lower | (shares.share_p < LEVEL / 2)).any())
+    return list(shares.share_p < LEVEL / 2), list(lower)
 
 
 def _holes_said(found: Holes, differ: bool) -> list[str]:
@@ -171,8 +177,8 @@ def _holes_said(found: Holes, differ: bool) -> list[str]:
     lead = "No difference of coverage was found"
     if less:
         lead = "Draws of the prior are less covered by posteriors than held-out encodings are"
-    said += [
-        f"{lead}: {ratio.share:.1%} of the prior's draws (standard error {ratio.error:.1%}) and "
+    parts = [
+        f"{ratio.share:.1%} of the prior's draws (standard error {ratio.error:.1%}) and "
         f"{ratio.nominal:.1%} of the held-out encodings have a log q(z) - log p(z) below "
         f"{ratio.threshold:,.0f} nats (exact test, p = {ratio.share_p:.2g}).",
         f"{ratio.covered:.1%} of the prior's draws are better covered than the median held-out "
@@ -184,8 +190,13 @@ def _holes_said(found: Holes, differ: bool) -> list[str]:
         f"{distance.nominal:.1%} of the held-out encodings are more than "
         f"{distance.threshold:.3g} posterior standard deviations from the nearest posterior "
         f"(exact test, p = {distance.share_p:.2g}). The median distance is {distance.prior:.3g} "
-        f"for draws of the prior and {distance.held_out:.3g} for held-out images.",
+        f"for draws of the prior and {distance.held_out:.3g} for held-out images "
+        f"(Kolmogorov-Smirnov distance {distance.ks:.2f}, p = {distance.p_value:.2g}).",
     ]
+    shares, lower = _tests(found)
+    shown = [shares[0], lower[0], shares[1] or lower[1]]
+    first = parts.pop(shown.index(less))  # The lead stands before the numbers that show it.
+    said += [f"{lead}: {first}", *parts]
     if ratio.held_out < 0:
         said.append(
             f"The mixture of {found.images:,} posteriors does not cover held-out images either "
