@@ -93,7 +93,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("beta_too_low", {"options": options(beta={"value": 0.1}), "prior_gain": 30.0}),
     ("noise_too_small", {**FIXED, "dispersion": 9.0}),
     ("noise_too_large", {**FIXED, "dispersion": 0.1}),
-    ("noise_too_small", {"noise_cost": 80.0, "dispersion": 3.0}),
+    ("noise_too_small", {"noise_cost": 80.0, "dispersion": 4.0}),
     ("diverged", {"elbo": -500.0, "train_elbo": -500.0, "options": HIGH}),
     ("unfitted_noise", {"has_scale": False, "dispersion": 3.0}),
     ("too_few_latents", {"weakest": 3.0, "residual_gain": 300.0}),

@@ -6,7 +6,7 @@ import math
 
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import COARSE
+from pyrovae.inspection.judge.limits import COARSE, TRAINED_COARSE
 from pyrovae.inspection.judge.noise import learn_the_noise, scale_words, settled
 
 __all__ = ["look"]
@@ -32,9 +32,10 @@ OF_THE_GUIDE = frozenset({"narrow_family", "small_encoder"})
 def look(evidence: Evidence) -> Finding | None:
     """Squared residuals are smaller than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
-    if not settled(evidence) or not ratio < COARSE or not cost > evidence.least:
-        return None
     fixed = not math.isnan(evidence.fixed_scale)
+    far = ratio < (COARSE if fixed else TRAINED_COARSE)
+    if not settled(evidence) or not far or not cost > evidence.least:
+        return None
     reason = (
         f"{scale_words(evidence)}Squared residuals are "
         f"{ratio:,.2g} times the variance that it expects: detail counts as noise, with the same "

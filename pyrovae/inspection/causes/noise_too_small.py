@@ -6,7 +6,7 @@ import math
 
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import FINE
+from pyrovae.inspection.judge.limits import FINE, TRAINED_FINE
 from pyrovae.inspection.judge.noise import learn_the_noise, scale_words, settled
 
 __all__ = ["look"]
@@ -34,9 +34,10 @@ OF_THE_GUIDE = frozenset({"narrow_family", "small_encoder"})
 def look(evidence: Evidence) -> Finding | None:
     """Squared residuals are larger than the likelihood expects."""
     ratio, cost = evidence.dispersion, evidence.noise_cost
-    if not settled(evidence) or not ratio > FINE or not cost > evidence.least:
-        return None
     fixed = not math.isnan(evidence.fixed_scale)
+    far = ratio > (FINE if fixed else TRAINED_FINE)
+    if not settled(evidence) or not far or not cost > evidence.least:
+        return None
     reason = (
         f"{scale_words(evidence)}Squared residuals are {ratio:,.3g} times the variance that it "
         "expects."

@@ -20,6 +20,8 @@ LIGHT, HEAVY = 0.6, 1.6
 #: The likelihood's noise is wrong if squared residuals over their expected variance are outside.
 #: A factor of 2 in the variance costs 15 % of a nat per pixel.
 COARSE, FINE = 0.5, 2.0
+#: The same for a trained scale: that of heavy tails fits most residuals and not their variance.
+TRAINED_COARSE, TRAINED_FINE = 1 / 3, 3.0
 #: Tests that say "p" reject below this.
 LEVEL = 1e-3
 #: The decoder may ignore dimensions that carry less than this many nats: they cost little.
