@@ -153,6 +153,12 @@ def test_inspected_images_may_score_higher_than_training_images() -> None:
     assert found.cause == "data_shift" and "is 400 nats lower." in found.reason
 
 
+def test_a_high_weight_explains_a_collapse_during_training() -> None:
+    high = Options({"beta": {"value": 20.0}})
+    (found,) = judge(Evidence(options=high, finished=False, dims=20, active=0, rate=0.4)).faults
+    assert found.cause == "beta_too_high" and "nan" not in found.advice[0].effect
+
+
 def test_a_guide_that_is_wide_by_its_objective_is_not_a_fault() -> None:
     assert not judge(replace(HEALTHY, weight=3.0, spread_gain=60.0, wide=True)).findings
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
@@ -31,8 +33,10 @@ def look(evidence: Evidence) -> Finding | None:
     beta = float(evidence.options.get("beta.value", 1.0))
     wide = evidence.weight - SURE * evidence.weight_error > HEAVY and not evidence.wide
     costs = [evidence.spread_gain, *([evidence.missing] if beta > 1 else [])]
-    cost = max((own for own in costs if own == own), default=0.0)
-    if not (beta > 1 or wide) or not cost > evidence.least:
+    # Without an active dimension the cost may be unknown, as during training.
+    unknown = math.nan if beta > 1 and evidence.dims and not evidence.active else 0.0
+    cost = max((own for own in costs if own == own), default=unknown)
+    if not (beta > 1 or wide) or cost <= evidence.least:
         return None
     parts = [f"--beta.value is {beta:g}: the ELBO has 1."] if beta > 1 else []
     if wide:
@@ -56,5 +60,7 @@ def _advice(evidence: Evidence, beta: float, cost: float) -> Advice:
         epochs = evidence.options.get("trainer.epochs")
         changes = {} if epochs is None else {"trainer.epochs": 2 * epochs}
         return Advice("Train for longer", changes, "The guide becomes narrower late in training")
-    effect = f"Rate and active dimensions rise, and the ELBO rises by at least {cost:,.0f} nats"
+    effect = "Rate and active dimensions rise, and the ELBO rises"
+    if cost == cost:
+        effect += f" by at least {cost:,.0f} nats"
     return Advice("Set the weight on the rate to 1", {"beta.value": 1.0}, effect)
