@@ -55,7 +55,7 @@ class Budget:
 #: Least number of images of a second data set.
 COMPARED = 20
 
-QUICK = Budget(500, 4, 500, 2, 200, 0, 200, starts=8)
+QUICK = Budget(500, 4, 500, 2, 100, 0, 200, starts=4)
 FULL = Budget()
 
 
