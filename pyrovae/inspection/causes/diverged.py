@@ -46,8 +46,8 @@ def look(evidence: Evidence) -> Finding | None:
     if rate > HIGH_LR and lost > evidence.fault:
         cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
         parts.append(
-            f"With a learning rate of {rate:g} the ELBO is {lost:,.0f} nats below that of a model "
-            "without latents."
+            f"With a learning rate of {rate:.2g} the ELBO is {lost:,.0f} nats below that of a "
+            "model without latents."
         )
     if not parts:
         return None

@@ -31,6 +31,7 @@ def look(evidence: Evidence) -> Finding | None:
         return None
     if evidence.val_fall > evidence.fault:
         fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch."
+    fault = bool(fell) or gap > WORTH_IMAGES * evidence.fault
     if evidence.memorised < REPEATS:
         fell += (
             f" Samples repeat training images: their distance to the nearest one is "
@@ -42,12 +43,12 @@ def look(evidence: Evidence) -> Finding | None:
     )
     return Finding(
         "overfitting",
-        "The model overfits",
+        "The model overfits" if fault else "More images would help",
         gap,
         reason,
         _advice(evidence),
         EXPLAINS,
-        bool(fell) or gap > WORTH_IMAGES * evidence.fault,
+        fault,
     )
 
 

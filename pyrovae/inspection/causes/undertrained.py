@@ -48,7 +48,10 @@ def look(evidence: Evidence) -> Finding | None:
         parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of a simpler model{when}.")
     reason = " ".join(parts)
     fault = cost > WORTH_DOUBLING * evidence.fault
-    title, advice = "Training stopped too early", _advice(evidence, cost)
+    title, advice = (
+        "Training stopped too early" if fault else "Longer training would help",
+        _advice(evidence, cost),
+    )
     return Finding("undertrained", title, cost, reason, advice, EXPLAINS, fault)
 
 
