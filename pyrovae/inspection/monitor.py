@@ -12,8 +12,9 @@ from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.judge import Evidence, Finding, Options
 from pyrovae.inspection.judging import judge
 from pyrovae.inspection.measures.history import from_rows
-from pyrovae.inspection.measures.latents import of_encoding, spread
+from pyrovae.inspection.measures.latents import of_encoding, of_spread
 from pyrovae.inspection.measures.noise import of_noise
+from pyrovae.inspection.spread_sweep import temperature
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.training.callbacks import Callback, Epoch, RunInfo
 from pyrovae.utils.errors import InputError
@@ -114,6 +115,7 @@ class PosteriorMonitor(Callback):
 
     def _spread(self, view: PosteriorView, some: Split) -> dict[str, Any]:
         try:
-            return spread(view, len(some), factors=NEAR, widest=1)
+            own = view.programs, some, view.engine
+            return of_spread(view.encoded, temperature(*own, factors=NEAR, widest=1)[1])
         except (InputError, NotImplementedError):  # Latents on a sphere have no spread to scale.
             return {}

@@ -14,6 +14,7 @@ import numpy as np
 
 from pyrovae.data import Split
 from pyrovae.inspection.judge.advice import Options
+from pyrovae.inspection.spread_sweep import Temperature, temperature
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
@@ -52,6 +53,8 @@ class Budget:
             raise InputError(f"num_images: allowed is 0 or more, got {self.images}")
 
 
+#: Largest number of images for the sweep of the guide's spread.
+SWEPT = 200
 #: Least number of images of a second data set.
 COMPARED = 20
 
@@ -151,6 +154,12 @@ class Subject(PosteriorView):
             check_name("site", site, slices)
         places = np.arange(self.space.size)
         return np.concatenate([places[slices[site]] for site in self.sites or slices])
+
+    @cached_property
+    def swept(self) -> tuple[pandas.DataFrame, Temperature]:
+        """The ELBO of wider and narrower guides, see `temperature`; raises as that function."""
+        some = self.split.spread(SWEPT)
+        return temperature(self.programs, some, self.engine, seed=self.seed)
 
     @cached_property
     def known_attributes(self) -> list[str]:

@@ -13,16 +13,14 @@ import torch
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.collapse import dimension_table, dimensions_for
 from pyrovae.inspection.judge.limits import WEAK
-from pyrovae.inspection.spread_sweep import temperature
+from pyrovae.inspection.spread_sweep import Temperature
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 
-__all__ = ["measure", "of_encoding", "spread"]
+__all__ = ["measure", "of_encoding", "of_spread"]
 
-#: Images for the sweep of the guide's spread.
-SWEPT = 120
 #: Images, and dimensions of the largest rate, whose draws are exchanged to see whether the decoder
 #: uses them; latents per call of the decoder.
 EXCHANGED, LARGEST, AT_ONCE = 32, 128, 256
@@ -37,7 +35,7 @@ def measure(subject: Subject) -> dict[str, Any]:
     """Fields of `Evidence` on the latents."""
     found = of_encoding(subject.encoded)
     with suppress(InputError, NotImplementedError):  # Latents on a sphere have no spread to scale.
-        found |= spread(subject, SWEPT)
+        found |= of_spread(subject.encoded, subject.swept[1])
     with suppress(InputError, NotImplementedError):
         found |= _ignored(subject)
     return found | _better_prior(subject.encoded, subject.seed)
@@ -59,20 +57,15 @@ def of_encoding(encoded: Encoding) -> dict[str, Any]:
     }
 
 
-def spread(view: PosteriorView, images: int, **how: Any) -> dict[str, float]:
-    """The weight on the rate that fits the guide's spread, and the gain of the best spread.
-
-    With a rate near 0 both slopes are noise, and nothing is known.
+def of_spread(encoded: Encoding, found: Temperature) -> dict[str, float]:
+    """Fields of `Evidence` on the guide's spread; none if both slopes are noise.
 
     Args:
-        view: the programs and the images.
-        images: how many of them are used.
-        **how: arguments of `temperature`.
+        encoded: the posteriors; with a rate near 0 nothing is known of the weight.
+        found: from `temperature`.
     """
-    some = view.split.spread(images)
-    _, found = temperature(view.programs, some, view.engine, seed=view.seed, **how)
     weight, error = found.effective_beta, found.error
-    if not (view.encoded.active.any() and 2 * error < max(weight, 0.5) and weight > -2 * error):
+    if not (encoded.active.any() and 2 * error < max(weight, 0.5) and weight > -2 * error):
         return {}
     return {"weight": weight, "weight_error": error, "spread_gain": found.gain}
 

@@ -13,8 +13,8 @@ from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.plotting import LABEL, legend, name_axes, panel, shorten
 from pyrovae.inspection.section import Drawing, Section
-from pyrovae.inspection.spread_sweep import Temperature, temperature
-from pyrovae.inspection.subject import Subject
+from pyrovae.inspection.spread_sweep import Temperature
+from pyrovae.inspection.subject import SWEPT, Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import FULL_RANK, GUIDE, GUIDE_LIGHT, INK, NEUTRAL
@@ -23,8 +23,6 @@ __all__ = ["section"]
 
 PLACE = 50
 
-#: Largest number of images for the sweep of the guide's spread.
-TEMPERED = 200
 
 #: Larger values of k-hat are drawn here: one outlier would compress the scale of all others.
 FAR = 3.0
@@ -183,9 +181,9 @@ def _missed(table: pandas.DataFrame, subject: Subject) -> str:
 
 def _add_temperature(answer: Section, subject: Subject) -> None:
     """Adds the ELBO of wider and narrower guides, on more images."""
-    some = subject.split.spread(TEMPERED)
+    some = subject.split.spread(SWEPT)
     try:
-        table, found = temperature(subject.programs, some, subject.engine, seed=subject.seed)
+        table, found = subject.swept
     except InputError as reason:
         answer.says.append(f"It is unknown whether the guide is too wide: {reason}.")
         return
