@@ -125,7 +125,7 @@ def _distinct(ends: Tensor, tril: Tensor) -> Tensor:
     """The first ends that are not close to an earlier one, at most `MOST`."""
     kept: list[int] = []
     for row in range(len(ends)):
-        others = ends[kept]
+        others = ends[torch.tensor(kept, dtype=torch.long, device=ends.device)]
         if not _close(ends[row].expand_as(others), others, tril.expand(len(kept), -1, -1)).any():
             kept.append(row)
     return ends[kept[:MOST]]

@@ -11,7 +11,7 @@ from pyrovae.evaluation.baselines import log_evidence_without_latent
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.judge import Evidence, Finding, Options
 from pyrovae.inspection.judging import judge
-from pyrovae.inspection.measures.history import from_rows
+from pyrovae.inspection.measures.history import from_cells
 from pyrovae.inspection.measures.latents import of_encoding, of_spread
 from pyrovae.inspection.measures.noise import of_noise
 from pyrovae.inspection.spread_sweep import temperature
@@ -19,7 +19,6 @@ from pyrovae.posterior.view import PosteriorView
 from pyrovae.training.callbacks import Callback, Epoch, RunInfo
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
-from pyrovae.utils.lazy import pandas
 
 __all__ = ["PosteriorMonitor"]
 
@@ -98,8 +97,7 @@ class PosteriorMonitor(Callback):
             likelihood = epoch.programs.likelihood
             found = log_evidence_without_latent(likelihood, some.images, some.images)
             self._no_latent = float(found.mean())
-        rows = pandas.DataFrame([*epoch.rows]).apply(pandas.to_numeric)
-        rate = max(row.learning_rate, float(rows["learning_rate"].max()))
+        rate = max(float(cells["learning_rate"]) for cells in epoch.rows)
         noise = dispersion(epoch.programs, some, epoch.engine).value
         return Evidence(
             options=Options({"beta": {"value": row.beta}, "optimizer": {"lr": rate}}),
@@ -107,7 +105,7 @@ class PosteriorMonitor(Callback):
             wide=self._info is not None and self._info.wide,
             elbo=row.val_elbo,
             no_latent=self._no_latent,
-            **from_rows(rows),
+            **from_cells(epoch.rows),
             **of_encoding(view.encoded),
             **of_noise(epoch.programs.likelihood, noise, some),
             **self._spread(view, some),

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import pandas
 
-__all__ = ["from_rows", "measure"]
+__all__ = ["from_cells", "from_rows", "measure"]
 
 
 def measure(subject: Subject) -> dict[str, Any]:
     """The length of training, and how the ELBO changed."""
     images = {} if subject.train is None else {"train_images": len(subject.train)}
     return images if subject.history is None else {**images, **from_rows(subject.history)}
+
+
+def from_cells(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Fields of `Evidence` from the rows of `metrics.csv` as text, while a run trains.
+
+    Args:
+        rows: the cells of each epoch, by column; at least one row.
+    """
+    return from_rows(pandas.DataFrame([*rows]).apply(pandas.to_numeric))
 
 
 def from_rows(rows: pandas.DataFrame) -> dict[str, Any]:
