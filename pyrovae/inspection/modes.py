@@ -128,7 +128,7 @@ def _distinct(ends: Tensor, tril: Tensor) -> Tensor:
         others = ends[torch.tensor(kept, dtype=torch.long, device=ends.device)]
         if not _close(ends[row].expand_as(others), others, tril.expand(len(kept), -1, -1)).any():
             kept.append(row)
-    return ends[kept[:MOST]]
+    return ends[torch.tensor(kept[:MOST], dtype=torch.long, device=ends.device)]
 
 
 def _starts(climber: _Climber, count: int) -> tuple[Tensor, Tensor]:
