@@ -11,7 +11,7 @@ from pyrovae.inspection.judge.finding import Finding, Judgement
 __all__ = ["judge"]
 
 #: A finding explains another one away if it costs at least this share of the other's cost.
-ENOUGH = 0.3
+ENOUGH = 0.28
 
 
 def judge(evidence: Evidence) -> Judgement:
