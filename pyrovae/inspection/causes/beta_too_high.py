@@ -6,26 +6,13 @@ import math
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import HEAVY, SURE
+from pyrovae.inspection.judge.remedies import train_longer
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "collapsed",
-        "diverged",
-        "ignored_latents",
-        "narrow_family",
-        "noise_too_large",
-        "one_scale",
-        "prior_mismatch",
-        "small_encoder",
-        "too_few_latents",
-        "undertrained",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = FOLLOWING | {"collapsed", "diverged", "noise_too_large", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:
@@ -57,9 +44,7 @@ def look(evidence: Evidence) -> Finding | None:
 
 def _advice(evidence: Evidence, beta: float, cost: float) -> Advice:
     if beta <= 1:
-        epochs = evidence.options.get("trainer.epochs")
-        changes = {} if epochs is None else {"trainer.epochs": 2 * epochs}
-        return Advice("Train for longer", changes, "The guide becomes narrower late in training")
+        return train_longer(evidence, "The guide becomes narrower late in training")
     effect = "Rate and active dimensions rise, and the ELBO rises"
     if cost == cost:
         effect += f" by at least {cost:,.0f} nats"

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import LIGHT, SURE
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "diverged",
-        "ignored_latents",
-        "narrow_family",
-        "overfitting",
-        "prior_mismatch",
-        "small_encoder",
-        "too_few_latents",
-        "undertrained",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = FOLLOWING | {"diverged", "overfitting", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:

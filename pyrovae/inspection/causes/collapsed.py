@@ -6,24 +6,12 @@ import math
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import HIGH_LR
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "narrow_family",
-        "noise_too_large",
-        "noise_too_small",
-        "one_scale",
-        "prior_mismatch",
-        "small_encoder",
-        "too_few_latents",
-        "undertrained",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = FOLLOWING | {"noise_too_large", "noise_too_small", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:

@@ -6,30 +6,21 @@ import math
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import CONSTANT, DISTINCT
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "beta_too_high",
-        "beta_too_low",
-        "collapsed",
-        "duplicates",
-        "ignored_latents",
-        "narrow_family",
-        "noise_too_large",
-        "noise_too_small",
-        "one_scale",
-        "overfitting",
-        "prior_mismatch",
-        "small_encoder",
-        "too_few_latents",
-        "undertrained",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = FOLLOWING | {
+    "beta_too_high",
+    "beta_too_low",
+    "collapsed",
+    "duplicates",
+    "noise_too_large",
+    "noise_too_small",
+    "overfitting",
+    "undertrained",
+}
 
 
 def look(evidence: Evidence) -> Finding | None:

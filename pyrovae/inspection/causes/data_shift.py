@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import LEVEL, SURE
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "beta_too_high",
-        "beta_too_low",
-        "missed_mode",
-        "narrow_family",
-        "noise_too_large",
-        "noise_too_small",
-        "one_scale",
-        "overfitting",
-        "prior_mismatch",
-        "small_encoder",
-        "too_few_latents",
-        "undertrained",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = FOLLOWING | {
+    "beta_too_high",
+    "beta_too_low",
+    "missed_mode",
+    "noise_too_large",
+    "noise_too_small",
+    "overfitting",
+    "undertrained",
+}
 
 
 def look(evidence: Evidence) -> Finding | None:

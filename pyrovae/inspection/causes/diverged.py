@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import FELL, HIGH_LR, SKIPPED
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "beta_too_high",
-        "beta_too_low",
-        "collapsed",
-        "ignored_latents",
-        "missed_mode",
-        "narrow_family",
-        "noise_too_large",
-        "noise_too_small",
-        "overfitting",
-        "prior_mismatch",
-        "small_encoder",
-        "too_few_latents",
-        "undertrained",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = FOLLOWING | {
+    "beta_too_high",
+    "beta_too_low",
+    "collapsed",
+    "missed_mode",
+    "noise_too_large",
+    "noise_too_small",
+    "overfitting",
+    "undertrained",
+}
 
 
 def look(evidence: Evidence) -> Finding | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.remedies import train_longer
 
 __all__ = ["look"]
 
@@ -20,13 +20,10 @@ def look(evidence: Evidence) -> Finding | None:
         f"{count} of {evidence.dims} latent dimensions carry {cost:,.1f} nats, but log p(x | z) "
         "hardly changes if images exchange their draws."
     )
-    advice = Advice(
-        "Train for longer: the guide then sets these dimensions to the prior",
-        {"trainer.epochs": 2 * int(evidence.options.get("trainer.epochs", evidence.epochs))}
-        if evidence.epochs == evidence.epochs
-        else {},
-        f"The rate falls by {cost:,.1f} nats",
+    effect = (
+        f"The guide sets these dimensions to the prior, and the rate falls by {cost:,.1f} nats"
     )
+    advice = train_longer(evidence, effect)
     return Finding(
         "ignored_latents",
         "The decoder ignores latents",

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import LEVEL, REPEATS, SURE, WORTH_IMAGES
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "beta_too_low",
-        "ignored_latents",
-        "narrow_family",
-        "noise_too_small",
-        "prior_mismatch",
-        "small_encoder",
-        "too_few_latents",
-        "undertrained",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = FOLLOWING | {"beta_too_low", "noise_too_small", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import FEW_STEPS, WORTH_DOUBLING
+from pyrovae.inspection.judge.remedies import train_longer
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "beta_too_high",
-        "beta_too_low",
-        "collapsed",
-        "ignored_latents",
-        "narrow_family",
-        "noise_too_large",
-        "noise_too_small",
-        "one_scale",
-        "prior_mismatch",
-        "small_encoder",
-        "too_few_latents",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = FOLLOWING | {
+    "beta_too_high",
+    "beta_too_low",
+    "collapsed",
+    "noise_too_large",
+    "noise_too_small",
+}
 
 
 def look(evidence: Evidence) -> Finding | None:
@@ -48,11 +39,14 @@ def look(evidence: Evidence) -> Finding | None:
         parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of a simpler model{when}.")
     reason = " ".join(parts)
     fault = cost > WORTH_DOUBLING * evidence.fault
-    title, advice = (
-        "Training stopped too early" if fault else "Longer training would help",
-        _advice(evidence, cost),
+    title = "Training stopped too early" if fault else "Longer training would help"
+    # A run whose learning rate has fallen to its end would learn little more.
+    advice = train_longer(
+        evidence,
+        f"The validation ELBO rises by up to {cost:,.0f} nats",
+        resumes=not evidence.options.part("schedule"),
     )
-    return Finding("undertrained", title, cost, reason, advice, EXPLAINS, fault)
+    return Finding("undertrained", title, cost, reason, (advice,), EXPLAINS, fault)
 
 
 def _unexplained(evidence: Evidence) -> float:
@@ -62,15 +56,3 @@ def _unexplained(evidence: Evidence) -> float:
     if evidence.steps < FEW_STEPS:  # Even a model without structure may be better.
         missing = max(evidence.no_latent - evidence.elbo, missing)
     return max(0.0, missing - sum(max(0.0, own) for own in gaps if own == own))
-
-
-def _advice(evidence: Evidence, cost: float) -> tuple[Advice, ...]:
-    epochs = int(evidence.options.get("trainer.epochs", evidence.epochs))
-    more = Advice(
-        "Train for longer",
-        {"trainer.epochs": 2 * epochs},
-        f"The validation ELBO rises by up to {cost:,.0f} nats",
-        # A run whose learning rate has fallen to its end would learn little more.
-        resumes="schedule" not in evidence.options or not evidence.options.part("schedule"),
-    )
-    return (more,)

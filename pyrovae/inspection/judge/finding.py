@@ -7,7 +7,21 @@ from dataclasses import dataclass, field
 
 from pyrovae.inspection.judge.advice import Advice
 
-__all__ = ["Finding", "Judgement"]
+__all__ = ["FOLLOWING", "Finding", "Judgement"]
+
+#: Causes that follow from most faults of the data or of training.
+FOLLOWING = frozenset(
+    {
+        "ignored_latents",
+        "missed_mode",
+        "narrow_family",
+        "one_scale",
+        "prior_mismatch",
+        "small_encoder",
+        "too_few_latents",
+        "unfitted_noise",
+    }
+)
 
 
 @dataclass(frozen=True)

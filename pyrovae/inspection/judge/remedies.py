@@ -1,0 +1,79 @@
+"""What several causes have in common: their advice, and the finding of a wrong noise."""
+
+from __future__ import annotations
+
+import math
+
+from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.evidence import Evidence
+from pyrovae.inspection.judge.finding import FOLLOWING, Finding
+
+__all__ = ["train_longer", "wrong_noise"]
+
+#: A trained noise that is wrong may come from the guide, not the other way round.
+OF_THE_GUIDE = frozenset({"narrow_family", "small_encoder"})
+
+
+def train_longer(evidence: Evidence, effect: str, *, resumes: bool = False) -> Advice:
+    """The advice to train for twice as many epochs.
+
+    Args:
+        evidence: with the options of the run or the number of its epochs.
+        effect: what it should change.
+        resumes: whether the run goes on with its weights.
+    """
+    epochs = evidence.options.get("trainer.epochs", evidence.epochs)
+    changes = {"trainer.epochs": 2 * int(epochs)} if epochs == epochs else {}
+    return Advice("Train for longer", changes, effect, resumes)
+
+
+def wrong_noise(
+    evidence: Evidence, cause: str, title: str, meaning: str, explains: frozenset[str]
+) -> Finding | None:
+    """The finding of squared residuals that are far from the variance that the noise expects.
+
+    A trained scale is judged after training only.
+
+    Args:
+        evidence: with the ratio of squared residuals to their variance, and its cost.
+        cause: the name of the cause.
+        title: the cause in a few words.
+        meaning: what the ratio means, as a clause after a colon; may be empty.
+        explains: what a fixed noise explains besides `FOLLOWING`.
+    """
+    scale, cost = evidence.fixed_scale, evidence.noise_cost
+    fixed = not math.isnan(scale)
+    if not (evidence.has_scale and (fixed or evidence.finished) and cost > evidence.least):
+        return None
+    stated = f"The likelihood's scale is fixed at {scale:g}. " if fixed else ""
+    reason = (
+        f"{stated}Squared residuals are {evidence.dispersion:,.3g} times the variance that it "
+        f"expects{meaning}."
+    )
+    own = FOLLOWING | explains
+    fault = cost > evidence.fault
+    advice = _learn_the_noise(evidence) if fixed else (_adapt(evidence),)
+    return Finding(
+        cause, title, cost, reason, advice, own if fixed else own - OF_THE_GUIDE, fault, fixed
+    )
+
+
+def _learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
+    """To train a fixed scale, or to set it to that of the residuals if it is an option."""
+    cost, scale = evidence.noise_cost, evidence.fixed_scale * math.sqrt(evidence.dispersion)
+    learned = Advice(
+        "Train the scale with the networks",
+        {"likelihood": "SharedScaleNormal"},
+        f"Squared residuals equal the expected variance, and the ELBO rises by {cost:,.0f} nats",
+    )
+    fixed = Advice(
+        "Set the scale to that of the residuals",
+        {"likelihood.scale": float(f"{scale:.3g}")},
+        "The ratio of squared residuals to their expected variance moves towards 1",
+    )
+    return (learned, fixed) if "likelihood.scale" in evidence.options else (learned,)
+
+
+def _adapt(evidence: Evidence) -> Advice:
+    effect = "The trained scale follows the residuals, and the ratio moves towards 1"
+    return train_longer(evidence, effect)
