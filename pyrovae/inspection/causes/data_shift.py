@@ -12,7 +12,6 @@ __all__ = ["look"]
 EXPLAINS = FOLLOWING | {
     "beta_too_high",
     "beta_too_low",
-    "missed_mode",
     "noise_too_large",
     "noise_too_small",
     "overfitting",

@@ -13,7 +13,6 @@ EXPLAINS = FOLLOWING | {
     "beta_too_high",
     "beta_too_low",
     "collapsed",
-    "missed_mode",
     "noise_too_large",
     "noise_too_small",
     "overfitting",
