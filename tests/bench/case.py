@@ -26,7 +26,7 @@ class Case:
         options: of `pyrovae train`, beyond `BASE`.
         right: the causes of which one must be found first; none if no fault may be found.
         moves: fields of `Evidence` that must rise (+) or fall (-) if the first piece of advice is
-            followed, such as "elbo+ gap-".
+            followed, such as "elbo+ train_gap-".
         plant: what is changed in the weights after training.
         first: options of an earlier run, whose folder "{first}" names in the options.
         remedy: the data set that the first piece of advice asks for, if it names no option.

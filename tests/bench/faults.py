@@ -37,14 +37,15 @@ DIVERGED = [
 OVERFITTING = [
     Case("overfit_digits", "few_digits",
          {**fully(300), **BINARY, **dims(20), **run(120, 2e-3), **TO_THE_END},
-         ("overfitting",), "gap-"),
+         ("overfitting",), "train_gap-"),
     Case("overfit_celebrities", "few_celebrities",
-         {**fully(200), **dims(32), **run(100, 2e-3), **TO_THE_END}, ("overfitting",), "gap-"),
+         {**fully(200), **dims(32), **run(100, 2e-3), **TO_THE_END}, ("overfitting",),
+         "train_gap-"),
     Case("overfit_faces", "", {**drawn(24, 200), **FACES, **run(80, 2e-3), **TO_THE_END},
-         ("overfitting",), "gap-"),
+         ("overfitting",), "train_gap-"),
     Case("overfit_full_rank", "few_digits",
          {**fully(300), **dims(8), "posterior": "FullRankNormal", **run(100, 2e-3), **TO_THE_END},
-         ("overfitting",), "gap-"),
+         ("overfitting",), "train_gap-"),
 ]  # fmt: skip
 
 UNDERTRAINED = [
@@ -178,12 +179,12 @@ MODES = [
 
 IMAGES = [
     Case("other_digits", "other_digits", {**PIXELS, **BINARY, **run(15, 2e-3)}, ("data_shift",),
-         "gap-", remedy="digits",
+         "train_gap-", remedy="digits",
          claim={"shift_p": (0, 1e-3)}),
-    Case("dark", "dark", {**PIXELS, **run(15, 2e-3)}, ("data_shift",), "gap-", remedy="discs",
-         claim={"shift_p": (0, 1e-3)}),
+    Case("dark", "dark", {**PIXELS, **run(15, 2e-3)}, ("data_shift",), "train_gap-",
+         remedy="discs", claim={"shift_p": (0, 1e-3)}),
     Case("other_faces", "other_faces", {**fully(200), **dims(24), **run(15)}, ("data_shift",),
-         "gap-", remedy="celebrities",
+         "train_gap-", remedy="celebrities",
          claim={"shift_p": (0, 1e-3)}),
     Case("repeated", "repeated", {**fully(200), **dims(24), **run(30)}, ("duplicates",),
          "duplicates-", remedy="celebrities",

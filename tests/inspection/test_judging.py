@@ -163,6 +163,24 @@ def test_a_guide_that_is_wide_by_its_objective_is_not_a_fault() -> None:
     assert not judge(replace(HEALTHY, weight=3.0, spread_gain=60.0, wide=True)).findings
 
 
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"missed_mode": 5.0}, "missed_error"),
+        ({"train_elbo": 2300.0}, "elbo_error"),
+        ({"train_elbo": 2300.0, "shift_p": 1e-6}, "train_error"),
+        ({"amortisation": 100.0}, "gap_error"),
+        ({"approximation": 100.0}, "gap_error"),
+        ({"prior_gain": 100.0}, "prior_gain_error"),
+    ],
+)
+def test_nothing_follows_from_a_value_of_unknown_error(
+    change: dict[str, float], error: str
+) -> None:
+    assert judge(replace(HEALTHY, **change)).findings
+    assert not judge(replace(HEALTHY, **change, **{error: float("nan")})).findings
+
+
 def test_findings_are_in_the_order_of_their_cost() -> None:
     change = {"missed_mode": 5.0, "prior_gain": 200.0, "ignored": 80.0, "duplicates": 0.1}
     causes = [own.cause for own in judge(replace(HEALTHY, **change)).faults]

@@ -76,7 +76,7 @@ def test_an_exact_model_has_nothing_to_gain() -> None:
     found = gather(subject(linear()))
     assert found.dims == found.active == 3 and found.num_ignored == 0
     assert found.weight == pytest.approx(1, abs=0.2) and found.spread_gain < 0.1
-    assert abs(found.gap) < 3.3 * found.gap_sure
+    assert abs(found.train_gap) < 3.3 * found.train_gap_error
     assert found.dispersion == pytest.approx(1, abs=0.05) and found.noise_cost < 0.1
     # A mixture fitted to few draws is worse than the prior, which is right.
     assert -0.5 < found.prior_gain < 0.1

@@ -21,10 +21,11 @@ EXPLAINS = FOLLOWING | {
 
 def look(evidence: Evidence) -> Finding | None:
     """A test finds a difference of both splits, and the ELBO differs too."""
-    gap = abs(evidence.gap)
-    if not evidence.shift_p < LEVEL or not gap > max(evidence.least, SURE * evidence.gap_sure):
+    gap = abs(evidence.train_gap)
+    sure = gap > evidence.least and gap > SURE * evidence.train_gap_error
+    if not evidence.shift_p < LEVEL or not sure:
         return None
-    side = "higher" if evidence.gap > 0 else "lower"
+    side = "higher" if evidence.train_gap > 0 else "lower"
     reason = (
         f"A test of reduced images finds that training and inspected images differ (p = "
         f"{evidence.shift_p:.1g}). The ELBO of training images is {gap:,.0f} nats {side}."

@@ -19,7 +19,7 @@ EXPLAINS = frozenset(
 def look(evidence: Evidence) -> Finding | None:
     """Draws that do not come from the guide find posterior mass that its own draws miss."""
     cost = evidence.missed_mode
-    if not cost > max(MODE, SURE * evidence.missed_error):
+    if not (cost > MODE and cost > SURE * evidence.missed_error):
         return None
     reason = (
         f"Draws that begin at the prior give a log p(x) that is {cost:,.2f} nats higher than the "

@@ -14,8 +14,9 @@ EXPLAINS = FOLLOWING | {"beta_too_low", "noise_too_small", "undertrained"}
 
 def look(evidence: Evidence) -> Finding | None:
     """A gap between training and other images that a shift of the data does not explain."""
-    gap, fell = evidence.gap, ""
-    if not gap > max(evidence.fault, SURE * evidence.gap_sure) or evidence.shift_p < LEVEL:
+    gap, fell = evidence.train_gap, ""
+    sure = gap > evidence.fault and gap > SURE * evidence.train_gap_error
+    if not sure or evidence.shift_p < LEVEL:
         return None
     if evidence.val_fall > evidence.fault:
         fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch."

@@ -161,13 +161,13 @@ class Evidence:
         return self.structure - (self.elbo - self.no_latent)
 
     @property
-    def gap(self) -> float:
+    def train_gap(self) -> float:
         """The ELBO of training images minus that of the inspected images."""
         return self.train_elbo - self.elbo
 
     @property
-    def gap_sure(self) -> float:
-        """The standard error of `gap`."""
+    def train_gap_error(self) -> float:
+        """The standard error of `train_gap`."""
         return math.hypot(self.elbo_error, self.train_error)
 
     @property
