@@ -16,7 +16,7 @@ from pyrovae.evaluation.evidence import many_log_weights
 from pyrovae.inspection.gaps import _split, gaps
 from pyrovae.inspection.offsets import OffsetGuide
 from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
-from pyrovae.inspection.sections.gaps import section
+from pyrovae.inspection.sections.gaps import _symptoms, section
 from pyrovae.posterior.space import LatentSpace
 from tests.support.oracles import LinearDecoder, LinearEncoder, covariance_features
 from tests.support.subjects import (
@@ -262,6 +262,14 @@ def test_the_section_gives_the_gaps_to_the_judge(inflation: float) -> None:
     assert abs(found.symptoms["approximation"]) < 0.05
     assert found.symptoms["missed_mode"] == 0 and found.symptoms["gap_error"] >= 0
     assert any("The larger part is the amortisation gap" in said for said in found.says)
+
+
+def test_images_whose_error_is_unknown_do_not_count_as_modes() -> None:
+    gaps = {"amortisation_gap": [1.0, 2.0], "approximation_gap": [0.5, 0.5]}
+    table = pandas.DataFrame({**gaps, "missed_mode": [0.7, 9.0], "missed_error": [0.1, math.nan]})
+    found = _symptoms(table)
+    assert found["missed_mode"] == 0.7 and found["missed_error"] == pytest.approx(0.1)
+    assert "missed_mode" not in _symptoms(table.tail(1)) and found["amortisation"] == 1.5
 
 
 def test_refinement_on_a_sphere_takes_any_number_of_steps() -> None:

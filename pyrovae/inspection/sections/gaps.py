@@ -74,10 +74,10 @@ def _symptoms(table: pandas.DataFrame) -> dict[str, float]:
     found = {name: own.value for name, own in parts.items()}
     largest = max(parts.values(), key=lambda own: own.value)
     found["gap_error"] = math.nan if largest.error is None else largest.error
-    if "missed_mode" in table:
-        errors = table["missed_error"].to_numpy()
-        found["missed_mode"] = float(table["missed_mode"].mean())
-        found["missed_error"] = math.sqrt(float(np.square(errors).sum())) / len(errors)
+    known = table[table["missed_error"].notna()] if "missed_mode" in table else table[:0]
+    if len(known):  # Weights with a heavy tail have no error.
+        found["missed_mode"] = float(known["missed_mode"].mean())
+        found["missed_error"] = math.hypot(*known["missed_error"]) / len(known)
     return found
 
 
