@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
+
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.measures import MEASURES
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.errors import InputError
 
 __all__ = ["gather"]
 
@@ -12,15 +15,18 @@ __all__ = ["gather"]
 def gather(subject: Subject) -> Evidence:
     """The evidence on the programs of a subject.
 
-    What cannot be measured stays unknown, such as the history of programs from Python.
+    What cannot be measured stays unknown, such as the history of programs from Python. Errors of a
+    user's programs are in `Evidence.failed`.
 
     Args:
         subject: what is inspected.
     """
-    found = Evidence(options=subject.options, wide=subject.wide)
-    for measure in MEASURES.values():
+    found, failed = Evidence(options=subject.options, wide=subject.wide), {}
+    for name, measure in MEASURES.items():
         try:
             found = found.with_symptoms(measure(subject))
-        except Exception:  # Too few images, no density; a user's program may raise anything.
+        except (InputError, NotImplementedError):  # Too few images, or no density.
             continue
-    return found
+        except Exception as error:  # A user's program may raise anything.
+            failed[name] = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+    return found.with_symptoms({"failed": failed})

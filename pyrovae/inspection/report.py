@@ -182,6 +182,7 @@ def add_verdict(report: Report, subject: Subject) -> None:
     with pyro.get_param_store().scope(), subject.engine.arithmetic():
         report.evidence = gather(subject).with_symptoms(symptoms)
         report.judgement = judge(report.evidence)
+        report.failed |= {f"measurement of {n}": why for n, why in report.evidence.failed.items()}
         try:
             report.pictures = overview(subject)
         except Exception as error:  # As in sections.

@@ -13,7 +13,7 @@ import torch
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, Normal, StandardNormal, ThresholdBinarization
 from pyrovae.data import Split
-from pyrovae.inspection import Budget, Encoding, Subject, gather
+from pyrovae.inspection import Budget, Encoding, Subject, assess, gather
 from pyrovae.inspection.measures import MEASURES, data, latents, memory, noise, scores
 from pyrovae.inspection.measures.history import from_rows
 from tests.support.oracles import LinearDecoder, LinearEncoder
@@ -214,3 +214,17 @@ def test_every_measurement_needs_no_training_images(name: str) -> None:
     own = Subject(small_vae(), split, CPU, shown=split.take([0]), budget=BUDGET)
     found = MEASURES[name](own)
     assert all(math.isfinite(value) for value in found.values()) or name == "latents"
+
+
+def test_a_measurement_that_raises_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(subject: Subject) -> dict[str, Any]:
+        raise ValueError("no such thing")
+
+    monkeypatch.setitem(MEASURES, "noise", broken)
+    split = small_data().split("test")
+    own = Subject(small_vae(), split, CPU, shown=split.take([0]), budget=BUDGET)
+    found = gather(own)
+    assert found.failed == {"noise": "ValueError: no such thing"}
+    assert math.isnan(found.dispersion) and math.isfinite(found.elbo)
+    report = assess(own, "nowhere")
+    assert report.failed == {"measurement of noise": "ValueError: no such thing"}

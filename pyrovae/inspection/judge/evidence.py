@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ class Evidence:
     Attributes:
         options: the options of the run; empty if unknown.
         finished: whether training has ended; false while it still runs.
+        failed: the reasons why measurements could not be made, by the names of their modules.
 
         train_images: the number of training images.
         epochs: the epochs of the run.
@@ -87,6 +89,7 @@ class Evidence:
 
     options: Options = field(default_factory=Options)
     finished: bool = True
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     train_images: float = NAN
     epochs: float = NAN
