@@ -110,7 +110,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 
 def test_every_cause_has_a_case() -> None:
-    assert {cause for cause, _ in CASES} | {"one_scale"} == set(CAUSES)
+    assert {cause for cause, _ in CASES} | {"one_scale", "overconfident_guide"} == set(CAUSES)
 
 
 @pytest.mark.parametrize(("cause", "change"), CASES, ids=[cause for cause, _ in CASES])
@@ -131,6 +131,7 @@ def test_nothing_follows_from_health_or_from_nothing() -> None:
     [
         ({"rise": 30.0}, "undertrained"),
         ({"pixel_gain": 500.0}, "one_scale"),
+        ({"tarp_p": 1e-9, "coverage_90": 0.3}, "overconfident_guide"),
         ({"prior_gain": 20.0, "prior_gain_error": 1.0}, "prior_mismatch"),
     ],
 )

@@ -54,3 +54,5 @@ WORTH_MORE = 4.0
 #: Further images always help a little: a gap to training images without a fall of the validation
 #: ELBO is a fault from twice the cost of other faults on.
 WORTH_IMAGES = 2.0
+#: The guide's widths mislead if its 90 % intervals hold the true latents less often than this.
+COVERED = 0.8
