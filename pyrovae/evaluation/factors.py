@@ -90,7 +90,12 @@ def dci(
 
 
 def factor_scores(
-    codes: np.ndarray | Tensor, factors: np.ndarray | Tensor, names: Sequence[str], seed: int = 0
+    codes: np.ndarray | Tensor,
+    factors: np.ndarray | Tensor,
+    names: Sequence[str],
+    seed: int = 0,
+    *,
+    num_splits: int = 5,
 ) -> dict[str, Estimate]:
     """All scores of latent dimensions against known factors, on average and by factor.
 
@@ -99,6 +104,7 @@ def factor_scores(
         factors: the known factors of the same images, `(N, A)`; constant ones are left out.
         names: A names of the factors.
         seed: seed of the halves and forests of `dci`.
+        num_splits: random halves of the images for `dci`.
 
     Returns:
         `mutual_information_gap` and the three scores of `dci`; then by factor
@@ -127,7 +133,7 @@ def factor_scores(
     kept = [name for name, vary in zip(names, np.ptp(factors, 0) > 0, strict=True) if vary]
     factors = information.varying(factors)
     gaps = information.gap_values(codes, factors, information.BINS)
-    importance, informed = _fits(codes, factors, num_splits=5, num_trees=10, seed=seed)
+    importance, informed = _fits(codes, factors, num_splits, num_trees=10, seed=seed)
     dci_scores = _dci_scores(importance, informed)
     found = {"mutual_information_gap": Estimate.of(gaps.mean(1)), **dci_scores}
     for score, values in (("mutual_information_gap", gaps), ("informativeness", informed)):

@@ -16,6 +16,7 @@ __all__ = ["Drawing", "Section"]
 
 DOTS = 120  # per inch
 FONT = 14  # height of captions in files, in dots
+FAST = 1  # zlib's level: figures are flat, so higher ones are slow and hardly smaller
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Drawing:
         for number, line in enumerate(lines):
             ImageDraw.Draw(whole).text((FONT, top + number * height), line, SOFT, font)
         buffer = io.BytesIO()
-        whole.save(buffer, format="png")
+        whole.save(buffer, format="png", compress_level=FAST)
         return buffer.getvalue()
 
 

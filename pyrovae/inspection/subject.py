@@ -36,6 +36,7 @@ class Budget:
         importance_draws: draws per image for log p(x).
         tree_depth: d of MCMC: a draw takes at most 2^d - 1 gradients. Small values mix badly.
         starts: draws of the prior per image from which modes that the guide misses are searched.
+        num_splits: random halves of the images for the scores of factors.
     """
 
     images: int = 2000
@@ -47,6 +48,7 @@ class Budget:
     importance_draws: int = 1000
     tree_depth: int = 5
     starts: int = 16
+    num_splits: int = 5
 
     def __post_init__(self) -> None:
         if self.images < 0:
@@ -58,7 +60,7 @@ SWEPT = 200
 #: Least number of images of a second data set.
 COMPARED = 20
 
-QUICK = Budget(500, 4, 500, 2, 100, 0, 200, starts=4)
+QUICK = Budget(500, 4, 500, 2, 50, 0, 200, starts=4, num_splits=2)
 FULL = Budget()
 
 

@@ -34,7 +34,9 @@ def section(subject: Subject) -> Section:
     order = subject.columns[np.argsort(-rates, kind="stable")]
     codes, names = subject.encoded.loc[:, order], list(subject.factors)
     values = subject.split.table()[names].to_numpy()
-    scores = factor_scores(codes, values, names, subject.seed)
+    scores = factor_scores(
+        codes, values, names, subject.seed, num_splits=subject.budget.num_splits
+    )
     table = mutual_information_table(codes, values, names, BINS)
     table.columns = [subject.encoded.names[column] for column in order]
     # A histogram of few images has mutual information above 0 by chance.
