@@ -25,6 +25,8 @@ DRAWN = [
          {**SMALL, **run(6), "objective": "IWAE", "objective.num_particles": 8}),
     Case("healthy_sticking", "linear", {**SMALL, **run(6), "objective": "StickingTheLanding"}),
     Case("healthy_mixture", "clusters", {**SMALL, **run(12), "prior": "GaussianMixture"}),
+    Case("healthy_vamp", "clusters",
+         {**SMALL, **run(12), "prior": "VampPrior", "prior.num_components": 50}),
     Case("healthy_flow_clusters", "clusters", {**SMALL, **run(9, 2e-3), "prior": "FlowPrior"}),
 ]  # fmt: skip
 
@@ -43,8 +45,6 @@ OTHERS = [
          {**conv(8, 16, 32), **dims(8), **run(4, 2e-3), "trainer.batch_size": 64}),
     Case("healthy_faces", "", {**drawn(24, 6000), **FACES, **WIDE, **run(8, 2e-3)}),
     Case("healthy_faces64", "", {**drawn(64), **conv(8, 16, 32, 64), **WIDE, **run(5, 2e-3)}),
-    Case("healthy_vamp", "", {**drawn(24, 4000), **FACES, **WIDE, **run(20, 2e-3),
-         "prior": "VampPrior", "prior.num_components": 50}),
     Case("healthy_faces_logistic", "",
          {**drawn(32, 4000), **FACES, **WIDE, **run(6, 2e-3),
           "likelihood": "DiscretizedLogistic"}),
