@@ -110,6 +110,7 @@ class Session:
 
     def check(self, split: Split) -> None:
         """Checks images and programs, and lays out memory, before anything is written."""
+        self.vae.learn_inputs(split)
         self.vae.likelihood.check(torch.from_numpy(spread(split.images, 2000)))
         check_objective(self.objective)
         if not any(p.requires_grad for p in self.vae.parameters()):
