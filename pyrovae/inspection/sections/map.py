@@ -53,8 +53,8 @@ def section(subject: Subject) -> Section:
         if codes.shape[1] > 2:
             near, method = neighbour_map(codes, subject.seed)
             maps[method] = near
-        says = [_variance_said(shares, codes.shape[1])]
-        says += [_trust_said(codes, places, name) for name, places in maps.items()]
+        says = [variance_said(shares, codes.shape[1])]
+        says += [trust_said(codes, places, name) for name, places in maps.items()]
         figures = {"maps": _maps(subject, maps, known)}
     title, table = "How do the images lie in the latent space?", _table(subject, rows, maps)
     captions = {"maps": "Place of each image on the maps"}
@@ -101,7 +101,8 @@ def _plane_said(codes: np.ndarray) -> str:
     )
 
 
-def _variance_said(shares: np.ndarray, dims: int) -> str:
+def variance_said(shares: np.ndarray, dims: int) -> str:
+    """A sentence on the shares of the variance that two principal components explain."""
     return (
         f"The first two principal components explain {100 * shares.sum():.0f}% of the variance "
         f"of the posterior means in {dims} dimensions. Two of {dims} equal components would "
@@ -109,7 +110,8 @@ def _variance_said(shares: np.ndarray, dims: int) -> str:
     )
 
 
-def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
+def trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
+    """A sentence on how many neighbours on a map are neighbours in the latent space."""
     found = trustworthiness(codes, places)
     name = f"{name}s" if name == COMPONENT else name
     words = "are neighbours" if found > 0.9 else "are often distant"
