@@ -103,7 +103,7 @@ def _content(name: str) -> bytes | None:
     """The content of a file; None if the name is an image of a split."""
     if name.partition(":")[0] in SPLITS and ":" in name:
         return None
-    if not Path(name).exists():
+    if not Path(name).is_file():
         known = ", ".join(SPLITS)
         raise InputError(f"{name}: no such file (test:12 is an image of a split; of {known})")
     return Path(name).read_bytes()
@@ -132,17 +132,18 @@ def beginning_with(images: Sequence[str]) -> Answers:
 
 def serve(options: Namespace) -> None:
     """Answers requests until a signal ends the command."""
-    listener = listening(options.host, options.port)  # A taken port is found before the run opens.
-    explorer, images = opened(options)
-    answers = beginning_with(list(images.values()))
-    with running(listener, answers, explorer, options.host) as (site, address):
-        print(f"explorer of {options.run}: {address}")
-        if options.host not in LOCAL:
-            print("Anyone who has this address can use the page, also from other machines.")
-        print("Ctrl-C ends it.", flush=True)
-        if not options.no_browser and _has_screen():
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        site.orders.serve()
+    # A taken port is found before the run is opened.
+    with listening(options.host, options.port) as listener:
+        explorer, images = opened(options)
+        answers = beginning_with(list(images.values()))
+        with running(listener, answers, explorer, options.host) as (site, address):
+            print(f"explorer of {options.run}: {address}")
+            if options.host not in LOCAL:
+                print("Anyone who has this address can use the page, also from other machines.")
+            print("Ctrl-C ends it.", flush=True)
+            if not options.no_browser and _has_screen():
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+            site.orders.serve()
 
 
 def _has_screen() -> bool:
