@@ -139,6 +139,9 @@ def test_an_installed_wheel_trains_the_default_run_in_an_empty_folder(
     (package,) = (path.parent for path in (tmp_path / "venv").rglob("pyrovae/py.typed"))
     assert (package / "LICENSE").exists() and not (package / "conftest.py").exists()
     assert (package / "config" / "presets" / "celeba.yaml").exists()
+    page = Path("commands", "explorer", "page")
+    served = {path.name for path in (package / page).iterdir()}
+    assert served == {path.name for path in (ROOT / "pyrovae" / page).iterdir()}
     (empty := tmp_path / "empty").mkdir()
     said = execute(programs / "pyrovae", "--version", folder=empty)
     assert said == f"pyrovae {__version__}\n"

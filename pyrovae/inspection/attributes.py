@@ -297,7 +297,7 @@ def directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def reach(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The range of each attribute: its two values, or its 5 % and 95 % quantiles.
+    """The range of each attribute: its two values, or its 5% and 95% quantiles.
 
     Args:
         table: one column per attribute.

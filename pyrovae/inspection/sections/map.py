@@ -104,9 +104,9 @@ def _plane_said(codes: np.ndarray) -> str:
 def variance_said(shares: np.ndarray, dims: int) -> str:
     """A sentence on the shares of the variance that two principal components explain."""
     return (
-        f"The first two principal components explain {100 * shares.sum():.0f} % of the variance "
+        f"The first two principal components explain {100 * shares.sum():.0f}% of the variance "
         f"of the posterior means in {dims} dimensions. Two of {dims} equal components would "
-        f"explain {200 / dims:.0f} %."
+        f"explain {200 / dims:.0f}%."
     )
 
 
@@ -141,8 +141,8 @@ def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawi
     low, high = (100 * float(places[end]) for end in (0, -1))
     return Drawing(
         _draw_plane(grid, subject.encoded.loc[rows], known.iloc[:, 0], names),
-        f"The plane of both dimensions. Left: decoded latents, from the {low:.0f} % to the "
-        f"{high:.0f} % quantile of the prior in both dimensions, at equal steps of probability. "
+        f"The plane of both dimensions. Left: decoded latents, from the {low:.0f}% to the "
+        f"{high:.0f}% quantile of the prior in both dimensions, at equal steps of probability. "
         f"Right: posterior means of {subject.where(len(rows))}, coloured by {names[2]}.",
     )
 

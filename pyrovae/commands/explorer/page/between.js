@@ -1,0 +1,161 @@
+// From A to B, with the density along the way, and the encodings nearest to a point.
+"use strict";
+
+(() => {
+  const { byId, make, draw, number, state, on, change, commit, ask, later, loaded, fail } = explorer;
+  const STEPS = 12;
+  let panels = {};
+
+  function label() {
+    if (explorer.isMean(state.z)) return state.image;
+    return state.place ? `map ${state.place.map(v => number(v, 2)).join(" ")}` : `${state.image} moved`;
+  }
+
+  function setEnd(end) {
+    const { chosen } = explorer;
+    const own = explorer.isMean(state.z) ? (chosen.place || {})[state.method] : state.place;
+    change({ [end]: { label: label(), z: state.z, place: own || null } });
+    commit();
+  }
+
+  /** The density along the path, with the usual band of encodings. */
+  function plot(answer) {
+    const [width, height, left, bottom] = [640, 150, 52, 22];
+    const [low5, median, high95] = answer.usual;
+    const values = [...answer.density, low5, high95];
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    const room = (most - least) * 0.08 || 1;
+    const y = v => 6 + (most + room - v) / (most - least + 2 * room) * (height - bottom - 6);
+    const x = k => left + (k + 0.5) / answer.density.length * (width - left);
+    const line = (a, b, c, d, name) => draw("line", { x1: a, y1: b, x2: c, y2: d, class: name });
+    const text = (tx, ty, words, anchor = "end") => {
+      const own = draw("text", { x: tx, y: ty, "text-anchor": anchor });
+      own.textContent = words;
+      return own;
+    };
+    const points = answer.density.map((v, k) => `${x(k)},${y(v)}`).join(" ");
+    return draw("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img",
+      "aria-label": `Log density along the path, in nats: from ${number(answer.density[0])} to ${number(answer.density.at(-1))}, lowest ${number(Math.min(...answer.density))}` },
+    draw("rect", { x: left, y: y(high95), width: width - left, height: Math.max(1, y(low5) - y(high95)), class: "band" }),
+    line(left, y(median), width, y(median), "median"),
+    line(left, 0, left, height - bottom, "axis"),
+    draw("polyline", { points, class: "curve" }),
+    ...answer.density.map((v, k) => draw("circle", {
+      cx: x(k), cy: y(v), r: 4, class: answer.cover[k].thin ? "dot thin" : "dot",
+    })),
+    ...[...new Set([high95, low5, Math.min(...answer.density)].map(v => Math.round(v * 10) / 10))]
+      .filter((v, k, all) => all.slice(0, k).every(other => Math.abs(y(v) - y(other)) > 13))
+      .map(v => text(left - 6, y(v) + 4, number(v))),
+    text(left, height - 5, "A", "middle"), text(width - 4, height - 5, "B"),
+    text((left + width) / 2, height - 5, "log density in nats; band: 5–95 % of encodings, line: median", "middle"));
+  }
+
+  function fillBetween(panel) {
+    const button = end => {
+      const own = make("button", { textContent: `Set ${end.toUpperCase()} here` });
+      own.addEventListener("click", () => setEnd(end));
+      return own;
+    };
+    const ends = ["a", "b"].map(end => make("span", { className: "end" }, make("b", { textContent: end.toUpperCase() }),
+      make("span", { id: `end-${end}` }), button(end)));
+    const kinds = ["straight", "sphere"].map(kind => {
+      const own = make("input", { type: "radio", name: "path", value: kind, id: `path-${kind}` });
+      own.addEventListener("change", () => {
+        change({ path: kind });
+        commit();
+      });
+      return make("label", {}, own, kind === "straight" ? " straight" : " on the sphere");
+    });
+    const swap = make("button", { textContent: "Swap" });
+    swap.addEventListener("click", () => {
+      change({ a: state.b, b: state.a });
+      commit();
+    });
+    panel.replaceChildren(make("div", { className: "row ends" }, ...ends, swap, ...kinds),
+      make("div", { id: "path" }));
+  }
+
+  async function showPath() {
+    const own = byId("path");
+    if (!own) return;
+    for (const end of ["a", "b"]) byId(`end-${end}`).textContent = state[end] ? state[end].label : "not set";
+    byId(`path-${state.path}`).checked = true;
+    if (!state.a || !state.b) {
+      own.replaceChildren(make("p", { className: "soft", textContent:
+        "Choose an image or a place of the map, and set it as A. Choose another, and set it as B." }));
+      return;
+    }
+    const key = JSON.stringify([state.a.z, state.b.z, state.path, state.given]);
+    if (own.key === key) return;
+    own.key = key;
+    const asked = { first: state.a.z, second: state.b.z, kind: state.path, steps: STEPS, given: state.given };
+    try {
+      const answer = await later("path", asked, () => own.key === key);
+      if (answer && own.key === key) drawPath(own, answer);
+    } catch (error) {
+      own.replaceChildren(make("p", { className: "soft", textContent: error.message }));
+    }
+  }
+
+  function drawPath(own, answer) {
+    const strip = answer.images.map((src, k) => {
+      const thin = answer.cover[k].thin;
+      const one = make("button", { className: thin ? "thin" : "", title: thin ? answer.cover[k].says : "" },
+        make("img", { src, alt: `Step ${k + 1} of ${answer.images.length}${thin ? ", thin ground" : ""}` }));
+      one.addEventListener("click", () => explorer.goTo(answer.z[k]));
+      return one;
+    });
+    const count = answer.cover.filter(one => one.thin).length;
+    const warning = make("p", { className: "warning", hidden: !count, textContent:
+      `${count} of ${answer.cover.length} steps cross thin ground (outlined).` });
+    own.replaceChildren(make("div", { className: "path-strip" }, ...strip),
+      plot(answer), warning, make("p", { className: "soft", textContent: answer.says || "" }));
+  }
+
+  async function showNearest() {
+    const { z } = state;
+    const panel = panels.nearest;
+    if (!z) return;
+    try {
+      const answer = await later("nearest", { z, count: 18 }, () => z === state.z && state.tab === "nearest");
+      if (!answer || z !== state.z) return;
+      const sprite = await loaded(answer.sprite);
+      const shown = answer.names.map((name, k) => {
+        const one = make("button", { className: "near" },
+          make("img", { src: explorer.frameURL(sprite, k, answer.names.length), alt: "" }),
+          make("span", { textContent: name }), make("small", { textContent: number(answer.distances[k]) }));
+        one.addEventListener("click", () => explorer.choose(name));
+        return one;
+      });
+      panel.replaceChildren(make("p", { className: "soft", textContent: answer.says
+        || "The encodings nearest to the decoded point, and their distances." }),
+      make("div", { className: "nears" }, ...shown));
+    } catch (error) {
+      panel.replaceChildren(make("p", { className: "soft", textContent: error.message }));
+    }
+  }
+
+  function show(tab, panel) {
+    panels[tab] = panel;
+    if (!explorer.live()) {
+      panel.replaceChildren(make("p", { textContent:
+        "This needs the live explorer, which decodes any point: pyrovae explore RUN." }));
+      return;
+    }
+    if (tab === "between") {
+      if (!byId("path")) fillBetween(panel);
+      showPath();
+    } else {
+      showNearest();
+    }
+  }
+
+  on(["a", "b", "path", "given"], () => { if (state.tab === "between" && explorer.live()) showPath(); });
+  let timer = 0;
+  on(["z"], () => {
+    clearTimeout(timer);
+    if (state.tab === "nearest" && explorer.live()) timer = setTimeout(showNearest, 250);
+  });
+
+  Object.assign(explorer, { showBetween: show });
+})();

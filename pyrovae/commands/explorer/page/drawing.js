@@ -1,0 +1,200 @@
+// The canvas of the map: places and pixels, points, shading of thin ground, markers.
+"use strict";
+
+(() => {
+  const { byId, make, css, state } = explorer;
+  const canvas = byId("canvas");
+  const context = canvas.getContext("2d");
+  const size = { width: 1, height: 1, ratio: 1 };
+  /** What is drawn: the map's answer, the colours of its points, and the keyboard's cursor. */
+  const scene = { map: null, paint: null, stamps: [], shade: null, cursor: null, hovered: -1 };
+  let planned = false;
+
+  const view = () => state.view || { x: 0, y: 0, span: 1 };
+  const scale = () => Math.min(size.width, size.height) / view().span;
+  const toX = x => size.width / 2 + (x - view().x) * scale();
+  const toY = y => size.height / 2 - (y - view().y) * scale();
+  const fromXY = (px, py) => [
+    view().x + (px - size.width / 2) / scale(), view().y - (py - size.height / 2) / scale()];
+
+  /** The view of all points. */
+  function wholeView() {
+    const { places } = scene.map;
+    const ends = [0, 1].map(k => {
+      let [low, high] = [Infinity, -Infinity];
+      for (const own of places) {
+        low = Math.min(low, own[k]);
+        high = Math.max(high, own[k]);
+      }
+      return [low, high];
+    });
+    const least = Math.min(size.width, size.height);
+    const spans = [(ends[0][1] - ends[0][0]) * least / size.width,
+      (ends[1][1] - ends[1][0]) * least / size.height];
+    return {
+      x: (ends[0][0] + ends[0][1]) / 2, y: (ends[1][0] + ends[1][1]) / 2,
+      span: 1.08 * Math.max(...spans) || 1,
+    };
+  }
+
+  const radius = () => {
+    const room = size.width * size.height / Math.max(1, scene.map.places.length);
+    const zoom = scene.all ? Math.sqrt(scene.all.span / view().span) : 1;
+    return Math.min(6, Math.max(1.4, 0.11 * Math.sqrt(room)) * zoom);
+  };
+
+  /** One picture of a point per colour: pictures are drawn faster than paths. */
+  function stampsOf(radiusNow) {
+    const side = Math.ceil(2 * (radiusNow + 1) * size.ratio);
+    return scene.paint.colours.map(colour => {
+      const own = make("canvas", { width: side, height: side });
+      const pen = own.getContext("2d");
+      pen.fillStyle = colour;
+      pen.beginPath();
+      pen.arc(side / 2, side / 2, radiusNow * size.ratio, 0, 7);
+      pen.fill();
+      return own;
+    });
+  }
+
+  function drawPoints() {
+    const { places } = scene.map;
+    const r = radius();
+    const key = `${r.toFixed(2)} ${size.ratio}`;
+    if (scene.stampKey !== key) Object.assign(scene, { stamps: stampsOf(r), stampKey: key });
+    const side = scene.stamps[0].width / size.ratio;
+    context.globalAlpha = state.layers.thumbs || state.layers.grid ? 0.55 : 0.85;
+    for (let row = 0; row < places.length; row += 1) {
+      const px = toX(places[row][0]);
+      const py = toY(places[row][1]);
+      if (px > -side && py > -side && px < size.width + side && py < size.height + side) {
+        context.drawImage(
+          scene.stamps[scene.paint.index[row]], px - side / 2, py - side / 2, side, side);
+      }
+    }
+    context.globalAlpha = 1;
+  }
+
+  /** The shading as a small picture: a cell is darker where fewer encodings are less covered. */
+  function shadeOf(thin) {
+    const own = make("canvas", { width: thin.rows[0].length, height: thin.rows.length });
+    const pen = own.getContext("2d");
+    const [r, g, b] = css("--shade").split(" ").map(Number);
+    const cells = pen.createImageData(own.width, own.height);
+    const level = thin.level ?? 0.01;
+    thin.rows.forEach((row, i) => row.forEach((share, j) => {
+      const at = 4 * ((thin.rows.length - 1 - i) * row.length + j);
+      const weight = share <= level ? 1 : Math.max(0, 1 - Math.log(share / level) / Math.log(20));
+      cells.data.set([r, g, b, Math.round(150 * weight)], at);
+    }));
+    pen.putImageData(cells, 0, 0);
+    return own;
+  }
+
+  function drawShade() {
+    const { thin } = scene.map;
+    if (!thin || !state.layers.thin) return;
+    scene.shade = scene.shade || shadeOf(thin);
+    const [left, top] = [toX(thin.low[0]), toY(thin.high[1])];
+    const [right, bottom] = [toX(thin.high[0]), toY(thin.low[1])];
+    context.imageSmoothingEnabled = true;
+    context.drawImage(scene.shade, left, top, right - left, bottom - top);
+    const [r, g, b] = css("--shade").split(" ").map(Number);
+    context.fillStyle = `rgba(${r},${g},${b},${150 / 255})`;
+    context.beginPath();  // Beyond the grid nothing is encoded.
+    context.rect(0, 0, size.width, size.height);
+    context.rect(left, top, right - left, bottom - top);
+    context.fill("evenodd");
+  }
+
+  function ring(place, text, colour) {
+    if (!place) return;
+    const [px, py] = [toX(place[0]), toY(place[1])];
+    for (const [width, style] of [[5, css("--paper")], [2.5, colour]]) {
+      context.lineWidth = width;
+      context.strokeStyle = style;
+      context.beginPath();
+      context.arc(px, py, 8, 0, 7);
+      context.stroke();
+    }
+    if (!text) return;
+    context.font = "bold 12px system-ui, sans-serif";
+    context.lineWidth = 4;
+    context.strokeStyle = css("--paper");
+    context.strokeText(text, px + 11, py + 4);
+    context.fillStyle = css("--ink");
+    context.fillText(text, px + 11, py + 4);
+  }
+
+  function cross(px, py, arm) {
+    for (const [width, style] of [[4, css("--paper")], [1.5, css("--ink")]]) {
+      context.lineWidth = width;
+      context.strokeStyle = style;
+      context.beginPath();
+      context.moveTo(px - arm, py);
+      context.lineTo(px + arm, py);
+      context.moveTo(px, py - arm);
+      context.lineTo(px, py + arm);
+      context.stroke();
+    }
+  }
+
+  function drawMarkers() {
+    const { chosen } = explorer;
+    const own = chosen && chosen.place && chosen.place[state.method];
+    ring(own, state.image, css("--shown"));
+    const place = state.place || explorer.nowPlace;
+    if (place) ring(place, "decoded", css("--prior"));
+    for (const end of ["a", "b"]) {
+      if (state[end] && state[end].place) ring(state[end].place, end.toUpperCase(), css("--mark"));
+    }
+    if (scene.hovered >= 0) ring(scene.map.places[scene.hovered], "", css("--ink"));
+    if (scene.cursor) cross(scene.cursor[0], scene.cursor[1], 12);
+  }
+
+  function paintNow() {
+    planned = false;
+    context.setTransform(size.ratio, 0, 0, size.ratio, 0, 0);
+    context.fillStyle = css("--paper");
+    context.fillRect(0, 0, size.width, size.height);
+    if (!scene.map || !scene.paint) return;
+    if (state.layers.grid) explorer.drawGrid(context);
+    drawShade();
+    drawPoints();
+    if (state.layers.thumbs) explorer.drawThumbs(context);
+    drawMarkers();
+  }
+
+  /** Draws the map at the next frame of the screen. */
+  function redraw() {
+    if (!planned) requestAnimationFrame(paintNow);
+    planned = true;
+  }
+
+  function resize() {
+    const box = byId("ground").getBoundingClientRect();
+    const ratio = window.devicePixelRatio || 1;
+    Object.assign(size, { width: box.width, height: box.height, ratio });
+    canvas.width = Math.round(box.width * ratio);
+    canvas.height = Math.round(box.height * ratio);
+    if (scene.map) scene.all = wholeView();
+    redraw();
+  }
+
+  /** The point within reach of a pixel, or -1. */
+  function pointAt(px, py) {
+    const reach = Math.max(6, radius() + 2);
+    let best = -1;
+    let least = reach * reach;
+    if (!scene.map) return best;
+    scene.map.places.forEach((own, row) => {
+      const far = (toX(own[0]) - px) ** 2 + (toY(own[1]) - py) ** 2;
+      if (far < least) [best, least] = [row, far];
+    });
+    return best;
+  }
+
+  Object.assign(explorer, {
+    canvas, scene, size, view, scale, toX, toY, fromXY, wholeView, redraw, resize, pointAt,
+  });
+})();

@@ -1,0 +1,177 @@
+// The chosen image: pictures, what is decoded now, draws, scores, attributes as inputs.
+"use strict";
+
+(() => {
+  const { byId, make, number, percent, state, on, change, commit, fail, later } = explorer;
+  let seed = 0;
+  let timer = 0;
+  let frames = [];
+
+  const SCORES = [
+    ["rate", "rate", "nats"], ["distortion", "distortion", "nats"], ["elbo", "ELBO", "nats"],
+    ["log_evidence", "log p(x)", "nats"], ["bits_per_dim", "bits per dim", ""],
+    ["k_hat", "Pareto k̂", ""], ["typicality", "typicality", ""], ["p_value", "p-value", ""],
+  ];
+
+  function showImage() {
+    const { chosen } = explorer;
+    if (!chosen || chosen.name !== state.image) return;
+    byId("image-name").textContent = chosen.name;
+    byId("name").value = chosen.name;
+    byId("picture").src = chosen.picture;
+    byId("reconstruction").src = chosen.reconstruction;
+    const known = Object.entries(chosen.attributes || {}).filter(([, value]) => value !== null);
+    byId("image-attributes").textContent = known.map(
+      ([name, value]) => `${name} ${number(value)}`).join(" · ");
+    byId("unlike").hidden = true;
+    stop();
+    fillScores(null);
+    loadDraws();
+    loadScores();
+  }
+
+  const wantedNow = name => () => name === state.image;
+
+  async function loadScores() {
+    const name = state.image;
+    try {
+      const answer = await later("scores", { name }, wantedNow(name));
+      if (answer && name === state.image) fillScores(answer);
+    } catch (error) {
+      byId("scores").replaceChildren(make("dd", { className: "soft", textContent: error.message }));
+    }
+  }
+
+  function fillScores(answer) {
+    const own = byId("scores");
+    own.replaceChildren();
+    for (const [key, label, unit] of SCORES) {
+      if (answer && (answer[key] === null || answer[key] === undefined)) continue;
+      const error = key === "log_evidence" && answer ? ` ± ${number(answer.error, 2)}` : "";
+      const value = answer ? `${number(answer[key], 4)}${error}` : "…";
+      own.append(make("dt", { textContent: label }),
+        make("dd", {}, value, make("small", { textContent: answer ? ` ${unit}` : "" })));
+    }
+    if (!answer) return;
+    const says = (answer.says || []).join(" ");
+    byId("unlike").hidden = !answer.unlike;
+    byId("unlike").replaceChildren(make("b", { textContent: "Unlike the training data. " }), says);
+    if (!answer.unlike && says) own.append(make("dd", { className: "soft says", textContent: says }));
+  }
+
+  async function loadDraws() {
+    const name = state.image;
+    try {
+      const answer = await later("draws", { name, count: 16, seed }, wantedNow(name));
+      if (!answer || name !== state.image) return;
+      frames = answer.images;
+      byId("draws-strip").replaceChildren(...frames.map(
+        (src, k) => make("img", { src, alt: `Draw ${k + 1}` })));
+      byId("deviation").src = answer.deviation;
+      byId("deviation-caption").textContent = `std. dev. of draws, up to ${number(answer.largest)} grey levels`;
+      byId("deviation").title = answer.says || "";
+    } catch (error) {
+      fail(error);
+    }
+  }
+
+  function stop() {
+    clearInterval(timer);
+    timer = 0;
+    byId("play").setAttribute("aria-pressed", "false");
+    byId("play").textContent = "Play";
+    for (const own of byId("draws-strip").children) own.classList.remove("shown");
+  }
+
+  /** Plays the draws in the place of the decoded image. */
+  function play() {
+    if (timer) {
+      stop();
+      decode(state);
+      return;
+    }
+    let k = 0;
+    byId("play").setAttribute("aria-pressed", "true");
+    byId("play").textContent = "Stop";
+    timer = setInterval(() => {
+      const marks = byId("draws-strip").children;
+      for (const own of marks) own.classList.remove("shown");
+      marks[k % frames.length].classList.add("shown");
+      byId("now-image").src = frames[k % frames.length];
+      byId("now-caption").textContent = `draw ${k % frames.length + 1} of ${frames.length} from q(z | x)`;
+      k += 1;
+    }, explorer.calm() ? 1000 : 180);
+  }
+
+  /** What is decoded, in words. */
+  function caption(own) {
+    const values = Object.entries(own.moves.values || {});
+    if (values.length) {
+      const text = values.map(([key, t]) => `${explorer.keyName(own.moves.tab, key)} ${number(t)}`);
+      return text.length > 3 ? `${text.slice(0, 3).join(", ")}, …` : text.join(", ");
+    }
+    if (own.place) return `map (${own.place.map(v => number(v)).join(", ")})`;
+    return explorer.isMean(own.z) ? `mean of q(z | x) of ${own.image}` : "latent point";
+  }
+
+  const decode = explorer.newest(own => explorer.decoded(own), (answer, own) => {
+    explorer.now = answer;
+    if (timer) return;
+    byId("now-image").src = answer.image;
+    const text = caption(own);
+    byId("now-caption").textContent = text;
+    const { cover } = answer;
+    byId("now-cover").textContent = cover
+      ? `${percent(cover.share)} of held-out encodings are less covered` : "";
+    const thin = Boolean(cover && cover.thin);
+    byId("now-thin").hidden = !thin;
+    byId("now-thin").textContent = thin ? `Thin ground: ${cover.says}` : "";
+    byId("now-image").alt = `Decoded image: ${text}`;
+    explorer.speak(`Decoded ${text}.${thin ? ` Thin ground: ${cover.says}` : ""}`);
+    explorer.nowPlace = answer.place ? answer.place[state.method] : null;
+    change({ predicted: answer.predicted });
+  });
+
+  function showGiven() {
+    const { given } = explorer.run;
+    byId("given").hidden = !given.length || !explorer.live();
+    byId("given").append(...given.map(own => {
+      const input = make("input", {
+        type: "range", min: own.low, max: own.high, id: `given-${own.name}`,
+        step: own.kind === "two" ? own.high - own.low : (own.high - own.low) / 200,
+      });
+      const value = make("output", { for: input.id });
+      input.addEventListener("input", () => {
+        stop();
+        change({ given: { ...state.given, [own.name]: Number(input.value) } });
+      });
+      input.addEventListener("change", commit);
+      on(["given"], () => {
+        const set = state.given[own.name] ?? own.mean;
+        input.value = set;
+        value.textContent = number(set);
+      });
+      return make("div", { className: "given" },
+        make("label", { htmlFor: input.id, textContent: own.name.replaceAll("_", " ") }), input, value);
+    }));
+  }
+
+  on(["image"], showImage);
+  on(["z", "given", "place"], own => {
+    if (timer && !("image" in own)) stop();
+    if (state.z) decode({ ...state });
+  });
+
+  function startImage() {
+    byId("play").addEventListener("click", () => { if (frames.length) play(); });
+    byId("again").addEventListener("click", () => {
+      seed += 1;
+      loadDraws();
+    });
+    byId("again").hidden = !explorer.live();
+    if (explorer.run.image[1] <= 32) document.documentElement.classList.add("small");
+    showGiven();
+  }
+
+  Object.assign(explorer, { startImage });
+})();

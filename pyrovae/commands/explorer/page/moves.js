@@ -1,0 +1,155 @@
+// The tabs that move the latent point: dimensions, directions of the posterior, attributes.
+"use strict";
+
+(() => {
+  const { byId, make, number, state, on, change, commit, later, live } = explorer;
+  const rows = { sliders: new Map(), directions: new Map(), attributes: new Map() };
+  const vectors = { directions: {}, attributes: {} };
+  const loadedFor = {};
+
+  const keyName = (tab, key) => {
+    if (tab === "sliders") return `${explorer.run.dims[key]} =`;
+    if (tab === "directions") return `${(vectors.directions[key] || {}).name || key}`;
+    return `${key.replaceAll("_", " ")}`;
+  };
+
+  /** Moves one dimension. */
+  function moveDim(dim, value) {
+    const at = live() ? state.z : explorer.chosen.loc;
+    const z = at.map((own, k) => (k === dim ? value : own));
+    const values = live() && state.moves.tab === "sliders" ? { ...state.moves.values } : {};
+    if (value === explorer.chosen.loc[dim]) delete values[dim];
+    else values[dim] = value;
+    change({ z, place: null, moves: Object.keys(values).length ? { tab: "sliders", values } : {} });
+  }
+
+  /** Moves by `t` along a vector, from where the moves along vectors began. */
+  function moveAlong(tab, key, t) {
+    const begun = live() && state.moves.tab === tab ? state.moves.values : {};
+    const start = live() ? state.z : explorer.chosen.loc;
+    const by = t - (begun[key] || 0);
+    const { vector } = vectors[tab][key];
+    const values = { ...begun, [key]: t };
+    if (t === 0) delete values[key];
+    const moves = Object.keys(values).length ? { tab, values } : {};
+    const z = start.map((own, k) => own + by * vector[k]);
+    change({ z, moves, place: null });
+  }
+
+  const held = (tab, key) => (explorer.positions(state.image, tab, key) || {}).positions;
+
+  function note(panel, ...lines) {
+    return make("p", { className: "soft", textContent: lines.filter(Boolean).join(" ") });
+  }
+
+  function legendOf(quantiles) {
+    const mark = (name, text) => make("span", {}, make("i", { className: name }), text);
+    return make("p", { className: "key soft" },
+      mark("mean", "mean of q(z | x)"), mark("one", "± 1 sd"), mark("two", "± 2 sd"),
+      ...(quantiles ? [mark("inner", "aggregate posterior, 25–75 %"), mark("wide", "5–95 %")] : []));
+  }
+
+  function fillSliders(panel, answer) {
+    const { sites } = explorer.run;
+    const site = sites.length > 1 ? state.site : sites[0].name;
+    const own = answer.sliders.filter(one => one.site === site);
+    rows.sliders = new Map(own.map(one => {
+      const row = explorer.slider({
+        ...one, id: `dim-${one.dim}`, label: one.name, note: `${number(one.kl)} nats`,
+        start: one.loc, positions: held("sliders", one.dim),
+      }, value => moveDim(one.dim, value), commit);
+      return [one.dim, row];
+    }));
+    const idle = answer.idle.filter(name => name.startsWith(site));
+    panel.replaceChildren(...siteTabs(panel, answer), legendOf(true), ...rows.sliders.values(),
+      note(panel, answer.says, idle.length ? `Not shown, since they hold no information: ${idle.join(", ")}.` : ""));
+  }
+
+  function siteTabs(panel, answer) {
+    const { sites } = explorer.run;
+    if (sites.length < 2) return [];
+    const count = name => answer.sliders.filter(one => one.site === name).length;
+    const buttons = sites.map(({ name }) => {
+      const own = make("button", { role: "radio", "aria-checked": String(name === state.site),
+        tabIndex: name === state.site ? 0 : -1, textContent: `${name} (${count(name)})` });
+      own.addEventListener("click", () => {
+        change({ site: name });
+        fillSliders(panel, answer);
+        showValues();
+        panel.querySelector("[role=radio][aria-checked=true]").focus();
+      });
+      return own;
+    });
+    const group = make("div", { role: "radiogroup", className: "sites", "aria-label": "Latent site" }, ...buttons);
+    explorer.arrows(group, "[role=radio]", own => own.click());
+    return [group];
+  }
+
+  function fillDirections(panel, answer) {
+    vectors.directions = Object.fromEntries(answer.directions.map((own, k) => [k, own]));
+    rows.directions = new Map(answer.directions.map((own, k) => [String(k), explorer.slider({
+      ...own, id: `direction-${k}`, label: own.name, note: `${explorer.percent(own.share)} of the variance`,
+      loc: 0, start: 0, positions: held("directions", k),
+    }, t => moveAlong("directions", String(k), t), commit)]));
+    panel.replaceChildren(legendOf(false), ...rows.directions.values(), note(panel, answer.says));
+  }
+
+  function fillAttributes(panel, answer) {
+    vectors.attributes = Object.fromEntries(answer.attributes.map(own => [own.name, own]));
+    rows.attributes = new Map(answer.attributes.map(own => {
+      const row = explorer.slider({
+        id: `attribute-${own.name}`, label: own.name.replaceAll("_", " "), note: own.says,
+        low: -1, high: 1, start: 0, positions: held("attributes", own.name),
+      }, t => moveAlong("attributes", own.name, t), commit);
+      return [own.name, row];
+    }));
+    const left = Object.entries(answer.left_out || {}).map(([name, why]) => `${name}: ${why}`);
+    panel.replaceChildren(...rows.attributes.values(),
+      note(panel, answer.says || "", left.length ? `Left out: ${left.join("; ")}.` : ""));
+    if (!answer.attributes.length) panel.prepend(make("p", { textContent: "No attribute can be edited." }));
+  }
+
+  const FILL = { sliders: fillSliders, directions: fillDirections, attributes: fillAttributes };
+
+  /** Fills the panel of a tab for the chosen image. */
+  async function load(tab, panel) {
+    const name = state.image;
+    const key = tab === "attributes" && live() ? "all" : name;
+    if (!name) return;
+    if (loadedFor[tab] !== key) {
+      try {
+        const wanted = () => state.image === name && state.tab === tab;
+        const answer = await later(tab, tab === "attributes" ? {} : { name }, wanted);
+        if (!answer || !wanted()) return;
+        FILL[tab](panel, answer);
+        loadedFor[tab] = key;
+      } catch (error) {
+        panel.replaceChildren(make("p", { className: "soft", textContent: error.message }));
+        loadedFor[tab] = key;
+      }
+    }
+    showValues();
+  }
+
+  function showValues() {
+    if (!state.z) return;
+    for (const [dim, row] of rows.sliders) row.show(state.z[dim]);
+    for (const tab of ["directions", "attributes"]) {
+      const values = state.moves.tab === tab ? state.moves.values : {};
+      for (const [key, row] of rows[tab]) {
+        row.show(values[key] || 0, tab === "attributes" ? predicted(key, values[key] || 0) : "");
+      }
+    }
+  }
+
+  /** The predicted attribute of what is decoded, with its error. */
+  function predicted(name, t) {
+    const own = (state.predicted || {})[name];
+    const sign = t > 0 ? "+" : "";
+    return own ? `${number(own.value, 2)} ± ${number(own.error, 2)}` : `${sign}${number(t, 2)}`;
+  }
+
+  on(["z", "moves", "predicted"], showValues);
+
+  Object.assign(explorer, { load, keyName });
+})();
