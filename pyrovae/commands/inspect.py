@@ -101,7 +101,8 @@ def open_subject(
         The subject, and one message per image that could not be read.
 
     Raises:
-        InputError: if the run or the checkpoint is missing, or the split is empty.
+        InputError: if the run or the checkpoint is missing, the split is empty, or no named
+            image can be read.
     """
     engine = Engine(device, "fp32")
     vae, data = load_run(run, checkpoint, engine.device, trust)
@@ -111,6 +112,8 @@ def open_subject(
     check_images(RunDirectory(run), data)
     some = whole.spread(budget.images)
     given, complaints = _given(images, vae, data)
+    if complaints and not len(given):
+        raise InputError("; ".join(complaints))
     subject = Subject(
         vae,
         some,
@@ -206,7 +209,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--against",
         type=str | None,
-        help="second data set for anomaly scores: folder of images, run, or class of --data "
+        help="second data set for anomaly scores: folder of images, run, array or class of --data "
         "(its arguments: --against.root DIR ...)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer images, draws and steps")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from jsonargparse import Namespace
 from torch import Tensor
@@ -23,6 +25,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import columns_for, interleave, labelled, page, save_png, showing
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
+from pyrovae.utils.text import listed
 
 __all__ = ["interpolate", "traverse", "within_support"]
 
@@ -117,6 +120,13 @@ def parser() -> Parser:
     kinds.add_argument("--interpolate", nargs=2, help=f"two images to go between; {an_image}")
     kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to vary")
     parser.add_argument(
+        "--given",
+        nargs="+",
+        type=str,
+        help="attributes of what is decoded, for programs that take them: Smiling=1 ...; with "
+        "--reconstruct an edit, which keeps the latents (default: those of test images)",
+    )
+    parser.add_argument(
         "--image", type=str | None, help="image to start a traversal from (default: a sample)"
     )
     add_trust(parser)
@@ -147,13 +157,77 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
     if options.reconstruct:
         if options.reconstruct[0] in SPLITS and len(options.reconstruct) == 1:
             split = data.split(options.reconstruct[0])
-            images = torch.from_numpy(split.images[: options.num].copy())
+            names = [f"{options.reconstruct[0]}:{row}" for row in range(len(split))[: options.num]]
         else:
-            images = torch.stack([read_image(name, vae, data) for name in options.reconstruct])
-        again = vae.reconstruct(images.to(device)).cpu()
+            names = options.reconstruct
+        images = torch.stack([read_image(name, vae, data) for name in names])
+        own, edited = known_attributes(vae, data, names, options.given or ())
+        again = vae.reconstruct(images.to(device), own, edited).cpu()
         columns = options.columns or columns_for(len(images))
         return page(interleave(images.float() / 255, again, columns), columns)
-    return page(vae.sample(options.num), options.columns or columns_for(options.num))
+    _, attributes = known_attributes(vae, data, _spread(data, options.num), options.given or ())
+    drawn = vae.sample(options.num, attributes)
+    return page(drawn, options.columns or columns_for(options.num))
+
+
+def _spread(data: ImageData, count: int) -> list[str]:
+    """The names of test images whose attributes samples have."""
+    return [
+        f"test:{row}" for row in np.linspace(0, len(data.split("test")) - 1, count).astype(int)
+    ]
+
+
+def known_attributes(
+    vae: ModelGuidePair, data: ImageData, names: Sequence[str], given: Sequence[str]
+) -> tuple[Tensor | None, Tensor | None]:
+    """The attributes of images, and those of the decoded images, `(N, A)` each.
+
+    Args:
+        vae: the pair of programs; both are None if it takes no attributes.
+        data: the data set of the run.
+        names: files, or images of a split such as `test:12`.
+        given: changes such as `Smiling=1`.
+
+    Raises:
+        InputError: if the programs take no such attribute, a value is not a number, or an
+            attribute of an image is not known.
+    """
+    changes = dict(_change(vae, word) for word in given)
+    if not vae.attributes:
+        return None, None
+    own = np.stack([_attributes_of(data, name, vae.attributes) for name in names])
+    edited = own.copy()
+    for place, name in enumerate(vae.attributes):
+        edited[:, place] = changes.get(name, own[:, place])
+    own = np.where(np.isnan(own), edited, own)  # A file has only the attributes that are given.
+    for place, name in enumerate(vae.attributes):
+        if np.isnan(own[:, place]).any():
+            raise InputError(f"{name} of {names[0]} is not known: --given {name}=VALUE states it")
+    return torch.from_numpy(own), torch.from_numpy(edited)
+
+
+def _change(vae: ModelGuidePair, word: str) -> tuple[str, float]:
+    name, _, value = word.partition("=")
+    if name not in vae.attributes:
+        known = listed(vae.attributes) if vae.attributes else "none for these programs"
+        raise InputError(f"--given {word}: no attribute {name}; allowed are {known}")
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise InputError(f"--given {word}: allowed is {name}=NUMBER")
+    return name, found
+
+
+def _attributes_of(data: ImageData, name: str, wanted: Sequence[str]) -> np.ndarray:
+    """The attributes of an image of a split; NaN for a file."""
+    split, colon, row = name.partition(":")
+    if not (colon and split in SPLITS):
+        return np.full(len(wanted), np.nan, np.float32)
+    found = data.split(split)
+    places = [list(found.attribute_names).index(own) for own in wanted]
+    return found.attributes[int(row), places]
 
 
 def main(arguments: list[str]) -> None:
@@ -163,6 +237,8 @@ def main(arguments: list[str]) -> None:
         raise InputError("--num, --columns and --steps must be at least 1")
     if options.image and not options.traverse:
         raise InputError("--image: allowed with --traverse only")
+    if options.given and (options.interpolate or options.traverse):
+        raise InputError("--given: allowed for samples and with --reconstruct only")
     out = output(options)
     if not out.lower().endswith(".png"):
         raise InputError(f"--out: must end in .png, got {out}")

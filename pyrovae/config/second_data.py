@@ -1,4 +1,4 @@
-"""The second data set of `pyrovae inspect --against`: a folder, a run's data, or a class."""
+"""The second data set of `pyrovae inspect --against`: a folder, a run, an array, or a class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from pyrovae.config.building import instantiate, load_run
 from pyrovae.config.parsing import Parser
-from pyrovae.data import ImageData, Split
+from pyrovae.data import ArrayData, ImageData, Split
+from pyrovae.data.array_files import SUFFIXES
 from pyrovae.data.base import spread_rows
 from pyrovae.data.finding import find_images
 from pyrovae.utils.errors import InputError
@@ -18,6 +19,8 @@ __all__ = ["OPTION", "divided_options", "second_data"]
 
 #: The option that names the data set; `--against.ARGUMENT` sets an argument of its class.
 OPTION = "--against"
+#: The share of an array without splits that is compared: all but a few images for the others.
+WHOLE = "0.8"
 #: Largest number of images.
 MOST = 200
 #: Numbers of channels that are converted into each other: grey and colour.
@@ -47,7 +50,8 @@ def second_data(
     """At most 200 images of another data set, prepared as those of a run.
 
     Args:
-        given: a folder of images, a run directory, or the name of a class of data sets.
+        given: a folder of images, a run directory, a file of an array, or the name of a class of
+            data sets.
         options: arguments of the class, such as `--data.root DIR`.
         data: the data set of the run.
         trust: whether a run may name any class.
@@ -64,11 +68,14 @@ def second_data(
         return found, []
     if path.is_dir():
         return _read(path, data)
+    if path.is_file() and path.suffix.lower() in SUFFIXES:
+        options = ["--data.path", str(path), "--data.test_fraction", WHOLE, *options]
+        return _converted(_built(ArrayData.__name__, options), data, given), []
     if path.exists() or not given.replace(".", "").isidentifier():
-        kind = "is a file" if path.exists() else "no such folder"
+        kind = "is no file of an array" if path.exists() else "no such folder"
         raise InputError(
-            f"{OPTION} {given}: {kind}; allowed are a folder of images, a run directory, or a "
-            f"class of --data such as StaticMNIST"
+            f"{OPTION} {given}: {kind}; allowed are a folder of images, a run directory, an "
+            f"array ({', '.join(SUFFIXES)}), or a class of --data such as StaticMNIST"
         )
     return _converted(_built(given, options), data, given), []
 

@@ -14,10 +14,12 @@ import numpy as np
 from pyrovae.data.base import SPLITS
 from pyrovae.utils.errors import InputError
 
-__all__ = ["StoredArray", "array_names", "arrays_of"]
+__all__ = ["SUFFIXES", "StoredArray", "array_names", "arrays_of"]
 
 _OBJECTS = re.compile("pickle|Python objects")  # NumPy's reasons for values that are no numbers
 _HDF5 = (".h5", ".hdf5", ".he5", ".hdf")
+#: The endings of files that hold arrays.
+SUFFIXES = (".npy", ".npz", *_HDF5)
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,9 @@ class ArrayData(DividedImages):
             the axes that may hold them.
         image_shape: (channels, height, width) of the images; by default that of the array. A run
             records it, to be opened without the images.
-        black: the stored value of grey value 0, or "auto": the 0.1 % quantile of the training
+        black: the stored value of grey value 0, or "auto": the 0.1% quantile of the training
             split. By default 0 for uint8 and floats.
-        white: the stored value of grey value 255, or "auto": the 99.9 % quantile. By default 255
+        white: the stored value of grey value 255, or "auto": the 99.9% quantile. By default 255
             for uint8, and 1 for floats.
         flip: whether training mirrors images at random.
         augment: further random changes of training images, in order.

@@ -81,9 +81,9 @@ class ImageFolder(CachedImages):
             warning.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
             user's cache folder.
-        black: the stored value of grey value 0, or "auto": the 0.1 % quantile of all training
+        black: the stored value of grey value 0, or "auto": the 0.1% quantile of all training
             images. By default 0.
-        white: the stored value of grey value 255, or "auto": the 99.9 % quantile. By default 255
+        white: the stored value of grey value 255, or "auto": the 99.9% quantile. By default 255
             for 8 bits, 65535 for 16 bits, and 1 for floats.
     """
 

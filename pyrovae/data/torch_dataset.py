@@ -53,9 +53,9 @@ class TorchDataset(DividedImages):
         test: the data set of the test images.
         image_shape: (channels, height, width) to convert the images to; by default the shape of
             the first, which all must have. A run records it, to be opened without the images.
-        black: the value of grey value 0, or "auto": the 0.1 % quantile of `dataset`. By default 0
+        black: the value of grey value 0, or "auto": the 0.1% quantile of `dataset`. By default 0
             for uint8 and floats.
-        white: the value of grey value 255, or "auto": the 99.9 % quantile. By default 255 for
+        white: the value of grey value 255, or "auto": the 99.9% quantile. By default 255 for
             uint8, and 1 for floats.
         flip: whether training mirrors images at random.
         augment: further random changes of training images, in order.

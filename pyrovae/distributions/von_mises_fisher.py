@@ -92,7 +92,7 @@ def _angle_slope(angle: Tensor, concentration: Tensor, lack: Tensor, dim: int) -
 
 
 def _draw_angles(concentration: Tensor, dim: int) -> Tensor:
-    """Draws t exactly by Wood's rejection sampling, which accepts at least 65 % of proposals.
+    """Draws t exactly by Wood's rejection sampling, which accepts at least 65% of proposals.
 
     A proposal is the angle of a uniform point (from two uniform numbers, as by Ulrich and Bailey)
     whose stereographic image is contracted towards the location by the factor sqrt(b).

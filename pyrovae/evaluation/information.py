@@ -154,8 +154,9 @@ def _images_for(bins: int) -> int:
 
 def ratio_values(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """Values whose mean is the ratio of two means, with the ratio's variance (delta method)."""
-    ratio = top.mean(0) / bottom.mean(0)
-    return ratio + (top - ratio * bottom) / bottom.mean(0)
+    with np.errstate(invalid="ignore"):  # Residuals of a run that diverged are infinite.
+        ratio = top.mean(0) / bottom.mean(0)
+        return ratio + (top - ratio * bottom) / bottom.mean(0)
 
 
 def to_unit(columns: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -205,14 +205,38 @@ def _area(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estim
 
 def _share(codes: np.ndarray, column: np.ndarray, folds: int, seed: int) -> Estimate:
     """R2 of the predictions of all folds together."""
-    from sklearn.model_selection import KFold
-
-    predicted, constant = np.empty_like(column), np.empty_like(column)
-    for seen, unseen in KFold(folds, shuffle=True, random_state=seed).split(codes):
-        predicted[unseen] = ridge(codes[seen], column[seen], codes[unseen])
+    predicted = held_out_predictions(codes, column, folds=folds, seed=seed)
+    constant = np.empty_like(column)
+    for seen, unseen in _folds(len(codes), folds, seed):
         constant[unseen] = column[seen].mean()
     error, most = (column - predicted) ** 2, (column - constant) ** 2
     return Estimate.of(ratio_values(most - error, most))
+
+
+def _folds(count: int, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    from sklearn.model_selection import KFold
+
+    yield from KFold(folds, shuffle=True, random_state=seed).split(np.zeros(count))
+
+
+def held_out_predictions(
+    codes: np.ndarray, values: np.ndarray, *, folds: int = 5, seed: int = 0
+) -> np.ndarray:
+    """Predictions of each image by the `ridge` regression of the other folds.
+
+    Args:
+        codes: one vector for each image, `(N, D)`.
+        values: `(N,)`, or `(N, A)`.
+        folds: the number of folds.
+        seed: seed of the folds.
+
+    Returns:
+        An array of the shape of `values`.
+    """
+    found = np.empty_like(values)
+    for seen, unseen in _folds(len(codes), folds, seed):
+        found[unseen] = ridge(codes[seen], values[seen], codes[unseen])
+    return found
 
 
 def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -273,7 +297,7 @@ def directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def reach(table: pandas.DataFrame) -> pandas.DataFrame:
-    """The range of each attribute: its two values, or its 5 % and 95 % quantiles.
+    """The range of each attribute: its two values, or its 5% and 95% quantiles.
 
     Args:
         table: one column per attribute.

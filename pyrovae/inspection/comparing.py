@@ -122,7 +122,7 @@ def _difference(first: float, other: float) -> str:
 
     Example:
         >>> _difference(200.0, 150.0), _difference(1.0, 1.0), _difference(-100.0, -99.9)
-        ('-50, 25 % less', 'the same', '+0.1, about the same')
+        ('-50, 25% less', 'the same', '+0.1, about the same')
     """
     change = other - first
     if change != change:
@@ -135,7 +135,7 @@ def _difference(first: float, other: float) -> str:
         return f"{size}, about the same"
     if share > 10:
         return f"{size}, {'more' if change > 0 else 'less'}"
-    return f"{size}, {100 * share:.0f} % {'more' if change > 0 else 'less'}"
+    return f"{size}, {100 * share:.0f}% {'more' if change > 0 else 'less'}"
 
 
 def _changed(reports: Mapping[str, Report]) -> pandas.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,12 +114,17 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
     prior = _measured(subject, used, z, inputs)
     given = inputs_of(subject.programs, subject.split, kept, subject.engine)
     held_out = _measured(subject, used, other, given)
-    level = max(0.01, 5 / (len(kept) + 1)) if alpha is None else alpha
+    level = usual_level(len(kept)) if alpha is None else alpha
     shares, beyond = _shares(prior, held_out, level, subject.seed)
     prior["hole"], prior["far"] = beyond
     names = [str(subject.split.names[int(row)]) for row in kept]
     held_out.index = pandas.Index(names, name="image")
     return Holes(prior, held_out, shares, z, inputs, len(used))
+
+
+def usual_level(count: int) -> float:
+    """The nominal share for `count` held-out images: 0.01, or the share of five of them."""
+    return max(0.01, 5 / (count + 1))
 
 
 def _measured(
@@ -162,13 +168,16 @@ def nearest_posteriors(z: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> np.
         >>> float(nearest_posteriors(z, loc, np.array([[1.0, 1.0], [4.0, 1.0]]))[0])
         1.0
     """
+    return np.concatenate([each.min(1) for each in posterior_distances(z, loc, scale)])
+
+
+def posterior_distances(z: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the distances of up to 512 points to all N posteriors; see `nearest_posteriors`."""
     precision = 1 / np.square(np.maximum(scale, 1e-6))
     constant = (precision * loc**2).sum(1)
-    found = [
-        (z[part] ** 2 @ precision.T - 2 * z[part] @ (precision * loc).T + constant).min(1)
-        for part in chunks(len(z))
-    ]
-    return np.sqrt(np.maximum(np.concatenate(found), 0))
+    for part in chunks(len(z)):
+        squares = z[part] ** 2 @ precision.T - 2 * z[part] @ (precision * loc).T + constant
+        yield np.sqrt(np.maximum(squares, 0))
 
 
 def share_beyond(
@@ -200,11 +209,7 @@ def share_beyond(
         >>> share_beyond(np.array([-1.0, 0.5, 2.0, 3.0]), np.arange(99.0), 0.02)[2:]
         (0.02, 1.0)
     """
-    count = len(held_out)
-    k = math.floor(alpha * (count + 1) + 1e-9)
-    if not 1 <= k <= count:
-        least = 1 / (count + 1)
-        raise InputError(f"alpha {alpha} for {count} held-out images: allowed is {least:.2g} to 1")
+    count, k = len(held_out), place_of(alpha, len(held_out))
 
     def share(values: np.ndarray, usual: np.ndarray) -> float:
         return float((values < np.partition(usual, k - 1)[k - 1]).mean())
@@ -213,6 +218,15 @@ def share_beyond(
     again = [share(draw(prior, len(prior)), draw(held_out, count)) for _ in range(RESAMPLINGS)]
     threshold = float(np.partition(held_out, k - 1)[k - 1])
     return share(prior, held_out), float(np.std(again)), k / (count + 1), threshold
+
+
+def place_of(alpha: float, count: int) -> int:
+    """The place k of the threshold among `count` held-out values, see `share_beyond`."""
+    k = math.floor(alpha * (count + 1) + 1e-9)
+    if not 1 <= k <= count:
+        least = 1 / (count + 1)
+        raise InputError(f"alpha {alpha} for {count} held-out images: allowed is {least:.2g} to 1")
+    return k
 
 
 def share_p_value(beyond: int, draws: int, nominal: float, count: int) -> float:

@@ -53,6 +53,11 @@ def principal_map(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return left[:, :2] * sizes[:2] * signs, np.square(sizes[:2]) / np.square(sizes).sum()
 
 
+def neighbour_method() -> str:
+    """The method of `neighbour_map`: "UMAP" if umap-learn is installed, else "t-SNE"."""
+    return "UMAP" if importlib.util.find_spec("umap") else "t-SNE"
+
+
 def neighbour_map(codes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
     """A map that keeps neighbours together, by UMAP if umap-learn is installed, else by t-SNE.
 
@@ -74,11 +79,10 @@ def neighbour_map(codes: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
     """
     if len(codes) < LEAST:
         raise InputError(f"a map of neighbours needs at least {LEAST} images, got {len(codes)}")
-    state, method = seed % 2**32, "t-SNE"
-    if importlib.util.find_spec("umap"):
+    state, method = seed % 2**32, neighbour_method()
+    if method == "UMAP":
         from umap import UMAP
 
-        method = "UMAP"
         model = UMAP(n_neighbors=min(15, len(codes) - 1), random_state=state, n_jobs=1)
     else:
         from sklearn.manifold import TSNE

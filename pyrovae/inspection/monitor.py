@@ -26,13 +26,16 @@ __all__ = ["PosteriorMonitor"]
 LEAST_STEPS = 200
 #: Factors of the guide's spread; three are enough for the weight on the rate.
 NEAR = (0.95, 1.0, 1.05)
+#: How a line begins that says that a problem is over.
+OVER = "no longer seen: "
 
 
 class PosteriorMonitor(Callback):
-    """Checks the posterior after each epoch, and warns once of each problem.
+    """Checks the posterior after each epoch, and warns of each new problem.
 
     An epoch has one warning at most, of its worst problem. There is none before step 200, and none
-    before beta has its final value. Warnings are printed, and written to the run's `warnings.txt`.
+    before beta has its final value. A line follows when a later epoch has no problem any more.
+    These lines are printed, and written to the run's `warnings.txt`.
 
     Use it to detect problems early, such as posterior collapse.
 
@@ -79,16 +82,24 @@ class PosteriorMonitor(Callback):
             self._failed = True
             reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             return [f"warning: the posterior cannot be checked during training ({reason})"]
-        return [self._warning(epoch, fault) for fault in faults[:1] if self._is_new(fault)]
+        open_ = self._open()
+        lines = [self._warning(epoch, own) for own in faults[:1] if own.title not in open_]
+        if open_ and not faults:
+            lines = [f"note (epoch {epoch.row.epoch}): {OVER}{'; '.join(open_)}"]
+        self.warned += lines
+        return lines
 
-    def _is_new(self, fault: Finding) -> bool:
-        return not any(f": {fault.title} (" in line for line in self.warned)
+    def _open(self) -> list[str]:
+        """The problems that were warned of since the last epoch without a problem."""
+        found: list[str] = []
+        for said in (line.partition("): ")[2] for line in self.warned):
+            found = [] if said.startswith(OVER) else [*found, said.partition(" (")[0]]
+        return found
 
     def _warning(self, epoch: Epoch, fault: Finding) -> str:
         tries = f" Try: {fault.advice[0].text}." if fault.advice else ""
         place = f"warning (epoch {epoch.row.epoch})"
-        self.warned.append(f"{place}: {fault.title} ({fault.nats}). {fault.reason}{tries}")
-        return self.warned[-1]
+        return f"{place}: {fault.title} ({fault.nats}). {fault.reason}{tries}"
 
     def _evidence(self, epoch: Epoch, some: Split) -> Evidence:
         """What is known of the posterior and of the history at this epoch."""

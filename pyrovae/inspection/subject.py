@@ -179,11 +179,15 @@ class Subject(PosteriorView):
 
         Attributes that are not known for half of the images do not count.
         """
+        rows = self.informed_rows()
+        return self if len(rows) == len(self.split) else replace(self, split=self.split.take(rows))
+
+    def informed_rows(self) -> np.ndarray:
+        """The indices of the images of `informed`."""
         places = [list(self.split.attribute_names).index(name) for name in self.known_attributes]
         finite = np.isfinite(self.split.attributes[:, places])
         rows = np.flatnonzero(finite[:, finite.mean(0) >= 0.5].all(1))
-        whole = len(rows) in (0, len(self.split))
-        return self if whole else replace(self, split=self.split.take(rows))
+        return rows if len(rows) else np.arange(len(self.split))
 
     def bar(self, iterable: Iterable[Any], title: str, total: int | None = None) -> Iterable[Any]:
         """The iterable, with a progress bar if `progress` is true."""

@@ -32,7 +32,7 @@ def within_support(space: LatentSpace, z: Tensor, **inputs: Tensor) -> Tensor:
         z: one or several vectors per image, `(*, B, D)`.
         **inputs: further inputs of the programs for B images.
     """
-    return _moved(space, _decoded(space, z, inputs))
+    return _moved(space, space.prior_trace(z, **inputs))
 
 
 def _decoded(space: LatentSpace, z: Tensor, inputs: dict[str, Tensor]) -> Any:
@@ -82,14 +82,21 @@ def show_within(space: LatentSpace, z: Tensor, **inputs: Tensor) -> Tensor:
     Returns:
         Floats in [0, 1], `(*, B, C, H, W)`.
     """
-    shown = []
+    return moved_and_shown(space, z, **inputs)[1]
+
+
+def moved_and_shown(space: LatentSpace, z: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The latents of `within_support`, and their decoded images; see `show_within`."""
+    found, shown = [], []
     for some in z.reshape(-1, *z.shape[-2:]).split(max(1, AT_ONCE // z.shape[-2])):
         trace = _decoded(space, some, inputs)
         moved = _moved(space, trace)
         if not torch.equal(moved, some):
             trace = _decoded(space, moved, inputs)
+        found.append(moved)
         shown.append(space.programs.likelihood.to_images(trace.nodes["x"]["fn"]))
-    return torch.cat(shown).reshape(*z.shape[:-1], *shown[0].shape[-3:])
+    images = torch.cat(shown).reshape(*z.shape[:-1], *shown[0].shape[-3:])
+    return torch.cat(found).reshape(z.shape), images
 
 
 def along(z: Tensor, dims: Sequence[int], values: Tensor) -> Tensor:

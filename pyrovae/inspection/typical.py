@@ -261,7 +261,7 @@ def rank_shape(found: Replication) -> tuple[int, int]:
 
     Returns:
         1 where the middle, and where the ends, are higher than the shoulders, -1 where lower, 0
-        where they differ by less than 5 % of a flat histogram or less than 3.3 standard errors:
+        where they differ by less than 5% of a flat histogram or less than 3.3 standard errors:
         `(1, 1)` is a W, `(-1, 1)` a U, `(1, -1)` a hump.
     """
     heights = {name: found.shares[:, bins].mean(1) * BINS for name, bins in REGIONS.items()}
@@ -323,7 +323,7 @@ def predictive_checks(
 
     Returns:
         One row per statistic: the means `observed` and `replicated`, their `difference`,
-        `mean_p`, its `p_value`, and the share of images `outside` the central 95 % of their
+        `mean_p`, its `p_value`, and the share of images `outside` the central 95% of their
         replicates (0.05 is expected); with `prior` also its mean `drawn`, the Kolmogorov-Smirnov
         distance `drawn_distance` of images and drawn images, and its p-value `drawn_p_value`.
 

@@ -127,8 +127,12 @@ class LatentSpace:
 
     def log_prior(self, z: Tensor, **inputs: Tensor) -> Tensor:
         """Log p(z), `(*, B)`, for z `(*, B, D)`, without decoding z."""
+        return self._scores(self.prior_trace(z, **inputs), z)
+
+    def prior_trace(self, z: Tensor, **inputs: Tensor) -> Any:
+        """A trace of the model at z `(*, B, D)`, which ends before z is decoded."""
         given = poutine.condition(self.programs.model, data=self.unflatten(z))
-        return self._scores(self._undecoded(given, z.shape[-2], inputs), z)
+        return self._undecoded(given, z.shape[-2], inputs)
 
     def log_guide(self, z: Tensor, x: Tensor, **inputs: Tensor) -> Tensor:
         """Log q(z given x), `(*, B)`, for z `(*, B, D)` and x `(B, C, H, W)`."""

@@ -21,7 +21,7 @@ from pyrovae.utils.text import listed
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from pyrovae.data import ImageData
+    from pyrovae.data import ImageData, Split
     from pyrovae.posteriors import Posterior
     from pyrovae.priors import Prior
 
@@ -151,7 +151,7 @@ class ModelGuidePair(Recorded, nn.Module):
 
     def _several_latents(self) -> str:
         return (
-            f"{type(self).__name__} does not have one latent vector, as a VAE has; "
+            f"{type(self).__name__} takes attributes or has several latent sites; "
             "`pyrovae inspect RUN --sections traversals paths` works for all programs"
         )
 
@@ -189,6 +189,9 @@ class ModelGuidePair(Recorded, nn.Module):
         if attributes is None:
             raise ValueError(f"the programs need the attributes {', '.join(self.attributes)}")
         return {"attributes": attributes.to(next(self.parameters()).device)}
+
+    def learn_inputs(self, split: Split) -> None:
+        """Receives the training split before the first step; ignores it by default."""
 
     def observe(self, images: Tensor) -> Tensor:
         """Maps 8-bit images `(*, C, H, W)` to observations, in the support of the likelihood.
@@ -259,15 +262,25 @@ class ModelGuidePair(Recorded, nn.Module):
             return self._shown(trace)
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, attributes: Tensor | None = None) -> Tensor:
+    def reconstruct(
+        self, x: Tensor, attributes: Tensor | None = None, edited: Tensor | None = None
+    ) -> Tensor:
         """Images decoded from one draw of the guide: floats in [0, 1], of the shape of `x`.
 
         Networks are in evaluation mode for the call.
+
+        Args:
+            x: images `(*, C, H, W)`, uint8 or observations.
+            attributes: those of the images, for programs that take attributes.
+            edited: the attributes of the decoded images; by default those of the images.
         """
         flat = self.observed(x).reshape(-1, *x.shape[-3:])
         inputs = self.inputs(attributes)
+        changed = inputs if edited is None else self.inputs(edited)
         with evaluation_mode(self):
-            _, trace = run_both(self.model, self.guide, flat, **inputs)
+            guide = poutine.trace(self.guide).get_trace(flat, **inputs)
+            replayed = poutine.replay(self.model, trace=guide)
+            trace = poutine.trace(replayed).get_trace(flat, **changed)
             return self._shown(trace).reshape(x.shape)
 
     def _shown(self, trace: Any) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pyrovae.data import ImageData, as_image_data
 from pyrovae.likelihoods import Likelihood, SharedScaleNormal
-from pyrovae.networks import ConvDecoder, ConvEncoder
+from pyrovae.networks import ConvDecoder, ConvEncoder, ImageShape
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import FlowPrior, Prior
 from pyrovae.programs.checks import misfit
@@ -48,7 +48,7 @@ def _rename(program: PyroModule, name: str) -> None:
         program._pyro_set_supermodule(name, _Context())
 
 
-class _Program(PyroModule):
+class Program(PyroModule):
     """A program with a name of its own in Pyro's parameter store; so has each copy."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class _Program(PyroModule):
         return f"{type(self).__name__.lower()}{next(_instances)}"
 
 
-class Model(_Program):
+class Model(Program):
     r"""The generative program: a latent vector, then an image.
 
     $$z \sim p(z), \qquad x \sim p(x \mid z) = \text{likelihood}(\text{decoder}(z))$$
@@ -87,12 +87,12 @@ class Model(_Program):
 
     def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
         """Runs the program, conditioned on `x` `(B, C, H, W)`, or draws `num_images` images."""
-        with pyro.plate("images", num_images if x is None else _count(x), dim=-1):
+        with pyro.plate("images", num_images if x is None else count(x), dim=-1):
             z = pyro.sample("z", self.z_dist())
             return pyro.sample("x", self.x_dist(z), obs=x)
 
 
-class Guide(_Program):
+class Guide(Program):
     r"""The inference program: a latent vector per image.
 
     $$z \sim q(z \mid x) = \text{posterior}(\text{encoder}(x))$$
@@ -112,7 +112,7 @@ class Guide(_Program):
 
     def forward(self, x: Tensor, num_images: int = 1) -> Tensor:
         """Runs the program for observations `x` `(B, C, H, W)`; `num_images` is not used."""
-        with pyro.plate("images", _count(x), dim=-1):
+        with pyro.plate("images", count(x), dim=-1):
             return pyro.sample("z", self.z_dist(x))
 
 
@@ -228,16 +228,8 @@ class VAE(ModelGuidePair):
             torch.Size([2, 3, 16, 16])
         """
         data = as_image_data(data)
-        shape = data.image_shape
-        sizes = {"latent_dim": latent_dim, "image_shape": shape}
-        p, q, pixels = _made(prior, sizes), _made(posterior, sizes), _made(likelihood, sizes)
-        vae = cls(
-            encoder=_made(encoder, sizes | {"num_outputs": q.num_params}),
-            decoder=_made(decoder, sizes | {"num_maps": pixels.num_maps(shape[0])}),
-            prior=p,
-            likelihood=pixels,
-            posterior=q,
-        )
+        parts = (prior, likelihood, posterior, encoder, decoder)
+        vae = cls(**parts_for(data.image_shape, latent_dim, *parts))
         vae.data = data
         return vae
 
@@ -265,6 +257,27 @@ class VAE(ModelGuidePair):
     def misfit(self, x: Tensor) -> str:
         """Describes the first part that does not fit, for observations `(B, C, H, W)`."""
         return misfit(x, self.parts(), self.likelihood)
+
+
+def parts_for(
+    shape: ImageShape,
+    latent_dim: int,
+    prior: Callable[..., Prior] | Prior = FlowPrior,
+    likelihood: Callable[..., Likelihood] | Likelihood = SharedScaleNormal,
+    posterior: Callable[..., Posterior] | Posterior = DiagonalNormal,
+    encoder: Callable[..., nn.Module] = ENCODER,
+    decoder: Callable[..., nn.Module] = DECODER,
+) -> dict[str, Any]:
+    """The parts of a VAE by role, with sizes that fit images of a shape; see `VAE.for_images`."""
+    sizes = {"latent_dim": latent_dim, "image_shape": shape}
+    p, q, pixels = _made(prior, sizes), _made(posterior, sizes), _made(likelihood, sizes)
+    return {
+        "encoder": _made(encoder, sizes | {"num_outputs": q.num_params}),
+        "decoder": _made(decoder, sizes | {"num_maps": pixels.num_maps(shape[0])}),
+        "prior": p,
+        "likelihood": pixels,
+        "posterior": q,
+    }
 
 
 def _made(part: Any, sizes: dict[str, Any]) -> Any:
@@ -297,8 +310,8 @@ def _check_spaces(prior: Prior, posterior: Posterior) -> None:
         )
 
 
-def _count(x: Tensor) -> int:
-    """The number of observations; refuses an image without a batch dimension."""
+def count(x: Tensor) -> int:
+    """The number of observations `(B, C, H, W)`; refuses an image without a batch dimension."""
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(
             f"the programs take observations (B, C, H, W) as vae.observe makes them, got "

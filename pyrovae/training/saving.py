@@ -18,6 +18,7 @@ from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs import RunDirectory, load_checkpoint, save_checkpoint
 from pyrovae.runs.contents import check_best, check_resumable
 from pyrovae.runs.state import WITHOUT_NOISE, TrainingState
+from pyrovae.training.averaging import Average
 from pyrovae.training.svi import SVI
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.process_group import Group, generators, reseed, set_generators
@@ -38,6 +39,8 @@ class Saved:
         device: the device of this process.
         seed: the seed of the run.
         keeps: whether the best weights are kept in memory if there is no run directory.
+        average: the average of the weights. The last checkpoint has it as its weights, and the
+            weights of the last step beside it.
     """
 
     svi: SVI
@@ -47,7 +50,8 @@ class Saved:
     group: Group
     device: torch.device
     seed: int
-    keeps: bool = False
+    keeps: bool
+    average: Average
     kept: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def weights(self) -> dict[str, Tensor]:
@@ -81,6 +85,9 @@ class Saved:
         if self.run is None:
             return
         tensors = self.weights()
+        if mean := self.average.tensors():
+            raw = {name.replace("weights.", "raw.", 1): value for name, value in tensors.items()}
+            tensors = raw | {f"weights.{name}": value for name, value in mean.items()}
         for rank, states in enumerate(random):
             for kind, state in states.items():
                 tensors[".".join(filter(None, ("random", _name(rank), kind)))] = state
@@ -142,7 +149,8 @@ class Saved:
             group, rest = name.split(".", 1)
             groups[group][rest] = value
         try:
-            self.programs.load_state_dict(groups["weights"])
+            self.programs.load_state_dict(groups["raw"] or groups["weights"])
+            self.average.load(groups["weights"])
             self.svi.optim.load_state_tensors(groups["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = shorten(str(error), 200, placeholder=" ...")

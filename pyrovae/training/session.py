@@ -21,6 +21,7 @@ from pyrovae.programs.checks import check_all_train, run_once
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
+from pyrovae.training.averaging import Average
 from pyrovae.training.callbacks import Callbacks, Epoch, RunInfo
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
@@ -69,7 +70,8 @@ class Session:
         self.svi = SVI(*programs, observe=self.observe, group=group)
         self.objective = self.svi.objective
         about = engine.device, trainer.seed, trainer.restore_best
-        self.saved = Saved(self.svi, vae, self.state, run, group, *about)
+        self.average = Average(vae, trainer.ema)
+        self.saved = Saved(self.svi, vae, self.state, run, group, *about, self.average)
         self.rows: list[dict[str, str]] = []
         self.excused = ""
         self.unread: list[tuple[int, Tensor]] = []
@@ -110,6 +112,7 @@ class Session:
 
     def check(self, split: Split) -> None:
         """Checks images and programs, and lays out memory, before anything is written."""
+        self.vae.learn_inputs(split)
         self.vae.likelihood.check(torch.from_numpy(spread(split.images, 2000)))
         check_objective(self.objective)
         if not any(p.requires_grad for p in self.vae.parameters()):
@@ -214,6 +217,7 @@ class Session:
         for line in lines.splitlines():
             self.callbacks.message(line)
         self.group.broadcast([*self.vae.parameters(), *self.vae.buffers()])
+        self.average.restart()
         if not self.group.main:
             reseed(self.trainer.seed, self.group.rank, 0)
         if self.run is not None:
@@ -226,7 +230,9 @@ class Session:
         state = self.state
         while state.epoch < self.trainer.epochs and not self.out_of_patience():
             if self.train_epoch():
-                self.end_epoch()
+                with self.average.applied():
+                    self.end_epoch()
+                self.saved.save()
             if number := self.asked_to_stop():
                 self.saved.save()
                 where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
@@ -236,6 +242,7 @@ class Session:
                 f"stopped early: the validation ELBO has not improved for {self.trainer.patience} "
                 f"epochs (best: epoch {state.best[0][1]})"
             )
+        self.average.keep()
         if self.trainer.restore_best and state.best:
             self.callbacks.message(self.saved.restore_best())
 
@@ -275,6 +282,7 @@ class Session:
         self.objective.begin_step(progress)
         terms = self.stepper(self.recipe.beta(progress))
         state.step, state.batch = state.step + 1, state.batch + 1
+        self.average.update(state.step)
         self.unread.append((state.step, terms))
         if len(self.unread) < self.pace.every:
             return 0
@@ -329,7 +337,7 @@ class Session:
             )
 
     def end_epoch(self) -> None:
-        """Validates, logs the epoch, and saves checkpoints."""
+        """Validates, logs the epoch, and saves the weights if they are among the best."""
         state, now = self.state, self.progress()
         state.check_epoch()
         last = replace(now, step=now.step - 1)
@@ -353,7 +361,6 @@ class Session:
         state.begin_epoch()
         if state.rank(row.val_elbo):
             self.saved.save_best(row.val_elbo)
-        self.saved.save()
 
     def validate(self) -> Validation:
         """Evaluates the programs on the validation split, and measures its encodings."""

@@ -20,6 +20,7 @@ class Settings(Recorded):
         max_skipped: int = 20,
         sync_batch_norm: bool = False,
         restore_best: bool = False,
+        ema: float | None = None,
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
@@ -31,6 +32,9 @@ class Settings(Recorded):
                 raise ValueError(f"{name} must be at least 1, got {limit}")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
+        if ema is not None and not 0 < ema < 1:
+            raise ValueError(f"ema must be between 0 and 1, or null, got {ema}")
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.clip_norm, self.patience, self.max_skipped = clip_norm, patience, max_skipped
         self.sync_batch_norm, self.restore_best = sync_batch_norm, restore_best
+        self.ema = ema

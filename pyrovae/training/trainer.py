@@ -60,6 +60,9 @@ class Trainer(Settings):
             effect with one process.
         restore_best: whether training ends with the weights of the best validation ELBO in place
             of the last ones.
+        ema: decay per step of an exponential moving average of the weights, such as 0.999.
+            Validation, pictures, checkpoints and the trained programs then have the averaged
+            weights. Null keeps no average.
 
     Raises:
         ValueError: if a number is not positive.

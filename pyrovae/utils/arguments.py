@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, get_args, get_origin
 
-__all__ = ["Recorded", "Writer", "import_path"]
+from pyrovae.utils.errors import InputError
+
+__all__ = ["Recorded", "Writer", "import_path", "remade"]
 
 _NAME = "_constructor_arguments"
 #: Classes of these packages store their arguments in attributes of the same names.
@@ -38,6 +40,24 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
         init(self, *args, **kwargs)
 
     return recording
+
+
+def remade(part: Any, **changes: Callable[[Any], Any]) -> Any:
+    """An object of the same class, made with the same arguments but for some.
+
+    Args:
+        part: the object, which is `Recorded`.
+        **changes: functions from an argument to that of the new object.
+
+    Raises:
+        InputError: if the object does not record its arguments, or has no such argument.
+    """
+    given = Writer.given(part) if isinstance(part, Recorded) else {}
+    for name in changes:
+        if name not in given:
+            kind = type(part).__name__
+            raise InputError(f"{kind} has no argument {name}: derive it from Encoder or Decoder")
+    return type(part)(**given | {name: change(given[name]) for name, change in changes.items()})
 
 
 def import_path(made: type) -> str:

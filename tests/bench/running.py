@@ -35,8 +35,8 @@ __all__ = ["ASKED", "BUDGET", "Judged", "judged", "opened", "trained"]
 
 #: Enough for the numbers that the judge uses.
 BUDGET = Budget(400, 2, 500, refined=3, steps=120, chains=0, importance_draws=200, starts=4)
-#: The sections whose measurements the judge uses.
-ASKED = ("gaps", "typical")
+#: All sections whose measurements the judge uses: the verdict is that of a whole report.
+ASKED = ("gaps", "holes", "calibration", "typical")
 #: Files of `pyrovae.inspection` that judge or show evidence, and do not measure it.
 JUDGING = ("causes", "judge", "judging.py", "html.py", "plotting.py", "report.py", "sections")
 

@@ -43,16 +43,24 @@ def test_a_class_takes_arguments_and_is_converted() -> None:
     assert found.images.shape == (30, 1, 8, 8)
 
 
+def test_an_array_in_a_file_is_named_by_its_path(tmp_path: Path) -> None:
+    np.save(path := tmp_path / "x.npy", np.full((50, 16, 16, 3), 9, np.uint8))
+    found, unread = second_data(str(path), [], small_data())
+    assert found.images.shape == (40, 3, 16, 16) and not unread and (found.images == 9).all()
+    found, _ = second_data(str(path), ["--data.test_fraction=0.5"], small_data())
+    assert len(found) == 25
+
+
 def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:
     (file := tmp_path / "notes.txt").write_text("")
     (empty := tmp_path / "empty").mkdir()
     (broken := tmp_path / "broken").mkdir()
     (broken / "a.png").write_bytes(b"")
     np.save(wide := tmp_path / "wide.npy", np.zeros((90, 5, 8, 8), np.uint8))
-    allowed = "allowed are a folder of images, a run directory, or a class of --data"
+    allowed = "allowed are a folder of images, a run directory, an array"
     for given, inner, message in (
         (str(tmp_path / "gone"), [], f"gone: no such folder; {allowed}"),
-        (str(file), [], f"notes.txt: is a file; {allowed}"),
+        (str(file), [], f"notes.txt: is no file of an array; {allowed}"),
         (str(empty), [], "empty: no images in this folder or its subfolders"),
         (str(broken), [], "broken: no image can be read; the first: "),
         ("StaticMNST", [], "--against: unknown class 'StaticMNST'; known are ArrayData"),

@@ -84,7 +84,7 @@ def test_errors_are_those_of_repetitions() -> None:
     told = pandas.DataFrame(rows)
     for name in ("level", "sign"):
         spread = told[name]["value"].std()
-        # The spread of 40 values is known to 11 %.
+        # The spread of 40 values is known to 11%.
         assert told[name]["error"].mean() == pytest.approx(spread, rel=0.5)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pyrovae import Engine, InputError, ModelGuidePair, Normal, RunDirectory
 from pyrovae.data import Split
 from pyrovae.inspection import PosteriorMonitor, gather, judge
 from pyrovae.inspection.collapse import dimension_table, dimensions_for, mismatch
+from pyrovae.inspection.judge.finding import Judgement
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.training.callbacks import Epoch, RunInfo
@@ -84,6 +86,17 @@ def test_the_worst_problem_of_an_epoch_is_told_once() -> None:
     assert monitor.warned == [collapsed] and not nothing
     start = "warning (epoch 1): The likelihood's noise is too large (about "
     assert collapsed.startswith(start)
+
+
+def test_the_end_of_all_problems_is_told_once_and_their_return_is() -> None:
+    monitor, bad = PosteriorMonitor(), epoch(small_vae(likelihood=Normal(3.0)))
+    title = "The likelihood's noise is too large"
+    monitor.look(bad)
+    with patch("pyrovae.inspection.monitor.judge", lambda evidence: Judgement((), "")):
+        assert monitor.look(bad) == [f"note (epoch 1): no longer seen: {title}"]
+        assert not monitor.look(bad)
+    (again,) = monitor.look(bad)
+    assert again.startswith(f"warning (epoch 1): {title} (")
 
 
 def test_nothing_is_told_in_the_warm_up_or_from_few_steps() -> None:

@@ -31,7 +31,7 @@ def test_differences_stand_in_words(tmp_path: Path) -> None:
     other = report(Judgement((), "No fault found."), {"prior": "Laplace"}, elbo=150.0, rate=20.0)
     text = compare_reports({"a": first, "b": other}, tmp_path, ["note <1>"]).read_text()
     assert "a beside b" in text and "note &lt;1&gt;" in text and "http" not in text
-    assert "-50, 25 % less" in text and "the same" in text and "not known for both" in text
+    assert "-50, 25% less" in text and "the same" in text and "not known for both" in text
     assert "No cause was found that costs more than 2 nats per image" in text
     assert "No fault found." in text and "about 340 nats per image" in text
     assert text.count("not found") == 4, "the findings of one run"
@@ -43,7 +43,7 @@ def test_differences_stand_in_words(tmp_path: Path) -> None:
 def test_three_runs_are_compared_with_the_first(tmp_path: Path) -> None:
     reports = {name: report(faulty(), {}, elbo=value) for value, name in enumerate("abc", 1)}
     text = compare_reports(reports, tmp_path).read_text()
-    assert "b minus a" in text and "c minus a" in text and "+2, 200 % more" in text
+    assert "b minus a" in text and "c minus a" in text and "+2, 200% more" in text
 
 
 def subject(**fields: Any) -> Subject:

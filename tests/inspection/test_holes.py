@@ -74,7 +74,7 @@ def test_a_gap_between_two_clusters_is_the_mass_that_is_known() -> None:
     assert found.prior.log_ratio.to_numpy() == pytest.approx(log_ratio(found.z[:, 0].numpy()))
     middle = np.abs(found.z[:, 0].numpy()) < 0.3
     assert found.prior.hole[middle].all()
-    # The nearest posterior is that of the nearer side, and 5 % of its draws are that far.
+    # The nearest posterior is that of the nearer side, and 5% of its draws are that far.
     far = scipy.stats.norm.ppf(0.975) * scale
     expected = 1 - 2 * (scipy.stats.norm.cdf(m + far) - scipy.stats.norm.cdf(m - far))
     row = found.shares.loc["distance"]

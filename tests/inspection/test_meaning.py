@@ -184,7 +184,7 @@ def test_sections_without_what_they_need_are_refused() -> None:
 def test_two_latents_are_drawn_as_a_plane() -> None:
     found = section("map", subject("a plane"))
     assert list(found.figures) == ["plane"]
-    assert "from the 3 % to the 97 % quantile" in found.figures["plane"].caption
+    assert "from the 3% to the 97% quantile" in found.figures["plane"].caption
     assert list(section("map", subject()).figures) == ["maps"]
 
 

@@ -18,7 +18,7 @@ def faulty(evidence: Evidence | None = None) -> Judgement:
         (
             Finding("noise", "The noise is <too> small", 340.2, "It is 2. It is fixed.", (noise,)),
             Finding("short", "Training stopped early", 120.0, "The ELBO still rises.", (longer,)),
-            Finding("same", "The split repeats images", math.nan, "31 % have a duplicate."),
+            Finding("same", "The split repeats images", math.nan, "31% have a duplicate."),
             Finding("prior", "A learned prior fits better", 8.0, "It gains 8 nats.", fault=False),
         )
     )

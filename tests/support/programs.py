@@ -8,7 +8,15 @@ import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
 
-from pyrovae import ModelGuidePair, SharedScaleNormal
+from pyrovae import (
+    ConditionalVAE,
+    DiagonalNormal,
+    MLPDecoder,
+    MLPEncoder,
+    ModelGuidePair,
+    SharedScaleNormal,
+    StandardNormal,
+)
 
 SIZE = 3 * 16 * 16
 
@@ -89,4 +97,17 @@ def conditional() -> ModelGuidePair:
     return ModelGuidePair(model, guide, likelihood, [model.decoder, guide.encoder], names)
 
 
-MAKERS = {"two latents": two_latents, "conditional": conditional}
+def conditional_vae() -> ConditionalVAE:
+    shape = (3, 16, 16)
+    return ConditionalVAE(
+        encoder=MLPEncoder(shape, num_outputs=8, hidden=[16]),
+        decoder=MLPDecoder(shape, latent_dim=4, num_maps=3, hidden=[16]),
+        prior=StandardNormal(4),
+        likelihood=SharedScaleNormal(),
+        posterior=DiagonalNormal(4),
+        attributes=("skin_tone", "hair_length"),
+        prior_of_attributes=True,
+    )
+
+
+MAKERS = {"two latents": two_latents, "conditional": conditional_vae}

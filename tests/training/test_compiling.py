@@ -197,7 +197,7 @@ def test_tensors_that_no_module_registered_are_constants(traced_only: None) -> N
 
 @pytest.mark.parametrize("networks", ["MLP", "Conv"])
 def test_bf16_follows_the_oracle_in_fp64(networks: str) -> None:
-    """Of eight bits: the loss to 1 %, the direction of the gradient to 8 degrees."""
+    """Of eight bits: the loss to 1%, the direction of the gradient to 8 degrees."""
     torch.manual_seed(0)
     vae = make_vae(networks=networks)
     oracle, images = copy.deepcopy(vae).double(), make_images(vae.likelihood, 64)

@@ -20,7 +20,7 @@ def look(evidence: Evidence) -> Finding | None:
         return None
     gaps = [own for own in (evidence.amortisation, evidence.approximation) if own > 0]
     reason = (
-        f"For images drawn from the model, the guide's 90 % intervals hold the true latents in "
+        f"For images drawn from the model, the guide's 90% intervals hold the true latents in "
         f"{evidence.coverage_90:.0%} of the cases."
     )
     advice = Advice(

@@ -45,7 +45,7 @@ class Evidence:
 
         dims: the number of latent dimensions.
         active: the number of active dimensions.
-        carriers: the least number of dimensions that carry 95 % of the rate.
+        carriers: the least number of dimensions that carry 95% of the rate.
         rate: the rate.
         weakest: the smallest rate of a dimension.
         weight: the weight on the rate for which the guide's spread is optimal, see `temperature`.
@@ -80,7 +80,7 @@ class Evidence:
             nearest of as many other images; far below 1 if samples repeat training images.
 
         tarp_p: p-value of the joint test that the guide is exact for images drawn from the model.
-        coverage_90: the share of true latents in the guide's 90 % intervals, for such images;
+        coverage_90: the share of true latents in the guide's 90% intervals, for such images;
             the mean over dimensions.
         pixel_gain_error: the standard error of `pixel_gain`.
         holes: the share of the prior's draws that are less covered by posteriors than held-out

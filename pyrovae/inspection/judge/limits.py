@@ -9,7 +9,7 @@ LEAST = 2.0
 NOTICED = 0.01
 #: A finding is a fault from this share of the gain by the latents (the ELBO minus the log
 #: probability of a model without latents) on; below it is a possible improvement. Runs with other
-#: seeds differ by 1 to 2 % of the gain.
+#: seeds differ by 1 to 2% of the gain.
 FAULT = 0.05
 #: Standard errors that a measurement must be away from its healthy value: one false alarm in a
 #: thousand for each measurement.
@@ -18,7 +18,7 @@ SURE = 3.3
 #: Trained runs have 0.8 to 1.3.
 LIGHT, HEAVY = 0.6, 1.6
 #: The likelihood's noise is wrong if squared residuals over their expected variance are outside.
-#: A factor of 2 in the variance costs 15 % of a nat per pixel.
+#: A factor of 2 in the variance costs 15% of a nat per pixel.
 COARSE, FINE = 0.5, 2.0
 #: The same for a trained scale: that of heavy tails fits most residuals and not their variance.
 TRAINED_COARSE, TRAINED_FINE = 1 / 3, 3.0
@@ -54,5 +54,5 @@ WORTH_MORE = 4.0
 #: Further images always help a little: a gap to training images without a fall of the validation
 #: ELBO is a fault from twice the cost of other faults on.
 WORTH_IMAGES = 2.0
-#: The guide's widths mislead if its 90 % intervals hold the true latents less often than this.
+#: The guide's widths mislead if its 90% intervals hold the true latents less often than this.
 COVERED = 0.8

@@ -109,7 +109,7 @@ def _edits(
             _draw_edits(images[row], rows[:, :, row], list(arrows.index)),
             f"Edits of attributes of the image {name}, shown at the left. Each row moves its "
             f"posterior mean along the direction of one attribute, and decodes the result. A step "
-            f"of 1 leads from one of two values to the other, or from the 5 % to the 95 % "
+            f"of 1 leads from one of two values to the other, or from the 5% to the 95% "
             f"quantile. Directions are fitted to {subject.where()}; the attributes are those of "
             f"the best scores.",
         )
@@ -154,11 +154,11 @@ def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
     if len(effects) > 1:
         sizes = effects.loc[best].drop(columns=REAL).abs()
         most = 100 * np.mean([sizes.loc[name].drop(name).max() for name in best])
-        rest = f". The most affected other attribute changes by {most:.0f} % of its range"
+        rest = f". The most affected other attribute changes by {most:.0f}% of its range"
     return [
         f"Edits of the {len(best)} best-predicted attributes over their whole range change the "
-        f"prediction for the re-encoded images by {round(100 * own.mean())} % of the range on "
-        f"average. Predictions for real images at both ends differ by {100 * real.mean():.0f} %"
+        f"prediction for the re-encoded images by {round(100 * own.mean())}% of the range on "
+        f"average. Predictions for real images at both ends differ by {100 * real.mean():.0f}%"
         f"{rest}."
     ]
 

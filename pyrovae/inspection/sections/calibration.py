@@ -27,6 +27,14 @@ MEANING = (
     "unlike the data, a guide that was trained on data may be worse for them than for the data."
 )
 
+#: What each table shows.
+CAPTIONS = {
+    "calibration": "Ranks per dimension, tested against uniform ones, and coverage of "
+    "the guide's intervals",
+    "tarp": "Test of all dimensions together (TARP)",
+    "tarp_curve": "Coverage per credibility level (TARP)",
+}
+
 
 def section(subject: Subject) -> Section:
     """The ranks of true latents among draws of the guide, and the joint coverage (TARP).
@@ -50,6 +58,7 @@ def section(subject: Subject) -> Section:
         "Is the guide's uncertainty calibrated?",
         [*said, MEANING],
         tables={"calibration": table, "tarp": joint, "tarp_curve": curve},
+        captions=CAPTIONS,
         figures=_figures(ranks, curve),
         symptoms={
             "tarp_p": float(joint["p"].iloc[0]),
@@ -103,8 +112,8 @@ def _answer(table: pandas.DataFrame, count: int) -> str:
 def _coverage(sites: pandas.DataFrame) -> str:
     ninety, fifty = sites["coverage_90"], sites["coverage_50"]
     return (
-        f"The guide's 90 % intervals contain the true latent in {ninety.mean():.0%} of cases (at "
-        f"worst {ninety.min():.0%}, {ninety.idxmin()}), its 50 % intervals in "
+        f"The guide's 90% intervals contain the true latent in {ninety.mean():.0%} of cases (at "
+        f"worst {ninety.min():.0%}, {ninety.idxmin()}), its 50% intervals in "
         f"{fifty.mean():.0%}; means over {len(sites)} dimensions."
     )
 
@@ -118,7 +127,7 @@ def _together(table: pandas.DataFrame) -> list[str]:
     said = "less" if bias < 0 else "more"
     return [
         f"The true latent vectors are {said} probable under the guide than its own draws: their "
-        f"mean rank by log q is {bias + 0.5:.0%} (50 % is calibrated)."
+        f"mean rank by log q is {bias + 0.5:.0%} (50% is calibrated)."
     ]
 
 
@@ -129,7 +138,7 @@ def _tarp(joint: pandas.DataFrame, curve: pandas.DataFrame) -> str:
     seen = "uniform as far as these images show" if p >= ALPHA else "not uniform"
     small = f"p = {p:.2g}" if p >= 1e-16 else "p < 1e-16"
     return (
-        f"All dimensions together (TARP): balls of 90 % credibility around random points contain "
+        f"All dimensions together (TARP): balls of 90% credibility around random points contain "
         f"the true latent vector in {ninety:.0%} of the images; coverage and credibility differ "
         f"most at {far['credibility']:.0%}, where the coverage is {far['coverage']:.0%}. The "
         f"ranks of the distances are {seen} (chi-square test, {small}, level {ALPHA})."
@@ -183,7 +192,7 @@ def _draw_coverage(curve: pandas.DataFrame) -> Figure:
     figure, own = panel(4)
     level, band = curve["credibility"], curve["band"]
     low, high = (level - band).clip(0, 1), (level + band).clip(0, 1)
-    own.fill_between(level, low, high, color=PALE, lw=0, label="95 % band of an exact posterior")
+    own.fill_between(level, low, high, color=PALE, lw=0, label="95% band of an exact posterior")
     own.plot([0, 1], [0, 1], color=INK, lw=1, ls="--", label="exact posterior")
     own.plot(level, curve["coverage"], color=GUIDE, lw=1.6, label="guide")
     own.set_xlim(0, 1)

@@ -32,7 +32,7 @@ def section(subject: Subject) -> Section:
     active = (
         f"{table['active'].sum()} of {len(table)} latent dimensions are active. The rate is "
         f"{subject.encoded.rate.mean():,.1f} nats per image; {dimensions_for(table)} dimensions "
-        "are enough for 95 % of it."
+        "are enough for 95% of it."
     )
     try:
         parts = aggregate(subject, progress=subject.progress)

@@ -36,6 +36,12 @@ WANTED = (
 #: Rounds of refinement that take as many steps as the chains of the budget.
 ROUNDS = 4
 
+#: What each table shows.
+CAPTIONS = {
+    "gaps": "ELBO, log p(x) and gaps per image, in nats",
+    "temperature": "ELBO per factor on the guide's spread, in nats",
+}
+
 
 def section(subject: Subject) -> Section:
     """The gap of some images in nats, split in two, and the best spread for more images.
@@ -56,6 +62,7 @@ def section(subject: Subject) -> Section:
         "How far is the ELBO below log p(x)?",
         [*said, *_left_out(subject, table)],
         tables={"gaps": table},
+        captions=CAPTIONS,
         figures=_figures(table, subject),
         symptoms=_symptoms(table),
     )

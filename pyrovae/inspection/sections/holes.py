@@ -47,6 +47,16 @@ ALIKE = (
     "region without encodings."
 )
 
+#: What each table shows.
+CAPTIONS = {
+    "holes": "Coverage of the prior's draws and of held-out encodings",
+    "hole_draws": "Coverage per draw of the prior",
+    "hole_held_out": "Coverage per held-out encoding",
+    "aggregate_marginals": "Aggregate posterior against the prior, per dimension",
+    "aggregate_planes": "Aggregate posterior against the prior, per pair of dimensions",
+    "aggregate_mmd": "Aggregate posterior against the prior, all dimensions (MMD)",
+}
+
 
 def section(subject: Subject) -> Section:
     """Prior mass that the aggregate posterior does not cover, and differences of their spread.
@@ -59,7 +69,7 @@ def section(subject: Subject) -> Section:
     Raises:
         InputError: if a site is unknown, or no comparison is possible.
     """
-    answer = Section("How much prior mass lies where no image is encoded?", [])
+    answer = Section("How much prior mass lies where no image is encoded?", [], captions=CAPTIONS)
     columns, encoded, seed = subject.columns, subject.encoded, subject.seed
     reasons: list[str] = []
     holes = _tried(reasons, "Holes were not looked for", find_holes, subject)

@@ -53,8 +53,8 @@ def section(subject: Subject) -> Section:
         if codes.shape[1] > 2:
             near, method = neighbour_map(codes, subject.seed)
             maps[method] = near
-        says = [_variance_said(shares, codes.shape[1])]
-        says += [_trust_said(codes, places, name) for name, places in maps.items()]
+        says = [variance_said(shares, codes.shape[1])]
+        says += [trust_said(codes, places, name) for name, places in maps.items()]
         figures = {"maps": _maps(subject, maps, known)}
     title, table = "How do the images lie in the latent space?", _table(subject, rows, maps)
     captions = {"maps": "Place of each image on the maps"}
@@ -101,15 +101,17 @@ def _plane_said(codes: np.ndarray) -> str:
     )
 
 
-def _variance_said(shares: np.ndarray, dims: int) -> str:
+def variance_said(shares: np.ndarray, dims: int) -> str:
+    """A sentence on the shares of the variance that two principal components explain."""
     return (
-        f"The first two principal components explain {100 * shares.sum():.0f} % of the variance "
+        f"The first two principal components explain {100 * shares.sum():.0f}% of the variance "
         f"of the posterior means in {dims} dimensions. Two of {dims} equal components would "
-        f"explain {200 / dims:.0f} %."
+        f"explain {200 / dims:.0f}%."
     )
 
 
-def _trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
+def trust_said(codes: np.ndarray, places: np.ndarray, name: str) -> str:
+    """A sentence on how many neighbours on a map are neighbours in the latent space."""
     found = trustworthiness(codes, places)
     name = f"{name}s" if name == COMPONENT else name
     words = "are neighbours" if found > 0.9 else "are often distant"
@@ -139,8 +141,8 @@ def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawi
     low, high = (100 * float(places[end]) for end in (0, -1))
     return Drawing(
         _draw_plane(grid, subject.encoded.loc[rows], known.iloc[:, 0], names),
-        f"The plane of both dimensions. Left: decoded latents, from the {low:.0f} % to the "
-        f"{high:.0f} % quantile of the prior in both dimensions, at equal steps of probability. "
+        f"The plane of both dimensions. Left: decoded latents, from the {low:.0f}% to the "
+        f"{high:.0f}% quantile of the prior in both dimensions, at equal steps of probability. "
         f"Right: posterior means of {subject.where(len(rows))}, coloured by {names[2]}.",
     )
 

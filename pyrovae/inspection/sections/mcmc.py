@@ -45,6 +45,12 @@ SHOWN = 6
 #: Why there is no section.
 NO_CHAINS = "short chains do not mix, so the quick report has none (leave out --quick)"
 
+#: What each table shows.
+CAPTIONS = {
+    "posterior_moments": "Moments per image and dimension: MCMC and guide",
+    "chains": "Share of moves and divergences per chain",
+}
+
 
 def section(subject: Subject) -> Section:
     """The guide and draws from the exact posterior, for the first images that are shown.
@@ -75,6 +81,7 @@ def section(subject: Subject) -> Section:
         "How does the guide differ from the exact posterior of single images?",
         said,
         tables={"posterior_moments": moments, "chains": _diagnostics(chains)},
+        captions=CAPTIONS,
         figures=_figures(subject, looked_at, tables),
     )
 

@@ -92,7 +92,7 @@ def _sheet(subject: Subject, found: Paths) -> Figure:
     with subject.quietly(3):
         rows = [show_within(subject.space, z, **inputs).cpu() for z, inputs in found.values()]
     labels = [f"{ends}\n{kind}" for ends, kind in found]
-    columns = [f"{100 * t:.0f} %" for t in np.linspace(0, 1, STEPS)]
+    columns = [f"{100 * t:.0f}%" for t in np.linspace(0, 1, STEPS)]
     return image_sheet(torch.stack(rows), labels, columns, label_inches=0.8)
 
 
@@ -106,7 +106,7 @@ def _says(table: pandas.DataFrame, lengths: dict[str, np.ndarray]) -> list[str]:
         said.append(
             f"Half-way between two {each}, the point on the straight line has length "
             f"{straight:.2f} ({_where(straight, low, high)}) and the point on the arc {arc:.2f} "
-            f"({_where(arc, low, high)}). 95 % of all {each} have lengths from {low:.2f} to "
+            f"({_where(arc, low, high)}). 95% of all {each} have lengths from {low:.2f} to "
             f"{high:.2f}."
         )
     return [*said, "The decoder extrapolates at lengths outside that range."]

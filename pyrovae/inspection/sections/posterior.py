@@ -97,7 +97,7 @@ def _intervals(subject: Subject, table: pandas.DataFrame, found: Encoding) -> Dr
         _draw_intervals(table, dims),
         f"Posterior per dimension, {subject.shown_where()}, in the {len(dims)} dimensions of the "
         f"largest rate. Left: dots show the location, coloured by the rate in nats; bars show ± 2 "
-        f"scales, where they are longer than a dot. The grey band is ± 2, which holds 95 % of a "
+        f"scales, where they are longer than a dot. The grey band is ± 2, which holds 95% of a "
         f"standard Normal's mass. Right: the scale. Titles: the rate over all dimensions.",
     )
 
@@ -122,7 +122,7 @@ def _spreads(table: pandas.DataFrame) -> str:
     return (
         f"The uncertainty of z moves a pixel by {latent:.1f} grey levels of 256 (standard "
         f"deviation); with the likelihood's noise it is {whole:.1f}. The guide attributes "
-        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g} % of the variance of pixels to z."
+        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g}% of the variance of pixels to z."
     )
 
 

@@ -60,7 +60,7 @@ def traversal_table(subject: Subject) -> pandas.DataFrame:
 
     Returns:
         A row per dimension: its rate `kl` in nats per image, and the columns of `effects` from the
-        1 % to the 99 % quantile of the draws of all images.
+        1% to the 99% quantile of the draws of all images.
     """
     encoded, columns = subject.encoded, subject.columns
     low, high = np.quantile(encoded.draws[:, columns], (SHARES[0], SHARES[-1]), axis=0)
@@ -84,7 +84,7 @@ def _drawing(
         shown = show_within(subject.space, paths, **own)[:, :, 0].cpu()
     sheet, most = with_change(shown)
     labels = [f"{name}\n{table['kl'][name]:.2f} nats" for name in top]
-    columns = [f"{100 * share:.0f} %" for share in SHARES] + ["change"]
+    columns = [f"{100 * share:.0f}%" for share in SHARES] + ["change"]
     name = str(subject.shown.names[row]).split("/")[-1]
     return Drawing(
         image_sheet(sheet, labels, columns),
@@ -102,7 +102,7 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
     change, name = table["change"], table["change"].idxmax()
     said = [
         f"Dimension {name} changes the decoded image most: by {change.max():.1f} of 255 grey "
-        f"levels from its 1 % to its 99 % quantile (root mean square over pixels and {images} "
+        f"levels from its 1% to its 99% quantile (root mean square over pixels and {images} "
         f"images). The median dimension changes it by {change.median():.1f} grey levels."
     ]
     if len(table) > 2 and min(np.ptp(table["kl"]), np.ptp(change)) > 0:

@@ -51,7 +51,18 @@ SHAPES = {
     (-1, 0): "low in the middle: few residuals are small against the noise",
     (-1, -1): "low in the middle and at both ends (an M): few residuals are small against the "
     "noise, and few are far larger",
-    (0, 0): "of the same height in the middle, at the ends and between, within 5 % of a flat one",
+    (0, 0): "of the same height in the middle, at the ends and between, within 5% of a flat one",
+}
+
+#: What each table shows.
+CAPTIONS = {
+    "typical_shown": "Log p(x) and rank of the shown images, in nats",
+    "typical_outliers": "Log p(x) and rank per image, in nats",
+    "anomaly_aurocs": "AUROC per anomaly score",
+    "predictive_checks": "Statistics of images and of their replicates",
+    "predictive_images": "Statistics per image, observed and replicated",
+    "pixel_calibration": "Share of pixels per bin of ranks",
+    "dispersion": "Squared residuals and ranks of pixels",
 }
 
 
@@ -76,7 +87,8 @@ def section(subject: Subject) -> Section:
     prior = typical.prior_statistics(subject, subject.budget.draws, statistics)
     checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
     ranks = typical.rank_moments(found)
-    answer = Section("How large is the noise, and which images are improbable?", [])
+    title = "How large is the noise, and which images are improbable?"
+    answer = Section(title, [], captions=CAPTIONS)
     reasons = _add_outliers(answer, subject)
     answer.says.extend([_noise_said(noise), _ranks_said(found, ranks), *_gain_said(gain)])
     answer.says.extend([*_checks_said(checks), *reasons])

@@ -1,0 +1,1 @@
+"""The explorer: answers to questions about a run, from its programs."""

@@ -1,0 +1,200 @@
+"""Answers on one image: its posterior, draws, scores, and directions around it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.commands.explorer.answers.plain import covered, floats, number, pictures
+from pyrovae.commands.explorer.checking import text, whole
+from pyrovae.commands.explorer.opening import Explorer, Seen
+from pyrovae.commands.explorer.pictures import data_url
+from pyrovae.evaluation.evidence import UNRELIABLE
+from pyrovae.inspection.exploring import principal_directions, two_sided
+from pyrovae.inspection.outliers import LEAST
+from pyrovae.inspection.posterior import predictive
+from pyrovae.inspection.sections.traversals import SHARES
+from pyrovae.utils.errors import InputError
+
+__all__ = ["directions", "draws", "image", "scores", "sliders", "upload"]
+
+#: Draws per question, and draws that the standard deviation is estimated from.
+DRAWS, MEASURED = 24, 100
+#: Seconds that a question computes more scores of reference images.
+SECONDS = 1.0
+#: The p-value below which an image is unlike the reference: 2 in 100 images like it are.
+LEVEL = 0.02
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def image(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """An image, its reconstruction from the posterior mean, and its posterior."""
+    return _image(explorer, explorer.seen(text(given, "name")))
+
+
+def upload(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """Reads an uploaded image; answers as `image` does."""
+    if not isinstance(given.get("bytes"), bytes):
+        raise InputError("upload: allowed are the bytes of an image")
+    return _image(explorer, explorer.add(given["bytes"]))
+
+
+def _image(explorer: Explorer, seen: Seen) -> dict[str, Any]:
+    z = seen.encoded.loc
+    moved, shown = explorer.decode(z, seen.given)
+    picture = torch.from_numpy(np.array(seen.split.images)) / 255
+    explorer.ground("PCA")
+    return {
+        "name": seen.name,
+        "file": seen.file,
+        "picture": pictures(explorer, picture)[0],
+        "reconstruction": pictures(explorer, shown)[0],
+        "cover": covered(explorer, moved, seen.row)[0],
+        "loc": floats(z[0]),
+        "scale": floats(seen.encoded.scale[0]),
+        "place": explorer.places(seen),
+        "attributes": _attributes(seen),
+        "given": seen.given,
+    }
+
+
+def _attributes(seen: Seen) -> dict[str, Any]:
+    """The attributes of an image: numbers, or the names of classes; None if not known."""
+    row = seen.split.table().iloc[0]
+    return {
+        str(name): value if isinstance(value, str) else number(value)
+        for name, value in row.items()
+    }
+
+
+def draws(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """Decoded draws of the posterior of an image, and their standard deviation per pixel."""
+    seen = explorer.seen(text(given, "name"))
+    count = whole(given, "count", 1, DRAWS, 12)
+    seed = whole(given, "seed", 0, 2**63 - 1, 0)
+    with replace(explorer.subject, seed=seed).quietly(8):
+        own = (explorer.subject.space, seen.x, seen.inputs)
+        found = predictive(*own, num_draws=MEASURED, kept=count)
+    spread = found.latent_spread[0].square().mean(0, keepdim=True).sqrt().cpu()
+    most = float(spread.max())
+    return {
+        "images": pictures(explorer, found.decoded[:, 0]),
+        "deviation": data_url(spread / max(most, 1e-12)),
+        "largest": 255 * most,
+        "says": (
+            f"Standard deviation of each pixel over {MEASURED} decoded draws of q(z | x), without "
+            f"the noise of pixels; white is {255 * most:.1f} of 255 grey levels."
+        ),
+    }
+
+
+def scores(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """The ELBO and log p(x) of an image, and its rank among reference images."""
+    seen = explorer.seen(text(given, "name"))
+    rate, distortion = (float(own[0]) for own in (seen.encoded.rate, seen.encoded.distortion))
+    elbo, pixels = -(rate + distortion), seen.split.images[0].size
+    bits = explorer.subject.programs.likelihood.bits_per_dim(elbo, pixels)
+    evidence = explorer.evidence(seen)
+    answer = {
+        "rate": number(rate),
+        "distortion": number(distortion),
+        "elbo": number(elbo),
+        "bits_per_dim": None if bits is None else number(bits),
+        **{name: number(evidence[name]) for name in ("log_evidence", "error", "k_hat")},
+    }
+    return answer | _ranked(explorer, float(evidence.log_evidence), float(evidence.k_hat))
+
+
+def _ranked(explorer: Explorer, value: float, k_hat: float) -> dict[str, Any]:
+    """The rank of log p(x) among the reference images scored so far, in words too."""
+    answer: dict[str, Any] = {"typicality": None, "p_value": None, "unlike": False, "done": 1.0}
+    if not math.isfinite(value):
+        return answer | {"says": ["log p(x) is not known: the guide has no density."]}
+    try:
+        usual, of = explorer.reference
+    except InputError as reason:
+        return answer | {"says": [f"log p(x) has no rank: {reason}."]}
+    usual.work(SECONDS, LEAST)
+    known = usual.known.log_evidence.to_numpy()
+    p_value = two_sided(value, known)
+    unlike = p_value <= LEVEL
+    low = value < np.median(known)
+    enough = 2 / (len(known) + 1) <= LEVEL
+    words = f"log p(x) is {'low' if low else 'high'} compared with {len(known)} {of}"
+    says = [f"{words} (two-sided p = {p_value:.2g})."]
+    if unlike:
+        tail = "less" if low else "more"
+        says = [f"Unlike the {of}: {tail} probable than nearly all of them (p = {p_value:.2g})."]
+    elif not enough:
+        says.append(f"p cannot be below {2 / (len(known) + 1):.2g} yet: ask again.")
+    if not k_hat <= UNRELIABLE:
+        says.append(
+            f"k-hat {k_hat:.2f} is above {UNRELIABLE}: log p(x) may be much higher, and a low "
+            "rank may be due to the guide."
+        )
+    return {
+        "typicality": abs(value - float(known.mean())),
+        "p_value": number(p_value),
+        "unlike": bool(unlike),
+        "done": usual.done,
+        "says": says,
+    }
+
+
+def sliders(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """The active units by falling rate, with the posterior of an image on each."""
+    seen, encoded = explorer.seen(text(given, "name")), explorer.subject.encoded
+    rates, active = encoded.kl.mean(0), encoded.active
+    space = explorer.subject.space
+    sites = {dim: name for name, own in space.slices.items() for dim in range(own.start, own.stop)}
+    order = [int(dim) for dim in np.argsort(-rates, kind="stable") if active[dim]]
+    idle = [name for name, own in zip(space.names, active, strict=True) if not own]
+    rows = []
+    for dim in order:
+        values = np.quantile(encoded.draws[:, dim], (SHARES[0], *QUANTILES, SHARES[-1]))
+        loc, scale = float(seen.encoded.loc[0, dim]), float(seen.encoded.scale[0, dim])
+        rows.append(
+            {
+                "dim": dim,
+                "name": space.names[dim],
+                "site": sites[dim],
+                "kl": float(rates[dim]),
+                "low": min(float(values[0]), loc - 2 * scale),
+                "high": max(float(values[-1]), loc + 2 * scale),
+                "quantiles": values[1:-1].tolist(),
+                "loc": loc,
+                "scale": scale,
+            }
+        )
+    says = (
+        f"{len(rows)} active of {space.size} dimensions, by their mean KL over "
+        f"{explorer.subject.where()}. Quantiles are those of the aggregate posterior."
+    )
+    return {"sliders": rows, "idle": idle, "says": says}
+
+
+def directions(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """The directions that change the decoded image most around an image."""
+    seen = explorer.seen(text(given, "name"))
+    found = principal_directions(explorer.subject, seen.z, seen.x, seen.inputs)
+    rows = [
+        {
+            "name": f"direction {row + 1}",
+            "share": float(found.shares[row]),
+            "vector": floats(vector),
+            "low": float(found.low[row]),
+            "high": float(found.high[row]),
+            "scale": float(found.scale[row]),
+        }
+        for row, vector in enumerate(found.vectors)
+    ]
+    says = (
+        f"The {len(rows)} directions that change the decoded image most around this image have "
+        f"{found.shares.sum():.0%} of the change over all directions. One step is a standard "
+        f"deviation of the aggregate posterior; the mark is this image's posterior."
+    )
+    return {"directions": rows, "says": says}

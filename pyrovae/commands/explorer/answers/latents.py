@@ -1,0 +1,148 @@
+"""Answers on points of the latent space: decoded images, paths, neighbours and directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pyrovae.commands.explorer.answers.plain import (
+    covered,
+    floats,
+    pictures,
+    predicted,
+    thumbnails,
+)
+from pyrovae.commands.explorer.checking import chosen, named, numbers, points, text, whole
+from pyrovae.commands.explorer.opening import Explorer
+from pyrovae.inspection.holes import posterior_distances
+from pyrovae.inspection.traversals import linear_path, spherical_path
+
+__all__ = ["attributes", "decode", "ground", "nearest", "path"]
+
+#: Points, steps of a path and neighbours per question.
+POINTS, STEPS, NEIGHBOURS = 64, 16, 24
+#: The side of the pictures of neighbours.
+SIZE = 64
+KINDS = {"straight": linear_path, "sphere": spherical_path}
+#: The quantiles of log p(z) that the density of a path is compared with.
+USUAL = (0.05, 0.5, 0.95)
+
+
+def _given(explorer: Explorer, given: dict[str, Any]) -> dict[str, float]:
+    return named(given, "given", explorer.subject.programs.attributes)
+
+
+def _without(explorer: Explorer, given: dict[str, Any]) -> int | None:
+    """The index of the encoded image that a question starts from."""
+    return None if given.get("name") is None else explorer.seen(text(given, "name")).row
+
+
+def ground(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """Points of the latent space that belong to places on a map, decoded."""
+    own = explorer.ground(chosen(given, "method", explorer.methods))
+    z = own.lift(points(given, "places", 2, POINTS))
+    moved, shown = explorer.decode(z, _given(explorer, given))
+    images, cover = pictures(explorer, shown), covered(explorer, moved)
+    return {"z": floats(moved), "images": images, "cover": cover}
+
+
+def decode(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """Decoded points, their cover, and the attributes predicted from them.
+
+    With the `name` of an encoded image, its posterior does not count as cover.
+    """
+    z = points(given, "z", explorer.size, POINTS)
+    moved, shown = explorer.decode(z, _given(explorer, given))
+    return {
+        "images": pictures(explorer, shown),
+        "cover": covered(explorer, moved, _without(explorer, given)),
+        "predicted": predicted(explorer, moved),
+    }
+
+
+def path(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """A decoded path between two points, with log p(z) along it."""
+    ends = [explorer.tensor(numbers(given, name, explorer.size)) for name in ("first", "second")]
+    steps = whole(given, "steps", 2, STEPS, 9)
+    line = KINDS[chosen(given, "kind", KINDS)](ends[0], ends[1], steps)
+    inputs = _given(explorer, given)
+    moved, shown = explorer.decode(line.cpu().double().numpy(), inputs)
+    encoded = explorer.subject.encoded
+    usual = np.quantile(encoded.log_p, USUAL) if np.isfinite(encoded.log_p).all() else None
+    density = explorer.log_prior(moved, inputs)
+    return {
+        "images": pictures(explorer, shown),
+        "z": floats(moved),
+        "density": floats(density),
+        "usual": [None] * len(USUAL) if usual is None else usual.tolist(),
+        "cover": covered(explorer, moved),
+        "says": _path_said(density, usual),
+    }
+
+
+def _path_said(density: np.ndarray, usual: np.ndarray | None) -> str:
+    if usual is None or not np.isfinite(density).all():
+        return "The density along the path is not known: the prior has no density."
+    low, at = float(density.min()), int(density.argmin())
+    share = at / (len(density) - 1)
+    where = "below" if low < usual[0] else "above" if low > usual[2] else "within"
+    return (
+        f"log p(z) is least {share:.0%} of the way, with {low:,.1f} nats: {where} the range of "
+        f"90 % of the encodings, {usual[0]:,.1f} to {usual[2]:,.1f} nats."
+    )
+
+
+def nearest(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """The encoded images whose posteriors are nearest to a point.
+
+    Distances are those of `nearest_posteriors`: in standard deviations of each posterior.
+    """
+    z = numbers(given, "z", explorer.size)
+    count = min(whole(given, "count", 1, NEIGHBOURS, 8), len(explorer.names))
+    encoded = explorer.subject.encoded
+    distances = next(posterior_distances(z[None], encoded.loc, encoded.scale))[0]
+    order = np.argsort(distances, kind="stable")[:count]
+    return {
+        "names": [explorer.names[row] for row in order],
+        "distances": floats(distances[order]),
+        "sprite": thumbnails(explorer, order.tolist(), SIZE),
+        "size": SIZE,
+        "says": "Distance to each posterior, in its standard deviations.",
+    }
+
+
+def attributes(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
+    """Directions of attributes, and how well each attribute is predicted."""
+    found = explorer.predictions
+    if isinstance(found, str):
+        return {"attributes": [], "left_out": {}, "says": f"{found}."}
+    scores = explorer.scores
+    rows = []
+    for name, move, slope, error in zip(
+        found.table, found.moves, found.slopes, found.errors, strict=True
+    ):
+        low, high, score = found.ends.low[name], found.ends.high[name], scores.loc[name]
+        rows.append(
+            {
+                "name": str(name),
+                "vector": floats(move),
+                "low": float(low),
+                "high": float(high),
+                "score": float(score.value),
+                "error": float(score.error),
+                "says": (
+                    f"{'AUC' if score.score == 'AUC' else 'R²'} {score.value:.2f} ± "
+                    f"{score.error:.2f} on held-out images; predictions are off by {error:.2g}; "
+                    f"the whole slider changes the prediction by {2 * slope @ move:.2g} of "
+                    f"{high - low:.2g}."
+                ),
+            }
+        )
+    return {"attributes": rows, "left_out": found.left_out, "says": SAYS}
+
+
+SAYS = (
+    "Each direction is the mean change of the encodings with the attribute; attributes that are "
+    "correlated with it in the data change with it."
+)

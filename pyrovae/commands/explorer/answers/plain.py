@@ -1,0 +1,93 @@
+"""What several answers have in common: plain numbers, pictures, cover and predictions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.commands.explorer.opening import Explorer
+from pyrovae.commands.explorer.pictures import data_url, sprite
+from pyrovae.utils.grids import showing
+
+__all__ = ["covered", "floats", "number", "pictures", "predicted", "row_of", "thumbnails"]
+
+
+def number(value: float) -> float | None:
+    """A finite number; None for any other, which JSON lacks."""
+    return float(value) if math.isfinite(value) else None
+
+
+def floats(values: np.ndarray) -> list[Any]:
+    """Nested lists of finite numbers; None for any other."""
+    found: list[Any] = np.where(np.isfinite(values), values, np.nan).tolist()
+    return found if np.isfinite(values).all() else _without_nan(found)
+
+
+def _without_nan(values: list[Any]) -> list[Any]:
+    return [_without_nan(own) if isinstance(own, list) else number(own) for own in values]
+
+
+def pictures(explorer: Explorer, images: Tensor) -> list[str]:
+    """Images `(M, C, H, W)` of floats in [0, 1] as data URLs."""
+    with showing(explorer.data.show):
+        return [data_url(image) for image in images]
+
+
+def row_of(explorer: Explorer, images: Tensor, size: int) -> str:
+    """Images `(M, C, H, W)` as one row of squares."""
+    with showing(explorer.data.show):
+        return sprite(images, size)
+
+
+def thumbnails(explorer: Explorer, rows: list[int], size: int) -> str:
+    """Encoded images as one row of squares."""
+    stored = np.stack([explorer.subject.split.images[row] for row in rows])
+    return row_of(explorer, torch.from_numpy(stored) / 255, size)
+
+
+def covered(explorer: Explorer, z: np.ndarray, without: int | None = None) -> list[dict[str, Any]]:
+    """How well the aggregate posterior covers points `(M, D)`.
+
+    Args:
+        explorer: what is explored.
+        z: the points.
+        without: the index of an encoded image whose posterior does not count.
+    """
+    cover = explorer.cover
+    shares = cover.shares(z, without)
+    both = zip(shares.tolist(), cover.is_thin(shares).tolist(), strict=True)
+    return [
+        {"share": share, "thin": thin, "says": _cover_said(explorer, share, thin)}
+        for share, thin in both
+    ]
+
+
+def _cover_said(explorer: Explorer, share: float, thin: bool) -> str:
+    cover = explorer.cover
+    if not cover.enough:
+        return f"Too few images ({len(explorer.names)}) to say where encodings are rare."
+    if thin:
+        return (
+            f"Hardly any image is encoded here: {share:.1%} of held-out encodings are as far "
+            f"from the posteriors of other images; the decoder extrapolates."
+        )
+    return f"{share:.0%} of held-out encodings are as far from the posteriors of other images."
+
+
+def predicted(explorer: Explorer, z: np.ndarray) -> list[dict[str, Any]]:
+    """The predicted attributes of points `(M, D)`, each with its error on held-out images."""
+    found = explorer.predictions
+    if isinstance(found, str):
+        return [{} for _ in z]
+    names = list(found.table)
+    return [
+        {
+            name: {"value": value, "error": error}
+            for name, value, error in zip(names, values, found.errors.tolist(), strict=True)
+        }
+        for values in found.at(z).tolist()
+    ]

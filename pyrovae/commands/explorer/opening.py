@@ -1,0 +1,364 @@
+"""Opens a run for the explorer, and keeps what its answers share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.commands.explorer.uploading import read_upload
+from pyrovae.commands.inspect import open_subject
+from pyrovae.data import SPLITS, ImageData, Split
+from pyrovae.data.base import spread_rows
+from pyrovae.inspection.attributes import probes
+from pyrovae.inspection.exploring import (
+    Cover,
+    Evidences,
+    Ground,
+    NeighbourGround,
+    Predictions,
+    principal_ground,
+)
+from pyrovae.inspection.maps import LEAST as LEAST_OF_NEIGHBOURS
+from pyrovae.inspection.maps import neighbour_method
+from pyrovae.inspection.outliers import reference_images
+from pyrovae.inspection.subject import FULL, Subject, check_name
+from pyrovae.inspection.traversals import moved_and_shown, within_support
+from pyrovae.posterior.encoding import BY_DIMENSION, Encoding
+from pyrovae.posterior.passes import each_batch
+from pyrovae.runs.directory import RunDirectory
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
+
+__all__ = ["Explorer", "Seen"]
+
+#: Uploads, and other images, that are kept.
+UPLOADS, KEPT = 20, 50
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One image with its posterior.
+
+    Attributes:
+        name: such as `test:12` or `upload:3`.
+        file: its name in the data set.
+        split: the image, as a split of one.
+        known: the same, with a mean for each unknown attribute that the programs take.
+        given: the attributes that the programs take, by name.
+        x: the observation, `(1, C, H, W)`.
+        inputs: further inputs of the programs for it.
+        encoded: its posterior.
+        row: its index among the encoded images; None if it is another image.
+    """
+
+    name: str
+    file: str
+    split: Split
+    known: Split
+    given: dict[str, float]
+    x: Tensor
+    inputs: dict[str, Tensor]
+    encoded: Encoding
+    row: int | None
+
+    @property
+    def z(self) -> Tensor:
+        """The posterior mean, `(1, D)`."""
+        return torch.from_numpy(self.encoded.loc).to(self.x)
+
+
+class Explorer:
+    """The programs of a run, the encoded images of a split, and what answers share.
+
+    It is not thread-safe: ask one question at a time.
+
+    Args:
+        subject: the programs, and the images that are encoded.
+        data: the data set of the run.
+        rows: the index of each encoded image in its split; by default they are the whole split.
+        notes: sentences on what is shown.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        data: ImageData,
+        rows: np.ndarray | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.subject, self.data, self.notes = subject, data, list(notes)
+        count = len(subject.split)
+        places = np.arange(count) if rows is None else rows
+        self.names = [f"{subject.name}:{row}" for row in places]
+        self._rows = {name: row for row, name in enumerate(self.names)}
+        self._uploads: dict[str, Split] = {}
+        self._uploaded = 0
+        self._seen: dict[str, Seen] = {}
+        self._grounds: dict[str, Ground] = {}
+
+    @classmethod
+    def open(
+        cls,
+        run: str | Path,
+        *,
+        split: str = "test",
+        checkpoint: str = "best",
+        device: str = "auto",
+        num_images: int | None = None,
+        seed: int = 0,
+        trust: bool = False,
+    ) -> Explorer:
+        """Opens a run, and encodes the images of a split.
+
+        Args:
+            run: the run directory.
+            split: the split to encode.
+            checkpoint: "best" or "last".
+            device: the device that computes.
+            num_images: the largest number of images to encode; 0 means all, by default 2,000.
+            seed: seed of all draws.
+            trust: whether the run may name any class.
+
+        Raises:
+            InputError: if the run, the checkpoint or the split is missing.
+        """
+        check_name("split", split, SPLITS)
+        budget = FULL if num_images is None else replace(FULL, images=num_images)
+        how: dict[str, Any] = {"checkpoint": checkpoint, "device": device, "trust": trust}
+        subject, _ = open_subject(run, split=split, seed=seed, budget=budget, **how)
+        data = subject.programs.data
+        assert data is not None, "programs of a run have a data set"
+        count = len(data.split(split))
+        rows = spread_rows(count, budget.images)
+        _, epoch = RunDirectory(run).weights_of(checkpoint)
+        notes = [f"Weights of epoch {epoch}, the {checkpoint} checkpoint."]
+        if len(rows) < count:
+            notes.append(f"{len(rows):,} of {count:,} images of {split} are encoded.")
+        explorer = cls(subject, data, rows, notes)
+        _ = subject.encoded
+        return explorer
+
+    @property
+    def size(self) -> int:
+        """The number of latent dimensions."""
+        return self.subject.space.size
+
+    @cached_property
+    def cover(self) -> Cover:
+        """The cover of the encodings."""
+        return Cover.of(self.subject.encoded)
+
+    @cached_property
+    def predictions(self) -> Predictions | str:
+        """The predictions of attributes, or the reason why there are none."""
+        try:
+            return Predictions.of(self.subject)
+        except InputError as reason:
+            return str(reason)
+
+    @cached_property
+    def evidences(self) -> Evidences:
+        """Log p(x) of the encoded images."""
+        return Evidences(self.subject, self._draws)
+
+    @cached_property
+    def reference(self) -> tuple[Evidences, str]:
+        """Log p(x) of the images that scores are compared with, and their name in texts."""
+        images, of = reference_images(self.subject)
+        return Evidences(self.subject.of(images), self._draws), of
+
+    def evidence(self, seen: Seen) -> pandas.Series:
+        """Log p(x) of an image, the columns of `log_evidence`."""
+        if seen.row is not None:
+            return self.evidences.of(seen.row)
+        return Evidences(self.subject.of(seen.known), self._draws).of(0)
+
+    @cached_property
+    def scores(self) -> pandas.DataFrame:
+        """The score of a linear probe per attribute, see `probes`."""
+        found = self.predictions
+        assert not isinstance(found, str), found
+        return probes(found.codes, found.table, seed=self.subject.seed)
+
+    @property
+    def _draws(self) -> int:
+        return max(25, self.subject.budget.importance_draws // 10)
+
+    @property
+    def methods(self) -> list[str]:
+        """The maps that can be asked for."""
+        some = len(self.names) >= LEAST_OF_NEIGHBOURS and self.size > 1
+        return ["PCA", neighbour_method()] if some else ["PCA"]
+
+    def ground(self, method: str) -> Ground:
+        """A map, which is made when it is asked for first."""
+        check_name("method", method, self.methods)
+        if method not in self._grounds:
+            encoded = self.subject.encoded
+            if method == "PCA":
+                self._grounds[method] = principal_ground(encoded.loc, encoded.scale)
+            else:
+                self._grounds[method] = NeighbourGround.of(encoded.loc, self.subject.seed)[0]
+        return self._grounds[method]
+
+    def places(self, seen: Seen) -> dict[str, list[float]]:
+        """The place of an image on each map that was made."""
+        found = {}
+        for method, ground in self._grounds.items():
+            places = ground.places[[seen.row]] if seen.row is not None else None
+            if places is None:
+                places = ground.place(seen.encoded.loc, seen.encoded.scale)
+            found[method] = places[0].tolist()
+        return found
+
+    # Attributes that the programs take.
+
+    @cached_property
+    def usual(self) -> dict[str, float]:
+        """The mean of each attribute that the programs take."""
+        split = self.subject.split
+        columns = [
+            list(split.attribute_names).index(own) for own in self.subject.programs.attributes
+        ]
+        means = np.nanmean(split.attributes[:, columns].astype(float), 0)
+        return dict(zip(self.subject.programs.attributes, means.tolist(), strict=True))
+
+    def inputs(self, given: dict[str, float], count: int) -> dict[str, Tensor]:
+        """The further inputs of the programs for `count` latents; means for what is not given."""
+        values = [given.get(name, usual) for name, usual in self.usual.items()]
+        table = torch.tensor([values], dtype=torch.float32).expand(count, -1)
+        return self.subject.programs.inputs(table.to(self.subject.engine.device))
+
+    # Latents.
+
+    def tensor(self, z: np.ndarray) -> Tensor:
+        """Latents `(M, D)` on the device."""
+        return torch.from_numpy(np.ascontiguousarray(z)).to(self._like)
+
+    @cached_property
+    def _like(self) -> Tensor:
+        """A tensor with the device and the type of observations."""
+        return self.subject.observed(self.subject.split.take([0]))[0]
+
+    def decode(self, z: np.ndarray, given: dict[str, float]) -> tuple[np.ndarray, Tensor]:
+        """Latents moved into the support of the prior, and their images `(M, C, H, W)`."""
+        with self.subject.quietly(6):
+            inputs = self.inputs(given, len(z))
+            moved, shown = moved_and_shown(self.subject.space, self.tensor(z), **inputs)
+        return moved.cpu().double().numpy(), shown
+
+    def within(self, z: np.ndarray, given: dict[str, float]) -> np.ndarray:
+        """Latents moved into the support of the prior."""
+        with self.subject.quietly(6):
+            moved = within_support(
+                self.subject.space, self.tensor(z), **self.inputs(given, len(z))
+            )
+        return moved.cpu().double().numpy()
+
+    def log_prior(self, z: np.ndarray, given: dict[str, float]) -> np.ndarray:
+        """Log p(z) of latents in the support, `(M,)`; NaN if the prior has no density."""
+        with self.subject.quietly(6):
+            try:
+                inputs = self.inputs(given, len(z))
+                found = self.subject.space.log_prior(self.tensor(z), **inputs)
+            except NotImplementedError:
+                return np.full(len(z), np.nan)
+        return found.cpu().double().numpy()
+
+    # Single images.
+
+    def add(self, image: bytes) -> Seen:
+        """Reads an uploaded image and encodes it; the oldest of more than 20 is forgotten.
+
+        Raises:
+            InputError: if it is no image, or too large.
+        """
+        pixels = read_upload(image, self.data)
+        self._uploaded += 1
+        name = f"upload:{self._uploaded}"
+        names = self.subject.split.attribute_names
+        unknown = np.full((1, len(names)), np.nan, np.float32)
+        self._uploads[name] = replace(
+            self.subject.split, images=pixels[None], names=[name], attributes=unknown
+        )
+        try:
+            seen = self.seen(name)
+        except BaseException:
+            del self._uploads[name]
+            raise
+        while len(self._uploads) > UPLOADS:
+            oldest = next(iter(self._uploads))
+            self._uploads.pop(oldest)
+            self._seen.pop(oldest, None)
+        return seen
+
+    def seen(self, name: str) -> Seen:
+        """An image such as `test:12` or `upload:3`, with its posterior.
+
+        Raises:
+            InputError: if there is no such image.
+        """
+        if name not in self._seen:
+            split = self._split_of(name)
+            self._seen[name] = self._encoded(name, split, self._rows.get(name))
+            while len(self._seen) > KEPT:
+                self._seen.pop(next(iter(self._seen)))
+        return self._seen[name]
+
+    def _split_of(self, name: str) -> Split:
+        """One image as a split."""
+        if name in self._uploads:
+            return self._uploads[name]
+        if name in self._rows:
+            return self.subject.split.take([self._rows[name]])
+        found = re.fullmatch(r"([a-z]{1,20}):([0-9]{1,12})", name)
+        if not found or found[1] not in (*SPLITS, "upload"):
+            known = ", ".join(f"{split}:0" for split in SPLITS)
+            raise InputError(
+                f"{ascii(name[:80])}: no such image; allowed are {known} ... or an upload"
+            )
+        if found[1] == "upload":
+            raise InputError(f"{name}: no such upload; the last {UPLOADS} are kept")
+        images = self.data.split(found[1])
+        if int(found[2]) >= len(images):
+            raise InputError(
+                f"{name}: allowed are the images 0 to {len(images) - 1} of {found[1]}"
+            )
+        return images.take([int(found[2])])
+
+    def _encoded(self, name: str, split: Split, row: int | None) -> Seen:
+        subject, given = self.subject, self._given(split)
+        columns = [list(split.attribute_names).index(own) for own in given]
+        known = split.attributes.copy()
+        known[0, columns] = list(given.values())
+        filled = replace(split, attributes=known)
+        whole, rows = (filled, None) if row is None else (subject.split, np.array([row]))
+        own = (subject.programs, whole, subject.engine, lambda x, **inputs: (x, inputs))
+        x, inputs = next(iter(each_batch(*own, seed=subject.seed, rows=rows)))
+        encoded = subject.of(filled).encoded if row is None else one_row(subject.encoded, row)
+        return Seen(name, str(split.names[0]), split, filled, given, x, inputs, encoded, row)
+
+    def _given(self, split: Split) -> dict[str, float]:
+        """The attributes that the programs take, of one image; means where they are unknown."""
+        names, found = list(split.attribute_names), {}
+        for name, usual in self.usual.items():
+            value = float(split.attributes[0, names.index(name)])
+            found[name] = value if np.isfinite(value) else usual
+        return found
+
+
+def one_row(encoded: Encoding, row: int) -> Encoding:
+    """The posterior of one image."""
+    parts = {
+        name: getattr(encoded, name)[[row]]
+        for name in (*BY_DIMENSION, "rate", "distortion", "log_q", "log_p", "squared_error")
+    }
+    return replace(encoded, **parts)

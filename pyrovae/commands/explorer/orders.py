@@ -1,0 +1,116 @@
+"""One answer at a time, in one thread; of the orders of a client the newest wins."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from pyrovae.commands.explorer.guard import Refused
+
+__all__ = ["Order", "Orders"]
+
+Answer = dict[str, Any]
+
+
+class Order:
+    """An answer to compute.
+
+    Args:
+        work: computes the answer.
+        client: the name of who asks: of its orders only the newest counts.
+        number: which of the client's orders this is; None where each order counts.
+    """
+
+    def __init__(
+        self, work: Callable[[], Answer], client: str = "", number: int | None = None
+    ) -> None:
+        self.work, self.client, self.number = work, client, number
+        self.answer: Answer | None = None
+        self.error: Exception | None = None
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        """Computes the answer, or keeps the error."""
+        try:
+            self.answer = self.work()
+        except Exception as error:  # It is raised where the answer is waited for.
+            self.error = error
+        self.ended.set()
+
+    def older_than(self, other: Order) -> bool:
+        """Whether the other order replaces this one."""
+        return (
+            self.number is not None
+            and other.number is not None
+            and self.client == other.client
+            and self.number < other.number
+        )
+
+
+class Orders:
+    """The orders that wait. One thread answers them, which alone touches the explorer.
+
+    It is the main thread of the command, so that Ctrl-C ends also a long computation.
+
+    Args:
+        most: the number of orders that may wait.
+        clients: the number of clients whose newest order is remembered.
+    """
+
+    def __init__(self, most: int = 64, clients: int = 256) -> None:
+        self._most, self._clients = most, clients
+        self._changed = threading.Condition()
+        self._waiting: list[Order] = []
+        self._newest: OrderedDict[str, Order] = OrderedDict()
+        self._closed = False
+
+    def ask(self, order: Order) -> Answer | None:
+        """Waits for an answer; None if a newer order of the same client was seen.
+
+        Raises:
+            Refused: if too many orders wait.
+            Exception: what the computation raised.
+        """
+        with self._changed:
+            if self._replaced(order):
+                return None
+            if len(self._waiting) >= self._most:
+                raise Refused(429, f"{self._most} requests wait already: ask again later")
+            self._waiting.append(order)
+            self._changed.notify()
+        order.ended.wait()
+        if order.error is not None:
+            raise order.error
+        return order.answer
+
+    def _replaced(self, order: Order) -> bool:
+        """Drops the older orders of a client; whether the new one is itself older."""
+        if order.number is None:
+            return False
+        newest = self._newest.pop(order.client, order)
+        self._newest[order.client] = newest if order.older_than(newest) else order
+        if len(self._newest) > self._clients:
+            self._newest.popitem(last=False)
+        for old in [other for other in self._waiting if other.older_than(order)]:
+            self._waiting.remove(old)
+            old.ended.set()
+        return order.older_than(newest)
+
+    def serve(self) -> None:
+        """Computes answers in this thread, until `close`."""
+        while (order := self._next()) is not None:
+            order.run()
+
+    def close(self) -> None:
+        """Ends `serve` after the present answer."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _next(self) -> Order | None:
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait(0.5)  # Windows sees Ctrl-C between two waits only.
+            return None if self._closed else self._waiting.pop(0)

@@ -1,0 +1,92 @@
+"""How well the aggregate posterior covers a point of the latent space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyrovae.data.base import spread_rows
+from pyrovae.inspection.holes import (
+    LEAST,
+    nearest_posteriors,
+    place_of,
+    usual_level,
+)
+from pyrovae.posterior.encoding import Encoding
+from pyrovae.utils.errors import InputError
+
+__all__ = ["Cover"]
+
+#: Posteriors that cover, and held-out encodings that they are compared with, at most.
+MOST = 2000
+
+
+@dataclass(frozen=True)
+class Cover:
+    """The posteriors of every second image, and the encodings of the others, which are held out.
+
+    A point is covered as well as its distance to the nearest posterior is small, in standard
+    deviations of that posterior: the second criterion of `find_holes`, with its threshold.
+
+    Attributes:
+        rows: the indices of the images whose posteriors cover.
+        loc: their means, `(N, D)`.
+        scale: their standard deviations, `(N, D)`.
+        held_out: the distance of one draw of the guide per held-out image, in rising order.
+    """
+
+    rows: np.ndarray
+    loc: np.ndarray
+    scale: np.ndarray
+    held_out: np.ndarray
+
+    @classmethod
+    def of(cls, encoded: Encoding) -> Cover:
+        """The cover of the encodings of a split.
+
+        Raises:
+            InputError: for fewer than two images.
+        """
+        count = len(encoded)
+        if count < 2:
+            raise InputError(f"{count} image: the cover needs at least 2, half of them held out")
+        used, kept = np.arange(0, count, 2), np.arange(1, count, 2)
+        used, kept = used[spread_rows(len(used), MOST)], kept[spread_rows(len(kept), MOST)]
+        loc, scale = encoded.loc[used], encoded.scale[used]
+        distances = nearest_posteriors(encoded.draws[kept], loc, scale)
+        return cls(used, loc, scale, np.sort(distances))
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough images for the threshold of `find_holes`."""
+        return len(self.rows) + len(self.held_out) >= LEAST
+
+    @property
+    def level(self) -> float:
+        """The share of held-out encodings that are beyond the threshold."""
+        count = len(self.held_out)
+        return place_of(usual_level(count), count) / count
+
+    def shares(self, z: np.ndarray, without: int | None = None) -> np.ndarray:
+        """The share of held-out encodings that are as far from the posteriors or farther.
+
+        For an encoding of an image like those of the split it is uniform on [0, 1], up to steps
+        of one image. For a point that belongs to an image of the split this holds only without
+        the posterior of that image.
+
+        Args:
+            z: points `(M, D)`.
+            without: the index of an image whose posterior does not count.
+
+        Returns:
+            `(M,)`; 1 is covered best.
+        """
+        others = self.rows != without if len(self.rows) > 1 else slice(None)
+        distances = nearest_posteriors(z, self.loc[others], self.scale[others])
+        count = len(self.held_out)
+        return (count - np.searchsorted(self.held_out, distances, side="left")) / count
+
+    def is_thin(self, shares: np.ndarray) -> np.ndarray:
+        """Whether points of these shares are beyond the threshold; False with too few images."""
+        return (shares < self.level) & self.enough

@@ -1,0 +1,101 @@
+"""Attributes that are predicted from any point of the latent space, with their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pyrovae.inspection.attributes import (
+    attribute_table,
+    directions,
+    enough,
+    held_out_predictions,
+    reach,
+    ridge,
+)
+from pyrovae.inspection.subject import Subject
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas
+
+__all__ = ["Predictions"]
+
+#: Least number of images for five folds.
+LEAST = 20
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Linear predictions of attributes from points of the latent space.
+
+    Attributes:
+        table: the attributes that can be predicted, a column each, a row per image.
+        codes: posterior means of the same images, `(N, D)`.
+        slopes: the change of each prediction per dimension, `(A, D)`.
+        at_zero: each prediction at z = 0, `(A,)`.
+        errors: root mean squares of the errors on held-out images, `(A,)`.
+        arrows: the direction of each attribute, see `directions`.
+        ends: the range of each attribute, see `reach`.
+        left_out: the reason for each attribute that cannot be predicted.
+    """
+
+    table: pandas.DataFrame
+    codes: np.ndarray
+    slopes: np.ndarray
+    at_zero: np.ndarray
+    errors: np.ndarray
+    arrows: pandas.DataFrame
+    ends: pandas.DataFrame
+    left_out: dict[str, str]
+
+    @classmethod
+    def of(cls, subject: Subject) -> Predictions:
+        r"""Fits a ridge regression of each attribute on the posterior means of the split.
+
+        Its error is the root mean square over images that the regression was not fitted to, in
+        five folds:
+
+        $$\sqrt{\frac{1}{N} \sum_n (a_n - \hat a_n)^2}$$
+
+        It is the error for encodings of images like those of the split, not for points far from
+        them.
+
+        Args:
+            subject: what is inspected. Images of which an attribute is not known do not count.
+
+        Raises:
+            InputError: if the images have no attributes, or there are fewer than 20.
+        """
+        rows = subject.informed_rows()
+        if len(rows) < LEAST:
+            raise InputError(f"{len(rows)} images: predictions need at least {LEAST}")
+        whole = attribute_table(subject.split.take(rows), subject.known_attributes)
+        names, left_out = enough(whole)
+        table, codes = whole[names], subject.encoded.loc[rows]
+        if not names:
+            empty = np.zeros((0, codes.shape[1]))
+            frame = pandas.DataFrame(empty)
+            return cls(table, codes, empty, empty[:, 0], empty[:, 0], frame, frame, left_out)
+        values = table.to_numpy(float)
+        points = np.concatenate([np.zeros((1, codes.shape[1])), np.eye(codes.shape[1])])
+        zero, *units = ridge(codes, values, points)  # The regression is affine.
+        found = held_out_predictions(codes, values, seed=subject.seed)
+        errors = np.sqrt(np.square(found - values).mean(0))
+        slopes = (np.array(units) - zero).T
+        arrows = directions(codes, table)
+        return cls(table, codes, slopes, zero, errors, arrows, reach(table), left_out)
+
+    def at(self, z: np.ndarray) -> np.ndarray:
+        """The predictions at points `(M, D)`: `(M, A)`."""
+        return z @ self.slopes.T + self.at_zero
+
+    @property
+    def moves(self) -> np.ndarray:
+        r"""Half the way between images at both ends of each attribute's range, `(A, D)`.
+
+        $$\tfrac{1}{2} (a^{\text{high}} - a^{\text{low}}) \, v$$
+
+        with the direction v of `directions`, as in `edited`.
+        """
+        half = (self.ends["high"] - self.ends["low"]).to_numpy(float) / 2
+        return half[:, None] * self.arrows.to_numpy(float)

@@ -1,0 +1,307 @@
+"""The conditional VAE: model and guide also get attributes of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyrovae.data import ImageData, Split, as_image_data
+from pyrovae.likelihoods import Likelihood
+from pyrovae.networks import Decoder, Encoder
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior
+from pyrovae.programs.pair import ModelGuidePair
+from pyrovae.programs.vae import Program, count, parts_for
+from pyrovae.utils.arguments import remade
+from pyrovae.utils.errors import InputError
+
+__all__ = ["ConditionalGuide", "ConditionalModel", "ConditionalVAE", "Features"]
+
+#: Whole numbers with at most this many values are classes.
+CLASSES = 20
+
+
+class Features(nn.Module):
+    r"""Attributes as inputs of networks: one-hot classes, and standardised numbers.
+
+    Args:
+        attributes: the names of the A attributes.
+        num_classes: the number of classes of each attribute that is a label; the others are
+            numbers.
+
+    Raises:
+        InputError: if no attribute is given, or a class is not one of the attributes.
+
+    Example:
+        >>> features = Features(["label", "age"], {"label": 3})
+        >>> features(torch.tensor([[2.0, 0.5]]))
+        tensor([[0.0000, 0.0000, 1.0000, 0.5000]])
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, attributes: Sequence[str], num_classes: Mapping[str, int]) -> None:
+        super().__init__()
+        if not attributes:
+            raise InputError("--program.attributes: names no attribute; a VAE needs none")
+        for name, classes in num_classes.items():
+            if name not in attributes or classes < 2:
+                raise InputError(
+                    f"--program.num_classes {name}={classes}: allowed are 2 or more classes of "
+                    f"one of the attributes {', '.join(attributes)}"
+                )
+        self.attributes = tuple(attributes)
+        self.num_classes = tuple(num_classes.get(name, 0) for name in attributes)
+        self.register_buffer("loc", torch.zeros(len(attributes)))
+        self.register_buffer("scale", torch.ones(len(attributes)))
+
+    @property
+    def size(self) -> int:
+        """The number of features F."""
+        return sum(max(1, classes) for classes in self.num_classes)
+
+    def learn(self, values: np.ndarray) -> None:
+        """Takes mean and standard deviation of the numbers of the training images, `(N, A)`.
+
+        Raises:
+            InputError: if an attribute is a label whose number of classes is not known, or has
+                values outside of its classes.
+        """
+        for name, classes, column in zip(self.attributes, self.num_classes, values.T, strict=True):
+            _check_classes(name, classes, np.unique(column))
+        numbers = torch.tensor([classes == 0 for classes in self.num_classes])
+        loc, scale = (
+            torch.from_numpy(own).to(self.loc) for own in (values.mean(0), values.std(0))
+        )
+        numbers = numbers.to(self.loc.device)
+        self.loc.copy_(torch.where(numbers, loc, 0.0))
+        self.scale.copy_(torch.where(numbers & (scale > 0), scale, 1.0))
+
+    def forward(self, attributes: Tensor) -> Tensor:
+        """Attributes `(*, A)` to features `(*, F)`."""
+        values = (attributes - self.loc) / self.scale
+        columns = [
+            _one_hot(column, classes) if classes else column[..., None]
+            for column, classes in zip(values.unbind(-1), self.num_classes, strict=True)
+        ]
+        return torch.cat(columns, -1)
+
+
+def _check_classes(name: str, classes: int, values: np.ndarray) -> None:
+    whole = bool((values == values.round()).all())
+    most = int(values.max()) + 1 if whole else 0
+    option = f"--program.num_classes '{{{name}: {max(most, 2)}}}'"
+    if classes and not (whole and values.min() >= 0 and most <= classes):
+        raise InputError(
+            f"{name}: values from {values.min():g} to {values.max():g}, allowed are the classes 0 "
+            f"to {classes - 1}"
+        )
+    if not classes and whole and 3 <= len(values) <= CLASSES and values.min() == 0:
+        raise InputError(f"{name} is a label with {most} classes: set {option}")
+
+
+def _one_hot(column: Tensor, classes: int) -> Tensor:
+    known = torch.arange(classes, device=column.device, dtype=column.dtype)
+    return (column[..., None] == known).to(column.dtype)
+
+
+class ConditionalModel(Program):
+    r"""The generative program: a latent vector, then an image given both.
+
+    $$z \sim p(z \mid y), \qquad x \sim p(x \mid z, y) = \text{likelihood}(\text{decoder}(z, y))$$
+
+    Args:
+        prior: p(z), or the distribution that a learned shift and scale by y turns into p(z | y).
+        decoder: the network from `(z, features)` to the likelihood's maps.
+        likelihood: p(x given the decoder's output).
+        features: maps attributes to features.
+        shift: the network from features to shift and log scale of the prior; None for p(z).
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        features: Features,
+        shift: nn.Module | None,
+    ) -> None:
+        super().__init__()
+        self.prior, self.decoder, self.likelihood = prior, decoder, likelihood
+        self.features, self.shift = features, shift
+
+    def z_dist(self, y: Tensor) -> dist.TorchDistribution:
+        """p(z given the features y), event shape `(D,)`."""
+        prior = self.prior()
+        if self.shift is None:
+            return prior
+        loc, log_scale = self.shift(y).chunk(2, -1)
+        moved = dist.transforms.AffineTransform(loc, log_scale.exp(), event_dim=1)
+        return dist.TransformedDistribution(prior, [moved])
+
+    def forward(
+        self, x: Tensor | None = None, num_images: int = 1, *, attributes: Tensor
+    ) -> Tensor:
+        """Runs the program for attributes `(B, A)`, conditioned on `x`, or draws images."""
+        y = self.features(attributes)
+        with pyro.plate("images", num_images if x is None else count(x), dim=-1):
+            z = pyro.sample("z", self.z_dist(y))
+            both = torch.cat([z, y.expand(*z.shape[:-1], -1)], -1)
+            return pyro.sample("x", self.likelihood(self.decoder(both)), obs=x)
+
+
+class ConditionalGuide(Program):
+    r"""The inference program: a latent vector per image and its attributes.
+
+    $$z \sim q(z \mid x, y) = \text{posterior}(\text{encoder}(x, y))$$
+
+    Args:
+        encoder: the network from images, with one more channel per feature, to the posterior's
+            parameters.
+        posterior: the family of q(z given x and y).
+        features: maps attributes to features.
+    """
+
+    def __init__(self, encoder: nn.Module, posterior: Posterior, features: Features) -> None:
+        super().__init__()
+        self.encoder, self.posterior, self._features = encoder, posterior, (features,)
+
+    def z_dist(self, x: Tensor, attributes: Tensor | None = None) -> dist.TorchDistribution:
+        """q(z given x and attributes) for x `(*, C, H, W)`; by default mean attributes."""
+        features = self._features[0]
+        y = features(features.loc if attributes is None else attributes)
+        maps = y[..., None, None].expand(*x.shape[:-3], -1, *x.shape[-2:])
+        return self.posterior(self.encoder(torch.cat([x, maps], -3)))
+
+    def forward(self, x: Tensor, num_images: int = 1, *, attributes: Tensor) -> Tensor:
+        """Runs the program for observations `x` and attributes `(B, A)`."""
+        with pyro.plate("images", count(x), dim=-1):
+            return pyro.sample("z", self.z_dist(x, attributes))
+
+
+class ConditionalVAE(ModelGuidePair):
+    r"""A VAE whose model and guide also get attributes y of the image, which it does not model.
+
+    $$\log p(x \mid y) \ge \mathbb{E}_{q(z \mid x, y)}\left[\log p(x \mid z, y) + \log p(z \mid y)
+    - \log q(z \mid x, y)\right]$$
+
+    Use it to draw images with given attributes, and to edit an image: change y and keep z. Labels
+    enter as one-hot vectors, numbers are standardised by the training images. The networks are
+    made anew: the decoder gets the features beside z, the encoder as further channels.
+
+    Args:
+        encoder: network from images to `posterior.num_params` numbers.
+        decoder: network from latents to `likelihood.num_maps(C)` maps.
+        prior: p(z).
+        likelihood: p(x given the decoder's output).
+        posterior: q(z given the encoder's output).
+        attributes: names of attributes of the data, known for all images.
+        num_classes: the number of classes of each attribute that is a label 0, 1, ...
+        prior_of_attributes: whether y shifts and scales the prior: p(z | y) in place of p(z).
+
+    Raises:
+        InputError: if an attribute or a number of classes is not allowed.
+
+    References:
+        Learning Structured Output Representation using Deep Conditional Generative Models (Sohn
+        et al., 2015, section 4)
+
+    Example:
+        >>> from pyrovae import DiagonalNormal, MLPDecoder, MLPEncoder, Normal, StandardNormal
+        >>> vae = ConditionalVAE(
+        ...     encoder=MLPEncoder((1, 8, 8), num_outputs=4),
+        ...     decoder=MLPDecoder((1, 8, 8), latent_dim=2, num_maps=1),
+        ...     prior=StandardNormal(2),
+        ...     likelihood=Normal(scale=0.1),
+        ...     posterior=DiagonalNormal(2),
+        ...     attributes=["Smiling"],
+        ... )
+        >>> vae.sample(3, attributes=torch.ones(3, 1)).shape
+        torch.Size([3, 1, 8, 8])
+    """
+
+    model: ConditionalModel
+    guide: ConditionalGuide
+
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        decoder: Decoder,
+        prior: Prior,
+        likelihood: Likelihood,
+        posterior: Posterior,
+        attributes: Sequence[str],
+        num_classes: Mapping[str, int] | None = None,
+        prior_of_attributes: bool = False,
+    ) -> None:
+        features = Features(attributes, num_classes or {})
+        dim, more = prior.latent_dim, features.size
+        decoder = remade(decoder, latent_dim=lambda own: own + more)
+        encoder = remade(encoder, image_shape=lambda own: (own[0] + more, *own[1:]))
+        shift = _start_at_zero(nn.Linear(more, 2 * dim)) if prior_of_attributes else None
+        model = ConditionalModel(prior, decoder, likelihood, features, shift)
+        guide = ConditionalGuide(encoder, posterior, features)
+        super().__init__(model, guide, likelihood, [encoder, decoder], attributes)
+        prior.use_guide(guide)
+        if shift is not None:
+            _check_can_shift(prior)
+
+    @classmethod
+    def for_images(
+        cls,
+        data: ImageData | Any,
+        latent_dim: int = 20,
+        *,
+        attributes: Sequence[str],
+        num_classes: Mapping[str, int] | None = None,
+        prior_of_attributes: bool = False,
+        **parts: Any,
+    ) -> ConditionalVAE:
+        """Builds a conditional VAE with sizes that fit a data set.
+
+        Args:
+            data: the images, with attributes.
+            latent_dim: D, the number of latent dimensions.
+            attributes: names of attributes of the data.
+            num_classes: as for the constructor.
+            prior_of_attributes: as for the constructor.
+            **parts: prior, likelihood, posterior, encoder and decoder, as for `VAE.for_images`.
+
+        Raises:
+            InputError: as the constructor does.
+        """
+        data = as_image_data(data)
+        own: dict[str, Any] = {"attributes": attributes, "num_classes": num_classes}
+        own |= parts_for(data.image_shape, latent_dim, **parts)
+        vae = cls(prior_of_attributes=prior_of_attributes, **own)
+        vae.data = data
+        return vae
+
+    def learn_inputs(self, split: Split) -> None:
+        """Takes the moments of the attributes of the training images."""
+        places = [list(split.attribute_names).index(name) for name in self.attributes]
+        self.model.features.learn(split.attributes[:, places])
+
+
+def _start_at_zero(layer: nn.Linear) -> nn.Linear:
+    """The layer with weights 0, so that training starts at p(z)."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _check_can_shift(prior: Any) -> None:
+    support: Any = prior().support
+    if getattr(support, "base_constraint", support) is not dist.constraints.real:
+        raise InputError(
+            f"--program.prior_of_attributes: {type(prior).__name__} cannot be shifted; allowed "
+            "are priors over all vectors, such as StandardNormal"
+        )

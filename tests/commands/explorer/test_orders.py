@@ -1,0 +1,145 @@
+"""Of the orders of a client the newest wins; all others wait for their turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pyrovae.commands.explorer.guard import Refused
+from pyrovae.commands.explorer.orders import Order, Orders
+from tests.support.explored import Client, Told, served
+
+
+class Asked(threading.Thread):
+    """An order that is asked for in a thread of its own."""
+
+    def __init__(self, orders: Orders, order: Order) -> None:
+        super().__init__(daemon=True)
+        self.orders, self.order, self.found = orders, order, "nothing"
+        self.start()
+
+    def run(self) -> None:
+        answer = self.orders.ask(self.order)
+        self.found = "dropped" if answer is None else answer["is"]
+
+
+def named(name: str, client: str = "a", number: int | None = None) -> Order:
+    return Order(lambda: {"is": name}, client, number)
+
+
+@pytest.fixture
+def orders() -> Iterator[Orders]:
+    found = Orders(most=8, clients=3)
+    yield found
+    found.close()
+
+
+def wait_for(orders: Orders, count: int) -> None:
+    """Waits until so many orders wait."""
+    end = time.monotonic() + 5
+    while len(orders._waiting) != count and time.monotonic() < end:
+        time.sleep(0.001)
+    assert len(orders._waiting) == count
+
+
+def answered(orders: Orders, *asked: Asked) -> list[str]:
+    threading.Thread(target=orders.serve, daemon=True).start()
+    for each in asked:
+        each.join(5)
+    return [each.found for each in asked]
+
+
+def test_a_newer_order_drops_those_that_wait_at_once(orders: Orders) -> None:
+    first = Asked(orders, named("first", number=1))
+    wait_for(orders, 1)
+    second = Asked(orders, named("second", number=2))
+    first.join(5)  # Nobody serves yet: it does not wait for its turn.
+    assert first.found == "dropped"
+    wait_for(orders, 1)
+    assert answered(orders, second) == ["second"]
+
+
+def test_an_order_that_comes_late_is_dropped(orders: Orders) -> None:
+    newer = Asked(orders, named("newer", number=7))
+    wait_for(orders, 1)
+    assert orders.ask(named("late", number=6)) is None
+    same = Asked(orders, named("same", number=7))
+    wait_for(orders, 2)
+    assert answered(orders, newer, same) == ["newer", "same"]
+    assert orders.ask(named("too late", number=5)) is None
+
+
+def test_orders_of_others_and_without_a_number_stay(orders: Orders) -> None:
+    asked = []
+    for i, (client, number) in enumerate([("a", 1), ("b", 1), ("a", None), ("", None)]):
+        asked.append(Asked(orders, named(f"{client}{number}", client, number)))
+        wait_for(orders, i + 1)
+    newest = Asked(orders, named("newest", "a", 2))
+    asked[0].join(5)
+    wait_for(orders, 4)
+    found = answered(orders, *asked, newest)
+    assert found == ["dropped", "b1", "aNone", "None", "newest"]
+
+
+def test_too_many_orders_are_refused(orders: Orders) -> None:
+    asked = [Asked(orders, named(str(i))) for i in range(8)]
+    wait_for(orders, 8)
+    with pytest.raises(Refused, match="8 requests wait already"):
+        orders.ask(named("more"))
+    assert sorted(answered(orders, *asked)) == [str(i) for i in range(8)]
+
+
+def test_few_clients_are_remembered(orders: Orders) -> None:
+    threading.Thread(target=orders.serve, daemon=True).start()
+    for client in "abcdefg":
+        assert orders.ask(named(client, client, 5)) == {"is": client}
+    assert list(orders._newest) == ["e", "f", "g"]
+
+
+def test_an_error_ends_its_own_order_only(orders: Orders) -> None:
+    threading.Thread(target=orders.serve, daemon=True).start()
+    with pytest.raises(ZeroDivisionError):
+        orders.ask(Order(lambda: {"is": 1 // 0}))
+    assert orders.ask(named("next")) == {"is": "next"}
+
+
+def newest_wins(client: Client, count: int, per_second: float) -> list[str]:
+    """Asks for positions at a rate; what each request got, in the order of the positions."""
+    found: list[str] = ["nothing"] * count
+
+    def ask(position: int) -> None:
+        given = {"z": [position], "client": "slider", "order": position}
+        code, answer = client.ask("decode", given)
+        right = (code, answer.get("z")) == (200, [position])
+        found[position] = "right" if right else "dropped" if answer.get("dropped") else "wrong"
+
+    asked = [threading.Thread(target=ask, args=(position,)) for position in range(count)]
+    began = time.monotonic()
+    for position, each in enumerate(asked):
+        time.sleep(max(0.0, began + position / per_second - time.monotonic()))
+        each.start()
+    for each in asked:
+        each.join(10)
+    return found
+
+
+@pytest.mark.parametrize(
+    "seconds", [1.5, pytest.param(60, marks=pytest.mark.slow)], ids=["short", "a_minute"]
+)
+def test_the_newest_position_wins_under_load(seconds: float) -> None:
+    with served(Told(seconds=0.12)) as client:
+        found = newest_wins(client, int(20 * seconds), per_second=20)
+        assert found[-1] == "right"
+        assert set(found) == {"right", "dropped"}
+        # An answer takes 0.12 s, and a request comes each 0.05 s.
+        assert 0.25 < found.count("right") / len(found) < 0.6
+        assert len(client.site.explorer.seen) == found.count("right")
+        assert client.ask("decode", {"z": [1]}) == (200, {"z": [1]})
+
+
+def test_an_explorer_that_keeps_up_answers_every_position() -> None:
+    with served(Told()) as client:
+        assert newest_wins(client, 20, per_second=40) == ["right"] * 20

@@ -1,0 +1,188 @@
+"""The conditional VAE: its densities in closed form, samples at given attributes, and edits."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pyro import poutine
+
+from pyrovae import (
+    ArrayData,
+    ConditionalVAE,
+    Engine,
+    HypersphericalUniform,
+    InputError,
+    MLPDecoder,
+    MLPEncoder,
+    Normal,
+    RandomStart,
+    Recipe,
+    StandardNormal,
+    Trainer,
+    VampPrior,
+    VonMisesFisher,
+    load,
+)
+from pyrovae.programs.conditional import Features
+from tests.support.commands import refusal, run
+from tests.support.programs import conditional_vae
+from tests.support.small import small_data
+
+CPU = Engine("cpu", "fp32")
+NETWORKS = {
+    "encoder": partial(MLPEncoder, hidden=[16]),
+    "decoder": partial(MLPDecoder, hidden=[16]),
+}
+
+
+def shades(count: int = 400, seed: int = 0) -> ArrayData:
+    """Dark images of class 0, grey ones of class 1 and bright ones of class 2."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    grey = 40 + 80 * labels + rng.integers(-20, 20, count)
+    images = np.broadcast_to(grey[:, None, None, None], (count, 1, 8, 8)).astype(np.uint8)
+    return ArrayData(images, labels=labels)
+
+
+def test_the_density_of_a_latent_given_attributes_is_a_shifted_normal() -> None:
+    programs = conditional_vae()
+    shift = programs.model.shift
+    assert shift is not None
+    torch.nn.init.normal_(shift.weight)
+    attributes = torch.tensor([[0.3, 0.7], [0.1, 0.2], [0.9, 0.4]])
+    trace = poutine.trace(programs.model).get_trace(num_images=3, attributes=attributes)
+    loc, log_scale = shift(attributes).chunk(2, -1)
+    exact = torch.distributions.Normal(loc, log_scale.exp())
+    z = trace.nodes["z"]["value"]
+    torch.testing.assert_close(trace.nodes["z"]["fn"].log_prob(z), exact.log_prob(z).sum(-1))
+
+
+def test_decoder_and_encoder_get_the_features() -> None:
+    programs = conditional_vae()
+    x, y = torch.rand(3, 3, 16, 16), torch.rand(3, 2)
+    z = torch.randn(3, 4)
+    given = poutine.condition(programs.model, data={"z": z})
+    node = poutine.trace(given).get_trace(x, attributes=y).nodes["x"]
+    decoded = programs.likelihood(programs.model.decoder(torch.cat([z, y], -1)))
+    torch.testing.assert_close(node["fn"].log_prob(x), decoded.log_prob(x))
+    maps = y[..., None, None].expand(3, 2, 16, 16)
+    own = programs.guide.posterior(programs.guide.encoder(torch.cat([x, maps], 1)))
+    found = poutine.trace(programs.guide).get_trace(x, attributes=y).nodes["z"]["fn"]
+    torch.testing.assert_close(found.mean, own.mean)
+
+
+def test_labels_are_one_hot_and_numbers_standardised() -> None:
+    features = Features(["label", "age"], {"label": 3})
+    values = np.array([[0, 10.0], [2, 30.0], [1, 20.0]], np.float32)
+    features.learn(values)
+    found = features(torch.from_numpy(values))
+    assert found[:, :3].tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]
+    assert found[:, 3].mean() == pytest.approx(0, abs=1e-6)
+    assert found[:, 3].std(unbiased=False) == pytest.approx(1)
+
+
+def test_images_have_the_given_label_and_edits_keep_the_latents(tmp_path: Path) -> None:
+    data = shades()
+    torch.manual_seed(0)
+    parts = {**NETWORKS, "prior": StandardNormal, "likelihood": partial(Normal, 0.3)}
+    how = {"attributes": ["label"], "num_classes": {"label": 3}}
+    vae = ConditionalVAE.for_images(data, 2, **how, **parts)
+    recipe = Recipe(partial(torch.optim.Adam, lr=1e-2), start=RandomStart())
+    Trainer(epochs=20, batch_size=40).fit(vae, data, recipe, CPU, run=tmp_path / "run")
+    labels = torch.arange(3.0).repeat_interleave(20)[:, None]
+    greys = 255 * vae.sample(60, labels).mean((1, 2, 3)).reshape(3, 20)
+    assert (greys.mean(1) - torch.tensor([40.0, 120.0, 200.0])).abs().max() < 25
+    split = data.split("test")
+    own, images = torch.from_numpy(split.attributes), torch.tensor(split.images)
+    edited = 255 * vae.reconstruct(images, own, (own + 1) % 3).mean((1, 2, 3))
+    wanted = 40 + 80 * ((own + 1) % 3)[:, 0]
+    assert (edited - wanted).abs().mean() < 20
+    again = load(tmp_path / "run")
+    torch.manual_seed(1)
+    first = vae.sample(3, labels[::20])
+    torch.manual_seed(1)
+    torch.testing.assert_close(again.sample(3, labels[::20]), first)
+
+
+def test_the_moments_of_the_training_images_are_saved(tmp_path: Path) -> None:
+    data = small_data()
+    vae = ConditionalVAE.for_images(data, 2, attributes=["skin_tone"], **NETWORKS)
+    Trainer(epochs=1).fit(vae, data, Recipe(start=RandomStart()), CPU, run=tmp_path / "run")
+    features = load(tmp_path / "run").model.features
+    column = list(data.split("train").attribute_names).index("skin_tone")
+    values = data.split("train").attributes[:, column]
+    assert features.loc[0] == pytest.approx(float(values.mean()), rel=1e-5)
+    assert features.scale[0] == pytest.approx(float(values.std()), rel=1e-5)
+
+
+def test_priors_that_need_the_guide_get_mean_attributes() -> None:
+    prior = partial(VampPrior, num_components=3)
+    vae = ConditionalVAE.for_images(small_data(), 2, attributes=["skin_tone"], prior=prior)
+    assert vae.sample(4, torch.rand(4, 1)).shape == (4, 3, 16, 16)
+
+
+def refused(**changes: object) -> str:
+    how = {"attributes": ["skin_tone"], **NETWORKS, **changes}
+    with pytest.raises(InputError) as error:
+        ConditionalVAE.for_images(small_data(), 2, **how)  # type: ignore[arg-type]
+    return str(error.value)
+
+
+def test_what_does_not_fit_is_refused_in_one_line() -> None:
+    assert "names no attribute" in refused(attributes=[])
+    assert "skin_tone=1: allowed are 2 or more classes" in refused(num_classes={"skin_tone": 1})
+    assert "allowed are 2 or more classes of one" in refused(num_classes={"age": 3})
+    sphere = {"prior": HypersphericalUniform, "posterior": VonMisesFisher}
+    assert "cannot be shifted" in refused(prior_of_attributes=True, **sphere)
+
+
+def test_a_label_needs_its_number_of_classes() -> None:
+    data = shades()
+    vae = ConditionalVAE.for_images(data, 2, attributes=["label"], **NETWORKS)
+    recipe = Recipe(start=RandomStart())
+    with pytest.raises(InputError, match="3 classes: set --program.num_classes '{label: 3}'"):
+        Trainer(epochs=1).fit(vae, data, recipe, CPU)
+    how = {"attributes": ["label"], "num_classes": {"label": 2}}
+    few = ConditionalVAE.for_images(data, 2, **how, **NETWORKS)
+    with pytest.raises(InputError, match="label: values from 0 to 2, allowed are the classes 0"):
+        Trainer(epochs=1).fit(few, data, recipe, CPU)
+
+
+def test_missing_attributes_are_refused_before_training() -> None:
+    labels = np.tile([0.0, 1.0, np.nan, 1.0], 25)
+    data = ArrayData(np.zeros((100, 1, 8, 8), np.uint8), attributes={"smiling": labels})
+    vae = ConditionalVAE.for_images(data, 2, attributes=["smiling"], **NETWORKS)
+    with pytest.raises(InputError, match="the attribute 'smiling' is not known for"):
+        Trainer(epochs=1).fit(vae, data, Recipe(start=RandomStart()), CPU)
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_samples_and_edits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = tmp_path / "run", tmp_path / "out.png"
+    small = "--data.image_size=16 --data.num_train=64 --data.num_val=16 --data.num_test=16".split()
+    nets = "--encoder.channels=[4,8] --decoder.channels=[8,4] --trainer.epochs=1".split()
+    program = ["--program", "ConditionalVAE", "--program.attributes", "skin_tone", "hair_tone"]
+    assert run("train", [*program, *small, *nets, f"--run_dir={root}"], monkeypatch) == 0
+    sample = [str(root), f"--out={out}"]
+    pictures = []
+    for more in (["--num=8"], ["--num=8", "--given", "skin_tone=0.9", "hair_tone=0.1"]):
+        assert run("sample", [*sample, *more], monkeypatch) == 0
+        pictures.append(Image.open(out).tobytes())
+    assert pictures[0] != pictures[1]
+    edits = ["--reconstruct", "test:3", "--given", "skin_tone=0.9"]
+    assert run("sample", [*sample, *edits], monkeypatch) == 0
+    for more, said in (
+        (["--given", "skintone=1"], "no attribute skintone; allowed are skin_tone, hair_tone"),
+        (["--given", "skin_tone=dark"], "--given skin_tone=dark: allowed is skin_tone=NUMBER"),
+        (["--reconstruct", str(out)], "skin_tone of .* is not known: --given skin_tone=VALUE"),
+        (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
+    ):
+        capsys.readouterr()
+        assert said.split(".*")[0] in refusal("sample", [*sample, *more], monkeypatch, capsys)
