@@ -20,12 +20,13 @@ from pyrovae.utils.version import __version__
 
 __all__ = ["COMMANDS", "main", "run"]
 
-#: The commands with their descriptions; the module of the same name has the command's `main`.
+#: The commands with their descriptions; a module of `pyrovae.commands` has the `main` of each.
 COMMANDS = {
     "train": "train a VAE and write a run directory",
     "evaluate": "score a run, or compare several runs",
     "inspect": "write a report on the posterior of a run",
     "sample": "draw samples, reconstructions, interpolations or traversals from a run",
+    "fit-prior": "train another prior for the frozen networks of a run",
     "export": "write encoder and decoder as files that need torch alone",
     "share": "write a run as a folder that a hub of models takes",
     "prepare": "build the cache of a data set before training",
@@ -57,15 +58,20 @@ def run(name: str, arguments: list[str] | None = None) -> NoReturn:
     if given in (["-h"], ["--help"]):
         print(kept_help(name, partial(_help, name)), end="")
         raise SystemExit(0)
-    module = importlib.import_module(f"pyrovae.commands.{name}")
+    module = importlib.import_module(f"pyrovae.commands.{module_of(name)}")
     from pyrovae.commands.running import run_command
 
     run_command(module.main, given)
 
 
+def module_of(name: str) -> str:
+    """The module of a command: that of `fit-prior` is `fit_prior`."""
+    return name.replace("-", "_")
+
+
 def _help(name: str) -> str:
     """The text that a command prints for `--help`."""
-    module = importlib.import_module(f"pyrovae.commands.{name}")
+    module = importlib.import_module(f"pyrovae.commands.{module_of(name)}")
     with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
         module.main(["--help"])
     return printed.getvalue()

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
+from pyrovae.commands.app import module_of
 from pyrovae.commands.running import run_command
 from tests.support.processes import run_script
 
@@ -34,8 +35,9 @@ TINY = [
 
 def script(name: str) -> ModuleType:
     """The module of the command that a script runs."""
-    (command,) = re.findall(r'^    run\("(\w+)"\)$', (SCRIPTS / f"{name}.py").read_text(), re.M)
-    return importlib.import_module(f"pyrovae.commands.{command}")
+    text = (SCRIPTS / f"{name}.py").read_text()
+    (command,) = re.findall(r'^    run\("([\w-]+)"\)$', text, re.M)
+    return importlib.import_module(f"pyrovae.commands.{module_of(command)}")
 
 
 def run(name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:

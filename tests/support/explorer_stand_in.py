@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from json import dumps, loads
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ class StandIn:
         self.sites, self.given = sites or {"z": 8}, given
         self.own: dict[str, np.ndarray] = {}
         self.asked: list[tuple[str, Answer]] = []
+        self.wait = 0.0
 
     @property
     def answers(self) -> dict[str, Callable[[Answer], Answer]]:
@@ -142,6 +144,7 @@ class StandIn:
         return {"z": z.tolist(), **self.decode({"z": z.tolist()})}
 
     def decode(self, asked: Answer) -> Answer:
+        sleep(self.wait)
         z = np.asarray(asked["z"])
         predicted = {"large": {"value": 0.5, "error": 0.1}}
         return {
@@ -226,10 +229,10 @@ class StandIn:
             {
                 "name": f"direction {k + 1}",
                 "share": 0.5 / (k + 1),
-                "vector": np.eye(8)[7 - k].tolist(),
+                "vector": np.eye(8)[5 - k].tolist(),
                 "low": -3.0,
                 "high": 3.0,
-                "scale": float(self.scale[7 - k]),
+                "scale": float(self.scale[5 - k]),
             }
             for k in range(5)
         ]

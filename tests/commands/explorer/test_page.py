@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from tests.support.explorer_stand_in import StandIn, served
+from pyrovae.utils import palette
+from tests.support.explorer_browser import (
+    CONTRAST,
+    WIDE,
+    browsing,
+    changed,
+    decoded,
+    opened,
+    settle,
+    tab_to,
+    until,
+)
+from tests.support.explorer_stand_in import PAGE, StandIn, served
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (390, 1280)
 #: A place of the map that no disc is near to.
 EMPTY = (0.06, 0.06)
+#: What a link restores.
+STATE = """() => {
+  const own = explorer.state;
+  const keys = "image z place moves given path method colour layers tab site view".split(" ");
+  const held = [...keys.map(key => own[key]), own.a && [own.a.label, own.a.z]];
+  return JSON.stringify(held, (key, v) => typeof v === "number" ? v.toPrecision(4) : v);
+}"""
+#: Moves the first slider 40 times in 0.4 s.
+DRAG = """async () => {
+  const input = document.getElementById("dim-0");
+  for (let k = 0; k < 40; k += 1) {
+    input.value = Number(input.min) + (Number(input.max) - Number(input.min)) * k / 39;
+    input.dispatchEvent(new Event("input"));
+    await new Promise(done => setTimeout(done, 10));
+  }
+  input.dispatchEvent(new Event("change"));
+}"""
+#: Where the point of test:30 is on the screen.
+PLACE = """() => {
+  const box = explorer.canvas.getBoundingClientRect();
+  const [x, y] = explorer.scene.map.places[30];
+  return [box.left + explorer.toX(x), box.top + explorer.toY(y)];
+}"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("needs a browser")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with browsing() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -40,40 +69,11 @@ def address(stand_in: StandIn) -> Iterator[str]:
         yield address
 
 
-@contextmanager
-def opened(browser: Any, address: str, width: int = 1280, **options: Any) -> Iterator[Any]:
-    """A tab with the page; at the end: no error was said, no other host was asked."""
-    said: list[str] = []
-    asked: list[str] = []
-    context = browser.new_context(viewport={"width": width, "height": 844}, **options)
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    page.on("console", lambda line: said.append(line.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(address)
-    settle(page)
-    yield page
-    context.close()
-    host = address.split("/?")[0] if address.startswith("http") else "file:"
-    assert said == []
-    assert asked and all(url.startswith((host, "data:", "blob:")) for url in asked)
-
-
-def settle(page: Any) -> None:
-    """Waits until the page is there and asks for nothing."""
-    page.wait_for_selector("html.ready")
-    page.wait_for_load_state("networkidle")
-
-
-def decoded(page: Any) -> str:
-    return page.get_attribute("#now-image", "src")
-
-
-def changed(page: Any, before: str) -> str:
-    """The decoded image, once it is another one."""
-    page.wait_for_function("b => document.getElementById('now-image').src !== b", arg=before)
-    return decoded(page)
+@pytest.fixture(scope="module")
+def rich() -> Iterator[str]:
+    """The address of programs with two latent sites that take two attributes."""
+    with served(StandIn(60, {"shape": 3, "style": 5}, ("smiling", "eyeglasses"))) as address:
+        yield address
 
 
 @pytest.mark.slow
@@ -96,3 +96,212 @@ def test_a_click_on_empty_ground_decodes_it(browser: Any, address: str, width: i
         changed(page, before)
         assert page.inner_text("#now-caption").startswith("map (")
         assert "less covered than" in page.inner_text("#now-thin")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_page(browser: Any, rich: str, width: int) -> None:
+    with opened(browser, rich, width) as page:
+        for tab in ("sliders", "directions", "attributes", "nearest", "between"):
+            page.click(f"#tab-{tab}")
+            settle(page)
+            if tab == "between":
+                page.click("text=Set A here")
+                page.evaluate("explorer.choose('test:3')")
+                settle(page)
+                page.click("text=Set B here")
+                page.wait_for_selector("#path .plot")
+            assert page.evaluate(WIDE) == [], tab
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, tab
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_have_the_contrast_of_level_aa(browser: Any, rich: str, scheme: str) -> None:
+    with opened(browser, rich, color_scheme=scheme) as page:
+        page.evaluate("explorer.fail(new Error('a line'))")
+        for tab in ("sliders", "directions", "attributes", "between", "nearest"):
+            page.click(f"#tab-{tab}")
+            settle(page)
+            low = page.evaluate(CONTRAST)
+            assert low == [], tab
+
+
+@pytest.mark.slow
+def test_an_upload_shows_its_reconstruction(browser: Any, address: str, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    (tmp_path / "no.png").write_bytes(b"no image")
+    with opened(browser, address) as page:
+        before = page.get_attribute("#reconstruction", "src")
+        page.set_input_files("#file", tmp_path / "red.png")
+        until(page, "document.getElementById('image-name').textContent != 'test:0'")
+        settle(page)
+        assert page.inner_text("#image-name").startswith("upload:")
+        assert page.get_attribute("#reconstruction", "src") != before
+        assert page.inner_text("#unlike").startswith("Unlike the training data.")
+    with opened(browser, address, refused=1) as page:
+        page.set_input_files("#file", tmp_path / "no.png")
+        page.wait_for_selector("#fault:not([hidden])")
+        assert "cannot identify image" in page.inner_text("#fault")
+
+
+@pytest.mark.slow
+def test_the_link_restores_the_state(browser: Any, rich: str) -> None:
+    with opened(browser, rich) as page:
+        page.evaluate("explorer.choose('test:7')")
+        settle(page)
+        page.click("#tab-attributes")
+        page.locator("#attribute-large").fill("0.5")
+        page.select_option("#colour", "kind")
+        page.check("#grid")
+        page.uncheck("#given-smiling")
+        page.click("#zoom-in")
+        page.click("#tab-between")
+        page.click("text=Set A here")
+        settle(page)
+        page.wait_for_timeout(300)
+        before, link = page.evaluate(STATE), page.evaluate("location.href")
+        shown = decoded(page)
+    with opened(browser, link) as page:
+        assert page.evaluate(STATE) == before
+        assert decoded(page) == shown
+        page.evaluate("location.hash = '#image=test:9'")
+        until(page, "document.getElementById('image-name').textContent == 'test:9'")
+
+
+@pytest.mark.slow
+def test_undo_goes_back_and_redo_forth(browser: Any, address: str) -> None:
+    with opened(browser, address) as page:
+        first = decoded(page)
+        page.locator("#dim-1").fill("1")
+        second = changed(page, first)
+        page.locator("#dim-2").fill("-1")
+        third = changed(page, second)
+        page.click("#undo")
+        assert changed(page, third) == second
+        page.keyboard.press("Control+z")
+        assert changed(page, second) == first
+        assert page.is_disabled("#undo")
+        page.click("#redo")
+        assert changed(page, first) == second
+
+
+@pytest.mark.slow
+def test_the_keyboard_alone_does_it_all(browser: Any, address: str) -> None:
+    with opened(browser, address) as page:
+        tab_to(page, "name")
+        page.keyboard.press("Control+a")
+        page.keyboard.type("test:5")
+        page.keyboard.press("Enter")
+        until(page, "document.getElementById('image-name').textContent == 'test:5'")
+        settle(page)
+        before = decoded(page)
+        tab_to(page, "canvas")
+        for _ in range(9):
+            page.keyboard.press("Shift+ArrowUp")
+        page.keyboard.press("Shift+Enter")
+        before = changed(page, before)
+        assert page.inner_text("#now-caption").startswith("map (")
+        page.keyboard.press("Escape")
+        tab_to(page, "tab-sliders")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector("#direction-0")
+        tab_to(page, "direction-0")
+        page.keyboard.press("ArrowRight")
+        changed(page, before)
+        assert page.inner_text("#now-caption").startswith("direction 1 +")
+        until(page, "document.getElementById('spoken').textContent.includes('direction 1')")
+        width = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+        assert width == "3px"
+
+
+@pytest.mark.slow
+def test_the_newest_position_wins(browser: Any, stand_in: StandIn, address: str) -> None:
+    with opened(browser, address) as page:
+        stand_in.wait = 0.15
+        stand_in.asked.clear()
+        page.evaluate(DRAG)
+        page.wait_for_timeout(300)
+        settle(page)
+        stand_in.wait = 0.0
+        sent = [asked for name, asked in stand_in.asked if name == "decode"]
+        assert 2 <= len(sent) <= 6  # Of 40 positions in 0.4 s.
+        assert [asked["order"] for asked in sent] == sorted(asked["order"] for asked in sent)
+        assert sent[-1]["z"][0][0] == pytest.approx(page.evaluate("explorer.state.z[0]"))
+        assert decoded(page) == stand_in.decode(sent[-1])["images"][0]
+
+
+@pytest.mark.slow
+def test_hovering_shows_image_and_reconstruction(browser: Any, address: str) -> None:
+    with opened(browser, address) as page:
+        x, y = page.evaluate(PLACE)
+        page.mouse.move(x, y)
+        page.wait_for_selector("#hover img >> nth=1")
+        assert page.inner_text("#hover b") == "test:30"
+        page.mouse.click(x, y)
+        until(page, "document.getElementById('image-name').textContent == 'test:30'")
+
+
+@pytest.mark.slow
+def test_draws_play_and_the_path_is_drawn(browser: Any, address: str) -> None:
+    with opened(browser, address) as page:
+        before = decoded(page)
+        page.click("#play")
+        changed(page, before)
+        page.click("#play")
+        page.wait_for_function("b => document.getElementById('now-image').src == b", arg=before)
+        page.click("#tab-between")
+        page.click("text=Set A here")
+        page.evaluate("explorer.choose('test:8')")
+        settle(page)
+        page.click("text=Set B here")
+        page.wait_for_selector(".path-strip img >> nth=11")
+        assert page.locator(".plot circle").count() == 12
+        page.check("#path-sphere")
+        page.click(".path-strip button >> nth=5")
+        until(page, "document.getElementById('now-caption').textContent == 'latent point'")
+
+
+@pytest.mark.slow
+def test_the_point_is_copied_as_python(browser: Any, rich: str, address: str) -> None:
+    allowed = {"permissions": ["clipboard-read", "clipboard-write"]}
+    for where, line in ((address, "image = vae.show(z)"), (rich, "vae.likelihood.to_images(x)")):
+        with opened(browser, where, **allowed) as page:
+            page.click("#python")
+            page.wait_for_selector("#notice")
+            code = page.evaluate("navigator.clipboard.readText()")
+            compile(code, "copied", "exec")
+            assert line in code and 'pyrovae.load("discs")' in code
+
+
+@pytest.mark.slow
+def test_a_server_that_has_gone_is_named(browser: Any) -> None:
+    with served(StandIn()) as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(address)
+        settle(page)
+    page.locator("#dim-0").fill("1")
+    page.wait_for_selector("#fault:not([hidden])")
+    assert "does `pyrovae explore` still run?" in page.inner_text("#fault")
+    context.close()
+
+
+def test_the_colours_are_those_of_all_figures() -> None:
+    style = (PAGE / "style.css").read_text()
+    code = (PAGE / "colours.js").read_text().lower()
+    light = dict(re.findall(r"--(\w+): (#\w{6})", style.split("@media")[0]))
+    named = {"ink": "INK", "soft": "SOFT", "line": "GRID", "paper": "PAPER", "mark": "GUIDE"}
+    named |= {"light": "GUIDE_LIGHT", "warn": "WARNING", "neutral": "NEUTRAL", "prior": "PRIOR"}
+    for own, name in {**named, "shown": "SHOWN"}.items():
+        assert light[own] == getattr(palette, name), own
+    assert all(f'"{colour}"' in code for colour in palette.CATEGORIES)
+
+
+def test_the_page_has_no_inline_code_and_small_files() -> None:
+    page = (PAGE / "index.html").read_text()
+    assert not re.search(r"<style|style=|<script(?![^>]*src)| on\w+=|https?:", page)
+    for path in PAGE.iterdir():
+        assert len(path.read_text().splitlines()) < 400, path
+    loaded = re.findall(r'<script defer src="([\w.]+)"></script>', page)
+    assert {*loaded} == {path.name for path in PAGE.glob("*.js")}

@@ -29,8 +29,9 @@ const explorer = {};
   function number(value, digits = 3) {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
     const size = Math.abs(value);
-    if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(1);
-    const places = size === 0 ? 1 : Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
+    if (Number.isInteger(value) && size < 1e4) return String(value).replace("-", "−");
+    if (size < 1e-3 || size >= 1e6) return value.toExponential(1);
+    const places = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
     const text = value.toFixed(Math.min(places, 4));
     return text.replace("-", "−").replace(/\B(?=(\d{3})+$)/g, size >= 1e4 ? " " : "");
   }

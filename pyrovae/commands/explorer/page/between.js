@@ -20,7 +20,7 @@
 
   /** The density along the path, with the usual band of encodings. */
   function plot(answer) {
-    const [width, height, left, bottom] = [640, 150, 52, 22];
+    const [width, height, left, bottom] = [640, 124, 52, 22];
     const [low5, median, high95] = answer.usual;
     const values = [...answer.density, low5, high95];
     const [least, most] = [Math.min(...values), Math.max(...values)];

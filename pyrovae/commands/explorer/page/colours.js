@@ -37,6 +37,14 @@
     return [known[cut], known[known.length - 1 - cut]];
   }
 
+  /** A colour as the four bytes of a pixel. */
+  function word(colour) {
+    const own = colour.startsWith("#") ? rgb(colour) : colour.match(/\d+/g).map(Number);
+    return new Uint32Array(new Uint8ClampedArray([...own, 255]).buffer)[0];
+  }
+
+  const painted = (colours, index) => ({ colours, index, words: colours.map(word) });
+
   /** For each point the index of its colour; the last colour is that of unknown values. */
   function paint(answer) {
     const unknown = css("--neutral");
@@ -46,11 +54,11 @@
       const colours = Array.from({ length: MANY }, (_, k) => ramp(k / (MANY - 1)));
       const index = answer.values.map(v => (v === null ? MANY : Math.min(MANY - 1,
         Math.max(0, Math.round((v - low) / span * (MANY - 1))))));
-      return { colours: [...colours, unknown], index };
+      return painted([...colours, unknown], index);
     }
     const count = Math.max(answer.classes.length, 2);
     const colours = Array.from({ length: count }, (_, k) => classColour(k));
-    return { colours: [...colours, unknown], index: answer.values.map(v => (v === null ? count : v)) };
+    return painted([...colours, unknown], answer.values.map(v => (v === null ? count : v)));
   }
 
   /** The value of a point, as text. */

@@ -6,6 +6,7 @@
   let seed = 0;
   let timer = 0;
   let frames = [];
+  let shownName = "";
 
   const SCORES = [
     ["rate", "rate", "nats"], ["distortion", "distortion", "nats"], ["elbo", "ELBO", "nats"],
@@ -15,7 +16,8 @@
 
   function showImage() {
     const { chosen } = explorer;
-    if (!chosen || chosen.name !== state.image) return;
+    if (shownName === chosen.name) return;
+    shownName = chosen.name;
     byId("image-name").textContent = chosen.name;
     byId("name").value = chosen.name;
     byId("picture").src = chosen.picture;
@@ -48,7 +50,7 @@
     for (const [key, label, unit] of SCORES) {
       if (answer && (answer[key] === null || answer[key] === undefined)) continue;
       const error = key === "log_evidence" && answer ? ` ± ${number(answer.error, 2)}` : "";
-      const value = answer ? `${number(answer[key], 4)}${error}` : "…";
+      const value = answer ? `${number(answer[key], Math.abs(answer[key]) < 100 ? 3 : 4)}${error}` : "…";
       own.append(make("dt", { textContent: label }),
         make("dd", {}, value, make("small", { textContent: answer ? ` ${unit}` : "" })));
     }
@@ -68,7 +70,7 @@
       byId("draws-strip").replaceChildren(...frames.map(
         (src, k) => make("img", { src, alt: `Draw ${k + 1}` })));
       byId("deviation").src = answer.deviation;
-      byId("deviation-caption").textContent = `std. dev. of draws, up to ${number(answer.largest)} grey levels`;
+      byId("deviation-caption").textContent = `std. dev. over draws, up to ${number(answer.largest)} of 255`;
       byId("deviation").title = answer.says || "";
     } catch (error) {
       fail(error);
@@ -107,7 +109,9 @@
   function caption(own) {
     const values = Object.entries(own.moves.values || {});
     if (values.length) {
-      const text = values.map(([key, t]) => `${explorer.keyName(own.moves.tab, key)} ${number(t)}`);
+      const sign = t => (own.moves.tab !== "sliders" && t > 0 ? "+" : "");
+      const text = values.map(
+        ([key, t]) => `${explorer.keyName(own.moves.tab, key)} ${sign(t)}${number(t)}`);
       return text.length > 3 ? `${text.slice(0, 3).join(", ")}, …` : text.join(", ");
     }
     if (own.place) return `map (${own.place.map(v => number(v)).join(", ")})`;
@@ -117,13 +121,13 @@
   const decode = explorer.newest(own => explorer.decoded(own), (answer, own) => {
     explorer.now = answer;
     if (timer) return;
-    byId("now-image").src = answer.image;
+    for (const id of ["now-image", "mini"]) byId(id).src = answer.image;
     const text = caption(own);
     byId("now-caption").textContent = text;
     const { cover } = answer;
-    byId("now-cover").textContent = cover
-      ? `${percent(cover.share)} of held-out encodings are less covered` : "";
     const thin = Boolean(cover && cover.thin);
+    byId("now-cover").textContent = cover && !thin
+      ? `${percent(cover.share)} of held-out encodings are less covered` : "";
     byId("now-thin").hidden = !thin;
     byId("now-thin").textContent = thin ? `Thin ground: ${cover.says}` : "";
     byId("now-image").alt = `Decoded image: ${text}`;
@@ -136,23 +140,24 @@
     const { given } = explorer.run;
     byId("given").hidden = !given.length || !explorer.live();
     byId("given").append(...given.map(own => {
-      const input = make("input", {
-        type: "range", min: own.low, max: own.high, id: `given-${own.name}`,
-        step: own.kind === "two" ? own.high - own.low : (own.high - own.low) / 200,
-      });
-      const value = make("output", { for: input.id });
+      const two = own.kind === "two";
+      const input = make("input", { type: two ? "checkbox" : "range", id: `given-${own.name}` });
+      if (!two) Object.assign(input, { min: own.low, max: own.high, step: (own.high - own.low) / 200 });
+      const value = make("output", { for: input.id, hidden: two });
       input.addEventListener("input", () => {
         stop();
-        change({ given: { ...state.given, [own.name]: Number(input.value) } });
+        const set = two ? [own.low, own.high][Number(input.checked)] : Number(input.value);
+        change({ given: { ...state.given, [own.name]: set } });
       });
       input.addEventListener("change", commit);
       on(["given"], () => {
         const set = state.given[own.name] ?? own.mean;
-        input.value = set;
+        if (two) input.checked = set > (own.low + own.high) / 2;
+        else input.value = set;
         value.textContent = number(set);
       });
-      return make("div", { className: "given" },
-        make("label", { htmlFor: input.id, textContent: own.name.replaceAll("_", " ") }), input, value);
+      const label = make("label", { htmlFor: input.id, textContent: own.name.replaceAll("_", " ") });
+      return make("div", { className: two ? "given two" : "given" }, input, label, value);
     }));
   }
 
@@ -171,6 +176,10 @@
     byId("again").hidden = !explorer.live();
     if (explorer.run.image[1] <= 32) document.documentElement.classList.add("small");
     showGiven();
+    // Where the decoded image is out of sight, a small copy stays in a corner.
+    new IntersectionObserver(([own]) => {
+      byId("mini").hidden = own.isIntersecting || own.boundingClientRect.top > 0;
+    }).observe(byId("now-image"));
   }
 
   Object.assign(explorer, { startImage });

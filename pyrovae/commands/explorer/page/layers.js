@@ -5,32 +5,54 @@
   const { state, scene, size, view, toX, toY, fromXY, loaded, fail } = explorer;
   /** Sides of thumbnails and of cells of the ground on the screen, in pixels. */
   const THUMB = 36;
-  const CELL = 52;
+  const CELL = 44;
   const AT_ONCE = 32;
   const thumbs = new Map();
   const cells = new Map();
   let thumbsBusy = false;
   let gridBusy = false;
 
-  /** The side of a cell in places: powers of the root of two, so that cells stay while the map moves. */
-  function side(pixels) {
+  /** The side of a cell in places, one of `steps` per doubling: cells stay while the map moves. */
+  function side(pixels, steps) {
     const wanted = pixels * view().span / Math.min(size.width, size.height);
-    return 2 ** (Math.round(Math.log2(wanted) * 2) / 2);
+    return 2 ** (Math.ceil(Math.log2(wanted) * steps) / steps);
   }
 
-  /** One row per cell of the screen: the first that lies in it. */
-  function thinned() {
-    const own = side(THUMB);
-    const first = new Map();
+  let chosen = { key: "", rows: [] };
+  /** Rows of the map whose thumbnails do not overlap: the first ones that have room. */
+  function apart() {
+    const own = side(THUMB + 5, 4);
+    const key = `${state.method} ${own}`;
+    if (chosen.key === key) return chosen.rows;
     const held = explorer.live() ? null : new Set(sheetRows());
-    const [left, top] = fromXY(0, 0);
-    const [right, bottom] = fromXY(size.width, size.height);
-    scene.map.places.forEach(([x, y], row) => {
-      if (x < left || x > right || y < bottom || y > top) return;
-      const key = `${Math.floor(x / own)} ${Math.floor(y / own)}`;
-      if (!first.has(key) && (!held || held.has(row))) first.set(key, row);
+    const { places } = scene.map;
+    const taken = new Map();
+    const free = (x, y) => {
+      for (let i = -1; i <= 1; i += 1) {
+        for (let j = -1; j <= 1; j += 1) {
+          const other = taken.get(`${Math.floor(x / own) + i} ${Math.floor(y / own) + j}`);
+          if (other && Math.abs(other[0] - x) < own && Math.abs(other[1] - y) < own) return false;
+        }
+      }
+      return true;
+    };
+    const rows = [];
+    places.forEach((place, row) => {
+      if ((held && !held.has(row)) || !free(...place)) return;
+      taken.set(`${Math.floor(place[0] / own)} ${Math.floor(place[1] / own)}`, place);
+      rows.push(row);
     });
-    return [...first.values()];
+    chosen = { key, rows };
+    return rows;
+  }
+
+  function inView() {
+    const [left, top] = fromXY(-THUMB, -THUMB);
+    const [right, bottom] = fromXY(size.width + THUMB, size.height + THUMB);
+    return apart().filter(row => {
+      const [x, y] = scene.map.places[row];
+      return x > left && x < right && y > bottom && y < top;
+    });
   }
 
   /** The rows of the thumbnails in an exported file: the first ones, unless it names them. */
@@ -46,7 +68,7 @@
     try {
       for (;;) {
         if (!state.layers.thumbs) break;
-        const rows = thinned().filter(row => !thumbs.has(row)).slice(0, 200);
+        const rows = inView().filter(row => !thumbs.has(row)).slice(0, 200);
         if (!rows.length) break;
         if (explorer.live()) {
           const answer = await explorer.later("thumbs", { rows, size: 32 });
@@ -66,7 +88,7 @@
   }
 
   function drawThumbs(pen) {
-    for (const row of thinned()) {
+    for (const row of inView()) {
       const own = thumbs.get(row);
       if (!own) continue;
       const width = own.sprite.naturalWidth / own.count;
@@ -83,7 +105,7 @@
 
   /** The cells of the ground in view, the middle first. */
   function shownCells() {
-    const own = side(CELL);
+    const own = side(CELL, 2);
     const [left, top] = fromXY(0, 0);
     const [right, bottom] = fromXY(size.width, size.height);
     const found = [];

@@ -36,6 +36,8 @@
     change({ z, moves, place: null });
   }
 
+  /** Whether a slider can move: in an exported file only those that it holds pictures of. */
+  const can = (tab, key) => live() || Boolean(held(tab, key));
   const held = (tab, key) => (explorer.positions(state.image, tab, key) || {}).positions;
 
   function note(panel, ...lines) {
@@ -52,7 +54,7 @@
   function fillSliders(panel, answer) {
     const { sites } = explorer.run;
     const site = sites.length > 1 ? state.site : sites[0].name;
-    const own = answer.sliders.filter(one => one.site === site);
+    const own = answer.sliders.filter(one => one.site === site && can("sliders", one.dim));
     rows.sliders = new Map(own.map(one => {
       const row = explorer.slider({
         ...one, id: `dim-${one.dim}`, label: one.name, note: `${number(one.kl)} nats`,
@@ -87,16 +89,22 @@
 
   function fillDirections(panel, answer) {
     vectors.directions = Object.fromEntries(answer.directions.map((own, k) => [k, own]));
-    rows.directions = new Map(answer.directions.map((own, k) => [String(k), explorer.slider({
-      ...own, id: `direction-${k}`, label: own.name, note: `${explorer.percent(own.share)} of the variance`,
-      loc: 0, start: 0, positions: held("directions", k),
-    }, t => moveAlong("directions", String(k), t), commit)]));
+    const shown = Object.keys(vectors.directions).filter(key => can("directions", key));
+    rows.directions = new Map(shown.map(key => {
+      const own = vectors.directions[key];
+      const row = explorer.slider({
+        ...own, id: `direction-${key}`, label: own.name, note: `${explorer.percent(own.share)} of the variance`,
+        loc: 0, start: 0, positions: held("directions", key),
+      }, t => moveAlong("directions", key, t), commit);
+      return [key, row];
+    }));
     panel.replaceChildren(legendOf(false), ...rows.directions.values(), note(panel, answer.says));
   }
 
   function fillAttributes(panel, answer) {
     vectors.attributes = Object.fromEntries(answer.attributes.map(own => [own.name, own]));
-    rows.attributes = new Map(answer.attributes.map(own => {
+    const shown = answer.attributes.filter(own => can("attributes", own.name));
+    rows.attributes = new Map(shown.map(own => {
       const row = explorer.slider({
         id: `attribute-${own.name}`, label: own.name.replaceAll("_", " "), note: own.says,
         low: -1, high: 1, start: 0, positions: held("attributes", own.name),
@@ -106,7 +114,7 @@
     const left = Object.entries(answer.left_out || {}).map(([name, why]) => `${name}: ${why}`);
     panel.replaceChildren(...rows.attributes.values(),
       note(panel, answer.says || "", left.length ? `Left out: ${left.join("; ")}.` : ""));
-    if (!answer.attributes.length) panel.prepend(make("p", { textContent: "No attribute can be edited." }));
+    if (!shown.length) panel.prepend(make("p", { textContent: "No attribute can be edited." }));
   }
 
   const FILL = { sliders: fillSliders, directions: fillDirections, attributes: fillAttributes };

@@ -52,7 +52,8 @@
   async function choose(name, rest = {}, isStep = true) {
     const own = ++asked;
     try {
-      const answer = await explorer.ask("image", { name });
+      const held = explorer.chosen && explorer.chosen.name === name;
+      const answer = held ? explorer.chosen : await explorer.ask("image", { name });
       if (own !== asked) return;
       await show(answer, rest, isStep);
     } catch (error) {

@@ -1,0 +1,60 @@
+"""`pyrovae fit-prior RUN --prior FlowPrior`: trains a prior for the frozen networks of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyrovae.commands import train
+from pyrovae.runs import RunDirectory
+from pyrovae.utils.errors import InputError
+
+__all__ = ["command_line", "main"]
+
+ABOUT = """usage: pyrovae fit-prior RUN --prior NAME [options of pyrovae train]
+
+Trains a new prior with Pyro's SVI while encoder, posterior, decoder and likelihood stay as RUN
+has them: the prior learns the aggregate posterior. Writes a new run, by default RUN-prior.
+
+example: pyrovae fit-prior runs/a --prior FlowPrior --trainer.epochs 20"""
+
+#: What this command states itself.
+STATED = ("--config", "--init_from", "--freeze", "--start", "--resume")
+
+
+def command_line(run: str, options: list[str]) -> list[str]:
+    """The arguments of `pyrovae train` that fit a prior.
+
+    Args:
+        run: the run directory.
+        options: the prior, and further options of `pyrovae train`.
+
+    Raises:
+        InputError: if there is no run, no prior is named, or an option is not allowed.
+    """
+    names = [option.partition("=")[0] for option in options if option.startswith("--")]
+    for name in STATED:
+        if name in names:
+            raise InputError(
+                f"{name}: allowed is no {name} with fit-prior, which states it itself"
+            )
+    if "--prior" not in names:
+        raise InputError("--prior: names the prior to fit, such as --prior FlowPrior")
+    directory = RunDirectory(run)
+    directory.check_run()
+    weights = directory.weights("best")
+    parts = dict.fromkeys(name.split(".")[1] for name in weights if name.count("."))
+    frozen = [name for name in parts if name != "prior"]
+    place = [] if "--run_dir" in names else ["--run_dir", f"{Path(run)}-prior"]
+    known = ["--config", str(directory.config), "--init_from", run, "--freeze", *frozen]
+    return [*known, *options, *place]
+
+
+def main(arguments: list[str]) -> None:
+    """Fits a prior; prints what `pyrovae train` prints."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(ABOUT)
+        return
+    run, *options = arguments
+    if run.startswith("-"):
+        raise InputError(f"{run}: the first argument is the run directory")
+    train.main(command_line(run, options))

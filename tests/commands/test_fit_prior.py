@@ -1,0 +1,48 @@
+"""`pyrovae fit-prior`: the prior trains, everything else stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyrovae import RunDirectory, load
+from tests.support.commands import TINY, refusal, run
+
+pytestmark = pytest.mark.slow
+
+
+def trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    return root
+
+
+def test_the_prior_trains_and_the_rest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = trained(tmp_path / "run", monkeypatch)
+    options = [str(root), "--prior", "GaussianMixture", "--prior.num_components=3"]
+    assert run("fit_prior", options, monkeypatch) == 0
+    old, new = (load(own).state_dict() for own in (root, tmp_path / "run-prior"))
+    kept = [name for name in old if ".prior." not in name]
+    assert kept
+    for name in kept:
+        torch.testing.assert_close(new[name], old[name], rtol=0, atol=0)
+    assert load(tmp_path / "run-prior").model.prior.latent_dim == load(root).model.prior.latent_dim
+    assert not RunDirectory(root).root.samefile(tmp_path / "run-prior")
+
+
+def test_mistakes_are_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(trained(tmp_path / "run", monkeypatch))
+    for arguments, said in (
+        ([root], "--prior: names the prior to fit"),
+        ([root, "--prior", "FlowPrio"], "unknown class 'FlowPrio'"),
+        ([root, "--prior=FlowPrior", "--freeze=encoder"], "--freeze: allowed is no --freeze"),
+        ([str(tmp_path / "none"), "--prior", "FlowPrior"], "none: no such directory"),
+        (["--prior", "FlowPrior"], "--prior: the first argument is the run directory"),
+    ):
+        capsys.readouterr()
+        assert said in refusal("fit_prior", arguments, monkeypatch, capsys)
