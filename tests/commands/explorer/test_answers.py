@@ -387,8 +387,11 @@ def test_sites_are_named_with_their_dimensions() -> None:
 def test_a_slider_reaches_the_quantiles_and_its_image() -> None:
     own = explorer(small_vae())
     encoded = own.subject.encoded
-    encoded.draws[:, 0] *= 1e-3
-    for slider in ask(own, "sliders", name="test:3")["sliders"]:
+    encoded.mean_shift[:] *= 1e3
+    encoded.draws[:, :2] *= 1e-3
+    found = ask(own, "sliders", name="test:3")["sliders"]
+    assert len(found) == 4
+    for slider in found:
         draws = encoded.draws[:, slider["dim"]]
         assert slider["quantiles"] == np.quantile(draws, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()
         low, high = np.quantile(draws, (0.01, 0.99))
