@@ -95,7 +95,7 @@ def test_a_click_on_empty_ground_decodes_it(browser: Any, address: str, width: i
         page.mouse.click(box["x"] + EMPTY[0] * box["width"], box["y"] + EMPTY[1] * box["height"])
         changed(page, before)
         assert page.inner_text("#now-caption").startswith("map (")
-        assert "less covered than" in page.inner_text("#now-thin")
+        assert "Hardly any image" in page.inner_text("#now-thin")
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_an_upload_shows_its_reconstruction(browser: Any, address: str, tmp_path
         settle(page)
         assert page.inner_text("#image-name").startswith("upload:")
         assert page.get_attribute("#reconstruction", "src") != before
-        assert page.inner_text("#unlike").startswith("Unlike the training data.")
+        assert page.inner_text("#unlike").startswith("Unlike the training data")
     with opened(browser, address, refused=1) as page:
         page.set_input_files("#file", tmp_path / "no.png")
         page.wait_for_selector("#fault:not([hidden])")

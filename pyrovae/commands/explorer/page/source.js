@@ -42,10 +42,10 @@
   }
 
   let queue = Promise.resolve();
-  /** Asks what can wait: one question at a time, and none while others are open. */
-  function later(name, given, wanted = () => true) {
+  /** Asks what can wait: one question at a time, after `quiet` milliseconds without others. */
+  function later(name, given, wanted = () => true, quiet = 100) {
     const turn = queue.then(async () => {
-      while (wanted() && !file && (foreground || performance.now() - lastForeground < 120)) {
+      while (wanted() && !file && (foreground || performance.now() - lastForeground < quiet)) {
         await new Promise(done => setTimeout(done, 40));
       }
       if (!wanted()) return null;
@@ -130,6 +130,8 @@
     if (!file) {
       order += 1;
       const asked = { z: [state.z], given: state.given, client, order };
+      // The posterior of the image that the point starts from does not count as cover.
+      if (!state.place) asked.name = state.image;
       const answer = await ask("decode", asked);
       if (answer.dropped) return answer;
       return {
