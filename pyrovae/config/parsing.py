@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser
 
 from pyrovae.config.catalogue import concrete, entries, explain, help_text
 from pyrovae.config.help import describe_arguments, full_help, text_width
+from pyrovae.config.naming import own_class
 from pyrovae.config.roles import ALSO, LISTS, ROLES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
@@ -146,6 +147,8 @@ def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> No
         if not option.endswith(".help") or ALSO.get(role, role) not in ROLES:
             continue
         name = name or "".join(arguments[i + 1 : i + 2])
+        if "." in name:
+            name = own_class(name, ROLES[ALSO.get(role, role)], option).__name__
         follows = ["dim", *linked.get(role, ())]
         describe = partial(describe_arguments, width=text_width())
         text = explain(role, name, follows, describe) if name else None
@@ -154,9 +157,8 @@ def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> No
         if text is not None:
             print(text, end="")
             raise SystemExit(0)
-        if "." not in name:
-            listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
-            raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
+        listed = ", ".join(entry.name for entry in entries(ROLES[ALSO.get(role, role)]))
+        raise InputError(f"{option}: unknown class '{name}'; known are {listed}")
 
 
 def joined(arguments: list[str]) -> list[str]:

@@ -98,6 +98,9 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
     own = ["--program=own.Linear", "--program.size=2", "--likelihood=Normal"]
     loggers = ["--callbacks=[own.Count]", "--loggers=[own.Names, CSVLogger]"]
     options = [*TINY, *own, *loggers, "--start=RandomStart", "--run_dir=run"]
+    assert (
+        "--program.size" in execute("train", "--program.help=own.Linear", folder=tmp_path).stdout
+    )
     execute("train", *options, folder=tmp_path)
     assert (tmp_path / "run/count.txt").read_text() == "4"
     assert not (tmp_path / "run/tensorboard").exists()
@@ -128,7 +131,8 @@ def test_one_name_is_a_list_of_one(option: list[str]) -> None:
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("--program=Vae", "--program: unknown class 'Vae'; known are VAE; name your own by"),
+        ("--program=Vae", "--program: unknown class 'Vae'; known are ConditionalVAE, VAE; name"),
+        ("--program.help=own_missing.A", "--program.help: 'own_missing.A' cannot be imported"),
         ("--program.prior=StandardNormal", "--program.prior: follows from --prior, set that"),
         (
             "--loggers=[Consle]",

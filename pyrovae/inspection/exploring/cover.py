@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,21 +69,23 @@ class Cover:
         count = len(self.held_out)
         return place_of(usual_level(count), count) / count
 
-    def shares(self, z: np.ndarray, without: int | None = None) -> np.ndarray:
+    def shares(self, z: np.ndarray, without: Sequence[int] = ()) -> np.ndarray:
         """The share of held-out encodings that are as far from the posteriors or farther.
 
         For an encoding of an image like those of the split it is uniform on [0, 1], up to steps
-        of one image. For a point that belongs to an image of the split this holds only without
-        the posterior of that image.
+        of one image. For a point that belongs to images of the split this holds only without
+        the posteriors of these images.
 
         Args:
             z: points `(M, D)`.
-            without: the index of an image whose posterior does not count.
+            without: indices of images whose posteriors do not count.
 
         Returns:
             `(M,)`; 1 is covered best.
         """
-        others = self.rows != without if len(self.rows) > 1 else slice(None)
+        others = ~np.isin(self.rows, without)
+        if not others.any():
+            return np.full(len(z), np.nan)
         distances = nearest_posteriors(z, self.loc[others], self.scale[others])
         count = len(self.held_out)
         return (count - np.searchsorted(self.held_out, distances, side="left")) / count

@@ -15,7 +15,7 @@ from pyrovae.inspection.sections.map import COMPONENT, trust_said, variance_said
 __all__ = ["Ground", "LineGround", "NeighbourGround", "PrincipalGround", "principal_ground"]
 
 #: Images that a map of neighbours is fitted to, and images of a trustworthiness, at most.
-FITTED, TRUSTED = 2000, 1000
+FITTED, TRUSTED = 1000, 1000
 #: Neighbours whose values are averaged.
 NEIGHBOURS = 8
 #: The margin around the encodings, as a share of their range.
@@ -113,7 +113,7 @@ class NeighbourGround(Ground):
     def of(cls, codes: np.ndarray, seed: int = 0) -> tuple[NeighbourGround, str]:
         """A map by UMAP or t-SNE, and the name of the method.
 
-        At most 2,000 images determine the map. Others are placed between their neighbours.
+        At most 1,000 images determine the map. Others are placed between their neighbours.
 
         Args:
             codes: posterior means, `(N, D)`.

@@ -73,9 +73,8 @@ class Predictions:
         names, left_out = enough(whole)
         table, codes = whole[names], subject.encoded.loc[rows]
         if not names:
-            empty = np.zeros((0, codes.shape[1]))
-            frame = pandas.DataFrame(empty)
-            return cls(table, codes, empty, empty[:, 0], empty[:, 0], frame, frame, left_out)
+            listed = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+            raise InputError(f"no attribute can be predicted ({listed})")
         values = table.to_numpy(float)
         points = np.concatenate([np.zeros((1, codes.shape[1])), np.eye(codes.shape[1])])
         zero, *units = ridge(codes, values, points)  # The regression is affine.

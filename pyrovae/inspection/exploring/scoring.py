@@ -69,18 +69,13 @@ class Evidences:
                 self._known[:] = True
         return self.table.loc[row]
 
-    def work(self, seconds: float, least: int = 1) -> None:
-        """Computes more estimates until the time is over, but at least some.
-
-        Args:
-            seconds: the time.
-            least: how many estimates must be known afterwards, if there are so many images.
-        """
+    def work(self, seconds: float) -> None:
+        """Computes more estimates until the time is over, at least one if any is missing."""
         end = time.monotonic() + seconds
         for row in self._order[~self._known[self._order]]:
-            if time.monotonic() > end and self._known.sum() >= least:
-                return
             self.of(int(row))
+            if time.monotonic() > end:
+                return
 
 
 def two_sided(value: float, reference: np.ndarray) -> float:

@@ -11,8 +11,9 @@ import torch
 
 from pyrovae.commands.explorer.answers.plain import covered, floats, number, pictures
 from pyrovae.commands.explorer.checking import text, whole
-from pyrovae.commands.explorer.opening import Explorer, Seen
+from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.pictures import data_url
+from pyrovae.commands.explorer.seeing import Seen
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.exploring import principal_directions, two_sided
 from pyrovae.inspection.outliers import LEAST
@@ -33,14 +34,14 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 def image(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """An image, its reconstruction from the posterior mean, and its posterior."""
-    return _image(explorer, explorer.seen(text(given, "name")))
+    return _image(explorer, explorer.images.seen(text(given, "name")))
 
 
 def upload(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """Reads an uploaded image; answers as `image` does."""
     if not isinstance(given.get("bytes"), bytes):
         raise InputError("upload: allowed are the bytes of an image")
-    return _image(explorer, explorer.add(given["bytes"]))
+    return _image(explorer, explorer.images.add(given["bytes"]))
 
 
 def _image(explorer: Explorer, seen: Seen) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def _image(explorer: Explorer, seen: Seen) -> dict[str, Any]:
         "file": seen.file,
         "picture": pictures(explorer, picture)[0],
         "reconstruction": pictures(explorer, shown)[0],
-        "cover": covered(explorer, moved, seen.row)[0],
+        "cover": covered(explorer, moved, [seen.row])[0],
         "loc": floats(z[0]),
         "scale": floats(seen.encoded.scale[0]),
         "place": explorer.places(seen),
@@ -73,7 +74,7 @@ def _attributes(seen: Seen) -> dict[str, Any]:
 
 def draws(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """Decoded draws of the posterior of an image, and their standard deviation per pixel."""
-    seen = explorer.seen(text(given, "name"))
+    seen = explorer.images.seen(text(given, "name"))
     count = whole(given, "count", 1, DRAWS, 12)
     seed = whole(given, "seed", 0, 2**63 - 1, 0)
     with replace(explorer.subject, seed=seed).quietly(8):
@@ -94,7 +95,7 @@ def draws(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 
 def scores(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The ELBO and log p(x) of an image, and its rank among reference images."""
-    seen = explorer.seen(text(given, "name"))
+    seen = explorer.images.seen(text(given, "name"))
     rate, distortion = (float(own[0]) for own in (seen.encoded.rate, seen.encoded.distortion))
     elbo, pixels = -(rate + distortion), seen.split.images[0].size
     bits = explorer.subject.programs.likelihood.bits_per_dim(elbo, pixels)
@@ -110,76 +111,99 @@ def scores(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ranked(explorer: Explorer, value: float, k_hat: float) -> dict[str, Any]:
-    """The rank of log p(x) among the reference images scored so far, in words too."""
+    """The rank of log p(x) among the reference images scored so far."""
     answer: dict[str, Any] = {"typicality": None, "p_value": None, "unlike": False, "done": 1.0}
     if not math.isfinite(value):
-        return answer | {"says": ["log p(x) is not known: the guide has no density."]}
+        return answer | {"says": ["log p(x) is not known: the programs have no density."]}
     try:
         usual, of = explorer.reference
     except InputError as reason:
         return answer | {"says": [f"log p(x) has no rank: {reason}."]}
-    usual.work(SECONDS, LEAST)
+    usual.work(SECONDS)
     known = usual.known.log_evidence.to_numpy()
+    if len(known) < LEAST:
+        said = f"The rank of log p(x) is not known yet: {len(known)} of {len(usual.split)} {of}"
+        return answer | {"done": usual.done, "says": [f"{said} are scored so far."]}
     p_value = two_sided(value, known)
-    unlike = p_value <= LEVEL
-    low = value < np.median(known)
-    enough = 2 / (len(known) + 1) <= LEVEL
-    words = f"log p(x) is {'low' if low else 'high'} compared with {len(known)} {of}"
-    says = [f"{words} (two-sided p = {p_value:.2g})."]
-    if unlike:
-        tail = "less" if low else "more"
-        says = [f"Unlike the {of}: {tail} probable than nearly all of them (p = {p_value:.2g})."]
-    elif not enough:
-        says.append(f"p cannot be below {2 / (len(known) + 1):.2g} yet: ask again.")
-    if not k_hat <= UNRELIABLE:
-        says.append(
-            f"k-hat {k_hat:.2f} is above {UNRELIABLE}: log p(x) may be much higher, and a low "
-            "rank may be due to the guide."
-        )
     return {
         "typicality": abs(value - float(known.mean())),
-        "p_value": number(p_value),
-        "unlike": bool(unlike),
+        "p_value": p_value,
+        "unlike": p_value <= LEVEL,
         "done": usual.done,
-        "says": says,
+        "says": [
+            _rank_said(value, p_value, known, of),
+            *_missing_said(len(known), len(usual.split)),
+            *_unreliable_said(k_hat),
+        ],
     }
+
+
+def _rank_said(value: float, p_value: float, known: np.ndarray, of: str) -> str:
+    tail = "low" if value < np.median(known) else "high"
+    if p_value <= LEVEL:
+        return (
+            f"Unlike the training data: hardly any of {len(known)} {of} has so {tail} a log p(x) "
+            f"(two-sided p = {p_value:.2g}; {LEVEL:.0%} of such images have {LEVEL:g} or less)."
+        )
+    return (
+        f"Not unlike the training data: among {len(known)} {of} log p(x) is not unusually {tail} "
+        f"(two-sided p = {p_value:.2g})."
+    )
+
+
+def _missing_said(known: int, whole: int) -> list[str]:
+    least = 2 / (known + 1)
+    if least <= LEVEL:
+        return []
+    return [f"p cannot be below {least:.2g} yet: {known} of {whole} images are scored so far."]
+
+
+def _unreliable_said(k_hat: float) -> list[str]:
+    if not k_hat > UNRELIABLE:
+        return []
+    return [
+        f"k-hat {k_hat:.2f} is above {UNRELIABLE}: log p(x) may be much higher, and a low rank "
+        "may be due to the guide."
+    ]
 
 
 def sliders(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The active units by falling rate, with the posterior of an image on each."""
-    seen, encoded = explorer.seen(text(given, "name")), explorer.subject.encoded
-    rates, active = encoded.kl.mean(0), encoded.active
-    space = explorer.subject.space
-    sites = {dim: name for name, own in space.slices.items() for dim in range(own.start, own.stop)}
-    order = [int(dim) for dim in np.argsort(-rates, kind="stable") if active[dim]]
-    idle = [name for name, own in zip(space.names, active, strict=True) if not own]
-    rows = []
-    for dim in order:
-        values = np.quantile(encoded.draws[:, dim], (SHARES[0], *QUANTILES, SHARES[-1]))
-        loc, scale = float(seen.encoded.loc[0, dim]), float(seen.encoded.scale[0, dim])
-        rows.append(
-            {
-                "dim": dim,
-                "name": space.names[dim],
-                "site": sites[dim],
-                "kl": float(rates[dim]),
-                "low": min(float(values[0]), loc - 2 * scale),
-                "high": max(float(values[-1]), loc + 2 * scale),
-                "quantiles": values[1:-1].tolist(),
-                "loc": loc,
-                "scale": scale,
-            }
-        )
+    seen, encoded = explorer.images.seen(text(given, "name")), explorer.subject.encoded
+    space, active = explorer.subject.space, encoded.active
+    order = np.argsort(-encoded.kl.mean(0), kind="stable")
+    rows = [_slider(explorer, seen, int(dim)) for dim in order if active[dim]]
     says = (
         f"{len(rows)} active of {space.size} dimensions, by their mean KL over "
         f"{explorer.subject.where()}. Quantiles are those of the aggregate posterior."
     )
+    idle = [name for name, own in zip(space.names, active, strict=True) if not own]
     return {"sliders": rows, "idle": idle, "says": says}
+
+
+def _slider(explorer: Explorer, seen: Seen, dim: int) -> dict[str, Any]:
+    """One dimension; its ends are the 1 % and the 99 % quantile, or beyond this image's mark."""
+    space, encoded = explorer.subject.space, explorer.subject.encoded
+    low, *quantiles, high = np.quantile(
+        encoded.draws[:, dim], (SHARES[0], *QUANTILES, SHARES[-1])
+    ).tolist()
+    loc, scale = float(seen.encoded.loc[0, dim]), float(seen.encoded.scale[0, dim])
+    return {
+        "dim": dim,
+        "name": space.names[dim],
+        "site": next(name for name, own in space.slices.items() if own.start <= dim < own.stop),
+        "kl": float(encoded.kl[:, dim].mean()),
+        "low": min(low, loc - 2 * scale),
+        "high": max(high, loc + 2 * scale),
+        "quantiles": quantiles,
+        "loc": loc,
+        "scale": scale,
+    }
 
 
 def directions(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The directions that change the decoded image most around an image."""
-    seen = explorer.seen(text(given, "name"))
+    seen = explorer.images.seen(text(given, "name"))
     found = principal_directions(explorer.subject, seen.z, seen.x, seen.inputs)
     rows = [
         {

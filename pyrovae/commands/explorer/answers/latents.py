@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pyrovae.commands.explorer.answers.plain import (
     covered,
@@ -15,6 +17,7 @@ from pyrovae.commands.explorer.answers.plain import (
 )
 from pyrovae.commands.explorer.checking import chosen, named, numbers, points, text, whole
 from pyrovae.commands.explorer.opening import Explorer
+from pyrovae.inspection.exploring import Predictions
 from pyrovae.inspection.holes import posterior_distances
 from pyrovae.inspection.traversals import linear_path, spherical_path
 
@@ -24,7 +27,7 @@ __all__ = ["attributes", "decode", "ground", "nearest", "path"]
 POINTS, STEPS, NEIGHBOURS = 64, 16, 24
 #: The side of the pictures of neighbours.
 SIZE = 64
-KINDS = {"straight": linear_path, "sphere": spherical_path}
+KINDS: dict[str, Callable[..., Tensor]] = {"straight": linear_path, "sphere": spherical_path}
 #: The quantiles of log p(z) that the density of a path is compared with.
 USUAL = (0.05, 0.5, 0.95)
 
@@ -33,9 +36,9 @@ def _given(explorer: Explorer, given: dict[str, Any]) -> dict[str, float]:
     return named(given, "given", explorer.subject.programs.attributes)
 
 
-def _without(explorer: Explorer, given: dict[str, Any]) -> int | None:
+def _start(explorer: Explorer, given: dict[str, Any]) -> int | None:
     """The index of the encoded image that a question starts from."""
-    return None if given.get("name") is None else explorer.seen(text(given, "name")).row
+    return None if given.get("name") is None else explorer.images.seen(text(given, "name")).row
 
 
 def ground(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
@@ -50,22 +53,26 @@ def ground(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 def decode(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """Decoded points, their cover, and the attributes predicted from them.
 
-    With the `name` of an encoded image, its posterior does not count as cover.
+    A posterior does not count as cover if a point is its mean, or if it is that of the image
+    `name`, which the points start from.
     """
     z = points(given, "z", explorer.size, POINTS)
     moved, shown = explorer.decode(z, _given(explorer, given))
     return {
         "images": pictures(explorer, shown),
-        "cover": covered(explorer, moved, _without(explorer, given)),
+        "cover": covered(explorer, moved, [_start(explorer, given), *map(explorer.row_at, z)]),
         "predicted": predicted(explorer, moved),
     }
 
 
 def path(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
-    """A decoded path between two points, with log p(z) along it."""
-    ends = [explorer.tensor(numbers(given, name, explorer.size)) for name in ("first", "second")]
+    """A decoded path between two points, with log p(z) along it.
+
+    Where an end is the posterior mean of an encoded image, its posterior does not count as cover.
+    """
+    ends = [numbers(given, name, explorer.size) for name in ("first", "second")]
     steps = whole(given, "steps", 2, STEPS, 9)
-    line = KINDS[chosen(given, "kind", KINDS)](ends[0], ends[1], steps)
+    line = KINDS[chosen(given, "kind", KINDS)](*map(explorer.tensor, ends), steps)
     inputs = _given(explorer, given)
     moved, shown = explorer.decode(line.cpu().double().numpy(), inputs)
     encoded = explorer.subject.encoded
@@ -76,7 +83,7 @@ def path(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
         "z": floats(moved),
         "density": floats(density),
         "usual": [None] * len(USUAL) if usual is None else usual.tolist(),
-        "cover": covered(explorer, moved),
+        "cover": covered(explorer, moved, map(explorer.row_at, ends)),
         "says": _path_said(density, usual),
     }
 
@@ -117,32 +124,30 @@ def attributes(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     found = explorer.predictions
     if isinstance(found, str):
         return {"attributes": [], "left_out": {}, "says": f"{found}."}
-    scores = explorer.scores
-    rows = []
-    for name, move, slope, error in zip(
-        found.table, found.moves, found.slopes, found.errors, strict=True
-    ):
-        low, high, score = found.ends.low[name], found.ends.high[name], scores.loc[name]
-        rows.append(
-            {
-                "name": str(name),
-                "vector": floats(move),
-                "low": float(low),
-                "high": float(high),
-                "score": float(score.value),
-                "error": float(score.error),
-                "says": (
-                    f"{'AUC' if score.score == 'AUC' else 'R²'} {score.value:.2f} ± "
-                    f"{score.error:.2f} on held-out images; predictions are off by {error:.2g}; "
-                    f"the whole slider changes the prediction by {2 * slope @ move:.2g} of "
-                    f"{high - low:.2g}."
-                ),
-            }
-        )
-    return {"attributes": rows, "left_out": found.left_out, "says": SAYS}
+    rows = [_attribute(explorer, found, place) for place in range(len(found.errors))]
+    says = (
+        "Each direction is the mean change of the encodings with the attribute. Attributes that "
+        "are correlated with it in the data change with it."
+    )
+    return {"attributes": rows, "left_out": found.left_out, "says": says}
 
 
-SAYS = (
-    "Each direction is the mean change of the encodings with the attribute; attributes that are "
-    "correlated with it in the data change with it."
-)
+def _attribute(explorer: Explorer, found: Predictions, place: int) -> dict[str, Any]:
+    """One attribute: half its range is one step of its direction."""
+    name = found.table.columns[place]
+    low, high, score = found.ends.low[name], found.ends.high[name], explorer.scores.loc[name]
+    move, change = found.moves[place], 2 * found.slopes[place] @ found.moves[place]
+    kind = "AUC" if score.score == "AUC" else "R²"
+    return {
+        "name": str(name),
+        "vector": floats(move),
+        "low": float(low),
+        "high": float(high),
+        "score": float(score.value),
+        "error": float(score.error),
+        "says": (
+            f"{kind} {score.value:.2f} ± {score.error:.2g} on held-out images, whose predictions "
+            f"have errors of {found.errors[place]:.2g}. From end to end the prediction changes by "
+            f"{change:.2g}; the attribute goes from {low:.2g} to {high:.2g}."
+        ),
+    }

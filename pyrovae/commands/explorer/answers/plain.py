@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -49,33 +50,35 @@ def thumbnails(explorer: Explorer, rows: list[int], size: int) -> str:
     return row_of(explorer, torch.from_numpy(stored) / 255, size)
 
 
-def covered(explorer: Explorer, z: np.ndarray, without: int | None = None) -> list[dict[str, Any]]:
+def covered(
+    explorer: Explorer, z: np.ndarray, without: Iterable[int | None] = ()
+) -> list[dict[str, Any]]:
     """How well the aggregate posterior covers points `(M, D)`.
 
     Args:
         explorer: what is explored.
         z: the points.
-        without: the index of an encoded image whose posterior does not count.
+        without: the indices of encoded images whose posteriors do not count.
     """
     cover = explorer.cover
-    shares = cover.shares(z, without)
-    both = zip(shares.tolist(), cover.is_thin(shares).tolist(), strict=True)
+    shares = cover.shares(z, [row for row in without if row is not None])
+    both = zip(floats(shares), cover.is_thin(shares).tolist(), strict=True)
     return [
         {"share": share, "thin": thin, "says": _cover_said(explorer, share, thin)}
         for share, thin in both
     ]
 
 
-def _cover_said(explorer: Explorer, share: float, thin: bool) -> str:
+def _cover_said(explorer: Explorer, share: float | None, thin: bool) -> str:
     cover = explorer.cover
-    if not cover.enough:
-        return f"Too few images ({len(explorer.names)}) to say where encodings are rare."
+    if not cover.enough or share is None:
+        return f"{len(explorer.names)} images are too few to say where encodings are rare."
     if thin:
         return (
-            f"Hardly any image is encoded here: {share:.1%} of held-out encodings are as far "
-            f"from the posteriors of other images; the decoder extrapolates."
+            f"Hardly any image is encoded here: only {share:.1%} of held-out encodings lie as far "
+            "from all posteriors, or farther. The decoder extrapolates."
         )
-    return f"{share:.0%} of held-out encodings are as far from the posteriors of other images."
+    return f"{share:.0%} of held-out encodings lie as far from all posteriors, or farther."
 
 
 def predicted(explorer: Explorer, z: np.ndarray) -> list[dict[str, Any]]:

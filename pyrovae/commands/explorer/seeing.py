@@ -1,0 +1,163 @@
+"""Single images: those of the data set by name, and uploaded ones, with their posteriors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyrovae.commands.explorer.uploading import read_upload
+from pyrovae.data import SPLITS, ImageData, Split
+from pyrovae.inspection.subject import Subject
+from pyrovae.posterior.encoding import BY_DIMENSION, Encoding
+from pyrovae.posterior.passes import each_batch
+from pyrovae.utils.errors import InputError
+
+__all__ = ["Images", "Seen"]
+
+#: Uploads, and other images, that are kept.
+UPLOADS, KEPT = 20, 50
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One image with its posterior.
+
+    Attributes:
+        name: such as `test:12` or `upload:3`.
+        file: its name in the data set.
+        split: the image, as a split of one.
+        known: the same, with a mean for each unknown attribute that the programs take.
+        given: the attributes that the programs take, by name.
+        x: the observation, `(1, C, H, W)`.
+        inputs: further inputs of the programs for it.
+        encoded: its posterior.
+        row: its index among the encoded images; None if it is another image.
+    """
+
+    name: str
+    file: str
+    split: Split
+    known: Split
+    given: dict[str, float]
+    x: Tensor
+    inputs: dict[str, Tensor]
+    encoded: Encoding
+    row: int | None
+
+    @property
+    def z(self) -> Tensor:
+        """The posterior mean, `(1, D)`."""
+        return torch.from_numpy(self.encoded.loc).to(self.x)
+
+
+class Images:
+    """The images that can be asked for by name, each with its posterior.
+
+    Args:
+        subject: the programs, and the images that are encoded.
+        data: the data set.
+        names: the names of the encoded images, such as `test:12`.
+        usual: the values of attributes that the programs take, where they are not known.
+    """
+
+    def __init__(
+        self, subject: Subject, data: ImageData, names: Sequence[str], usual: dict[str, float]
+    ) -> None:
+        self.subject, self.data, self.usual = subject, data, usual
+        self._rows = {name: row for row, name in enumerate(names)}
+        self._uploads: dict[str, Split] = {}
+        self._uploaded = 0
+        self._seen: dict[str, Seen] = {}
+
+    def add(self, image: bytes) -> Seen:
+        """Reads an uploaded image and encodes it; the oldest of more than 20 is forgotten.
+
+        Raises:
+            InputError: if it is no image, or too large.
+        """
+        pixels = read_upload(image, self.data)
+        self._uploaded += 1
+        name = f"upload:{self._uploaded}"
+        names = self.subject.split.attribute_names
+        unknown = np.full((1, len(names)), np.nan, np.float32)
+        self._uploads[name] = replace(
+            self.subject.split, images=pixels[None], names=[name], attributes=unknown
+        )
+        try:
+            seen = self.seen(name)
+        except BaseException:
+            del self._uploads[name]
+            raise
+        while len(self._uploads) > UPLOADS:
+            oldest = next(iter(self._uploads))
+            self._uploads.pop(oldest)
+            self._seen.pop(oldest, None)
+        return seen
+
+    def seen(self, name: str) -> Seen:
+        """An image such as `test:12` or `upload:3`, with its posterior.
+
+        Raises:
+            InputError: if there is no such image.
+        """
+        if name not in self._seen:
+            split = self._split_of(name)
+            self._seen[name] = self._encoded(name, split, self._rows.get(name))
+            while len(self._seen) > KEPT:
+                self._seen.pop(next(iter(self._seen)))
+        return self._seen[name]
+
+    def _split_of(self, name: str) -> Split:
+        """One image as a split."""
+        if name in self._uploads:
+            return self._uploads[name]
+        if name in self._rows:
+            return self.subject.split.take([self._rows[name]])
+        found = re.fullmatch(r"([a-z]{1,20}):([0-9]{1,12})", name)
+        if not found or found[1] not in (*SPLITS, "upload"):
+            known = ", ".join(f"{split}:0" for split in SPLITS)
+            raise InputError(
+                f"{ascii(name[:80])}: no such image; allowed are {known} ... or an upload"
+            )
+        if found[1] == "upload":
+            raise InputError(f"{name}: no such upload; the last {UPLOADS} are kept")
+        images = self.data.split(found[1])
+        if int(found[2]) >= len(images):
+            raise InputError(
+                f"{name}: allowed are the images 0 to {len(images) - 1} of {found[1]}"
+            )
+        return images.take([int(found[2])])
+
+    def _encoded(self, name: str, split: Split, row: int | None) -> Seen:
+        subject, given = self.subject, self._given(split)
+        columns = [list(split.attribute_names).index(own) for own in given]
+        known = split.attributes.copy()
+        known[0, columns] = list(given.values())
+        filled = replace(split, attributes=known)
+        whole, rows = (filled, None) if row is None else (subject.split, np.array([row]))
+        own = (subject.programs, whole, subject.engine, lambda x, **inputs: (x, inputs))
+        x, inputs = next(iter(each_batch(*own, seed=subject.seed, rows=rows)))
+        encoded = subject.of(filled).encoded if row is None else one_row(subject.encoded, row)
+        return Seen(name, str(split.names[0]), split, filled, given, x, inputs, encoded, row)
+
+    def _given(self, split: Split) -> dict[str, float]:
+        """The attributes that the programs take, of one image; means where they are unknown."""
+        names, found = list(split.attribute_names), {}
+        for name, usual in self.usual.items():
+            value = float(split.attributes[0, names.index(name)])
+            found[name] = value if np.isfinite(value) else usual
+        return found
+
+
+def one_row(encoded: Encoding, row: int) -> Encoding:
+    """The posterior of one image."""
+    parts = {
+        name: getattr(encoded, name)[[row]]
+        for name in (*BY_DIMENSION, "rate", "distortion", "log_q", "log_p", "squared_error")
+    }
+    return replace(encoded, **parts)
