@@ -44,6 +44,14 @@ DRAG = """async () => {
   }
   input.dispatchEvent(new Event("change"));
 }"""
+#: Drops the shown picture as a file.
+DROP = """() => {
+  const own = new DataTransfer();
+  const bytes = atob(explorer.chosen.picture.split(",")[1]);
+  const file = Uint8Array.from(bytes, c => c.charCodeAt(0));
+  own.items.add(new File([file], "dropped.png", { type: "image/png" }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: own, bubbles: true }));
+}"""
 #: Where the point of test:30 is on the screen.
 PLACE = """() => {
   const box = explorer.canvas.getBoundingClientRect();
@@ -139,6 +147,8 @@ def test_an_upload_shows_its_reconstruction(browser: Any, address: str, tmp_path
         assert page.inner_text("#image-name").startswith("upload:")
         assert page.get_attribute("#reconstruction", "src") != before
         assert page.inner_text("#unlike").startswith("Unlike the training data")
+        page.evaluate(DROP)
+        until(page, "explorer.state.image === 'upload:2'")
     with opened(browser, address, refused=1) as page:
         page.set_input_files("#file", tmp_path / "no.png")
         page.wait_for_selector("#fault:not([hidden])")

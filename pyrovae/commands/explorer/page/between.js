@@ -4,6 +4,8 @@
 (() => {
   const { byId, make, draw, number, state, on, change, commit, ask, later, loaded, fail } = explorer;
   const STEPS = 12;
+  /** The margin of the plot for its numbers, in pixels: that of the strip above it. */
+  const LEFT = 52;
   let panels = {};
 
   function label() {
@@ -19,8 +21,8 @@
   }
 
   /** The density along the path, with the usual band of encodings. */
-  function plot(answer) {
-    const [width, height, left, bottom] = [640, 124, 52, 22];
+  function plot(answer, width) {
+    const [height, left, bottom] = [124, LEFT, 22];
     const known = answer.usual.every(Number.isFinite);
     const [low5, median, high95] = known ? answer.usual : [0, 0, 0];
     const values = [...answer.density, ...(known ? [low5, high95] : [])];
@@ -49,7 +51,7 @@
       .filter((v, k, all) => all.slice(0, k).every(other => Math.abs(y(v) - y(other)) > 13))
       .map(v => text(left - 6, y(v) + 4, number(v))),
     text(left, height - 5, "A", "middle"), text(width - 4, height - 5, "B"),
-    text((left + width) / 2, height - 5, "log p(z) in nats; band: 5–95 % of encodings, line: median", "middle"));
+    text((left + width) / 2, height - 5, "log p(z) in nats; band: 5–95 % of encodings", "middle"));
   }
 
   function fillBetween(panel) {
@@ -111,7 +113,7 @@
     const warning = make("p", { className: "warning", hidden: !count, textContent:
       `${count} of ${answer.cover.length} steps cross thin ground (outlined).` });
     own.replaceChildren(make("div", { className: "path-strip" }, ...strip),
-      answer.density.every(Number.isFinite) ? plot(answer) : "", warning, make("p", { className: "soft", textContent: answer.says || "" }));
+      answer.density.every(Number.isFinite) ? plot(answer, Math.max(own.clientWidth, 240)) : "", warning, make("p", { className: "soft", textContent: answer.says || "" }));
   }
 
   async function showNearest() {

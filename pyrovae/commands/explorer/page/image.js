@@ -11,7 +11,7 @@
   const SCORES = [
     ["rate", "rate", "nats"], ["distortion", "distortion", "nats"], ["elbo", "ELBO", "nats"],
     ["log_evidence", "log p(x)", "nats"], ["bits_per_dim", "bits per dim", ""],
-    ["k_hat", "k-hat", ""], ["typicality", "log p(x) off by", "nats"], ["p_value", "p-value", ""],
+    ["k_hat", "k-hat", ""], ["typicality", "outlier score", "nats"], ["p_value", "p-value", ""],
   ];
 
   function showImage() {
@@ -56,15 +56,17 @@
       if (answer && (answer[key] === null || answer[key] === undefined)) continue;
       const error = key === "log_evidence" && answer && answer.error !== null
         ? ` ± ${number(answer.error, 2)}` : "";
-      const value = answer ? `${number(answer[key], Math.abs(answer[key]) < 100 ? 3 : 4)}${error}` : "…";
+      const value = answer ? `${number(answer[key], key === "p_value" ? 2 : Math.abs(answer[key]) < 100 ? 3 : 4)}${error}` : "…";
       own.append(make("dt", { textContent: label }),
         make("dd", {}, value, make("small", { textContent: answer ? ` ${unit}` : "" })));
     }
     if (!answer) return;
-    const says = (answer.says || []).join(" ");
+    const [first, ...rest] = answer.says || [];
     byId("unlike").hidden = !answer.unlike;
-    byId("unlike").textContent = says;
-    if (!answer.unlike && says) own.append(make("dd", { className: "soft says", textContent: says }));
+    const more = rest.length ? [make("details", {}, make("summary", { textContent: "more" }),
+      make("p", { textContent: rest.join(" ") }))] : [];
+    if (answer.unlike) byId("unlike").replaceChildren(first || "", ...more);
+    else if (first) own.append(make("dd", { className: "soft says" }, first, ...more));
   }
 
   async function loadDraws() {

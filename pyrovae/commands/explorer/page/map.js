@@ -211,7 +211,7 @@
   }
 
   function fill(select, names) {
-    select.replaceChildren(...names.map(own => make("option", { value: own, textContent: own })));
+    select.replaceChildren(...names.map(own => make("option", { value: own, textContent: own.replaceAll("_", " ") })));
   }
 
   function startMap() {
