@@ -25,7 +25,7 @@ def test_500_malformed_requests_give_no_error_of_the_server(
             sound = Sound(f"127.0.0.1:{client.port}", client.token, names, given, rng)
             data = malformed(sound, rng)
             try:
-                found = client.raw(data)
+                found = client.raw(data, ends=True)
             except ConnectionError:
                 found = b"HTTP/1.1 reset"
             assert not found or found.startswith(b"HTTP/1.1 "), (data[:300], found[:300])
