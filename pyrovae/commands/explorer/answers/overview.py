@@ -17,7 +17,7 @@ __all__ = ["colour", "map_of", "run", "thumbs"]
 #: Cells per side of the grid of cover.
 SIDE = 24
 #: Seconds that a call computes at most, and thumbnails per call.
-SECONDS, THUMBS = 1.0, 400
+SECONDS, THUMBS = 0.25, 400
 RATE, EVIDENCE, OUTLIER = "rate", "log p(x)", "outlier score"
 UNITS = {RATE: "nats", EVIDENCE: "nats", OUTLIER: "nats"}
 
@@ -73,7 +73,7 @@ def map_of(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
         "places": ground.places.round(5).tolist(),
         "names": explorer.names,
         "says": ground.says,
-        "thin": thin | {"below": explorer.cover.level if explorer.cover.enough else 0.0},
+        "thin": thin | {"below": explorer.cover.level},
     }
 
 
