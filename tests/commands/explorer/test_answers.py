@@ -384,6 +384,32 @@ def test_sites_are_named_with_their_dimensions() -> None:
     assert all(slider["name"].startswith(slider["site"] + "[") for slider in found)
 
 
+def test_a_collapsed_posterior_has_answers_too() -> None:
+    vae = small_vae()
+    with torch.no_grad():
+        for parameter in vae.guide.encoder.parameters():
+            parameter.zero_()
+    found = all_answers(explorer(vae, 30))
+    assert found["run"]["methods"] == ["PCA"] and not found["sliders"]["sliders"]
+    assert len(found["sliders"]["idle"]) == 4
+    assert found["sliders"]["says"].startswith("0 active of 4 dimensions")
+
+
+def test_without_reference_images_there_are_no_outlier_scores() -> None:
+    own = explorer(small_vae(), 30, small_data(num_train=10, num_test=30))
+    found = ask(own, "colour", name="outlier score")
+    assert found["done"] == 1 and set(found["values"]) == {None}
+    scores = ask(own, "scores", name="test:0")
+    assert scores["says"] == ["log p(x) has no rank: 15 reference images: allowed is 20 or more."]
+    assert scores["p_value"] is None and scores["log_evidence"] and own.prepare(1.0)
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(InputError, match="^2 images of test: allowed is 3 or more$"):
+        explorer(small_vae(), 2)
+    assert len(all_answers(explorer(small_vae(), 5))["map"]["places"]) == 5
+
+
 def test_a_slider_reaches_the_quantiles_and_its_image() -> None:
     own = explorer(small_vae())
     encoded = own.subject.encoded
