@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -12,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pyrovae import (
     VAE,
@@ -36,7 +32,8 @@ from pyrovae.inspection.holes import nearest_posteriors
 from pyrovae.inspection.maps import principal_map
 from pyrovae.inspection.posterior import predictive
 from pyrovae.posterior.elbo import image_terms, summarise
-from tests.support.explorers import explorer, file_of
+from tests.support.explorers import all_answers, ask, explorer, file_of, pixels
+from tests.support.pretended import DEVICE, pretending
 from tests.support.programs import MAKERS as PROGRAMS
 from tests.support.programs import conditional, two_latents
 from tests.support.small import small_data, small_vae
@@ -48,44 +45,6 @@ def made(make: Any) -> Explorer:
     """An explorer of programs with the same weights in every call."""
     torch.manual_seed(0)
     return explorer(make())
-
-
-def ask(own: Explorer, question: str, **given: Any) -> dict[str, Any]:
-    """The answer as a page gets it."""
-    found = json.loads(json.dumps(ANSWERS[question](own, given), allow_nan=False))
-    assert isinstance(found, dict)
-    return found
-
-
-def pixels(url: str) -> np.ndarray:
-    assert url.startswith("data:image/png;base64,")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))
-
-
-def all_answers(own: Explorer) -> dict[str, dict[str, Any]]:
-    """An answer to every question, without a map of neighbours."""
-    name = own.names[3]
-    z = ask(own, "image", name=name)["loc"]
-    other = ask(own, "image", name=own.names[4])["loc"]
-    side = own.data.image_shape[1]
-    upload = ANSWERS["upload"](own, {"bytes": file_of(np.zeros((side, side), np.uint8))})
-    return {
-        "run": ask(own, "run"),
-        "map": ask(own, "map", method="PCA"),
-        "colour": ask(own, "colour", name="rate"),
-        "thumbs": ask(own, "thumbs", rows=[0, 2], size=20),
-        "ground": ask(own, "ground", method="PCA", places=[[0, 0], [1, -1]]),
-        "decode": ask(own, "decode", z=[z, other]),
-        "image": ask(own, "image", name=name),
-        "upload": json.loads(json.dumps(upload, allow_nan=False)),
-        "draws": ask(own, "draws", name=name, count=3, seed=1),
-        "scores": ask(own, "scores", name=name),
-        "sliders": ask(own, "sliders", name=name),
-        "directions": ask(own, "directions", name=name),
-        "attributes": ask(own, "attributes"),
-        "path": ask(own, "path", first=z, second=other, kind="sphere", steps=4),
-        "nearest": ask(own, "nearest", z=z, count=5),
-    }
 
 
 KEYS = {
@@ -128,6 +87,17 @@ def test_every_question_about_any_programs_has_an_answer(make: Any) -> None:
     rates = [slider["kl"] for slider in found["sliders"]["sliders"]]
     assert rates == sorted(rates, reverse=True)
     assert len(rates) + len(found["sliders"]["idle"]) == len(found["run"]["dims"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_every_question_is_answered_on_another_device(make: Any) -> None:
+    torch.manual_seed(0)
+    expected = all_answers(explorer(make(), 30))
+    with pretending():
+        torch.manual_seed(0)
+        found = all_answers(explorer(make().to(DEVICE), 30, device="meta"))
+    assert found["sliders"] == expected["sliders"] and found["run"] == expected["run"]
 
 
 def test_the_numbers_are_those_of_the_evaluation_and_the_inspection() -> None:
