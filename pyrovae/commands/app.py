@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "train a VAE and write a run directory",
     "evaluate": "score a run, or compare several runs",
     "inspect": "write a report on the posterior of a run",
+    "explore": "move through the latent space of a run in the browser",
     "sample": "draw samples, reconstructions, interpolations or traversals from a run",
     "fit-prior": "train another prior for the frozen networks of a run",
     "inpaint": "draw completions of an image with missing pixels",

@@ -39,6 +39,13 @@ EXAMPLES = {
         "runs/photos --checkpoint last --split val",
         "runs/photos --latents latents.csv",
     ),
+    "pyrovae explore": (
+        "runs/photos",
+        "runs/photos --images me.jpg test:12",
+        "runs/photos --split val --num_images 5000",
+        "runs/photos --host 0.0.0.0 --port 8000 --no_browser",
+        "runs/photos --export explore.html",
+    ),
     "pyrovae sample": (
         "runs/photos --num 64 --out samples.png",
         "runs/photos --reconstruct test",

@@ -59,11 +59,12 @@ class Client:
     token: str
     site: Site
 
-    def raw(self, data: bytes, seconds: float = 10.0) -> bytes:
-        """All that the server sends in return for some bytes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
+    def raw(self, data: bytes, ends: bool = False) -> bytes:
+        """All that the server sends in return for some bytes; `ends` says that no more come."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
     def request(

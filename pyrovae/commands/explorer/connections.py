@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["Connections", "TimedReader", "drain"]
+__all__ = ["Connections", "TimedReader", "drain", "is_gone"]
 
 
 class Connections:
@@ -80,6 +80,17 @@ class TimedReader(io.RawIOBase):
             raise TimeoutError
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
+
+
+def is_gone(connection: socket.socket) -> bool:
+    """Whether the client has closed its connection."""
+    try:
+        connection.settimeout(0)
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def drain(connection: socket.socket, seconds: float) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from pyrovae.commands.explorer.connections import Connections, TimedReader
+from pyrovae.commands.explorer.connections import Connections, TimedReader, is_gone
 from pyrovae.commands.explorer.files import KINDS
 from pyrovae.commands.explorer.guard import HEADERS, Guard, Refused
 from pyrovae.commands.explorer.orders import Order, Orders
@@ -54,8 +54,13 @@ class Site:
     orders: Orders = field(default_factory=Orders)
     connections: Connections = field(default_factory=lambda: Connections(most=64))
 
-    def answer(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, name: str, given: dict[str, Any], gone: Callable[[], bool]) -> dict[str, Any]:
         """The answer to a request.
+
+        Args:
+            name: the name of the request.
+            given: its arguments.
+            gone: whether the client has gone.
 
         Raises:
             Refused: if the arguments are wrong, or the answer failed with status 500.
@@ -63,10 +68,10 @@ class Site:
         client, number = taken_order(given)
         work = partial(self.answers[name], self.explorer, given)
         try:
-            found = self.orders.ask(Order(work, client, number))
+            found = self.orders.ask(Order(work, client, number), gone)
         except InputError as error:
             raise Refused(400, cut_line(error)) from None
-        except Refused:
+        except (Refused, ConnectionAbortedError):
             raise
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -157,7 +162,8 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(429, f"allowed are {most:g} requests per second: ask again later")
         given = read_arguments(name, self.headers, self.rfile)
         self.site.connections.ask(self.connection)
-        self._json(200, self.site.answer(name, given))
+        gone = partial(is_gone, self.connection)
+        self._json(200, self.site.answer(name, given, gone))
 
     def _refuse(self, refused: Refused) -> None:
         path = str(getattr(self, "path", ""))  # There is none if the first line is broken.

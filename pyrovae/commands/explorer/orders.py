@@ -66,11 +66,16 @@ class Orders:
         self._newest: OrderedDict[str, Order] = OrderedDict()
         self._closed = False
 
-    def ask(self, order: Order) -> Answer | None:
+    def ask(self, order: Order, gone: Callable[[], bool] = lambda: False) -> Answer | None:
         """Waits for an answer; None if a newer order of the same client was seen.
+
+        Args:
+            order: the order. One with a number, such as the place of a slider, goes first.
+            gone: whether nobody waits for the answer any more.
 
         Raises:
             Refused: if too many orders wait.
+            ConnectionAbortedError: if nobody waits any more.
             Exception: what the computation raised.
         """
         with self._changed:
@@ -79,11 +84,22 @@ class Orders:
             if len(self._waiting) >= self._most:
                 raise Refused(429, f"{self._most} requests wait already: ask again later")
             self._waiting.append(order)
+            self._waiting.sort(key=lambda own: own.number is None)
             self._changed.notify()
-        order.ended.wait()
+        while not order.ended.wait(0.2):
+            if gone() and self._withdrawn(order):
+                raise ConnectionAbortedError
         if order.error is not None:
             raise order.error
         return order.answer
+
+    def _withdrawn(self, order: Order) -> bool:
+        """Takes back an order; False if its answer is being computed."""
+        with self._changed:
+            waits = order in self._waiting
+            if waits:
+                self._waiting.remove(order)
+            return waits
 
     def _replaced(self, order: Order) -> bool:
         """Drops the older orders of a client; whether the new one is itself older."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -80,6 +81,8 @@ def test_orders_of_others_and_without_a_number_stay(orders: Orders) -> None:
     newest = Asked(orders, named("newest", "a", 2))
     asked[0].join(5)
     wait_for(orders, 4)
+    order = [each.order for each in (asked[1], newest, asked[2], asked[3])]
+    assert orders._waiting == order  # Those with a number go first.
     found = answered(orders, *asked, newest)
     assert found == ["dropped", "b1", "aNone", "None", "newest"]
 
@@ -90,6 +93,20 @@ def test_too_many_orders_are_refused(orders: Orders) -> None:
     with pytest.raises(Refused, match="8 requests wait already"):
         orders.ask(named("more"))
     assert sorted(answered(orders, *asked)) == [str(i) for i in range(8)]
+
+
+def test_an_order_of_a_client_that_has_gone_is_not_computed(orders: Orders) -> None:
+    with pytest.raises(ConnectionAbortedError):
+        orders.ask(named("gone"), gone=lambda: True)
+    wait_for(orders, 0)
+    with served(Told(seconds=0.4)) as client:
+        head = f"POST /api/decode HTTP/1.1\r\nHost: localhost:{client.port}\r\nContent-Length: 2"
+        head += f"\r\nX-Token: {client.token}\r\nContent-Type: application/json\r\n\r\n{{}}"
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", client.port)) as connection:
+                connection.sendall(head.encode())
+        assert client.ask("decode", {"z": [1]}) == (200, {"z": [1]})
+        assert len(client.site.explorer.seen) <= 3
 
 
 def test_few_clients_are_remembered(orders: Orders) -> None:

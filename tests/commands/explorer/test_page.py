@@ -44,6 +44,14 @@ DRAG = """async () => {
   }
   input.dispatchEvent(new Event("change"));
 }"""
+#: Drops the shown picture as a file.
+DROP = """() => {
+  const own = new DataTransfer();
+  const bytes = atob(explorer.chosen.picture.split(",")[1]);
+  const file = Uint8Array.from(bytes, c => c.charCodeAt(0));
+  own.items.add(new File([file], "dropped.png", { type: "image/png" }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: own, bubbles: true }));
+}"""
 #: Where the point of test:30 is on the screen.
 PLACE = """() => {
   const box = explorer.canvas.getBoundingClientRect();
@@ -95,7 +103,7 @@ def test_a_click_on_empty_ground_decodes_it(browser: Any, address: str, width: i
         page.mouse.click(box["x"] + EMPTY[0] * box["width"], box["y"] + EMPTY[1] * box["height"])
         changed(page, before)
         assert page.inner_text("#now-caption").startswith("map (")
-        assert "less covered than" in page.inner_text("#now-thin")
+        assert "Hardly any image" in page.inner_text("#now-thin")
 
 
 @pytest.mark.slow
@@ -138,7 +146,9 @@ def test_an_upload_shows_its_reconstruction(browser: Any, address: str, tmp_path
         settle(page)
         assert page.inner_text("#image-name").startswith("upload:")
         assert page.get_attribute("#reconstruction", "src") != before
-        assert page.inner_text("#unlike").startswith("Unlike the training data.")
+        assert page.inner_text("#unlike").startswith("Unlike the training data")
+        page.evaluate(DROP)
+        until(page, "explorer.state.image === 'upload:2'")
     with opened(browser, address, refused=1) as page:
         page.set_input_files("#file", tmp_path / "no.png")
         page.wait_for_selector("#fault:not([hidden])")

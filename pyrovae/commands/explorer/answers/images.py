@@ -26,7 +26,7 @@ __all__ = ["directions", "draws", "image", "scores", "sliders", "upload"]
 #: Draws per question, and draws that the standard deviation is estimated from.
 DRAWS, MEASURED = 24, 100
 #: Seconds that a question computes more scores of reference images.
-SECONDS = 1.0
+SECONDS = 0.25
 #: The p-value below which an image is unlike the reference: 2 in 100 images like it are.
 LEVEL = 0.02
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

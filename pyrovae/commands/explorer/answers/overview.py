@@ -18,7 +18,7 @@ __all__ = ["colour", "map_of", "run", "thumbs"]
 #: Cells per side of the grid of cover.
 SIDE = 24
 #: Seconds that a call computes at most, and thumbnails per call.
-SECONDS, THUMBS = 1.0, 400
+SECONDS, THUMBS = 0.25, 400
 RATE, EVIDENCE, OUTLIER = "rate", "log p(x)", "outlier score"
 UNITS = {RATE: "nats", EVIDENCE: "nats", OUTLIER: "nats"}
 

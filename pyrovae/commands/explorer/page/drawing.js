@@ -10,6 +10,9 @@
   const scene = { map: null, paint: null, stamps: [], shade: null, cursor: null, hovered: -1 };
   let planned = false;
   const MANY = 3000;
+  /** Cells that the shading goes on beyond those that were measured, and its strength of 255. */
+  const EDGE = 8;
+  const SHADE = 150;
   const layer = { canvas: make("canvas"), pixels: null };
 
   const view = () => state.view || { x: 0, y: 0, span: 1 };
@@ -114,18 +117,28 @@
     }
   }
 
-  /** The shading as a small picture: a cell is darker where fewer encodings are less covered. */
+  /**
+   * The shading as a small picture: a cell is darker where fewer encodings are less covered.
+   *
+   * It goes on beyond the measured cells, and becomes dark: far away nothing is encoded.
+   */
   function shadeOf(thin) {
-    const own = make("canvas", { width: thin.rows[0].length, height: thin.rows.length });
+    const [down, across] = [thin.rows.length, thin.rows[0].length];
+    const own = make("canvas", { width: across + 2 * EDGE, height: down + 2 * EDGE });
     const pen = own.getContext("2d");
     const [r, g, b] = css("--shade").split(" ").map(Number);
     const cells = pen.createImageData(own.width, own.height);
-    const level = thin.level ?? 0.01;
-    thin.rows.forEach((row, i) => row.forEach((share, j) => {
-      const at = 4 * ((thin.rows.length - 1 - i) * row.length + j);
-      const weight = share <= level ? 1 : Math.max(0, 1 - Math.log(share / level) / Math.log(20));
-      cells.data.set([r, g, b, Math.round(150 * weight)], at);
-    }));
+    const level = thin.below ?? 0.01;
+    const within = (k, count) => Math.min(Math.max(k, 0), count - 1);
+    for (let i = -EDGE; i < down + EDGE; i += 1) {
+      for (let j = -EDGE; j < across + EDGE; j += 1) {
+        const share = thin.rows[within(i, down)][within(j, across)];
+        const weight = share <= level ? 1 : Math.max(0, 1 - Math.log(share / level) / Math.log(20));
+        const beyond = Math.hypot(i - within(i, down), j - within(j, across)) / EDGE;
+        const at = 4 * ((down - 1 - i + EDGE) * own.width + j + EDGE);
+        cells.data.set([r, g, b, Math.round(SHADE * Math.min(1, weight + beyond))], at);
+      }
+    }
     pen.putImageData(cells, 0, 0);
     return own;
   }
@@ -134,13 +147,15 @@
     const { thin } = scene.map;
     if (!thin || !state.layers.thin) return;
     scene.shade = scene.shade || shadeOf(thin);
-    const [left, top] = [toX(thin.low[0]), toY(thin.high[1])].map(Math.round);
-    const [right, bottom] = [toX(thin.high[0]), toY(thin.low[1])].map(Math.round);
+    const cell = [0, 1].map(k => (
+      (thin.high[k] - thin.low[k]) / (k ? thin.rows : thin.rows[0]).length * EDGE));
+    const [left, top] = [toX(thin.low[0] - cell[0]), toY(thin.high[1] + cell[1])].map(Math.round);
+    const [right, bottom] = [toX(thin.high[0] + cell[0]), toY(thin.low[1] - cell[1])].map(Math.round);
     context.imageSmoothingEnabled = true;
     context.drawImage(scene.shade, left, top, right - left, bottom - top);
     const [r, g, b] = css("--shade").split(" ").map(Number);
-    context.fillStyle = `rgba(${r},${g},${b},${150 / 255})`;
-    context.beginPath();  // Beyond the grid nothing is encoded.
+    context.fillStyle = `rgba(${r},${g},${b},${SHADE / 255})`;
+    context.beginPath();
     context.rect(0, 0, size.width, size.height);
     context.rect(left, top, right - left, bottom - top);
     context.fill("evenodd");

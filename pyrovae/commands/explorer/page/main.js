@@ -152,7 +152,7 @@
   });
 
   async function start() {
-    explorer.open();
+    explorer.openFile();
     try {
       explorer.run = await explorer.ask("run");
     } catch (error) {

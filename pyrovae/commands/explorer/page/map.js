@@ -180,7 +180,9 @@
       Object.assign(scene, { map: answers.map[method], shade: null, hovered: -1 });
       scene.all = explorer.wholeView();
       if (!state.view) change({ view: scene.all });
-      byId("map-says").textContent = scene.map.says;
+      const first = scene.map.says.match(/^.*?\.(?= |$)/);
+      byId("map-says").textContent = first ? first[0] : scene.map.says;
+      byId("map-more").textContent = first ? scene.map.says.slice(first[0].length) : "";
       canvas.setAttribute("aria-label", `Map of ${scene.map.names.length} images by ${method}`);
       explorer.redraw();
     } catch (error) {
@@ -209,7 +211,7 @@
   }
 
   function fill(select, names) {
-    select.replaceChildren(...names.map(own => make("option", { value: own, textContent: own })));
+    select.replaceChildren(...names.map(own => make("option", { value: own, textContent: own.replaceAll("_", " ") })));
   }
 
   function startMap() {

@@ -93,7 +93,7 @@
     rows.directions = new Map(shown.map(key => {
       const own = vectors.directions[key];
       const row = explorer.slider({
-        ...own, id: `direction-${key}`, label: own.name, note: `${explorer.percent(own.share)} of the variance`,
+        ...own, id: `direction-${key}`, label: own.name, note: `${explorer.percent(own.share)} of the change`,
         loc: 0, start: 0, positions: held("directions", key),
       }, t => moveAlong("directions", key, t), commit);
       return [key, row];
@@ -103,16 +103,21 @@
 
   function fillAttributes(panel, answer) {
     vectors.attributes = Object.fromEntries(answer.attributes.map(own => [own.name, own]));
+    const about = make("p", { className: "soft" });
     const shown = answer.attributes.filter(own => can("attributes", own.name));
     rows.attributes = new Map(shown.map(own => {
       const row = explorer.slider({
-        id: `attribute-${own.name}`, label: own.name.replaceAll("_", " "), note: own.says,
+        id: `attribute-${own.name}`, label: own.name.replaceAll("_", " "), note: own.says.split(" on ")[0],
         low: -1, high: 1, start: 0, positions: held("attributes", own.name),
-      }, t => moveAlong("attributes", own.name, t), commit);
+      }, t => {
+        about.textContent = `${own.name.replaceAll("_", " ")}: ${own.says}`;
+        moveAlong("attributes", own.name, t);
+      }, commit);
+      row.title = own.says;
       return [own.name, row];
     }));
     const left = Object.entries(answer.left_out || {}).map(([name, why]) => `${name}: ${why}`);
-    panel.replaceChildren(...rows.attributes.values(),
+    panel.replaceChildren(...rows.attributes.values(), about,
       note(panel, answer.says || "", left.length ? `Left out: ${left.join("; ")}.` : ""));
     if (!shown.length) panel.prepend(make("p", { textContent: "No attribute can be edited." }));
   }
