@@ -278,12 +278,12 @@ def test_classes_and_two_values_are_places_among_their_names() -> None:
     assert found["kind"] == "two" and found["classes"] == ["0", "1"]
 
 
-def flat_vae(prior: Any, posterior: Any) -> VAE:
-    """A VAE of grey images of 8x8 pixels."""
-    shape, size = (1, 8, 8), posterior.latent_dim
+def flat_vae(prior: Any, posterior: Any, channels: int = 1) -> VAE:
+    """A VAE of images of 8x8 pixels."""
+    shape, size = (channels, 8, 8), posterior.latent_dim
     return VAE(
         encoder=MLPEncoder(shape, posterior.num_params, hidden=[8]),
-        decoder=MLPDecoder(shape, size, 1, hidden=[8]),
+        decoder=MLPDecoder(shape, size, channels, hidden=[8]),
         prior=prior,
         likelihood=Normal(0.2),
         posterior=posterior,
@@ -319,6 +319,21 @@ def test_grey_images_without_attributes_and_small_latent_spaces_work(vae: VAE) -
         moved = ask(own, "decode", z=[[0.0, 0.0, 5.0], [0.0, 0.0, 1.0]])
         assert moved["images"][0] == moved["images"][1]
         assert moved["cover"][0] == moved["cover"][1]
+
+
+@pytest.mark.parametrize(("show", "shape"), [((), (10 + 9, 30 - 2)), ((2,), (8, 8))])
+def test_images_of_many_channels_are_tiles_or_the_chosen_channel(
+    show: tuple[int, ...], shape: tuple[int, int]
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (90, 5, 8, 8), dtype=np.uint8)
+    data = ArrayData(images, show=show)
+    own = explorer(flat_vae(StandardNormal(2), DiagonalNormal(2), 5), data=data)
+    found = ask(own, "image", name=own.names[0])
+    assert pixels(found["picture"]).shape == pixels(found["reconstruction"]).shape == shape
+    if show:
+        assert np.array_equal(pixels(found["picture"]), own.subject.split.images[0, 2])
+    assert pixels(ask(own, "thumbs", rows=[0, 1, 2], size=16)["sprite"]).shape == (16, 48)
+    assert pixels(ask(own, "draws", name=own.names[0])["deviation"]).shape == (8, 8)
 
 
 def test_attributes_are_inputs_of_programs_that_take_them() -> None:
