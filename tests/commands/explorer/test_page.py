@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from pyrovae.commands.explorer.exporting import build
+from pyrovae.commands.explorer.files import page_files
 from pyrovae.utils import palette
 from tests.support.explorer_browser import (
     CONTRAST,
@@ -295,6 +298,40 @@ def test_a_server_that_has_gone_is_named(browser: Any) -> None:
     page.wait_for_selector("#fault:not([hidden])")
     assert "does `pyrovae explore` still run?" in page.inner_text("#fault")
     context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_exported_file_works_without_a_server(browser: Any, tmp_path: Path, width: int) -> None:
+    discs = StandIn(60)
+    answers = {
+        name: partial(lambda ask, _, given: ask(given), ask) for name, ask in discs.answers.items()
+    }
+    names = {"test:0": "test:0", "test:4": "test:4"}
+    path = tmp_path / "explorer.html"
+    path.write_text(build(answers, discs, page_files(), names))
+    with opened(browser, path.as_uri(), width) as page:
+        before = decoded(page)
+        page.locator("#dim-0").press("ArrowRight")
+        before = changed(page, before)
+        held = page.evaluate("explorer.positions('test:0', 'sliders', 0).positions")
+        assert page.evaluate("explorer.state.z[0]") in held
+        box = page.locator("#canvas").bounding_box()
+        page.locator("#canvas").click(position={"x": 0.5 * box["width"], "y": 5})
+        before = changed(page, before)
+        assert page.is_hidden("#file-button") and page.is_hidden("#again")
+        page.click("#tab-between")
+        assert "needs the live explorer" in page.inner_text("#panel-between")
+        page.evaluate("explorer.choose('test:4')")
+        changed(page, before)
+        page.check("#thumbs")
+        page.check("#grid")
+        settle(page)
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        link = page.evaluate("location.href")
+    with opened(browser, link, width) as page:
+        assert page.inner_text("#image-name") == "test:4"
 
 
 def test_the_colours_are_those_of_all_figures() -> None:

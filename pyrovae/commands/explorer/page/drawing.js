@@ -196,6 +196,12 @@
 
   function drawMarkers() {
     const { chosen } = explorer;
+    if (!explorer.live()) {  // The images that the file holds in full.
+      for (const name of explorer.run.images) {
+        const row = scene.map.names.indexOf(name);
+        if (row >= 0 && name !== state.image) ring(scene.map.places[row], name, css("--soft"));
+      }
+    }
     const own = chosen && chosen.place && chosen.place[state.method];
     ring(own, state.image, css("--shown"));
     const place = state.place || explorer.nowPlace;

@@ -104,7 +104,8 @@
     const { run } = explorer;
     const shape = run.image.slice(1).join("×");
     byId("about").textContent = [run.name, `${run.count.toLocaleString("en")} images of the ${run.split} split`,
-      `${shape} px`, `${run.dims.length} latents`, ...(run.notes || [])].join(" · ");
+      `${shape} px`, `${run.dims.length} latents`].join(" · ");
+    byId("notes").textContent = (run.notes || []).join(" ");
     document.title = `${run.name} – pyrovae explorer`;
     byId("names").append(...run.images.map(own => make("option", { value: own })));
     byId("choose").addEventListener("submit", event => {
