@@ -22,16 +22,12 @@
   const fromXY = (px, py) => [
     view().x + (px - size.width / 2) / scale(), view().y - (py - size.height / 2) / scale()];
 
-  /** The view of all points. */
-  function wholeView() {
-    const { places } = scene.map;
+  /** The view of all points but a share at each end of both axes. */
+  function wholeView(share = 0) {
     const ends = [0, 1].map(k => {
-      let [low, high] = [Infinity, -Infinity];
-      for (const own of places) {
-        low = Math.min(low, own[k]);
-        high = Math.max(high, own[k]);
-      }
-      return [low, high];
+      const own = scene.map.places.map(place => place[k]).sort((a, b) => a - b);
+      const cut = Math.floor(share * own.length);
+      return [own[cut], own[own.length - 1 - cut]];
     });
     const least = Math.min(size.width, size.height);
     const spans = [(ends[0][1] - ends[0][0]) * least / size.width,
@@ -40,6 +36,12 @@
       x: (ends[0][0] + ends[0][1]) / 2, y: (ends[1][0] + ends[1][1]) / 2,
       span: 1.08 * Math.max(...spans) || 1,
     };
+  }
+
+  /** The view at the start: without the outermost points, if these take half of the room. */
+  function firstView() {
+    const [whole, most] = [wholeView(), wholeView(0.01)];
+    return 1.3 * most.span < 0.5 * whole.span ? { ...most, span: 1.3 * most.span } : whole;
   }
 
   const radius = () => {
@@ -256,6 +258,6 @@
   }
 
   Object.assign(explorer, {
-    canvas, scene, size, view, scale, toX, toY, fromXY, wholeView, redraw, resize, pointAt,
+    canvas, scene, size, view, scale, toX, toY, fromXY, wholeView, firstView, redraw, resize, pointAt,
   });
 })();

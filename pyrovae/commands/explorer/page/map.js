@@ -101,7 +101,7 @@
     else if (event.key === "Enter" && scene.cursor) press(...scene.cursor, event.shiftKey);
     else if (event.key === "+" || event.key === "=") zoom(1 / 1.4, ...(scene.cursor || []));
     else if (event.key === "-") zoom(1.4, ...(scene.cursor || []));
-    else if (event.key === "0") change({ view: null });
+    else if (event.key === "0") change({ view: explorer.wholeView() });
     else if (event.key === "Escape") removeCursor();
     else return;
     event.preventDefault();
@@ -179,7 +179,7 @@
       if (method !== state.method) return;
       Object.assign(scene, { map: answers.map[method], shade: null, hovered: -1 });
       scene.all = explorer.wholeView();
-      if (!state.view) change({ view: scene.all });
+      if (!state.view) change({ view: explorer.firstView() });
       const first = scene.map.says.match(/^.*?\.(?= |$)/);
       byId("map-says").textContent = first ? first[0] : scene.map.says;
       byId("map-more").textContent = first ? scene.map.says.slice(first[0].length) : "";
@@ -229,7 +229,7 @@
     }
     byId("zoom-in").addEventListener("click", () => zoom(1 / 1.4));
     byId("zoom-out").addEventListener("click", () => zoom(1.4));
-    byId("zoom-all").addEventListener("click", () => change({ view: null }));
+    byId("zoom-all").addEventListener("click", () => change({ view: explorer.wholeView() }));
     new ResizeObserver(explorer.resize).observe(byId("ground"));
     explorer.dark.addEventListener("change", () => {
       scene.shade = null;
@@ -243,7 +243,7 @@
   on(["layers"], () => {
     for (const key of ["thumbs", "grid", "thin"]) byId(key).checked = state.layers[key];
   });
-  on(["view"], () => { if (!state.view && scene.map) state.view = explorer.wholeView(); });
+  on(["view"], () => { if (!state.view && scene.map) state.view = explorer.firstView(); });
   on(["view", "layers", "image", "z", "place", "a", "b"], explorer.redraw);
 
   Object.assign(explorer, { startMap });
