@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tests.fuzzing import mutations
 
-__all__ = ["Sound", "malformed"]
+__all__ = ["Sound", "malformed", "wrong"]
 
 WORDS: tuple[object, ...] = ("", "z", "\x00", "\ud800", "../../etc/passwd", "é" * 50, "x" * 5000)
 WORDS += (None, True, -1, 0, 10**30, -(10**400), 1e308, [], {}, [[[]]], {"z": {"z": {}}})
@@ -85,12 +85,24 @@ def text(sound: Sound, rng: random.Random) -> None:
         sound.body = b'{"z": [' + rng.choice(TEXTS) + b"]}"
 
 
-def values(sound: Sound, rng: random.Random) -> None:
-    found = json.loads(sound.body) if rng.random() < 0.9 else rng.choice(WORDS)
-    if isinstance(found, dict):
-        for name in rng.sample([*found, "client", "order", "new"], 2):
+def wrong(given: object, rng: random.Random) -> object:
+    """Arguments of which two are something else, or lists whose items are; rarely no arguments."""
+    if rng.random() < 0.05 or not isinstance(given, dict):
+        return rng.choice(WORDS)
+    found = json.loads(json.dumps(given))
+    for name in rng.sample([*found, "client", "order", "new"], 2):
+        value = found.get(name)
+        if isinstance(value, list) and value and rng.random() < 0.5:
+            inner = value[0] if isinstance(value[0], list) else value
+            inner[rng.randrange(len(inner))] = rng.choice(WORDS)
+            found[name] = value * rng.choice((1, 1, 2, 500))
+        else:
             found[name] = rng.choice(WORDS)
-    sound.body = json.dumps(found).encode()
+    return found
+
+
+def values(sound: Sound, rng: random.Random) -> None:
+    sound.body = json.dumps(wrong(json.loads(sound.body), rng)).encode()
 
 
 def malformed(sound: Sound, rng: random.Random) -> bytes:

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,8 +23,8 @@ Answers = Mapping[str, Callable[[Any, Answer], Answer]]
 POSITIONS, CELLS, THUMBS = 9, 12, 1000
 #: The most latents, places or rows per question.
 POINTS, ROWS = 64, 400
-#: Seconds for a slow answer, such as log p(x) of all images.
-PATIENCE = 60.0
+#: Seconds for slow answers of one kind, such as log p(x) of all images.
+PATIENCE = 90.0
 #: Sides in pixels: of thumbnails, and of moved images at most.
 SIZE, SIDE = 32, 128
 #: The quality of JPEG for moved images, of 100: a fifth of the size of PNG.
@@ -50,18 +51,22 @@ class Asker:
     def __init__(self, answers: Answers, explorer: Any, step: Callable[[float], object]) -> None:
         self._answers, self._explorer, self.step = answers, explorer, step
         self.partial: list[Answer] = []
+        self._spent: dict[str, float] = defaultdict(float)
 
     def ask(self, question: str, given: Answer) -> Answer:
         """The answer to a question."""
         return self._answers[question](self._explorer, given)
 
     def stepped(self, question: str, given: Answer) -> Answer:
-        """The answer as one step; asks for `PATIENCE` until a slow answer is complete."""
-        end, done, answer = time.monotonic() + PATIENCE, 0.0, {"done": 0.0}
-        while done < 1 and time.monotonic() < end:
+        """The answer as one step; asks again while a slow answer grows and time is left."""
+        done, began = 0.0, time.monotonic() - self._spent[question]
+        while True:
             answer = self.ask(question, given)
             before, done = done, answer.get("done", 1.0)
             self.step(done - before)
+            self._spent[question] = spent = time.monotonic() - began
+            if done >= 1 or spent > PATIENCE:
+                break
         if done < 1:
             self.partial.append(given)
             self.step(1 - done)

@@ -38,6 +38,10 @@ __all__ = ["Explorer"]
 
 #: A point within this distance of a posterior mean in every dimension is that mean.
 SAME = 1e-5
+#: Importance draws per image for log p(x): a CPU decodes these of one image at once.
+DRAWS = 50
+#: Images that log p(x) is ranked among, at most: p-values reach 2 / 121.
+REFERENCE = 120
 
 
 class Explorer:
@@ -139,13 +143,13 @@ class Explorer:
     @cached_property
     def evidences(self) -> Evidences:
         """Log p(x) of the encoded images."""
-        return Evidences(self.subject, self._draws)
+        return Evidences(self.subject, DRAWS)
 
     @cached_property
     def reference(self) -> tuple[Evidences, str]:
         """Log p(x) of the images that scores are compared with, and their name in texts."""
-        images, of = reference_images(self.subject)
-        return Evidences(self.subject.of(images), self._draws), of
+        images, of = reference_images(self.subject, REFERENCE)
+        return Evidences(self.subject.of(images), DRAWS), of
 
     def prepare(self, seconds: float) -> bool:
         """Scores more reference images for some time; returns whether all are scored.
@@ -163,7 +167,7 @@ class Explorer:
         """Log p(x) of an image, the columns of `log_evidence`."""
         if seen.row is not None:
             return self.evidences.of(seen.row)
-        return Evidences(self.subject.of(seen.known), self._draws).of(0)
+        return Evidences(self.subject.of(seen.known), DRAWS).of(0)
 
     @cached_property
     def scores(self) -> pandas.DataFrame:
@@ -171,10 +175,6 @@ class Explorer:
         found = self.predictions
         assert not isinstance(found, str), found
         return probes(found.codes, found.table, seed=self.subject.seed)
-
-    @property
-    def _draws(self) -> int:
-        return max(25, self.subject.budget.importance_draws // 10)
 
     @property
     def methods(self) -> list[str]:

@@ -133,6 +133,7 @@ def _ranked(explorer: Explorer, value: float, k_hat: float) -> dict[str, Any]:
         "says": [
             _rank_said(value, p_value, known, of),
             *_missing_said(len(known), len(usual.split)),
+            f"log p(x) is a lower bound on average, by {usual.draws} importance draws.",
             *_unreliable_said(k_hat),
         ],
     }

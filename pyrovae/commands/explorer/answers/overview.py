@@ -74,7 +74,7 @@ def map_of(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
         "places": ground.places.round(5).tolist(),
         "names": explorer.names,
         "says": ground.says,
-        "thin": thin | {"below": explorer.cover.level if explorer.cover.enough else 0.0},
+        "thin": thin | {"below": explorer.cover.level},
     }
 
 
