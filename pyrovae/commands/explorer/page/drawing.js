@@ -196,20 +196,28 @@
     }
   }
 
+  const onMap = place => place && place[2] === state.method;
+
+  /** The place of an image on the shown map, if it has one. */
+  function placeOf(name) {
+    const { chosen } = explorer;
+    const row = scene.map.names.indexOf(name);
+    if (row >= 0) return scene.map.places[row];
+    return chosen && chosen.name === name && chosen.place ? chosen.place[state.method] : null;
+  }
+
   function drawMarkers() {
     const { chosen } = explorer;
     if (!explorer.live()) {  // The images that the file holds in full.
       for (const name of explorer.run.images) {
-        const row = scene.map.names.indexOf(name);
-        if (row >= 0 && name !== state.image) ring(scene.map.places[row], name, css("--soft"));
+        if (name !== state.image) ring(placeOf(name), name, css("--soft"));
       }
     }
-    const own = chosen && chosen.place && chosen.place[state.method];
-    ring(own, state.image, css("--shown"));
-    const place = state.place || explorer.nowPlace;
-    if (place) ring(place, "decoded", css("--prior"));
+    ring(chosen && placeOf(chosen.name), state.image, css("--shown"));
+    if (onMap(state.place)) ring(state.place, "decoded", css("--prior"));
     for (const end of ["a", "b"]) {
-      if (state[end] && state[end].place) ring(state[end].place, end.toUpperCase(), css("--mark"), -1);
+      const own = state[end] && (onMap(state[end].place) ? state[end].place : placeOf(state[end].label));
+      ring(own, end.toUpperCase(), css("--mark"), -1);
     }
     if (scene.hovered >= 0) ring(scene.map.places[scene.hovered], "", css("--ink"));
     if (scene.cursor) cross(scene.cursor[0], scene.cursor[1], 12);
@@ -220,6 +228,12 @@
     context.setTransform(size.ratio, 0, 0, size.ratio, 0, 0);
     context.fillStyle = css("--paper");
     context.fillRect(0, 0, size.width, size.height);
+    if (!scene.map) {
+      context.font = "14px system-ui, sans-serif";
+      context.textAlign = "center";
+      context.fillStyle = css("--soft");
+      context.fillText(`Computing ${state.method} …`, size.width / 2, size.height / 2);
+    }
     if (!scene.map || !scene.paint) return;
     if (state.layers.grid) explorer.drawGrid(context);
     drawShade();
