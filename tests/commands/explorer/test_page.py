@@ -256,6 +256,32 @@ def test_hovering_shows_image_and_reconstruction(browser: Any, address: str) -> 
 
 
 @pytest.mark.slow
+def test_the_map_zooms_and_pans(browser: Any, address: str) -> None:
+    with opened(browser, address, 390, has_touch=True) as page:
+        box = page.locator("#canvas").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        spans = [page.evaluate("explorer.state.view.span")]
+        page.mouse.move(x, y)
+        page.mouse.wheel(0, -200)
+        until(page, f"explorer.state.view.span < {spans[0]}")
+        spans.append(page.evaluate("explorer.state.view.span"))
+        fingers = page.context.new_cdp_session(page)
+        for kind, by in (("touchStart", 20), ("touchMove", 40), ("touchMove", 60)):
+            touches = [{"x": x - by, "y": y, "id": 0}, {"x": x + by, "y": y, "id": 1}]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        assert page.evaluate("explorer.state.view.span") < spans[1]
+        before = page.evaluate("explorer.state.view.x")
+        page.mouse.down()
+        page.mouse.move(x + 50, y, steps=4)
+        page.mouse.up()
+        assert page.evaluate("explorer.state.view.x") < before
+        assert page.evaluate("explorer.state.place") is None
+        page.click("#zoom-all")
+        assert page.evaluate("explorer.state.view.span") == spans[0]
+
+
+@pytest.mark.slow
 def test_draws_play_and_the_path_is_drawn(browser: Any, address: str) -> None:
     with opened(browser, address) as page:
         before = decoded(page)

@@ -177,10 +177,12 @@
     context.font = "bold 12px system-ui, sans-serif";
     context.lineWidth = 4;
     context.strokeStyle = css("--paper");
-    context.textAlign = side > 0 ? "left" : "right";
-    context.strokeText(text, px + side * 12, py + 4);
+    const beyond = px + 16 + context.measureText(text).width > size.width;
+    const by = side > 0 && !beyond ? 12 : -12;
+    context.textAlign = by > 0 ? "left" : "right";
+    context.strokeText(text, px + by, py + 4);
     context.fillStyle = css("--ink");
-    context.fillText(text, px + side * 12, py + 4);
+    context.fillText(text, px + by, py + 4);
   }
 
   function cross(px, py, arm) {
