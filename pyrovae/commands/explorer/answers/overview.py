@@ -30,6 +30,7 @@ def run(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     colours = [{"name": name, "unit": unit} for name, unit in UNITS.items()]
     return {
         "name": Path(subject.run).resolve().name if subject.run else "programs",
+        "path": subject.run,
         "split": subject.name,
         "count": len(split),
         "image": list(split.images.shape[1:]),

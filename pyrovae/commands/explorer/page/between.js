@@ -10,13 +10,11 @@
 
   function label() {
     if (explorer.isMean(state.z)) return state.image;
-    return state.place ? `map ${state.place.map(v => number(v, 2)).join(" ")}` : `${state.image} moved`;
+    return state.place ? `map ${state.place.slice(0, 2).map(v => number(v, 2)).join(" ")}` : `${state.image} moved`;
   }
 
   function setEnd(end) {
-    const { chosen } = explorer;
-    const own = explorer.isMean(state.z) ? (chosen.place || {})[state.method] : state.place;
-    change({ [end]: { label: label(), z: state.z, place: own || null } });
+    change({ [end]: { label: label(), z: state.z, place: state.place } });
     commit();
   }
 

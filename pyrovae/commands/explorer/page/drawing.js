@@ -22,16 +22,12 @@
   const fromXY = (px, py) => [
     view().x + (px - size.width / 2) / scale(), view().y - (py - size.height / 2) / scale()];
 
-  /** The view of all points. */
-  function wholeView() {
-    const { places } = scene.map;
+  /** The view of all points but a share at each end of both axes. */
+  function wholeView(share = 0) {
     const ends = [0, 1].map(k => {
-      let [low, high] = [Infinity, -Infinity];
-      for (const own of places) {
-        low = Math.min(low, own[k]);
-        high = Math.max(high, own[k]);
-      }
-      return [low, high];
+      const own = scene.map.places.map(place => place[k]).sort((a, b) => a - b);
+      const cut = Math.floor(share * own.length);
+      return [own[cut], own[own.length - 1 - cut]];
     });
     const least = Math.min(size.width, size.height);
     const spans = [(ends[0][1] - ends[0][0]) * least / size.width,
@@ -40,6 +36,12 @@
       x: (ends[0][0] + ends[0][1]) / 2, y: (ends[1][0] + ends[1][1]) / 2,
       span: 1.08 * Math.max(...spans) || 1,
     };
+  }
+
+  /** The view at the start: without the outermost points, if these take half of the room. */
+  function firstView() {
+    const [whole, most] = [wholeView(), wholeView(0.01)];
+    return 1.3 * most.span < 0.5 * whole.span ? { ...most, span: 1.3 * most.span } : whole;
   }
 
   const radius = () => {
@@ -175,10 +177,12 @@
     context.font = "bold 12px system-ui, sans-serif";
     context.lineWidth = 4;
     context.strokeStyle = css("--paper");
-    context.textAlign = side > 0 ? "left" : "right";
-    context.strokeText(text, px + side * 12, py + 4);
+    const beyond = px + 16 + context.measureText(text).width > size.width;
+    const by = side > 0 && !beyond ? 12 : -12;
+    context.textAlign = by > 0 ? "left" : "right";
+    context.strokeText(text, px + by, py + 4);
     context.fillStyle = css("--ink");
-    context.fillText(text, px + side * 12, py + 4);
+    context.fillText(text, px + by, py + 4);
   }
 
   function cross(px, py, arm) {
@@ -194,14 +198,28 @@
     }
   }
 
+  const onMap = place => place && place[2] === state.method;
+
+  /** The place of an image on the shown map, if it has one. */
+  function placeOf(name) {
+    const { chosen } = explorer;
+    const row = scene.map.names.indexOf(name);
+    if (row >= 0) return scene.map.places[row];
+    return chosen && chosen.name === name && chosen.place ? chosen.place[state.method] : null;
+  }
+
   function drawMarkers() {
     const { chosen } = explorer;
-    const own = chosen && chosen.place && chosen.place[state.method];
-    ring(own, state.image, css("--shown"));
-    const place = state.place || explorer.nowPlace;
-    if (place) ring(place, "decoded", css("--prior"));
+    if (!explorer.live()) {  // The images that the file holds in full.
+      for (const name of explorer.run.images) {
+        if (name !== state.image) ring(placeOf(name), name, css("--soft"));
+      }
+    }
+    ring(chosen && placeOf(chosen.name), state.image, css("--shown"));
+    if (onMap(state.place)) ring(state.place, "decoded", css("--prior"));
     for (const end of ["a", "b"]) {
-      if (state[end] && state[end].place) ring(state[end].place, end.toUpperCase(), css("--mark"), -1);
+      const own = state[end] && (onMap(state[end].place) ? state[end].place : placeOf(state[end].label));
+      ring(own, end.toUpperCase(), css("--mark"), -1);
     }
     if (scene.hovered >= 0) ring(scene.map.places[scene.hovered], "", css("--ink"));
     if (scene.cursor) cross(scene.cursor[0], scene.cursor[1], 12);
@@ -212,6 +230,12 @@
     context.setTransform(size.ratio, 0, 0, size.ratio, 0, 0);
     context.fillStyle = css("--paper");
     context.fillRect(0, 0, size.width, size.height);
+    if (!scene.map) {
+      context.font = "14px system-ui, sans-serif";
+      context.textAlign = "center";
+      context.fillStyle = css("--soft");
+      context.fillText(`Computing ${state.method} …`, size.width / 2, size.height / 2);
+    }
     if (!scene.map || !scene.paint) return;
     if (state.layers.grid) explorer.drawGrid(context);
     drawShade();
@@ -250,6 +274,6 @@
   }
 
   Object.assign(explorer, {
-    canvas, scene, size, view, scale, toX, toY, fromXY, wholeView, redraw, resize, pointAt,
+    canvas, scene, size, view, scale, toX, toY, fromXY, wholeView, firstView, redraw, resize, pointAt,
   });
 })();

@@ -122,7 +122,7 @@
         ([key, t]) => `${explorer.keyName(own.moves.tab, key)} ${sign(t)}${number(t)}`);
       return text.length > 3 ? `${text.slice(0, 3).join(", ")}, …` : text.join(", ");
     }
-    if (own.place) return `map (${own.place.map(v => number(v)).join(", ")})`;
+    if (own.place) return `map (${own.place.slice(0, 2).map(v => number(v)).join(", ")})`;
     return explorer.isMean(own.z) ? `mean of q(z | x) of ${own.image}` : "latent point";
   }
 
@@ -139,7 +139,6 @@
     byId("now-thin").textContent = thin ? cover.says : "";
     byId("now-image").alt = `Decoded image: ${text}`;
     explorer.speak(`Decoded ${text}.${thin ? ` ${cover.says}` : ""}`);
-    explorer.nowPlace = answer.place ? answer.place[state.method] : null;
     change({ predicted: answer.predicted });
   });
 

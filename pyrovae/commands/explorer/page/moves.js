@@ -6,6 +6,8 @@
   const rows = { sliders: new Map(), directions: new Map(), attributes: new Map() };
   const vectors = { directions: {}, attributes: {} };
   const loadedFor = {};
+  /** Sliders that are shown at first: the others hold less information. */
+  const FEW = 40;
 
   const keyName = (tab, key) => {
     if (tab === "sliders") return `${explorer.run.dims[key]} =`;
@@ -51,11 +53,11 @@
       ...(quantiles ? [mark("inner", "aggregate posterior, 25–75 %"), mark("wide", "5–95 %")] : []));
   }
 
-  function fillSliders(panel, answer) {
+  function fillSliders(panel, answer, count = FEW) {
     const { sites } = explorer.run;
     const site = sites.length > 1 ? state.site : sites[0].name;
     const own = answer.sliders.filter(one => one.site === site && can("sliders", one.dim));
-    rows.sliders = new Map(own.map(one => {
+    rows.sliders = new Map(own.slice(0, count).map(one => {
       const row = explorer.slider({
         ...one, id: `dim-${one.dim}`, label: one.name, note: `${number(one.kl)} nats`,
         start: one.loc, positions: held("sliders", one.dim),
@@ -63,7 +65,13 @@
       return [one.dim, row];
     }));
     const idle = answer.idle.filter(name => name.startsWith(site));
-    panel.replaceChildren(...siteTabs(panel, answer), legendOf(true), ...rows.sliders.values(),
+    const more = make("button", { textContent: `Show all ${own.length}`, hidden: own.length <= count });
+    more.addEventListener("click", () => {
+      fillSliders(panel, answer, own.length);
+      showValues();
+      [...rows.sliders.values()][count].querySelector("input").focus();
+    });
+    panel.replaceChildren(...siteTabs(panel, answer), legendOf(true), ...rows.sliders.values(), more,
       note(panel, answer.says, idle.length ? `Not shown, since they hold no information: ${idle.join(", ")}.` : ""));
   }
 

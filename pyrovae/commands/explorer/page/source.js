@@ -144,7 +144,7 @@
       order += 1;
       const asked = { z: [state.z], given: state.given, client, order };
       // The posterior of the image that the point starts from does not count as cover.
-      if (!state.place) asked.name = state.image;
+      if (state.moves.tab || explorer.isMean(state.z)) asked.name = state.image;
       const answer = await ask("decode", asked);
       if (answer.dropped) return answer;
       return {
