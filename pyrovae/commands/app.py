@@ -28,6 +28,7 @@ COMMANDS = {
     "explore": "move through the latent space of a run in the browser",
     "sample": "draw samples, reconstructions, interpolations or traversals from a run",
     "fit-prior": "train another prior for the frozen networks of a run",
+    "inpaint": "draw completions of an image with missing pixels",
     "export": "write encoder and decoder as files that need torch alone",
     "share": "write a run as a folder that a hub of models takes",
     "prepare": "build the cache of a data set before training",

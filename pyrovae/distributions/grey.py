@@ -159,6 +159,10 @@ class DiscretizedLogisticMixture(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of images of grey values, `(*, C, H, W)`."""
+        return self.pixel_log_prob(value).sum((-2, -1))
+
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
+        """Log probability of each pixel, all channels together, `(*, H, W)`."""
         if self._validate_args:
             self._validate_sample(value)
         channels = list(value.unsqueeze(-4).unbind(-3))
@@ -166,7 +170,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         for c, channel in enumerate(channels):
             loc = self._location(c, self.loc, self.coefficients, channels[:c])
             found = found + _log_bin(channel, loc, self.scale[..., c, :, :])
-        return found.logsumexp(-3).sum((-2, -1))
+        return found.logsumexp(-3)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
@@ -218,6 +222,14 @@ class GreyCategorical(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of images of grey values, `(*, C, H, W)`."""
+        return self._each(value).flatten(-3).sum(-1)
+
+    def pixel_log_prob(self, value: Tensor) -> Tensor:
+        """Log probability of each pixel, all channels together, `(*, H, W)`."""
+        return self._each(value).sum(-1)
+
+    def _each(self, value: Tensor) -> Tensor:
+        """Log probability of each grey value, channels last, `(*, H, W, C)`."""
         if self._validate_args:
             self._validate_sample(value)
         level = (value * 255).round().long().clamp(0, 255)
@@ -226,7 +238,7 @@ class GreyCategorical(TorchDistribution):
         logits = self.logits.expand(*shape, 256).movedim(-4, -2).reshape(-1, 256)
         level = level.expand(shape).movedim(-3, -1).reshape(-1)
         found = -cross_entropy(logits, level, reduction="none")
-        return found.reshape(*shape[:-3], -1).sum(-1)
+        return found.reshape(*shape[:-3], *shape[-2:], shape[-3])
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:

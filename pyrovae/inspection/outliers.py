@@ -126,7 +126,7 @@ def find_outliers(
         section 3), https://arxiv.org/abs/1909.11480
     """
     budget = subject.budget
-    most = images or _usual_number(subject)
+    most = images or min(200, max(LEAST, (budget.images or 2000) // 8))
     count = draws or max(25, budget.importance_draws // 10)  # For a k-hat.
     looked_at, reference, of = _sides(subject, most)
     if len(reference) < LEAST:
@@ -144,17 +144,17 @@ def find_outliers(
     return Outliers(table.drop(columns="ess"), usual, of, looked_at, count, k_hat)
 
 
-def _usual_number(subject: Subject) -> int:
-    return min(200, max(LEAST, (subject.budget.images or 2000) // 8))
-
-
-def reference_images(subject: Subject) -> tuple[Split, str]:
+def reference_images(subject: Subject, most: int = 200) -> tuple[Split, str]:
     """The images that others are ranked among in `find_outliers`, and their name in texts.
+
+    Args:
+        subject: what is inspected.
+        most: the largest number of images.
 
     Raises:
         InputError: if there are fewer than 20.
     """
-    _, reference, of = _sides(subject, _usual_number(subject))
+    _, reference, of = _sides(subject, most)
     if len(reference) < LEAST:
         raise InputError(f"{len(reference)} reference images: allowed is {LEAST} or more")
     return reference, of

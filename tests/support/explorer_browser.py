@@ -99,8 +99,7 @@ def opened(
 
 def settle(page: Any) -> None:
     """Waits until the page is there and asks for nothing."""
-    page.wait_for_selector("html.ready")
-    page.wait_for_load_state("networkidle")
+    page.wait_for_selector("html.ready:not(.busy)")
 
 
 def tab_to(page: Any, identity: str) -> None:

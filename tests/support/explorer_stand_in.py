@@ -79,7 +79,7 @@ class StandIn:
     def cover(self, z: np.ndarray) -> Answer:
         share = float(np.exp(-0.5 * max(0.0, float(np.linalg.norm(z[:2])) - 1.2) ** 2 * 3))
         thin = share < 0.01
-        says = "less covered than 99 % of the held-out encodings" if thin else ""
+        says = "Hardly any image is encoded here." if thin else "Images are encoded here."
         return {"share": share, "thin": thin, "says": says}
 
     def latents(self, name: str) -> np.ndarray:
@@ -122,7 +122,7 @@ class StandIn:
             "places": (turn * self.loc[:, :2]).tolist(),
             "names": self.names,
             "says": f"{asked['method']}: 71 % of the variance",
-            "thin": {"low": [-5.25, -5.25], "high": [5.25, 5.25], "rows": rows},
+            "thin": {"low": [-5.25, -5.25], "high": [5.25, 5.25], "rows": rows, "below": 0.01},
         }
 
     def colour(self, asked: Answer) -> Answer:
@@ -202,7 +202,7 @@ class StandIn:
             "typicality": 1.3,
             "p_value": 0.002 if unlike else 0.41,
             "unlike": unlike,
-            "says": ["its rate is higher than that of 99 % of the images"] if unlike else [],
+            "says": ["Unlike the training data: p = 0.002."] if unlike else [],
         }
 
     def sliders(self, asked: Answer) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -99,7 +98,7 @@ def _vector(name: str, values: Any, size: int) -> np.ndarray:
 def _check_number(name: str, value: Any) -> None:
     kind = isinstance(value, int | float) and not isinstance(value, bool)
     # A large integer cannot become a float.
-    if not kind or not (abs(value) <= LARGEST and math.isfinite(value)):
+    if not kind or not abs(value) <= LARGEST:  # NaN is not at most anything.
         raise InputError(
             f"{name}: allowed is a number from {-LARGEST:g} to {LARGEST:g}, got {_said(value)}"
         )

@@ -105,7 +105,7 @@ def build(
     first = run["methods"][0]
     colours = coloured(asker, [own["name"] for own in run["colours"]])
     own: Answer = {"colours": [own for own in run["colours"] if own["name"] in colours]}
-    own |= {"images": list(images), "uploads": False}
+    own |= {"images": list(images), "uploads": False, "path": run["name"]}
     own["notes"] = [*run["notes"], *_said(asker.partial, colours)]
     found = {
         "run": run | own,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyrovae.commands.explorer.uploading import read_upload
 from pyrovae.data import SPLITS, ImageData, Split
-from pyrovae.inspection.subject import Subject
+from pyrovae.inspection.subject import Subject, check_name
 from pyrovae.posterior.encoding import BY_DIMENSION, Encoding
 from pyrovae.posterior.passes import each_batch
 from pyrovae.utils.errors import InputError
@@ -119,13 +119,13 @@ class Images:
         if name in self._rows:
             return self.subject.split.take([self._rows[name]])
         found = re.fullmatch(r"([a-z]{1,20}):([0-9]{1,12})", name)
-        if not found or found[1] not in (*SPLITS, "upload"):
-            known = ", ".join(f"{split}:0" for split in SPLITS)
+        if not found:
             raise InputError(
-                f"{ascii(name[:80])}: no such image; allowed are {known} ... or an upload"
+                f"{ascii(name[:80])}: no such image; allowed are names such as test:12 or upload:1"
             )
         if found[1] == "upload":
             raise InputError(f"{name}: no such upload; the last {UPLOADS} are kept")
+        check_name("split", found[1], SPLITS)
         images = self.data.split(found[1])
         if int(found[2]) >= len(images):
             raise InputError(

@@ -65,9 +65,9 @@ class Cover:
 
     @property
     def level(self) -> float:
-        """The share of held-out encodings that are beyond the threshold."""
+        """The share of held-out encodings from the threshold on; 0 with too few images."""
         count = len(self.held_out)
-        return place_of(usual_level(count), count) / count
+        return place_of(usual_level(count), count) / count if self.enough else 0.0
 
     def shares(self, z: np.ndarray, without: Sequence[int] = ()) -> np.ndarray:
         """The share of held-out encodings that are as far from the posteriors or farther.
@@ -92,4 +92,4 @@ class Cover:
 
     def is_thin(self, shares: np.ndarray) -> np.ndarray:
         """Whether points of these shares are beyond the threshold; False with too few images."""
-        return (shares < self.level) & self.enough
+        return shares < self.level

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from pyrovae.commands.explorer.exporting import build
+from pyrovae.commands.explorer.files import page_files
 from pyrovae.utils import palette
 from tests.support.explorer_browser import (
     CONTRAST,
@@ -43,6 +46,14 @@ DRAG = """async () => {
     await new Promise(done => setTimeout(done, 10));
   }
   input.dispatchEvent(new Event("change"));
+}"""
+#: Drops the shown picture as a file.
+DROP = """() => {
+  const own = new DataTransfer();
+  const bytes = atob(explorer.chosen.picture.split(",")[1]);
+  const file = Uint8Array.from(bytes, c => c.charCodeAt(0));
+  own.items.add(new File([file], "dropped.png", { type: "image/png" }));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: own, bubbles: true }));
 }"""
 #: Where the point of test:30 is on the screen.
 PLACE = """() => {
@@ -95,7 +106,7 @@ def test_a_click_on_empty_ground_decodes_it(browser: Any, address: str, width: i
         page.mouse.click(box["x"] + EMPTY[0] * box["width"], box["y"] + EMPTY[1] * box["height"])
         changed(page, before)
         assert page.inner_text("#now-caption").startswith("map (")
-        assert "less covered than" in page.inner_text("#now-thin")
+        assert "Hardly any image" in page.inner_text("#now-thin")
 
 
 @pytest.mark.slow
@@ -138,7 +149,9 @@ def test_an_upload_shows_its_reconstruction(browser: Any, address: str, tmp_path
         settle(page)
         assert page.inner_text("#image-name").startswith("upload:")
         assert page.get_attribute("#reconstruction", "src") != before
-        assert page.inner_text("#unlike").startswith("Unlike the training data.")
+        assert page.inner_text("#unlike").startswith("Unlike the training data")
+        page.evaluate(DROP)
+        until(page, "explorer.state.image === 'upload:2'")
     with opened(browser, address, refused=1) as page:
         page.set_input_files("#file", tmp_path / "no.png")
         page.wait_for_selector("#fault:not([hidden])")
@@ -243,6 +256,32 @@ def test_hovering_shows_image_and_reconstruction(browser: Any, address: str) -> 
 
 
 @pytest.mark.slow
+def test_the_map_zooms_and_pans(browser: Any, address: str) -> None:
+    with opened(browser, address, 390, has_touch=True) as page:
+        box = page.locator("#canvas").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        spans = [page.evaluate("explorer.state.view.span")]
+        page.mouse.move(x, y)
+        page.mouse.wheel(0, -200)
+        until(page, f"explorer.state.view.span < {spans[0]}")
+        spans.append(page.evaluate("explorer.state.view.span"))
+        fingers = page.context.new_cdp_session(page)
+        for kind, by in (("touchStart", 20), ("touchMove", 40), ("touchMove", 60)):
+            touches = [{"x": x - by, "y": y, "id": 0}, {"x": x + by, "y": y, "id": 1}]
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        assert page.evaluate("explorer.state.view.span") < spans[1]
+        before = page.evaluate("explorer.state.view.x")
+        page.mouse.down()
+        page.mouse.move(x + 50, y, steps=4)
+        page.mouse.up()
+        assert page.evaluate("explorer.state.view.x") < before
+        assert page.evaluate("explorer.state.place") is None
+        page.click("#zoom-all")
+        assert page.evaluate("explorer.state.view.span") == spans[0]
+
+
+@pytest.mark.slow
 def test_draws_play_and_the_path_is_drawn(browser: Any, address: str) -> None:
     with opened(browser, address) as page:
         before = decoded(page)
@@ -285,6 +324,40 @@ def test_a_server_that_has_gone_is_named(browser: Any) -> None:
     page.wait_for_selector("#fault:not([hidden])")
     assert "does `pyrovae explore` still run?" in page.inner_text("#fault")
     context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_exported_file_works_without_a_server(browser: Any, tmp_path: Path, width: int) -> None:
+    discs = StandIn(60)
+    answers = {
+        name: partial(lambda ask, _, given: ask(given), ask) for name, ask in discs.answers.items()
+    }
+    names = {"test:0": "test:0", "test:4": "test:4"}
+    path = tmp_path / "explorer.html"
+    path.write_text(build(answers, discs, page_files(), names))
+    with opened(browser, path.as_uri(), width) as page:
+        before = decoded(page)
+        page.locator("#dim-0").press("ArrowRight")
+        before = changed(page, before)
+        held = page.evaluate("explorer.positions('test:0', 'sliders', 0).positions")
+        assert page.evaluate("explorer.state.z[0]") in held
+        box = page.locator("#canvas").bounding_box()
+        page.locator("#canvas").click(position={"x": 0.5 * box["width"], "y": 5})
+        before = changed(page, before)
+        assert page.is_hidden("#file-button") and page.is_hidden("#again")
+        page.click("#tab-between")
+        assert "needs the live explorer" in page.inner_text("#panel-between")
+        page.evaluate("explorer.choose('test:4')")
+        changed(page, before)
+        page.check("#thumbs")
+        page.check("#grid")
+        settle(page)
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        link = page.evaluate("location.href")
+    with opened(browser, link, width) as page:
+        assert page.inner_text("#image-name") == "test:4"
 
 
 def test_the_colours_are_those_of_all_figures() -> None:

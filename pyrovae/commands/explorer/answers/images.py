@@ -26,7 +26,7 @@ __all__ = ["directions", "draws", "image", "scores", "sliders", "upload"]
 #: Draws per question, and draws that the standard deviation is estimated from.
 DRAWS, MEASURED = 24, 100
 #: Seconds that a question computes more scores of reference images.
-SECONDS = 1.0
+SECONDS = 0.25
 #: The p-value below which an image is unlike the reference: 2 in 100 images like it are.
 LEVEL = 0.02
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -133,6 +133,7 @@ def _ranked(explorer: Explorer, value: float, k_hat: float) -> dict[str, Any]:
         "says": [
             _rank_said(value, p_value, known, of),
             *_missing_said(len(known), len(usual.split)),
+            f"log p(x) is a lower bound on average, by {usual.draws} importance draws.",
             *_unreliable_said(k_hat),
         ],
     }
@@ -143,7 +144,7 @@ def _rank_said(value: float, p_value: float, known: np.ndarray, of: str) -> str:
     if p_value <= LEVEL:
         return (
             f"Unlike the training data: hardly any of {len(known)} {of} has so {tail} a log p(x) "
-            f"(two-sided p = {p_value:.2g}; {LEVEL:.0%} of such images have {LEVEL:g} or less)."
+            f"(two-sided p = {p_value:.2g}; {LEVEL:.0%} of images like these are called unlike)."
         )
     return (
         f"Not unlike the training data: among {len(known)} {of} log p(x) is not unusually {tail} "

@@ -92,11 +92,12 @@ def _path_said(density: np.ndarray, usual: np.ndarray | None) -> str:
     if usual is None or not np.isfinite(density).all():
         return "The density along the path is not known: the prior has no density."
     low, at = float(density.min()), int(density.argmin())
-    share = at / (len(density) - 1)
+    at_ends = {0: "at the start", len(density) - 1: "at the end"}
+    place = at_ends.get(at, f"{at / (len(density) - 1):.0%} of the way")
     where = "below" if low < usual[0] else "above" if low > usual[2] else "within"
     return (
-        f"log p(z) is least {share:.0%} of the way, with {low:,.1f} nats: {where} the range of "
-        f"90 % of the encodings, {usual[0]:,.1f} to {usual[2]:,.1f} nats."
+        f"log p(z) is lowest {place}, {low:,.1f} nats: {where} the range of 90 % of the "
+        f"encodings, {usual[0]:,.1f} to {usual[2]:,.1f} nats."
     )
 
 

@@ -11,13 +11,14 @@ from pyrovae.commands.explorer.answers.plain import floats, thumbnails
 from pyrovae.commands.explorer.checking import chosen, rows, whole
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.inspection.attributes import is_classes, is_two_valued
+from pyrovae.utils.errors import InputError
 
 __all__ = ["colour", "map_of", "run", "thumbs"]
 
 #: Cells per side of the grid of cover.
 SIDE = 24
 #: Seconds that a call computes at most, and thumbnails per call.
-SECONDS, THUMBS = 1.0, 400
+SECONDS, THUMBS = 0.25, 400
 RATE, EVIDENCE, OUTLIER = "rate", "log p(x)", "outlier score"
 UNITS = {RATE: "nats", EVIDENCE: "nats", OUTLIER: "nats"}
 
@@ -29,6 +30,7 @@ def run(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     colours = [{"name": name, "unit": unit} for name, unit in UNITS.items()]
     return {
         "name": Path(subject.run).resolve().name if subject.run else "programs",
+        "path": subject.run,
         "split": subject.name,
         "count": len(split),
         "image": list(split.images.shape[1:]),
@@ -73,7 +75,7 @@ def map_of(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
         "places": ground.places.round(5).tolist(),
         "names": explorer.names,
         "says": ground.says,
-        "thin": thin | {"below": explorer.cover.level if explorer.cover.enough else 0.0},
+        "thin": thin | {"below": explorer.cover.level},
     }
 
 
@@ -94,11 +96,15 @@ def colour(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _outliers(explorer: Explorer) -> dict[str, Any]:
-    """The distance of log p(x) from its mean over the reference images."""
-    usual, own = explorer.reference[0], explorer.evidences
+    """The distance of log p(x) from its mean over the reference images; null without these."""
+    none, own = [None] * len(explorer.names), explorer.evidences
+    try:
+        usual, _ = explorer.reference
+    except InputError:
+        return {"values": none}
     usual.work(SECONDS)
     if usual.done < 1:
-        return {"values": [None] * len(explorer.names), "done": usual.done / 2}
+        return {"values": none, "done": usual.done / 2}
     own.work(SECONDS)
     values = (own.table.log_evidence - usual.known.log_evidence.mean()).abs().to_numpy()
     return {"values": floats(values), "done": 0.5 + own.done / 2}

@@ -4,25 +4,26 @@
 (() => {
   const { byId, make, draw, number, state, on, change, commit, ask, later, loaded, fail } = explorer;
   const STEPS = 12;
+  /** The margin of the plot for its numbers, in pixels: that of the strip above it. */
+  const LEFT = 52;
   let panels = {};
 
   function label() {
     if (explorer.isMean(state.z)) return state.image;
-    return state.place ? `map ${state.place.map(v => number(v, 2)).join(" ")}` : `${state.image} moved`;
+    return state.place ? `map ${state.place.slice(0, 2).map(v => number(v, 2)).join(" ")}` : `${state.image} moved`;
   }
 
   function setEnd(end) {
-    const { chosen } = explorer;
-    const own = explorer.isMean(state.z) ? (chosen.place || {})[state.method] : state.place;
-    change({ [end]: { label: label(), z: state.z, place: own || null } });
+    change({ [end]: { label: label(), z: state.z, place: state.place } });
     commit();
   }
 
   /** The density along the path, with the usual band of encodings. */
-  function plot(answer) {
-    const [width, height, left, bottom] = [640, 124, 52, 22];
-    const [low5, median, high95] = answer.usual;
-    const values = [...answer.density, low5, high95];
+  function plot(answer, width) {
+    const [height, left, bottom] = [124, LEFT, 22];
+    const known = answer.usual.every(Number.isFinite);
+    const [low5, median, high95] = known ? answer.usual : [0, 0, 0];
+    const values = [...answer.density, ...(known ? [low5, high95] : [])];
     const [least, most] = [Math.min(...values), Math.max(...values)];
     const room = (most - least) * 0.08 || 1;
     const y = v => 6 + (most + room - v) / (most - least + 2 * room) * (height - bottom - 6);
@@ -36,18 +37,19 @@
     const points = answer.density.map((v, k) => `${x(k)},${y(v)}`).join(" ");
     return draw("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img",
       "aria-label": `Log density along the path, in nats: from ${number(answer.density[0])} to ${number(answer.density.at(-1))}, lowest ${number(Math.min(...answer.density))}` },
-    draw("rect", { x: left, y: y(high95), width: width - left, height: Math.max(1, y(low5) - y(high95)), class: "band" }),
-    line(left, y(median), width, y(median), "median"),
+    ...(known ? [
+      draw("rect", { x: left, y: y(high95), width: width - left, height: Math.max(1, y(low5) - y(high95)), class: "band" }),
+      line(left, y(median), width, y(median), "median")] : []),
     line(left, 0, left, height - bottom, "axis"),
     draw("polyline", { points, class: "curve" }),
     ...answer.density.map((v, k) => draw("circle", {
       cx: x(k), cy: y(v), r: 4, class: answer.cover[k].thin ? "dot thin" : "dot",
     })),
-    ...[...new Set([high95, low5, Math.min(...answer.density)].map(v => Math.round(v * 10) / 10))]
+    ...[...new Set([...(known ? [high95, low5] : [Math.max(...values)]), Math.min(...answer.density)].map(v => Math.round(v * 10) / 10))]
       .filter((v, k, all) => all.slice(0, k).every(other => Math.abs(y(v) - y(other)) > 13))
       .map(v => text(left - 6, y(v) + 4, number(v))),
     text(left, height - 5, "A", "middle"), text(width - 4, height - 5, "B"),
-    text((left + width) / 2, height - 5, "log density in nats; band: 5–95 % of encodings, line: median", "middle"));
+    text((left + width) / 2, height - 5, "log p(z) in nats; band: 5–95 % of encodings", "middle"));
   }
 
   function fillBetween(panel) {
@@ -109,7 +111,7 @@
     const warning = make("p", { className: "warning", hidden: !count, textContent:
       `${count} of ${answer.cover.length} steps cross thin ground (outlined).` });
     own.replaceChildren(make("div", { className: "path-strip" }, ...strip),
-      plot(answer), warning, make("p", { className: "soft", textContent: answer.says || "" }));
+      answer.density.every(Number.isFinite) ? plot(answer, Math.max(own.clientWidth, 240)) : "", warning, make("p", { className: "soft", textContent: answer.says || "" }));
   }
 
   async function showNearest() {

@@ -71,7 +71,7 @@
 
   function legend(answer, name) {
     const own = byId("legend");
-    own.replaceChildren(make("b", { textContent: name }));
+    own.replaceChildren(make("b", { textContent: name.replaceAll("_", " ") }));
     if (answer.kind === "number") {
       const [low, high] = ends(answer);
       const strip = make("canvas", { width: 128, height: 1, className: "ramp" });

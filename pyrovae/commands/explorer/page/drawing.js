@@ -10,6 +10,9 @@
   const scene = { map: null, paint: null, stamps: [], shade: null, cursor: null, hovered: -1 };
   let planned = false;
   const MANY = 3000;
+  /** Cells that the shading goes on beyond those that were measured, and its strength of 255. */
+  const EDGE = 8;
+  const SHADE = 150;
   const layer = { canvas: make("canvas"), pixels: null };
 
   const view = () => state.view || { x: 0, y: 0, span: 1 };
@@ -19,16 +22,12 @@
   const fromXY = (px, py) => [
     view().x + (px - size.width / 2) / scale(), view().y - (py - size.height / 2) / scale()];
 
-  /** The view of all points. */
-  function wholeView() {
-    const { places } = scene.map;
+  /** The view of all points but a share at each end of both axes. */
+  function wholeView(share = 0) {
     const ends = [0, 1].map(k => {
-      let [low, high] = [Infinity, -Infinity];
-      for (const own of places) {
-        low = Math.min(low, own[k]);
-        high = Math.max(high, own[k]);
-      }
-      return [low, high];
+      const own = scene.map.places.map(place => place[k]).sort((a, b) => a - b);
+      const cut = Math.floor(share * own.length);
+      return [own[cut], own[own.length - 1 - cut]];
     });
     const least = Math.min(size.width, size.height);
     const spans = [(ends[0][1] - ends[0][0]) * least / size.width,
@@ -37,6 +36,12 @@
       x: (ends[0][0] + ends[0][1]) / 2, y: (ends[1][0] + ends[1][1]) / 2,
       span: 1.08 * Math.max(...spans) || 1,
     };
+  }
+
+  /** The view at the start: without the outermost points, if these take half of the room. */
+  function firstView() {
+    const [whole, most] = [wholeView(), wholeView(0.01)];
+    return 1.3 * most.span < 0.5 * whole.span ? { ...most, span: 1.3 * most.span } : whole;
   }
 
   const radius = () => {
@@ -114,18 +119,28 @@
     }
   }
 
-  /** The shading as a small picture: a cell is darker where fewer encodings are less covered. */
+  /**
+   * The shading as a small picture: a cell is darker where fewer encodings are less covered.
+   *
+   * It goes on beyond the measured cells, and becomes dark: far away nothing is encoded.
+   */
   function shadeOf(thin) {
-    const own = make("canvas", { width: thin.rows[0].length, height: thin.rows.length });
+    const [down, across] = [thin.rows.length, thin.rows[0].length];
+    const own = make("canvas", { width: across + 2 * EDGE, height: down + 2 * EDGE });
     const pen = own.getContext("2d");
     const [r, g, b] = css("--shade").split(" ").map(Number);
     const cells = pen.createImageData(own.width, own.height);
-    const level = thin.level ?? 0.01;
-    thin.rows.forEach((row, i) => row.forEach((share, j) => {
-      const at = 4 * ((thin.rows.length - 1 - i) * row.length + j);
-      const weight = share <= level ? 1 : Math.max(0, 1 - Math.log(share / level) / Math.log(20));
-      cells.data.set([r, g, b, Math.round(150 * weight)], at);
-    }));
+    const level = thin.below ?? 0.01;
+    const within = (k, count) => Math.min(Math.max(k, 0), count - 1);
+    for (let i = -EDGE; i < down + EDGE; i += 1) {
+      for (let j = -EDGE; j < across + EDGE; j += 1) {
+        const share = thin.rows[within(i, down)][within(j, across)];
+        const weight = share <= level ? 1 : Math.max(0, 1 - Math.log(share / level) / Math.log(20));
+        const beyond = Math.hypot(i - within(i, down), j - within(j, across)) / EDGE;
+        const at = 4 * ((down - 1 - i + EDGE) * own.width + j + EDGE);
+        cells.data.set([r, g, b, Math.round(SHADE * Math.min(1, weight + beyond))], at);
+      }
+    }
     pen.putImageData(cells, 0, 0);
     return own;
   }
@@ -134,13 +149,15 @@
     const { thin } = scene.map;
     if (!thin || !state.layers.thin) return;
     scene.shade = scene.shade || shadeOf(thin);
-    const [left, top] = [toX(thin.low[0]), toY(thin.high[1])].map(Math.round);
-    const [right, bottom] = [toX(thin.high[0]), toY(thin.low[1])].map(Math.round);
+    const cell = [0, 1].map(k => (
+      (thin.high[k] - thin.low[k]) / (k ? thin.rows : thin.rows[0]).length * EDGE));
+    const [left, top] = [toX(thin.low[0] - cell[0]), toY(thin.high[1] + cell[1])].map(Math.round);
+    const [right, bottom] = [toX(thin.high[0] + cell[0]), toY(thin.low[1] - cell[1])].map(Math.round);
     context.imageSmoothingEnabled = true;
     context.drawImage(scene.shade, left, top, right - left, bottom - top);
     const [r, g, b] = css("--shade").split(" ").map(Number);
-    context.fillStyle = `rgba(${r},${g},${b},${150 / 255})`;
-    context.beginPath();  // Beyond the grid nothing is encoded.
+    context.fillStyle = `rgba(${r},${g},${b},${SHADE / 255})`;
+    context.beginPath();
     context.rect(0, 0, size.width, size.height);
     context.rect(left, top, right - left, bottom - top);
     context.fill("evenodd");
@@ -160,10 +177,12 @@
     context.font = "bold 12px system-ui, sans-serif";
     context.lineWidth = 4;
     context.strokeStyle = css("--paper");
-    context.textAlign = side > 0 ? "left" : "right";
-    context.strokeText(text, px + side * 12, py + 4);
+    const beyond = px + 16 + context.measureText(text).width > size.width;
+    const by = side > 0 && !beyond ? 12 : -12;
+    context.textAlign = by > 0 ? "left" : "right";
+    context.strokeText(text, px + by, py + 4);
     context.fillStyle = css("--ink");
-    context.fillText(text, px + side * 12, py + 4);
+    context.fillText(text, px + by, py + 4);
   }
 
   function cross(px, py, arm) {
@@ -179,14 +198,28 @@
     }
   }
 
+  const onMap = place => place && place[2] === state.method;
+
+  /** The place of an image on the shown map, if it has one. */
+  function placeOf(name) {
+    const { chosen } = explorer;
+    const row = scene.map.names.indexOf(name);
+    if (row >= 0) return scene.map.places[row];
+    return chosen && chosen.name === name && chosen.place ? chosen.place[state.method] : null;
+  }
+
   function drawMarkers() {
     const { chosen } = explorer;
-    const own = chosen && chosen.place && chosen.place[state.method];
-    ring(own, state.image, css("--shown"));
-    const place = state.place || explorer.nowPlace;
-    if (place) ring(place, "decoded", css("--prior"));
+    if (!explorer.live()) {  // The images that the file holds in full.
+      for (const name of explorer.run.images) {
+        if (name !== state.image) ring(placeOf(name), name, css("--soft"));
+      }
+    }
+    ring(chosen && placeOf(chosen.name), state.image, css("--shown"));
+    if (onMap(state.place)) ring(state.place, "decoded", css("--prior"));
     for (const end of ["a", "b"]) {
-      if (state[end] && state[end].place) ring(state[end].place, end.toUpperCase(), css("--mark"), -1);
+      const own = state[end] && (onMap(state[end].place) ? state[end].place : placeOf(state[end].label));
+      ring(own, end.toUpperCase(), css("--mark"), -1);
     }
     if (scene.hovered >= 0) ring(scene.map.places[scene.hovered], "", css("--ink"));
     if (scene.cursor) cross(scene.cursor[0], scene.cursor[1], 12);
@@ -197,6 +230,12 @@
     context.setTransform(size.ratio, 0, 0, size.ratio, 0, 0);
     context.fillStyle = css("--paper");
     context.fillRect(0, 0, size.width, size.height);
+    if (!scene.map) {
+      context.font = "14px system-ui, sans-serif";
+      context.textAlign = "center";
+      context.fillStyle = css("--soft");
+      context.fillText(`Computing ${state.method} …`, size.width / 2, size.height / 2);
+    }
     if (!scene.map || !scene.paint) return;
     if (state.layers.grid) explorer.drawGrid(context);
     drawShade();
@@ -235,6 +274,6 @@
   }
 
   Object.assign(explorer, {
-    canvas, scene, size, view, scale, toX, toY, fromXY, wholeView, redraw, resize, pointAt,
+    canvas, scene, size, view, scale, toX, toY, fromXY, wholeView, firstView, redraw, resize, pointAt,
   });
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { byId, make, number, percent, state, on, change, commit, fail, later } = explorer;
+  const { byId, make, number, state, on, change, commit, fail, later } = explorer;
   let seed = 0;
   let timer = 0;
   let frames = [];
@@ -11,7 +11,7 @@
   const SCORES = [
     ["rate", "rate", "nats"], ["distortion", "distortion", "nats"], ["elbo", "ELBO", "nats"],
     ["log_evidence", "log p(x)", "nats"], ["bits_per_dim", "bits per dim", ""],
-    ["k_hat", "Pareto k̂", ""], ["typicality", "typicality", ""], ["p_value", "p-value", ""],
+    ["k_hat", "k-hat", ""], ["typicality", "outlier score", "nats"], ["p_value", "p-value", ""],
   ];
 
   function showImage() {
@@ -23,8 +23,9 @@
     byId("picture").src = chosen.picture;
     byId("reconstruction").src = chosen.reconstruction;
     const known = Object.entries(chosen.attributes || {}).filter(([, value]) => value !== null);
-    byId("image-attributes").textContent = known.map(
-      ([name, value]) => `${name} ${number(value)}`).join(" · ");
+    byId("image-attributes").hidden = !known.length;
+    byId("image-attributes").querySelector("p").textContent = known.map(([name, value]) => (
+      `${name.replaceAll("_", " ")} ${typeof value === "number" ? number(value) : value}`)).join(" · ");
     byId("unlike").hidden = true;
     stop();
     fillScores(null);
@@ -37,8 +38,12 @@
   async function loadScores() {
     const name = state.image;
     try {
-      const answer = await later("scores", { name }, wantedNow(name));
-      if (answer && name === state.image) fillScores(answer);
+      for (let done = 0; done < 1 && name === state.image;) {
+        const answer = await later("scores", { name }, wantedNow(name), 500);
+        if (!answer || name !== state.image) return;
+        fillScores(answer);
+        done = answer.done ?? 1;
+      }
     } catch (error) {
       byId("scores").replaceChildren(make("dd", { className: "soft", textContent: error.message }));
     }
@@ -49,16 +54,19 @@
     own.replaceChildren();
     for (const [key, label, unit] of SCORES) {
       if (answer && (answer[key] === null || answer[key] === undefined)) continue;
-      const error = key === "log_evidence" && answer ? ` ± ${number(answer.error, 2)}` : "";
-      const value = answer ? `${number(answer[key], Math.abs(answer[key]) < 100 ? 3 : 4)}${error}` : "…";
+      const error = key === "log_evidence" && answer && answer.error !== null
+        ? ` ± ${number(answer.error, 2)}` : "";
+      const value = answer ? `${number(answer[key], key === "p_value" ? 2 : Math.abs(answer[key]) < 100 ? 3 : 4)}${error}` : "…";
       own.append(make("dt", { textContent: label }),
         make("dd", {}, value, make("small", { textContent: answer ? ` ${unit}` : "" })));
     }
     if (!answer) return;
-    const says = (answer.says || []).join(" ");
+    const [first, ...rest] = answer.says || [];
     byId("unlike").hidden = !answer.unlike;
-    byId("unlike").replaceChildren(make("b", { textContent: "Unlike the training data. " }), says);
-    if (!answer.unlike && says) own.append(make("dd", { className: "soft says", textContent: says }));
+    const more = rest.length ? [make("details", {}, make("summary", { textContent: "more" }),
+      make("p", { textContent: rest.join(" ") }))] : [];
+    if (answer.unlike) byId("unlike").replaceChildren(first || "", ...more);
+    else if (first) own.append(make("dd", { className: "soft says" }, first, ...more));
   }
 
   async function loadDraws() {
@@ -70,7 +78,7 @@
       byId("draws-strip").replaceChildren(...frames.map(
         (src, k) => make("img", { src, alt: `Draw ${k + 1}` })));
       byId("deviation").src = answer.deviation;
-      byId("deviation-caption").textContent = `std. dev. over draws, up to ${number(answer.largest)} of 255`;
+      byId("deviation-caption").textContent = `std. dev. over draws, up to ${number(answer.largest, 2)} of 255`;
       byId("deviation").title = answer.says || "";
     } catch (error) {
       fail(error);
@@ -114,7 +122,7 @@
         ([key, t]) => `${explorer.keyName(own.moves.tab, key)} ${sign(t)}${number(t)}`);
       return text.length > 3 ? `${text.slice(0, 3).join(", ")}, …` : text.join(", ");
     }
-    if (own.place) return `map (${own.place.map(v => number(v)).join(", ")})`;
+    if (own.place) return `map (${own.place.slice(0, 2).map(v => number(v)).join(", ")})`;
     return explorer.isMean(own.z) ? `mean of q(z | x) of ${own.image}` : "latent point";
   }
 
@@ -126,13 +134,11 @@
     byId("now-caption").textContent = text;
     const { cover } = answer;
     const thin = Boolean(cover && cover.thin);
-    byId("now-cover").textContent = cover && !thin
-      ? `${percent(cover.share)} of held-out encodings are less covered` : "";
+    byId("now-cover").textContent = cover && !thin ? cover.says : "";
     byId("now-thin").hidden = !thin;
-    byId("now-thin").textContent = thin ? `Thin ground: ${cover.says}` : "";
+    byId("now-thin").textContent = thin ? cover.says : "";
     byId("now-image").alt = `Decoded image: ${text}`;
-    explorer.speak(`Decoded ${text}.${thin ? ` Thin ground: ${cover.says}` : ""}`);
-    explorer.nowPlace = answer.place ? answer.place[state.method] : null;
+    explorer.speak(`Decoded ${text}.${thin ? ` ${cover.says}` : ""}`);
     change({ predicted: answer.predicted });
   });
 

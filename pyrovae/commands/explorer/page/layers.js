@@ -18,12 +18,11 @@
     return 2 ** (Math.ceil(Math.log2(wanted) * steps) / steps);
   }
 
-  let chosen = { key: "", rows: [] };
+  let chosen = { map: null, own: 0, rows: [] };
   /** Rows of the map whose thumbnails do not overlap: the first ones that have room. */
   function apart() {
     const own = side(THUMB + 5, 4);
-    const key = `${state.method} ${own}`;
-    if (chosen.key === key) return chosen.rows;
+    if (chosen.map === scene.map && chosen.own === own) return chosen.rows;
     const held = explorer.live() ? null : new Set(sheetRows());
     const { places } = scene.map;
     const taken = new Map();
@@ -42,7 +41,7 @@
       taken.set(`${Math.floor(place[0] / own)} ${Math.floor(place[1] / own)}`, place);
       rows.push(row);
     });
-    chosen = { key, rows };
+    chosen = { map: scene.map, own, rows };
     return rows;
   }
 
@@ -67,7 +66,7 @@
     thumbsBusy = true;
     try {
       for (;;) {
-        if (!state.layers.thumbs) break;
+        if (!state.layers.thumbs || !scene.map) break;
         const rows = inView().filter(row => !thumbs.has(row)).slice(0, 200);
         if (!rows.length) break;
         if (explorer.live()) {
@@ -122,7 +121,7 @@
     if (gridBusy || !explorer.live()) return;
     gridBusy = true;
     try {
-      while (state.layers.grid) {
+      while (state.layers.grid && scene.map) {
         const missing = shownCells().filter(({ key }) => !cells.has(key)).slice(0, AT_ONCE);
         if (!missing.length) break;
         const { method, given } = state;

@@ -29,7 +29,7 @@
     arrows(byId("tabs"), "[role=tab]", own => own.click());
   }
 
-  function showTab() {
+  function showTab(own, patch) {
     if (!TABS.some(([key]) => key === state.tab)) state.tab = "sliders";
     for (const [key] of TABS) {
       const chosen = key === state.tab;
@@ -38,6 +38,7 @@
       byId(`panel-${key}`).hidden = !chosen;
     }
     const panel = byId(`panel-${state.tab}`);
+    if (!("image" in patch)) byId("panels").scrollTop = 0;
     if (["between", "nearest"].includes(state.tab)) explorer.showBetween(state.tab, panel);
     else explorer.load(state.tab, panel);
   }
@@ -104,7 +105,8 @@
     const { run } = explorer;
     const shape = run.image.slice(1).join("×");
     byId("about").textContent = [run.name, `${run.count.toLocaleString("en")} images of the ${run.split} split`,
-      `${shape} px`, `${run.dims.length} latents`, ...(run.notes || [])].join(" · ");
+      `${shape} px`, `${run.dims.length} latents`].join(" · ");
+    byId("notes").textContent = (run.notes || []).join(" ");
     document.title = `${run.name} – pyrovae explorer`;
     byId("names").append(...run.images.map(own => make("option", { value: own })));
     byId("choose").addEventListener("submit", event => {
@@ -152,7 +154,7 @@
   });
 
   async function start() {
-    explorer.open();
+    explorer.openFile();
     try {
       explorer.run = await explorer.ask("run");
     } catch (error) {

@@ -30,7 +30,7 @@
     try {
       const { method, given } = state;
       const answer = await explorer.ask("ground", { method, given, places: [place] });
-      explorer.goTo(answer.z[0], { place: answer.places ? answer.places[0] : place });
+      explorer.goTo(answer.z[0], { place: [...(answer.places ? answer.places[0] : place), method] });
     } catch (error) {
       fail(error);
     }
@@ -101,7 +101,7 @@
     else if (event.key === "Enter" && scene.cursor) press(...scene.cursor, event.shiftKey);
     else if (event.key === "+" || event.key === "=") zoom(1 / 1.4, ...(scene.cursor || []));
     else if (event.key === "-") zoom(1.4, ...(scene.cursor || []));
-    else if (event.key === "0") change({ view: null });
+    else if (event.key === "0") change({ view: explorer.wholeView() });
     else if (event.key === "Escape") removeCursor();
     else return;
     event.preventDefault();
@@ -174,19 +174,35 @@
   async function loadMap() {
     const { method } = state;
     try {
-      if (!answers.map[method]) byId("map-says").textContent = `Computing ${method} …`;
+      if (!answers.map[method]) {
+        byId("map-says").textContent = `Computing ${method} …`;
+        Object.assign(scene, { map: null, hovered: -1 });
+        explorer.redraw();
+      }
       answers.map[method] = answers.map[method] || await explorer.ask("map", { method });
       if (method !== state.method) return;
       Object.assign(scene, { map: answers.map[method], shade: null, hovered: -1 });
       scene.all = explorer.wholeView();
-      if (!state.view) change({ view: scene.all });
-      byId("map-says").textContent = scene.map.says;
+      if (!state.view) change({ view: explorer.firstView() });
+      const first = scene.map.says.match(/^.*?\.(?= |$)/);
+      placeUpload(method);
+      byId("map-says").textContent = first ? first[0] : scene.map.says;
+      byId("map-more").textContent = first ? scene.map.says.slice(first[0].length) : "";
       canvas.setAttribute("aria-label", `Map of ${scene.map.names.length} images by ${method}`);
       explorer.redraw();
     } catch (error) {
-      byId("map-says").textContent = "";
+      byId("map-says").textContent = `${method} cannot be shown.`;
       fail(error);
     }
+  }
+
+  /** An uploaded image gets its place on a map that was made after it. */
+  async function placeUpload(method) {
+    const { chosen } = explorer;
+    if (!chosen || scene.map.names.includes(chosen.name) || chosen.place[method]) return;
+    const answer = await explorer.ask("image", { name: chosen.name });
+    chosen.place = answer.place;
+    explorer.redraw();
   }
 
   /** Loads the values of a colour; slow ones come in pieces. */
@@ -209,7 +225,7 @@
   }
 
   function fill(select, names) {
-    select.replaceChildren(...names.map(own => make("option", { value: own, textContent: own })));
+    select.replaceChildren(...names.map(own => make("option", { value: own, textContent: own.replaceAll("_", " ") })));
   }
 
   function startMap() {
@@ -217,7 +233,7 @@
     fill(byId("method"), run.methods);
     fill(byId("colour"), run.colours.map(own => own.name));
     byId("method").addEventListener("change", event => {
-      change({ method: event.target.value, view: null, place: null });
+      change({ method: event.target.value, view: null });
     });
     byId("colour").addEventListener("change", event => change({ colour: event.target.value }));
     for (const key of ["thumbs", "grid", "thin"]) {
@@ -227,7 +243,7 @@
     }
     byId("zoom-in").addEventListener("click", () => zoom(1 / 1.4));
     byId("zoom-out").addEventListener("click", () => zoom(1.4));
-    byId("zoom-all").addEventListener("click", () => change({ view: null }));
+    byId("zoom-all").addEventListener("click", () => change({ view: explorer.wholeView() }));
     new ResizeObserver(explorer.resize).observe(byId("ground"));
     explorer.dark.addEventListener("change", () => {
       scene.shade = null;
@@ -241,7 +257,7 @@
   on(["layers"], () => {
     for (const key of ["thumbs", "grid", "thin"]) byId(key).checked = state.layers[key];
   });
-  on(["view"], () => { if (!state.view && scene.map) state.view = explorer.wholeView(); });
+  on(["view"], () => { if (!state.view && scene.map) state.view = explorer.firstView(); });
   on(["view", "layers", "image", "z", "place", "a", "b"], explorer.redraw);
 
   Object.assign(explorer, { startMap });

@@ -6,6 +6,8 @@
   const rows = { sliders: new Map(), directions: new Map(), attributes: new Map() };
   const vectors = { directions: {}, attributes: {} };
   const loadedFor = {};
+  /** Sliders that are shown at first: the others hold less information. */
+  const FEW = 40;
 
   const keyName = (tab, key) => {
     if (tab === "sliders") return `${explorer.run.dims[key]} =`;
@@ -51,11 +53,11 @@
       ...(quantiles ? [mark("inner", "aggregate posterior, 25–75 %"), mark("wide", "5–95 %")] : []));
   }
 
-  function fillSliders(panel, answer) {
+  function fillSliders(panel, answer, count = FEW) {
     const { sites } = explorer.run;
     const site = sites.length > 1 ? state.site : sites[0].name;
     const own = answer.sliders.filter(one => one.site === site && can("sliders", one.dim));
-    rows.sliders = new Map(own.map(one => {
+    rows.sliders = new Map(own.slice(0, count).map(one => {
       const row = explorer.slider({
         ...one, id: `dim-${one.dim}`, label: one.name, note: `${number(one.kl)} nats`,
         start: one.loc, positions: held("sliders", one.dim),
@@ -63,7 +65,13 @@
       return [one.dim, row];
     }));
     const idle = answer.idle.filter(name => name.startsWith(site));
-    panel.replaceChildren(...siteTabs(panel, answer), legendOf(true), ...rows.sliders.values(),
+    const more = make("button", { textContent: `Show all ${own.length}`, hidden: own.length <= count });
+    more.addEventListener("click", () => {
+      fillSliders(panel, answer, own.length);
+      showValues();
+      [...rows.sliders.values()][count].querySelector("input").focus();
+    });
+    panel.replaceChildren(...siteTabs(panel, answer), legendOf(true), ...rows.sliders.values(), more,
       note(panel, answer.says, idle.length ? `Not shown, since they hold no information: ${idle.join(", ")}.` : ""));
   }
 
@@ -93,7 +101,7 @@
     rows.directions = new Map(shown.map(key => {
       const own = vectors.directions[key];
       const row = explorer.slider({
-        ...own, id: `direction-${key}`, label: own.name, note: `${explorer.percent(own.share)} of the variance`,
+        ...own, id: `direction-${key}`, label: own.name, note: `${explorer.percent(own.share)} of the change`,
         loc: 0, start: 0, positions: held("directions", key),
       }, t => moveAlong("directions", key, t), commit);
       return [key, row];
@@ -103,16 +111,21 @@
 
   function fillAttributes(panel, answer) {
     vectors.attributes = Object.fromEntries(answer.attributes.map(own => [own.name, own]));
+    const about = make("p", { className: "soft" });
     const shown = answer.attributes.filter(own => can("attributes", own.name));
     rows.attributes = new Map(shown.map(own => {
       const row = explorer.slider({
-        id: `attribute-${own.name}`, label: own.name.replaceAll("_", " "), note: own.says,
+        id: `attribute-${own.name}`, label: own.name.replaceAll("_", " "), note: own.says.split(" on ")[0],
         low: -1, high: 1, start: 0, positions: held("attributes", own.name),
-      }, t => moveAlong("attributes", own.name, t), commit);
+      }, t => {
+        about.textContent = `${own.name.replaceAll("_", " ")}: ${own.says}`;
+        moveAlong("attributes", own.name, t);
+      }, commit);
+      row.title = own.says;
       return [own.name, row];
     }));
     const left = Object.entries(answer.left_out || {}).map(([name, why]) => `${name}: ${why}`);
-    panel.replaceChildren(...rows.attributes.values(),
+    panel.replaceChildren(...rows.attributes.values(), about,
       note(panel, answer.says || "", left.length ? `Left out: ${left.join("; ")}.` : ""));
     if (!shown.length) panel.prepend(make("p", { textContent: "No attribute can be edited." }));
   }

@@ -4,7 +4,7 @@
 (() => {
   const { make, draw, number } = explorer;
   const WIDTH = 1000;
-  const HEIGHT = 26;
+  const HEIGHT = 30;
 
   /** The drawing under the slider: the posterior of the image above, the aggregate below. */
   function track(own, low, high) {
@@ -12,17 +12,17 @@
     const bar = (a, b, y, height, name) => draw("rect", {
       x: x(a), y, width: Math.max(x(b) - x(a), 2), height, class: name,
     });
-    const parts = [draw("rect", { x: 0, y: 12, width: WIDTH, height: 1.5, class: "line" })];
+    const parts = [draw("rect", { x: 0, y: 15, width: WIDTH, height: 1.5, class: "line" })];
     if (own.quantiles) {
       const [q5, q25, q50, q75, q95] = own.quantiles;
-      parts.push(bar(q5, q95, 15, 3, "wide"), bar(q25, q75, 15, 7, "inner"),
-        draw("rect", { x: x(q50) - 2, y: 14, width: 4, height: 9, class: "median" }));
+      parts.push(bar(q5, q95, 20, 3, "wide"), bar(q25, q75, 20, 7, "inner"),
+        draw("rect", { x: x(q50) - 2, y: 19, width: 4, height: 9, class: "median" }));
     }
     if (own.scale) {
       parts.push(
-        bar(own.loc - 2 * own.scale, own.loc + 2 * own.scale, 3, 7, "two"),
-        bar(own.loc - own.scale, own.loc + own.scale, 3, 7, "one"),
-        draw("rect", { x: x(own.loc) - 2, y: 1, width: 4, height: 11, class: "mean" }));
+        bar(own.loc - 2 * own.scale, own.loc + 2 * own.scale, 1, 7, "two"),
+        bar(own.loc - own.scale, own.loc + own.scale, 1, 7, "one"),
+        draw("rect", { x: x(own.loc) - 2, y: 0, width: 4, height: 9, class: "mean" }));
     }
     return draw("svg", {
       viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", class: "track",

@@ -10,10 +10,23 @@
   let lastForeground = 0;
 
   /** Reads the answers that an exported file holds. */
-  function open() {
+  function openFile() {
     const own = document.getElementById("answers");
     file = own ? JSON.parse(own.textContent) : null;
     document.documentElement.classList.toggle("exported", Boolean(file));
+  }
+
+  let open = 0;
+  /** The class `busy` stands while a question is open. */
+  async function counted(answer) {
+    open += 1;
+    document.documentElement.classList.add("busy");
+    try {
+      return await answer;
+    } finally {
+      open -= 1;
+      document.documentElement.classList.toggle("busy", open > 0);
+    }
   }
 
   async function post(name, body, type) {
@@ -34,7 +47,7 @@
     if (file) return lookUp(name, given);
     foreground += 1;
     try {
-      return await post(name, JSON.stringify(given), "application/json");
+      return await counted(post(name, JSON.stringify(given), "application/json"));
     } finally {
       foreground -= 1;
       lastForeground = performance.now();
@@ -42,20 +55,20 @@
   }
 
   let queue = Promise.resolve();
-  /** Asks what can wait: one question at a time, and none while others are open. */
-  function later(name, given, wanted = () => true) {
-    const turn = queue.then(async () => {
-      while (wanted() && !file && (foreground || performance.now() - lastForeground < 120)) {
-        await new Promise(done => setTimeout(done, 40));
-      }
+  /** Asks what can wait: one question at a time, after `quiet` milliseconds without others. */
+  async function later(name, given, wanted = () => true, quiet = 100) {
+    if (file) return lookUp(name, given);
+    const body = JSON.stringify(given);
+    while (foreground || performance.now() - lastForeground < quiet) {
+      await new Promise(done => setTimeout(done, 30));
       if (!wanted()) return null;
-      return file ? lookUp(name, given) : post(name, JSON.stringify(given), "application/json");
-    });
+    }
+    const turn = queue.then(() => (wanted() ? post(name, body, "application/json") : null));
     queue = turn.catch(() => {});
     return turn;
   }
 
-  const upload = bytes => post("upload", bytes, "application/octet-stream");
+  const upload = bytes => counted(post("upload", bytes, "application/octet-stream"));
 
   /** The function of newest values: one in flight, the newest next, older ones are left out. */
   function newest(run, show) {
@@ -130,6 +143,8 @@
     if (!file) {
       order += 1;
       const asked = { z: [state.z], given: state.given, client, order };
+      // The posterior of the image that the point starts from does not count as cover.
+      if (state.moves.tab || explorer.isMean(state.z)) asked.name = state.image;
       const answer = await ask("decode", asked);
       if (answer.dropped) return answer;
       return {
@@ -155,7 +170,8 @@
   }
 
   Object.assign(explorer, {
-    open, ask, later, upload, newest, positions, decoded,
+    openFile, ask, upload,
+    later: (...asked) => counted(later(...asked)), newest, positions, decoded,
     live: () => !file,
     ground: () => (file ? file.grid : null),
     thumbnails: () => (file ? file.thumbs : null),

@@ -107,7 +107,7 @@
     if (!state.image) return "";
     own.set("image", state.image);
     if (!isMean(state.z)) own.set("z", pack(state.z));
-    if (state.place) own.set("place", state.place.map(short).join(","));
+    if (state.place) own.set("place", `${state.place.slice(0, 2).map(short)},${state.place[2]}`);
     if (state.moves.tab) own.set("moves", `${state.moves.tab};${list(state.moves.values)}`);
     if (Object.keys(state.given).length) own.set("given", list(state.given));
     for (const key of ["a", "b"]) {
@@ -132,6 +132,12 @@
     const own = (text || "").split(",").map(Number);
     return own.length === count && own.every(Number.isFinite) ? own : null;
   };
+
+  function readPlace(text) {
+    const [x, y, method] = (text || "").split(",");
+    const place = numbers(`${x},${y}`, 2);
+    return place && explorer.run.methods.includes(method) ? [...place, method] : null;
+  }
 
   function readEnd(text) {
     const cut = text ? text.lastIndexOf("~") : -1;
@@ -158,7 +164,7 @@
       const [tab, values] = (own.get("moves") || "").split(";");
       rest = {
         z: own.has("z") ? unpack(own.get("z")) : undefined,
-        place: numbers(own.get("place"), 2),
+        place: readPlace(own.get("place")),
         moves: tab && values ? { tab, values: pairs(values) } : {},
         given: pairs(own.get("given")),
         a: readEnd(own.get("a")), b: readEnd(own.get("b")),

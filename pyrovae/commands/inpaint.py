@@ -1,0 +1,159 @@
+"""`pyrovae inpaint RUN IMAGE --mask M.png`: draws completions of an image with missing pixels."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from jsonargparse import Namespace
+from torch import Tensor
+from tqdm import tqdm
+
+from pyrovae.commands.inspect import read_image
+from pyrovae.commands.sample import known_attributes
+from pyrovae.config.building import load_run
+from pyrovae.config.parsing import Parser
+from pyrovae.config.trust import add_trust
+from pyrovae.data import ImageData
+from pyrovae.engine import Engine
+from pyrovae.evaluation.evidence import UNRELIABLE
+from pyrovae.inspection.inpainting import Completions, complete
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.grids import labelled, page, save_png, showing
+
+__all__ = ["main", "read_mask"]
+
+#: R-hat above which chains have not mixed.
+MIXED = 1.05
+
+
+def parser() -> Parser:
+    """The command line of `pyrovae inpaint`."""
+    parser = Parser(
+        prog="pyrovae inpaint",
+        description="Draws completions of an image with missing pixels from the posterior given "
+        "the pixels that are seen. Writes the image, what is seen of it, the completions, their "
+        "mean and their standard deviation.",
+    )
+    parser.add_argument("run", type=str, help="run directory")
+    parser.add_argument("image", type=str, help="file, or image of a split such as test:12")
+    parser.add_argument(
+        "--mask", type=str, help="image whose white pixels are missing, of the size of IMAGE"
+    )
+    parser.add_argument("--num", type=int, default=8, help="number of completions")
+    parser.add_argument("--draws", type=int, default=1000, help="draws of the latents")
+    parser.add_argument(
+        "--mcmc", action="store_true", help="draw the latents with NUTS, which takes minutes"
+    )
+    parser.add_argument(
+        "--given", nargs="+", type=str, help="attributes that the programs take: Smiling=1 ..."
+    )
+    parser.add_argument("--out", type=str, default="inpainted.png", help="PNG file to write")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
+    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
+    add_trust(parser)
+    return parser
+
+
+def read_mask(path: str, image: str, data: ImageData) -> Tensor:
+    """Which pixels are seen, booleans `(H, W)`: those that are not white in a mask.
+
+    Args:
+        path: the file of the mask. It has the size of the prepared images, or that of the file
+            of the image; then it is prepared as the image is.
+        image: the file of the image, or an image of a split.
+        data: the data set of the run.
+
+    Raises:
+        InputError: if the mask cannot be read, or has another size.
+    """
+    from PIL import Image
+
+    try:
+        mask = Image.open(path).convert("L")
+    except FileNotFoundError:
+        raise InputError(f"--mask {path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"--mask {path}: is no image that can be read") from error
+    channels, height, width = data.image_shape
+    sizes = {(width, height)}
+    if Path(image).is_file():
+        with Image.open(image) as whole:
+            sizes.add(whole.size)
+    if mask.size not in sizes:
+        allowed = " or ".join(f"{w}x{h}" for w, h in sorted(sizes))
+        given = f"{mask.width}x{mask.height}"
+        raise InputError(f"--mask {path}: is {given} (width x height), allowed is {allowed}")
+    if mask.size != (width, height):
+        grey = Image.merge("RGB", [mask] * 3) if channels == 3 else mask
+        return torch.from_numpy(np.array(data.preprocess(grey)))[0] < 128
+    return torch.from_numpy(np.array(mask)) < 128
+
+
+def main(arguments: list[str]) -> None:
+    """Draws and writes the completions; prints how far they can be relied on."""
+    options = parser().parse_args(arguments)
+    if not options.mask:
+        raise InputError("--mask: names an image whose white pixels are missing")
+    if not options.out.lower().endswith(".png"):
+        raise InputError(f"--out: must end in .png, got {options.out}")
+    device = Engine(options.device).device
+    vae, data = load_run(options.run, options.checkpoint, device, options.trust)
+    image = read_image(options.image, vae, data).to(device)
+    seen = read_mask(options.mask, options.image, data).to(device)
+    _, attributes = known_attributes(vae, data, [options.image], options.given or ())
+    found = complete(
+        vae,
+        image,
+        seen,
+        vae.inputs(attributes),
+        num_images=options.num,
+        num_draws=options.draws,
+        mcmc=options.mcmc,
+        seed=options.seed,
+        bar=lambda steps: tqdm(steps, desc="NUTS", file=sys.stderr),
+    )
+    for line in about(found, seen):
+        print(line)
+    with showing(data.show):
+        save_png(sheet(found, image, seen, options), Path(options.out))
+    print(options.out)
+
+
+def sheet(found: Completions, image: Tensor, seen: Tensor, options: Namespace) -> Tensor:
+    """The picture: the image, what is seen, the completions, and their moments."""
+    known = image / 255
+    largest = found.deviation.max().clamp(min=1e-6)
+    columns = [known, torch.where(seen, known, 0.5), *found.images, found.mean]
+    names = ["image", "seen", *map(str, range(1, options.num + 1)), "mean", "SD"]
+    row = page(torch.stack([*columns, found.deviation / largest]).cpu(), len(names))
+    return labelled(row, [""], names)
+
+
+def about(found: Completions, seen: Tensor) -> list[str]:
+    """How many pixels are missing, how much they vary, and how reliable the draws are."""
+    unseen = found.deviation[:, ~seen]
+    size, most = (255 * float(own) for own in (unseen.square().mean().sqrt(), unseen.max()))
+    lines = [
+        f"{int((~seen).sum()):,} of {seen.numel():,} pixels are missing; given the others, their "
+        f"decoded values have a standard deviation of {size:.1f} grey levels (root mean square; "
+        f"at most {most:.1f}; black to white of the last picture), without the noise of pixels"
+    ]
+    if not math.isnan(found.r_hat):
+        state = "the chains have mixed" if found.r_hat < MIXED else "the chains have not mixed"
+        lines.append(
+            f"{len(found.latents):,} draws of NUTS: R-hat at most {found.r_hat:.2f}, {state}"
+        )
+        return lines
+    draws = f"{found.effective:,.0f} effective draws of {len(found.latents):,}"
+    lines.append(f"{draws}, k-hat {found.k_hat:.2f}")
+    if not found.k_hat < UNRELIABLE:
+        lines.append(
+            f"warning: k-hat is above {UNRELIABLE}: completions may vary too little; --mcmc draws "
+            "the latents with NUTS"
+        )
+    return lines

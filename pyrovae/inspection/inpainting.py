@@ -1,0 +1,239 @@
+"""Completions of images with missing pixels, from the posterior given the seen ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+
+from pyrovae.distributions.masked import MaskedPixels
+from pyrovae.evaluation.evidence import latents_at_once, summary
+from pyrovae.inspection.mcmc import sample_posterior
+from pyrovae.inspection.refinement import refine_full_rank
+from pyrovae.posterior.space import LatentSpace, quietly
+from pyrovae.programs.pair import ModelGuidePair
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.randomness import private_randomness
+
+__all__ = ["Completions", "complete", "with_mask"]
+
+#: Rounds in which the guide encodes the image with its missing pixels as they were decoded.
+FILLS = 20
+#: Steps per round of the refinement of the proposal.
+STEPS = 100
+
+
+class _Seen(Messenger):
+    """Replaces the distribution of the site x by that of its seen pixels."""
+
+    def __init__(self, seen: Tensor) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] == "x":
+            msg["fn"] = MaskedPixels(msg["fn"], self.seen)
+
+
+class _MaskedModel(nn.Module):
+    """A model that scores the seen pixels only."""
+
+    def __init__(self, model: nn.Module, seen: Tensor) -> None:
+        super().__init__()
+        self.model, self.seen = model, seen
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with _Seen(self.seen):
+            return self.model(*args, **kwargs)
+
+
+def with_mask(programs: ModelGuidePair, seen: Tensor) -> ModelGuidePair:
+    r"""The same programs with a model of the seen pixels, $p(z)\,p(x_{\text{seen}} \mid z)$.
+
+    Args:
+        programs: the pair of programs.
+        seen: which pixels are seen, booleans `(H, W)`, on the device of the programs.
+    """
+    model = _MaskedModel(programs.model, seen)
+    own = programs.guide, programs.likelihood, programs.networks(), programs.attributes
+    return ModelGuidePair(model, *own)
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Draws from p(unseen pixels given the seen ones).
+
+    Attributes:
+        images: decoded draws with the seen pixels as they are, floats in [0, 1], `(N, C, H, W)`.
+        mean: the mean of the decoded images over the posterior, `(C, H, W)`.
+        deviation: its standard deviation over the posterior, `(C, H, W)`, without the
+            likelihood's noise.
+        latents: draws of z, `(S, D)`.
+        weights: their normalised importance weights, `(S,)`; equal for MCMC.
+        k_hat: of the importance weights, above 0.7 they are unreliable; NaN for MCMC.
+        effective: the effective number of draws.
+        r_hat: the largest split R-hat of MCMC; NaN for importance sampling.
+    """
+
+    images: Tensor
+    mean: Tensor
+    deviation: Tensor
+    latents: Tensor
+    weights: Tensor
+    k_hat: float
+    effective: float
+    r_hat: float
+
+
+@torch.no_grad()
+def complete(
+    programs: ModelGuidePair,
+    image: Tensor,
+    seen: Tensor,
+    inputs: dict[str, Tensor] | None = None,
+    *,
+    num_images: int = 8,
+    num_draws: int = 1000,
+    mcmc: bool = False,
+    seed: int = 0,
+    bar: Callable[[range], Iterable[int]] = lambda steps: steps,
+) -> Completions:
+    r"""Draws completions of an image with missing pixels.
+
+    $$p(x_{\text{unseen}} \mid x_{\text{seen}}) = \int p(x_{\text{unseen}} \mid z)\,
+    p(z \mid x_{\text{seen}})\, dz$$
+
+    The guide knows whole images only. So it first encodes the image with the missing pixels as
+    they were decoded, several times. From there a Normal with a full covariance matrix is fitted
+    to $p(z \mid x_{\text{seen}})$, see `refine_full_rank`. Its draws are weighted by
+    $p(z)\, p(x_{\text{seen}} \mid z) / q(z)$, and completions are drawn by these weights. With
+    `mcmc` NUTS draws z instead. Latents that are not in R^D, as on a sphere, are drawn from the
+    guide and weighted.
+
+    Args:
+        programs: the pair of programs.
+        image: grey values from 0 to 255, `(C, H, W)`; the values of missing pixels do not count.
+        seen: which pixels are seen, booleans `(H, W)`.
+        inputs: further inputs of the programs, of one image.
+        num_images: completions to draw.
+        num_draws: draws of z, S; half of them warm up each of two chains of NUTS.
+        mcmc: whether to draw z with NUTS.
+        seed: seed of all draws.
+        bar: wraps the range of the steps of NUTS, to show progress.
+
+    Raises:
+        InputError: if no pixel or every pixel is missing, the mask has another size, the
+            likelihood has no density per pixel, or NUTS cannot draw the latents.
+
+    References:
+        Stochastic Backpropagation and Approximate Inference in Deep Generative Models (Rezende et
+        al., 2014, appendix F), https://arxiv.org/abs/1401.4082; Leveraging the Exact Likelihood of
+        Deep Latent Variable Models (Mattei and Frellsen, 2018, section 3),
+        https://arxiv.org/abs/1802.04826
+    """
+    _check(image, seen, num_images, num_draws)
+    inputs = inputs or {}
+    with quietly(programs), private_randomness(seed, image.device):
+        x = programs.observe_greys(image[None])
+        x = _filled(programs, x, seen, inputs)
+        space = LatentSpace.of(with_mask(programs, seen), x, **inputs)
+        draw = _sampled if mcmc else _weighted
+        z, log_w, r_hat = draw(space, x, inputs, num_draws, bar)
+        return _decoded(programs, space, image, seen, inputs, z, log_w, r_hat, num_images)
+
+
+def _check(image: Tensor, seen: Tensor, num_images: int, num_draws: int) -> None:
+    if seen.shape != image.shape[-2:]:
+        size, wanted = ("x".join(map(str, own.shape[-2:])) for own in (seen, image))
+        raise InputError(f"the mask is {size} (height x width), allowed is {wanted}")
+    if seen.all() or not seen.any():
+        which = "no pixel" if seen.all() else "every pixel"
+        raise InputError(f"{which} of the image is missing: nothing to complete")
+    if num_images < 1 or num_draws < 20:
+        raise InputError(
+            f"{num_images} completions of {num_draws} draws: allowed are at least 1 and 20"
+        )
+
+
+def _filled(
+    programs: ModelGuidePair, x: Tensor, seen: Tensor, inputs: dict[str, Tensor]
+) -> Tensor:
+    """The observation with its missing pixels decoded from its own encoding, several times."""
+    known = torch.where(seen, x, 0.0)
+    mean = known.sum((-2, -1), keepdim=True) / seen.sum()
+    filled = torch.where(seen, x, mean)
+    for _ in range(FILLS):
+        space = LatentSpace.of(programs, filled, **inputs)
+        z = space.guide_draws(1, filled, **inputs)[0]
+        shown = space.show(z, **inputs)
+        filled = torch.where(seen, x, programs.observe_greys(255 * shown))
+    return filled
+
+
+_Drawn = tuple[Tensor, Tensor, float]
+
+
+def _weighted(
+    space: LatentSpace, x: Tensor, inputs: dict[str, Tensor], count: int, bar: Any
+) -> _Drawn:
+    """Draws of a fitted Normal, or of the guide, and their log importance weights."""
+    try:
+        q = refine_full_rank(space, x, inputs, steps=STEPS).z_dist()
+        z = q.sample((count,))
+        log_q = q.log_prob(z)
+    except InputError:  # The latents are not in R^D.
+        z = space.guide_draws(count, x, **inputs)
+        log_q = space.log_guide(z, x, **inputs)
+    parts = z.split(latents_at_once(x[0].numel(), x.device))
+    joint = torch.cat([torch.stack(space.log_joint(own, x, **inputs)).sum(0) for own in parts])
+    return z[:, 0], (joint - log_q)[:, 0], math.nan
+
+
+def _sampled(
+    space: LatentSpace, x: Tensor, inputs: dict[str, Tensor], count: int, bar: Any
+) -> _Drawn:
+    """Draws of NUTS, with equal weights, and the largest split R-hat."""
+    half = max(10, count // 2)
+    chains = sample_posterior(space, x, inputs, warmup=half, num_samples=half, bar=bar)
+    z = torch.from_numpy(chains.draws.reshape(-1, space.size)).to(x)
+    return z, z.new_zeros(len(z)), float(chains.r_hat.max())
+
+
+def _decoded(
+    programs: ModelGuidePair,
+    space: LatentSpace,
+    image: Tensor,
+    seen: Tensor,
+    inputs: dict[str, Tensor],
+    z: Tensor,
+    log_w: Tensor,
+    r_hat: float,
+    num_images: int,
+) -> Completions:
+    """Completions drawn by the weights, and the moments of all draws."""
+    weights = log_w.double().softmax(0)
+    mean = square = torch.zeros(image.shape, dtype=torch.double, device=image.device)
+    most = latents_at_once(image.numel(), image.device)
+    for own, weight in zip(z.split(most), weights.split(most), strict=True):
+        shown = space.show(own[:, None], **inputs)[:, 0].double()
+        mean = mean + torch.einsum("s,schw->chw", weight, shown)
+        square = square + torch.einsum("s,schw->chw", weight, shown.square())
+    chosen = torch.multinomial(weights, num_images, replacement=True)
+    images = space.show(z[chosen][:, None], **inputs)[:, 0]
+    table = summary(log_w.double().cpu()[:, None]).iloc[0]
+    known = image / 255
+    return Completions(
+        torch.where(seen, known, images),
+        torch.where(seen, known, mean.to(known)),
+        torch.where(seen, 0.0, (square - mean.square()).clamp(min=0).sqrt().to(known)),
+        z,
+        weights,
+        float(table.k_hat) if math.isnan(r_hat) else math.nan,
+        float(table.ess),
+        r_hat,
+    )

@@ -1,0 +1,58 @@
+"""`pyrovae inpaint`: the picture, and masks that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.commands import refusal, run
+
+
+def mask(path: Path, width: int, height: int) -> Path:
+    """A mask whose left half is missing."""
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[:, : width // 2] = 255
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_completions_are_drawn_and_described(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out.png"
+    own = mask(tmp_path / "mask.png", 16, 16)
+    options = [str(trained), "test:2", "--num=3", "--draws=60", f"--out={out}"]
+    assert run("inpaint", [*options, f"--mask={own}"], monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert "128 of 256 pixels are missing" in printed and "effective draws of 60" in printed
+    with Image.open(out) as picture:
+        assert picture.width > 6 * 16
+    Image.effect_noise((40, 40), 80).convert("RGB").save(photo := tmp_path / "photo.png")
+    options = [str(trained), str(photo), *options[2:]]
+    assert run("inpaint", [*options, f"--mask={mask(own, 40, 40)}"], monkeypatch) == 0
+
+
+def test_masks_that_do_not_fit_are_refused_in_one_line(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wide = mask(tmp_path / "wide.png", 20, 16)
+    (broken := tmp_path / "broken.png").write_bytes(b"no image")
+    for more, said in (
+        ([], "--mask: names an image whose white pixels are missing"),
+        ([f"--mask={wide}"], "is 20x16 (width x height), allowed is 16x16"),
+        ([f"--mask={broken}"], "broken.png: is no image that can be read"),
+        ([f"--mask={tmp_path / 'none.png'}"], "none.png: no such file"),
+        ([f"--mask={wide}", "--out=a.jpg"], "--out: must end in .png"),
+    ):
+        capsys.readouterr()
+        command = [str(trained), "test:2", *more]
+        assert said in refusal("inpaint", command, monkeypatch, capsys)

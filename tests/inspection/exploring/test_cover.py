@@ -1,0 +1,74 @@
+"""The cover of points against the holes of the report, and against the exchange of images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from pyrovae import InputError
+from pyrovae.inspection.exploring import Cover
+from pyrovae.inspection.exploring.cover import MOST
+from pyrovae.inspection.holes import find_holes, nearest_posteriors
+from pyrovae.inspection.subject import Subject
+from tests.support.oracle_subjects import linear_subject
+from tests.support.oracles import LinearGaussian
+from tests.support.tables import FALSE_ALARM
+
+
+def subject(count: int = 240) -> Subject:
+    return linear_subject(LinearGaussian(orthogonal=True, latent_dim=3), count, draws=500)
+
+
+def test_distances_and_threshold_are_those_of_the_holes_in_the_report() -> None:
+    own = subject()
+    cover, found = Cover.of(own.encoded), find_holes(own)
+    assert cover.held_out == pytest.approx(np.sort(found.held_out.distance.to_numpy()))
+    shares = cover.shares(found.z.double().numpy())
+    assert np.array_equal(cover.is_thin(shares), found.prior.far.to_numpy())
+    assert found.prior.far.any() and not found.prior.far.all()
+    row = found.shares.loc["distance"]
+    assert cover.level == pytest.approx(row.nominal * (1 + 1 / len(cover.held_out)))
+
+
+def test_encodings_of_new_images_are_covered_as_those_that_were_held_out() -> None:
+    torch.manual_seed(1)
+    linear = LinearGaussian(orthogonal=True, latent_dim=3)
+    first, second = (linear_subject(linear, 1000).encoded for _ in range(2))
+    cover = Cover.of(first)
+    shares, held_out = cover.shares(second.draws), cover.shares(first.draws[1::2])
+    assert np.sort(held_out) == pytest.approx(np.arange(1, 501) / 500)
+    assert scipy.stats.ks_2samp(shares, held_out).pvalue > FALSE_ALARM
+
+
+def test_without_an_image_its_own_posterior_does_not_cover() -> None:
+    encoded = subject().encoded
+    cover, row = Cover.of(encoded), 4
+    z = encoded.loc[[row]]
+    assert cover.shares(z).tolist() == [1.0]
+    others = np.setdiff1d(np.arange(0, len(encoded), 2), [row])
+    distance = nearest_posteriors(z, encoded.loc[others], encoded.scale[others])
+    expected = (cover.held_out >= distance).mean()
+    assert cover.shares(z, [row])[0] == expected < 1
+    # The posterior of a held-out image covers nothing.
+    assert np.array_equal(cover.shares(z, [row, 5]), cover.shares(z, [row]))
+
+
+def test_few_images_have_shares_but_no_thin_places() -> None:
+    cover = Cover.of(subject(20).encoded)
+    far = np.full((1, 3), 1e3)
+    assert cover.shares(far).tolist() == [0.0]
+    assert not cover.enough and not cover.is_thin(cover.shares(far)).any()
+    assert np.isnan(Cover.of(subject(3).encoded).shares(far, [0, 2])).all()
+    with pytest.raises(InputError, match="^1 image: the cover needs at least 2"):
+        Cover.of(subject(1).encoded)
+
+
+def test_many_images_are_thinned() -> None:
+    rows = np.arange(2 * MOST + 100)
+    encoded = subject().encoded
+    parts = {name: getattr(encoded, name)[rows % 240] for name in ("loc", "scale", "draws")}
+    cover = Cover.of(type(encoded)(**{**encoded.__dict__, **parts}))
+    assert len(cover.rows) == len(cover.held_out) == MOST
+    assert not (cover.rows % 2).any() and cover.rows.max() > 2 * MOST

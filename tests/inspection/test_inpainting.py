@@ -1,0 +1,114 @@
+"""Completions of images with missing pixels, against the exact Gaussian of linear models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pyrovae import InputError
+from pyrovae.inspection.inpainting import complete
+from tests.support.oracles import LinearGaussian
+from tests.support.programs import MAKERS
+from tests.support.small import small_data, small_vae
+from tests.support.tables import IMAGE_SHAPE, IN_TURN, Z_LIMIT, make_vae
+
+SHAPE = (1, 4, 3)
+SEEN = torch.tensor([[True, False, True], [False, True, True], [True, False, True], [True] * 3])
+
+
+def linear() -> LinearGaussian:
+    torch.manual_seed(0)
+    made = LinearGaussian(sigma=0.03)
+    made.shape, made.weight = SHAPE, 0.04 * made.weight  # Pixels stay within [0, 1].
+    made.bias = 0.5 + 0.05 * made.bias
+    eye = torch.eye(2).double()
+    made.covariance = torch.linalg.inv(eye + made.weight.T @ made.weight / made.sigma**2)
+    return made
+
+
+def exact(made: LinearGaussian, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of the decoded unseen pixels given the seen ones, and their covariance."""
+    weight, bias = made.weight, made.bias
+    seen, unseen = SEEN.flatten(), ~SEEN.flatten()
+    own, noise = weight[seen], made.sigma**2
+    inverse = torch.linalg.inv(torch.eye(own.shape[1]).double() + own.T @ own / noise)
+    mean = inverse @ own.T @ (image.flatten()[seen] - bias[seen]) / noise
+    rest = weight[unseen]
+    return rest @ mean + bias[unseen], rest @ inverse @ rest.T
+
+
+@pytest.mark.parametrize("mcmc", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_completions_of_a_linear_model_are_exact(mcmc: bool) -> None:
+    made = linear()
+    image = made.images(1)[0]
+    found = complete(made.vae(), 255 * image, SEEN, num_draws=2000, mcmc=mcmc)
+    mean, covariance = exact(made, image)
+    draws = found.effective if not mcmc else 500.0  # Draws of NUTS depend on each other.
+    error = (covariance.diagonal() / draws).sqrt()
+    gap = (found.mean[:, ~SEEN].flatten().double() - mean).abs()
+    assert (gap < Z_LIMIT * error).all()
+    spread = found.deviation[:, ~SEEN].flatten().double() / covariance.diagonal().sqrt()
+    assert ((spread - 1).abs() < Z_LIMIT / (2 * draws) ** 0.5).all()
+    assert mcmc or found.effective > 1990  # The Normal that is fitted is exact.
+    assert found.r_hat < 1.05 if mcmc else found.k_hat < 0.7
+
+
+def test_seen_pixels_stay_and_missing_values_do_not_count() -> None:
+    vae, image = small_vae(), torch.tensor(small_data().split("test").images[0])
+    seen = torch.ones(16, 16, dtype=torch.bool)
+    seen[4:10, 3:12] = False
+    other = torch.where(seen, image, 255 - image)
+    first, second = (
+        complete(vae, own, seen, num_images=3, num_draws=40) for own in (image, other)
+    )
+    assert torch.equal(first.images[:, :, seen], (image[:, seen] / 255).expand(3, -1, -1))
+    assert not first.deviation[:, seen].any()
+    torch.testing.assert_close(first.images, second.images)
+    again = complete(vae, image, seen, num_images=3, num_draws=40, seed=1)
+    assert not torch.equal(again.latents, first.latents)
+
+
+def half() -> torch.Tensor:
+    seen = torch.ones(16, 16, dtype=torch.bool)
+    seen[:, 8:] = False
+    return seen
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_other_programs_complete_images(make: type) -> None:
+    programs, split = make(), small_data().split("test")
+    inputs = {}
+    if programs.attributes:
+        places = [list(split.attribute_names).index(name) for name in programs.attributes]
+        inputs = programs.inputs(torch.from_numpy(split.attributes[:1, places]))
+    image = torch.tensor(split.images[0])
+    found = complete(programs, image, half(), inputs, num_images=2, num_draws=40)
+    assert found.images.shape == (2, 3, 16, 16) and found.images.isfinite().all()
+
+
+#: Likelihoods score the seen pixels; of the other parts those that are not R^D, or slow, once.
+PLAIN = ("StandardNormal", "DiagonalNormal")
+PARTS = [names for names in IN_TURN if names[1:] == PLAIN or "VonMisesFisher" in names]
+
+
+@pytest.mark.parametrize("names", PARTS, ids="-".join)
+def test_every_part_completes_images(names: tuple[str, str, str]) -> None:
+    seen = torch.ones(IMAGE_SHAPE[1:], dtype=torch.bool)
+    seen[:2] = False
+    image = torch.full(IMAGE_SHAPE, 255, dtype=torch.uint8)
+    found = complete(make_vae(*names), image, seen, num_images=2, num_draws=40)
+    assert found.images.isfinite().all() and found.deviation.isfinite().all()
+    assert float(found.weights.sum()) == pytest.approx(1)
+
+
+def test_wrong_masks_are_refused_in_one_line() -> None:
+    vae, image = small_vae(), torch.tensor(small_data().split("test").images[0])
+    for seen, said in (
+        (torch.ones(8, 16, dtype=torch.bool), "the mask is 8x16 .* allowed is 16x16"),
+        (torch.ones(16, 16, dtype=torch.bool), "no pixel of the image is missing"),
+        (torch.zeros(16, 16, dtype=torch.bool), "every pixel of the image is missing"),
+    ):
+        with pytest.raises(InputError, match=said):
+            complete(vae, image, seen)
+    with pytest.raises(InputError, match="allowed are at least 1 and 20"):
+        complete(vae, image, half(), num_draws=5)
