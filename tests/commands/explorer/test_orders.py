@@ -17,14 +17,22 @@ from tests.support.explored import Client, Told, served
 class Asked(threading.Thread):
     """An order that is asked for in a thread of its own."""
 
-    def __init__(self, orders: Orders, order: Order) -> None:
+    def __init__(self, orders: Orders, order: Order, gone: bool = False) -> None:
         super().__init__(daemon=True)
-        self.orders, self.order, self.found = orders, order, "nothing"
+        self.orders, self.order, self.gone, self.found = orders, order, gone, "nothing"
         self.start()
 
     def run(self) -> None:
-        answer = self.orders.ask(self.order)
-        self.found = "dropped" if answer is None else answer["is"]
+        try:
+            answer = self.orders.ask(self.order, lambda: self.gone)
+            self.found = "dropped" if answer is None else answer["is"]
+        except ConnectionAbortedError:
+            self.found = "gone"
+
+    def result(self) -> str:
+        """What it got within five seconds."""
+        self.join(5)
+        return self.found
 
 
 def named(name: str, client: str = "a", number: int | None = None) -> Order:
@@ -48,17 +56,14 @@ def wait_for(orders: Orders, count: int) -> None:
 
 def answered(orders: Orders, *asked: Asked) -> list[str]:
     threading.Thread(target=orders.serve, daemon=True).start()
-    for each in asked:
-        each.join(5)
-    return [each.found for each in asked]
+    return [each.result() for each in asked]
 
 
 def test_a_newer_order_drops_those_that_wait_at_once(orders: Orders) -> None:
     first = Asked(orders, named("first", number=1))
     wait_for(orders, 1)
     second = Asked(orders, named("second", number=2))
-    first.join(5)  # Nobody serves yet: it does not wait for its turn.
-    assert first.found == "dropped"
+    assert first.result() == "dropped"  # Nobody serves yet: it does not wait for its turn.
     wait_for(orders, 1)
     assert answered(orders, second) == ["second"]
 
@@ -66,11 +71,11 @@ def test_a_newer_order_drops_those_that_wait_at_once(orders: Orders) -> None:
 def test_an_order_that_comes_late_is_dropped(orders: Orders) -> None:
     newer = Asked(orders, named("newer", number=7))
     wait_for(orders, 1)
-    assert orders.ask(named("late", number=6)) is None
+    assert Asked(orders, named("late", number=6)).result() == "dropped"
     same = Asked(orders, named("same", number=7))
     wait_for(orders, 2)
     assert answered(orders, newer, same) == ["newer", "same"]
-    assert orders.ask(named("too late", number=5)) is None
+    assert Asked(orders, named("too late", number=5)).result() == "dropped"
 
 
 def test_orders_of_others_and_without_a_number_stay(orders: Orders) -> None:
@@ -79,7 +84,7 @@ def test_orders_of_others_and_without_a_number_stay(orders: Orders) -> None:
         asked.append(Asked(orders, named(f"{client}{number}", client, number)))
         wait_for(orders, i + 1)
     newest = Asked(orders, named("newest", "a", 2))
-    asked[0].join(5)
+    assert asked[0].result() == "dropped"
     wait_for(orders, 4)
     order = [each.order for each in (asked[1], newest, asked[2], asked[3])]
     assert orders._waiting == order  # Those with a number go first.
@@ -96,8 +101,7 @@ def test_too_many_orders_are_refused(orders: Orders) -> None:
 
 
 def test_an_order_of_a_client_that_has_gone_is_not_computed(orders: Orders) -> None:
-    with pytest.raises(ConnectionAbortedError):
-        orders.ask(named("gone"), gone=lambda: True)
+    assert Asked(orders, named("gone"), gone=True).result() == "gone"
     wait_for(orders, 0)
     with served(Told(seconds=0.4)) as client:
         head = f"POST /api/decode HTTP/1.1\r\nHost: localhost:{client.port}\r\nContent-Length: 2"
