@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -311,6 +312,16 @@ def test_the_point_is_copied_as_python(browser: Any, rich: str, address: str) ->
             code = page.evaluate("navigator.clipboard.readText()")
             compile(code, "copied", "exec")
             assert line in code and 'pyrovae.load("discs")' in code
+
+
+@pytest.mark.slow
+def test_the_decoded_image_is_saved(browser: Any, address: str) -> None:
+    with opened(browser, address) as page:
+        with page.expect_download() as saved:
+            page.click("#png")
+        assert saved.value.suggested_filename == "test_0_mean_of_q_z_x_of_test_0.png"
+        own = b64encode(Path(saved.value.path()).read_bytes()).decode()
+        assert decoded(page).endswith(own)
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@
   const THUMB = 36;
   const CELL = 44;
   const AT_ONCE = 32;
+  /** Decoded cells that are kept. */
+  const MOST = 4000;
   const thumbs = new Map();
   const cells = new Map();
   let thumbsBusy = false;
@@ -127,6 +129,7 @@
         const { method, given } = state;
         const answer = await explorer.later("ground", { method, given, places: missing.map(c => c.place) });
         const images = await Promise.all(answer.images.map(loaded));
+        if (cells.size > MOST) cells.clear();
         if (given === state.given) missing.forEach(({ key }, k) => cells.set(key, images[k]));
         explorer.redraw();
       }

@@ -9,6 +9,8 @@
   const answers = { map: {}, colour: {} };
   const hoverCard = byId("hover");
   const hoverAnswers = new Map();
+  /** Answers that are kept for images that the pointer comes to again. */
+  const MANY = 500;
 
   function zoom(factor, px = size.width / 2, py = size.height / 2) {
     if (!scene.map) return;
@@ -156,6 +158,7 @@
     const name = scene.map.names[row];
     const own = hoverAnswers.get(name) || await explorer.later(
       "image", { name }, () => scene.hovered === row).catch(() => null);
+    if (hoverAnswers.size > MANY) hoverAnswers.clear();
     if (own) hoverAnswers.set(name, own);
     if (scene.hovered !== row) return;
     const text = make("figcaption", {}, make("b", { textContent: name }), ` ${colourText(row)}`);
