@@ -18,7 +18,15 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["deep_values", "full_values", "has_pages", "is_tiff", "page_image", "page_names"]
+__all__ = [
+    "deep_values",
+    "full_values",
+    "has_pages",
+    "is_tiff",
+    "page_image",
+    "page_names",
+    "values_named",
+]
 
 _NAMED = re.compile(r"(.+)\[([0-9]+)\]")
 _TAGS = {254: "kind", 256: "width", 257: "height", 258: "bits", 277: "samples"}
@@ -105,6 +113,11 @@ def _is_one_image(pages: list[_Page], channels: int) -> bool:
 def has_pages(path: Path) -> bool:
     """Whether a file has the directories of a TIFF file."""
     return bool(_pages(path))
+
+
+def values_named(path: Path) -> int:
+    """The number of values of all pages that the directories of a file name; reads no pixel."""
+    return sum(page.width * page.height * page.samples for page in _pages(path))
 
 
 def _check_sizes(pages: list[_Page]) -> None:

@@ -17,6 +17,7 @@ from pyrovae.inspection.traversals import (
     along,
     effects,
     linear_path,
+    moved_and_shown,
     prior_sites,
     show_within,
     spherical_path,
@@ -26,7 +27,7 @@ from pyrovae.posterior.space import LatentSpace
 from tests.support.oracles import LinearGaussian
 from tests.support.programs import MAKERS
 from tests.support.small import small_data
-from tests.support.tables import make_vae
+from tests.support.tables import make_images, make_vae
 
 PAIRS = torch.randn(20, 2, 6, generator=torch.manual_seed(0), dtype=torch.float64)
 
@@ -184,3 +185,16 @@ def test_half_way_between_orthogonal_draws_the_line_is_short_by_root_2() -> None
     first, second = torch.eye(2).double()
     straight, arc = linear_path(first, second, 3)[1], spherical_path(first, second, 3)[1]
     assert float(arc.norm() / straight.norm()) == pytest.approx(math.sqrt(2))
+
+
+def test_latents_are_moved_without_decoding_and_shown_with_one_pass() -> None:
+    vae = make_vae(prior="HypersphericalUniform", posterior="VonMisesFisher")
+    space, calls = LatentSpace.of(vae, make_images(vae.likelihood, 2) / 255), []
+    vae.model.decoder.register_forward_hook(lambda *call: calls.append(call))
+    z = 3 * torch.randn(5, space.size)
+    moved = within_support(space, z)
+    assert not calls and torch.allclose(moved.norm(dim=1), torch.ones(5))
+    both = moved_and_shown(space, z)
+    assert torch.equal(both[0], moved) and torch.equal(both[1], show_within(space, z))
+    calls.clear()
+    assert torch.allclose(moved_and_shown(space, moved)[0], moved) and len(calls) == 1

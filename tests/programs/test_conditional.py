@@ -50,7 +50,7 @@ def shades(count: int = 400, seed: int = 0) -> ArrayData:
 
 
 def test_the_density_of_a_latent_given_attributes_is_a_shifted_normal() -> None:
-    programs = conditional_vae()
+    programs = conditional_vae(prior_of_attributes=True)
     shift = programs.model.shift
     assert shift is not None
     torch.nn.init.normal_(shift.weight)

@@ -97,7 +97,7 @@ def conditional() -> ModelGuidePair:
     return ModelGuidePair(model, guide, likelihood, [model.decoder, guide.encoder], names)
 
 
-def conditional_vae() -> ConditionalVAE:
+def conditional_vae(prior_of_attributes: bool = False) -> ConditionalVAE:
     shape = (3, 16, 16)
     return ConditionalVAE(
         encoder=MLPEncoder(shape, num_outputs=8, hidden=[16]),
@@ -106,7 +106,7 @@ def conditional_vae() -> ConditionalVAE:
         likelihood=SharedScaleNormal(),
         posterior=DiagonalNormal(4),
         attributes=("skin_tone", "hair_length"),
-        prior_of_attributes=True,
+        prior_of_attributes=prior_of_attributes,
     )
 
 

@@ -36,6 +36,8 @@ from pyrovae.utils.lazy import pandas
 
 __all__ = ["Explorer"]
 
+#: Least number of encoded images, for a map of them.
+LEAST = 3
 #: A point within this distance of a posterior mean in every dimension is that mean.
 SAME = 1e-5
 #: Importance draws per image for log p(x): a CPU decodes these of one image at once.
@@ -54,6 +56,9 @@ class Explorer:
         data: the data set of the run.
         rows: the index of each encoded image in its split; by default they are the whole split.
         notes: sentences on what is shown.
+
+    Raises:
+        InputError: for fewer than 3 images.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class Explorer:
     ) -> None:
         self.subject, self.data, self.notes = subject, data, list(notes)
         count = len(subject.split)
+        if count < LEAST:
+            raise InputError(f"{count} images of {subject.name}: allowed is {LEAST} or more")
         places = np.arange(count) if rows is None else rows
         self.names = [f"{subject.name}:{row}" for row in places]
         self._grounds: dict[str, Ground] = {}
@@ -107,9 +114,8 @@ class Explorer:
         notes = [f"Weights of epoch {epoch}, the {checkpoint} checkpoint."]
         if len(rows) < count:
             notes.append(f"{len(rows):,} of {count:,} images of {split} are encoded.")
-        explorer = cls(subject, data, rows, notes)
         _ = subject.encoded
-        return explorer
+        return cls(subject, data, rows, notes)
 
     @property
     def size(self) -> int:
@@ -176,11 +182,11 @@ class Explorer:
         assert not isinstance(found, str), found
         return probes(found.codes, found.table, seed=self.subject.seed)
 
-    @property
+    @cached_property
     def methods(self) -> list[str]:
         """The maps that can be asked for."""
-        some = len(self.names) >= LEAST_OF_NEIGHBOURS and self.size > 1
-        return ["PCA", neighbour_method()] if some else ["PCA"]
+        several = len(np.unique(self.subject.encoded.loc, axis=0)) >= LEAST_OF_NEIGHBOURS
+        return ["PCA", neighbour_method()] if several and self.size > 1 else ["PCA"]
 
     def ground(self, method: str) -> Ground:
         """A map, which is made when it is asked for first."""

@@ -145,18 +145,22 @@ class NeighbourGround(Ground):
 def principal_ground(codes: np.ndarray, scale: np.ndarray) -> Ground:
     """The map of principal components, or `LineGround` for one latent dimension.
 
+    If all means are equal, so are all places.
+
     Args:
         codes: posterior means, `(N, D)`.
         scale: posterior standard deviations, `(N, D)`.
 
     Raises:
-        InputError: for fewer than 3 images, or if all means are equal.
+        InputError: for fewer than 3 images.
     """
     if codes.shape[1] == 1:
         says = (
             "Across: the posterior mean of the one latent dimension; up: its standard deviation."
         )
         return LineGround(codes, np.concatenate([codes, scale], 1), says)
+    if len(codes) > 2 and not np.ptp(codes, axis=0).any():
+        return PrincipalGround(codes, np.zeros((len(codes), 2)), "All posterior means are equal.")
     places, shares = principal_map(codes)
     trusted = _trusted(codes, places, COMPONENT)
     return PrincipalGround(codes, places, f"{variance_said(shares, codes.shape[1])} {trusted}")

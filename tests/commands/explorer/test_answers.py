@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -12,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pyrovae import (
     VAE,
@@ -36,7 +32,8 @@ from pyrovae.inspection.holes import nearest_posteriors
 from pyrovae.inspection.maps import principal_map
 from pyrovae.inspection.posterior import predictive
 from pyrovae.posterior.elbo import image_terms, summarise
-from tests.support.explorers import explorer, file_of
+from tests.support.explorers import all_answers, ask, explorer, file_of, pixels
+from tests.support.pretended import DEVICE, pretending
 from tests.support.programs import MAKERS as PROGRAMS
 from tests.support.programs import conditional, two_latents
 from tests.support.small import small_data, small_vae
@@ -48,44 +45,6 @@ def made(make: Any) -> Explorer:
     """An explorer of programs with the same weights in every call."""
     torch.manual_seed(0)
     return explorer(make())
-
-
-def ask(own: Explorer, question: str, **given: Any) -> dict[str, Any]:
-    """The answer as a page gets it."""
-    found = json.loads(json.dumps(ANSWERS[question](own, given), allow_nan=False))
-    assert isinstance(found, dict)
-    return found
-
-
-def pixels(url: str) -> np.ndarray:
-    assert url.startswith("data:image/png;base64,")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))
-
-
-def all_answers(own: Explorer) -> dict[str, dict[str, Any]]:
-    """An answer to every question, without a map of neighbours."""
-    name = own.names[3]
-    z = ask(own, "image", name=name)["loc"]
-    other = ask(own, "image", name=own.names[4])["loc"]
-    side = own.data.image_shape[1]
-    upload = ANSWERS["upload"](own, {"bytes": file_of(np.zeros((side, side), np.uint8))})
-    return {
-        "run": ask(own, "run"),
-        "map": ask(own, "map", method="PCA"),
-        "colour": ask(own, "colour", name="rate"),
-        "thumbs": ask(own, "thumbs", rows=[0, 2], size=20),
-        "ground": ask(own, "ground", method="PCA", places=[[0, 0], [1, -1]]),
-        "decode": ask(own, "decode", z=[z, other]),
-        "image": ask(own, "image", name=name),
-        "upload": json.loads(json.dumps(upload, allow_nan=False)),
-        "draws": ask(own, "draws", name=name, count=3, seed=1),
-        "scores": ask(own, "scores", name=name),
-        "sliders": ask(own, "sliders", name=name),
-        "directions": ask(own, "directions", name=name),
-        "attributes": ask(own, "attributes"),
-        "path": ask(own, "path", first=z, second=other, kind="sphere", steps=4),
-        "nearest": ask(own, "nearest", z=z, count=5),
-    }
 
 
 KEYS = {
@@ -128,6 +87,17 @@ def test_every_question_about_any_programs_has_an_answer(make: Any) -> None:
     rates = [slider["kl"] for slider in found["sliders"]["sliders"]]
     assert rates == sorted(rates, reverse=True)
     assert len(rates) + len(found["sliders"]["idle"]) == len(found["run"]["dims"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_every_question_is_answered_on_another_device(make: Any) -> None:
+    torch.manual_seed(0)
+    expected = all_answers(explorer(make(), 30))
+    with pretending():
+        torch.manual_seed(0)
+        found = all_answers(explorer(make().to(DEVICE), 30, device="meta"))
+    assert found["sliders"] == expected["sliders"] and found["run"] == expected["run"]
 
 
 def test_the_numbers_are_those_of_the_evaluation_and_the_inspection() -> None:
@@ -308,12 +278,12 @@ def test_classes_and_two_values_are_places_among_their_names() -> None:
     assert found["kind"] == "two" and found["classes"] == ["0", "1"]
 
 
-def flat_vae(prior: Any, posterior: Any) -> VAE:
-    """A VAE of grey images of 8x8 pixels."""
-    shape, size = (1, 8, 8), posterior.latent_dim
+def flat_vae(prior: Any, posterior: Any, channels: int = 1) -> VAE:
+    """A VAE of images of 8x8 pixels."""
+    shape, size = (channels, 8, 8), posterior.latent_dim
     return VAE(
         encoder=MLPEncoder(shape, posterior.num_params, hidden=[8]),
-        decoder=MLPDecoder(shape, size, 1, hidden=[8]),
+        decoder=MLPDecoder(shape, size, channels, hidden=[8]),
         prior=prior,
         likelihood=Normal(0.2),
         posterior=posterior,
@@ -351,6 +321,21 @@ def test_grey_images_without_attributes_and_small_latent_spaces_work(vae: VAE) -
         assert moved["cover"][0] == moved["cover"][1]
 
 
+@pytest.mark.parametrize(("show", "shape"), [((), (10 + 9, 30 - 2)), ((2,), (8, 8))])
+def test_images_of_many_channels_are_tiles_or_the_chosen_channel(
+    show: tuple[int, ...], shape: tuple[int, int]
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (90, 5, 8, 8), dtype=np.uint8)
+    data = ArrayData(images, show=show)
+    own = explorer(flat_vae(StandardNormal(2), DiagonalNormal(2), 5), data=data)
+    found = ask(own, "image", name=own.names[0])
+    assert pixels(found["picture"]).shape == pixels(found["reconstruction"]).shape == shape
+    if show:
+        assert np.array_equal(pixels(found["picture"]), own.subject.split.images[0, 2])
+    assert pixels(ask(own, "thumbs", rows=[0, 1, 2], size=16)["sprite"]).shape == (16, 48)
+    assert pixels(ask(own, "draws", name=own.names[0])["deviation"]).shape == (8, 8)
+
+
 def test_attributes_are_inputs_of_programs_that_take_them() -> None:
     own = explorer(conditional())
     run = ask(own, "run")
@@ -382,6 +367,32 @@ def test_sites_are_named_with_their_dimensions() -> None:
     found = ask(explorer(two_latents()), "sliders", name="test:0")["sliders"]
     assert {slider["site"] for slider in found} <= {"z1", "z2"}
     assert all(slider["name"].startswith(slider["site"] + "[") for slider in found)
+
+
+def test_a_collapsed_posterior_has_answers_too() -> None:
+    vae = small_vae()
+    with torch.no_grad():
+        for parameter in vae.guide.encoder.parameters():
+            parameter.zero_()
+    found = all_answers(explorer(vae, 30))
+    assert found["run"]["methods"] == ["PCA"] and not found["sliders"]["sliders"]
+    assert len(found["sliders"]["idle"]) == 4
+    assert found["sliders"]["says"].startswith("0 active of 4 dimensions")
+
+
+def test_without_reference_images_there_are_no_outlier_scores() -> None:
+    own = explorer(small_vae(), 30, small_data(num_train=10, num_test=30))
+    found = ask(own, "colour", name="outlier score")
+    assert found["done"] == 1 and set(found["values"]) == {None}
+    scores = ask(own, "scores", name="test:0")
+    assert scores["says"] == ["log p(x) has no rank: 15 reference images: allowed is 20 or more."]
+    assert scores["p_value"] is None and scores["log_evidence"] and own.prepare(1.0)
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(InputError, match="^2 images of test: allowed is 3 or more$"):
+        explorer(small_vae(), 2)
+    assert len(all_answers(explorer(small_vae(), 5))["map"]["places"]) == 5
 
 
 def test_a_slider_reaches_the_quantiles_and_its_image() -> None:

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF", "PPM"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF", "PPM", "WEBP", "JPEG"])
 @pytest.mark.parametrize("shape", [(16, 16), (40, 60), (7, 3)])
 def test_an_upload_is_read_as_a_file_of_the_data_set(
     kind: str, shape: tuple[int, int], folder: Path
@@ -67,14 +67,18 @@ def test_images_of_any_number_of_channels_are_read_from_tiff_files(folder: Path)
     ("content", "message"),
     [
         (b"", "the uploaded file is empty: allowed is an image such as a PNG or JPEG file"),
-        (b"hello", "the uploaded file: not an image that Pillow can read"),
-        (b"<svg onload=alert(1)>", "the uploaded file: not an image that Pillow can read"),
+        (b"hello", "the uploaded file: not an image; allowed are PNG, JPEG, GIF"),
+        (b"<svg onload=alert(1)>", "the uploaded file: not an image; allowed are PNG, JPEG, GIF"),
         (b"II*\0" + b"\0" * 50, "the uploaded file: "),
         (file_of(PIXELS)[:300], "the uploaded file: "),
-        (b"\x93NUMPY\x01\0v\0{}", "the uploaded file: not an image that Pillow can read"),
+        (b"\x93NUMPY\x01\0v\0{}", "the uploaded file: not an image; allowed are PNG, JPEG, GIF"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "the uploaded file: not an image; ",
+        ),
         (b"x" * (20 * 2**20 + 1), "the uploaded file has 20.0 MB: allowed are 20 MB"),
     ],
-    ids=["empty", "text", "svg", "tiff", "cut", "numpy", "large"],
+    ids=["empty", "text", "svg", "tiff", "cut", "numpy", "eps", "large"],
 )
 def test_what_is_no_image_is_refused_in_one_line(
     content: bytes, message: str, folder: Path
@@ -94,8 +98,10 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
 ) -> None:
     content = file_of(PIXELS)
     monkeypatch.setattr(uploading, "PIXELS", 2000)
-    with pytest.raises(InputError, match="^the uploaded file: 60x40 pixels, allowed are 2,000"):
+    with pytest.raises(InputError, match="^the uploaded file: 2,400 pixels, allowed are 2,000$"):
         read_upload(content, small_data())
+    with pytest.raises(InputError, match="^the uploaded file: 7,200 pixels, allowed are 2,000$"):
+        read_upload(file_of(PIXELS, "TIFF"), small_data())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(InputError, match="^the uploaded file: allowed are 2,000 pixels, got more"):
         read_upload(content, small_data())

@@ -43,6 +43,14 @@ def test_equal_second_components_leave_a_line() -> None:
     assert (high > low).all()
 
 
+def test_equal_means_are_one_place() -> None:
+    own = np.full((5, 3), 2.0)
+    ground = principal_ground(own, own)
+    assert not ground.places.any() and ground.says == "All posterior means are equal."
+    assert ground.lift(np.array([[1.0, -1.0]])).tolist() == [[2.0, 2.0, 2.0]]
+    assert not ground.place(own, own).any()
+
+
 def test_one_latent_is_drawn_with_its_standard_deviation() -> None:
     own, scale = codes(dims=1), np.linspace(0.1, 1, 200)[:, None]
     ground = principal_ground(own, scale)

@@ -144,7 +144,7 @@ def _rank_said(value: float, p_value: float, known: np.ndarray, of: str) -> str:
     if p_value <= LEVEL:
         return (
             f"Unlike the training data: hardly any of {len(known)} {of} has so {tail} a log p(x) "
-            f"(two-sided p = {p_value:.2g}; {LEVEL:.0%} of such images have {LEVEL:g} or less)."
+            f"(two-sided p = {p_value:.2g}; {LEVEL:.0%} of images like these are called unlike)."
         )
     return (
         f"Not unlike the training data: among {len(known)} {of} log p(x) is not unusually {tail} "

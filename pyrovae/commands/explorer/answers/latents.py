@@ -96,8 +96,8 @@ def _path_said(density: np.ndarray, usual: np.ndarray | None) -> str:
     place = at_ends.get(at, f"{at / (len(density) - 1):.0%} of the way")
     where = "below" if low < usual[0] else "above" if low > usual[2] else "within"
     return (
-        f"log p(z) is lowest {place}, {low:,.1f} nats: {where} the range of 90% of encodings, "
-        f"{usual[0]:,.1f} to {usual[2]:,.1f} nats."
+        f"log p(z) is lowest {place}, {low:,.1f} nats: {where} the range of 90 % of the "
+        f"encodings, {usual[0]:,.1f} to {usual[2]:,.1f} nats."
     )
 
 

@@ -11,6 +11,7 @@ from pyrovae.commands.explorer.answers.plain import floats, thumbnails
 from pyrovae.commands.explorer.checking import chosen, rows, whole
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.inspection.attributes import is_classes, is_two_valued
+from pyrovae.utils.errors import InputError
 
 __all__ = ["colour", "map_of", "run", "thumbs"]
 
@@ -95,11 +96,15 @@ def colour(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _outliers(explorer: Explorer) -> dict[str, Any]:
-    """The distance of log p(x) from its mean over the reference images."""
-    usual, own = explorer.reference[0], explorer.evidences
+    """The distance of log p(x) from its mean over the reference images; null without these."""
+    none, own = [None] * len(explorer.names), explorer.evidences
+    try:
+        usual, _ = explorer.reference
+    except InputError:
+        return {"values": none}
     usual.work(SECONDS)
     if usual.done < 1:
-        return {"values": [None] * len(explorer.names), "done": usual.done / 2}
+        return {"values": none, "done": usual.done / 2}
     own.work(SECONDS)
     values = (own.table.log_evidence - usual.known.log_evidence.mean()).abs().to_numpy()
     return {"values": floats(values), "done": 0.5 + own.done / 2}

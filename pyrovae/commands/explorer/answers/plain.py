@@ -14,7 +14,7 @@ from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.pictures import data_url, sprite
 from pyrovae.utils.grids import showing
 
-__all__ = ["covered", "floats", "number", "pictures", "predicted", "row_of", "thumbnails"]
+__all__ = ["covered", "floats", "number", "pictures", "predicted", "thumbnails"]
 
 
 def number(value: float) -> float | None:
@@ -38,16 +38,11 @@ def pictures(explorer: Explorer, images: Tensor) -> list[str]:
         return [data_url(image) for image in images]
 
 
-def row_of(explorer: Explorer, images: Tensor, size: int) -> str:
-    """Images `(M, C, H, W)` as one row of squares."""
-    with showing(explorer.data.show):
-        return sprite(images, size)
-
-
 def thumbnails(explorer: Explorer, rows: list[int], size: int) -> str:
     """Encoded images as one row of squares."""
     stored = np.stack([explorer.subject.split.images[row] for row in rows])
-    return row_of(explorer, torch.from_numpy(stored) / 255, size)
+    with showing(explorer.data.show):
+        return sprite(torch.from_numpy(stored) / 255, size)
 
 
 def covered(
