@@ -112,7 +112,8 @@
   function fillAttributes(panel, answer) {
     vectors.attributes = Object.fromEntries(answer.attributes.map(own => [own.name, own]));
     const about = make("p", { className: "soft" });
-    const shown = answer.attributes.filter(own => can("attributes", own.name));
+    const shown = answer.attributes.filter(own => can("attributes", own.name))
+      .sort((a, b) => b.score - a.score);
     rows.attributes = new Map(shown.map(own => {
       const row = explorer.slider({
         id: `attribute-${own.name}`, label: own.name.replaceAll("_", " "), note: own.says.split(" on ")[0],
