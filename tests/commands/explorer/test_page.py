@@ -349,6 +349,8 @@ def test_an_exported_file_works_without_a_server(browser: Any, tmp_path: Path, w
     path.write_text(build(answers, discs, page_files(), names))
     with opened(browser, path.as_uri(), width) as page:
         before = decoded(page)
+        start = page.evaluate("explorer.state.z[0]")
+        assert float(page.input_value("#dim-0")) == pytest.approx(start)
         page.locator("#dim-0").press("ArrowRight")
         before = changed(page, before)
         held = page.evaluate("explorer.positions('test:0', 'sliders', 0).positions")
