@@ -112,7 +112,8 @@
     const found = [];
     for (let i = Math.floor(left / own); i * own < right; i += 1) {
       for (let j = Math.floor(bottom / own); j * own < top; j += 1) {
-        found.push({ key: `${state.method} ${own} ${i} ${j}`, own, place: [(i + 0.5) * own, (j + 0.5) * own] });
+        const place = [(i + 0.5) * own, (j + 0.5) * own];
+        found.push({ key: `${state.method} ${own} ${i} ${j}`, own, place });
       }
     }
     const far = ({ place }) => Math.hypot(place[0] - view().x, place[1] - view().y);

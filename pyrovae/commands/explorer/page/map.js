@@ -50,13 +50,11 @@
   };
 
   function pinched(event) {
-    const before = [...pointers.values()];
     pointers.set(event.pointerId, within(event));
     const [a, b] = [...pointers.values()];
     const now = Math.hypot(a[0] - b[0], a[1] - b[1]);
     if (pinch) zoom(pinch / now, (a[0] + b[0]) / 2, (a[1] + b[1]) / 2);
     pinch = now;
-    return before;
   }
 
   canvas.addEventListener("pointerdown", event => {
@@ -228,7 +226,8 @@
   }
 
   function fill(select, names) {
-    select.replaceChildren(...names.map(own => make("option", { value: own, textContent: own.replaceAll("_", " ") })));
+    select.replaceChildren(...names.map(
+      own => make("option", { value: own, textContent: own.replaceAll("_", " ") })));
   }
 
   function startMap() {
