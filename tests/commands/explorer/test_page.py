@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -314,6 +315,16 @@ def test_the_point_is_copied_as_python(browser: Any, rich: str, address: str) ->
 
 
 @pytest.mark.slow
+def test_the_decoded_image_is_saved(browser: Any, address: str) -> None:
+    with opened(browser, address) as page:
+        with page.expect_download() as saved:
+            page.click("#png")
+        assert saved.value.suggested_filename == "test_0_mean_of_q_z_x_of_test_0.png"
+        own = b64encode(Path(saved.value.path()).read_bytes()).decode()
+        assert decoded(page).endswith(own)
+
+
+@pytest.mark.slow
 def test_a_server_that_has_gone_is_named(browser: Any) -> None:
     with served(StandIn()) as address:
         context = browser.new_context()
@@ -338,6 +349,8 @@ def test_an_exported_file_works_without_a_server(browser: Any, tmp_path: Path, w
     path.write_text(build(answers, discs, page_files(), names))
     with opened(browser, path.as_uri(), width) as page:
         before = decoded(page)
+        start = page.evaluate("explorer.state.z[0]")
+        assert float(page.input_value("#dim-0")) == pytest.approx(start)
         page.locator("#dim-0").press("ArrowRight")
         before = changed(page, before)
         held = page.evaluate("explorer.positions('test:0', 'sliders', 0).positions")

@@ -2,15 +2,17 @@
 "use strict";
 
 (() => {
-  const { byId, make, draw, number, state, on, change, commit, ask, later, loaded, fail } = explorer;
+  const { byId, make, draw, number, state, on, change, commit, later, loaded } = explorer;
   const STEPS = 12;
   /** The margin of the plot for its numbers, in pixels: that of the strip above it. */
   const LEFT = 52;
+  const HEIGHT = 124;
   let panels = {};
 
   function label() {
     if (explorer.isMean(state.z)) return state.image;
-    return state.place ? `map ${state.place.slice(0, 2).map(v => number(v, 2)).join(" ")}` : `${state.image} moved`;
+    if (!state.place) return `${state.image} moved`;
+    return `map ${state.place.slice(0, 2).map(v => number(v, 2)).join(" ")}`;
   }
 
   function setEnd(end) {
@@ -18,38 +20,47 @@
     commit();
   }
 
-  /** The density along the path, with the usual band of encodings. */
-  function plot(answer, width) {
-    const [height, left, bottom] = [124, LEFT, 22];
-    const known = answer.usual.every(Number.isFinite);
-    const [low5, median, high95] = known ? answer.usual : [0, 0, 0];
-    const values = [...answer.density, ...(known ? [low5, high95] : [])];
+  const line = (x1, y1, x2, y2, name) => draw("line", { x1, y1, x2, y2, class: name });
+
+  function text(x, y, words, anchor = "end") {
+    const own = draw("text", { x, y, "text-anchor": anchor });
+    own.textContent = words;
+    return own;
+  }
+
+  /** The numbers at the axis: the band's ends and the least density, where there is room. */
+  function ticks(values, y) {
+    const apart = (v, k) => values.slice(0, k).every(other => Math.abs(y(v) - y(other)) > 13);
+    return values.filter(apart).map(v => text(LEFT - 6, y(v) + 4, number(v)));
+  }
+
+  /** The density along the path, with the usual band of encodings if it is known. */
+  function plot({ density, usual, cover }, width) {
+    const bottom = HEIGHT - 22;
+    const known = usual.every(Number.isFinite);
+    const [low5, median, high95] = usual;
+    const values = known ? [...density, low5, high95] : density;
     const [least, most] = [Math.min(...values), Math.max(...values)];
     const room = (most - least) * 0.08 || 1;
-    const y = v => 6 + (most + room - v) / (most - least + 2 * room) * (height - bottom - 6);
-    const x = k => left + (k + 0.5) / answer.density.length * (width - left);
-    const line = (a, b, c, d, name) => draw("line", { x1: a, y1: b, x2: c, y2: d, class: name });
-    const text = (tx, ty, words, anchor = "end") => {
-      const own = draw("text", { x: tx, y: ty, "text-anchor": anchor });
-      own.textContent = words;
-      return own;
-    };
-    const points = answer.density.map((v, k) => `${x(k)},${y(v)}`).join(" ");
-    return draw("svg", { viewBox: `0 0 ${width} ${height}`, class: "plot", role: "img",
-      "aria-label": `Log density along the path, in nats: from ${number(answer.density[0])} to ${number(answer.density.at(-1))}, lowest ${number(Math.min(...answer.density))}` },
-    ...(known ? [
-      draw("rect", { x: left, y: y(high95), width: width - left, height: Math.max(1, y(low5) - y(high95)), class: "band" }),
-      line(left, y(median), width, y(median), "median")] : []),
-    line(left, 0, left, height - bottom, "axis"),
-    draw("polyline", { points, class: "curve" }),
-    ...answer.density.map((v, k) => draw("circle", {
-      cx: x(k), cy: y(v), r: 4, class: answer.cover[k].thin ? "dot thin" : "dot",
-    })),
-    ...[...new Set([...(known ? [high95, low5] : [Math.max(...values)]), Math.min(...answer.density)].map(v => Math.round(v * 10) / 10))]
-      .filter((v, k, all) => all.slice(0, k).every(other => Math.abs(y(v) - y(other)) > 13))
-      .map(v => text(left - 6, y(v) + 4, number(v))),
-    text(left, height - 5, "A", "middle"), text(width - 4, height - 5, "B"),
-    text((left + width) / 2, height - 5, "log p(z) in nats; band: 5–95 % of encodings", "middle"));
+    const y = v => 6 + (most + room - v) / (most - least + 2 * room) * (bottom - 6);
+    const x = k => LEFT + (k + 0.5) / density.length * (width - LEFT);
+    const height = known ? Math.max(1, y(low5) - y(high95)) : 0;
+    const band = known ? [
+      draw("rect", { x: LEFT, y: y(high95), width: width - LEFT, height, class: "band" }),
+      line(LEFT, y(median), width, y(median), "median")] : [];
+    const lowest = Math.min(...density);
+    const said = `Log density along the path in nats: ${number(density[0])} at A, `
+      + `${number(density.at(-1))} at B, ${number(lowest)} at least`;
+    return draw("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, class: "plot", role: "img", "aria-label": said },
+      ...band, line(LEFT, 0, LEFT, bottom, "axis"),
+      draw("polyline", { points: density.map((v, k) => `${x(k)},${y(v)}`).join(" "), class: "curve" }),
+      ...density.map((v, k) => draw("circle", {
+        cx: x(k), cy: y(v), r: 4, class: cover[k].thin ? "dot thin" : "dot",
+      })),
+      ...ticks(known ? [high95, low5, lowest] : [most, lowest], y),
+      text(LEFT, HEIGHT - 5, "A", "middle"), text(width - 4, HEIGHT - 5, "B"),
+      text((LEFT + width) / 2, HEIGHT - 5,
+        known ? "log p(z) in nats; band: 5–95% of encodings" : "log p(z) in nats", "middle"));
   }
 
   function fillBetween(panel) {
@@ -58,8 +69,8 @@
       own.addEventListener("click", () => setEnd(end));
       return own;
     };
-    const ends = ["a", "b"].map(end => make("span", { className: "end" }, make("b", { textContent: end.toUpperCase() }),
-      make("span", { id: `end-${end}` }), button(end)));
+    const ends = ["a", "b"].map(end => make("span", { className: "end" },
+      make("b", { textContent: end.toUpperCase() }), make("span", { id: `end-${end}` }), button(end)));
     const kinds = ["straight", "sphere"].map(kind => {
       const own = make("input", { type: "radio", name: "path", value: kind, id: `path-${kind}` });
       own.addEventListener("change", () => {
@@ -80,7 +91,9 @@
   async function showPath() {
     const own = byId("path");
     if (!own) return;
-    for (const end of ["a", "b"]) byId(`end-${end}`).textContent = state[end] ? state[end].label : "not set";
+    for (const end of ["a", "b"]) {
+      byId(`end-${end}`).textContent = state[end] ? state[end].label : "not set";
+    }
     byId(`path-${state.path}`).checked = true;
     if (!state.a || !state.b) {
       own.replaceChildren(make("p", { className: "soft", textContent:
@@ -111,7 +124,8 @@
     const warning = make("p", { className: "warning", hidden: !count, textContent:
       `${count} of ${answer.cover.length} steps cross thin ground (outlined).` });
     own.replaceChildren(make("div", { className: "path-strip" }, ...strip),
-      answer.density.every(Number.isFinite) ? plot(answer, Math.max(own.clientWidth, 240)) : "", warning, make("p", { className: "soft", textContent: answer.says || "" }));
+      answer.density.every(Number.isFinite) ? plot(answer, Math.max(own.clientWidth, 240)) : "",
+      warning, make("p", { className: "soft", textContent: answer.says || "" }));
   }
 
   async function showNearest() {

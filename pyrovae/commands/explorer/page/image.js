@@ -56,7 +56,8 @@
       if (answer && (answer[key] === null || answer[key] === undefined)) continue;
       const error = key === "log_evidence" && answer && answer.error !== null
         ? ` ± ${number(answer.error, 2)}` : "";
-      const value = answer ? `${number(answer[key], key === "p_value" ? 2 : Math.abs(answer[key]) < 100 ? 3 : 4)}${error}` : "…";
+      const digits = key === "p_value" ? 2 : Math.abs(answer && answer[key]) < 100 ? 3 : 4;
+      const value = answer ? `${number(answer[key], digits)}${error}` : "…";
       own.append(make("dt", { textContent: label }),
         make("dd", {}, value, make("small", { textContent: answer ? ` ${unit}` : "" })));
     }
@@ -78,7 +79,8 @@
       byId("draws-strip").replaceChildren(...frames.map(
         (src, k) => make("img", { src, alt: `Draw ${k + 1}` })));
       byId("deviation").src = answer.deviation;
-      byId("deviation-caption").textContent = `std. dev. over draws, up to ${number(answer.largest, 2)} of 255`;
+      const largest = number(answer.largest, 2);
+      byId("deviation-caption").textContent = `std. dev. over draws, up to ${largest} of 255`;
       byId("deviation").title = answer.says || "";
     } catch (error) {
       fail(error);
@@ -127,7 +129,6 @@
   }
 
   const decode = explorer.newest(own => explorer.decoded(own), (answer, own) => {
-    explorer.now = answer;
     if (timer) return;
     for (const id of ["now-image", "mini"]) byId(id).src = answer.image;
     const text = caption(own);

@@ -7,6 +7,8 @@
   const THUMB = 36;
   const CELL = 44;
   const AT_ONCE = 32;
+  /** Decoded cells that are kept. */
+  const MOST = 4000;
   const thumbs = new Map();
   const cells = new Map();
   let thumbsBusy = false;
@@ -110,7 +112,8 @@
     const found = [];
     for (let i = Math.floor(left / own); i * own < right; i += 1) {
       for (let j = Math.floor(bottom / own); j * own < top; j += 1) {
-        found.push({ key: `${state.method} ${own} ${i} ${j}`, own, place: [(i + 0.5) * own, (j + 0.5) * own] });
+        const place = [(i + 0.5) * own, (j + 0.5) * own];
+        found.push({ key: `${state.method} ${own} ${i} ${j}`, own, place });
       }
     }
     const far = ({ place }) => Math.hypot(place[0] - view().x, place[1] - view().y);
@@ -127,6 +130,7 @@
         const { method, given } = state;
         const answer = await explorer.later("ground", { method, given, places: missing.map(c => c.place) });
         const images = await Promise.all(answer.images.map(loaded));
+        if (cells.size > MOST) cells.clear();
         if (given === state.given) missing.forEach(({ key }, k) => cells.set(key, images[k]));
         explorer.redraw();
       }

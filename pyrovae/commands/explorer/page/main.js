@@ -21,10 +21,12 @@
 
   function startTabs() {
     for (const [key, text] of TABS) {
-      const tab = make("button", { role: "tab", id: `tab-${key}`, "aria-controls": `panel-${key}`, textContent: text });
+      const tab = make("button",
+        { role: "tab", id: `tab-${key}`, "aria-controls": `panel-${key}`, textContent: text });
       tab.addEventListener("click", () => change({ tab: key }));
       byId("tabs").append(tab);
-      byId("panels").append(make("div", { role: "tabpanel", id: `panel-${key}`, "aria-labelledby": `tab-${key}` }));
+      byId("panels").append(make("div",
+        { role: "tabpanel", id: `panel-${key}`, "aria-labelledby": `tab-${key}` }));
     }
     arrows(byId("tabs"), "[role=tab]", own => own.click());
   }
@@ -104,7 +106,8 @@
   function startHeader() {
     const { run } = explorer;
     const shape = run.image.slice(1).join("×");
-    byId("about").textContent = [run.name, `${run.count.toLocaleString("en")} images of the ${run.split} split`,
+    byId("about").textContent = [
+      run.name, `${run.count.toLocaleString("en")} images of the ${run.split} split`,
       `${shape} px`, `${run.dims.length} latents`].join(" · ");
     byId("notes").textContent = (run.notes || []).join(" ");
     document.title = `${run.name} – pyrovae explorer`;
@@ -120,14 +123,17 @@
     byId("file-button").hidden = !run.uploads;
     byId("undo").addEventListener("click", () => step(-1));
     byId("redo").addEventListener("click", () => step(1));
-    byId("link").addEventListener("click", () => copy(location.href.split("#")[0] + explorer.link(), "Link"));
+    byId("link").addEventListener("click", () => {
+      copy(location.href.split("#")[0] + explorer.link(), "Link");
+    });
     byId("python").addEventListener("click", () => copy(python(), "Python code"));
     byId("png").addEventListener("click", save);
   }
 
   function startKeys() {
     document.addEventListener("keydown", event => {
-      if (!(event.ctrlKey || event.metaKey) || event.target.matches("input:not([type=range]), textarea")) return;
+      const typing = event.target.matches("input:not([type=range]), textarea");
+      if (typing || !(event.ctrlKey || event.metaKey)) return;
       const key = event.key.toLowerCase();
       if (key === "z") step(event.shiftKey ? 1 : -1);
       else if (key === "y") step(1);

@@ -9,6 +9,8 @@
   const answers = { map: {}, colour: {} };
   const hoverCard = byId("hover");
   const hoverAnswers = new Map();
+  /** Answers that are kept for images that the pointer comes to again. */
+  const MANY = 500;
 
   function zoom(factor, px = size.width / 2, py = size.height / 2) {
     if (!scene.map) return;
@@ -48,13 +50,11 @@
   };
 
   function pinched(event) {
-    const before = [...pointers.values()];
     pointers.set(event.pointerId, within(event));
     const [a, b] = [...pointers.values()];
     const now = Math.hypot(a[0] - b[0], a[1] - b[1]);
     if (pinch) zoom(pinch / now, (a[0] + b[0]) / 2, (a[1] + b[1]) / 2);
     pinch = now;
-    return before;
   }
 
   canvas.addEventListener("pointerdown", event => {
@@ -156,6 +156,7 @@
     const name = scene.map.names[row];
     const own = hoverAnswers.get(name) || await explorer.later(
       "image", { name }, () => scene.hovered === row).catch(() => null);
+    if (hoverAnswers.size > MANY) hoverAnswers.clear();
     if (own) hoverAnswers.set(name, own);
     if (scene.hovered !== row) return;
     const text = make("figcaption", {}, make("b", { textContent: name }), ` ${colourText(row)}`);
@@ -225,7 +226,8 @@
   }
 
   function fill(select, names) {
-    select.replaceChildren(...names.map(own => make("option", { value: own, textContent: own.replaceAll("_", " ") })));
+    select.replaceChildren(...names.map(
+      own => make("option", { value: own, textContent: own.replaceAll("_", " ") })));
   }
 
   function startMap() {

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { byId, make, number, state, on, change, commit, later, live } = explorer;
+  const { make, number, state, on, change, commit, later, live } = explorer;
   const rows = { sliders: new Map(), directions: new Map(), attributes: new Map() };
   const vectors = { directions: {}, attributes: {} };
   const loadedFor = {};
@@ -42,7 +42,7 @@
   const can = (tab, key) => live() || Boolean(held(tab, key));
   const held = (tab, key) => (explorer.positions(state.image, tab, key) || {}).positions;
 
-  function note(panel, ...lines) {
+  function note(...lines) {
     return make("p", { className: "soft", textContent: lines.filter(Boolean).join(" ") });
   }
 
@@ -50,7 +50,7 @@
     const mark = (name, text) => make("span", {}, make("i", { className: name }), text);
     return make("p", { className: "key soft" },
       mark("mean", "mean of q(z | x)"), mark("one", "± 1 sd"), mark("two", "± 2 sd"),
-      ...(quantiles ? [mark("inner", "aggregate posterior, 25–75 %"), mark("wide", "5–95 %")] : []));
+      ...(quantiles ? [mark("inner", "aggregate posterior, 25–75%"), mark("wide", "5–95%")] : []));
   }
 
   function fillSliders(panel, answer, count = FEW) {
@@ -72,7 +72,8 @@
       [...rows.sliders.values()][count].querySelector("input").focus();
     });
     panel.replaceChildren(...siteTabs(panel, answer), legendOf(true), ...rows.sliders.values(), more,
-      note(panel, answer.says, idle.length ? `Not shown, since they hold no information: ${idle.join(", ")}.` : ""));
+      note(answer.says, idle.length
+        ? `Not shown, since they hold no information: ${idle.join(", ")}.` : ""));
   }
 
   function siteTabs(panel, answer) {
@@ -90,7 +91,8 @@
       });
       return own;
     });
-    const group = make("div", { role: "radiogroup", className: "sites", "aria-label": "Latent site" }, ...buttons);
+    const group = make("div",
+      { role: "radiogroup", className: "sites", "aria-label": "Latent site" }, ...buttons);
     explorer.arrows(group, "[role=radio]", own => own.click());
     return [group];
   }
@@ -101,18 +103,20 @@
     rows.directions = new Map(shown.map(key => {
       const own = vectors.directions[key];
       const row = explorer.slider({
-        ...own, id: `direction-${key}`, label: own.name, note: `${explorer.percent(own.share)} of the change`,
+        ...own, id: `direction-${key}`, label: own.name,
+        note: `${explorer.percent(own.share)} of the change`,
         loc: 0, start: 0, positions: held("directions", key),
       }, t => moveAlong("directions", key, t), commit);
       return [key, row];
     }));
-    panel.replaceChildren(legendOf(false), ...rows.directions.values(), note(panel, answer.says));
+    panel.replaceChildren(legendOf(false), ...rows.directions.values(), note(answer.says));
   }
 
   function fillAttributes(panel, answer) {
     vectors.attributes = Object.fromEntries(answer.attributes.map(own => [own.name, own]));
     const about = make("p", { className: "soft" });
-    const shown = answer.attributes.filter(own => can("attributes", own.name));
+    const shown = answer.attributes.filter(own => can("attributes", own.name))
+      .sort((a, b) => b.score - a.score);
     rows.attributes = new Map(shown.map(own => {
       const row = explorer.slider({
         id: `attribute-${own.name}`, label: own.name.replaceAll("_", " "), note: own.says.split(" on ")[0],
@@ -126,7 +130,7 @@
     }));
     const left = Object.entries(answer.left_out || {}).map(([name, why]) => `${name}: ${why}`);
     panel.replaceChildren(...rows.attributes.values(), about,
-      note(panel, answer.says || "", left.length ? `Left out: ${left.join("; ")}.` : ""));
+      note(answer.says || "", left.length ? `Left out: ${left.join("; ")}.` : ""));
     if (!shown.length) panel.prepend(make("p", { textContent: "No attribute can be edited." }));
   }
 

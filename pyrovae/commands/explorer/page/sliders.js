@@ -30,6 +30,26 @@
     }, ...parts);
   }
 
+  /** The position of an exported file nearest to a value; the value itself where all are allowed. */
+  function snapped(positions, value) {
+    if (!positions) return value;
+    const far = positions.map(own => Math.abs(own - value));
+    return positions[far.indexOf(Math.min(...far))];
+  }
+
+  const KEYS = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 };
+
+  /** Arrow keys go from one position of an exported file to the next. */
+  function walk(event, positions, input, moved, done) {
+    const by = KEYS[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const rest = positions.filter(own => (own - Number(input.value)) * by > 1e-9);
+    if (!rest.length) return;
+    moved(by > 0 ? rest[0] : rest[rest.length - 1]);
+    done();
+  }
+
   /**
    * A row with a slider.
    *
@@ -40,16 +60,12 @@
     const { positions } = own;
     const low = positions ? positions[0] : own.low;
     const high = positions ? positions[positions.length - 1] : own.high;
-    const count = positions ? positions.length - 1 : 200;
-    const input = make("input", { type: "range", min: low, max: high, id: own.id });
-    input.step = (high - low) / count;
+    const step = positions ? "any" : (high - low) / 200;
+    const input = make("input", { type: "range", min: low, max: high, step, id: own.id });
     const value = make("output", { for: own.id });
-    const snapped = () => {
-      const at = Number(input.value);
-      return positions ? positions[Math.round((at - low) / (high - low) * count)] : at;
-    };
-    input.addEventListener("input", () => moved(snapped()));
+    input.addEventListener("input", () => moved(snapped(positions, Number(input.value))));
     input.addEventListener("change", done);
+    if (positions) input.addEventListener("keydown", event => walk(event, positions, input, moved, done));
     const reset = make("button", { className: "reset", title: `Reset ${own.label}`, textContent: "↺" });
     reset.setAttribute("aria-label", `Reset ${own.label}`);
     reset.addEventListener("click", () => {

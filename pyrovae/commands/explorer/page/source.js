@@ -4,6 +4,8 @@
 (() => {
   const token = new URLSearchParams(location.search).get("token") || "";
   const client = Math.random().toString(36).slice(2);
+  /** Milliseconds between two positions that are sent, so that the server takes all of them. */
+  const PAUSE = 25;
   let file = null;
   let order = 0;
   let foreground = 0;
@@ -81,12 +83,14 @@
       while (next) {
         const own = next.value;
         next = null;
+        const pause = new Promise(done => setTimeout(done, PAUSE));
         try {
           const answer = await run(own);
           if (answer && !answer.dropped) show(answer, own);
         } catch (error) {
           explorer.fail(error);
         }
+        await pause;
       }
       busy = false;
     };
