@@ -121,7 +121,7 @@ class StandIn:
         return {
             "places": (turn * self.loc[:, :2]).tolist(),
             "names": self.names,
-            "says": f"{asked['method']}: 71 % of the variance",
+            "says": f"{asked['method']}: 71% of the variance",
             "thin": {"low": [-5.25, -5.25], "high": [5.25, 5.25], "rows": rows, "below": 0.01},
         }
 

@@ -24,7 +24,7 @@ POSITIONS, CELLS, THUMBS = 9, 12, 1000
 #: The most latents, places or rows per question.
 POINTS, ROWS = 64, 400
 #: Seconds for slow answers of one kind, such as log p(x) of all images.
-PATIENCE = 90.0
+PATIENCE = 30.0
 #: Sides in pixels: of thumbnails, and of moved images at most.
 SIZE, SIDE = 32, 128
 #: The quality of JPEG for moved images, of 100: a fifth of the size of PNG.
@@ -132,7 +132,7 @@ def _said(partial: Sequence[Answer], colours: Mapping[str, Answer]) -> Iterator[
     """A note for each colour that was not complete in time."""
     for name in (own["name"] for own in partial if own["name"] in colours):
         known, count = _known(colours[name]), len(colours[name]["values"])
-        yield f"{name}: of {known:,} of {count:,} images, as many as {PATIENCE:g} s allowed."
+        yield f"{name}: known for {known:,} of {count:,} images, after {PATIENCE:g} s."
 
 
 def thumbs(asker: Asker, count: int) -> Answer:

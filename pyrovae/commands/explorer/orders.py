@@ -49,6 +49,12 @@ class Order:
         )
 
 
+#: Stands for no order, when nobody has asked anything for a while.
+IDLE = Order(dict)
+#: Seconds without an order after which there is time to spare, and the seconds of one piece.
+QUIET, SPARE = 0.5, 0.05
+
+
 class Orders:
     """The orders that wait. One thread answers them, which alone touches the explorer.
 
@@ -114,10 +120,20 @@ class Orders:
             old.ended.set()
         return order.older_than(newest)
 
-    def serve(self) -> None:
-        """Computes answers in this thread, until `close`."""
-        while (order := self._next()) is not None:
-            order.run()
+    def serve(self, spare: Callable[[float], bool] = lambda seconds: True) -> None:
+        """Computes answers in this thread, until `close`.
+
+        Args:
+            spare: work for when nothing waits: is called with the seconds that it may take, until
+                it returns that nothing is left.
+        """
+        done, patience = False, QUIET
+        while (order := self._next(None if done else patience)) is not None:
+            if order is IDLE:
+                done, patience = spare(SPARE), 0.0
+            else:
+                order.run()
+                patience = QUIET
 
     def close(self) -> None:
         """Ends `serve` after the present answer."""
@@ -125,8 +141,13 @@ class Orders:
             self._closed = True
             self._changed.notify()
 
-    def _next(self) -> Order | None:
+    def _next(self, patience: float | None) -> Order | None:
+        """The next order; `IDLE` if there is none for some seconds. None after `close`."""
         with self._changed:
+            if patience is not None and not self._waiting and not self._closed:
+                self._changed.wait(patience)
+                if not self._waiting and not self._closed:
+                    return IDLE
             while not self._waiting and not self._closed:
                 self._changed.wait(0.5)  # Windows sees Ctrl-C between two waits only.
             return None if self._closed else self._waiting.pop(0)

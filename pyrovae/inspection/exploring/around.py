@@ -30,8 +30,8 @@ class Directions:
         vectors: `(K, D)`; a step of 1 is one standard deviation of the aggregate posterior.
         shares: the share of each direction in the squared change of the decoded image, `(K,)`.
         scale: the standard deviation of q(z given x) along each direction, in steps, `(K,)`.
-        low: the 1 % quantile of the encodings along each direction, in steps from the image.
-        high: the 99 % quantile.
+        low: the 1% quantile of the encodings along each direction, in steps from the image.
+        high: the 99% quantile.
     """
 
     vectors: np.ndarray

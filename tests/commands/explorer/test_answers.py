@@ -256,7 +256,7 @@ def test_an_unusual_image_is_unlike_the_training_data(monkeypatch: pytest.Monkey
     assert found["typicality"] == pytest.approx(abs(found["log_evidence"] - known.mean()))
     assert found["says"][0].startswith("Unlike the training data: hardly any of 110 training")
     usual = [ask(own, "scores", name=name) for name in own.names]
-    # Each image is flagged with a probability of 2 %: of 40, more than 8 by chance once in 1e8.
+    # Each image is flagged with a probability of 2%: of 40, more than 8 by chance once in 1e8.
     assert sum(score["unlike"] for score in usual) <= 8
 
 

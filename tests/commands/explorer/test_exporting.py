@@ -136,7 +136,7 @@ def test_a_slow_colour_is_asked_for_until_it_is_there_or_time_is_over(
     assert set(held["colour"]) == {"rate", "large"}  # Of the others nothing is known.
     assert [own["name"] for own in held["run"]["colours"]] == ["rate", "large"]
     assert all(own["done"] == 1 for own in held["colour"].values())
-    assert held["run"]["notes"] == ["large: of 7 of 400 images, as many as 0.02 s allowed."]
+    assert held["run"]["notes"] == ["large: known for 7 of 400 images, after 0.02 s."]
     assert sum(steps) == pytest.approx(step_count(StandIn().run({}), 1))
 
 

@@ -164,3 +164,20 @@ def test_the_newest_position_wins_under_load(seconds: float) -> None:
 def test_an_explorer_that_keeps_up_answers_every_position() -> None:
     with served(Told()) as client:
         assert newest_wins(client, 20, per_second=40) == ["right"] * 20
+
+
+def test_spare_time_is_used_in_pieces_until_nothing_is_left(orders: Orders) -> None:
+    pieces = [False, False, True]
+    taken: list[float] = []
+
+    def spare(seconds: float) -> bool:
+        taken.append(seconds)
+        return pieces[len(taken) - 1]
+
+    threading.Thread(target=orders.serve, args=(spare,), daemon=True).start()
+    end = time.monotonic() + 5
+    while len(taken) < len(pieces) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert Asked(orders, named("first")).result() == "first"
+    time.sleep(0.8)  # Longer than the time after which it is idle: nothing is left to do.
+    assert taken == [0.05] * 3

@@ -183,7 +183,7 @@ def sliders(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _slider(explorer: Explorer, seen: Seen, dim: int) -> dict[str, Any]:
-    """One dimension; its ends are the 1 % and the 99 % quantile, or beyond this image's mark."""
+    """One dimension; its ends are the 1% and the 99% quantile, or beyond this image's mark."""
     space, encoded = explorer.subject.space, explorer.subject.encoded
     low, *quantiles, high = np.quantile(
         encoded.draws[:, dim], (SHARES[0], *QUANTILES, SHARES[-1])

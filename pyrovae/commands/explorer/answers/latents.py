@@ -96,7 +96,7 @@ def _path_said(density: np.ndarray, usual: np.ndarray | None) -> str:
     place = at_ends.get(at, f"{at / (len(density) - 1):.0%} of the way")
     where = "below" if low < usual[0] else "above" if low > usual[2] else "within"
     return (
-        f"log p(z) is lowest {place}, {low:,.1f} nats: {where} the range of 90 % of the "
+        f"log p(z) is lowest {place}, {low:,.1f} nats: {where} the range of 90% of the "
         f"encodings, {usual[0]:,.1f} to {usual[2]:,.1f} nats."
     )
 
@@ -139,6 +139,7 @@ def _attribute(explorer: Explorer, found: Predictions, place: int) -> dict[str, 
     low, high, score = found.ends.low[name], found.ends.high[name], explorer.scores.loc[name]
     move, change = found.moves[place], 2 * found.slopes[place] @ found.moves[place]
     kind = "AUC" if score.score == "AUC" else "R²"
+    value = round(score.value, 2) + 0.0  # Not -0.00.
     return {
         "name": str(name),
         "vector": floats(move),
@@ -147,7 +148,7 @@ def _attribute(explorer: Explorer, found: Predictions, place: int) -> dict[str, 
         "score": float(score.value),
         "error": float(score.error),
         "says": (
-            f"{kind} {score.value:.2f} ± {score.error:.2g} on held-out images, whose predictions "
+            f"{kind} {value:.2f} ± {score.error:.2g} on held-out images, whose predictions "
             f"have errors of {found.errors[place]:.2g}. From end to end the prediction changes by "
             f"{change:.2g}; the attribute goes from {low:.2g} to {high:.2g}."
         ),

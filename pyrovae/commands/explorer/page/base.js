@@ -38,7 +38,7 @@ const explorer = {};
 
   const percent = share => {
     const value = 100 * share;
-    return `${value > 0 && value < 1 ? "< 1" : value.toFixed(0)} %`;
+    return `${value > 0 && value < 1 ? "< 1" : value.toFixed(0)}%`;
   };
 
   /** The image of a data URL, once it can be drawn. */

@@ -60,7 +60,7 @@
       ...ticks(known ? [high95, low5, lowest] : [most, lowest], y),
       text(LEFT, HEIGHT - 5, "A", "middle"), text(width - 4, HEIGHT - 5, "B"),
       text((LEFT + width) / 2, HEIGHT - 5,
-        known ? "log p(z) in nats; band: 5–95 % of encodings" : "log p(z) in nats", "middle"));
+        known ? "log p(z) in nats; band: 5–95% of encodings" : "log p(z) in nats", "middle"));
   }
 
   function fillBetween(panel) {

@@ -93,7 +93,7 @@
       const mark = make("i");
       mark.style.background = css("--neutral");
       own.append(make("span", {}, mark, answer.done < 1
-        ? `not yet computed (${Math.round(100 * answer.done)} % done)` : "unknown"));
+        ? `not yet computed (${Math.round(100 * answer.done)}% done)` : "unknown"));
     }
   }
 

@@ -50,7 +50,7 @@
     const mark = (name, text) => make("span", {}, make("i", { className: name }), text);
     return make("p", { className: "key soft" },
       mark("mean", "mean of q(z | x)"), mark("one", "± 1 sd"), mark("two", "± 2 sd"),
-      ...(quantiles ? [mark("inner", "aggregate posterior, 25–75 %"), mark("wide", "5–95 %")] : []));
+      ...(quantiles ? [mark("inner", "aggregate posterior, 25–75%"), mark("wide", "5–95%")] : []));
   }
 
   function fillSliders(panel, answer, count = FEW) {
