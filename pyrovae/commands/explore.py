@@ -18,6 +18,7 @@ from pyrovae.commands.explorer.exporting import build, step_count
 from pyrovae.commands.explorer.files import page_files
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.server import listening, running
+from pyrovae.commands.explorer.uploading import NAME as UPLOADED
 from pyrovae.config.parsing import Parser
 from pyrovae.config.trust import add_trust
 from pyrovae.data import SPLITS
@@ -116,7 +117,7 @@ def _known(explorer: Explorer, name: str, content: bytes | None) -> str:
             return str(ANSWERS["image"](explorer, {"name": name})["name"])
         return str(ANSWERS["upload"](explorer, {"bytes": content})["name"])
     except InputError as error:
-        whole = str(error)
+        whole = str(error).replace(UPLOADED, name)
         raise InputError(whole if whole.startswith(name) else f"{name}: {whole}") from None
 
 

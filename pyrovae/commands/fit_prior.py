@@ -19,6 +19,8 @@ example: pyrovae fit-prior runs/a --prior FlowPrior --trainer.epochs 20"""
 
 #: What this command states itself.
 STATED = ("--config", "--init_from", "--freeze", "--start", "--resume")
+#: Parts that stay as the run has them.
+KEPT = ("--program", "--encoder", "--posterior", "--decoder", "--likelihood")
 
 
 def command_line(run: str, options: list[str]) -> list[str]:
@@ -32,13 +34,7 @@ def command_line(run: str, options: list[str]) -> list[str]:
         InputError: if there is no run, no prior is named, or an option is not allowed.
     """
     names = [option.partition("=")[0] for option in options if option.startswith("--")]
-    for name in STATED:
-        if name in names:
-            raise InputError(
-                f"{name}: allowed is no {name} with fit-prior, which states it itself"
-            )
-    if "--prior" not in names:
-        raise InputError("--prior: names the prior to fit, such as --prior FlowPrior")
+    _check(names)
     directory = RunDirectory(run)
     directory.check_run()
     weights = directory.weights("best")
@@ -47,6 +43,19 @@ def command_line(run: str, options: list[str]) -> list[str]:
     place = [] if "--run_dir" in names else ["--run_dir", f"{Path(run)}-prior"]
     known = ["--config", str(directory.config), "--init_from", run, "--freeze", *frozen]
     return [*known, *options, *place]
+
+
+def _check(names: list[str]) -> None:
+    for name in STATED:
+        if name in names:
+            raise InputError(
+                f"{name}: allowed is no {name} with fit-prior, which states it itself"
+            )
+    for name in names:
+        if name.partition(".")[0] in KEPT:
+            raise InputError(f"{name}: allowed is no {name} with fit-prior, which keeps this part")
+    if "--prior" not in names:
+        raise InputError("--prior: names the prior to fit, such as --prior FlowPrior")
 
 
 def main(arguments: list[str]) -> None:

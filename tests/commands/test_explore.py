@@ -102,7 +102,7 @@ def test_a_taken_port_is_found_before_the_run_is_opened(
         (["{run}", "--seed=-1"], "-1"),
         (["{run}", "--images", "test:16"], "test:16: allowed are the images 0 to 15 of test"),
         (["{run}", "--images", "none.png"], "none.png: no such file (test:12 is an image"),
-        (["{run}", "--images", "{run}/config.yaml"], "config.yaml: "),
+        (["{run}", "--images", "{run}/config.yaml"], "config.yaml: not an image; allowed are PNG"),
         (["{run}", "--images", "{run}"], "{run}: no such file"),
         (["{run}", "--export=page.pdf"], "--export: must end in .html, got page.pdf"),
         (["{run}", "--export=folder.html"], "--export: folder.html is a folder; name a file"),

@@ -41,6 +41,8 @@ def test_mistakes_are_refused_in_one_line(
         ([root], "--prior: names the prior to fit"),
         ([root, "--prior", "FlowPrio"], "unknown class 'FlowPrio'"),
         ([root, "--prior=FlowPrior", "--freeze=encoder"], "--freeze: allowed is no --freeze"),
+        ([root, "--prior=FlowPrior", "--encoder=MLPEncoder"], "--encoder: allowed is no"),
+        ([root, "--prior=FlowPrior", "--decoder.bias=true"], "--decoder.bias: allowed is no"),
         ([str(tmp_path / "none"), "--prior", "FlowPrior"], "none: no such directory"),
         (["--prior", "FlowPrior"], "--prior: the first argument is the run directory"),
     ):

@@ -52,7 +52,7 @@ def _body(headers: Message, file: BufferedIOBase, most: int) -> bytes:
     if lengths or not re.fullmatch("[0-9]{1,18}", stated, re.ASCII):
         raise Refused(400, "Content-Length: allowed is one number of bytes")
     if int(stated) > most:
-        raise Refused(413, f"the body has {int(stated):,} bytes: allowed are {most:,}")
+        raise Refused(413, f"too large: {int(stated):,} bytes, allowed are {most:,}")
     body = file.read(int(stated))
     if len(body) < int(stated):
         raise ConnectionAbortedError

@@ -157,6 +157,9 @@ def test_an_upload_shows_its_reconstruction(browser: Any, address: str, tmp_path
         page.set_input_files("#file", tmp_path / "no.png")
         page.wait_for_selector("#fault:not([hidden])")
         assert "cannot identify image" in page.inner_text("#fault")
+        page.fill("#name", "test:5")
+        page.press("#name", "Enter")
+        page.wait_for_selector("#fault", state="hidden", timeout=4000)
 
 
 @pytest.mark.slow

@@ -70,6 +70,9 @@ const explorer = {};
     faultTimer = setTimeout(() => { own.hidden = true; }, 10000);
   }
 
+  /** Takes back the error, when the user tries again. */
+  const retry = () => { byId("fault").hidden = true; };
+
   let spokenTimer = 0;
   /** Tells a screen reader, once the text has stood for a moment. */
   function speak(text) {
@@ -80,6 +83,6 @@ const explorer = {};
   const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   Object.assign(explorer, {
-    byId, make, draw, number, percent, loaded, frame, frameURL, fail, speak, calm,
+    byId, make, draw, number, percent, loaded, frame, frameURL, fail, retry, speak, calm,
   });
 })();

@@ -47,6 +47,7 @@
 
   async function open(file) {
     if (!file || !explorer.run.uploads) return;
+    explorer.retry();
     try {
       explorer.show(await explorer.upload(await file.arrayBuffer()));
     } catch (error) {
@@ -114,6 +115,7 @@
     byId("names").append(...run.images.map(own => make("option", { value: own })));
     byId("choose").addEventListener("submit", event => {
       event.preventDefault();
+      explorer.retry();
       explorer.choose(byId("name").value.trim());
     });
     byId("file").addEventListener("change", event => {
