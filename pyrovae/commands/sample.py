@@ -165,13 +165,16 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
         again = vae.reconstruct(images.to(device), own, edited).cpu()
         columns = options.columns or columns_for(len(images))
         return page(interleave(images.float() / 255, again, columns), columns)
-    _, attributes = known_attributes(vae, data, _spread(data, options.num), options.given or ())
+    given = options.given or ()
+    _, attributes = known_attributes(vae, data, _sources(vae, data, options.num, given), given)
     drawn = vae.sample(options.num, attributes)
     return page(drawn, options.columns or columns_for(options.num))
 
 
-def _spread(data: ImageData, count: int) -> list[str]:
-    """The names of test images whose attributes samples have."""
+def _sources(vae: ModelGuidePair, data: ImageData, count: int, given: Sequence[str]) -> list[str]:
+    """The names of test images whose attributes samples have; empty if none are needed."""
+    if set(vae.attributes) <= {word.partition("=")[0] for word in given}:
+        return [""] * count  # Runs are shared without their images.
     return [
         f"test:{row}" for row in np.linspace(0, len(data.split("test")) - 1, count).astype(int)
     ]
