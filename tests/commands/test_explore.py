@@ -149,8 +149,8 @@ def test_the_browser_opens_where_there_is_a_screen(
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr(explore.webbrowser, "open", opened.append)
-    monkeypatch.setattr(Orders, "serve", lambda self: None)
-    monkeypatch.setattr(Explorer, "open", lambda *_, **__: None)
+    monkeypatch.setattr(Orders, "serve", lambda *_: None)
+    monkeypatch.setattr(Explorer, "open", lambda *_, **__: Explorer)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(explore.sys, "platform", "linux")

@@ -130,7 +130,9 @@ class Orders:
         done, patience = False, QUIET
         while (order := self._next(None if done else patience)) is not None:
             if order is IDLE:
-                done, patience = spare(SPARE), 0.0
+                piece = Order(lambda: {"done": spare(SPARE)})
+                piece.run()  # An error ends the work, not the server: a question meets it again.
+                done, patience = piece.answer is None or piece.answer["done"], 0.0
             else:
                 order.run()
                 patience = QUIET

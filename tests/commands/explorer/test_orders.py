@@ -127,6 +127,19 @@ def test_an_error_ends_its_own_order_only(orders: Orders) -> None:
     assert orders.ask(named("next")) == {"is": "next"}
 
 
+def test_an_error_in_spare_time_ends_nothing_else(orders: Orders) -> None:
+    tried: list[float] = []
+
+    def spare(seconds: float) -> bool:
+        tried.append(seconds)
+        raise ZeroDivisionError
+
+    thread = threading.Thread(target=orders.serve, args=(spare,), daemon=True)
+    thread.start()
+    time.sleep(0.7)  # Longer than it waits before it uses spare time.
+    assert len(tried) == 1 and Asked(orders, named("next")).result() == "next"
+
+
 def newest_wins(client: Client, count: int, per_second: float) -> list[str]:
     """Asks for positions at a rate; what each request got, in the order of the positions."""
     found: list[str] = ["nothing"] * count
