@@ -29,6 +29,8 @@ PATIENCE = 30.0
 SIZE, SIDE = 32, 128
 #: The quality of JPEG for moved images, of 100: a fifth of the size of PNG.
 QUALITY = 88
+#: The most sliders per tab.
+LINES = 20
 #: Draws per image.
 DRAWS = 16
 #: Questions about each image, and ways to move it.
@@ -170,6 +172,7 @@ def about(asker: Asker, name: str, shown: str) -> Answer:
     given: dict[str, Answer] = {own: {"name": name} for own in ABOUT} | {"attributes": {}}
     given["draws"] |= {"count": DRAWS, "seed": 0}
     found: Answer = {own: asker.stepped(own, arguments) for own, arguments in given.items()}
+    found |= {tab: best(found[tab], tab) for tab in TABS}
     start, moves = np.array(found["image"]["loc"]), {}
     for tab, lines in (
         ("sliders", dict(_dimensions(found["sliders"]["sliders"], start))),
@@ -182,6 +185,16 @@ def about(asker: Asker, name: str, shown: str) -> Answer:
         }
         asker.step(1)
     return found | {"image": found["image"] | {"name": shown}, "moves": moves}
+
+
+def best(answer: Answer, tab: str) -> Answer:
+    """The answer with `LINES` sliders: those of the best scores, else the first ones."""
+    rows = answer[tab]
+    if len(rows) <= LINES:
+        return answer
+    order = sorted(range(len(rows)), key=lambda row: -(rows[row].get("score") or 0))
+    says = f"{answer.get('says', '')} This file holds {LINES} of these {len(rows)}."
+    return answer | {tab: [rows[row] for row in sorted(order[:LINES])], "says": says.strip()}
 
 
 def _inputs(image: Answer) -> Answer:

@@ -15,7 +15,15 @@ import pytest
 from PIL import Image
 
 from pyrovae.commands.explorer import exporting
-from pyrovae.commands.explorer.exporting import Asker, build, grid, rounded, step_count, thumbs
+from pyrovae.commands.explorer.exporting import (
+    Asker,
+    best,
+    build,
+    grid,
+    rounded,
+    step_count,
+    thumbs,
+)
 from pyrovae.commands.explorer.files import page_files
 from tests.support.explorer_stand_in import SIDE, StandIn, disc
 
@@ -138,6 +146,18 @@ def test_a_slow_colour_is_asked_for_until_it_is_there_or_time_is_over(
     assert all(own["done"] == 1 for own in held["colour"].values())
     assert held["run"]["notes"] == ["large: known for 7 of 400 images, after 0.02 s."]
     assert sum(steps) == pytest.approx(step_count(StandIn().run({}), 1))
+
+
+def test_of_many_sliders_the_best_are_kept_in_their_order() -> None:
+    rows = [{"name": str(i), "score": (i * 7 % 30) / 30 if i else None} for i in range(30)]
+    found = best({"attributes": rows, "says": "Of 30."}, "attributes")
+    names = [row["name"] for row in found["attributes"]]
+    assert names == [str(i) for i in range(30) if i * 7 % 30 >= 10]
+    assert found["says"] == "Of 30. This file holds 20 of these 30."
+    first = best({"sliders": [{"dim": i} for i in range(40)]}, "sliders")
+    assert [row["dim"] for row in first["sliders"]] == list(range(20))
+    few = {"sliders": rows[:20]}
+    assert best(few, "sliders") is few
 
 
 def test_large_pictures_become_smaller_and_grey_stays_grey() -> None:
