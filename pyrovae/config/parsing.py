@@ -104,6 +104,8 @@ class Parser(ArgumentParser):
             if nested and kind:
                 given = cut(nested[2].strip("'"))
                 return f"{where}.{nested[1]}: expected {_readable(kind[1])}, got {given}"
+            if kind and (value := re.search(r"Given value: (.*)", message)):
+                return f"{where}: expected {_readable(kind[1])}, got {cut(value[1])}"
             return cut(reasons[0])
         return shorten(message, 400, placeholder=" ...")
 
@@ -171,13 +173,23 @@ def joined(arguments: list[str]) -> list[str]:
     found: list[str] = []
     for option, values in _grouped(arguments):
         name, equals, value = option.removeprefix("--").partition("=")
-        if name in LISTS and not values and _is_name(value):
+        listed = name in LISTS or _takes_names(name)
+        if listed and not values and _is_name(value):
             option = f"--{name}{equals}[{value}]"
         of_part = name.split(".")[0] in ROLES and "." in name
         several = len(values) > 1 and (of_part or name in LISTS)
-        several = several or name in LISTS and any(map(_is_name, values))
+        several = several or listed and any(map(_is_name, values))
         found += [option, f"[{', '.join(values)}]"] if several else [option, *values]
     return found
+
+
+def _takes_names(option: str) -> bool:
+    """Whether an argument of a part, such as `program.attributes`, is a list of names."""
+    role, _, argument = option.partition(".")
+    base = ROLES.get(ALSO.get(role, role))
+    found = [inspect.signature(part).parameters for part in (concrete(base) if base else [])]
+    kinds = [str(own[argument].annotation) for own in found if argument in own]
+    return bool(kinds) and all(kind.endswith("Sequence[str]") for kind in kinds)
 
 
 def _is_name(value: str) -> bool:

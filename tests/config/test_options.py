@@ -79,6 +79,19 @@ def test_a_word_for_a_number_names_its_option(option: str) -> None:
         parse_run(parser, [*FOLDER, f"--data.{option}", "many"], "default")
 
 
+def test_a_word_for_a_number_or_nothing_names_its_option() -> None:
+    parser = train_parser()
+    parser.exit_on_error = False
+    with pytest.raises(InputError, match="^--trainer.ema: expected float, got many$"):
+        parse_run(parser, [*FOLDER, "--trainer.ema", "many"], "default")
+
+
+@pytest.mark.parametrize("typed", ["--program.attributes a", "--program.attributes=a"])
+def test_one_name_is_a_list_where_a_part_takes_names(typed: str) -> None:
+    found = joined([*"--program ConditionalVAE --data.root x".split(), *typed.split()])
+    assert "=".join(found).endswith("--data.root=x=--program.attributes=[a]")
+
+
 def test_only_options_of_parts_take_several_values() -> None:
     typed = "run --images a b --data X --data.limit 3 --trainer.epochs 1 2 --loggers Console X"
     assert joined(typed.split()) == [

@@ -163,6 +163,13 @@ def test_an_upload_shows_its_reconstruction(browser: Any, address: str, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("z", ["AAAA", "%25", "AAAAAA"])
+def test_a_cut_link_is_named_in_one_line(browser: Any, address: str, z: str) -> None:
+    with opened(browser, f"{address}#image=test:1&z={z}") as page:
+        assert page.inner_text("#fault") == "the latent point of the link does not fit this run"
+
+
+@pytest.mark.slow
 def test_the_link_restores_the_state(browser: Any, rich: str) -> None:
     with opened(browser, rich) as page:
         page.evaluate("explorer.choose('test:7')")

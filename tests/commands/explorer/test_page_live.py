@@ -68,4 +68,12 @@ def test_the_page_shows_programs_of_any_kind(
         page.evaluate("explorer.choose('test:5')")
         until(page, "document.getElementById('image-name').textContent === 'test:5'")
         settle(page)
+        for row in page.locator(".given input[type=range]").all()[:1]:
+            before = decoded(page)
+            for key in ("Home", "End"):
+                row.press(key)
+            changed(page, before)
+            settle(page)
+            caption = page.inner_text("#now-caption")
+            assert caption.startswith("mean of q(z | x) of test:5, "), caption
         assert page.is_hidden("#fault"), page.inner_text("#fault")

@@ -125,7 +125,10 @@
       return text.length > 3 ? `${text.slice(0, 3).join(", ")}, …` : text.join(", ");
     }
     if (own.place) return `map (${own.place.slice(0, 2).map(v => number(v)).join(", ")})`;
-    return explorer.isMean(own.z) ? `mean of q(z | x) of ${own.image}` : "latent point";
+    const usual = explorer.chosen.given;
+    const changed = Object.entries(own.given).filter(([key, v]) => number(v) !== number(usual[key]));
+    const at = changed.map(([key, v]) => `, ${key.replaceAll("_", " ")} ${number(v)}`).join("");
+    return (explorer.isMean(own.z) ? `mean of q(z | x) of ${own.image}` : "latent point") + at;
   }
 
   const decode = explorer.newest(own => explorer.decoded(own), (answer, own) => {

@@ -86,8 +86,11 @@
   }
 
   function unpack(text) {
-    const own = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
-    const z = [...new Float32Array(Uint8Array.from(own, c => c.charCodeAt(0)).buffer)];
+    let z = [];
+    try {
+      const own = atob(text.replace(/-/g, "+").replace(/_/g, "/"));
+      z = [...new Float32Array(Uint8Array.from(own, c => c.charCodeAt(0)).buffer)];
+    } catch { /* The browser's words say nothing of the link. */ }
     if (z.length !== explorer.run.dims.length || !z.every(Number.isFinite)) {
       throw new Error("the latent point of the link does not fit this run");
     }
