@@ -87,6 +87,8 @@ def main(arguments: list[str]) -> None:
 
 def opened(options: Namespace) -> tuple[Explorer, dict[str, str]]:
     """The explorer, and the names of `--images` by how the user named them."""
+    if options.num_images in (1, 2):
+        raise InputError(f"--num_images {options.num_images}: a map needs 3 images; 0 means all")
     contents = {name: _content(name) for name in options.images or ()}
     explorer = Explorer.open(
         options.run,
