@@ -163,6 +163,16 @@ def gains(scores: pandas.DataFrame) -> pandas.Series:
     return found.sort_values(ascending=False, kind="stable")
 
 
+def unread(scores: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of the attributes that are not predicted better than chance by two errors.
+
+    Args:
+        scores: from `probes`.
+    """
+    chance = scores["score"].map({"AUC": 0.5, "R2": 0.0})
+    return scores[scores["value"] < chance + 2 * scores["error"]]
+
+
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The area under the ROC curve per image: the mean of either result is the area.
 

@@ -6,7 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.attributes import attribute_table, directions, enough, gains, probes
+from pyrovae.inspection.attributes import (
+    attribute_table,
+    directions,
+    enough,
+    gains,
+    probes,
+    unread,
+)
 from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.plotting import (
     LABEL,
@@ -129,17 +136,11 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
             f"{rows['error'].iloc[0]:.2g}. The median of {len(rows)} attributes is "
             f"{rows['value'].median():.3f}."
         )
-        if len(unread := _unread(rows)):
-            said.append(f"Not predicted better than chance: {', '.join(unread.index)}.")
+        if len(missed := unread(rows)):
+            said.append(f"Not predicted better than chance: {', '.join(missed.index)}.")
     if left_out:
         said.append(f"Left out: {_listed(left_out)}.")
     return said
-
-
-def _unread(scores: pandas.DataFrame) -> pandas.DataFrame:
-    """The attributes that are not predicted better than chance."""
-    chance = scores["score"].map(lambda kind: CHANCE[kind][0])
-    return scores[scores["value"] < chance + 2 * scores["error"]]
 
 
 def _listed(left_out: dict[str, str]) -> str:

@@ -107,6 +107,7 @@ def scores(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
         "bits_per_dim": None if bits is None else number(bits),
         **{name: number(evidence[name]) for name in ("log_evidence", "error", "k_hat")},
     }
+    answer["at_least"] = float(evidence.k_hat) > UNRELIABLE
     return answer | _ranked(explorer, float(evidence.log_evidence), float(evidence.k_hat))
 
 

@@ -17,6 +17,7 @@ from pyrovae.commands.explorer.answers.plain import (
 )
 from pyrovae.commands.explorer.checking import chosen, named, numbers, points, text, whole
 from pyrovae.commands.explorer.opening import Explorer
+from pyrovae.inspection.attributes import unread
 from pyrovae.inspection.exploring import Predictions
 from pyrovae.inspection.holes import posterior_distances
 from pyrovae.inspection.traversals import linear_path, spherical_path
@@ -125,12 +126,19 @@ def attributes(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     found = explorer.predictions
     if isinstance(found, str):
         return {"attributes": [], "left_out": {}, "says": f"{found}."}
-    rows = [_attribute(explorer, found, place) for place in range(len(found.errors))]
+    left_out = found.left_out | dict.fromkeys(
+        map(str, unread(explorer.scores).index), "not predicted from the posterior means"
+    )
+    rows = [
+        _attribute(explorer, found, place)
+        for place, name in enumerate(found.table.columns)
+        if str(name) not in left_out
+    ]
     says = (
         "Each direction is the mean change of the encodings with the attribute. Attributes that "
         "are correlated with it in the data change with it."
     )
-    return {"attributes": rows, "left_out": found.left_out, "says": says}
+    return {"attributes": rows, "left_out": left_out, "says": says}
 
 
 def _attribute(explorer: Explorer, found: Predictions, place: int) -> dict[str, Any]:

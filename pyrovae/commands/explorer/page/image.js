@@ -57,7 +57,8 @@
       const error = key === "log_evidence" && answer && answer.error !== null
         ? ` ± ${number(answer.error, 2)}` : "";
       const digits = key === "p_value" ? 2 : Math.abs(answer && answer[key]) < 100 ? 3 : 4;
-      const value = answer ? `${number(answer[key], digits)}${error}` : "…";
+      const least = key === "log_evidence" && answer && answer.at_least ? "≥ " : "";
+      const value = answer ? `${least}${number(answer[key], digits)}${error}` : "…";
       own.append(make("dt", { textContent: label }),
         make("dd", {}, value, make("small", { textContent: answer ? ` ${unit}` : "" })));
     }
