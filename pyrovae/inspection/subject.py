@@ -60,7 +60,7 @@ SWEPT = 200
 #: Least number of images of a second data set.
 COMPARED = 20
 
-QUICK = Budget(500, 4, 500, 2, 50, 0, 200, starts=4, num_splits=2)
+QUICK = Budget(400, 3, 400, 2, 50, 0, 200, starts=4, num_splits=2)
 FULL = Budget()
 
 
