@@ -17,7 +17,7 @@ from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.programs.pair import ModelGuidePair
-from pyrovae.programs.vae import Program, count, parts_for
+from pyrovae.programs.vae import Program, count, innermost, parts_for
 from pyrovae.utils.arguments import remade
 from pyrovae.utils.errors import InputError
 
@@ -299,8 +299,7 @@ def _start_at_zero(layer: nn.Linear) -> nn.Linear:
 
 
 def _check_can_shift(prior: Any) -> None:
-    support: Any = prior().support
-    if getattr(support, "base_constraint", support) is not dist.constraints.real:
+    if innermost(prior().support) is not dist.constraints.real:
         raise InputError(
             f"--program.prior_of_attributes: {type(prior).__name__} cannot be shifted; allowed "
             "are priors over all vectors, such as StandardNormal"

@@ -297,7 +297,7 @@ def _check_spaces(prior: Prior, posterior: Posterior) -> None:
         h = h.to(tensor if tensor.is_floating_point() else tensor.device)
     drawn = posterior(h)
     try:
-        spaces = [type(_innermost(p.support)) for p in (prior(), drawn)]
+        spaces = [type(innermost(p.support)) for p in (prior(), drawn)]
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{type(prior).__name__} does not fit the networks: {reason}") from None
@@ -320,7 +320,8 @@ def count(x: Tensor) -> int:
     return len(x)
 
 
-def _innermost(support: Any) -> Any:
+def innermost(support: Any) -> Any:
+    """The constraint on one value, of a support of vectors."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support

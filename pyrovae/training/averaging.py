@@ -25,10 +25,7 @@ class Average:
 
     Args:
         programs: the model and the guide.
-        decay: d; None keeps no average, and all methods do nothing.
-
-    Raises:
-        ValueError: if the decay is not between 0 and 1.
+        decay: d, between 0 and 1; None keeps no average, and all methods do nothing.
 
     References:
         Acceleration of Stochastic Approximation by Averaging (Polyak and Juditsky, 1992)
