@@ -36,7 +36,8 @@ def parser() -> Parser:
         prog="pyrovae inpaint",
         description="Draws completions of an image with missing pixels from the posterior given "
         "the pixels that are seen. Writes the image, what is seen of it, the completions, their "
-        "mean and their standard deviation.",
+        "mean and their standard deviation. Seconds for some tens of latent dimensions, many "
+        "minutes for a thousand.",
     )
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("image", type=str, help="file, or image of a split such as test:12")
@@ -139,9 +140,10 @@ def about(found: Completions, seen: Tensor) -> list[str]:
     unseen = found.deviation[:, ~seen]
     size, most = (255 * float(own) for own in (unseen.square().mean().sqrt(), unseen.max()))
     lines = [
-        f"{int((~seen).sum()):,} of {seen.numel():,} pixels are missing; given the others, their "
-        f"decoded values have a standard deviation of {size:.1f} grey levels (root mean square; "
-        f"at most {most:.1f}; black to white of the last picture), without the noise of pixels"
+        f"{int((~seen).sum()):,} of {seen.numel():,} pixels are missing",
+        f"a missing pixel, as decoded, varies over the posterior by {size:.1f} of 255 grey levels "
+        f"(standard deviation, root mean square over pixels); at most by {most:.1f}, which is "
+        "white in the last picture",
     ]
     if not math.isnan(found.r_hat):
         state = "the chains have mixed" if found.r_hat < MIXED else "the chains have not mixed"

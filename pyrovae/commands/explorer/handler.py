@@ -96,6 +96,7 @@ class Handler(BaseHTTPRequestHandler):
     """
 
     protocol_version = "HTTP/1.1"
+    path = ""  # Stays so if the first line is broken.
 
     def __init__(self, site: Site, connection: socket.socket, *others: Any) -> None:
         self.site = site
@@ -166,8 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json(200, self.site.answer(name, given, gone))
 
     def _refuse(self, refused: Refused) -> None:
-        path = str(getattr(self, "path", ""))  # There is none if the first line is broken.
-        if path.startswith("/api/"):
+        if self.path.startswith("/api/"):
             self._json(refused.code, {"error": str(refused)})
         else:
             self._send(refused.code, "text/plain; charset=utf-8", f"{refused}\n".encode())
