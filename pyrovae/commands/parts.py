@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from pyrovae.config.catalogue import help_text, markdown
-from pyrovae.utils.errors import InputError
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import write_between
 
-BEGIN, END = "<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of parts -->\n"
+MARKS = ("<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of parts -->\n")
 
 
 def main(arguments: list[str]) -> None:
@@ -20,10 +19,4 @@ def main(arguments: list[str]) -> None:
     if options.write is None:
         print(help_text(), end="")
         return
-    path = Path(options.write)
-    text = path.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise InputError(f"{path}: needs the lines {BEGIN.strip()} and {END.strip()}, once each")
-    before, rest = text.split(BEGIN)
-    with replacing(path) as temporary:
-        temporary.write_text(f"{before}{BEGIN}\n{markdown()}\n{END}{rest.split(END)[1]}")
+    write_between(Path(options.write), MARKS, markdown())

@@ -14,7 +14,15 @@ from pathlib import Path
 
 from pyrovae.utils.errors import InputError
 
-__all__ = ["cache_root", "check_new", "new_folder", "replacing", "sweep", "temporary_for"]
+__all__ = [
+    "cache_root",
+    "check_new",
+    "new_folder",
+    "replacing",
+    "sweep",
+    "temporary_for",
+    "write_between",
+]
 
 #: Age up to which a temporary file may belong to a process on another machine.
 SECONDS_IN_WORK = 60
@@ -54,6 +62,26 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_between(path: Path, marks: tuple[str, str], content: str) -> None:
+    """Replaces what stands between two lines of a text file.
+
+    Args:
+        path: the file.
+        marks: the two lines, each with its end; the file has each once.
+        content: the new text.
+
+    Raises:
+        InputError: if a line is missing or stands there twice.
+    """
+    text, (begin, end) = path.read_text(encoding="utf-8"), marks
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise InputError(f"{path}: needs the lines {begin.strip()} and {end.strip()}, once each")
+    before, rest = text.split(begin)
+    with replacing(path) as temporary:
+        written = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+        temporary.write_text(written, encoding="utf-8")
 
 
 def check_new(path: Path) -> None:
