@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 
 from tests.support.commands import TINY, run
+from tests.support.explorer_browser import browsing
 from tests.support.judgements import faulty
 
 pytestmark = pytest.mark.slow
 
-playwright = pytest.importorskip("playwright.sync_api")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 #: Widths of the window in pixels.
 WIDTHS = (390, 768, 1280)
 PAGES = ("posterior/report.html", "posterior/compare.html", "index.html")
@@ -37,13 +35,8 @@ FAULTS = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("needs a browser")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    with browsing() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +13,6 @@ from PIL import Image
 
 from pyrovae.commands.explorer.exporting import build
 from pyrovae.commands.explorer.files import page_files
-from pyrovae.utils import palette
 from tests.support.explorer_browser import (
     CONTRAST,
     WIDE,
@@ -26,7 +24,7 @@ from tests.support.explorer_browser import (
     tab_to,
     until,
 )
-from tests.support.explorer_stand_in import PAGE, StandIn, served
+from tests.support.explorer_stand_in import StandIn, served
 
 WIDTHS = (390, 1280)
 #: A place of the map that no disc is near to.
@@ -381,23 +379,3 @@ def test_an_exported_file_works_without_a_server(browser: Any, tmp_path: Path, w
         link = page.evaluate("location.href")
     with opened(browser, link, width) as page:
         assert page.inner_text("#image-name") == "test:4"
-
-
-def test_the_colours_are_those_of_all_figures() -> None:
-    style = (PAGE / "style.css").read_text()
-    code = (PAGE / "colours.js").read_text().lower()
-    light = dict(re.findall(r"--(\w+): (#\w{6})", style.split("@media")[0]))
-    named = {"ink": "INK", "soft": "SOFT", "line": "GRID", "paper": "PAPER", "mark": "GUIDE"}
-    named |= {"light": "GUIDE_LIGHT", "warn": "WARNING", "neutral": "NEUTRAL", "prior": "PRIOR"}
-    for own, name in {**named, "shown": "SHOWN"}.items():
-        assert light[own] == getattr(palette, name), own
-    assert all(f'"{colour}"' in code for colour in palette.CATEGORIES)
-
-
-def test_the_page_has_no_inline_code_and_small_files() -> None:
-    page = (PAGE / "index.html").read_text()
-    assert not re.search(r"<style|style=|<script(?![^>]*src)| on\w+=|https?:", page)
-    for path in PAGE.iterdir():
-        assert len(path.read_text().splitlines()) < 400, path
-    loaded = re.findall(r'<script defer src="([\w.]+)"></script>', page)
-    assert {*loaded} == {path.name for path in PAGE.glob("*.js")}
