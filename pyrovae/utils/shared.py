@@ -40,7 +40,7 @@ class Shared(nn.Module):
         """What the module returns."""
         now = (
             torch.is_grad_enabled(),
-            torch.is_autocast_enabled(args[0].device.type),
+            *(torch.is_autocast_enabled(device) for device in ("cuda", "cpu")),
             self.module.training,
             [(id(p), p._version) for p in self.module.parameters()],
         )
