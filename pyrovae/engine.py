@@ -157,12 +157,17 @@ class Engine(Recorded):
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
 
-def _in_bf16(forward: Callable[..., Tensor], device_type: str) -> Callable[..., Tensor]:
-    def run(*args: Any) -> Tensor:
+def _in_bf16(forward: Callable[..., Any], device_type: str) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
         with torch.autocast(device_type, torch.bfloat16):
-            return forward(*args).float()
+            return _as_floats(forward(*args))
 
     return run
+
+
+def _as_floats(found: Any) -> Any:
+    """The output of a network, one tensor or several, in single precision."""
+    return found.float() if isinstance(found, Tensor) else tuple(map(_as_floats, found))
 
 
 def _find_device(name: str) -> torch.device:

@@ -92,7 +92,8 @@ def as_evaluation(log_evidence: Tensor, likelihood: Likelihood, images: np.ndarr
         images: the images, `(M, C, H, W)`.
     """
     nothing = torch.zeros_like(log_evidence)
-    return summarise(nothing, -log_evidence, likelihood, math.prod(images.shape[1:]))
+    table = {"rate": nothing, "distortion": -log_evidence}
+    return summarise(table, likelihood, math.prod(images.shape[1:]))
 
 
 def evaluate_without_latent(

@@ -15,6 +15,7 @@ from pyrovae.data.base import spread_rows
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Scorer
+from pyrovae.posterior.elbo import OF_SITE
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas as pd
@@ -303,10 +304,12 @@ def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
     """A table of scores as text: one row per score, one column per model."""
     found = dict.fromkeys(name for rows in columns.values() for name in rows)
     # Scores of single factors are in the file only.
-    names = [name for name in {**TITLES, **found} if name in found and "/" not in name]
+    sites = [name for name in found if name.startswith(OF_SITE)]
+    order = [n for name in TITLES for n in (name, *(sites if name == "rate" else []))]
+    names = [name for name in dict.fromkeys([*order, *found]) if name in found and "/" not in name]
     shown = [["", *(COLUMNS.get(column, column) for column in columns)]]
     for name in names:
-        title, digits = TITLES.get(name, (name.replace("_", " "), 3))
+        title, digits = TITLES.get(name, _title(name))
         cells = [_cell(rows.get(name), digits) for rows in columns.values()]
         shown.append([title, *cells])
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
@@ -315,6 +318,13 @@ def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join([title.ljust(widths[0]), *right]).rstrip())
     return "\n".join(lines)
+
+
+def _title(name: str) -> tuple[str, int]:
+    """The title and decimal places of a score that `TITLES` does not list."""
+    if name.startswith(OF_SITE):
+        return f"  of latent site {name.removeprefix(OF_SITE)}", 2
+    return name.replace("_", " "), 3
 
 
 def _in_short(scores: dict[str, Estimate]) -> str:

@@ -208,7 +208,7 @@ def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:
 
 
 def _elbo(scorer: Scorer) -> dict[str, Estimate]:
-    found = {name: scorer.terms[name].to_numpy() for name in ("rate", "distortion")}
+    found = {name: own.to_numpy() for name, own in scorer.terms.drop(columns="name").items()}
     elbo = Estimate.of(-(found["rate"] + found["distortion"]))
     terms = {name: Estimate.of(values) for name, values in found.items()}
     return {"elbo": elbo, **terms, **scorer.bits(elbo)}

@@ -7,6 +7,9 @@ Every network accepts any number of leading batch dimensions, so that vectorised
 # ruff: noqa: F403
 from pyrovae.networks.base import *
 from pyrovae.networks.base import Decoder, Encoder
+from pyrovae.networks.blocks import Block as Block
+from pyrovae.networks.blocks import GatedBlock as GatedBlock
+from pyrovae.networks.blocks import ResidualBlock as ResidualBlock
 from pyrovae.networks.conv import *
 from pyrovae.networks.gated import *
 from pyrovae.networks.mlp import *

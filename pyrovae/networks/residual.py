@@ -5,19 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pyrovae.networks.base import Decoder, Encoder, ImageShape, ShortcutNetwork
+from pyrovae.networks.blocks import ResidualBlock, activate, convolution
 from pyrovae.networks.trunks import Step, image_layers, latent_layers
 
 __all__ = ["ResidualDecoder", "ResidualEncoder"]
-
-#: Group norm: the smallest number of channels per group, and the largest number of groups.
-GROUP_SIZE, MAX_GROUPS = 8, 32
-
-#: Initial factor of a block's last convolution. At 0 the other weights would get no gradient.
-BRANCH_SCALE = 0.01
 
 
 class ResidualEncoder(ShortcutNetwork, Encoder):
@@ -67,10 +61,9 @@ class ResidualEncoder(ShortcutNetwork, Encoder):
         shortcut: bool = False,
     ) -> None:
         def halve(step: Step) -> list[nn.Module]:
-            convolution = _convolution(step.before, step.after, stride=2)
-            return [convolution, *_residual(step.after, blocks)]
+            return [convolution(step.before, step.after, stride=2), *_residual(step.after, blocks)]
 
-        layers = image_layers(image_shape, num_outputs, channels, halve, last=_activate)
+        layers = image_layers(image_shape, num_outputs, channels, halve, last=activate)
         super().__init__(layers, math.prod(image_shape), num_outputs, shortcut)
 
 
@@ -119,44 +112,17 @@ class ResidualDecoder(ShortcutNetwork, Decoder):
     ) -> None:
         def double(step: Step) -> list[nn.Module]:
             kept = _residual(step.before, blocks)
-            return [*kept, nn.Upsample(step.target), _convolution(step.before, step.after)]
+            return [*kept, nn.Upsample(step.target), convolution(step.before, step.after)]
 
         def output(channels: int) -> list[nn.Module]:
-            return [*_activate(channels), _convolution(channels, num_maps)]
+            return [*activate(channels), convolution(channels, num_maps)]
 
         layers = latent_layers(image_shape, latent_dim, channels, double, output)
         num_outputs = num_maps * math.prod(image_shape[1:])
         super().__init__(layers, latent_dim, num_outputs, shortcut)
 
 
-class _ResidualBlock(nn.Module):
-    """Adds a branch of two convolutions to the input; the branch is close to zero initially."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        first, last = _convolution(width, width), _convolution(width, width)
-        self.branch = nn.Sequential(*_activate(width), first, *_activate(width), last)
-        with torch.no_grad():
-            for parameter in last.parameters():
-                parameter.mul_(BRANCH_SCALE)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps `(N, width, H, W)` to maps of the same shape."""
-        return x + self.branch(x)
-
-
 def _residual(width: int, blocks: int) -> list[nn.Module]:
     if blocks < 1:
         raise ValueError(f"blocks must be at least 1, got {blocks}")
-    return [_ResidualBlock(width) for _ in range(blocks)]
-
-
-def _convolution(before: int, after: int, stride: int = 1) -> nn.Conv2d:
-    layer = nn.Conv2d(before, after, 3, stride, padding=1)
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
-    return layer
-
-
-def _activate(width: int) -> list[nn.Module]:
-    groups = range(1, min(width // GROUP_SIZE, MAX_GROUPS) + 1)
-    return [nn.GroupNorm(max((g for g in groups if width % g == 0), default=1), width), nn.SiLU()]
+    return [ResidualBlock(width) for _ in range(blocks)]

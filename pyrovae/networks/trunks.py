@@ -11,7 +11,7 @@ from torch import nn
 
 from pyrovae.networks.base import ImageShape, check_widths, halvings
 
-__all__ = ["Step", "dense_layers", "image_layers", "latent_layers"]
+__all__ = ["Step", "dense_layers", "image_layers", "latent_layers", "step_sizes"]
 
 Layers = Iterable[nn.Module]
 Sizes = Sequence[tuple[int, int]]
@@ -86,7 +86,7 @@ def image_layers(
         ValueError: if the image cannot be halved that often, or a number is not positive.
     """
     channels = check_widths("channels", channels)
-    sizes = _sizes(image_shape, len(channels), strides)
+    sizes = step_sizes(image_shape, len(channels), strides)
     layers = _applied(block, [image_shape[0], *channels], sizes, strides)
     layers += [*last(channels[-1]), nn.Flatten()]
     return [*layers, nn.Linear(channels[-1] * math.prod(sizes[-1]), num_outputs)]
@@ -117,14 +117,14 @@ def latent_layers(
         ValueError: if the image cannot be halved that often, or a number is not positive.
     """
     channels = check_widths("channels", channels)
-    sizes = _sizes(image_shape, len(channels), strides and strides[::-1])[::-1]
+    sizes = step_sizes(image_shape, len(channels), strides and strides[::-1])[::-1]
     shape = (channels[0], *sizes[0])
     layers = [*first(latent_dim, math.prod(shape)), nn.Unflatten(-1, shape)]
     layers += _applied(block, [*channels, channels[-1]], sizes, strides)
     return [*layers, *last(channels[-1])]
 
 
-def _sizes(image_shape: ImageShape, count: int, strides: Strides) -> list[tuple[int, int]]:
+def step_sizes(image_shape: ImageShape, count: int, strides: Strides) -> list[tuple[int, int]]:
     """The sizes from the image inwards: before each step, and after the last one."""
     if strides is None:
         return halvings(image_shape, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from pyrovae.distributions.constraints import positive
 from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
 from pyrovae.objectives.schedules import Progress, Schedule, Warmup
 
-__all__ = ["GECO", "BetaTC", "Capacity", "FreeBits"]
+__all__ = ["GECO", "BetaTC", "Capacity", "FreeBits", "LayerFreeBits"]
 
 
 def _at_least_zero(name: str, value: float) -> float:
@@ -32,12 +33,41 @@ def _factors(latent: Latent) -> tuple[Any, Any] | None:
     """Per-dimension distributions of guide and model; None where dimensions are dependent."""
     q, p = latent.q, latent.p
     for fn in (q, p):
-        if not isinstance(fn, Independent) or fn.reinterpreted_batch_ndims != 1:
+        if not isinstance(fn, Independent) or fn.reinterpreted_batch_ndims != len(fn.event_shape):
             return None
     return q.base_dist, p.base_dist
 
 
-class FreeBits(PerImageELBO):
+class _Floored(PerImageELBO):
+    """Base of objectives that do not penalise a KL of a group of dimensions below a threshold.
+
+    Args:
+        threshold: nats, at least 0.
+        **kwargs: the particles, as for `PerImageELBO`.
+    """
+
+    couples_batch = True
+
+    def __init__(self, threshold: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.threshold = _at_least_zero("threshold", threshold)
+
+    @abstractmethod
+    def groups(self, latent: Latent) -> tuple[Tensor, float]:
+        """Unweighted KL per group of a site, averaged over the batch, and a group's threshold."""
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        distortion = _mean([run.distortion for run in runs])
+        loss = distortion.sum()
+        for sites in zip(*(run.latents for run in runs), strict=True):
+            rates, floors = zip(*map(self.groups, sites), strict=True)
+            groups = _at_least(torch.stack(rates).mean(0), floors[0])
+            loss = loss + len(distortion) * (sites[0].scale * groups).sum()
+        return loss
+
+
+class FreeBits(_Floored):
     r"""A KL below a threshold is not penalised, so that dimensions do not collapse.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \sum_{d} \max\left(\lambda,\;
@@ -61,21 +91,44 @@ class FreeBits(PerImageELBO):
         appendix C), https://arxiv.org/abs/1606.04934
     """
 
-    couples_batch = True
-
     def __init__(self, threshold: float = 0.1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.threshold = _at_least_zero("threshold", threshold)
+        super().__init__(threshold, **kwargs)
 
-    def objective(self, runs: list[Run]) -> Tensor:
-        """The loss in nats, summed over the images."""
-        distortion = _mean([run.distortion for run in runs])
-        loss = distortion.sum()
-        for sites in zip(*(run.latents for run in runs), strict=True):
-            groups = torch.stack([_group_rates(latent) for latent in sites]).mean(0)
-            floor = self.threshold * sites[0].q.event_shape.numel() / len(groups)
-            loss = loss + len(distortion) * (sites[0].scale * _at_least(groups, floor)).sum()
-        return loss
+    def groups(self, latent: Latent) -> tuple[Tensor, float]:
+        """KL per dimension and its threshold; of the site where dimensions are dependent."""
+        rates = _rates(latent)
+        return rates, self.threshold * latent.q.event_shape.numel() / len(rates)
+
+
+class LayerFreeBits(_Floored):
+    r"""A KL of a layer of latents below a threshold is not penalised, so that no layer collapses.
+
+    $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \sum_{l} \max\left(\lambda,\;
+    \overline{KL}_l\right)$$
+
+    where $\overline{KL}_l$ is the KL of latent site l, averaged over the batch: exact where it has
+    a closed form given the sites above, else estimated at the values drawn.
+
+    Use it with `LadderVAE`, whose upper layers can collapse.
+
+    Args:
+        threshold: $\lambda$, nats per layer, at least 0; 0 gives the ELBO.
+        **kwargs: the particles, as for `PerImageELBO`.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    References:
+        Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016,
+        appendix C), https://arxiv.org/abs/1606.04934, with a layer as the group
+    """
+
+    def __init__(self, threshold: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(threshold, **kwargs)
+
+    def groups(self, latent: Latent) -> tuple[Tensor, float]:
+        """KL of the site, and the threshold."""
+        return _rates(latent).sum().unsqueeze(0), self.threshold
 
 
 def _at_least(rates: Tensor, floor: float) -> Tensor:
@@ -83,7 +136,7 @@ def _at_least(rates: Tensor, floor: float) -> Tensor:
     return rates.clamp(min=floor) if floor > 0 else rates
 
 
-def _group_rates(latent: Latent) -> Tensor:
+def _rates(latent: Latent) -> Tensor:
     """Unweighted KL, averaged over the batch: per dimension, `(D,)`, or of the site, `(1,)`."""
     factors = _factors(latent)
     q, p = factors or (latent.q, latent.p)
@@ -91,7 +144,7 @@ def _group_rates(latent: Latent) -> Tensor:
         rates = kl_divergence(q, p)
     except NotImplementedError:
         rates = q.log_prob(latent.z) - p.log_prob(latent.z)
-    return rates.flatten(0, -2).mean(0) if factors else rates.mean().unsqueeze(0)
+    return rates.reshape(-1, latent.q.event_shape.numel() if factors else 1).mean(0)
 
 
 class Capacity(PerImageELBO):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,9 @@ from pyrovae.utils.sites import latent_sites, observed_sites
 
 __all__ = ["Evaluation", "divergence", "evaluate", "image_terms", "summarise", "terms"]
 
+#: What the names of the terms of one latent site begin with.
+OF_SITE = "rate_"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -34,6 +37,7 @@ class Evaluation:
         bits_per_dim: bits per pixel and channel of the 8-bit image; None where undefined.
         num_images: number of images.
         elbo_error: standard error of the mean ELBO; None for one image.
+        rates: the part of the rate of each latent site, if there are several.
     """
 
     elbo: float
@@ -42,6 +46,7 @@ class Evaluation:
     bits_per_dim: float | None
     num_images: int
     elbo_error: float | None
+    rates: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """One line for the terminal.
@@ -74,16 +79,18 @@ def terms(
         **kwargs: keyword arguments of both programs.
 
     Returns:
-        `{"rate": (B,), "distortion": (B,)}`, in nats.
+        `{"rate": (B,), "distortion": (B,)}`, in nats. With several latent sites also `rate_NAME`
+        of each: the KL given draws of the sites that the guide drew before.
     """
     guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
     observed = [model_trace.nodes[name] for name in observed_sites(model_trace)]
     distortion = -sum(site["fn"].log_prob(site["value"]) for site in observed)
-    rate = torch.zeros_like(distortion)
+    rates = {}
     for name in latent_sites(guide_trace):
         q, p = guide_trace.nodes[name], model_trace.nodes[name]
-        rate = rate + divergence(q["fn"], p["fn"], q["value"])
-    return {"rate": rate, "distortion": distortion}
+        rates[f"{OF_SITE}{name}"] = divergence(q["fn"], p["fn"], q["value"])
+    rate = sum(rates.values(), torch.zeros_like(distortion))
+    return {"rate": rate, "distortion": distortion} | (rates if len(rates) > 1 else {})
 
 
 def divergence(q: Any, p: Any, z: Tensor) -> Tensor:
@@ -111,24 +118,22 @@ def evaluate(
     table = image_terms(programs, images, engine, seed=seed)
     pixels = images.images if isinstance(images, Split) else images
     size = math.prod(pixels.shape[1:])
-    return summarise(table["rate"], table["distortion"], programs.likelihood, size)
+    return summarise(table, programs.likelihood, size)
 
 
 def image_terms(
     programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Rate and distortion per image of a split, `(N,)` each; see `terms` and `evaluate`."""
+    """What `terms` returns for each image of a split, `(N,)` each; see `evaluate`."""
     compute = partial(terms, programs.model, programs.guide)
     found = each_batch(programs, images, engine, compute, seed=seed)
-    both = [torch.stack([own["rate"], own["distortion"]]).cpu().double() for own in found]
-    rate, distortion = torch.cat(both, dim=1)
-    return {"rate": rate, "distortion": distortion}
+    columns = [{name: own.cpu().double() for name, own in batch.items()} for batch in found]
+    return {name: torch.cat([batch[name] for batch in columns]) for name in columns[0]}
 
 
-def summarise(
-    rate: Tensor, distortion: Tensor, likelihood: Likelihood, num_dims: int
-) -> Evaluation:
-    """The means of rates and distortions `(N,)` of images with `num_dims` dimensions."""
+def summarise(table: Mapping[str, Tensor], likelihood: Likelihood, num_dims: int) -> Evaluation:
+    """The means of `image_terms` of images with `num_dims` dimensions."""
+    rate, distortion = table["rate"], table["distortion"]
     elbo = -(rate + distortion)
     mean = elbo.mean().item()
     return Evaluation(
@@ -138,4 +143,9 @@ def summarise(
         bits_per_dim=likelihood.bits_per_dim(mean, num_dims),
         num_images=len(elbo),
         elbo_error=elbo.std().item() / math.sqrt(len(elbo)) if len(elbo) > 1 else None,
+        rates={
+            name.removeprefix(OF_SITE): own.mean().item()
+            for name, own in table.items()
+            if name.startswith(OF_SITE)
+        },
     )

@@ -63,6 +63,7 @@ class Encoding:
         prior_scale: standard deviations of the prior for the first image, `(D,)`.
         squared_error: mean squared error of the image decoded from the draw, against the
             observation, `(N,)`.
+        site_rates: the part of `rate` of each latent site, `(N,)`, if there are several.
     """
 
     names: list[str]
@@ -79,6 +80,7 @@ class Encoding:
     log_p: np.ndarray
     prior_scale: np.ndarray
     squared_error: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    site_rates: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.loc)
@@ -163,16 +165,20 @@ def encode(
         found |= zip(("rate", "log_q", "log_p"), sums, strict=True)
         distortion, error = -node["fn"].log_prob(node["value"]), _squared_error(programs, node)
         seen = {"distortion": distortion, "squared_error": error}
-        return {"names": space.names, **seen, **found}
+        rates = {name: own[0] for name, own in zip(space.shapes, densities, strict=True)}
+        return {"names": space.names, "site_rates": rates, **seen, **found}
 
     with pyro.get_param_store().scope():
         found = list(each_batch(programs, images, engine, compute, seed=seed))
-    once = ("names", "exact", "prior_scale")
+    once, rates = ("names", "exact", "prior_scale", "site_rates"), found[0]["site_rates"]
     columns = [own.name for own in fields(Encoding) if own.name not in once]
     return Encoding(
         names=found[0]["names"],
         exact=found[0]["exact"],
         prior_scale=_array(prior_scale),
+        site_rates={name: _array([b["site_rates"][name] for b in found]) for name in rates}
+        if len(rates) > 1
+        else {},
         **{name: _array([batch[name] for batch in found]) for name in columns},
     )
 

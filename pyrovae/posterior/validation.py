@@ -67,8 +67,9 @@ def validate(
     if not whole:
         return Validation(evaluate(programs, split, engine, seed=seed), *found)
     dims = math.prod(split.images.shape[1:])
-    rate, distortion = (torch.from_numpy(own) for own in (encoded.rate, encoded.distortion))
-    return Validation(summarise(rate, distortion, programs.likelihood, dims), *found)
+    terms = {"rate": encoded.rate, "distortion": encoded.distortion}
+    table = {name: torch.from_numpy(own) for name, own in terms.items()}
+    return Validation(summarise(table, programs.likelihood, dims), *found)
 
 
 def _active(encoded: Encoding) -> int | None:

@@ -171,20 +171,13 @@ class VAE(ModelGuidePair):
         likelihood: Likelihood,
         posterior: Posterior,
     ) -> None:
-        check_kind("prior", prior, Prior)
-        check_kind("posterior", posterior, Posterior)
-        check_kind("likelihood", likelihood, Likelihood)
         for name, network in (("encoder", encoder), ("decoder", decoder)):
             check_kind(name, network, nn.Module)
-        if prior.latent_dim != posterior.latent_dim:
-            raise ValueError(
-                f"prior and posterior must have the same latent_dim, "
-                f"got {prior.latent_dim} and {posterior.latent_dim}"
-            )
+        check_latent_parts(prior, likelihood, posterior)
         model, guide = Model(prior, decoder, likelihood), Guide(encoder, posterior)
         super().__init__(model, guide, likelihood, networks=[encoder, decoder])
         prior.use_guide(guide)
-        _check_spaces(prior, posterior)
+        check_spaces(prior, posterior)
 
     @classmethod
     def for_images(
@@ -259,6 +252,23 @@ class VAE(ModelGuidePair):
         return misfit(x, self.parts(), self.likelihood)
 
 
+def check_latent_parts(prior: Any, likelihood: Any, posterior: Any) -> None:
+    """Raises an error unless the parts have the right types and numbers of dimensions.
+
+    Raises:
+        ValueError: if prior and posterior have different numbers of latent dimensions.
+        TypeError: if a part has the wrong type.
+    """
+    check_kind("prior", prior, Prior)
+    check_kind("posterior", posterior, Posterior)
+    check_kind("likelihood", likelihood, Likelihood)
+    if prior.latent_dim != posterior.latent_dim:
+        raise ValueError(
+            f"prior and posterior must have the same latent_dim, "
+            f"got {prior.latent_dim} and {posterior.latent_dim}"
+        )
+
+
 def parts_for(
     shape: ImageShape,
     latent_dim: int,
@@ -270,17 +280,17 @@ def parts_for(
 ) -> dict[str, Any]:
     """The parts of a VAE by role, with sizes that fit images of a shape; see `VAE.for_images`."""
     sizes = {"latent_dim": latent_dim, "image_shape": shape}
-    p, q, pixels = _made(prior, sizes), _made(posterior, sizes), _made(likelihood, sizes)
+    p, q, pixels = made(prior, sizes), made(posterior, sizes), made(likelihood, sizes)
     return {
-        "encoder": _made(encoder, sizes | {"num_outputs": q.num_params}),
-        "decoder": _made(decoder, sizes | {"num_maps": pixels.num_maps(shape[0])}),
+        "encoder": made(encoder, sizes | {"num_outputs": q.num_params}),
+        "decoder": made(decoder, sizes | {"num_maps": pixels.num_maps(shape[0])}),
         "prior": p,
         "likelihood": pixels,
         "posterior": q,
     }
 
 
-def _made(part: Any, sizes: dict[str, Any]) -> Any:
+def made(part: Any, sizes: dict[str, Any]) -> Any:
     """Builds a part with the sizes that its constructor takes; returns an object unchanged."""
     if isinstance(part, nn.Module):
         return part
@@ -289,7 +299,7 @@ def _made(part: Any, sizes: dict[str, Any]) -> Any:
 
 
 @torch.no_grad()
-def _check_spaces(prior: Prior, posterior: Posterior) -> None:
+def check_spaces(prior: Prior, posterior: Posterior) -> None:
     """Raises `ValueError` unless both have densities on the same space."""
     # With the posterior's dtype and device: the parts of a VAE may have been moved before.
     h = torch.zeros(posterior.num_params)

@@ -18,6 +18,9 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["EpochRow", "as_csv", "as_text", "read_rows", "rows_until"]
 
+#: The fields with a column per name, and what these columns begin with.
+NAMED = {"objective": "objective_", "val_rates": "val_rate_"}
+
 
 @dataclass(frozen=True)
 class EpochRow:
@@ -31,6 +34,7 @@ class EpochRow:
         memory_gb: peak resident memory of the main process, in 10^9 bytes.
         device_memory_gb: peak memory of tensors on its GPU, in 10^9 bytes.
         objective: scalars of the objective.
+        val_rates: the part of `val_rate` of each latent site, if there are several.
     """
 
     epoch: int
@@ -54,6 +58,7 @@ class EpochRow:
     memory_gb: float | None = None
     device_memory_gb: float | None = None
     objective: dict[str, float] = field(default_factory=dict)
+    val_rates: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -101,13 +106,16 @@ class EpochRow:
             memory_gb=memory[0],
             device_memory_gb=memory[1],
             objective=objective,
+            val_rates=scores.rates,
         )
 
     def columns(self) -> dict[str, float | None]:
-        """The columns of `metrics.csv`; scalars of the objective are `objective_NAME`."""
+        """The columns of `metrics.csv`: `objective_NAME`, and `val_rate_SITE`, are at the end."""
         found = asdict(self)
-        kept = found.pop("objective")
-        return found | {f"objective_{name}": value for name, value in kept.items()}
+        for name, prefix in NAMED.items():
+            kept = found.pop(name)
+            found |= {f"{prefix}{own}": value for own, value in kept.items()}
+        return found
 
     def line(self, epochs: int) -> str:
         """The line for the terminal."""
@@ -123,8 +131,8 @@ class EpochRow:
 
 
 #: The columns of every file, and those of all files but the oldest, in their order.
-COLUMNS = [own.name for own in fields(EpochRow) if own.name != "objective"]
-NEEDED = {own.name for own in fields(EpochRow) if own.default is MISSING} - {"objective"}
+COLUMNS = [own.name for own in fields(EpochRow) if own.name not in NAMED]
+NEEDED = {own.name for own in fields(EpochRow) if own.default is MISSING} - set(NAMED)
 
 
 def as_text(numbers: Mapping[str, float | None]) -> dict[str, str]:
@@ -169,7 +177,7 @@ def rows_until(path: Path, epoch: int) -> list[dict[str, str]]:
 
 
 def _is_row(row: dict[Any, Any]) -> bool:
-    always = [name for name in row if not str(name).startswith("objective_")]
+    always = [name for name in row if not str(name).startswith(tuple(NAMED.values()))]
     known = [name for name in COLUMNS if name in row]  # Older versions wrote fewer columns.
     whole = all(re.fullmatch("[0-9]{1,15}", str(row.get(name))) for name in ("epoch", "step"))
     return (

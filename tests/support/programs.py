@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from pyrovae import (
     ConditionalVAE,
     DiagonalNormal,
+    LadderVAE,
     MLPDecoder,
     MLPEncoder,
     ModelGuidePair,
@@ -110,4 +113,17 @@ def conditional_vae(prior_of_attributes: bool = False) -> ConditionalVAE:
     )
 
 
-MAKERS = {"two latents": two_latents, "conditional": conditional_vae}
+def ladder_vae(precision_weighted: bool = False, blocks: int = 1, **sizes: Any) -> LadderVAE:
+    shape = {"channels": [4, 4, 4], "latents": [0, 1, 1]} | sizes
+    return LadderVAE(
+        prior=StandardNormal(2),
+        likelihood=SharedScaleNormal(),
+        posterior=DiagonalNormal(2),
+        image_shape=(3, 16, 16),
+        blocks=blocks,
+        precision_weighted=precision_weighted,
+        **shape,
+    )
+
+
+MAKERS = {"two latents": two_latents, "conditional": conditional_vae, "ladder": ladder_vae}

@@ -14,6 +14,7 @@ from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, INK, NEUTRAL
+from pyrovae.utils.text import listed
 
 __all__ = ["section"]
 
@@ -22,7 +23,10 @@ PLACE = 10
 CAPTIONS = {
     "dimensions": "Rate and variance per dimension",
     "information": "The rate as mutual information plus divergence of the aggregate posterior",
+    "layers": "The rate of each latent site, given the sites drawn before it, in nats per image",
 }
+#: Below this rate, in nats per image, a latent site is collapsed.
+EMPTY = 0.1
 
 
 def section(subject: Subject) -> Section:
@@ -42,6 +46,10 @@ def section(subject: Subject) -> Section:
         parts = {"rate": Estimate.of(subject.encoded.rate), **parts}
         also = _said(parts, bool(subject.programs.attributes))
         tables["information"] = _information(parts)
+    said = [active, also]
+    if subject.encoded.site_rates:
+        tables["layers"] = _layers(subject)
+        said.insert(1, _said_of_layers(tables["layers"]))
     rates = Drawing(
         _draw_rates(table),
         "Rate per dimension. Top: bars show the rate in nats per image, with ± 2 standard errors; "
@@ -52,11 +60,33 @@ def section(subject: Subject) -> Section:
     )
     return Section(
         "How many latent dimensions are used?",
-        [active, also],
+        said,
         tables=tables,
         figures={"rates": rates},
         captions=CAPTIONS,
     )
+
+
+def _layers(subject: Subject) -> pandas.DataFrame:
+    """One row per latent site, in the order in which the guide draws them."""
+    rates, slices = subject.encoded.site_rates, subject.space.slices
+    total = max(1e-12, float(subject.encoded.rate.mean()))
+    rows = []
+    for name, own in rates.items():
+        size, found = slices[name].stop - slices[name].start, Estimate.of(own)
+        rows.append((name, size, found.value, found.error, found.value / total))
+    columns = ["site", "dimensions", "rate", "error", "share"]
+    return pandas.DataFrame(rows, columns=columns).set_index("site")
+
+
+def _said_of_layers(table: pandas.DataFrame) -> str:
+    parts = ", ".join(f"{name} {rate:,.1f}" for name, rate in table["rate"].items())
+    empty = [str(name) for name, rate in table["rate"].items() if rate < EMPTY]
+    found = f"The rate by latent site, in nats per image: {parts}."
+    if not empty:
+        return found
+    verb = "is" if len(empty) == 1 else "are"
+    return f"{found} Collapsed {verb} {listed(empty)}: less than {EMPTY} nats."
 
 
 def _at_limit(parts: dict[str, Estimate]) -> bool:

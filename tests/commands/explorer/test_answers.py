@@ -100,8 +100,8 @@ def test_the_numbers_are_those_of_the_evaluation_and_the_inspection() -> None:
     scores = [ask(own, "scores", name=name) for name in own.names[:30]]
     assert np.mean(ask(own, "colour", name="rate")["values"]) == pytest.approx(whole.rate)
     terms = image_terms(subject.programs, split, subject.engine)
-    rate, distortion = terms["rate"][:30], terms["distortion"][:30]
-    some = summarise(rate, distortion, subject.programs.likelihood, split.images[0].size)
+    few = {name: own[:30] for name, own in terms.items()}
+    some = summarise(few, subject.programs.likelihood, split.images[0].size)
     for name in ("rate", "distortion", "elbo", "bits_per_dim"):
         assert np.mean([own[name] for own in scores]) == pytest.approx(getattr(some, name))
     evidence = log_evidence(subject.programs, split.take([0]), 50, engine=subject.engine)
