@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor
 
 from pyrovae.objectives.device_losses import keeping_tensors
@@ -102,11 +102,12 @@ class Objective:
             **inputs: other inputs of the programs.
         """
         with keeping_tensors(), LatentRate() as sites:
-            total = self.loss_and_grads(model, guide, x, **inputs)
+            total = self.loss_and_grads(model, sites.watched(guide), x, **inputs)
         loss = loss_per_image(total, len(x), x.device)
-        rate = sites.rate(torch.zeros_like(loss))
+        zero = torch.zeros_like(loss)
+        rate = sites.rate(zero)
         if is_linear(self.innermost()):
-            return LossTerms(loss, (beta - 1) * rate - loss, rate)
+            return LossTerms(loss, (beta - 1) * rate - loss + sites.factors(zero), rate)
         return LossTerms(loss, sites.log_likelihood() - rate, rate)
 
 
@@ -130,9 +131,20 @@ class StockObjective(Objective):
         return self.bound
 
 
+class _Enumerated(StockObjective):
+    """Adapter for `TraceEnum_ELBO`, whose own gradients read the loss as a number."""
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = self.bound.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()
+        return loss.detach()
+
+
 def as_objective(bound: Any) -> Objective:
     """Returns the bound itself if it is an `Objective`, else wraps it in a `StockObjective`."""
-    return bound if isinstance(bound, Objective) else StockObjective(bound)
+    if isinstance(bound, Objective):
+        return bound
+    return _Enumerated(bound) if isinstance(bound, TraceEnum_ELBO) else StockObjective(bound)
 
 
 def check_objective(objective: Objective) -> None:

@@ -31,6 +31,7 @@ class EpochRow:
         memory_gb: peak resident memory of the main process, in 10^9 bytes.
         device_memory_gb: peak memory of tensors on its GPU, in 10^9 bytes.
         objective: scalars of the objective.
+        classes: scores of programs that classify, over the validation split.
     """
 
     epoch: int
@@ -54,6 +55,7 @@ class EpochRow:
     memory_gb: float | None = None
     device_memory_gb: float | None = None
     objective: dict[str, float] = field(default_factory=dict)
+    classes: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -101,30 +103,39 @@ class EpochRow:
             memory_gb=memory[0],
             device_memory_gb=memory[1],
             objective=objective,
+            classes=found.classes,
         )
 
     def columns(self) -> dict[str, float | None]:
-        """The columns of `metrics.csv`; scalars of the objective are `objective_NAME`."""
+        """The columns of `metrics.csv`; scalars of the objective are `objective_NAME`.
+
+        Scores of classes are `val_class_NAME`.
+        """
         found = asdict(self)
-        kept = found.pop("objective")
-        return found | {f"objective_{name}": value for name, value in kept.items()}
+        for name, prefix in FREE.items():
+            found |= {f"{prefix}{own}": value for own, value in found.pop(name).items()}
+        return found
 
     def line(self, epochs: int) -> str:
         """The line for the terminal."""
         bits = "" if self.val_bits_per_dim is None else f"  {self.val_bits_per_dim:.3f} bits/dim"
+        share = self.classes.get("accuracy")
+        right = "" if share is None else f"  accuracy {100 * share:.2f}%"
         skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
         kept = "".join(f"  {name} {value:,.3g}" for name, value in self.objective.items())
         return (
             f"epoch {self.epoch}/{epochs}  ELBO train {self.train_elbo:,.1f}  "
             f"val {self.val_elbo:,.1f} (rate {self.val_rate:,.1f}, distortion "
-            f"{self.val_distortion:,.1f}){bits}  {self.images_per_second:,.0f} images/s  "
+            f"{self.val_distortion:,.1f}){bits}{right}  {self.images_per_second:,.0f} images/s  "
             f"lr {self.learning_rate:.2g}{kept}{skipped}"
         )
 
 
+#: Fields with a column per item, and the prefixes of these columns.
+FREE = {"objective": "objective_", "classes": "val_class_"}
 #: The columns of every file, and those of all files but the oldest, in their order.
-COLUMNS = [own.name for own in fields(EpochRow) if own.name != "objective"]
-NEEDED = {own.name for own in fields(EpochRow) if own.default is MISSING} - {"objective"}
+COLUMNS = [own.name for own in fields(EpochRow) if own.name not in FREE]
+NEEDED = {own.name for own in fields(EpochRow) if own.default is MISSING} - {*FREE}
 
 
 def as_text(numbers: Mapping[str, float | None]) -> dict[str, str]:
@@ -169,7 +180,7 @@ def rows_until(path: Path, epoch: int) -> list[dict[str, str]]:
 
 
 def _is_row(row: dict[Any, Any]) -> bool:
-    always = [name for name in row if not str(name).startswith("objective_")]
+    always = [name for name in row if not str(name).startswith((*FREE.values(),))]
     known = [name for name in COLUMNS if name in row]  # Older versions wrote fewer columns.
     whole = all(re.fullmatch("[0-9]{1,15}", str(row.get(name))) for name in ("epoch", "step"))
     return (

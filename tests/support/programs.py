@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -14,6 +16,7 @@ from pyrovae import (
     MLPDecoder,
     MLPEncoder,
     ModelGuidePair,
+    SemiSupervisedVAE,
     SharedScaleNormal,
     StandardNormal,
 )
@@ -107,6 +110,21 @@ def conditional_vae(prior_of_attributes: bool = False) -> ConditionalVAE:
         posterior=DiagonalNormal(4),
         attributes=("skin_tone", "hair_length"),
         prior_of_attributes=prior_of_attributes,
+    )
+
+
+def semi_supervised(**arguments: Any) -> SemiSupervisedVAE:
+    """A semi-supervised VAE of small faces, whose class is whether they have glasses."""
+    shape = (3, 16, 16)
+    return SemiSupervisedVAE(
+        encoder=MLPEncoder(shape, num_outputs=8, hidden=[16]),
+        decoder=MLPDecoder(shape, latent_dim=4, num_maps=3, hidden=[16]),
+        prior=StandardNormal(4),
+        likelihood=SharedScaleNormal(),
+        posterior=DiagonalNormal(4),
+        num_classes=2,
+        num_features=12,
+        **{"label": "glasses", **arguments},
     )
 
 
