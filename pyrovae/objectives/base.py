@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -102,7 +103,7 @@ class Objective:
             **inputs: other inputs of the programs.
         """
         with keeping_tensors(), LatentRate() as sites:
-            total = self.loss_and_grads(model, sites.watched(guide), x, **inputs)
+            total = self.loss_and_grads(model, guide, x, **inputs)
         loss = loss_per_image(total, len(x), x.device)
         zero = torch.zeros_like(loss)
         rate = sites.rate(zero)
@@ -134,6 +135,12 @@ class StockObjective(Objective):
 class _Enumerated(StockObjective):
     """Adapter for `TraceEnum_ELBO`, whose own gradients read the loss as a number."""
 
+    def __init__(self, bound: ELBO) -> None:
+        super().__init__(bound)
+        if math.isfinite(bound.max_plate_nesting):
+            # Its default is infinite, so the command line gives floats; Pyro needs an integer.
+            bound.max_plate_nesting = int(bound.max_plate_nesting)
+
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
         loss = self.bound.differentiable_loss(model, guide, *args, **kwargs)
         loss.backward()
@@ -144,7 +151,7 @@ def as_objective(bound: Any) -> Objective:
     """Returns the bound itself if it is an `Objective`, else wraps it in a `StockObjective`."""
     if isinstance(bound, Objective):
         return bound
-    return _Enumerated(bound) if isinstance(bound, TraceEnum_ELBO) else StockObjective(bound)
+    return _Enumerated(bound) if type(bound) is TraceEnum_ELBO else StockObjective(bound)
 
 
 def check_objective(objective: Objective) -> None:

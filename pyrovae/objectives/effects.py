@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
+from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -82,19 +82,6 @@ class LatentRate(Messenger):
         self._observed: dict[str, Any] = {}
         self._factors: dict[str, Any] = {}
         self._enumerated: set[str] = set()
-        self._in_guide = False
-
-    def watched(self, guide: Callable[..., Any]) -> Callable[..., Any]:
-        """The guide, whose observed sites then count as `factors`."""
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            self._in_guide = True
-            try:
-                return guide(*args, **kwargs)
-            finally:
-                self._in_guide = False
-
-        return run
 
     def _pyro_post_sample(self, msg: Any) -> None:
         seen = (msg["fn"], msg["value"])
@@ -103,7 +90,7 @@ class LatentRate(Messenger):
             if msg["infer"].get("_enumerate_dim") is not None:
                 self._enumerated.add(msg["name"])
         elif is_observed(msg) and isinstance(msg["value"], Tensor):
-            kept = self._factors if self._in_guide else self._observed
+            kept = self._factors if _of_guide(msg["fn"]) else self._observed
             kept.setdefault(msg["name"], seen)
 
     @torch.no_grad()
@@ -140,6 +127,11 @@ class LatentRate(Messenger):
             for (q, z), (p, _), *_ in pairs.values()
         ]
         return sum(rates, zero)
+
+
+def _of_guide(fn: Any) -> bool:
+    """Whether an observed distribution is a factor of a guide, which must state `has_rsample`."""
+    return isinstance(fn, Unit) and "has_rsample" in vars(fn)
 
 
 def _expected(values: Tensor, log_weights: list[Tensor]) -> Tensor:
