@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -128,4 +129,6 @@ def semi_supervised(**arguments: Any) -> SemiSupervisedVAE:
     )
 
 
-MAKERS = {"two latents": two_latents, "conditional": conditional_vae}
+#: Those that the usual objectives train, and all.
+TRAINED = {"two latents": two_latents, "conditional": conditional_vae}
+MAKERS: dict[str, Callable[[], ModelGuidePair]] = {**TRAINED, "semi-supervised": semi_supervised}
