@@ -196,7 +196,8 @@ def known_attributes(
             attribute of an image is not known.
     """
     changes = dict(_change(vae, word) for word in given)
-    if not vae.attributes:
+    free = [name for name in vae.optional if name in changes]
+    if not vae.attributes and not free:
         return None, None
     own = np.stack([_attributes_of(data, name, vae.attributes) for name in names])
     edited = own.copy()
@@ -206,13 +207,18 @@ def known_attributes(
     for place, name in enumerate(vae.attributes):
         if np.isnan(own[:, place]).any():
             raise InputError(f"{name} of {names[0]} is not known: --given {name}=VALUE states it")
-    return torch.from_numpy(own), torch.from_numpy(edited)
+    wanted = np.tile(np.array([changes[name] for name in free], own.dtype), (len(names), 1))
+    # The guide gets no optional attributes: -1 stands for unknown.
+    both = (own, np.full_like(wanted, -1)), (edited, wanted)
+    known, changed = (torch.from_numpy(np.concatenate(parts, 1)) for parts in both)
+    return known, changed
 
 
 def _change(vae: ModelGuidePair, word: str) -> tuple[str, float]:
     name, _, value = word.partition("=")
-    if name not in vae.attributes:
-        known = listed(vae.attributes) if vae.attributes else "none for these programs"
+    names = vae.attributes + vae.optional
+    if name not in names:
+        known = listed(names) if names else "none for these programs"
         raise InputError(f"--given {word}: no attribute {name}; allowed are {known}")
     try:
         found = float(value)

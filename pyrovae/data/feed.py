@@ -125,7 +125,7 @@ class DeviceFeed(Feed):
     def __init__(self, batches: Batches, place: Layout) -> None:
         super().__init__()
         assert isinstance(batches.images, Tensor)
-        device, count = batches.images.device, len(batches.images)
+        device, count = batches.images.device, len(batches.rows)
         self.batches, self.place = batches, place
         own = batches.reader * batches.batch_size
         stop = min(own + batches.batch_size, count)

@@ -71,6 +71,8 @@ class Batches:
         attributes: names of the attributes that `labelled` returns with the images.
         part: the index of this reader and the number of readers, such as `(0, 2)`.
         augment: further changes of each image, in this order, after the mirroring.
+        rows: the rows of an epoch, `(M,)`; a row may occur several times. By default an epoch has
+            each row once.
 
     Raises:
         InputError: if the split has no such attribute, or not for all images, or if several
@@ -95,6 +97,7 @@ class Batches:
         attributes: Sequence[str] = (),
         part: tuple[int, int] = (0, 1),
         augment: Sequence[Augmentation] = (),
+        rows: np.ndarray | None = None,
     ) -> None:
         self.attributes = _columns(images, attributes).to(device)
         self.images = self._stored = images.images if isinstance(images, Split) else images
@@ -114,10 +117,11 @@ class Batches:
         if self.device.type == "cpu":
             self.images = _viewed(self.images)
         self.shuffle = shuffle
+        self.rows = torch.arange(len(self.images)) if rows is None else torch.from_numpy(rows)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        full, rest = divmod(len(self.images), self.images_per_step)
+        full, rest = divmod(len(self.rows), self.images_per_step)
         return max(full, 1) if self.shuffle else full + (rest > 0)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
@@ -180,17 +184,16 @@ class Batches:
         """The plan of an epoch, on the CPU.
 
         Returns:
-            The order `(N,)`, the mirrored places in it `(N,)`, and the random numbers of the
-            augmentations `(N, R)`, uniform on [0, 1).
+            The order of the rows `(M,)`, the mirrored places in it `(M,)`, and the random numbers
+            of the augmentations `(M, R)`, uniform on [0, 1).
         """
         check_whole(self._stored)
         # Mixed: generators with neighbouring seeds need not be independent.
         mixed = np.random.SeedSequence((self.seed % 2**64, epoch)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]))
-        count = len(self.images)
-        order = torch.arange(count)
+        count, order = len(self.rows), self.rows
         if self.shuffle:
-            order = torch.randperm(count, generator=generator)
+            order = order[torch.randperm(count, generator=generator)]
         mirrored = torch.rand(count, generator=generator) < 0.5
         return order, mirrored, torch.rand(count, self.numbers, generator=generator)
 

@@ -24,6 +24,7 @@ from pyrovae.evaluation.reconstruction import reconstructions
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.samples import sample_quality
 from pyrovae.likelihoods import Likelihood
+from pyrovae.posterior.classification import classify
 from pyrovae.posterior.elbo import image_terms
 from pyrovae.posterior.passes import GROUP
 from pyrovae.posterior.view import PosteriorView
@@ -254,6 +255,20 @@ def _samples(scorer: Scorer) -> dict[str, Estimate]:
     return sample_quality(*own, num_samples=count, seed=scorer.options.seed)
 
 
+def _classes(scorer: Scorer) -> dict[str, Estimate]:
+    seed = scorer.options.seed
+    found = classify(scorer.programs, scorer.split, scorer.engine, seed=seed)
+    if found is None:
+        return {}
+    numbers = {name: Estimate(value) for name, value in found.numbers().items()}
+    means = {"accuracy": found.correct, "log_loss": found.log_loss}
+    numbers |= {name: Estimate.of(values) for name, values in means.items()}
+    return numbers | {
+        "calibration_noise": Estimate(found.noise(seed)),
+        "chance": Estimate(found.chance),
+    }
+
+
 def _factors(scorer: Scorer) -> dict[str, Estimate]:
     known = [name for name in scorer.split.attribute_names if name in scorer.data.factors]
     if not known:
@@ -277,6 +292,16 @@ def _without_latent(scorer: Scorer) -> dict[str, Estimate]:
 
 
 #: The functions that compute the sections, by name, in the order of the report.
-_ORDER = (_elbo, _latents, _reconstruction, _samples, _factors, _ppca, _without_latent, _evidence)
+_ORDER = (
+    _elbo,
+    _latents,
+    _reconstruction,
+    _samples,
+    _factors,
+    _classes,
+    _ppca,
+    _without_latent,
+    _evidence,
+)
 SECTIONS: dict[str, Callable[[Scorer], dict[str, Estimate]]]
 SECTIONS = {compute.__name__.removeprefix("_"): compute for compute in _ORDER}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from pyro.infer import ELBO
+from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor
 
 from pyrovae.objectives.device_losses import keeping_tensors
@@ -104,9 +105,10 @@ class Objective:
         with keeping_tensors(), LatentRate() as sites:
             total = self.loss_and_grads(model, guide, x, **inputs)
         loss = loss_per_image(total, len(x), x.device)
-        rate = sites.rate(torch.zeros_like(loss))
+        zero = torch.zeros_like(loss)
+        rate = sites.rate(zero)
         if is_linear(self.innermost()):
-            return LossTerms(loss, (beta - 1) * rate - loss, rate)
+            return LossTerms(loss, (beta - 1) * rate - loss + sites.factors(zero), rate)
         return LossTerms(loss, sites.log_likelihood() - rate, rate)
 
 
@@ -130,9 +132,26 @@ class StockObjective(Objective):
         return self.bound
 
 
+class _Enumerated(StockObjective):
+    """Adapter for `TraceEnum_ELBO`, whose own gradients read the loss as a number."""
+
+    def __init__(self, bound: ELBO) -> None:
+        super().__init__(bound)
+        if math.isfinite(bound.max_plate_nesting):
+            # Its default is infinite, so the command line gives floats; Pyro needs an integer.
+            bound.max_plate_nesting = int(bound.max_plate_nesting)
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = self.bound.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()
+        return loss.detach()
+
+
 def as_objective(bound: Any) -> Objective:
     """Returns the bound itself if it is an `Objective`, else wraps it in a `StockObjective`."""
-    return bound if isinstance(bound, Objective) else StockObjective(bound)
+    if isinstance(bound, Objective):
+        return bound
+    return _Enumerated(bound) if type(bound) is TraceEnum_ELBO else StockObjective(bound)
 
 
 def check_objective(objective: Objective) -> None:

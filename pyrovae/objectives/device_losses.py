@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from functools import lru_cache
 from numbers import Number
 from typing import Any
 
-from pyro.infer.util import torch_item
+from pyro.infer.util import Dice, torch_item
+from pyro.ops import packed
 from pyro.util import warn_if_nan
+from torch import Tensor
 
 __all__ = ["keeping_tensors"]
 
@@ -37,10 +40,28 @@ def _warn(value: Any, *args: Any, **kwargs: Any) -> Any:
     return value if _here.depth else warn_if_nan(value, *args, **kwargs)
 
 
+class _Dice(Dice):
+    """Replaces Pyro's `Dice`; inside `keeping_tensors` it compares no probability with 0."""
+
+    def compute_expectation(self, costs: Any) -> Any:
+        """The expected cost; inside `keeping_tensors` a cost of probability 0 must be finite."""
+        if not _here.depth:
+            return super().compute_expectation(costs)
+        expected: Any = 0.0
+        for ordinal, terms in costs.items():
+            factors = self._get_log_factors(ordinal)
+            scale = math.exp(sum(own for own in factors if not isinstance(own, Tensor)))
+            weights = [packed.exp(own) for own in factors if isinstance(own, Tensor)]
+            for cost in terms:
+                expected = expected + scale * math.prod(packed.broadcast_all(cost, *weights)).sum()
+        return expected
+
+
 #: By name: Pyro's function, and its replacement.
 _INSTEAD: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "torch_item": (torch_item, _item),
     "warn_if_nan": (warn_if_nan, _warn),
+    "Dice": (Dice, _Dice),
 }
 
 
@@ -92,7 +113,8 @@ def keeping_tensors() -> Iterator[None]:
 
     Pyro's ELBOs read the log density of every site as a number (`torch_item`) and check it for
     NaNs (`warn_if_nan`). Inside this context the two functions return tensors, for this thread
-    only. A loss is then a tensor of shape `()`, with the same value.
+    only. A loss is then a tensor of shape `()`, with the same value. The sums over enumerated
+    sites (`Dice`) do not read probabilities, so they can be compiled.
     """
     _swap.acquire()
     _here.depth += 1

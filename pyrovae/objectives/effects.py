@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
@@ -71,26 +72,40 @@ class LatentRate(Messenger):
     $$\text{rate} = \log q(z \mid x) - \log p(z), \quad \text{distortion} = -\log p(x \mid z)$$
 
     The guide must run first, then the model with the guide's values, as in every ELBO of Pyro.
-    Vectorised particles are averaged. Of particles that run one after the other, only the first
-    counts.
+    Vectorised particles are averaged. Values of an enumerated site of the guide are weighted by
+    their probabilities. Of particles that run one after the other, only the first counts.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._sites: dict[str, list[Any]] = {}
         self._observed: dict[str, Any] = {}
+        self._factors: dict[str, Any] = {}
+        self._enumerated: set[str] = set()
 
     def _pyro_post_sample(self, msg: Any) -> None:
         seen = (msg["fn"], msg["value"])
         if is_latent(msg):
             self._sites.setdefault(msg["name"], []).append(seen)
+            if msg["infer"].get("_enumerate_dim") is not None:
+                self._enumerated.add(msg["name"])
         elif is_observed(msg) and isinstance(msg["value"], Tensor):
-            self._observed.setdefault(msg["name"], seen)
+            kept = self._factors if _of_guide(msg["fn"]) else self._observed
+            kept.setdefault(msg["name"], seen)
 
     @torch.no_grad()
     def log_likelihood(self) -> Tensor:
         """The log likelihood of the observed sites at the first draws, in nats per image."""
         return sum(p.log_prob(x).mean() for p, x in self._observed.values())
+
+    @torch.no_grad()
+    def factors(self, zero: Tensor) -> Tensor:
+        """The sum of the guide's factors (`pyro.factor`), a part of the loss but not of the ELBO.
+
+        Args:
+            zero: as for `rate`.
+        """
+        return sum((p.log_prob(x).mean() for p, x in self._factors.values()), zero)
 
     def per_image(self) -> float:
         """The rate of the first run of guide and model since the last call, in nats per image."""
@@ -103,7 +118,25 @@ class LatentRate(Messenger):
         Args:
             zero: a zero of shape `()` on the device of the rate.
         """
-        pairs = [pair for pair in self._sites.values() if len(pair) > 1]
+        pairs = {name: pair for name, pair in self._sites.items() if len(pair) > 1}
         self._sites.clear()
-        rates = [q.log_prob(z).mean() - p.log_prob(z).mean() for (q, z), (p, _), *_ in pairs]
+        known = [pairs[name][0] for name in self._enumerated if name in pairs]
+        log_weights = [q.log_prob(value) for q, value in known]
+        rates = [
+            _expected(q.log_prob(z), log_weights) - _expected(p.log_prob(z), log_weights)
+            for (q, z), (p, _), *_ in pairs.values()
+        ]
         return sum(rates, zero)
+
+
+def _of_guide(fn: Any) -> bool:
+    """Whether an observed distribution is a factor of a guide, which must state `has_rsample`."""
+    return isinstance(fn, Unit) and "has_rsample" in vars(fn)
+
+
+def _expected(values: Tensor, log_weights: list[Tensor]) -> Tensor:
+    """The mean over images of values, weighted over the values of enumerated sites."""
+    if not log_weights:
+        return values.mean()
+    weights, values = torch.broadcast_tensors(sum(log_weights[1:], log_weights[0]).exp(), values)
+    return (weights * values).sum() / weights.sum()

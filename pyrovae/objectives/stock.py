@@ -22,6 +22,10 @@ STOCK = {
         "The ELBO, with less gradient noise from sites without reparameterisation; Pyro's.",
         "Use it for custom guides with discrete sites.",
     ),
+    "TraceEnum_ELBO": (
+        "The ELBO, summed over all values of the guide's enumerated discrete sites; Pyro's.",
+        "Use it with `SemiSupervisedVAE`, and with your own programs of discrete sites.",
+    ),
     "RenyiELBO": (
         "Rényi's alpha bound, which equals the bound of `IWAE` for alpha 0; Pyro's.",
         "Use it to interpolate between the ELBO (alpha near 1) and the bound of `IWAE`.",
@@ -29,7 +33,7 @@ STOCK = {
 }
 
 #: ELBOs whose loss is the distortion plus beta times the rate.
-LINEAR = {*STOCK, "TraceEnum_ELBO", "TraceTMC_ELBO"} - {"RenyiELBO"}
+LINEAR = {*STOCK, "TraceTMC_ELBO"} - {"RenyiELBO"}
 
 _COMPILED = "keeps beta and the number of images of its first step; use {}"
 

@@ -11,9 +11,11 @@ import torch
 from pyro.distributions import Independent
 from torch import Tensor
 from torch.distributions import (
+    Bernoulli,
     LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
+    OneHotCategorical,
     kl_divergence,
 )
 
@@ -266,6 +268,9 @@ def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
             return kl_divergence(q.base_dist, p.base_dist), True
         except NotImplementedError:
             pass
+    if all(isinstance(fn, OneHotCategorical) for fn in (q, p)):
+        # A dimension of a one-hot vector is 0 or 1.
+        return kl_divergence(*(Bernoulli(fn.probs) for fn in (q, p))), True
     found = [moments(fn) for fn in (q, p)]
     if not all(value.isfinite().all() for both in found for value in both):
         return _drawn_divergences(q, p, found[0][0]), False

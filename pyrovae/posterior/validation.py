@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from textwrap import shorten
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
+from pyrovae.posterior.classification import classify
 from pyrovae.posterior.elbo import Evaluation, evaluate, summarise
 from pyrovae.posterior.encoding import Encoding, encode
 from pyrovae.programs.pair import ModelGuidePair
@@ -33,6 +34,7 @@ class Validation:
         psnr: mean PSNR of the decoded posterior draws and the observations, in decibels; None if
             unknown.
         reason: why the encodings could not be measured; empty if they could.
+        classes: accuracy, log loss and calibration error of programs that classify.
     """
 
     scores: Evaluation
@@ -40,6 +42,7 @@ class Validation:
     kl: np.ndarray | None = None
     psnr: float | None = None
     reason: str = ""
+    classes: dict[str, float] = field(default_factory=dict)
 
 
 def validate(
@@ -56,6 +59,13 @@ def validate(
         engine: the device and the precision.
         seed: seed of the draws.
     """
+    found = classify(programs, split, engine, seed=seed)
+    measured = _measured(programs, split, engine, seed)
+    return measured if found is None else replace(measured, classes=found.numbers())
+
+
+def _measured(programs: ModelGuidePair, split: Split, engine: Engine, seed: int) -> Validation:
+    """The scores of a split, and measurements of its encodings."""
     whole = programs.parts() is not None
     try:
         encoded = encode(programs, split if whole else split.spread(SOME), engine, seed=seed)

@@ -88,7 +88,7 @@ class Features(nn.Module):
         """Attributes `(*, A)` to features `(*, F)`."""
         values = (attributes - self.loc) / self.scale
         columns = [
-            _one_hot(column, classes) if classes else column[..., None]
+            one_hot(column, classes) if classes else column[..., None]
             for column, classes in zip(values.unbind(-1), self.num_classes, strict=True)
         ]
         return torch.cat(columns, -1)
@@ -107,7 +107,8 @@ def _check_classes(name: str, classes: int, values: np.ndarray) -> None:
         raise InputError(f"{name} is a label with {most} classes: set {option}")
 
 
-def _one_hot(column: Tensor, classes: int) -> Tensor:
+def one_hot(column: Tensor, classes: int) -> Tensor:
+    """Classes `(*)` as one-hot vectors `(*, K)`; zeros for a value that is no class."""
     known = torch.arange(classes, device=column.device, dtype=column.dtype)
     return (column[..., None] == known).to(column.dtype)
 

@@ -19,6 +19,7 @@ from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.text import listed
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
     from pyrovae.data import ImageData, Split
@@ -82,6 +83,10 @@ class ModelGuidePair(Recorded, nn.Module):
 
     model: Any
     guide: Any
+
+    #: Attributes that may be unknown. Training steps and draws at given values get them after the
+    #: other attributes; evaluation does not get them.
+    optional: tuple[str, ...] = ()
 
     #: The data set whose `preprocess` prepares new images as for training; `load` sets it.
     data: ImageData | None = None
@@ -193,6 +198,27 @@ class ModelGuidePair(Recorded, nn.Module):
     def learn_inputs(self, split: Split) -> None:
         """Receives the training split before the first step; ignores it by default."""
 
+    def lessons(self, split: Split) -> tuple[Split, np.ndarray | None]:
+        """The training split as the steps get it, and the rows of an epoch; None: each row once.
+
+        Programs with `optional` attributes hide values here: -1 stands for unknown.
+        """
+        return split, None
+
+    def check_objective(self, objective: Any) -> None:
+        """Raises `InputError` if the programs cannot train with an ELBO; takes any by default."""
+
+    def class_probabilities(self, x: Tensor) -> dict[str, Tensor]:
+        """q(class | x) by attribute, `(B, K)` each, for observations `(B, C, H, W)`.
+
+        Validation and evaluation compare them with the attributes. None by default.
+        """
+        return {}
+
+    def determined(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The latent sites whose values follow from inputs, for draws; none by default."""
+        return {}
+
     def observe(self, images: Tensor) -> Tensor:
         """Maps 8-bit images `(*, C, H, W)` to observations, in the support of the likelihood.
 
@@ -255,9 +281,10 @@ class ModelGuidePair(Recorded, nn.Module):
         if num_images < 1:
             raise ValueError(f"num_images must be at least 1, got {num_images}")
         # Conditioning on a dummy value skips the draw of x.
-        unseen = poutine.condition(self.model, data={"x": torch.zeros(())})
         with evaluation_mode(self):
             inputs = self.inputs(attributes)
+            known = {"x": torch.zeros(()), **self.determined(inputs)}
+            unseen = poutine.condition(self.model, data=known)
             trace = poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
             return self._shown(trace)
 
@@ -279,7 +306,8 @@ class ModelGuidePair(Recorded, nn.Module):
         changed = inputs if edited is None else self.inputs(edited)
         with evaluation_mode(self):
             guide = poutine.trace(self.guide).get_trace(flat, **inputs)
-            replayed = poutine.replay(self.model, trace=guide)
+            known = poutine.condition(self.model, data=self.determined(changed))
+            replayed = poutine.replay(known, trace=guide)
             trace = poutine.trace(replayed).get_trace(flat, **changed)
             return self._shown(trace).reshape(x.shape)
 

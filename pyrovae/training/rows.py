@@ -19,7 +19,7 @@ from pyrovae.utils.errors import InputError
 __all__ = ["EpochRow", "as_csv", "as_text", "read_rows", "rows_until"]
 
 #: The fields with a column per name, and what these columns begin with.
-NAMED = {"objective": "objective_", "val_rates": "val_rate_"}
+NAMED = {"objective": "objective_", "val_rates": "val_rate_", "classes": "val_class_"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class EpochRow:
         device_memory_gb: peak memory of tensors on its GPU, in 10^9 bytes.
         objective: scalars of the objective.
         val_rates: the part of `val_rate` of each latent site, if there are several.
+        classes: scores of programs that classify, over the validation split.
     """
 
     epoch: int
@@ -59,6 +60,7 @@ class EpochRow:
     device_memory_gb: float | None = None
     objective: dict[str, float] = field(default_factory=dict)
     val_rates: dict[str, float] = field(default_factory=dict)
+    classes: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -107,25 +109,27 @@ class EpochRow:
             device_memory_gb=memory[1],
             objective=objective,
             val_rates=scores.rates,
+            classes=found.classes,
         )
 
     def columns(self) -> dict[str, float | None]:
-        """The columns of `metrics.csv`: `objective_NAME`, and `val_rate_SITE`, are at the end."""
+        """The columns of `metrics.csv`: those of `NAMED` fields are at the end."""
         found = asdict(self)
         for name, prefix in NAMED.items():
-            kept = found.pop(name)
-            found |= {f"{prefix}{own}": value for own, value in kept.items()}
+            found |= {f"{prefix}{own}": value for own, value in found.pop(name).items()}
         return found
 
     def line(self, epochs: int) -> str:
         """The line for the terminal."""
         bits = "" if self.val_bits_per_dim is None else f"  {self.val_bits_per_dim:.3f} bits/dim"
+        share = self.classes.get("accuracy")
+        right = "" if share is None else f"  accuracy {100 * share:.2f}%"
         skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
         kept = "".join(f"  {name} {value:,.3g}" for name, value in self.objective.items())
         return (
             f"epoch {self.epoch}/{epochs}  ELBO train {self.train_elbo:,.1f}  "
             f"val {self.val_elbo:,.1f} (rate {self.val_rate:,.1f}, distortion "
-            f"{self.val_distortion:,.1f}){bits}  {self.images_per_second:,.0f} images/s  "
+            f"{self.val_distortion:,.1f}){bits}{right}  {self.images_per_second:,.0f} images/s  "
             f"lr {self.learning_rate:.2g}{kept}{skipped}"
         )
 

@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor
@@ -61,7 +62,8 @@ class Session:
         self.engine, self.run, self.callbacks, self.group = engine, run, callbacks, group
         with group.first_on_machine():
             self.train_split, self.val_split = data.split("train"), data.split("val")
-        self.batches = self.training_batches()
+        self.lessons, rows = vae.lessons(self.train_split)
+        self.batches = self.training_batches(rows)
         self.feed = engine.feed(self.batches)
         self.state = self.beginning()
         self.optimizer = GroupedOptimizer(recipe.optimizer, trainer.clip_norm)
@@ -80,17 +82,18 @@ class Session:
         self.seen: list[int] = []
         self.check(self.train_split)
 
-    def training_batches(self) -> Batches:
+    def training_batches(self, rows: np.ndarray | None) -> Batches:
         """This process's batches of the training split; their images on the GPU if they fit."""
         batches = Batches(
-            self.train_split,
+            self.lessons,
             self.trainer.batch_size,
             seed=self.trainer.seed,
             flip=self.data.flip,
             device=self.engine.device,
-            attributes=self.vae.attributes,
+            attributes=self.vae.attributes + self.vae.optional,
             part=(self.group.rank, self.group.size),
             augment=self.data.augment,
+            rows=rows,
         )
         batches.images = self.engine.fetch(batches.images)
         return batches
@@ -115,9 +118,10 @@ class Session:
         self.vae.learn_inputs(split)
         self.vae.likelihood.check(torch.from_numpy(spread(split.images, 2000)))
         check_objective(self.objective)
+        self.vae.check_objective(self.objective.innermost())
         if not any(p.requires_grad for p in self.vae.parameters()):
             raise InputError("all parts are frozen: nothing is left to train")
-        self.run_first_batch(split)
+        self.run_first_batch(self.lessons)
         try:
             self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
         except (ValueError, TypeError) as error:
@@ -134,7 +138,7 @@ class Session:
             seed=0,
             shuffle=False,
             device=self.engine.device,
-            attributes=self.vae.attributes,
+            attributes=self.vae.attributes + self.vae.optional,
         )
         images, attributes = next(first.labelled(0))
         training_mode(self.vae)

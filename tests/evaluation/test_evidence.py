@@ -50,7 +50,7 @@ def test_weights_of_other_programs_are_those_of_each_site(name: str) -> None:
     torch.manual_seed(1)
     with torch.no_grad(), pyro.plate("again", 4, dim=-2):
         guide = pyro.poutine.trace(programs.guide).get_trace(x, **inputs)
-    values = {n: s["value"] for n, s in guide.nodes.items() if n.startswith("z")}
+    values = {n: s["value"] for n, s in guide.nodes.items() if n.startswith(("y", "z"))}
     for k in range(4):
         own = {n: v[k] for n, v in values.items()}
         given = [pyro.condition(p, data=own) for p in (programs.model, programs.guide)]

@@ -205,7 +205,9 @@ def test_every_figure_has_the_colours_of_the_palette(
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_get_a_report(make: type, tmp_path: Path) -> None:
     report = inspect(subject(make()), tmp_path)
-    assert report.failed == {} and report.html.exists()
+    # Chains of Hamiltonian dynamics need continuous latents.
+    discrete = {"mcmc"} if make is MAKERS["semi-supervised"] else set()
+    assert set(report.failed) == discrete and report.html.exists()
 
 
 def test_it_follows_from_the_seed_and_changes_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae import VAE, Engine, InputError, evaluate
 from pyrovae.inspection.spread_sweep import FACTORS, temperature
 from tests.support.oracles import LinearGaussian
-from tests.support.programs import MAKERS
+from tests.support.programs import TRAINED
 from tests.support.small import small_data, small_vae
 from tests.support.tables import Z_LIMIT, changed, make_vae, snapshot
 
@@ -97,9 +97,9 @@ def test_collapsed_latents_say_nothing_of_the_weight() -> None:
     assert not found.error < abs(found.effective_beta)
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_any_programs_and_factor_one_is_the_elbo(name: str) -> None:
-    programs, split = MAKERS[name](), small_data().split("test")
+    programs, split = TRAINED[name](), small_data().split("test")
     table, found = temperature(programs, split, CPU, num_draws=200)
     elbo = evaluate(programs, split, CPU)
     assert table["elbo"][1.0] == pytest.approx(elbo.elbo, abs=4 * elbo.elbo_error)

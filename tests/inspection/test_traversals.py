@@ -25,7 +25,7 @@ from pyrovae.inspection.traversals import (
 )
 from pyrovae.posterior.space import LatentSpace
 from tests.support.oracles import LinearGaussian
-from tests.support.programs import MAKERS
+from tests.support.programs import TRAINED
 from tests.support.small import small_data
 from tests.support.tables import make_images, make_vae
 
@@ -162,12 +162,12 @@ def test_on_a_sphere_latents_are_set_to_length_1() -> None:
     assert torch.equal(show_within(space, z), space.show(found))
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", TRAINED)
 @torch.no_grad()
 def test_any_leading_dimensions_are_shown_in_pieces(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs, split = MAKERS[name](), small_data(num_test=3).split("test")
+    programs, split = TRAINED[name](), small_data(num_test=3).split("test")
     columns = split.table()[list(programs.attributes)].to_numpy()
     inputs = programs.inputs(torch.tensor(columns))
     x = programs.observe(torch.from_numpy(split.images.copy()))

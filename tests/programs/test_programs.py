@@ -27,10 +27,10 @@ from pyrovae import (
 )
 from pyrovae.data import Batches
 from pyrovae.runs.checkpoint import load_checkpoint
-from tests.support.programs import MAKERS, conditional, two_latents
+from tests.support.programs import TRAINED, conditional, two_latents
 from tests.support.small import small_data
 
-every_program = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+every_program = pytest.mark.parametrize("make", TRAINED.values(), ids=TRAINED.keys())
 
 
 def recipe(**kwargs: object) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -17,6 +18,7 @@ from pyrovae import (
     MLPDecoder,
     MLPEncoder,
     ModelGuidePair,
+    SemiSupervisedVAE,
     SharedScaleNormal,
     StandardNormal,
 )
@@ -126,4 +128,21 @@ def ladder_vae(precision_weighted: bool = False, blocks: int = 1, **sizes: Any) 
     )
 
 
-MAKERS = {"two latents": two_latents, "conditional": conditional_vae, "ladder": ladder_vae}
+def semi_supervised(**arguments: Any) -> SemiSupervisedVAE:
+    """A semi-supervised VAE of small faces, whose class is whether they have glasses."""
+    shape = (3, 16, 16)
+    return SemiSupervisedVAE(
+        encoder=MLPEncoder(shape, num_outputs=8, hidden=[16]),
+        decoder=MLPDecoder(shape, latent_dim=4, num_maps=3, hidden=[16]),
+        prior=StandardNormal(4),
+        likelihood=SharedScaleNormal(),
+        posterior=DiagonalNormal(4),
+        num_classes=2,
+        num_features=12,
+        **{"label": "glasses", **arguments},
+    )
+
+
+#: Those that the usual objectives train, and all.
+TRAINED = {"two latents": two_latents, "conditional": conditional_vae, "ladder": ladder_vae}
+MAKERS: dict[str, Callable[[], ModelGuidePair]] = {**TRAINED, "semi-supervised": semi_supervised}

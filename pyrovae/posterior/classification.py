@@ -1,0 +1,106 @@
+"""How well the guide classifies the images of a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pyrovae.data import Split
+from pyrovae.engine import Engine
+from pyrovae.posterior.passes import each_batch
+from pyrovae.programs.pair import ModelGuidePair
+
+__all__ = ["Classified", "calibration_error", "classify"]
+
+#: Bins of the confidence, of equal width.
+BINS = 15
+#: Simulated outcomes for the calibration error that noise alone gives.
+SIMULATED = 100
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The predictions of the N images of a split whose class is known.
+
+    Attributes:
+        correct: whether the most probable class is the true one, `(N,)`.
+        confidence: the probability of the most probable class, `(N,)`.
+        log_loss: minus the log probability of the true class, `(N,)`, in nats.
+        chance: the share of the most frequent class.
+    """
+
+    correct: np.ndarray
+    confidence: np.ndarray
+    log_loss: np.ndarray
+    chance: float
+
+    def numbers(self) -> dict[str, float]:
+        """Accuracy, log loss and calibration error."""
+        return {
+            "accuracy": float(self.correct.mean()),
+            "log_loss": float(self.log_loss.mean()),
+            "calibration_error": calibration_error(self.confidence, self.correct),
+        }
+
+    def noise(self, seed: int = 0) -> float:
+        """The mean calibration error of predictions with these confidences that are calibrated."""
+        random = np.random.default_rng(seed)
+        drawn = (random.random(len(self.confidence)) < self.confidence for _ in range(SIMULATED))
+        return float(np.mean([calibration_error(self.confidence, own) for own in drawn]))
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    r"""The expected calibration error, over 15 bins of the confidence.
+
+    $$\sum_{b} \frac{N_b}{N} \left|\text{accuracy}_b - \overline{\text{confidence}}_b\right|$$
+
+    Args:
+        confidence: probabilities of the predicted classes, `(N,)`.
+        correct: whether the predictions are right, `(N,)`.
+
+    References:
+        On Calibration of Modern Neural Networks (Guo et al., 2017, equation 3),
+        https://arxiv.org/abs/1706.04599
+
+    Example:
+        >>> calibration_error(np.array([0.75, 0.75, 1.0]), np.array([True, False, True]))
+        0.16666666666666666
+    """
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, correct.astype(float) - confidence, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def classify(
+    programs: ModelGuidePair, split: Split, engine: Engine, *, seed: int = 0
+) -> Classified | None:
+    """The predictions of a split; None if programs predict no attribute that is known here.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        split: the images.
+        engine: the device and the precision.
+        seed: seed of the noise of the observations, as in `evaluate`.
+    """
+    names = [name for name in programs.optional if name in split.attribute_names]
+    if not names:
+        return None
+    passes = each_batch(
+        programs, split, engine, lambda x, **_: programs.class_probabilities(x), seed=seed
+    )
+    found = [batch[names[0]].cpu().double() for batch in passes if names[0] in batch]
+    truth = split.attributes[:, list(split.attribute_names).index(names[0])]
+    known = np.flatnonzero(truth >= 0)  # NaN is unknown too.
+    if not found or not len(known):
+        return None
+    probabilities, truth = torch.cat(found).numpy()[known], truth[known].astype(int)
+    own = probabilities[np.arange(len(truth)), np.minimum(truth, probabilities.shape[1] - 1)]
+    own = np.where(truth < probabilities.shape[1], own, 0.0)
+    return Classified(
+        correct=probabilities.argmax(1) == truth,
+        confidence=probabilities.max(1),
+        log_loss=-np.log(np.maximum(own, 1e-12)),
+        chance=float(np.bincount(truth).max() / len(truth)),
+    )
