@@ -54,8 +54,8 @@ class Role:
         return self.summary or (self.base.__doc__ or "").strip().split("\n")[0]
 
 
-def _part(name: str, base: type, default: str) -> Role:
-    return Role(name, base, f"pyrovae.{default}", LINKS.get(name, {}), opened=True)
+def _part(name: str, base: type, default: str, *also: str) -> Role:
+    return Role(name, base, f"pyrovae.{default}", LINKS.get(name, {}), also=also, opened=True)
 
 
 _MONITOR = f"pyrovae.inspection.{PosteriorMonitor.__name__}"
@@ -67,7 +67,7 @@ TABLE = (
     Role("data.augment", Augmentation),
     _part("prior", Prior, "StandardNormal"),
     Role("prior.flow", Flow),
-    _part("likelihood", Likelihood, "SharedScaleNormal"),
+    _part("likelihood", Likelihood, "SharedScaleNormal", "likelihood.likelihood"),
     Role("likelihood.binarization", Binarization),
     _part("posterior", Posterior, "DiagonalNormal"),
     _part("encoder", Encoder, "ConvEncoder"),

@@ -14,7 +14,7 @@ from torch.distributions import Independent
 from pyrovae.distributions.grey import DiscretizedLogisticMixture, GreyCategorical
 from pyrovae.utils.errors import InputError
 
-__all__ = ["MaskedPixels", "pixel_log_prob"]
+__all__ = ["MaskedPixels", "pixel_log_prob", "unmasked"]
 
 
 @singledispatch
@@ -57,9 +57,11 @@ class MaskedPixels(TorchDistribution):
 
     $$\log p(x_{\text{seen}}) = \sum_{i \in \text{seen}} \log p(x_i)$$
 
+    Pixels that are NaN in any channel are not seen either.
+
     Args:
         fn: the distribution of the whole image, event shape `(C, H, W)`.
-        seen: which pixels are seen, booleans `(H, W)`.
+        seen: which pixels are seen, booleans `(*, H, W)`; None for all that are not NaN.
 
     Raises:
         InputError: if the distribution has no density per pixel, when `log_prob` is called.
@@ -74,7 +76,9 @@ class MaskedPixels(TorchDistribution):
 
     arg_constraints: dict[str, Any] = {}
 
-    def __init__(self, fn: Any, seen: Tensor, validate_args: bool | None = None) -> None:
+    def __init__(
+        self, fn: Any, seen: Tensor | None = None, validate_args: bool | None = None
+    ) -> None:
         self.fn, self.seen = fn, seen
         super().__init__(fn.batch_shape, fn.event_shape, validate_args=validate_args)
 
@@ -88,10 +92,27 @@ class MaskedPixels(TorchDistribution):
         """The mean of the whole image."""
         return self.fn.mean
 
+    def expand(self, batch_shape: Any, _instance: Any = None) -> MaskedPixels:
+        """The same pixels of more images."""
+        return MaskedPixels(self.fn.expand(batch_shape), self.seen)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density of the seen pixels of images `(*, C, H, W)`; the others do not count."""
-        return torch.where(self.seen, pixel_log_prob(self.fn, value), 0.0).sum((-2, -1))
+        return pixel_log_prob(self, value).sum((-2, -1))
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws whole images."""
         return self.fn.sample(sample_shape)
+
+
+@pixel_log_prob.register(MaskedPixels)
+def _(fn: MaskedPixels, value: Tensor) -> Tensor:
+    # Filled before the density: NaN times a gradient of 0 would be NaN.
+    found = pixel_log_prob(fn.fn, value.nan_to_num(0.0))
+    seen = ~value.isnan().any(-3)
+    return torch.where(seen if fn.seen is None else seen & fn.seen, found, 0.0)
+
+
+def unmasked(fn: Any) -> Any:
+    """The distribution of the whole image."""
+    return unmasked(fn.fn) if isinstance(fn, MaskedPixels) else fn

@@ -15,6 +15,7 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior import Evaluation
 from pyrovae.posterior.elbo import summarise
 from pyrovae.posterior.passes import observed, seed_of
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["evaluate_without_latent", "log_evidence_of_ppca", "log_evidence_without_latent"]
@@ -61,6 +62,8 @@ def log_evidence_of_ppca(
             if flip:
                 yield x.flip(-1).flatten(1)
 
+    if next(chunks()).isnan().any():
+        raise InputError("probabilistic PCA needs whole images, and pixels are missing")
     model = fit_ppca(chunks, latent_dim)
     found = [model.log_prob(x.flatten(1)) for x in _continuous(likelihood, test, seed)]
     size = math.prod(train.shape[1:])
@@ -129,11 +132,13 @@ def log_evidence_without_latent(
     found = []
     with private_randomness(seed, torch.device("cpu")):
         # In doubles: the variance of an almost constant pixel is a small difference.
-        mean, square = torch.zeros(2, *train.shape[1:], dtype=torch.double)
+        mean, square, seen = torch.zeros(3, *train.shape[1:], dtype=torch.double)
         for batch in Batches(train, 100, seed=seed, shuffle=False).epoch(0):
             x = likelihood.scored(batch).double()
-            mean += x.sum(0) / len(train)
-            square += x.square().sum(0) / len(train)
+            mean += x.nansum(0)
+            square += x.square().nansum(0)
+            seen += (~x.isnan()).sum(0)  # All, unless pixels are missing.
+        mean, square = mean / seen.clamp(min=1), square / seen.clamp(min=1)
         variance = (square - mean.square()).clamp(min=0)
         pixels = likelihood.without_latent(mean.float(), variance.float())
         for x in observed(likelihood, test, seed=seed):

@@ -7,6 +7,7 @@ from pyrovae.likelihoods.binary import *
 from pyrovae.likelihoods.binary import Binarization
 from pyrovae.likelihoods.continuous import *
 from pyrovae.likelihoods.grey import *
+from pyrovae.likelihoods.masked import *
 from pyrovae.likelihoods.normal import *
 from pyrovae.utils.discovery import exports
 

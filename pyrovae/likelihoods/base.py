@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import pyro.distributions as dist
 import torch
@@ -109,6 +110,9 @@ class Likelihood(Recorded, nn.Module, ABC):
         They are a linear function of the images; by default the images themselves.
         """
         return loc
+
+    def attach(self, guide: nn.Module, networks: Iterable[nn.Module]) -> None:
+        """Receives the guide that encodes the observations, and its networks; ignores them."""
 
     def bits_per_dim(self, elbo: float, num_dims: int) -> float | None:
         """Bits per dimension for an ELBO in nats per image; None where undefined."""

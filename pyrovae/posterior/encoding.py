@@ -190,9 +190,9 @@ def _array(parts: list[Tensor]) -> np.ndarray:
 
 
 def _squared_error(programs: ModelGuidePair, node: Any) -> Tensor:
-    """The mean squared error of the decoded images, `(B,)`, at the site of the observations."""
+    """The mean squared error of the decoded images, `(B,)`, over pixels that are not missing."""
     error = programs.likelihood.to_images(node["fn"]) - node["value"]
-    return error.square().flatten(1).mean(1)
+    return error.square().flatten(1).nanmean(1)
 
 
 def _first_scale(prior: Any, loc: Tensor) -> Tensor:

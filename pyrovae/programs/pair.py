@@ -103,6 +103,8 @@ class ModelGuidePair(Recorded, nn.Module):
         self.model, self.guide = model, guide
         # In tuples, since these are submodules of the two programs already.
         self._likelihood, self._networks = (likelihood,), tuple(networks)
+        own = set(guide.modules())
+        likelihood.attach(guide, [part for part in self._networks if part in own])
         if isinstance(attributes, str):
             raise TypeError(f"attributes must be a list of names, got {attributes!r}")
         self.attributes = tuple(attributes)

@@ -98,7 +98,8 @@ def first_bad_site(
         for program, trace in (("guide", guide_trace), ("model", model_trace)):
             for name in sample_sites(trace):
                 site = trace.nodes[name]
-                if not _finite(site["value"]):
+                # Observed values may be NaN where pixels are missing.
+                if not (site["is_observed"] or _finite(site["value"])):
                     return f"the value of site '{name}' in the {program}"
                 if not _finite(site["fn"].log_prob(site["value"])):
                     return f"the log density of site '{name}' in the {program}"

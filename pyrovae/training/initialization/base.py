@@ -17,6 +17,7 @@ from pyrovae.networks import Decoder, Encoder
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, cannot_start
+from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
@@ -91,8 +92,10 @@ class ProbabilisticPCA(Start):
         some = torch.from_numpy(spread(images, self.num_images))
         try:
             parts = _Parts.of(vae)
-            with private_randomness(0, next(vae.parameters()).device):
+            with private_randomness(0, next(vae.parameters()).device), evaluation_mode(vae):
                 x = vae.scored(torch.cat([some, some.flip(-1)]) if flip else some)
+            if x.isnan().any():
+                raise InputError("ProbabilisticPCA needs whole images, and pixels are missing")
             device = _fitting_device(vae.parameters())
             model = _fitted(x.flatten(1), parts.latent_dim, device)
         except InputError as error:
