@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -133,7 +132,7 @@ def _store(
     run: RunDirectory, weights: dict[str, Tensor], found: Evaluation, without: Evaluation
 ) -> None:
     """Writes `evaluation.json`, unless it holds a full evaluation of these weights."""
-    scores = {"split": "test", "vae": asdict(found), "without_latent": asdict(without)}
+    scores = {"split": "test", "vae": found.numbers(), "without_latent": without.numbers()}
     path = run.root / "evaluation.json"
     if not _is_evaluated(path, weights):
         with replacing(path) as temporary:

@@ -96,6 +96,11 @@ class MaskedPixels(TorchDistribution):
         """The same pixels of more images."""
         return MaskedPixels(self.fn.expand(batch_shape), self.seen)
 
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the whole image."""
+        return self.fn.variance
+
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density of the seen pixels of images `(*, C, H, W)`; the others do not count."""
         return pixel_log_prob(self, value).sum((-2, -1))

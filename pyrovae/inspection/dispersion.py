@@ -109,7 +109,8 @@ def _squares(p: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     """Squared residuals and variances of images, each summed over pixels, `(B,)`."""
     mean, variance, noise = mean_and_variance(p)
     squares = (x - mean).square() - noise
-    return squares.flatten(1).sum(1), variance.flatten(1).sum(1)
+    variance = torch.where(x.isnan(), 0.0, variance)  # Missing pixels have no residual.
+    return squares.flatten(1).nansum(1), variance.flatten(1).sum(1)
 
 
 def mean_and_variance(p: Any) -> tuple[Tensor, Tensor, Tensor | float]:

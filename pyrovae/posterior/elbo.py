@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -47,6 +47,12 @@ class Evaluation:
     num_images: int
     elbo_error: float | None
     rates: dict[str, float] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, float | int | None]:
+        """The values by name; the rate of a latent site is `rate_NAME`."""
+        found = asdict(self)
+        rates = found.pop("rates")
+        return found | {f"{OF_SITE}{name}": rate for name, rate in rates.items()}
 
     def __str__(self) -> str:
         """One line for the terminal.

@@ -293,6 +293,7 @@ def test_the_arguments_that_are_parts_are_known_as_such() -> None:
         "TorchvisionImages.augment": pyrovae.Augmentation,
         "FlowPrior.flow": pyrovae.priors.Flow,
         "Bernoulli.binarization": pyrovae.likelihoods.Binarization,
+        "Masked.likelihood": pyrovae.Likelihood,
         "MLPEncoder.activation": torch.nn.Module,
         "MLPDecoder.activation": torch.nn.Module,
         "Capacity.schedule": pyrovae.Schedule,

@@ -22,6 +22,7 @@ from pyrovae.objectives import (
     DReG,
     FreeBits,
     GaussianNoise,
+    LayerFreeBits,
     SaltAndPepper,
     StickingTheLanding,
 )
@@ -45,6 +46,7 @@ OBJECTIVES: dict[str, MakeObjective] = {
     "DReG": DReG,
     "StickingTheLanding": StickingTheLanding,
     "FreeBits": partial(FreeBits, threshold=0.3),
+    "LayerFreeBits": partial(LayerFreeBits, threshold=0.3),
     "Capacity": partial(Capacity, capacity=2.0, gamma=3.0),
     "GECO": partial(GECO, target=-0.5, speed=0.1, memory=0.5),
     "BetaTC": partial(BetaTC, alpha=0.5, beta=3.0, gamma=2.0),
