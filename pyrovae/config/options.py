@@ -15,7 +15,8 @@ import yaml
 from jsonargparse import Namespace
 from torch import Tensor
 
-from pyrovae.config.parsing import Parser, answer_help, joined, value_of
+from pyrovae.config.naming import arguments_of
+from pyrovae.config.parsing import Parser, answer_help, joined, options_given, value_of
 from pyrovae.config.resuming import check_kept, config_text, stated_config
 from pyrovae.config.roles import LINKED, LISTS, PARTS, TRAINING, Role
 from pyrovae.config.trust import Consent, add_trust, consent_of
@@ -121,7 +122,9 @@ def parse_training(parser: Parser, arguments: list[str]) -> Namespace:
     arguments = consent.with_content(arguments)
     _refuse_linked(arguments)
     default_to_named(parser, arguments)
-    return _parsed(parser, arguments, consent)
+    config = _parsed(parser, arguments, consent)
+    _refuse_unused(config, arguments)
+    return config
 
 
 def _parsed(parser: Parser, arguments: list[str], consent: Consent) -> Namespace:
@@ -231,6 +234,15 @@ def _checked(config: Namespace) -> Namespace:
                 raise InputError(f"--{part}.{argument}: follows from {source}, set that instead")
     check_objective_name(config.objective.class_path)
     return config
+
+
+def _refuse_unused(config: Namespace, arguments: list[str]) -> None:
+    """Raises `InputError` if the command line sets a part that the program does not take."""
+    module, name = config.program.class_path.rsplit(".", 1)
+    taken = arguments_of(getattr(importlib.import_module(module), name))
+    for (part, *_), _ in options_given(arguments, [n for n in LINKED["program"] if n in PARTS]):
+        if part not in taken:
+            raise InputError(f"--{part}: --program {name} takes no {part}, leave the option out")
 
 
 def _is_default(path: str, argument: str, value: Any) -> bool:

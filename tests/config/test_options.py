@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyrovae.config.building import instantiate
-from pyrovae.config.options import parse_run, train_parser
+from pyrovae.config.options import parse_run, parse_training, train_parser
 from pyrovae.config.parsing import joined
 from pyrovae.data import Colour, Crop, Shift
 from pyrovae.utils.errors import InputError
@@ -99,3 +99,10 @@ def test_only_options_of_parts_take_several_values() -> None:
         "[Console, X]",
     ]
     assert joined([]) == []
+
+
+def test_a_part_that_the_program_does_not_take_is_refused() -> None:
+    with pytest.raises(InputError, match="--encoder: --program LadderVAE takes no encoder"):
+        parse_training(train_parser(), ["--program=LadderVAE", "--encoder=ConvEncoder"])
+    for program in ("VAE", "LadderVAE"):
+        parse_training(train_parser(), [f"--program={program}", "--prior=StandardNormal"])
