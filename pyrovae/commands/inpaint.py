@@ -20,7 +20,7 @@ from pyrovae.config.trust import add_trust
 from pyrovae.data import ImageData
 from pyrovae.engine import Engine
 from pyrovae.evaluation.evidence import UNRELIABLE
-from pyrovae.inspection.inpainting import Completions, complete
+from pyrovae.inspection.inpainting import MANY, Completions, complete
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import labelled, page, save_png, showing
 
@@ -36,8 +36,8 @@ def parser() -> Parser:
         prog="pyrovae inpaint",
         description="Draws completions of an image with missing pixels from the posterior given "
         "the pixels that are seen. Writes the image, what is seen of it, the completions, their "
-        "mean and their standard deviation. Seconds for some tens of latent dimensions, many "
-        "minutes for a thousand.",
+        "mean and their standard deviation. Seconds for some tens of latent dimensions, about a "
+        "minute for a thousand.",
     )
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("image", type=str, help="file, or image of a split such as test:12")
@@ -47,7 +47,9 @@ def parser() -> Parser:
     parser.add_argument("--num", type=int, default=8, help="number of completions")
     parser.add_argument("--draws", type=int, default=1000, help="draws of the latents")
     parser.add_argument(
-        "--mcmc", action="store_true", help="draw the latents with NUTS, which takes minutes"
+        "--mcmc",
+        action="store_true",
+        help="draw the latents with NUTS, which takes minutes; up to 300",
     )
     parser.add_argument(
         "--given", nargs="+", type=str, help="attributes that the programs take: Smiling=1 ..."
@@ -117,6 +119,7 @@ def main(arguments: list[str]) -> None:
         mcmc=options.mcmc,
         seed=options.seed,
         bar=lambda steps: tqdm(steps, desc="NUTS", file=sys.stderr),
+        progress=True,
     )
     for line in about(found, seen):
         print(line)
@@ -151,11 +154,17 @@ def about(found: Completions, seen: Tensor) -> list[str]:
             f"{len(found.latents):,} draws of NUTS: R-hat at most {found.r_hat:.2f}, {state}"
         )
         return lines
-    draws = f"{found.effective:,.0f} effective draws of {len(found.latents):,}"
+    nuts = "; --mcmc draws the latents with NUTS" if found.latents.shape[-1] <= MANY else ""
+    effective = f"{found.effective:,.{0 if found.effective > 99 else 1}f}"
+    draws = f"{effective} effective draws of {len(found.latents):,}"
     lines.append(f"{draws}, k-hat {found.k_hat:.2f}")
-    if not found.k_hat < UNRELIABLE:
+    if found.effective < len(found.images):
         lines.append(
-            f"warning: k-hat is above {UNRELIABLE}: completions may vary too little; --mcmc draws "
-            "the latents with NUTS"
+            f"warning: there are fewer effective draws than completions, {len(found.images)}: "
+            f"all draws of the fitted Normal count equally, so completions are approximate{nuts}"
+        )
+    elif not found.k_hat < UNRELIABLE:
+        lines.append(
+            f"warning: k-hat is above {UNRELIABLE}: completions may vary too little{nuts}"
         )
     return lines

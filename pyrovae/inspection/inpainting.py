@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.distributions.masked import MaskedPixels
 from pyrovae.evaluation.evidence import latents_at_once, summary
+from pyrovae.inspection.many_latents import refine_many_latents
 from pyrovae.inspection.mcmc import sample_posterior
 from pyrovae.inspection.refinement import refine_full_rank
 from pyrovae.posterior.space import LatentSpace, quietly
@@ -20,12 +21,15 @@ from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["Completions", "complete", "with_mask"]
+__all__ = ["MANY", "Completions", "complete", "with_mask"]
 
 #: Rounds in which the guide encodes the image with its missing pixels as they were decoded.
 FILLS = 20
 #: Steps per round of the refinement of the proposal.
 STEPS = 100
+#: Latent dimensions from which a covariance matrix is measured once, and not fitted by steps;
+#: then the steps of each of the two fits of mean and scales.
+MANY, FEWER_STEPS = 300, 150
 
 
 class _Seen(Messenger):
@@ -74,9 +78,10 @@ class Completions:
         deviation: its standard deviation over the posterior, `(C, H, W)`, without the
             likelihood's noise.
         latents: draws of z, `(S, D)`.
-        weights: their normalised importance weights, `(S,)`; equal for MCMC.
+        weights: their normalised importance weights, `(S,)`; equal for MCMC, and where there are
+            fewer effective draws than completions.
         k_hat: of the importance weights, above 0.7 they are unreliable; NaN for MCMC.
-        effective: the effective number of draws.
+        effective: the effective number of draws, by the importance weights.
         r_hat: the largest split R-hat of MCMC; NaN for importance sampling.
     """
 
@@ -102,6 +107,7 @@ def complete(
     mcmc: bool = False,
     seed: int = 0,
     bar: Callable[[range], Iterable[int]] = lambda steps: steps,
+    progress: bool = False,
 ) -> Completions:
     r"""Draws completions of an image with missing pixels.
 
@@ -112,8 +118,10 @@ def complete(
     they were decoded, several times. From there a Normal with a full covariance matrix is fitted
     to $p(z \mid x_{\text{seen}})$, see `refine_full_rank`. Its draws are weighted by
     $p(z)\, p(x_{\text{seen}} \mid z) / q(z)$, and completions are drawn by these weights. With
-    `mcmc` NUTS draws z instead. Latents that are not in R^D, as on a sphere, are drawn from the
-    guide and weighted.
+    fewer effective draws than completions the draws of the Normal are used without weights. For
+    more than 300 latent dimensions the covariance matrix is measured rather than fitted, see
+    `refine_many_latents`. With `mcmc` NUTS draws z instead. Latents that are not in R^D, as on a
+    sphere, are drawn from the guide and weighted.
 
     Args:
         programs: the pair of programs.
@@ -125,10 +133,12 @@ def complete(
         mcmc: whether to draw z with NUTS.
         seed: seed of all draws.
         bar: wraps the range of the steps of NUTS, to show progress.
+        progress: whether to show the progress of fits of many latents.
 
     Raises:
         InputError: if no pixel or every pixel is missing, the mask has another size, the
-            likelihood has no density per pixel, or NUTS cannot draw the latents.
+            likelihood has no density per pixel, or NUTS cannot draw the latents: it takes up to
+            300.
 
     References:
         Stochastic Backpropagation and Approximate Inference in Deep Generative Models (Rezende et
@@ -142,8 +152,10 @@ def complete(
         x = programs.observe_greys(image[None])
         x = _filled(programs, x, seen, inputs)
         space = LatentSpace.of(with_mask(programs, seen), x, **inputs)
-        draw = _sampled if mcmc else _weighted
-        z, log_w, r_hat = draw(space, x, inputs, num_draws, bar)
+        if mcmc:
+            z, log_w, r_hat = _sampled(space, x, inputs, num_draws, bar)
+        else:
+            z, log_w, r_hat = _weighted(space, x, inputs, num_draws, progress)
         return _decoded(programs, space, image, seen, inputs, z, log_w, r_hat, num_images)
 
 
@@ -179,11 +191,15 @@ _Drawn = tuple[Tensor, Tensor, float]
 
 
 def _weighted(
-    space: LatentSpace, x: Tensor, inputs: dict[str, Tensor], count: int, bar: Any
+    space: LatentSpace, x: Tensor, inputs: dict[str, Tensor], count: int, progress: bool
 ) -> _Drawn:
     """Draws of a fitted Normal, or of the guide, and their log importance weights."""
     try:
-        q = refine_full_rank(space, x, inputs, steps=STEPS).z_dist()
+        if space.size > MANY:
+            how: dict[str, Any] = {"steps": FEWER_STEPS, "progress": progress}
+            q = refine_many_latents(space, x, inputs, **how).z_dist()
+        else:
+            q = refine_full_rank(space, x, inputs, steps=STEPS).z_dist()
         z = q.sample((count,))
         log_q = q.log_prob(z)
     except InputError:  # The latents are not in R^D.
@@ -198,6 +214,10 @@ def _sampled(
     space: LatentSpace, x: Tensor, inputs: dict[str, Tensor], count: int, bar: Any
 ) -> _Drawn:
     """Draws of NUTS, with equal weights, and the largest split R-hat."""
+    if space.size > MANY:
+        raise InputError(
+            f"NUTS would take hours for {space.size:,} latent dimensions, allowed are up to {MANY}"
+        )
     half = max(10, count // 2)
     chains = sample_posterior(space, x, inputs, warmup=half, num_samples=half, bar=bar)
     z = torch.from_numpy(chains.draws.reshape(-1, space.size)).to(x)
@@ -216,7 +236,9 @@ def _decoded(
     num_images: int,
 ) -> Completions:
     """Completions drawn by the weights, and the moments of all draws."""
-    weights = log_w.double().softmax(0)
+    table = summary(log_w.double().cpu()[:, None]).iloc[0]
+    enough = float(table.ess) >= num_images
+    weights = (log_w.double() if enough else torch.zeros_like(log_w).double()).softmax(0)
     mean = square = torch.zeros(image.shape, dtype=torch.double, device=image.device)
     most = latents_at_once(image.numel(), image.device)
     for own, weight in zip(z.split(most), weights.split(most), strict=True):
@@ -225,7 +247,6 @@ def _decoded(
         square = square + torch.einsum("s,schw->chw", weight, shown.square())
     chosen = torch.multinomial(weights, num_images, replacement=True)
     images = space.show(z[chosen][:, None], **inputs)[:, 0]
-    table = summary(log_w.double().cpu()[:, None]).iloc[0]
     known = image / 255
     return Completions(
         torch.where(seen, known, images),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
 from pyrovae.inspection.climbing import Bound, climb, climb_once
@@ -72,7 +74,7 @@ class FullRankGuide(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Images:
+class FittedImages:
     """The images that guides are fitted to, with the further inputs of the programs."""
 
     space: LatentSpace
@@ -132,7 +134,7 @@ def refine_guide(
         and 5.1), https://arxiv.org/abs/1801.03558; path gradients as in Sticking the Landing
         (Roeder et al., 2017, section 3), https://arxiv.org/abs/1703.09194
     """
-    images = _Images(space, x, inputs or {})
+    images = FittedImages(space, x, inputs or {})
     start = OffsetGuide(space.programs, x, **images.inputs)
     bound = _path_bound(images, start, num_particles)
 
@@ -170,7 +172,7 @@ def refine_quickly(
     Raises:
         InputError: if the guide cannot be refined, see `refine_guide`.
     """
-    images = _Images(space, x, inputs or {})
+    images = FittedImages(space, x, inputs or {})
     start = OffsetGuide(space.programs, x, **images.inputs)
     bound = _path_bound(images, start, num_particles)
     found = climb_once(bound, start.free, [learning_rate] * len(start.free), steps)
@@ -218,23 +220,25 @@ def refine_full_rank(
         Inference Suboptimality in Variational Autoencoders (Cremer et al., 2018, section 5.2),
         https://arxiv.org/abs/1801.03558
     """
-    images = _Images(space, x, inputs or {})
+    images = FittedImages(space, x, inputs or {})
     require_real(space, x, **images.inputs)
     others = LatentSpace(with_guide(space.programs, guide or space.programs.guide), space.shapes)
     z = others.guide_draws(200, x, **images.inputs)
     loc, scale = z.mean(0), z.std(0).clamp(min=1e-6)
     plain = FullRankGuide(space, loc, torch.diag_embed(scale))
-    start = _best(images, [plain, *_newton(images, loc, scale)])
+    start = best_of(images, [plain, *newton(images, loc, scale)])
     if not steps:
         return start
     end = _polished(images, start, steps, num_particles, learning_rate)
-    return _best(images, [start, end])
+    return best_of(images, [start, end])
 
 
-def _newton(images: _Images, loc: Tensor, scale: Tensor) -> Iterator[FullRankGuide]:
+def newton(
+    images: FittedImages, loc: Tensor, scale: Tensor, hidden: bool | None = True
+) -> Iterator[FullRankGuide]:
     """Normals from the curvature of log p(x, z) within one standard deviation of a mean."""
     sides = torch.eye(loc.shape[-1]).to(loc)
-    slopes = [_slopes(images, loc, scale, side).double() for side in (sides, -sides)]
+    slopes = [_slopes(images, loc, scale, side, hidden).double() for side in (sides, -sides)]
     curvature = (slopes[1] - slopes[0]).movedim(1, 0) / 2  # (B, D, D), of - log p
     middle = (slopes[0] + slopes[1]).mean(0).unsqueeze(-1) / 2
     values, vectors = torch.linalg.eigh((curvature + curvature.mT) / 2)
@@ -245,11 +249,14 @@ def _newton(images: _Images, loc: Tensor, scale: Tensor) -> Iterator[FullRankGui
         yield FullRankGuide(images.space, loc + scale * step, scale.unsqueeze(-1) * tril)
 
 
-def _slopes(images: _Images, loc: Tensor, scale: Tensor, offsets: Tensor) -> Tensor:
+def _slopes(
+    images: FittedImages, loc: Tensor, scale: Tensor, offsets: Tensor, hidden: bool | None
+) -> Tensor:
     """The gradients of log p(x, z), in units of the scale, at `(P, D)` offsets: `(P, B, D)`."""
     found = []
     most = latents_at_once(images.x[0].numel(), images.x.device)
-    for part in offsets.split(max(1, most // len(images.x))):
+    parts = offsets.split(max(1, most // len(images.x)))
+    for part in tqdm(parts, "curvature", disable=hidden, file=sys.stderr):
         z = (loc + scale * part.unsqueeze(-2)).detach().requires_grad_()
         with torch.enable_grad():
             total = images.log_joint(z).sum()
@@ -258,7 +265,11 @@ def _slopes(images: _Images, loc: Tensor, scale: Tensor, offsets: Tensor) -> Ten
 
 
 def _polished(
-    images: _Images, start: FullRankGuide, steps: int, num_particles: int, learning_rate: float
+    images: FittedImages,
+    start: FullRankGuide,
+    steps: int,
+    num_particles: int,
+    learning_rate: float,
 ) -> FullRankGuide:
     """The result of Adam from a start, in units of the start's covariance."""
     free = [torch.zeros_like(t) for t in (start.loc, start.loc, start.scale_tril)]
@@ -278,7 +289,7 @@ def _polished(
     return at(climb(bound, free, rates, steps))
 
 
-def _best(images: _Images, candidates: list[FullRankGuide]) -> FullRankGuide:
+def best_of(images: FittedImages, candidates: list[FullRankGuide]) -> FullRankGuide:
     """The candidate with the highest ELBO for each image."""
     elbos = torch.stack([images.elbo(guide) for guide in candidates]).nan_to_num(-torch.inf)
     best = elbos.argmax(0).to(images.x.device)
@@ -287,7 +298,7 @@ def _best(images: _Images, candidates: list[FullRankGuide]) -> FullRankGuide:
     return FullRankGuide(images.space, loc[best, rows], tril[best, rows])
 
 
-def _path_bound(images: _Images, start: OffsetGuide, num_particles: int) -> Bound:
+def _path_bound(images: FittedImages, start: OffsetGuide, num_particles: int) -> Bound:
     """The ELBO of draws as a function of the offsets, with path gradients."""
     _require_gradients(images)
     space = images.space
@@ -302,7 +313,7 @@ def _path_bound(images: _Images, start: OffsetGuide, num_particles: int) -> Boun
     return bound
 
 
-def _units(images: _Images, guide: OffsetGuide) -> list[Tensor]:
+def _units(images: FittedImages, guide: OffsetGuide) -> list[Tensor]:
     """The changes of a guide's offsets that change the log density of its draws by about 1.
 
     They are the inverse roots of the diagonal of the Fisher information.
@@ -327,7 +338,7 @@ def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | N
     return [None if offset is None else next(values) for offset in offsets]
 
 
-def _require_gradients(images: _Images) -> None:
+def _require_gradients(images: FittedImages) -> None:
     trace = poutine.trace(images.space.programs.guide).get_trace(images.x, **images.inputs)
     for name in latent_sites(trace):
         if not trace.nodes[name]["fn"].has_rsample:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
 from pyrovae import InputError
+from pyrovae.inspection import inpainting
 from pyrovae.inspection.inpainting import complete
 from tests.support.oracles import LinearGaussian
 from tests.support.programs import MAKERS
@@ -51,6 +55,34 @@ def test_completions_of_a_linear_model_are_exact(mcmc: bool) -> None:
     assert ((spread - 1).abs() < Z_LIMIT / (2 * draws) ** 0.5).all()
     assert mcmc or found.effective > 1990  # The Normal that is fitted is exact.
     assert found.r_hat < 1.05 if mcmc else found.k_hat < 0.7
+
+
+def test_many_latents_of_a_linear_model_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the threshold at 1: then the model of 2 latents has many."""
+    monkeypatch.setattr(inpainting, "MANY", 1)
+    made = linear()
+    image = made.images(1)[0]
+    found = complete(made.vae(), 255 * image, SEEN, num_draws=2000)
+    mean, covariance = exact(made, image)
+    error = (covariance.diagonal() / found.effective).sqrt()
+    gap = (found.mean[:, ~SEEN].flatten().double() - mean).abs()
+    assert (gap < Z_LIMIT * error).all()
+    assert found.effective > 1990 and found.k_hat < 0.7
+    with pytest.raises(InputError, match="NUTS would take hours for 2 latent dimensions"):
+        complete(made.vae(), 255 * image, SEEN, mcmc=True)
+
+
+def test_few_effective_draws_count_equally(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = linear()
+    far = torch.linspace(-300, 300, 40).repeat(5)
+
+    def drawn(space: Any, *args: Any) -> Any:
+        return torch.randn(200, 2).double(), far.double(), math.nan
+
+    monkeypatch.setattr(inpainting, "_weighted", drawn)
+    found = complete(made.vae(), 255 * made.images(1)[0], SEEN, num_draws=200)
+    assert found.effective < 8
+    assert torch.allclose(found.weights, torch.full((200,), 1 / 200).double())
 
 
 def test_seen_pixels_stay_and_missing_values_do_not_count() -> None:
