@@ -151,8 +151,8 @@ class SemiSupervisedVAE(ModelGuidePair):
     so training needs `--objective TraceEnum_ELBO`. The reported ELBO lacks the last term.
 
     Use it to classify images of which few have labels. Labels enter in training only. Validation
-    and evaluation score U(x), and compare q(y | x) with the labels. The encoder is made anew with
-    `num_features` outputs, and the decoder gets the one-hot class beside z.
+    and evaluation score U(x), and compare q(y given x) with the labels. The encoder is made anew
+    with `num_features` outputs, and the decoder gets the one-hot class beside z.
 
     An epoch has each image once, and repeats images with a label until their share of the epoch
     is about `labelled_share`, so that every batch has some of them. Their L(x, y) counts as often.

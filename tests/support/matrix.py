@@ -50,6 +50,7 @@ SMALL: dict[type, dict[str, Any]] = {
     GECO: {"target": 0.5},
     IWAE: {"num_particles": 2},
     DReG: {"num_particles": 2},
+    pyro.infer.TraceEnum_ELBO: {"max_plate_nesting": 1, "strict_enumeration_warning": False},
     pyro.infer.RenyiELBO: {
         "num_particles": 2,
         "vectorize_particles": True,
