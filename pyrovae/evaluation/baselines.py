@@ -54,19 +54,21 @@ def log_evidence_of_ppca(
     References:
         Probabilistic Principal Component Analysis (Tipping and Bishop, 1999, equation 4)
     """
+    first = next(_continuous(likelihood, train[:500], seed)).flatten(1)
+    seen = ~first.isnan().all(0)
 
-    def chunks() -> Iterator[Tensor]:
-        for x in _continuous(likelihood, train, seed):
-            x = x.double()
-            yield x.flatten(1)
-            if flip:
-                yield x.flip(-1).flatten(1)
+    def flat(images: np.ndarray, both: bool = False) -> Iterator[Tensor]:
+        for x in _continuous(likelihood, images, seed):
+            for own in (x.double(), x.double().flip(-1))[: 1 + both]:
+                if own.flatten(1)[:, seen].isnan().any():
+                    raise InputError(
+                        "probabilistic PCA needs images of which the same pixels are seen"
+                    )
+                yield own.flatten(1)[:, seen]
 
-    if next(chunks()).isnan().any():
-        raise InputError("probabilistic PCA needs whole images, and pixels are missing")
-    model = fit_ppca(chunks, latent_dim)
-    found = [model.log_prob(x.flatten(1)) for x in _continuous(likelihood, test, seed)]
-    size = math.prod(train.shape[1:])
+    model = fit_ppca(lambda: flat(train, flip), latent_dim)
+    found = [model.log_prob(x) for x in flat(test)]
+    size = int(seen.sum())
     return torch.cat(found) - size * math.log(_levels(likelihood) / (likelihood.grey_levels or 1))
 
 

@@ -92,7 +92,7 @@ class Report:
             only those of the sections that were computed. Its `elbo` is estimated from the draws
             of log p(x), and differs from minus rate and distortion by noise.
         num_images: how many images were scored.
-        num_dims: pixels times channels per image.
+        num_dims: pixels that are scored times channels, per image.
         grey_levels: of the likelihood, see `Likelihood`.
         remarks: one line per result of an earlier evaluation that `write` dropped or preferred.
     """
@@ -387,4 +387,6 @@ class Opened:
         grey_levels = scorer.programs.likelihood.grey_levels
         settings = {**asdict(scorer.options), **self.settings}
         count = len(scorer.split)
-        return Report(self.run, settings, scores, each, count, scorer.size, grey_levels, failed)
+        return Report(
+            self.run, settings, scores, each, count, scorer.num_scored, grey_levels, failed
+        )

@@ -189,6 +189,11 @@ class Scorer:
         return pd.DataFrame(torch.cat(list(found), 1).numpy())
 
     @property
+    def num_scored(self) -> int:
+        """The dimensions per image that the likelihood scores."""
+        return self.programs.likelihood.num_scored(self.size)
+
+    @property
     def baseline(self) -> tuple[Likelihood, np.ndarray, np.ndarray]:
         """What a baseline is fitted and scored with: likelihood, training images, and images."""
         return self.programs.likelihood, self.data.split("train").images, self.split.images
@@ -198,7 +203,7 @@ class Scorer:
         value = self.programs.likelihood.bits_per_dim(found.value, self.size)
         if value is None or found.error is None:
             return {}
-        return {"bits_per_dim": Estimate(value, found.error / self.size / math.log(2))}
+        return {"bits_per_dim": Estimate(value, found.error / self.num_scored / math.log(2))}
 
 
 def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:

@@ -96,9 +96,12 @@ def noise_size(
 
 
 def _standardised(p: Any, x: Tensor, step: int) -> Tensor | None:
-    """Squared residuals over their variance, `(*, pixels)`; None without moments or a density."""
+    """Squared residuals over their variance, `(*, pixels)`.
+
+    None without moments or a density, and where pixels are missing.
+    """
     try:
-        if p.support.is_discrete:
+        if p.support.is_discrete or x.isnan().any():
             return None
         return ((x - p.mean).square() / p.variance)[::step].flatten(1).float().cpu()
     except (NotImplementedError, AttributeError):
@@ -106,7 +109,7 @@ def _standardised(p: Any, x: Tensor, step: int) -> Tensor | None:
 
 
 def _squares(p: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared residuals and variances of images, each summed over pixels, `(B,)`."""
+    """Squared residuals and variances of images, each summed over seen pixels, `(B,)`."""
     mean, variance, noise = mean_and_variance(p)
     squares = (x - mean).square() - noise
     variance = torch.where(x.isnan(), 0.0, variance)  # Missing pixels have no residual.
@@ -145,7 +148,7 @@ def pixel_gain(
 
     Returns:
         The mean gain with its standard error over images; None if the likelihood has no scale,
-        no moments or a discrete support, or there are fewer than 40 images.
+        no moments or a discrete support, pixels are missing, or there are fewer than 40 images.
     """
     return noise_size(programs, images, engine, seed=seed)[1]
 

@@ -23,6 +23,7 @@ def scale_of(likelihood: Likelihood, images: np.ndarray, *, seed: int = 0) -> tu
         >>> scale_of(Normal(0.1), np.zeros((2, 1, 4, 4), np.uint8))
         (0.0, 1.0)
     """
-    ends = [(float(x.min()), float(x.max())) for x in observed(likelihood, images, seed=seed)]
+    every = (x.nan_to_num(0.0) for x in observed(likelihood, images, seed=seed))
+    ends = [(float(x.min()), float(x.max())) for x in every]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)

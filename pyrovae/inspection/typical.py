@@ -170,6 +170,8 @@ def _compared(
     p: Any, x: Tensor, statistics: Statistics, draws: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The statistics `(B, T, 3)`, `shares` and `moments` of the `Replication` of a batch."""
+    if x.isnan().any():
+        raise InputError("statistics of images need whole images, and pixels are missing")
     observed = torch.stack([of(x) for of in statistics.values()], -1)
     less = equal = total = torch.zeros_like(observed)
     pixels_less, pixels_equal = torch.zeros_like(x), torch.zeros_like(x)

@@ -114,6 +114,10 @@ class Likelihood(Recorded, nn.Module, ABC):
     def attach(self, guide: nn.Module, networks: Iterable[nn.Module]) -> None:
         """Receives the guide that encodes the observations, and its networks; ignores them."""
 
+    def num_scored(self, num_dims: int) -> int:
+        """How many of the dimensions of an image are scored: all, unless pixels are missing."""
+        return num_dims
+
     def bits_per_dim(self, elbo: float, num_dims: int) -> float | None:
         """Bits per dimension for an ELBO in nats per image; None where undefined."""
         if self.grey_levels is None:

@@ -85,7 +85,7 @@ class Masked(Likelihood):
         return MaskedPixels(self.likelihood(h), self.seen)
 
     def observe(self, images: Tensor) -> Tensor:
-        """The observations of whole images, with NaN for pixels of the value `missing`."""
+        """The observations of whole images, with NaN for missing pixels."""
         return self._without_missing(images, self.likelihood.observe(images))
 
     def dequantize(self, images: Tensor) -> Tensor:
@@ -101,6 +101,8 @@ class Masked(Likelihood):
         return torch.where(kept, x, torch.nan)
 
     def _without_missing(self, images: Tensor, x: Tensor) -> Tensor:
+        if self.mask is not None:
+            x = torch.where(self.seen, x, torch.nan)
         if self.missing is None:
             return x
         return torch.where((images != self.missing).any(-3, keepdim=True), x, torch.nan)
@@ -151,12 +153,15 @@ class Masked(Likelihood):
         """Those of the likelihood of whole images."""
         return self.likelihood.maps(loc)
 
+    def num_scored(self, num_dims: int) -> int:
+        """The dimensions of the pixels that `mask` leaves."""
+        return round(num_dims * float(self.seen.double().mean()))
+
     def bits_per_dim(self, elbo: float, num_dims: int) -> float | None:
         """Bits per seen dimension; None where the number of seen dimensions varies."""
         if self.missing is not None:
             return None
-        share = float(self.seen.double().mean())
-        return self.likelihood.bits_per_dim(elbo, round(num_dims * share))
+        return self.likelihood.bits_per_dim(elbo, self.num_scored(num_dims))
 
 
 def _read(mask: str) -> Tensor:

@@ -18,6 +18,9 @@ from torch.nn.functional import softplus
 
 from pyrovae import IWAE, VAE, Engine, InputError, StandardNormal
 from pyrovae.distributions import MaskedPixels
+from pyrovae.evaluation.baselines import log_evidence_of_ppca, log_evidence_without_latent
+from pyrovae.inspection.dispersion import dispersion
+from pyrovae.inspection.scales import scale_of
 from pyrovae.likelihoods import (
     Bernoulli,
     DiscretizedLogisticMixture,
@@ -30,6 +33,7 @@ from pyrovae.likelihoods import (
     ThresholdBinarization,
 )
 from pyrovae.posterior import evaluate
+from pyrovae.posterior.encoding import encode
 from pyrovae.posteriors import FullRankNormal
 from pyrovae.programs.vae import Model
 from pyrovae.training.initialization import ProbabilisticPCA
@@ -206,7 +210,8 @@ def write_mask(path: Path, size: tuple[int, int] = (16, 16)) -> str:
 
 def test_a_mask_hides_its_white_pixels(tmp_path: Path) -> None:
     vae = small_vae(likelihood=Masked(Normal(0.3), mask=write_mask(tmp_path / "m.png"))).eval()
-    x = vae.observe(images())
+    x = Normal(0.3).observe(images())
+    assert torch.equal(vae.observe(images()).isnan(), torch.arange(16).lt(8).expand_as(x))
     other = x.clone()
     other[..., :8] = 1 - x[..., :8]
     assert torch.equal(vae.encode(x).mean, vae.encode(other).mean)
@@ -216,6 +221,8 @@ def test_a_mask_hides_its_white_pixels(tmp_path: Path) -> None:
         p.log_prob(x),
         Normal(0.3)(vae.model.decoder(torch.zeros(4, 4))[..., 8:]).log_prob(x[..., 8:]),
     )
+    own = small_vae(likelihood=vae.likelihood, shortcut=True)
+    assert "starts from" in ProbabilisticPCA()(own, small_data().split("train").images, False)
     whole = Normal(0.3)
     assert vae.likelihood.bits_per_dim(-100.0, 768) == whole.bits_per_dim(-100.0, 384)
 
@@ -227,8 +234,10 @@ def test_a_grey_value_can_stand_for_missing() -> None:
         assert x.isnan().flatten().tolist() == [True, False, False] * 2
     assert likelihood.bits_per_dim(-1.0, 6) is None
     vae = small_vae(likelihood=likelihood, shortcut=True)
+    some = np.array(small_data().split("train").images)
+    some[0, :, 5:9] = 0
     with pytest.raises(InputError, match="pixels are missing"):
-        ProbabilisticPCA()(vae, np.zeros((9, 3, 16, 16), np.uint8), False)
+        ProbabilisticPCA()(vae, some, False)
 
 
 def test_what_is_not_allowed_is_one_line(tmp_path: Path) -> None:
@@ -258,3 +267,32 @@ def test_shown_images_are_whole() -> None:
             own.to_images(own(h))[-1 if p.batch_shape == (2,) else slice(None)],
         )
     assert softplus(masked(h).sample()).isfinite().all()
+
+
+@pytest.mark.parametrize("option", ["mask", "missing"])
+def test_scores_of_evaluation_leave_missing_pixels_out(option: str, tmp_path: Path) -> None:
+    grey = np.array(small_data().split("train").images).clip(1)
+    other = grey.copy()
+    other[..., :8] = 255 - other[..., :8]
+    if option == "mask":
+        own = Masked(Normal(0.3), mask=write_mask(tmp_path / "m.png"))
+    else:
+        own = Masked(Normal(0.3), missing=0)
+        grey[..., :8] = other[..., :8] = 0
+    vae, found = small_vae(likelihood=own), []
+    for data in (grey, other):
+        engine = Engine("cpu", "fp32")
+        encoded = encode(vae, data, engine)
+        found += [
+            log_evidence_of_ppca(own, data, data, 2).mean()[None],
+            log_evidence_without_latent(own, data, data),
+            torch.from_numpy(encoded.squared_error),
+            torch.tensor(dispersion(vae, data, engine).value),
+            torch.tensor(scale_of(own, data)),
+        ]
+    assert all(values.isfinite().all() for values in found)
+    for first, second in zip(found[:5], found[5:], strict=True):
+        torch.testing.assert_close(first, second)
+    whole = log_evidence_of_ppca(Normal(0.3), grey, grey, 2)
+    assert not torch.allclose(found[0], whole.mean())
+    assert own.num_scored(768) == (384 if option == "mask" else 768)

@@ -94,6 +94,8 @@ class ProbabilisticPCA(Start):
             parts = _Parts.of(vae)
             with private_randomness(0, next(vae.parameters()).device), evaluation_mode(vae):
                 x = vae.scored(torch.cat([some, some.flip(-1)]) if flip else some)
+            never = x.isnan().all(0)  # Pixels that no image shows are black, as for the encoder.
+            x = torch.where(never, 0.0, x)
             if x.isnan().any():
                 raise InputError("ProbabilisticPCA needs whole images, and pixels are missing")
             device = _fitting_device(vae.parameters())
