@@ -226,6 +226,8 @@ def _change(vae: ModelGuidePair, word: str) -> tuple[str, float]:
         found = math.nan
     if not math.isfinite(found):
         raise InputError(f"--given {word}: allowed is {name}=NUMBER")
+    if name in vae.attributes:
+        vae.check_given(name, found)
     return name, found
 
 

@@ -286,6 +286,12 @@ class ConditionalVAE(ModelGuidePair):
         vae.data = data
         return vae
 
+    def check_given(self, name: str, value: float) -> None:
+        """Raises `InputError` if a label is not one of its classes."""
+        classes = self.model.features.num_classes[self.attributes.index(name)]
+        if classes and value not in range(classes):
+            raise InputError(f"{name} {value:g}: allowed are the classes 0 to {classes - 1}")
+
     def learn_inputs(self, split: Split) -> None:
         """Takes the moments of the attributes of the training images."""
         places = [list(split.attribute_names).index(name) for name in self.attributes]

@@ -210,6 +210,9 @@ class ModelGuidePair(Recorded, nn.Module):
     def check_objective(self, objective: Any) -> None:
         """Raises `InputError` if the programs cannot train with an ELBO; takes any by default."""
 
+    def check_given(self, name: str, value: float) -> None:
+        """Raises `InputError` if an attribute cannot have a value; takes any by default."""
+
     def class_probabilities(self, x: Tensor) -> dict[str, Tensor]:
         """q(class | x) by attribute, `(B, K)` each, for observations `(B, C, H, W)`.
 

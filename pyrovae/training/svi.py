@@ -98,10 +98,11 @@ def first_bad_site(
         for program, trace in (("guide", guide_trace), ("model", model_trace)):
             for name in sample_sites(trace):
                 site = trace.nodes[name]
-                # Observed values may be NaN where pixels are missing.
-                if not (site["is_observed"] or _finite(site["value"])):
+                scored = _finite(site["fn"].log_prob(site["value"]))
+                # Where pixels are missing, NaN is observed, and the density is finite.
+                if not (_finite(site["value"]) or (site["is_observed"] and scored)):
                     return f"the value of site '{name}' in the {program}"
-                if not _finite(site["fn"].log_prob(site["value"])):
+                if not scored:
                     return f"the log density of site '{name}' in the {program}"
     return ALL_FINITE
 

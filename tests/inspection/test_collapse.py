@@ -8,17 +8,19 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 
 from pyrovae import Engine, InputError, ModelGuidePair, Normal, RunDirectory
 from pyrovae.data import Split
 from pyrovae.inspection import PosteriorMonitor, gather, judge
 from pyrovae.inspection.collapse import dimension_table, dimensions_for, mismatch
 from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.sections.collapse import section
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.training.callbacks import Epoch, RunInfo
 from pyrovae.training.rows import EpochRow, as_text
-from tests.support.programs import MAKERS
+from tests.support.programs import MAKERS, ladder_vae
 from tests.support.small import small_data, small_vae
 from tests.support.tables import IN_TURN, make_vae
 
@@ -122,6 +124,23 @@ def test_other_programs_are_judged(make: type) -> None:
     found = gather(subject)
     assert str(judge(found)) and found.dims == subject.space.size
     assert np.isfinite([found.dispersion, found.rate]).all()  # the weight is noise
+
+
+def test_a_collapsed_site_is_named() -> None:
+    programs, split = ladder_vae(), small_data().split("test")
+    with torch.no_grad():  # A top layer that no image reaches.
+        for parameter in programs.guide.top.parameters():
+            parameter.zero_()
+        for merge in programs.guide.merges:
+            merge.maps.layers[-1].bias[0] = 2.0
+    subject = Subject(programs, split, CPU, shown=split.take([0]), budget=QUICK)
+    found = section(subject)
+    layers = found.tables["layers"]
+    assert layers.index.tolist() == ["z3", "z2", "z1"]
+    assert layers["dimensions"].tolist() == [2, 4, 16]
+    assert layers["rate"].sum() == pytest.approx(subject.encoded.rate.mean())
+    assert layers.loc["z3", "rate"] == pytest.approx(0, abs=1e-6)
+    assert "Collapsed is z3: less than 0.1 nats." in found.says[1]
 
 
 def test_one_image_is_too_few() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +108,16 @@ def test_images_have_the_given_label_and_edits_keep_the_latents(tmp_path: Path) 
     first = vae.sample(3, labels[::20])
     torch.manual_seed(1)
     torch.testing.assert_close(again.sample(3, labels[::20]), first)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, 3.0])
+def test_a_given_label_must_be_a_class(value: float) -> None:
+    how: dict[str, Any] = {"attributes": ["label", "age"], "num_classes": {"label": 3}}
+    vae = ConditionalVAE.for_images(shades(), 2, **how, **NETWORKS)
+    with pytest.raises(InputError, match="label .*: allowed are the classes 0 to 2"):
+        vae.check_given("label", value)
+    vae.check_given("label", 2.0)
+    vae.check_given("age", value)
 
 
 def test_the_moments_of_the_training_images_are_saved(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_an_image_that_is_not_finite_is_named_where_the_guide_does_not_look() ->
     vae, x = make_vae(), torch.rand(6, *IMAGE_SHAPE)
     bad = x.masked_fill(x > 0.5, math.nan)
     found = first_bad_site(vae.model, lambda _: vae.guide(x), bad)
-    assert found == "the log density of site 'x' in the model"
+    assert found == "the value of site 'x' in the model"
 
 
 def named_parameters(seed: int = 1, dtype: torch.dtype = torch.float32) -> list[Tensor]:

@@ -82,7 +82,10 @@ def _layers(subject: Subject) -> pandas.DataFrame:
 def _said_of_layers(table: pandas.DataFrame) -> str:
     parts = ", ".join(f"{name} {rate:,.1f}" for name, rate in table["rate"].items())
     empty = [str(name) for name, rate in table["rate"].items() if rate < EMPTY]
-    found = f"The rate by latent site, in nats per image: {parts}."
+    found = (
+        f"The rate by latent site, in nats per image: {parts}. A dimension is active also where "
+        "its mean only follows the prior, given the sites drawn before it."
+    )
     if not empty:
         return found
     verb = "is" if len(empty) == 1 else "are"
