@@ -38,7 +38,9 @@ def command_line(run: str, options: list[str]) -> list[str]:
     directory = RunDirectory(run)
     directory.check_run()
     weights = directory.weights("best")
-    parts = dict.fromkeys(name.split(".")[1] for name in weights if name.count("."))
+    # Parameters of parts: neither buffers of the programs themselves, nor masks.
+    own = [name for name in weights if name.count(".") > 1 and weights[name].is_floating_point()]
+    parts = dict.fromkeys(name.split(".")[1] for name in own)
     frozen = [name for name in parts if name != "prior"]
     place = [] if "--run_dir" in names else ["--run_dir", f"{Path(run)}-prior"]
     known = ["--config", str(directory.config), "--init_from", run, "--freeze", *frozen]
@@ -55,7 +57,7 @@ def _check(names: list[str]) -> None:
         if name.partition(".")[0] in KEPT:
             raise InputError(f"{name}: allowed is no {name} with fit-prior, which keeps this part")
     if "--prior" not in names:
-        raise InputError("--prior: names the prior to fit, such as --prior FlowPrior")
+        raise InputError("--prior: must be given, such as --prior FlowPrior")
 
 
 def main(arguments: list[str]) -> None:

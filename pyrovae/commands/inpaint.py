@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
     """Draws and writes the completions; prints how far they can be relied on."""
     options = parser().parse_args(arguments)
     if not options.mask:
-        raise InputError("--mask: names an image whose white pixels are missing")
+        raise InputError("--mask: must be given, an image whose white pixels are missing")
     if not options.out.lower().endswith(".png"):
         raise InputError(f"--out: must end in .png, got {options.out}")
     device = Engine(options.device).device
@@ -121,6 +121,12 @@ def main(arguments: list[str]) -> None:
         bar=lambda steps: tqdm(steps, desc="NUTS", file=sys.stderr),
         progress=True,
     )
+    never = vae.observe(image).isnan().any(-3) & ~seen
+    if never.any():
+        print(
+            f"warning: the likelihood leaves out {int(never.sum())} of the missing pixels, so "
+            "nothing is known of them"
+        )
     for line in about(found, seen):
         print(line)
     with showing(data.show):

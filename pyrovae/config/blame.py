@@ -9,6 +9,7 @@ from typing import Any
 
 from pyrovae.config.naming import loaded_class
 from pyrovae.config.trust import GROUPS
+from pyrovae.programs.links import LINKS
 
 __all__ = ["blamed"]
 
@@ -29,10 +30,17 @@ def blamed(config: dict[str, Any], error: BaseException, message: str) -> str:
     for made in reversed(list(_constructed(error))):
         for path, cls, arguments in specs:
             if cls is made:
-                if path == "program":  # Its parts do not fit together: no option is to blame.
-                    return message
+                if path == "program":
+                    return _of_program(arguments, message)
                 return f"--{_option(path, arguments, message)}: {message}"
     return message
+
+
+def _of_program(arguments: dict[str, Any], message: str) -> str:
+    """The message; no option is to blame if the parts of a program do not fit together."""
+    first = message.split()[0]
+    own = first in arguments and first not in LINKS["program"]
+    return f"--program.{first}: {message}" if own else message
 
 
 def _option(path: str, arguments: dict[str, Any], message: str) -> str:

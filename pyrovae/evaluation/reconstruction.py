@@ -107,7 +107,8 @@ def reconstructions(
 ) -> pandas.DataFrame:
     """PSNR and SSIM of each image's reconstruction from one posterior draw.
 
-    `Estimate.of` a column gives its mean and standard error. Draws depend on the seed alone;
+    Missing pixels do not count for PSNR, and count as equal for SSIM. `Estimate.of` a column
+    gives its mean and standard error. Draws depend on the seed alone;
     weights and global random generators stay unchanged.
 
     Args:
@@ -126,8 +127,13 @@ def reconstructions(
     with private_randomness(seed, engine.device):
         for batch, attributes in batches.labelled(0):
             given = attributes if programs.attributes else None
-            again = programs.reconstruct(engine.place(batch), given).float()
-            both = [psnr(batch / 255, again), ssim(batch / 255, again)]
+            placed = engine.place(batch)
+            again, pixels = programs.reconstruct(placed, given).float(), placed / 255
+            with private_randomness(seed, engine.device):  # The draws stay those of the seed.
+                missing = programs.observe(placed).isnan()
+            again = torch.where(missing, pixels, again)
+            seen = 1 - missing.float().mean((1, 2, 3))  # The error is that of these pixels.
+            both = [psnr(pixels, again) + 10 * seen.log10(), ssim(pixels, again)]
             found.append(torch.stack(both, dim=1).cpu().double())
     names = list(images.names) if isinstance(images, Split) else None
     return pandas.DataFrame(torch.cat(found).numpy(), index=names, columns=["psnr", "ssim"])

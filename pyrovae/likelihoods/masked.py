@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyrovae.distributions.masked import MaskedPixels, unmasked
 from pyrovae.likelihoods.base import Likelihood
 from pyrovae.likelihoods.normal import SharedScaleNormal
-from pyrovae.utils.errors import InputError
+from pyrovae.utils.errors import InputError, check_kind
 
 __all__ = ["Masked"]
 
@@ -25,18 +25,20 @@ class Masked(Likelihood):
     $$\log p(x_{\text{seen}} \mid h) = \sum_{i \in \text{seen}} \log p(x_i \mid h)$$
 
     A pixel is missing if it is white in `mask`, if its grey value is `missing` in every channel,
-    if it is dropped, or if it is NaN in the observations that a program gets. The networks of the
-    guide get 0 for it. With `IWAE` as the objective the bound is that of MIWAE. Evaluation scores
-    the seen pixels, without dropping any. Bits per dimension count the pixels that `mask` leaves;
-    with `missing` they are undefined.
+    if it is dropped, or if it is NaN in the observations that a program gets. Data sets have 8
+    bits and hold no NaN. The networks of the guide get 0 for a missing pixel. What lies under
+    `mask` is never learnt, and is shown grey. With `IWAE` as the objective the bound is that of
+    MIWAE. Evaluation scores the seen pixels, without dropping any. Bits per dimension count the
+    pixels that `mask` leaves; with `missing` they are undefined.
 
     Use it for images with holes, defects or text on them, and with `drop` for a guide that can
     encode images of which it sees a part.
 
     Args:
         likelihood: the likelihood of whole images; null takes `SharedScaleNormal`.
-        mask: an image file whose white pixels are missing, of the size of the images.
-        missing: the grey value, 0 to 255, of pixels that are missing.
+        mask: an image file of the size of the images after loading; its white pixels are missing
+            in all images. A run keeps it.
+        missing: the grey value, 0 to 255, of a missing pixel in every channel.
         drop: the probability that training drops a pixel, anew per image and step.
 
     Raises:
@@ -68,13 +70,21 @@ class Masked(Likelihood):
         if missing is not None and not 0 <= missing <= 255:
             raise InputError(f"missing must lie in 0 to 255, got {missing}")
         self.likelihood = likelihood or SharedScaleNormal()
+        check_kind("likelihood", self.likelihood, Likelihood)
+        if isinstance(self.likelihood, Masked):
+            raise InputError("likelihood is a Masked: give all arguments to one")
         if self.likelihood.couples_batch:
             kind = type(self.likelihood).__name__
             raise InputError(f"{kind}: its pixels depend on each other, none can be left out")
         self.mask, self.missing, self.drop = mask, missing, drop
-        seen = torch.ones(1, 1, dtype=torch.bool) if mask is None else _read(mask)
-        self.register_buffer("seen", seen, persistent=False)
+        self.register_buffer("seen", _read(mask) if mask else torch.ones(1, 1, dtype=torch.bool))
         self.grey_levels, self.has_scale = self.likelihood.grey_levels, self.likelihood.has_scale
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        # A run has the mask among its weights: the file may be gone.
+        if (seen := state_dict.get(f"{prefix}seen")) is not None:
+            self.seen = seen.to(self.seen.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def num_maps(self, channels: int) -> int:
         """As many as the likelihood of whole images needs."""
@@ -85,7 +95,7 @@ class Masked(Likelihood):
         return MaskedPixels(self.likelihood(h), self.seen)
 
     def observe(self, images: Tensor) -> Tensor:
-        """The observations of whole images, with NaN for missing pixels."""
+        """The observations of images or grey values, with NaN for missing pixels of images."""
         return self._without_missing(images, self.likelihood.observe(images))
 
     def dequantize(self, images: Tensor) -> Tensor:
@@ -101,6 +111,8 @@ class Masked(Likelihood):
         return torch.where(kept, x, torch.nan)
 
     def _without_missing(self, images: Tensor, x: Tensor) -> Tensor:
+        if images.ndim < 3:
+            return x
         if self.mask is not None:
             x = torch.where(self.seen, x, torch.nan)
         if self.missing is None:
@@ -120,8 +132,8 @@ class Masked(Likelihood):
         return torch.where(seen, x, 0.0), *others
 
     def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
-        """The whole images that represent a distribution."""
-        return self.likelihood.to_images(unmasked(distribution))
+        """The images that represent a distribution; pixels that `mask` leaves out are grey."""
+        return torch.where(self.seen, self.likelihood.to_images(unmasked(distribution)), 0.5)
 
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
         """The baseline of the seen pixels."""
@@ -129,6 +141,8 @@ class Masked(Likelihood):
 
     def check(self, images: Tensor) -> None:
         """Refuses a mask of another size, and what the likelihood of whole images refuses."""
+        if not self.seen.numel():
+            raise InputError(f"--likelihood.mask {self.mask}: no such file")
         if self.mask is not None and self.seen.shape != images.shape[-2:]:
             size, allowed = (f"{w}x{h}" for h, w in (self.seen.shape, images.shape[-2:]))
             raise InputError(
@@ -172,7 +186,7 @@ def _read(mask: str) -> Tensor:
         with Image.open(Path(mask).expanduser()) as image:
             seen = torch.from_numpy(np.array(image.convert("L"))) < 128
     except FileNotFoundError:
-        raise InputError(f"--likelihood.mask {mask}: no such file") from None
+        return torch.zeros(0, 0, dtype=torch.bool)  # `check` refuses it; a run has its mask.
     except (OSError, ValueError) as error:
         raise InputError(f"--likelihood.mask {mask}: is no image that can be read") from error
     if not seen.any():

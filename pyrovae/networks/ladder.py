@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyrovae.networks.base import ImageShape, apply_layers, check_widths
 from pyrovae.networks.blocks import Block, activate, convolution, shrunk
 from pyrovae.networks.trunks import step_sizes
+from pyrovae.utils.errors import check_kind
 from pyrovae.utils.shared import Shared
 
 __all__ = ["BottomUp", "Ladder", "Maps", "Stage", "Top", "TopDown"]
@@ -24,7 +25,7 @@ class Ladder:
     Args:
         image_shape: `(C, H, W)` of the images.
         channels: channels of the features at each level.
-        latents: channels of the latent maps at each level; 0 for a level without latents.
+        latents: channels of the latent maps at each level; 0 for a level without.
         strides: stride from one level to the next; 2 halves the size, 1 keeps it.
         blocks: blocks per level of each network.
         block: returns a block for that many channels.
@@ -49,10 +50,12 @@ class Ladder:
                     f"{name} must have the length of channels, got {list(values)} for "
                     f"{list(self.channels)}"
                 )
-        if min(self.latents) < 0 or not any(self.latents):
+        if min(self.latents) < 0:
+            raise ValueError(f"latents must be at least 0, got {list(self.latents)}")
+        if not any(self.latents):
             raise ValueError(
-                f"latents must be channels of at least one level, got {list(self.latents)}; a "
-                "model with one latent vector is a VAE"
+                f"latents must have a level above 0, got {list(self.latents)}; with one latent "
+                "vector it is a VAE"
             )
         if not {*(self.strides or [2])} <= {1, 2}:
             raise ValueError(f"strides must be 1 or 2, got {list(self.strides or ())}")
@@ -77,7 +80,10 @@ class Ladder:
 
     def repeated(self, width: int) -> list[nn.Module]:
         """The blocks of a level."""
-        return [self.block(width) for _ in range(self.blocks)]
+        made = [self.block(width) for _ in range(self.blocks)]
+        for block in made:
+            check_kind("block", block, Block)
+        return [*made]
 
 
 class Maps(nn.Module):

@@ -178,7 +178,8 @@ class LadderVAE(ModelGuidePair):
         posterior: q(z_L given the outputs of the bottom-up network).
         image_shape: `(C, H, W)` of the images.
         channels: channels of the features at each level.
-        latents: channels of the latent maps at each level; 0 for a level without latents.
+        latents: channels of the latent maps at each level, 0 for a level without; the vector at
+            the top is extra, and has the dimensions of the prior.
         strides: stride from one level to the next, 1 or 2; null halves the size at each level.
         blocks: blocks per level; 0 makes the networks linear.
         block: the class of the blocks, `GatedBlock` or `ResidualBlock`.

@@ -38,7 +38,7 @@ def test_mistakes_are_refused_in_one_line(
 ) -> None:
     root = str(trained(tmp_path / "run", monkeypatch))
     for arguments, said in (
-        ([root], "--prior: names the prior to fit"),
+        ([root], "--prior: must be given"),
         ([root, "--prior", "FlowPrio"], "unknown class 'FlowPrio'"),
         ([root, "--prior=FlowPrior", "--freeze=encoder"], "--freeze: allowed is no --freeze"),
         ([root, "--prior=FlowPrior", "--encoder=MLPEncoder"], "--encoder: allowed is no"),

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyro
@@ -18,6 +19,7 @@ from torch.nn.functional import softplus
 
 from pyrovae import IWAE, VAE, Engine, InputError, StandardNormal
 from pyrovae.distributions import MaskedPixels
+from pyrovae.evaluation import psnr, reconstructions
 from pyrovae.evaluation.baselines import log_evidence_of_ppca, log_evidence_without_latent
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.scales import scale_of
@@ -245,7 +247,8 @@ def test_what_is_not_allowed_is_one_line(tmp_path: Path) -> None:
         "drop must lie": lambda: Masked(drop=1.0),
         "missing must lie": lambda: Masked(missing=256),
         "depend on each other": lambda: Masked(OptimalScaleNormal()),
-        "no such file": lambda: Masked(mask=str(tmp_path / "none.png")),
+        "no such file": lambda: Masked(mask=str(tmp_path / "none.png")).check(images()),
+        "give all arguments to one": lambda: Masked(Masked()),
         "is no image": lambda: Masked(mask=__file__),
         r"is 8x16 \(width x height\), the images are 16x16": lambda: Masked(
             mask=write_mask(tmp_path / "m.png", (8, 16))
@@ -254,6 +257,41 @@ def test_what_is_not_allowed_is_one_line(tmp_path: Path) -> None:
     for message, run in cases.items():
         with pytest.raises(InputError, match=message):
             run()
+
+
+@pytest.mark.parametrize("wrong", ["Normal", Normal, StandardNormal(3)])
+def test_the_likelihood_of_whole_images_must_be_one(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="likelihood must be of the kind Likelihood"):
+        Masked(wrong)
+
+
+def test_a_run_has_its_mask_and_opens_without_the_file(tmp_path: Path) -> None:
+    path = write_mask(tmp_path / "m.png")
+    vae = small_vae(likelihood=Masked(Normal(0.3), mask=path))
+    weights = vae.state_dict()
+    Path(path).unlink()
+    again = small_vae(seed=1, likelihood=Masked(Normal(0.3), mask=path))
+    again.load_state_dict(weights)
+    assert torch.equal(again.likelihood.seen, vae.likelihood.seen)
+    again.likelihood.check(images())
+    x = vae.observe(images())
+    assert torch.equal(again.encode(x).mean, vae.encode(x).mean)
+
+
+def test_pixels_under_the_mask_are_grey_and_do_not_count_as_errors(tmp_path: Path) -> None:
+    vae = small_vae(likelihood=Masked(Normal(0.3), mask=write_mask(tmp_path / "m.png"))).eval()
+    shown = vae.sample(2)
+    assert (shown[..., :8] == 0.5).all() and not (shown[..., 8:] == 0.5).all()
+    split, engine = small_data().split("test"), Engine("cpu", "fp32")
+    whole = small_vae(likelihood=Normal(0.3)).eval()
+    other = np.array(split.images)
+    other[..., :8] = 255 - other[..., :8]
+    scores = [reconstructions(vae, x, engine)["psnr"] for x in (np.array(split.images), other)]
+    assert np.allclose(*scores)
+    assert not np.allclose(reconstructions(whole, other, engine)["psnr"], scores[0])
+    half = vae.reconstruct(torch.from_numpy(np.array(split.images)))[..., 8:]
+    pixels = torch.from_numpy(np.array(split.images))[..., 8:] / 255
+    assert psnr(pixels, half).mean() == pytest.approx(scores[0].mean(), abs=0.5)
 
 
 def test_shown_images_are_whole() -> None:

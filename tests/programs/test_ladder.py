@@ -223,7 +223,8 @@ def test_each_option_changes_the_networks(given: dict[str, Any]) -> None:
     ("given", "message"),
     [
         ({"latents": [1]}, "latents must have the length of channels"),
-        ({"latents": [0, 0, 0]}, "latents must be channels of at least one level"),
+        ({"latents": [0, 0, 0]}, "latents must have a level above 0"),
+        ({"latents": [0, -1, 1]}, "latents must be at least 0"),
         ({"strides": [2, 3, 2]}, "strides must be 1 or 2"),
         ({"blocks": -1}, "blocks must be at least 0"),
         ({"channels": [4] * 6, "latents": [1] * 6}, "can be halved 4 times, but channels"),
