@@ -17,6 +17,8 @@ __all__ = ["Marginal", "centre", "marginal", "marginals", "moments"]
 DRAWS = 200
 #: Draws of the other latent sites, over which a dependent site is averaged.
 MIXED = 100
+#: Numbers that are drawn at once for these: networks need many times their memory.
+AT_ONCE = 1_000_000
 
 
 class Marginal(NamedTuple):
@@ -72,18 +74,32 @@ def marginals(
     """
     if len(names) == 1:
         return {name: marginal(trace.nodes[name]["fn"]) for name in names}
-    with pyro.plate("draws of each image", MIXED, dim=-2):
-        many = poutine.trace(guide).get_trace(x, **inputs)
-    return {name: _mixed(many.nodes[name]) for name in names}
+    size = sum(trace.nodes[name]["value"].numel() for name in names)
+    every: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in names}
+    for count in _pieces(MIXED, max(1, AT_ONCE // size)):
+        with pyro.plate("draws of each image", count, dim=-2):
+            many = poutine.trace(guide).get_trace(x, **inputs)
+        for name in names:
+            every[name].append(_of_draws(many.nodes[name]))
+    return {name: _mixed(*map(torch.cat, zip(*own, strict=True))) for name, own in every.items()}
 
 
-def _mixed(node: Any) -> Marginal:
-    """The marginal of a site over draws of the other sites, which are the leftmost dimension."""
-    means, variances = node["value"], torch.zeros_like(node["value"])
+def _pieces(total: int, most: int) -> list[int]:
+    """The total as a sum of numbers that are at most `most`."""
+    return [min(most, total - start) for start in range(0, total, most)]
+
+
+def _of_draws(node: Any) -> tuple[Tensor, Tensor]:
+    """Means and variances of a site given each draw of the other sites, the leftmost dimension."""
     try:
-        means, variances = node["fn"].mean, node["fn"].variance
+        return node["fn"].mean, node["fn"].variance
     except (NotImplementedError, AttributeError):
-        pass  # Without closed-form moments, draws of the site itself are used.
+        # Without closed-form moments, draws of the site itself are used.
+        return node["value"], torch.zeros_like(node["value"])
+
+
+def _mixed(means: Tensor, variances: Tensor) -> Marginal:
+    """The marginal of a site over draws of the other sites."""
     between = means.var(0)
     # Means that do not depend on the other sites differ by rounding only.
     noise = torch.where(between > 1e-12 * means.square().mean(0), between / len(means), 0.0)
