@@ -25,6 +25,7 @@ from pyrovae.evaluation.baselines import (
     log_evidence_of_ppca,
 )
 from pyrovae.posterior import Evaluation, evaluate
+from pyrovae.posterior.classification import classify
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum
@@ -83,6 +84,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         engine.lay_out(vae)
         found = evaluate(vae, test, engine)
         latent_dim = PosteriorView(vae, test.spread(2), engine).space.size
+        classes = classify(vae, test, engine)
     others = _baselines(vae, data, latent_dim)
     _store(run, weights, found, others[WITHOUT_LATENT])
     refresh_index(run.root)
@@ -93,6 +95,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     lines = [
         f"test, {images}, weights of epoch {epoch} (the best), nats per image:",
         f"  {found}",
+        *([] if classes is None else [f"  {vae.optional[0]}: {classes}"]),
         *(f"  {name}: {other}" for name, other in others.items()),
         *_below(run, found, others),
         f"samples: {drawn}",

@@ -28,7 +28,7 @@ class _GreyLevels(Constraint):
 grey_levels = _GreyLevels()
 
 
-def _log_bin(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+def log_bin(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     r"""Log probability that a logistic variable falls into the bin of a grey value.
 
     With $b, a$ the ends of the bin in units of the scale, $\sigma(b) - \sigma(a) = \sigma(b)
@@ -43,12 +43,12 @@ def _log_bin(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
     return below + torch.where(black, zero, logsigmoid(-lower)) + inside
 
 
-def _clipped_mean(loc: Tensor, scale: Tensor) -> Tensor:
+def clipped_mean(loc: Tensor, scale: Tensor) -> Tensor:
     """The mean of a logistic variable that is clipped to [0, 1]."""
     return scale * (softplus(loc / scale) - softplus((loc - 1) / scale))
 
 
-def _draw_level(loc: Tensor, scale: Tensor) -> Tensor:
+def draw_level(loc: Tensor, scale: Tensor) -> Tensor:
     """Draws a logistic variable and rounds it to the nearest grey value."""
     u = torch.rand_like(loc).clamp(min=torch.finfo(loc.dtype).tiny)
     x = loc + scale * (torch.log(u) - torch.log1p(-u))
@@ -87,19 +87,19 @@ class DiscretizedLogistic(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """The mean without rounding, within half a grey level of the exact mean."""
-        return _clipped_mean(self.loc, self.scale)
+        return clipped_mean(self.loc, self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of grey values k / 255."""
         if self._validate_args:
             self._validate_sample(value)
-        return _log_bin(value, self.loc, self.scale)
+        return log_bin(value, self.loc, self.scale)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws of grey values k / 255."""
         shape = self._extended_shape(sample_shape)
-        return _draw_level(self.loc.expand(shape), self.scale.expand(shape))
+        return draw_level(self.loc.expand(shape), self.scale.expand(shape))
 
 
 class DiscretizedLogisticMixture(TorchDistribution):
@@ -146,7 +146,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         shown: list[Tensor] = []
         for c in range(self.loc.shape[-3]):
             loc = self._location(c, self.loc, self.coefficients, shown)
-            shown.append(_clipped_mean(loc, self.scale[..., c, :, :]))
+            shown.append(clipped_mean(loc, self.scale[..., c, :, :]))
         return (weights.unsqueeze(-3) * torch.stack(shown, -3)).sum(-4)
 
     def _location(self, c: int, loc: Tensor, coefficients: Tensor, before: list[Tensor]) -> Tensor:
@@ -169,7 +169,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         found = self.logits.log_softmax(-3)
         for c, channel in enumerate(channels):
             loc = self._location(c, self.loc, self.coefficients, channels[:c])
-            found = found + _log_bin(channel, loc, self.scale[..., c, :, :])
+            found = found + log_bin(channel, loc, self.scale[..., c, :, :])
         return found.logsumexp(-3)
 
     @torch.no_grad()
@@ -187,7 +187,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         drawn: list[Tensor] = []
         for c in range(self.loc.shape[-3]):
             at = self._location(c, loc, coefficients, drawn)
-            drawn.append(_draw_level(at, scale[..., c, :, :]))
+            drawn.append(draw_level(at, scale[..., c, :, :]))
         return torch.stack(drawn, -3)
 
 

@@ -1,6 +1,7 @@
 """Likelihoods p(x | z): modules that map the decoder's output to a distribution of images."""
 
 # ruff: noqa: F403
+from pyrovae.likelihoods.autoregressive import *
 from pyrovae.likelihoods.base import *
 from pyrovae.likelihoods.base import Likelihood
 from pyrovae.likelihoods.binary import *

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,15 @@ class Classified:
     confidence: np.ndarray
     log_loss: np.ndarray
     chance: float
+
+    def __str__(self) -> str:
+        """The error with its standard error, and what always answering one class gives."""
+        wrong = 1 - self.correct.mean()
+        error = math.sqrt(wrong * (1 - wrong) / len(self.correct))
+        return (
+            f"{100 * wrong:.2f} ± {100 * error:.2f} % error of {len(self.correct):,} images "
+            f"(the most frequent class alone: {100 * (1 - self.chance):.2f} %)"
+        )
 
     def numbers(self) -> dict[str, float]:
         """Accuracy, log loss and calibration error."""

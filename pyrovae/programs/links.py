@@ -38,6 +38,7 @@ LINKS: dict[str, Mapping[str, Link]] = {
     "encoder": {"image_shape": IMAGE_SHAPE, "num_outputs": NUM_OUTPUTS},
     "decoder": {"image_shape": IMAGE_SHAPE, "latent_dim": LATENT_DIM, "num_maps": NUM_MAPS},
     "prior": {"image_shape": IMAGE_SHAPE},
+    "likelihood": {"image_shape": IMAGE_SHAPE},
     "posterior": {"latent_dim": LATENT_DIM},
     "program": {
         name: Link((name,), lambda part: part, f"--{name}")

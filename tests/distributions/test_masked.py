@@ -13,7 +13,7 @@ from tests.support.tables import LIKELIHOODS
 SEEN = torch.tensor([[True, False, True, True], [False, False, True, False]])
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", [n for n in LIKELIHOODS if n != "AutoregressiveLogistic"])
 def test_pixels_add_up_to_the_image(name: str) -> None:
     likelihood = LIKELIHOODS[name]().eval()
     torch.manual_seed(0)

@@ -118,9 +118,11 @@ def test_other_programs_complete_images(make: type) -> None:
     assert found.images.shape == (2, 3, 16, 16) and found.images.isfinite().all()
 
 
-#: Likelihoods score the seen pixels; of the other parts those that are not R^D, or slow, once.
+#: Likelihoods of independent pixels score the seen ones; of the other parts those that are not
+#: R^D, or slow, once.
 PLAIN = ("StandardNormal", "DiagonalNormal")
 PARTS = [names for names in IN_TURN if names[1:] == PLAIN or "VonMisesFisher" in names]
+PARTS = [names for names in PARTS if names[0] != "AutoregressiveLogistic"]
 
 
 @pytest.mark.parametrize("names", PARTS, ids="-".join)
@@ -131,6 +133,13 @@ def test_every_part_completes_images(names: tuple[str, str, str]) -> None:
     found = complete(make_vae(*names), image, seen, num_images=2, num_draws=40)
     assert found.images.isfinite().all() and found.deviation.isfinite().all()
     assert float(found.weights.sum()) == pytest.approx(1)
+
+
+def test_pixels_that_depend_on_each_other_are_refused_in_one_line() -> None:
+    vae, seen = make_vae("AutoregressiveLogistic", *PLAIN), torch.ones(IMAGE_SHAPE[1:]).bool()
+    seen[:2] = False
+    with pytest.raises(InputError, match="AutoregressiveLogistic has no density per pixel"):
+        complete(vae, torch.zeros(IMAGE_SHAPE, dtype=torch.uint8), seen)
 
 
 def test_wrong_masks_are_refused_in_one_line() -> None:

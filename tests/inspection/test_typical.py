@@ -192,7 +192,7 @@ def test_the_gain_of_a_scale_per_pixel_has_a_closed_form(factor: float, count: i
 def test_only_a_scale_on_a_continuous_support_has_a_gain(name: str) -> None:
     vae, images = ignoring_latents(name, 60)
     found = pixel_gain(vae, images.numpy(), CPU)
-    discrete = "Discretized" in name or not vae.likelihood.has_scale
+    discrete = "Logistic" in name or not vae.likelihood.has_scale
     assert (found is None) == discrete
     assert pixel_gain(vae, images.numpy()[:39], CPU) is None
 

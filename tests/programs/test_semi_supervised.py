@@ -28,11 +28,13 @@ from pyrovae import (
     StandardNormal,
     Trainer,
 )
+from pyrovae.commands.train import final_report
 from pyrovae.data import ArrayData
 from pyrovae.objectives import ScaleLatents, as_objective
-from pyrovae.posterior.classification import calibration_error, classify
+from pyrovae.posterior.classification import Classified, calibration_error, classify
 from pyrovae.posterior.elbo import image_terms
 from pyrovae.programs.semi_supervised import SemiSupervisedGuide, SemiSupervisedModel
+from pyrovae.runs import RunDirectory
 from pyrovae.training import compiling
 
 SHAPE = (1, 4, 4)
@@ -182,6 +184,22 @@ def test_few_labels_classify_and_the_rows_of_metrics_say_so(unknown: float) -> N
     found = classify(vae, data.split("val"), CPU)
     assert found is not None and len(found.correct) == (data.split("val").attributes >= 0).sum()
     assert found.numbers()["accuracy"] == history["val_class_accuracy"].iloc[-1]
+
+
+@pytest.mark.slow
+def test_the_last_lines_of_training_have_the_error(tmp_path: Path) -> None:
+    vae, data = small(), squares()
+    fit(vae, data, 1, run=tmp_path / "run")
+    said = final_report(RunDirectory(tmp_path / "run"), vae, data, CPU).splitlines()
+    assert said[2] == f"  label: {classify(vae, data.split('test'), CPU)}"
+
+
+def test_predictions_are_summed_up_in_one_line() -> None:
+    correct = np.arange(200) >= 15
+    found = Classified(correct, np.full(200, 0.9), np.full(200, 0.1), chance=0.25)
+    assert str(found) == (
+        "7.50 ± 1.86 % error of 200 images (the most frequent class alone: 75.00 %)"
+    )
 
 
 def test_the_labels_that_are_used_are_balanced_and_follow_their_seed() -> None:

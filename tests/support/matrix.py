@@ -34,6 +34,7 @@ from pyrovae import (
 from pyrovae.config.catalogue import concrete
 from pyrovae.networks import ImageShape
 from pyrovae.objectives import STOCK
+from pyrovae.programs.vae import made
 
 FULL = os.environ.get("PYROVAE_MATRIX") == "full"
 SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64) if FULL else (3, 32, 32)]
@@ -86,7 +87,7 @@ def same_space(prior: str, posterior: str) -> bool:
 def make(prior: str, likelihood: str, posterior: str, shape: ImageShape) -> VAE:
     shaped = {"image_shape": shape, "num_components": 3} if prior == VampPrior.__name__ else {}
     p_z, q_z = PRIORS[prior](LATENT_DIM, **shaped), POSTERIORS[posterior](LATENT_DIM)
-    p_x, channels = LIKELIHOODS[likelihood](), [2, 2, 2]
+    p_x, channels = made(LIKELIHOODS[likelihood], {"image_shape": shape}), [2, 2, 2]
     return VAE(
         encoder=ConvEncoder(shape, q_z.num_params, channels),
         decoder=ConvDecoder(shape, LATENT_DIM, p_x.num_maps(shape[0]), channels),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pyrovae import likelihoods, priors
 from pyrovae.config.catalogue import concrete
 from pyrovae.likelihoods import (
+    AutoregressiveLogistic,
     Bernoulli,
     Binarization,
     DiscretizedLogistic,
@@ -163,6 +164,7 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "StudentT": lambda: likelihoods.StudentT(df=4.0, initial_scale=0.3),
     "DiscretizedLogistic": lambda: DiscretizedLogistic(0.2),
     "DiscretizedLogisticMixture": lambda: DiscretizedLogisticMixture(3),
+    "AutoregressiveLogistic": lambda: AutoregressiveLogistic(IMAGE_SHAPE, initial_scale=0.2),
     "Bernoulli": lambda: Bernoulli(),
     "Bernoulli-dynamic": lambda: Bernoulli(DynamicBinarization()),
     "Bernoulli-threshold": lambda: Bernoulli(ThresholdBinarization(0.4)),

@@ -16,7 +16,7 @@ def preset_names() -> list[str]:
 
     Example:
         >>> preset_names()[:2]
-        ['celeba', 'celeba_post']
+        ['celeba', 'celeba_autoregressive']
     """
     return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
 
