@@ -85,13 +85,18 @@ class AutoregressiveLogistic(TorchDistribution):
         drawn, gone = torch.empty_like(loc), pad(torch.zeros_like(loc), (reach, reach, reach, 0))
         rows = torch.arange(reach + 1, device=loc.device)[:, None]
         columns = torch.arange(2 * reach + 1, device=loc.device)
+        within = self.kernel[:, :, reach, reach]
         for y, x in self._fronts(loc.device):
             near = (..., y[:, None, None] + rows, x[:, None, None] + columns)
+            others = torch.einsum("...dnij,cdij->...cn", gone[near], self.kernel)
+            own = [others[..., :0, :]]
             for c in range(shape[-3]):
-                shift = torch.einsum("...cnij,cij->...n", gone[near], self.kernel[c])
+                channels = torch.einsum("...dn,d->...n", torch.cat(own, -2), within[c, :c])
+                shift = others[..., c, :] + channels
                 found = draw_level(loc[..., c, y, x] + shift, scale[..., c, y, x])
                 drawn[..., c, y, x] = found
-                gone[..., c, y + reach, x + reach] = found - loc[..., c, y, x]
+                own.append((found - loc[..., c, y, x]).unsqueeze(-2))
+            gone[..., y + reach, x + reach] = torch.cat(own, -2)
         return drawn
 
     def _fronts(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -154,7 +154,7 @@ def _images_for(bins: int) -> int:
 
 def ratio_values(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """Values whose mean is the ratio of two means, with the ratio's variance (delta method)."""
-    with np.errstate(invalid="ignore"):  # Residuals of a run that diverged are infinite.
+    with np.errstate(invalid="ignore", divide="ignore"):  # Runs that diverged: inf, and 0 / 0.
         ratio = top.mean(0) / bottom.mean(0)
         return ratio + (top - ratio * bottom) / bottom.mean(0)
 
