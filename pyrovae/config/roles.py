@@ -12,6 +12,7 @@ from pyrovae.data import Augmentation, ImageData
 from pyrovae.inspection.monitor import PosteriorMonitor
 from pyrovae.likelihoods import Binarization, Likelihood
 from pyrovae.networks import Decoder, Encoder
+from pyrovae.networks.blocks import Block
 from pyrovae.objectives import Corruption, Schedule
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Flow, Prior
@@ -73,6 +74,7 @@ TABLE = (
     _part("encoder", Encoder, "ConvEncoder"),
     _part("decoder", Decoder, "ConvDecoder"),
     _part("program", ModelGuidePair, "VAE"),
+    Role("program.block", Block),
     Role(
         "schedule",
         Schedule,

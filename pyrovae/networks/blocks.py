@@ -25,10 +25,24 @@ class Block(nn.Module, ABC):
 
 
 class ResidualBlock(Block):
-    """Adds a branch of two convolutions to the input; the branch is close to zero initially.
+    r"""Adds a branch of two convolutions to the input.
+
+    $$x + \text{conv}(\text{SiLU}(\text{norm}(\text{conv}(\text{SiLU}(\text{norm}(x))))))$$
+
+    The branch is close to zero initially.
+
+    Use it for fewer parameters than `GatedBlock` has.
 
     Args:
         width: number of channels.
+
+    References:
+        Identity Mappings in Deep Residual Networks (He et al., 2016, section 4),
+        https://arxiv.org/abs/1603.05027
+
+    Example:
+        >>> ResidualBlock(8)(torch.zeros(1, 8, 4, 4)).shape
+        torch.Size([1, 8, 4, 4])
     """
 
     def __init__(self, width: int) -> None:
@@ -47,8 +61,18 @@ class GatedBlock(Block):
     $$x + a \odot \sigma(b), \quad (a, b) = \text{conv}(\text{SiLU}(\text{norm}(\text{conv}(
     \text{SiLU}(\text{norm}(x))))))$$
 
+    Use it by default: the gates choose which places of the maps change.
+
     Args:
         width: number of channels.
+
+    References:
+        Language Modeling with Gated Convolutional Networks (Dauphin et al., 2017, equation 1),
+        https://arxiv.org/abs/1612.08083
+
+    Example:
+        >>> GatedBlock(8)(torch.zeros(1, 8, 4, 4)).shape
+        torch.Size([1, 8, 4, 4])
     """
 
     def __init__(self, width: int) -> None:
