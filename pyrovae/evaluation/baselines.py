@@ -56,15 +56,18 @@ def log_evidence_of_ppca(
     """
     first = next(_continuous(likelihood, train[:500], seed)).flatten(1)
     seen = ~first.isnan().all(0)
+    columns = slice(None) if seen.all() else seen  # A mask copies, also where all are seen.
 
     def flat(images: np.ndarray, both: bool = False) -> Iterator[Tensor]:
         for x in _continuous(likelihood, images, seed):
-            for own in (x.double(), x.double().flip(-1))[: 1 + both]:
-                if own.flatten(1)[:, seen].isnan().any():
+            x = x.double()
+            for own in (x, x.flip(-1))[: 1 + both]:
+                pixels = own.flatten(1)[:, columns]
+                if pixels.isnan().any():
                     raise InputError(
                         "probabilistic PCA needs images of which the same pixels are seen"
                     )
-                yield own.flatten(1)[:, seen]
+                yield pixels
 
     model = fit_ppca(lambda: flat(train, flip), latent_dim)
     found = [model.log_prob(x) for x in flat(test)]
