@@ -17,7 +17,7 @@ from threading import Thread
 from types import TracebackType
 from typing import IO, Any
 
-from benchmarking.loops import NotRun, explain, in_one_line
+from benchmarking.reasons import NotRun, explain, in_one_line
 from pyrovae.utils.signals import quiet
 
 __all__ = ["Worker", "alone", "once"]
@@ -95,7 +95,7 @@ class Worker:
     def _send(self, work: Work | None, request: Any) -> None:
         assert self._process.stdin is not None and not self.ended
         with suppress(BrokenPipeError):  # `receive` reports why the process ended.
-            pickle.dump((work, request), self._process.stdin)
+            pickle.dump(pickle.dumps((work, request)), self._process.stdin)
             self._process.stdin.flush()
 
     def receive(self) -> Any:
@@ -182,8 +182,9 @@ def _serve(requests: SimpleQueue[Any], answers: IO[bytes]) -> None:
     """Answers requests until this process ends."""
     running: Any = once(int)
     while True:
-        work, request = requests.get()
+        given = requests.get()
         try:
+            work, request = pickle.loads(given)  # Imports what they need.
             if work is not None:
                 running.close()  # First, since the next generator may need its memory.
                 running, request = work(*request), None

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from textwrap import shorten
 from typing import Any
 
 import pyro
@@ -16,6 +15,7 @@ from torch import nn
 
 from benchmarking.cases import Case, data_of
 from benchmarking.handwritten import captured_step, lean_step, plain_step
+from benchmarking.reasons import NotRun, explain
 from pyrovae.data import ImageData
 from pyrovae.data.feed import Feed, HostFeed
 from pyrovae.engine import Engine
@@ -30,11 +30,8 @@ __all__ = [
     "REFERENCE",
     "Loop",
     "LoopKind",
-    "NotRun",
     "Setting",
     "current",
-    "explain",
-    "in_one_line",
     "opened_session",
 ]
 
@@ -43,22 +40,6 @@ LEARNING_RATE = 1e-4
 REFERENCE = "pyrovae"
 
 Step = Callable[[], Any]
-
-
-class NotRun(Exception):
-    """A loop cannot run here; the text says why."""
-
-
-def in_one_line(text: str) -> str:
-    """Returns a text without line breaks, shortened to fit a table."""
-    return shorten(" ".join(text.split()), 160)
-
-
-def explain(error: BaseException) -> NotRun:
-    """Converts any error to `NotRun` with a message of one line."""
-    if isinstance(error, NotRun):
-        return error
-    return NotRun(f"{type(error).__name__}: {in_one_line(str(error))}")
 
 
 def current(device: torch.device) -> AbstractContextManager[Any]:

@@ -14,9 +14,10 @@ from benchmarking.cases import CASES
 from benchmarking.feeding import feed
 from benchmarking.figures import Figures
 from benchmarking.isolation import once
-from benchmarking.loops import LOOPS, REFERENCE, NotRun, Setting, explain
+from benchmarking.loops import LOOPS, REFERENCE, Setting
 from benchmarking.memory import peak_bytes
 from benchmarking.preparation import prepare
+from benchmarking.reasons import NotRun, explain
 from benchmarking.scaling import seconds_an_image, sizes
 from benchmarking.statistics import Spread, break_even, ratio, spread
 from benchmarking.timing import Timed, interleave

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from benchmarking.isolation import Worker, once
-from benchmarking.loops import Loop, LoopKind, NotRun, Setting
+from benchmarking.loops import Loop, LoopKind, Setting
+from benchmarking.reasons import NotRun
 
 __all__ = ["Timed", "interleave", "start_compiler", "synchronize", "turns"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from benchmarking.isolation import Worker, alone
-from benchmarking.loops import LOOPS, NotRun
+from benchmarking.loops import LOOPS
+from benchmarking.reasons import NotRun
 from benchmarking.timing import start_compiler
 
 __all__ = ["Workers"]

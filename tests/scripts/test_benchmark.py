@@ -29,14 +29,16 @@ from benchmarking import chart, figures, isolation, loops, memory, suite, timing
 from benchmarking.cases import CASES, data_of
 from benchmarking.feeding import Given, feed, mapped_images
 from benchmarking.handwritten import captured_step
-from benchmarking.loops import LOOPS, Loop, LoopKind, NotRun, Setting, Step
+from benchmarking.loops import LOOPS, Loop, LoopKind, Setting, Step
 from benchmarking.preparation import photographs, prepare
+from benchmarking.reasons import NotRun
 from benchmarking.statistics import Spread, break_even, ratio, spread
 from benchmarking.workers import Workers
 from PIL import Image
 
 from pyrovae.utils.memory import status_bytes
 from tests.support.commands import SCRIPTS
+from tests.support.works import busy, exit_at_once, kill_itself, raise_error
 
 pytestmark = pytest.mark.slow
 
@@ -173,20 +175,6 @@ def steps_until(last: int, end: Callable[[], None], setting: Setting) -> Iterato
     yield lambda: next(left) or end()
 
 
-def raise_error() -> None:
-    raise RuntimeError("no\n  memory")
-
-
-def exit_at_once() -> None:
-    sys.stderr.write("a warning\nlast words\n\n")
-    sys.stderr.flush()
-    os._exit(3)
-
-
-def kill_itself() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @contextmanager
 def opened(**kinds: LoopKind) -> Iterator[dict[str, timing.Timed]]:
     """Loops in processes of their own, after their first steps."""
@@ -276,12 +264,6 @@ def test_a_loop_keeps_its_process_until_that_ends(tmp_path: Path) -> None:
     assert second.ended and other.ended
 
 
-def busy() -> Iterator[None]:
-    """Works for long on the second request."""
-    yield
-    time.sleep(600)
-
-
 def test_a_worker_that_is_busy_ends_when_it_is_closed() -> None:
     with isolation.Worker() as worker:
         worker.begin(busy)
@@ -294,10 +276,10 @@ def test_a_worker_that_is_busy_ends_when_it_is_closed() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_worker_that_is_busy_ends_with_the_process_that_started_it(number: int) -> None:
-    program = f"""
+    program = """
 import signal
 from benchmarking.isolation import Worker
-from {__name__} import busy
+from tests.support.works import busy
 # A shell starts what it puts into the background with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with Worker() as worker:
@@ -406,7 +388,8 @@ def execute(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 def test_the_script_prints_and_writes(tmp_path: Path) -> None:
     tiny = ["--quick", "--rounds=1", "--batch_size=4", "--compile=off", "--cases", "mlp"]
-    printed = execute(*tiny, f"--out={tmp_path}/found").stdout
+    loops = ["--loops", "pyrovae_eager", "hand_eager", "pyro", "plain", "pythae"]
+    printed = execute(*tiny, *loops, f"--out={tmp_path}/found").stdout
     for wanted in ("torch", "steps, mlp", "stock Pyro", "best hand-written", "input, mlp"):
         assert wanted in printed
     if importlib.util.find_spec("pythae") is None:

@@ -12,34 +12,78 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 FORKS = sys.platform == "linux"  # Elsewhere forks of a process that has imported torch may fail.
 LIMIT = 300  # seconds
+#: Optimisers import dynamo and all runs draw, in every process anew.
+IMPORTED = ["pyrovae.config.options", "pyrovae.config.building", "pyrovae.utils.grids", "tqdm"]
+IMPORTED += ["torch._dynamo", "pyrovae.commands.train", "pyrovae.training.history", "pandas"]
+IMPORTED += ["matplotlib.figure"]
+
+
+class Script:
+    """A script that runs beside this process."""
+
+    def __init__(self, script: Path, *arguments: str, folder: Path | None = None) -> None:
+        self.name = " ".join([script.name, *arguments])
+        self._place = tempfile.TemporaryDirectory()
+        self._texts = [Path(self._place.name) / name for name in ("stdout", "stderr")]
+        for text in self._texts:
+            text.touch()
+        given = (str(script), arguments, folder or Path.cwd(), self._texts, dict(os.environ))
+        self._process = _forked(given) if FORKS else _started(given)
+
+    @property
+    def runs(self) -> bool:
+        return self._process.is_alive() if FORKS else self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        os.kill(self._process.pid, number)
+
+    def end(self, limit: float = LIMIT) -> subprocess.CompletedProcess[str]:
+        """Waits for the end; kills the process and raises `TimeoutError` after so many seconds."""
+        code = self._code(limit)
+        if code is None:
+            self._process.kill()
+            self._code(None)
+        texts = [text.read_text() for text in self._texts]
+        self._place.cleanup()
+        if code is None:
+            raise TimeoutError(f"{self.name}: {texts[1]}")
+        return subprocess.CompletedProcess([self.name], code, *texts)
+
+    def _code(self, limit: float | None) -> int | None:
+        if FORKS:
+            self._process.join(limit)
+            return self._process.exitcode
+        try:
+            return self._process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return None
 
 
 def run_script(
     script: Path, *arguments: str, folder: Path | None = None, limit: float = LIMIT
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script to its end, as `subprocess.run` would."""
-    if not FORKS:
-        command = [sys.executable, str(script), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=limit)
+    return Script(script, *arguments, folder=folder).end(limit)
+
+
+def _started(given: tuple[str, tuple[str, ...], Path, list[Path], dict[str, str]]) -> Any:
+    script, arguments, folder, (stdout, stderr), _ = given
+    with open(stdout, "wb") as out, open(stderr, "wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, script, *arguments], stdout=out, stderr=errors, cwd=folder
+        )
+
+
+def _forked(given: tuple[str, tuple[str, ...], Path, list[Path], dict[str, str]]) -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pyrovae.config.options", "pyrovae.utils.grids", "tqdm"])
-    with tempfile.TemporaryDirectory() as place:
-        texts = [Path(place) / name for name in ("stdout", "stderr")]
-        given = (str(script), arguments, folder or Path.cwd(), texts, dict(os.environ))
-        process = context.Process(target=_run, args=given)
-        process.start()
-        process.join(limit)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            raise TimeoutError(f"{script.name} {' '.join(arguments)}")
-        code = process.exitcode
-        process.close()
-        assert code is not None
-        return subprocess.CompletedProcess([script], code, *(text.read_text() for text in texts))
+    context.set_forkserver_preload(IMPORTED)
+    process = context.Process(target=_run, args=given)
+    process.start()
+    return process
 
 
 def _run(
