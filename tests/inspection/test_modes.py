@@ -89,6 +89,7 @@ def test_the_section_says_what_was_found() -> None:
     assert "none in another mode with as much mass" in " ".join(fine.says)
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_any_programs_are_searched(name: str) -> None:
     found = section(subject(SUBJECTS[name]()))
@@ -96,6 +97,7 @@ def test_any_programs_are_searched(name: str) -> None:
     assert found.symptoms["missed_mode"] >= -3 * found.symptoms["missed_error"]
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_a_sphere_is_not_searched() -> None:
     whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
     found = section(whole)

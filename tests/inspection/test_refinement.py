@@ -82,7 +82,7 @@ def test_the_own_family_reaches_its_best(linear: Linear) -> None:
     vae, x = mean_field(linear), linear.images(4)
     space = LatentSpace.of(vae, x)
     with torch.no_grad():
-        refined = refine_guide(space, x, steps=400)
+        refined = refine_guide(space, x, steps=80)
         found, error = elbos(vae, refined, x)
     _, gap = closed_forms(linear, vae, x)
     best = linear.log_evidence(x) - gap
@@ -124,7 +124,7 @@ def test_full_rank_reaches_the_evidence(linear: Linear) -> None:
 def test_the_gaps_are_divergences(linear: Linear) -> None:
     vae, x = mean_field(linear), linear.images(3)
     with torch.no_grad():
-        found = gaps(LatentSpace.of(vae, x), x, steps=300, num_samples=3000)
+        found = gaps(LatentSpace.of(vae, x), x, steps=80, num_samples=3000)
     whole, approximation = (gap.numpy() for gap in closed_forms(linear, vae, x))
     table, limit = found.table, Z_LIMIT * found.table["elbo_error"] + 0.02
     assert not found.notes
@@ -174,6 +174,7 @@ def test_offsets_keep_what_latents_tell_of_each_other(name: str) -> None:
     assert (after > before + 1).all()
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_every_option_matters(linear: Linear) -> None:
     vae, x = mean_field(linear), linear.images(2)
     space, found = LatentSpace.of(vae, x), []
@@ -217,6 +218,7 @@ def test_without_steps_the_guide_stays(linear: Linear) -> None:
     assert all(not offset.any() for offset in refined.free)
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_the_section_of_any_programs(name: str) -> None:
     whole = subject(SUBJECTS[name]())
@@ -232,6 +234,7 @@ def test_the_section_of_any_programs(name: str) -> None:
     assert all("n = " in drawing.caption for drawing in found.figures.values())
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize(
     ("count", "told"), [(2, "2 given images"), (5, "the first 3 of 5 given images")]
 )
@@ -246,6 +249,7 @@ def test_the_gaps_of_images_that_the_user_gave_are_told(count: int, told: str) -
     assert any("these are the first 3 of 5" in said for said in found.says) == (count > 3)
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_another_seed_draws_anew() -> None:
     tables = [section(subject(SUBJECTS["vae"](), seed=seed)).tables["gaps"] for seed in (0, 1)]
     assert not tables[0].equals(tables[1])
@@ -297,6 +301,7 @@ def test_the_encoder_runs_once() -> None:
     assert len(calls) == 2 and "forward" in vars(encoder)
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_a_sphere_has_no_full_rank_normal() -> None:
     whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
     found = section(whole)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 import torch
 
 from pyrovae import VAE, Engine, ModelGuidePair
@@ -59,6 +60,16 @@ def _of_random_images(vae: VAE, images: np.ndarray, budget: Budget) -> Subject:
     names = [f"image {i}" for i in range(len(images))]
     split = Split(images, names, np.zeros((len(images), 0), np.float32))
     return Subject(vae, split, CPU, shown=split.take([3, 4]), budget=budget)
+
+
+@contextmanager
+def shortened() -> Iterator[None]:
+    """Within this context, fits take few steps, and end soon if images still gain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyrovae.inspection.climbing.ROUNDS", 2)
+        patch.setattr("pyrovae.inspection.mcmc.FITTING_STEPS", 3)
+        patch.setattr("pyrovae.inspection.inpainting.STEPS", 3)
+        yield
 
 
 @contextmanager
