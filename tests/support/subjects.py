@@ -18,7 +18,7 @@ from tests.support.small import small_data, small_vae
 from tests.support.tables import changed, make_images, make_vae, snapshot
 
 CPU = Engine("cpu", "fp32")
-EFFORT = Budget(20, 2, 100, 3, 8, 2, 30, 3)
+EFFORT = Budget(20, 2, 100, 3, 8, 2, 30, 3, starts=4)
 
 
 def two_named_networks() -> ModelGuidePair:
@@ -67,6 +67,8 @@ def shortened() -> Iterator[None]:
     """Within this context, fits take few steps, and end soon if images still gain."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pyrovae.inspection.climbing.ROUNDS", 2)
+        patch.setattr("pyrovae.inspection.climbing.DRAWS", 4)
+        patch.setattr("pyrovae.inspection.refinement.UNIT_DRAWS", 2)
         patch.setattr("pyrovae.inspection.mcmc.FITTING_STEPS", 3)
         patch.setattr("pyrovae.inspection.inpainting.STEPS", 3)
         yield
