@@ -91,7 +91,8 @@ BETA = [
 
 
 NOISE = [
-    Case("noise_0.01_linear", "linear", {**SMALL, **run(4), **fixed(0.01)},
+    Case("noise_0.01_linear", "linear",
+         {**SMALL, **run(4), **fixed(0.01), "trainer.batch_size": 64},
          ("noise_too_small",), "elbo+ dispersion-", claim={"dispersion": (12, 20)},
          quick=True),
     Case("noise_0.005_discs", "discs", {**PIXELS, **run(10), **fixed(0.01)},

@@ -8,7 +8,7 @@ from tests.bench.options import BINARY, FACES, PIXELS, SMALL, conv, dims, drawn,
 __all__ = ["HEALTHY"]
 
 DRAWN = [
-    Case("healthy_linear", "linear", {**SMALL, **run(5)}, quick=True),
+    Case("healthy_linear", "linear", {**SMALL, **run(5), "trainer.batch_size": 64}, quick=True),
     Case("healthy_flow_prior", "linear", {**SMALL, **run(6), "prior": "FlowPrior"}),
     Case("healthy_full_rank", "linear", {**SMALL, **run(6), "posterior": "FullRankNormal"}),
     Case("healthy_low_rank", "linear28", {**SMALL, **run(5), "posterior": "LowRankNormal"}),

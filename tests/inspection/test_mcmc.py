@@ -35,7 +35,7 @@ def linear() -> Linear:
 @pytest.mark.parametrize("inflation", [0.3, 1.0])
 def test_moments_are_the_exact_ones_whatever_the_guide(linear: Linear, inflation: float) -> None:
     vae, x = linear.vae(inflation=inflation), linear.images(1)
-    found = sample_posterior(LatentSpace.of(vae, x), x, warmup=50, num_samples=200)
+    found = sample_posterior(LatentSpace.of(vae, x), x, warmup=50, num_samples=100, num_chains=4)
     table, exact = found.table(), linear.posterior(x)
     sd = exact.stddev[0].numpy()
     ess = table["ess"].clip(100, 400)
@@ -45,7 +45,7 @@ def test_moments_are_the_exact_ones_whatever_the_guide(linear: Linear, inflation
     ratio = inflation**0.5
     assert (abs(table["ratio"] / ratio - 1) <= Z_LIMIT * np.sqrt(2 / ess) + 0.1).all()
     assert found.r_hat.max() < 1.1 and sum(found.divergences) == 0
-    assert found.draws.shape == (2, 200, 3)
+    assert found.draws.shape == (4, 100, 3)
 
 
 def test_divergences_are_those_of_normals() -> None:
@@ -101,6 +101,7 @@ def test_the_error_of_a_ratio_is_how_far_it_spreads(turn: float) -> None:
     assert 0.8 < errors.mean() / ratios.std() < 1.25
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_the_section_of_any_programs(name: str) -> None:
     whole = subject(SUBJECTS[name]())
@@ -120,6 +121,7 @@ def test_the_quick_report_has_no_chains() -> None:
         section(subject(SUBJECTS["vae"](), QUICK))
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_how_many_of_the_images_are_sampled_is_said() -> None:
     whole = subject(SUBJECTS["vae"](), dataclasses.replace(EFFORT, refined=6))
     found = section(whole)
@@ -131,6 +133,7 @@ def test_how_many_of_the_images_are_sampled_is_said() -> None:
     assert "first of 5 images of the split test" in found.figures["posterior_marginals"].caption
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_only_the_sites_that_are_asked_for_are_shown() -> None:
     whole = subject(SUBJECTS["two latents"]())
     every = section(whole)
@@ -146,6 +149,7 @@ def test_only_the_sites_that_are_asked_for_are_shown() -> None:
         section(dataclasses.replace(whole, sites=("z3",)))
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_every_option_matters(linear: Linear) -> None:
     vae, x = linear.vae(), linear.images(1)
     space, found = LatentSpace.of(vae, x), []

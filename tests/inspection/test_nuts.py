@@ -19,7 +19,7 @@ CHAINS, SIZE = 6, 2
 
 
 class Normals:
-    """A Normal of its own for each chain, and how often it was asked for."""
+    """A Normal for each of `CHAINS` chains, in turn, and how often they were asked for."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -31,36 +31,41 @@ class Normals:
 
     def __call__(self, z: Tensor, chains: Tensor) -> Tensor:
         self.calls += 1
-        off = (z - self.loc[chains]).unsqueeze(-1)
-        return (off.mT @ self.precision[chains] @ off).flatten() / 2
+        off = (z - self.loc[chains % CHAINS]).unsqueeze(-1)
+        return (off.mT @ self.precision[chains % CHAINS] @ off).flatten() / 2
 
 
-def drawn(potential: nuts.Potential, warmup: int, num_samples: int, depth: int) -> nuts.Drawn:
+def drawn(
+    potential: nuts.Potential, warmup: int, num_samples: int, depth: int, copies: int = 1
+) -> nuts.Drawn:
     torch.manual_seed(0)
-    starts = torch.randn(CHAINS, SIZE).double()
+    starts = torch.randn(copies * CHAINS, SIZE).double()
     return nuts.draw(potential, starts, warmup=warmup, num_samples=num_samples, tree_depth=depth)
 
 
 def effective(values: np.ndarray) -> np.ndarray:
-    """Effective draws of one chain `(S, D)`, between 20 and S."""
-    found = Chains(["a", "b"], values[None], values, [1.0], [0]).effective_draws
-    return np.clip(found, 20, len(values))
+    """Effective draws of chains `(C, S, D)` of one distribution, between 20 and C S."""
+    found = Chains(["a", "b"], values, values[0], [1.0], [0]).effective_draws
+    return np.clip(found, 20, values.shape[0] * values.shape[1])
 
 
 @pytest.mark.parametrize("warmup", [60, 160], ids=["fixed scales", "learned scales"])
 def test_each_chain_draws_from_its_own_normal(warmup: int) -> None:
     """One false alarm in some 4,000 at six chains of two dimensions: see `Z_LIMIT`."""
-    normals = Normals()
-    found = drawn(normals, warmup, 600, 3)
-    assert found.values.shape == (CHAINS, 600, SIZE) and not found.divergences.any()
+    normals, copies = Normals(), 8
+    found = drawn(normals, warmup, 75, 3, copies)
+    assert found.values.shape == (copies * CHAINS, 75, SIZE) and not found.divergences.any()
     assert (found.moved > 0.8).all()
     for values, loc, covariance in zip(
-        found.values.numpy(), normals.loc.numpy(), normals.covariance.numpy(), strict=True
+        found.values.unflatten(0, (copies, CHAINS)).transpose(0, 1).numpy(),
+        normals.loc.numpy(),
+        normals.covariance.numpy(),
+        strict=True,
     ):
-        sd, mean = np.sqrt(covariance.diagonal()), values.mean(0)
+        sd, mean = np.sqrt(covariance.diagonal()), values.mean((0, 1))
         assert (abs(mean - loc) < Z_LIMIT * sd / np.sqrt(effective(values))).all()
         relative = 1 / np.sqrt(2 * effective(np.square(values - mean)))
-        assert (abs(values.std(0) / sd - 1) < Z_LIMIT * relative).all()
+        assert (abs(values.std((0, 1)) / sd - 1) < Z_LIMIT * relative).all()
 
 
 def test_a_density_that_is_no_normal_is_drawn_from_without_bias() -> None:
@@ -77,7 +82,7 @@ def test_a_density_that_is_no_normal_is_drawn_from_without_bias() -> None:
 
 
 def test_leaving_out_chains_that_are_done_changes_no_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = drawn(Normals(), 30, 30, 4)
+    found = drawn(Normals(), 15, 20, 4)
     begin = nuts._Field.__init__
 
     def whole(field: nuts._Field, *args: object) -> None:
@@ -85,7 +90,7 @@ def test_leaving_out_chains_that_are_done_changes_no_draw(monkeypatch: pytest.Mo
         field.spares = False
 
     monkeypatch.setattr(nuts._Field, "__init__", whole)
-    again = drawn(Normals(), 30, 30, 4)
+    again = drawn(Normals(), 15, 20, 4)
     assert torch.allclose(found.values, again.values, rtol=1e-9)
 
 

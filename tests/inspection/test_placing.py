@@ -80,6 +80,7 @@ def test_the_data_are_not_copied() -> None:
     assert on_cpu(whole).programs.data is whole.programs.data
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.slow
 def test_the_section_says_that_it_was_moved_and_draws_the_same(
     monkeypatch: pytest.MonkeyPatch,

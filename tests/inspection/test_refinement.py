@@ -16,7 +16,9 @@ from pyrovae.evaluation.evidence import many_log_weights
 from pyrovae.inspection.gaps import _split, gaps
 from pyrovae.inspection.offsets import OffsetGuide
 from pyrovae.inspection.refinement import refine_full_rank, refine_guide, with_guide
+from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections.gaps import _symptoms, section
+from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.space import LatentSpace
 from tests.support.oracles import LinearDecoder, LinearEncoder, covariance_features
 from tests.support.subjects import (
@@ -24,6 +26,7 @@ from tests.support.subjects import (
     SUBJECTS,
     Linear,
     nothing_changes,
+    shortened,
     subject,
     subject_of,
     subject_of_parts,
@@ -82,7 +85,7 @@ def test_the_own_family_reaches_its_best(linear: Linear) -> None:
     vae, x = mean_field(linear), linear.images(4)
     space = LatentSpace.of(vae, x)
     with torch.no_grad():
-        refined = refine_guide(space, x, steps=400)
+        refined = refine_guide(space, x, steps=80)
         found, error = elbos(vae, refined, x)
     _, gap = closed_forms(linear, vae, x)
     best = linear.log_evidence(x) - gap
@@ -124,7 +127,7 @@ def test_full_rank_reaches_the_evidence(linear: Linear) -> None:
 def test_the_gaps_are_divergences(linear: Linear) -> None:
     vae, x = mean_field(linear), linear.images(3)
     with torch.no_grad():
-        found = gaps(LatentSpace.of(vae, x), x, steps=300, num_samples=3000)
+        found = gaps(LatentSpace.of(vae, x), x, steps=80, num_samples=3000)
     whole, approximation = (gap.numpy() for gap in closed_forms(linear, vae, x))
     table, limit = found.table, Z_LIMIT * found.table["elbo_error"] + 0.02
     assert not found.notes
@@ -138,6 +141,7 @@ def test_the_gaps_are_divergences(linear: Linear) -> None:
     assert (table["ess_full_rank"] > 0.99 * 3000).all()
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("posterior", ["HouseholderFlow", "InverseAutoregressiveFlow", "Laplace"])
 def test_any_family_gets_better_and_keeps_its_weights(posterior: str) -> None:
     whole = subject_of_parts(posterior=posterior)
@@ -145,7 +149,7 @@ def test_any_family_gets_better_and_keeps_its_weights(posterior: str) -> None:
     with nothing_changes(whole.programs):
         space = whole.space
         with whole.quietly():
-            refined = refine_guide(space, x, steps=40)
+            refined = refine_guide(space, x, steps=20)
             before, after = (
                 many_log_weights(with_guide(whole.programs, g), 200, x).mean(0)
                 for g in (whole.programs.guide, refined)
@@ -153,6 +157,7 @@ def test_any_family_gets_better_and_keeps_its_weights(posterior: str) -> None:
     assert (after > before).all()
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("name", ["two named networks", "conditional"])
 def test_offsets_keep_what_latents_tell_of_each_other(name: str) -> None:
     whole = subject(SUBJECTS[name]())
@@ -174,6 +179,7 @@ def test_offsets_keep_what_latents_tell_of_each_other(name: str) -> None:
     assert (after > before + 1).all()
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_every_option_matters(linear: Linear) -> None:
     vae, x = mean_field(linear), linear.images(2)
     space, found = LatentSpace.of(vae, x), []
@@ -217,11 +223,26 @@ def test_without_steps_the_guide_stays(linear: Linear) -> None:
     assert all(not offset.any() for offset in refined.free)
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
-def test_the_section_of_any_programs(name: str) -> None:
-    whole = subject(SUBJECTS[name]())
+@pytest.fixture(scope="module", params=SUBJECTS)
+def made(request: pytest.FixtureRequest) -> tuple[str, Subject, Section]:
+    """A name, its programs, and the section on them."""
+    torch.manual_seed(0)
+    whole = subject(SUBJECTS[request.param]())
+    with shortened():
+        return request.param, whole, section(whole)
+
+
+def test_modes_of_any_programs_are_searched(made: tuple[str, Subject, Section]) -> None:
+    found = made[-1]
+    assert found.tables["gaps"]["missed_mode"].notna().all()
+    assert found.symptoms["missed_mode"] >= -3 * found.symptoms["missed_error"]
+
+
+@pytest.mark.usefixtures("short_fits")
+def test_the_section_of_any_programs(made: tuple[str, Subject, Section]) -> None:
+    name, whole, found = made
     with nothing_changes(whole.programs):
-        found, again = section(whole), section(whole)
+        again = section(whole)
     assert found.tables["gaps"].equals(again.tables["gaps"])
     table = found.tables["gaps"]
     assert len(table) == 3 and (table["log_evidence"] > table["elbo"] - 1e-3).all()
@@ -232,6 +253,7 @@ def test_the_section_of_any_programs(name: str) -> None:
     assert all("n = " in drawing.caption for drawing in found.figures.values())
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize(
     ("count", "told"), [(2, "2 given images"), (5, "the first 3 of 5 given images")]
 )
@@ -246,6 +268,7 @@ def test_the_gaps_of_images_that_the_user_gave_are_told(count: int, told: str) -
     assert any("these are the first 3 of 5" in said for said in found.says) == (count > 3)
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_another_seed_draws_anew() -> None:
     tables = [section(subject(SUBJECTS["vae"](), seed=seed)).tables["gaps"] for seed in (0, 1)]
     assert not tables[0].equals(tables[1])
@@ -254,7 +277,7 @@ def test_another_seed_draws_anew() -> None:
 @pytest.mark.parametrize("inflation", [4.0, 0.3])
 def test_the_section_gives_the_gaps_to_the_judge(inflation: float) -> None:
     """The KL of an inflated guide is known, and all of it is the amortisation gap."""
-    budget = dataclasses.replace(EFFORT, steps=200, importance_draws=500, starts=4)
+    budget = dataclasses.replace(EFFORT, steps=100, importance_draws=500)
     found = section(subject_of(Linear(latent_dim=DIM).vae(inflation=inflation), budget))
     exact = DIM / 2 * (inflation - 1 - math.log(inflation))
     noise = Z_LIMIT * found.tables["gaps"]["elbo_error"].max() / 3**0.5
@@ -272,13 +295,14 @@ def test_images_whose_error_is_unknown_do_not_count_as_modes() -> None:
     assert "missed_mode" not in _symptoms(table.tail(1)) and found["amortisation"] == 1.5
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_refinement_on_a_sphere_takes_any_number_of_steps() -> None:
     """Draws by rejection cannot be replayed from a graph."""
     whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
     x, _ = whole.observed(whole.split.take([0, 1]))
     with whole.quietly():
         before = many_log_weights(whole.programs, 200, x).mean(0)
-        refined = refine_guide(whole.space, x, steps=70)
+        refined = refine_guide(whole.space, x, steps=30)
         after = many_log_weights(with_guide(whole.programs, refined), 200, x).mean(0)
     assert (after > before - 1).all()
 
@@ -297,6 +321,7 @@ def test_the_encoder_runs_once() -> None:
     assert len(calls) == 2 and "forward" in vars(encoder)
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_a_sphere_has_no_full_rank_normal() -> None:
     whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
     found = section(whole)

@@ -40,7 +40,9 @@ from tests.support.small import LATENT_DIM, small_data, small_vae
 pytestmark = pytest.mark.slow
 
 CPU = Engine("cpu", "fp32")
-SMALL = Budget(104, 2, 100, 2, 20, 2, 20, 3)
+SMALL = Budget(104, 2, 100, 2, 20, 2, 20, 3, num_splits=2)
+#: For reports that need only be there.
+LEAST = replace(SMALL, refined=1, steps=8, tree_depth=1, starts=2)
 
 
 def subject(programs: ModelGuidePair | None = None, **fields: Any) -> Subject:
@@ -202,9 +204,10 @@ def test_every_figure_has_the_colours_of_the_palette(
     assert {label: labelled[label] for label in meant} == {k: {v} for k, v in meant.items()}
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_get_a_report(make: type, tmp_path: Path) -> None:
-    report = inspect(subject(make()), tmp_path)
+    report = inspect(subject(make(), budget=LEAST), tmp_path)
     # Chains of Hamiltonian dynamics need continuous latents.
     discrete = {"mcmc"} if make is MAKERS["semi-supervised"] else set()
     assert set(report.failed) == discrete and report.html.exists()
@@ -325,6 +328,7 @@ def test_what_is_misspelt_is_left_out_and_the_rest_made(
         assert f"unknown {word}" in last
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_images_of_one_name_are_told_apart(tmp_path: Path) -> None:
     own = subject()
     own = replace(own, shown=replace(own.shown, names=["a.png", "a.png"]), given=True)
@@ -348,12 +352,13 @@ class NoDensity(DiagonalNormal):
         return Unscored(*self.location_and_scale(h)).to_event(1)
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_a_family_without_a_density_is_a_line_in_the_sections_that_need_one(
     tmp_path: Path,
 ) -> None:
     vae = small_vae()
     vae.guide.posterior = NoDensity(LATENT_DIM)
-    report = inspect(subject(vae), tmp_path)
+    report = inspect(subject(vae, budget=LEAST), tmp_path)
     assert {"collapse", "posterior", "traversals", "attributes"} <= set(report.sections)
     assert {"mcmc", "calibration", "typical"} & set(report.failed)
     for reason in report.failed.values():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 import torch
 
 from pyrovae import VAE, Engine, ModelGuidePair
@@ -17,7 +18,7 @@ from tests.support.small import small_data, small_vae
 from tests.support.tables import changed, make_images, make_vae, snapshot
 
 CPU = Engine("cpu", "fp32")
-EFFORT = Budget(20, 2, 100, 3, 8, 2, 30, 3)
+EFFORT = Budget(20, 2, 100, 3, 8, 2, 30, 3, starts=4)
 
 
 def two_named_networks() -> ModelGuidePair:
@@ -59,6 +60,18 @@ def _of_random_images(vae: VAE, images: np.ndarray, budget: Budget) -> Subject:
     names = [f"image {i}" for i in range(len(images))]
     split = Split(images, names, np.zeros((len(images), 0), np.float32))
     return Subject(vae, split, CPU, shown=split.take([3, 4]), budget=budget)
+
+
+@contextmanager
+def shortened() -> Iterator[None]:
+    """Within this context, fits take few steps, and end soon if images still gain."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pyrovae.inspection.climbing.ROUNDS", 2)
+        patch.setattr("pyrovae.inspection.climbing.DRAWS", 4)
+        patch.setattr("pyrovae.inspection.refinement.UNIT_DRAWS", 2)
+        patch.setattr("pyrovae.inspection.mcmc.FITTING_STEPS", 3)
+        patch.setattr("pyrovae.inspection.inpainting.STEPS", 3)
+        yield
 
 
 @contextmanager
