@@ -36,6 +36,7 @@ from tests.support.commands import TINY, refusal, run
 from tests.support.judgements import faulty
 from tests.support.programs import MAKERS, ConditionalModel
 from tests.support.small import LATENT_DIM, small_data, small_vae
+from tests.support.subjects import shortened
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +85,8 @@ class Page(HTMLParser):
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[reports.Report, Path]:
     folder = tmp_path_factory.mktemp("posterior")
     torch.manual_seed(0)
-    return inspect(subject(), folder), folder
+    with shortened():
+        return inspect(subject(), folder), folder
 
 
 def test_every_section_is_made_and_written(written: tuple[reports.Report, Path]) -> None:
