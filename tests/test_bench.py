@@ -61,6 +61,7 @@ def test_a_contradiction_is_seen() -> None:
     assert not contradictions(found("noise_too_small"), ("Train longer.",))
 
 
+@pytest.mark.slow
 def test_advice_that_the_run_follows_and_advice_that_it_cannot_take_are_seen(
     folder: Path,
 ) -> None:

@@ -42,7 +42,8 @@ def exact(made: LinearGaussian, image: torch.Tensor) -> tuple[torch.Tensor, torc
     return rest @ mean + bias[unseen], rest @ inverse @ rest.T
 
 
-@pytest.mark.parametrize("mcmc", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mcmc", [False, True])
 def test_completions_of_a_linear_model_are_exact(
     mcmc: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,6 +200,7 @@ def test_findings_name_causes_that_exist() -> None:
         assert own.advice and own.reason.endswith(".") and not own.title.endswith(".")
 
 
+@pytest.mark.slow
 def test_advice_names_options_that_exist(tmp_path: Path) -> None:
     parser, seen = train_parser(), dict[tuple[str, str], Advice]()
     data = ["--data", "ImageFolder", "--data.root", "x", "--likelihood", "Normal"]

@@ -18,6 +18,8 @@ from tests.support.oracle_subjects import subject_of as subject_of_images
 from tests.support.oracles import LinearDecoder, LinearEncoder, covariance_features
 from tests.support.subjects import Linear, subject_of_parts
 
+pytestmark = pytest.mark.slow
+
 
 class EvenDecoder(LinearDecoder):
     """W |z| + b: each posterior has a mode in every orthant."""
