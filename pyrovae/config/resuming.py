@@ -47,7 +47,7 @@ def config_text(parser: Parser, config: Namespace) -> str:
     kept = config.clone()
     for name in ("run_dir", "resume", "config", "trust"):
         kept.pop(name, None)
-    return parser.dump(kept, skip_unset=False)
+    return parser.dump(kept, skip_unset=False, skip_validation=True)  # It was parsed.
 
 
 def stated_config(run: RunDirectory, consent: Consent) -> tuple[dict[str, Any], dict[str, Any]]:
