@@ -22,7 +22,7 @@ from torch import Tensor
 from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, Trainer
 from pyrovae.commands import sample
 from pyrovae.evaluation import evaluate, scoring
-from pyrovae.inspection import SECTIONS, Budget, Subject, climbing
+from pyrovae.inspection import SECTIONS, Budget, Subject, climbing, mcmc, modes, tracing
 from pyrovae.objectives import Progress
 from pyrovae.posterior.encoding import _densities, dimension_divergences
 from tests.support.commands import TINY, run
@@ -196,9 +196,14 @@ EFFORT = Budget(
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each operation once or twice: they are looked at, not their results."""
+    """Each operation a few times: they are looked at, not their results."""
     monkeypatch.setattr(climbing, "DRAWS", 2)
     monkeypatch.setattr(climbing, "ROUNDS", 2)
+    # Enough to go over to the graph, which runs there too.
+    monkeypatch.setattr(tracing, "OFTEN", 10)
+    monkeypatch.setattr(modes, "STEPS", 12)
+    monkeypatch.setattr(mcmc, "FITTING_STEPS", 12)
+    monkeypatch.setattr(mcmc, "GUIDE_DRAWS", 200)
 
 
 @pytest.mark.slow
@@ -242,6 +247,7 @@ def test_divergences_that_are_not_known_lie_on_the_device() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short")
 def test_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, device = tmp_path / "run", "meta"
     given = [option for option in TINY if "engine.device" not in option]
