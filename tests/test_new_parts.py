@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -181,11 +182,20 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def execute(copied: Path, command: str, *arguments: str) -> str:
-    """What a command of the copy prints."""
-    code = f"import sys; from pyrovae.commands.{command} import main; main(sys.argv[1:])"
+CODE = """
+import importlib, json, sys
+for name, *arguments in json.loads(sys.argv.pop()):
+    try:
+        importlib.import_module(f"pyrovae.commands.{name}").main(arguments)
+    except SystemExit as stopped:  # As the help does.
+        assert not stopped.code, stopped.code
+"""
+
+
+def execute(copied: Path, *commands: list[str]) -> str:
+    """What commands of the copy print, in one process."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-c", CODE, json.dumps(commands)],
         cwd=copied,
         env=os.environ | {"PYTHONPATH": str(copied)},
         capture_output=True,
@@ -200,13 +210,13 @@ def test_a_dropped_part_is_in_the_help_and_in_the_table(copied: Path) -> None:
     (copied / "README.md").write_text(
         "<!-- parts: made by scripts/list_parts.py -->\n<!-- end of parts -->\n"
     )
-    execute(copied, "parts", "--write", "README.md")
+    commands = ["parts", "--write", "README.md"], ["train", "--help"], ["inspect", "--help"]
+    shown = " ".join(execute(copied, *commands).split())
     table = (copied / "README.md").read_text()
-    shown = " ".join(execute(copied, "train", "--help").split())
     for name in (*OPTIONS.values(), "DroppedCallback", "DroppedLogger"):
         assert f"| `{name}` | " in table and f" {name} " in shown
     assert "| `dropped` | How many images there are, for a test. |" in table
-    assert "collapse, dropped, program" in " ".join(execute(copied, "inspect", "--help").split())
+    assert "collapse, dropped, program" in shown
 
 
 def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
@@ -214,7 +224,8 @@ def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
     usual = [option for option in TINY if not option.startswith("--data.")]
     more = ["--callbacks=[DroppedCallback]", "--loggers=[DroppedLogger]"]
     more += ["--prior.width=0.5", "--run_dir=run"]
-    printed = execute(copied, "train", *usual, *parts, *more)
+    inspect = ["inspect", "run", "--quick", "--sections", "dropped"]
+    printed = execute(copied, ["train", *usual, *parts, *more], inspect)
     assert "the dropped callback has seen the end" in printed and "starts as dropped" in printed
     for line in ("run with the prior pyrovae.DroppedPrior", "step 2", "run that is finished"):
         assert line in printed
@@ -222,7 +233,6 @@ def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
     config = yaml.safe_load((copied / "run/config.yaml").read_text())
     for option, name in OPTIONS.items():
         assert config[option.removeprefix("--")]["class_path"] == f"pyrovae.{name}"
-    printed = execute(copied, "inspect", "run", "--quick", "--sections", "dropped")
     assert "There are 40 images." in printed
 
 
