@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -24,6 +25,9 @@ __all__ = ["aggregate", "log_mixture"]
 SATURATED = 2.5
 #: Numbers in one block of draws times images times dimensions: some 100 MB.
 BLOCK = 2**24
+#: Draws for the mean of log q(z) of programs with several latent sites: each draw runs the guide's
+#: networks once per image.
+SOME = 64
 
 
 def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estimate]:
@@ -43,6 +47,10 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
     mixture of the priors of these images, the two parts do not sum to the rate, and I(x; z)
     includes the information of the attributes.
 
+    Programs with several latent sites run the guide for each pair of a draw and an image. Then
+    both parts are means over the draws of 64 images, spread over the split. The mixture has all
+    N images.
+
     Args:
         view: the programs and the N images.
         progress: whether to show a progress bar; the work grows with the square of N.
@@ -54,13 +62,17 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
     References:
         ELBO Surgery (Hoffman and Johnson, 2016, section 2)
     """
-    count, draws = len(view.split), view.draws
+    count = len(view.split)
     if count < 2:
         raise InputError(f"the aggregate posterior needs at least 2 images, got {count}")
 
+    used = min(count, SOME) if len(view.draws) > 1 else count
+    rows = np.linspace(0, count - 1, used).astype(int)
+    draws = {name: z[rows] for name, z in view.draws.items()}
     mixture = log_mixture(view, draws, progress=progress)
     log_q, log_p = (
-        torch.from_numpy(values).to(mixture) for values in (view.encoded.log_q, view.encoded.log_p)
+        torch.from_numpy(values[rows]).to(mixture)
+        for values in (view.encoded.log_q, view.encoded.log_p)
     )
     prior = _log_prior_mixture(view, draws) if view.programs.attributes else log_p
     return {
@@ -83,7 +95,8 @@ def log_mixture(
     Args:
         view: the programs and the N images.
         draws: the values of each latent site, `(M, ...)`.
-        progress: whether to show a progress bar; the work grows with M times N.
+        progress: whether to show a progress bar. The work grows with M times N; programs with
+            several latent sites run the guide's networks for each pair.
 
     Returns:
         Nats, `(M,)`.
@@ -105,7 +118,7 @@ def log_mixture(
 def _log_prior_mixture(view: PosteriorView, draws: dict[str, Tensor]) -> Tensor:
     """The log density of draws under the mixture of the images' priors, `(M,)`."""
     if len(draws) > 1:  # It would decode every draw with the attributes of every image.
-        return torch.full((len(view.split),), math.nan, device=view.engine.device)
+        return torch.full((len(next(iter(draws.values()))),), math.nan, device=view.engine.device)
 
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
         model = run_both(view.programs.model, view.programs.guide, x, **inputs)[1]
