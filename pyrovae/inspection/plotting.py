@@ -34,6 +34,7 @@ __all__ = [
     "TITLE",
     "WIDTH",
     "Sample",
+    "bars",
     "canvas",
     "densities",
     "draw_sheet",
@@ -54,6 +55,8 @@ __all__ = [
 FAR, FEW = 0.3, 20
 #: White pixels between two images of a sheet.
 GAP = 2
+#: More bars than these touch each other.
+MANY = 100
 Labels = Sequence[str]
 
 
@@ -129,6 +132,26 @@ def _without_outliers(values: np.ndarray, tails: float) -> tuple[float, float]:
     room = FAR * (high - low)
     inner = values[(values >= low - room) & (values <= high + room)]
     return float(inner.min()), float(inner.max())
+
+
+def bars(
+    axes: Axes, heights: np.ndarray, color: str, base: np.ndarray | float = 0.0, **how: Any
+) -> None:
+    """One bar per place 0, 1, ...; more than 100 touch, and are drawn as one outline.
+
+    Args:
+        axes: where to draw.
+        heights: the heights of the bars.
+        color: the colour of all bars.
+        base: where the bars begin.
+        **how: further options of matplotlib, such as `label`.
+    """
+    if len(heights) <= MANY:
+        axes.bar(np.arange(len(heights)), heights, 0.85, base, color=color, **how)
+        return
+    # Thin gaps would show as stripes, and thousands of bars take seconds.
+    edges = np.arange(len(heights) + 1) - 0.5
+    axes.stairs(base + heights, edges, baseline=base, fill=True, color=color, **how)
 
 
 def heat_map(axes: Axes, table: pandas.DataFrame, label: str, **how: Any) -> None:

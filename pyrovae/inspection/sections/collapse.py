@@ -9,7 +9,7 @@ import numpy as np
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED, aggregate
 from pyrovae.inspection.collapse import dimension_table, dimensions_for
-from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, canvas, name_axes
+from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, bars, canvas, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
@@ -138,11 +138,10 @@ def _draw_rates(table: pandas.DataFrame) -> Figure:
     """
     figure, axes = canvas(4.8, 2, 1, sharex=True)
     above, below = axes[:, 0]
-    places = np.arange(len(table))
-    width = 0.85 if len(table) <= 100 else 1.0  # Thin gaps would show as stripes.
-    colours = np.where(table["active"], GUIDE, NEUTRAL)
-    above.bar(places, table["kl"], color=colours, width=width)
-    above.errorbar(places, table["kl"], 2 * table["error"], fmt="none", ecolor=INK, lw=0.6)
+    places, rates = np.arange(len(table)), table["kl"].to_numpy()
+    for active, colour in ((True, GUIDE), (False, NEUTRAL)):
+        bars(above, np.where(table["active"] == active, rates, 0.0), colour)
+    above.errorbar(places, rates, 2 * table["error"], fmt="none", ecolor=INK, lw=0.6)
     name_axes(above, up="rate (nats)")
     share = above.twinx()
     share.plot(places, 100 * table["cumulative"], color=INK, lw=1.2)
@@ -150,10 +149,10 @@ def _draw_rates(table: pandas.DataFrame) -> Figure:
     share.set_ylabel("cumulative share (%)", fontsize=TITLE)
     share.tick_params(labelsize=LABEL)
     share.spines["top"].set_visible(False)
-    means = table["variance_of_mean"]
-    below.bar(places, means, width, color=GUIDE, label="variance of posterior means")
-    rest, within = table["aggregate_variance"] - means, "mean variance within posteriors"
-    below.bar(places, rest, width, means, color=GUIDE_LIGHT, label=within)
+    means = table["variance_of_mean"].to_numpy()
+    bars(below, means, GUIDE, label="variance of posterior means")
+    within = table["aggregate_variance"].to_numpy() - means
+    bars(below, within, GUIDE_LIGHT, means, label="mean variance within posteriors")
     name_axes(below, "latent dimension, in the order of the rate", "variance")
     # Above its own panel, which the legend of the figure would not be.
     below.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=LABEL, frameon=False)
