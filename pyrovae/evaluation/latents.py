@@ -25,6 +25,8 @@ __all__ = ["aggregate", "log_mixture"]
 SATURATED = 2.5
 #: Numbers in one block of draws times images times dimensions: some 100 MB.
 BLOCK = 2**24
+#: The same where networks run for each of them: they need many times this memory.
+RUN = 2**21
 #: Draws for the mean of log q(z) of programs with several latent sites: each draw runs the guide's
 #: networks once per image.
 SOME = 64
@@ -148,7 +150,8 @@ def _log_summed(
     """
     trace = run({})
     sizes = [trace.nodes[name]["fn"].event_shape.numel() for name in draws]
-    size = max(1, BLOCK // (count * max(1, sum(sizes))))
+    most = BLOCK if len(draws) == 1 else RUN
+    size = max(1, most // (count * max(1, sum(sizes))))
     blocks = []
     for start in range(0, len(next(iter(draws.values()))), size):
         some = {n: _repeated(z[start : start + size], count) for n, z in draws.items()}

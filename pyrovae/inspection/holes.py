@@ -25,7 +25,7 @@ LEAST = 100
 #: Latents per evaluation of the prior density, which also decodes them.
 AT_ONCE = 100
 #: Posteriors of the mixture if there are several latent sites.
-SOME = 64
+SOME = 16
 RESAMPLINGS = 500
 
 
@@ -89,7 +89,7 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
     image is encoded to, and differences of spread or correlation between encodings and prior.
     They do not find holes smaller than the distance between the posteriors of two images, and do
     not depend on what a hole decodes to. With several latent sites, distances use the posterior
-    of each site at one draw of the others, and the mixture has at most 64 posteriors, since each
+    of each site at one draw of the others, and the mixture has at most 16 posteriors, since each
     runs the guide's networks once per point.
 
     Args:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.distributions.full_rank import MultivariateNormal
 from pyrovae.evaluation.evidence import latents_at_once, summary
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.refinement import FullRankGuide, refine_full_rank
@@ -183,13 +184,13 @@ def _evidence(
     for _ in range(2):  # The second Newton step starts closer.
         guide = refine_full_rank(climber.space, x, inputs, guide=guide, steps=0)
     loc = torch.cat([fitted.loc[image : image + 1], guide.loc])
-    parts = torch.distributions.MultivariateNormal(
+    parts = MultivariateNormal(
         loc, scale_tril=torch.cat([tril.unsqueeze(0), guide.scale_tril]), validate_args=False
     )
-    which = torch.arange(num_samples, device=loc.device) % len(loc)
-    noise = torch.randn(num_samples, loc.shape[-1]).to(loc)
-    z = loc[which] + (parts.scale_tril[which] @ noise.unsqueeze(-1)).squeeze(-1)
+    z = parts.sample((-(-num_samples // len(loc)),)).flatten(0, 1)[:num_samples]
     log_q = parts.log_prob(z.unsqueeze(-2)).logsumexp(-1) - torch.tensor(len(loc)).log()
     joint = climber.in_parts(z, torch.full((num_samples,), image, device=loc.device)).sum(0)
     row = summary((joint - log_q).double().cpu().unsqueeze(-1)).iloc[0]
-    return {"log_evidence": row["log_evidence"], "error": (1 / row["ess"] - 1 / len(z)) ** 0.5}
+    # Rounding may give equal weights a little more than all draws.
+    variance = max(1 / row["ess"] - 1 / len(z), 0.0)
+    return {"log_evidence": row["log_evidence"], "error": variance**0.5}

@@ -13,6 +13,7 @@ from pyro import poutine
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from pyrovae.distributions.full_rank import MultivariateNormal
 from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
 from pyrovae.inspection.climbing import Bound, climb, climb_once
 from pyrovae.inspection.offsets import OffsetGuide
@@ -62,7 +63,7 @@ class FullRankGuide(nn.Module):
 
     def z_dist(self) -> dist.TorchDistribution:
         """The Normals, batch shape `(B,)`, event shape `(D,)`."""
-        return dist.MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
+        return MultivariateNormal(self.loc, scale_tril=self.scale_tril, validate_args=False)
 
     def forward(self, x: Tensor, **inputs: Tensor) -> None:
         """Runs the guide for the images that it was fitted to."""

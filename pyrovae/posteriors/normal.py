@@ -104,7 +104,7 @@ class FullRankNormal(LocationScale):
         unit = torch.eye(self.latent_dim, dtype=h.dtype, device=h.device)
         unit = unit.repeat(*h.shape[:-1], 1, 1)
         unit[..., self.rows, self.columns] = entries
-        return dist.MultivariateNormal(loc, scale_tril=scale.unsqueeze(-1) * unit)
+        return distributions.MultivariateNormal(loc, scale_tril=scale.unsqueeze(-1) * unit)
 
     def features(self, loc: Tensor, scale: Tensor) -> Tensor:
         """The encoder output h for this location and scale, each `(*, D)`, and R = 0."""

@@ -1,4 +1,4 @@
-"""Families that read nothing from the device are otherwise torch's own."""
+"""Families that are faster than torch's own are otherwise the same."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def low_rank(kind: type) -> dist.TorchDistribution:
     return kind(loc, factor, torch.rand(4, 5).double() + 0.1)
 
 
+def full_rank(kind: type) -> dist.TorchDistribution:
+    torch.manual_seed(1)
+    loc, factor = torch.randn(4, 5).double(), torch.randn(4, 5, 5).double().tril(-1)
+    return kind(loc, scale_tril=factor + torch.eye(5).double())
+
+
 def student(kind: type) -> dist.TorchDistribution:
     torch.manual_seed(1)
     df = torch.tensor([2.5, 4.0, 9.0]).double()
@@ -28,6 +34,10 @@ PAIRS: dict[str, Callable[[], tuple[dist.TorchDistribution, dist.TorchDistributi
     "LowRankMultivariateNormal": lambda: (
         low_rank(distributions.LowRankMultivariateNormal),
         low_rank(dist.LowRankMultivariateNormal),
+    ),
+    "MultivariateNormal": lambda: (
+        full_rank(distributions.MultivariateNormal),
+        full_rank(dist.MultivariateNormal),
     ),
     "StudentT": lambda: (
         student(distributions.StudentT),
@@ -49,7 +59,7 @@ def test_densities_moments_and_draws_are_those_of_torch(name: str, expanded: boo
     for fn in (own, torchs):
         torch.manual_seed(2)
         draws.append(fn.rsample((6,)))
-    assert torch.equal(*draws)
+    torch.testing.assert_close(*draws, rtol=1e-10, atol=1e-12)
     for found in ("mean", "variance", "entropy", "covariance_matrix", "scale_tril"):
         if hasattr(torchs, found):
             first, second = (getattr(fn, found) for fn in (own, torchs))
