@@ -55,6 +55,8 @@ class AutoregressiveLogistic(GreyLikelihood):
 
     LOG_SCALE_LIMIT = 6.0
 
+    couples_pixels = True
+
     causal: Tensor
 
     def __init__(

@@ -37,12 +37,15 @@ class Likelihood(Recorded, nn.Module, ABC):
             the log probability of an 8-bit image: 256 for a density on [0, 1], 1 for a
             probability of the 256 values, None for binary pixels.
         couples_batch: whether the density of one image depends on the rest of the batch.
+        couples_pixels: whether a pixel depends on other pixels given h, so that none can be left
+            out.
         has_scale: whether the noise has a scale, which can be too large or too small. False for
             probabilities of binary pixels or grey values without a scale.
     """
 
     grey_levels: int | None
     couples_batch: bool = False
+    couples_pixels: bool = False
     has_scale: bool = True
 
     @abstractmethod

@@ -73,7 +73,7 @@ class Masked(Likelihood):
         check_kind("likelihood", self.likelihood, Likelihood)
         if isinstance(self.likelihood, Masked):
             raise InputError("likelihood is a Masked: give all arguments to one")
-        if self.likelihood.couples_batch:
+        if self.likelihood.couples_batch or self.likelihood.couples_pixels:
             kind = type(self.likelihood).__name__
             raise InputError(f"{kind}: its pixels depend on each other, none can be left out")
         self.mask, self.missing, self.drop = mask, missing, drop

@@ -109,9 +109,8 @@ def test_it_is_a_logistic_per_value_until_it_is_trained() -> None:
 
 
 def test_missing_pixels_are_refused() -> None:
-    masked = Masked(AutoregressiveLogistic(SHAPE), drop=0.5)
-    with pytest.raises(InputError, match="AutoregressiveLogistic has no density per pixel"):
-        masked(torch.zeros(2, 4, 3, 4)).log_prob(torch.zeros(2, *SHAPE))
+    with pytest.raises(InputError, match="its pixels depend on each other"):
+        Masked(AutoregressiveLogistic(SHAPE), drop=0.5)
 
 
 def test_a_wrong_reach_is_refused() -> None:
