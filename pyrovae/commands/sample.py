@@ -127,6 +127,11 @@ def parser() -> Parser:
         "--reconstruct an edit, which keeps the latents (default: those of test images)",
     )
     parser.add_argument(
+        "--noise",
+        action="store_true",
+        help="draw the pixels of samples from the likelihood (default: its mean)",
+    )
+    parser.add_argument(
         "--image", type=str | None, help="image to start a traversal from (default: a sample)"
     )
     add_trust(parser)
@@ -167,7 +172,7 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
         return page(interleave(images.float() / 255, again, columns), columns)
     given = options.given or ()
     _, attributes = known_attributes(vae, data, _sources(vae, data, options.num, given), given)
-    drawn = vae.sample(options.num, attributes)
+    drawn = vae.sample(options.num, attributes, noise=options.noise)
     return page(drawn, options.columns or columns_for(options.num))
 
 
@@ -250,6 +255,8 @@ def main(arguments: list[str]) -> None:
         raise InputError("--image: allowed with --traverse only")
     if options.given and (options.interpolate or options.traverse):
         raise InputError("--given: allowed for samples and with --reconstruct only")
+    if options.noise and (options.reconstruct or options.interpolate or options.traverse):
+        raise InputError("--noise: allowed for samples only")
     out = output(options)
     if not out.lower().endswith(".png"):
         raise InputError(f"--out: must end in .png, got {out}")

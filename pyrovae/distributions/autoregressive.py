@@ -22,15 +22,18 @@ class AutoregressiveLogistic(TorchDistribution):
     (x_j - \mu_j), s_i\right)$$
 
     The order is that of reading: rows, then columns, then channels. The kernel holds the
-    coefficients w of the R rows above and the R columns beside; outside the image the
-    deviations are 0.
+    coefficients w up to R rows above and up to R columns to either side; outside the image the
+    deviations $x_j - \mu_j$ are 0.
 
     Args:
         loc: the locations $\mu$, `(*, C, H, W)`.
         scale: the scales s, positive, of a shape that broadcasts with `loc`.
         kernel: the coefficients w, `(C, C, R + 1, 2 R + 1)`, by channel, channel of the other
             pixel, row and column; the other pixel in the middle of the last row is the pixel
-            itself. Coefficients of values that are not before are 0.
+            itself. Coefficients of values that are not before must be 0; this is not checked.
+
+    Raises:
+        ValueError: with `validate_args`, if a scale is not positive.
 
     References:
         Pixel Recurrent Neural Networks (van den Oord et al., 2016, section 2),
@@ -58,9 +61,9 @@ class AutoregressiveLogistic(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of each value if those before it equal their locations.
+        """The mean of each value if those before it equal their locations, `(*, C, H, W)`.
 
-        It is the mean but for rounding, and for the deviations that 0 and 1 clip.
+        The unconditional mean differs a little, by rounding and by clipping at 0 and 1.
         """
         return clipped_mean(self.loc, self.scale)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyrovae import distributions
 from pyrovae.distributions.constraints import LearnedScale, bounded_exp
 from pyrovae.likelihoods.base import GreyLikelihood
+from pyrovae.utils.errors import InputError
 
 __all__ = ["AutoregressiveLogistic"]
 
@@ -25,23 +26,27 @@ class AutoregressiveLogistic(GreyLikelihood):
     $$P(x \mid h) = \prod_i P_{\text{logistic}}\left(x_i \mid \mu_i + \textstyle\sum_{j \in N(i)}
     w_{ij} (x_j - \mu_j), s_i\right)$$
 
-    N(i) holds the values of all channels in the R rows above and the R columns beside, as far as
-    they come before i in the order of reading. The coefficients w are learned, and equal at all
-    places. The decoder returns the location $\mu$ and the map r of the scales
-    $s = \sigma e^{6 \tanh(r / 6)}$, where $\sigma = 0.001 + \sigma_0 e^{10 a}$ is learned.
+    N(i) is the neighbourhood of i: the values of all channels up to R rows above, in columns up to
+    R to the left or to the right; in the row of i, those up to R columns to the left; and the
+    channels before that of i at the pixel itself. The coefficients $w = 8 v$ are equal at all
+    places; v is learned. The decoder returns the location $\mu$ and the map r of the scales
+    $s = \sigma e^{6 \tanh(r / 6)}$, where $\sigma = 0.001 + \sigma_0 e^{10 a}$ with a learned
+    number a.
 
     Use it for the best bits per dimension of photographs. It models the texture of an image, so
     the latents need not: they hold less detail, and reconstructions are smoother. The location
-    $\mu$ is shown as the image. Pixels depend on each other, so none can be left out: `Masked`
-    and `pyrovae inpaint` do not take it.
+    $\mu$ is shown as the image; `pyrovae sample RUN --noise` draws the texture too. Pixels depend
+    on each other, so none can be left out: `Masked` and `pyrovae inpaint` do not take it.
 
     Args:
         image_shape: `(C, H, W)` of the images.
-        reach: R, the number of rows and columns, at least 1.
-        initial_scale: the scale $\sigma_0$ where r is 0, positive.
+        reach: R, the number of rows and columns, at least 1 and below the larger side of the
+            images. Time grows with its square.
+        initial_scale: the scale $\sigma_0$ where r is 0, positive; `ProbabilisticPCA` as the
+            start replaces it.
 
     Raises:
-        ValueError: if a number is not allowed.
+        ValueError: if `reach` or `initial_scale` is not allowed.
 
     References:
         Variational Lossy Autoencoder (Chen et al., 2017, section 3.1: a decoder with a small
@@ -63,9 +68,12 @@ class AutoregressiveLogistic(GreyLikelihood):
         self, image_shape: tuple[int, int, int], reach: int = 2, initial_scale: float = 0.25
     ) -> None:
         super().__init__()
-        if reach < 1:
-            raise ValueError(f"reach must be at least 1, got {reach}")
-        channels = image_shape[0]
+        channels, *sides = image_shape
+        if not 1 <= reach < max(sides):
+            raise ValueError(
+                f"reach must be from 1 to {max(sides) - 1}, below the larger side of the images, "
+                f"got {reach}"
+            )
         causal = torch.ones(channels, channels, reach + 1, 2 * reach + 1)
         causal[..., reach, reach:] = 0
         causal[..., reach, reach] = torch.ones(channels, channels).tril(-1)
@@ -86,6 +94,15 @@ class AutoregressiveLogistic(GreyLikelihood):
         shift, raw = h.chunk(2, -3)
         scale = self.scale() * bounded_exp(raw, self.LOG_SCALE_LIMIT)
         return distributions.AutoregressiveLogistic(shift + 0.5, scale, self.coefficients())
+
+    def check(self, images: Tensor) -> None:
+        """Raises `InputError` if the images have another number of channels."""
+        if images.shape[-3] != len(self.weight):
+            raise InputError(
+                f"likelihood.image_shape: has {len(self.weight)} channels, the images have "
+                f"{images.shape[-3]}"
+            )
+        super().check(images)
 
     def noise_scale(self) -> Tensor:
         """The scale where r is 0, of shape `()`."""

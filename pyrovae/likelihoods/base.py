@@ -81,6 +81,10 @@ class Likelihood(Recorded, nn.Module, ABC):
     def to_images(self, distribution: dist.TorchDistribution) -> Tensor:
         """The images that represent a distribution: floats in [0, 1], shape `(*, C, H, W)`."""
 
+    def drawn(self, distribution: dist.TorchDistribution) -> Tensor:
+        """Images drawn from a distribution: floats in [0, 1], shape `(*, C, H, W)`."""
+        return distribution.sample().clamp(0, 1)
+
     @abstractmethod
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
         """The baseline: independent pixels with these moments of x, each `(C, H, W)`."""

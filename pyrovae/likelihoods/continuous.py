@@ -23,7 +23,8 @@ class Laplace(LearnedScaleLikelihood, DensityLikelihood):
     Use it where sharp edges matter more than faint ones: the location fits the median.
 
     Args:
-        initial_scale: the scale $b_0$ at the start, positive.
+        initial_scale: the scale $b_0$ at the start, positive; `ProbabilisticPCA` as the
+            start replaces it.
 
     Raises:
         ValueError: if `initial_scale` is not positive and finite.
@@ -58,7 +59,8 @@ class StudentT(LearnedScaleLikelihood, DensityLikelihood):
 
     Args:
         df: degrees of freedom $\nu$, above 2, so that the variance is finite.
-        initial_scale: the scale $\sigma_0$ at the start, positive.
+        initial_scale: the scale $\sigma_0$ at the start, positive; `ProbabilisticPCA` as the
+            start replaces it.
 
     Raises:
         ValueError: if a number is out of range.

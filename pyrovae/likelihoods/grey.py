@@ -27,7 +27,8 @@ class DiscretizedLogistic(LearnedScaleLikelihood, GreyLikelihood):
     Use it for exact bits per dimension at the computational cost of a Normal.
 
     Args:
-        initial_scale: the scale $s_0$ at the start, positive.
+        initial_scale: the scale $s_0$ at the start, positive; `ProbabilisticPCA` as the
+            start replaces it.
 
     Raises:
         ValueError: if `initial_scale` is not positive and finite.
@@ -69,7 +70,8 @@ class DiscretizedLogisticMixture(GreyLikelihood):
 
     Args:
         num_components: number of logistics per pixel K, at least 1.
-        initial_scale: the scale $\sigma_0$ where r is 0, positive.
+        initial_scale: the scale $\sigma_0$ where r is 0, positive; `ProbabilisticPCA` as the
+            start replaces it.
 
     Raises:
         ValueError: if a number is not positive.

@@ -33,7 +33,8 @@ class LearnedScaleLikelihood(LocationLikelihood):
     """A likelihood of independent pixels around a location, with one shared learned scale.
 
     Args:
-        initial_scale: the initial scale, positive.
+        initial_scale: the initial scale, positive; `ProbabilisticPCA` as the
+            start replaces it.
 
     Attributes:
         deviation: the standard deviation of the distribution with scale 1.

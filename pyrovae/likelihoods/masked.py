@@ -135,6 +135,10 @@ class Masked(Likelihood):
         """The images that represent a distribution; pixels that `mask` leaves out are grey."""
         return torch.where(self.seen, self.likelihood.to_images(unmasked(distribution)), 0.5)
 
+    def drawn(self, distribution: dist.TorchDistribution) -> Tensor:
+        """Images drawn from a distribution; pixels that `mask` leaves out are grey."""
+        return torch.where(self.seen, self.likelihood.drawn(unmasked(distribution)), 0.5)
+
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
         """The baseline of the seen pixels."""
         return MaskedPixels(self.likelihood.without_latent(mean, variance), self.seen)

@@ -72,7 +72,8 @@ class SharedScaleNormal(LearnedScaleLikelihood, DensityLikelihood):
     Use it first: training finds the balance of rate and distortion, so no weight has to be tuned.
 
     Args:
-        initial_scale: the standard deviation $\sigma_0$ at the start, positive.
+        initial_scale: the standard deviation $\sigma_0$ at the start, positive;
+            `ProbabilisticPCA` as the start replaces it.
 
     Raises:
         ValueError: if `initial_scale` is not positive and finite.
@@ -185,7 +186,8 @@ class PixelwiseNormal(DensityLikelihood):
     scale.
 
     Args:
-        initial_scale: the standard deviation $\sigma_0$ where s is 0, positive.
+        initial_scale: the standard deviation $\sigma_0$ where s is 0, positive;
+            `ProbabilisticPCA` as the start replaces it.
 
     Raises:
         ValueError: if `initial_scale` is not positive and finite.

@@ -274,11 +274,18 @@ class ModelGuidePair(Recorded, nn.Module):
         return x if isinstance(x, Tensor) and x.is_floating_point() else self.observe(x)
 
     @torch.no_grad()
-    def sample(self, num_images: int, attributes: Tensor | None = None) -> Tensor:
+    def sample(
+        self, num_images: int, attributes: Tensor | None = None, *, noise: bool = False
+    ) -> Tensor:
         """Images drawn from the model: floats in [0, 1], `(N, C, H, W)`.
 
-        Networks are in evaluation mode for the call; pixels are the likelihood's mean, without
-        its noise (`Predictive` draws that too).
+        Networks are in evaluation mode for the call.
+
+        Args:
+            num_images: N.
+            attributes: those of the images, `(N, A)`, for programs that take attributes.
+            noise: whether to draw pixels from the likelihood, which shows the texture that it
+                models; by default pixels are the likelihood's mean.
 
         Raises:
             ValueError: if there is no image to draw, or the programs need attributes.
@@ -291,7 +298,8 @@ class ModelGuidePair(Recorded, nn.Module):
             known = {"x": torch.zeros(()), **self.determined(inputs)}
             unseen = poutine.condition(self.model, data=known)
             trace = poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
-            return self._shown(trace)
+            shown = self.likelihood.drawn if noise else self.likelihood.to_images
+            return shown(trace.nodes["x"]["fn"])
 
     @torch.no_grad()
     def reconstruct(
@@ -314,10 +322,7 @@ class ModelGuidePair(Recorded, nn.Module):
             known = poutine.condition(self.model, data=self.determined(changed))
             replayed = poutine.replay(known, trace=guide)
             trace = poutine.trace(replayed).get_trace(flat, **changed)
-            return self._shown(trace).reshape(x.shape)
-
-    def _shown(self, trace: Any) -> Tensor:
-        return self.likelihood.to_images(trace.nodes["x"]["fn"])
+            return self.likelihood.to_images(trace.nodes["x"]["fn"]).reshape(x.shape)
 
 
 def _require_grey_values(images: Tensor) -> None:

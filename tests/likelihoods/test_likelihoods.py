@@ -71,6 +71,16 @@ def test_images_to_show_are_in_the_unit_interval(make: Make) -> None:
     assert shown.min() >= 0 and shown.max() <= 1 and shown.std() > 0.1
 
 
+@every_likelihood
+def test_drawn_images_have_the_noise_of_the_likelihood(make: Make) -> None:
+    likelihood = make()
+    p = likelihood(random_input(likelihood, (2, 4)))
+    drawn = likelihood.drawn(p)
+    assert drawn.shape == (2, 4, *IMAGE_SHAPE) and drawn.min() >= 0 and drawn.max() <= 1
+    assert not torch.equal(drawn, likelihood.drawn(p))
+    assert not torch.equal(drawn, likelihood.to_images(p))
+
+
 @every_pixel_likelihood
 def test_what_is_shown_is_the_mean_of_draws(make: Make) -> None:
     likelihood = make().double()
@@ -121,7 +131,7 @@ def test_bernoulli_refuses_grey_and_takes_binary() -> None:
 
 @every_pixel_likelihood
 def test_pixel_likelihoods_take_any_image(make: Make) -> None:
-    make().check(grey(*range(256)))
+    make().check(grey(*range(256)).expand(1, IMAGE_SHAPE[0], 1, -1))
 
 
 def test_bernoulli_without_binarization_keeps_binary_pixels() -> None:

@@ -122,8 +122,10 @@ def test_each_kind_of_picture_has_a_file_of_its_own(
 def test_samples_depend_on_the_seed_alone(run: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         execute("sample", str(run), "--num=4", f"--seed={seed}", f"--out={tmp_path}/{name}.png")
-    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
-    assert a == b != c
+    noisy = f"--out={tmp_path}/d.png"
+    execute("sample", str(run), "--num=4", "--seed=1", "--noise", noisy)
+    a, b, c, d = ((tmp_path / f"{name}.png").read_bytes() for name in "abcd")
+    assert a == b != c and d not in {a, c}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,7 @@ def test_samples_depend_on_the_seed_alone(run: Path, tmp_path: Path) -> None:
         ),
         (["--num", "0"], "--num"),
         (["--image", "a.png"], "--image: allowed with --traverse only"),
+        (["--noise", "--traverse", "0"], "--noise: allowed for samples only"),
         (["--out", "a.jpg"], "must end in .png"),
         (["--reconstruct", "test", "val"], "test: no such file"),
         (["--checkpoint", "worst"], "allowed are best and last, got worst"),
