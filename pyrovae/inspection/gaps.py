@@ -23,6 +23,10 @@ from pyrovae.utils.lazy import pandas
 
 __all__ = ["gaps"]
 
+#: The most latent dimensions of Normals with a full covariance matrix: the curvature takes two
+#: gradients of log p(x, z) per dimension, and decompositions take the cube of their number.
+MOST_DIMS = 1024
+
 
 @dataclass(frozen=True)
 class Gaps:
@@ -55,6 +59,7 @@ def gaps(
     where q* is the best member of the guide's family for each image. log p(x) is estimated by
     importance sampling from three proposals: the guide, q*, and a Normal with a full covariance
     matrix fitted to each image. All three are lower bounds in expectation, so the gaps are too.
+    Above 1,024 latent dimensions the last proposal and the search for modes are left out.
     For each image the estimate with the highest value minus two standard errors is used. No draw
     is used for both fitting and evaluation. Draws use torch's global random generators.
 
@@ -93,6 +98,8 @@ def gaps(
     except InputError as reason:
         notes.append(f"{str(reason)[0].upper()}{str(reason)[1:]}.")
     try:
+        if space.size > MOST_DIMS:
+            raise InputError(f"{space.size:,} latent dimensions are more than {MOST_DIMS:,}")
         start = guides.get("_own_family")
         guides["_full_rank"] = refine_full_rank(space, x, inputs, guide=start, steps=steps // 2)
     except InputError as reason:

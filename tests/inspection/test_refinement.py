@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 
 import pandas
 import pytest
@@ -328,6 +329,15 @@ def test_a_sphere_has_no_full_rank_normal() -> None:
     assert found.tables["gaps"]["elbo_full_rank"].isna().all()
     assert any("has support sphere" in said for said in found.says)
     assert set(found.figures) == {"gaps", "reliability"}
+
+
+@pytest.mark.usefixtures("short_fits")
+def test_too_many_dimensions_have_no_full_rank_normal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[gaps.__module__], "MOST_DIMS", 1)
+    found = section(subject_of_parts())
+    assert found.tables["gaps"]["elbo_full_rank"].isna().all()
+    assert found.tables["gaps"]["amortisation_gap"].notna().all()
+    assert any("latent dimensions are more than 1." in said for said in found.says)
 
 
 def test_what_cannot_be_refined_is_said_in_one_line() -> None:
