@@ -42,7 +42,10 @@ pytestmark = pytest.mark.slow
 CPU = Engine("cpu", "fp32")
 SMALL = Budget(104, 2, 100, 2, 20, 2, 20, 3, num_splits=2)
 #: For reports that need only be there.
-LEAST = replace(SMALL, refined=1, steps=8, tree_depth=1, starts=2)
+LEAST = replace(
+    SMALL, refined=1, steps=8, importance_draws=10, tree_depth=1, starts=1, num_splits=1
+)
+FACTORS = ("gaze", "skin_tone")
 
 
 def subject(programs: ModelGuidePair | None = None, **fields: Any) -> Subject:
@@ -54,6 +57,14 @@ def subject(programs: ModelGuidePair | None = None, **fields: Any) -> Subject:
         "budget": SMALL,
     } | fields
     return Subject(programs or small_vae(), split, CPU, shown=split.take([0, 5]), **given)
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, and written as blank pictures."""
+    blank = io.BytesIO()
+    Image.new("RGB", (600, 20)).save(blank, format="png")
+    monkeypatch.setattr(Drawing, "png", blank.getvalue())
 
 
 class Page(HTMLParser):
@@ -208,12 +219,13 @@ def test_every_figure_has_the_colours_of_the_palette(
 @pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_get_a_report(make: type, tmp_path: Path) -> None:
-    report = inspect(subject(make(), budget=LEAST), tmp_path)
+    report = inspect(subject(make(), budget=LEAST, factors=FACTORS), tmp_path)
     # Chains of Hamiltonian dynamics need continuous latents.
     discrete = {"mcmc"} if make is MAKERS["semi-supervised"] else set()
     assert set(report.failed) == discrete and report.html.exists()
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_it_follows_from_the_seed_and_changes_nothing(tmp_path: Path) -> None:
     vae = small_vae().train()
     before = {name: value.clone() for name, value in vae.state_dict().items()}
@@ -228,6 +240,7 @@ def test_it_follows_from_the_seed_and_changes_nothing(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_what_one_section_lacks_does_not_keep_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +256,7 @@ def test_what_one_section_lacks_does_not_keep_the_others(
     assert "not made, needs &lt;more&gt; than there is" in text
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_what_is_done_is_there_when_the_rest_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +281,7 @@ def test_what_is_done_is_there_when_the_rest_is_stopped(
     assert report.html == before and "Unfinished" not in before.read_text() and not page.exists()
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_sites_narrow_what_is_looked_at(tmp_path: Path) -> None:
     programs = MAKERS["two latents"]()
     report = inspect(subject(programs, sites=("z2",)), tmp_path, ["collapse", "posterior"])
@@ -279,9 +294,9 @@ def test_sites_narrow_what_is_looked_at(tmp_path: Path) -> None:
         inspect(subject(), tmp_path, ["hole"])
 
 
-@pytest.mark.usefixtures("short_fits")
+@pytest.mark.usefixtures("short_fits", "unpainted")
 def test_images_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    own = subject()
+    own = subject(budget=LEAST)
     own = replace(own, shown=replace(own.shown, names=["a.png", "a.png"]), given=True)
     report = inspect(own, tmp_path, ["posterior", "mcmc"])
     names = set(report.sections["posterior"].tables["posteriors"]["image"])
@@ -303,13 +318,13 @@ class NoDensity(DiagonalNormal):
         return Unscored(*self.location_and_scale(h)).to_event(1)
 
 
-@pytest.mark.usefixtures("short_fits")
+@pytest.mark.usefixtures("short_fits", "unpainted")
 def test_a_family_without_a_density_is_a_line_in_the_sections_that_need_one(
     tmp_path: Path,
 ) -> None:
     vae = small_vae()
     vae.guide.posterior = NoDensity(LATENT_DIM)
-    report = inspect(subject(vae, budget=LEAST), tmp_path)
+    report = inspect(subject(vae, budget=LEAST, factors=FACTORS), tmp_path)
     assert {"collapse", "posterior", "traversals", "attributes"} <= set(report.sections)
     assert {"mcmc", "calibration", "typical"} & set(report.failed)
     for reason in report.failed.values():
@@ -343,6 +358,7 @@ class OneDrawAtATime(ConditionalModel):
             return pyro.sample("x", self.likelihood(maps), obs=x)
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_program_that_takes_one_draw_only_leaves_the_other_sections(tmp_path: Path) -> None:
     programs = MAKERS["conditional"]()
     likelihood = programs.likelihood
