@@ -22,7 +22,16 @@ from torch import Tensor
 from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, Trainer
 from pyrovae.commands import sample
 from pyrovae.evaluation import evaluate, scoring
-from pyrovae.inspection import SECTIONS, Budget, Subject, climbing, mcmc, modes, tracing
+from pyrovae.inspection import (
+    SECTIONS,
+    Budget,
+    Subject,
+    climbing,
+    mcmc,
+    modes,
+    refinement,
+    tracing,
+)
 from pyrovae.objectives import Progress
 from pyrovae.posterior.encoding import _densities, dimension_divergences
 from tests.support.commands import TINY, run
@@ -190,7 +199,7 @@ ASKED = [
     if kind == "vae" or section not in SLOW
 ]
 EFFORT = Budget(
-    images=20, shown=1, draws=100, refined=1, steps=4, importance_draws=10, tree_depth=1
+    images=20, shown=1, draws=100, refined=1, steps=4, importance_draws=10, tree_depth=1, starts=2
 )
 
 
@@ -198,16 +207,22 @@ EFFORT = Budget(
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each operation a few times: they are looked at, not their results."""
     monkeypatch.setattr(climbing, "DRAWS", 2)
-    monkeypatch.setattr(climbing, "ROUNDS", 2)
-    # Enough to go over to the graph, which runs there too.
-    monkeypatch.setattr(tracing, "OFTEN", 10)
-    monkeypatch.setattr(modes, "STEPS", 12)
-    monkeypatch.setattr(mcmc, "FITTING_STEPS", 12)
+    monkeypatch.setattr(climbing, "ROUNDS", 1)
+    monkeypatch.setattr(refinement, "UNIT_DRAWS", 2)
+    monkeypatch.setattr(refinement, "CHOOSING_DRAWS", 4)
+    monkeypatch.setattr(modes, "STEPS", 2)
+    monkeypatch.setattr(mcmc, "FITTING_STEPS", 2)
     monkeypatch.setattr(mcmc, "GUIDE_DRAWS", 200)
 
 
+@pytest.fixture
+def soon_a_graph(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The few times are enough to go over to the graph, which runs on the device too."""
+    monkeypatch.setattr(tracing, "OFTEN", 2)
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("soon_a_graph")
 @pytest.mark.parametrize(("section", "kind"), ASKED)
 def test_every_section_of_an_inspection(section: str, kind: str) -> None:
     data = small_data()
@@ -249,6 +264,7 @@ def test_divergences_that_are_not_known_lie_on_the_device() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrovae.commands.inspect.QUICK", EFFORT)
     root, device = tmp_path / "run", "meta"
     given = [option for option in TINY if "engine.device" not in option]
     train = [*given, f"--engine.device={device}", f"--run_dir={root}"]

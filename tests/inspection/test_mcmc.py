@@ -26,12 +26,16 @@ from tests.support.tables import Z_LIMIT
 
 pytestmark = pytest.mark.slow
 
+#: Chains of a few short trees: they are looked at, not how well they mix.
+SHORT = dataclasses.replace(EFFORT, tree_depth=1, importance_draws=10)
+
 
 @pytest.fixture
 def linear() -> Linear:
     return Linear(latent_dim=3, sigma=1.0)
 
 
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("inflation", [0.3, 1.0])
 def test_moments_are_the_exact_ones_whatever_the_guide(linear: Linear, inflation: float) -> None:
     vae, x = linear.vae(inflation=inflation), linear.images(1)
@@ -104,7 +108,7 @@ def test_the_error_of_a_ratio_is_how_far_it_spreads(turn: float) -> None:
 @pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_the_section_of_any_programs(name: str) -> None:
-    whole = subject(SUBJECTS[name]())
+    whole = subject(SUBJECTS[name](), SHORT)
     with nothing_changes(whole.programs):
         found, again = section(whole), section(whole)
     moments = found.tables["posterior_moments"]
@@ -123,7 +127,7 @@ def test_the_quick_report_has_no_chains() -> None:
 
 @pytest.mark.usefixtures("short_fits")
 def test_how_many_of_the_images_are_sampled_is_said() -> None:
-    whole = subject(SUBJECTS["vae"](), dataclasses.replace(EFFORT, refined=6))
+    whole = subject(SUBJECTS["vae"](), dataclasses.replace(SHORT, refined=6))
     found = section(whole)
     assert len(found.tables["chains"]) == 4 and "first" not in " ".join(found.says)
     whole = dataclasses.replace(whole, shown=whole.split.take(range(5)))
@@ -135,7 +139,7 @@ def test_how_many_of_the_images_are_sampled_is_said() -> None:
 
 @pytest.mark.usefixtures("short_fits")
 def test_only_the_sites_that_are_asked_for_are_shown() -> None:
-    whole = subject(SUBJECTS["two latents"]())
+    whole = subject(SUBJECTS["two latents"](), SHORT)
     every = section(whole)
     found = section(dataclasses.replace(whole, sites=("z2",)))
     table = found.tables["posterior_moments"]
@@ -155,15 +159,15 @@ def test_every_option_matters(linear: Linear) -> None:
     space, found = LatentSpace.of(vae, x), []
     for options in (
         {},
-        {"warmup": 9},
-        {"num_samples": 9},
+        {"warmup": 3},
+        {"num_samples": 5},
         {"num_chains": 1},
         {"tree_depth": 1},
     ):
         torch.manual_seed(0)
-        sizes = {"warmup": 5, "num_samples": 8} | options
+        sizes = {"warmup": 2, "num_samples": 4, "tree_depth": 3} | options
         found.append(sample_posterior(space, x, **sizes).draws)  # type: ignore[arg-type]
-    assert [draws.shape[:2] for draws in found] == [(2, 8), (2, 8), (2, 9), (1, 8), (2, 8)]
+    assert [draws.shape[:2] for draws in found] == [(2, 4), (2, 4), (2, 5), (1, 4), (2, 4)]
     assert not np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[4])
 
 

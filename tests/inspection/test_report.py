@@ -1,4 +1,4 @@
-"""The report: sections, files, one page of HTML, and the script that makes them."""
+"""The report: sections, files and one page of HTML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from pyrovae import DiagonalNormal, Engine, InputError, ModelGuidePair, RunDirectory, Trainer
+from pyrovae import DiagonalNormal, Engine, InputError, ModelGuidePair, Trainer
 from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection import report as reports
 from pyrovae.inspection.judge.advice import Options
@@ -32,7 +32,6 @@ from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Budget, Subject
 from pyrovae.utils import palette
-from tests.support.commands import TINY, refusal, run
 from tests.support.judgements import faulty
 from tests.support.programs import MAKERS, ConditionalModel
 from tests.support.small import LATENT_DIM, small_data, small_vae
@@ -43,7 +42,10 @@ pytestmark = pytest.mark.slow
 CPU = Engine("cpu", "fp32")
 SMALL = Budget(104, 2, 100, 2, 20, 2, 20, 3, num_splits=2)
 #: For reports that need only be there.
-LEAST = replace(SMALL, refined=1, steps=8, tree_depth=1, starts=2)
+LEAST = replace(
+    SMALL, refined=1, steps=8, importance_draws=10, tree_depth=1, starts=1, num_splits=1
+)
+FACTORS = ("gaze", "skin_tone")
 
 
 def subject(programs: ModelGuidePair | None = None, **fields: Any) -> Subject:
@@ -55,6 +57,14 @@ def subject(programs: ModelGuidePair | None = None, **fields: Any) -> Subject:
         "budget": SMALL,
     } | fields
     return Subject(programs or small_vae(), split, CPU, shown=split.take([0, 5]), **given)
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, and written as blank pictures."""
+    blank = io.BytesIO()
+    Image.new("RGB", (600, 20)).save(blank, format="png")
+    monkeypatch.setattr(Drawing, "png", blank.getvalue())
 
 
 class Page(HTMLParser):
@@ -209,12 +219,13 @@ def test_every_figure_has_the_colours_of_the_palette(
 @pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_get_a_report(make: type, tmp_path: Path) -> None:
-    report = inspect(subject(make(), budget=LEAST), tmp_path)
+    report = inspect(subject(make(), budget=LEAST, factors=FACTORS), tmp_path)
     # Chains of Hamiltonian dynamics need continuous latents.
     discrete = {"mcmc"} if make is MAKERS["semi-supervised"] else set()
     assert set(report.failed) == discrete and report.html.exists()
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_it_follows_from_the_seed_and_changes_nothing(tmp_path: Path) -> None:
     vae = small_vae().train()
     before = {name: value.clone() for name, value in vae.state_dict().items()}
@@ -229,6 +240,7 @@ def test_it_follows_from_the_seed_and_changes_nothing(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_what_one_section_lacks_does_not_keep_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +256,7 @@ def test_what_one_section_lacks_does_not_keep_the_others(
     assert "not made, needs &lt;more&gt; than there is" in text
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_what_is_done_is_there_when_the_rest_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +281,7 @@ def test_what_is_done_is_there_when_the_rest_is_stopped(
     assert report.html == before and "Unfinished" not in before.read_text() and not page.exists()
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_sites_narrow_what_is_looked_at(tmp_path: Path) -> None:
     programs = MAKERS["two latents"]()
     report = inspect(subject(programs, sites=("z2",)), tmp_path, ["collapse", "posterior"])
@@ -280,59 +294,9 @@ def test_sites_narrow_what_is_looked_at(tmp_path: Path) -> None:
         inspect(subject(), tmp_path, ["hole"])
 
 
-@pytest.fixture(scope="module")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run of the script's."""
-    root = tmp_path_factory.mktemp("runs") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        command = [*TINY, "--data.num_val=24", "--data.num_test=40", f"--run_dir={root}"]
-        assert run("train", command, patch) == 0
-    return root
-
-
-def test_the_script_reports_on_a_run(
-    trained_run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    root = trained_run
-    Image.new("RGB", (30, 40), (200, 150, 100)).save(tmp_path / "face.png")
-    (tmp_path / "broken.png").write_bytes(b"no image")
-    command = [str(root), "--quick", "--num_images=20", "--sections", "collapse", "posterior"]
-    assert (
-        run("inspect_posterior", [*command, "--images", f"{tmp_path}/face.png"], monkeypatch) == 0
-    )
-    shown = capsys.readouterr().out
-    page = root / "posterior" / "report_collapse_posterior.html"
-    assert "latent dimensions are active" in shown and str(page) in shown
-    assert "face.png" in (root / "posterior" / "posterior_predictive.csv").read_text()
-    images = ["test:3", f"{tmp_path}/broken.png", "test:999"]
-    assert run("inspect_posterior", [*command, "--images", *images], monkeypatch) == 2
-    errors = capsys.readouterr().err.strip().splitlines()
-    assert errors[-1].startswith("error: ") and "broken.png" in errors[-1]
-    assert (
-        "allowed are the images 0 to 39 of test" in errors[-1] and "broken.png" in page.read_text()
-    )
-    assert "test:3" in (root / "posterior" / "posterior_predictive.csv").read_text()
-
-
-def test_what_is_misspelt_is_left_out_and_the_rest_made(
-    trained_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [str(trained_run), "--quick", "--num_images=20", "--sections", "program", "hole"]
-    command += ["--attributes", "gaze", "gazee", "--sites", "z", "y"]
-    assert run("inspect_posterior", command, monkeypatch) == 2
-    shown = capsys.readouterr()
-    assert "program: The model draws z" in shown.out and "left out: unknown site 'y'" in shown.out
-    last = shown.err.strip().splitlines()[-1]
-    for word in ("section 'hole' (did you mean holes?)", "site 'y'", "attribute 'gazee'"):
-        assert f"unknown {word}" in last
-
-
-@pytest.mark.usefixtures("short_fits")
+@pytest.mark.usefixtures("short_fits", "unpainted")
 def test_images_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    own = subject()
+    own = subject(budget=LEAST)
     own = replace(own, shown=replace(own.shown, names=["a.png", "a.png"]), given=True)
     report = inspect(own, tmp_path, ["posterior", "mcmc"])
     names = set(report.sections["posterior"].tables["posteriors"]["image"])
@@ -354,43 +318,18 @@ class NoDensity(DiagonalNormal):
         return Unscored(*self.location_and_scale(h)).to_event(1)
 
 
-@pytest.mark.usefixtures("short_fits")
+@pytest.mark.usefixtures("short_fits", "unpainted")
 def test_a_family_without_a_density_is_a_line_in_the_sections_that_need_one(
     tmp_path: Path,
 ) -> None:
     vae = small_vae()
     vae.guide.posterior = NoDensity(LATENT_DIM)
-    report = inspect(subject(vae, budget=LEAST), tmp_path)
+    report = inspect(subject(vae, budget=LEAST, factors=FACTORS), tmp_path)
     assert {"collapse", "posterior", "traversals", "attributes"} <= set(report.sections)
     assert {"mcmc", "calibration", "typical"} & set(report.failed)
     for reason in report.failed.values():
         assert "density" in reason or "densities" in reason
     assert "\n" not in "".join(report.failed.values())
-
-
-BAD = {
-    "no run": (["{tmp}/nothing"], "no such directory"),
-    "section": (["{run}", "--sections", "hole"], "unknown section 'hole'"),
-    "split": (["{run}", "--split", "all"], "train, val, test"),
-    "site": (["{run}", "--quick", "--sections", "collapse", "--sites", "y"], "unknown site 'y'"),
-    "too few": (["{run}", "--num_images=1", "--sections", "collapse"], "at least 2 images, got 1"),
-    "images": (["{run}", "--num_images=-1"], "num_images"),
-    "seed": (["{run}", "--seed=-1"], "seed"),
-    "checkpoint": (["{run}", "--checkpoint", "worst"], "allowed are best and last"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line(
-    name: str,
-    trained_run: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    arguments, said = BAD[name]
-    command = [word.format(tmp=tmp_path, run=trained_run) for word in arguments]
-    assert said in refusal("inspect_posterior", command, monkeypatch, capsys)
 
 
 def test_files_of_figures_hold_their_captions() -> None:
@@ -419,6 +358,7 @@ class OneDrawAtATime(ConditionalModel):
             return pyro.sample("x", self.likelihood(maps), obs=x)
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_program_that_takes_one_draw_only_leaves_the_other_sections(tmp_path: Path) -> None:
     programs = MAKERS["conditional"]()
     likelihood = programs.likelihood
@@ -446,26 +386,6 @@ def test_what_cannot_be_looked_at_does_not_stop_training(
     )
     assert state.epoch == 3
     assert capsys.readouterr().out.count("the posterior cannot be checked") == 1
-
-
-def test_other_weights_and_images_replace_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tmp_path / "run"
-    assert run("train", [*TINY, "--trainer.epochs=2", f"--run_dir={root}"], monkeypatch) == 0
-    command = [str(root), "--quick", "--num_images=8", "--sections", "program"]
-    places = {
-        "posterior": [],
-        "posterior_last": ["--checkpoint=last"],
-        "posterior_last_val": ["--checkpoint=last", "--split=val"],
-    }
-    for place, more in places.items():
-        assert run("inspect_posterior", [*command, *more], monkeypatch) == 0
-        which = "last" if more else "best"
-        _, epoch = RunDirectory(root).weights_of(which)
-        page = (root / place / "report_program.html").read_text()
-        assert f"Weights: epoch {epoch} (the {which} checkpoint)." in page
-    assert {path.name for path in root.glob("posterior*")} == set(places)
 
 
 def test_sections_are_a_list(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def shortened() -> Iterator[None]:
         patch.setattr("pyrovae.inspection.climbing.ROUNDS", 2)
         patch.setattr("pyrovae.inspection.climbing.DRAWS", 4)
         patch.setattr("pyrovae.inspection.refinement.UNIT_DRAWS", 2)
-        patch.setattr("pyrovae.inspection.mcmc.FITTING_STEPS", 3)
+        patch.setattr("pyrovae.inspection.mcmc.FITTING_STEPS", 1)
         patch.setattr("pyrovae.inspection.inpainting.STEPS", 3)
         yield
 

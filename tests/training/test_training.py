@@ -15,7 +15,6 @@ from torch import Tensor
 
 from pyrovae import (
     Beta,
-    Cosine,
     InputError,
     Normal,
     ProbabilisticPCA,
@@ -23,7 +22,6 @@ from pyrovae import (
     Recipe,
     RunDirectory,
     Trainer,
-    Warmup,
 )
 from pyrovae.likelihoods import Likelihood
 from pyrovae.runs.state import TrainingState
@@ -31,7 +29,6 @@ from pyrovae.training.callbacks import Callback, Epoch
 from pyrovae.utils.signals import Diverged, Interrupted
 from tests.support.small import (
     LATENT_DIM,
-    VARYING,
     adam,
     rows,
     same_weights,
@@ -72,60 +69,6 @@ def test_two_vaes_in_one_process_train_independently() -> None:
     assert alone.state_dict().keys() == first.state_dict().keys()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [1, 3, 5, 7])
-def test_resumed_run_reaches_the_same_weights_bit_for_bit(
-    number: int, step: int, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = Trainer(epochs=2, batch_size=BATCH, clip_norm=100.0)
-    recipe = Recipe(
-        optimizer=partial(torch.optim.AdamW, lr=0.01, fused=True),
-        schedule=Warmup(0.3, Cosine()),
-        beta=Beta(2.0, Warmup(0.5)),
-        start=ProbabilisticPCA(),
-    )
-    whole, _ = train(
-        trainer, recipe, tmp_path / "whole", vae=small_vae(shortcut=True), precision=precision
-    )
-    with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
-        at_step(step, lambda: os.kill(os.getpid(), number), patch)
-        vae = small_vae(shortcut=True)
-        train(trainer, recipe, tmp_path / "cut", vae=vae, precision=precision)
-    assert stopped.value.signal == number
-    assert f"--resume {tmp_path / 'cut'}" in str(stopped.value)
-    resumed, state = train(
-        trainer,
-        recipe,
-        tmp_path / "cut",
-        vae=small_vae(seed=9, shortcut=True),
-        resume=True,
-        precision=precision,
-    )
-    assert state.step == 10
-    assert same_weights(whole, resumed)
-    same_rows(rows(tmp_path / "whole"), rows(tmp_path / "cut"))
-
-
-def same_rows(first: list[dict[str, str]], second: list[dict[str, str]]) -> None:
-    kept = [[{k: v for k, v in r.items() if k not in VARYING} for r in t] for t in (first, second)]
-    assert kept[0] == kept[1]
-
-
-def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train(Trainer(epochs=2, batch_size=BATCH), run=run)
-    checkpoint = (run / "checkpoints" / "last.safetensors").read_bytes()
-    train(Trainer(epochs=3, batch_size=BATCH), run=run, resume=True)
-    (run / "checkpoints" / "last.safetensors").write_bytes(checkpoint)
-    (run / "checkpoints" / ".last.safetensors.1.tmp").write_bytes(b"half")
-    (run / "checkpoints" / "best_epoch_0009.safetensors").write_bytes(b"old")
-    train(Trainer(epochs=3, batch_size=BATCH), run=run, resume=True)
-    assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
-    assert len(list((run / "checkpoints").iterdir())) == 3
-
-
 def test_two_processes_do_not_train_in_one_run(tmp_path: Path) -> None:
     train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
     before = (tmp_path / "metrics.csv").read_bytes()
@@ -134,17 +77,6 @@ def test_two_processes_do_not_train_in_one_run(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.csv").read_bytes() == before
     _, state = train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path, resume=True)
     assert state.epoch == 2
-
-
-def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
-    train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
-    more = small_data(num_train=96)
-    with pytest.raises(InputError, match=r"\(96 images\) is not the one .* \(80 images\)"):
-        trainer = Trainer(epochs=2, batch_size=BATCH)
-        trainer.fit(small_vae(), more, adam(), run=RunDirectory(tmp_path), resume=True)
-    with pytest.raises(InputError, match="is not the one"):
-        others = small_data(seed=5)
-        trainer.fit(small_vae(), others, adam(), run=RunDirectory(tmp_path), resume=True)
 
 
 def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
@@ -217,14 +149,6 @@ def test_an_elbo_that_is_no_number_is_never_the_best() -> None:
     state.epoch = 3
     assert state.rank(-4.0)
     assert [epoch for _, epoch in state.best] == [3, 2]
-
-
-def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
-    whole, _ = train(Trainer(epochs=4, batch_size=BATCH))
-    train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)
-    longer, state = train(Trainer(epochs=4, batch_size=BATCH), run=tmp_path, resume=True)
-    assert state.epoch == 4
-    assert same_weights(whole, longer)
 
 
 def test_best_weights_are_those_of_the_best_validation_elbo(tmp_path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Runs that are resumed, or go on for longer, are those that nothing stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+
+from pyrovae import (
+    VAE,
+    Beta,
+    Cosine,
+    InputError,
+    ProbabilisticPCA,
+    Recipe,
+    RunDirectory,
+    Trainer,
+    Warmup,
+)
+from pyrovae.utils.signals import Interrupted
+from tests.support.small import (
+    VARYING,
+    adam,
+    rows,
+    same_weights,
+    small_data,
+    small_vae,
+    train,
+)
+from tests.support.steps import at_step
+
+BATCH = 16
+
+
+def varied() -> tuple[Trainer, Recipe]:
+    """A trainer and a recipe with a state of every kind."""
+    recipe = Recipe(
+        optimizer=partial(torch.optim.AdamW, lr=0.01, fused=True),
+        schedule=Warmup(0.3, Cosine()),
+        beta=Beta(2.0, Warmup(0.5)),
+        start=ProbabilisticPCA(),
+    )
+    return Trainer(epochs=2, batch_size=BATCH, clip_norm=100.0), recipe
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def whole(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[VAE, Path, str]:
+    """A run that nothing stopped: its VAE, its folder and its precision."""
+    folder, precision = tmp_path_factory.mktemp("whole") / "run", request.param
+    with pyro.get_param_store().scope():
+        own = small_vae(shortcut=True)
+        vae, _ = train(*varied(), folder, vae=own, precision=precision)
+    return vae, folder, precision
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [(1, signal.SIGINT), (3, signal.SIGTERM), (5, signal.SIGINT), (7, signal.SIGTERM)],
+)
+def test_resumed_run_reaches_the_same_weights_bit_for_bit(
+    step: int,
+    number: int,
+    whole: tuple[VAE, Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected, folder, precision = whole
+    cut, (trainer, recipe) = tmp_path / "cut", varied()
+    with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
+        at_step(step, lambda: os.kill(os.getpid(), number), patch)
+        train(trainer, recipe, cut, vae=small_vae(shortcut=True), precision=precision)
+    assert stopped.value.signal == number
+    assert f"--resume {cut}" in str(stopped.value)
+    other = small_vae(seed=9, shortcut=True)
+    resumed, state = train(trainer, recipe, cut, vae=other, resume=True, precision=precision)
+    assert state.step == 10
+    assert same_weights(expected, resumed)
+    same_rows(rows(folder), rows(cut))
+
+
+def same_rows(first: list[dict[str, str]], second: list[dict[str, str]]) -> None:
+    kept = [[{k: v for k, v in r.items() if k not in VARYING} for r in t] for t in (first, second)]
+    assert kept[0] == kept[1]
+
+
+def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(Trainer(epochs=2, batch_size=BATCH), run=run)
+    checkpoint = (run / "checkpoints" / "last.safetensors").read_bytes()
+    train(Trainer(epochs=3, batch_size=BATCH), run=run, resume=True)
+    (run / "checkpoints" / "last.safetensors").write_bytes(checkpoint)
+    (run / "checkpoints" / ".last.safetensors.1.tmp").write_bytes(b"half")
+    (run / "checkpoints" / "best_epoch_0009.safetensors").write_bytes(b"old")
+    train(Trainer(epochs=3, batch_size=BATCH), run=run, resume=True)
+    assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
+    assert len(list((run / "checkpoints").iterdir())) == 3
+
+
+def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
+    train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
+    more = small_data(num_train=96)
+    with pytest.raises(InputError, match=r"\(96 images\) is not the one .* \(80 images\)"):
+        trainer = Trainer(epochs=2, batch_size=BATCH)
+        trainer.fit(small_vae(), more, adam(), run=RunDirectory(tmp_path), resume=True)
+    with pytest.raises(InputError, match="is not the one"):
+        others = small_data(seed=5)
+        trainer.fit(small_vae(), others, adam(), run=RunDirectory(tmp_path), resume=True)
+
+
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
+    whole, _ = train(Trainer(epochs=4, batch_size=BATCH))
+    train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)
+    longer, state = train(Trainer(epochs=4, batch_size=BATCH), run=tmp_path, resume=True)
+    assert state.epoch == 4
+    assert same_weights(whole, longer)
