@@ -12,11 +12,12 @@ from functools import partial
 from textwrap import shorten
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.config.catalogue import concrete, entries, explain, help_text
 from pyrovae.config.help import describe_arguments, full_help, text_width
 from pyrovae.config.naming import own_class
+from pyrovae.config.ordering import INNER, grouped, mapping_of, ordered
 from pyrovae.config.roles import ALSO, LISTS, ROLES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
@@ -24,17 +25,14 @@ from pyrovae.utils.text import cut
 __all__ = [
     "Parser",
     "answer_help",
-    "is_stated",
     "joined",
     "known_parts",
+    "lost_option",
     "options_given",
     "value_of",
 ]
 
 OWN = "name your own by its dotted path, as my_module.MyClass"
-
-#: Where a configuration holds the arguments of a class.
-INNER = ("init_args", "dict_kwargs")
 
 
 class Parser(ArgumentParser):
@@ -45,6 +43,11 @@ class Parser(ArgumentParser):
         super().__init__(**kwargs, allow_abbrev=False)
         #: The content of the preset that applies: the help shows its values as the defaults.
         self.stated: dict[str, Any] = {}
+
+    def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
+        """Parses a command line; the class of a part counts wherever it stands."""
+        given = ordered(sys.argv[1:] if args is None else list(args))
+        return super().parse_args(given, namespace, **kwargs)
 
     def format_help(self) -> str:
         """The text of `--help`: examples, options, parts."""
@@ -69,14 +72,8 @@ class Parser(ArgumentParser):
             return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
         keys = re.findall(r'Parser key "([^"]+)"', message)
         where = self._in_full(".".join(dict.fromkeys(keys)))
-        if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
-            close = self._suggestion(found[1])
-            shown = cut(found[1]) or "an empty one"
-            return f"unrecognized arguments: {shown}{close} (see --help)"
-        if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-            return f"{cut(self._in_full(found[1]))}: no such option (see --help)"
-        if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
-            return f"--{found[1]}.{cut(found[2])}: no such option (see --help)"
+        if refused := self._no_such_option(message, where):
+            return refused
         if found := re.search(r"Expected a dot import path string: (.*)", message):
             return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
         if where.lstrip("-") in LISTS and (listed := _list_error(where, message)):
@@ -108,6 +105,24 @@ class Parser(ArgumentParser):
                 return f"{where}: expected {_readable(kind[1])}, got {cut(value[1])}"
             return cut(reasons[0])
         return shorten(message, 400, placeholder=" ...")
+
+    def _no_such_option(self, message: str, where: str) -> str:
+        """The error of an option that does not exist; empty if it is another error."""
+        if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
+            # The parser of an inner part knows the end of an option only.
+            option = found[1].split("=")[0].split(" ")[0]
+            if (full := self._in_full(option.removeprefix("--"))) != option and "." in full:
+                return f"{cut(full)}: no such option (see --help)"
+            shown = cut(found[1]) or "an empty one"
+            return f"unrecognized arguments: {shown}{self._suggestion(found[1])} (see --help)"
+        if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
+            return f"{cut(self._in_full(found[1]))}: no such option (see --help)"
+        if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+            return f"--{found[1]}.{cut(found[2])}: no such option (see --help)"
+        # The option stands in a mapping, so the parser of the part reports its name alone.
+        if found := re.search(r"^\s*- --(\w+): no such option.*$", message, re.MULTILINE):
+            return f"{where}.{found[1]}: no such option (see --help)" if where != "--" else ""
+        return ""
 
     def _in_full(self, key: str) -> str:
         """The full option as the user typed it: jsonargparse may report its last part only."""
@@ -171,7 +186,7 @@ def joined(arguments: list[str]) -> list[str]:
         ['--data.image_size', '[28, 20]', '--loggers', '[CSVLogger]']
     """
     found: list[str] = []
-    for option, values in _grouped(arguments):
+    for option, values in grouped(arguments):
         name, equals, value = option.removeprefix("--").partition("=")
         listed = name in LISTS or _takes_names(name)
         if listed and not values and _is_name(value):
@@ -194,13 +209,6 @@ def _takes_names(option: str) -> bool:
 
 def _is_name(value: str) -> bool:
     return value.replace(".", "").isidentifier() and value != "null"
-
-
-def _grouped(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yields each option with the values that follow it."""
-    starts = [i for i, word in enumerate(arguments) if i == 0 or word.startswith("--")]
-    for start, stop in itertools.pairwise([*starts, len(arguments)]):
-        yield arguments[start], arguments[start + 1 : stop]
 
 
 def value_of(option: str, arguments: list[str]) -> str | None:
@@ -267,11 +275,27 @@ def options_given(arguments: list[str], names: Collection[str]) -> Iterator[tupl
             yield [name for name in path if name not in (*INNER, "class_path")], text
 
 
+def lost_option(config: dict[str, Any], path: list[str], text: str) -> list[str]:
+    """The path of an option, or of an argument in its mapping, that was not parsed; else empty."""
+    if not is_stated(config, path):
+        return path
+    given = mapping_of(text)
+    inner = {name: value for key in INNER for name, value in (given.get(key) or {}).items()}
+    names = inner if "class_path" in given or inner else given
+    return next(([*path, name] for name in names if not is_stated(config, [*path, name])), [])
+
+
 def is_stated(config: dict[str, Any], path: list[str]) -> bool:
-    """Whether a parsed configuration has a value at the path of an option."""
+    """Whether a parsed configuration has a value at the path of an option.
+
+    An option below a list belongs to one of its parts, and is not looked for.
+    """
     node: Any = config
     for name in path:
-        node = node.get("init_args", node) if isinstance(node, dict) else {}
+        if isinstance(node, list):
+            return True
+        if isinstance(node, dict) and "class_path" in node:
+            node = {**(node.get("init_args") or {}), **(node.get("dict_kwargs") or {})}
         if not isinstance(node, dict) or name not in node:
             return False
         node = node[name]
