@@ -25,6 +25,7 @@ from pyrovae.utils.text import cut
 __all__ = [
     "Parser",
     "answer_help",
+    "is_stated",
     "joined",
     "known_parts",
     "lost_option",
@@ -251,14 +252,15 @@ def _reasons(message: str) -> list[str]:
 
 
 def _owner(argument: str) -> str:
-    """The full option of an argument, from the parts that the command line names."""
+    """The full option of a missing argument, from the parts that the command line names."""
     words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
-    for option, named in itertools.pairwise(words):
-        role = option.removeprefix("--")
+    for option, named in dict(itertools.pairwise(words)).items():  # The last class counts.
+        role, missing = option.removeprefix("--"), f"{option}.{argument}"
         base = ROLES.get(ALSO.get(role, role))
-        for part in concrete(base) if base else []:
-            if part.__name__ == named and argument in inspect.signature(part).parameters:
-                return f"{option}.{argument}"
+        for part in concrete(base) if base and missing not in words else []:
+            names = (part.__name__, f"{part.__module__}.{part.__qualname__}")
+            if named in names and argument in inspect.signature(part).parameters:
+                return missing
     return argument
 
 
