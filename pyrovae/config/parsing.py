@@ -76,11 +76,13 @@ class Parser(ArgumentParser):
         if refused := self._no_such_option(message, where):
             return refused
         if found := re.search(r"Expected a dot import path string: (.*)", message):
+            if "- Expected a <class 'float'>" in message:  # A number or a tensor.
+                return f"{where}: {_expected('float', found[1])}"
             return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
         if where.lstrip("-") in LISTS and (listed := _list_error(where, message)):
             return listed
         if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
-            return f"{where}: expected {_readable(found[1])}, got {cut(found[2])}"
+            return f"{where}: {_expected(found[1], found[2])}"
         if found := re.search(r"Unable to load config", message):
             inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
             return f"{where}: is a group of options; set {', '.join(sorted(inner))}"
@@ -100,10 +102,10 @@ class Parser(ArgumentParser):
             nested = re.search(r"NestedArg\(key='([\w.]+)', val=(.*)\)", message)
             kind = re.match(r"Expected (?:an? )?(.*)", reasons[0])
             if nested and kind:
-                given = cut(nested[2].strip("'"))
-                return f"{where}.{nested[1]}: expected {_readable(kind[1])}, got {given}"
+                given = nested[2].strip("'")
+                return f"{where}.{nested[1]}: {_expected(kind[1], given)}"
             if kind and (value := re.search(r"Given value: (.*)", message)):
-                return f"{where}: expected {_readable(kind[1])}, got {cut(value[1])}"
+                return f"{where}: {_expected(kind[1], value[1])}"
             return cut(reasons[0])
         return shorten(message, 400, placeholder=" ...")
 
@@ -237,6 +239,14 @@ def _readable(expected: str) -> str:
     """The name of a type, from the way jsonargparse prints it."""
     words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
     return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
+
+
+def _expected(kind: str, given: str) -> str:
+    """What is allowed, and what was given; the parser reads words such as `nan` as text."""
+    allowed = _readable(kind)
+    if "float" in allowed and given.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
+        allowed = "a finite number"
+    return f"expected {allowed}, got {cut(given)}"
 
 
 def _searched(reason: str) -> str:
