@@ -16,9 +16,9 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from pyrovae.config.naming import arguments_of
-from pyrovae.config.parsing import Parser, answer_help, joined, options_given, value_of
+from pyrovae.config.parsing import Parser, answer_help, is_stated, joined, options_given, value_of
 from pyrovae.config.resuming import check_kept, config_text, stated_config
-from pyrovae.config.roles import LINKED, LISTS, PARTS, TRAINING, Role
+from pyrovae.config.roles import ALSO, LINKED, LISTS, NESTED, PARTS, TRAINING, Role
 from pyrovae.config.trust import Consent, add_trust, consent_of
 from pyrovae.engine import Engine
 from pyrovae.objectives import Beta, check_objective_name
@@ -45,11 +45,11 @@ def parts_parser(**kwargs: Any) -> Parser:
     """A parser for the data and the parts of a VAE, with links for sizes that follow."""
     parser = Parser(**kwargs)
     _add_roles(parser, PARTS)
-    for part, links in LINKS.items():
-        for argument, link in links.items():
+    for part in (*LINKS, *NESTED):
+        for argument, link in LINKS[ALSO.get(part, part)].items():
             parser.link_arguments(
                 link.sources if len(link.sources) > 1 else link.sources[0],
-                f"{part}.init_args.{argument}",
+                f"{part}.{argument}".replace(".", ".init_args."),
                 compute_fn=link.compute,
                 apply_on="instantiate",
             )
@@ -156,7 +156,7 @@ def parse_run(
             if resuming would change an option.
     """
     arguments = joined(arguments)
-    answer_help(arguments, LINKED)
+    answer_help(arguments, LINKED | NESTED)
     check_objective_name(value_of("--objective", arguments) or "")
     resumed = value_of("--resume", arguments)
     if resumed not in (None, AUTO):
@@ -257,9 +257,8 @@ def _refuse_linked(arguments: list[str]) -> None:
     """Raises `InputError` if a linked size is set, on the command line or in its YAML file."""
     given = {argument.split("=")[0].replace(".init_args", "") for argument in arguments}
     content = _preset(arguments)
-    for part, follows in LINKED.items():
-        stated = content.get(part)
-        inner = stated.get("init_args") if isinstance(stated, dict) else None
+    for part, follows in (LINKED | NESTED).items():
         for argument, source in follows.items():
-            if f"--{part}.{argument}" in given or argument in (inner or {}):
+            path = [*part.split("."), argument]
+            if f"--{'.'.join(path)}" in given or is_stated(content, path):
                 raise InputError(f"--{part}.{argument}: follows from {source}, set that instead")

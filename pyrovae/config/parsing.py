@@ -12,11 +12,12 @@ from functools import partial
 from textwrap import shorten
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.config.catalogue import concrete, entries, explain, help_text
 from pyrovae.config.help import describe_arguments, full_help, text_width
 from pyrovae.config.naming import own_class
+from pyrovae.config.ordering import INNER, grouped, mapping_of, ordered
 from pyrovae.config.roles import ALSO, LISTS, ROLES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
@@ -27,14 +28,12 @@ __all__ = [
     "is_stated",
     "joined",
     "known_parts",
+    "lost_option",
     "options_given",
     "value_of",
 ]
 
 OWN = "name your own by its dotted path, as my_module.MyClass"
-
-#: Where a configuration holds the arguments of a class.
-INNER = ("init_args", "dict_kwargs")
 
 
 class Parser(ArgumentParser):
@@ -45,6 +44,11 @@ class Parser(ArgumentParser):
         super().__init__(**kwargs, allow_abbrev=False)
         #: The content of the preset that applies: the help shows its values as the defaults.
         self.stated: dict[str, Any] = {}
+
+    def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
+        """Parses a command line; the class of a part counts wherever it stands."""
+        given = ordered(sys.argv[1:] if args is None else list(args))
+        return super().parse_args(given, namespace, **kwargs)
 
     def format_help(self) -> str:
         """The text of `--help`: examples, options, parts."""
@@ -69,20 +73,16 @@ class Parser(ArgumentParser):
             return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
         keys = re.findall(r'Parser key "([^"]+)"', message)
         where = self._in_full(".".join(dict.fromkeys(keys)))
-        if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
-            close = self._suggestion(found[1])
-            shown = cut(found[1]) or "an empty one"
-            return f"unrecognized arguments: {shown}{close} (see --help)"
-        if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-            return f"{cut(self._in_full(found[1]))}: no such option (see --help)"
-        if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
-            return f"--{found[1]}.{cut(found[2])}: no such option (see --help)"
+        if refused := self._no_such_option(message, where):
+            return refused
         if found := re.search(r"Expected a dot import path string: (.*)", message):
+            if "- Expected a <class 'float'>" in message:  # A number or a tensor.
+                return f"{where}: {_expected('float', found[1])}"
             return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
         if where.lstrip("-") in LISTS and (listed := _list_error(where, message)):
             return listed
         if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
-            return f"{where}: expected {_readable(found[1])}, got {cut(found[2])}"
+            return f"{where}: {_expected(found[1], found[2])}"
         if found := re.search(r"Unable to load config", message):
             inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
             return f"{where}: is a group of options; set {', '.join(sorted(inner))}"
@@ -102,12 +102,30 @@ class Parser(ArgumentParser):
             nested = re.search(r"NestedArg\(key='([\w.]+)', val=(.*)\)", message)
             kind = re.match(r"Expected (?:an? )?(.*)", reasons[0])
             if nested and kind:
-                given = cut(nested[2].strip("'"))
-                return f"{where}.{nested[1]}: expected {_readable(kind[1])}, got {given}"
+                given = nested[2].strip("'")
+                return f"{where}.{nested[1]}: {_expected(kind[1], given)}"
             if kind and (value := re.search(r"Given value: (.*)", message)):
-                return f"{where}: expected {_readable(kind[1])}, got {cut(value[1])}"
+                return f"{where}: {_expected(kind[1], value[1])}"
             return cut(reasons[0])
         return shorten(message, 400, placeholder=" ...")
+
+    def _no_such_option(self, message: str, where: str) -> str:
+        """The error of an option that does not exist; empty if it is another error."""
+        if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
+            # The parser of an inner part knows the end of an option only.
+            option = found[1].split("=")[0].split(" ")[0]
+            if (full := self._in_full(option.removeprefix("--"))) != option and "." in full:
+                return f"{cut(full)}: no such option (see --help)"
+            shown = cut(found[1]) or "an empty one"
+            return f"unrecognized arguments: {shown}{self._suggestion(found[1])} (see --help)"
+        if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
+            return f"{cut(self._in_full(found[1]))}: no such option (see --help)"
+        if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+            return f"--{found[1]}.{cut(found[2])}: no such option (see --help)"
+        # The option stands in a mapping, so the parser of the part reports its name alone.
+        if found := re.search(r"^\s*- --(\w+): no such option.*$", message, re.MULTILINE):
+            return f"{where}.{found[1]}: no such option (see --help)" if where != "--" else ""
+        return ""
 
     def _in_full(self, key: str) -> str:
         """The full option as the user typed it: jsonargparse may report its last part only."""
@@ -171,7 +189,7 @@ def joined(arguments: list[str]) -> list[str]:
         ['--data.image_size', '[28, 20]', '--loggers', '[CSVLogger]']
     """
     found: list[str] = []
-    for option, values in _grouped(arguments):
+    for option, values in grouped(arguments):
         name, equals, value = option.removeprefix("--").partition("=")
         listed = name in LISTS or _takes_names(name)
         if listed and not values and _is_name(value):
@@ -194,13 +212,6 @@ def _takes_names(option: str) -> bool:
 
 def _is_name(value: str) -> bool:
     return value.replace(".", "").isidentifier() and value != "null"
-
-
-def _grouped(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yields each option with the values that follow it."""
-    starts = [i for i, word in enumerate(arguments) if i == 0 or word.startswith("--")]
-    for start, stop in itertools.pairwise([*starts, len(arguments)]):
-        yield arguments[start], arguments[start + 1 : stop]
 
 
 def value_of(option: str, arguments: list[str]) -> str | None:
@@ -230,6 +241,14 @@ def _readable(expected: str) -> str:
     return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
 
 
+def _expected(kind: str, given: str) -> str:
+    """What is allowed, and what was given; the parser reads words such as `nan` as text."""
+    allowed = _readable(kind)
+    if "float" in allowed and given.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
+        allowed = "a finite number"
+    return f"expected {allowed}, got {cut(given)}"
+
+
 def _searched(reason: str) -> str:
     """A hint where modules are searched, if the reason is that one was not found."""
     return " (looked for in this directory too)" if reason.startswith("No module") else ""
@@ -243,14 +262,15 @@ def _reasons(message: str) -> list[str]:
 
 
 def _owner(argument: str) -> str:
-    """The full option of an argument, from the parts that the command line names."""
+    """The full option of a missing argument, from the parts that the command line names."""
     words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
-    for option, named in itertools.pairwise(words):
-        role = option.removeprefix("--")
+    for option, named in dict(itertools.pairwise(words)).items():  # The last class counts.
+        role, missing = option.removeprefix("--"), f"{option}.{argument}"
         base = ROLES.get(ALSO.get(role, role))
-        for part in concrete(base) if base else []:
-            if part.__name__ == named and argument in inspect.signature(part).parameters:
-                return f"{option}.{argument}"
+        for part in concrete(base) if base and missing not in words else []:
+            names = (part.__name__, f"{part.__module__}.{part.__qualname__}")
+            if named in names and argument in inspect.signature(part).parameters:
+                return missing
     return argument
 
 
@@ -267,11 +287,27 @@ def options_given(arguments: list[str], names: Collection[str]) -> Iterator[tupl
             yield [name for name in path if name not in (*INNER, "class_path")], text
 
 
+def lost_option(config: dict[str, Any], path: list[str], text: str) -> list[str]:
+    """The path of an option, or of an argument in its mapping, that was not parsed; else empty."""
+    if not is_stated(config, path):
+        return path
+    given = mapping_of(text)
+    inner = {name: value for key in INNER for name, value in (given.get(key) or {}).items()}
+    names = inner if "class_path" in given or inner else given
+    return next(([*path, name] for name in names if not is_stated(config, [*path, name])), [])
+
+
 def is_stated(config: dict[str, Any], path: list[str]) -> bool:
-    """Whether a parsed configuration has a value at the path of an option."""
+    """Whether a parsed configuration has a value at the path of an option.
+
+    An option below a list belongs to one of its parts, and is not looked for.
+    """
     node: Any = config
     for name in path:
-        node = node.get("init_args", node) if isinstance(node, dict) else {}
+        if isinstance(node, list):
+            return True
+        if isinstance(node, dict) and "class_path" in node:
+            node = {**(node.get("init_args") or {}), **(node.get("dict_kwargs") or {})}
         if not isinstance(node, dict) or name not in node:
             return False
         node = node[name]

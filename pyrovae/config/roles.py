@@ -22,7 +22,18 @@ from pyrovae.training.callbacks import Callback
 from pyrovae.training.initialization import Start
 from pyrovae.training.loggers import Logger
 
-__all__ = ["ALSO", "BASES", "LINKED", "LISTS", "PARTS", "ROLES", "TABLE", "TRAINING", "Role"]
+__all__ = [
+    "ALSO",
+    "BASES",
+    "LINKED",
+    "LISTS",
+    "NESTED",
+    "PARTS",
+    "ROLES",
+    "TABLE",
+    "TRAINING",
+    "Role",
+]
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,8 @@ LINKED = {
     name: {argument: link.option for argument, link in links.items()}
     for name, links in LINKS.items()
 }
+#: The same for parts within parts of a role: they get the sizes that its parts get.
+NESTED = {option: LINKED[role] for option, role in ALSO.items() if role in LINKED}
 #: The base class for each option of a configuration that names a class.
 BASES: dict[str, type] = {name: ROLES[name] for name in (*PARTS, *TRAINING, *LISTS)} | {
     "optimizer": torch.optim.Optimizer

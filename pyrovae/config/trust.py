@@ -21,7 +21,8 @@ from pyrovae.config.naming import (
     own_class,
     within,
 )
-from pyrovae.config.parsing import INNER, Parser, is_stated, known_parts, options_given
+from pyrovae.config.ordering import INNER
+from pyrovae.config.parsing import Parser, known_parts, lost_option, options_given
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
 from pyrovae.config.renewing import renewed
@@ -121,8 +122,10 @@ class Consent:
             if name in config:
                 walk.option(name, config[name])
         for path, text in options_given(arguments, {*BASES, *GROUPS}):
-            if text.strip() == "{}" and not is_stated(config, path):  # The parser ignores it.
-                raise InputError(f"--{'.'.join(path)}: no such option (see --help)")
+            if len(path) > 1 and config.get(path[0]) is None:
+                raise InputError(f"--{path[0]}: must name a class, got null")
+            if lost := lost_option(config, path, text):  # The parser ignores it.
+                raise InputError(f"--{'.'.join(lost)}: no such option (see --help)")
 
     def allows(self, name: str) -> bool:
         """Whether a class of the user may be imported."""

@@ -75,7 +75,10 @@ class Masked(Likelihood):
             raise InputError("likelihood is a Masked: give all arguments to one")
         if self.likelihood.couples_batch or self.likelihood.couples_pixels:
             kind = type(self.likelihood).__name__
-            raise InputError(f"{kind}: its pixels depend on each other, none can be left out")
+            raise InputError(
+                f"likelihood {kind}: its pixels depend on each other, so none can be left out: "
+                "Masked cannot take it"
+            )
         self.mask, self.missing, self.drop = mask, missing, drop
         self.register_buffer("seen", _read(mask) if mask else torch.ones(1, 1, dtype=torch.bool))
         self.grey_levels, self.has_scale = self.likelihood.grey_levels, self.likelihood.has_scale

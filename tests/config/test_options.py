@@ -15,9 +15,9 @@ from pyrovae.utils.errors import InputError
 FOLDER = ["--data", "ImageFolder", "--data.root", "/nowhere"]
 
 
-def made(*arguments: str) -> Any:
+def made(*arguments: str, data: list[str] = FOLDER) -> Any:
     parser = train_parser()
-    config, run, _ = parse_run(parser, [*FOLDER, *arguments], "default")
+    config, run, _ = parse_run(parser, [*data, *arguments], "default")
     assert run.config_text
     return instantiate(parser, config).data
 
@@ -68,7 +68,7 @@ def test_wrong_lists_are_one_clear_line(arguments: str, message: str) -> None:
 def test_the_argument_that_a_message_names_first_is_to_blame() -> None:
     array = ["--data", "ArrayData", "--data.path", "/nowhere.npy", "--data.image_shape=[1,8,8]"]
     with pytest.raises(InputError, match="^--data.limit: limit 0: allowed is a number of images"):
-        made(*array, "--data.limit", "0")
+        made("--data.limit", "0", data=array)
 
 
 @pytest.mark.parametrize("option", ["limit", "show", "crop"])

@@ -187,7 +187,7 @@ LINES: dict[str, list[str]] = {
     + ["--prior.flow.num_bins=5", "--objective=Capacity", "--objective.capacity=5"]
     + ["--objective.schedule=Cyclical", "--beta.schedule=Cyclical", "--schedule=Warmup"]
     + ["--schedule.then=Cosine"],
-    "twice": ["--optimizer", "SGD", "--optimizer.momentum=0.5", "--optimizer", "Adam"],
+    "twice": ["--optimizer", "Adam", "--optimizer.momentum=0.5", "--optimizer", "SGD"],
     "json": ['--prior={"class_path": "GaussianMixture", "init_args": {"num_components": 3}}'],
     "prior": ["--prior=VampPrior", "--prior.num_components=50", "--prior.latent_dim=8"],
     "optimizer": ["--optimizer=Adamax", "--optimizer.eps=0.001"],
