@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from tests.support.small import small_data, small_vae
 CPU = Engine("cpu", "fp32")
 QUICK = Options(num_samples=30)
 FACES = ["--data.num_train=64", "--data.num_val=24", "--data.num_test=40"]
+#: A run on other images, with steps so long that its last epoch is not always its best.
+OTHER = ("--data.seed=3", "--trainer.epochs=3", "--optimizer.lr=0.3")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[arguments]
 
     return train
+
+
+@pytest.fixture(autouse=True)
+def halved_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forests of the factors are fitted to one pair of halves, where users get five."""
+    once = partial(scoring.factor_scores, num_splits=1)
+    monkeypatch.setattr(scoring, "factor_scores", once)
 
 
 def scorer(**kwargs: Any) -> Scorer:
@@ -154,14 +164,15 @@ def test_parts_of_the_draws_are_other_draws_of_the_same_images(
 
 @pytest.mark.slow
 def test_what_a_score_does_not_follow_from_computes_nothing_again(
-    trained: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    trained: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, original, calls = trained("--data.seed=5"), dict(SECTIONS), []
+    root, calls = unscored(trained(), tmp_path / "run"), []
 
-    def counting(name: str) -> Callable[[Scorer], Any]:
-        return lambda scorer: (calls.append(name), original[name](scorer))[1]  # type: ignore
+    def counting(name: str) -> Callable[[Scorer], dict[str, Estimate]]:
+        """A section that counts its calls and costs nothing."""
+        return lambda scorer: (calls.append(name), {name: Estimate(1.0)})[1]  # type: ignore
 
-    for name in original:
+    for name in SECTIONS:
         monkeypatch.setitem(SECTIONS, name, counting(name))
     evaluate_run(root, QUICK)
     assert calls == list(SECTIONS)
@@ -180,6 +191,12 @@ def test_what_a_score_does_not_follow_from_computes_nothing_again(
     monkeypatch.setattr(RunDirectory, "weights", other_weights(RunDirectory.weights))
     evaluate_run(root, QUICK)
     assert calls == list(SECTIONS)
+
+
+def unscored(root: Path, copy: Path) -> Path:
+    """A copy of a run without its scores."""
+    shutil.copytree(root, copy, ignore=shutil.ignore_patterns("evaluation*"))
+    return copy
 
 
 def other_weights(weights: Callable[..., Any]) -> Callable[..., Any]:
@@ -210,7 +227,7 @@ def test_a_run_is_scored_written_and_scored_again_the_same(
 
 
 def test_the_last_checkpoint_and_other_splits_are_others(trained: Callable[..., Path]) -> None:
-    root = trained("--trainer.epochs=3", "--optimizer.lr=0.3")
+    root = trained(*OTHER)
     best, last = (
         evaluate_run(root, QUICK, ["elbo"], checkpoint=which) for which in ("best", "last")
     )
@@ -266,7 +283,37 @@ def test_scores_of_other_settings_are_merged_with_what_stands_there(
     assert content["vae"]["log_evidence"]["value"] == value
 
 
+@pytest.fixture(scope="module")
+def compared(trained: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two runs, `a` and `b`, scored and compared."""
+    folder = tmp_path_factory.mktemp("compared")
+    for name, options in (("a", []), ("b", ["--prior=GaussianMixture"])):
+        unscored(trained(*options), folder / name)
+    with pytest.MonkeyPatch.context() as patch:
+        assert run("evaluate", [*comparing(folder), "--sections", *MORE], patch) == 0
+    return folder
+
+
+def comparing(folder: Path) -> list[str]:
+    return [str(folder / "a"), *QUICKLY, "--compare", str(folder / "b")]
+
+
+QUICKLY = ["--num_samples=9", "--device=cpu"]
+#: The bounds, the evidence and the terms of the latents of each image, and a baseline.
 MORE = ["elbo", "evidence", "without_latent", "latents"]
+
+
+def written(folder: Path) -> list[set[tuple[str, ...]]]:
+    """The names of all scores and columns in the files of two runs, and of their comparison."""
+    runs = [folder / "a", folder / "b"]
+    found = [json.loads((root / "evaluation.json").read_text()) for root in runs]
+    images = [pd.read_csv(root / "evaluation_images.csv") for root in runs]
+    rows = pd.read_csv(runs[0] / "comparison.csv")
+    return [
+        {(column, name) for own in found for column in COLUMNS for name in own.get(column, [])},
+        *({(name,) for name in own} for own in images),
+        set(zip(rows.run, rows.score, strict=True)),
+    ]
 
 
 @pytest.mark.slow
@@ -275,41 +322,19 @@ MORE = ["elbo", "evidence", "without_latent", "latents"]
     [["--sections=elbo"], ["--sections=ppca"], ["--num_samples=5", "--sections=evidence"]],
     ids=["a section", "a baseline", "fewer draws"],
 )
-@pytest.mark.parametrize("compared", [False, True], ids=["alone", "compared"])
+@pytest.mark.parametrize("again", [False, True], ids=["alone", "compared"])
 def test_a_later_evaluation_drops_nothing(
     command: list[str],
-    compared: bool,
-    trained: Callable[..., Path],
+    again: bool,
+    compared: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runs = [tmp_path / "a", tmp_path / "b"]
-    for root, options in zip(runs, ([], ["--prior=GaussianMixture"]), strict=True):
-        shutil.copytree(trained(*options), root)
-        for made in root.glob("evaluation*"):
-            shutil.rmtree(made) if made.is_dir() else made.unlink()
-    first = [str(runs[0]), "--compare", str(runs[1]), "--num_samples=9", "--device=cpu"]
-    assert run("evaluate", [*first, "--sections", *MORE], monkeypatch) == 0
-
-    def there() -> list[set[tuple[str, ...]]]:
-        found = [json.loads((root / "evaluation.json").read_text()) for root in runs]
-        images = [pd.read_csv(root / "evaluation_images.csv") for root in runs]
-        rows = pd.read_csv(runs[0] / "comparison.csv")
-        return [
-            {
-                (column, name)
-                for own in found
-                for column in COLUMNS
-                for name in own.get(column, [])
-            },
-            *({(name,) for name in own} for own in images),
-            set(zip(rows.run, rows.score, strict=True)),
-        ]
-
-    before = there()
-    used = first if compared else [first[0], *first[3:]]
+    shutil.copytree(compared, folder := tmp_path / "runs")
+    before = written(folder)
+    used = comparing(folder) if again else [str(folder / "a"), *QUICKLY]
     assert run("evaluate", [*used, *command], monkeypatch) == 0
-    assert all(old <= new for old, new in zip(before, there(), strict=True))
+    assert all(old <= new for old, new in zip(before, written(folder), strict=True))
 
 
 def test_scores_of_other_images_are_dropped_with_a_line(
@@ -367,7 +392,7 @@ def test_what_cannot_be_compared_is_refused(trained: Callable[..., Path]) -> Non
     binary = "--likelihood=Bernoulli"
     runs = {
         "one": trained(),
-        "other": trained("--data.seed=3"),
+        "other": trained(*OTHER),
         "drawn": trained(binary, "--likelihood.binarization=DynamicBinarization"),
         "cut": trained(binary, "--likelihood.binarization=ThresholdBinarization"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import socket
@@ -16,10 +17,13 @@ from torch import Tensor
 
 from pyrovae.likelihoods import base
 from pyrovae.utils.process_group import processes
+from tests.support.processes import IMPORTED
 
 
 def connected(size: int, function: Callable[..., Any], *args: Any) -> list[Any]:
     """What a function gives in each of several connected processes: a value, or its error."""
+    for name in IMPORTED:  # Here once, where each process would do it anew.
+        importlib.import_module(name)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
