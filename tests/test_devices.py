@@ -94,6 +94,7 @@ def images(count: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.randint(0, 256, (count, *shape), dtype=torch.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "posterior", "prior", "likelihood"), list(steps()))
 def test_a_step_can_be_recorded(
     objective: str, posterior: str, prior: str, likelihood: str
@@ -113,6 +114,7 @@ def test_a_step_can_be_recorded(
     assert all(isinstance(term, Pretended) for term in terms) and terms.finite
 
 
+@pytest.mark.slow
 def test_a_step_computes_what_it_does_on_the_cpu() -> None:
     x, found = images(4, FACES), []
     for device in ("cpu", DEVICE):

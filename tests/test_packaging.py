@@ -59,6 +59,7 @@ def imports() -> set[str]:
     return {OPTIONAL.get(name) or known.get(name, [name])[0].lower() for name in found}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared_and_the_other_way_round() -> None:
     needed, extras = names(PROJECT["dependencies"]), PROJECT["optional-dependencies"]
     used = [extra for extra in extras if extra not in ("bench", "browser", "test")]

@@ -168,6 +168,7 @@ def test_a_directory_that_holds_a_run_is_refused(
     assert before == {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "named"),
     [
@@ -202,6 +203,7 @@ def test_resuming_a_finished_run_says_so_and_a_longer_one_goes_on(
     assert "a resumed run takes 3 epochs, as before, or more" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\x00", b"epoch,step\nx"])
 def test_damaged_metrics_are_refused(
     content: bytes,
@@ -217,6 +219,7 @@ def test_damaged_metrics_are_refused(
     assert "metrics.csv" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_edited_configuration_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +232,7 @@ def test_an_edited_configuration_is_refused_by_name(
     assert "one was edited: they differ in --beta.value (1.0 and 2.0)" in error
 
 
+@pytest.mark.slow
 def test_resuming_into_another_directory_is_refused(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +240,7 @@ def test_resuming_into_another_directory_is_refused(
     assert "--run_dir" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_broken_image_of_the_test_split_stops_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +262,7 @@ def test_a_preset_that_sets_a_size_that_follows_is_refused(
     assert "--decoder.latent_dim: follows from" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "changed", "pickle", "missing", "foreign"])
 def test_a_damaged_checkpoint_is_refused(
     damage: str,
@@ -304,6 +310,7 @@ def test_load_gives_back_the_trained_vae_and_its_preprocessing(
     assert vae.reconstruct(image[None]).shape == (1, 3, 16, 16)
 
 
+@pytest.mark.slow
 def test_load_tells_best_from_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [*TINY, f"--run_dir={tmp_path}/run", "--trainer.epochs=4", "--optimizer.lr=0.3"]
     assert run("train", arguments, monkeypatch) == 0
@@ -312,6 +319,7 @@ def test_load_tells_best_from_last(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert all(torch.equal(last[name], stored[name]) for name in last)
 
 
+@pytest.mark.slow
 def test_printed_config_is_what_runs_and_can_be_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -374,6 +382,7 @@ def test_help_lists_the_options(
     assert all(option in shown for option in wanted[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "option", "expected"),
     [
@@ -413,6 +422,7 @@ def test_a_command_that_is_told_to_end_says_so(
     assert capsys.readouterr().err == "stopped by SIGTERM\n"
 
 
+@pytest.mark.slow
 def test_the_scores_after_training_are_of_the_best_weights_and_so_is_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ SMALL = [
 BELOW = "warning: the ELBO is below log p(x) of a simpler model, probabilistic PCA of 60 training"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "warns"), [("RandomStart", True), ("ProbabilisticPCA", False)])
 def test_a_vae_below_a_baseline_is_told_of(
     start: str, warns: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -54,6 +55,7 @@ def test_standard_errors_have_separators() -> None:
     )
 
 
+@pytest.mark.slow
 def test_too_few_images_for_pca_leave_it_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,6 +39,7 @@ def test_help_begins_with_five_examples_and_hides_the_parser(name: str) -> None:
     assert max(map(len, lines)) <= 110
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "evaluate", "inspect", "explore", "sample", "prepare"])
 def test_the_examples_are_right(name: str) -> None:
     for example in EXAMPLES[f"pyrovae {name}"]:

@@ -19,6 +19,7 @@ def mask(path: Path, width: int, height: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_completions_are_drawn_and_described(
     trained: Path,
     tmp_path: Path,
@@ -38,6 +39,7 @@ def test_completions_are_drawn_and_described(
     assert run("inpaint", [*options, f"--mask={mask(own, 40, 40)}"], monkeypatch) == 0
 
 
+@pytest.mark.slow
 def test_masks_that_do_not_fit_are_refused_in_one_line(
     trained: Path,
     tmp_path: Path,

@@ -37,6 +37,7 @@ def shared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_shared_run_opens_with_the_weights_of_the_run(shared: Path, source: Path) -> None:
     expected = RunDirectory(source).weights("best")
     for which in ("best", "last"):
@@ -62,6 +63,7 @@ def test_the_folder_holds_what_a_hub_shows_and_no_paths(shared: Path, source: Pa
     assert "pyrovae.load(folder)" in card
 
 
+@pytest.mark.slow
 def test_the_card_has_the_evaluation_of_these_weights_only(
     source: Path, shared: Path, tmp_path: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_the_card_has_the_evaluation_of_these_weights_only(
         assert "## Evaluation" not in (out / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_commands_open_a_shared_run(
     shared: Path,
     tmp_path: Path,
@@ -126,6 +129,7 @@ def test_paths_of_the_machine_are_replaced(
     assert public({"data": value, "init_from": "/a", "loggers": []}) == {"data": expected}
 
 
+@pytest.mark.slow
 def test_own_modules_come_with_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

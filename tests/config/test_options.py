@@ -22,6 +22,7 @@ def made(*arguments: str, data: list[str] = FOLDER) -> Any:
     return instantiate(parser, config).data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "typed",
     [["28x20"], ["28", "20"], ["[28,20]"], ["28 20"], ["(28, 20)"]],
@@ -33,6 +34,7 @@ def test_sizes_are_typed_in_any_way(typed: list[str]) -> None:
         assert made(f"--data.image_size={typed[0]}").image_shape == (3, 28, 20)
 
 
+@pytest.mark.slow
 def test_lists_of_one_and_of_several() -> None:
     assert made("--data.show", "1").show == (1,)
     assert made("--data.show", "2", "0", "--data.limit", "5").show == (2, 0)
@@ -43,6 +45,7 @@ def test_lists_of_one_and_of_several() -> None:
     assert one.pixels == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -101,6 +104,7 @@ def test_only_options_of_parts_take_several_values() -> None:
     assert joined([]) == []
 
 
+@pytest.mark.slow
 def test_a_part_that_the_program_does_not_take_is_refused() -> None:
     with pytest.raises(InputError, match="--encoder: --program LadderVAE takes no encoder"):
         parse_training(train_parser(), ["--program=LadderVAE", "--encoder=ConvEncoder"])

@@ -112,6 +112,7 @@ def test_order_and_mirroring_do_not_depend_on_augmentation() -> None:
     assert plain.plan(1)[2].shape == (23, 0) and changed.plan(1)[2].shape == (23, 8)
 
 
+@pytest.mark.slow
 def test_training_images_change_and_validation_images_do_not(tmp_path: Path) -> None:
     scores = {}
     for name, change in (("plain", ()), ("zeros", (Zeros(),)), ("again", (Zeros(),))):

@@ -107,6 +107,7 @@ def test_splits_attributes_and_changes(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_new_run_says_it_once_and_a_resumed_run_does_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

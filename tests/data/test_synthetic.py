@@ -63,6 +63,7 @@ def test_splits_are_independent_draws() -> None:
     assert [split.names[0] for split in splits] == ["train/00000", "val/00000", "test/00000"]
 
 
+@pytest.mark.slow
 def test_factors_are_uniform() -> None:
     factors = SyntheticFaces(num_train=4000, image_size=16).split("train").attributes
     assert factors.min() >= -1 and factors.max() < 1

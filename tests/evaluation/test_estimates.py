@@ -102,6 +102,7 @@ def test_the_bound_of_all_is_there_when_it_was_needed(tmp_path: Path) -> None:
     assert some.each_image["rate"].notna().all()
 
 
+@pytest.mark.slow
 def test_differences_of_all_images_from_draws_of_some(tmp_path: Path) -> None:
     first, other = report(tmp_path / "a", 13), report(tmp_path / "b", 13, seed=1)
     (tmp_path / "a").mkdir()
@@ -114,6 +115,7 @@ def test_differences_of_all_images_from_draws_of_some(tmp_path: Path) -> None:
     assert found.evidence_images == 13
 
 
+@pytest.mark.slow
 def test_images_are_the_same_observations_whether_some_or_all_are_drawn_for() -> None:
     data, engine = small_data(num_train=60, num_test=45), Engine("cpu", "fp32")
     vae = small_vae(likelihood=Bernoulli(DynamicBinarization())).eval()
@@ -130,6 +132,7 @@ def test_images_are_the_same_observations_whether_some_or_all_are_drawn_for() ->
     assert whole["name"].loc[some.index].equals(some["name"])
 
 
+@pytest.mark.slow
 def test_a_run_whose_images_were_changed_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -88,6 +88,7 @@ def test_one_draw_is_the_elbo_of_that_draw() -> None:
     assert found.elbo.mean() == pytest.approx(evaluate(vae, images, CPU).elbo, rel=0.01)
 
 
+@pytest.mark.slow
 def test_evidence_rises_with_the_draws_and_follows_the_seed() -> None:
     vae, images = small_vae().eval(), small_data().split("test").images
     few, many, again = (log_evidence(vae, images, n, seed=1) for n in (5, 200, 200))
@@ -109,6 +110,7 @@ def test_chunks_change_the_draws_and_not_what_is_estimated() -> None:
         assert (np.abs(gap) < 5).all(), gap
 
 
+@pytest.mark.slow
 def test_effective_draws_and_errors_are_their_formulas() -> None:
     linear = LinearGaussian()
     vae = linear.vae(FullRankNormal(2), inflation=2.0)

@@ -77,6 +77,7 @@ def test_the_gap_is_its_definition() -> None:
     assert mutual_information_gap(codes, factors).value == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_its_error_is_that_of_the_jackknife() -> None:
     rng = np.random.default_rng(2)  # few values, so that no bin moves when an image is left out
     factors = rng.integers(0, 3, (1000, 2)).astype(float)
@@ -101,6 +102,7 @@ def test_a_binary_symmetric_channel_has_the_closed_gap() -> None:
     assert found.error == pytest.approx(spread / math.sqrt(99), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_codes_that_are_the_factors_score_one() -> None:
     gap = mutual_information_gap(TENS, TENS)
     assert gap.value == pytest.approx(1, abs=1e-12)
@@ -129,6 +131,7 @@ def test_completeness_is_of_the_variance_that_each_dimension_explains() -> None:
     assert found["disentanglement"].value == found["informativeness"].value == 1
 
 
+@pytest.mark.slow
 def test_rotated_factors_are_informative_but_not_disentangled() -> None:
     rng = np.random.default_rng(0)
     factors = rng.uniform(-1, 1, (1000, 2))
@@ -250,6 +253,7 @@ def test_a_rare_value_in_one_half_alone_is_no_failure() -> None:
     assert np.isfinite(values(dci(codes, factors, **QUICK))).all()
 
 
+@pytest.mark.slow
 def test_scores_follow_the_seed_and_leave_random_states_alone() -> None:
     codes, factors = noisy(np.random.default_rng(9), 100)
     state, kept = np.random.get_state()[1].copy(), (codes.copy(), factors.copy())

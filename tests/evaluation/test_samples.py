@@ -134,6 +134,7 @@ def draws(measure: Measure, repeats: int, shift: float = 0.0) -> list[Estimate]:
     return [measure(x, y + shift) for x, y in pairs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("measure", "expected"),
     [
@@ -253,6 +254,7 @@ def test_neighbours_are_counted_from_one(measure: Measure) -> None:
         measure(normal(9, 2), normal(9, 2), k=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [Pixels(), RandomConvolutions()])
 def test_faces_are_like_other_faces_and_noise_is_not(features: Callable[..., Tensor]) -> None:
     faces = SyntheticFaces(num_train=300, num_val=1, num_test=300, image_size=32)

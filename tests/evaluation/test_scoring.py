@@ -109,6 +109,7 @@ def test_some_images_are_spread_evenly() -> None:
 
 
 # Four blocks of images in one piece each, or in three pieces of draws.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draws", "last", "blocks", "parts", "total"), [(30, 3, 2, 0, 6), (10, 6, 1, 2, 16)]
 )
@@ -226,6 +227,7 @@ def test_a_run_is_scored_written_and_scored_again_the_same(
     assert "linear (PPCA)" in text
 
 
+@pytest.mark.slow
 def test_the_last_checkpoint_and_other_splits_are_others(trained: Callable[..., Path]) -> None:
     root = trained(*OTHER)
     best, last = (
@@ -237,6 +239,7 @@ def test_the_last_checkpoint_and_other_splits_are_others(trained: Callable[..., 
     assert best.scores != last.scores or best.settings["weights"] == last.settings["weights"]
 
 
+@pytest.mark.slow
 def test_what_stands_of_images_is_kept_when_other_sections_are_scored(
     trained: Callable[..., Path],
 ) -> None:
@@ -251,6 +254,7 @@ def test_what_stands_of_images_is_kept_when_other_sections_are_scored(
     assert "k_hat" not in pd.read_csv(root / "evaluation_images.csv")
 
 
+@pytest.mark.slow
 def test_scores_of_other_settings_are_merged_with_what_stands_there(
     trained: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -388,6 +392,7 @@ def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused(trained: Callable[..., Path]) -> None:
     binary = "--likelihood=Bernoulli"
     runs = {
@@ -458,6 +463,7 @@ def test_an_empty_split_is_one_line() -> None:
         Scorer(small_vae(), data, QUICK, CPU)
 
 
+@pytest.mark.slow
 def test_the_script_scores_and_compares(
     trained: Callable[..., Path],
     tmp_path: Path,

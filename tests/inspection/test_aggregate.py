@@ -77,6 +77,7 @@ def test_a_shift_and_a_scale_are_found_where_they_are() -> None:
         assert row.adjusted < 0.01
 
 
+@pytest.mark.slow
 def test_a_dependence_that_no_dimension_shows_is_found_in_its_plane() -> None:
     q, p = normal(1200, 6), normal(1200, 6)
     q[:, 4] = np.sign(RANDOM.normal(size=1200)) * q[:, 1]

@@ -88,6 +88,7 @@ def test_the_length_of_an_image_depends_on_its_detail() -> None:
     assert (lengths[2:] < lengths[0] / 20).all()
 
 
+@pytest.mark.slow
 def test_the_table_holds_every_score() -> None:
     subject = small_subject(small_vae())
     found = find_outliers(subject)
@@ -104,6 +105,7 @@ def test_the_table_holds_every_score() -> None:
     assert found.against.empty and found.aurocs().empty
 
 
+@pytest.mark.slow
 def test_sets_of_one_distribution_have_an_auroc_of_a_half() -> None:
     made = LinearGaussian(True)
     subject = replace(linear_subject(made, 400), against=split_of(made.images(400)))
@@ -117,6 +119,7 @@ def test_sets_of_one_distribution_have_an_auroc_of_a_half() -> None:
     assert list(table.index) == list(SCORES)
 
 
+@pytest.mark.slow
 def test_images_of_another_kind_have_an_auroc_near_1() -> None:
     made = LinearGaussian(True)
     subject = linear_subject(made, 100)

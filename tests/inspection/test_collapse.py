@@ -149,6 +149,7 @@ def test_one_image_is_too_few() -> None:
     assert PosteriorMonitor().look(epoch(small_vae(), small_data().split("val").take([0]))) == []
 
 
+@pytest.mark.slow
 def test_warnings_are_printed_and_kept(tmp_path: Path) -> None:
     run, lines = RunDirectory(tmp_path), list[str]()
     for _ in range(2):

@@ -54,6 +54,7 @@ def clusters(count: int = 1000, draws: int = 4000) -> tuple[Subject, float, floa
     return subject_of(as_drawn(linear.vae()), split_of(images), budget), 1.5, scale
 
 
+@pytest.mark.slow
 def test_a_gap_between_two_clusters_is_the_mass_that_is_known() -> None:
     subject, m, scale = clusters()
     found = find_holes(subject, alpha=0.05)
@@ -108,6 +109,7 @@ def test_the_p_value_of_a_share_is_exact() -> None:
         assert found == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_said_of_coverage_follows_from_the_tests() -> None:
     subject, *_ = clusters(400, 500)
     found = section(subject)
@@ -123,6 +125,7 @@ def test_what_is_said_of_coverage_follows_from_the_tests() -> None:
     assert "no difference was found" in " ".join(fine.says)
 
 
+@pytest.mark.slow
 def test_a_difference_stands_before_the_numbers_that_show_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -141,6 +144,7 @@ def test_a_difference_stands_before_the_numbers_that_show_it(
         assert answer.symptoms["holes"] == 0
 
 
+@pytest.mark.slow
 def test_encodings_of_near_duplicates_are_no_hole_of_the_prior() -> None:
     """Each image stands among the used and the held-out ones: nearly no draw is so covered."""
     linear = LinearGaussian(True, 6, 0.3)
@@ -179,6 +183,7 @@ def test_densities_are_those_of_one_image_where_there_is_one() -> None:
     assert torch.allclose(found, vae.encode(images[0]).log_prob(z))
 
 
+@pytest.mark.slow
 def test_every_option_changes_something() -> None:
     subject, *_ = clusters(200, 300)
     default, other = find_holes(subject), find_holes(subject, alpha=0.2)
@@ -281,6 +286,7 @@ def test_what_needs_more_images_does_not_keep_the_rest_from_being_made(
     assert set(found.figures) == set(expected[: 3 - lost])
 
 
+@pytest.mark.slow
 def test_only_the_sites_that_are_asked_for_are_shown() -> None:
     whole = small_subject(MAKERS["two latents"]())
     every, found = section(whole), section(replace(whole, sites=("z2",)))
@@ -295,6 +301,7 @@ def test_only_the_sites_that_are_asked_for_are_shown() -> None:
         section(replace(whole, sites=("z3",)))
 
 
+@pytest.mark.slow
 def test_captions_state_how_many_images_of_which_split() -> None:
     for name, drawing in section(small_subject(small_vae())).figures.items():
         assert "n = 120 images of the split test" in drawing.caption, name

@@ -64,6 +64,7 @@ def test_completions_of_a_linear_model_are_exact(
     assert found.r_hat < 1.05 if mcmc else found.k_hat < 0.7
 
 
+@pytest.mark.slow
 def test_many_latents_of_a_linear_model_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the threshold at 1: then the model of 2 latents has many."""
     monkeypatch.setattr(inpainting, "MANY", 1)
@@ -92,6 +93,7 @@ def test_few_effective_draws_count_equally(monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.allclose(found.weights, torch.full((200,), 1 / 200).double())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_fits")
 def test_seen_pixels_stay_and_missing_values_do_not_count() -> None:
     vae, image = small_vae(), torch.tensor(small_data().split("test").images[0])
@@ -114,6 +116,7 @@ def half() -> torch.Tensor:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_complete_images(make: type) -> None:
@@ -134,6 +137,7 @@ PARTS = [names for names in IN_TURN if names[1:] == PLAIN or "VonMisesFisher" in
 PARTS = [names for names in PARTS if names[0] != "AutoregressiveLogistic"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("names", PARTS, ids="-".join)
 def test_every_part_completes_images(names: tuple[str, str, str]) -> None:

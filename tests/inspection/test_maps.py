@@ -46,6 +46,7 @@ def without_umap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_umap")
 def test_groups_that_are_far_apart_stay_apart_on_the_map() -> None:
     group = np.arange(60) % 3

@@ -84,6 +84,7 @@ def test_every_section_speaks_of_every_program(kind: str, name: str) -> None:
         drawing.figure.savefig(__import__("io").BytesIO(), dpi=30)
 
 
+@pytest.mark.slow
 @every_name
 def test_a_section_changes_nothing(name: str) -> None:
     own = subject()
@@ -110,6 +111,7 @@ def test_the_seed_changes_what_is_drawn(name: str) -> None:
     assert any(not table.equals(tables[1][key]) for key, table in tables[0].items())
 
 
+@pytest.mark.slow
 def test_only_the_sites_asked_for_are_looked_at() -> None:
     own = subject("two latents", sites=("z1",))
     assert set(traversal_table(own).index) == {"z1[0]", "z1[1]", "z1[2]"}
@@ -121,6 +123,7 @@ def test_only_the_sites_asked_for_are_looked_at() -> None:
     assert "in 3 dimensions" in maps.says[0]
 
 
+@pytest.mark.slow
 def test_only_the_attributes_asked_for_are_looked_at() -> None:
     own = subject(attributes=("yaw", "tilt"))
     assert set(section("attributes", own).tables["probes"]["attribute"]) == {"yaw", "tilt"}
@@ -167,6 +170,7 @@ def test_one_image_is_no_path() -> None:
         section("paths", own)
 
 
+@pytest.mark.slow
 def test_sections_without_what_they_need_are_refused() -> None:
     own = subject()
     bare = Split(own.split.images, own.split.names, np.empty((60, 0), np.float32))
@@ -181,6 +185,7 @@ def test_sections_without_what_they_need_are_refused() -> None:
             section(name, few)
 
 
+@pytest.mark.slow
 def test_two_latents_are_drawn_as_a_plane() -> None:
     found = section("map", subject("a plane"))
     assert list(found.figures) == ["plane"]
@@ -194,6 +199,7 @@ def with_columns(own: Subject, columns: dict[str, np.ndarray]) -> Subject:
     return replace(own, split=split, shown=split.take(range(3)), factors=())
 
 
+@pytest.mark.slow
 def test_labels_bits_and_scales_go_together() -> None:
     rng = np.random.default_rng(0)
     own = subject()
@@ -213,6 +219,7 @@ def test_labels_bits_and_scales_go_together() -> None:
     assert "age" in section("map", own).figures["maps"].caption
 
 
+@pytest.mark.slow
 def test_names_of_classes_reach_probes_and_maps_and_few_unknown_values_cost_few_images() -> None:
     own = subject()
     first = own.encoded.loc[:, 0]
@@ -257,6 +264,7 @@ def test_why_no_attribute_can_be_learnt_is_a_sentence() -> None:
         section("attributes", own)
 
 
+@pytest.mark.slow
 def test_captions_state_how_many_images_of_which_split() -> None:
     own = subject(name="validation")
     shown = "3 images of the split validation"

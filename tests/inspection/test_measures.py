@@ -133,6 +133,7 @@ def test_a_wrong_noise_costs_what_the_formula_says(factor: float, exact: Evidenc
     assert exact.elbo - wrong.elbo == pytest.approx(cost, rel=0.35)
 
 
+@pytest.mark.slow
 def test_images_of_another_source_are_told_from_others() -> None:
     vae = linear()
     usual = subject(vae)
@@ -141,6 +142,7 @@ def test_images_of_another_source_are_told_from_others() -> None:
     assert data.measure(replace(usual, split=darker))["shift_p"] < 1e-3
 
 
+@pytest.mark.slow
 def test_copies_and_constant_images_are_counted() -> None:
     vae, own = linear(), subject(linear())
     assert own.train is not None

@@ -68,6 +68,7 @@ def test_every_likelihood_has_a_predictive(likelihood: str) -> None:
         predictive(LatentSpace.of(vae, x), x, num_draws=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [DiagonalNormal, FullRankNormal])
 def test_correlations_are_drawn_where_there_are_some(family: type) -> None:
     """Independent dimensions stay below five standard errors: one false alarm in 100,000."""

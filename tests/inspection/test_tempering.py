@@ -35,6 +35,7 @@ def images(linear: Linear, count: int = 400) -> object:
     return linear.uint8(count).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inflation", [0.4, 1.0, 2.0])
 def test_the_best_factor_undoes_an_inflation(inflation: float) -> None:
     linear = Linear(latent_dim=3)
@@ -45,6 +46,7 @@ def test_the_best_factor_undoes_an_inflation(inflation: float) -> None:
     assert found.gain == pytest.approx(gain, abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inflation", [400.0, 0.003])
 def test_a_best_factor_beyond_those_given_is_found(inflation: float) -> None:
     linear, draws = Linear(orthogonal=True, latent_dim=3), 20
@@ -60,6 +62,7 @@ def test_a_best_factor_beyond_those_given_is_found(inflation: float) -> None:
     assert near.factor == (0.5 if inflation > 1 else 2.0) and math.isnan(near.factor_error)
 
 
+@pytest.mark.slow
 def test_factors_that_are_added_share_the_draws() -> None:
     linear = Linear(latent_dim=2)
     vae, some = linear.vae(inflation=16.0), images(linear)
@@ -68,6 +71,7 @@ def test_factors_that_are_added_share_the_draws() -> None:
     assert len(table) > len(FACTORS) and table.equals(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.25, 1.0, 4.0])
 def test_the_weight_of_the_rate_is_read_from_the_spread(beta: float) -> None:
     linear = Linear(latent_dim=3, sigma=2.0)
@@ -76,6 +80,7 @@ def test_the_weight_of_the_rate_is_read_from_the_spread(beta: float) -> None:
     assert found.error < 0.1 * beta
 
 
+@pytest.mark.slow
 def test_each_factor_has_its_closed_form() -> None:
     linear = Linear(latent_dim=2)
     table, _ = temperature(linear.vae(), images(linear), CPU, num_draws=50)
@@ -86,6 +91,7 @@ def test_each_factor_has_its_closed_form() -> None:
     assert tuple(table.index) == FACTORS
 
 
+@pytest.mark.slow
 def test_collapsed_latents_say_nothing_of_the_weight() -> None:
     linear = Linear(orthogonal=True, latent_dim=3, sigma=2.0)
     linear.weight[:, 1:] = 0
@@ -97,6 +103,7 @@ def test_collapsed_latents_say_nothing_of_the_weight() -> None:
     assert not found.error < abs(found.effective_beta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_any_programs_and_factor_one_is_the_elbo(name: str) -> None:
     programs, split = TRAINED[name](), small_data().split("test")
@@ -115,6 +122,7 @@ def test_any_family(posterior: str) -> None:
     assert temperature(vae, split, CPU)[0].notna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_the_same_again_and_nothing_changes() -> None:
     vae, split = small_vae().train(), small_data().split("test")
     before, state = snapshot(vae), torch.get_rng_state()

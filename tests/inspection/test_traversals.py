@@ -98,6 +98,7 @@ def test_there_is_no_such_dimension(dim: int) -> None:
         along(torch.zeros(5), [dim], torch.zeros(1, 2))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_effect_of_a_dimension_is_a_column_of_the_weight() -> None:
     oracle = LinearGaussian(latent_dim=3)

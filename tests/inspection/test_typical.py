@@ -110,6 +110,7 @@ def test_ranks_are_flat_where_the_likelihood_is_right(name: str) -> None:
     assert ((table.share - table.expected).abs() < limit * table.error).all()
 
 
+@pytest.mark.slow
 def test_ranks_and_statistics_are_uniform_under_the_exact_posterior() -> None:
     vae, images = linear(1500)
     found = replicate(vae, images.numpy(), CPU)
@@ -148,6 +149,7 @@ def replication(bins: np.ndarray) -> Replication:
     return Replication(pandas.DataFrame(), shares, moments)
 
 
+@pytest.mark.slow
 def test_p_values_of_uniform_ranks_are_uniform_though_pixels_depend_on_each_other() -> None:
     generator, found = np.random.default_rng(0), []
     for count in (20, 100):
@@ -210,6 +212,7 @@ def test_what_is_brighter_than_predicted_is_found() -> None:
     assert checks.difference["brightness"] == pytest.approx(expected, abs=0.05)
 
 
+@pytest.mark.slow
 def test_draws_from_the_prior_have_the_statistics_of_what_the_model_drew() -> None:
     subject = linear_subject(LinearGaussian(True), 600)
     found = replicate(subject.programs, subject.split, CPU, statistics=STATISTICS)
@@ -230,6 +233,7 @@ def test_statistics_are_what_they_are_called() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_option_of_a_replication_changes_something() -> None:
     vae, images = linear(60)
     split = split_of(images)
@@ -244,6 +248,7 @@ def test_every_option_of_a_replication_changes_something() -> None:
     assert list(tables[3].statistics.index.levels[1]) == ["top"]
 
 
+@pytest.mark.slow
 def test_log_evidence_of_an_exact_posterior_ranks_images_exactly() -> None:
     made = LinearGaussian(True)
     subject = linear_subject(made, 100)
@@ -270,6 +275,7 @@ def test_p_values_of_the_models_own_images_are_uniform() -> None:
     assert_mean(torch.from_numpy(rank), 0.5)
 
 
+@pytest.mark.slow
 def test_an_image_of_another_kind_is_the_least_probable() -> None:
     subject = linear_subject(LinearGaussian(True), 100)
     odd = split_of(torch.from_numpy(subject.split.images[:1]) + 4)
@@ -286,6 +292,7 @@ def test_an_image_of_another_kind_is_the_least_probable() -> None:
         assert row.p_value == pytest.approx(1 / (1 + len(found.reference)))
 
 
+@pytest.mark.slow
 def test_every_option_of_outliers_changes_something() -> None:
     subject = small_subject(small_vae())
     found = [
@@ -327,6 +334,7 @@ def unreliable(rare: Outliers, share: float) -> Outliers:
     return replace(rare, table=table, reference_k_hat=bad(len(rare.reference)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_what_ranks_mean_depends_on_k_hat(share: float) -> None:
     rare = unreliable(find_outliers(small_subject(small_vae())), share)
@@ -357,6 +365,7 @@ def test_the_section_gives_numbers_and_no_advice() -> None:
     }
 
 
+@pytest.mark.slow
 def test_too_few_training_images_give_way_to_the_others_of_the_split() -> None:
     vae, images = linear(50)
     split = split_of(images)
@@ -366,6 +375,7 @@ def test_too_few_training_images_give_way_to_the_others_of_the_split() -> None:
     assert found.of == "training images" and len(found.reference) == 20
 
 
+@pytest.mark.slow
 def test_without_images_to_rank_among_the_rest_is_made() -> None:
     vae, images = linear(30)
     found = section(subject_of(vae, split_of(images)))

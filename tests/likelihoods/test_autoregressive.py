@@ -72,6 +72,7 @@ def draws(likelihood: AutoregressiveLogistic, *shape: int) -> tuple[Tensor, Tens
     return likelihood(likelihood.maps(loc)).sample(shape), loc
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reach", [1, 2])
 def test_draws_have_the_mean_and_the_covariance_of_the_linear_model(reach: int) -> None:
     likelihood = make(reach)
@@ -87,6 +88,7 @@ def test_draws_have_the_mean_and_the_covariance_of_the_linear_model(reach: int) 
     assert np.abs((products.mean(0) - expected) / error).max() < Z_LIMIT
 
 
+@pytest.mark.slow
 def test_the_score_of_draws_is_zero() -> None:
     likelihood = make(2).requires_grad_(True)
     x, loc = draws(likelihood, 200, 50)

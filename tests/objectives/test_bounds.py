@@ -43,6 +43,7 @@ def test_bounds_are_the_evidence_at_the_exact_posterior(family: str, objective: 
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_bounds_are_ordered_and_tighter_with_more_particles() -> None:
     """From the loosest to the evidence, each step by five standard errors and more."""

@@ -89,6 +89,7 @@ def test_priors_that_learn_get_the_gradient_of_the_discrepancy(name: str) -> Non
             assert p.grad is not None and p.grad.abs().sum() > 0, (alpha, parameter)
 
 
+@pytest.mark.slow
 def test_the_gradient_in_a_mixture_is_that_of_its_components() -> None:
     """Moving a mixture of one component is moving a Normal, whose draws know their gradient."""
     z = torch.randn(2000, 8, LATENT_DIM, dtype=torch.float64) + 0.7

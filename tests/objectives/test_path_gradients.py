@@ -130,6 +130,7 @@ class IWAEByPaths(PerImageELBO):
         return -(-rate - runs[0].distortion).logsumexp(0).sum()
 
 
+@pytest.mark.slow
 def test_a_bias_would_be_seen() -> None:
     vae = one_dimensional_vae()
     x = torch.rand(1, 1, 1, 2, dtype=torch.float64).expand(IMAGES, 1, 1, 2)
@@ -138,6 +139,7 @@ def test_a_bias_would_be_seen() -> None:
         assert_mean(wrong - right, torch.zeros_like(wrong[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family", [lambda: FullRankNormal(3), lambda: LowRankNormal(3, 3)], ids=["full", "low rank"]
 )

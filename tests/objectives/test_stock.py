@@ -124,6 +124,7 @@ def elbo_at(beta: float, elbo: Any, vae: VAE, x: Tensor, script: Callable[[], No
         return float(elbo.loss(vae.model, vae.guide, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITS)
 def test_those_that_fit_train(name: str) -> None:
     vae, x = double_vae(), double_images(8)

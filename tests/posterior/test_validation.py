@@ -44,6 +44,7 @@ def test_each_image_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert validate(vae, small_data().split("val"), CPU).active_units is not None
 
 
+@pytest.mark.slow
 def test_measurements_are_those_of_the_encodings() -> None:
     vae, split = small_vae().eval(), small_data(num_val=500).split("val")
     found, encoded = validate(vae, split, CPU), encode(vae, split, CPU)
@@ -53,6 +54,7 @@ def test_measurements_are_those_of_the_encodings() -> None:
     assert found.psnr == pytest.approx(other, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_are_measured_on_some_images(make: Any) -> None:
     programs, split = make().eval(), small_data(num_val=300).split("val")

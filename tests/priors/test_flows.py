@@ -42,6 +42,7 @@ def test_a_flow_back_and_forth_is_the_identity(flow: str, dim: int, dtype: torch
     assert ((y - x).abs() > 1e-3).any(0).all(), "some dimension never changes"
 
 
+@pytest.mark.slow
 @every_flow
 @pytest.mark.parametrize("dim", [2, 3, 6])
 def test_the_log_determinant_of_a_flow_is_that_of_its_jacobian(flow: str, dim: int) -> None:

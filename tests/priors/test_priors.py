@@ -41,6 +41,7 @@ SIZED: dict[str, tuple[Callable[[int], Prior], int, float]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "latent_dim"),
     [(name, dim) for name, (_, least, _) in SIZED.items() for dim in range(least, 3)],
@@ -128,6 +129,7 @@ def test_mixtures_that_differ_in_a_batch_or_are_no_normals_are_those_of_torch() 
         assert torch.allclose(found.expand((2, 4)).log_prob(value), expected.expand(2, 4))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_gaussian_mixture_starts_near_the_standard_normal() -> None:
     z = GaussianMixture(50, 400)().sample((4000,))

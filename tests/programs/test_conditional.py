@@ -87,6 +87,7 @@ def test_labels_are_one_hot_and_numbers_standardised() -> None:
     assert found[:, 3].std(unbiased=False) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_images_have_the_given_label_and_edits_keep_the_latents(tmp_path: Path) -> None:
     data = shades()
     torch.manual_seed(0)
@@ -120,6 +121,7 @@ def test_a_given_label_must_be_a_class(value: float) -> None:
     vae.check_given("age", value)
 
 
+@pytest.mark.slow
 def test_the_moments_of_the_training_images_are_saved(tmp_path: Path) -> None:
     data = small_data()
     vae = ConditionalVAE.for_images(data, 2, attributes=["skin_tone"], **NETWORKS)

@@ -95,6 +95,7 @@ class ValueEncoder(Encoder):
         return self.inner(x) if x.sum() > 0 else self.inner(-x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [

@@ -238,6 +238,7 @@ def test_levels_that_do_not_fit_are_refused_in_one_line(
         ladder_vae(**given)
 
 
+@pytest.mark.slow
 def test_the_metrics_have_a_rate_per_layer() -> None:
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=1e-3), objective=LayerFreeBits())
     history = Trainer(epochs=1).fit(ladder_vae(), small_data(), recipe, Engine("cpu", "fp32"))

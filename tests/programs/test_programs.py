@@ -64,6 +64,7 @@ def test_trains_saves_loads_and_evaluates(make: type, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "samples" / "epoch_0004.png").exists()
 
 
+@pytest.mark.slow
 @every_program
 def test_resuming_reaches_the_very_weights(make: type, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -79,6 +80,7 @@ def test_resuming_reaches_the_very_weights(make: type, tmp_path: Path) -> None:
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.slow
 @every_program
 @pytest.mark.parametrize("objective", [IWAE(3), FreeBits(0.5), IWAE(2, vectorize_particles=False)])
 def test_other_objectives_take_them(make: type, objective: pyro.infer.ELBO) -> None:
@@ -134,6 +136,7 @@ def test_a_start_that_does_not_fit_says_so() -> None:
         Trainer(epochs=1).fit(two_latents(), small_data(), recipe(start=ProbabilisticPCA()))
 
 
+@pytest.mark.slow
 def test_what_an_objective_learns_in_one_run_stays_there(tmp_path: Path) -> None:
     geco = GECO(target=-1.0)
     shared = recipe(objective=geco)

@@ -115,6 +115,7 @@ def test_the_enumerated_bound_is_the_plain_sum_over_classes(known: str, beta: fl
         assert torch.allclose(parameter.grad, grad, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", LABELS)
 def test_stock_svi_trains_it(known: str) -> None:
     torch.manual_seed(0)
@@ -175,6 +176,7 @@ def fit(vae: SemiSupervisedVAE, data: Any, epochs: int = 2, **arguments: Any) ->
     return Trainer(epochs=epochs, batch_size=16).fit(vae, data, recipe, CPU, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unknown", [math.nan, -1.0])
 def test_few_labels_classify_and_the_rows_of_metrics_say_so(unknown: float) -> None:
     torch.manual_seed(0)
@@ -277,6 +279,7 @@ def test_resuming_reaches_the_very_weights(tmp_path: Path) -> None:
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
+@pytest.mark.slow
 def test_traced_steps_are_the_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[Any] = []
     # Without the compiler, which takes half a minute and does not look at the programs.

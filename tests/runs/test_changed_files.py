@@ -53,6 +53,7 @@ def refused(call: Callable[[], Any], *words: str) -> None:
     assert "\n" not in message and len(message) < 500 and all(w in message for w in words), message
 
 
+@pytest.mark.slow
 def test_best_weights_of_another_run_are_refused(run: RunDirectory, runs: Path) -> None:
     assert run.weights("best")
     shutil.copy(RunDirectory(runs / "second").best(1), run.best(1))
@@ -211,6 +212,7 @@ def test_metrics_of_other_content_are_refused(run: RunDirectory, old: str, new: 
     refused(lambda: go_on(run), str(run.metrics), "remove it")
 
 
+@pytest.mark.slow
 def test_warnings_and_configurations_that_are_no_text(run: RunDirectory) -> None:
     run.warnings.write_bytes(b"\xff\xfe\0")
     go_on(run)
@@ -288,6 +290,7 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     assert not any(file.exists() for file in left)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and /dev/full")
 def test_the_rules_of_windows_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There `fsync` takes only what is open for writing, and open files cannot be removed."""
@@ -314,6 +317,7 @@ def test_the_rules_of_windows_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
     assert synced and RunDirectory(tmp_path / "run").weights("best")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and /dev/full")
 def test_a_full_disk_stops_the_event_file_and_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -353,6 +357,7 @@ def test_an_epoch_without_a_finite_step_ends_the_run(tmp_path: Path) -> None:
         train(Trainer(epochs=3, batch_size=BATCH), Recipe(), tmp_path / "run", vae=vae)
 
 
+@pytest.mark.slow
 def test_a_result_that_is_not_finite_exits_1_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ def two_epochs(tmp_path: Path, trained: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_damaged_best_weights_are_found_before_the_first_step(
     two_epochs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Error
 ) -> None:
@@ -29,6 +30,7 @@ def test_damaged_best_weights_are_found_before_the_first_step(
     assert "epoch 2/2" not in printed.out and "wrong checksum" in printed.err
 
 
+@pytest.mark.slow
 def test_an_empty_table_of_epochs_is_refused(
     two_epochs: Path, monkeypatch: pytest.MonkeyPatch, capsys: Error
 ) -> None:
@@ -37,6 +39,7 @@ def test_an_empty_table_of_epochs_is_refused(
     assert "metrics.csv: is empty; remove it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scores_that_are_not_finite_are_an_exit_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Error
 ) -> None:

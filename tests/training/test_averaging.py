@@ -79,6 +79,7 @@ class Seen(Callback):
         self.weights.append(copies(epoch.programs))
 
 
+@pytest.mark.slow
 def test_validation_checkpoints_and_the_end_have_the_average(tmp_path: Path) -> None:
     vae, seen, root = small_vae(), Seen(), tmp_path / "run"
     Trainer(epochs=2, batch_size=20, ema=0.9).fit(
@@ -97,6 +98,7 @@ def test_validation_checkpoints_and_the_end_have_the_average(tmp_path: Path) -> 
     assert ours[0]["val_elbo"] != other[0]["val_elbo"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     torch.manual_seed(3)
@@ -112,6 +114,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_best_weights_in_memory_are_averaged() -> None:
     vae, other = small_vae(), small_vae()
     fit(vae, ema=0.9, restore_best=True)

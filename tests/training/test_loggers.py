@@ -51,6 +51,7 @@ class Remember:
             raise RuntimeError("the server\nis gone")
 
 
+@pytest.mark.slow
 def test_fit_returns_what_metrics_csv_holds(tmp_path: Path) -> None:
     history = fit(2, run=tmp_path)
     written = pandas.read_csv(tmp_path / "metrics.csv")
@@ -62,12 +63,14 @@ def test_fit_returns_what_metrics_csv_holds(tmp_path: Path) -> None:
     assert list(longer["val_elbo"])[:2] == list(history["val_elbo"])
 
 
+@pytest.mark.slow
 def test_fit_returns_the_same_without_a_run_directory(tmp_path: Path) -> None:
     bare, kept = fit(2), fit(2, run=tmp_path)
     measured = [name for name in bare if "second" not in name and "memory" not in name]
     assert bare[measured].equals(kept[measured]) and list(bare) == list(kept)
 
 
+@pytest.mark.slow
 def test_a_logger_gets_options_numbers_and_pictures(tmp_path: Path) -> None:
     logger = Remember()
     fit(2, run=tmp_path, loggers=[logger])
@@ -158,6 +161,7 @@ def test_what_is_no_logger_or_no_callback_is_refused(given: Any, expected: str) 
         fit(**given)
 
 
+@pytest.mark.slow
 def test_loggers_that_cannot_be_written_down_do_not_hide_the_run(tmp_path: Path) -> None:
     fit(run=tmp_path, loggers=[Remember(), CSVLogger()])
     content = yaml.safe_load((tmp_path / "config.yaml").read_text())

@@ -32,6 +32,7 @@ def events(run: Path) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_every_epoch_is_measured(tmp_path: Path) -> None:
     history = fit(2, run=tmp_path)
     for name in ("active_units", "noise_scale", "gradient_norm", "val_psnr", "memory_gb"):
@@ -59,6 +60,7 @@ def test_the_noise_scale_is_a_positive_number_or_none(name: str) -> None:
     assert scale is None or (scale.shape == () and 0 < float(scale.detach()) < math.inf)
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_the_histogram_the_options_and_hyperparameters(tmp_path: Path) -> None:
     fit(2, run=tmp_path)
     found = events(tmp_path)
@@ -72,6 +74,7 @@ def test_tensorboard_holds_the_histogram_the_options_and_hyperparameters(tmp_pat
     assert b"prior.latent_dim" in path.read_bytes() and b"_hparams_" in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_metrics_file_without_the_measurements_goes_on(tmp_path: Path) -> None:
     fit(1, run=tmp_path)
     (row,) = rows(tmp_path)
@@ -84,6 +87,7 @@ def test_a_metrics_file_without_the_measurements_goes_on(tmp_path: Path) -> None
     assert history["active_units"].isna().tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_an_epoch_that_an_older_version_began_has_no_gradient_norm(tmp_path: Path) -> None:
     fit(1, run=tmp_path)
     run = RunDirectory(tmp_path)
@@ -95,6 +99,7 @@ def test_an_epoch_that_an_older_version_began_has_no_gradient_norm(tmp_path: Pat
     assert norms.isna().tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_training_is_unchanged_by_what_is_measured() -> None:
     state = torch.get_rng_state()
     first = fit(2)["val_elbo"]

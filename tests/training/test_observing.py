@@ -59,6 +59,7 @@ def test_grey_values_alone_are_scored() -> None:
         small_vae().scored(torch.rand(2, 3, 16, 16))
 
 
+@pytest.mark.slow
 def test_training_and_validation_score_the_same(tmp_path: Path) -> None:
     """Of a density far from uniform, at black; weights stay. k / 255 would be 450 nats higher."""
     vae = small_vae(likelihood=ContinuousBernoulli())
@@ -88,6 +89,7 @@ def make_older(run: RunDirectory) -> None:
     save_checkpoint(run.last, tensors, state)
 
 
+@pytest.mark.slow
 def test_an_older_run_goes_on_as_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +109,7 @@ def test_an_older_run_goes_on_as_it_was(
     assert said not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_of_discrete_likelihoods_nothing_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

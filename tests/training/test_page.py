@@ -39,6 +39,7 @@ def check(page: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_newest_epoch_and_is_rewritten(tmp_path: Path) -> None:
     fit(1, run=tmp_path)
     first, curve = (tmp_path / "index.html").read_text(), (tmp_path / "curve.png").read_bytes()
@@ -55,6 +56,7 @@ def test_the_page_shows_the_newest_epoch_and_is_rewritten(tmp_path: Path) -> Non
         assert np.asarray(drawn.convert("L")).std() > 10
 
 
+@pytest.mark.slow
 def test_warnings_are_shown_as_text(tmp_path: Path) -> None:
     fit(1, run=tmp_path)
     (tmp_path / "warnings.txt").write_text("warning: <b>two</b> & three\n")
@@ -63,6 +65,7 @@ def test_warnings_are_shown_as_text(tmp_path: Path) -> None:
     assert "&lt;b&gt;two&lt;/b&gt; &amp; three" in text and "Warnings" in text
 
 
+@pytest.mark.slow
 def test_results_are_linked_once_they_exist(tmp_path: Path) -> None:
     fit(1, run=tmp_path)
     (tmp_path / "posterior last").mkdir()
@@ -73,6 +76,7 @@ def test_results_are_linked_once_they_exist(tmp_path: Path) -> None:
     assert {"evaluation.json", "posterior last/report.html"} <= found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"epoch\n1\n"])
 def test_damaged_files_do_not_stop_the_page(tmp_path: Path, content: bytes) -> None:
     fit(1, run=tmp_path)
@@ -87,6 +91,7 @@ def test_a_run_without_a_page_gets_none(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_are_drawn_over(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     names = ("train_elbo", "val_elbo", "train_rate", "val_rate")

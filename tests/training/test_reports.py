@@ -37,6 +37,7 @@ def test_run_directory_holds_all_that_is_promised(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_scalars_the_learning_rate_and_images(tmp_path: Path) -> None:
     train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)
     found = events(tmp_path)
@@ -53,6 +54,7 @@ def test_tensorboard_holds_scalars_the_learning_rate_and_images(tmp_path: Path) 
                 assert picture.size == (own.width, own.height)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "names"),
     [
@@ -88,6 +90,7 @@ def test_what_an_objective_keeps_is_logged_written_and_gone_on_with(
         assert (first != last) == (name in ("log_multiplier", "average"))
 
 
+@pytest.mark.slow
 def test_rows_without_what_the_objective_keeps_are_gone_on_with(tmp_path: Path) -> None:
     recipe = Recipe(optimizer=adam().optimizer, objective=Capacity(5.0))
     train(Trainer(epochs=1, batch_size=BATCH), recipe, tmp_path)

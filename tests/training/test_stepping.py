@@ -170,7 +170,7 @@ def test_steps_that_are_not_finite_are_skipped(way: str) -> None:
 def test_the_optimiser_is_part_of_the_compiled_graph() -> None:
     calls = []
     found = Run("compile", TracingRecorder())
-    found.optimizer.move = lambda *args: calls.append(args)  # type: ignore[method-assign]
+    found.optimizer.apply = lambda *args: calls.append(args)  # type: ignore[method-assign]
     before = [t.clone() for t in found.tensors()]
     found.feed.begin(7)
     found.step(STEPS - 2)

@@ -58,6 +58,7 @@ KEYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_every_question_about_any_programs_has_an_answer(make: Any) -> None:
     own = made(make)
@@ -92,6 +93,7 @@ def test_every_question_is_answered_on_another_device(make: Any) -> None:
     assert found["sliders"] == expected["sliders"] and found["run"] == expected["run"]
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_evaluation_and_the_inspection() -> None:
     own = explorer(small_vae())
     subject = own.subject
@@ -197,6 +199,7 @@ def test_draws_have_the_spread_of_the_predictive() -> None:
     assert ask(own, "draws", name="test:2", count=4, seed=8) != found
 
 
+@pytest.mark.slow
 def test_attributes_have_the_scores_of_the_probes() -> None:
     own = explorer(small_vae())
     found = ask(own, "attributes")
@@ -210,6 +213,7 @@ def test_attributes_have_the_scores_of_the_probes() -> None:
     assert len(found["attributes"]) + len(found["left_out"]) == len(table.columns)
 
 
+@pytest.mark.slow
 def test_slow_colours_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyrovae.commands.explorer.answers.overview.SECONDS", 0.0)
     own = explorer(small_vae(), 20)
@@ -229,6 +233,7 @@ def test_slow_colours_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scores["done"] == 1 and scores["values"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_an_unusual_image_is_unlike_the_training_data(monkeypatch: pytest.MonkeyPatch) -> None:
     vae = small_vae(likelihood=Normal(0.1))
     own = explorer(vae, 40, small_data(num_train=110, num_test=40))
@@ -285,6 +290,7 @@ def test_sites_are_named_with_their_dimensions() -> None:
     assert all(slider["name"].startswith(slider["site"] + "[") for slider in found)
 
 
+@pytest.mark.slow
 def test_a_collapsed_posterior_has_answers_too() -> None:
     vae = small_vae()
     with torch.no_grad():
@@ -305,6 +311,7 @@ def test_without_reference_images_there_are_no_outlier_scores() -> None:
     assert scores["p_value"] is None and scores["log_evidence"] and own.prepare(1.0)
 
 
+@pytest.mark.slow
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(InputError, match="^2 images of test: allowed is 3 or more$"):
         explorer(small_vae(), 2)
@@ -326,6 +333,7 @@ def test_a_slider_reaches_the_quantiles_and_its_image() -> None:
         assert slider["high"] == max(high, slider["loc"] + 2 * slider["scale"])
 
 
+@pytest.mark.slow
 def test_a_guide_without_a_density_has_no_rank_and_no_log_evidence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -48,6 +48,7 @@ def pixels(url: str) -> np.ndarray:
         return np.asarray(found, float)
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_answers_of_the_server(held: dict[str, Any]) -> None:
     stand_in = StandIn()
     assert held["run"]["images"] == list(IMAGES) and held["run"]["uploads"] is False
@@ -104,6 +105,7 @@ def test_the_ground_is_decoded_in_square_cells(held: dict[str, Any]) -> None:
     assert places.shape == (36, 2) and places.mean(0) == pytest.approx([6, 1.5])
 
 
+@pytest.mark.slow
 def test_thumbnails_are_one_row_of_at_most_1000(held: dict[str, Any]) -> None:
     assert held["thumbs"]["rows"] == list(range(400))
     assert pixels(held["thumbs"]["sprite"]).shape == (32, 400 * 32, 3)

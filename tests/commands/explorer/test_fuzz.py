@@ -16,6 +16,7 @@ from tests.fuzzing.requests import Sound, malformed, wrong
 from tests.support.explored import ANSWERS, Told, served
 
 
+@pytest.mark.slow
 def test_500_malformed_requests_give_no_error_of_the_server(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

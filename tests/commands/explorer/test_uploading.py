@@ -107,6 +107,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
         read_upload(content, small_data())
 
 
+@pytest.mark.slow
 def test_only_the_last_uploads_are_kept() -> None:
     own = explorer(small_vae(), 30)
     names = [

@@ -32,6 +32,7 @@ def test_distances_and_threshold_are_those_of_the_holes_in_the_report() -> None:
     assert cover.level == pytest.approx(row.nominal * (1 + 1 / len(cover.held_out)))
 
 
+@pytest.mark.slow
 def test_encodings_of_new_images_are_covered_as_those_that_were_held_out() -> None:
     torch.manual_seed(1)
     linear = LinearGaussian(orthogonal=True, latent_dim=3)
@@ -55,6 +56,7 @@ def test_without_an_image_its_own_posterior_does_not_cover() -> None:
     assert np.array_equal(cover.shares(z, [row, 5]), cover.shares(z, [row]))
 
 
+@pytest.mark.slow
 def test_few_images_have_shares_but_no_thin_places() -> None:
     cover = Cover.of(subject(20).encoded)
     far = np.full((1, 3), 1e3)

@@ -39,6 +39,7 @@ def test_predictions_are_those_of_the_regression_and_errors_those_of_held_out_im
     assert found.errors == pytest.approx(np.sqrt((errors**2).mean(0)))
 
 
+@pytest.mark.slow
 def test_the_error_of_a_latent_is_the_standard_deviation_of_its_posterior() -> None:
     count, linear = 3000, LinearGaussian(latent_dim=2, sigma=1.5)
     subject = linear_subject(linear, count)
