@@ -159,6 +159,7 @@ def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing_behind(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_directory_that_holds_a_run_is_refused(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def test_the_code_of_the_readme_runs_with_torch_alone(source: Path, tmp_path: Pa
     torch.testing.assert_close(p["image"], vae.show(new))
 
 
+@pytest.mark.slow
 def test_a_folder_with_content_is_left_alone(
     source: Path,
     tmp_path: Path,

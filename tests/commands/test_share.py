@@ -46,6 +46,7 @@ def test_a_shared_run_opens_with_the_weights_of_the_run(shared: Path, source: Pa
         assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_a_hub_shows_and_no_paths(shared: Path, source: Path) -> None:
     names = sorted(path.name for path in shared.rglob("*"))
     pictures = ["reconstructions.png", "samples.png"]

@@ -46,6 +46,7 @@ def test_masked_says_that_it_cannot_take_a_likelihood_of_dependent_pixels(
     )
 
 
+@pytest.mark.slow
 def test_a_part_within_a_part_gets_the_size_of_the_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

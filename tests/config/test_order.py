@@ -37,6 +37,7 @@ def parsed(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     return config_text(parser, parse_training(parser, arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
 def test_options_mean_the_same_in_any_order(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = line.split()
@@ -77,6 +78,7 @@ def test_an_option_that_the_last_class_lacks_is_refused(
     assert str(refused.value) == f"{named}: no such option (see --help)"
 
 
+@pytest.mark.slow
 def test_of_two_classes_the_last_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     for last in ("StudentT", "Laplace"):
         once = parsed([f"--likelihood={last}"], monkeypatch)

@@ -167,6 +167,7 @@ def opened(
     return said.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_no_word_of_a_file_runs(
@@ -622,6 +623,7 @@ def test_anchors_and_merges_of_a_preset_are_read() -> None:
     assert parse_yaml(text, "F") == {"a": found, "b": {"x": 1, "y": 3}, "c": [found, found]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

@@ -230,6 +230,7 @@ def test_gradients_through_draws_are_those_of_the_mean(dim: int) -> None:
     assert z_score(found[1] - exact[1], 0.0) < Z_LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, 3, 40])
 def test_gradients_equal_finite_differences(dim: int) -> None:
     loc = torch.randn(3, dim, dtype=torch.float64, requires_grad=True)

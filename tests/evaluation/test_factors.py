@@ -112,6 +112,7 @@ def test_codes_that_are_the_factors_score_one() -> None:
     assert one.value == pytest.approx(1, abs=1e-12) and one.error == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_disentanglement_weighs_dimensions_by_their_importance() -> None:
     bits = np.random.default_rng(0).integers(0, 2, (300, 2))
     found = dci(bits, bits[:, [0, 1, 1]], **QUICK)

@@ -140,6 +140,7 @@ def test_inception_gives_what_its_last_layer_is_given(downloaded: nn.Module) -> 
     assert inception(torch.rand(1, 1, 28, 28)).shape == (1, 2048)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [urllib.error.URLError("no route"), RuntimeError("invalid hash value\n(expected)")]
 )

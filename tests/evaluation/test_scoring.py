@@ -341,6 +341,7 @@ def test_a_later_evaluation_drops_nothing(
     assert all(old <= new for old, new in zip(before, written(folder), strict=True))
 
 
+@pytest.mark.slow
 def test_scores_of_other_images_are_dropped_with_a_line(
     trained: Callable[..., Path],
     tmp_path: Path,

@@ -65,6 +65,7 @@ def test_p_values_are_uniform_where_the_aggregate_is_the_prior() -> None:
         assert scipy.stats.kstest(values, "uniform").pvalue > FALSE_ALARM / 3, name
 
 
+@pytest.mark.slow
 def test_a_shift_and_a_scale_are_found_where_they_are() -> None:
     p = normal(500, 4)
     for change in (normal(500, 4) + [0, 0, 1, 0], normal(500, 4) * [1, 1, 0.4, 1]):

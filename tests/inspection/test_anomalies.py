@@ -63,6 +63,7 @@ def exact_subject(inflation: float = 1.0, shift: float = 0.0) -> Subject:
     return subject_of(vae, subject.split, subject.budget, train=subject.train)
 
 
+@pytest.mark.slow
 def test_the_regret_of_an_exact_posterior_is_0() -> None:
     subject = exact_subject()
     found = likelihood_regret(subject, subject.split)
@@ -70,6 +71,7 @@ def test_the_regret_of_an_exact_posterior_is_0() -> None:
     assert (found == 0).sum() > 20  # Where the steps of Adam have not gained by chance.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("inflation", "shift"), [(4.0, 0.0), (1.0, 1.5)])
 def test_regret_is_the_divergence_from_the_exact_posterior(inflation: float, shift: float) -> None:
     """The family holds it, so refinement could gain all of KL(q || p)."""

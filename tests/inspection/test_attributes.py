@@ -50,6 +50,7 @@ def encoded(
     return oracle, z.numpy(), loc.numpy()
 
 
+@pytest.mark.slow
 def test_the_share_that_is_read_is_one_less_the_posterior_variance() -> None:
     oracle, z, codes = encoded()
     found = probes(codes, pandas.DataFrame({"first": z[:, 0], "second": z[:, 1]}))
@@ -60,6 +61,7 @@ def test_the_share_that_is_read_is_one_less_the_posterior_variance() -> None:
     assert (found["error"] < 3 * (1 - expected) * math.sqrt(2 / COUNT) + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_the_area_under_the_curve_is_that_of_a_noisy_latent() -> None:
     oracle, z, codes = encoded()
     found = probes(codes, pandas.DataFrame({"sign": np.sign(z[:, 0])}))

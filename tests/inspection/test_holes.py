@@ -193,6 +193,7 @@ def test_every_option_changes_something() -> None:
     assert not np.array_equal(default.prior.log_ratio, again.prior.log_ratio)
 
 
+@pytest.mark.slow
 def test_several_sites_have_few_posteriors_in_the_mixture() -> None:
     for make, images in ((small_vae, 60), (MAKERS["two latents"], 16)):
         found = find_holes(small_subject(make()))

@@ -80,6 +80,7 @@ def test_many_latents_of_a_linear_model_are_exact(monkeypatch: pytest.MonkeyPatc
         complete(made.vae(), 255 * image, SEEN, mcmc=True)
 
 
+@pytest.mark.slow
 def test_few_effective_draws_count_equally(monkeypatch: pytest.MonkeyPatch) -> None:
     made = linear()
     far = torch.linspace(-300, 300, 40).repeat(5)

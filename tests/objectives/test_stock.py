@@ -93,6 +93,7 @@ def steps_at(betas: list[float], elbo: Any, vae: VAE, x: Tensor) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.parametrize("num_particles", [1, 3])
 def test_those_that_fit_are_sums_over_images_weighed_by_beta(

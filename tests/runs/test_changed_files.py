@@ -61,6 +61,7 @@ def test_best_weights_of_another_run_are_refused(run: RunDirectory, runs: Path) 
     assert run.weights("last")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
 def test_a_damaged_last_checkpoint_leaves_the_best_weights_usable(
     run: RunDirectory, caplog: pytest.LogCaptureFixture, old: bool

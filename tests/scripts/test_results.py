@@ -39,6 +39,7 @@ def test_the_table_is_that_of_the_csv() -> None:
     assert between.strip() == list_results.markdown().strip(), stale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_parses(command: str) -> None:
     parse(command)

@@ -91,6 +91,7 @@ def same_rows(first: list[dict[str, str]], second: list[dict[str, str]]) -> None
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(Trainer(epochs=2, batch_size=BATCH), run=run)
@@ -104,6 +105,7 @@ def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
     assert len(list((run / "checkpoints").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
     train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
     more = small_data(num_train=96)
@@ -115,6 +117,7 @@ def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
         trainer.fit(small_vae(), others, adam(), run=RunDirectory(tmp_path), resume=True)
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     whole, _ = train(Trainer(epochs=4, batch_size=BATCH))
     train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path)

@@ -314,6 +314,7 @@ def test_fewer_images_than_a_batch_are_one_batch() -> None:
     assert feed()[0].shape == (3, 1, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "name"),
     [(role, name) for role, table in enumerate(TABLES) for name in table],

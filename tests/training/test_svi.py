@@ -65,6 +65,7 @@ def hand_written(vae: VAE, x: Tensor, steps: int) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("networks", ["MLP", "Conv-shortcut"])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_steps_equal_a_hand_written_loop(networks: str, likelihood: str) -> None:
@@ -80,6 +81,7 @@ def test_steps_equal_a_hand_written_loop(networks: str, likelihood: str) -> None
         assert torch.allclose(found, wanted, rtol=1e-7, atol=1e-9), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_steps_take_any_objective(objective: str) -> None:
     vae, x = make_vae(), torch.rand(6, *IMAGE_SHAPE)
@@ -90,6 +92,7 @@ def test_steps_take_any_objective(objective: str) -> None:
     assert sum(losses[-5:]) < sum(losses[:5]) and not svi.skipped
 
 
+@pytest.mark.slow
 def test_steps_take_stock_optimisers_and_stock_svi_takes_ours() -> None:
     x = torch.rand(6, *IMAGE_SHAPE)
     for kind, optimizer in (

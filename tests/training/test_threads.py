@@ -83,6 +83,7 @@ def trainer_of(objective: Any, beta: float) -> tuple[Callable[[Any], list[Any]],
     return steps, vae
 
 
+@pytest.mark.slow
 def test_two_threads_take_the_steps_of_one() -> None:
     alone = []
     for make, beta in RUNS:

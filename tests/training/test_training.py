@@ -49,6 +49,7 @@ def test_training_raises_the_elbo(tmp_path: Path) -> None:
     assert elbos[-1] > elbos[0] + 100
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_numbers_and_another_seed_does_not() -> None:
     first, _ = train(Trainer(epochs=2, batch_size=BATCH, seed=1))
     torch.manual_seed(0)
@@ -58,6 +59,7 @@ def test_same_seed_gives_the_same_numbers_and_another_seed_does_not() -> None:
     assert not same_weights(first, other)
 
 
+@pytest.mark.slow
 def test_two_vaes_in_one_process_train_independently() -> None:
     alone, _ = train(Trainer(epochs=1, batch_size=BATCH))
     first, second = small_vae(0), small_vae(1)
@@ -69,6 +71,7 @@ def test_two_vaes_in_one_process_train_independently() -> None:
     assert alone.state_dict().keys() == first.state_dict().keys()
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_train_in_one_run(tmp_path: Path) -> None:
     train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
     before = (tmp_path / "metrics.csv").read_bytes()
@@ -88,6 +91,7 @@ def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
         small_run.fit(small_vae(), small_data(), resume=True)
 
 
+@pytest.mark.slow
 def test_resuming_from_python_keeps_the_configuration(tmp_path: Path) -> None:
     train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
     (tmp_path / "config.yaml").write_text("prior: {}")
@@ -115,6 +119,7 @@ def test_too_few_images_for_probabilistic_pca_start_as_told() -> None:
         ProbabilisticPCA()(vae, images, False)
 
 
+@pytest.mark.slow
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     mine = [tmp_path / ".notes.tmp", tmp_path / "sub" / ".last.safetensors.1.tmp"]
@@ -151,6 +156,7 @@ def test_an_elbo_that_is_no_number_is_never_the_best() -> None:
     assert [epoch for _, epoch in state.best] == [3, 2]
 
 
+@pytest.mark.slow
 def test_best_weights_are_those_of_the_best_validation_elbo(tmp_path: Path) -> None:
     train(Trainer(epochs=4, batch_size=BATCH), adam(0.5), tmp_path)
     elbos = {int(row["epoch"]): float(row["val_elbo"]) for row in rows(tmp_path)}
@@ -162,6 +168,7 @@ def test_best_weights_are_those_of_the_best_validation_elbo(tmp_path: Path) -> N
     assert differ == (max(elbos, key=elbos.__getitem__) != 4)
 
 
+@pytest.mark.slow
 def test_patience_stops_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trainer = Trainer(epochs=50, batch_size=BATCH, patience=2)
     state = trainer.fit(small_vae(), small_data(), adam(1.0), run=tmp_path, progress=True).state
@@ -171,6 +178,7 @@ def test_patience_stops_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert int(np.argmax(elbos)) == len(elbos) - 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", [True, False])
 @pytest.mark.parametrize("restores", [True, False])
 def test_training_ends_with_the_best_weights_if_asked(
@@ -191,6 +199,7 @@ def test_training_ends_with_the_best_weights_if_asked(
     assert all(torch.equal(value, wanted[name]) for name, value in vae.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_skipped_counted_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +239,7 @@ def test_a_run_stops_also_where_its_steps_are_read_late() -> None:
         train(Trainer(epochs=50, batch_size=BATCH, max_skipped=3), vae=vae)
 
 
+@pytest.mark.slow
 def test_beta_lowers_the_rate_and_metrics_stay_at_beta_one(tmp_path: Path) -> None:
     for beta in (1.0, 50.0):
         recipe = adam()
@@ -251,6 +261,7 @@ def test_clipping_changes_the_run() -> None:
     assert not same_weights(free, clipped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -293,6 +304,7 @@ def test_stock_objectives_train(objective: infer.ELBO) -> None:
 STARTABLE = [n for n in LIKELIHOODS if type(LIKELIHOODS[n]()).start_at is not Likelihood.start_at]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STARTABLE)
 def test_every_likelihood_with_a_scale_starts_far_above_random_weights(
     tmp_path: Path, name: str

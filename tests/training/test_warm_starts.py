@@ -60,6 +60,7 @@ def equal(vae: VAE, theirs: dict[str, Tensor]) -> set[str]:
     return {n for n in own if own[n].shape == theirs[n].shape and torch.equal(own[n], theirs[n])}
 
 
+@pytest.mark.slow
 def test_all_weights_of_the_same_programs_are_copied(source: Path) -> None:
     vae, theirs = small_vae(seed=1), load(source).state_dict()
     said = WarmStart(str(source))(vae, IMAGES, False)

@@ -32,6 +32,7 @@ def test_any_name_is_drawn_without_a_warning(name: str) -> None:
         assert drawn(name).startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_numbers_on_a_logarithmic_axis_stay_formulas() -> None:
     figure = Figure()
     figure.subplots().set_xscale("log")

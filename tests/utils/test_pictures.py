@@ -142,6 +142,7 @@ def own_vae(shape: tuple[int, int, int]) -> VAE:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("channels", "show", "mode"),
     [(1, (), "L"), (3, (), "RGB"), (2, (), "L"), (5, (), "L"), (5, (4, 0, 2), "RGB")],

@@ -119,12 +119,14 @@ def test_thumbnails_are_one_row_of_at_most_1000(held: dict[str, Any]) -> None:
     assert steps == [1]
 
 
+@pytest.mark.slow
 def test_the_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[float] = []
     build(ANSWERS, StandIn(), page_files(), {"a": "test:0"}, steps.append)
     assert sum(steps) == pytest.approx(step_count(StandIn().run({}), 1))
 
 
+@pytest.mark.slow
 def test_a_slow_colour_is_asked_for_until_it_is_there_or_time_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -30,6 +30,7 @@ def around(subject: Subject, row: int = 0) -> Directions:
     return principal_directions(subject, z, x, inputs)
 
 
+@pytest.mark.slow
 def test_directions_of_a_linear_decoder_are_those_of_the_formula() -> None:
     linear = faint()
     subject = linear_subject(linear, 300)

@@ -21,6 +21,7 @@ def subject(count: int = 240) -> Subject:
     return linear_subject(LinearGaussian(orthogonal=True, latent_dim=3), count, draws=500)
 
 
+@pytest.mark.slow
 def test_distances_and_threshold_are_those_of_the_holes_in_the_report() -> None:
     own = subject()
     cover, found = Cover.of(own.encoded), find_holes(own)
