@@ -65,7 +65,7 @@ class _Option:
         words: the words of the command line.
         path: the names of the option, without those that only say where arguments are kept.
         depth: the number of names; one more for a mapping of arguments; 0 for a preset, because
-            every typed option wins over it.
+            every typed option wins over it, and for a positional argument, which stays in front.
         added: whether the option adds to a list.
         named: whether the value is the class of a part, or a mapping that names its class.
         replaceable: whether the value is the name of a class alone, so that no argument is lost
@@ -81,6 +81,8 @@ class _Option:
 
     @classmethod
     def of(cls, words: list[str]) -> _Option:
+        if not words[0].startswith("--"):
+            return cls(words, (), 0, added=False, named=False, replaceable=False)
         option, equals, value = words[0].partition("=")
         text = value if equals else " ".join(words[1:])
         names = option.removeprefix("--").rstrip("+").split(".")
@@ -88,7 +90,7 @@ class _Option:
         given = mapping_of(text)
         inside = names[-1] in INNER or bool(given) and "class_path" not in given
         added = option.endswith("+")
-        names_part = ".".join(path) in NAMING and option.startswith("--") and not added
+        names_part = ".".join(path) in NAMING and not added
         word = names_part and text.replace(".", "").isidentifier()
         named = names_part and (word or "class_path" in given)
         depth = 0 if path == ("config",) else len(path) + inside

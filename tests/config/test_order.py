@@ -109,3 +109,10 @@ def test_an_argument_stays_behind_the_part_of_a_list_that_it_belongs_to() -> Non
     assert ordered(["--prior=null", "--prior.latent_dim=2"])[-1] == "--prior=null"
     other = ["RUN", "--images", "a", "--images", "b", "--", "-1"]
     assert ordered(other) == other
+
+
+@pytest.mark.parametrize(
+    "line", ["runs/v1.2 --images a b.png", "../run --num=2 --noise", "a.b.c --config=x --quick"]
+)
+def test_positional_arguments_stay_in_front(line: str) -> None:
+    assert ordered(line.split()) == line.split()
