@@ -37,6 +37,8 @@ __all__ = ["SECTIONS", "Options", "Scorer"]
 #: Pixels of the draws of one cached part of log p(x): some seconds of one core.
 BLOCK = 2**26
 FACTOR_IMAGES = 2000
+#: Images for the latents of programs with several sites: networks run a hundred times for each.
+LAYERED_IMAGES = 1000
 
 
 @dataclass(frozen=True)
@@ -242,10 +244,12 @@ def _with_bits(scorer: Scorer, found: Estimate) -> dict[str, Estimate]:
 
 
 def _latents(scorer: Scorer) -> dict[str, Estimate]:
-    encoded = scorer.view.encoded
-    units = Estimate(float(encoded.active.sum()))
-    size = Estimate(float(len(encoded.names)))
-    both = aggregate(scorer.view, progress=scorer.progress)
+    view = scorer.view
+    if len(view.space.shapes) > 1:
+        view = view.of(view.split.spread(LAYERED_IMAGES))
+    units = Estimate(float(view.encoded.active.sum()))
+    size = Estimate(float(len(view.encoded.names)))
+    both = aggregate(view, progress=scorer.progress)
     return {"active_units": units, "latent_dims": size, **both}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from pyrovae import Engine, InputError, evaluate
-from pyrovae.evaluation import aggregate
+from pyrovae.evaluation import aggregate, scoring
 from pyrovae.posterior.view import PosteriorView
 from tests.support.matrix import same_space
 from tests.support.oracle_subjects import split_of
@@ -98,3 +99,13 @@ def test_one_image_is_too_few() -> None:
         _ = view.encoded.active
     with pytest.raises(InputError, match="aggregate posterior needs at least 2 images, got 1"):
         aggregate(view)
+
+
+def test_several_sites_are_scored_on_some_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "LAYERED_IMAGES", 5)
+    for make, images in ((small_vae, 12), (MAKERS["two latents"], 5)):
+        programs = make()
+        view = PosteriorView(programs, small_data(num_test=12).split("test"), CPU)
+        found = scoring._latents(SimpleNamespace(view=view, progress=False))
+        assert found["limit"].value == math.log(images)
+        assert found["latent_dims"].value == len(view.encoded.names)
