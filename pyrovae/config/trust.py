@@ -22,7 +22,7 @@ from pyrovae.config.naming import (
     within,
 )
 from pyrovae.config.ordering import INNER
-from pyrovae.config.parsing import Parser, known_parts, lost_option, options_given
+from pyrovae.config.parsing import Parser, check_finite, known_parts, lost_option, options_given
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
 from pyrovae.config.renewing import renewed
@@ -126,6 +126,7 @@ class Consent:
                 raise InputError(f"--{path[0]}: must name a class, got null")
             if lost := lost_option(config, path, text):  # The parser ignores it.
                 raise InputError(f"--{'.'.join(lost)}: no such option (see --help)")
+            check_finite(f"--{'.'.join(path)}", text)
 
     def allows(self, name: str) -> bool:
         """Whether a class of the user may be imported."""

@@ -8,7 +8,7 @@ from pyrovae.config.options import parse_training, train_parser
 from pyrovae.utils.errors import InputError
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", ".inf", "-.NaN", "1e999"])
 @pytest.mark.parametrize(
     "line",
     [
