@@ -26,7 +26,7 @@ class MultivariateNormal(dist.MultivariateNormal):
         torch.Size([5, 3])
     """
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws `(*sample_shape, *batch_shape, D)` with gradients."""
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae.data.base import spread_rows
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.view import PosteriorView
@@ -49,9 +49,9 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
     mixture of the priors of these images, the two parts do not sum to the rate, and I(x; z)
     includes the information of the attributes.
 
-    Programs with several latent sites run the guide for each pair of a draw and an image. Then
-    both parts are means over the draws of 64 images, spread over the split. The mixture has all
-    N images.
+    Programs with several latent sites run the guide for each pair of a draw and an image. So
+    I(x; z) is a mean over the draws of 64 images, spread over the split; the mixture has all N
+    images. The other part is the rest of the rate.
 
     Args:
         view: the programs and the N images.
@@ -68,18 +68,20 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
     if count < 2:
         raise InputError(f"the aggregate posterior needs at least 2 images, got {count}")
 
-    used = min(count, SOME) if len(view.draws) > 1 else count
-    rows = np.linspace(0, count - 1, used).astype(int)
+    rows = spread_rows(count, SOME if len(view.draws) > 1 else 0)
     draws = {name: z[rows] for name, z in view.draws.items()}
     mixture = log_mixture(view, draws, progress=progress)
     log_q, log_p = (
-        torch.from_numpy(values[rows]).to(mixture)
-        for values in (view.encoded.log_q, view.encoded.log_p)
+        torch.from_numpy(values).to(mixture) for values in (view.encoded.log_q, view.encoded.log_p)
     )
-    prior = _log_prior_mixture(view, draws) if view.programs.attributes else log_p
+    prior = _log_prior_mixture(view, draws) if view.programs.attributes else log_p[rows]
+    apart = mixture - prior
+    if len(rows) < count:  # So that both parts sum to the rate of all draws.
+        rates = log_q - log_p
+        apart = apart + rates.mean() - rates[rows].mean()
     return {
-        "mutual_information": Estimate.of((log_q - mixture).cpu()),
-        "aggregate_kl": Estimate.of((mixture - prior).cpu()),
+        "mutual_information": Estimate.of((log_q[rows] - mixture).cpu()),
+        "aggregate_kl": Estimate.of(apart.cpu()),
         "limit": Estimate(math.log(count)),
     }
 

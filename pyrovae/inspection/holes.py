@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.data.base import spread_rows
 from pyrovae.evaluation.latents import log_mixture
 from pyrovae.evaluation.pairs import chunks
 from pyrovae.inspection.aggregate import kolmogorov_smirnov
@@ -128,8 +129,8 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
 def _halves(subject: Subject, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The images of the mixture, and those that are held out."""
     used, kept = np.arange(0, count, 2), np.arange(1, count, 2)
-    if len(subject.space.shapes) > 1 and len(used) > SOME:
-        used = used[np.linspace(0, len(used) - 1, SOME).astype(int)]
+    if len(subject.space.shapes) > 1:
+        used = used[spread_rows(len(used), SOME)]
     return used, kept
 
 

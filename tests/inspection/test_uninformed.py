@@ -145,6 +145,10 @@ def test_few_draws_of_several_sites_give_the_aggregate_of_all(
     some = aggregate(view)
     monkeypatch.setattr(surgery, "SOME", COUNT)
     every = aggregate(view)
+    for found in (some, every):
+        parts = found["mutual_information"].value + found["aggregate_kl"].value
+        rates = view.encoded.log_q - view.encoded.log_p
+        assert parts == pytest.approx(rates.mean(), rel=1e-4)
     for name in ("mutual_information", "aggregate_kl"):
         one, whole = some[name], every[name]
         assert one.error is not None and whole.error is not None
