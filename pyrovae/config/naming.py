@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import math
 import os
 import sys
 import types
@@ -221,11 +222,13 @@ class Hint:
         base: the base class if the argument is a part, else None.
         text: whether any text is allowed.
         untyped: whether there is no annotation and the default is not a text.
+        infinite: whether the default is infinite, so that infinity is a value like others.
     """
 
     base: type | None
     text: bool
     untyped: bool
+    infinite: bool
 
 
 def hint_of(owners: list[type], name: str) -> Hint | None:
@@ -235,7 +238,8 @@ def hint_of(owners: list[type], name: str) -> Hint | None:
         return None
     bases = [hint.base for hint in found if hint.base is not None]
     text, untyped = all(hint.text for hint in found), any(hint.untyped for hint in found)
-    return Hint(bases[0] if bases else None, text, untyped)
+    infinite = any(hint.infinite for hint in found)
+    return Hint(bases[0] if bases else None, text, untyped, infinite)
 
 
 @cache
@@ -264,12 +268,13 @@ def _signature(owner: type) -> inspect.Signature:
 
 
 def _hint(parameter: inspect.Parameter, foreign: bool) -> Hint:
-    annotation = parameter.annotation
+    annotation, default = parameter.annotation, parameter.default
+    infinite = isinstance(default, float) and math.isinf(default)
     if annotation is parameter.empty:
-        text = isinstance(parameter.default, str)
-        return Hint(None, text, not text)
+        text = isinstance(default, str)
+        return Hint(None, text, not text, infinite)
     # Classes of PyTorch and Pyro take plain values: none of their arguments is a part.
-    return Hint(None if foreign else _base(annotation), _is_text(annotation), False)
+    return Hint(None if foreign else _base(annotation), _is_text(annotation), False, infinite)
 
 
 def _base(annotation: Any) -> type | None:

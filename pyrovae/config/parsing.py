@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import itertools
-import math
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -26,7 +25,6 @@ from pyrovae.utils.text import cut
 __all__ = [
     "Parser",
     "answer_help",
-    "check_finite",
     "is_stated",
     "joined",
     "known_parts",
@@ -249,14 +247,6 @@ def _expected(kind: str, given: str) -> str:
     if "float" in allowed and given.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
         allowed = "a finite number"
     return f"expected {allowed}, got {cut(given)}"
-
-
-def check_finite(option: str, text: str) -> None:
-    """Raises `InputError` if a value is `.inf`, `.nan` or too large for a float."""
-    number = text.strip().lower().lstrip("+-")
-    large = re.fullmatch(r"\d+\.?\d*e\+?\d+", number) and float(number) == math.inf
-    if large or number in (".inf", ".nan"):
-        raise InputError(f"{option}: expected a finite number, got {cut(text)}")
 
 
 def _searched(reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from pyrovae.config.naming import (
     within,
 )
 from pyrovae.config.ordering import INNER
-from pyrovae.config.parsing import Parser, check_finite, known_parts, lost_option, options_given
+from pyrovae.config.parsing import Parser, known_parts, lost_option, options_given
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
 from pyrovae.config.renewing import renewed
@@ -126,7 +127,6 @@ class Consent:
                 raise InputError(f"--{path[0]}: must name a class, got null")
             if lost := lost_option(config, path, text):  # The parser ignores it.
                 raise InputError(f"--{'.'.join(lost)}: no such option (see --help)")
-            check_finite(f"--{'.'.join(path)}", text)
 
     def allows(self, name: str) -> bool:
         """Whether a class of the user may be imported."""
@@ -378,6 +378,18 @@ class _Typed(_Walk):
 
 class _Parsed(_Typed):
     """Checks the configuration that the parser returned."""
+
+    def argument(self, name: str, value: Any, owners: list[type], where: str) -> None:
+        """As for a file; infinity is allowed where it is the default."""
+        hint = hint_of(owners, name)
+        if not (hint is not None and hint.infinite and value == math.inf):
+            super().argument(name, value, owners, where)
+
+    def plain(self, value: Any, text: bool, where: str) -> None:
+        """As for a file; numbers must be finite."""
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self.wrong(where, f"expected a finite number, got {value}")
+        super().plain(value, text, where)
 
     def named(self, name: Any, base: type, where: str) -> type:
         """The class of a name; gives no consent."""

@@ -106,7 +106,9 @@ def test_an_argument_stays_behind_the_part_of_a_list_that_it_belongs_to() -> Non
         "--l=[C] --x=1 --l.a=1 --l+=A --l.a=2 --l.a.b=3 --l+=B --l.a=5 --l.a.b=4".split()
     )
     assert ordered([]) == []
-    assert ordered(["--prior=null", "--prior.latent_dim=2"])[-1] == "--prior=null"
+    for nothing in ("null", "NULL", "~", " null"):
+        taken = f"--prior={nothing}"
+        assert ordered([taken, "--prior.latent_dim=2"])[-1] == taken
     other = ["RUN", "--images", "a", "--images", "b", "--", "-1"]
     assert ordered(other) == other
 
