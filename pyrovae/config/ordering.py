@@ -94,8 +94,8 @@ class _Option:
         word = names_part and text.replace(".", "").isidentifier()
         named = names_part and (word or "class_path" in given)
         depth = 0 if path == ("config",) else len(path) + inside
-        if names_part and text.strip().lower() in ("null", "~"):  # It takes the part away, so it is parsed last.
-            depth = LAST
+        # It takes the part away, so it is parsed last.
+        depth = LAST if names_part and text.strip().lower() in ("null", "~") else depth
         return cls(words, path, depth, added, named, word)
 
 
