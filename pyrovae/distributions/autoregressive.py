@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d, pad, unfold
 
 from pyrovae.distributions.grey import clipped_mean, draw_level, grey_levels, log_bin
 
@@ -75,9 +75,7 @@ class AutoregressiveLogistic(TorchDistribution):
         """Log probability of images of grey values, `(*, C, H, W)`."""
         if self._validate_args:
             self._validate_sample(value)
-        gone, reach = value - self.loc, self._reach
-        before = pad(gone.reshape(-1, *gone.shape[-3:]), (reach, reach, reach, 0))
-        loc = self.loc + conv2d(before, self.kernel).reshape(gone.shape)
+        loc = self.loc + predicted(value - self.loc, self.kernel)
         return log_bin(value, loc, self.scale).sum((-3, -2, -1))
 
     @torch.no_grad()
@@ -113,3 +111,33 @@ class AutoregressiveLogistic(TorchDistribution):
         for number in range(int(front.max()) + 1):
             rows, columns = (front == number).nonzero(as_tuple=True)
             yield rows.to(device), columns.to(device)
+
+
+def predicted(deviations: Tensor, kernel: Tensor) -> Tensor:
+    """The deviations `(*, C, H, W)` that a kernel predicts from those before them."""
+    reach = kernel.shape[-2] - 1
+    before = pad(deviations.reshape(-1, *deviations.shape[-3:]), (reach, reach, reach, 0))
+    return conv2d(before, kernel).reshape(deviations.shape)
+
+
+def least_squares(deviations: Iterable[Tensor], causal: Tensor) -> Tensor:
+    """The kernel that predicts deviations with the least mean square error.
+
+    Args:
+        deviations: batches `(B, C, H, W)`.
+        causal: 1 where a coefficient of the kernel is not 0, `(C, C, R + 1, 2 R + 1)`.
+    """
+    channels, reach = len(causal), causal.shape[-2] - 1
+    gram = torch.zeros(causal[0].numel(), causal[0].numel(), dtype=torch.double)
+    for batch in deviations:
+        columns = unfold(pad(batch, (reach, reach, reach, 0)), (reach + 1, 2 * reach + 1))
+        gram += torch.einsum("bil,bjl->ij", columns, columns).double()
+    kernel = torch.zeros_like(causal)
+    for c in range(channels):
+        itself = (c * (reach + 1) + reach) * (2 * reach + 1) + reach
+        used = causal[c].flatten().nonzero().squeeze(-1)
+        # Pixels that are equal in all images leave coefficients free: those are 0.
+        inverse = torch.linalg.pinv(gram[used][:, used], rtol=1e-6, hermitian=True)
+        found = inverse @ gram[used, itself]
+        kernel[c].view(-1)[used] = found.to(kernel)
+    return kernel

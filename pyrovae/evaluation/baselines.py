@@ -1,4 +1,4 @@
-"""Log p(x) of two baselines: probabilistic PCA, and an independent distribution per pixel."""
+"""Log p(x) of two baselines: probabilistic PCA, and a distribution of pixels without latents."""
 
 from __future__ import annotations
 
@@ -125,6 +125,8 @@ def log_evidence_without_latent(
 ) -> Tensor:
     """Log p(x) of each image under an independent distribution per pixel, fitted to `train`.
 
+    A likelihood of dependent pixels predicts each from those before it.
+
     Args:
         likelihood: decides how images are observed, and the family of the pixels.
         train: uint8 images `(N, C, H, W)` to fit to.
@@ -134,18 +136,22 @@ def log_evidence_without_latent(
     Returns:
         `(M,)`, in nats.
     """
+
+    def passes() -> Iterator[Tensor]:
+        return map(likelihood.scored, Batches(train, 100, seed=seed, shuffle=False).epoch(0))
+
     found = []
     with private_randomness(seed, torch.device("cpu")):
         # In doubles: the variance of an almost constant pixel is a small difference.
         mean, square, seen = torch.zeros(3, *train.shape[1:], dtype=torch.double)
-        for batch in Batches(train, 100, seed=seed, shuffle=False).epoch(0):
-            x = likelihood.scored(batch).double()
+        for x in passes():
+            x = x.double()
             mean += x.nansum(0)
             square += x.square().nansum(0)
             seen += (~x.isnan()).sum(0)  # All, unless pixels are missing.
         mean, square = mean / seen.clamp(min=1), square / seen.clamp(min=1)
         variance = (square - mean.square()).clamp(min=0)
-        pixels = likelihood.without_latent(mean.float(), variance.float())
+        pixels = likelihood.baseline(passes, mean.float(), variance.float())
         for x in observed(likelihood, test, seed=seed):
             found.append(pixels.log_prob(x).double())
     return torch.cat(found)

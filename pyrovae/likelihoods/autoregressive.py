@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from pyrovae import distributions
+from pyrovae.distributions.autoregressive import least_squares, predicted
 from pyrovae.distributions.constraints import LearnedScale, bounded_exp
 from pyrovae.likelihoods.base import GreyLikelihood
 from pyrovae.utils.errors import InputError
@@ -34,9 +36,10 @@ class AutoregressiveLogistic(GreyLikelihood):
     number a.
 
     Use it for the best bits per dimension of photographs. It models the texture of an image, so
-    the latents need not: they hold less detail, and reconstructions are smoother. The location
-    $\mu$ is shown as the image; `pyrovae sample RUN --noise` draws the texture too. Pixels depend
-    on each other, so none can be left out: `Masked` and `pyrovae inpaint` do not take it.
+    the latents need not: they hold less detail, and reconstructions are smoother. The baseline
+    without latents predicts pixels in the same way. The location $\mu$ is shown as the image;
+    `pyrovae sample RUN --noise` draws the texture too. Pixels depend on each other, so none can
+    be left out: `Masked` and `pyrovae inpaint` do not take it.
 
     Args:
         image_shape: `(C, H, W)` of the images.
@@ -94,6 +97,24 @@ class AutoregressiveLogistic(GreyLikelihood):
         shift, raw = h.chunk(2, -3)
         scale = self.scale() * bounded_exp(raw, self.LOG_SCALE_LIMIT)
         return distributions.AutoregressiveLogistic(shift + 0.5, scale, self.coefficients())
+
+    def baseline(
+        self, passes: Callable[[], Iterator[Tensor]], mean: Tensor, variance: Tensor
+    ) -> dist.TorchDistribution:
+        """Deviations from the mean, each given those before it, by coefficients of least squares.
+
+        Args:
+            passes: returns the observations of the training images, in batches.
+            mean: their mean, `(C, H, W)`.
+            variance: not used; that of the errors of prediction determines the scales.
+        """
+        kernel = least_squares((x - mean for x in passes()), self.causal.to(mean))
+        square, number = torch.zeros_like(mean, dtype=torch.double), 0
+        for x in passes():
+            square += (x - mean - predicted(x - mean, kernel)).double().square().sum(0)
+            number += len(x)
+        independent = super().without_latent(mean, (square / number).float()).base_dist
+        return distributions.AutoregressiveLogistic(mean, independent.scale, kernel)
 
     def check(self, images: Tensor) -> None:
         """Raises `InputError` if the images have another number of channels."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import pyro.distributions as dist
 import torch
@@ -88,6 +88,20 @@ class Likelihood(Recorded, nn.Module, ABC):
     @abstractmethod
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
         """The baseline: independent pixels with these moments of x, each `(C, H, W)`."""
+
+    def baseline(
+        self, passes: Callable[[], Iterator[Tensor]], mean: Tensor, variance: Tensor
+    ) -> dist.TorchDistribution:
+        """The distribution without latents; by default, that of `without_latent`.
+
+        A likelihood of dependent pixels fits the dependence to the observations.
+
+        Args:
+            passes: returns the observations of the training images, in batches.
+            mean: their mean, `(C, H, W)`.
+            variance: their variance, `(C, H, W)`.
+        """
+        return self.without_latent(mean, variance)
 
     @abstractmethod
     def check(self, images: Tensor) -> None:

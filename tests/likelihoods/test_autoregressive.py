@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from pyrovae import distributions
+from pyrovae.evaluation.baselines import log_evidence_without_latent
 from pyrovae.likelihoods import AutoregressiveLogistic, Masked
+from pyrovae.likelihoods.base import GreyLikelihood
 from pyrovae.utils.errors import InputError
 from tests.support.tables import Z_LIMIT
 
@@ -108,6 +110,27 @@ def test_it_is_a_logistic_per_value_until_it_is_trained() -> None:
     plain = distributions.DiscretizedLogistic(p.loc, p.scale).to_event(3)
     torch.testing.assert_close(p.log_prob(x), plain.log_prob(x))
     torch.testing.assert_close(p.mean, plain.mean)
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+def test_without_latents_the_baseline_finds_the_coefficients(reach: int) -> None:
+    likelihood, plain = make(reach, 0.4), GreyLikelihood.without_latent
+    x, loc = draws(likelihood, 2, 600)
+    images = (x * 255).round().to(torch.uint8).numpy()
+    found = log_evidence_without_latent(likelihood, *images)
+    exact = likelihood(likelihood.maps(loc)).log_prob(x[1])
+    gap = (found - exact).mean()
+    independent = plain(likelihood, x[0].mean(0), x[0].var(0)).log_prob(x[1]) - exact
+    # A fitted number costs about 1 / (2 N) nats; least squares of logistic noise a little more.
+    fitted = 2 * loc.numel() + likelihood.causal.sum()
+    assert -2 * fitted / (2 * 600) < gap < Z_LIMIT * (found - exact).std() / 600**0.5
+    assert independent.mean() < 5 * gap
+
+
+def test_the_baseline_bears_images_that_are_all_equal() -> None:
+    images = np.full((4, *SHAPE), 7, np.uint8)
+    found = log_evidence_without_latent(AutoregressiveLogistic(SHAPE, reach=2), images, images)
+    assert found.isfinite().all()
 
 
 def test_missing_pixels_are_refused() -> None:
