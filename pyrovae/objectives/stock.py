@@ -24,7 +24,7 @@ STOCK = {
     ),
     "TraceEnum_ELBO": (
         "The ELBO, summed over all values of the guide's enumerated discrete sites; Pyro's.",
-        "Use it with `SemiSupervisedVAE`, and with your own programs of discrete sites.",
+        "Use it with `SemiSupervisedVAE` and `MixtureVAE`, and with your own discrete sites.",
     ),
     "RenyiELBO": (
         "Rényi's alpha bound, which equals the bound of `IWAE` for alpha 0; Pyro's.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ from torch import Tensor
 from pyrovae import (
     DiagonalNormal,
     Engine,
+    FlowPrior,
     InputError,
+    MixtureVAE,
     MLPDecoder,
     MLPEncoder,
     Normal,
@@ -33,6 +36,9 @@ from pyrovae.data import ArrayData
 from pyrovae.objectives import ScaleLatents, as_objective
 from pyrovae.posterior.classification import Classified, calibration_error, classify
 from pyrovae.posterior.elbo import image_terms
+from pyrovae.priors import Prior
+from pyrovae.programs.few_labels import FewLabels
+from pyrovae.programs.mixture import MixtureModel
 from pyrovae.programs.semi_supervised import SemiSupervisedGuide, SemiSupervisedModel
 from pyrovae.runs import RunDirectory
 from pyrovae.training import compiling
@@ -50,6 +56,20 @@ def small(**arguments: Any) -> SemiSupervisedVAE:
         posterior=DiagonalNormal(2),
         **{"num_classes": 3, "num_features": 8, **arguments},
     )
+
+
+def mixture(**arguments: Any) -> MixtureVAE:
+    return MixtureVAE(
+        encoder=MLPEncoder(SHAPE, num_outputs=4, hidden=[16]),
+        decoder=MLPDecoder(SHAPE, latent_dim=2, num_maps=1, hidden=[16]),
+        prior=StandardNormal(2),
+        likelihood=Normal(scale=0.3),
+        posterior=DiagonalNormal(2),
+        **{"num_classes": 3, **arguments},
+    )
+
+
+both = pytest.mark.parametrize("make", [small, mixture])
 
 
 def squares(count: int = 90, unknown: float = math.nan) -> ArrayData:
@@ -116,15 +136,70 @@ def test_the_enumerated_bound_is_the_plain_sum_over_classes(known: str, beta: fl
 
 
 @pytest.mark.slow
+@both
 @pytest.mark.parametrize("known", LABELS)
-def test_stock_svi_trains_it(known: str) -> None:
+def test_stock_svi_trains_it(known: str, make: Callable[..., FewLabels]) -> None:
     torch.manual_seed(0)
-    vae, x, labels = small(), torch.rand(5, *SHAPE), LABELS[known]
+    vae, x, labels = make(), torch.rand(5, *SHAPE), LABELS[known]
     optim = pyro.optim.Adam({"lr": 1e-2})
     svi = pyro.infer.SVI(vae.model, vae.guide, optim, TraceEnum_ELBO(max_plate_nesting=1))
     inputs = {} if labels is None else {"labels": labels}
     losses = [svi.step(x, **inputs) for _ in range(30)]
     assert losses[-1] < losses[0] - 10
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.3])
+@pytest.mark.parametrize("known", LABELS)
+def test_the_bound_of_the_mixture_is_that_of_its_density(known: str, beta: float) -> None:
+    torch.manual_seed(0)
+    vae, x, labels = mixture(alpha=2.0), torch.rand(5, *SHAPE), LABELS[known]
+    torch.nn.init.normal_(vae.model.raw)
+    torch.manual_seed(3)
+    q = vae.guide.z_dist(x)
+    z = q.rsample()
+    whitening = vae.model.whitening()
+    classes = dist.MultivariateNormal(vae.model.loc, precision_matrix=whitening.mT @ whitening)
+    each = classes.log_prob(z[:, None])
+    log_p, extra = each.logsumexp(-1) - math.log(3), torch.zeros(5)
+    for row, label in enumerate([] if labels is None else labels.tolist()):
+        if label >= 0:
+            own = torch.arange(5) == row
+            log_p = torch.where(own, each[row, int(label)] - math.log(3), log_p)
+            extra = torch.where(own, -2 * each[row].log_softmax(-1)[int(label)], extra)
+    rate = q.log_prob(z) - log_p
+    distortion = -vae.likelihood(vae.model.decoder(z)).log_prob(x)
+    expected = torch.autograd.grad(
+        (distortion + beta * rate + extra).sum(), list(vae.parameters())
+    )
+    torch.manual_seed(3)
+    inputs = {} if labels is None else {"labels": labels}
+    objective = as_objective(TraceEnum_ELBO(max_plate_nesting=1))
+    with ScaleLatents(beta):
+        found = objective.terms_and_grads(beta, vae.model, vae.guide, x, **inputs)
+    assert torch.allclose(found.rate, rate.mean(), rtol=1e-5)
+    assert torch.allclose(found.elbo, -(rate + distortion).mean(), rtol=1e-5)
+    for parameter, grad in zip(vae.parameters(), expected, strict=True):
+        assert torch.allclose(parameter.grad, grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("prior", [StandardNormal(2), FlowPrior(2)])
+def test_draws_of_a_class_lie_where_the_mixture_has_it(prior: Prior) -> None:
+    torch.manual_seed(0)
+    model = MixtureModel(prior, torch.nn.Identity(), Normal(), 3, 2)
+    model.loc.data = torch.tensor([[-9.0, 0.0], [0.0, 9.0], [9.0, 0.0]])
+    y = torch.eye(3).repeat_interleave(50, 0)
+    logits = model.class_logits(model.z_dist(y).sample())
+    assert torch.equal(logits.argmax(-1), y.argmax(-1))
+
+
+def test_a_mixture_draws_the_given_class() -> None:
+    vae, seen = mixture(), []
+    vae.model.loc.data = torch.tensor([[-99.0, 0.0], [0.0, 99.0], [99.0, 0.0]])
+    vae.model.decoder.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    vae.sample(2, torch.tensor([[2.0], [0.0]]))
+    assert seen[0][0, 0] > 50 and seen[0][1, 0] < -50
+    with pytest.raises(InputError, match="label 3: allowed are the classes 0 to 2"):
+        vae.sample(1, torch.tensor([[3.0]]))
 
 
 class Exact(SemiSupervisedGuide):
@@ -169,7 +244,7 @@ def test_with_the_exact_posterior_the_bound_is_the_evidence() -> None:
     assert loss == pytest.approx(-float(evidence), rel=1e-5)
 
 
-def fit(vae: SemiSupervisedVAE, data: Any, epochs: int = 2, **arguments: Any) -> Any:
+def fit(vae: FewLabels, data: Any, epochs: int = 2, **arguments: Any) -> Any:
     optimizer = partial(torch.optim.Adam, lr=1e-2)
     objective = arguments.pop("objective", TraceEnum_ELBO(max_plate_nesting=1))
     recipe = Recipe(optimizer=optimizer, objective=objective)
@@ -177,10 +252,13 @@ def fit(vae: SemiSupervisedVAE, data: Any, epochs: int = 2, **arguments: Any) ->
 
 
 @pytest.mark.slow
+@both
 @pytest.mark.parametrize("unknown", [math.nan, -1.0])
-def test_few_labels_classify_and_the_rows_of_metrics_say_so(unknown: float) -> None:
+def test_few_labels_classify_and_the_rows_of_metrics_say_so(
+    unknown: float, make: Callable[..., FewLabels]
+) -> None:
     torch.manual_seed(0)
-    vae, data = small(num_labels=6, labelled_share=0.3), squares(unknown=unknown)
+    vae, data = make(num_labels=6, labelled_share=0.3, alpha=50.0), squares(unknown=unknown)
     history = fit(vae, data, 12)
     assert list(history["val_class_accuracy"])[-1] > 0.9
     found = classify(vae, data.split("val"), CPU)
@@ -189,8 +267,11 @@ def test_few_labels_classify_and_the_rows_of_metrics_say_so(unknown: float) -> N
 
 
 @pytest.mark.slow
-def test_the_last_lines_of_training_have_the_error(tmp_path: Path) -> None:
-    vae, data = small(), squares()
+@both
+def test_the_last_lines_of_training_have_the_error(
+    tmp_path: Path, make: Callable[..., FewLabels]
+) -> None:
+    vae, data = make(), squares()
     fit(vae, data, 1, run=tmp_path / "run")
     said = final_report(RunDirectory(tmp_path / "run"), vae, data, CPU).splitlines()
     assert said[2] == f"  label: {classify(vae, data.split('test'), CPU)}"
@@ -204,11 +285,14 @@ def test_predictions_are_summed_up_in_one_line() -> None:
     )
 
 
-def test_the_labels_that_are_used_are_balanced_and_follow_their_seed() -> None:
+@both
+def test_the_labels_that_are_used_are_balanced_and_follow_their_seed(
+    make: Callable[..., FewLabels],
+) -> None:
     split = squares().split("train")
     found = []
     for seed in (0, 0, 1):
-        vae = small(num_labels=7, label_seed=seed, labelled_share=0.5)
+        vae = make(num_labels=7, label_seed=seed, labelled_share=0.5)
         seen, rows = vae.lessons(split)
         assert rows is not None
         labels = seen.attributes[:, 0]
@@ -219,8 +303,9 @@ def test_the_labels_that_are_used_are_balanced_and_follow_their_seed() -> None:
     assert (found[0] == found[1]).all() and (found[0] != found[2]).any()
 
 
-def test_evaluation_sees_no_label() -> None:
-    vae, split = small(), squares().split("val")
+@both
+def test_evaluation_sees_no_label(make: Callable[..., FewLabels]) -> None:
+    vae, split = make(), squares().split("val")
     other = replace(split, attributes=(split.attributes + 1) % 3)
     found = [image_terms(vae, own, CPU) for own in (split, other)]
     assert torch.equal(found[0]["rate"], found[1]["rate"])
@@ -248,7 +333,7 @@ def test_draws_have_the_given_class_and_edits_keep_z() -> None:
     ("arguments", "message"),
     [
         ({"num_classes": 1}, "num_classes 1: allowed is 2 to 256"),
-        ({"num_classes": 1000}, "num_classes 1000: allowed is 2 to 256, since each step decodes"),
+        ({"num_classes": 1000}, "num_classes 1000: allowed is 2 to 256, since each step sums"),
         ({"num_labels": 2}, "num_labels 2: allowed is 3 or more"),
         ({"labelled_share": 1.0}, "labelled_share 1.0: allowed is 0 or more and below 1"),
         ({"alpha": -1.0}, "alpha -1.0: allowed is 0 or more"),
@@ -257,37 +342,45 @@ def test_draws_have_the_given_class_and_edits_keep_z() -> None:
         ({"num_labels": 80}, "num_labels 80: needs 27 labels of class 0, known are"),
     ],
 )
-def test_wrong_numbers_are_one_clear_line(arguments: dict[str, Any], message: str) -> None:
+@both
+def test_wrong_numbers_are_one_clear_line(
+    arguments: dict[str, Any], message: str, make: Callable[..., FewLabels]
+) -> None:
     with pytest.raises(InputError, match=message):
-        fit(small(**arguments), squares())
+        fit(make(**arguments), squares())
 
 
-def test_objectives_that_cannot_sum_are_one_clear_line() -> None:
+@both
+def test_objectives_that_cannot_sum_are_one_clear_line(make: Callable[..., FewLabels]) -> None:
     with pytest.raises(InputError, match="Trace_ELBO cannot sum over the classes; set --obj"):
-        fit(small(), squares(), objective=Trace_ELBO())
+        fit(make(), squares(), objective=Trace_ELBO())
 
 
 @pytest.mark.slow
-def test_resuming_reaches_the_very_weights(tmp_path: Path) -> None:
+@both
+def test_resuming_reaches_the_very_weights(tmp_path: Path, make: Callable[..., FewLabels]) -> None:
     found = []
     for name, steps in (("whole", [4]), ("half", [2, 4])):
         for epochs in steps:
             torch.manual_seed(0)
-            vae = small(num_labels=6)
+            vae = make(num_labels=6)
             fit(vae, squares(), epochs, run=tmp_path / name, resume=epochs == 4 and len(steps) > 1)
         found.append(vae.state_dict())
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
 @pytest.mark.slow
-def test_traced_steps_are_the_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+@both
+def test_traced_steps_are_the_eager_ones(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[..., FewLabels]
+) -> None:
     built: list[Any] = []
     # Without the compiler, which takes half a minute and does not look at the programs.
     monkeypatch.setattr(compiling, "_compiled", lambda graph, values: built.append(1) or graph)
     found = []
     for compiled in ("off", "on"):
         torch.manual_seed(0)
-        vae = small(num_labels=6)
+        vae = make(num_labels=6)
         engine = Engine("cpu", "fp32", compile=compiled)  # type: ignore[arg-type]
         recipe = Recipe(objective=TraceEnum_ELBO(max_plate_nesting=1))
         history = Trainer(epochs=2, batch_size=16).fit(vae, squares(), recipe, engine)

@@ -15,6 +15,7 @@ from pyrovae import (
     ConditionalVAE,
     DiagonalNormal,
     LadderVAE,
+    MixtureVAE,
     MLPDecoder,
     MLPEncoder,
     ModelGuidePair,
@@ -143,6 +144,21 @@ def semi_supervised(**arguments: Any) -> SemiSupervisedVAE:
     )
 
 
+def mixture(**arguments: Any) -> MixtureVAE:
+    """A mixture VAE of small faces, whose class is whether they have glasses."""
+    shape = (3, 16, 16)
+    return MixtureVAE(
+        encoder=MLPEncoder(shape, num_outputs=8, hidden=[16]),
+        decoder=MLPDecoder(shape, latent_dim=4, num_maps=3, hidden=[16]),
+        prior=StandardNormal(4),
+        likelihood=SharedScaleNormal(),
+        posterior=DiagonalNormal(4),
+        num_classes=2,
+        **{"label": "glasses", **arguments},
+    )
+
+
 #: Those that the usual objectives train, and all.
 TRAINED = {"two latents": two_latents, "conditional": conditional_vae, "ladder": ladder_vae}
-MAKERS: dict[str, Callable[[], ModelGuidePair]] = {**TRAINED, "semi-supervised": semi_supervised}
+CLASSES = {"semi-supervised": semi_supervised, "mixture": mixture}
+MAKERS: dict[str, Callable[[], ModelGuidePair]] = {**TRAINED, **CLASSES}

@@ -115,10 +115,11 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
 
 
 def _idle_said(idle: pandas.DataFrame) -> list[str]:
-    named = ", ".join(idle.index[:5]) + (" ..." if len(idle) > 5 else "")
+    named = ", ".join(idle.index[:5]) + (f" ... ({len(idle)} in all)" if len(idle) > 5 else "")
     return [
-        f"{len(idle)} dimension{'s' * (len(idle) > 1)} ({named}) carry more than {CARRIES} nats, "
-        f"but change pixels by less than {UNSEEN} grey levels: the decoder does not use them."
+        f"The rate of {named} is above {CARRIES} nats each, but a change of one, with the other "
+        f"latents fixed, changes pixels by less than {UNSEEN} grey levels: the decoder itself "
+        f"does not use {'it' if len(idle) == 1 else 'them'}."
     ]
 
 
