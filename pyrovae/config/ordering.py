@@ -28,6 +28,9 @@ def ordered(arguments: list[str]) -> list[str]:
     The parser drops an option in silence if a later option names another class. Of several
     classes of one part, the last one counts.
 
+    Raises:
+        InputError: if an option sets an argument of a part that is null.
+
     Example:
         >>> ordered(["--prior.flow.num_layers=5", "--prior.flow", "RealNVP", "--prior=FlowPrior"])
         ['--prior=FlowPrior', '--prior.flow', 'RealNVP', '--prior.flow.num_layers=5']
@@ -36,9 +39,21 @@ def ordered(arguments: list[str]) -> list[str]:
     last = {option.path: option for option in options if option.named}
     kept = [own for own in options if not own.replaceable or last[own.path] is own]
     lists = {option.path for option in kept if option.added}
+    _refuse_arguments_of_null(kept)
     places = [_place(kept[: i + 1], lists) for i in range(len(kept))]
     ranked = sorted(range(len(kept)), key=lambda i: places[i])
     return [word for i in ranked for word in kept[i].words]
+
+
+def _refuse_arguments_of_null(options: list[_Option]) -> None:
+    for gone, own in itertools.product(options, options):
+        size = len(gone.path)
+        if gone.depth == LAST and len(own.path) > size and own.path[:size] == gone.path:
+            option = f"--{'.'.join(gone.path)}"
+            raise InputError(
+                f"--{'.'.join(own.path)}: {option} is null and has no arguments; leave one of the "
+                "two out"
+            )
 
 
 def grouped(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:

@@ -106,11 +106,17 @@ def test_an_argument_stays_behind_the_part_of_a_list_that_it_belongs_to() -> Non
         "--l=[C] --x=1 --l.a=1 --l+=A --l.a=2 --l.a.b=3 --l+=B --l.a=5 --l.a.b=4".split()
     )
     assert ordered([]) == []
-    for nothing in ("null", "NULL", "~", " null"):
-        taken = f"--prior={nothing}"
-        assert ordered([taken, "--prior.latent_dim=2"])[-1] == taken
     other = ["RUN", "--images", "a", "--images", "b", "--", "-1"]
     assert ordered(other) == other
+
+
+@pytest.mark.parametrize("nothing", ["null", "NULL", "~", " null"])
+def test_arguments_of_null_are_refused(nothing: str) -> None:
+    taken = [f"--prior.flow={nothing}", "--prior=FlowPrior"]
+    assert ordered(taken) == taken[::-1]
+    message = "--prior.flow.num_layers: --prior.flow is null and has no arguments; leave one"
+    with pytest.raises(InputError, match=message):
+        ordered([*taken, "--prior.flow.num_layers=2"])
 
 
 @pytest.mark.parametrize(
