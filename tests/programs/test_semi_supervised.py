@@ -47,26 +47,23 @@ SHAPE = (1, 4, 4)
 CPU = Engine("cpu", "fp32")
 
 
+def parts() -> dict[str, Any]:
+    return {
+        "encoder": MLPEncoder(SHAPE, num_outputs=4, hidden=[16]),
+        "decoder": MLPDecoder(SHAPE, latent_dim=2, num_maps=1, hidden=[16]),
+        "prior": StandardNormal(2),
+        "likelihood": Normal(scale=0.3),
+        "posterior": DiagonalNormal(2),
+        "num_classes": 3,
+    }
+
+
 def small(**arguments: Any) -> SemiSupervisedVAE:
-    return SemiSupervisedVAE(
-        encoder=MLPEncoder(SHAPE, num_outputs=4, hidden=[16]),
-        decoder=MLPDecoder(SHAPE, latent_dim=2, num_maps=1, hidden=[16]),
-        prior=StandardNormal(2),
-        likelihood=Normal(scale=0.3),
-        posterior=DiagonalNormal(2),
-        **{"num_classes": 3, "num_features": 8, **arguments},
-    )
+    return SemiSupervisedVAE(**{**parts(), "num_features": 8, **arguments})
 
 
 def mixture(**arguments: Any) -> MixtureVAE:
-    return MixtureVAE(
-        encoder=MLPEncoder(SHAPE, num_outputs=4, hidden=[16]),
-        decoder=MLPDecoder(SHAPE, latent_dim=2, num_maps=1, hidden=[16]),
-        prior=StandardNormal(2),
-        likelihood=Normal(scale=0.3),
-        posterior=DiagonalNormal(2),
-        **{"num_classes": 3, **arguments},
-    )
+    return MixtureVAE(**{**parts(), **arguments})
 
 
 both = pytest.mark.parametrize("make", [small, mixture])

@@ -129,33 +129,28 @@ def ladder_vae(precision_weighted: bool = False, blocks: int = 1, **sizes: Any) 
     )
 
 
-def semi_supervised(**arguments: Any) -> SemiSupervisedVAE:
-    """A semi-supervised VAE of small faces, whose class is whether they have glasses."""
+def _of_faces() -> dict[str, Any]:
+    """The parts of programs of small faces with a class, which is whether they have glasses."""
     shape = (3, 16, 16)
-    return SemiSupervisedVAE(
-        encoder=MLPEncoder(shape, num_outputs=8, hidden=[16]),
-        decoder=MLPDecoder(shape, latent_dim=4, num_maps=3, hidden=[16]),
-        prior=StandardNormal(4),
-        likelihood=SharedScaleNormal(),
-        posterior=DiagonalNormal(4),
-        num_classes=2,
-        num_features=12,
-        **{"label": "glasses", **arguments},
-    )
+    return {
+        "encoder": MLPEncoder(shape, num_outputs=8, hidden=[16]),
+        "decoder": MLPDecoder(shape, latent_dim=4, num_maps=3, hidden=[16]),
+        "prior": StandardNormal(4),
+        "likelihood": SharedScaleNormal(),
+        "posterior": DiagonalNormal(4),
+        "num_classes": 2,
+        "label": "glasses",
+    }
+
+
+def semi_supervised(**arguments: Any) -> SemiSupervisedVAE:
+    """A semi-supervised VAE of small faces."""
+    return SemiSupervisedVAE(**{**_of_faces(), "num_features": 12, **arguments})
 
 
 def mixture(**arguments: Any) -> MixtureVAE:
-    """A mixture VAE of small faces, whose class is whether they have glasses."""
-    shape = (3, 16, 16)
-    return MixtureVAE(
-        encoder=MLPEncoder(shape, num_outputs=8, hidden=[16]),
-        decoder=MLPDecoder(shape, latent_dim=4, num_maps=3, hidden=[16]),
-        prior=StandardNormal(4),
-        likelihood=SharedScaleNormal(),
-        posterior=DiagonalNormal(4),
-        num_classes=2,
-        **{"label": "glasses", **arguments},
-    )
+    """A mixture VAE of small faces."""
+    return MixtureVAE(**{**_of_faces(), **arguments})
 
 
 #: Those that the usual objectives train, and all.
