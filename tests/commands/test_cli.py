@@ -125,7 +125,10 @@ BAD = {
     "size that follows": (["--posterior.latent_dim=9"], "follows from --prior.latent_dim"),
     "size that follows, too": (["--decoder.num_maps", "9"], "follows from --likelihood"),
     "optimiser that needs a closure": (["--optimizer=LBFGS"], "LBFGS"),
-    "null part": (["--prior=null"], "--prior: must name a class"),
+    "null part": (
+        ["--prior=null"],
+        "--prior.latent_dim: --prior is null and has no arguments; leave one of the two out",
+    ),
     "seed too large": (["--trainer.seed=99999999999999999999999"], "seed must be"),
     "nothing to resume": (["--resume={empty}"], "holds no run"),
     "no directory to resume": (["--resume={tmp}/nowhere"], "nowhere"),

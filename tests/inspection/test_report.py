@@ -217,11 +217,11 @@ def test_every_figure_has_the_colours_of_the_palette(
 
 
 @pytest.mark.usefixtures("short_fits")
-@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
-def test_other_programs_get_a_report(make: type, tmp_path: Path) -> None:
-    report = inspect(subject(make(), budget=LEAST, factors=FACTORS), tmp_path)
+@pytest.mark.parametrize("name", ["ladder", "mixture"])
+def test_other_programs_get_a_report(name: str, tmp_path: Path) -> None:
+    report = inspect(subject(MAKERS[name](), budget=LEAST, factors=FACTORS), tmp_path)
     # Chains of Hamiltonian dynamics need continuous latents.
-    discrete = {"mcmc"} if make in CLASSES.values() else set()
+    discrete = {"mcmc"} if name in CLASSES else set()
     assert set(report.failed) == discrete and report.html.exists()
 
 

@@ -84,10 +84,11 @@ def same_space(prior: str, posterior: str) -> bool:
     return prior == "VampPrior" or spheres[0] == spheres[1]
 
 
-def make(prior: str, likelihood: str, posterior: str, shape: ImageShape) -> VAE:
+def make(prior: str, likelihood: str, posterior: str, shape: ImageShape, layers: int = 3) -> VAE:
+    """A small VAE of these parts, with convolutions of so many layers."""
     shaped = {"image_shape": shape, "num_components": 3} if prior == VampPrior.__name__ else {}
     p_z, q_z = PRIORS[prior](LATENT_DIM, **shaped), POSTERIORS[posterior](LATENT_DIM)
-    p_x, channels = made(LIKELIHOODS[likelihood], {"image_shape": shape}), [2, 2, 2]
+    p_x, channels = made(LIKELIHOODS[likelihood], {"image_shape": shape}), [2] * layers
     return VAE(
         encoder=ConvEncoder(shape, q_z.num_params, channels),
         decoder=ConvDecoder(shape, LATENT_DIM, p_x.num_maps(shape[0]), channels),

@@ -18,12 +18,15 @@ from pyrovae.objectives import Progress, as_objective
 from pyrovae.training import compiling
 from pyrovae.training.compiling import CompiledGradients
 from pyrovae.training.gradients import Gradients
-from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
+from tests.support import matrix
+from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, same_space
 from tests.support.tables import make_images, make_vae
 
 pytestmark = pytest.mark.slow
 
 SHAPE = (1, 28, 28)
+#: The time of tracing and compiling grows with the number of layers.
+make = partial(matrix.make, layers=1)
 #: What depends on the values of tensors, and so cannot be replayed.
 UNTRACED = {"RenyiELBO"}
 PARTS = [("Normal", prior, "DiagonalNormal") for prior in PRIORS]
