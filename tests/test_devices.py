@@ -17,6 +17,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 
 from pyrovae import SVI, VAE, Engine, GroupedOptimizer, Recipe, SyntheticFaces, Trainer
@@ -37,6 +38,7 @@ from pyrovae.posterior.encoding import _densities, dimension_divergences
 from tests.support.commands import TINY, run
 from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make, same_space
 from tests.support.pretended import DEVICE, Pretended, pretending, strictly
+from tests.support.programs import CLASSES
 from tests.support.small import adam, same_weights, small_data, small_vae
 from tests.support.subjects import SUBJECTS, subject
 
@@ -112,6 +114,24 @@ def test_a_step_can_be_recorded(
             with strictly():
                 terms = svi.advance(x, beta)
     assert all(isinstance(term, Pretended) for term in terms) and terms.finite
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_step_of_classes_can_be_recorded(name: str) -> None:
+    vae = CLASSES[name]().to(DEVICE)
+    x, beta = images(2, FACES).to(DEVICE), torch.full((), 0.5, device=DEVICE)
+    given = vae.inputs(torch.tensor([[1.0], [-1.0]]))
+    optimizer, objective = GroupedOptimizer(adam().optimizer), TraceEnum_ELBO(max_plate_nesting=1)
+    svi = SVI(vae.model, vae.guide, optimizer, objective, observe=vae.scored)
+    with pyro.validation_enabled(False):
+        svi.advance(x, beta, given)
+        with strictly():
+            terms = svi.advance(x, beta, given)
+    assert all(isinstance(term, Pretended) for term in terms) and terms.finite
+    assert vae.sample(2, torch.zeros(2, 1)).shape == x.shape
+    (found,) = vae.class_probabilities(vae.scored(x)).values()
+    assert isinstance(found, Pretended) and found.shape == (2, 2)
 
 
 @pytest.mark.slow
