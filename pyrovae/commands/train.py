@@ -92,8 +92,9 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
     picture = run.picture("samples", epoch)
     drawn = picture if picture.exists() else run.root / "samples"
+    seen = ", of seen pixels alone" if vae.likelihood.leaves_out else ""
     lines = [
-        f"test, {images}, weights of epoch {epoch} (the best), nats per image:",
+        f"test, {images}, weights of epoch {epoch} (the best), nats per image{seen}:",
         f"  {found}",
         *([] if classes is None else [f"  {vae.optional[0]}: {classes}"]),
         *(f"  {name}: {other}" for name, other in others.items()),
@@ -105,7 +106,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
 
 
 #: The names of the baselines in the report.
-WITHOUT_LATENT = "without a latent (one distribution per pixel)"
+WITHOUT_LATENT = "without latents (the likelihood alone)"
 PPCA = "probabilistic PCA of {:,} training images"
 #: Images that probabilistic PCA is fitted to: a few seconds of computation.
 PPCA_IMAGES = 1000

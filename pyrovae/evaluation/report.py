@@ -94,6 +94,7 @@ class Report:
         num_images: how many images were scored.
         num_dims: pixels that are scored times channels, per image.
         grey_levels: of the likelihood, see `Likelihood`.
+        leaves_out: of the likelihood, see `Likelihood`.
         remarks: one line per result of an earlier evaluation that `write` dropped or preferred.
     """
 
@@ -104,6 +105,7 @@ class Report:
     num_images: int
     num_dims: int
     grey_levels: int | None
+    leaves_out: bool = False
     failed: tuple[str, ...] = ()
     remarks: list[str] = field(default_factory=list, compare=False)
 
@@ -253,9 +255,9 @@ class Report:
         """One line on the images, the draws and the features."""
         features = self.settings["features"]
         samples = any(name in self.scores["vae"] for name in ("mmd", "frechet"))
-        note = ""
+        note = "; seen pixels alone are scored" if self.leaves_out else ""
         if "log_evidence" in self.each_image:
-            note = f"; log p(x) from {self.settings['num_samples']:,} draws"
+            note += f"; log p(x) from {self.settings['num_samples']:,} draws"
             if len(self.drawn) < self.num_images:
                 note += f" for {len(self.drawn):,} of them, and the ELBO of all"
         note += f"; samples in the features of {features}" if samples else ""
@@ -384,9 +386,8 @@ class Opened:
         each = scorer.evidence if "log_evidence" in there else pd.DataFrame()
         if "elbo" in there or 0 < len(each) < len(scorer.split):
             each = each.reindex(scorer.terms.index).assign(**scorer.terms)
-        grey_levels = scorer.programs.likelihood.grey_levels
+        likelihood = scorer.programs.likelihood
+        how = (scorer.num_scored, likelihood.grey_levels, likelihood.leaves_out)
         settings = {**asdict(scorer.options), **self.settings}
         count = len(scorer.split)
-        return Report(
-            self.run, settings, scores, each, count, scorer.num_scored, grey_levels, failed
-        )
+        return Report(self.run, settings, scores, each, count, *how, failed)

@@ -39,6 +39,7 @@ class Likelihood(Recorded, nn.Module, ABC):
         couples_batch: whether the density of one image depends on the rest of the batch.
         couples_pixels: whether a pixel depends on other pixels given h, so that none can be left
             out.
+        leaves_out: whether only some pixels of an image are scored.
         has_scale: whether the noise has a scale, which can be too large or too small. False for
             probabilities of binary pixels or grey values without a scale.
     """
@@ -46,6 +47,7 @@ class Likelihood(Recorded, nn.Module, ABC):
     grey_levels: int | None
     couples_batch: bool = False
     couples_pixels: bool = False
+    leaves_out: bool = False
     has_scale: bool = True
 
     @abstractmethod

@@ -81,6 +81,7 @@ class Masked(Likelihood):
             )
         self.mask, self.missing, self.drop = mask, missing, drop
         self.register_buffer("seen", _read(mask) if mask else torch.ones(1, 1, dtype=torch.bool))
+        self.leaves_out = mask is not None or missing is not None
         self.grey_levels, self.has_scale = self.likelihood.grey_levels, self.likelihood.has_scale
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:

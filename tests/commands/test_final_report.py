@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pyrovae.commands.evaluate import evaluate_run
 from pyrovae.commands.train import WITHOUT_LATENT, _below, main
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import Report, notes
+from pyrovae.evaluation.scoring import Options
 from pyrovae.posterior import Evaluation
 from pyrovae.runs import RunDirectory
 
@@ -36,15 +38,27 @@ def test_a_vae_below_a_baseline_is_told_of(
     main([*SMALL, f"--run_dir={tmp_path / 'run'}", f"--start={start}", "--optimizer.lr=0"])
     said = capsys.readouterr().out
     assert "  probabilistic PCA of 60 training images: " in said
-    assert "  without a latent (one distribution per pixel): " in said
+    assert "  without latents (the likelihood alone): " in said
     assert (BELOW in said) == warns
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("option", "alone"), [("missing=0", True), ("drop=0.5", False)])
+def test_it_is_said_that_seen_pixels_alone_are_scored(
+    option: str, alone: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "run"
+    main([*SMALL, f"--run_dir={root}", "--likelihood=Masked", f"--likelihood.{option}"])
+    assert ("nats per image, of seen pixels alone:" in capsys.readouterr().out) == alone
+    found = evaluate_run(root, Options(), ["elbo"], device="cpu")
+    assert ("; seen pixels alone are scored" in found.about) == alone
 
 
 def test_the_best_of_the_simpler_models_is_named() -> None:
     run = RunDirectory("runs/x")
     vae, pca, without = (Evaluation(elbo, 0.0, -elbo, None, 9, None) for elbo in (1.0, 2.0, 3.0))
     (line,) = _below(run, vae, {"probabilistic PCA": pca, WITHOUT_LATENT: without})
-    assert "simpler model, without a latent" in line
+    assert "simpler model, without latents" in line
     (line,) = _below(run, vae, {"probabilistic PCA": pca})
     assert line.endswith("probabilistic PCA; for the cause: pyrovae inspect runs/x --quick")
 
@@ -62,7 +76,7 @@ def test_too_few_images_for_pca_leave_it_out(
     few = [option.replace("num_train=60", "num_train=5") for option in SMALL]
     main([*few, f"--run_dir={tmp_path / 'run'}"])
     said = capsys.readouterr().out
-    assert "probabilistic PCA of 5" not in said and "without a latent" in said
+    assert "probabilistic PCA of 5" not in said and "without latents" in said
 
 
 @pytest.mark.parametrize(("elbo", "below"), [(-5.0, 2), (-2.0, 1), (0.0, 0)])
