@@ -123,9 +123,7 @@ def evaluate_without_latent(
 def log_evidence_without_latent(
     likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
 ) -> Tensor:
-    """Log p(x) of each image under an independent distribution per pixel, fitted to `train`.
-
-    A likelihood of dependent pixels predicts each from those before it.
+    """Log p(x) of each image under the likelihood alone, fitted to `train`: `Likelihood.baseline`.
 
     Args:
         likelihood: decides how images are observed, and the family of the pixels.

@@ -101,10 +101,10 @@ class AutoregressiveLogistic(GreyLikelihood):
     def baseline(
         self, passes: Callable[[], Iterator[Tensor]], mean: Tensor, variance: Tensor
     ) -> dist.TorchDistribution:
-        """Deviations from the mean, each given those before it, by coefficients of least squares.
+        """Predicts each deviation from the mean by a linear filter, fitted by least squares.
 
         Args:
-            passes: returns the observations of the training images, in batches.
+            passes: starts a new pass over the observations of the training images, in batches.
             mean: their mean, `(C, H, W)`.
             variance: not used; that of the errors of prediction determines the scales.
         """

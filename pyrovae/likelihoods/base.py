@@ -99,7 +99,7 @@ class Likelihood(Recorded, nn.Module, ABC):
         A likelihood of dependent pixels fits the dependence to the observations.
 
         Args:
-            passes: returns the observations of the training images, in batches.
+            passes: starts a new pass over the observations of the training images, in batches.
             mean: their mean, `(C, H, W)`.
             variance: their variance, `(C, H, W)`.
         """

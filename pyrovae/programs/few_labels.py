@@ -17,7 +17,7 @@ from pyrovae.data import ImageData, Split, as_image_data
 from pyrovae.likelihoods import Likelihood
 from pyrovae.programs.conditional import one_hot
 from pyrovae.programs.pair import ModelGuidePair
-from pyrovae.programs.vae import parts_for
+from pyrovae.programs.vae import check_latent_parts, check_spaces, parts_for
 from pyrovae.utils.errors import InputError
 
 __all__ = ["FewLabels", "Labels", "given_classes"]
@@ -40,7 +40,8 @@ class Labels:
         num_labels: the number of images whose label is used, as many of each class; None uses all
             known labels.
         label_seed: seed of the choice of these images.
-        labelled_share: the least share of images with a label in an epoch, below 1.
+        labelled_share: the share of images with a label in an epoch, to within rounding, below 1;
+            more if more have one.
 
     Raises:
         InputError: if a number is not allowed.
@@ -112,26 +113,32 @@ class Labels:
 class FewLabels(ModelGuidePair, ABC):
     """Programs with a class per image, which is known for a part of the training images.
 
-    Both programs take `labels=`, classes `(B,)`, negative or NaN where unknown. The class is the
-    site `y`, one-hot, which the guide enumerates.
+    Both programs take `labels=`, classes `(B,)`; any other value, such as -1 or NaN, stands for
+    unknown. The class is the site `y`, one-hot, which the guide enumerates.
 
     Args:
-        model: the generative program.
-        guide: the inference program.
+        model: the generative program, with a `prior`.
+        guide: the inference program, with a `posterior`.
         likelihood: p(x given the decoder's output).
         networks: the modules that can compute in a lower precision.
         labels: the labels that are used.
+
+    Raises:
+        ValueError: if prior and posterior do not fit each other.
     """
 
     def __init__(
         self,
-        model: nn.Module,
-        guide: nn.Module,
+        model: Any,
+        guide: Any,
         likelihood: Likelihood,
         networks: Iterable[nn.Module],
         labels: Labels,
     ) -> None:
+        check_latent_parts(model.prior, likelihood, guide.posterior)
         super().__init__(model, guide, likelihood, networks)
+        model.prior.use_guide(guide)
+        check_spaces(model.prior, guide.posterior)
         self.labels, self.optional = labels, (labels.label,)
 
     @classmethod

@@ -6,15 +6,18 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 from torch.nn.functional import softplus
 
 from pyrovae.distributions import Transformed, WhiteningInverse
+from pyrovae.distributions.moments import moments
 from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.programs.few_labels import FewLabels, Labels, check_number, given_classes
-from pyrovae.programs.vae import Program, count
+from pyrovae.programs.vae import Program, count, innermost
+from pyrovae.utils.errors import InputError
 
 __all__ = ["MixtureGuide", "MixtureModel", "MixtureVAE"]
 
@@ -27,11 +30,13 @@ ONE = 0.5413248546129181
 class MixtureModel(Program):
     r"""The generative program: a class, a latent vector given the class, an image given both.
 
-    $$y \sim \text{uniform}(1, \dots, K), \qquad z = \mu_y + A_y^{-1} \epsilon, \quad \epsilon \sim
-    \text{prior}, \qquad x \sim p(x \mid z) = \text{likelihood}(\text{decoder}(z))$$
+    $$y \sim \text{uniform}(0, \dots, K - 1), \qquad z = \mu_y + A_y^{-1} \epsilon, \quad
+    \epsilon \sim \text{prior}, \qquad x \sim p(x \mid z) = \text{likelihood}(\text{decoder}(z))$$
+
+    The vectors $\mu_y$ and the lower triangular matrices $A_y$ are learned.
 
     Args:
-        prior: the distribution that each class moves.
+        prior: the distribution of $\epsilon$.
         decoder: the network from z to the likelihood's maps.
         likelihood: p(x given the decoder's output).
         num_classes: K.
@@ -111,7 +116,8 @@ class MixtureGuide(Program):
         Args:
             x: observations `(B, C, H, W)`.
             num_images: not used.
-            labels: classes `(B,)`, negative or NaN where unknown; None if all are unknown.
+            labels: classes `(B,)`; any other value, such as -1 or NaN, stands for unknown. None
+                if all are unknown.
         """
         with pyro.plate("images", count(x), dim=-1):
             z = pyro.sample("z", self.z_dist(x))
@@ -127,20 +133,25 @@ class MixtureVAE(FewLabels):
     \log q(z \mid x)\right], \qquad U(x) = \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) +
     \log \sum_y p(y) p(z \mid y) - \log q(z \mid x)\right]$$
 
-    The loss is $-U(x)$ of an image whose class is unknown, and
-    $-L(x, y) - \alpha \log p(y \mid z)$ of an image whose class is known. Each component is the
-    prior, moved by an affine map that is learned. The class given z is exact, and the sum over y
-    too, so training needs `--objective TraceEnum_ELBO`. The reported ELBO lacks the last term.
+    where $p(y) = 1 / K$ and $z = \mu_y + A_y^{-1} \epsilon$ given y; $\epsilon$ is a draw of the
+    prior, $\mu_y$ and the lower triangular $A_y$ are learned. The loss is $-U(x)$ of an image
+    whose class is unknown, and $-L(x, y) - \alpha\, \mathbb{E}_{q(z \mid x)} \log p(y \mid z)$
+    of an image whose class is known. Bayes' rule gives p(y given z) exactly, and the sum over y is
+    exact, so training needs `--objective TraceEnum_ELBO`. The reported ELBO lacks the last term.
 
     Use it to classify images of which few have labels where classes are clusters, as digits are:
-    it errs less than `SemiSupervisedVAE`, and a step costs one decoding per image. That one is
-    better if z should hold style only. Labels enter in training only. Validation and evaluation
-    score U(x), and compare p(y given z), at the mean of q(z given x), with the labels.
+    images without labels form the clusters, and the labels name them. A step decodes each image
+    once, that of `SemiSupervisedVAE` once per class. `SemiSupervisedVAE` is better if z should
+    hold the style only. Labels enter in training only. Validation and evaluation score U(x), and
+    compare p(y given z), at the mean of q(z given x), with the labels.
+
+    An epoch has each image once, and repeats images with a label until their share of the epoch
+    is about `labelled_share`. Their L(x, y) counts as often.
 
     Args:
         encoder: network from images to the posterior's parameters.
         decoder: network from latents to `likelihood.num_maps(C)` maps.
-        prior: the distribution that each class moves.
+        prior: the distribution of $\epsilon$, over real vectors.
         likelihood: p(x given the decoder's output).
         posterior: q(z given the encoder's output).
         num_classes: K, the number of classes, from 2 to 256.
@@ -149,11 +160,13 @@ class MixtureVAE(FewLabels):
         num_labels: the number of training images whose label is used, as many of each class; None
             uses all known labels.
         label_seed: seed of the choice of these images.
-        labelled_share: the least share of images with a label among those of an epoch, below 1.
+        labelled_share: the share of images with a label among those of an epoch, to within
+            rounding, below 1; more if more have one.
         alpha: the weight of the classification loss of an image with a label, at least 0.
 
     Raises:
         InputError: if a number is not allowed.
+        ValueError: if prior and posterior do not fit each other.
 
     References:
         Variational Deep Embedding (Jiang et al., 2017), https://arxiv.org/abs/1611.05148;
@@ -198,8 +211,21 @@ class MixtureVAE(FewLabels):
         model = MixtureModel(prior, decoder, likelihood, num_classes, posterior.latent_dim)
         guide = MixtureGuide(encoder, posterior, model, alpha)
         super().__init__(model, guide, likelihood, [encoder, decoder], labels)
-        prior.use_guide(guide)
+        _check_affine(prior)
 
     def class_logits(self, x: Tensor) -> Tensor:
-        """The logits of p(y given z) at the mean of q(z given x), `(B, K)`."""
-        return self.model.class_logits(self.guide.z_dist(x).mean)
+        """The logits of p(y given z) at the mean of q(z given x), `(B, K)`.
+
+        Without a closed form, the mean is that of 200 draws.
+        """
+        return self.model.class_logits(moments(self.guide.z_dist(x))[0])
+
+
+def _check_affine(prior: Prior) -> None:
+    """Raises `InputError` unless an affine map keeps vectors in the space of the prior."""
+    space = type(innermost(prior().support))
+    if space is not type(constraints.real):
+        raise InputError(
+            f"--prior {type(prior).__name__}: over {space.__name__.strip('_').lower()} vectors, "
+            "each class moves it by an affine map; allowed are priors over real vectors"
+        )

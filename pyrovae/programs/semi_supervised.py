@@ -22,7 +22,7 @@ __all__ = ["SemiSupervisedGuide", "SemiSupervisedModel", "SemiSupervisedVAE"]
 class SemiSupervisedModel(Program):
     r"""The generative program: a class and a latent vector, then an image given both.
 
-    $$y \sim \text{uniform}(1, \dots, K), \qquad z \sim p(z), \qquad
+    $$y \sim \text{uniform}(0, \dots, K - 1), \qquad z \sim p(z), \qquad
     x \sim p(x \mid z, y) = \text{likelihood}(\text{decoder}(z, y))$$
 
     Args:
@@ -105,7 +105,8 @@ class SemiSupervisedGuide(Program):
         Args:
             x: observations `(B, C, H, W)`.
             num_images: not used.
-            labels: classes `(B,)`, negative or NaN where unknown; None if all are unknown.
+            labels: classes `(B,)`; any other value, such as -1 or NaN, stands for unknown. None
+                if all are unknown.
         """
         with pyro.plate("images", count(x), dim=-1):
             h = self.encoder(x)
@@ -145,12 +146,14 @@ class SemiSupervisedVAE(FewLabels):
         num_labels: the number of training images whose label is used, as many of each class; None
             uses all known labels.
         label_seed: seed of the choice of these images.
-        labelled_share: the least share of images with a label among those of an epoch, below 1.
+        labelled_share: the share of images with a label among those of an epoch, to within
+            rounding, below 1; more if more have one.
         alpha: the weight of the classification loss of an image with a label, at least 0.
         num_features: the number of outputs of the encoder.
 
     Raises:
         InputError: if a number is not allowed.
+        ValueError: if prior and posterior do not fit each other.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014, equations 6, 7
@@ -199,7 +202,6 @@ class SemiSupervisedVAE(FewLabels):
         model = SemiSupervisedModel(prior, decoder, likelihood, num_classes)
         guide = SemiSupervisedGuide(encoder, posterior, num_features, num_classes, alpha)
         super().__init__(model, guide, likelihood, [encoder, decoder], labels)
-        prior.use_guide(guide)
 
     def class_logits(self, x: Tensor) -> Tensor:
         """The logits of q(y given x), `(B, K)`, for observations `(B, C, H, W)`."""

@@ -21,6 +21,7 @@ from pyrovae import (
     DiagonalNormal,
     Engine,
     FlowPrior,
+    HypersphericalUniform,
     InputError,
     MixtureVAE,
     MLPDecoder,
@@ -30,6 +31,7 @@ from pyrovae import (
     SemiSupervisedVAE,
     StandardNormal,
     Trainer,
+    VonMisesFisher,
 )
 from pyrovae.commands.train import final_report
 from pyrovae.data import ArrayData
@@ -42,6 +44,7 @@ from pyrovae.programs.mixture import MixtureModel
 from pyrovae.programs.semi_supervised import SemiSupervisedGuide, SemiSupervisedModel
 from pyrovae.runs import RunDirectory
 from pyrovae.training import compiling
+from tests.support.matrix import POSTERIORS, same_space
 
 SHAPE = (1, 4, 4)
 CPU = Engine("cpu", "fp32")
@@ -197,6 +200,30 @@ def test_a_mixture_draws_the_given_class() -> None:
     assert seen[0][0, 0] > 50 and seen[0][1, 0] < -50
     with pytest.raises(InputError, match="label 3: allowed are the classes 0 to 2"):
         vae.sample(1, torch.tensor([[3.0]]))
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_every_posterior_classifies_or_is_refused(posterior: str) -> None:
+    q, prior = POSTERIORS[posterior](2), StandardNormal(2)
+    arguments = {"posterior": q, "encoder": MLPEncoder(SHAPE, num_outputs=q.num_params)}
+    if not same_space("StandardNormal", posterior):
+        with pytest.raises(ValueError, match="must live in the same space"):
+            mixture(prior=prior, **arguments)
+        return
+    found = mixture(prior=prior, **arguments).class_probabilities(torch.rand(5, *SHAPE))
+    assert torch.allclose(found["label"].sum(-1), torch.ones(5))
+
+
+def test_priors_of_a_sphere_have_no_affine_map() -> None:
+    sphere = {"prior": HypersphericalUniform(3), "posterior": VonMisesFisher(3)}
+    with pytest.raises(InputError, match="over sphere vectors, each class moves it by an affine"):
+        mixture(**sphere)
+
+
+@both
+def test_other_sizes_of_the_latents_are_refused(make: Callable[..., FewLabels]) -> None:
+    with pytest.raises(ValueError, match="must have the same latent_dim, got 4 and 2"):
+        make(prior=StandardNormal(4))
 
 
 class Exact(SemiSupervisedGuide):
