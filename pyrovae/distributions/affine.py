@@ -31,8 +31,8 @@ class WhiteningInverse(Transform):
     codomain = constraints.real_vector
     bijective = True
 
-    def __init__(self, loc: Tensor, whitening: Tensor, cache_size: int = 0) -> None:
-        super().__init__(cache_size=cache_size)
+    def __init__(self, loc: Tensor, whitening: Tensor) -> None:
+        super().__init__()
         self.loc, self.whitening = loc, whitening
 
     def _call(self, x: Tensor) -> Tensor:

@@ -226,6 +226,6 @@ def _check_affine(prior: Prior) -> None:
     space = type(innermost(prior().support))
     if space is not type(constraints.real):
         raise InputError(
-            f"--prior {type(prior).__name__}: over {space.__name__.strip('_').lower()} vectors, "
-            "each class moves it by an affine map; allowed are priors over real vectors"
+            f"--prior {type(prior).__name__}: over {space.__name__.strip('_').lower()} vectors; "
+            "the affine map of each class needs a prior over real vectors"
         )

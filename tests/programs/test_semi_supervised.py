@@ -216,7 +216,9 @@ def test_every_posterior_classifies_or_is_refused(posterior: str) -> None:
 
 def test_priors_of_a_sphere_have_no_affine_map() -> None:
     sphere = {"prior": HypersphericalUniform(3), "posterior": VonMisesFisher(3)}
-    with pytest.raises(InputError, match="over sphere vectors, each class moves it by an affine"):
+    with pytest.raises(
+        InputError, match="over sphere vectors; the affine map of each class needs"
+    ):
         mixture(**sphere)
 
 

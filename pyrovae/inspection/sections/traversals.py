@@ -117,9 +117,9 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
 def _idle_said(idle: pandas.DataFrame) -> list[str]:
     named = ", ".join(idle.index[:5]) + (f" ... ({len(idle)} in all)" if len(idle) > 5 else "")
     return [
-        f"The rate of {named} is above {CARRIES} nats each, but a change of one, with the other "
-        f"latents fixed, changes pixels by less than {UNSEEN} grey levels: the decoder itself "
-        f"does not use {'it' if len(idle) == 1 else 'them'}."
+        f"Dimensions with a rate above {CARRIES} nats that the decoder itself does not use: "
+        f"{named}. A change of one, with the other latents fixed, changes pixels by less than "
+        f"{UNSEEN} grey levels."
     ]
 
 
