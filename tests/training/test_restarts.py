@@ -102,6 +102,7 @@ def test_a_job_goes_on_by_itself_when_a_process_is_killed(tmp_path: Path) -> Non
             job.wait(60)
     said, complaints = (text.read_text() for text in texts)
     assert said.count("starts from") == said.count("goes on after step ") == 1
-    assert complaints.count("error: ") == complaints.count("error: another process failed") == 1
+    # None where `torchrun` stops the other process before that one finds its peer gone.
+    assert complaints.count("error: ") == complaints.count("error: another process failed") <= 1
     assert "Exception ignored" not in complaints
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [str(i + 1) for i in range(12)]
