@@ -108,6 +108,7 @@ class Graph:
         finally:
             self.objective.state.update(before)
         _check_static(graph.graph)
+        _accept_layouts(graph.graph)
         return torch.fx.GraphModule(graph, _without_repeats(graph.graph))
 
     def _run(
@@ -245,6 +246,16 @@ def _value_errors() -> tuple[Any, ...]:
     except ImportError:
         return ()
     return DataDependentOutputException, DynamicOutputShapeException
+
+
+def _accept_layouts(graph: torch.fx.Graph) -> None:
+    """Replaces views by reshapes, which copy where the memory layout permits no view.
+
+    Maps may have another memory layout in the compiled graph than in the trace.
+    """
+    for node in graph.nodes:
+        if node.target is torch.ops.aten.view.default:
+            node.target = torch.ops.aten.reshape.default
 
 
 def _without_repeats(graph: torch.fx.Graph) -> torch.fx.Graph:

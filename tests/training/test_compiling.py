@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, Warmup
+from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, MLPEncoder, Warmup
 from pyrovae.objectives import Progress, as_objective
 from pyrovae.training import compiling
 from pyrovae.training.compiling import CompiledGradients
@@ -137,6 +137,18 @@ def test_other_batch_sizes_run_the_programs(traced_only: None) -> None:
     assert terms.finite == 1
     graph.graph = kept
     assert graph(images, 1.0, {})[0].finite == 1
+
+
+def test_the_memory_layout_may_differ_from_the_trace(traced_only: None) -> None:
+    """The compiler chooses the layout of maps, and flattening them may then need a copy."""
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    vae = VAE.for_images(images.numpy(), 2, encoder=MLPEncoder)
+    graph = compiled(vae, OBJECTIVES["Trace_ELBO"]())
+    losses = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        losses.append(graph(images.contiguous(memory_format=layout), 1.0, {})[0].loss)
+    torch.testing.assert_close(*losses)
 
 
 def test_tracing_leaves_no_trace(traced_only: None) -> None:
