@@ -247,10 +247,10 @@ def _latents(scorer: Scorer) -> dict[str, Estimate]:
     view = scorer.view
     if len(view.space.shapes) > 1:
         view = view.of(view.split.spread(LAYERED_IMAGES))
-    units = Estimate(float(view.encoded.active.sum()))
-    size = Estimate(float(len(view.encoded.names)))
+    units = view.encoded.continuous()
+    counts = {"active_units": units.active.sum(), "latent_dims": len(units.names)}
     both = aggregate(view, progress=scorer.progress)
-    return {"active_units": units, "latent_dims": size, **both}
+    return {name: Estimate(float(count)) for name, count in counts.items()} | both
 
 
 def _reconstruction(scorer: Scorer) -> dict[str, Estimate]:

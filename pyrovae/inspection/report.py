@@ -15,7 +15,7 @@ from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Judgement
 from pyrovae.inspection.judging import judge
 from pyrovae.inspection.overview import overview
-from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import Subject, check_name
 from pyrovae.utils.errors import InputError
@@ -34,7 +34,8 @@ class Report:
         folder: holds the page, the tables and the figures.
         asked: the requested sections; empty for all.
         sections: by name.
-        failed: the reasons why other sections could not be made, by name.
+        failed: the reasons why other sections could not be made, by name; a section whose question
+            does not arise is here only if it was requested.
         whole: whether the inspection was completed.
         judgement: the verdict from all evidence; None until the sections are made.
         evidence: the measurements that the verdict follows from.
@@ -164,6 +165,10 @@ def _made(report: Report, name: str, subject: Subject) -> str:
         # Running programs adds parameters to the global store.
         with pyro.get_param_store().scope(), subject.engine.arithmetic():
             section = SECTIONS[name](subject)
+    except Inapplicable as reason:
+        if report.asked:
+            report.failed[name] = str(reason)
+        return f"does not apply: {reason}"
     except Exception as error:  # A user's part or program may raise anything.
         report.failed[name] = _reason(error)
         return f"not made, {report.failed[name]}"

@@ -8,15 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from textwrap import wrap
 
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import PAPER, SOFT
 from pyrovae.utils.text import legible
 
-__all__ = ["Drawing", "Section"]
+__all__ = ["Drawing", "Inapplicable", "Section"]
 
 DOTS = 120  # per inch
 FONT = 14  # height of captions in files, in dots
 FAST = 1  # zlib's level: figures are flat, so higher ones are slow and hardly smaller
+
+
+class Inapplicable(InputError):
+    """A section's question does not arise for these programs or images."""
 
 
 @dataclass(frozen=True)

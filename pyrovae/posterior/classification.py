@@ -26,16 +26,43 @@ class Classified:
     """The predictions of the N images of a split whose class is known.
 
     Attributes:
-        correct: whether the most probable class is the true one, `(N,)`.
-        confidence: the probability of the most probable class, `(N,)`.
-        log_loss: minus the log probability of the true class, `(N,)`, in nats.
-        chance: the share of the most frequent class.
+        label: the attribute.
+        probabilities: of the classes 0 to K - 1, `(N, K)`.
+        truth: the classes, `(N,)`, integers; one that is not below K has the probability 0.
+        rows: the positions of the images in the split, `(N,)`.
     """
 
-    correct: np.ndarray
-    confidence: np.ndarray
-    log_loss: np.ndarray
-    chance: float
+    label: str
+    probabilities: np.ndarray
+    truth: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class, `(N,)`."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether the most probable class is the true one, `(N,)`."""
+        return self.predicted == self.truth
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """The probability of the most probable class, `(N,)`."""
+        return self.probabilities.max(1)
+
+    @property
+    def log_loss(self) -> np.ndarray:
+        """Minus the log probability of the true class, `(N,)`, in nats."""
+        known = np.pad(self.probabilities, ((0, 0), (0, 1)))  # 0 for a class that is not below K.
+        own = known[np.arange(len(self.truth)), np.minimum(self.truth, known.shape[1] - 1)]
+        return -np.log(np.maximum(own, 1e-12))
+
+    @property
+    def chance(self) -> float:
+        """The share of the most frequent class."""
+        return float(np.bincount(self.truth).max() / len(self.truth))
 
     def __str__(self) -> str:
         """The error with its standard error, and what always answering one class gives."""
@@ -105,12 +132,5 @@ def classify(
     known = np.flatnonzero(truth >= 0)  # NaN is unknown too.
     if not found or not len(known):
         return None
-    probabilities, truth = torch.cat(found).numpy()[known], truth[known].astype(int)
-    own = probabilities[np.arange(len(truth)), np.minimum(truth, probabilities.shape[1] - 1)]
-    own = np.where(truth < probabilities.shape[1], own, 0.0)
-    return Classified(
-        correct=probabilities.argmax(1) == truth,
-        confidence=probabilities.max(1),
-        log_loss=-np.log(np.maximum(own, 1e-12)),
-        chance=float(np.bincount(truth).max() / len(truth)),
-    )
+    probabilities = torch.cat(found).numpy()[known]
+    return Classified(names[0], probabilities, truth[known].astype(int), known)

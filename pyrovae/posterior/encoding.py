@@ -38,6 +38,8 @@ ACTIVE = 0.01
 DRAWS = 100
 #: The fields of an `Encoding` with a value per image and dimension.
 BY_DIMENSION = ("loc", "scale", "mean_shift", "noise", "kl", "draws")
+#: Those with a value per dimension.
+ONCE_BY_DIMENSION = ("exact", "prior_scale", "discrete")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Encoding:
             the guide has no density.
         log_p: log density of the draw under the prior, `(N,)`, in nats.
         prior_scale: standard deviations of the prior for the first image, `(D,)`.
+        discrete: whether a dimension belongs to a discrete site, such as a one-hot class, `(D,)`.
         squared_error: mean squared error of the image decoded from the draw, against the
             observation, `(N,)`.
         site_rates: the part of `rate` of each latent site, `(N,)`, if there are several.
@@ -81,6 +84,7 @@ class Encoding:
     log_q: np.ndarray
     log_p: np.ndarray
     prior_scale: np.ndarray
+    discrete: np.ndarray
     squared_error: np.ndarray = field(default_factory=lambda: np.zeros(0))
     site_rates: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -120,8 +124,12 @@ class Encoding:
         """Selects dimensions; values per image, such as `rate`, stay those of all dimensions."""
         names = [self.names[column] for column in columns]
         parts = {field: getattr(self, field)[:, columns] for field in BY_DIMENSION}
-        exact, prior_scale = self.exact[columns], self.prior_scale[columns]
-        return replace(self, names=names, exact=exact, prior_scale=prior_scale, **parts)
+        parts |= {field: getattr(self, field)[columns] for field in ONCE_BY_DIMENSION}
+        return replace(self, names=names, **parts)
+
+    def continuous(self) -> Encoding:
+        """Selects the dimensions of continuous sites, of which active units are counted."""
+        return self.only(np.flatnonzero(~self.discrete))
 
     def table(self, images: list[str] | None = None) -> pandas.DataFrame:
         """A table with one row per image and dimension, and columns `loc`, `scale` and `kl`.
@@ -172,12 +180,14 @@ def encode(
 
     with pyro.get_param_store().scope():
         found = list(each_batch(programs, images, engine, compute, seed=seed))
-    once, rates = ("names", "exact", "prior_scale", "site_rates"), found[0]["site_rates"]
+    once = ("names", *ONCE_BY_DIMENSION, "site_rates")
+    rates = found[0]["site_rates"]
     columns = [own.name for own in fields(Encoding) if own.name not in once]
     return Encoding(
         names=found[0]["names"],
         exact=found[0]["exact"],
         prior_scale=_array(prior_scale),
+        discrete=found[0]["discrete"],
         site_rates={name: _array([b["site_rates"][name] for b in found]) for name in rates}
         if len(rates) > 1
         else {},
@@ -224,7 +234,7 @@ def _by_dimension(
         given: whether the programs take attributes.
     """
     columns: dict[str, list[Tensor]] = {name: [] for name in BY_DIMENSION}
-    exact = []
+    exact, discrete = [], []
     for name, (loc, scale, noise) in every.items():
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
         shift = loc
@@ -236,8 +246,9 @@ def _by_dimension(
         for column, own in zip(columns, values, strict=True):
             columns[column].append(own.expand(z.shape).reshape(len(z), -1))
         exact += [known] * q.event_shape.numel()
+        discrete += [_is_discrete(p)] * q.event_shape.numel()
     joined = {name: torch.cat(parts, -1) for name, parts in columns.items()}
-    return {**joined, "exact": np.array(exact)}
+    return {**joined, "exact": np.array(exact), "discrete": np.array(discrete)}
 
 
 def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
@@ -284,6 +295,13 @@ def _drawn_divergences(q: Any, p: Any, loc: Tensor) -> Tensor:
         return torch.full_like(loc, torch.nan)
     z = q.base_dist.sample((DRAWS,))
     return (q.base_dist.log_prob(z) - p.base_dist.log_prob(z)).mean(0)
+
+
+def _is_discrete(fn: Any) -> bool:
+    try:
+        return bool(fn.support.is_discrete)
+    except (NotImplementedError, AttributeError):  # A user's distribution may have no support.
+        return False
 
 
 def _has_normal_marginals(fn: Any) -> bool:

@@ -83,4 +83,4 @@ def _measured(programs: ModelGuidePair, split: Split, engine: Engine, seed: int)
 
 
 def _active(encoded: Encoding) -> int | None:
-    return int(encoded.active.sum()) if len(encoded) > 1 else None
+    return int(encoded.continuous().active.sum()) if len(encoded) > 1 else None

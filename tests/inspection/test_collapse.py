@@ -33,7 +33,7 @@ def encoded(loc: np.ndarray, scale: np.ndarray, prior_scale: float = 1.0) -> Enc
     known = np.ones(len(names), bool)
     none, rate, prior = np.zeros_like(loc), kl.sum(1), np.full(len(names), prior_scale)
     return Encoding(
-        names, loc, scale, loc, none, kl, known, rate, -rate, loc, rate, 0 * rate, prior
+        names, loc, scale, loc, none, kl, known, rate, -rate, loc, rate, 0 * rate, prior, ~known
     )
 
 
@@ -122,7 +122,11 @@ def test_other_programs_are_judged(make: type) -> None:
     split = small_data().split("test")
     subject = Subject(make(), split, CPU, shown=split.take([0]), budget=QUICK)
     found = gather(subject)
-    assert str(judge(found)) and found.dims == subject.space.size
+    classes = sum(own.numel() for name, own in subject.space.shapes.items() if name == "y")
+    assert str(judge(found)) and found.dims == subject.space.size - classes
+    said = section(subject).says[0]
+    assert f"of {found.dims} latent dimensions are active" in said
+    assert ("entries of discrete sites" in said) == bool(classes)
     assert np.isfinite([found.dispersion, found.rate]).all()  # the weight is noise
 
 

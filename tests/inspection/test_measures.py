@@ -107,7 +107,9 @@ def test_the_gain_of_another_prior_is_its_divergence() -> None:
     zeros, flat = np.zeros_like(z), np.zeros(len(z))
     known = np.ones(2, bool)
     encoded = Encoding(
-        ["z[0]", "z[1]"], z, zeros, z, zeros, zeros, known, flat, flat, z, flat, log_p, zeros[0]
+        *(["z[0]", "z[1]"], z, zeros, z, zeros, zeros, known, flat, flat, z, flat, log_p),
+        prior_scale=zeros[0],
+        discrete=~known,
     )
     truth = 2 * 0.5 * (4 - 1 - math.log(4) + 1)  # KL of N(1, 2) and N(0, 1), in each dimension
     gain = latents._better_prior(encoded, 0)

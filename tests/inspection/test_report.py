@@ -101,7 +101,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[reports.Report, P
 
 def test_every_section_is_made_and_written(written: tuple[reports.Report, Path]) -> None:
     report, folder = written
-    assert report.failed == {} and list(report.sections) == list(SECTIONS)
+    made = [name for name in SECTIONS if name != "classes"]  # The programs predict none.
+    assert report.failed == {} and list(report.sections) == made
     for name, section in report.sections.items():
         assert section.says and section.title
         for key, table in section.tables.items():

@@ -304,10 +304,16 @@ def test_the_last_lines_of_training_have_the_error(
 
 
 def test_predictions_are_summed_up_in_one_line() -> None:
-    correct = np.arange(200) >= 15
-    found = Classified(correct, np.full(200, 0.9), np.full(200, 0.1), chance=0.25)
+    truth = np.repeat([0, 1, 2, 7], 50)  # There is no class 7 among the probabilities.
+    wrong = np.repeat([True, False], [15, 185])
+    predicted = np.where(wrong, (truth + 1) % 8, truth) % 3
+    probabilities = np.eye(3)[predicted] * 0.85 + 0.05
+    found = Classified("kind", probabilities, truth, np.arange(200))
+    assert found.correct.sum() == 200 - 15 - 50 and found.chance == 0.25
+    assert found.confidence == pytest.approx(0.9)
+    assert sorted({*found.log_loss.round(3)}) == [0.105, 2.996, 27.631]
     assert str(found) == (
-        "7.50 ± 1.86 % error of 200 images (the most frequent class alone: 75.00 %)"
+        "32.50 ± 3.31 % error of 200 images (the most frequent class alone: 75.00 %)"
     )
 
 

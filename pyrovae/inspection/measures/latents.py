@@ -47,10 +47,10 @@ def of_encoding(encoded: Encoding) -> dict[str, Any]:
     Args:
         encoded: the posteriors of two images or more.
     """
-    table = dimension_table(encoded)
+    table = dimension_table(encoded.continuous())
     return {
         "dims": len(table),
-        "active": int(encoded.active.sum()),
+        "active": int(table["active"].sum()),
         "carriers": dimensions_for(table),
         "rate": float(encoded.rate.mean()),
         "weakest": float(table["kl"].min()),

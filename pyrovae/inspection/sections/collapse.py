@@ -33,8 +33,10 @@ def section(subject: Subject) -> Section:
     """The active units, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""
     table = dimension_table(subject.encoded.only(subject.columns))
     tables = {"dimensions": table}
+    units = subject.encoded.only(subject.columns).continuous()
     active = (
-        f"{table['active'].sum()} of {len(table)} latent dimensions are active. The rate is "
+        f"{units.active.sum()} of {len(units.names)} latent dimensions are active"
+        f"{_without_classes(len(table) - len(units.names))}. The rate is "
         f"{subject.encoded.rate.mean():,.1f} nats per image; {dimensions_for(table)} dimensions "
         "are enough for 95% of it."
     )
@@ -65,6 +67,10 @@ def section(subject: Subject) -> Section:
         figures={"rates": rates},
         captions=CAPTIONS,
     )
+
+
+def _without_classes(count: int) -> str:
+    return f" (without {count} entries of discrete sites)" if count else ""
 
 
 def _layers(subject: Subject) -> pandas.DataFrame:

@@ -8,9 +8,8 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.information import mutual_information_table
 from pyrovae.inspection.plotting import heat_map, name_axes, panel
-from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.subject import Subject
-from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import HEAT
 
@@ -27,7 +26,7 @@ SCORES = ("mutual_information_gap", "disentanglement", "completeness", "informat
 def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
     if not subject.factors:
-        raise InputError(
+        raise Inapplicable(
             "the subject names no factors that the images were made from (its `factors`)"
         )
     rates = subject.encoded.kl[:, subject.columns].mean(0)

@@ -1,0 +1,174 @@
+"""Are the predicted classes right?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyrovae.inspection.plotting import (
+    LABEL,
+    SMALL,
+    heat_map,
+    image_rows,
+    name_axes,
+    panel,
+)
+from pyrovae.inspection.section import Drawing, Inapplicable, Section
+from pyrovae.inspection.subject import Subject
+from pyrovae.posterior.classification import BINS, Classified, classify
+from pyrovae.utils.lazy import Figure, pandas
+from pyrovae.utils.palette import GUIDE, INK, SEQUENTIAL
+
+__all__ = ["section"]
+
+PLACE = 95
+
+#: Mistakes that are drawn, per row and in all; classes whose counts are written into the map.
+COLUMNS, MISTAKES, WRITTEN = 6, 12, 20
+#: Calibration errors are judged against this many times what noise alone gives.
+NOTICED = 2.0
+CAPTIONS = {
+    "classes": "Images, recall and precision per class",
+    "confusions": "Images per true class (rows) and predicted class (columns)",
+    "reliability": "Mean confidence and accuracy per bin of the confidence",
+}
+
+
+def section(subject: Subject) -> Section:
+    """Accuracy, confusions and calibration of programs that classify, and their mistakes."""
+    found = classify(subject.programs, subject.split, subject.engine, seed=subject.seed)
+    if found is None:
+        raise Inapplicable("the programs predict no attribute that is known for these images")
+    names = _names(subject, found)
+    confusions = _confusions(found, names)
+    bins = _reliability(found)
+    figures = {
+        "confusions": Drawing(
+            _draw_confusions(confusions),
+            "Confusions: the share of each true class that is predicted as each class. "
+            f"{subject.where(len(found.truth))}; those whose class is known.",
+        ),
+        "reliability": Drawing(
+            _draw_reliability(bins),
+            "Reliability: the share of right predictions per bin of their confidence, with ± 2 "
+            "standard errors. On the diagonal confidence is accuracy; above it predictions are "
+            f"underconfident. {subject.where(len(found.truth))}.",
+        ),
+    }
+    if not found.correct.all():
+        figures["mistakes"] = _mistakes(subject, found, names)
+    return Section(
+        "Are the predicted classes right?",
+        _says(found, confusions, subject.seed),
+        tables={
+            "classes": _by_class(confusions).reset_index(),
+            "confusions": confusions.reset_index(),
+            "reliability": bins,
+        },
+        figures=figures,
+        captions=CAPTIONS,
+    )
+
+
+def _names(subject: Subject, found: Classified) -> list[str]:
+    """The names of the classes, also of known ones that are never predicted."""
+    count = max(found.probabilities.shape[1], int(found.truth.max()) + 1)
+    named = list(subject.split.value_names.get(found.label, ()))
+    return [named[i] if i < len(named) else str(i) for i in range(count)]
+
+
+def _confusions(found: Classified, names: list[str]) -> pandas.DataFrame:
+    counts = np.zeros((len(names), len(names)), int)
+    np.add.at(counts, (found.truth, found.predicted), 1)
+    return pandas.DataFrame(counts, index=pandas.Index(names, name="true"), columns=names)
+
+
+def _by_class(confusions: pandas.DataFrame) -> pandas.DataFrame:
+    """Per class: images, recall (of the true ones) and precision (of the predicted ones)."""
+    counts = confusions.to_numpy()
+    right, true, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    with np.errstate(invalid="ignore"):  # NaN where there is no such image.
+        columns = {"images": true, "recall": right / true, "precision": right / predicted}
+    return pandas.DataFrame(columns, index=pandas.Index(confusions.index, name="class"))
+
+
+def _reliability(found: Classified) -> pandas.DataFrame:
+    """One row per bin of the confidence that has images."""
+    bins = np.minimum((found.confidence * BINS).astype(int), BINS - 1)
+    table = pandas.DataFrame(
+        {"bin": bins, "confidence": found.confidence, "accuracy": found.correct.astype(float)}
+    )
+    groups = table.groupby("bin")
+    means, counts = groups.mean(), groups.size()
+    spread = np.sqrt(means["accuracy"] * (1 - means["accuracy"]) / counts)
+    return means.assign(images=counts, error=spread).reset_index(drop=True)
+
+
+def _says(found: Classified, confusions: pandas.DataFrame, seed: int) -> list[str]:
+    numbers, noise = found.numbers(), found.noise(seed)
+    confidence, accuracy = found.confidence.mean(), numbers["accuracy"]
+    said = [f"{found.label}: {found}; log loss {numbers['log_loss']:.3f} nats per image."]
+    error = f"calibration error {numbers['calibration_error']:.3f} ({noise:.3f} by noise alone)"
+    verdict = "Confidences are calibrated"
+    if numbers["calibration_error"] > NOTICED * noise:
+        verdict = "Predictions are " + ("over" if confidence > accuracy else "under") + "confident"
+    said.append(
+        f"{verdict}: mean confidence {100 * confidence:.1f} %, accuracy {100 * accuracy:.1f} %, "
+        f"{error}."
+    )
+    wrong = confusions.to_numpy() * (1 - np.eye(len(confusions), dtype=int))
+    if wrong.any():
+        true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+        names = list(confusions.index)
+        said.append(
+            f"Most frequent mistake: {names[true]} predicted as {names[predicted]}, "
+            f"{wrong.max()} of {confusions.to_numpy()[true].sum()} images of class {names[true]}."
+        )
+    return said
+
+
+def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
+    """The wrong predictions of the highest confidence."""
+    wrong = np.flatnonzero(~found.correct)
+    worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:MISTAKES]
+    images = torch.from_numpy(np.array(subject.split.images[found.rows[worst]])) / 255
+    words = [
+        f"{names[found.truth[i]]} as {names[found.predicted[i]]}, {found.confidence[i]:.2f}"
+        for i in worst
+    ]
+    rows, notes = {}, {}
+    for start in range(0, len(worst), COLUMNS):
+        title = f"mistakes {start + 1} to {min(start + COLUMNS, len(worst))}"
+        rows[title], notes[title] = images[start : start + COLUMNS], words[start : start + COLUMNS]
+    return Drawing(
+        image_rows(rows, notes),
+        f"The {len(worst)} wrong predictions of the highest confidence: true class, predicted "
+        f"class, confidence. {subject.where(len(found.truth))}.",
+    )
+
+
+def _draw_confusions(confusions: pandas.DataFrame) -> Figure:
+    counts = confusions.to_numpy()
+    shares = confusions / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, axes = panel(2.0 + 0.22 * min(len(confusions), 20))
+    name_axes(axes, "predicted class", "true class")
+    heat_map(axes, shares, "share of the true class", cmap=SEQUENTIAL, vmin=0, vmax=1)
+    if len(confusions) <= WRITTEN:
+        for (row, column), count in np.ndenumerate(counts):
+            dark = shares.to_numpy()[row, column] > 0.5
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
+            axes.text(column, row, str(count), color="white" if dark else INK, **style)
+    return figure
+
+
+def _draw_reliability(bins: pandas.DataFrame) -> Figure:
+    figure, axes = panel(3.0)
+    axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":", label="accuracy is confidence")
+    points: dict[str, Any] = {"fmt": "o", "ms": 4, "color": GUIDE, "label": "predictions"}
+    axes.errorbar(bins["confidence"], bins["accuracy"], 2 * bins["error"], **points)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
+    axes.legend(fontsize=LABEL, frameon=False)
+    name_axes(axes, "confidence", "accuracy")
+    return figure
