@@ -89,9 +89,9 @@ def find_holes(subject: Subject, *, alpha: float | None = None) -> Holes:
     images; therefore the thresholds come from held-out images. The criteria find regions that no
     image is encoded to, and differences of spread or correlation between encodings and prior.
     They do not find holes smaller than the distance between the posteriors of two images, and do
-    not depend on what a hole decodes to. With several latent sites, distances use the posterior
-    of each site at one draw of the others, and the mixture has at most 16 posteriors, since each
-    runs the guide's networks once per point.
+    not depend on what a hole decodes to. Distances are over continuous sites. With
+    several latent sites, distances use the posterior of each site at one draw of the others, and
+    the mixture has at most 16 posteriors, since each runs the guide's networks once per point.
 
     Args:
         subject: what is inspected; its budget sets the number of draws.
@@ -158,7 +158,9 @@ def _measured(
             prior.append(space.log_prior(z[part], **own))
     ratio = (mixture - torch.cat(prior)).cpu().double().numpy()
     points = z.cpu().double().numpy()
-    distance = nearest_posteriors(points, encoded.loc[used], encoded.scale[used])
+    real = ~encoded.discrete  # Values of a discrete site have no distance in standard deviations.
+    loc, scale = encoded.loc[used][:, real], encoded.scale[used][:, real]
+    distance = nearest_posteriors(points[:, real], loc, scale)
     return pandas.DataFrame({"log_ratio": ratio, "distance": distance})
 
 

@@ -17,7 +17,9 @@ from pyrovae.inspection import Budget, Encoding, Subject, assess, gather
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.measures import MEASURES, data, latents, memory, noise, scores
 from pyrovae.inspection.measures.history import from_rows
+from pyrovae.inspection.subject import QUICK
 from tests.support.oracles import LinearDecoder, LinearEncoder
+from tests.support.programs import CLASSES
 from tests.support.small import small_data, small_vae
 from tests.support.subjects import CPU
 
@@ -114,6 +116,15 @@ def test_the_gain_of_another_prior_is_its_divergence() -> None:
     truth = 2 * 0.5 * (4 - 1 - math.log(4) + 1)  # KL of N(1, 2) and N(0, 1), in each dimension
     gain = latents._better_prior(encoded, 0)
     assert gain["prior_gain"] == pytest.approx(truth, abs=4 * gain["prior_gain_error"] + 0.02)
+
+
+def test_the_gain_of_another_prior_is_unknown_with_classes() -> None:
+    split = small_data(num_test=120).split("test")
+    vae = CLASSES["mixture"]()
+    own = Subject(vae, split, CPU, shown=split.take([0]), budget=QUICK)
+    assert own.encoded.discrete.sum() == 2 and len(own.encoded) >= latents.LEAST
+    assert latents._better_prior(own.encoded, 0) == {}
+    assert latents._better_prior(replace(own.encoded, discrete=own.encoded.discrete & False), 0)
 
 
 def test_residuals_with_structure_could_be_encoded() -> None:

@@ -31,13 +31,15 @@ class Cover:
     deviations of that posterior: the second criterion of `find_holes`, with its threshold.
 
     Attributes:
-        rows: the indices of the images whose posteriors cover.
-        loc: their means, `(N, D)`.
+        rows: the indices of the N images whose posteriors cover.
+        columns: the indices of the D dimensions of continuous sites.
+        loc: the means of these posteriors, `(N, D)`.
         scale: their standard deviations, `(N, D)`.
         held_out: the distance of one draw of the guide per held-out image, in rising order.
     """
 
     rows: np.ndarray
+    columns: np.ndarray
     loc: np.ndarray
     scale: np.ndarray
     held_out: np.ndarray
@@ -54,9 +56,11 @@ class Cover:
             raise InputError(f"{count} image: the cover needs at least 2, half of them held out")
         used, kept = np.arange(0, count, 2), np.arange(1, count, 2)
         used, kept = used[spread_rows(len(used), MOST)], kept[spread_rows(len(kept), MOST)]
+        columns = np.flatnonzero(~encoded.discrete)
+        encoded = encoded.only(columns)
         loc, scale = encoded.loc[used], encoded.scale[used]
         distances = nearest_posteriors(encoded.draws[kept], loc, scale)
-        return cls(used, loc, scale, np.sort(distances))
+        return cls(used, columns, loc, scale, np.sort(distances))
 
     @property
     def enough(self) -> bool:
@@ -77,7 +81,7 @@ class Cover:
         the posteriors of these images.
 
         Args:
-            z: points `(M, D)`.
+            z: points over the dimensions of all sites, `(M, *)`.
             without: indices of images whose posteriors do not count.
 
         Returns:
@@ -86,7 +90,8 @@ class Cover:
         others = ~np.isin(self.rows, without)
         if not others.any():
             return np.full(len(z), np.nan)
-        distances = nearest_posteriors(z, self.loc[others], self.scale[others])
+        points = z[:, self.columns]
+        distances = nearest_posteriors(points, self.loc[others], self.scale[others])
         count = len(self.held_out)
         return (count - np.searchsorted(self.held_out, distances, side="left")) / count
 

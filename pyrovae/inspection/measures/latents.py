@@ -65,7 +65,9 @@ def of_spread(encoded: Encoding, found: Temperature) -> dict[str, float]:
         found: from `temperature`.
     """
     weight, error = found.effective_beta, found.error
-    if not (encoded.active.any() and 2 * error < max(weight, 0.5) and weight > -2 * error):
+    if not (
+        encoded.continuous().active.any() and 2 * error < max(weight, 0.5) and weight > -2 * error
+    ):
         return {}
     return {"weight": weight, "weight_error": error, "spread_gain": found.gain}
 
@@ -74,12 +76,12 @@ def _better_prior(encoded: Encoding, seed: int) -> dict[str, float]:
     """The mean log density of a mixture fitted to half of the encodings, minus that of the prior.
 
     The mean is over the other half. It is a lower bound of the gain of the ELBO by the best
-    prior, KL(q(z), p(z)).
+    prior, KL(q(z), p(z)). Unknown if a site is discrete: the mixture has a density.
     """
     from sklearn.mixture import GaussianMixture
 
     z, log_p = encoded.draws.astype(float), encoded.log_p
-    if len(z) < LEAST or not np.isfinite(log_p).all():
+    if len(z) < LEAST or not np.isfinite(log_p).all() or encoded.discrete.any():
         return {}
     fitted, others = z[::2], z[1::2]
     gains = []

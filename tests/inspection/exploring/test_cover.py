@@ -7,14 +7,19 @@ import pytest
 import scipy.stats
 import torch
 
-from pyrovae import InputError
+from pyrovae import Engine, InputError
+from pyrovae.data.base import spread_rows
 from pyrovae.inspection.exploring import Cover
 from pyrovae.inspection.exploring.cover import MOST
-from pyrovae.inspection.holes import find_holes, nearest_posteriors
-from pyrovae.inspection.subject import Subject
+from pyrovae.inspection.holes import SOME, find_holes, nearest_posteriors
+from pyrovae.inspection.subject import QUICK, Subject
 from tests.support.oracle_subjects import linear_subject
 from tests.support.oracles import LinearGaussian
+from tests.support.programs import CLASSES
+from tests.support.small import small_data
 from tests.support.tables import FALSE_ALARM
+
+CPU = Engine("cpu", "fp32")
 
 
 def subject(count: int = 240) -> Subject:
@@ -31,6 +36,23 @@ def test_distances_and_threshold_are_those_of_the_holes_in_the_report() -> None:
     assert found.prior.far.any() and not found.prior.far.all()
     row = found.shares.loc["distance"]
     assert cover.level == pytest.approx(row.nominal * (1 + 1 / len(cover.held_out)))
+
+
+def test_classes_have_no_distance() -> None:
+    split = small_data(num_test=120).split("test")
+    vae = CLASSES["mixture"]()
+    own = Subject(vae, split, CPU, shown=split.take([0]), budget=QUICK)
+    cover, held_out = Cover.of(own.encoded), find_holes(own).held_out.distance
+    alone = Cover.of(own.encoded.continuous())
+    real = cover.columns
+    assert [own.space.names[column][:2] for column in real] == ["z["] * 4
+    assert cover.held_out.tolist() == alone.held_out.tolist()
+    z, places = own.encoded.draws, np.arange(0, len(split), 2)
+    assert np.array_equal(cover.shares(z), alone.shares(z[:, real]))
+    used = places[spread_rows(len(places), SOME)]
+    loc, scale = (values[used][:, real] for values in (own.encoded.loc, own.encoded.scale))
+    expected = nearest_posteriors(z[1::2, real], loc, scale)
+    assert held_out.to_numpy() == pytest.approx(expected)
 
 
 @pytest.mark.slow
