@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 
 from pyrovae.config.building import check_images, load_run
 from pyrovae.config.naming import find_own_parts
@@ -130,29 +131,8 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> None:
     """Scores one or more runs; prints and writes the results."""
     given = parser().parse_args(arguments)
-    options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
-    sections = given.sections or list(SECTIONS)
-    for name in sections:
-        if name not in SECTIONS:
-            raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
-    if given.out and not given.compare:
-        raise InputError("--out: allowed with --compare only")
-    if "." in given.features:
-        find_own_parts()  # A typed dotted path is consent to run its code.
-    if "samples" in sections:
-        named_features(options.features)  # Refuses a misspelt name before hours of work.
-    paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
-    runs = [
-        open_run(
-            run,
-            options,
-            checkpoint=given.checkpoint,
-            device=given.device,
-            progress=True,
-            trust=given.trust,
-        )
-        for run in reversed(paths.values())
-    ]
+    sections = _checked(given)
+    runs = _opened(given)
     if given.compare:
         check_comparable(runs)
     reports = []
@@ -170,6 +150,29 @@ def main(arguments: list[str]) -> None:
         raise InputError("; ".join(failed))
     for report in reports:
         _check_finite(report)
+
+
+def _checked(given: Namespace) -> list[str]:
+    """The sections to make; raises `InputError` where an option is not allowed."""
+    sections = given.sections or list(SECTIONS)
+    for name in sections:
+        if name not in SECTIONS:
+            raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
+    if given.out and not given.compare:
+        raise InputError("--out: allowed with --compare only")
+    if "." in given.features:
+        find_own_parts()  # A typed dotted path is consent to run its code.
+    if "samples" in sections:
+        named_features(given.features)  # Refuses a misspelt name before hours of work.
+    return sections
+
+
+def _opened(given: Namespace) -> list[Opened]:
+    """The runs to score, each once, in the order in which they are given."""
+    options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
+    how = {name: getattr(given, name) for name in ("checkpoint", "device", "trust")}
+    paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
+    return [open_run(run, options, progress=True, **how) for run in reversed(paths.values())]
 
 
 def _check_finite(report: Report) -> None:

@@ -67,47 +67,40 @@ class Parser(ArgumentParser):
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
-        # The error of a part's argument: it names the argument without its part.
-        if found := re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message):
-            whole = f".{found[1]}." in f".{found[2]}."
-            return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
+        if own := _error_of_argument(message):
+            return own
         keys = re.findall(r'Parser key "([^"]+)"', message)
         where = self._in_full(".".join(dict.fromkeys(keys)))
-        if refused := self._no_such_option(message, where):
-            return refused
-        if found := re.search(r"Expected a dot import path string: (.*)", message):
-            if "- Expected a <class 'float'>" in message:  # A number or a tensor.
-                return f"{where}: {_expected('float', found[1])}"
-            return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
-        if where.lstrip("-") in LISTS and (listed := _list_error(where, message)):
-            return listed
-        if found := re.search(r"Expected an? (.*)\. Got value: (.*)", message):
-            return f"{where}: {_expected(found[1], found[2])}"
-        if found := re.search(r"Unable to load config", message):
-            inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
-            return f"{where}: is a group of options; set {', '.join(sorted(inner))}"
-        if found := re.search(r"arguments are required: (\w+)", message):
-            missing = _owner(found[1])
-            dashes = "--" if f"--{missing}" in self._option_string_actions else ""
-            needed = f"{dashes}{missing}: must be given"
-            return f"{self.prog}: needs RUN" if missing == "run" else needed
-        if found := re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message):
-            return f"{where}: the argument {found[1]} of {found[2]} needs a type annotation"
-        if found := re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message):
-            reason = f"{cut(found[2])}{_searched(found[2])}"
-            return f"{where}: '{cut(found[1])}' cannot be imported: {reason}"
-        if reasons := _reasons(message):
-            if reasons[0].endswith("is abstract"):
-                return f"{where}: name a class first; {known_parts(where)}"
-            nested = re.search(r"NestedArg\(key='([\w.]+)', val=(.*)\)", message)
-            kind = re.match(r"Expected (?:an? )?(.*)", reasons[0])
-            if nested and kind:
-                given = nested[2].strip("'")
-                return f"{where}.{nested[1]}: {_expected(kind[1], given)}"
-            if kind and (value := re.search(r"Given value: (.*)", message)):
-                return f"{where}: {_expected(kind[1], value[1])}"
-            return cut(reasons[0])
-        return shorten(message, 400, placeholder=" ...")
+        readers = (
+            self._no_such_option,
+            _unknown_class,
+            _list_error,
+            _wrong_type,
+            self._group,
+            self._missing,
+            _no_annotation,
+            _not_imported,
+            _first_reason,
+        )
+        found = (read(message, where) for read in readers)
+        return next(filter(None, found), shorten(message, 400, placeholder=" ..."))
+
+    def _group(self, message: str, where: str) -> str:
+        """The error of a group of options that got a value; empty if it is another error."""
+        if "Unable to load config" not in message:
+            return ""
+        inner = [o for o in self._option_string_actions if o.startswith(f"{where}.")]
+        return f"{where}: is a group of options; set {', '.join(sorted(inner))}"
+
+    def _missing(self, message: str, where: str) -> str:
+        """The error of a missing argument; empty if it is another error."""
+        found = re.search(r"arguments are required: (\w+)", message)
+        if not found:
+            return ""
+        missing = _owner(found[1])
+        dashes = "--" if f"--{missing}" in self._option_string_actions else ""
+        needed = f"{dashes}{missing}: must be given"
+        return f"{self.prog}: needs RUN" if missing == "run" else needed
 
     def _no_such_option(self, message: str, where: str) -> str:
         """The error of an option that does not exist; empty if it is another error."""
@@ -225,14 +218,74 @@ def value_of(option: str, arguments: list[str]) -> str | None:
     return found
 
 
-def _list_error(option: str, message: str) -> str:
-    """The error of an option that takes a list of parts; empty if it is another error."""
+# Each of the following reads one kind of jsonargparse's messages for an option, and returns an
+# empty text for other kinds.
+
+
+def _error_of_argument(message: str) -> str:
+    """The error of an argument that is named without its part."""
+    found = re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message)
+    if not found:
+        return ""
+    whole = f".{found[1]}." in f".{found[2]}."
+    return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
+
+
+def _unknown_class(message: str, where: str) -> str:
+    found = re.search(r"Expected a dot import path string: (.*)", message)
+    if not found:
+        return ""
+    if "- Expected a <class 'float'>" in message:  # A number or a tensor.
+        return f"{where}: {_expected('float', found[1])}"
+    return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
+
+
+def _list_error(message: str, where: str) -> str:
+    """The error of an option that takes a list of parts."""
+    if where.lstrip("-") not in LISTS:
+        return ""
     if found := re.search(r"Expected an? \S* ?'?list\S*\. Got value: (.*)", message):
         name = cut(found[1])
-        return f"{option}: write {option}+={name} to add one, or {option}=[{name}] for a new list"
+        return f"{where}: write {where}+={name} to add one, or {where}=[{name}] for a new list"
     if found := re.search(r"instantiatable class, but (\S+) is abstract", message):
-        return f"{option}: {cut(found[1])} is abstract: it lacks a method of its base class"
+        return f"{where}: {cut(found[1])} is abstract: it lacks a method of its base class"
     return ""
+
+
+def _wrong_type(message: str, where: str) -> str:
+    found = re.search(r"Expected an? (.*)\. Got value: (.*)", message)
+    return f"{where}: {_expected(found[1], found[2])}" if found else ""
+
+
+def _no_annotation(message: str, where: str) -> str:
+    found = re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message)
+    needs = "needs a type annotation"
+    return f"{where}: the argument {found[1]} of {found[2]} {needs}" if found else ""
+
+
+def _not_imported(message: str, where: str) -> str:
+    found = re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message)
+    if not found:
+        return ""
+    reason = f"{cut(found[2])}{_searched(found[2])}"
+    return f"{where}: '{cut(found[1])}' cannot be imported: {reason}"
+
+
+def _first_reason(message: str, where: str) -> str:
+    """The first of the reasons that jsonargparse lists."""
+    reasons = _reasons(message)
+    if not reasons:
+        return ""
+    if reasons[0].endswith("is abstract"):
+        return f"{where}: name a class first; {known_parts(where)}"
+    nested = re.search(r"NestedArg\(key='([\w.]+)', val=(.*)\)", message)
+    kind = re.match(r"Expected (?:an? )?(.*)", reasons[0])
+    if nested and kind:
+        given = nested[2].strip("'")
+        return f"{where}.{nested[1]}: {_expected(kind[1], given)}"
+    if kind and (value := re.search(r"Given value: (.*)", message)):
+        return f"{where}: {_expected(kind[1], value[1])}"
+    return cut(reasons[0])
 
 
 def _readable(expected: str) -> str:

@@ -42,34 +42,35 @@ def section(subject: Subject) -> Section:
     if found is None:
         raise Inapplicable("the programs predict no attribute that is known for these images")
     names = _names(subject, found)
-    confusions = _confusions(found, names)
-    bins = _reliability(found)
-    figures = {
+    confusions, bins = _confusions(found, names), _reliability(found)
+    tables = {"classes": _by_class(confusions), "confusions": confusions}
+    return Section(
+        "Are the predicted classes right?",
+        _says(found, confusions, subject.seed),
+        tables={name: own.reset_index() for name, own in tables.items()} | {"reliability": bins},
+        figures=_figures(subject, found, confusions, bins)
+        | ({} if found.correct.all() else {"mistakes": _mistakes(subject, found, names)}),
+        captions=CAPTIONS,
+    )
+
+
+def _figures(
+    subject: Subject, found: Classified, confusions: pandas.DataFrame, bins: pandas.DataFrame
+) -> dict[str, Drawing]:
+    where = subject.where(len(found.truth))
+    return {
         "confusions": Drawing(
             _draw_confusions(confusions),
             "Confusions: the share of each true class that is predicted as each class. "
-            f"{subject.where(len(found.truth))}; those whose class is known.",
+            f"{where}; those whose class is known.",
         ),
         "reliability": Drawing(
             _draw_reliability(bins),
             "Reliability: the share of right predictions per bin of their confidence, with ± 2 "
             "standard errors. On the diagonal confidence is accuracy; above it predictions are "
-            f"underconfident. {subject.where(len(found.truth))}.",
+            f"underconfident. {where}.",
         ),
     }
-    if not found.correct.all():
-        figures["mistakes"] = _mistakes(subject, found, names)
-    return Section(
-        "Are the predicted classes right?",
-        _says(found, confusions, subject.seed),
-        tables={
-            "classes": _by_class(confusions).reset_index(),
-            "confusions": confusions.reset_index(),
-            "reliability": bins,
-        },
-        figures=figures,
-        captions=CAPTIONS,
-    )
 
 
 def _names(subject: Subject, found: Classified) -> list[str]:

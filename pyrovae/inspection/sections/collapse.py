@@ -32,26 +32,18 @@ EMPTY = 0.1
 def section(subject: Subject) -> Section:
     """The active units, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""
     table = dimension_table(subject.encoded.only(subject.columns))
-    tables = {"dimensions": table}
-    units = subject.encoded.only(subject.columns).continuous()
-    active = (
-        f"{units.active.sum()} of {len(units.names)} latent dimensions are active"
-        f"{_without_classes(len(table) - len(units.names))}. The rate is "
-        f"{subject.encoded.rate.mean():,.1f} nats per image; {dimensions_for(table)} dimensions "
-        "are enough for 95% of it."
-    )
+    tables, said = {"dimensions": table}, [_units_said(subject, table)]
+    if subject.encoded.site_rates:
+        tables["layers"] = _layers(subject)
+        said.append(_said_of_layers(tables["layers"]))
     try:
         parts = aggregate(subject, progress=subject.progress)
     except NotImplementedError:
-        also = "I(x; z) is unknown: the guide has no density."
+        said.append("I(x; z) is unknown: the guide has no density.")
     else:
         parts = {"rate": Estimate.of(subject.encoded.rate), **parts}
-        also = _said(parts, bool(subject.programs.attributes))
+        said.append(_said(parts, bool(subject.programs.attributes)))
         tables["information"] = _information(parts)
-    said = [active, also]
-    if subject.encoded.site_rates:
-        tables["layers"] = _layers(subject)
-        said.insert(1, _said_of_layers(tables["layers"]))
     rates = Drawing(
         _draw_rates(table),
         "Rate per dimension. Top: bars show the rate in nats per image, with ± 2 standard errors; "
@@ -60,17 +52,19 @@ def section(subject: Subject) -> Section:
         "posterior, which is the variance of the posterior means plus the mean variance within "
         f"posteriors. {subject.where()}.",
     )
-    return Section(
-        "How many latent dimensions are used?",
-        said,
-        tables=tables,
-        figures={"rates": rates},
-        captions=CAPTIONS,
+    title = "How many latent dimensions are used?"
+    return Section(title, said, tables=tables, figures={"rates": rates}, captions=CAPTIONS)
+
+
+def _units_said(subject: Subject, table: pandas.DataFrame) -> str:
+    units = subject.encoded.only(subject.columns).continuous()
+    left_out = len(table) - len(units.names)
+    without = f" (without {left_out} entries of discrete sites)" if left_out else ""
+    return (
+        f"{units.active.sum()} of {len(units.names)} latent dimensions are active{without}. The "
+        f"rate is {subject.encoded.rate.mean():,.1f} nats per image; {dimensions_for(table)} "
+        "dimensions are enough for 95% of it."
     )
-
-
-def _without_classes(count: int) -> str:
-    return f" (without {count} entries of discrete sites)" if count else ""
 
 
 def _layers(subject: Subject) -> pandas.DataFrame:
