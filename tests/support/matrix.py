@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from itertools import cycle, islice
 from typing import Any
 
 import pyro
@@ -82,6 +83,25 @@ OBJECTIVES = small(pyro.infer.ELBO) | {
 def same_space(prior: str, posterior: str) -> bool:
     spheres = (prior == "HypersphericalUniform", posterior == "VonMisesFisher")
     return prior == "VampPrior" or spheres[0] == spheres[1]
+
+
+SPHERE = ("HypersphericalUniform", "VonMisesFisher")
+#: Posteriors whose dimensions are independent, which `BetaTC` asks for.
+INDEPENDENT = {"DiagonalNormal", "Laplace"}
+
+
+def in_turn(left_out: Collection[str] = ()) -> Iterator[tuple[str, str, str, str]]:
+    """Priors, likelihoods, posteriors and objectives that fit, until each was there once."""
+    tables = (PRIORS, LIKELIHOODS, POSTERIORS, OBJECTIVES)
+    names = [[name for name in table if name not in {*SPHERE, *left_out}] for table in tables]
+    every = islice(zip(*map(cycle, names), strict=True), max(map(len, names)))
+    for prior, likelihood, posterior, objective in every:
+        if objective == "BetaTC" and posterior not in INDEPENDENT:
+            yield prior, likelihood, posterior, "Trace_ELBO"
+            posterior = "DiagonalNormal"
+        yield prior, likelihood, posterior, objective
+    if not set(SPHERE) & set(left_out):
+        yield SPHERE[0], "Normal", SPHERE[1], "Trace_ELBO"
 
 
 def make(prior: str, likelihood: str, posterior: str, shape: ImageShape, layers: int = 3) -> VAE:

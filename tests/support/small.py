@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -35,14 +36,19 @@ def small_data(**kwargs: int) -> SyntheticFaces:
     )
 
 
-def small_vae(seed: int = 0, likelihood: Likelihood | None = None, shortcut: bool = False) -> VAE:
+def small_vae(
+    seed: int = 0,
+    likelihood: Likelihood | None = None,
+    shortcut: bool = False,
+    channels: Sequence[int] = (4, 8),
+) -> VAE:
     torch.manual_seed(seed)
     posterior = DiagonalNormal(LATENT_DIM)
     likelihood = likelihood or SharedScaleNormal()
     shape = (3, 16, 16)
     return VAE(
-        encoder=ConvEncoder(shape, posterior.num_params, [4, 8], shortcut),
-        decoder=ConvDecoder(shape, LATENT_DIM, likelihood.num_maps(3), [8, 4], shortcut),
+        encoder=ConvEncoder(shape, posterior.num_params, channels, shortcut),
+        decoder=ConvDecoder(shape, LATENT_DIM, likelihood.num_maps(3), channels[::-1], shortcut),
         prior=StandardNormal(LATENT_DIM),
         likelihood=likelihood,
         posterior=posterior,

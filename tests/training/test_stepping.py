@@ -23,7 +23,7 @@ from pyrovae.objectives import Objective, Progress
 from pyrovae.training import compiling
 from pyrovae.training.recording import Recorded, Recorder
 from pyrovae.training.stepping import Stepper
-from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, make
+from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, in_turn, make
 from tests.support.pretended import DEVICE, pretending
 from tests.support.recorders import RefusingRecorder, TracingRecorder
 from tests.support.tables import IMAGE_SHAPE, make_vae
@@ -31,8 +31,12 @@ from tests.support.tables import IMAGE_SHAPE, make_vae
 STEPS = 12
 #: The for-each form of Adam corrects its bias in single precision, which loses digits at 0.999.
 BETAS = (0.5, 0.5)
-TABLES = (PRIORS, LIKELIHOODS, POSTERIORS, OBJECTIVES)
-ROLES = ("prior", "likelihood", "posterior", "objective")
+#: What waits for the device, beside parts that do not.
+WAITING = [
+    ("StandardNormal", "Normal", "DiagonalNormal", "RenyiELBO"),
+    ("HypersphericalUniform", "Normal", "VonMisesFisher", "Trace_ELBO"),
+]
+CASES = list(in_turn(left_out={"RenyiELBO", "VonMisesFisher", "HypersphericalUniform"}))
 OPTIMIZERS: dict[str, Any] = {
     "Adam": partial(torch.optim.Adam, lr=0.02, betas=BETAS),
     "AMSGrad": partial(torch.optim.Adam, lr=0.02, betas=BETAS, amsgrad=True),
@@ -167,25 +171,18 @@ def test_steps_that_are_not_finite_are_skipped(way: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_optimiser_is_part_of_the_compiled_graph() -> None:
+def test_the_optimiser_is_part_of_the_compiled_graph_and_addresses_stay() -> None:
     calls = []
     found = Run("compile", TracingRecorder())
     found.optimizer.apply = lambda *args: calls.append(args)  # type: ignore[method-assign]
     before = [t.clone() for t in found.tensors()]
+    addresses = [t.data_ptr() for t in found.tensors()]
     found.feed.begin(7)
     found.step(STEPS - 2)
     assert not calls
     changed = [not torch.equal(a, b) for a, b in zip(found.tensors(), before, strict=True)]
     assert sum(changed) > len(changed) // 2
-
-
-@pytest.mark.slow
-def test_addresses_stay() -> None:
-    found = Run("compile", TracingRecorder())
-    before = [t.data_ptr() for t in found.tensors()]
-    found.feed.begin(7)
-    found.step(STEPS - 2)
-    assert [t.data_ptr() for t in found.tensors()] == before
+    assert [t.data_ptr() for t in found.tensors()] == addresses
 
 
 def test_what_cannot_be_recorded_says_so_once_and_runs() -> None:
@@ -203,26 +200,16 @@ def test_what_waits_is_not_given_to_the_recorder() -> None:
     assert len(found.said) == 1 and "waits for the device" in found.said[0]
 
 
-def refused(*args: Any) -> Any:
-    raise NotImplementedError("this machine has no compiler")
-
-
 @pytest.mark.slow
 def test_a_compiler_that_fails_loses_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The steps are then recorded as they are, over the same batches."""
-    expected, recorder = as_it_is(), TracingRecorder()
-    monkeypatch.setattr(compiling, "_compiled", refused)
-    found = Run("compile", recorder)
-    assert len(found.said) == 2 and "has no compiler" in found.said[1]
-    assert recorder.replays > 0
-    same(found, expected)
+    """In the first step of its graph, then at once; steps are recorded as they are after that."""
+    expected, recorder, graphs = as_it_is(), TracingRecorder(), []
 
+    def fails(graph: Any, values: Any) -> Any:
+        graphs.append(graph)
+        if len(graphs) == 2:
+            raise NotImplementedError("this machine has no compiler")
 
-@pytest.mark.slow
-def test_what_fails_in_its_first_step_loses_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = as_it_is()
-
-    def fails_late(graph: Any, values: Any) -> Any:
         def run(*args: Tensor) -> Any:
             (number,) = (a for a in args if a.dtype == torch.long and a.shape == (1,))
             number.add_(1)
@@ -230,9 +217,13 @@ def test_what_fails_in_its_first_step_loses_no_batch(monkeypatch: pytest.MonkeyP
 
         return run
 
-    monkeypatch.setattr(compiling, "_compiled", fails_late)
-    found = Run("compile", TracingRecorder())
+    monkeypatch.setattr(compiling, "_compiled", fails)
+    found = Run("compile", recorder)
+    assert len(found.said) == len(graphs) == 2
+    assert "cannot be loaded" in found.said[0] and "has no compiler" in found.said[1]
+    assert recorder.replays > 0
     assert torch.equal(found.feed.number, expected.feed.number)
+    same(found, expected)
 
 
 @pytest.mark.slow
@@ -314,21 +305,19 @@ def test_fewer_images_than_a_batch_are_one_batch() -> None:
     assert feed()[0].shape == (3, 1, 2, 2)
 
 
+def test_the_cases_have_every_part() -> None:
+    tables = (PRIORS, LIKELIHOODS, POSTERIORS, OBJECTIVES)
+    assert list(map(set, zip(*CASES, *WAITING, strict=True))) == list(map(set, tables))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("role", "name"),
-    [(role, name) for role, table in enumerate(TABLES) for name in table],
-    ids=lambda value: value if isinstance(value, str) else ROLES[value],
+    ("prior", "likelihood", "posterior", "objective"), [*CASES, *WAITING], ids=str
 )
-def test_every_part_gives_the_recorder_work_of_the_device_alone(role: int, name: str) -> None:
+def test_every_part_gives_the_recorder_work_of_the_device_alone(
+    prior: str, likelihood: str, posterior: str, objective: str
+) -> None:
     """On a pretended device, with batches that it gathers itself; the recorder then refuses."""
-    names = ["StandardNormal", "Normal", "DiagonalNormal", "Trace_ELBO"]
-    names[role] = name
-    if name == "HypersphericalUniform":
-        names[2] = "VonMisesFisher"
-    if name == "VonMisesFisher":
-        names[0] = "HypersphericalUniform"
-    prior, likelihood, posterior, objective = names
     said: list[str] = []
     with pretending(), pyro.get_param_store().scope(), pyro.validation_enabled(False):
         vae = make(prior, likelihood, posterior, (1, 8, 8)).to(DEVICE)
@@ -346,5 +335,5 @@ def test_every_part_gives_the_recorder_work_of_the_device_alone(role: int, name:
             svi.objective.begin_step(Progress(i, 10, 5, 10))
             assert stepper(0.5 + i)[0] == 1
     (line,) = said
-    waits = {"RenyiELBO", "VonMisesFisher", "HypersphericalUniform"}
-    assert ("not permitted" in line) == (name not in waits), line
+    waits = (prior, likelihood, posterior, objective) in WAITING
+    assert ("not permitted" in line) == (not waits), line
