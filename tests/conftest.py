@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pyrovae.conftest import fresh_cache  # noqa: F401
+from pyrovae.training.callbacks import RunPage
 from tests.support.commands import TINY, run
 
 # The tensors of the tests are small: more threads only wait for each other. Scripts that tests
@@ -46,6 +47,12 @@ def fresh_store() -> Iterator[None]:
     """No test sees the parameters of another in Pyro's global store."""
     with pyro.get_param_store().scope():
         yield
+
+
+@pytest.fixture
+def without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no curves, which follow from their rows alone and take longer than the steps."""
+    monkeypatch.setattr(RunPage, "end_epoch", lambda self, epoch: None)
 
 
 @pytest.fixture(scope="session")

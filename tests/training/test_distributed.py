@@ -41,7 +41,7 @@ from tests.support.connected import connected, place_noise, same
 from tests.support.small import VARYING, rows, small_data
 from tests.support.steps import at_step
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
 SHAPE = (3, 16, 16)
 OBJECTIVES: dict[str, Callable[[], infer.ELBO]] = {
@@ -82,7 +82,6 @@ def exact_run(batch_size: int, objective: str, run: Path) -> dict[str, np.ndarra
     return fitted(trainer, run / str(batch_size), recipe=recipe)[0]
 
 
-@pytest.mark.usefixtures("without_pages")
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_two_processes_are_one_with_twice_the_batch(objective: str, tmp_path: Path) -> None:
     (whole,) = connected(1, exact_run, 16, objective, tmp_path)
@@ -136,7 +135,6 @@ def rest_of_run(run: Path) -> tuple[dict[str, np.ndarray], TrainingState, list[i
         return *fitted(Trainer(epochs=2, batch_size=8), run, resume=True), seen
 
 
-@pytest.mark.usefixtures("without_pages")
 @pytest.mark.parametrize(("rank", "step"), [(0, 3), (1, 7)])
 def test_a_signal_to_one_stops_all_and_the_run_goes_on_exactly(
     rank: int, step: int, tmp_path: Path
@@ -150,7 +148,6 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_exactly(
     assert replace(state, seconds=0) == replace(other, seconds=0) and state.step == 10
 
 
-@pytest.mark.usefixtures("without_pages")
 @pytest.mark.parametrize(("before", "after", "steps"), [(2, 1, 10 + 10), (1, 2, 5 + 5)])
 def test_a_run_goes_on_in_another_number_of_processes(
     before: int, after: int, steps: int, tmp_path: Path

@@ -34,6 +34,8 @@ from tests.support.small import (
 )
 from tests.support.steps import at_step
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 BATCH = 16
 
 
