@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from itertools import cycle, islice
+from itertools import zip_longest
 from typing import Any
 
 import pyro
@@ -91,11 +91,15 @@ INDEPENDENT = {"DiagonalNormal", "Laplace"}
 
 
 def in_turn(left_out: Collection[str] = ()) -> Iterator[tuple[str, str, str, str]]:
-    """Priors, likelihoods, posteriors and objectives that fit, until each was there once."""
+    """Each prior, likelihood, posterior and objective once, next to each other where they fit.
+
+    Where a table has no more entries, the usual one stands.
+    """
     tables = (PRIORS, LIKELIHOODS, POSTERIORS, OBJECTIVES)
+    usual = ("StandardNormal", "Normal", "DiagonalNormal", "Trace_ELBO")
     names = [[name for name in table if name not in {*SPHERE, *left_out}] for table in tables]
-    every = islice(zip(*map(cycle, names), strict=True), max(map(len, names)))
-    for prior, likelihood, posterior, objective in every:
+    for row in zip_longest(*names):
+        prior, likelihood, posterior, objective = map(lambda own, other: own or other, row, usual)
         if objective == "BetaTC" and posterior not in INDEPENDENT:
             yield prior, likelihood, posterior, "Trace_ELBO"
             posterior = "DiagonalNormal"

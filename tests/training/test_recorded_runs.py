@@ -103,13 +103,13 @@ def test_a_long_run_goes_over_to_compiled_steps(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    expected = run("auto", tmp_path / "short", epochs=6)
+    expected = run("auto", tmp_path / "short", epochs=4)
     assert "not compiled, and recorded as a CUDA graph (auto: compiles if more than 80 s" in (
         said := capsys.readouterr().out
     )
     assert "compiling" not in said
     monkeypatch.setattr(Engine, "BREAK_EVEN_SECONDS", 0.0)
-    found = run("auto", tmp_path / "long", epochs=6)
+    found = run("auto", tmp_path / "long", epochs=4)
     said = capsys.readouterr().out
     assert "compiling: an estimated" in said and "compiled in" in said
     assert found[1] == pytest.approx(expected[1], rel=1e-3)
