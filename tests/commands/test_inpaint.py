@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.commands import refusal, run
+from tests.support.subjects import shortened
 
 
 def mask(path: Path, width: int, height: int) -> Path:
@@ -29,14 +30,16 @@ def test_completions_are_drawn_and_described(
     out = tmp_path / "out.png"
     own = mask(tmp_path / "mask.png", 16, 16)
     options = [str(trained), "test:2", "--num=3", "--draws=60", f"--out={out}"]
-    assert run("inpaint", [*options, f"--mask={own}"], monkeypatch) == 0
+    with shortened():
+        assert run("inpaint", [*options, f"--mask={own}"], monkeypatch) == 0
     printed = capsys.readouterr().out
     assert "128 of 256 pixels are missing" in printed and "effective draws of 60" in printed
     with Image.open(out) as picture:
         assert picture.width > 6 * 16
     Image.effect_noise((40, 40), 80).convert("RGB").save(photo := tmp_path / "photo.png")
     options = [str(trained), str(photo), *options[2:]]
-    assert run("inpaint", [*options, f"--mask={mask(own, 40, 40)}"], monkeypatch) == 0
+    with shortened():
+        assert run("inpaint", [*options, f"--mask={mask(own, 40, 40)}"], monkeypatch) == 0
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -416,25 +417,41 @@ def test_typing_one_class_allows_no_other(
     assert not (own / "mark").exists()
 
 
+#: Runs scripts one after the other, as `python SCRIPT` does each: it must import torch only once.
+AFTER_EACH_OTHER = """
+import sys
+sys.path[0] = scripts = sys.argv[1]  # Not the current directory, as for a script.
+import json, os, runpy
+for name, *sys.argv[1:] in json.loads(sys.argv[2]):
+    try:
+        runpy.run_path(f"{scripts}/{name}.py", run_name="__main__")
+    except SystemExit as stopped:
+        assert not stopped.code, stopped.code
+    assert not {"", ".", os.getcwd()} & set(sys.path), name
+"""
+
+
 @pytest.mark.slow
 def test_a_command_imports_nothing_from_where_it_runs(trained: Path, tmp_path: Path) -> None:
     root = tmp_path / "run"
     shutil.copytree(trained, root)
     for name in ("pandas", "numpy", "umap", "arviz", "yaml", "pyrovae", "StandardNormal"):
         (root / f"{name}.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')\n")
-    for script, more in (
-        ("inspect_posterior", [".", "--quick", "--sections=program"]),
-        ("evaluate", [".", "--sections=elbo"]),
-        ("train", ["--resume=.", "--trainer.epochs=2"]),
-    ):
-        done = subprocess.run(
-            [sys.executable, str(SCRIPTS / f"{script}.py"), *more],
-            cwd=root,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert not (tmp_path / "mark").exists()
+    commands = [
+        ["inspect_posterior", ".", "--quick", "--sections=program"],
+        ["evaluate", ".", "--sections=elbo"],
+        ["train", "--resume=.", "--trainer.epochs=2"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", AFTER_EACH_OTHER, str(SCRIPTS), json.dumps(commands)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for wanted in ("report_program.html", "test, 16 images", "epoch 2/2"):
+        assert wanted in done.stdout
+    assert not (tmp_path / "mark").exists()
 
 
 ALIASES = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
