@@ -30,6 +30,8 @@ from pyrovae.runs.checkpoint import load_checkpoint
 from tests.support.programs import TRAINED, conditional, two_latents
 from tests.support.small import small_data
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 every_program = pytest.mark.parametrize("make", TRAINED.values(), ids=TRAINED.keys())
 
 

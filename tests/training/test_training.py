@@ -39,6 +39,8 @@ from tests.support.small import (
 from tests.support.steps import at_step
 from tests.support.tables import LIKELIHOODS
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 BATCH = 16
 
 
