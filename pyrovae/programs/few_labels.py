@@ -193,6 +193,11 @@ class FewLabels(ModelGuidePair, ABC):
                 f"--objective: {type(objective).__name__} cannot sum over the classes; set "
                 "--objective TraceEnum_ELBO"
             )
+        if objective.max_plate_nesting < 1:  # It is infinite until it is known.
+            raise InputError(
+                f"--objective.max_plate_nesting {objective.max_plate_nesting}: allowed is 1 or "
+                "more, for the plate of images"
+            )
 
     def determined(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The one-hot classes of given labels."""

@@ -132,6 +132,8 @@ def test_wrong_numbers_are_one_clear_line(
 def test_objectives_that_cannot_sum_are_one_clear_line(make: Callable[..., FewLabels]) -> None:
     with pytest.raises(InputError, match="Trace_ELBO cannot sum over the classes; set --obj"):
         fit(make(), squares(), objective=Trace_ELBO())
+    with pytest.raises(InputError, match=r"^--objective.max_plate_nesting 0: allowed is 1 or "):
+        fit(make(), squares(), objective=TraceEnum_ELBO(max_plate_nesting=0))
 
 
 @pytest.mark.slow
