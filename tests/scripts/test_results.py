@@ -22,8 +22,13 @@ COMMANDS = sorted({part for row in ROWS for part in row["command"].split(" && ")
 def parse(command: str) -> None:
     """Parses a command line as its program does, without running it."""
     words = shlex.split(command)
+    if "--init_from" in words:  # A command before this one makes the run.
+        place = words.index("--init_from")
+        del words[place : place + 2]
     if words[:2] == ["pyrovae", "train"]:
         parse_run(train_parser(), words[2:], "default")
+    elif words[:3] == ["pyrovae", "fit-prior", "RUN"]:
+        parse_run(train_parser(), words[3:], "default")  # Its options are those of `train`.
     elif words[:2] == ["pyrovae", "evaluate"]:
         evaluate.parser().parse_args(words[2:])
     else:
@@ -52,6 +57,7 @@ def test_every_command_parses(command: str) -> None:
         "pyrovae train --config mnist_conv --encoder.chanels '[8]'",
         "pyrovae train --config mnist_iwae --objective IWEA",
         "pyrovae evaluate RUN --evidence_image 5",
+        "pyrovae fit-prior RUN --prior FlowPriors",
         "python scripts/benchmark.py --device cuda --roundz 2",
     ],
 )
