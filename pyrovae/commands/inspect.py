@@ -381,8 +381,10 @@ def main(arguments: list[str]) -> None:
             print(f"left out: {line}", flush=True)
         report = report_on(subject, options, sections, complaints)
         print(f"\n{report.html}")
-        failed = report.failed
-        complaints += [f"{name}: {failed[name]}" for name in sections if name in failed]
+        reasons = report.failed | {
+            name: f"does not apply: {reason}" for name, reason in report.inapplicable.items()
+        }
+        complaints += [f"{name}: {reasons[name]}" for name in sections if name in reasons]
     refresh_index(options.run)
     export(subject, options)
     if complaints:

@@ -273,7 +273,7 @@ def _classes(scorer: Scorer) -> dict[str, Estimate]:
     means = {"accuracy": found.correct, "log_loss": found.log_loss}
     numbers |= {name: Estimate.of(values) for name, values in means.items()}
     return numbers | {
-        "calibration_noise": Estimate(found.noise(seed)),
+        "calibration_noise": Estimate(float(found.noise(seed).mean())),
         "chance": Estimate(found.chance),
     }
 

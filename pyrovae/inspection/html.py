@@ -30,6 +30,7 @@ def page(
     about: list[str],
     sections: dict[str, Section],
     failed: dict[str, str],
+    inapplicable: dict[str, str],
     *,
     judgement: Judgement | None = None,
     evidence: Evidence | None = None,
@@ -43,13 +44,15 @@ def page(
         about: lines on the images and the weights.
         sections: by name, in order.
         failed: the reasons why other sections could not be made, by name.
+        inapplicable: the reasons why the questions of other sections do not arise, by name.
         judgement: the verdict; None for an unfinished report.
         evidence: the measurements that it follows from.
         pictures: of the first screen, by name.
         run: the run directory; empty for programs from Python.
     """
     first = {"judgement": judgement, "evidence": evidence, "pictures": pictures or {}, "run": run}
-    parts = {"sections": sections, "failed": failed, "rows": ROWS, **first}
+    others = {"failed": failed, "inapplicable": inapplicable}
+    parts = {"sections": sections, "rows": ROWS, **others, **first}
     return render("report.html.j2", title=title, about=about, **parts)
 
 

@@ -34,8 +34,8 @@ class Report:
         folder: holds the page, the tables and the figures.
         asked: the requested sections; empty for all.
         sections: by name.
-        failed: the reasons why other sections could not be made, by name; a section whose question
-            does not arise is here only if it was requested.
+        failed: the reasons why other sections could not be made, by name.
+        inapplicable: the reasons why the questions of other sections do not arise, by name.
         whole: whether the inspection was completed.
         judgement: the verdict from all evidence; None until the sections are made.
         evidence: the measurements that the verdict follows from.
@@ -47,6 +47,7 @@ class Report:
     asked: tuple[str, ...] = ()
     sections: dict[str, Section] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    inapplicable: dict[str, str] = field(default_factory=dict)
     whole: bool = False
     judgement: Judgement | None = None
     evidence: Evidence = field(default_factory=Evidence)
@@ -78,6 +79,7 @@ class Report:
             about,
             self.sections,
             self.failed,
+            self.inapplicable,
             judgement=self.judgement,
             evidence=self.evidence,
             pictures=self.pictures,
@@ -148,7 +150,7 @@ def inspect(
                 add_verdict(report, subject)
                 said(f"verdict: {report.judgement}")
     except BaseException:  # Also an interruption must not lose finished sections.
-        done = len(report.sections) + len(report.failed)
+        done = len({*report.sections, *report.failed, *report.inapplicable})
         report.write(
             title, [f"Unfinished: stopped after {done} of {len(names)} sections.", *lines]
         )
@@ -166,8 +168,7 @@ def _made(report: Report, name: str, subject: Subject) -> str:
         with pyro.get_param_store().scope(), subject.engine.arithmetic():
             section = SECTIONS[name](subject)
     except Inapplicable as reason:
-        if report.asked:
-            report.failed[name] = str(reason)
+        report.inapplicable[name] = str(reason)
         return f"does not apply: {reason}"
     except Exception as error:  # A user's part or program may raise anything.
         report.failed[name] = _reason(error)

@@ -106,7 +106,8 @@ class Subject(PosteriorView):
         factors: names of the attributes that the images were generated from.
         given: whether the user named the shown images.
         budget: the numbers of images, draws and steps.
-        sites: the latent sites whose dimensions are inspected; by default all.
+        sites: the latent sites whose dimensions are inspected; by default all that are not
+            discrete.
         attributes: the attributes that are inspected; by default all.
         progress: whether to show progress bars.
         movable: whether sections may compute on the CPU if that is faster.
@@ -146,7 +147,7 @@ class Subject(PosteriorView):
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """The indices of the inspected dimensions.
+        """The indices of the inspected dimensions: by default those of all continuous sites.
 
         Raises:
             InputError: if a site is unknown.
@@ -155,7 +156,8 @@ class Subject(PosteriorView):
         for site in self.sites:
             check_name("site", site, slices)
         places = np.arange(self.space.size)
-        return np.concatenate([places[slices[site]] for site in self.sites or slices])
+        real = [site for site in slices if site not in self.space.discrete]
+        return np.concatenate([places[slices[site]] for site in self.sites or real or slices])
 
     @cached_property
     def swept(self) -> tuple[pandas.DataFrame, Temperature]:

@@ -69,8 +69,8 @@ class Classified:
         wrong = 1 - self.correct.mean()
         error = math.sqrt(wrong * (1 - wrong) / len(self.correct))
         return (
-            f"{100 * wrong:.2f} ± {100 * error:.2f} % error of {len(self.correct):,} images "
-            f"(the most frequent class alone: {100 * (1 - self.chance):.2f} %)"
+            f"error {100 * wrong:.2f} ± {100 * error:.2f}% on {len(self.correct):,} images "
+            f"(always the most frequent class: {100 * (1 - self.chance):.2f}%)"
         )
 
     def numbers(self) -> dict[str, float]:
@@ -81,11 +81,11 @@ class Classified:
             "calibration_error": calibration_error(self.confidence, self.correct),
         }
 
-    def noise(self, seed: int = 0) -> float:
-        """The mean calibration error of predictions with these confidences that are calibrated."""
+    def noise(self, seed: int = 0) -> np.ndarray:
+        """Calibration errors of calibrated predictions with these confidences, in 100 draws."""
         random = np.random.default_rng(seed)
         drawn = (random.random(len(self.confidence)) < self.confidence for _ in range(SIMULATED))
-        return float(np.mean([calibration_error(self.confidence, own) for own in drawn]))
+        return np.array([calibration_error(self.confidence, own) for own in drawn])
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:

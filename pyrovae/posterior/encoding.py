@@ -23,7 +23,7 @@ from pyrovae.data import Split
 from pyrovae.distributions.moments import Marginal, marginal, marginals, moments
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import each_batch
-from pyrovae.posterior.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace, is_discrete
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
@@ -246,7 +246,7 @@ def _by_dimension(
         for column, own in zip(columns, values, strict=True):
             columns[column].append(own.expand(z.shape).reshape(len(z), -1))
         exact += [known] * q.event_shape.numel()
-        discrete += [_is_discrete(p)] * q.event_shape.numel()
+        discrete += [is_discrete(p)] * q.event_shape.numel()
     joined = {name: torch.cat(parts, -1) for name, parts in columns.items()}
     return {**joined, "exact": np.array(exact), "discrete": np.array(discrete)}
 
@@ -295,13 +295,6 @@ def _drawn_divergences(q: Any, p: Any, loc: Tensor) -> Tensor:
         return torch.full_like(loc, torch.nan)
     z = q.base_dist.sample((DRAWS,))
     return (q.base_dist.log_prob(z) - p.base_dist.log_prob(z)).mean(0)
-
-
-def _is_discrete(fn: Any) -> bool:
-    try:
-        return bool(fn.support.is_discrete)
-    except (NotImplementedError, AttributeError):  # A user's distribution may have no support.
-        return False
 
 
 def _has_normal_marginals(fn: Any) -> bool:

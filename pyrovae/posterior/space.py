@@ -39,6 +39,7 @@ class LatentSpace:
     Attributes:
         programs: the pair of programs.
         shapes: the event shape of each latent site.
+        discrete: the names of the discrete sites, such as a one-hot class.
 
     Example:
         >>> from pyrovae import DiagonalNormal, MLPDecoder, MLPEncoder, Normal, StandardNormal, VAE
@@ -56,14 +57,16 @@ class LatentSpace:
 
     programs: ModelGuidePair
     shapes: dict[str, torch.Size]
+    discrete: frozenset[str] = frozenset()
 
     @classmethod
     @torch.no_grad()
     def of(cls, programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> LatentSpace:
         """The latent space of the sites that the guide draws for observations `(B, C, H, W)`."""
         trace = poutine.trace(programs.guide).get_trace(x, **inputs)
-        sites = {name: trace.nodes[name]["fn"].event_shape for name in latent_sites(trace)}
-        return cls(programs, sites)
+        sites = {name: trace.nodes[name]["fn"] for name in latent_sites(trace)}
+        shapes = {name: fn.event_shape for name, fn in sites.items()}
+        return cls(programs, shapes, frozenset(n for n, fn in sites.items() if is_discrete(fn)))
 
     @property
     def size(self) -> int:
@@ -162,6 +165,14 @@ class LatentSpace:
         with suppress(_AllSeen):
             unseen(num_images=num_images, **inputs)
         return tracer.trace
+
+
+def is_discrete(fn: Any) -> bool:
+    """Whether the values of a distribution are discrete; False if its support is not known."""
+    try:
+        return bool(fn.support.is_discrete)
+    except (NotImplementedError, AttributeError):  # A user's distribution may have no support.
+        return False
 
 
 class _AllSeen(Exception):  # noqa: N818 - it signals the regular end of a run, not an error.

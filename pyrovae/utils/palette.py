@@ -22,6 +22,7 @@ __all__ = [
     "PAPER",
     "PRIOR",
     "SEQUENTIAL",
+    "SHARES",
     "SHOWN",
     "SOFT",
     "WARNING",
@@ -53,5 +54,6 @@ INK, SOFT, GRID, PALE, PAPER = "#000000", "#5f6368", "#dddddd", "#e8e8e8", "#fff
 CATEGORIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 
 #: Colour maps: values of either sign, values from 0 on black, values of points (more is darker),
-#: images of one channel.
+#: images of one channel, shares from 0 on white.
 DIVERGING, HEAT, SEQUENTIAL, GREY_LEVELS = "RdBu_r", "magma", "viridis_r", "gray"
+SHARES = "Blues"

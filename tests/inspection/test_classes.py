@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from pyrovae import Engine
@@ -19,6 +20,7 @@ from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.classification import Classified
 from tests.support.programs import CLASSES
 from tests.support.small import small_data, small_vae
+from tests.support.tables import FALSE_ALARM
 
 CPU = Engine("cpu", "fp32")
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
@@ -59,7 +61,7 @@ def test_confusions_and_scores_per_class_are_counted(certain: Classified) -> Non
     assert confusions.index.tolist() == confusions.columns.tolist() == names
     expected = [[3, 1, 0, 0], [0, 3, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]]
     assert confusions.to_numpy().tolist() == expected
-    table = tables["classes"].set_index("class")
+    table = tables["by_class"].set_index("class")
     assert table["images"].tolist() == [4, 3, 2, 1]
     assert table["recall"].tolist() == [0.75, 1, 0, 0]
     assert table["precision"].tolist()[:3] == [1, 0.5, 0] and np.isnan(table["precision"].iloc[3])
@@ -70,21 +72,23 @@ def test_bins_of_confidence_have_their_accuracy(certain: Classified) -> None:
     assert len(bins) == 1 and bins["images"].tolist() == [10]
     assert bins["confidence"].tolist() == pytest.approx([0.9])
     assert bins["accuracy"].tolist() == [0.6]
-    assert bins["error"].tolist() == pytest.approx([np.sqrt(0.6 * 0.4 / 10)])
+    interval = scipy.stats.binomtest(6, 10).proportion_ci(0.95, "wilson")
+    assert bins[["low", "high"]].to_numpy()[0] == pytest.approx(interval, rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("confidence", "verdict"),
-    [(0.95, "Predictions are overconfident"), (0.6, "Confidences are calibrated")],
+    [(0.95, "Predictions are overconfident"), (0.6, "No miscalibration is noticed")],
 )
 def test_sentences_name_error_calibration_and_the_most_frequent_mistake(
     confidence: float, verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = known(confidence)
     monkeypatch.setattr(classes, "classify", lambda *args, **options: found)
-    error, calibration, mistake = section(subject(small_vae())).says
+    error, calibration, never, mistake = section(subject(small_vae())).says
     assert error.startswith(f"smile: {found}; log loss {found.log_loss.mean():.3f} nats")
-    assert calibration.startswith(f"{verdict}: mean confidence {100 * confidence:.1f} %")
+    assert calibration.startswith(f"{verdict}: mean confidence {100 * confidence:.1f}%")
+    assert never == "No image is predicted as 3."
     assert mistake == (
         "Most frequent mistake: wide predicted as yes, 2 of 2 images of class wide."
     )
@@ -96,6 +100,33 @@ def test_predictions_with_little_confidence_are_underconfident() -> None:
     names = ["no", "yes"]
     said = classes._says(found, classes._confusions(found, names), 0)
     assert said[1].startswith("Predictions are underconfident") and len(said) == 2
+
+
+def test_errors_in_both_directions_are_noticed_and_chance_is_named() -> None:
+    truth = np.arange(400) % 2
+    first = np.repeat([0.6, 0.9], 200)  # The former are always right, the latter at chance.
+    right = np.where(np.arange(400) < 200, True, np.arange(400) // 2 % 2 == 0)
+    predicted = np.where(right, truth, 1 - truth)
+    own = np.eye(2)[predicted] * (2 * first - 1)[:, None] + (1 - first)[:, None]
+    found = Classified("smile", own, truth, np.arange(400))
+    said = classes._says(found, classes._confusions(found, ["no", "yes"]), 0)
+    assert said[1].startswith("Confidences are off in both directions: mean confidence 75.0%")
+    same = Classified("smile", np.eye(2)[np.ones(9, int)], np.arange(9) % 2, np.arange(9))
+    said = classes._says(same, classes._confusions(same, ["no", "yes"]), 0)
+    assert said[0].endswith("Always answering the most frequent class is as good or better.")
+    assert said[2] == "No image is predicted as no."
+
+
+@pytest.mark.slow
+def test_calibrated_predictions_are_noticed_as_often_as_the_quantile_says() -> None:
+    random = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(200):
+        p = random.uniform(0.5, 1.0, 300)
+        truth = (random.random(300) > p).astype(int)
+        found = Classified("smile", np.stack([p, 1 - p], 1), truth, np.arange(300))
+        noticed += not classes._calibration_said(found, 0).startswith("No miscalibration")
+    assert scipy.stats.binomtest(noticed, 200, 1 - classes.NOTICED).pvalue > FALSE_ALARM
 
 
 def test_the_mistakes_of_the_highest_confidence_are_drawn(
@@ -130,18 +161,19 @@ def test_programs_that_classify_have_the_section(make: Any, tmp_path: Path) -> N
     report = inspect(subject(make()), tmp_path, ["classes"])
     assert not report.failed and list(report.sections) == ["classes"]
     assert {"confusions", "reliability"} <= set(report.sections["classes"].figures)
-    assert report.sections["classes"].tables["classes"]["images"].sum() == len(
+    assert report.sections["classes"].tables["by_class"]["images"].sum() == len(
         small_data().split("test")
     )
 
 
-def test_other_programs_lack_it_and_only_a_request_makes_this_a_failure(tmp_path: Path) -> None:
+def test_other_programs_lack_it_and_the_page_says_so(tmp_path: Path) -> None:
     programs, lines = small_vae(), []
-    with pytest.raises(Inapplicable, match="predict no attribute that is known"):
+    with pytest.raises(Inapplicable, match="predict no class, or it is known for none"):
         section(subject(programs))
     report = inspect(subject(programs), tmp_path, ["classes"], said=lines.append)
-    assert list(report.failed) == ["classes"] and not report.sections
-    assert lines == ["classes: does not apply: " + report.failed["classes"]]
+    assert list(report.inapplicable) == ["classes"] and not report.sections | report.failed
+    assert lines == ["classes: does not apply: " + report.inapplicable["classes"]]
+    assert lines[0] in report.html.read_text(encoding="utf-8")
 
 
 def test_images_without_a_known_class_lack_it() -> None:

@@ -126,7 +126,7 @@ def test_other_programs_are_judged(make: type) -> None:
     assert str(judge(found)) and found.dims == subject.space.size - classes
     said = section(subject).says[0]
     assert f"of {found.dims} latent dimensions are active" in said
-    assert ("entries of discrete sites" in said) == bool(classes)
+    assert ("active (y: discrete, not counted)." in said) == bool(classes)
     assert np.isfinite([found.dispersion, found.rate]).all()  # the weight is noise
 
 

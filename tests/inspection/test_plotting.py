@@ -81,7 +81,8 @@ def test_meanings_have_colours_that_differ_also_in_the_eyes_of_the_colour_blind(
     for row, first in enumerate(values):
         for second in values[:row]:
             assert np.abs(first - second).max() > 0.15
-    for name in (palette.DIVERGING, palette.HEAT, palette.SEQUENTIAL, palette.GREY_LEVELS):
+    maps = (palette.DIVERGING, palette.HEAT, palette.SEQUENTIAL, palette.GREY_LEVELS)
+    for name in (*maps, palette.SHARES):
         assert name in colormaps
 
 

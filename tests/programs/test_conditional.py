@@ -200,7 +200,10 @@ def test_the_command_line_trains_samples_and_edits(
     assert run("sample", [*sample, *edits], monkeypatch) == 0
     for more, said in (
         (["--given", "skintone=1"], "no attribute skintone; allowed are skin_tone, hair_tone"),
-        (["--given", "skin_tone=dark"], "--given skin_tone=dark: allowed is skin_tone=NUMBER"),
+        (
+            ["--given", "skin_tone=dark"],
+            "--given skin_tone=dark: allowed is skin_tone and a finite",
+        ),
         (["--reconstruct", str(out)], "skin_tone of .* is not known: --given skin_tone=VALUE"),
         (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
     ):

@@ -19,7 +19,8 @@ from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.classification import BINS, Classified, classify
 from pyrovae.utils.lazy import Figure, pandas
-from pyrovae.utils.palette import GUIDE, INK, SEQUENTIAL
+from pyrovae.utils.palette import GUIDE, INK, PAPER, SHARES, SOFT
+from pyrovae.utils.text import listed
 
 __all__ = ["section"]
 
@@ -27,12 +28,12 @@ PLACE = 95
 
 #: Mistakes that are drawn, per row and in all; classes whose counts are written into the map.
 COLUMNS, MISTAKES, WRITTEN = 6, 12, 20
-#: Calibration errors are judged against this many times what noise alone gives.
-NOTICED = 2.0
+#: Calibration errors are noticed above this quantile of those that noise alone gives.
+NOTICED = 0.95
 CAPTIONS = {
-    "classes": "Images, recall and precision per class",
+    "by_class": "Images, recall and precision per class; empty where there are no such images",
     "confusions": "Images per true class (rows) and predicted class (columns)",
-    "reliability": "Mean confidence and accuracy per bin of the confidence",
+    "reliability": "Mean confidence, accuracy and its 95% interval per bin of the confidence",
 }
 
 
@@ -40,10 +41,10 @@ def section(subject: Subject) -> Section:
     """Accuracy, confusions and calibration of programs that classify, and their mistakes."""
     found = classify(subject.programs, subject.split, subject.engine, seed=subject.seed)
     if found is None:
-        raise Inapplicable("the programs predict no attribute that is known for these images")
+        raise Inapplicable("the programs predict no class, or it is known for none of the images")
     names = _names(subject, found)
     confusions, bins = _confusions(found, names), _reliability(found)
-    tables = {"classes": _by_class(confusions), "confusions": confusions}
+    tables = {"by_class": _by_class(confusions), "confusions": confusions}
     return Section(
         "Are the predicted classes right?",
         _says(found, confusions, subject.seed),
@@ -60,15 +61,15 @@ def _figures(
     where = subject.where(len(found.truth))
     return {
         "confusions": Drawing(
-            _draw_confusions(confusions),
-            "Confusions: the share of each true class that is predicted as each class. "
-            f"{where}; those whose class is known.",
+            _draw_confusions(confusions, found.label),
+            "Confusions: numbers count images, colours give the share of the true class. "
+            f"{where} whose class is known.",
         ),
         "reliability": Drawing(
             _draw_reliability(bins),
-            "Reliability: the share of right predictions per bin of their confidence, with ± 2 "
-            "standard errors. On the diagonal confidence is accuracy; above it predictions are "
-            f"underconfident. {where}.",
+            "Reliability: the share of right predictions per bin of their confidence, with 95% "
+            "intervals and the number of images. On the diagonal accuracy is confidence; below it "
+            f"predictions are overconfident, above it underconfident. {where}.",
         ),
     }
 
@@ -77,6 +78,8 @@ def _names(subject: Subject, found: Classified) -> list[str]:
     """The names of the classes, also of known ones that are never predicted."""
     count = max(found.probabilities.shape[1], int(found.truth.max()) + 1)
     named = list(subject.split.value_names.get(found.label, ()))
+    if count == 2 and not named:
+        named = [f"not {found.label}", found.label]
     return [named[i] if i < len(named) else str(i) for i in range(count)]
 
 
@@ -96,38 +99,51 @@ def _by_class(confusions: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _reliability(found: Classified) -> pandas.DataFrame:
-    """One row per bin of the confidence that has images."""
+    """One row per bin of the confidence that has images; 95% intervals by Wilson's method."""
     bins = np.minimum((found.confidence * BINS).astype(int), BINS - 1)
     table = pandas.DataFrame(
         {"bin": bins, "confidence": found.confidence, "accuracy": found.correct.astype(float)}
     )
-    groups = table.groupby("bin")
-    means, counts = groups.mean(), groups.size()
-    spread = np.sqrt(means["accuracy"] * (1 - means["accuracy"]) / counts)
-    return means.assign(images=counts, error=spread).reset_index(drop=True)
+    means, images = table.groupby("bin").mean(), table.groupby("bin").size()
+    p, z = means["accuracy"], 1.96
+    middle = (p + z**2 / (2 * images)) / (1 + z**2 / images)
+    half = z / (1 + z**2 / images) * np.sqrt(p * (1 - p) / images + (z / (2 * images)) ** 2)
+    ends = {"low": np.minimum(middle - half, p), "high": np.maximum(middle + half, p)}
+    return means.assign(**ends, images=images).reset_index(drop=True)
 
 
 def _says(found: Classified, confusions: pandas.DataFrame, seed: int) -> list[str]:
-    numbers, noise = found.numbers(), found.noise(seed)
-    confidence, accuracy = found.confidence.mean(), numbers["accuracy"]
-    said = [f"{found.label}: {found}; log loss {numbers['log_loss']:.3f} nats per image."]
-    error = f"calibration error {numbers['calibration_error']:.3f} ({noise:.3f} by noise alone)"
-    verdict = "Confidences are calibrated"
-    if numbers["calibration_error"] > NOTICED * noise:
-        verdict = "Predictions are " + ("over" if confidence > accuracy else "under") + "confident"
-    said.append(
-        f"{verdict}: mean confidence {100 * confidence:.1f} %, accuracy {100 * accuracy:.1f} %, "
-        f"{error}."
-    )
-    wrong = confusions.to_numpy() * (1 - np.eye(len(confusions), dtype=int))
+    counts, names = confusions.to_numpy(), list(confusions.index)
+    said = [f"{found.label}: {found}; log loss {found.log_loss.mean():.3f} nats per image."]
+    if found.correct.mean() <= found.chance:
+        said[0] += " Always answering the most frequent class is as good or better."
+    said.append(_calibration_said(found, seed))
+    if never := [names[i] for i in np.flatnonzero(counts.sum(1) * (counts.sum(0) == 0))]:
+        said.append(f"No image is predicted as {listed(never)}.")
+    wrong = counts * (1 - np.eye(len(counts), dtype=int))
     if wrong.any():
         true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
-        names = list(confusions.index)
         said.append(
             f"Most frequent mistake: {names[true]} predicted as {names[predicted]}, "
-            f"{wrong.max()} of {confusions.to_numpy()[true].sum()} images of class {names[true]}."
+            f"{wrong.max()} of {counts[true].sum()} images of class {names[true]}."
         )
     return said
+
+
+def _calibration_said(found: Classified, seed: int) -> str:
+    error, noise = found.numbers()["calibration_error"], found.noise(seed)
+    confidence, accuracy = found.confidence.mean(), found.correct.mean()
+    spread = np.sqrt(accuracy * (1 - accuracy) / len(found.truth))
+    verdict = "No miscalibration is noticed"
+    if error > np.quantile(noise, NOTICED):
+        verdict = "Confidences are off in both directions"
+        if abs(confidence - accuracy) > 2 * spread:
+            side = "over" if confidence > accuracy else "under"
+            verdict = f"Predictions are {side}confident"
+    return (
+        f"{verdict}: mean confidence {100 * confidence:.1f}%, accuracy {100 * accuracy:.1f} ± "
+        f"{100 * spread:.1f}%; calibration error {error:.3f}, by noise alone {noise.mean():.3f}."
+    )
 
 
 def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
@@ -150,26 +166,31 @@ def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
     )
 
 
-def _draw_confusions(confusions: pandas.DataFrame) -> Figure:
+def _draw_confusions(confusions: pandas.DataFrame, label: str) -> Figure:
     counts = confusions.to_numpy()
     shares = confusions / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axes = panel(2.0 + 0.22 * min(len(confusions), 20))
-    name_axes(axes, "predicted class", "true class")
-    heat_map(axes, shares, "share of the true class", cmap=SEQUENTIAL, vmin=0, vmax=1)
+    name_axes(axes, f"predicted {label}", f"true {label}")
+    ends = {"cmap": SHARES, "vmin": 0, "vmax": 1, "aspect": "auto"}
+    heat_map(axes, shares, "share of the true class", **ends)
     if len(confusions) <= WRITTEN:
         for (row, column), count in np.ndenumerate(counts):
             dark = shares.to_numpy()[row, column] > 0.5
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
-            axes.text(column, row, str(count), color="white" if dark else INK, **style)
+            axes.text(column, row, str(count or ""), color=PAPER if dark else INK, **style)
     return figure
 
 
 def _draw_reliability(bins: pandas.DataFrame) -> Figure:
     figure, axes = panel(3.0)
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":", label="accuracy is confidence")
+    ends = bins["accuracy"] - bins["low"], bins["high"] - bins["accuracy"]
     points: dict[str, Any] = {"fmt": "o", "ms": 4, "color": GUIDE, "label": "predictions"}
-    axes.errorbar(bins["confidence"], bins["accuracy"], 2 * bins["error"], **points)
-    axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
+    axes.errorbar(bins["confidence"], bins["accuracy"], ends, **points)
+    beside: dict[str, Any] = {"fontsize": SMALL, "color": SOFT, "textcoords": "offset points"}
+    for confidence, accuracy, images in bins[["confidence", "accuracy", "images"]].to_numpy():
+        axes.annotate(f"{images:,.0f}", (confidence, accuracy), xytext=(4, 2), **beside)
+    axes.set(xlim=(0, 1.05), ylim=(-0.03, 1.05))
     axes.legend(fontsize=LABEL, frameon=False)
     name_axes(axes, "confidence", "accuracy")
     return figure

@@ -57,13 +57,12 @@ def section(subject: Subject) -> Section:
 
 
 def _units_said(subject: Subject, table: pandas.DataFrame) -> str:
-    units = subject.encoded.only(subject.columns).continuous()
-    left_out = len(table) - len(units.names)
-    without = f" (without {left_out} entries of discrete sites)" if left_out else ""
+    classes = [] if subject.sites else sorted(subject.space.discrete)
+    apart = f" ({listed(classes)}: discrete, not counted)" if classes else ""
     return (
-        f"{units.active.sum()} of {len(units.names)} latent dimensions are active{without}. The "
-        f"rate is {subject.encoded.rate.mean():,.1f} nats per image; {dimensions_for(table)} "
-        "dimensions are enough for 95% of it."
+        f"{table['active'].sum()} of {len(table)} latent dimensions are active{apart}. The rate "
+        f"is {subject.encoded.rate.mean():,.1f} nats per image; {dimensions_for(table)} "
+        f"dimensions are enough for 95% of {'their part' if classes else 'it'}."
     )
 
 

@@ -26,9 +26,7 @@ SCORES = ("mutual_information_gap", "disentanglement", "completeness", "informat
 def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
     if not subject.factors:
-        raise Inapplicable(
-            "the subject names no factors that the images were made from (its `factors`)"
-        )
+        raise Inapplicable("the data name no factors that the images were made from")
     rates = subject.encoded.kl[:, subject.columns].mean(0)
     order = subject.columns[np.argsort(-rates, kind="stable")]
     codes, names = subject.encoded.loc[:, order], list(subject.factors)
