@@ -69,8 +69,7 @@ class Parser(ArgumentParser):
         """The part of jsonargparse's message that a user can act on."""
         if own := _error_of_argument(message):
             return own
-        keys = re.findall(r'Parser key "([^"]+)"', message)
-        where = self._in_full(".".join(dict.fromkeys(keys)))
+        where = self._in_full(_path(re.findall(r'Parser key "([^"]+)"', message)))
         readers = (
             self._no_such_option,
             _unknown_class,
@@ -218,8 +217,21 @@ def value_of(option: str, arguments: list[str]) -> str | None:
     return found
 
 
+def _path(keys: list[str]) -> str:
+    """The path of an option from the keys of nested parsers; an inner one may be the whole path.
+
+    Example:
+        >>> _path(["encoder", "init_args"]), _path(["trainer", "trainer.epochs"])
+        ('encoder.init_args', 'trainer.epochs')
+    """
+    path = ""
+    for key in dict.fromkeys(keys):
+        path = key if not path or key.startswith(f"{path}.") else f"{path}.{key}"
+    return path
+
+
 # Each of the following reads one kind of jsonargparse's messages for an option, and returns an
-# empty text for other kinds.
+# empty text for other kinds. Their order counts: an early one knows more of its kind.
 
 
 def _error_of_argument(message: str) -> str:

@@ -82,6 +82,13 @@ def test_a_word_for_a_number_names_its_option(option: str) -> None:
         parse_run(parser, [*FOLDER, f"--data.{option}", "many"], "default")
 
 
+def test_a_wrong_value_in_a_mapping_is_named_by_its_path_once() -> None:
+    parser = train_parser()
+    parser.exit_on_error = False
+    with pytest.raises(InputError, match=r"^--trainer.epochs: expected int, got x$"):
+        parse_run(parser, ['--trainer={"epochs": "x"}'], "default")
+
+
 def test_a_word_for_a_number_or_nothing_names_its_option() -> None:
     parser = train_parser()
     parser.exit_on_error = False
