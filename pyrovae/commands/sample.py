@@ -201,7 +201,6 @@ def known_attributes(
             attribute of an image is not known.
     """
     changes = dict(_change(vae, word) for word in given)
-    _warn_of_outside(data, {name: changes[name] for name in vae.attributes if name in changes})
     free = [name for name in vae.optional if name in changes]
     if not vae.attributes and not free:
         return None, None
@@ -235,21 +234,6 @@ def _change(vae: ModelGuidePair, word: str) -> tuple[str, float]:
     if name in vae.attributes:
         vae.check_given(name, found)
     return name, found
-
-
-def _warn_of_outside(data: ImageData, changes: dict[str, float]) -> None:
-    """Prints a warning for each value that is outside the range of the training images."""
-    if not changes:
-        return
-    train = data.split("train")
-    for name, value in changes.items():
-        known = train.attributes[:, list(train.attribute_names).index(name)]
-        low, high = np.nanmin(known), np.nanmax(known)
-        if not low <= np.float32(value) <= high:
-            print(
-                f"warning: --given {name}={value:g} is outside the range of the training images, "
-                f"{low:.3g} to {high:.3g}"
-            )
 
 
 def _attributes_of(data: ImageData, name: str, wanted: Sequence[str]) -> np.ndarray:

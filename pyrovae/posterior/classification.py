@@ -13,7 +13,7 @@ from pyrovae.engine import Engine
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair
 
-__all__ = ["Classified", "calibration_error", "classify"]
+__all__ = ["Classified", "bins_of", "calibration_error", "classify"]
 
 #: Bins of the confidence, of equal width.
 BINS = 15
@@ -88,6 +88,11 @@ class Classified:
         return np.array([calibration_error(self.confidence, own) for own in drawn])
 
 
+def bins_of(confidence: np.ndarray) -> np.ndarray:
+    """The bin, from 0 to 14, of each confidence, `(N,)`."""
+    return np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
     r"""The expected calibration error, over 15 bins of the confidence.
 
@@ -105,8 +110,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
         >>> calibration_error(np.array([0.75, 0.75, 1.0]), np.array([True, False, True]))
         0.16666666666666666
     """
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, correct.astype(float) - confidence, minlength=BINS)
+    gaps = np.bincount(bins_of(confidence), correct.astype(float) - confidence, minlength=BINS)
     return float(np.abs(gaps).sum() / len(confidence))
 
 

@@ -183,19 +183,12 @@ def test_the_command_line_trains_samples_and_edits(
     nets = "--encoder.channels=[4,8] --decoder.channels=[8,4] --trainer.epochs=1".split()
     program = ["--program", "ConditionalVAE", "--program.attributes", "skin_tone", "hair_tone"]
     assert run("train", [*program, *small, *nets, f"--run_dir={root}"], monkeypatch) == 0
-    capsys.readouterr()
     sample = [str(root), f"--out={out}"]
     pictures = []
     for more in (["--num=8"], ["--num=8", "--given", "skin_tone=0.9", "hair_tone=0.1"]):
         assert run("sample", [*sample, *more], monkeypatch) == 0
         pictures.append(Image.open(out).tobytes())
     assert pictures[0] != pictures[1]
-    assert "warning" not in capsys.readouterr().out
-    rare = ["--num=8", "--given", "skin_tone=7", "hair_tone=0.1"]
-    assert run("sample", [*sample, *rare], monkeypatch) == 0
-    assert "warning: --given skin_tone=7 is outside the range of the training images, -" in (
-        capsys.readouterr().out
-    )
     edits = ["--reconstruct", "test:3", "--given", "skin_tone=0.9"]
     assert run("sample", [*sample, *edits], monkeypatch) == 0
     for more, said in (

@@ -17,7 +17,7 @@ from pyrovae.inspection.plotting import (
 )
 from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.subject import Subject
-from pyrovae.posterior.classification import BINS, Classified, classify
+from pyrovae.posterior.classification import Classified, bins_of, classify
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PAPER, SHARES, SOFT
 from pyrovae.utils.text import listed
@@ -100,7 +100,7 @@ def _by_class(confusions: pandas.DataFrame) -> pandas.DataFrame:
 
 def _reliability(found: Classified) -> pandas.DataFrame:
     """One row per bin of the confidence that has images; 95% intervals by Wilson's method."""
-    bins = np.minimum((found.confidence * BINS).astype(int), BINS - 1)
+    bins = bins_of(found.confidence)
     table = pandas.DataFrame(
         {"bin": bins, "confidence": found.confidence, "accuracy": found.correct.astype(float)}
     )
