@@ -145,10 +145,10 @@ def test_the_mistakes_of_the_highest_confidence_are_drawn(
     drawing = section(own).figures["mistakes"]
     (notes,) = seen["notes"].values()
     assert notes == [
-        "wide as yes, 1.00",
-        "no as yes, 0.90",
-        "wide as yes, 0.90",
-        "3 as wide, 0.90",
+        "wide\nas yes\n1.00",
+        "no\nas yes\n0.90",
+        "wide\nas yes\n0.90",
+        "3\nas wide\n0.90",
     ]
     (images,) = seen["rows"].values()
     assert torch.equal(images[0], torch.tensor(own.split.images[10]) / 255)

@@ -14,6 +14,7 @@ from pyrovae.inspection.plotting import (
     image_rows,
     name_axes,
     panel,
+    shorten,
 )
 from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.subject import Subject
@@ -151,8 +152,9 @@ def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
     wrong = np.flatnonzero(~found.correct)
     worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:MISTAKES]
     images = torch.from_numpy(np.array(subject.split.images[found.rows[worst]])) / 255
-    words = [
-        f"{names[found.truth[i]]} as {names[found.predicted[i]]}, {found.confidence[i]:.2f}"
+    short = [shorten(name) for name in names]
+    words = [  # In three lines: names of classes may be long.
+        f"{short[found.truth[i]]}\nas {short[found.predicted[i]]}\n{found.confidence[i]:.2f}"
         for i in worst
     ]
     rows, notes = {}, {}
