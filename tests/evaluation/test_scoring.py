@@ -7,7 +7,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +16,22 @@ import pytest
 import torch
 
 from pyrovae import Engine, InputError, RunDirectory, evaluate
-from pyrovae.commands.evaluate import evaluate_run, open_run
+from pyrovae.commands.evaluate import evaluate_run
 from pyrovae.evaluation import Estimate, scoring
-from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.evidence import summary
-from pyrovae.evaluation.report import COLUMNS, TITLES, Report, notes, score_table
+from pyrovae.evaluation.report import TITLES, Report, notes, score_table
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
-from tests.support.commands import SCRIPTS, TINY, refusal, run, script
+from tests.support.commands import SCRIPTS, refusal, run, script
 from tests.support.processes import run_script
 from tests.support.programs import MAKERS
+from tests.support.scored import unscored
 from tests.support.small import small_data, small_vae
 
 CPU = Engine("cpu", "fp32")
 QUICK = Options(num_samples=30)
-FACES = ["--data.num_train=64", "--data.num_val=24", "--data.num_test=40"]
 #: A run on other images, with steps so long that its last epoch is not always its best.
 OTHER = ("--data.seed=3", "--trainer.epochs=3", "--optimizer.lr=0.3")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Trains a tiny run by the script, once for each set of options."""
-    made: dict[tuple[str, ...], Path] = {}
-
-    def train(*arguments: str) -> Path:
-        if arguments not in made:
-            made[arguments] = tmp_path_factory.mktemp("runs") / f"run{len(made)}"
-            with pytest.MonkeyPatch.context() as patch:
-                command = [*TINY, *FACES, *arguments, f"--run_dir={made[arguments]}"]
-                assert run("train", command, patch) == 0
-        return made[arguments]
-
-    return train
-
-
-@pytest.fixture(autouse=True)
-def halved_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forests of the factors are fitted to one pair of halves, where users get five."""
-    once = partial(scoring.factor_scores, num_splits=1)
-    monkeypatch.setattr(scoring, "factor_scores", once)
 
 
 def scorer(**kwargs: Any) -> Scorer:
@@ -165,9 +140,9 @@ def test_parts_of_the_draws_are_other_draws_of_the_same_images(
 
 @pytest.mark.slow
 def test_what_a_score_does_not_follow_from_computes_nothing_again(
-    trained: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, calls = unscored(trained(), tmp_path / "run"), []
+    root, calls = unscored(tiny_run(), tmp_path / "run"), []
 
     def counting(name: str) -> Callable[[Scorer], dict[str, Estimate]]:
         """A section that counts its calls and costs nothing."""
@@ -194,21 +169,15 @@ def test_what_a_score_does_not_follow_from_computes_nothing_again(
     assert calls == list(SECTIONS)
 
 
-def unscored(root: Path, copy: Path) -> Path:
-    """A copy of a run without its scores."""
-    shutil.copytree(root, copy, ignore=shutil.ignore_patterns("evaluation*"))
-    return copy
-
-
 def other_weights(weights: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: {name: value + 1e-3 for name, value in weights(*args).items()}
 
 
 @pytest.mark.slow
 def test_a_run_is_scored_written_and_scored_again_the_same(
-    trained: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    tiny_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = trained()
+    root = tiny_run()
     first = evaluate_run(root, QUICK)
     path = first.write()
     content = json.loads(path.read_text())
@@ -228,8 +197,10 @@ def test_a_run_is_scored_written_and_scored_again_the_same(
 
 
 @pytest.mark.slow
-def test_the_last_checkpoint_and_other_splits_are_others(trained: Callable[..., Path]) -> None:
-    root = trained(*OTHER)
+def test_the_last_checkpoint_and_other_splits_are_others(
+    tiny_run: Callable[..., Path],
+) -> None:
+    root = tiny_run(*OTHER)
     best, last = (
         evaluate_run(root, QUICK, ["elbo"], checkpoint=which) for which in ("best", "last")
     )
@@ -241,9 +212,9 @@ def test_the_last_checkpoint_and_other_splits_are_others(trained: Callable[..., 
 
 @pytest.mark.slow
 def test_what_stands_of_images_is_kept_when_other_sections_are_scored(
-    trained: Callable[..., Path],
+    tiny_run: Callable[..., Path],
 ) -> None:
-    root = trained()
+    root = tiny_run()
     for sections in (["evidence"], ["elbo"], ["latents"]):
         evaluate_run(root, QUICK, sections).write()
     table = pd.read_csv(root / "evaluation_images.csv", dtype={"name": str})
@@ -256,10 +227,10 @@ def test_what_stands_of_images_is_kept_when_other_sections_are_scored(
 
 @pytest.mark.slow
 def test_scores_of_other_settings_are_merged_with_what_stands_there(
-    trained: Callable[..., Path], tmp_path: Path
+    tiny_run: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = tmp_path / "run"
-    shutil.copytree(trained(), root)
+    shutil.copytree(tiny_run(), root)
     first = evaluate_run(root, QUICK, ["elbo", "evidence", "without_latent"])
     path = first.write()
     before, images = json.loads(path.read_text()), pd.read_csv(root / "evaluation_images.csv")
@@ -285,132 +256,6 @@ def test_scores_of_other_settings_are_merged_with_what_stands_there(
     assert content["vae"]["elbo"] == before["vae"]["elbo"] and not more.remarks
     value = more.scores["vae"]["log_evidence"].value
     assert content["vae"]["log_evidence"]["value"] == value
-
-
-@pytest.fixture(scope="module")
-def compared(trained: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two runs, `a` and `b`, scored and compared."""
-    folder = tmp_path_factory.mktemp("compared")
-    for name, options in (("a", []), ("b", ["--prior=GaussianMixture"])):
-        unscored(trained(*options), folder / name)
-    with pytest.MonkeyPatch.context() as patch:
-        assert run("evaluate", [*comparing(folder), "--sections", *MORE], patch) == 0
-    return folder
-
-
-def comparing(folder: Path) -> list[str]:
-    return [str(folder / "a"), *QUICKLY, "--compare", str(folder / "b")]
-
-
-QUICKLY = ["--num_samples=9", "--device=cpu"]
-#: The bounds, the evidence and the terms of the latents of each image, and a baseline.
-MORE = ["elbo", "evidence", "without_latent", "latents"]
-
-
-def written(folder: Path) -> list[set[tuple[str, ...]]]:
-    """The names of all scores and columns in the files of two runs, and of their comparison."""
-    runs = [folder / "a", folder / "b"]
-    found = [json.loads((root / "evaluation.json").read_text()) for root in runs]
-    images = [pd.read_csv(root / "evaluation_images.csv") for root in runs]
-    rows = pd.read_csv(runs[0] / "comparison.csv")
-    return [
-        {(column, name) for own in found for column in COLUMNS for name in own.get(column, [])},
-        *({(name,) for name in own} for own in images),
-        set(zip(rows.run, rows.score, strict=True)),
-    ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [["--sections=elbo"], ["--sections=ppca"], ["--num_samples=5", "--sections=evidence"]],
-    ids=["a section", "a baseline", "fewer draws"],
-)
-@pytest.mark.parametrize("again", [False, True], ids=["alone", "compared"])
-def test_a_later_evaluation_drops_nothing(
-    command: list[str],
-    again: bool,
-    compared: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    shutil.copytree(compared, folder := tmp_path / "runs")
-    before = written(folder)
-    used = comparing(folder) if again else [str(folder / "a"), *QUICKLY]
-    assert run("evaluate", [*used, *command], monkeypatch) == 0
-    assert all(old <= new for old, new in zip(before, written(folder), strict=True))
-
-
-@pytest.mark.slow
-def test_scores_of_other_images_are_dropped_with_a_line(
-    trained: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    root = tmp_path / "run"
-    shutil.copytree(trained(), root)
-    evaluate_run(root, QUICK, ["elbo", "without_latent"]).write()
-    command = [str(root), "--sections=elbo", "--num_images=20", "--device=cpu"]
-    assert run("evaluate", command, monkeypatch) == 0
-    assert "note: earlier scores in evaluation.json are dropped: they have other num_images" in (
-        capsys.readouterr().out
-    )
-    assert "without_latent" not in json.loads((root / "evaluation.json").read_text())
-
-
-@pytest.mark.slow
-def test_runs_side_by_side(trained: Callable[..., Path], tmp_path: Path) -> None:
-    runs = [trained(), trained("--prior=GaussianMixture"), trained("--likelihood=Laplace")]
-    reports = [evaluate_run(root, QUICK) for root in runs]
-    text = compare(reports, tmp_path)
-    for root in runs:
-        assert root.name in text
-    assert "minus the first run, per image" in text
-    table = pd.read_csv(tmp_path / "comparison.csv")
-    gap = table[table.score == "more_than_first"].set_index("run")
-    assert set(gap.index) == {runs[1].name, runs[2].name}
-    values = [report.scores["vae"]["log_evidence"] for report in reports]
-    expected = values[1].value - values[0].value
-    assert gap.value[runs[1].name] == pytest.approx(expected)
-    each = [report.each_image.log_evidence for report in reports]
-    assert gap.error[runs[1].name] == pytest.approx((each[1] - each[0]).std() / 40**0.5)
-    gap = table[table.score == "elbo_more_than_first"].set_index("run")
-    bounds = [-(r.each_image.rate + r.each_image.distortion) for r in reports]
-    assert gap.value[runs[2].name] == pytest.approx((bounds[2] - bounds[0]).mean())
-    assert gap.error[runs[2].name] == pytest.approx((bounds[2] - bounds[0]).std() / 40**0.5)
-    assert {"linear (PPCA) 4", "no latent"} <= set(table.run)
-    # A likelihood that scores the grey values themselves, on the scale of their probability.
-    grey = evaluate_run(trained("--likelihood=DiscretizedLogistic"), QUICK)
-    compare([reports[0], grey], tmp_path)
-    gap = pd.read_csv(tmp_path / "comparison.csv").query("score == 'more_than_first'")
-    bits = [r.scores["vae"]["evidence_bits_per_dim"].value for r in (reports[0], grey)]
-    nats = (bits[0] - bits[1]) * math.log(2) * 3 * 16 * 16
-    assert gap.value.item() == pytest.approx(nats, rel=1e-6)
-    table = pd.read_csv(tmp_path / "comparison.csv").query("score == 'log_evidence'")
-    shown = table.set_index("run").value
-    assert shown[grey.run.name] - shown[runs[0].name] == pytest.approx(nats, rel=1e-6)
-    assert (tmp_path / "comparison.png").stat().st_size > 10_000
-
-
-@pytest.mark.slow
-def test_what_cannot_be_compared_is_refused(trained: Callable[..., Path]) -> None:
-    binary = "--likelihood=Bernoulli"
-    runs = {
-        "one": trained(),
-        "other": trained(*OTHER),
-        "drawn": trained(binary, "--likelihood.binarization=DynamicBinarization"),
-        "cut": trained(binary, "--likelihood.binarization=ThresholdBinarization"),
-    }
-    opened = {name: open_run(root, QUICK) for name, root in runs.items()}
-    for names, said in (
-        (["one"], "needs another run"),
-        (["one", "other"], "trained on different data"),
-        (["one", "cut"], "binary pixels, and grey values"),
-        (["drawn", "cut"], "they binarise differently"),
-    ):
-        with pytest.raises(InputError, match=said):
-            check_comparable([opened[name] for name in names])
 
 
 BAD: dict[str, tuple[list[str], str]] = {
@@ -443,12 +288,12 @@ BAD: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_mistake_is_one_line(
     name: str,
-    trained: Callable[..., Path],
+    tiny_run: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = trained()
+    root = tiny_run()
     (tmp_path / "empty").mkdir()
     shutil.copy(root / "config.yaml", tmp_path / "empty" / "config.yaml")
     arguments, said = BAD[name]
@@ -466,12 +311,12 @@ def test_an_empty_split_is_one_line() -> None:
 
 @pytest.mark.slow
 def test_the_script_scores_and_compares(
-    trained: Callable[..., Path],
+    tiny_run: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first, second = trained(), trained("--prior=GaussianMixture")
+    first, second = tiny_run(), tiny_run("--prior=GaussianMixture")
     command = [str(first), "--num_samples=10", "--compare", str(second), f"--out={tmp_path}"]
     assert run("evaluate", [*command, "--sections", "elbo", "evidence", "ppca"], monkeypatch) == 0
     shown = capsys.readouterr().out
@@ -523,8 +368,8 @@ def test_what_must_be_known_to_read_the_scores_is_told() -> None:
 
 
 @pytest.mark.slow
-def test_own_features_are_found_beside_the_user(trained: Callable[..., Path]) -> None:
-    root = trained()
+def test_own_features_are_found_beside_the_user(tiny_run: Callable[..., Path]) -> None:
+    root = tiny_run()
     (root.parent / "beside.py").write_text("def net(images):\n    return images.mean((2, 3))\n")
     arguments = [str(root), "--sections", "samples", "--features", "beside.net"]
     done = run_script(SCRIPTS / "evaluate.py", *arguments, folder=root.parent)

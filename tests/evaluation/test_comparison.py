@@ -1,0 +1,154 @@
+"""Runs side by side, and what a later evaluation does to the scores that stand."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pyrovae import InputError
+from pyrovae.commands.evaluate import evaluate_run, open_run
+from pyrovae.evaluation.comparison import check_comparable, compare
+from pyrovae.evaluation.report import COLUMNS
+from pyrovae.evaluation.scoring import Options
+from tests.support.commands import run
+from tests.support.scored import unscored
+
+QUICK = Options(num_samples=30)
+#: A run on other images, with steps so long that its last epoch is not always its best.
+OTHER = ("--data.seed=3", "--trainer.epochs=3", "--optimizer.lr=0.3")
+
+
+@pytest.fixture(scope="module")
+def compared(tiny_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two runs, `a` and `b`, scored and compared."""
+    folder = tmp_path_factory.mktemp("compared")
+    for name, options in (("a", []), ("b", ["--prior=GaussianMixture"])):
+        unscored(tiny_run(*options), folder / name)
+    with pytest.MonkeyPatch.context() as patch:
+        assert run("evaluate", [*comparing(folder), "--sections", *MORE], patch) == 0
+    return folder
+
+
+def comparing(folder: Path) -> list[str]:
+    return [str(folder / "a"), *QUICKLY, "--compare", str(folder / "b")]
+
+
+QUICKLY = ["--num_samples=9", "--device=cpu"]
+#: The bounds, the evidence and the terms of the latents of each image, and a baseline.
+MORE = ["elbo", "evidence", "without_latent", "latents"]
+
+
+def written(folder: Path) -> list[set[tuple[str, ...]]]:
+    """The names of all scores and columns in the files of two runs, and of their comparison."""
+    runs = [folder / "a", folder / "b"]
+    found = [json.loads((root / "evaluation.json").read_text()) for root in runs]
+    images = [pd.read_csv(root / "evaluation_images.csv") for root in runs]
+    rows = pd.read_csv(runs[0] / "comparison.csv")
+    return [
+        {(column, name) for own in found for column in COLUMNS for name in own.get(column, [])},
+        *({(name,) for name in own} for own in images),
+        set(zip(rows.run, rows.score, strict=True)),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [["--sections=elbo"], ["--sections=ppca"], ["--num_samples=5", "--sections=evidence"]],
+    ids=["a section", "a baseline", "fewer draws"],
+)
+@pytest.mark.parametrize("again", [False, True], ids=["alone", "compared"])
+def test_a_later_evaluation_drops_nothing(
+    command: list[str],
+    again: bool,
+    compared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(compared, folder := tmp_path / "runs")
+    before = written(folder)
+    used = comparing(folder) if again else [str(folder / "a"), *QUICKLY]
+    assert run("evaluate", [*used, *command], monkeypatch) == 0
+    assert all(old <= new for old, new in zip(before, written(folder), strict=True))
+
+
+@pytest.mark.slow
+def test_scores_of_other_images_are_dropped_with_a_line(
+    tiny_run: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(tiny_run(), root)
+    evaluate_run(root, QUICK, ["elbo", "without_latent"]).write()
+    command = [str(root), "--sections=elbo", "--num_images=20", "--device=cpu"]
+    assert run("evaluate", command, monkeypatch) == 0
+    assert "note: earlier scores in evaluation.json are dropped: they have other num_images" in (
+        capsys.readouterr().out
+    )
+    assert "without_latent" not in json.loads((root / "evaluation.json").read_text())
+
+
+@pytest.mark.slow
+def test_runs_side_by_side(tiny_run: Callable[..., Path], tmp_path: Path) -> None:
+    runs = [
+        tiny_run(),
+        tiny_run("--prior=GaussianMixture"),
+        tiny_run("--likelihood=Laplace"),
+    ]
+    reports = [evaluate_run(root, QUICK) for root in runs]
+    text = compare(reports, tmp_path)
+    for root in runs:
+        assert root.name in text
+    assert "minus the first run, per image" in text
+    table = pd.read_csv(tmp_path / "comparison.csv")
+    gap = table[table.score == "more_than_first"].set_index("run")
+    assert set(gap.index) == {runs[1].name, runs[2].name}
+    values = [report.scores["vae"]["log_evidence"] for report in reports]
+    expected = values[1].value - values[0].value
+    assert gap.value[runs[1].name] == pytest.approx(expected)
+    each = [report.each_image.log_evidence for report in reports]
+    assert gap.error[runs[1].name] == pytest.approx((each[1] - each[0]).std() / 40**0.5)
+    gap = table[table.score == "elbo_more_than_first"].set_index("run")
+    bounds = [-(r.each_image.rate + r.each_image.distortion) for r in reports]
+    assert gap.value[runs[2].name] == pytest.approx((bounds[2] - bounds[0]).mean())
+    assert gap.error[runs[2].name] == pytest.approx((bounds[2] - bounds[0]).std() / 40**0.5)
+    assert {"linear (PPCA) 4", "no latent"} <= set(table.run)
+    # A likelihood that scores the grey values themselves, on the scale of their probability.
+    grey = evaluate_run(tiny_run("--likelihood=DiscretizedLogistic"), QUICK)
+    compare([reports[0], grey], tmp_path)
+    gap = pd.read_csv(tmp_path / "comparison.csv").query("score == 'more_than_first'")
+    bits = [r.scores["vae"]["evidence_bits_per_dim"].value for r in (reports[0], grey)]
+    nats = (bits[0] - bits[1]) * math.log(2) * 3 * 16 * 16
+    assert gap.value.item() == pytest.approx(nats, rel=1e-6)
+    table = pd.read_csv(tmp_path / "comparison.csv").query("score == 'log_evidence'")
+    shown = table.set_index("run").value
+    assert shown[grey.run.name] - shown[runs[0].name] == pytest.approx(nats, rel=1e-6)
+    assert (tmp_path / "comparison.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compared_is_refused(tiny_run: Callable[..., Path]) -> None:
+    binary = "--likelihood=Bernoulli"
+    runs = {
+        "one": tiny_run(),
+        "other": tiny_run(*OTHER),
+        "drawn": tiny_run(binary, "--likelihood.binarization=DynamicBinarization"),
+        "cut": tiny_run(binary, "--likelihood.binarization=ThresholdBinarization"),
+    }
+    opened = {name: open_run(root, QUICK) for name, root in runs.items()}
+    for names, said in (
+        (["one"], "needs another run"),
+        (["one", "other"], "trained on different data"),
+        (["one", "cut"], "binary pixels, and grey values"),
+        (["drawn", "cut"], "they binarise differently"),
+    ):
+        with pytest.raises(InputError, match=said):
+            check_comparable([opened[name] for name in names])
