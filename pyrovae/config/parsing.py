@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
+from pyrovae.config import messages
 from pyrovae.config.catalogue import concrete, entries, explain, help_text
 from pyrovae.config.help import describe_arguments, full_help, text_width
 from pyrovae.config.naming import own_class
@@ -27,13 +28,10 @@ __all__ = [
     "answer_help",
     "is_stated",
     "joined",
-    "known_parts",
     "lost_option",
     "options_given",
     "value_of",
 ]
-
-OWN = "name your own by its dotted path, as my_module.MyClass"
 
 
 class Parser(ArgumentParser):
@@ -67,19 +65,20 @@ class Parser(ArgumentParser):
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
-        if own := _error_of_argument(message):
+        if own := messages.error_of_argument(message):
             return own
         where = self._in_full(_path(re.findall(r'Parser key "([^"]+)"', message)))
         readers = (
             self._no_such_option,
-            _unknown_class,
-            _list_error,
-            _wrong_type,
+            messages.unknown_class,
+            messages.list_error,
+            self._needs_value,
+            messages.wrong_type,
             self._group,
             self._missing,
-            _no_annotation,
-            _not_imported,
-            _first_reason,
+            messages.no_annotation,
+            messages.not_imported,
+            messages.first_reason,
         )
         found = (read(message, where) for read in readers)
         return next(filter(None, found), shorten(message, 400, placeholder=" ..."))
@@ -101,22 +100,32 @@ class Parser(ArgumentParser):
         needed = f"{dashes}{missing}: must be given"
         return f"{self.prog}: needs RUN" if missing == "run" else needed
 
+    def _needs_value(self, message: str, where: str) -> str:
+        """The error of an option without its value; empty if it is another error."""
+        found = re.search(r"argument (--\S+): expected (?:one|at least one) argument", message)
+        if not found:
+            return ""
+        given = [*sys.argv[1:], "--"]
+        ends = [word for word, after in itertools.pairwise(given) if after.startswith("--")]
+        lacking = (word for word in ends if word.split(".")[0] == found[1] and "=" not in word)
+        return f"{next(lacking, found[1])}: needs a value"
+
     def _no_such_option(self, message: str, where: str) -> str:
         """The error of an option that does not exist; empty if it is another error."""
         if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
             # The parser of an inner part knows the end of an option only.
             option = found[1].split("=")[0].split(" ")[0]
             if (full := self._in_full(option.removeprefix("--"))) != option and "." in full:
-                return f"{cut(full)}: no such option (see --help)"
+                return messages.no_such_option(full)
             shown = cut(found[1]) or "an empty one"
             return f"unrecognized arguments: {shown}{self._suggestion(found[1])} (see --help)"
         if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-            return f"{cut(self._in_full(found[1]))}: no such option (see --help)"
+            return messages.no_such_option(self._in_full(found[1]))
         if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
-            return f"--{found[1]}.{cut(found[2])}: no such option (see --help)"
+            return messages.no_such_option(f"--{found[1]}.{found[2]}")
         # The option stands in a mapping, so the parser of the part reports its name alone.
         if found := re.search(r"^\s*- --(\w+): no such option.*$", message, re.MULTILINE):
-            return f"{where}.{found[1]}: no such option (see --help)" if where != "--" else ""
+            return messages.no_such_option(f"{where}.{found[1]}") if where != "--" else ""
         return ""
 
     def _in_full(self, key: str) -> str:
@@ -133,17 +142,6 @@ class Parser(ArgumentParser):
         first = arguments.strip().split("=")[0].split(" ")[0]
         close = difflib.get_close_matches(first, options, n=1)
         return f"; did you mean {close[0]}?" if close else ""
-
-
-def known_parts(option: str) -> str:
-    """The names that an option of a role allows, for messages."""
-    name = option.lstrip("-")
-    if name == "optimizer":
-        return f"known are the classes of torch.optim; {OWN}"
-    base = ROLES.get(ALSO.get(name, name))
-    names = [entry.name for entry in entries(base)] if base else []
-    listed = f"known are {', '.join(names)}; " if names else ""
-    return f"{listed}{OWN}"
 
 
 def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> None:
@@ -228,102 +226,6 @@ def _path(keys: list[str]) -> str:
     for key in dict.fromkeys(keys):
         path = key if not path or key.startswith(f"{path}.") else f"{path}.{key}"
     return path
-
-
-# Each of the following reads one kind of jsonargparse's messages for an option, and returns an
-# empty text for other kinds. Their order counts: an early one knows more of its kind.
-
-
-def _error_of_argument(message: str) -> str:
-    """The error of an argument that is named without its part."""
-    found = re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message)
-    if not found:
-        return ""
-    whole = f".{found[1]}." in f".{found[2]}."
-    return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
-
-
-def _unknown_class(message: str, where: str) -> str:
-    found = re.search(r"Expected a dot import path string: (.*)", message)
-    if not found:
-        return ""
-    if "- Expected a <class 'float'>" in message:  # A number or a tensor.
-        return f"{where}: {_expected('float', found[1])}"
-    return f"{where}: unknown class '{cut(found[1])}'; {known_parts(where)}"
-
-
-def _list_error(message: str, where: str) -> str:
-    """The error of an option that takes a list of parts."""
-    if where.lstrip("-") not in LISTS:
-        return ""
-    if found := re.search(r"Expected an? \S* ?'?list\S*\. Got value: (.*)", message):
-        name = cut(found[1])
-        return f"{where}: write {where}+={name} to add one, or {where}=[{name}] for a new list"
-    if found := re.search(r"instantiatable class, but (\S+) is abstract", message):
-        return f"{where}: {cut(found[1])} is abstract: it lacks a method of its base class"
-    return ""
-
-
-def _wrong_type(message: str, where: str) -> str:
-    found = re.search(r"Expected an? (.*)\. Got value: (.*)", message)
-    return f"{where}: {_expected(found[1], found[2])}" if found else ""
-
-
-def _no_annotation(message: str, where: str) -> str:
-    found = re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message)
-    needs = "needs a type annotation"
-    return f"{where}: the argument {found[1]} of {found[2]} {needs}" if found else ""
-
-
-def _not_imported(message: str, where: str) -> str:
-    found = re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message)
-    if not found:
-        return ""
-    reason = f"{cut(found[2])}{_searched(found[2])}"
-    return f"{where}: '{cut(found[1])}' cannot be imported: {reason}"
-
-
-def _first_reason(message: str, where: str) -> str:
-    """The first of the reasons that jsonargparse lists."""
-    reasons = _reasons(message)
-    if not reasons:
-        return ""
-    if reasons[0].endswith("is abstract"):
-        return f"{where}: name a class first; {known_parts(where)}"
-    nested = re.search(r"NestedArg\(key='([\w.]+)', val=(.*)\)", message)
-    kind = re.match(r"Expected (?:an? )?(.*)", reasons[0])
-    if nested and kind:
-        given = nested[2].strip("'")
-        return f"{where}.{nested[1]}: {_expected(kind[1], given)}"
-    if kind and (value := re.search(r"Given value: (.*)", message)):
-        return f"{where}: {_expected(kind[1], value[1])}"
-    return cut(reasons[0])
-
-
-def _readable(expected: str) -> str:
-    """The name of a type, from the way jsonargparse prints it."""
-    words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
-    return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
-
-
-def _expected(kind: str, given: str) -> str:
-    """What is allowed, and what was given; the parser reads words such as `nan` as text."""
-    allowed = _readable(kind)
-    if "float" in allowed and given.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
-        allowed = "a finite number"
-    return f"expected {allowed}, got {cut(given)}"
-
-
-def _searched(reason: str) -> str:
-    """A hint where modules are searched, if the reason is that one was not found."""
-    return " (looked for in this directory too)" if reason.startswith("No module") else ""
-
-
-def _reasons(message: str) -> list[str]:
-    """The reasons in jsonargparse's message, without those about types that did not match."""
-    listed = re.findall(r"^\s*- (.*)$", message, re.MULTILINE)
-    noise = ("Does not validate", "Expected a path", "Expected a <class 'NoneType'>")
-    return [reason.strip() for reason in listed if not reason.startswith(noise)]
 
 
 def _owner(argument: str) -> str:

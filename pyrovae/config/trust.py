@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyrovae.config.messages import no_such_option, not_a_part
 from pyrovae.config.naming import (
     arguments_of,
     below,
@@ -23,7 +24,7 @@ from pyrovae.config.naming import (
     within,
 )
 from pyrovae.config.ordering import INNER
-from pyrovae.config.parsing import Parser, known_parts, lost_option, options_given
+from pyrovae.config.parsing import Parser, lost_option, options_given
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
 from pyrovae.config.renewing import renewed
@@ -126,7 +127,7 @@ class Consent:
             if len(path) > 1 and config.get(path[0]) is None:
                 raise InputError(f"--{path[0]}: must name a class, got null")
             if lost := lost_option(config, path, text):  # The parser ignores it.
-                raise InputError(f"--{'.'.join(lost)}: no such option (see --help)")
+                raise InputError(no_such_option(f"--{'.'.join(lost)}"))
 
     def allows(self, name: str) -> bool:
         """Whether a class of the user may be imported."""
@@ -277,7 +278,7 @@ class _Walk:
         if found is not None:
             return found
         if not isinstance(name, str) or not is_dotted(name) or within(name, ("pyrovae",)):
-            raise self.wrong(where, f"unknown class '{cut(name)}'; {known_parts(where)}")
+            raise self.wrong(where, not_a_part(name, where))
         if self.consent.allows(name):
             return own_class(name, base, self.place(where), self.consent.copies)
         allowed = "a plain value" if base is object else f"a class of {' or '.join(origins(base))}"

@@ -123,13 +123,13 @@ class EpochRow:
         """The line for the terminal."""
         bits = "" if self.val_bits_per_dim is None else f"  {self.val_bits_per_dim:.3f} bits/dim"
         share = self.classes.get("accuracy")
-        right = "" if share is None else f"  accuracy {100 * share:.2f}%"
+        wrong = "" if share is None else f"  error {100 * (1 - share):.2f}%"
         skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
         kept = "".join(f"  {name} {value:,.3g}" for name, value in self.objective.items())
         return (
             f"epoch {self.epoch}/{epochs}  ELBO train {self.train_elbo:,.1f}  "
             f"val {self.val_elbo:,.1f} (rate {self.val_rate:,.1f}, distortion "
-            f"{self.val_distortion:,.1f}){bits}{right}  {self.images_per_second:,.0f} images/s  "
+            f"{self.val_distortion:,.1f}){bits}{wrong}  {self.images_per_second:,.0f} images/s  "
             f"lr {self.learning_rate:.2g}{kept}{skipped}"
         )
 

@@ -1,0 +1,142 @@
+"""What jsonargparse's messages mean for a user, in one line each."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+from pyrovae.config.catalogue import concrete, entries
+from pyrovae.config.roles import ALSO, LISTS, ROLES
+from pyrovae.utils.text import cut
+
+OWN = "name your own by its dotted path, as my_module.MyClass"
+
+
+def known_parts(option: str) -> str:
+    """The names that an option of a role allows, for messages."""
+    name = option.lstrip("-")
+    if name == "optimizer":
+        return f"known are the classes of torch.optim; {OWN}"
+    base = ROLES.get(ALSO.get(name, name))
+    names = [entry.name for entry in entries(base)] if base else []
+    listed = f"known are {', '.join(names)}; " if names else ""
+    return f"{listed}{OWN}"
+
+
+def not_a_part(text: Any, option: str) -> str:
+    """Why a text that stands for a part names none."""
+    if str(text).startswith("{"):
+        return f"{cut(text)} is not a mapping that YAML can read"
+    return f"unknown class '{cut(text)}'; {known_parts(option)}"
+
+
+def no_such_option(option: str) -> str:
+    """The error of an option that does not exist, and the parts that have it, if any do."""
+    role, _, argument = option.removeprefix("--").rpartition(".")
+    base = ROLES.get(ALSO.get(role, role))
+    parts = concrete(base) if base else []
+    having = sorted(p.__name__ for p in parts if argument in inspect.signature(p).parameters)
+    hint = f"; {', '.join(having)} {'have' if having[1:] else 'has'} it" if having else ""
+    return f"{cut(option)}: no such option{hint} (see --help)"
+
+
+# Each of the following reads one kind of jsonargparse's messages for an option, and returns an
+# empty text for other kinds. Their order counts: an early one knows more of its kind.
+
+
+def error_of_argument(message: str) -> str:
+    """The error of an argument that is named without its part."""
+    found = re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message)
+    if not found:
+        return ""
+    whole = f".{found[1]}." in f".{found[2]}."
+    return f"--{found[2] if whole else f'{found[1]}.{found[2]}'}{found[3]}"
+
+
+def unknown_class(message: str, where: str) -> str:
+    """The error of a class that does not exist."""
+    found = re.search(r"Expected a dot import path string: (.*)", message)
+    if not found:
+        return ""
+    if "- Expected a <class 'float'>" in message:  # A number or a tensor.
+        return f"{where}: {_expected('float', found[1])}"
+    return f"{where}: {not_a_part(found[1], where)}"
+
+
+def list_error(message: str, where: str) -> str:
+    """The error of an option that takes a list of parts."""
+    if where.lstrip("-") not in LISTS:
+        return ""
+    if found := re.search(r"Expected an? \S* ?'?list\S*\. Got value: (.*)", message):
+        name = cut(found[1])
+        return f"{where}: write {where}+={name} to add one, or {where}=[{name}] for a new list"
+    if found := re.search(r"instantiatable class, but (\S+) is abstract", message):
+        return f"{where}: {cut(found[1])} is abstract: it lacks a method of its base class"
+    return ""
+
+
+def wrong_type(message: str, where: str) -> str:
+    """The error of a value of another type."""
+    found = re.search(r"Expected an? (.*)\. Got value: (.*)", message)
+    return f"{where}: {_expected(found[1], found[2])}" if found else ""
+
+
+def no_annotation(message: str, where: str) -> str:
+    """The error of an argument of the user's class that has no type."""
+    found = re.search(r"Parameter '(\w+)' from '([\w.]+)' does not specify", message)
+    needs = "needs a type annotation"
+    return f"{where}: the argument {found[1]} of {found[2]} {needs}" if found else ""
+
+
+def not_imported(message: str, where: str) -> str:
+    """The error of a module that cannot be imported."""
+    found = re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message)
+    if not found:
+        return ""
+    reason = f"{cut(found[2])}{_searched(found[2])}"
+    return f"{where}: '{cut(found[1])}' cannot be imported: {reason}"
+
+
+def first_reason(message: str, where: str) -> str:
+    """The first of the reasons that jsonargparse lists."""
+    reasons = _reasons(message)
+    if not reasons:
+        return ""
+    if reasons[0].endswith("is abstract"):
+        return f"{where}: name a class first; {known_parts(where)}"
+    nested = re.search(r"NestedArg\(key='([\w.]+)', val=(.*)\)", message)
+    kind = re.match(r"Expected (?:an? )?(.*)", reasons[0])
+    if nested and kind:
+        given = nested[2].strip("'")
+        return f"{where}.{nested[1]}: {_expected(kind[1], given)}"
+    if kind and (value := re.search(r"Given value: (.*)", message)):
+        return f"{where}: {_expected(kind[1], value[1])}"
+    return cut(reasons[0])
+
+
+def _readable(expected: str) -> str:
+    """The name of a type, from the way jsonargparse prints it."""
+    words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
+    words = "a list, such as [1, 2]" if words == "Sequence" else words
+    return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
+
+
+def _expected(kind: str, given: str) -> str:
+    """What is allowed, and what was given; the parser reads words such as `nan` as text."""
+    allowed = _readable(kind)
+    if "float" in allowed and given.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
+        allowed = "a finite number"
+    return f"expected {allowed}, got {cut(given)}"
+
+
+def _searched(reason: str) -> str:
+    """A hint where modules are searched, if the reason is that one was not found."""
+    return " (looked for in this directory too)" if reason.startswith("No module") else ""
+
+
+def _reasons(message: str) -> list[str]:
+    """The reasons in jsonargparse's message, without those about types that did not match."""
+    listed = re.findall(r"^\s*- (.*)$", message, re.MULTILINE)
+    noise = ("Does not validate", "Expected a path", "Expected a <class 'NoneType'>")
+    return [reason.strip() for reason in listed if not reason.startswith(noise)]
