@@ -37,6 +37,8 @@ class Budget:
         tree_depth: d of MCMC: a draw takes at most 2^d - 1 gradients. Small values mix badly.
         starts: draws of the prior per image from which modes that the guide misses are searched.
         num_splits: random halves of the images for the scores of factors.
+        rank_draws: draws per image for calibration, if the guide has several latent sites. Its
+            networks run per draw; a guide of one site has 99 draws.
     """
 
     images: int = 2000
@@ -49,6 +51,7 @@ class Budget:
     tree_depth: int = 5
     starts: int = 16
     num_splits: int = 5
+    rank_draws: int = 99
 
     def __post_init__(self) -> None:
         if self.images < 0:
@@ -60,7 +63,7 @@ SWEPT = 200
 #: Least number of images of a second data set.
 COMPARED = 20
 
-QUICK = Budget(400, 3, 400, 2, 50, 0, 200, starts=4, num_splits=2)
+QUICK = Budget(400, 3, 400, 2, 50, 0, 200, starts=4, num_splits=2, rank_draws=19)
 FULL = Budget()
 
 

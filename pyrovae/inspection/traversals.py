@@ -11,13 +11,14 @@ from pyro import poutine
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pyrovae.evaluation.pairs import chunks
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
 
 __all__ = ["effects", "linear_path", "spherical_path"]
 
-#: Latents decoded at once.
+#: Latents decoded at once, and dimensions moved at once.
 AT_ONCE = 100
 
 
@@ -225,9 +226,10 @@ def effects(
         One row per dimension: `low`, `high` and the root mean square `change`, in levels of 255.
     """
     ends = torch.from_numpy(np.stack([low, high], 1)).to(z)
-    changes = []
-    for dim, own in zip(dims, ends, strict=True):
-        both = show_within(space, along(z, [int(dim)], own[None])[0], **inputs)
-        changes.append(255 * float((both[1] - both[0]).square().mean().sqrt()))
+    changes: list[float] = []
+    for rows in chunks(len(dims), AT_ONCE):
+        both = show_within(space, along(z, [*map(int, dims[rows])], ends[rows]), **inputs)
+        squared = (both[:, 1] - both[:, 0]).square().flatten(1)
+        changes += (255 * squared.mean(1).sqrt()).tolist()
     index = pandas.Index([space.names[dim] for dim in dims], name="dimension")
     return pandas.DataFrame({"low": low, "high": high, "change": changes}, index=index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,11 +24,13 @@ from pyrovae import (
     StandardNormal,
     Trainer,
 )
+from pyrovae.inspection.sections.calibration import section as calibration
 from pyrovae.networks import ResidualBlock
 from pyrovae.posterior.elbo import evaluate, terms
 from pyrovae.programs.pair import run_both
 from tests.support.programs import ladder_vae
-from tests.support.small import small_data
+from tests.support.small import small_data, small_vae
+from tests.support.subjects import EFFORT, subject
 
 X = torch.rand(5, 3, 16, 16)
 
@@ -244,3 +247,10 @@ def test_the_metrics_have_a_rate_per_layer() -> None:
     history = Trainer(epochs=1).fit(ladder_vae(), small_data(), recipe, Engine("cpu", "fp32"))
     parts = [history[f"val_rate_{name}"].item() for name in ("z3", "z2", "z1")]
     assert sum(parts) == pytest.approx(history["val_rate"].item(), rel=1e-4)
+
+
+def test_a_guide_that_runs_its_networks_per_draw_is_ranked_among_fewer_draws() -> None:
+    budget = replace(EFFORT, rank_draws=19)
+    for programs, count in ((ladder_vae(), 19), (small_vae(), 99)):
+        found = calibration(subject(programs, budget))
+        assert f"{count} draws of the guide" in found.figures["ranks"].caption

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pyrovae.inspection.calibration import DENSITY, Ranks, ranks_of_truth
+from pyrovae.inspection.calibration import DENSITY, NUM_DRAWS, Ranks, ranks_of_truth
 from pyrovae.inspection.plotting import LABEL, legend, name_axes, panel
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
@@ -47,8 +47,9 @@ def section(subject: Subject) -> Section:
     """
     columns = subject.columns
     z, inputs = subject.prior_draws(subject.budget.draws)
+    count = NUM_DRAWS if len(subject.space.shapes) == 1 else subject.budget.rank_draws
     with subject.quietly(2):
-        ranks = ranks_of_truth(subject.space, z, inputs).only(columns)
+        ranks = ranks_of_truth(subject.space, z, inputs, num_draws=count).only(columns)
     table = ranks.table()
     sites = table.drop(index=DENSITY, errors="ignore")
     joint, curve = ranks.tarp().table()[["chi_square", "p"]], ranks.tarp().coverage()
