@@ -16,6 +16,7 @@ __all__ = [
     "Encoder",
     "ImageShape",
     "LinearShortcut",
+    "LinearStart",
     "ShortcutNetwork",
     "apply_layers",
     "check_widths",
@@ -26,14 +27,8 @@ __all__ = [
 ImageShape = tuple[int, int, int]
 
 
-class Network(Recorded, nn.Module, ABC):
-    """Base of encoders and decoders, with their optional methods.
-
-    Attributes:
-        couples_batch: whether the output for one image depends on the rest of the batch.
-    """
-
-    couples_batch: bool = False
+class LinearStart:
+    """What `ProbabilisticPCA` sets: a function that can start as a linear one."""
 
     def check_start(self) -> None:
         """Raises `InputError` if `start_linear` is not possible."""
@@ -48,6 +43,16 @@ class Network(Recorded, nn.Module, ABC):
             InputError: if it cannot become a linear function.
         """
         self.check_start()
+
+
+class Network(LinearStart, Recorded, nn.Module, ABC):
+    """Base of encoders and decoders, with their optional methods.
+
+    Attributes:
+        couples_batch: whether the output for one image depends on the rest of the batch.
+    """
+
+    couples_batch: bool = False
 
 
 class Encoder(Network):
@@ -100,6 +105,14 @@ class LinearShortcut(nn.Module):
         """Vectors `(*, num_inputs)` to vectors `(*, num_outputs)`."""
         return nn.functional.linear(self.gain * x, self.weight, self.bias)
 
+    @torch.no_grad()
+    def start(self, weight: Tensor, bias: Tensor, last: nn.Module) -> None:
+        """Becomes `weight @ x + bias`; sets the last layer of the network beside it to zero."""
+        self.weight.copy_(weight / self.gain)
+        self.bias.copy_(bias)
+        for parameter in last.parameters():
+            parameter.zero_()
+
 
 class ShortcutNetwork(nn.Module):
     """Layers with an optional `LinearShortcut` from their input to their output.
@@ -144,7 +157,6 @@ class ShortcutNetwork(nn.Module):
                 "and --decoder.shortcut true"
             )
 
-    @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:
         """Sets the shortcut to `weight @ x + bias`, and the last layer to zero.
 
@@ -153,10 +165,7 @@ class ShortcutNetwork(nn.Module):
         """
         self.check_start()
         assert self.shortcut is not None
-        self.shortcut.weight.copy_(weight / self.shortcut.gain)
-        self.shortcut.bias.copy_(bias)
-        for parameter in self.layers[-1].parameters():
-            parameter.zero_()
+        self.shortcut.start(weight, bias, self.layers[-1])
 
 
 def apply_layers(layers: nn.Module, x: Tensor, event_dim: int) -> Tensor:

@@ -9,13 +9,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pyrovae.networks.base import ImageShape, apply_layers, check_widths
+from pyrovae.networks.base import (
+    ImageShape,
+    LinearShortcut,
+    LinearStart,
+    apply_layers,
+    check_widths,
+)
 from pyrovae.networks.blocks import Block, activate, convolution, shrunk
 from pyrovae.networks.trunks import step_sizes
 from pyrovae.utils.errors import check_kind
 from pyrovae.utils.shared import Shared
 
-__all__ = ["BottomUp", "Ladder", "Maps", "Stage", "Top", "TopDown"]
+__all__ = ["BottomUp", "Ladder", "Maps", "Shortcut", "Stage", "Top", "TopDown"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,32 @@ class Top(nn.Module):
         return apply_layers(self.layers, x, 3)
 
 
+class Shortcut(LinearStart, nn.Module):
+    """A linear map between image and top latents, beside all levels.
+
+    Args:
+        num_inputs: length of the input vectors.
+        num_outputs: length of the output vectors.
+        last: the layer to whose output it is added.
+    """
+
+    def __init__(self, num_inputs: int, num_outputs: int, last: nn.Module) -> None:
+        super().__init__()
+        # In a tuple, since the layer is a submodule of the networks.
+        self.map, self._last = LinearShortcut(num_inputs, num_outputs), (last,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Vectors `(*, num_inputs)` to vectors `(*, num_outputs)`."""
+        return self.map(x)
+
+    def check_start(self) -> None:
+        """It can start as any linear function."""
+
+    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Sets the map to `weight @ x + bias`, and the layer beside it to zero."""
+        self.map.start(weight, bias, self._last[0])
+
+
 class Stage(nn.Module):
     """The part of a top-down network from one latent variable to the next.
 
@@ -200,6 +232,12 @@ class TopDown(nn.Module):
             layers += _enlarged(ladder, level, below)
         self.stages = nn.ModuleList(Shared(stage) for stage in stages)
         self.end = Stage(inject, event_dim, layers, _output(ladder, num_maps))
+
+    @property
+    def last(self) -> nn.Module:
+        """The layer that gives the maps."""
+        assert isinstance(self.end.head, nn.Sequential)
+        return self.end.head[-2]  # Before the shuffle of pixels.
 
     def forward(self, z: Tensor, above: Tensor) -> Tensor:
         """The maps `(*, num_maps, H, W)` of the last latents and their features."""

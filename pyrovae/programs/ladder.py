@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,11 +17,12 @@ from pyrovae.distributions.constraints import bounded_exp
 from pyrovae.likelihoods import Likelihood, SharedScaleNormal
 from pyrovae.networks import ImageShape
 from pyrovae.networks.blocks import Block, GatedBlock, convolution, shrunk
-from pyrovae.networks.ladder import BottomUp, Ladder, Maps, Top, TopDown
+from pyrovae.networks.ladder import BottomUp, Ladder, Maps, Shortcut, Top, TopDown
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import FlowPrior, Prior
-from pyrovae.programs.pair import ModelGuidePair
+from pyrovae.programs.pair import ModelGuidePair, Parts
 from pyrovae.programs.vae import Program, check_latent_parts, check_spaces, count, made
+from pyrovae.utils.errors import InputError
 
 __all__ = ["LadderGuide", "LadderModel", "LadderVAE"]
 
@@ -44,21 +46,28 @@ class LadderModel(Program):
         prior: p(z_L).
         decoder: the top-down network.
         likelihood: p(x given the decoder's output).
+        shortcut: a linear map from z_L that is added to the decoder's output, or None.
     """
 
-    def __init__(self, prior: Prior, decoder: TopDown, likelihood: Likelihood) -> None:
+    def __init__(
+        self, prior: Prior, decoder: TopDown, likelihood: Likelihood, shortcut: Shortcut | None
+    ) -> None:
         super().__init__()
         self.prior, self.decoder, self.likelihood = prior, decoder, likelihood
-        self.names = names_of(decoder)
+        self.names, self.shortcut = names_of(decoder), shortcut
 
     def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
         """Runs the program, conditioned on `x`, or draws `num_images` images."""
         with pyro.plate("images", num_images if x is None else count(x), dim=-1):
-            z, h = pyro.sample(self.names[0], self.prior()), None
+            top = z = pyro.sample(self.names[0], self.prior())
+            h = None
             for name, stage in zip(self.names[1:], self.decoder.stages, strict=True):
                 h, parameters = stage(z, h)
                 z = pyro.sample(name, _normal(parameters).to_event(3))
-            return pyro.sample("x", self.likelihood(self.decoder(z, h)), obs=x)
+            maps = self.decoder(z, h)
+            if self.shortcut is not None:
+                maps = maps + self.shortcut(top).unflatten(-1, maps.shape[-3:])
+            return pyro.sample("x", self.likelihood(maps), obs=x)
 
 
 class LadderGuide(Program):
@@ -73,6 +82,7 @@ class LadderGuide(Program):
         merges: for each lower layer, from the top, a module from image features, features of the
             latents above, and the Normal p(z_l given these) to the Normal q(z_l).
         decoder: the top-down network of the model.
+        shortcut: a linear map from the image that is added to the output of `top`, or None.
     """
 
     def __init__(
@@ -82,22 +92,30 @@ class LadderGuide(Program):
         posterior: Posterior,
         merges: Sequence[nn.Module],
         decoder: TopDown,
+        shortcut: Shortcut | None,
     ) -> None:
         super().__init__()
         self.encoder, self.top, self.posterior = encoder, top, posterior
+        self.shortcut = shortcut
         self.merges = nn.ModuleList(merges)
         # In a tuple, since these are submodules of the model.
         self._stages, self.names = tuple(decoder.stages), names_of(decoder)
 
     def z_dist(self, x: Tensor) -> dist.TorchDistribution:
         """q(z_L given x) for x `(*, C, H, W)`, which a prior can use."""
-        return self.posterior(self.top(self.encoder(x)[-1]))
+        return self._top(x, self.encoder(x))
+
+    def _top(self, x: Tensor, features: Sequence[Tensor]) -> dist.TorchDistribution:
+        outputs = self.top(features[-1])
+        if self.shortcut is not None:
+            outputs = outputs + self.shortcut(x.flatten(-3))
+        return self.posterior(outputs)
 
     def forward(self, x: Tensor, num_images: int = 1) -> None:
         """Runs the program for observations `x`."""
         with pyro.plate("images", count(x), dim=-1):
             features = self.encoder(x)
-            z, h = pyro.sample(self.names[0], self.posterior(self.top(features[-1]))), None
+            z, h = pyro.sample(self.names[0], self._top(x, features)), None
             for name, stage, merge in zip(self.names[1:], self._stages, self.merges, strict=True):
                 h, parameters = stage(z, h)
                 q = merge(features[merge.level], h, _normal(parameters))
@@ -184,6 +202,8 @@ class LadderVAE(ModelGuidePair):
         blocks: blocks per level; 0 makes the networks linear.
         block: the class of the blocks, `GatedBlock` or `ResidualBlock`.
         precision_weighted: whether q is the product of p and a Normal of the image features.
+        shortcut: adds a linear map from the image to the top posterior's parameters, and one from
+            the top latents to the maps, from which `ProbabilisticPCA` starts.
 
     Raises:
         ValueError: if the levels do not fit the image, a number is not allowed, or prior and
@@ -224,19 +244,36 @@ class LadderVAE(ModelGuidePair):
         blocks: int = 1,
         block: Callable[[int], Block] = GatedBlock,
         precision_weighted: bool = False,
+        shortcut: bool = False,
     ) -> None:
         check_latent_parts(prior, likelihood, posterior)
         ladder = Ladder(image_shape, channels, latents, strides, blocks, block)
         encoder, top = BottomUp(ladder), Top(ladder, posterior.num_params)
-        decoder = TopDown(ladder, prior.latent_dim, likelihood.num_maps(image_shape[0]))
+        num_maps = likelihood.num_maps(image_shape[0])
+        decoder = TopDown(ladder, prior.latent_dim, num_maps)
+        up, down = None, None
+        if shortcut:
+            outputs = num_maps * math.prod(image_shape[1:])
+            up = Shortcut(math.prod(image_shape), posterior.num_params, top.layers[-1])
+            down = Shortcut(prior.latent_dim, outputs, decoder.last)
         kind = _PrecisionWeighted if precision_weighted else _Merged
         merges = [kind(ladder, level) for level in ladder.layers]
-        model = LadderModel(prior, decoder, likelihood)
-        guide = LadderGuide(encoder, top, posterior, merges, decoder)
+        model = LadderModel(prior, decoder, likelihood, down)
+        guide = LadderGuide(encoder, top, posterior, merges, decoder, up)
         networks = [encoder, top, *(merge.maps for merge in merges), *decoder.stages, decoder.end]
+        networks += filter(None, (up, down))
         super().__init__(model, guide, likelihood, networks)
         prior.use_guide(guide)
         check_spaces(prior, posterior)
+
+    def linear_parts(self) -> Parts:
+        """The shortcuts, and the distributions of the top latents."""
+        up, down = self.guide.shortcut, self.model.shortcut
+        if up is None or down is None:
+            raise InputError(
+                "ProbabilisticPCA starts from linear shortcuts: set --program.shortcut true"
+            )
+        return Parts(up, self.guide.posterior, self.model.prior, down)
 
     @classmethod
     def for_images(

@@ -132,6 +132,10 @@ class ModelGuidePair(Recorded, nn.Module):
         """The parts of programs with one latent vector; None for other programs."""
         return None
 
+    def linear_parts(self) -> Parts | None:
+        """The parts that `ProbabilisticPCA` sets to a linear model; None if it cannot."""
+        return self.parts()
+
     def latent_prior(self) -> TorchDistribution:
         """p(z) of programs with one latent vector.
 

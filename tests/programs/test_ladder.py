@@ -14,12 +14,15 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from pyrovae import (
+    VAE,
     DiagonalNormal,
     Engine,
     FreeBits,
+    InputError,
     LadderVAE,
     LayerFreeBits,
     Normal,
+    ProbabilisticPCA,
     Recipe,
     StandardNormal,
     Trainer,
@@ -211,6 +214,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "blocks": {"blocks": 2},
     "block": {"block": ResidualBlock},
     "precision_weighted": {"precision_weighted": True},
+    "shortcut": {"shortcut": True},
 }
 
 
@@ -254,3 +258,23 @@ def test_a_guide_that_runs_its_networks_per_draw_is_ranked_among_fewer_draws() -
     for programs, count in ((ladder_vae(), 19), (small_vae(), 99)):
         found = calibration(subject(programs, budget))
         assert f"{count} draws of the guide" in found.figures["ranks"].caption
+
+
+def test_it_starts_at_probabilistic_pca_as_a_vae_does() -> None:
+    data, cpu = small_data(), Engine("cpu", "fp32")
+    images, split = data.split("train").images, data.split("val")
+    levels = {"channels": [4, 4], "latents": [1, 1], "shortcut": True}
+    ladder = LadderVAE.for_images(data, 4, prior=StandardNormal, **levels)
+    plain = VAE.for_images(data, 4, prior=StandardNormal)
+    for vae in (ladder, plain):
+        assert "starts from probabilistic PCA" in ProbabilisticPCA()(vae, images, False)
+    found = evaluate(ladder, split, cpu)
+    below = found.rates["z2"] + found.rates["z1"]
+    # The lower latents change no image yet, and cost almost nothing.
+    assert below < 0.1
+    assert found.elbo + below == pytest.approx(evaluate(plain, split, cpu).elbo, rel=1e-5)
+
+
+def test_without_shortcuts_it_does_not_start_at_probabilistic_pca() -> None:
+    with pytest.raises(InputError, match="set --program.shortcut true, or choose --start Random"):
+        ProbabilisticPCA()(ladder_vae(), small_data().split("train").images, False)

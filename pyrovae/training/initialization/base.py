@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.data import spread
 from pyrovae.distributions.ppca import LinearModel, fit_ppca
-from pyrovae.networks import Decoder, Encoder
+from pyrovae.networks.base import LinearStart
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, cannot_start
@@ -139,7 +139,7 @@ class _Parts:
     @classmethod
     def of(cls, vae: ModelGuidePair) -> _Parts:
         """The methods of a VAE's parts; raises `InputError` if a part does not support them."""
-        found = vae.parts()
+        found = vae.linear_parts()
         if found is None:
             raise cannot_start(vae.guide, "the guide is not made of one encoder and one posterior")
         if found.prior.uses_guide:
@@ -187,7 +187,7 @@ class _Parts:
 
 def _linear(network: nn.Module) -> Callable[[Tensor, Tensor], None]:
     """Returns the network's `start_linear`; raises `InputError` if it does not support it."""
-    if not isinstance(network, (Encoder, Decoder)):
+    if not isinstance(network, LinearStart):
         raise cannot_start(network, "it has no start_linear")
     network.check_start()
     return network.start_linear
