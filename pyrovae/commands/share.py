@@ -24,7 +24,7 @@ from pyrovae.config.resuming import read_config
 from pyrovae.config.roles import PARTS
 from pyrovae.config.trust import Consent
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import COLUMNS, score_table
+from pyrovae.evaluation.tables import COLUMNS, score_table
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum, save_checkpoint
 from pyrovae.runs.checkpoint import state_of

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import (
-    BASELINES,
-    COLUMNS,
-    EVIDENCE,
-    Opened,
-    Report,
-    notes,
-    score_table,
-)
+from pyrovae.evaluation.report import BASELINES, EVIDENCE, Opened, Report, notes
+from pyrovae.evaluation.tables import COLUMNS, score_table
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import Figure

@@ -15,53 +15,15 @@ from pyrovae.data.base import spread_rows
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Scorer
-from pyrovae.posterior.elbo import OF_SITE
+from pyrovae.evaluation.tables import COLUMNS, in_short, score_table
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.text import printable
 
-__all__ = ["Opened", "Report", "score_table"]
+__all__ = ["Opened", "Report"]
 
-#: Title and decimal places of each score. Scores that are not listed are shown by their names.
-TITLES: dict[str, tuple[str, int]] = {
-    # Bits come first: nats of densities and of probabilities cannot be compared.
-    "evidence_bits_per_dim": ("log p(x), bits/dim", 4),
-    "log_evidence": ("log p(x), nats", 2),
-    "more_than_first": ("  minus the first run, per image", 2),
-    "bits_per_dim": ("ELBO, bits/dim, upper bound", 4),
-    "elbo": ("ELBO, nats", 2),
-    "elbo_more_than_first": ("  minus the first run, per image", 2),
-    "rate": ("rate, nats", 2),
-    "distortion": ("distortion, nats", 2),
-    "gap": ("log p(x) - ELBO, nats", 2),
-    "ess": ("effective draws, median", 1),
-    "k_hat": ("Pareto k-hat, median", 2),
-    "k_hat_above_0.7": ("  share of images above 0.7", 3),
-    "active_units": ("active units", 0),
-    "latent_dims": ("  latent dimensions", 0),
-    "mutual_information": ("mutual information I(x; z), nats, lower bound", 2),
-    "limit": ("  largest possible value, log N", 2),
-    "aggregate_kl": ("KL of aggregate posterior to prior, nats, upper bound", 2),
-    "psnr": ("PSNR of reconstructions, dB", 2),
-    "ssim": ("SSIM of reconstructions", 3),
-    "accuracy": ("accuracy of the class", 4),
-    "chance": ("  share of the most frequent class", 4),
-    "log_loss": ("log loss of the class, nats", 3),
-    "calibration_error": ("calibration error of the class", 4),
-    "calibration_noise": ("  by noise alone, if calibrated", 4),
-    "mutual_information_gap": ("MIG: mutual information gap", 3),
-    "disentanglement": ("DCI: disentanglement", 3),
-    "completeness": ("  completeness", 3),
-    "informativeness": ("  informativeness", 3),
-    "mmd": ("samples: squared MMD", 5),
-    "density": ("samples: density", 3),
-    "coverage": ("samples: coverage", 3),
-    "frechet": ("samples: Frechet distance", 3),
-    "num_features": ("  number of features", 0),
-}
-COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 #: A note says that log p(x) is a loose bound above this share of images with k-hat above 0.7, or
 #: below this median number of effective draws.
 LOOSE, FEW_DRAWS = 0.5, 10
@@ -144,7 +106,8 @@ class Report:
     def write(self) -> Path:
         """Writes `evaluation.json` and `evaluation_images.csv` into the run directory.
 
-        Earlier scores in these files are kept if they are of the same weights and images.
+        Earlier scores in these files are kept if they are of the same weights and images. Those
+        of other images are moved to files that are named by their split and number of images.
 
         Returns:
             The path of `evaluation.json`.
@@ -218,12 +181,21 @@ class Report:
         if same:
             return earlier
         other = [key for key, value in whole.items() if earlier.get(key, value) != value]
-        if other:
-            named = ", ".join(other)
-            self.remarks.append(
-                f"earlier scores in {path.name} are dropped: they have other {named}"
-            )
+        if "weights" in other:
+            self.remarks.append(f"earlier scores in {path.name} are dropped: of other weights")
+        elif other:
+            self._set_aside(path, earlier, ", ".join(other))
         return {}
+
+    def _set_aside(self, path: Path, earlier: dict[str, Any], other: str) -> None:
+        """Moves the files of an evaluation of the same weights to names of their own."""
+        end = f"{earlier.get('split')}_{earlier.get('num_images')}"
+        for old in (path, self.run / "evaluation_images.csv"):
+            if old.exists():
+                old.replace(old.with_stem(f"{old.stem}_{end}"))
+        self.remarks.append(
+            f"earlier scores are moved to {path.stem}_{end}.json: they have other {other}"
+        )
 
     def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
         """The settings of earlier and new scores together, and the earlier scores to drop.
@@ -307,49 +279,6 @@ def notes(report: Report) -> list[str]:
     return [f"note: {line}" for line in found]
 
 
-def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
-    """A table of scores as text: one row per score, one column per model."""
-    found = dict.fromkeys(name for rows in columns.values() for name in rows)
-    # Scores of single factors are in the file only.
-    sites = [name for name in found if name.startswith(OF_SITE)]
-    order = [n for name in TITLES for n in (name, *(sites if name == "rate" else []))]
-    names = [name for name in dict.fromkeys([*order, *found]) if name in found and "/" not in name]
-    shown = [["", *(COLUMNS.get(column, column) for column in columns)]]
-    for name in names:
-        title, digits = TITLES.get(name, _title(name))
-        cells = [_cell(rows.get(name), digits) for rows in columns.values()]
-        shown.append([title, *cells])
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    lines = []
-    for title, *cells in shown:
-        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-        lines.append("  ".join([title.ljust(widths[0]), *right]).rstrip())
-    return "\n".join(lines)
-
-
-def _title(name: str) -> tuple[str, int]:
-    """The title and decimal places of a score that `TITLES` does not list."""
-    if name.startswith(OF_SITE):
-        return f"  of latent site {name.removeprefix(OF_SITE)}", 2
-    return name.replace("_", " "), 3
-
-
-def _in_short(scores: dict[str, Estimate]) -> str:
-    """Scores in one line, printed after each section."""
-    return "; ".join(
-        f"{title.strip().removeprefix('samples: ')} {_cell(scores[name], digits)}"
-        for name, (title, digits) in TITLES.items()
-        if name in scores
-    )
-
-
-def _cell(found: Estimate | None, digits: int) -> str:
-    if found is None:
-        return ""
-    error = "" if found.error is None else f" ± {found.error:,.{digits}f}"
-    return f"{found.value:,.{digits}f}{error}"
-
-
 @dataclass(frozen=True)
 class Opened:
     """A run that is ready to be scored.
@@ -378,7 +307,7 @@ class Opened:
                 continue
             scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
             if self.scorer.progress and found:
-                print(f"{name.replace('_', ' ')}: {_in_short(found)}", flush=True)
+                print(f"{name.replace('_', ' ')}: {in_short(found)}", flush=True)
         return self._report(scores, tuple(failed))
 
     def _report(self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]) -> Report:

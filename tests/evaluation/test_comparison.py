@@ -14,8 +14,8 @@ import pytest
 from pyrovae import InputError
 from pyrovae.commands.evaluate import evaluate_run, open_run
 from pyrovae.evaluation.comparison import check_comparable, compare
-from pyrovae.evaluation.report import COLUMNS
 from pyrovae.evaluation.scoring import Options
+from pyrovae.evaluation.tables import COLUMNS
 from tests.support.commands import run
 from tests.support.scored import unscored
 
@@ -79,7 +79,7 @@ def test_a_later_evaluation_drops_nothing(
 
 
 @pytest.mark.slow
-def test_scores_of_other_images_are_dropped_with_a_line(
+def test_scores_of_other_images_are_moved_with_a_line(
     tiny_run: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -87,13 +87,15 @@ def test_scores_of_other_images_are_dropped_with_a_line(
 ) -> None:
     root = tmp_path / "run"
     shutil.copytree(tiny_run(), root)
-    evaluate_run(root, QUICK, ["elbo", "without_latent"]).write()
+    before = evaluate_run(root, QUICK, ["elbo", "without_latent"]).write().read_text()
+    images = (root / "evaluation_images.csv").read_text()
     command = [str(root), "--sections=elbo", "--num_images=20", "--device=cpu"]
     assert run("evaluate", command, monkeypatch) == 0
-    assert "note: earlier scores in evaluation.json are dropped: they have other num_images" in (
-        capsys.readouterr().out
-    )
+    moved = "moved to evaluation_test_40.json: they have other num_images"
+    assert f"note: earlier scores are {moved}" in capsys.readouterr().out
     assert "without_latent" not in json.loads((root / "evaluation.json").read_text())
+    assert (root / "evaluation_test_40.json").read_text() == before
+    assert (root / "evaluation_images_test_40.csv").read_text() == images
 
 
 @pytest.mark.slow

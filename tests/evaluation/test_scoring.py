@@ -19,9 +19,10 @@ from pyrovae import Engine, InputError, RunDirectory, evaluate
 from pyrovae.commands.evaluate import evaluate_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.evidence import summary
-from pyrovae.evaluation.report import TITLES, Report, notes, score_table
+from pyrovae.evaluation.report import Report, notes
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
+from pyrovae.evaluation.tables import TITLES, score_table
 from tests.support.commands import SCRIPTS, refusal, run, script
 from tests.support.processes import run_script
 from tests.support.programs import MAKERS

@@ -1,0 +1,91 @@
+"""Scores as text: their titles, decimal places and order in tables."""
+
+from __future__ import annotations
+
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.posterior.elbo import OF_SITE
+
+__all__ = ["score_table"]
+
+#: Title and decimal places of each score. Scores that are not listed are shown by their names.
+TITLES: dict[str, tuple[str, int]] = {
+    # Bits come first: nats of densities and of probabilities cannot be compared.
+    "evidence_bits_per_dim": ("log p(x), bits/dim", 4),
+    "log_evidence": ("log p(x), nats", 2),
+    "more_than_first": ("  minus the first run, per image", 2),
+    "bits_per_dim": ("ELBO, bits/dim, upper bound", 4),
+    "elbo": ("ELBO, nats", 2),
+    "elbo_more_than_first": ("  minus the first run, per image", 2),
+    "rate": ("rate, nats", 2),
+    "distortion": ("distortion, nats", 2),
+    "gap": ("log p(x) - ELBO, nats", 2),
+    "ess": ("effective draws, median", 1),
+    "k_hat": ("Pareto k-hat, median", 2),
+    "k_hat_above_0.7": ("  share of images above 0.7", 3),
+    "active_units": ("active units", 0),
+    "latent_dims": ("  latent dimensions", 0),
+    "mutual_information": ("mutual information I(x; z), nats, lower bound", 2),
+    "limit": ("  largest possible value, log N", 2),
+    "aggregate_kl": ("KL of aggregate posterior to prior, nats, upper bound", 2),
+    "psnr": ("PSNR of reconstructions, dB", 2),
+    "ssim": ("SSIM of reconstructions", 3),
+    "accuracy": ("accuracy of the class", 4),
+    "chance": ("  share of the most frequent class", 4),
+    "log_loss": ("log loss of the class, nats", 3),
+    "calibration_error": ("calibration error of the class", 4),
+    "calibration_noise": ("  by noise alone, if calibrated", 4),
+    "mutual_information_gap": ("MIG: mutual information gap", 3),
+    "disentanglement": ("DCI: disentanglement", 3),
+    "completeness": ("  completeness", 3),
+    "informativeness": ("  informativeness", 3),
+    "mmd": ("samples: squared MMD", 5),
+    "density": ("samples: density", 3),
+    "coverage": ("samples: coverage", 3),
+    "frechet": ("samples: Frechet distance", 3),
+    "num_features": ("  number of features", 0),
+}
+COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
+
+
+def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
+    """A table of scores as text: one row per score, one column per model."""
+    found = dict.fromkeys(name for rows in columns.values() for name in rows)
+    # Scores of single factors are in the file only.
+    sites = [name for name in found if name.startswith(OF_SITE)]
+    order = [n for name in TITLES for n in (name, *(sites if name == "rate" else []))]
+    names = [name for name in dict.fromkeys([*order, *found]) if name in found and "/" not in name]
+    shown = [["", *(COLUMNS.get(column, column) for column in columns)]]
+    for name in names:
+        title, digits = TITLES.get(name, _title(name))
+        cells = [cell(rows.get(name), digits) for rows in columns.values()]
+        shown.append([title, *cells])
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = []
+    for title, *cells in shown:
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([title.ljust(widths[0]), *right]).rstrip())
+    return "\n".join(lines)
+
+
+def _title(name: str) -> tuple[str, int]:
+    """The title and decimal places of a score that `TITLES` does not list."""
+    if name.startswith(OF_SITE):
+        return f"  of latent site {name.removeprefix(OF_SITE)}", 2
+    return name.replace("_", " "), 3
+
+
+def in_short(scores: dict[str, Estimate]) -> str:
+    """Scores in one line, printed after each section."""
+    return "; ".join(
+        f"{title.strip().removeprefix('samples: ')} {cell(scores[name], digits)}"
+        for name, (title, digits) in TITLES.items()
+        if name in scores
+    )
+
+
+def cell(found: Estimate | None, digits: int) -> str:
+    """A score with its standard error; empty if there is none."""
+    if found is None:
+        return ""
+    error = "" if found.error is None else f" ± {found.error:,.{digits}f}"
+    return f"{found.value:,.{digits}f}{error}"
