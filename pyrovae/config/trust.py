@@ -120,9 +120,8 @@ class Consent:
             arguments: the command line.
         """
         walk = _Parsed(self, "")
-        for name in [*BASES, *GROUPS]:
-            if name in config:
-                walk.option(name, config[name])
+        for name in filter(config.__contains__, [*BASES, *GROUPS]):
+            walk.option(name, config[name])
         for path, text in options_given(arguments, {*BASES, *GROUPS}):
             if len(path) > 1 and config.get(path[0]) is None:
                 raise InputError(f"--{path[0]}: must name a class, got null")

@@ -271,6 +271,11 @@ def _read_table(
         raise InputError(f"{path}: {cut(error)}") from error
     if not isinstance(table.index, pandas.RangeIndex):
         raise InputError(f"{path}: its rows have more cells than its header has columns")
+    return _by_image(table, wanted, path)
+
+
+def _by_image(table: pandas.DataFrame, wanted: Sequence[str], path: Path) -> pandas.DataFrame:
+    """The table of a list indexed by image; refuses missing columns and repeated images."""
     for column in wanted:
         if column not in table.columns:
             found = ", ".join(map(cut, table.columns[:5])) + (", ..." * (table.shape[1] > 5))

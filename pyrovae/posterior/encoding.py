@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -156,29 +157,8 @@ def encode(
         seed: seed of the draws.
     """
     prior_scale: list[Tensor] = []
-
-    def compute(x: Tensor, **inputs: Tensor) -> dict[str, Any]:
-        guide, model = run_both(programs.model, programs.guide, x, **inputs)
-        shapes = {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)}
-        space = LatentSpace(programs, shapes)
-        # First, since some flows can only invert their last draw, and later draws replace it.
-        densities = [
-            _densities(guide.nodes[n]["fn"], model.nodes[n]["fn"], guide.nodes[n]["value"])
-            for n in space.shapes
-        ]
-        every = marginals(programs.guide, guide, list(space.shapes), x, **inputs)
-        found = _by_dimension(guide, model, every, bool(inputs))
-        if not prior_scale:
-            prior_scale.extend(_first_scale(model.nodes[n]["fn"], every[n].loc) for n in every)
-        node = model.nodes["x"]
-        sums = [sum(column[1:], column[0]) for column in zip(*densities, strict=True)]
-        found |= zip(("rate", "log_q", "log_p"), sums, strict=True)
-        distortion, error = -node["fn"].log_prob(node["value"]), _squared_error(programs, node)
-        seen = {"distortion": distortion, "squared_error": error}
-        rates = {name: own[0] for name, own in zip(space.shapes, densities, strict=True)}
-        return {"names": space.names, "site_rates": rates, **seen, **found}
-
     with pyro.get_param_store().scope():
+        compute = partial(_of_batch, programs, prior_scale)
         found = list(each_batch(programs, images, engine, compute, seed=seed))
     once = ("names", *ONCE_BY_DIMENSION, "site_rates")
     rates = found[0]["site_rates"]
@@ -193,6 +173,31 @@ def encode(
         else {},
         **{name: _array([batch[name] for batch in found]) for name in columns},
     )
+
+
+def _of_batch(
+    programs: ModelGuidePair, prior_scale: list[Tensor], x: Tensor, **inputs: Tensor
+) -> dict[str, Any]:
+    """The fields of `Encoding` of a batch; the first batch adds to `prior_scale`."""
+    guide, model = run_both(programs.model, programs.guide, x, **inputs)
+    shapes = {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)}
+    space = LatentSpace(programs, shapes)
+    # First, since some flows can only invert their last draw, and later draws replace it.
+    densities = [
+        _densities(guide.nodes[n]["fn"], model.nodes[n]["fn"], guide.nodes[n]["value"])
+        for n in space.shapes
+    ]
+    every = marginals(programs.guide, guide, list(space.shapes), x, **inputs)
+    found = _by_dimension(guide, model, every, bool(inputs))
+    if not prior_scale:
+        prior_scale.extend(_first_scale(model.nodes[n]["fn"], every[n].loc) for n in every)
+    node = model.nodes["x"]
+    sums = [sum(column[1:], column[0]) for column in zip(*densities, strict=True)]
+    found |= zip(("rate", "log_q", "log_p"), sums, strict=True)
+    distortion, error = -node["fn"].log_prob(node["value"]), _squared_error(programs, node)
+    seen = {"distortion": distortion, "squared_error": error}
+    rates = {name: own[0] for name, own in zip(space.shapes, densities, strict=True)}
+    return {"names": space.names, "site_rates": rates, **seen, **found}
 
 
 def _array(parts: list[Tensor]) -> np.ndarray:

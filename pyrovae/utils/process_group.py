@@ -196,28 +196,29 @@ def processes() -> Group:
     if local_rank < gpus:
         torch.cuda.set_device(local_rank)  # What "cuda" without a number means from here on.
     if not dist.is_initialized():
-        # Its functions have the group as a default: imported later, they would keep it, and with
-        # it threads that can end the process by SIGABRT when the interpreter closes.
-        import_module("torch.distributed.nn")
-        try:
-            found = dist.rendezvous("env://", timeout=PATIENCE)  # type: ignore[attr-defined]
-            store, rank, size = next(found)
-            dist.init_process_group(
-                "cpu:gloo,cuda:nccl" if gpus else "gloo",
-                store=_of_this_start(store, rank, size),
-                rank=rank,
-                world_size=size,
-                timeout=PATIENCE,
-            )
-        except (ValueError, RuntimeError) as error:
-            reason = shorten(str(error), 160, placeholder=" ...")
-            raise InputError(
-                f"cannot connect {size} processes, which torchrun starts together: {reason}"
-            ) from error
+        _connect(size, "cpu:gloo,cuda:nccl" if gpus else "gloo")
     group = Group(dist.get_rank(), size, local_rank)
     if not group.main:  # What there is to warn of, the main process warns of too.
         logging.getLogger("pyrovae").setLevel(logging.ERROR)
     return group
+
+
+def _connect(size: int, backend: str) -> None:
+    """Makes the process group of torch; raises `InputError` if that is not possible."""
+    # Its functions have the group as a default: imported later, they would keep it, and with it
+    # threads that can end the process by SIGABRT when the interpreter closes.
+    import_module("torch.distributed.nn")
+    try:
+        found = dist.rendezvous("env://", timeout=PATIENCE)  # type: ignore[attr-defined]
+        store, rank, size = next(found)
+        store = _of_this_start(store, rank, size)
+        names = {"store": store, "rank": rank, "world_size": size}
+        dist.init_process_group(backend, timeout=PATIENCE, **names)
+    except (ValueError, RuntimeError) as error:
+        reason = shorten(str(error), 160, placeholder=" ...")
+        raise InputError(
+            f"cannot connect {size} processes, which torchrun starts together: {reason}"
+        ) from error
 
 
 def _of_this_start(store: Any, rank: int, size: int) -> Any:

@@ -181,13 +181,31 @@ def _tests(found: Holes) -> tuple[list[bool], list[bool]]:
 
 
 def _holes_said(found: Holes, differ: bool) -> list[str]:
-    ratio, distance = found.shares.loc["log_ratio"], found.shares.loc["distance"]
+    ratio = found.shares.loc["log_ratio"]
     less = _less_covered(found)
     said = [ALIKE] if less and not differ else []
     lead = "No difference of coverage was found"
     if less:
         lead = "Draws of the prior are less covered by posteriors than held-out encodings are"
-    parts = [
+    parts = _coverage_said(found)
+    shares, lower = _tests(found)
+    shown = [shares[0], lower[0], shares[1] or lower[1]]
+    first = parts.pop(shown.index(less))  # The lead stands before the numbers that show it.
+    said += [f"{lead}: {first}", *parts]
+    if ratio.held_out < 0:
+        said.append(
+            f"The mixture of {found.images:,} posteriors does not cover held-out images either "
+            f"(their median log q(z) is {-ratio.held_out:,.0f} nats below log p(z)): posteriors "
+            f"are narrower than the distances between them, so that only holes larger than these "
+            f"distances can be found."
+        )
+    return said
+
+
+def _coverage_said(found: Holes) -> list[str]:
+    """The shares and medians of both measures of coverage, with their tests."""
+    ratio, distance = found.shares.loc["log_ratio"], found.shares.loc["distance"]
+    return [
         f"{ratio.share:.1%} of the prior's draws (standard error {ratio.error:.1%}) and "
         f"{ratio.nominal:.1%} of the held-out encodings have a log q(z) - log p(z) below "
         f"{ratio.threshold:,.0f} nats (exact test, p = {ratio.share_p:.2g}).",
@@ -203,18 +221,6 @@ def _holes_said(found: Holes, differ: bool) -> list[str]:
         f"for draws of the prior and {distance.held_out:.3g} for held-out images "
         f"(Kolmogorov-Smirnov distance {distance.ks:.2f}, p = {distance.p_value:.2g}).",
     ]
-    shares, lower = _tests(found)
-    shown = [shares[0], lower[0], shares[1] or lower[1]]
-    first = parts.pop(shown.index(less))  # The lead stands before the numbers that show it.
-    said += [f"{lead}: {first}", *parts]
-    if ratio.held_out < 0:
-        said.append(
-            f"The mixture of {found.images:,} posteriors does not cover held-out images either "
-            f"(their median log q(z) is {-ratio.held_out:,.0f} nats below log p(z)): posteriors "
-            f"are narrower than the distances between them, so that only holes larger than these "
-            f"distances can be found."
-        )
-    return said
 
 
 def _marginals_said(single: pandas.DataFrame) -> str:
