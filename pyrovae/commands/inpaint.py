@@ -99,11 +99,7 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
 
 def main(arguments: list[str]) -> None:
     """Draws and writes the completions; prints how far they can be relied on."""
-    options = parser().parse_args(arguments)
-    if not options.mask:
-        raise InputError("--mask: must be given, an image whose white pixels are missing")
-    if not options.out.lower().endswith(".png"):
-        raise InputError(f"--out: must end in .png, got {options.out}")
+    options = _checked(arguments)
     device = Engine(options.device).device
     vae, data = load_run(options.run, options.checkpoint, device, options.trust)
     image = read_image(options.image, vae, data).to(device)
@@ -121,17 +117,24 @@ def main(arguments: list[str]) -> None:
         bar=lambda steps: tqdm(steps, desc="NUTS", file=sys.stderr),
         progress=True,
     )
-    never = vae.observe(image).isnan().any(-3) & ~seen
-    if never.any():
-        print(
-            f"warning: the likelihood leaves out {int(never.sum())} of the missing pixels, so "
-            "nothing is known of them"
-        )
+    if never := int((vae.observe(image).isnan().any(-3) & ~seen).sum()):
+        left = f"the likelihood leaves out {never} of the missing pixels"
+        print(f"warning: {left}, so nothing is known of them")
     for line in about(found, seen):
         print(line)
     with showing(data.show):
         save_png(sheet(found, image, seen, options), Path(options.out))
     print(options.out)
+
+
+def _checked(arguments: list[str]) -> Namespace:
+    """The options; raises `InputError` if one is not allowed."""
+    options = parser().parse_args(arguments)
+    if not options.mask:
+        raise InputError("--mask: must be given, an image whose white pixels are missing")
+    if not options.out.lower().endswith(".png"):
+        raise InputError(f"--out: must end in .png, got {options.out}")
+    return options
 
 
 def sheet(found: Completions, image: Tensor, seen: Tensor, options: Namespace) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -248,19 +248,8 @@ def _estimate(own: dict[str, Any]) -> Estimate:
 
 def notes(report: Report) -> list[str]:
     """Notes on scores that need care, one line per note."""
-    own, found = report.scores["vae"], []
-    bad, draws = own.get("k_hat_above_0.7"), own.get("ess")
-    if draws and ((bad and bad.value > LOOSE) or draws.value < FEW_DRAWS):
-        share = f"k-hat is above 0.7 for {bad.value:.0%} of the images, and " if bad else ""
-        found.append(
-            f"log p(x) is a loose lower bound: {share}the median of effective draws is "
-            f"{draws.value:,.1f} of {report.settings['num_samples']:,}. More draws raise it."
-        )
-    if "limit" in own and own["limit"].value - own["mutual_information"].value < SATURATED:
-        found.append(
-            f"I(x; z) is limited by the number of images ({report.num_images:,}): it is too low, "
-            "and the KL to the prior too high by the same amount. More images reduce this bias."
-        )
+    own = report.scores["vae"]
+    found = [*_on_evidence(report, own), *_on_sizes(report, own)]
     if report.grey_levels is None and "ppca" in report.scores:
         found.append(
             "linear (PPCA) scores a density of binary pixels with uniform noise: a loose lower "
@@ -271,12 +260,30 @@ def notes(report: Report) -> list[str]:
             simpler = report.scores[name]["log_evidence"].value
             if own["elbo"].value < simpler:
                 found.append(f"the ELBO is below log p(x) of the baseline {COLUMNS[name]}.")
+    return [f"note: {line}" for line in found]
+
+
+def _on_evidence(report: Report, own: dict[str, Estimate]) -> Iterator[str]:
+    bad, draws = own.get("k_hat_above_0.7"), own.get("ess")
+    if draws and ((bad and bad.value > LOOSE) or draws.value < FEW_DRAWS):
+        share = f"k-hat is above 0.7 for {bad.value:.0%} of the images, and " if bad else ""
+        yield (
+            f"log p(x) is a loose lower bound: {share}the median of effective draws is "
+            f"{draws.value:,.1f} of {report.settings['num_samples']:,}. More draws raise it."
+        )
+
+
+def _on_sizes(report: Report, own: dict[str, Estimate]) -> Iterator[str]:
+    if "limit" in own and own["limit"].value - own["mutual_information"].value < SATURATED:
+        yield (
+            f"I(x; z) is limited by the number of images ({report.num_images:,}): it is too low, "
+            "and the KL to the prior too high by the same amount. More images reduce this bias."
+        )
     if "num_features" in own and own["num_features"].value >= report.num_images:
-        found.append(
+        yield (
             f"the Frechet distance is mostly bias: {report.num_images:,} images for "
             f"{own['num_features'].value:,.0f} features. Use more images than features."
         )
-    return [f"note: {line}" for line in found]
 
 
 @dataclass(frozen=True)
