@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import jinja2
     from matplotlib.axes import Axes
 
+# After every epoch the options are read: the loader in C, where there is one, is much faster.
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 __all__ = ["draw_elbo", "refresh_index", "write_curve", "write_index"]
 
 Rows = Sequence[Mapping[str, Any]]
@@ -53,6 +56,8 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
         run: the run directory.
         rows: the rows of `metrics.csv`.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     figure, axes = canvas(2.7, 1, 2)
     # Fitting the margins and the legend would double the time of an epoch's curve.
     figure.set_layout_engine("none")
@@ -63,7 +68,8 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="upper right", ncols=2, fontsize=LABEL, frameon=False)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(content)  # `savefig` draws twice, for the layout.
     with replacing(run.curve) as temporary:
         temporary.write_bytes(content.getvalue())
 
@@ -163,7 +169,7 @@ def _links(root: Path) -> Iterator[tuple[str, str]]:
 
 def _settings(run: RunDirectory) -> dict[str, Any]:
     try:
-        options = yaml.safe_load(_text(run.config))
+        options = yaml.load(_text(run.config), Loader)
     except yaml.YAMLError:
         options = None
     return Config(options) if isinstance(options, dict) else {}
