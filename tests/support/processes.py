@@ -19,7 +19,8 @@ LIMIT = 300  # seconds
 #: Optimisers import dynamo and all runs draw, in every process anew.
 IMPORTED = ["pyrovae.config.options", "pyrovae.config.building", "pyrovae.utils.grids", "tqdm"]
 IMPORTED += ["torch._dynamo", "pyrovae.commands.train", "pyrovae.training.history", "pandas"]
-IMPORTED += ["matplotlib.figure"]
+IMPORTED += ["matplotlib.figure", "matplotlib.backends.backend_agg", "jinja2"]
+IMPORTED += ["torch.utils.tensorboard", "tensorboard.plugins.hparams.metadata"]
 
 
 class Script:
