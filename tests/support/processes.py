@@ -41,6 +41,10 @@ class Script:
     def runs(self) -> bool:
         return self._process.is_alive() if FORKS else self._process.poll() is None
 
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self._texts[0].read_text()
+
     def signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
 
