@@ -18,14 +18,12 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
+from pyrovae.utils.plain import from_yaml
 from pyrovae.utils.plotting import LABEL, canvas, name_axes
 
 if TYPE_CHECKING:
     import jinja2
     from matplotlib.axes import Axes
-
-# After every epoch the options are read: the loader in C, where there is one, is much faster.
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 __all__ = ["draw_elbo", "refresh_index", "write_curve", "write_index"]
 
@@ -169,7 +167,7 @@ def _links(root: Path) -> Iterator[tuple[str, str]]:
 
 def _settings(run: RunDirectory) -> dict[str, Any]:
     try:
-        options = yaml.load(_text(run.config), Loader)
+        options = from_yaml(_text(run.config))
     except yaml.YAMLError:
         options = None
     return Config(options) if isinstance(options, dict) else {}
