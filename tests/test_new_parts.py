@@ -185,15 +185,41 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CODE = """
 import importlib, json, sys
 for name, *arguments in json.loads(sys.argv.pop()):
+    print("=====", name)
     try:
         importlib.import_module(f"pyrovae.commands.{name}").main(arguments)
     except SystemExit as stopped:  # As the help does.
         assert not stopped.code, stopped.code
+import pyrovae, pytest
+print("===== names")
+print(pyrovae.DroppedPrior(3), pyrovae.priors.DroppedPrior)
+print("===== tests")
+options = ["-q", "-p", "no:cacheprovider", "tests/test_parts.py", "-k", "Dropped"]
+print("code", int(pytest.main(options)))
 """
 
 
-def execute(copied: Path, *commands: list[str]) -> str:
-    """What commands of the copy print, in one process."""
+def fill(copied: Path) -> None:
+    """Puts the page of parts and the tests of all parts beside the copy."""
+    (copied / "README.md").write_text(
+        "<!-- parts: made by scripts/list_parts.py -->\n<!-- end of parts -->\n"
+    )
+    (copied / "tests" / "support").mkdir(parents=True)
+    for name in ("__init__.py", "support/__init__.py", "support/tables.py", "test_parts.py"):
+        shutil.copy(Path(__file__).parent / name, copied / "tests" / name)
+
+
+@pytest.fixture(scope="module")
+def printed(copied: Path) -> list[str]:
+    """What commands, an import and the tests of all parts print in the copy, in one process."""
+    fill(copied)
+    parts = [f"{option}={name}" for option, name in OPTIONS.items()]
+    usual = [option for option in TINY if not option.startswith("--data.")]
+    more = ["--callbacks=[DroppedCallback]", "--loggers=[DroppedLogger]"]
+    more += ["--prior.width=0.5", "--run_dir=run"]
+    commands = [["parts", "--write", "README.md"], ["train", "--help"], ["inspect", "--help"]]
+    commands += [["train", *usual, *parts, *more]]
+    commands += [["inspect", "run", "--quick", "--sections", "dropped"]]
     done = subprocess.run(
         [sys.executable, "-c", CODE, json.dumps(commands)],
         cwd=copied,
@@ -203,15 +229,11 @@ def execute(copied: Path, *commands: list[str]) -> str:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.split("===== ")[1:]
 
 
-def test_a_dropped_part_is_in_the_help_and_in_the_table(copied: Path) -> None:
-    (copied / "README.md").write_text(
-        "<!-- parts: made by scripts/list_parts.py -->\n<!-- end of parts -->\n"
-    )
-    commands = ["parts", "--write", "README.md"], ["train", "--help"], ["inspect", "--help"]
-    shown = " ".join(execute(copied, *commands).split())
+def test_a_dropped_part_is_in_the_help_and_in_the_table(copied: Path, printed: list[str]) -> None:
+    shown = " ".join(" ".join(printed[:3]).split())
     table = (copied / "README.md").read_text()
     for name in (*OPTIONS.values(), "DroppedCallback", "DroppedLogger"):
         assert f"| `{name}` | " in table and f" {name} " in shown
@@ -219,42 +241,25 @@ def test_a_dropped_part_is_in_the_help_and_in_the_table(copied: Path) -> None:
     assert "collapse, dropped, program" in shown
 
 
-def test_dropped_parts_train_and_are_opened_and_inspected(copied: Path) -> None:
-    parts = [f"{option}={name}" for option, name in OPTIONS.items()]
-    usual = [option for option in TINY if not option.startswith("--data.")]
-    more = ["--callbacks=[DroppedCallback]", "--loggers=[DroppedLogger]"]
-    more += ["--prior.width=0.5", "--run_dir=run"]
-    inspect = ["inspect", "run", "--quick", "--sections", "dropped"]
-    printed = execute(copied, ["train", *usual, *parts, *more], inspect)
-    assert "the dropped callback has seen the end" in printed and "starts as dropped" in printed
+def test_dropped_parts_train_and_are_opened_and_inspected(
+    copied: Path, printed: list[str]
+) -> None:
+    trained, inspected = printed[3:5]
+    assert "the dropped callback has seen the end" in trained and "starts as dropped" in trained
     for line in ("run with the prior pyrovae.DroppedPrior", "step 2", "run that is finished"):
-        assert line in printed
-    assert "test, 40 images" in printed
+        assert line in trained
+    assert "test, 40 images" in trained
     config = yaml.safe_load((copied / "run/config.yaml").read_text())
     for option, name in OPTIONS.items():
         assert config[option.removeprefix("--")]["class_path"] == f"pyrovae.{name}"
-    assert "There are 40 images." in printed
+    assert "There are 40 images." in inspected
 
 
-def test_the_tests_of_all_parts_find_the_dropped_ones(copied: Path) -> None:
-    (copied / "tests" / "support").mkdir(parents=True)
-    for name in ("__init__.py", "support/__init__.py", "support/tables.py", "test_parts.py"):
-        shutil.copy(Path(__file__).parent / name, copied / "tests" / name)
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parts.py"]
-    done = subprocess.run(
-        [sys.executable, *command, "-k", "Dropped"],
-        cwd=copied,
-        env=os.environ | {"PYTHONPATH": str(copied)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    assert int(done.stdout.split(" passed")[0].split()[-1]) >= 10
+def test_the_tests_of_all_parts_find_the_dropped_ones(printed: list[str]) -> None:
+    assert printed[-1].endswith("code 0\n"), printed[-1]
+    assert int(printed[-1].split(" passed")[0].split()[-1]) >= 10
 
 
-def test_what_is_dropped_is_exported(copied: Path) -> None:
-    code = "import pyrovae; print(pyrovae.DroppedPrior(3), pyrovae.priors.DroppedPrior)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=copied, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith("DroppedPrior(latent_dim=3) <class 'pyrovae.priors.dropped.")
+def test_what_is_dropped_is_exported(printed: list[str]) -> None:
+    expected = "names\nDroppedPrior(latent_dim=3) <class 'pyrovae.priors.dropped."
+    assert printed[5].startswith(expected)

@@ -107,7 +107,8 @@ def install(folder: Path, *what: str) -> Path:
     (site,) = folder.rglob("site-packages")
     (site / "others.pth").write_text("\n".join(p for p in sys.path if "site-packages" in p))
     command = [sys.executable, "-m", "pip", "-q", f"--python={programs / 'python'}", "install"]
-    command += ["--no-deps", "--no-index", "--no-build-isolation", *what]
+    command += ["--no-deps", "--no-index", "--no-build-isolation"]
+    command += ["--no-compile", *what]
     done = subprocess.run(command, capture_output=True, text=True, env=clean(dict(os.environ)))
     assert done.returncode == 0, done.stderr
     return programs
@@ -147,15 +148,14 @@ def test_an_installed_wheel_trains_the_default_run_in_an_empty_folder(
     said = execute(programs / "pyrovae", "--version", folder=empty)
     assert said == f"pyrovae {__version__}\n"
     assert "test, 16 images" in execute(programs / "pyrovae", "train", *SMALL, folder=empty)
-    (run,) = (empty / "runs").iterdir()
-    execute(programs / "pyrovae", "sample", str(run), "--num=2", folder=empty)
-    assert {path.name for path in empty.iterdir()} == {"runs", "samples.png"}
+    assert len(list((empty / "runs").iterdir())) == 1
+    assert {path.name for path in empty.iterdir()} == {"runs"}
 
 
 @pytest.mark.slow
 @needs_builder
 def test_the_folder_above_an_installed_clone_does_not_hide_it(clone: Path, tmp_path: Path) -> None:
     programs = install(tmp_path / "venv", "-e", str(clone))
-    check = "from pyrovae import VAE; import pyrovae; print(pyrovae.__file__)"
+    check = "import pyrovae.utils.version; print(pyrovae.__file__)"
     found = execute(programs / "python", "-c", check, folder=clone.parent)
     assert Path(found.strip()) == clone / "pyrovae" / "__init__.py"

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 
 from pyrovae.config.parsing import Parser
@@ -15,7 +14,7 @@ from pyrovae.config.trust import Consent
 from pyrovae.runs.checkpoint import load_checkpoint
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.plain import flat
+from pyrovae.utils.plain import flat, from_yaml
 
 #: Arguments of data sets for the place of the images. The images themselves are checked anyway.
 PLACES = ("root", "path", "cache_dir", "download")
@@ -122,4 +121,4 @@ def _may_change(key: str) -> bool:
 
 
 def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:
-    return flat(yaml.safe_load(config_text(parser, config)))
+    return flat(from_yaml(config_text(parser, config)))

@@ -18,6 +18,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
+from pyrovae.utils.plain import from_yaml
 from pyrovae.utils.plotting import LABEL, canvas, name_axes
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
         run: the run directory.
         rows: the rows of `metrics.csv`.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     figure, axes = canvas(2.7, 1, 2)
     # Fitting the margins and the legend would double the time of an epoch's curve.
     figure.set_layout_engine("none")
@@ -63,7 +66,8 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="upper right", ncols=2, fontsize=LABEL, frameon=False)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
+    figure.set_dpi(DPI)
+    FigureCanvasAgg(figure).print_png(content)  # `savefig` draws twice, for the layout.
     with replacing(run.curve) as temporary:
         temporary.write_bytes(content.getvalue())
 
@@ -163,7 +167,7 @@ def _links(root: Path) -> Iterator[tuple[str, str]]:
 
 def _settings(run: RunDirectory) -> dict[str, Any]:
     try:
-        options = yaml.safe_load(_text(run.config))
+        options = from_yaml(_text(run.config))
     except yaml.YAMLError:
         options = None
     return Config(options) if isinstance(options, dict) else {}

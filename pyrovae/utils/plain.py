@@ -1,4 +1,4 @@
-"""Plain values: JSON without NaN and Infinity, and options by their names."""
+"""Plain values: YAML, JSON without NaN and Infinity, and options by their names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["flat", "to_json"]
+import yaml
+
+__all__ = ["flat", "from_yaml", "to_json"]
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -46,3 +48,15 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def from_yaml(text: str) -> Any:
+    """The plain values of a YAML text of this package, by the parser in C if there is one.
+
+    Args:
+        text: the text.
+
+    Raises:
+        yaml.YAMLError: if it is not valid YAML, or holds other than plain values.
+    """
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))

@@ -8,8 +8,7 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,26 +21,19 @@ from pyrovae.commands import explore
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.orders import Orders
 from tests.support.commands import SCRIPTS, refusal, run
+from tests.support.processes import Script
 
 pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(SCRIPTS / "explore.py"), *arguments, "--no_browser"]
-    # A shell in the background ignores SIGINT, and so would its children.
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+def started(*arguments: str) -> Iterator[Script]:
+    process = Script(SCRIPTS / "explore.py", *arguments, "--no_browser")
     try:
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        if process.runs:
+            process.signal(signal.SIGKILL)
 
 
 def ask(address: str, name: str, given: object) -> tuple[int, dict[str, Any]]:
@@ -61,8 +53,9 @@ def test_it_prints_its_address_answers_and_ends_at_once(
     Image.new("RGB", (30, 40), (200, 150, 100)).save(tmp_path / "face.png")
     images = ["--images", str(tmp_path / "face.png"), "test:5"]
     with started(str(trained), "--device=cpu", *images) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(2)]
+        while process.runs and process.printed().count("\n") < 2:
+            time.sleep(0.02)
+        lines = process.printed().splitlines(keepends=True)
         (address,) = re.findall(r": (http://127\.0\.0\.1:\d+/\?token=[\w-]{32})\n", lines[0])
         assert lines == [f"explorer of {trained}: {address}\n", "Ctrl-C ends it.\n"]
         status, found = ask(address, "run", {})
@@ -71,10 +64,10 @@ def test_it_prints_its_address_answers_and_ends_at_once(
         status, answer = ask(address, "decode", {"z": [[0.0] * 4], "client": "a", "order": 1})
         assert status == 200 and answer["images"][0].startswith("data:image/png;base64,")
         assert ask(address, "decode", {"z": [[0.0] * 3]})[0] == 400
-        process.send_signal(number)
-        out, error = process.communicate(timeout=5)
-        assert (out, error) == ("", f"stopped by {number.name}\n")
-        assert process.returncode == code
+        process.signal(number)
+        done = process.end(5)
+        assert (done.stdout, done.stderr) == ("".join(lines), f"stopped by {number.name}\n")
+        assert done.returncode == code
 
 
 def test_a_taken_port_is_found_before_the_run_is_opened(

@@ -16,6 +16,11 @@ from pyrovae import InputError, RunDirectory
 from tests.support.commands import TINY, run
 
 
+def copied(finished: Path, folder: Path) -> Path:
+    """A copy of a finished run, to go on with or to damage."""
+    return Path(shutil.copytree(finished, folder / "run"))
+
+
 @pytest.mark.slow
 def test_a_directory_that_holds_a_run_is_refused(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -48,11 +53,14 @@ def test_resuming_refuses_changed_options_by_name(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_pages")
 def test_resuming_a_finished_run_says_so_and_a_longer_one_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = tmp_path / "run"
-    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    root = copied(trained, tmp_path)
     assert run("train", [f"--resume={root}"], monkeypatch) == 0
     assert run("train", [f"--resume={root}", "--trainer.epochs=3"], monkeypatch) == 0
     assert "epoch 3/3" in capsys.readouterr().out
@@ -65,24 +73,25 @@ def test_resuming_a_finished_run_says_so_and_a_longer_one_goes_on(
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe\x00", b"epoch,step\nx"])
 def test_damaged_metrics_are_refused(
     content: bytes,
+    trained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = tmp_path / "run"
-    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    root = copied(trained, tmp_path)
     (root / "metrics.csv").write_bytes(content)
-    capsys.readouterr()
     assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
     assert "metrics.csv" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_an_edited_configuration_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = tmp_path / "run"
-    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
+    root = copied(trained, tmp_path)
     text = (root / "config.yaml").read_text()
     (root / "config.yaml").write_text(text.replace("value: 1.0", "value: 2.0"))
     assert run("train", [f"--resume={root}", "--trainer.epochs=2"], monkeypatch) == 2
@@ -102,13 +111,12 @@ def test_resuming_into_another_directory_is_refused(
 @pytest.mark.parametrize("damage", ["cut", "changed", "pickle", "missing", "foreign"])
 def test_a_damaged_checkpoint_is_refused(
     damage: str,
+    trained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = tmp_path / "run"
-    assert run("train", [*TINY, f"--run_dir={root}"], monkeypatch) == 0
-    capsys.readouterr()
+    root = copied(trained, tmp_path)
     last = RunDirectory(root).last
     data = last.read_bytes()
     if damage == "cut":
@@ -147,6 +155,7 @@ def test_load_gives_back_the_trained_vae_and_its_preprocessing(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_pages")
 def test_load_tells_best_from_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [*TINY, f"--run_dir={tmp_path}/run", "--trainer.epochs=4", "--optimizer.lr=0.3"]
     assert run("train", arguments, monkeypatch) == 0

@@ -266,6 +266,7 @@ REST = [argument for argument in TINY if "prior" not in argument]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_pages")
 def test_consent_is_typed_or_given_by_trust(
     own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,6 @@ import gc
 import importlib.util
 import math
 import runpy
-import subprocess
 import sys
 import weakref
 from contextlib import nullcontext
@@ -29,8 +28,9 @@ from PIL import Image
 
 from pyrovae.utils.memory import status_bytes
 from tests.support.commands import SCRIPTS
+from tests.support.forked_workers import forked_workers  # noqa: F401
 from tests.support.settings import SMALL, setting
-from tests.support.works import kill_itself, raise_error
+from tests.support.works import feed_mlp_only, train_on_few_images
 
 pytestmark = pytest.mark.slow
 
@@ -219,16 +219,21 @@ def test_memory_is_that_of_the_loop_alone() -> None:
     assert 2**20 < small < 2**28
 
 
-def execute(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / "benchmark.py"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stderr
-    return done
+def stop_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> object:
+    """Runs the script in this process, as starting one would take long; returns how it stops."""
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(SCRIPTS / "benchmark.py"), run_name="__main__")
+    return stopped.value.code
 
 
-def test_the_script_prints_and_writes(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("forked_workers")
+def test_the_script_prints_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     tiny = ["--quick", "--rounds=1", "--batch_size=4", "--compile=off", "--cases", "mlp"]
-    printed = execute(*tiny, f"--out={tmp_path}/found").stdout
+    assert not stop_of([*tiny, f"--out={tmp_path}/found"], monkeypatch)
+    printed = capsys.readouterr().out
     for wanted in ("torch", "steps, mlp", "stock Pyro", "best hand-written", "input, mlp"):
         assert wanted in printed
     if importlib.util.find_spec("pythae") is None:
@@ -244,16 +249,7 @@ def test_the_script_prints_and_writes(tmp_path: Path) -> None:
     ]
 
 
-def feed_mlp_only(setting: Setting, *given: Any) -> tuple[list[float], list[float]]:
-    if setting.case.name == "conv":
-        kill_itself()
-    return [1.0], [1.0]
-
-
-def train_on_few_images(setting: Setting, compiled: bool, rounds: int, count: int) -> list[float]:
-    return [1 / count] if count < 5_000 else [float(raise_error() or 0)]
-
-
+@pytest.mark.usefixtures("forked_workers")
 def test_a_case_that_fails_leaves_the_other_cases_of_a_section_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,10 +276,7 @@ def test_what_was_measured_is_written_though_a_later_section_fails(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(suite, "SECTIONS", {"steps": measure, "input": stop})
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", f"--out={tmp_path}", "--device=cpu"])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(SCRIPTS / "benchmark.py"), run_name="__main__")
-    assert stopped.value.code == 130
+    assert stop_of([f"--out={tmp_path}", "--device=cpu"], monkeypatch) == 130
     assert (tmp_path / "benchmark.csv").read_text().endswith("plain,speed,2,2,2,images/s\n")
 
 
@@ -315,9 +308,6 @@ def test_bad_options_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # In this process, as starting one for each would take long.
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_path(str(SCRIPTS / "benchmark.py"), run_name="__main__")
+    assert stop_of(arguments, monkeypatch) == 2
     told = capsys.readouterr().err
-    assert stopped.value.code == 2 and expected in told and told.count("\n") == 1
+    assert expected in told and told.count("\n") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import re
@@ -10,22 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from benchmarking import figures, isolation, loops, suite, timing
-from benchmarking.loops import LOOPS, LoopKind, Setting, Step
+from benchmarking.loops import LOOPS, LoopKind, Setting
 from benchmarking.reasons import NotRun
 from benchmarking.workers import Workers
 
+from tests.support.forked_workers import forked_workers  # noqa: F401
 from tests.support.settings import SMALL, kind, setting
-from tests.support.works import busy, exit_at_once, kill_itself, raise_error
+from tests.support.works import busy, exit_at_once, fail, kill_itself, raise_error, steps_until
 
 pytestmark = pytest.mark.slow
 
@@ -36,17 +35,6 @@ def one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Setting, "engine", lambda self, compiled: suite.Engine("cpu", "fp32", "off")
     )
-
-
-def fail(setting: Setting, reason: Exception) -> Any:
-    raise reason
-
-
-@contextmanager
-def steps_until(last: int, end: Callable[[], None], setting: Setting) -> Iterator[Step]:
-    """Steps that do nothing, of which one ends as told."""
-    left = itertools.count(last - 1, -1)
-    yield lambda: next(left) or end()
 
 
 @contextmanager
@@ -63,6 +51,7 @@ def opened(**kinds: LoopKind) -> Iterator[dict[str, timing.Timed]]:
         yield found
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_a_loop_that_cannot_be_built_is_told_of_in_one_line() -> None:
     broken = kind(partial(fail, reason=RuntimeError("no\n  compiler")))
     missing = kind(partial(fail, reason=NotRun("not here")))
@@ -83,6 +72,7 @@ def third_turn(monkeypatch: pytest.MonkeyPatch) -> int:
     return timing.WARM_UP + 2 + 3
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_loops_that_end_leave_the_turns_of_others_alone(third_turn: int) -> None:
     ends = {"raises": raise_error, "exits": exit_at_once, "killed": kill_itself}
     broken = {name: kind(steps_until, third_turn, end) for name, end in ends.items()}
@@ -101,6 +91,7 @@ def test_loops_that_end_leave_the_turns_of_others_alone(third_turn: int) -> None
     }
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_the_table_has_the_loops_that_run_beside_those_that_end(
     third_turn: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ LIMIT = 300  # seconds
 #: Optimisers import dynamo and all runs draw, in every process anew.
 IMPORTED = ["pyrovae.config.options", "pyrovae.config.building", "pyrovae.utils.grids", "tqdm"]
 IMPORTED += ["torch._dynamo", "pyrovae.commands.train", "pyrovae.training.history", "pandas"]
-IMPORTED += ["matplotlib.figure"]
+IMPORTED += ["matplotlib.figure", "matplotlib.backends.backend_agg", "jinja2"]
+IMPORTED += ["torch.utils.tensorboard", "tensorboard.plugins.hparams.metadata"]
+IMPORTED += ["benchmarking.suite"]
 
 
 class Script:
@@ -37,6 +40,10 @@ class Script:
     @property
     def runs(self) -> bool:
         return self._process.is_alive() if FORKS else self._process.poll() is None
+
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self._texts[0].read_text()
 
     def signal(self, number: int) -> None:
         os.kill(self._process.pid, number)
@@ -79,11 +86,16 @@ def _started(given: tuple[str, tuple[str, ...], Path, list[Path], dict[str, str]
 
 
 def _forked(given: tuple[str, tuple[str, ...], Path, list[Path], dict[str, str]]) -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    process = context.Process(target=_run, args=given)
+    process = context().Process(target=_run, args=given)
     process.start()
     return process
+
+
+def context() -> ForkServerContext:
+    """What starts processes that have imported what all scripts need."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(IMPORTED)
+    return found
 
 
 def _run(

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyrovae.training.recording import Recorder
@@ -32,7 +34,9 @@ class TracingRecorder(Recorder):
             done.append(work())
             return done[-1]
 
-        graph = make_fx(traced)()
+        # The shapes of all operations are told to one mode; otherwise each gets a new one, slowly.
+        with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
+            graph = make_fx(traced)()
         result = done[0].detach().clone()
 
         def replay() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 
 def raise_error() -> None:
@@ -27,3 +30,24 @@ def busy() -> Iterator[None]:
     """Works for long on the second request."""
     yield
     time.sleep(600)
+
+
+def fail(setting: Any, reason: Exception) -> Any:
+    raise reason
+
+
+@contextmanager
+def steps_until(last: int, end: Callable[[], None], setting: Any) -> Iterator[Callable[[], Any]]:
+    """Steps that do nothing, of which one ends as told."""
+    left = itertools.count(last - 1, -1)
+    yield lambda: next(left) or end()
+
+
+def feed_mlp_only(setting: Any, *given: Any) -> tuple[list[float], list[float]]:
+    if setting.case.name == "conv":
+        kill_itself()
+    return [1.0], [1.0]
+
+
+def train_on_few_images(setting: Any, compiled: bool, rounds: int, count: int) -> list[float]:
+    return [1 / count] if count < 5_000 else [float(raise_error() or 0)]

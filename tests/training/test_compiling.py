@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, MLPEncoder, Warmup
+from pyrovae import SVI, VAE, Capacity, Engine, GroupedOptimizer, MLPDecoder, MLPEncoder, Warmup
 from pyrovae.objectives import Progress, as_objective
 from pyrovae.training import compiling
 from pyrovae.training.compiling import CompiledGradients
@@ -142,7 +142,7 @@ def test_other_batch_sizes_run_the_programs(traced_only: None) -> None:
 def test_the_memory_layout_may_differ_from_the_trace(traced_only: None) -> None:
     """The compiler chooses the layout of maps, and flattening them may then need a copy."""
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
-    vae = VAE.for_images(images.numpy(), 2, encoder=MLPEncoder)
+    vae = VAE.for_images(images.numpy(), 2, encoder=MLPEncoder, decoder=MLPDecoder)
     graph = compiled(vae, OBJECTIVES["Trace_ELBO"]())
     losses = []
     for layout in (torch.contiguous_format, torch.channels_last):

@@ -290,17 +290,16 @@ def torchrun(
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200)
 
 
+#: Trains as the script does, and lists the threads that its connection has left.
 ENDINGS = """
 import os, sys
-import torch
+from pyrovae.commands import train
 from pyrovae.commands.running import run_command
 from pyrovae.utils.process_group import processes
 
 def command(arguments):
-    group = processes()
-    torch.optim.Adam([torch.ones(2, requires_grad=True)])
-    group.gather(0)
-    group.leave()
+    train.main(arguments)
+    processes().leave()
     names = [open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")]
     sys.stdout.write(f"left: {[name for name in names if 'gloo' in name]}\\n")
 
@@ -308,27 +307,34 @@ run_command(command)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists its threads in /proc")
-def test_no_thread_of_a_connection_outlives_it(tmp_path: Path) -> None:
-    """One that does can end the process by SIGABRT while the interpreter closes."""
-    (script := tmp_path / "endings.py").write_text(ENDINGS)
-    done = torchrun(folder=tmp_path, script=script)
-    assert (done.returncode, done.stdout.count("left: []")) == (0, 2), done.stdout + done.stderr
-
-
-def test_the_script_runs_in_processes_that_torchrun_starts(tmp_path: Path) -> None:
-    done = torchrun(*TINY, "--run_dir=run", folder=tmp_path)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with a run of two processes, and what they printed."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    (script := tmp_path_factory.mktemp("script") / "endings.py").write_text(ENDINGS)
+    done = torchrun(*TINY, "--run_dir=run", folder=folder, script=script)
     assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lists its threads in /proc")
+def test_no_thread_of_a_connection_outlives_it(finished: tuple[Path, str]) -> None:
+    """One that does can end the process by SIGABRT while the interpreter closes."""
+    assert finished[1].count("left: []") == 2, finished[1]
+
+
+def test_the_script_runs_in_processes_that_torchrun_starts(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
     for line in (
         "12,644 parameters",
         "2 processes, 32 images per step",
         "epoch 1/1",
         "test, 16 images",
     ):
-        assert done.stdout.count(line) == 1, done.stdout
-    assert "computed per process, over its own 16 images: BatchNorm2d" in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    refused = torchrun("--resume=run", "--trainer.seed=2", folder=tmp_path)
+        assert printed.count(line) == 1, printed
+    assert "computed per process, over its own 16 images: BatchNorm2d" in printed
+    assert [path.name for path in folder.iterdir()] == ["run"]
+    refused = torchrun("--resume=run", "--trainer.seed=2", folder=folder)
     assert refused.returncode != 0 and "pyrovae/" not in refused.stderr
     assert re.findall(r"exitcode +: (-?\d+)", refused.stderr)[-1] == "2", refused.stderr
     assert refused.stderr.count("error: --trainer.seed: a resumed run keeps its options") == 1
