@@ -39,7 +39,7 @@ def linear() -> Linear:
 @pytest.mark.parametrize("inflation", [0.3, 1.0])
 def test_moments_are_the_exact_ones_whatever_the_guide(linear: Linear, inflation: float) -> None:
     vae, x = linear.vae(inflation=inflation), linear.images(1)
-    found = sample_posterior(LatentSpace.of(vae, x), x, warmup=50, num_samples=100, num_chains=4)
+    found = sample_posterior(LatentSpace.of(vae, x), x, warmup=40, num_samples=50, num_chains=8)
     table, exact = found.table(), linear.posterior(x)
     sd = exact.stddev[0].numpy()
     ess = table["ess"].clip(100, 400)
@@ -49,7 +49,7 @@ def test_moments_are_the_exact_ones_whatever_the_guide(linear: Linear, inflation
     ratio = inflation**0.5
     assert (abs(table["ratio"] / ratio - 1) <= Z_LIMIT * np.sqrt(2 / ess) + 0.1).all()
     assert found.r_hat.max() < 1.1 and sum(found.divergences) == 0
-    assert found.draws.shape == (4, 100, 3)
+    assert found.draws.shape == (8, 50, 3)
 
 
 def test_divergences_are_those_of_normals() -> None:
