@@ -32,7 +32,7 @@ from tests.support.oracles import Quadrature, assert_mean, one_dimensional_vae
 IMAGES, REPEATS = 900, 20
 #: Except where a step takes time by the square of the number of images.
 FEW_IMAGES, MANY_REPEATS = 150, 80
-BETAS = [0.05, 0.3, 1.0, 2.5]
+BETAS = [0.3, 2.5]  # Losses are those with a weight of 1.
 
 
 class Nodes:

@@ -29,7 +29,6 @@ from pyrovae.runs import RunDirectory
 from pyrovae.training import compiling
 from tests.support.classes import CPU, SHAPE, both, small, squares
 
-
 pytestmark = pytest.mark.usefixtures("without_pages")
 
 
