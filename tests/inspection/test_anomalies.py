@@ -136,6 +136,7 @@ def test_images_of_another_kind_have_an_auroc_near_1() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
 def test_the_section_compares_two_sets(make: type) -> None:
     subject = small_subject(make(), 60)

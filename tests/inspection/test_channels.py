@@ -41,6 +41,7 @@ def subject(channels: int, show: tuple[int, ...], latents: int = 3) -> Subject:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_fits")
 @pytest.mark.parametrize(("channels", "show"), [(2, ()), (5, (4, 0, 2))])
 def test_every_section_shows_images_of_any_number_of_channels(
     channels: int, show: tuple[int, ...], tmp_path: Path

@@ -30,6 +30,10 @@ pytestmark = pytest.mark.slow
 SHORT = dataclasses.replace(EFFORT, tree_depth=1, importance_draws=10)
 
 
+#: Trees of whitened Normals need no more depth.
+LENGTHS = {"warmup": 40, "num_samples": 50, "num_chains": 8, "tree_depth": 3}
+
+
 @pytest.fixture
 def linear() -> Linear:
     return Linear(latent_dim=3, sigma=1.0)
@@ -39,7 +43,7 @@ def linear() -> Linear:
 @pytest.mark.parametrize("inflation", [0.3, 1.0])
 def test_moments_are_the_exact_ones_whatever_the_guide(linear: Linear, inflation: float) -> None:
     vae, x = linear.vae(inflation=inflation), linear.images(1)
-    found = sample_posterior(LatentSpace.of(vae, x), x, warmup=50, num_samples=100, num_chains=4)
+    found = sample_posterior(LatentSpace.of(vae, x), x, **LENGTHS)
     table, exact = found.table(), linear.posterior(x)
     sd = exact.stddev[0].numpy()
     ess = table["ess"].clip(100, 400)
@@ -49,7 +53,7 @@ def test_moments_are_the_exact_ones_whatever_the_guide(linear: Linear, inflation
     ratio = inflation**0.5
     assert (abs(table["ratio"] / ratio - 1) <= Z_LIMIT * np.sqrt(2 / ess) + 0.1).all()
     assert found.r_hat.max() < 1.1 and sum(found.divergences) == 0
-    assert found.draws.shape == (4, 100, 3)
+    assert found.draws.shape == (8, 50, 3)
 
 
 def test_divergences_are_those_of_normals() -> None:
@@ -95,14 +99,14 @@ def test_a_ratio_counts_only_beyond_two_of_its_errors() -> None:
 def test_the_error_of_a_ratio_is_how_far_it_spreads(turn: float) -> None:
     """Also of chains that turn back on themselves, whose means are better than their spreads."""
     generator, found = np.random.default_rng(0), []
-    for _ in range(200):
+    for _ in range(100):
         draws, guide = generator.normal(size=(2, 100, 1)), generator.normal(size=(300, 1))
         for step in range(1, 100):
             draws[:, step] = turn * draws[:, step - 1] + (1 - turn**2) ** 0.5 * draws[:, step]
         table = Chains(["z"], draws, guide, [1.0, 1.0], [0, 0]).table()
         found.append((table["ratio"]["z"], table["ratio_error"]["z"]))
     ratios, errors = np.array(found).T
-    assert 0.8 < errors.mean() / ratios.std() < 1.25
+    assert 0.75 < errors.mean() / ratios.std() < 1.33  # Of 100 the spread is known to 7 %.
 
 
 @pytest.mark.usefixtures("short_fits")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -69,19 +71,25 @@ def section(name: str, own: Subject) -> Section:
     return importlib.import_module(f"pyrovae.inspection.sections.{name}").section(own)
 
 
+@functools.cache
+def of_a_vae(name: str) -> Section:
+    """A section that no test changes."""
+    return section(name, subject())
+
+
 @pytest.mark.slow
 @every
 @every_name
 def test_every_section_speaks_of_every_program(kind: str, name: str) -> None:
-    own = subject(kind)
-    found = section(name, own)
+    found = of_a_vae(name) if kind == "a VAE" else section(name, subject(kind))
     assert found.title.endswith("?") and found.says and found.figures and found.tables
     for words in [*found.says, *(d.caption for d in found.figures.values())]:
         assert re.match(r"^[A-Z].*\.$", words) and "nan" not in words, words
     for table in found.tables.values():
         assert len(table)
-    for drawing in found.figures.values():
-        drawing.figure.savefig(__import__("io").BytesIO(), dpi=30)
+    # Of the other programs the figures differ by the names of sites.
+    for drawing in found.figures.values() if kind in ("a VAE", "a plane") else ():
+        drawing.figure.savefig(io.BytesIO(), dpi=30)
 
 
 @pytest.mark.slow
@@ -98,7 +106,7 @@ def test_a_section_changes_nothing(name: str) -> None:
 @pytest.mark.slow
 @every_name
 def test_sections_say_the_same_again(name: str) -> None:
-    first, again = section(name, subject()), section(name, subject())
+    first, again = of_a_vae(name), section(name, subject())
     assert first.says == again.says
     for key, table in first.tables.items():
         assert table.equals(again.tables[key])
@@ -107,7 +115,7 @@ def test_sections_say_the_same_again(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["paths", "attributes", "factors"])
 def test_the_seed_changes_what_is_drawn(name: str) -> None:
-    tables = [section(name, subject(seed=seed)).tables for seed in (0, 1)]
+    tables = [of_a_vae(name).tables, section(name, subject(seed=1)).tables]
     assert any(not table.equals(tables[1][key]) for key, table in tables[0].items())
 
 

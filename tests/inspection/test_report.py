@@ -96,7 +96,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[reports.Report, P
     folder = tmp_path_factory.mktemp("posterior")
     torch.manual_seed(0)
     with shortened():
-        return inspect(subject(), folder), folder
+        return inspect(subject(budget=LEAST, factors=FACTORS), folder), folder
 
 
 def test_every_section_is_made_and_written(written: tuple[reports.Report, Path]) -> None:
@@ -217,7 +217,7 @@ def test_every_figure_has_the_colours_of_the_palette(
     assert {label: labelled[label] for label in meant} == {k: {v} for k, v in meant.items()}
 
 
-@pytest.mark.usefixtures("short_fits")
+@pytest.mark.usefixtures("short_fits", "unpainted")
 @pytest.mark.parametrize("name", ["ladder", "mixture"])
 def test_other_programs_get_a_report(name: str, tmp_path: Path) -> None:
     report = inspect(subject(MAKERS[name](), budget=LEAST, factors=FACTORS), tmp_path)

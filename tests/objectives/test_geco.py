@@ -155,11 +155,11 @@ def trained(target: float) -> tuple[float, float]:
     objective = GECO(target=target, speed=0.3, memory=0.0)
     optimizer = GroupedOptimizer(partial(torch.optim.Adam, lr=0.01))
     svi = SVI(vae.model, vae.guide, optimizer, objective)
-    for _ in range(300):
+    for _ in range(200):
         svi.step(x)
         assert objective.rate_and_distortion is not None
         found.append(torch.stack(objective.rate_and_distortion))
-    rate, distortion = torch.stack(found[200:]).mean(0).tolist()
+    rate, distortion = torch.stack(found[130:]).mean(0).tolist()
     return rate, distortion / x[0].numel()
 
 

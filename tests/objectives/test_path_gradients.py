@@ -109,7 +109,7 @@ def drawn_gradients(elbo: PerImageELBO, vae: VAE, x: Tensor, beta: float = 1.0) 
     [lambda: StandardNormal(1), lambda: VampPrior(1, (1, 1, 2), num_components=3)],
     ids=["fixed prior", "prior of the guide's parameters"],
 )
-@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize("beta", [0.3, 2.5])
 def test_path_gradients_are_unbiased(
     one: PerImageELBO, other: PerImageELBO, prior: Callable[[], Prior], beta: float
 ) -> None:

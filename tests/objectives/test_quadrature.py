@@ -32,7 +32,7 @@ from tests.support.oracles import Quadrature, assert_mean, one_dimensional_vae
 IMAGES, REPEATS = 900, 20
 #: Except where a step takes time by the square of the number of images.
 FEW_IMAGES, MANY_REPEATS = 150, 80
-BETAS = [0.05, 0.3, 1.0, 2.5]
+BETAS = [0.3, 2.5]  # Losses are those with a weight of 1.
 
 
 class Nodes:
@@ -40,7 +40,7 @@ class Nodes:
 
     def __init__(self, vae: VAE, x: Tensor, beta: float) -> None:
         q, self.beta = vae.guide.z_dist(x), beta
-        noise = torch.linspace(-9, 9, 401, dtype=torch.float64)
+        noise = torch.linspace(-9, 9, 201, dtype=torch.float64)
         density = torch.exp(-noise.square() / 2) / math.sqrt(2 * math.pi)
         self.weights = density * (noise[1] - noise[0])
         self.z = (q.mean + q.stddev * noise[:, None]).unsqueeze(-2)
@@ -75,7 +75,7 @@ def sizes(case: str) -> tuple[int, int]:
 
 def mmd_of(z: Tensor, weights: Tensor) -> Tensor:
     """The discrepancy of one posterior from the prior, over all pairs of nodes."""
-    grid = torch.linspace(-9, 9, 1001, dtype=torch.float64)
+    grid = torch.linspace(-9, 9, 401, dtype=torch.float64)
     of_prior = torch.exp(-grid.square() / 2) / math.sqrt(2 * math.pi) * (grid[1] - grid[0])
     z, signed = torch.cat([z.flatten(), grid]), torch.cat([weights, -of_prior])
     square = (z - z[:, None]).square()

@@ -29,12 +29,16 @@ from pyrovae.runs import RunDirectory
 from pyrovae.training import compiling
 from tests.support.classes import CPU, SHAPE, both, small, squares
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 
 def fit(vae: FewLabels, data: Any, epochs: int = 2, **arguments: Any) -> Any:
     optimizer = partial(torch.optim.Adam, lr=1e-2)
     objective = arguments.pop("objective", TraceEnum_ELBO(max_plate_nesting=1))
     recipe = Recipe(optimizer=optimizer, objective=objective)
-    return Trainer(epochs=epochs, batch_size=16).fit(vae, data, recipe, CPU, **arguments)
+    return Trainer(epochs=epochs, batch_size=16).fit(
+        vae, data, recipe, CPU, loggers=(), **arguments
+    )
 
 
 @pytest.mark.slow
@@ -140,11 +144,11 @@ def test_objectives_that_cannot_sum_are_one_clear_line(make: Callable[..., FewLa
 @both
 def test_resuming_reaches_the_very_weights(tmp_path: Path, make: Callable[..., FewLabels]) -> None:
     found = []
-    for name, steps in (("whole", [4]), ("half", [2, 4])):
+    for name, steps in (("whole", [2]), ("half", [1, 2])):
         for epochs in steps:
             torch.manual_seed(0)
             vae = make(num_labels=6)
-            fit(vae, squares(), epochs, run=tmp_path / name, resume=epochs == 4 and len(steps) > 1)
+            fit(vae, squares(), epochs, run=tmp_path / name, resume=epochs == 2 and len(steps) > 1)
         found.append(vae.state_dict())
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 

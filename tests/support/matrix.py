@@ -38,7 +38,7 @@ from pyrovae.objectives import STOCK
 from pyrovae.programs.vae import made
 
 FULL = os.environ.get("PYROVAE_MATRIX") == "full"
-SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64) if FULL else (3, 32, 32)]
+SHAPES: list[ImageShape] = [(1, 28, 28), (3, 64, 64)] if FULL else [(1, 12, 12), (3, 16, 16)]
 LATENT_DIM = 3
 
 #: Arguments that make a part small, or give it what it cannot do without.

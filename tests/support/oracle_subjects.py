@@ -16,6 +16,7 @@ from pyrovae.inspection.section import Section
 from pyrovae.inspection.subject import Budget, Subject
 from tests.support.oracles import LinearGaussian
 from tests.support.small import small_data
+from tests.support.subjects import shortened
 from tests.support.tables import changed, snapshot
 
 CPU = Engine("cpu", "fp32")
@@ -69,15 +70,22 @@ def unchanged(programs: ModelGuidePair) -> Iterator[None]:
 
 
 def sound_section(
-    section: Callable[[Subject], Section], programs: ModelGuidePair
+    section: Callable[[Subject], Section], programs: ModelGuidePair, drawn: bool = True
 ) -> tuple[Subject, Section]:
-    """A section that says the same again, changes nothing, and whose figures can be drawn."""
+    """A section that says the same again, changes nothing, and whose figures can be drawn.
+
+    Args:
+        section: makes it.
+        programs: what it looks at.
+        drawn: whether figures are laid out and drawn, which takes as long as the rest.
+    """
     subject = small_subject(programs)
-    with unchanged(programs):
+    with unchanged(programs), shortened():
         found, again = section(subject), section(small_subject(programs))
     assert found.says == again.says and all(said.endswith(".") for said in found.says)
     for drawing in found.figures.values():
-        drawing.figure.draw_without_rendering()
+        if drawn:
+            drawing.figure.draw_without_rendering()
         assert drawing.caption.endswith(".") and drawing.figure.get_size_inches()[0] <= 7
     return subject, found
 

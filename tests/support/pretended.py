@@ -120,6 +120,10 @@ class _Dispatch(TorchDispatchMode):
 
     strict = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # Nothing is compiled in here; the wrapper costs as much as an operation.
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         there: list[Pretended] = []
         here: list[Tensor] = []

@@ -69,6 +69,8 @@ def shortened() -> Iterator[None]:
         patch.setattr("pyrovae.inspection.climbing.ROUNDS", 2)
         patch.setattr("pyrovae.inspection.climbing.DRAWS", 4)
         patch.setattr("pyrovae.inspection.refinement.UNIT_DRAWS", 2)
+        patch.setattr("pyrovae.inspection.modes.STEPS", 6)
+        patch.setattr("pyrovae.inspection.anomalies.STEPS", 4)
         patch.setattr("pyrovae.inspection.mcmc.FITTING_STEPS", 1)
         patch.setattr("pyrovae.inspection.inpainting.STEPS", 3)
         yield
