@@ -9,6 +9,11 @@ from typing import Any
 
 import yaml
 
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # PyYAML was built without libyaml.
+    from yaml import SafeLoader as _Loader
+
 __all__ = ["flat", "from_yaml", "to_json"]
 
 
@@ -59,4 +64,4 @@ def from_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: if it is not valid YAML, or holds other than plain values.
     """
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.load(text, _Loader)

@@ -27,10 +27,13 @@ RECIPES: dict[str, Any] = {
 }
 
 
+#: What is run: the traced graph as it is, or compiled, which takes half a minute.
+GRAPHS = {"traced": lambda graph, values: graph, "compiled": compiling._compiled}
+
+
 @pytest.fixture(autouse=True)
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs the traced graph as it is: that compiling changes nothing is tested of one graph."""
-    monkeypatch.setattr(compiling, "_compiled", lambda graph, values: graph)
+    monkeypatch.setattr(compiling, "_compiled", GRAPHS["traced"])
 
 
 def run(compile: Any, epochs: int = 2, root: Path | None = None, **kwargs: Any) -> Outcome:
@@ -48,10 +51,17 @@ def run(compile: Any, epochs: int = 2, root: Path | None = None, **kwargs: Any) 
         return vae, [float(row["train_elbo"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    ("name", "graph"), [*((name, "traced") for name in RECIPES), ("schedules", "compiled")]
+)
 def test_a_compiled_run_is_the_run(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    graph: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(compiling, "_compiled", GRAPHS[graph])
     expected = run("off", root=tmp_path / "off", **RECIPES[name])
     assert "the step is not compiled (--engine.compile off)" in capsys.readouterr().out
     found = run("on", root=tmp_path / "on", **RECIPES[name])

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyrovae.utils.checksums import masked_crc32c
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -106,6 +104,9 @@ class EventFile:
 
     def _write(self, **event: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
+        from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import (  # type: ignore[import-untyped]
+            masked_crc32c,
+        )
 
         data = Event(wall_time=time.time(), **event).SerializeToString()
         size = struct.pack("<Q", len(data))
