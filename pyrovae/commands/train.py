@@ -107,19 +107,26 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
 
 #: The names of the baselines in the report.
 WITHOUT_LATENT = "without latents (the likelihood alone)"
-PPCA = "probabilistic PCA of {:,} training images"
+PPCA = "probabilistic PCA of {:,} training images, latent dimensions: {:,}"
 #: Images that probabilistic PCA is fitted to: a few seconds of computation.
 PPCA_IMAGES = 1000
+#: The least number of images per dimension of probabilistic PCA.
+PPCA_RATIO = 4
 
 
 def _baselines(vae: ModelGuidePair, data: ImageData, latent_dim: int) -> dict[str, Evaluation]:
-    """The scores of the baselines on the test split; without PCA if there are too few images."""
+    """The scores of the baselines on the test split; without PCA if there are too few images.
+
+    PCA has fewer dimensions than the VAE if there are few images per dimension: they would give it
+    too small a noise, and a bad score.
+    """
     train, test = data.split("train").images, data.split("test").images
-    some = spread(train, PPCA_IMAGES)
-    found = {}
-    with suppress(InputError):
-        linear = log_evidence_of_ppca(vae.likelihood, some, test, latent_dim, flip=data.flip)
-        found[PPCA.format(len(some))] = as_evaluation(linear, vae.likelihood, test)
+    some, found = spread(train, PPCA_IMAGES), {}
+    if dim := min(latent_dim, len(some) // PPCA_RATIO):
+        with suppress(InputError):
+            linear = log_evidence_of_ppca(vae.likelihood, some, test, dim, flip=data.flip)
+            name = PPCA.format(len(some), dim)
+            found[name] = as_evaluation(linear, vae.likelihood, test)
     return found | {WITHOUT_LATENT: evaluate_without_latent(vae.likelihood, train, test)}
 
 

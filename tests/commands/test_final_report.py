@@ -37,7 +37,7 @@ def test_a_vae_below_a_baseline_is_told_of(
     # baselines' fits of one distribution per pixel.
     main([*SMALL, f"--run_dir={tmp_path / 'run'}", f"--start={start}", "--optimizer.lr=0"])
     said = capsys.readouterr().out
-    assert "  probabilistic PCA of 60 training images: " in said
+    assert "  probabilistic PCA of 60 training images, latent dimensions: 4: " in said
     assert "  without latents (the likelihood alone): " in said
     assert (BELOW in said) == warns
 
@@ -70,13 +70,22 @@ def test_standard_errors_have_separators() -> None:
 
 
 @pytest.mark.slow
+def test_pca_of_few_images_has_few_dimensions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [option.replace("latent_dim=4", "latent_dim=40") for option in SMALL]
+    main([*few, f"--run_dir={tmp_path / 'run'}"])
+    assert "PCA of 60 training images, latent dimensions: 15: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_too_few_images_for_pca_leave_it_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = [option.replace("num_train=60", "num_train=5") for option in SMALL]
+    few = [option.replace("num_train=60", "num_train=3") for option in SMALL]
     main([*few, f"--run_dir={tmp_path / 'run'}"])
     said = capsys.readouterr().out
-    assert "probabilistic PCA of 5" not in said and "without latents" in said
+    assert "probabilistic PCA of 3" not in said and "without latents" in said
 
 
 @pytest.mark.parametrize(("elbo", "below"), [(-5.0, 2), (-2.0, 1), (0.0, 0)])
