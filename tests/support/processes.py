@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -106,6 +107,8 @@ def _run(
     environment: dict[str, str],
 ) -> None:
     """What the new process does."""
+    # A shell in the background ignores SIGINT, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     os.chdir(folder)
     for number, text in enumerate(texts, start=1):
