@@ -276,6 +276,7 @@ def test_every_section_of_an_inspection(
     assert SECTIONS[section](replace(asked, engine=ENGINE)).says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSES)
 def test_classes_are_inspected(name: str) -> None:
     split = small_data().split("train")

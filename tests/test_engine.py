@@ -65,6 +65,7 @@ def test_after_running_the_program_is_as_before(precision: Any) -> None:
     assert torch.equal(vae.encode(x).mean, vae.encode(x).mean)
 
 
+@pytest.mark.slow
 def test_weights_laid_out_anew_are_the_same_and_train_on() -> None:
     vae, x = make_vae(networks="Conv"), torch.rand(6, *IMAGE_SHAPE)
     engine = Engine("cpu", "fp32")

@@ -33,6 +33,7 @@ def is_test(module: str) -> bool:
     return parts[0] == "tests" and any(part.startswith("test_") for part in parts)
 
 
+@pytest.mark.slow
 def test_no_test_module_is_imported() -> None:
     for path in FILES:
         if path != Path(__file__):  # The examples below.

@@ -142,6 +142,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_exit_code_2_and_leaves_nothing_behind(
     case: str,
@@ -206,6 +207,7 @@ def test_printed_config_is_what_runs_and_can_be_given_back(
     assert stored["data"]["init_args"]["image_size"] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", preset_names())
 def test_presets_are_complete_and_build(preset: str) -> None:
     parser = train_parser()
@@ -215,6 +217,7 @@ def test_presets_are_complete_and_build(preset: str) -> None:
     assert vae.sample(1).shape == (1, *objects.data.image_shape)
 
 
+@pytest.mark.slow
 def test_an_option_wins_over_the_preset_wherever_it_stands(tmp_path: Path) -> None:
     for arguments in (
         ["--config=mnist", "--trainer.epochs=3"],
@@ -342,6 +345,7 @@ def test_a_part_that_cannot_be_had_is_named(
     assert said in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_help_says_the_default_once_and_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

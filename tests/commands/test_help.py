@@ -68,6 +68,7 @@ def test_the_help_of_a_part_hides_the_parser(role: str, part: str, expected: lis
     assert not [word for word in INTERNALS if word in text]
 
 
+@pytest.mark.slow
 def test_help_has_every_option_with_the_values_of_the_preset() -> None:
     text = " ".join(app._help("train").split())
     parser = train_parser()

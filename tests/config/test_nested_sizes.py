@@ -69,6 +69,7 @@ def test_the_size_of_a_part_within_a_part_cannot_be_set(monkeypatch: pytest.Monk
         parsed(["--likelihood=Masked", *INNER, f"{shape}=[3,64,64]"], monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_missing_argument_is_named_with_the_last_class(monkeypatch: pytest.MonkeyPatch) -> None:
     line = [f"--data={ImageFolder.__name__}", "--data=SyntheticFaces", "--data=CelebA"]
     with pytest.raises(InputError, match="^--data.root: must be given$"):

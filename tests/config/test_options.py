@@ -68,6 +68,7 @@ def test_wrong_lists_are_one_clear_line(arguments: str, message: str) -> None:
         made(*arguments.split())
 
 
+@pytest.mark.slow
 def test_the_argument_that_a_message_names_first_is_to_blame() -> None:
     array = ["--data", "ArrayData", "--data.path", "/nowhere.npy", "--data.image_shape=[1,8,8]"]
     with pytest.raises(InputError, match="^--data.limit: limit 0: allowed is a number of images"):

@@ -90,6 +90,7 @@ def test_of_two_classes_the_last_counts(monkeypatch: pytest.MonkeyPatch) -> None
             assert parsed(line, monkeypatch) == once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [0, 1, 2])
 def test_options_of_the_class_of_a_preset_are_dropped_with_it(
     config: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

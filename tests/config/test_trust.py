@@ -372,6 +372,7 @@ def test_a_command_imports_nothing_from_where_it_runs(trained: Path, tmp_path: P
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.slow
 def test_a_class_of_which_nothing_is_made_may_be_gone(
     config: Config,
     hostile: Callable[[Config], Path],

@@ -106,6 +106,7 @@ def test_bad_items_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert data.reads == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_workers_that_share_slots_keep_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int

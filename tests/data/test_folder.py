@@ -49,6 +49,7 @@ def test_grey_and_crop(tmp_path: Path) -> None:
         ImageFolder(str(tmp_path), crop=11).split("train")
 
 
+@pytest.mark.slow
 def test_division_by_hash(tmp_path: Path) -> None:
     fill(tmp_path / "x", 200)
     divided = names(tmp_path)
@@ -57,6 +58,7 @@ def test_division_by_hash(tmp_path: Path) -> None:
     assert divided["test"][:3] == ["x/image104.png", "x/image113.png", "x/image118.png"]
 
 
+@pytest.mark.slow
 def test_adding_files_moves_none(tmp_path: Path) -> None:
     fill(tmp_path, 100)
     before = names(tmp_path)
@@ -153,6 +155,7 @@ def test_wrong_options(option: dict, message: str) -> None:
         ImageFolder("/nowhere", **option)
 
 
+@pytest.mark.slow
 def test_corrupt_images(tmp_path: Path) -> None:
     fill(tmp_path, 40)
     (tmp_path / "broken.png").write_bytes(b"no image")

@@ -164,6 +164,7 @@ def test_angles_of_draws_fit(dim: int, concentration: float) -> None:
     assert z_score(chord.square() / 2, 1 - mean_cosine(dim, concentration)) < Z_LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("dim", [2, 3, 8, 200])
 def test_draws_lie_evenly_around_the_location(dim: int, sign: float) -> None:
@@ -212,6 +213,7 @@ def test_draws_turn_with_the_location() -> None:
     assert torch.allclose((grad * turn).sum(), (rotated * weights).sum(), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, 3, 40])
 def test_gradients_through_draws_are_those_of_the_mean(dim: int) -> None:
     loc, weights = direction(dim), torch.randn(dim, dtype=torch.float64)
@@ -256,6 +258,7 @@ def test_the_divergence_is_exact_and_so_is_its_slope(dim: int, concentration: fl
         assert slope.item() == pytest.approx(expected, rel=1e-6, abs=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dim", "concentration"), [(2, 3.0), (3, 30.0), (40, 60.0), (512, 1e3)])
 def test_the_divergence_equals_that_of_draws(dim: int, concentration: float) -> None:
     q, p = make(dim, concentration), SphereUniform(dim, dtype=torch.float64)

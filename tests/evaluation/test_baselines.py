@@ -104,6 +104,7 @@ def test_binary_and_grey_probabilities_stay_below_the_truth() -> None:
     assert -16 * math.log(2) - 0.6 * 16 < found < -16 * math.log(2)
 
 
+@pytest.mark.slow
 def test_mirrored_images_are_fitted_to_where_training_mirrors() -> None:
     images = small_data(num_train=200).split("train").images
     plain, flipped = (

@@ -57,6 +57,7 @@ def mean_evaluation(likelihood: Likelihood, train: np.ndarray, test: np.ndarray)
     return [evaluation.elbo for evaluation in found]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_terms_at_the_exact_posterior_are_the_evidence_of_each_image() -> None:
     """No closed divergence is known of it: log q - log p at the draw, so no noise is left."""

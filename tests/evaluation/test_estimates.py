@@ -48,6 +48,7 @@ def test_what_does_not_vary_is_known_from_two_images() -> None:
     assert one.value == found.value and one.error is not None and math.isnan(one.error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [-0.3, 0.0, 0.3])
 def test_the_error_of_a_sum_is_right(slope: float) -> None:
     """Over 2,000 repeats the variance has a relative error of 0.032; 5 of them are 1 in 10^6."""
@@ -62,6 +63,7 @@ def test_the_error_of_a_sum_is_right(slope: float) -> None:
     assert abs(values.mean() - 1) < 5 * values.std() / math.sqrt(repeats)
 
 
+@pytest.mark.slow
 def test_log_p_of_all_images_from_draws_of_some(tmp_path: Path) -> None:
     some, whole = report(tmp_path, 13), report(tmp_path, 0)
     each = some.each_image
@@ -88,6 +90,7 @@ def test_log_p_of_all_images_from_draws_of_some(tmp_path: Path) -> None:
     assert written["k_hat"].notna().sum() == 13 and len(written) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 40, 41])
 def test_as_many_as_there_are_is_all(count: int, tmp_path: Path) -> None:
     scores = report(tmp_path, count, sections=["evidence"]).scores

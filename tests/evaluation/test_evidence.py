@@ -22,6 +22,7 @@ from tests.support.tables import LIKELIHOODS, POSTERIORS, PRIORS, make_images, m
 CPU = Engine("cpu", "fp32")
 
 
+@pytest.mark.slow
 def test_weights_of_the_exact_posterior_are_the_evidence() -> None:
     linear = LinearGaussian()
     x = linear.images(5)
@@ -30,6 +31,7 @@ def test_weights_of_the_exact_posterior_are_the_evidence() -> None:
     assert torch.allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_weights_of_a_wrong_posterior_average_to_the_evidence() -> None:
     linear = LinearGaussian()
     x = linear.images(4)

@@ -125,6 +125,7 @@ def test_disentanglement_weighs_dimensions_by_their_importance() -> None:
     assert shared["completeness"].value == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_completeness_is_of_the_variance_that_each_dimension_explains() -> None:
     bits = np.random.default_rng(0).integers(0, 2, (4000, 2))
     found = dci(bits, bits @ [[2], [1]])
@@ -159,6 +160,7 @@ def test_the_gap_of_independent_codes_is_within_the_bias_that_is_stated(
     assert found.pvalue > FALSE_ALARM and np.mean(gaps) > 0
 
 
+@pytest.mark.slow
 def test_independent_codes_tell_nothing() -> None:
     rng = np.random.default_rng(3)
     scores = dci(rng.normal(size=(1000, 5)), rng.uniform(size=(1000, 3)), **QUICK)
@@ -230,6 +232,7 @@ def test_collapsed_codes_score_zero() -> None:
     assert scores["informativeness"].value < 0.01
 
 
+@pytest.mark.slow
 def test_one_dimension_and_one_factor_count_as_one_place() -> None:
     codes, factors = noisy(np.random.default_rng(5), 200)
     single = dci(codes[:, :1], factors, **QUICK)
@@ -247,6 +250,7 @@ def test_informativeness_of_two_values_is_normalised_accuracy() -> None:
     assert found.value == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_informativeness_of_a_linear_code_is_its_explained_variance() -> None:
     rng = np.random.default_rng(7)
     factor = rng.normal(size=(3000, 1))
@@ -254,6 +258,7 @@ def test_informativeness_of_a_linear_code_is_its_explained_variance() -> None:
     assert 0.5 - 0.15 < found.value < 0.5 + Z_LIMIT * found.error
 
 
+@pytest.mark.slow
 def test_a_rare_value_in_one_half_alone_is_no_failure() -> None:
     codes, factors = noisy(np.random.default_rng(8), 60)
     factors[:, 2] = np.arange(60) == 7

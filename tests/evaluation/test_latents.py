@@ -37,6 +37,7 @@ def test_the_two_parts_add_up_to_the_rate_of_the_draws(parts: tuple[str, str]) -
     assert both["limit"].value == pytest.approx(math.log(120))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_mixture_is_a_naive_double_loop(name: str) -> None:
     programs, split = MAKERS[name](), small_data(num_test=7).split("test")

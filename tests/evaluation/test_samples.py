@@ -148,6 +148,7 @@ def test_means_for_equal_distributions_are_known(measure: Measure, expected: flo
     assert scipy.stats.ttest_1samp(values, expected).pvalue > FALSE_ALARM
 
 
+@pytest.mark.slow
 def test_the_mean_of_mmd_is_the_closed_form_for_normals() -> None:
     """E k of independent x and y, from the moments of their product."""
     width, shift = 10, 0.5
@@ -270,6 +271,7 @@ def test_faces_are_like_other_faces_and_noise_is_not(features: Callable[..., Ten
     assert 0 < found[frechet_distance][0].value < found[frechet_distance][1].value / 10
 
 
+@pytest.mark.slow
 def test_sample_quality_compares_samples_with_images() -> None:
     vae, split = small_vae().train(), small_data(num_test=150).split("test")
     before, random = snapshot(vae), torch.get_rng_state()

@@ -53,6 +53,7 @@ def test_every_section_gives_numbers_that_have_titles() -> None:
         assert errors <= exact, name
 
 
+@pytest.mark.slow
 def test_the_sections_agree_with_each_other() -> None:
     own = scorer()
     elbo, evidence, latents = (own.section(name) for name in ("elbo", "evidence", "latents"))
@@ -127,6 +128,7 @@ def test_what_was_done_is_read_and_not_done_again(
     assert kept == ["each_image", "evidence"]
 
 
+@pytest.mark.slow
 def test_parts_of_the_draws_are_other_draws_of_the_same_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_dependence_that_no_dimension_shows_is_found_in_its_plane() -> None:
     assert abs(np.corrcoef(np.abs(worst.prior[0]).T)[0, 1]) < 0.3
 
 
+@pytest.mark.slow
 def test_a_direction_that_is_no_dimension_is_found() -> None:
     q, p = normal(1200, 12), normal(1200, 12)
     q -= 0.8 * q.mean(1, keepdims=True)  # Less along the diagonal, a little in each dimension.

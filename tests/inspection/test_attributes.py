@@ -100,6 +100,7 @@ def test_what_the_codes_do_not_hold_is_not_read() -> None:
     assert gains(found).abs().max() < 0.15
 
 
+@pytest.mark.slow
 def test_options_of_probes_change_the_folds() -> None:
     rng = np.random.default_rng(2)
     codes = rng.normal(size=(100, 2))
@@ -125,6 +126,7 @@ def test_shares_below_and_above_make_the_area() -> None:
         assert (len(above), len(below)) == (positive.sum(), (~positive).sum())
 
 
+@pytest.mark.slow
 def test_a_direction_is_that_of_the_covariance_and_not_of_the_probe() -> None:
     oracle, z, codes = encoded(mixed=True)
     table = pandas.DataFrame({"first": z[:, 0], "second": z[:, 1]})

@@ -61,6 +61,7 @@ def test_the_aggregate_of_the_prior_is_nowhere_else() -> None:
     assert moved[0] == pytest.approx(0.5, abs=0.1) and (moved[1:] < 0.01).all()
 
 
+@pytest.mark.slow
 def test_a_weight_that_is_noise_is_not_known() -> None:
     vae, split = small_vae(), small_data().split("test")
     subject = Subject(vae, split, CPU, shown=split.take([0]), budget=QUICK)
@@ -90,6 +91,7 @@ def test_the_worst_problem_of_an_epoch_is_told_once() -> None:
     assert collapsed.startswith(start)
 
 
+@pytest.mark.slow
 def test_the_end_of_all_problems_is_told_once_and_their_return_is() -> None:
     monitor, bad = PosteriorMonitor(), epoch(small_vae(likelihood=Normal(3.0)))
     title = "The likelihood's noise is too large"
@@ -117,6 +119,7 @@ def test_every_part_can_be_watched(names: tuple[str, str, str]) -> None:
         assert line.startswith("warning (epoch 1): ") and "nan" not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_other_programs_are_judged(make: type) -> None:
     split = small_data().split("test")
@@ -130,6 +133,7 @@ def test_other_programs_are_judged(make: type) -> None:
     assert np.isfinite([found.dispersion, found.rate]).all()  # the weight is noise
 
 
+@pytest.mark.slow
 def test_a_collapsed_site_is_named() -> None:
     programs, split = ladder_vae(), small_data().split("test")
     with torch.no_grad():  # A top layer that no image reaches.

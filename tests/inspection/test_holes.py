@@ -91,6 +91,7 @@ def test_there_is_none_where_the_aggregate_is_the_prior() -> None:
             assert abs(row.share - row.nominal) < Z_LIMIT * row.error
 
 
+@pytest.mark.slow
 def test_both_samples_are_compared_as_a_whole() -> None:
     subject, *_ = clusters(400, 500)
     found = find_holes(subject)
@@ -180,6 +181,7 @@ def test_the_nearest_posterior_is_that_of_a_naive_loop() -> None:
     assert nearest_posteriors(z, loc, scale) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_densities_are_those_of_one_image_where_there_is_one() -> None:
     linear = LinearGaussian()
     vae, images = as_drawn(linear.vae()), linear.images(1)
@@ -218,6 +220,7 @@ def test_held_out_images_are_not_read_for_their_attributes(
     assert len(find_holes(subject).held_out) == 60
 
 
+@pytest.mark.slow
 def test_extremes_are_the_worst_and_the_best() -> None:
     found = find_holes(clusters(200, 300)[0])
     deep, dense = found.extremes(5)
@@ -275,6 +278,7 @@ def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) 
         assert "Holes were not looked for: a posterior cannot" in found.says[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "lost"), [(99, 1), (79, 2), (19, 4)])
 def test_what_needs_more_images_does_not_keep_the_rest_from_being_made(
     count: int, lost: int
@@ -314,6 +318,7 @@ def test_captions_state_how_many_images_of_which_split() -> None:
         assert "n = 120 images of the split test" in drawing.caption, name
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line() -> None:
     with pytest.raises(InputError, match="^99 images are too few to look for holes: allowed is 1"):
         find_holes(small_subject(small_vae(), 99))

@@ -84,6 +84,7 @@ def test_trust_is_whole_in_truth_and_half_by_chance() -> None:
     assert trustworthiness(codes, shuffled) == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.slow
 def test_quantiles_of_a_normal_prior_are_exact() -> None:
     vae = LinearGaussian().vae()
     space = LatentSpace(vae, {"z": torch.Size([2])})
@@ -120,6 +121,7 @@ def test_a_site_that_depends_on_another_has_the_quantiles_of_its_draws() -> None
     assert torch.allclose(found[:, 3:], expected[:, None].expand(2, 2))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_corners_of_the_grid_are_the_ends_of_the_quantiles() -> None:
     vae = LinearGaussian().vae()
@@ -139,6 +141,7 @@ def test_the_corners_of_the_grid_are_the_ends_of_the_quantiles() -> None:
         assert torch.allclose(found[row, column], expected)
 
 
+@pytest.mark.slow
 def test_a_grid_has_two_dimensions() -> None:
     space = LatentSpace(LinearGaussian().vae(), {"z": torch.Size([3])})
     with pytest.raises(InputError, match="^a grid needs 2 latent dimensions, got 3$"):

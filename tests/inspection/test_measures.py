@@ -237,6 +237,7 @@ def test_every_measurement_needs_no_training_images(name: str) -> None:
     assert all(math.isfinite(value) for value in found.values()) or name == "latents"
 
 
+@pytest.mark.slow
 def test_a_measurement_that_raises_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(subject: Subject) -> dict[str, Any]:
         raise ValueError("no such thing")

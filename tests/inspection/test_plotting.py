@@ -51,6 +51,7 @@ def named(source: str) -> Iterator[str]:
                 yield word
 
 
+@pytest.mark.slow
 def test_no_module_names_a_colour_itself() -> None:
     assert len(MODULES) > 20
     found = {str(path): sorted(set(named(path.read_text("utf-8")))) for path in MODULES}

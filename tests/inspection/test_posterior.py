@@ -19,6 +19,7 @@ from tests.support.small import LATENT_DIM, small_data, small_vae
 from tests.support.tables import LIKELIHOODS, Z_LIMIT, make_images, make_vae
 
 
+@pytest.mark.slow
 def test_correlations_are_those_of_the_posterior() -> None:
     oracle = LinearGaussian()
     vae, x = oracle.vae(FullRankNormal(2).double()), oracle.images(3)

@@ -19,6 +19,7 @@ from tests.support.spaces import every_program
 from tests.support.tables import IN_TURN, make_images, make_vae
 
 
+@pytest.mark.slow
 @every_program
 def test_sites_and_parameters_are_all_there(
     make: type[ModelGuidePair], inputs: dict[str, Tensor], names: list[str]

@@ -26,6 +26,7 @@ def test_the_scale_is_that_of_the_observations() -> None:
     assert scale_of(Poisson(), images // 20) == (0.0, (images // 20).max() // 10)
 
 
+@pytest.mark.slow
 def test_statistics_of_counts_are_counts() -> None:
     subject = small_subject(small_vae(likelihood=Poisson()), 60)
     found = replicate(subject.programs, subject.split, subject.engine)

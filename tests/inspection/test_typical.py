@@ -129,6 +129,7 @@ def test_ranks_and_statistics_are_uniform_under_the_exact_posterior() -> None:
     assert ((checks.outside - 0.05).abs() < Z_LIMIT * error).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "spread"), [(2.0, 1), (0.5, -1)])
 def test_ranks_say_whether_the_likelihood_is_too_narrow(noise: float, spread: int) -> None:
     vae, images = linear(300)
@@ -161,6 +162,7 @@ def test_p_values_of_uniform_ranks_are_uniform_though_pixels_depend_on_each_othe
     assert np.isnan(uniformity(replication(bins[:4])))
 
 
+@pytest.mark.slow
 def test_pixels_that_differ_in_noise_are_never_called_uniform() -> None:
     """The noise has the right variance over all pixels, so mean and spread look right."""
     vae, images = linear(300)
@@ -199,6 +201,7 @@ def test_only_a_scale_on_a_continuous_support_has_a_gain(name: str) -> None:
     assert pixel_gain(vae, images.numpy()[:39], CPU) is None
 
 
+@pytest.mark.slow
 def test_what_is_brighter_than_predicted_is_found() -> None:
     vae, images = linear(300)
     brighter = images + 0.3 * vae.likelihood.scale
@@ -387,6 +390,7 @@ def test_without_images_to_rank_among_the_rest_is_made() -> None:
     assert found.says[0].startswith("Squared residuals are")
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line() -> None:
     vae, images = linear(30)
     with pytest.raises(InputError, match="^draws 0: allowed is 1 or more"):

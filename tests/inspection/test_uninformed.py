@@ -138,6 +138,7 @@ def test_moments_of_a_site_are_those_over_draws_of_the_others() -> None:
     assert found.noise[:, low].mean() == pytest.approx(1 / MIXED, rel=0.1)
 
 
+@pytest.mark.slow
 def test_few_draws_of_several_sites_give_the_aggregate_of_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -157,6 +158,7 @@ def test_few_draws_of_several_sites_give_the_aggregate_of_all(
         assert one.error > 1.3 * whole.error
 
 
+@pytest.mark.slow
 def test_the_aggregate_of_a_conditional_guide_is_compared_with_all_priors() -> None:
     made, split = programs(conditional, 0.0)
     found = aggregate(PosteriorView(made, split, CPU))

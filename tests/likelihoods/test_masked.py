@@ -109,6 +109,7 @@ def test_iwae_is_the_bound_of_miwae() -> None:
     assert found == pytest.approx(bound.sum().item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_bound_of_an_exact_posterior_is_the_evidence_of_the_seen_pixels() -> None:
     made = LinearGaussian()
     seen = torch.tensor([[True, False], [False, True], [True, True]])
@@ -307,6 +308,7 @@ def test_shown_images_are_whole() -> None:
     assert softplus(masked(h).sample()).isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["mask", "missing"])
 def test_scores_of_evaluation_leave_missing_pixels_out(option: str, tmp_path: Path) -> None:
     grey = np.array(small_data().split("train").images).clip(1)

@@ -50,6 +50,7 @@ def test_a_stock_elbo_has_the_defaults() -> None:
     assert objective.rate_and_distortion is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_an_elbo_of_ones_own_hears_of_the_run(wrapped: bool) -> None:
     objective: Any = Denoising(bound=Rising()) if wrapped else Rising()

@@ -32,6 +32,7 @@ FAMILIES: dict[str, Callable[[], Posterior]] = {
 both_ways = pytest.mark.parametrize("vectorize", [False, True], ids=["in turn", "at once"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", EXACT)
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()

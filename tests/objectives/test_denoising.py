@@ -91,6 +91,7 @@ def test_corruptions_keep_the_images_and_their_type(corruption: Corruption) -> N
     assert torch.equal(x, kept) and y.shape == x.shape and y.dtype == x.dtype
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_expected_loss_is_that_of_every_corruption() -> None:
     """Salt and pepper on two pixels leave nine images, each an ELBO by quadrature."""
@@ -144,6 +145,7 @@ def test_the_programs_inputs_pass_through() -> None:
     assert objective.loss(vae.model, vae.guide, x, num_images=7) == expected
 
 
+@pytest.mark.slow
 def test_validation_sees_clean_images() -> None:
     """Where nothing is learned, heavy noise changes the training's loss and no validation."""
     objective = Denoising(GaussianNoise(100.0), IWAE(1))

@@ -51,6 +51,7 @@ def test_the_discrepancy_is_zero_on_average_for_equal_distributions() -> None:
         assert_mean(torch.stack(shifted), 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_particles", [1, 3])
 @pytest.mark.parametrize("prior", ["StandardNormal", "FlowPrior-RealNVP"])
 def test_the_loss_is_the_formula(prior: str, num_particles: int) -> None:

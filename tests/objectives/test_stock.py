@@ -143,6 +143,7 @@ def test_those_that_enumerate_warn_that_there_is_nothing_to_enumerate(kind: type
         kind(max_plate_nesting=1).loss(vae.model, vae.guide, x)
 
 
+@pytest.mark.slow
 @quiet_about_tracing
 @pytest.mark.parametrize("name", sorted(set(JIT) - {"JitTraceMeanField_ELBO"}))
 def test_compiled_ones_keep_the_first_beta_and_hide_the_rate(name: str) -> None:
@@ -155,6 +156,7 @@ def test_compiled_ones_keep_the_first_beta_and_hide_the_rate(name: str) -> None:
     assert latent.per_image() == 0
 
 
+@pytest.mark.slow
 @quiet_about_tracing
 def test_the_compiled_mean_field_follows_beta() -> None:
     vae, x = double_vae(), double_images()

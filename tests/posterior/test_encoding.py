@@ -96,6 +96,7 @@ def test_divergences_where_there_are_no_moments_are_means_over_draws() -> None:
     assert dimension_divergences(joint, p)[0].isnan().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
 def test_evaluation_and_inspection_look_at_one_encoding(make: type) -> None:
     programs, data = make(), small_data()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor
@@ -102,6 +103,7 @@ def test_what_programs_take_is_that_of_the_rows() -> None:
     assert inputs_of(small_vae(), split, rows, engine) == {}
 
 
+@pytest.mark.slow
 def test_the_joint_density_of_a_linear_model_is_known() -> None:
     oracle = LinearGaussian()
     vae, x = oracle.vae(), oracle.images(6)

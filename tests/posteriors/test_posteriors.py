@@ -269,6 +269,7 @@ def test_a_step_of_an_autoregressive_flow_is_its_formula() -> None:
         assert (jacobian.triu() == 0).all() and (jacobian.tril(-1)[1:].abs().sum(1) > 0).all()
 
 
+@pytest.mark.slow
 def test_later_flows_see_the_dimensions_in_reverse() -> None:
     posterior = flow(4, 2)
     q = posterior(numbers(posterior.num_params))

@@ -67,6 +67,7 @@ def test_a_vae_for_images_prepares_images_as_its_data_set_does() -> None:
     assert VAE.for_images(data, 6, **SMALL).data is data
 
 
+@pytest.mark.slow
 def test_the_default_recipe_is_that_of_the_default_preset() -> None:
     parser = train_parser()
     objects = instantiate(parser, parser.parse_args(["--config", str(preset_path("default"))]))

@@ -192,6 +192,7 @@ def test_the_rate_is_the_sum_over_layers_and_a_collapsed_layer_has_none() -> Non
     assert sum(whole.rates.values()) == pytest.approx(whole.rate)
 
 
+@pytest.mark.slow
 def test_free_bits_per_layer_leave_a_small_layer_alone() -> None:
     vae, losses = ladder_vae(), []
     for threshold in (0.0, 1e3):

@@ -202,6 +202,7 @@ def test_pyro_draws_the_graphical_model() -> None:
     assert "z -> x" in graph.source
 
 
+@pytest.mark.slow
 def test_two_vaes_in_one_store_both_train_as_if_alone() -> None:
     def seeded(seed: int) -> VAE:
         torch.manual_seed(seed)

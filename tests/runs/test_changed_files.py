@@ -349,6 +349,7 @@ def test_an_event_file_whose_directory_goes_is_silent(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_an_epoch_without_a_finite_step_ends_the_run(tmp_path: Path) -> None:
     from pyrovae.utils.signals import Diverged
 

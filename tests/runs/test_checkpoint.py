@@ -93,6 +93,7 @@ def test_a_file_cut_off_anywhere_is_refused(path: Path) -> None:
     assert not refused(path, whole)
 
 
+@pytest.mark.slow
 def test_a_file_changed_anywhere_is_refused(path: Path) -> None:
     save_checkpoint(path, {"a": torch.randn(5), "b": torch.tensor([1, 2])}, STATE)
     whole = path.read_bytes()

@@ -53,7 +53,7 @@ def compiled(vae: VAE, objective: Any, clip_norm: float | None = None) -> Compil
     return CompiledGradients(gradients, list(vae.parameters()))
 
 
-def same(vae: VAE, objective: Any, clip_norm: float | None = None, *, rtol: float = 1e-9) -> None:
+def same(vae: VAE, objective: Any, clip_norm: float | None = None) -> None:
     """The graph's numbers are the programs', at two steps of different beta."""
     images = make_images(vae.likelihood, 4, shape=SHAPE)
     objective = as_objective(objective)
@@ -68,9 +68,9 @@ def same(vae: VAE, objective: Any, clip_norm: float | None = None, *, rtol: floa
         torch.manual_seed(seed)
         found, _ = graph(images, beta, {})
         for a, b in zip(found, expected, strict=True):
-            assert torch.allclose(a, b.to(a), rtol=rtol / 1000)
+            assert torch.allclose(a, b.to(a), rtol=1e-12)
         for (name, p), q in zip(vae.named_parameters(), twin.parameters(), strict=True):
-            assert torch.allclose(p.grad, q.grad, rtol=rtol, atol=rtol / 1000), name
+            assert torch.allclose(p.grad, q.grad, rtol=1e-9, atol=1e-12), name
         for a, b in zip(vae.buffers(), twin.buffers(), strict=True):
             assert torch.allclose(a, b)
         for name, value in other.state.items():
@@ -175,14 +175,6 @@ def test_a_step_that_is_not_finite_changes_nothing(traced_only: None) -> None:
     assert graph(images, 1.0, {})[0].finite == 0
     after = [*vae.buffers(), *objective.state.values()]
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
-
-
-def test_the_compiled_graph_computes_the_same() -> None:
-    torch.manual_seed(0)
-    vae = make("StandardNormal", "Normal", "DiagonalNormal", SHAPE).double()
-    # PyTorch 2.6 compiles with constants of single precision.
-    rtol = 1e-3 if torch.__version__.startswith("2.6.") else 1e-9
-    same(vae, Capacity(50.0), 1.0, rtol=rtol)
 
 
 def test_addresses_stay(traced_only: None) -> None:

@@ -113,6 +113,7 @@ def test_an_epoch_prints_its_metrics_alone() -> None:
     assert "val_elbo=" in keep.text and "Linear" not in keep.text and "\n" not in keep.text
 
 
+@pytest.mark.slow
 def test_without_a_console_a_failing_logger_is_a_warning(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +124,7 @@ def test_without_a_console_a_failing_logger_is_a_warning(
     assert not caplog.records and "Remember cannot start" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_and_a_failed_one_are_finished_as_such() -> None:
     class Stop(Callback):
         def __init__(self, error: type[BaseException]) -> None:

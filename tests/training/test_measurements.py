@@ -45,6 +45,7 @@ def test_every_epoch_is_measured(tmp_path: Path) -> None:
     assert history["val_psnr"].between(3, 40).all()
 
 
+@pytest.mark.slow
 def test_the_gradient_norm_is_the_mean_before_clipping() -> None:
     (before,) = fit(recipe=adam(0.0))["gradient_norm"]
     (clipped,) = fit(recipe=adam(0.0), clip_norm=1e-3)["gradient_norm"]

@@ -198,6 +198,7 @@ def test_steps_that_are_not_finite_are_skipped(way: str) -> None:
     assert found.rows[:, 0].tolist() == [float(i not in bad) for i in range(STEPS)]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_recorded_says_so_once_and_runs() -> None:
     found = Run("record", RefusingRecorder())
     assert len(found.said) == 1 and "not permitted" in found.said[0]

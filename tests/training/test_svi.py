@@ -334,6 +334,7 @@ class OwnAdam(Adam):
         super().__init__(params, lr=lr)
 
 
+@pytest.mark.slow
 def test_an_optimiser_of_ones_own_trains() -> None:
     x, vae = torch.rand(6, *IMAGE_SHAPE), make_vae()
     svi = SVI(vae.model, vae.guide, GroupedOptimizer(OwnAdam), pyro.infer.Trace_ELBO())

@@ -44,6 +44,7 @@ pytestmark = pytest.mark.usefixtures("without_pages")
 BATCH = 16
 
 
+@pytest.mark.slow
 def test_training_raises_the_elbo(tmp_path: Path) -> None:
     train(Trainer(epochs=6, batch_size=BATCH), run=tmp_path / "run")
     elbos = [float(row["val_elbo"]) for row in rows(tmp_path / "run")]
@@ -220,6 +221,7 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_reported(
     assert all(value.isfinite().all() for value in vae.state_dict().values())
 
 
+@pytest.mark.slow
 def test_a_run_of_steps_that_are_not_finite_stops_and_names_the_site() -> None:
     vae = small_vae()
     calls: list[int] = []
@@ -257,6 +259,7 @@ def test_beta_lowers_the_rate_and_metrics_stay_at_beta_one(tmp_path: Path) -> No
         assert float(row["train_loss"]) == pytest.approx(objective)
 
 
+@pytest.mark.slow
 def test_clipping_changes_the_run() -> None:
     free, _ = train(Trainer(epochs=1, batch_size=BATCH))
     clipped, _ = train(Trainer(epochs=1, batch_size=BATCH, clip_norm=1e-3), vae=small_vae())
@@ -284,6 +287,7 @@ def test_optimisers_train_and_resume(optimizer: Any, tmp_path: Path) -> None:
     assert same_weights(whole, resumed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",
     [

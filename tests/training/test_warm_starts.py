@@ -135,6 +135,7 @@ def frozen_run(source: Path, vae: VAE, engine: Engine) -> list[str]:
     return log.lines
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_keeps_weights_and_statistics(source: Path) -> None:
     frozen_run(source, small_vae(seed=1), Engine("cpu", "fp32"))
 

@@ -88,6 +88,7 @@ def test_programs_that_share_a_name_are_refused_in_a_line(name: str) -> None:
         fit(own)
 
 
+@pytest.mark.slow
 def test_programs_whose_names_differ_train() -> None:
     for programs in (own_programs("", "", "decoder"), own_programs()):
         before = [p.detach().clone() for p in programs.parameters()]

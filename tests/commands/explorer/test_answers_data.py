@@ -40,6 +40,7 @@ def grey(count: int = 130) -> ArrayData:
     return ArrayData(images, val_fraction=0.25, test_fraction=0.25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "vae",
     [

@@ -100,6 +100,7 @@ def test_too_many_orders_are_refused(orders: Orders) -> None:
     assert sorted(answered(orders, *asked)) == [str(i) for i in range(8)]
 
 
+@pytest.mark.slow
 def test_an_order_of_a_client_that_has_gone_is_not_computed(orders: Orders) -> None:
     assert Asked(orders, named("gone"), gone=True).result() == "gone"
     wait_for(orders, 0)
@@ -127,6 +128,7 @@ def test_an_error_ends_its_own_order_only(orders: Orders) -> None:
     assert orders.ask(named("next")) == {"is": "next"}
 
 
+@pytest.mark.slow
 def test_an_error_in_spare_time_ends_nothing_else(orders: Orders) -> None:
     tried: list[float] = []
 
@@ -160,6 +162,7 @@ def newest_wins(client: Client, count: int, per_second: float) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "seconds"),
     [(30, 0.12), pytest.param(300, 0.04, marks=pytest.mark.slow)],
@@ -176,11 +179,13 @@ def test_the_newest_position_wins_under_load(count: int, seconds: float) -> None
         assert client.ask("decode", {"z": [1]}) == (200, {"z": [1]})
 
 
+@pytest.mark.slow
 def test_an_explorer_that_keeps_up_answers_every_position() -> None:
     with served(Told()) as client:
         assert newest_wins(client, 20, per_second=40) == ["right"] * 20
 
 
+@pytest.mark.slow
 def test_spare_time_is_used_in_pieces_until_nothing_is_left(orders: Orders) -> None:
     pieces = [False, False, True]
     taken: list[float] = []

@@ -201,6 +201,7 @@ def test_a_bug_is_one_line_here_and_there(
     )
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_is_no_error(client: Client, capfd: pytest.CaptureFixture[str]) -> None:
     client.site.explorer.seconds = 0.1
     head = f"POST /api/decode HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
@@ -214,6 +215,7 @@ def test_a_client_that_goes_is_no_error(client: Client, capfd: pytest.CaptureFix
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_two_tabs_get_their_own_answers(client: Client) -> None:
     client.site.explorer.seconds = 0.02
     found: dict[str, list[object]] = {"a": [], "b": []}
@@ -267,6 +269,7 @@ def test_slow_clients_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
             connection.close()
 
 
+@pytest.mark.slow
 def test_a_request_must_arrive_within_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyrovae.commands.explorer.handler.SECONDS", 0.3)
     monkeypatch.setattr("pyrovae.commands.explorer.server.REST", 0.1)

@@ -38,6 +38,7 @@ def test_distances_and_threshold_are_those_of_the_holes_in_the_report() -> None:
     assert cover.level == pytest.approx(row.nominal * (1 + 1 / len(cover.held_out)))
 
 
+@pytest.mark.slow
 def test_classes_have_no_distance() -> None:
     split = small_data(num_test=120).split("test")
     vae = CLASSES["mixture"]()
@@ -66,6 +67,7 @@ def test_encodings_of_new_images_are_covered_as_those_that_were_held_out() -> No
     assert scipy.stats.ks_2samp(shares, held_out).pvalue > FALSE_ALARM
 
 
+@pytest.mark.slow
 def test_without_an_image_its_own_posterior_does_not_cover() -> None:
     encoded = subject().encoded
     cover, row = Cover.of(encoded), 4
@@ -90,6 +92,7 @@ def test_few_images_have_shares_but_no_thin_places() -> None:
         Cover.of(subject(1).encoded)
 
 
+@pytest.mark.slow
 def test_many_images_are_thinned() -> None:
     rows = np.arange(2 * MOST + 100)
     encoded = subject().encoded

@@ -17,6 +17,7 @@ from tests.support.oracles import LinearGaussian
 from tests.support.small import small_vae
 
 
+@pytest.mark.slow
 def test_log_evidence_is_exact_for_the_exact_posterior() -> None:
     linear = LinearGaussian(orthogonal=True)
     subject = linear_subject(linear, 30)
@@ -30,6 +31,7 @@ def test_log_evidence_is_exact_for_the_exact_posterior() -> None:
     assert found.table.error.to_numpy() == pytest.approx(np.zeros(30), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_an_estimate_does_not_depend_on_the_order_and_is_that_of_the_inspection() -> None:
     subject = small_subject(small_vae(), 12)
     first, second = Evidences(subject, 30), Evidences(subject, 30)
