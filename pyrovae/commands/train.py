@@ -23,6 +23,7 @@ from pyrovae.evaluation.baselines import (
     as_evaluation,
     evaluate_without_latent,
     log_evidence_of_ppca,
+    most_dimensions,
 )
 from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.posterior.classification import classify
@@ -110,8 +111,6 @@ WITHOUT_LATENT = "without latents (the likelihood alone)"
 PPCA = "probabilistic PCA of {:,} training images, latent dimensions: {:,}"
 #: Images that probabilistic PCA is fitted to: a few seconds of computation.
 PPCA_IMAGES = 1000
-#: The least number of images per dimension of probabilistic PCA.
-PPCA_RATIO = 4
 
 
 def _baselines(vae: ModelGuidePair, data: ImageData, latent_dim: int) -> dict[str, Evaluation]:
@@ -122,7 +121,7 @@ def _baselines(vae: ModelGuidePair, data: ImageData, latent_dim: int) -> dict[st
     """
     train, test = data.split("train").images, data.split("test").images
     some, found = spread(train, PPCA_IMAGES), {}
-    if dim := min(latent_dim, len(some) // PPCA_RATIO):
+    if dim := most_dimensions(latent_dim, some):
         with suppress(InputError):
             linear = log_evidence_of_ppca(vae.likelihood, some, test, dim, flip=data.flip)
             name = PPCA.format(len(some), dim)

@@ -27,7 +27,7 @@ def known_parts(option: str) -> str:
 def not_a_part(text: Any, option: str) -> str:
     """Why a text that stands for a part names none."""
     if str(text).startswith("{"):
-        return f"{cut(text)} is not a mapping that YAML can read"
+        return f"'{cut(text)}' is not a mapping that YAML can read"
     return f"unknown class '{cut(text)}'; {known_parts(option)}"
 
 
@@ -118,7 +118,7 @@ def first_reason(message: str, where: str) -> str:
 def _readable(expected: str) -> str:
     """The name of a type, from the way jsonargparse prints it."""
     words = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", expected)
-    words = "a list, such as [1, 2]" if words == "Sequence" else words
+    words = {"Sequence": "a list, such as [1, 2]", "bool": "true or false"}.get(words, words)
     return re.sub(r"(?:typing\.)?Literal\[(.*)\]", r"one of \1", words)
 
 

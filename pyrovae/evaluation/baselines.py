@@ -21,6 +21,18 @@ from pyrovae.utils.randomness import private_randomness
 __all__ = ["evaluate_without_latent", "log_evidence_of_ppca", "log_evidence_without_latent"]
 
 
+#: The least number of images per dimension of probabilistic PCA.
+PPCA_RATIO = 4
+
+
+def most_dimensions(latent_dim: int, images: np.ndarray) -> int:
+    """The dimensions of the PCA to compare with: those of the VAE, or a quarter of the images.
+
+    More dimensions would leave too small a noise, and a bad score.
+    """
+    return min(latent_dim, len(images) // PPCA_RATIO)
+
+
 @torch.no_grad()
 def log_evidence_of_ppca(
     likelihood: Likelihood,

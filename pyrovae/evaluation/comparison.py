@@ -91,8 +91,8 @@ def _baselines(baseline: str, names: Sequence[str], reports: Sequence[Report]) -
     kept: list[tuple[str, str, dict[str, Estimate]]] = []
     for name, report in zip(names, reports, strict=True):
         found, title = report.comparable(baseline), COLUMNS[baseline]
-        if baseline == "ppca" and "latent_dims" in report.scores["vae"]:
-            title = f"{title} {report.scores['vae']['latent_dims'].value:.0f}"
+        if "latent_dims" in found:
+            title = f"{title} {found['latent_dims'].value:.0f}"
         if found and all(found != own for *_, own in kept):
             kept.append((title, name, found))
     alone = len(kept) == 1

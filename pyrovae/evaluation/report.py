@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -184,17 +185,19 @@ class Report:
         if "weights" in other:
             self.remarks.append(f"earlier scores in {path.name} are dropped: of other weights")
         elif other:
-            self._set_aside(path, earlier, ", ".join(other))
+            self._set_aside(path, earlier)
         return {}
 
-    def _set_aside(self, path: Path, earlier: dict[str, Any], other: str) -> None:
+    def _set_aside(self, path: Path, earlier: dict[str, Any]) -> None:
         """Moves the files of an evaluation of the same weights to names of their own."""
-        end = f"{earlier.get('split')}_{earlier.get('num_images')}"
+        split, number = earlier.get("split"), earlier.get("num_images")
+        names = (f"_{split}_{number}{more}" for more in chain([""], (f"_{n}" for n in count(2))))
+        end = next(name for name in names if not path.with_stem(path.stem + name).exists())
         for old in (path, self.run / "evaluation_images.csv"):
             if old.exists():
-                old.replace(old.with_stem(f"{old.stem}_{end}"))
+                old.replace(old.with_stem(old.stem + end))
         self.remarks.append(
-            f"earlier scores are moved to {path.stem}_{end}.json: they have other {other}"
+            f"the earlier scores ({split}, {number} images) are now in {path.stem}{end}.json"
         )
 
     def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:

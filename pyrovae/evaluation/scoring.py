@@ -14,7 +14,11 @@ import torch
 from pyrovae.data import ImageData
 from pyrovae.data.base import fingerprint, spread_rows
 from pyrovae.engine import Engine
-from pyrovae.evaluation.baselines import log_evidence_of_ppca, log_evidence_without_latent
+from pyrovae.evaluation.baselines import (
+    log_evidence_of_ppca,
+    log_evidence_without_latent,
+    most_dimensions,
+)
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
 from pyrovae.evaluation.factors import factor_scores
@@ -290,9 +294,10 @@ def _factors(scorer: Scorer) -> dict[str, Estimate]:
 
 
 def _ppca(scorer: Scorer) -> dict[str, Estimate]:
-    size, flip, seed = scorer.view.space.size, scorer.data.flip, scorer.options.seed
-    found = log_evidence_of_ppca(*scorer.baseline, size, flip=flip, seed=seed)
-    return _with_bits(scorer, Estimate.of(found))
+    dim = max(1, most_dimensions(scorer.view.space.size, scorer.baseline[1]))
+    flip, seed = scorer.data.flip, scorer.options.seed
+    found = log_evidence_of_ppca(*scorer.baseline, dim, flip=flip, seed=seed)
+    return {**_with_bits(scorer, Estimate.of(found)), "latent_dims": Estimate(float(dim))}
 
 
 def _without_latent(scorer: Scorer) -> dict[str, Estimate]:

@@ -203,7 +203,7 @@ class LadderVAE(ModelGuidePair):
         block: the class of the blocks, `GatedBlock` or `ResidualBlock`.
         precision_weighted: whether q is the product of p and a Normal of the image features.
         shortcut: adds a linear map from the image to the top posterior's parameters, and one from
-            the top latents to the maps, from which `ProbabilisticPCA` starts.
+            the top latents to the decoder's output, so that `ProbabilisticPCA` can start it.
 
     Raises:
         ValueError: if the levels do not fit the image, a number is not allowed, or prior and
@@ -271,7 +271,8 @@ class LadderVAE(ModelGuidePair):
         up, down = self.guide.shortcut, self.model.shortcut
         if up is None or down is None:
             raise InputError(
-                "ProbabilisticPCA starts from linear shortcuts: set --program.shortcut true"
+                "the ladder has no linear shortcuts for ProbabilisticPCA; set --program.shortcut "
+                "true"
             )
         return Parts(up, self.guide.posterior, self.model.prior, down)
 

@@ -65,7 +65,7 @@ BAD = {
     "an option of one other program": (["--program.precision_weighted=true"], "LadderVAE has it"),
     "no value": (["--trainer.epochs"], "--trainer.epochs: needs a value\n"),
     "no value of a part": (["--prior.latent_dim"], "--prior.latent_dim: needs a value\n"),
-    "half a mapping": (["--prior={{class_path:"], "--prior: {class_path: is not a mapping that"),
+    "half a mapping": (["--prior={{class_path:"], "--prior: '{class_path:' is not a mapping that"),
     "no list": (["--encoder.channels=abc"], "expected a list, such as [1, 2], got abc"),
     "misspelt trainer option": (["--trainer.epoch=1"], "--trainer.epoch"),
     "misspelt optimiser option": (["--optimizer.lrr=1"], "--optimizer.lrr"),

@@ -91,11 +91,15 @@ def test_scores_of_other_images_are_moved_with_a_line(
     images = (root / "evaluation_images.csv").read_text()
     command = [str(root), "--sections=elbo", "--num_images=20", "--device=cpu"]
     assert run("evaluate", command, monkeypatch) == 0
-    moved = "moved to evaluation_test_40.json: they have other num_images"
-    assert f"note: earlier scores are {moved}" in capsys.readouterr().out
+    moved = "(test, 40 images) are now in evaluation_test_40.json"
+    assert f"note: the earlier scores {moved}" in capsys.readouterr().out
     assert "without_latent" not in json.loads((root / "evaluation.json").read_text())
     assert (root / "evaluation_test_40.json").read_text() == before
     assert (root / "evaluation_images_test_40.csv").read_text() == images
+    for again in ([], ["--num_images=20"]):
+        assert run("evaluate", [*command[:2], *again, "--device=cpu"], monkeypatch) == 0
+    assert (root / "evaluation_test_40.json").read_text() == before
+    assert (root / "evaluation_test_40_2.json").exists()
 
 
 @pytest.mark.slow
