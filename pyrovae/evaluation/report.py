@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, count
@@ -190,7 +191,10 @@ class Report:
 
     def _set_aside(self, path: Path, earlier: dict[str, Any]) -> None:
         """Moves the files of an evaluation of the same weights to names of their own."""
-        split, number = earlier.get("split"), earlier.get("num_images")
+        # A damaged file may hold anything, and what it holds becomes a name.
+        split, number = (
+            re.sub(r"\W", "", str(earlier.get(n)))[:20] for n in ("split", "num_images")
+        )
         names = (f"_{split}_{number}{more}" for more in chain([""], (f"_{n}" for n in count(2))))
         end = next(name for name in names if not path.with_stem(path.stem + name).exists())
         for old in (path, self.run / "evaluation_images.csv"):

@@ -100,6 +100,10 @@ def test_scores_of_other_images_are_moved_with_a_line(
         assert run("evaluate", [*command[:2], *again, "--device=cpu"], monkeypatch) == 0
     assert (root / "evaluation_test_40.json").read_text() == before
     assert (root / "evaluation_test_40_2.json").exists()
+    content = json.loads((root / "evaluation.json").read_text())
+    (root / "evaluation.json").write_text(json.dumps(content | {"split": "../a/b"}))
+    assert run("evaluate", [*command[:2], "--device=cpu"], monkeypatch) == 0
+    assert (root / "evaluation_ab_20.json").exists()
 
 
 @pytest.mark.slow

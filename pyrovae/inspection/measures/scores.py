@@ -9,7 +9,11 @@ import numpy as np
 import torch
 
 from pyrovae.data import Split
-from pyrovae.evaluation.baselines import log_evidence_of_ppca, log_evidence_without_latent
+from pyrovae.evaluation.baselines import (
+    log_evidence_of_ppca,
+    log_evidence_without_latent,
+    most_dimensions,
+)
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior import image_terms
@@ -36,8 +40,8 @@ def measure(subject: Subject) -> dict[str, Any]:
     both = subject.programs.likelihood, fitted, some.images
     found |= {"train_elbo": train.value, "train_error": train.error or 0.0}
     found["no_latent"] = _without_structure(subject, own.value, fitted, some.images)
-    most = min(subject.space.size, len(fitted) - 2)
-    linear = log_evidence_of_ppca(*both, most, flip=subject.flip, seed=subject.seed)
+    dim = max(1, most_dimensions(subject.space.size, fitted))
+    linear = log_evidence_of_ppca(*both, dim, flip=subject.flip, seed=subject.seed)
     found["ppca"] = float(linear.mean())
     if subject.programs.likelihood.grey_levels is None:  # PCA is a loose bound of binary pixels.
         found["clusters"] = _clusters(subject, fitted, some.images)
