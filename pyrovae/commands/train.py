@@ -6,10 +6,8 @@ be restarted: `--run_dir RUN --resume auto` starts the run, or resumes it if it 
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -25,6 +23,7 @@ from pyrovae.evaluation.baselines import (
     log_evidence_of_ppca,
     most_dimensions,
 )
+from pyrovae.evaluation.earlier import scores_of, set_aside
 from pyrovae.posterior import Evaluation, evaluate
 from pyrovae.posterior.classification import classify
 from pyrovae.posterior.view import PosteriorView
@@ -87,7 +86,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         latent_dim = PosteriorView(vae, test.spread(2), engine).space.size
         classes = classify(vae, test, engine)
     others = _baselines(vae, data, latent_dim)
-    _store(run, weights, found, others[WITHOUT_LATENT])
+    moved = _store(run, weights, found, others[WITHOUT_LATENT])
     refresh_index(run.root)
     _check_finite(found, epoch)
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
@@ -98,8 +97,9 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         f"test, {images}, weights of epoch {epoch} (the best), nats per image{seen}:",
         f"  {found}",
         *([] if classes is None else [f"  {vae.optional[0]}: {classes}"]),
-        *(f"  {name}: {other}" for name, other in others.items()),
+        *(f"  {name}: {other.headline('log p(x)')}" for name, other in others.items()),
         *_below(run, found, others),
+        *moved,
         f"samples: {drawn}",
         f"page of the run: {run.index}",
     ]
@@ -140,22 +140,21 @@ def _below(run: RunDirectory, found: Evaluation, others: dict[str, Evaluation]) 
 
 def _store(
     run: RunDirectory, weights: dict[str, Tensor], found: Evaluation, without: Evaluation
-) -> None:
-    """Writes `evaluation.json`, unless it holds a full evaluation of these weights."""
+) -> list[str]:
+    """Writes `evaluation.json`, unless it holds a full evaluation of these weights.
+
+    Returns:
+        One line if a full evaluation of other weights had to move.
+    """
     scores = {"split": "test", "vae": found.numbers(), "without_latent": without.numbers()}
-    path = run.root / "evaluation.json"
-    if not _is_evaluated(path, weights):
-        with replacing(path) as temporary:
-            temporary.write_text(to_json(scores, indent=2))
-
-
-def _is_evaluated(path: Path, weights: dict[str, Tensor]) -> bool:
-    """Whether the file holds a full evaluation of these weights by `pyrovae evaluate`."""
-    try:
-        earlier = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(earlier, dict) and earlier.get("weights") == checksum(weights)
+    earlier = scores_of(run.root)
+    evaluated = earlier.get("weights")
+    if evaluated == checksum(weights):
+        return []
+    moved = [] if evaluated is None else [set_aside(run.root, earlier, same_weights=False)]
+    with replacing(run.root / "evaluation.json") as temporary:
+        temporary.write_text(to_json(scores, indent=2))
+    return moved
 
 
 def _check_finite(found: Evaluation, epoch: int) -> None:

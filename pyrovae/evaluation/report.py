@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pyrovae.data.base import spread_rows
+from pyrovae.evaluation.earlier import scores_of, set_aside
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Scorer
@@ -115,7 +114,7 @@ class Report:
             The path of `evaluation.json`.
         """
         path = self.run / "evaluation.json"
-        earlier = self._earlier(path)
+        earlier = self._earlier()
         new = self._without_worse(earlier)
         decided, stale = new._merged(earlier)
         columns = {name: earlier[name] for name in COLUMNS if name in earlier}
@@ -170,39 +169,22 @@ class Report:
         """The settings that all scores depend on, as in the file, with the number of images."""
         return {**self.settings, "num_images": self.num_images}
 
-    def _earlier(self, path: Path) -> dict[str, Any]:
-        """The content of the file if it is of the same weights and images; else nothing."""
+    def _earlier(self) -> dict[str, Any]:
+        """The scores in the file if they are of the same weights and images; else nothing.
+
+        Other scores that `pyrovae evaluate` wrote are moved to files of their own.
+        """
         partial = {name for settings in PARTIAL for name in settings}
         whole = {key: value for key, value in self._decided().items() if key not in partial}
-        try:
-            earlier = json.loads(path.read_text())
-            same = all(earlier.get(key) == value for key, value in whole.items())
-            same = same and all(isinstance(earlier.get(name, {}), dict) for name in COLUMNS)
-        except (OSError, ValueError, AttributeError, RecursionError):
-            return {}
-        if same:
-            return earlier
+        earlier = scores_of(self.run)
+        damaged = [name for name in COLUMNS if not isinstance(earlier.get(name, {}), dict)]
         other = [key for key, value in whole.items() if earlier.get(key, value) != value]
-        if "weights" in other:
-            self.remarks.append(f"earlier scores in {path.name} are dropped: of other weights")
-        elif other:
-            self._set_aside(path, earlier)
+        if not (damaged or other) and whole.keys() <= earlier.keys():
+            return earlier
+        if other and "weights" in earlier:
+            same = "weights" not in other
+            self.remarks.append(set_aside(self.run, earlier, same_weights=same))
         return {}
-
-    def _set_aside(self, path: Path, earlier: dict[str, Any]) -> None:
-        """Moves the files of an evaluation of the same weights to names of their own."""
-        # A damaged file may hold anything, and what it holds becomes a name.
-        split, number = (
-            re.sub(r"\W", "", str(earlier.get(n)))[:20] for n in ("split", "num_images")
-        )
-        names = (f"_{split}_{number}{more}" for more in chain([""], (f"_{n}" for n in count(2))))
-        end = next(name for name in names if not path.with_stem(path.stem + name).exists())
-        for old in (path, self.run / "evaluation_images.csv"):
-            if old.exists():
-                old.replace(old.with_stem(old.stem + end))
-        self.remarks.append(
-            f"the earlier scores ({split}, {number} images) are now in {path.stem}{end}.json"
-        )
 
     def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
         """The settings of earlier and new scores together, and the earlier scores to drop.

@@ -24,6 +24,8 @@ __all__ = ["Evaluation", "divergence", "evaluate", "image_terms", "summarise", "
 
 #: What the names of the terms of one latent site begin with.
 OF_SITE = "rate_"
+#: Bits per dimension of independent grey values, all as probable.
+UNIFORM_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,24 @@ class Evaluation:
         rates = found.pop("rates")
         return found | {f"{OF_SITE}{name}": rate for name, rate in rates.items()}
 
-    def __str__(self) -> str:
-        """One line for the terminal.
+    def headline(self, name: str = "ELBO") -> str:
+        """Bits per dimension and the ELBO with its standard error, for the terminal.
 
         Bits per dimension come first: nats of densities and of probabilities cannot be compared.
+
+        Args:
+            name: what the ELBO is called: without latents it is log p(x).
         """
-        bits = "" if self.bits_per_dim is None else f"{self.bits_per_dim:.3f} bits/dim  "
+        bits = ""
+        if self.bits_per_dim is not None:
+            uniform = f" (uniform pixels: {UNIFORM_BITS})" * (self.bits_per_dim > UNIFORM_BITS)
+            bits = f"{self.bits_per_dim:.3f} bits/dim{uniform}"
         error = "" if self.elbo_error is None else f" ± {self.elbo_error:,.1f}"
-        return (
-            f"{bits}ELBO {self.elbo:,.1f}{error}  rate {self.rate:,.1f}  "
-            f"distortion {self.distortion:,.1f}"
-        )
+        return f"{bits}  {name} {self.elbo:,.1f}{error}".lstrip()
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        return f"{self.headline()}  rate {self.rate:,.1f}  distortion {self.distortion:,.1f}"
 
 
 def terms(

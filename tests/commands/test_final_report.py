@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from pyrovae.commands.evaluate import evaluate_run
-from pyrovae.commands.train import WITHOUT_LATENT, _below, main
+from pyrovae.commands.train import WITHOUT_LATENT, _below, _store, main
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import Report, notes
 from pyrovae.evaluation.scoring import Options
 from pyrovae.posterior import Evaluation
-from pyrovae.runs import RunDirectory
+from pyrovae.runs import RunDirectory, checksum
 
 SMALL = [
     "--prior=StandardNormal",
@@ -38,7 +40,9 @@ def test_a_vae_below_a_baseline_is_told_of(
     main([*SMALL, f"--run_dir={tmp_path / 'run'}", f"--start={start}", "--optimizer.lr=0"])
     said = capsys.readouterr().out
     assert "  probabilistic PCA of 60 training images, latent dimensions: 4: " in said
-    assert "  without latents (the likelihood alone): " in said
+    (without,) = (line for line in said.splitlines() if line.startswith("  without latents"))
+    assert "bits/dim  log p(x) " in without
+    assert "rate" not in without
     assert (BELOW in said) == warns
 
 
@@ -67,6 +71,29 @@ def test_standard_errors_have_separators() -> None:
     assert "ELBO -104,932.2 ± 37,916.4  rate" in str(
         Evaluation(-104_932.2, 0.0, 104_932.2, None, 9, 37_916.4)
     )
+
+
+def test_a_score_worse_than_that_of_uniform_pixels_is_told_of() -> None:
+    known, worse = (Evaluation(-9.0, 0.0, 9.0, bits, 9, None) for bits in (8.0, 8.001))
+    assert known.headline() == "8.000 bits/dim  ELBO -9.0"
+    assert worse.headline("log p(x)") == "8.001 bits/dim (uniform pixels: 8)  log p(x) -9.0"
+    assert Evaluation(-9.0, 0.0, 9.0, None, 9, 0.5).headline() == "ELBO -9.0 ± 0.5"
+
+
+def test_scores_of_earlier_weights_are_moved_with_a_line(tmp_path: Path) -> None:
+    run, found = RunDirectory(tmp_path), Evaluation(-9.0, 0.0, 9.0, None, 9, None)
+    weights, later = {"w": torch.zeros(2)}, {"w": torch.ones(2)}
+    assert _store(run, weights, found, found) == []
+    assert _store(run, later, found, found) == []  # What training itself wrote is replaced.
+    path = tmp_path / "evaluation.json"
+    full = json.loads(path.read_text()) | {"weights": checksum(weights), "num_images": 9}
+    path.write_text(json.dumps(full))
+    assert _store(run, weights, found, found) == []
+    assert json.loads(path.read_text()) == full
+    (line,) = _store(run, later, found, found)
+    assert line.endswith("(test, 9 images, of other weights) are now in evaluation_test_9.json")
+    assert json.loads((tmp_path / "evaluation_test_9.json").read_text()) == full
+    assert "weights" not in json.loads(path.read_text())
 
 
 @pytest.mark.slow

@@ -1,0 +1,45 @@
+"""Earlier scores in a run directory: moved to names of their own, never replaced."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+__all__ = ["set_aside"]
+
+
+def set_aside(root: Path, earlier: dict[str, Any], *, same_weights: bool) -> str:
+    """Moves `evaluation.json` and `evaluation_images.csv` of a run to names of their own.
+
+    The names hold the split, the number of images, and a number where they would be taken.
+
+    Args:
+        root: the run directory.
+        earlier: the content of `evaluation.json`.
+        same_weights: whether they are scores of the weights that are scored now.
+
+    Returns:
+        One line on what is where now.
+    """
+    path = root / "evaluation.json"
+    # A damaged file may hold anything, and what it holds becomes a name.
+    split, number = (re.sub(r"\W", "", str(earlier.get(n)))[:20] for n in ("split", "num_images"))
+    names = (f"_{split}_{number}{more}" for more in chain([""], (f"_{n}" for n in count(2))))
+    end = next(name for name in names if not path.with_stem(path.stem + name).exists())
+    for old in (path, root / "evaluation_images.csv"):
+        if old.exists():
+            old.replace(old.with_stem(old.stem + end))
+    images = f"{split}, {number} images" + ", of other weights" * (not same_weights)
+    return f"the earlier scores ({images}) are now in {path.stem}{end}.json"
+
+
+def scores_of(root: Path) -> dict[str, Any]:
+    """The content of `evaluation.json` of a run; nothing if there is none that can be read."""
+    try:
+        found = json.loads((root / "evaluation.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
