@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 from typing import Any
@@ -32,12 +33,18 @@ def not_a_part(text: Any, option: str) -> str:
 
 
 def no_such_option(option: str) -> str:
-    """The error of an option that does not exist, and the parts that have it, if any do."""
+    """The error of an option that does not exist: the parts that have it, else a close name."""
     role, _, argument = option.removeprefix("--").rpartition(".")
     base = ROLES.get(ALSO.get(role, role))
-    parts = concrete(base) if base else []
-    having = sorted(p.__name__ for p in parts if argument in inspect.signature(p).parameters)
-    hint = f"; {', '.join(having)} {'have' if having[1:] else 'has'} it" if having else ""
+    owners: dict[str, list[str]] = {}
+    for part in concrete(base) if base else []:
+        for name in inspect.signature(part).parameters:
+            owners.setdefault(name, []).append(part.__name__)
+    having, hint = sorted(owners.get(argument, ())), ""
+    if having:
+        hint = f"; {', '.join(having)} {'have' if having[1:] else 'has'} it"
+    elif close := difflib.get_close_matches(argument, owners, n=1):
+        hint = f"; did you mean --{role}.{close[0]}?"
     return f"{cut(option)}: no such option{hint} (see --help)"
 
 

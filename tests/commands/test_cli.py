@@ -57,7 +57,10 @@ BAD = {
     "unknown module": (["--prior=my_parts.Mine"], "my_parts"),
     "misspelt option": (["--bta=1"], "--bta"),
     "empty option": ([""], "unrecognized arguments: an empty one"),
-    "misspelt suboption": (["--prior.latnt_dim=1"], "--prior.latnt_dim: no such option"),
+    "misspelt suboption": (
+        ["--prior.latnt_dim=1"],
+        "--prior.latnt_dim: no such option; did you mean --prior.latent_dim?",
+    ),
     "an option of another part": (
         ["--prior.num_components=3"],
         "--prior.num_components: no such option; GaussianMixture, VampPrior have it",
