@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -154,6 +155,10 @@ def mixture(**arguments: Any) -> MixtureVAE:
 
 
 #: Those that the usual objectives train, and all.
-TRAINED = {"two latents": two_latents, "conditional": conditional_vae, "ladder": ladder_vae}
+TRAINED: dict[str, Callable[[], ModelGuidePair]] = {
+    "two latents": two_latents,
+    "conditional": conditional_vae,
+    "ladder": partial(ladder_vae, shortcut=True),
+}
 CLASSES = {"semi-supervised": semi_supervised, "mixture": mixture}
 MAKERS: dict[str, Callable[[], ModelGuidePair]] = {**TRAINED, **CLASSES}
