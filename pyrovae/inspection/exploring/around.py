@@ -90,10 +90,13 @@ def principal_directions(
 
 
 def _units(subject: Subject) -> np.ndarray:
-    """The active units of the largest rate; all dimensions if no unit is active."""
+    """The active units of the largest rate; all dimensions if no unit is active.
+
+    A discrete site has no small steps, so its entries are in no direction.
+    """
     encoded = subject.encoded
-    active = np.flatnonzero(encoded.active)
-    units = active if len(active) else np.arange(subject.space.size)
+    active = np.flatnonzero(encoded.active & ~encoded.discrete)
+    units = active if len(active) else np.flatnonzero(~encoded.discrete)
     order = np.argsort(-encoded.kl[:, units].mean(0), kind="stable")
     return np.sort(units[order][:UNITS])
 

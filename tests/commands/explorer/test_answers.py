@@ -83,6 +83,15 @@ def test_every_question_about_any_programs_has_an_answer(make: Any) -> None:
 
 
 @pytest.mark.slow
+def test_sliders_of_a_class_end_at_its_values() -> None:
+    own = explorer(MAKERS["semi-supervised"]())
+    own.subject.encoded.mean_shift[:] *= 1000  # All units are active.
+    found = ask(own, "sliders", name=own.names[3])["sliders"]
+    ends = {(slider["low"], slider["high"]) for slider in found if slider["site"] == "y"}
+    assert ends == {(0.0, 1.0)}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_every_question_is_answered_on_another_device(make: Any) -> None:
     torch.manual_seed(0)

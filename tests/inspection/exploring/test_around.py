@@ -63,6 +63,7 @@ def test_any_programs_have_directions_over_all_their_sites(make: type) -> None:
     assert found.vectors.shape == (count, subject.space.size) and 0 < count <= 12
     assert (np.diff(found.shares) <= 0).all() and found.shares.sum() == pytest.approx(1, abs=1e-6)
     assert (found.low < found.high).all() and (found.scale > 0).all()
+    assert not found.vectors[:, subject.encoded.discrete].any()
 
 
 def test_idle_units_are_in_no_direction() -> None:

@@ -184,19 +184,23 @@ def sliders(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _slider(explorer: Explorer, seen: Seen, dim: int) -> dict[str, Any]:
-    """One dimension; its ends are the 1% and the 99% quantile, or beyond this image's mark."""
+    """One dimension; its ends are the 1% and the 99% quantile, or beyond this image's mark.
+
+    No value of a discrete site lies beyond those drawn.
+    """
     space, encoded = explorer.subject.space, explorer.subject.encoded
     low, *quantiles, high = np.quantile(
         encoded.draws[:, dim], (SHARES[0], *QUANTILES, SHARES[-1])
     ).tolist()
     loc, scale = float(seen.encoded.loc[0, dim]), float(seen.encoded.scale[0, dim])
+    reach = 0.0 if encoded.discrete[dim] else 2 * scale
     return {
         "dim": dim,
         "name": space.names[dim],
         "site": next(name for name, own in space.slices.items() if own.start <= dim < own.stop),
         "kl": float(encoded.kl[:, dim].mean()),
-        "low": min(low, loc - 2 * scale),
-        "high": max(high, loc + 2 * scale),
+        "low": min(low, loc - reach),
+        "high": max(high, loc + reach),
         "quantiles": quantiles,
         "loc": loc,
         "scale": scale,
