@@ -19,11 +19,12 @@ from pyrovae.config.options import parse_run, train_parser
 from pyrovae.config.presets import preset_path
 from pyrovae.evaluation.scoring import Options
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint
+from pyrovae.training.callbacks import RunPage
 from tests.support.commands import TINY, folder_of_images, run
 from tests.support.small import rows
 from tests.support.small import train as fit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
 DEFAULT = "default"
 Train = Callable[..., tuple[int, str, str]]
@@ -52,6 +53,7 @@ ONCE = [*PLAIN, "--run_dir=run", "--resume=auto"]
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished") / "run"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunPage, "end_epoch", lambda self, epoch: None)
         assert run("train", [*PLAIN, f"--run_dir={root}"], patch) == 0
     return root
 
