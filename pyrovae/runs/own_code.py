@@ -10,7 +10,6 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
-
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import from_yaml
 
