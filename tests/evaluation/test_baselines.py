@@ -43,13 +43,13 @@ def exact_log_prob(train: torch.Tensor, test: torch.Tensor, latent_dim: int) -> 
 @pytest.mark.parametrize(
     ("size", "num_images", "latent_dim"),
     [
-        (600, 1400, 1),
-        (600, 1400, 64),
-        (600, 1400, 599),
-        (600, 300, 298),
-        (600, 602, 599),
-        (900, 1500, 300),
-        (900, 750, 375),
+        (400, 900, 1),
+        (400, 900, 64),
+        (400, 900, 399),
+        (400, 300, 298),
+        (400, 402, 399),
+        (550, 900, 300),
+        (550, 500, 300),
     ],
 )
 def test_any_number_of_dimensions_is_exact(size: int, num_images: int, latent_dim: int) -> None:
@@ -131,13 +131,16 @@ def test_the_seed_decides(name: str) -> None:
 
 @pytest.mark.slow
 def test_real_faces(real_data: Path, tmp_path: Path) -> None:
-    """A known number: 64 dimensions, the central 148 pixels at 64x64, in bits per dimension."""
-    data = CelebA(str(real_data / "celeba"), cache_dir=str(tmp_path))
+    """A known number: 64 dimensions, the central 148 pixels at 32x32, in bits per dimension.
+
+    The eigenvectors of the covariance matrix, by numpy, give 6.3899.
+    """
+    data = CelebA(str(real_data / "celeba"), image_size=32, cache_dir=str(tmp_path))
     train, test = (data.split(name).images for name in ("train", "test"))
     train, test = train[::8], test[::3]
     found = log_evidence_of_ppca(Normal(), train, test, 64, flip=True)
-    bits = Normal().bits_per_dim(float(found.mean()), 64 * 64 * 3)
-    assert bits == pytest.approx(6.592, abs=0.01)
+    bits = Normal().bits_per_dim(float(found.mean()), 32 * 32 * 3)
+    assert bits == pytest.approx(6.390, abs=0.002)
     baseline = evaluate_without_latent(Normal(), train, test)
     assert baseline.bits_per_dim is not None and bits is not None and bits < baseline.bits_per_dim
 
