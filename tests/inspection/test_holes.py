@@ -233,7 +233,7 @@ def test_extremes_are_the_worst_and_the_best() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
 def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> None:
-    subject, found = sound_section(section, make(), drawn=make is small_vae)
+    subject, found = sound_section(section, make(), whole=make is small_vae)
     assert set(found.tables) == {
         "holes",
         "hole_draws",
