@@ -59,14 +59,6 @@ def subject(programs: ModelGuidePair | None = None, **fields: Any) -> Subject:
     return Subject(programs or small_vae(), split, CPU, shown=split.take([0, 5]), **given)
 
 
-@pytest.fixture
-def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made, and written as blank pictures."""
-    blank = io.BytesIO()
-    Image.new("RGB", (600, 20)).save(blank, format="png")
-    monkeypatch.setattr(Drawing, "png", blank.getvalue())
-
-
 class Page(HTMLParser):
     """What a page asks of others, what is open in it, and its anchors."""
 
