@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import Namespace
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from pyrovae.programs.links import LINKS
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.training.trainer import Trainer
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.plain import from_yaml
 from pyrovae.utils.process_group import processes
 
 __all__ = [
@@ -135,7 +135,7 @@ def _parsed(parser: Parser, arguments: list[str], consent: Consent) -> Namespace
 
 def _preset(arguments: list[str]) -> dict[str, Any]:
     """The content of the preset that `Consent.with_content` put on the command line."""
-    return yaml.safe_load(value_of("--config", arguments) or "{}")
+    return from_yaml(value_of("--config", arguments) or "{}")
 
 
 def parse_run(

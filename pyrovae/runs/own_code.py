@@ -10,9 +10,8 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pyrovae.utils.files import replacing
+from pyrovae.utils.plain import from_yaml
 
 __all__ = ["OWN_PARTS", "copy_own_code", "module_file"]
 
@@ -31,7 +30,7 @@ def copy_own_code(config: str, folder: Path) -> None:
         folder: the folder of the copies; a module `a.b` becomes `a/b.py` in it.
     """
     found: dict[str, Path] = {}
-    for name in _texts(yaml.safe_load(config)):
+    for name in _texts(from_yaml(config)):
         if "." in name:
             _collect(name, found)
     for name, file in found.items():

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyro
-import yaml
 
 from pyrovae.data import ImageData, as_image_data
 from pyrovae.engine import Engine
@@ -32,6 +31,7 @@ from pyrovae.training.settings import Settings
 from pyrovae.training.sync_batch_norm import synchronous
 from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.modes import frozen
+from pyrovae.utils.plain import from_yaml
 from pyrovae.utils.process_group import Group, processes
 from pyrovae.utils.signals import quiet
 
@@ -175,7 +175,7 @@ def _feed(
     usual: list[Logger] = [CSVLogger(), TensorBoardLogger()] if run is not None else []
     # The command line knows options that the objects do not, such as those of the optimiser.
     text = run.config_text if run is not None else ""
-    options = yaml.safe_load(text) or about.options
+    options = from_yaml(text) or about.options
     return LoggerFeed(usual if loggers is None else loggers, options, text)
 
 

@@ -19,6 +19,8 @@ from pyrovae.config.options import parse_run, train_parser
 from pyrovae.config.presets import preset_names, preset_path
 from tests.support.commands import TINY, folder_of_images, run
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 
 def images_with_a_broken_one(root: Path) -> Path:
     broken = folder_of_images(root) / "7.png"

@@ -16,6 +16,8 @@ from pyrovae.evaluation.scoring import Options
 from pyrovae.posterior import Evaluation
 from pyrovae.runs import RunDirectory, checksum
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 SMALL = [
     "--prior=StandardNormal",
     "--data.num_train=60",

@@ -10,7 +10,7 @@ import torch
 from pyrovae import RunDirectory, load
 from tests.support.commands import TINY, refusal, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
 
 def trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -15,7 +15,7 @@ import pyrovae
 from pyrovae import VAE, MLPDecoder, MLPEncoder, Trainer
 from tests.support.commands import TINY, refusal, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
 DEEP = np.random.default_rng(0).integers(0, 4096, (40, 16, 16)).astype(np.uint16)
 OPTIONS = [option for option in TINY if not option.startswith("--data.")]

@@ -17,6 +17,8 @@ from pyrovae.commands import share
 from pyrovae.commands.share import public
 from tests.support.commands import TINY, folder_of_images, refusal, run
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,7 +11,7 @@ from pyrovae.config.options import parse_training, train_parser
 from pyrovae.config.roles import PARTS, TABLE
 from tests.support.commands import TINY, execute
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
 OWN = '''
 import pyro

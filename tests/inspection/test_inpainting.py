@@ -48,13 +48,13 @@ def test_completions_of_a_linear_model_are_exact(
     mcmc: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Chains run in parallel: many that are short take less time than two of as many draws.
-    several = partial(inpainting.sample_posterior, num_chains=32)
+    several = partial(inpainting.sample_posterior, num_chains=96)
     monkeypatch.setattr(inpainting, "sample_posterior", several)
     made = linear()
     image = made.images(1)[0]
-    found = complete(made.vae(), 255 * image, SEEN, num_draws=120 if mcmc else 2000, mcmc=mcmc)
+    found = complete(made.vae(), 255 * image, SEEN, num_draws=40 if mcmc else 2000, mcmc=mcmc)
     mean, covariance = exact(made, image)
-    # Draws of NUTS depend on each other: 32 chains of 60 count as a quarter of as many.
+    # Draws of NUTS depend on each other: 96 chains of 20 count as a quarter of as many.
     draws = found.effective if not mcmc else 480.0
     error = (covariance.diagonal() / draws).sqrt()
     gap = (found.mean[:, ~SEEN].flatten().double() - mean).abs()

@@ -71,17 +71,20 @@ def section(name: str, own: Subject) -> Section:
     return importlib.import_module(f"pyrovae.inspection.sections.{name}").section(own)
 
 
+known = functools.cache(subject)  # Subjects, with their encodings, that no test changes.
+
+
 @functools.cache
 def of_a_vae(name: str) -> Section:
     """A section that no test changes."""
-    return section(name, subject())
+    return section(name, known("a VAE"))
 
 
 @pytest.mark.slow
 @every
 @every_name
 def test_every_section_speaks_of_every_program(kind: str, name: str) -> None:
-    found = of_a_vae(name) if kind == "a VAE" else section(name, subject(kind))
+    found = of_a_vae(name) if kind == "a VAE" else section(name, known(kind))
     assert found.title.endswith("?") and found.says and found.figures and found.tables
     for words in [*found.says, *(d.caption for d in found.figures.values())]:
         assert re.match(r"^[A-Z].*\.$", words) and "nan" not in words, words

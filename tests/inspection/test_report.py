@@ -59,14 +59,6 @@ def subject(programs: ModelGuidePair | None = None, **fields: Any) -> Subject:
     return Subject(programs or small_vae(), split, CPU, shown=split.take([0, 5]), **given)
 
 
-@pytest.fixture
-def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made, and written as blank pictures."""
-    blank = io.BytesIO()
-    Image.new("RGB", (600, 20)).save(blank, format="png")
-    monkeypatch.setattr(Drawing, "png", blank.getvalue())
-
-
 class Page(HTMLParser):
     """What a page asks of others, what is open in it, and its anchors."""
 
@@ -217,9 +209,17 @@ def test_every_figure_has_the_colours_of_the_palette(
     assert {label: labelled[label] for label in meant} == {k: {v} for k, v in meant.items()}
 
 
+#: Sections that other tests make of a ladder and of a mixture.
+ELSEWHERE = {"traversals", "paths", "attributes", "map", "factors", "holes", "typical"}
+
+
 @pytest.mark.usefixtures("short_fits", "unpainted")
 @pytest.mark.parametrize("name", ["ladder", "mixture"])
-def test_other_programs_get_a_report(name: str, tmp_path: Path) -> None:
+def test_other_programs_get_a_report(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = {name: make for name, make in SECTIONS.items() if name not in ELSEWHERE}
+    monkeypatch.setattr(reports, "SECTIONS", rest)
     report = inspect(subject(MAKERS[name](), budget=LEAST, factors=FACTORS), tmp_path)
     # Chains of Hamiltonian dynamics need continuous latents.
     discrete = {"mcmc"} if name in CLASSES else set()

@@ -311,7 +311,7 @@ def test_every_option_of_outliers_changes_something() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [small_vae, *MAKERS.values()], ids=["vae", *MAKERS])
 def test_the_section_takes_any_programs_and_leaves_them_alone(make: type) -> None:
-    subject, found = sound_section(section, make(), drawn=make is small_vae)
+    subject, found = sound_section(section, make(), whole=make is small_vae)
     assert set(found.tables) == {
         "typical_shown",
         "typical_outliers",

@@ -17,6 +17,7 @@ from PIL import Image
 
 from pyrovae import RunDirectory
 from tests.support.commands import SCRIPTS, TINY, execute, folder_of_images
+from tests.support.commands import run as run_here
 from tests.support.processes import Script, run_script
 from tests.support.real import few_faces
 
@@ -147,10 +148,17 @@ def test_samples_depend_on_the_seed_alone(run: Path, tmp_path: Path) -> None:
         (["--steps", "1", "--interpolate", "test:0", "test:1"], "steps must be at least 2"),
     ],
 )
-def test_sample_refuses_bad_input(arguments: list[str], expected: str, run: Path) -> None:
-    done = execute("sample", str(run), *arguments, code=2)
-    assert expected in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_sample_refuses_bad_input(
+    arguments: list[str],
+    expected: str,
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process: how a process ends that refuses its arguments is tested by others."""
+    assert run_here("sample", [str(run), *arguments], monkeypatch) == 2
+    told = capsys.readouterr().err
+    assert expected in told and told.count("\n") == 1
 
 
 def test_prepare_data_builds_the_cache_that_training_uses(tmp_path: Path) -> None:

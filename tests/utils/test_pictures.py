@@ -33,6 +33,8 @@ from pyrovae.utils.grids import (
     showing,
 )
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 
 def numbered(count: int, channels: int = 3) -> Tensor:
     """Images of 3x2 pixels, image i of the grey value 10 i."""
