@@ -250,25 +250,12 @@ def held_out_predictions(
 
 
 def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Predictions for new codes by ridge regression of values `(N,)` or `(N, A)` on codes.
+    """Predictions for new codes by ridge regression of values `(N,)` or `(N, A)` on codes."""
+    from sklearn.linear_model import RidgeCV
 
-    Each column of values has the penalty of its smallest leave-one-out error.
-    """
-    known, new = scaled(codes.astype(float), new.astype(float))
-    targets = values.reshape(len(values), -1).astype(float)
-    mean = targets.mean(0)
-    left, scales, right = np.linalg.svd(known, full_matrices=False)
-    parts = left.T @ (targets - mean)
-    shrunk = [scales / (scales**2 + penalty) for penalty in PENALTIES]
-    errors = []
-    for each in shrunk:
-        # Each image pulls its own prediction by its leverage: without it the error is larger.
-        leverage = 1 / len(known) + left**2 @ (scales * each)
-        rest = targets - mean - left @ ((scales * each)[:, None] * parts)
-        errors.append(((rest / (1 - leverage)[:, None]) ** 2).mean(0))
-    best = np.array(shrunk)[np.argmin(errors, 0)]
-    weights = right.T @ (best.T * parts)
-    return (mean + new @ weights).reshape(len(new), *values.shape[1:])
+    known, new = scaled(codes, new)
+    model = RidgeCV(PENALTIES, alpha_per_target=values.ndim > 1).fit(known, values)
+    return model.predict(new).reshape(len(new), *values.shape[1:])
 
 
 def scaled(codes: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

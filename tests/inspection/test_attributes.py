@@ -9,13 +9,11 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from sklearn.linear_model import RidgeCV
 from sklearn.metrics import roc_auc_score
 
 from pyrovae import InputError
 from pyrovae.data import Split
 from pyrovae.inspection.attributes import (
-    PENALTIES,
     area_under_curve,
     attribute_table,
     directions,
@@ -25,8 +23,6 @@ from pyrovae.inspection.attributes import (
     is_two_valued,
     probes,
     reach,
-    ridge,
-    scaled,
 )
 from tests.support.oracles import LinearGaussian
 from tests.support.tables import Z_LIMIT
@@ -237,18 +233,3 @@ def test_impossible_probes_and_directions_are_refused() -> None:
         directions(codes, table)
     with pytest.raises(InputError, match="finite"):
         probes(np.full((30, 2), np.nan), table[["a"]])
-
-
-@pytest.mark.parametrize(("images", "targets"), [(60, 0), (25, 3), (15, 2)])
-def test_the_ridge_is_that_of_scikit_learn(images: int, targets: int) -> None:
-    """With as many dimensions as images each image pulls its own prediction strongly."""
-    rng = np.random.default_rng(0)
-    codes, new = rng.normal(size=(images, 20)), rng.normal(size=(9, 20))
-    values = codes[:, :1] + rng.normal(size=(images, max(targets, 1)))
-    known, scaled_new = scaled(codes, new)
-    model = RidgeCV(PENALTIES, alpha_per_target=True).fit(known, values)
-    expected = model.predict(scaled_new).reshape(9, -1)
-    given = values if targets else values[:, 0]
-    found = ridge(codes, given, new)
-    assert found.shape == (9, *given.shape[1:])
-    assert found.reshape(9, -1) == pytest.approx(expected, rel=1e-6, abs=1e-9)

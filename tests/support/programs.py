@@ -158,7 +158,7 @@ def mixture(**arguments: Any) -> MixtureVAE:
 TRAINED: dict[str, Callable[[], ModelGuidePair]] = {
     "two latents": two_latents,
     "conditional": conditional_vae,
-    "ladder": partial(ladder_vae, shortcut=True),
+    "ladder": partial(ladder_vae, channels=[4, 4], latents=[0, 1], shortcut=True),
 }
 CLASSES = {"semi-supervised": semi_supervised, "mixture": mixture}
 MAKERS: dict[str, Callable[[], ModelGuidePair]] = {**TRAINED, **CLASSES}
