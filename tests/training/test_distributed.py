@@ -136,11 +136,16 @@ def rest_of_run(run: Path) -> tuple[dict[str, np.ndarray], TrainingState, list[i
         return *fitted(Trainer(epochs=2, batch_size=8), run, resume=True), seen
 
 
+@pytest.fixture(scope="module")
+def whole() -> dict[str, np.ndarray]:
+    """The weights after a run of two processes that nothing stops."""
+    return connected(2, fitted, Trainer(epochs=2, batch_size=8))[0][0]
+
+
 @pytest.mark.parametrize(("rank", "step"), [(0, 3), (1, 7)])
 def test_a_signal_to_one_stops_all_and_the_run_goes_on_exactly(
-    rank: int, step: int, tmp_path: Path
+    rank: int, step: int, whole: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    (whole, _), _ = connected(2, fitted, Trainer(epochs=2, batch_size=8), tmp_path / "whole")
     for kind, text in connected(2, cut_run, tmp_path / "cut", step, rank):
         assert kind == "Interrupted"
         assert f"stopped by SIGTERM after step {step} " in text
