@@ -20,6 +20,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # setuptools refuses to be imported after the standard library's distutils, which inductor uses.
 if sys.version_info < (3, 12):
     os.environ.setdefault("SETUPTOOLS_USE_DISTUTILS", "stdlib")
+# The first backward pass of a process decides whether forks of it can have another. One within a
+# tracer, whose devices count, would forbid it, whatever tests come later.
+if not torch.cuda.is_available():
+    torch.zeros((), requires_grad=True).backward()  # type: ignore[no-untyped-call]
 # Some warnings torch gives once a process: they are errors in every test, whichever is first.
 torch.set_warn_always(True)
 

@@ -22,6 +22,9 @@ from pyrovae.data.cache import cache_root, cached_split, checksum
 from pyrovae.data.workers import in_order
 from pyrovae.utils.errors import InputError
 from tests.support.cached import Numbered, entries
+from tests.support.processes import Script
+
+SLOW = Path(__file__).parent.parent / "support" / "slow_build.py"
 
 
 def test_built_once_and_mapped(tmp_path: Path) -> None:
@@ -221,35 +224,12 @@ def test_progress_is_hidden_unless_asked(
     assert captured.out == "" and "Numbered val" in captured.err and "images" in captured.err
 
 
-SLOW = """
-import signal, sys, time
-from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)  # Background jobs ignore it.
-from tests.support.cached import Numbered
-data = Numbered(Path(sys.argv[1]), count=2000)
-quick = data.read
-def read(item):
-    time.sleep(float(sys.argv[2]))
-    return quick(item)
-data.read = read
-print("started", flush=True)
-print(len(data.split("train")), int(data.split("train").images[5].max()), flush=True)
-"""
-
-
-def start(folder: Path, pause: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SLOW, str(folder), str(pause)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None and process.stdout.readline() == "started\n"
+def start(folder: Path, pause: float) -> Script:
+    process = Script(SLOW, str(folder), str(pause))
+    while not process.printed().startswith("started\n"):
+        assert process.runs, process.end().stderr
+        time.sleep(0.01)
     return process
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    """The rest of its output; `communicate` would miss what is buffered behind the first line."""
-    with process:
-        assert process.stdout is not None
-        return process.stdout.read()
 
 
 def wait_for(folder: Path, pattern: str) -> Path:
@@ -268,11 +248,11 @@ def test_killed_build_is_never_seen(tmp_path: Path, number: signal.Signals) -> N
     try:
         left = wait_for(tmp_path, "Numbered-*/.train-*/images.npy").parent
         assert not list(tmp_path.glob("Numbered-*/train"))
-        process.send_signal(number)
-        process.wait(120)  # What is under way, 32 images a process, ends first.
+        process.signal(number)
+        assert process.end(120).returncode  # What is under way, 32 images a process, ends first.
     finally:
-        process.kill()
-        process.communicate()
+        if process.runs:
+            process.signal(signal.SIGKILL)
     assert left.exists() == (number == signal.SIGKILL)
     assert not list(tmp_path.glob("Numbered-*/train"))
     data = Numbered(tmp_path, count=2000)
@@ -339,8 +319,8 @@ def test_a_worker_does_not_outlive_a_parent_killed_while_it_starts() -> None:
 @pytest.mark.slow
 def test_two_builds_at_once(tmp_path: Path) -> None:
     processes = [start(tmp_path, 0.001) for _ in range(3)]
-    outputs = [finish(process) for process in processes]
-    assert outputs == ["2000 5\n"] * 3 and entries(tmp_path) == {"train"}
+    outputs = [process.end().stdout for process in processes]
+    assert outputs == ["started\n2000 5\n"] * 3 and entries(tmp_path) == {"train"}
     data = Numbered(tmp_path, count=2000)
     assert len(data.split("train")) == 2000 and data.reads == 0
 

@@ -17,6 +17,8 @@ from pyrovae.commands.running import run_command
 from tests.support.processes import run_script
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"
+#: As `torchrun`; see there.
+FORKING_TORCHRUN = Path(__file__).with_name("forking_torchrun.py")
 TINY = [
     "--prior=StandardNormal",
     "--data.image_size=16",

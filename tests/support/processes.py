@@ -42,12 +42,18 @@ class Script:
     def runs(self) -> bool:
         return self._process.is_alive() if FORKS else self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        number = self._process.pid
+        assert number is not None
+        return number
+
     def printed(self) -> str:
         """What it has printed so far."""
         return self._texts[0].read_text()
 
     def signal(self, number: int) -> None:
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
 
     def end(self, limit: float = LIMIT) -> subprocess.CompletedProcess[str]:
         """Waits for the end; kills the process and raises `TimeoutError` after so many seconds."""

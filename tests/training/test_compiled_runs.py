@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from pyrovae import VAE, Engine, Trainer
 from pyrovae.objectives import Beta, Cosine, Objective, Warmup
 from pyrovae.training import compiling
+from pyrovae.training.callbacks import RunPage
 from tests.support.small import adam, same_weights, small_data, small_vae
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
@@ -51,26 +54,41 @@ def run(compile: Any, epochs: int = 2, root: Path | None = None, **kwargs: Any) 
         return vae, [float(row["train_elbo"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize(
-    ("name", "graph"), [*((name, "traced") for name in RECIPES), ("schedules", "compiled")]
-)
-def test_a_compiled_run_is_the_run(
-    name: str,
-    graph: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+@pytest.fixture(scope="module")
+def mean_field(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, str]:
+    """A run whose traced graph runs as it is, and what it printed; tests only read them."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as printed:
+        patch.setattr(compiling, "_compiled", GRAPHS["traced"])
+        patch.setattr(RunPage, "end_epoch", lambda self, epoch: None)
+        root = tmp_path_factory.mktemp("mean field")
+        return run("on", root=root, **RECIPES["mean field"]), printed.getvalue()
+
+
+def is_the_run(
+    found: Outcome, said: str, recipe: dict[str, Any], root: Path, rel: float = 1e-7
 ) -> None:
-    monkeypatch.setattr(compiling, "_compiled", GRAPHS[graph])
-    expected = run("off", root=tmp_path / "off", **RECIPES[name])
-    assert "the step is not compiled (--engine.compile off)" in capsys.readouterr().out
-    found = run("on", root=tmp_path / "on", **RECIPES[name])
-    said = capsys.readouterr().out
+    with redirect_stdout(StringIO()) as printed:
+        expected = run("off", root=root, **recipe)
+    assert "the step is not compiled (--engine.compile off)" in printed.getvalue()
     assert "the step is compiled (--engine.compile on)" in said and "compiled in" in said
     # Not the weights: of biases before batch norm, whose gradients are zero, Adam makes noise.
-    # PyTorch 2.6 compiles with constants of single precision.
-    rel = 1e-3 if graph == "compiled" and torch.__version__.startswith("2.6.") else 1e-7
     assert found[1] == pytest.approx(expected[1], rel=rel)
+
+
+def test_a_traced_run_is_the_run(mean_field: tuple[Outcome, str], tmp_path: Path) -> None:
+    is_the_run(*mean_field, RECIPES["mean field"], tmp_path)
+
+
+def test_a_compiled_run_is_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one run that is compiled, which takes half a minute."""
+    monkeypatch.setattr(compiling, "_compiled", GRAPHS["compiled"])
+    found = run("on", root=tmp_path / "on", **RECIPES["schedules"])
+    # PyTorch 2.6 compiles with constants of single precision.
+    rel = 1e-3 if torch.__version__.startswith("2.6.") else 1e-7
+    said = capsys.readouterr().out
+    is_the_run(found, said, RECIPES["schedules"], tmp_path / "off", rel)
 
 
 def test_what_cannot_be_compiled_runs_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,11 +111,11 @@ def test_a_compiler_that_fails_ends_no_run(
     assert same_weights(found[0], run("off")[0])
 
 
-def test_a_compiled_run_goes_on_exactly(tmp_path: Path) -> None:
-    expected = run("on", epochs=2, root=tmp_path / "whole")
-    run("on", epochs=1, root=tmp_path / "parts")
-    found = run("on", epochs=2, root=tmp_path / "parts", resume=True)
-    assert same_weights(found[0], expected[0])
+def test_a_compiled_run_goes_on_exactly(mean_field: tuple[Outcome, str], tmp_path: Path) -> None:
+    (expected, _), _ = mean_field
+    run("on", epochs=1, root=tmp_path, **RECIPES["mean field"])
+    found = run("on", epochs=2, root=tmp_path, resume=True, **RECIPES["mean field"])
+    assert same_weights(found[0], expected)
 
 
 def test_a_parameter_of_no_module_is_trained_without_compiling(

@@ -36,8 +36,9 @@ from pyrovae.data import Batches
 from pyrovae.runs.state import TrainingState
 from pyrovae.training import compiling
 from pyrovae.utils.process_group import Group, processes
-from tests.support.commands import SCRIPTS, TINY
+from tests.support.commands import FORKING_TORCHRUN, SCRIPTS, TINY
 from tests.support.connected import connected, place_noise, same
+from tests.support.processes import run_script
 from tests.support.small import VARYING, rows, small_data
 from tests.support.steps import at_step
 
@@ -135,11 +136,16 @@ def rest_of_run(run: Path) -> tuple[dict[str, np.ndarray], TrainingState, list[i
         return *fitted(Trainer(epochs=2, batch_size=8), run, resume=True), seen
 
 
+@pytest.fixture(scope="module")
+def whole() -> dict[str, np.ndarray]:
+    """The weights after a run of two processes that nothing stops."""
+    return connected(2, fitted, Trainer(epochs=2, batch_size=8))[0][0]
+
+
 @pytest.mark.parametrize(("rank", "step"), [(0, 3), (1, 7)])
 def test_a_signal_to_one_stops_all_and_the_run_goes_on_exactly(
-    rank: int, step: int, tmp_path: Path
+    rank: int, step: int, whole: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    (whole, _), _ = connected(2, fitted, Trainer(epochs=2, batch_size=8), tmp_path / "whole")
     for kind, text in connected(2, cut_run, tmp_path / "cut", step, rank):
         assert kind == "Interrupted"
         assert f"stopped by SIGTERM after step {step} " in text
@@ -282,14 +288,6 @@ def test_a_device_that_is_not_there_for_each_is_refused(device: str) -> None:
     Group(0, 2).check(torch.device("cpu"))
 
 
-def torchrun(
-    *arguments: str, folder: Path, script: Path = SCRIPTS / "train.py"
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", str(script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200)
-
-
 #: Trains as the script does, and lists the threads that its connection has left.
 ENDINGS = """
 import os, sys
@@ -309,10 +307,12 @@ run_command(command)
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder with a run of two processes, and what they printed."""
+    """A folder with a run of two processes, each a new interpreter, and what they printed."""
     folder = tmp_path_factory.mktemp("torchrun")
     (script := tmp_path_factory.mktemp("script") / "endings.py").write_text(ENDINGS)
-    done = torchrun(*TINY, "--run_dir=run", folder=folder, script=script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", str(script), *TINY, "--run_dir=run"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -334,7 +334,8 @@ def test_the_script_runs_in_processes_that_torchrun_starts(finished: tuple[Path,
         assert printed.count(line) == 1, printed
     assert "computed per process, over its own 16 images: BatchNorm2d" in printed
     assert [path.name for path in folder.iterdir()] == ["run"]
-    refused = torchrun("--resume=run", "--trainer.seed=2", folder=folder)
+    arguments = ["--standalone", "--nproc-per-node=2", str(SCRIPTS / "train.py"), "--resume=run"]
+    refused = run_script(FORKING_TORCHRUN, *arguments, "--trainer.seed=2", folder=folder)
     assert refused.returncode != 0 and "pyrovae/" not in refused.stderr
     assert re.findall(r"exitcode +: (-?\d+)", refused.stderr)[-1] == "2", refused.stderr
     assert refused.stderr.count("error: --trainer.seed: a resumed run keeps its options") == 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -18,8 +16,9 @@ import torch.distributed as dist
 from pyrovae import RunDirectory
 from pyrovae.commands.running import run_command
 from pyrovae.utils.process_group import _of_this_start, processes
-from tests.support.commands import SCRIPTS, TINY, script
+from tests.support.commands import FORKING_TORCHRUN, SCRIPTS, TINY, script
 from tests.support.connected import connected
+from tests.support.processes import FORKS, Script
 from tests.support.small import rows
 
 pytestmark = pytest.mark.slow
@@ -78,32 +77,31 @@ def child(parent: int, rank: int) -> int:
     """The process of a rank among those that `torchrun`, a child of this process, started."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     for number in children:
-        if f"RANK={rank}".encode() in Path(f"/proc/{number}/environ").read_bytes().split(b"\0"):
+        if Path(f"/proc/{number}/comm").read_text().strip() == f"rank {rank}":
             return int(number)
     raise ProcessLookupError(f"rank {rank}")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(not FORKS, reason="reads /proc")
 def test_a_job_goes_on_by_itself_when_a_process_is_killed(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=2"]
-    command += ["--nproc-per-node=2", "--", str(SCRIPTS / "train.py"), *TINY]
-    command += ["--trainer.epochs=5", "--run_dir=run", "--resume=auto"]
-    texts = [tmp_path / name for name in ("stdout", "stderr")]
-    with open(texts[0], "w") as out, open(texts[1], "w") as errors:
-        job = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=errors)
-        try:
-            limit = time.monotonic() + 120
-            while not (tmp_path / "run" / "metrics.csv").exists():
-                assert job.poll() is None and time.monotonic() < limit, texts[1].read_text()
-                time.sleep(0.05)
-            os.kill(child(job.pid, 0), signal.SIGKILL)  # The one that writes and has the lock.
-            assert job.wait(120) == 0, texts[1].read_text()
-        finally:
-            job.terminate()  # Its processes too.
-            job.wait(60)
-    said, complaints = (text.read_text() for text in texts)
-    assert said.count("starts from") == said.count("goes on after step ") == 1
+    arguments = ["--standalone", "--max-restarts=2", "--nproc-per-node=2", "--"]
+    arguments += [str(SCRIPTS / "train.py"), *TINY, "--trainer.epochs=5", "--run_dir=run"]
+    job = Script(FORKING_TORCHRUN, *arguments, "--resume=auto", folder=tmp_path)
+    try:
+        limit = time.monotonic() + 120
+        while not (tmp_path / "run" / "metrics.csv").exists():
+            assert job.runs and time.monotonic() < limit, job.end(0).stderr
+            time.sleep(0.05)
+        os.kill(child(job.pid, 0), signal.SIGKILL)  # The one that writes and has the lock.
+        done = job.end(120)
+    finally:
+        if job.runs:
+            job.signal(signal.SIGTERM)  # Its processes too.
+            job.end(60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("starts from") == done.stdout.count("goes on after step ") == 1
     # None where `torchrun` stops the other process before that one finds its peer gone.
+    complaints = done.stderr
     assert complaints.count("error: ") == complaints.count("error: another process failed") <= 1
     assert "Exception ignored" not in complaints
     assert [row["epoch"] for row in rows(tmp_path / "run")] == [str(i + 1) for i in range(5)]
