@@ -151,7 +151,7 @@ def _store(
     evaluated = earlier.get("weights")
     if evaluated == checksum(weights):
         return []
-    moved = [] if evaluated is None else [set_aside(run.root, earlier, same_weights=False)]
+    moved = [] if evaluated is None else [set_aside(run.root, earlier, ["weights"])]
     with replacing(run.root / "evaluation.json") as temporary:
         temporary.write_text(to_json(scores, indent=2))
     return moved

@@ -38,8 +38,9 @@ def no_such_option(option: str) -> str:
     base = ROLES.get(ALSO.get(role, role))
     owners: dict[str, list[str]] = {}
     for part in concrete(base) if base else []:
-        for name in inspect.signature(part).parameters:
-            owners.setdefault(name, []).append(part.__name__)
+        for name, parameter in inspect.signature(part).parameters.items():
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                owners.setdefault(name, []).append(part.__name__)
     having, hint = sorted(owners.get(argument, ())), ""
     if having:
         hint = f"; {', '.join(having)} {'have' if having[1:] else 'has'} it"

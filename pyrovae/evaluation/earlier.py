@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-__all__ = ["set_aside"]
+__all__ = ["scores_of", "set_aside"]
 
 
-def set_aside(root: Path, earlier: dict[str, Any], *, same_weights: bool) -> str:
+def set_aside(root: Path, earlier: dict[str, Any], other: Sequence[str]) -> str:
     """Moves `evaluation.json` and `evaluation_images.csv` of a run to names of their own.
 
     The names hold the split, the number of images, and a number where they would be taken.
@@ -19,7 +20,7 @@ def set_aside(root: Path, earlier: dict[str, Any], *, same_weights: bool) -> str
     Args:
         root: the run directory.
         earlier: the content of `evaluation.json`.
-        same_weights: whether they are scores of the weights that are scored now.
+        other: the settings that are others now, such as the weights.
 
     Returns:
         One line on what is where now.
@@ -32,8 +33,9 @@ def set_aside(root: Path, earlier: dict[str, Any], *, same_weights: bool) -> str
     for old in (path, root / "evaluation_images.csv"):
         if old.exists():
             old.replace(old.with_stem(old.stem + end))
-    images = f"{split}, {number} images" + ", of other weights" * (not same_weights)
-    return f"the earlier scores ({images}) are now in {path.stem}{end}.json"
+    about = [split, f"{number} image{'s' * (number != '1')}"]
+    about += [f"other {name}" for name in ("weights", "seed") if name in other]
+    return f"the earlier scores ({', '.join(about)}) are now in {path.with_stem(path.stem + end)}"
 
 
 def scores_of(root: Path) -> dict[str, Any]:

@@ -107,8 +107,8 @@ class Report:
     def write(self) -> Path:
         """Writes `evaluation.json` and `evaluation_images.csv` into the run directory.
 
-        Earlier scores in these files are kept if they are of the same weights and images. Those
-        of other images are moved to files that are named by their split and number of images.
+        Earlier scores in these files are kept if they are of the same weights and images. Others
+        are moved to files that are named by their split and number of images.
 
         Returns:
             The path of `evaluation.json`.
@@ -182,8 +182,7 @@ class Report:
         if not (damaged or other) and whole.keys() <= earlier.keys():
             return earlier
         if other and "weights" in earlier:
-            same = "weights" not in other
-            self.remarks.append(set_aside(self.run, earlier, same_weights=same))
+            self.remarks.append(set_aside(self.run, earlier, other))
         return {}
 
     def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:

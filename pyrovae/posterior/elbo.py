@@ -66,8 +66,9 @@ class Evaluation:
         """
         bits = ""
         if self.bits_per_dim is not None:
-            uniform = f" (uniform pixels: {UNIFORM_BITS})" * (self.bits_per_dim > UNIFORM_BITS)
-            bits = f"{self.bits_per_dim:.3f} bits/dim{uniform}"
+            bits = f"{self.bits_per_dim:.3f} bits/dim"
+            if self.bits_per_dim > UNIFORM_BITS:
+                bits += f" (worse than uniform pixels: {UNIFORM_BITS})"
         error = "" if self.elbo_error is None else f" ± {self.elbo_error:,.1f}"
         return f"{bits}  {name} {self.elbo:,.1f}{error}".lstrip()
 

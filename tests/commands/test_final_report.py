@@ -78,7 +78,8 @@ def test_standard_errors_have_separators() -> None:
 def test_a_score_worse_than_that_of_uniform_pixels_is_told_of() -> None:
     known, worse = (Evaluation(-9.0, 0.0, 9.0, bits, 9, None) for bits in (8.0, 8.001))
     assert known.headline() == "8.000 bits/dim  ELBO -9.0"
-    assert worse.headline("log p(x)") == "8.001 bits/dim (uniform pixels: 8)  log p(x) -9.0"
+    mark = "(worse than uniform pixels: 8)"
+    assert worse.headline("log p(x)") == f"8.001 bits/dim {mark}  log p(x) -9.0"
     assert Evaluation(-9.0, 0.0, 9.0, None, 9, 0.5).headline() == "ELBO -9.0 ± 0.5"
 
 
@@ -93,7 +94,8 @@ def test_scores_of_earlier_weights_are_moved_with_a_line(tmp_path: Path) -> None
     assert _store(run, weights, found, found) == []
     assert json.loads(path.read_text()) == full
     (line,) = _store(run, later, found, found)
-    assert line.endswith("(test, 9 images, of other weights) are now in evaluation_test_9.json")
+    moved = tmp_path / "evaluation_test_9.json"
+    assert line == f"the earlier scores (test, 9 images, other weights) are now in {moved}"
     assert json.loads((tmp_path / "evaluation_test_9.json").read_text()) == full
     assert "weights" not in json.loads(path.read_text())
 

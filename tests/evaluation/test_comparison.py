@@ -91,7 +91,7 @@ def test_scores_of_other_images_are_moved_with_a_line(
     images = (root / "evaluation_images.csv").read_text()
     command = [str(root), "--sections=elbo", "--num_images=20", "--device=cpu"]
     assert run("evaluate", command, monkeypatch) == 0
-    moved = "(test, 40 images) are now in evaluation_test_40.json"
+    moved = f"(test, 40 images) are now in {root / 'evaluation_test_40.json'}"
     assert f"note: the earlier scores {moved}" in capsys.readouterr().out
     assert "without_latent" not in json.loads((root / "evaluation.json").read_text())
     assert (root / "evaluation_test_40.json").read_text() == before

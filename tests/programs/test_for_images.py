@@ -24,6 +24,7 @@ from pyrovae.config.building import build_vae, instantiate, recipe
 from pyrovae.config.catalogue import concrete
 from pyrovae.config.options import train_parser
 from pyrovae.config.presets import preset_path
+from pyrovae.inspection.judge.limits import HIGH_LR
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
@@ -75,6 +76,8 @@ def test_the_default_recipe_is_that_of_the_default_preset() -> None:
     weight = torch.nn.Parameter(torch.zeros(3))
     made = [one.optimizer([weight]) for one in (first, second)]
     assert type(made[0]) is type(made[1]) and made[0].defaults == made[1].defaults
+    # The judge calls no run of the default recipe one of a high learning rate.
+    assert made[0].defaults["lr"] <= HIGH_LR
     for name in ("schedule", "objective", "beta", "start"):
         assert _plain(getattr(first, name)) == _plain(getattr(second, name))
     torch.manual_seed(0)

@@ -67,7 +67,9 @@ def principal_directions(
         x: the observation, `(1, C, H, W)`.
         inputs: further inputs of the programs for it.
     """
-    encoded, units = subject.encoded, _units(subject)
+    encoded, units, none = subject.encoded, _units(subject), np.zeros(0)
+    if not len(units):
+        return Directions(np.zeros((0, subject.space.size)), none, none, none, none)
     root, inverse = _roots(encoded.draws[:, units])
     with subject.quietly(7):
         slopes = _slopes(subject, z, units, inputs)

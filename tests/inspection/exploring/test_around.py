@@ -66,6 +66,13 @@ def test_any_programs_have_directions_over_all_their_sites(make: type) -> None:
     assert not found.vectors[:, subject.encoded.discrete].any()
 
 
+def test_programs_of_discrete_sites_alone_have_no_directions() -> None:
+    subject = small_subject(MAKERS["mixture"]())
+    subject.encoded.discrete[:] = True
+    found = around(subject)
+    assert found.vectors.shape == (0, subject.space.size) and not len(found.shares)
+
+
 def test_idle_units_are_in_no_direction() -> None:
     subject = small_subject(MAKERS["two latents"]())
     active = np.array([True, False, True, True, False])
