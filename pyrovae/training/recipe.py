@@ -48,7 +48,7 @@ class Recipe:
         Use it with gradient clipping, `Trainer(clip_norm=1000.0)`.
         """
         return cls(
-            optimizer=partial(torch.optim.AdamW, lr=4e-3, weight_decay=0.0, fused=True),
+            optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0, fused=True),
             schedule=Warmup(0.1, then=Cosine()),
             start=ProbabilisticPCA(otherwise=RandomStart()),
         )

@@ -271,7 +271,7 @@ def test_help_lists_the_options(
             "data.image_size",
             None,
         ),
-        (["--optimizer=torch.optim.Adamax"], "optimizer.lr", 0.004),
+        (["--optimizer=torch.optim.Adamax"], "optimizer.lr", 0.003),
         (["--optimizer=torch.optim.Adamax"], "optimizer.eps", 1e-8),
         (["--optimizer", "Adam", "--optimizer", "Adadelta"], "optimizer.rho", 0.9),
         (["--optimizer=Adadelta"], "optimizer.eps", 1e-6),

@@ -107,7 +107,7 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
     assert (tmp_path / "run/count.txt").read_text() == "4"
     assert not (tmp_path / "run/tensorboard").exists()
     assert (tmp_path / "run/metrics.csv").exists()
-    written = "[2, 0.004, 4, True, ['reconstructions', 'samples'], (790, 790), 'finished']"
+    written = "[2, 0.003, 4, True, ['reconstructions', 'samples'], (790, 790), 'finished']"
     assert (tmp_path / "run/names.txt").read_text() == written
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert config["program"] == {"class_path": "own.Linear", "init_args": {"size": 2}}

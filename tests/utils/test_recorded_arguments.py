@@ -63,7 +63,7 @@ def begun(root: Path, **recipe: Any) -> VAE:
         posterior=posterior,
     )
     usual = {
-        "optimizer": partial(torch.optim.AdamW, lr=4e-3, weight_decay=0.0, fused=True),
+        "optimizer": partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0, fused=True),
         "schedule": Warmup(0.1, Cosine()),
         "start": ProbabilisticPCA(otherwise=RandomStart()),
     }

@@ -38,8 +38,8 @@ CONSTANT, DISTINCT = 0.05, 0.5
 #: The share of images with a near-duplicate in the training split from which on test scores are
 #: biased.
 DUPLICATES = 0.02
-#: A learning rate above this may prevent learning; recipes with Adam use 1e-4 to 5e-3.
-HIGH_LR = 5e-3
+#: A learning rate above this may prevent learning; published recipes of Adam use 1e-4 to 2e-3.
+HIGH_LR = 3e-3
 #: Samples repeat training images if their distance to the nearest training image is below this
 #: share of that to the nearest of as many other images.
 REPEATS = 0.7
