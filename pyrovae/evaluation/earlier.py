@@ -20,7 +20,7 @@ def set_aside(root: Path, earlier: dict[str, Any], other: Sequence[str]) -> str:
     Args:
         root: the run directory.
         earlier: the content of `evaluation.json`.
-        other: the settings that are others now, such as the weights.
+        other: names of the settings that differ now, such as `weights`.
 
     Returns:
         One line on what is where now.
