@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pyrovae.config.catalogue import concrete, entries
-from pyrovae.config.roles import ALSO, LISTS, ROLES
+from pyrovae.config.roles import ALSO, BASES, LINKED, LISTS, ROLES
 from pyrovae.utils.text import cut
 
 OWN = "name your own by its dotted path, as my_module.MyClass"
@@ -32,28 +33,53 @@ def not_a_part(text: Any, option: str) -> str:
     return f"unknown class '{cut(text)}'; {known_parts(option)}"
 
 
-def no_such_option(option: str) -> str:
-    """The error of an option that does not exist: the parts that have it, else a close name."""
+def no_such_option(option: str, known: Iterable[str] = ()) -> str:
+    """The error of an option that does not exist, with the parts that have it or a close option.
+
+    Args:
+        option: as it was typed, with its role or group.
+        known: the options that exist there.
+    """
     role, _, argument = option.removeprefix("--").rpartition(".")
-    base = ROLES.get(ALSO.get(role, role))
-    owners: dict[str, list[str]] = {}
-    for part in concrete(base) if base else []:
-        for name, parameter in inspect.signature(part).parameters.items():
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                owners.setdefault(name, []).append(part.__name__)
+    owners, linked = _owners(role), {f"--{role}.{name}" for name in LINKED.get(role, ())}
     having, hint = sorted(owners.get(argument, ())), ""
     if having:
         hint = f"; {', '.join(having)} {'have' if having[1:] else 'has'} it"
-    elif close := difflib.get_close_matches(argument, owners, n=1):
-        hint = f"; did you mean --{role}.{close[0]}?"
+    elif close := _close(option, set(known) - linked):
+        hint = f"; did you mean {close}?"
+    elif elsewhere := difflib.get_close_matches(argument, owners, n=1):
+        named = ", ".join(sorted(owners[elsewhere[0]]))
+        hint = f"; did you mean --{role}.{elsewhere[0]} of {named}?"
     return f"{cut(option)}: no such option{hint} (see --help)"
+
+
+def _owners(role: str) -> dict[str, list[str]]:
+    """The parts of a role that have an argument, by its name, without linked arguments."""
+    base = (ROLES | BASES).get(ALSO.get(role, role))
+    owners: dict[str, list[str]] = {}
+    for part in concrete(base) if base else []:
+        for name, parameter in inspect.signature(part).parameters.items():
+            several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if not several and name not in LINKED.get(role, ()):
+                owners.setdefault(name, []).append(part.__name__)
+    return owners
+
+
+def _close(option: str, known: Collection[str]) -> str:
+    """The option that is closest to a mistyped one, of its group if there is one; else empty."""
+    group, _, name = option.rpartition(".")
+    start = f"{group}."
+    inside = {own.removeprefix(start): own for own in known if group and own.startswith(start)}
+    if not inside:
+        return next(iter(difflib.get_close_matches(option, known, n=1)), "")
+    return next((inside[own] for own in difflib.get_close_matches(name, inside, n=1)), "")
 
 
 # Each of the following reads one kind of jsonargparse's messages for an option, and returns an
 # empty text for other kinds. Their order counts: an early one knows more of its kind.
 
 
-def error_of_argument(message: str) -> str:
+def error_of_argument(message: str, where: str) -> str:
     """The error of an argument that is named without its part."""
     found = re.match(r'Parser key "([^"]+)":[^-]*?(?:\n\s*- |\s*)--([\w.]+)(.*)', message)
     if not found:

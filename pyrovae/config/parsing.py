@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 import re
@@ -65,11 +64,11 @@ class Parser(ArgumentParser):
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
-        if own := messages.error_of_argument(message):
-            return own
         where = self._in_full(_path(re.findall(r'Parser key "([^"]+)"', message)))
         readers = (
             self._no_such_option,
+            self._unrecognized,
+            messages.error_of_argument,
             messages.unknown_class,
             messages.list_error,
             self._needs_value,
@@ -112,21 +111,31 @@ class Parser(ArgumentParser):
 
     def _no_such_option(self, message: str, where: str) -> str:
         """The error of an option that does not exist; empty if it is another error."""
-        if found := re.search(r"[Uu]nrecognized arguments: (.*)", message):
-            # The parser of an inner part knows the end of an option only.
-            option = found[1].split("=")[0].split(" ")[0]
-            if (full := self._in_full(option.removeprefix("--"))) != option and "." in full:
-                return messages.no_such_option(full)
-            shown = cut(found[1]) or "an empty one"
-            return f"unrecognized arguments: {shown}{self._suggestion(found[1])} (see --help)"
         if found := re.search(r"(?:Option|Key) '([^']+)' is not (?:accepted|expected)", message):
-            return messages.no_such_option(self._in_full(found[1]))
+            return self._unknown(self._in_full(found[1]))
         if found := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
-            return messages.no_such_option(f"--{found[1]}.{found[2]}")
-        # The option stands in a mapping, so the parser of the part reports its name alone.
-        if found := re.search(r"^\s*- --(\w+): no such option.*$", message, re.MULTILINE):
-            return messages.no_such_option(f"{where}.{found[1]}") if where != "--" else ""
-        return ""
+            return self._unknown(f"--{found[1]}.{found[2]}")
+        # A parser of a part reported it, which knows the whole option if it was typed alone.
+        inner = re.search(
+            r"^\s*(?:- )?--([\w.]+): (no such option(?:; did you mean --([\w.]+)\?)?.*)$",
+            message,
+            re.MULTILINE,
+        )
+        if not inner or where == "--":
+            return ""
+        if f"--{inner[1]}".startswith(f"{where}."):
+            return f"--{inner[1]}: {inner[2]}"
+        return messages.no_such_option(f"{where}.{inner[1]}", [f"{where}.{inner[3]}"])
+
+    def _unrecognized(self, message: str, where: str) -> str:
+        """The error of what the parser takes for no option; empty if it is another error."""
+        found = re.search(r"[Uu]nrecognized arguments: (.*)", message)
+        if not found:
+            return ""
+        option = found[1].split("=")[0].split(" ")[0]
+        if option.startswith("--"):
+            return self._unknown(self._in_full(option.removeprefix("--")))
+        return f"unrecognized arguments: {cut(found[1]) or 'an empty one'} (see --help)"
 
     def _in_full(self, key: str) -> str:
         """The full option as the user typed it: jsonargparse may report its last part only."""
@@ -137,11 +146,13 @@ class Parser(ArgumentParser):
                 return f"--{f'{before}.{key}'.lstrip('.')}"
         return f"--{key}"
 
-    def _suggestion(self, arguments: str) -> str:
-        options = [o for action in self._actions for o in action.option_strings]
-        first = arguments.strip().split("=")[0].split(" ")[0]
-        close = difflib.get_close_matches(first, options, n=1)
-        return f"; did you mean {close[0]}?" if close else ""
+    def _unknown(self, option: str) -> str:
+        """The error of an option that is not among this parser's."""
+        known = [name for name in self._option_string_actions if not name.endswith((".help", "+"))]
+        group = option.rpartition(".")[0]
+        if group and not any("." in name for name in known):  # A part's parser knows arguments.
+            known = [f"{group}.{name[2:]}" for name in known]
+        return messages.no_such_option(option, known)
 
 
 def answer_help(arguments: list[str], linked: Mapping[str, Iterable[str]]) -> None:

@@ -63,6 +63,14 @@ BAD = {
         ["--prior.latnt_dim=1"],
         "--prior.latnt_dim: no such option; did you mean --prior.latent_dim?",
     ),
+    "almost an option of another part": (
+        ["--likelihood.scal=1"],
+        "--likelihood.scal: no such option; did you mean --likelihood.scale of Normal?",
+    ),
+    "an option that other parts determine": (
+        ["--encoder.image_shap=[3,8,8]"],
+        "--encoder.image_shap: no such option (see --help)",
+    ),
     "an option of another part": (
         ["--prior.num_components=3"],
         "--prior.num_components: no such option; GaussianMixture, VampPrior have it",
@@ -72,8 +80,19 @@ BAD = {
     "no value of a part": (["--prior.latent_dim"], "--prior.latent_dim: needs a value\n"),
     "half a mapping": (["--prior={{class_path:"], "--prior: '{class_path:' is not a mapping that"),
     "no list": (["--encoder.channels=abc"], "expected a list, such as [1, 2], got abc"),
-    "misspelt trainer option": (["--trainer.epoch=1"], "--trainer.epoch"),
-    "misspelt optimiser option": (["--optimizer.lrr=1"], "--optimizer.lrr"),
+    "misspelt trainer option": (
+        ["--trainer.epoch=1"],
+        "--trainer.epoch: no such option; did you mean --trainer.epochs?",
+    ),
+    "misspelt group": (
+        ["--triner.epochs=1"],
+        "--triner.epochs: no such option; did you mean --trainer.epochs?",
+    ),
+    "misspelt optimiser option": (
+        ["--optimizer.lrr=1"],
+        "--optimizer.lrr: no such option; did you mean --optimizer.lr?",
+    ),
+    "an option of another optimiser": (["--optimizer.momentum=1"], "RMSprop, SGD have it"),
     "wrong type": (["--trainer.epochs=many"], "--trainer.epochs"),
     "wrong type in a part": (["--prior.latent_dim=x"], "--prior.latent_dim: expected int, got x"),
     "wrong sign": (["--trainer.epochs=-1"], "epochs must be at least 1, got -1"),

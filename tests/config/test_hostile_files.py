@@ -128,6 +128,14 @@ def test_hostile_yaml_is_one_line_at_once(
         ("nonsense: {}", "--nonsense: no such option"),
         ("trainer: {nonsense: {}}", "--trainer.nonsense: no such option"),
         ("prior: {class_path: VampPrior, init_args: {nonsense: {}}}", "--prior.nonsense: no such"),
+        ("prior: {latent_dimm: 3}", "no such option; did you mean --prior.latent_dim? (see"),
+        ("trainer: {epoch: 3}", "no such option; did you mean --trainer.epochs? (see"),
+        ("optimizer: {lrr: 3}", "no such option; did you mean --optimizer.lr? (see"),
+        (
+            "prior: {class_path: FlowPrior, init_args: {flow: {num_layer: 3}}}",
+            "no such option; did you mean --prior.flow.num_layers? (see",
+        ),
+        ("prior: {num_components: 3}", "no such option; GaussianMixture, VampPrior have it"),
         ("prior: {latent_dim: -3}", "--prior.latent_dim: latent_dim must be at least 1, got -3"),
     ],
 )
