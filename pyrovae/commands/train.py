@@ -83,7 +83,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     with engine.running(vae, vae.networks()):
         engine.lay_out(vae)
         found = evaluate(vae, test, engine)
-        latent_dim = PosteriorView(vae, test.spread(2), engine).space.size
+        latent_dim = PosteriorView(vae, test.spread(2), engine).space.continuous_size
         classes = classify(vae, test, engine)
     others = _baselines(vae, data, latent_dim)
     moved = _store(run, weights, found, others[WITHOUT_LATENT])

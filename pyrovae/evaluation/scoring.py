@@ -294,7 +294,7 @@ def _factors(scorer: Scorer) -> dict[str, Estimate]:
 
 
 def _ppca(scorer: Scorer) -> dict[str, Estimate]:
-    dim = max(1, most_dimensions(scorer.view.space.size, scorer.baseline[1]))
+    dim = max(1, most_dimensions(scorer.view.space.continuous_size, scorer.baseline[1]))
     flip, seed = scorer.data.flip, scorer.options.seed
     found = log_evidence_of_ppca(*scorer.baseline, dim, flip=flip, seed=seed)
     return {**_with_bits(scorer, Estimate.of(found)), "latent_dims": Estimate(float(dim))}

@@ -74,6 +74,12 @@ class LatentSpace:
         return sum(shape.numel() for shape in self.shapes.values())
 
     @property
+    def continuous_size(self) -> int:
+        """The number of dimensions of continuous sites: without the entries of a one-hot class."""
+        own = (shape for name, shape in self.shapes.items() if name not in self.discrete)
+        return sum(shape.numel() for shape in own)
+
+    @property
     def names(self) -> list[str]:
         """The names of the dimensions: site and index, such as `z[3]`."""
         return [f"{name}[{i}]" for name, s in self.shapes.items() for i in range(s.numel())]

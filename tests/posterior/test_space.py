@@ -44,6 +44,8 @@ def test_vectors_and_sites_are_the_same_latents(
 ) -> None:
     space = LatentSpace.of(make(), torch.rand(5, 3, 16, 16), **inputs)
     assert space.names == names and space.size == len(names)
+    discrete = sum(len(names[space.slices[name]]) for name in space.discrete)
+    assert space.continuous_size == space.size - discrete
     z = torch.randn(2, 5, space.size)
     assert torch.equal(space.flatten(space.unflatten(z)), z)
     for name, part in space.slices.items():

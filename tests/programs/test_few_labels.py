@@ -65,6 +65,8 @@ def test_the_last_lines_of_training_have_the_error(
     fit(vae, data, 1, run=tmp_path / "run")
     said = final_report(RunDirectory(tmp_path / "run"), vae, data, CPU).splitlines()
     assert said[2] == f"  label: {classify(vae, data.split('test'), CPU)}"
+    # The baseline has as many dimensions as the continuous latents, without those of the class.
+    assert "latent dimensions: 2:" in said[3]
 
 
 @both

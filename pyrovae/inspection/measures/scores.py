@@ -40,7 +40,7 @@ def measure(subject: Subject) -> dict[str, Any]:
     both = subject.programs.likelihood, fitted, some.images
     found |= {"train_elbo": train.value, "train_error": train.error or 0.0}
     found["no_latent"] = _without_structure(subject, own.value, fitted, some.images)
-    dim = max(1, most_dimensions(subject.space.size, fitted))
+    dim = max(1, most_dimensions(subject.space.continuous_size, fitted))
     linear = log_evidence_of_ppca(*both, dim, flip=subject.flip, seed=subject.seed)
     found["ppca"] = float(linear.mean())
     if subject.programs.likelihood.grey_levels is None:  # PCA is a loose bound of binary pixels.
