@@ -33,6 +33,8 @@ Rows = Sequence[Mapping[str, Any]]
 RESULTS = {
     "evaluation": "evaluation.json",
     "evaluation per image": "evaluation_images.csv",
+    "earlier evaluation": "evaluation_*.json",
+    "earlier evaluation per image": "evaluation_images_*.csv",
     "comparison": "comparison.csv",
     "posterior report": "posterior*/report*.html",
     "posterior comparison": "posterior*/compare*.html",

@@ -69,11 +69,13 @@ def test_warnings_are_shown_as_text(tmp_path: Path) -> None:
 def test_results_are_linked_once_they_exist(tmp_path: Path) -> None:
     fit(1, run=tmp_path)
     (tmp_path / "posterior last").mkdir()
-    for name in ("evaluation.json", "posterior last/report.html"):
+    names = {"evaluation.json", "posterior last/report.html"}
+    names |= {"evaluation_test_16.json", "evaluation_images_test_16.csv"}  # Of other weights.
+    for name in names:
         (tmp_path / name).write_text("")
     refresh_index(tmp_path)
     found = {re.sub("%20", " ", link) for link in Links(tmp_path / "index.html").found}
-    assert {"evaluation.json", "posterior last/report.html"} <= found
+    assert names <= found
 
 
 @pytest.mark.slow
