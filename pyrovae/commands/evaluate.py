@@ -13,8 +13,8 @@ from jsonargparse import Namespace
 
 from pyrovae.config.building import check_images, load_run
 from pyrovae.config.naming import find_own_parts
+from pyrovae.config.options import add_opening
 from pyrovae.config.parsing import Parser
-from pyrovae.config.trust import add_trust
 from pyrovae.data import spread
 from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
@@ -120,11 +120,8 @@ def parser() -> Parser:
     parser.add_argument(
         "--sections", nargs="+", type=str, help=f"any of {', '.join(SECTIONS)} (default: all)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
-    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     parser.add_argument("--out", type=str | None, help="folder for the comparison (default: RUN)")
-    add_trust(parser)
+    add_opening(parser)
     return parser
 
 

@@ -19,8 +19,8 @@ from pyrovae.commands.explorer.files import page_files
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.server import listening, running
 from pyrovae.commands.explorer.uploading import NAME as UPLOADED
+from pyrovae.config.options import add_opening
 from pyrovae.config.parsing import Parser
-from pyrovae.config.trust import add_trust
 from pyrovae.data import SPLITS
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
@@ -69,10 +69,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--no_browser", action="store_true", help="print the address, and open no browser"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
-    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
-    add_trust(parser)
+    add_opening(parser)
     return parser
 
 

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from pyrovae.commands.inspect import read_image
 from pyrovae.commands.sample import known_attributes
 from pyrovae.config.building import load_run
+from pyrovae.config.options import add_opening
 from pyrovae.config.parsing import Parser
-from pyrovae.config.trust import add_trust
 from pyrovae.data import ImageData
 from pyrovae.engine import Engine
 from pyrovae.evaluation.evidence import UNRELIABLE
@@ -55,10 +55,7 @@ def parser() -> Parser:
         "--given", nargs="+", type=str, help="attributes that the programs take: Smiling=1 ..."
     )
     parser.add_argument("--out", type=str, default="inpainted.png", help="PNG file to write")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
-    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
-    add_trust(parser)
+    add_opening(parser)
     return parser
 
 
@@ -117,11 +114,8 @@ def main(arguments: list[str]) -> None:
         bar=lambda steps: tqdm(steps, desc="NUTS", file=sys.stderr),
         progress=True,
     )
-    if never := int((vae.observe(image).isnan().any(-3) & ~seen).sum()):
-        left = f"the likelihood leaves out {never} of the missing pixels"
-        print(f"warning: {left}, so nothing is known of them")
-    for line in about(found, seen):
-        print(line)
+    never = int((vae.observe(image).isnan().any(-3) & ~seen).sum())
+    print("\n".join(about(found, seen, never)))
     with showing(data.show):
         save_png(sheet(found, image, seen, options), Path(options.out))
     print(options.out)
@@ -147,11 +141,19 @@ def sheet(found: Completions, image: Tensor, seen: Tensor, options: Namespace) -
     return labelled(row, [""], names)
 
 
-def about(found: Completions, seen: Tensor) -> list[str]:
-    """How many pixels are missing, how much they vary, and how reliable the draws are."""
+def about(found: Completions, seen: Tensor, never: int = 0) -> list[str]:
+    """How many pixels are missing, how much they vary, and how reliable the draws are.
+
+    Args:
+        found: the completions.
+        seen: which pixels are seen, booleans `(H, W)`.
+        never: the number of missing pixels that the likelihood leaves out in all images.
+    """
     unseen = found.deviation[:, ~seen]
     size, most = (255 * float(own) for own in (unseen.square().mean().sqrt(), unseen.max()))
+    left = f"warning: the likelihood leaves out {never} of the missing pixels"
     lines = [
+        *([f"{left}, so nothing is known of them"] if never else []),
         f"{int((~seen).sum()):,} of {seen.numel():,} pixels are missing",
         f"a missing pixel, as decoded, varies over the posterior by {size:.1f} of 255 grey levels "
         f"(standard deviation, root mean square over pixels); at most by {most:.1f}, which is "
@@ -159,14 +161,17 @@ def about(found: Completions, seen: Tensor) -> list[str]:
     ]
     if not math.isnan(found.r_hat):
         state = "the chains have mixed" if found.r_hat < MIXED else "the chains have not mixed"
-        lines.append(
-            f"{len(found.latents):,} draws of NUTS: R-hat at most {found.r_hat:.2f}, {state}"
-        )
-        return lines
+        drawn = f"{len(found.latents):,} draws of NUTS"
+        return [*lines, f"{drawn}: R-hat at most {found.r_hat:.2f}, {state}"]
+    return lines + _on_importance(found)
+
+
+def _on_importance(found: Completions) -> list[str]:
+    """How many effective draws importance resampling has, and a warning if they are too few."""
     nuts = "; --mcmc draws the latents with NUTS" if found.latents.shape[-1] <= MANY else ""
     effective = f"{found.effective:,.{0 if found.effective > 99 else 1}f}"
     draws = f"{effective} effective draws of {len(found.latents):,}"
-    lines.append(f"{draws}, k-hat {found.k_hat:.2f}")
+    lines = [f"{draws}, k-hat {found.k_hat:.2f}"]
     if found.effective < len(found.images):
         lines.append(
             f"warning: there are fewer effective draws than completions, {len(found.images)}: "

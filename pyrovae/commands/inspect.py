@@ -13,10 +13,11 @@ from jsonargparse import Namespace
 from pyro.infer import ELBO
 
 from pyrovae.config.building import check_images, load_run
+from pyrovae.config.options import add_opening
 from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
 from pyrovae.config.second_data import OPTION, divided_options, second_data
-from pyrovae.config.trust import Consent, add_trust
+from pyrovae.config.trust import Consent
 from pyrovae.data import SPLITS, ImageData, Split
 from pyrovae.engine import Engine
 from pyrovae.inspection import (
@@ -214,9 +215,6 @@ def parser() -> Parser:
     )
     parser.add_argument("--quick", action="store_true", help="fewer images, draws and steps")
     parser.add_argument("--num_images", type=int, help="number of images of the split (0: all)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
-    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     parser.add_argument("--out", type=str | None, help="folder for the report (default: in RUN)")
     parser.add_argument(
         "--latents", type=str | None, help="also write the encoded latents: .csv or .parquet file"
@@ -224,7 +222,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--inference_data", type=str | None, help="also write posterior draws for ArviZ: .nc file"
     )
-    add_trust(parser)
+    add_opening(parser)
     return parser
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pyrovae.commands.inspect import read_image
 from pyrovae.config.building import load_run
+from pyrovae.config.options import add_opening
 from pyrovae.config.parsing import Parser
-from pyrovae.config.trust import add_trust
 from pyrovae.data import SPLITS, ImageData
 from pyrovae.distributions.moments import centre
 from pyrovae.engine import Engine
@@ -109,9 +109,6 @@ def parser() -> Parser:
     parser.add_argument(
         "--steps", type=int, default=10, help="images per interpolation or traversed dimension"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
-    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     kinds = parser.add_mutually_exclusive_group()
     an_image = "an image is a file, or an image of a split such as test:12"
     kinds.add_argument(
@@ -134,7 +131,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--image", type=str | None, help="image to start a traversal from (default: a sample)"
     )
-    add_trust(parser)
+    add_opening(parser)
     return parser
 
 
@@ -150,30 +147,43 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
         first, second = (read_image(name, vae, data).to(device) for name in options.interpolate)
         return page(interpolate(vae, first, second, options.steps), options.steps)
     if options.traverse:
-        if options.image:
-            image = read_image(options.image, vae, data)[None].to(device)
-            start = centre(vae.encode(image))[0]
-        else:
-            start = vae.latent_prior().sample()
-        sheet = page(traverse(vae, start, options.traverse, options.steps), options.steps)
-        values = torch.linspace(-EXTENT, EXTENT, options.steps).tolist()
-        dims = [f"z[{dim}]" for dim in options.traverse]
-        return labelled(sheet, dims, [f"{value:.1f}" for value in values])
+        return _traversals(options, vae, data, device)
     if options.reconstruct:
-        if options.reconstruct[0] in SPLITS and len(options.reconstruct) == 1:
-            split = data.split(options.reconstruct[0])
-            names = [f"{options.reconstruct[0]}:{row}" for row in range(len(split))[: options.num]]
-        else:
-            names = options.reconstruct
-        images = torch.stack([read_image(name, vae, data) for name in names])
-        own, edited = known_attributes(vae, data, names, options.given or ())
-        again = vae.reconstruct(images.to(device), own, edited).cpu()
-        columns = options.columns or columns_for(len(images))
-        return page(interleave(images.float() / 255, again, columns), columns)
+        return _reconstructions(options, vae, data, device)
     given = options.given or ()
     _, attributes = known_attributes(vae, data, _sources(vae, data, options.num, given), given)
     drawn = vae.sample(options.num, attributes, noise=options.noise)
     return page(drawn, options.columns or columns_for(options.num))
+
+
+def _traversals(
+    options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device
+) -> Tensor:
+    """A row of decoded images per traversed dimension, with the values above."""
+    if options.image:
+        image = read_image(options.image, vae, data)[None].to(device)
+        start = centre(vae.encode(image))[0]
+    else:
+        start = vae.latent_prior().sample()
+    sheet = page(traverse(vae, start, options.traverse, options.steps), options.steps)
+    values = torch.linspace(-EXTENT, EXTENT, options.steps).tolist()
+    dims = [f"z[{dim}]" for dim in options.traverse]
+    return labelled(sheet, dims, [f"{value:.1f}" for value in values])
+
+
+def _reconstructions(
+    options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device
+) -> Tensor:
+    """Each image beside its reconstruction."""
+    names = options.reconstruct
+    if names[0] in SPLITS and len(names) == 1:
+        rows = range(len(data.split(names[0])))[: options.num]
+        names = [f"{names[0]}:{row}" for row in rows]
+    images = torch.stack([read_image(name, vae, data) for name in names])
+    own, edited = known_attributes(vae, data, names, options.given or ())
+    again = vae.reconstruct(images.to(device), own, edited).cpu()
+    columns = options.columns or columns_for(len(images))
+    return page(interleave(images.float() / 255, again, columns), columns)
 
 
 def _sources(vae: ModelGuidePair, data: ImageData, count: int, given: Sequence[str]) -> list[str]:

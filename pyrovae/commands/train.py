@@ -88,11 +88,10 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     others = _baselines(vae, data, latent_dim)
     moved = _store(run, weights, found, others[WITHOUT_LATENT])
     refresh_index(run.root)
-    _check_finite(found, epoch)
+    _check_finite(found, epoch, moved)
     images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
-    picture = run.picture("samples", epoch)
-    drawn = picture if picture.exists() else run.root / "samples"
     seen = ", of seen pixels alone" if vae.likelihood.leaves_out else ""
+    picture = run.picture("samples", epoch)
     lines = [
         f"test, {images}, weights of epoch {epoch} (the best), nats per image{seen}:",
         f"  {found}",
@@ -100,7 +99,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         *(f"  {name}: {other.headline('log p(x)')}" for name, other in others.items()),
         *_below(run, found, others),
         *moved,
-        f"samples: {drawn}",
+        f"samples: {picture if picture.exists() else run.root / 'samples'}",
         f"page of the run: {run.index}",
     ]
     return "\n".join(lines)
@@ -157,11 +156,12 @@ def _store(
     return moved
 
 
-def _check_finite(found: Evaluation, epoch: int) -> None:
-    """Raises `Diverged` if a result is not finite."""
+def _check_finite(found: Evaluation, epoch: int, moved: list[str]) -> None:
+    """Raises `Diverged` if a result is not finite; the error also says which scores moved."""
     for name in ("elbo", "rate", "distortion"):
         if not math.isfinite(value := getattr(found, name)):
-            raise Diverged(
+            said = (
                 f"the result on the test split is not finite: the {name} of the weights of epoch "
                 f"{epoch} is {value}. Try a lower learning rate or --trainer.clip_norm"
             )
+            raise Diverged("; ".join([said, *moved]))

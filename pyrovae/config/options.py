@@ -29,6 +29,7 @@ from pyrovae.utils.plain import from_yaml
 from pyrovae.utils.process_group import processes
 
 __all__ = [
+    "add_opening",
     "folder_parser",
     "parse",
     "parse_run",
@@ -107,6 +108,14 @@ def folder_parser(command: str, description: str) -> Parser:
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     add_trust(parser)
     return parser
+
+
+def add_opening(parser: Parser) -> None:
+    """Adds the options of all commands that open a run and draw from it."""
+    parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
+    parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
+    add_trust(parser)
 
 
 def parse(parser: Parser, arguments: list[str]) -> Namespace:

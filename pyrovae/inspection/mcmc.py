@@ -181,11 +181,9 @@ def sample_posteriors(
         Bayesian Data Analysis (Gelman et al., 3rd edition, section 11.4)
     """
     inputs = inputs or {}
-    if warmup < 1 or num_samples < 4 or num_chains < 1 or tree_depth < 1:
-        raise InputError(
-            f"warmup {warmup}, num_samples {num_samples}, num_chains {num_chains}, tree_depth "
-            f"{tree_depth}: allowed are at least 1, 4, 1 and 1"
-        )
+    _check_numbers(
+        warmup=warmup, num_samples=num_samples, num_chains=num_chains, tree_depth=tree_depth
+    )
     require_real(space, x, **inputs)
     guide = space.guide_draws(GUIDE_DRAWS, x, **inputs).double().cpu().numpy()
     fitted = refine_full_rank(space, x, inputs, steps=FITTING_STEPS)
@@ -209,3 +207,10 @@ def sample_posteriors(
         Chains(space.names, z[:, :, row], guide[:, row], moved[row], diverged[row])
         for row in range(len(x))
     ]
+
+
+def _check_numbers(**given: int) -> None:
+    """Raises `InputError` if a number is smaller than the chains need."""
+    for name, value in given.items():
+        if value < (least := 4 if name == "num_samples" else 1):
+            raise InputError(f"{name} must be at least {least}, got {value}")

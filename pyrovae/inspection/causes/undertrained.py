@@ -27,6 +27,21 @@ def look(evidence: Evidence) -> Finding | None:
     cost = max(rises, below if early else 0.0)
     if not evidence.finished or not cost > evidence.least:
         return None
+    fault = cost > WORTH_DOUBLING * evidence.fault
+    title = "Training stopped too early" if fault else "Longer training would help"
+    # A run whose learning rate has fallen to its end would learn little more.
+    advice = train_longer(
+        evidence,
+        f"The validation ELBO rises by up to {cost:,.0f} nats",
+        resumes=not evidence.options.part("schedule"),
+    )
+    return Finding(
+        "undertrained", title, cost, _reason(evidence, rises, below), (advice,), EXPLAINS, fault
+    )
+
+
+def _reason(evidence: Evidence, rises: float, below: float) -> str:
+    """What shows that training stopped early: the rise, and the distance to a simpler model."""
     after = f"after {evidence.steps:,.0f} steps (epochs: {evidence.epochs:,.0f})"
     parts = []
     if rises > evidence.least:
@@ -37,16 +52,7 @@ def look(evidence: Evidence) -> Finding | None:
     if below > evidence.least:
         when = "" if parts else f" {after}"
         parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of a simpler model{when}.")
-    reason = " ".join(parts)
-    fault = cost > WORTH_DOUBLING * evidence.fault
-    title = "Training stopped too early" if fault else "Longer training would help"
-    # A run whose learning rate has fallen to its end would learn little more.
-    advice = train_longer(
-        evidence,
-        f"The validation ELBO rises by up to {cost:,.0f} nats",
-        resumes=not evidence.options.part("schedule"),
-    )
-    return Finding("undertrained", title, cost, reason, (advice,), EXPLAINS, fault)
+    return " ".join(parts)
 
 
 def _unexplained(evidence: Evidence) -> float:

@@ -36,9 +36,7 @@ def section(subject: Subject) -> Section:
     )
     table = mutual_information_table(codes, values, names, BINS)
     table.columns = [subject.encoded.names[column] for column in order]
-    # A histogram of few images has mutual information above 0 by chance.
-    shuffled = np.random.default_rng(subject.seed).permutation(len(codes))
-    chance = mutual_information_table(codes, values[shuffled], names, BINS).to_numpy().mean()
+    chance = _by_chance(codes, values, names, subject.seed)
     rows = [(name, found.value, found.error) for name, found in scores.items()]
     return Section(
         "Does each factor have a dimension of its own?",
@@ -53,6 +51,12 @@ def section(subject: Subject) -> Section:
             "mutual_information": "Mutual information per factor and dimension, in nats",
         },
     )
+
+
+def _by_chance(codes: np.ndarray, values: np.ndarray, names: list[str], seed: int) -> float:
+    """The mean mutual information with factors of other images: histograms of few have some."""
+    shuffled = values[np.random.default_rng(seed).permutation(len(codes))]
+    return float(mutual_information_table(codes, shuffled, names, BINS).to_numpy().mean())
 
 
 def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:

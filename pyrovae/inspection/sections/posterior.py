@@ -183,8 +183,6 @@ def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
         table: from `Encoding.table`.
         dims: names of the dimensions, the largest rates first.
     """
-    from matplotlib.ticker import NullFormatter
-
     images = list(dict.fromkeys(table.index.get_level_values("image")))
     figure, axes = canvas(0.6 + 1.3 * len(images), len(images), 2, sharex=True, sharey="col")
     among = table[table.index.get_level_values(1).isin(dims)]
@@ -198,18 +196,25 @@ def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
         nats = table.loc[image]["kl"].sum()
         left.set_title(f"{shorten(image)}: {nats:,.1f} nats", fontsize=LABEL, loc="left")
         right.bar(places, own["scale"], color=GUIDE)
-    if (found := among["scale"][among["scale"] > 0]).size:
-        axes[0, 1].set_yscale("log")
-        low, high = 10 ** np.floor(np.log10(found.min())), max(1.0, float(found.max()))
-        axes[0, 1].set_ylim(low, high)
-        for place in axes[:, 1]:
-            place.yaxis.set_minor_formatter(NullFormatter())
+    _set_log_scale(axes[:, 1], among["scale"].to_numpy())
     for column, up in zip(axes.T, ("location ± 2 scales", "scale"), strict=True):
         column[-1].set_xticks(places, dims, rotation=90, fontsize=SMALL)
         column[0].set_ylabel(up, fontsize=LABEL)
     figure.supxlabel("latent dimension, in the order of the rate", fontsize=TITLE)
     figure.colorbar(shown, ax=axes, aspect=40).set_label("rate (nats)", fontsize=LABEL)
     return figure
+
+
+def _set_log_scale(axes: Any, scales: np.ndarray) -> None:
+    """Shows scales on a common logarithmic axis from a power of ten to at least 1."""
+    from matplotlib.ticker import NullFormatter
+
+    if not (found := scales[scales > 0]).size:
+        return
+    axes[0].set_yscale("log")
+    axes[0].set_ylim(10 ** np.floor(np.log10(found.min())), max(1.0, float(found.max())))
+    for place in axes:
+        place.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_correlations(found: np.ndarray, names: list[str], title: str) -> Figure:
