@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ if sys.version_info < (3, 12):
 # tracer, whose devices count, would forbid it, whatever tests come later.
 if not torch.cuda.is_available():
     torch.zeros((), requires_grad=True).backward()  # type: ignore[no-untyped-call]
+# Loggers that do not propagate get handlers of pytest, and with one torch describes each tensor it
+# traces, at length.
+logging.getLogger("torch.__trace").propagate = True
 # Some warnings torch gives once a process: they are errors in every test, whichever is first.
 torch.set_warn_always(True)
 
