@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shutil
 import sys
 import tempfile
 from contextlib import suppress
@@ -22,7 +23,14 @@ import torch  # noqa: E402
 
 from pyrovae.config.building import instantiate  # noqa: E402
 from pyrovae.config.options import parse_training, train_parser  # noqa: E402
-from tests.fuzzing.base import Campaign, Verdict, apart, command, run_campaign  # noqa: E402
+from tests.fuzzing.base import (  # noqa: E402
+    WARM,
+    Campaign,
+    Verdict,
+    apart,
+    command,
+    run_campaign,
+)
 from tests.fuzzing.caches import Caches  # noqa: E402
 from tests.fuzzing.images import Images  # noqa: E402
 from tests.fuzzing.kills import Kills  # noqa: E402
@@ -65,14 +73,15 @@ def warm_up(root: Path) -> None:
 
     A fork trains: gradients are not for this process, whose forks would then have none.
     """
-    parser, folder = train_parser(), root / "warm"
+    parser, folder = train_parser(), root / WARM
     folder.mkdir()
     instantiate(parser, parse_training(parser, TINY))
     known = set(sys.modules)
 
     def train() -> None:
         command("train", *TINY, f"--run_dir={folder / 'run'}")
-        command("evaluate", str(folder / "run"), "--num_samples=9", "--sections", "evidence")
+        shutil.copytree(folder / "run", folder / "other")
+        command("evaluate", str(folder / "other"), "--num_samples=9", "--sections", "evidence")
         (folder / "modules").write_text("\n".join(sorted(set(sys.modules) - known)))
 
     if found := apart(train, folder, 300):

@@ -29,6 +29,8 @@ from pyrovae.commands.running import run_command
 from tests.support.commands import script
 
 SCRIPTS = {name: script(name) for name in ("train", "evaluate", "prepare_data")}
+#: The folder, beside those of the campaigns, with the run that was trained to warm up.
+WARM = "warm"
 #: The exit code of a training that `stop_before_training` ended.
 REACHED = 77
 ADDRESS_SPACE = 16 * 2**30  # bytes: what asks for more gets an error, and the machine lives
@@ -65,6 +67,11 @@ class Campaign(ABC):
             folder: an empty folder, the current one.
             rng: decides the case.
         """
+
+
+def copy_run(shared: Path, to: Path) -> None:
+    """Copies the run of `TINY` that was trained once for all campaigns."""
+    shutil.copytree(shared.parent.parent / WARM / "run", to)
 
 
 @dataclass(frozen=True)

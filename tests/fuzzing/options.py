@@ -22,6 +22,7 @@ from tests.fuzzing.base import (
     check_no_code,
     command,
     contents,
+    copy_run,
     refusal,
     stop_before_training,
 )
@@ -72,7 +73,7 @@ class YamlFiles(Campaign):
     name, count, quick = "yaml", 450, 10
 
     def prepare(self, shared: Path) -> None:
-        command("train", *TINY, f"--run_dir={shared / 'run'}")
+        copy_run(shared, shared / "run")
 
     def attempt(self, shared: Path, folder: Path, rng: random.Random) -> None:
         config = shared / "run" / "config.yaml"

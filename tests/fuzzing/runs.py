@@ -20,6 +20,7 @@ from tests.fuzzing.base import (
     check_nothing_left,
     command,
     contents,
+    copy_run,
     refusal,
 )
 from tests.fuzzing.mutations import VALUES, mutated, places
@@ -78,8 +79,8 @@ class Checkpoints(Campaign):
     name, count, quick = "checkpoints", 200, 2
 
     def prepare(self, shared: Path) -> None:
-        for name, seed in (("first", 0), ("second", 5)):
-            succeed("train", *TINY, f"--run_dir={shared / name}", f"--trainer.seed={seed}")
+        copy_run(shared, shared / "first")
+        succeed("train", *TINY, f"--run_dir={shared / 'second'}", "--trainer.seed=5")
         shutil.copytree(shared / "first", shared / "whole")
         succeed("train", f"--resume={shared / 'whole'}", GO_ON)
         note_truth(shared / "whole", shared / "truth.json")
@@ -184,7 +185,7 @@ class Journals(Campaign):
     name, count, quick = "journals", 150, 3
 
     def prepare(self, shared: Path) -> None:
-        succeed("train", *TINY, f"--run_dir={shared / 'run'}")
+        copy_run(shared, shared / "run")
         succeed("evaluate", str(shared / "run"), *SCORED)
 
     def attempt(self, shared: Path, folder: Path, rng: random.Random) -> None:
