@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -40,6 +41,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("campaign"):
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Keeps what is imported and collected, which stays to the end, out of garbage collections."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
