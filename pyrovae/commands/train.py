@@ -51,9 +51,10 @@ def main(arguments: list[str]) -> None:
     with group.first_on_machine():
         for name in SPLITS:
             objects.data.split(name)  # An unreadable image stops the run here, not at its end.
-    for name, value in objects.data.found().items():
-        config.data.init_args[name] = value
-    run.config_text = config_text(parser, config)  # With what the images have determined.
+    if found := objects.data.found():
+        for name, value in found.items():
+            config.data.init_args[name] = value
+        run.config_text = config_text(parser, config)  # With what the images have determined.
     objects.trainer.fit(
         vae,
         objects.data,
