@@ -30,6 +30,8 @@ from tests.support.commands import TINY
 from tests.support.commands import run as command
 from tests.support.small import adam, small_data, small_vae, train
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 BATCH = 16
 
 

@@ -14,6 +14,8 @@ from pyrovae.training.averaging import Average
 from pyrovae.training.callbacks import Callback, Epoch
 from tests.support.small import adam, rows, small_data, small_vae
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 CPU = Engine("cpu", "fp32")
 
 

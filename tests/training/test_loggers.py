@@ -22,6 +22,8 @@ from pyrovae.training.loggers import CSVLogger, MLflowLogger, TrackioLogger, Wan
 from tests.support.commands import TINY, execute, run
 from tests.support.small import adam, rows, small_data, small_vae
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 BATCH = 40
 
 

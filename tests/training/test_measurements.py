@@ -15,6 +15,8 @@ from pyrovae.training.rows import COLUMNS, NEEDED
 from tests.support.small import adam, rows, small_data, small_vae
 from tests.support.tables import LIKELIHOODS
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 NEW = [name for name in COLUMNS if name not in NEEDED]
 
 

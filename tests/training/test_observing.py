@@ -25,6 +25,8 @@ from pyrovae.training.session import Session
 from tests.support.small import adam, rows, same_weights, small_data, small_vae
 from tests.support.tables import LIKELIHOODS, Z_LIMIT, make_images, make_vae
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 LOGIT = -300.0
 
 

@@ -18,7 +18,7 @@ from pyrovae.utils.process_group import Group, processes
 from tests.support.connected import connected, place_noise, same
 from tests.support.small import adam, rows, small_data, small_vae
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
 Numbers = dict[str, np.ndarray]
 

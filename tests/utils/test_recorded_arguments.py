@@ -43,7 +43,7 @@ from pyrovae.utils.arguments import Writer
 from tests.support.commands import TINY, execute
 from tests.support.small import small_vae
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
 
 def begun(root: Path, **recipe: Any) -> VAE:
