@@ -69,8 +69,8 @@ class Labels:
         """The labels of the images that are used, `(N,)`; -1 elsewhere.
 
         Raises:
-            InputError: if the images lack the attribute, a value is no class, or there are too
-                few labels.
+            InputError: if the images lack the attribute, a value is no class, all known labels are
+                of one class, or there are too few labels.
         """
         names = list(split.attribute_names)
         if self.label not in names:
@@ -86,6 +86,12 @@ class Labels:
             raise InputError(
                 f"{self.label}: known values are {got}, allowed are the classes 0 to "
                 f"{self.num_classes - 1} (--program.num_classes)"
+            )
+        if found.min() == found.max():
+            negative = ", and a negative number stands for unknown" if (values < 0).any() else ""
+            raise InputError(
+                f"{self.label}: all known labels are of class {found[0]:g}{negative}; allowed are "
+                f"labels of two or more of the classes 0 to {self.num_classes - 1}"
             )
         return labels if self.num_labels is None else self._some(labels, self.num_labels)
 

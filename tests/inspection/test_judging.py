@@ -95,6 +95,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("noise_too_large", {**FIXED, "dispersion": 0.1}),
     ("noise_too_small", {"noise_cost": 80.0, "dispersion": 4.0}),
     ("diverged", {"elbo": -500.0, "train_elbo": -500.0, "options": HIGH}),
+    ("diverged", {"elbo": 1100.0, "train_elbo": 1100.0, "rise": 9000.0, "options": HIGH}),
+    ("collapsed", {"elbo": 1100.0, "train_elbo": 1100.0, "active": 3, "options": HIGH}),
     ("unfitted_noise", {"has_scale": False, "dispersion": 3.0}),
     ("too_few_latents", {"weakest": 3.0, "residual_gain": 300.0}),
     ("small_encoder", {"amortisation": 100.0, "approximation": 5.0, "gap_error": 2.0}),
@@ -139,6 +141,18 @@ def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause:
     found = judge(replace(HEALTHY, **change))
     assert [own.cause for own in found.findings] == [cause] and not found.faults
     assert found.first is not None and "No fault found" in str(found)
+
+
+def test_a_rising_run_of_small_steps_is_to_take_larger_ones() -> None:
+    adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-5, "betas": [0.9, 0.999]}}
+    slow = replace(HEALTHY, rise=200.0, options=options(optimizer=adam))
+    raised, longer = judge(slow).faults[0].advice
+    assert raised.changes == {"optimizer.lr": 1e-3} and not raised.resumes
+    assert longer.text == "Train for longer"
+    adam["init_args"] = {"lr": 5e-4, "betas": [0.9, 0.999]}
+    assert [longer] == [*judge(replace(slow, options=options(optimizer=adam))).faults[0].advice]
+    sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-5}}  # Its steps scale with it.
+    assert [longer] == [*judge(replace(slow, options=options(optimizer=sgd))).faults[0].advice]
 
 
 def test_a_run_of_few_steps_that_no_longer_rises_is_not_said_to_rise() -> None:

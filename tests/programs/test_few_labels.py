@@ -22,6 +22,7 @@ from pyrovae import (
     Trainer,
 )
 from pyrovae.commands.train import final_report
+from pyrovae.data import SPLITS, ArrayData
 from pyrovae.posterior.classification import classify
 from pyrovae.posterior.elbo import image_terms
 from pyrovae.programs.few_labels import FewLabels
@@ -132,6 +133,17 @@ def test_wrong_numbers_are_one_clear_line(
 ) -> None:
     with pytest.raises(InputError, match=message):
         fit(make(**arguments), squares())
+
+
+@both
+def test_labels_of_minus_one_and_one_are_refused(make: Callable[..., FewLabels]) -> None:
+    """Minus one stands for unknown, so that all known labels would be of one class."""
+    data = squares()
+    known = np.where(np.arange(90) % 3 == 1, 1.0, -1.0).astype(np.float32)
+    signs = ArrayData(np.concatenate([data.split(n).images for n in SPLITS])[:90], known)
+    message = "label: all known labels are of class 1, and a negative number stands for unknown"
+    with pytest.raises(InputError, match=message):
+        fit(make(num_classes=2), signs)
 
 
 @both

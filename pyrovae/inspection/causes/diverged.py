@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
-from pyrovae.inspection.judge.limits import FELL, HIGH_LR, SKIPPED
+from pyrovae.inspection.judge.limits import FAR_TOO_HIGH_LR, FELL, HIGH_LR, SKIPPED
 
 __all__ = ["look"]
 
@@ -21,7 +21,7 @@ EXPLAINS = FOLLOWING | {
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """The training ELBO fell for good, is below a model without latents, or steps were skipped."""
+    """The training ELBO fell for good, steps were skipped, or a high rate keeps the ELBO low."""
     parts, cost = [], evidence.fault
     # With another weight on the rate, the ELBO is not what training raises.
     plain = evidence.options.get("beta.value", 1.0) == 1
@@ -34,12 +34,14 @@ def look(evidence: Evidence) -> Finding | None:
     if evidence.skipped > SKIPPED:
         parts.append(f"{evidence.skipped:.0%} of the steps had gradients that are not finite.")
     rate, lost = evidence.options.get("optimizer.lr", 0.0), evidence.no_latent - evidence.elbo
+    with_rate = f"With a learning rate of {rate:.2g} the ELBO is "
+    used = 2 * evidence.active >= evidence.dims  # Else the posterior has collapsed.
     if rate > HIGH_LR and lost > evidence.fault:
         cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
-        parts.append(
-            f"With a learning rate of {rate:.2g} the ELBO is {lost:,.0f} nats below that of a "
-            "model without latents."
-        )
+        parts.append(f"{with_rate}{lost:,.0f} nats below that of a model without latents.")
+    elif rate > FAR_TOO_HIGH_LR and used and evidence.missing > evidence.fault:
+        cost = max(cost, evidence.missing)
+        parts.append(f"{with_rate}{evidence.missing:,.0f} nats below log p(x) of a simpler model.")
     if not parts:
         return None
     changes = {"optimizer.lr": min(rate / 10, 1e-3)} if rate else {}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
-from pyrovae.inspection.judge.limits import FEW_STEPS, WORTH_DOUBLING
+from pyrovae.inspection.judge.limits import FEW_STEPS, LOW_LR, WORTH_DOUBLING
 from pyrovae.inspection.judge.remedies import train_longer
 
 __all__ = ["look"]
@@ -24,20 +27,34 @@ def look(evidence: Evidence) -> Finding | None:
     rises = evidence.rise if evidence.val_fall < evidence.rise else 0.0
     # A run that is below simpler models and no longer rises has another fault.
     early = rises > evidence.least or evidence.steps < FEW_STEPS
-    cost = max(rises, below if early else 0.0)
+    cost = max(min(rises, _most(evidence)), below if early else 0.0)
     if not evidence.finished or not cost > evidence.least:
         return None
     fault = cost > WORTH_DOUBLING * evidence.fault
     title = "Training stopped too early" if fault else "Longer training would help"
+    reason, advice = _reason(evidence, rises, below), _advice(evidence, cost)
+    return Finding("undertrained", title, cost, reason, advice, EXPLAINS, fault)
+
+
+def _most(evidence: Evidence) -> float:
+    """What further training can gain: a run that rises from a crash would promise far more.
+
+    It is the distance to simple models, and as much again as latents gain.
+    """
+    missing = evidence.missing
+    return max(0.0, missing) + evidence.scale if missing == missing else math.inf
+
+
+def _advice(evidence: Evidence, cost: float) -> tuple[Advice, ...]:
+    """Larger steps if those of Adam are unusually small; more steps."""
+    effect = f"The validation ELBO rises by up to {cost:,.0f} nats"
     # A run whose learning rate has fallen to its end would learn little more.
-    advice = train_longer(
-        evidence,
-        f"The validation ELBO rises by up to {cost:,.0f} nats",
-        resumes=not evidence.options.part("schedule"),
-    )
-    return Finding(
-        "undertrained", title, cost, _reason(evidence, rises, below), (advice,), EXPLAINS, fault
-    )
+    longer = train_longer(evidence, effect, resumes=not evidence.options.part("schedule"))
+    adam = "optimizer.betas" in evidence.options
+    if not (adam and 0 < evidence.options.get("optimizer.lr", 1.0) < LOW_LR):
+        return (longer,)
+    effect = "The validation ELBO rises further than in twice as many epochs at this rate"
+    return Advice("Raise the learning rate", {"optimizer.lr": 1e-3}, effect), longer
 
 
 def _reason(evidence: Evidence, rises: float, below: float) -> str:

@@ -40,6 +40,10 @@ CONSTANT, DISTINCT = 0.05, 0.5
 DUPLICATES = 0.02
 #: A learning rate above this may prevent learning; published recipes of Adam use 1e-4 to 2e-3.
 HIGH_LR = 3e-3
+#: Far above these recipes: a run that uses its latents and yet is below a linear model diverged.
+FAR_TOO_HIGH_LR = 10 * HIGH_LR
+#: With Adam, a run at a learning rate below this that still rises needs larger steps, not more.
+LOW_LR = 1e-4
 #: Samples repeat training images if their distance to the nearest training image is below this
 #: share of that to the nearest of as many other images.
 REPEATS = 0.7
