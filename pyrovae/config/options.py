@@ -73,7 +73,9 @@ def _add_lists(parser: Parser) -> None:
 def train_parser() -> Parser:
     """The parser of `pyrovae train`."""
     parser = parts_parser(prog="pyrovae train", description="Trains a VAE with Pyro's SVI.")
-    parser.add_argument("--config", action="config", help="name of a preset, or a YAML file")
+    about = "name of a preset, or a YAML file that takes the place of the preset default; several "
+    about += "apply in order: --config default --config FILE changes what FILE states"
+    parser.add_argument("--config", action="config", help=about)
     parser.add_argument(
         "--optimizer",
         type=Callable[[Iterable[Tensor]], torch.optim.Optimizer],
@@ -246,11 +248,15 @@ def _checked(config: Namespace) -> Namespace:
 
 
 def _refuse_unused(config: Namespace, arguments: list[str]) -> None:
-    """Raises `InputError` if the command line sets a part that the program does not take."""
+    """Raises `InputError` if the command line sets a part that the program does not take.
+
+    An option that decides the size of another part is allowed, such as `--prior.latent_dim`.
+    """
     module, name = config.program.class_path.rsplit(".", 1)
     taken = arguments_of(getattr(importlib.import_module(module), name))
-    for (part, *_), _ in options_given(arguments, [n for n in LINKED["program"] if n in PARTS]):
-        if part not in taken:
+    sizes = {option for own in taken for option in LINKED.get(own, {}).values()}
+    for path, _ in options_given(arguments, [n for n in LINKED["program"] if n in PARTS]):
+        if (part := path[0]) not in taken and f"--{'.'.join(path)}" not in sizes:
             raise InputError(f"--{part}: --program {name} takes no {part}, leave the option out")
 
 

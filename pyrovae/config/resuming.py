@@ -92,7 +92,7 @@ def check_kept(
     changed = {key for key in before | after if before.get(key) != after.get(key)}
     # The run has the numbers in place of "auto", and its images are checked anyway.
     changed -= {f"data.{name}" for name in FOUND if after.get(f"data.{name}") == "auto"}
-    if refused := sorted(key for key in changed if not _may_change(key)):
+    if refused := sorted(k for k in changed if not _may_change(k, before.get(k), after.get(k))):
         stored = _flat(parser, parser.parse_object(written))
         others = [key for key in refused if stored.get(key) != before.get(key)]
         if others:
@@ -112,12 +112,16 @@ def check_kept(
         )
 
 
-def _may_change(key: str) -> bool:
+def _may_change(key: str, before: Any, after: Any) -> bool:
     role, _, argument = key.partition(".")
     # Callbacks and loggers do not affect training; an engine only its speed and rounding.
     if key == "trainer.epochs" or role in LISTS or role == "engine":
         return True
-    return role == "data" and argument.split(".")[-1] in PLACES
+    if role != "data":
+        return False
+    if argument == "attributes" and isinstance(before, str) and isinstance(after, str):
+        return Path(before).name == Path(after).name  # The table moved with the images.
+    return argument.split(".")[-1] in PLACES
 
 
 def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:

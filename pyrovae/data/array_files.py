@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.data.base import SPLITS
+from pyrovae.data.finding import absent
 from pyrovae.utils.errors import InputError
 
 __all__ = ["SUFFIXES", "StoredArray", "array_names", "arrays_of"]
@@ -56,7 +57,7 @@ def array_names(path: Path) -> list[str]:
         InputError: if the file does not exist or cannot be read.
     """
     if not path.exists():
-        raise InputError(f"--data.path {path}: no such file")
+        raise InputError(f"--data.path {absent(path, 'file')}")
     readers = {".npy": lambda _: [], ".npz": _npz_names} | dict.fromkeys(_HDF5, _hdf5_names)
     if path.suffix.lower() not in readers:
         raise InputError(f"--data.path {path}: allowed are files {', '.join(readers)}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyrovae.data.base import ImageData, Split, check_limit, check_split
+from pyrovae.data.finding import absent
 from pyrovae.data.images import load_image
 from pyrovae.utils.errors import InputError
 
@@ -56,7 +57,7 @@ class StaticMNIST(ImageData):
         try:
             rows = np.loadtxt(file, np.uint8, ndmin=2) if folder else _unpacked(file, part)
         except FileNotFoundError:
-            raise InputError(f"{file}: no such file (--data.path)") from None
+            raise InputError(f"{absent(file, 'file')} (--data.path)") from None
         except Exception as error:  # A damaged file raises many types of errors.
             reason = " ".join(str(error).split())
             raise InputError(f"{file}: cannot be read as binarised MNIST: {reason}") from error

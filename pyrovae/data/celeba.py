@@ -22,6 +22,7 @@ from pyrovae.data.base import (
     image_extent,
 )
 from pyrovae.data.cached import CachedImages
+from pyrovae.data.finding import absent
 from pyrovae.data.summary import conversion
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
@@ -129,7 +130,8 @@ class CelebA(CachedImages):
     def _listed(self) -> tuple[Path, pandas.DataFrame, pandas.DataFrame]:
         """The folder of images; partition and file per listed image; its attributes."""
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such folder (--data.root, or root in config.yaml)")
+            reason = absent(self.root, "folder")
+            raise InputError(f"{reason} (--data.root, or root in config.yaml)")
         partition = _find_list(self.root, "list_eval_partition")
         if partition is None:
             raise InputError(

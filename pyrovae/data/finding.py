@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyrovae.data.images import image_extensions
 
-__all__ = ["Found", "find_images", "in_short"]
+__all__ = ["Found", "absent", "find_images", "in_short"]
 
 #: Extensions of images that Pillow cannot read, or only with a plugin.
 _OTHER = frozenset(
@@ -35,6 +35,16 @@ class Found:
 
     images: list[str] = field(default_factory=list)
     unused: Counter[str] = field(default_factory=Counter)
+
+
+def absent(path: Path, kind: str) -> str:
+    """Why a path of the data cannot be used: a relative one depends on the current directory.
+
+    Args:
+        path: the path that does not exist.
+        kind: "file" or "folder".
+    """
+    return f"{path}: no such {kind}" + ("" if path.is_absolute() else f" in {Path.cwd()}")
 
 
 def find_images(root: Path, folder: str) -> Found:

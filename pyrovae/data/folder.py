@@ -18,7 +18,7 @@ from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import Size, Source, Split, file_stamp, fingerprint, image_extent
 from pyrovae.data.cached import CachedImages
 from pyrovae.data.division import check_fractions
-from pyrovae.data.finding import Found, find_images, in_short
+from pyrovae.data.finding import Found, absent, find_images, in_short
 from pyrovae.data.labels import Attributes, folder_labels, read_attributes
 from pyrovae.data.reading import all_values
 from pyrovae.data.summary import conversion
@@ -199,7 +199,8 @@ class ImageFolder(CachedImages):
                 "array in a file is --data ArrayData --data.path"
             )
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: no such folder (--data.root, or root in config.yaml)")
+            reason = absent(self.root, "folder")
+            raise InputError(f"{reason} (--data.root, or root in config.yaml)")
         own = self._own_folders()
         found = {split: find_images(self.root, folder) for split, folder in own.items()}
         if "train" not in found:

@@ -10,6 +10,10 @@ from pyrovae.config.building import instantiate
 from pyrovae.config.options import parse_run, parse_training, train_parser
 from pyrovae.config.parsing import joined
 from pyrovae.data import Colour, Crop, Shift
+from pyrovae.likelihoods import Likelihood
+from pyrovae.networks import Decoder, Encoder
+from pyrovae.posteriors import Posterior
+from pyrovae.programs import ModelGuidePair
 from pyrovae.utils.errors import InputError
 
 FOLDER = ["--data", "ImageFolder", "--data.root", "/nowhere"]
@@ -118,3 +122,20 @@ def test_a_part_that_the_program_does_not_take_is_refused() -> None:
         parse_training(train_parser(), ["--program=LadderVAE", "--encoder=ConvEncoder"])
     for program in ("VAE", "LadderVAE"):
         parse_training(train_parser(), [f"--program={program}", "--prior=StandardNormal"])
+
+
+class WithoutPrior(ModelGuidePair):
+    def __init__(
+        self, encoder: Encoder, decoder: Decoder, likelihood: Likelihood, posterior: Posterior
+    ) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.slow
+def test_a_program_without_a_prior_has_latents_of_the_size_that_is_asked_for() -> None:
+    program = f"--program={__name__}.WithoutPrior"
+    config = parse_training(train_parser(), [program, "--prior.latent_dim=6"])
+    assert config.prior.init_args.latent_dim == 6
+    for more in ("--prior=Laplace", "--prior.latent_dim=6 --prior=Laplace"):
+        with pytest.raises(InputError, match="--prior: --program WithoutPrior takes no prior"):
+            parse_training(train_parser(), [program, *more.split()])

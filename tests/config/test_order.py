@@ -104,6 +104,25 @@ def test_options_of_the_class_of_a_preset_are_dropped_with_it(
     assert "Normal" in text and "scale: 0.2" in text and "num_components" not in text
 
 
+@pytest.mark.parametrize(
+    ("content", "typed"),
+    [
+        ("trainer: {epochs: 7}", "--trainer.epochs=7"),
+        (
+            "prior: {class_path: VampPrior, init_args: {num_components: 7}}",
+            "--prior=VampPrior --prior.num_components=7",
+        ),
+    ],
+)
+def test_a_file_behind_a_preset_changes_what_it_states(
+    content: str, typed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (mine := tmp_path / "mine.yaml").write_text(content)
+    both = parsed(["--config=default", f"--config={mine}"], monkeypatch)
+    assert both == parsed(["--config=default", *typed.split()], monkeypatch)
+    assert both != parsed([f"--config={mine}"], monkeypatch)  # Alone, it takes its place.
+
+
 def test_an_argument_stays_behind_the_part_of_a_list_that_it_belongs_to() -> None:
     typed = "--l.a=1 --l+=A --l.a=2 --l.a.b=3 --l+=B --l.a.b=4 --l.a=5 --l=[C] --x=1"
     assert ordered(typed.split()) == (

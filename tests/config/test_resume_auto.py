@@ -224,8 +224,11 @@ def test_the_same_options_are_no_change(line: str, preset: str | None, tmp_path:
 def moved(train: Train, tmp_path: Path) -> Path:
     """A run in `run` whose images were in `old` and are now in the folder that is returned."""
     folder_of_images(tmp_path / "old")
+    rows = "".join(f"{i}.png,{i % 2}\n" for i in range(30))
+    (tmp_path / "old" / "table.csv").write_text(f"name,dark\n{rows}")
     options = [option for option in PLAIN if not option.startswith("--data.num")]
     data = ["--data=ImageFolder", f"--data.root={tmp_path / 'old'}"]
+    data.append(f"--data.attributes={tmp_path / 'old/table.csv'}")
     assert train(*data, *options, "--trainer.batch_size=4", "--run_dir=run")[0] == 0
     (tmp_path / "old").rename(tmp_path / "new")
     return tmp_path / "new"
@@ -234,7 +237,12 @@ def moved(train: Train, tmp_path: Path) -> Path:
 def test_a_run_whose_images_were_moved_goes_on(moved: Path, train: Train) -> None:
     code, _, errors = train("--resume=run", "--trainer.epochs=2")
     assert code == 2 and "old: no such folder (--data.root" in errors
-    code, said, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}")
+    more = ["--resume=run", "--trainer.epochs=2", f"--data.root={moved}"]
+    shutil.copy(moved / "table.csv", moved / "other.csv")
+    code, _, errors = train(*more, f"--data.attributes={moved / 'other.csv'}")
+    assert code == 2 and "--data.attributes: a resumed run keeps its options" in errors
+    (moved / "other.csv").unlink()
+    code, said, errors = train(*more, f"--data.attributes={moved / 'table.csv'}")
     assert (code, errors) == (0, "") and "epoch 2/2" in said
     assert yaml.safe_load(Path("run/config.yaml").read_text())["data"]["init_args"]["root"] == str(
         moved

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,8 @@ def test_links(tmp_path: Path) -> None:
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent: no such folder"):
         ImageFolder(str(tmp_path / "absent")).split("train")
+    with pytest.raises(InputError, match=re.escape(f"absent: no such folder in {Path.cwd()} (")):
+        ImageFolder("absent").split("train")
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(InputError, match="notes.txt: is a file, --data.root is a folder"):
         ImageFolder(str(tmp_path / "notes.txt")).split("train")
