@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -210,23 +211,48 @@ def known_attributes(
         InputError: if the programs take no such attribute, a value is not a number, or an
             attribute of an image is not known.
     """
-    changes = dict(_change(vae, word) for word in given)
+    changes = _changes(vae, given)
     free = [name for name in vae.optional if name in changes]
     if not vae.attributes and not free:
         return None, None
+    for line in _beyond(data, changes):
+        print(line, flush=True)
     own = np.stack([_attributes_of(data, name, vae.attributes) for name in names])
     edited = own.copy()
     for place, name in enumerate(vae.attributes):
         edited[:, place] = changes.get(name, own[:, place])
     own = np.where(np.isnan(own), edited, own)  # A file has only the attributes that are given.
     for place, name in enumerate(vae.attributes):
-        if np.isnan(own[:, place]).any():
-            raise InputError(f"{name} of {names[0]} is not known: --given {name}=VALUE states it")
+        if (unknown := np.isnan(own[:, place])).any():
+            image = names[int(unknown.argmax())]
+            raise InputError(f"{name} of {image} is not known: --given {name}=VALUE states it")
     wanted = np.tile(np.array([changes[name] for name in free], own.dtype), (len(names), 1))
     # The guide gets no optional attributes: -1 stands for unknown.
     both = (own, np.full_like(wanted, -1)), (edited, wanted)
     known, changed = (torch.from_numpy(np.concatenate(parts, 1)) for parts in both)
     return known, changed
+
+
+def _changes(vae: ModelGuidePair, given: Sequence[str]) -> dict[str, float]:
+    """The value of each named attribute, as its program takes it."""
+    found: dict[str, float] = {}
+    for name, value in (_change(vae, word) for word in given):
+        if name in found:
+            raise InputError(f"--given {name}: is given twice, {found[name]:g} and {value:g}")
+        found[name] = value
+    return found
+
+
+def _beyond(data: ImageData, changes: dict[str, float]) -> Iterator[str]:
+    """One line per value that is beyond those of the training images, if these can be read."""
+    with suppress(InputError):
+        split = data.split("train")
+        for name, value in changes.items():
+            own = split.attributes[:, list(split.attribute_names).index(name)]
+            low, high = np.nanmin(own), np.nanmax(own)
+            if not low <= value <= high:
+                of = f"{low:g} to {high:g} in the training images"
+                yield f"note: {name}={value:g} extrapolates: the values are {of}"
 
 
 def _change(vae: ModelGuidePair, word: str) -> tuple[str, float]:

@@ -17,6 +17,7 @@ from pyrovae.data.base import Split
 from pyrovae.data.integrity import check_whole
 from pyrovae.data.rows import RESIDENT_BYTES, Rows, gather
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 __all__ = ["Batches", "gather", "spread", "to_device"]
 
@@ -262,8 +263,11 @@ def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tenso
     if not isinstance(images, Split) or not names:
         return torch.empty(len(images), 0)
     found = images.attributes[:, [known.index(name) for name in names]]
-    for name, missing in zip(names, np.isnan(found).sum(0), strict=True):
-        if missing:
-            where = f"{missing:,} of {len(found):,} images"
-            raise InputError(f"the attribute '{name}' is not known for {where}")
+    for name, unknown in zip(names, np.isnan(found).T, strict=True):
+        if unknown.any():
+            image = cut(images.names[int(unknown.argmax())])
+            where = f"{unknown.sum():,} of {len(found):,} images, such as {image}"
+            raise InputError(
+                f"the attribute '{name}' is not known for {where}; state it, or leave them out"
+            )
     return torch.from_numpy(found)

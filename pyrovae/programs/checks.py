@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor, nn
 
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
+from pyrovae.utils.sites import latent_sites
 
 if TYPE_CHECKING:
     from pyrovae.likelihoods import Likelihood
@@ -43,11 +45,25 @@ def run_once(
     try:
         with private_randomness(0, images.device), pyro.validation_enabled(True):
             loss(x, **inputs)
+            sites = _outside_the_plate(vae, x, inputs)
     except MISFITS as error:
         reason = vae.misfit(x) or _line(error)
         raise InputError(f"the parts and the data do not fit together: {reason}") from error
     for buffer, value in zip(vae.buffers(), buffers, strict=True):
         buffer.copy_(value)
+    if sites:
+        raise InputError(
+            f"the latent site {sites[0]} has one value for all images; each latent site must lie "
+            "in the plate of the images, and what images share can be a parameter"
+        )
+
+
+@torch.no_grad()
+def _outside_the_plate(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> list[str]:
+    """The latent sites of the guide that have no value per image."""
+    trace = poutine.trace(vae.guide).get_trace(x, **inputs)
+    shapes = {name: trace.nodes[name]["fn"].batch_shape for name in latent_sites(trace)}
+    return [name for name, shape in shapes.items() if shape[-1:] != x.shape[:1]]
 
 
 def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:

@@ -10,6 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.for_each import multiply_each
 
 __all__ = ["GroupedOptimizer", "OptimizerFactory", "clip_gradients"]
@@ -70,7 +71,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             optimizer.found_inf = 1 - finite.float()  # The flag of mixed-precision scaling.
             optimizer.step()
         elif finite:
-            optimizer.step()
+            optimizer.step() if self._started else _first_step(optimizer)
             self._started = True
 
     def register(self, params: Iterable[Tensor]) -> None:
@@ -217,6 +218,16 @@ def clip_gradients(params: Iterable[Tensor], clip_norm: float | None) -> Tensor:
     if clip_norm is not None:
         multiply_each(grads, (clip_norm / (norm + 1e-6)).clamp(max=1))
     return norm
+
+
+def _first_step(optimizer: torch.optim.Optimizer) -> None:
+    """Updates the parameters; raises `InputError` if the optimiser takes no such gradients."""
+    try:
+        optimizer.step()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise InputError(f"--optimizer {type(optimizer).__name__}: {error}") from error
 
 
 def _fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -189,5 +189,5 @@ def test_an_attribute_that_is_not_known_everywhere_is_no_input(tmp_path: Path) -
     split = Split(
         np.zeros((3, 1, 2, 2), np.uint8), "abc", np.array([[1], [np.nan], [2]]), ("age",)
     )
-    with pytest.raises(InputError, match="'age' is not known for 1 of 3 images"):
+    with pytest.raises(InputError, match="'age' is not known for 1 of 3 images, such as b;"):
         Batches(split, 1, seed=0, attributes=["age"])

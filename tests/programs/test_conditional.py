@@ -191,13 +191,19 @@ def test_the_command_line_trains_samples_and_edits(
         pictures.append(Image.open(out).tobytes())
     assert pictures[0] != pictures[1]
     edits = ["--reconstruct", "test:3", "--given", "skin_tone=0.9"]
+    capsys.readouterr()
     assert run("sample", [*sample, *edits], monkeypatch) == 0
+    assert "note" not in capsys.readouterr().out
+    assert run("sample", [*sample, *edits[:-1], "skin_tone=9"], monkeypatch) == 0
+    assert "note: skin_tone=9 extrapolates: the values are -0.98" in capsys.readouterr().out
     for more, said in (
         (["--given", "skintone=1"], "no attribute skintone; allowed are skin_tone, hair_tone"),
         (
             ["--given", "skin_tone=dark"],
             "--given skin_tone=dark: allowed is skin_tone and a finite",
         ),
+        (["--given", "skin_tone=0", "skin_tone=1"], "--given skin_tone: is given twice, 0 and 1"),
+        (["--reconstruct", "test:0", str(out)], f"skin_tone of {out} is not known"),
         (["--reconstruct", str(out)], "skin_tone of .* is not known: --given skin_tone=VALUE"),
         (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
     ):

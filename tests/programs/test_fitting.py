@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -87,9 +88,28 @@ def test_what_fits_has_nothing_said_of_it(data: SyntheticFaces) -> None:
     assert vae.misfit(vae.observe(torch.tensor(data.split("val").images))) == ""
 
 
+def test_a_latent_site_that_all_images_share_is_named(
+    data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = make()
+    for program in (type(vae.model), type(vae.guide)):
+        forward = program.forward
+
+        def shared(self: Any, *given: Any, inner: Any = forward, **inputs: Any) -> Any:
+            pyro.sample("s", dist.Normal(0.0, 1.0))
+            return inner(self, *given, **inputs)
+
+        monkeypatch.setattr(program, "forward", shared)
+    with pytest.raises(InputError, match="^the latent site s has one value for all images; each"):
+        Trainer(epochs=1, batch_size=8).fit(vae, data)
+
+
 def test_an_optimiser_that_cannot_be_made_is_named(data: SyntheticFaces) -> None:
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=-1.0))
     with pytest.raises(InputError, match="^optimizer: Invalid learning rate"):
+        Trainer(epochs=1, batch_size=8).fit(make(), data, recipe)
+    recipe = Recipe(optimizer=torch.optim.SparseAdam)
+    with pytest.raises(InputError, match="^--optimizer SparseAdam: .* dense gradients"):
         Trainer(epochs=1, batch_size=8).fit(make(), data, recipe)
 
 
