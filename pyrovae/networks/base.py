@@ -154,7 +154,7 @@ class ShortcutNetwork(nn.Module):
         if self.shortcut is None:
             raise InputError(
                 "ProbabilisticPCA starts from linear shortcuts: set --encoder.shortcut true "
-                "and --decoder.shortcut true"
+                "and --decoder.shortcut true (shortcut=True in Python)"
             )
 
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:
