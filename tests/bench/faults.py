@@ -12,6 +12,7 @@ from tests.bench.options import (
     PIXELS,
     RANDOM,
     SMALL,
+    conv,
     dims,
     drawn,
     fixed,
@@ -32,6 +33,9 @@ DIVERGED = [
          ("diverged",), "elbo+"),
     Case("diverged_digits", "digits", {**PIXELS, **BINARY, **run(4, 1.0)}, ("diverged",), "elbo+"),
     Case("diverged_faces", "", {**drawn(24), **FACES, **run(3, 1.0)}, ("diverged",), "elbo+"),
+    # It ends far above a model without latents, and far below a linear one.
+    Case("diverged_recovering", "", {**drawn(32, 2000), **conv(16, 32), **dims(10), **run(6, 0.3)},
+         ("diverged",), "elbo+"),
 ]  # fmt: skip
 
 OVERFITTING = [
@@ -49,6 +53,8 @@ OVERFITTING = [
 ]  # fmt: skip
 
 UNDERTRAINED = [
+    Case("small_steps_faces", "", {**drawn(24), **FACES, **RANDOM, **run(4, 1e-5)},
+         ("undertrained",), "elbo+"),
     Case("short_digits", "digits", {**PIXELS, **BINARY, **run(1, 5e-4)}, ("undertrained",),
          "elbo+", quick=True),
     Case("short_faces", "", {**drawn(32), **FACES, **RANDOM, **run(1, 5e-4)}, ("undertrained",),
