@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -215,8 +214,9 @@ def known_attributes(
     free = [name for name in vae.optional if name in changes]
     if not vae.attributes and not free:
         return None, None
-    for line in _beyond(data, changes):
-        print(line, flush=True)
+    far = [vae.far_from_data(name, changes[name]) for name in vae.attributes if name in changes]
+    for line in filter(None, far):
+        print(f"note: {line}", flush=True)
     own = np.stack([_attributes_of(data, name, vae.attributes) for name in names])
     edited = own.copy()
     for place, name in enumerate(vae.attributes):
@@ -238,21 +238,9 @@ def _changes(vae: ModelGuidePair, given: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, value in (_change(vae, word) for word in given):
         if name in found:
-            raise InputError(f"--given {name}: is given twice, {found[name]:g} and {value:g}")
+            raise InputError(f"--given {name}: given twice, {found[name]:g} and {value:g}")
         found[name] = value
     return found
-
-
-def _beyond(data: ImageData, changes: dict[str, float]) -> Iterator[str]:
-    """One line per value that is beyond those of the training images, if these can be read."""
-    with suppress(InputError):
-        split = data.split("train")
-        for name, value in changes.items():
-            own = split.attributes[:, list(split.attribute_names).index(name)]
-            low, high = np.nanmin(own), np.nanmax(own)
-            if not low <= value <= high:
-                of = f"{low:g} to {high:g} in the training images"
-                yield f"note: {name}={value:g} extrapolates: the values are {of}"
 
 
 def _change(vae: ModelGuidePair, word: str) -> tuple[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 from pyrovae.config.catalogue import concrete, entries
@@ -33,19 +33,22 @@ def not_a_part(text: Any, option: str) -> str:
     return f"unknown class '{cut(text)}'; {known_parts(option)}"
 
 
-def no_such_option(option: str, known: Iterable[str] = ()) -> str:
+def no_such_option(option: str, known: Collection[str]) -> str:
     """The error of an option that does not exist, with the parts that have it or a close option.
 
     Args:
         option: as it was typed, with its role or group.
-        known: the options that exist there.
+        known: the options that exist there; parts are named if their role is among them.
     """
     role, _, argument = option.removeprefix("--").rpartition(".")
-    owners, linked = _owners(role), {f"--{role}.{name}" for name in LINKED.get(role, ())}
+    linked = {f"--{role}.{name}" for name in LINKED.get(role, ())}
+    owners = _owners(role) if f"--{role}" in known else {}
     having, hint = sorted(owners.get(argument, ())), ""
-    if having:
+    if not role and (ends := _ending_in(argument, known)):
+        hint = f"; did you mean {' or '.join(ends)}?"
+    elif having:
         hint = f"; {', '.join(having)} {'have' if having[1:] else 'has'} it"
-    elif close := _close(option, set(known) - linked):
+    elif close := _close(option, set(known) - linked - {f"--{role}"}):
         hint = f"; did you mean {close}?"
     elif elsewhere := difflib.get_close_matches(argument, owners, n=1):
         named = ", ".join(sorted(owners[elsewhere[0]]))
@@ -63,6 +66,12 @@ def _owners(role: str) -> dict[str, list[str]]:
             if not several and name not in LINKED.get(role, ()):
                 owners.setdefault(name, []).append(part.__name__)
     return owners
+
+
+def _ending_in(name: str, known: Collection[str]) -> list[str]:
+    """The options of groups and parts whose last word was typed alone, such as `--lr`."""
+    roles = [role for role in BASES if f"--{role}" in known and name in _owners(role)]
+    return [own for own in known if own.endswith(f".{name}")] + [f"--{r}.{name}" for r in roles]
 
 
 def _close(option: str, known: Collection[str]) -> str:

@@ -41,6 +41,8 @@ class Parser(ArgumentParser):
         super().__init__(**kwargs, allow_abbrev=False)
         #: The content of the preset that applies: the help shows its values as the defaults.
         self.stated: dict[str, Any] = {}
+        # The parsers that jsonargparse makes for the arguments of a part have no name.
+        self.of_part = "prog" not in kwargs
 
     def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
         """Parses a command line; the class of a part counts wherever it stands."""
@@ -123,9 +125,10 @@ class Parser(ArgumentParser):
         )
         if not inner or where == "--":
             return ""
-        if f"--{inner[1]}".startswith(f"{where}."):
+        if any(typed.split("=")[0] == f"--{inner[1]}" for typed in sys.argv[1:]):
             return f"--{inner[1]}: {inner[2]}"
-        return messages.no_such_option(f"{where}.{inner[1]}", [f"{where}.{inner[3]}"])
+        close = [f"{where}.{inner[3]}"] if inner[3] else []
+        return messages.no_such_option(f"{where}.{inner[1]}", [where, *close])
 
     def _unrecognized(self, message: str, where: str) -> str:
         """The error of what the parser takes for no option; empty if it is another error."""
@@ -149,9 +152,8 @@ class Parser(ArgumentParser):
     def _unknown(self, option: str) -> str:
         """The error of an option that is not among this parser's."""
         known = [name for name in self._option_string_actions if not name.endswith((".help", "+"))]
-        group = option.rpartition(".")[0]
-        if group and not any("." in name for name in known):  # A part's parser knows arguments.
-            known = [f"{group}.{name[2:]}" for name in known]
+        if self.of_part and (group := option.rpartition(".")[0]):
+            known = [group, *(f"{group}.{name[2:]}" for name in known)]
         return messages.no_such_option(option, known)
 
 

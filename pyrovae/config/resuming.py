@@ -76,7 +76,7 @@ def check_kept(
     """Raises `InputError` if a resumed run would change an option that must stay.
 
     The number of epochs may grow. The place of the data, the engine, callbacks and loggers may
-    change.
+    change; a table of attributes keeps its file name, and its content is not compared.
 
     Args:
         parser: from `train_parser`.
@@ -102,7 +102,8 @@ def check_kept(
             )
         raise InputError(
             f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs, --loggers, "
-            "--engine and the place of the data (--data.root, --data.cache_dir) may change. "
+            "--engine and the place of the data (--data.root, --data.attributes by the "
+            "same file name, --data.cache_dir) may change. "
             f"--init_from {run.root} starts a new run from its weights"
         )
     if new.trainer.epochs < old.trainer.epochs:

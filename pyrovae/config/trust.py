@@ -126,7 +126,9 @@ class Consent:
             if len(path) > 1 and config.get(path[0]) is None:
                 raise InputError(f"--{path[0]}: must name a class, got null")
             if lost := lost_option(config, path, text):  # The parser ignores it.
-                raise InputError(no_such_option(f"--{'.'.join(lost)}"))
+                raise InputError(
+                    no_such_option(f"--{'.'.join(lost)}", [f"--{'.'.join(lost[:-1])}"])
+                )
 
     def allows(self, name: str) -> bool:
         """Whether a class of the user may be imported."""

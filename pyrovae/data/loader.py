@@ -268,6 +268,7 @@ def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tenso
             image = cut(images.names[int(unknown.argmax())])
             where = f"{unknown.sum():,} of {len(found):,} images, such as {image}"
             raise InputError(
-                f"the attribute '{name}' is not known for {where}; state it, or leave them out"
+                f"the attribute '{name}' is not known for {where}; state it "
+                "for all images, or leave these out"
             )
     return torch.from_numpy(found)

@@ -25,6 +25,9 @@ __all__ = ["ConditionalGuide", "ConditionalModel", "ConditionalVAE", "Features"]
 
 #: Whole numbers with at most this many values are classes.
 CLASSES = 20
+#: Standard deviations from which on a number is far from the data. For an attribute of 0 and 1,
+#: -1 and 2 are at least 2.8 away, whatever the share of ones.
+FAR = 2.8
 
 
 class Features(nn.Module):
@@ -291,6 +294,21 @@ class ConditionalVAE(ModelGuidePair):
         classes = self.model.features.num_classes[self.attributes.index(name)]
         if classes and value not in range(classes):
             raise InputError(f"{name} {value:g}: allowed are the classes 0 to {classes - 1}")
+
+    def far_from_data(self, name: str, value: float) -> str:
+        """How far a number is from those of the training images; "" for one that is usual.
+
+        Of attributes of 0 and 1, these two are usual, however rare one of them is.
+        """
+        features, place = self.model.features, self.attributes.index(name)
+        loc, scale = float(features.loc[place]), float(features.scale[place])
+        distance = abs(value - loc) / scale
+        if features.num_classes[place] or 0 <= value <= 1 or distance <= FAR:
+            return ""
+        return (
+            f"{name}={value:g} is {distance:,.1f} standard deviations from the mean of the "
+            f"training images, {loc:.3g}"
+        )
 
     def learn_inputs(self, split: Split) -> None:
         """Takes the moments of the attributes of the training images."""

@@ -88,10 +88,10 @@ class Labels:
                 f"{self.num_classes - 1} (--program.num_classes)"
             )
         if found.min() == found.max():
-            negative = ", and a negative number stands for unknown" if (values < 0).any() else ""
+            negative = " (a negative number stands for unknown)" if (values < 0).any() else ""
             raise InputError(
-                f"{self.label}: all known labels are of class {found[0]:g}{negative}; allowed are "
-                f"labels of two or more of the classes 0 to {self.num_classes - 1}"
+                f"{self.label}: all known labels are of class {found[0]:g}{negative}; labels of "
+                f"at least two of the classes 0 to {self.num_classes - 1} are needed"
             )
         return labels if self.num_labels is None else self._some(labels, self.num_labels)
 

@@ -217,6 +217,10 @@ class ModelGuidePair(Recorded, nn.Module):
     def check_given(self, name: str, value: float) -> None:
         """Raises `InputError` if an attribute cannot have a value; takes any by default."""
 
+    def far_from_data(self, name: str, value: float) -> str:
+        """How far a value of an attribute is from those of the training images; "" if near."""
+        return ""
+
     def class_probabilities(self, x: Tensor) -> dict[str, Tensor]:
         """q(class | x) by attribute, `(B, K)` each, for observations `(B, C, H, W)`.
 

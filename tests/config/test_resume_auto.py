@@ -289,9 +289,10 @@ def test_the_engine_may_change_and_a_longer_schedule_is_described(
 
 
 def test_other_images_in_the_new_place_are_refused(moved: Path, train: Train) -> None:
-    for path in moved.iterdir():
+    for path in moved.glob("*.png"):
         path.write_bytes((moved / "3.png").read_bytes())
-    code, _, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}")
+    table = f"--data.attributes={moved / 'table.csv'}"
+    code, _, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}", table)
     assert code == 2 and "is not the one that the run in run began with" in errors
     assert "the data are others, or " in errors
     code, _, errors = train("--resume=run", "--data.channels=1", f"--data.root={moved}")

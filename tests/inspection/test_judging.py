@@ -143,14 +143,35 @@ def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause:
     assert found.first is not None and "No fault found" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "further"),
+    [
+        ({"class_path": "torch.optim.Adagrad", "init_args": {"lr": 0.1}}, {}),
+        ({"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}}, {"beta": {"value": 4.0}}),
+    ],
+)
+def test_a_high_rate_alone_is_no_divergence(
+    optimizer: dict[str, Any], further: dict[str, Any]
+) -> None:
+    """Rates of other optimisers mean other steps, and another beta another loss."""
+    given = options(optimizer=optimizer, **further)
+    slow = replace(HEALTHY, elbo=1500.0, train_elbo=1500.0, rise=60.0, options=given)
+    assert "diverged" not in [own.cause for own in judge(slow).findings]
+    steady = options(optimizer={"class_path": "torch.optim.Adam", "init_args": {"lr": 0.1}})
+    assert judge(replace(slow, options=steady)).faults[0].cause == "undertrained"
+    assert judge(replace(slow, options=steady, rise=0.0)).faults[0].cause == "diverged"
+
+
 def test_a_rising_run_of_small_steps_is_to_take_larger_ones() -> None:
-    adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-5, "betas": [0.9, 0.999]}}
+    adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-5}}
     slow = replace(HEALTHY, rise=200.0, options=options(optimizer=adam))
     raised, longer = judge(slow).faults[0].advice
     assert raised.changes == {"optimizer.lr": 1e-3} and not raised.resumes
     assert longer.text == "Train for longer"
-    adam["init_args"] = {"lr": 5e-4, "betas": [0.9, 0.999]}
+    adam["init_args"] = {"lr": 5e-4}
     assert [longer] == [*judge(replace(slow, options=options(optimizer=adam))).faults[0].advice]
+    tuned = options(optimizer={**adam, "init_args": {"lr": 1e-5}}, init_from="runs/a")
+    assert [longer] == [*judge(replace(slow, options=tuned)).faults[0].advice]
     sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-5}}  # Its steps scale with it.
     assert [longer] == [*judge(replace(slow, options=options(optimizer=sgd))).faults[0].advice]
 

@@ -112,6 +112,16 @@ def test_images_have_the_given_label_and_edits_keep_the_latents(tmp_path: Path) 
     torch.testing.assert_close(again.sample(3, labels[::20]), first)
 
 
+@pytest.mark.parametrize("share", [0.02, 1 / 3, 0.5, 0.9])
+def test_values_that_no_attribute_of_0_and_1_has_are_far_from_the_data(share: float) -> None:
+    vae = conditional_vae()
+    name = vae.attributes[0]
+    ones = (np.arange(900) < share * 900).astype(np.float32)
+    vae.model.features.learn(np.stack([ones] * len(vae.attributes), 1))
+    assert [vae.far_from_data(name, value) for value in (0.0, 1.0)] == ["", ""]
+    assert all("standard deviations" in vae.far_from_data(name, value) for value in (-1.0, 2.0))
+
+
 @pytest.mark.parametrize("value", [-1.0, 0.5, 3.0])
 def test_a_given_label_must_be_a_class(value: float) -> None:
     how: dict[str, Any] = {"attributes": ["label", "age"], "num_classes": {"label": 3}}
@@ -195,14 +205,15 @@ def test_the_command_line_trains_samples_and_edits(
     assert run("sample", [*sample, *edits], monkeypatch) == 0
     assert "note" not in capsys.readouterr().out
     assert run("sample", [*sample, *edits[:-1], "skin_tone=9"], monkeypatch) == 0
-    assert "note: skin_tone=9 extrapolates: the values are -0.98" in capsys.readouterr().out
+    assert "note: skin_tone=9 is 1" in (said := capsys.readouterr().out)
+    assert " standard deviations from the mean of the training images, " in said
     for more, said in (
         (["--given", "skintone=1"], "no attribute skintone; allowed are skin_tone, hair_tone"),
         (
             ["--given", "skin_tone=dark"],
             "--given skin_tone=dark: allowed is skin_tone and a finite",
         ),
-        (["--given", "skin_tone=0", "skin_tone=1"], "--given skin_tone: is given twice, 0 and 1"),
+        (["--given", "skin_tone=0", "skin_tone=1"], "--given skin_tone: given twice, 0 and 1"),
         (["--reconstruct", "test:0", str(out)], f"skin_tone of {out} is not known"),
         (["--reconstruct", str(out)], "skin_tone of .* is not known: --given skin_tone=VALUE"),
         (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),

@@ -6,6 +6,7 @@ from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import FAR_TOO_HIGH_LR, FELL, HIGH_LR, SKIPPED
+from pyrovae.inspection.judge.remedies import is_adam
 
 __all__ = ["look"]
 
@@ -35,11 +36,10 @@ def look(evidence: Evidence) -> Finding | None:
         parts.append(f"{evidence.skipped:.0%} of the steps had gradients that are not finite.")
     rate, lost = evidence.options.get("optimizer.lr", 0.0), evidence.no_latent - evidence.elbo
     with_rate = f"With a learning rate of {rate:.2g} the ELBO is "
-    used = 2 * evidence.active >= evidence.dims  # Else the posterior has collapsed.
     if rate > HIGH_LR and lost > evidence.fault:
         cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
         parts.append(f"{with_rate}{lost:,.0f} nats below that of a model without latents.")
-    elif rate > FAR_TOO_HIGH_LR and used and evidence.missing > evidence.fault:
+    elif plain and _too_fast(evidence) and evidence.missing > evidence.fault:
         cost = max(cost, evidence.missing)
         parts.append(f"{with_rate}{evidence.missing:,.0f} nats below log p(x) of a simpler model.")
     if not parts:
@@ -47,3 +47,12 @@ def look(evidence: Evidence) -> Finding | None:
     changes = {"optimizer.lr": min(rate / 10, 1e-3)} if rate else {}
     advice = Advice("Lower the learning rate", changes, "The training ELBO no longer falls")
     return Finding("diverged", "Training diverged", cost, " ".join(parts), (advice,), EXPLAINS)
+
+
+def _too_fast(evidence: Evidence) -> bool:
+    """Whether Adam's rate is far too high, and the run neither collapsed nor rises steadily."""
+    collapsed = 2 * evidence.active < evidence.dims
+    # A rise that is larger than all that latents gain is one from a crash.
+    steady = evidence.least < evidence.rise < evidence.scale
+    far = evidence.options.get("optimizer.lr", 0.0) > FAR_TOO_HIGH_LR
+    return far and is_adam(evidence.options) and not (collapsed or steady)

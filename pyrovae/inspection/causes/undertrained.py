@@ -8,7 +8,7 @@ from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import FEW_STEPS, LOW_LR, WORTH_DOUBLING
-from pyrovae.inspection.judge.remedies import train_longer
+from pyrovae.inspection.judge.remedies import is_adam, train_longer
 
 __all__ = ["look"]
 
@@ -32,26 +32,27 @@ def look(evidence: Evidence) -> Finding | None:
         return None
     fault = cost > WORTH_DOUBLING * evidence.fault
     title = "Training stopped too early" if fault else "Longer training would help"
-    reason, advice = _reason(evidence, rises, below), _advice(evidence, cost)
+    reason, advice = _reason(evidence, rises, below), _advice(evidence, cost, fault)
     return Finding("undertrained", title, cost, reason, advice, EXPLAINS, fault)
 
 
 def _most(evidence: Evidence) -> float:
-    """What further training can gain: a run that rises from a crash would promise far more.
+    """The most that further training can gain: up to simple models, and once more by latents.
 
-    It is the distance to simple models, and as much again as latents gain.
+    The rise of a run that recovers from a crash is no measure of what is left.
     """
     missing = evidence.missing
     return max(0.0, missing) + evidence.scale if missing == missing else math.inf
 
 
-def _advice(evidence: Evidence, cost: float) -> tuple[Advice, ...]:
+def _advice(evidence: Evidence, cost: float, fault: bool) -> tuple[Advice, ...]:
     """Larger steps if those of Adam are unusually small; more steps."""
     effect = f"The validation ELBO rises by up to {cost:,.0f} nats"
     # A run whose learning rate has fallen to its end would learn little more.
     longer = train_longer(evidence, effect, resumes=not evidence.options.part("schedule"))
-    adam = "optimizer.betas" in evidence.options
-    if not (adam and 0 < evidence.options.get("optimizer.lr", 1.0) < LOW_LR):
+    options = evidence.options
+    low = is_adam(options) and 0 < options.get("optimizer.lr", 1.0) < LOW_LR
+    if not (low and fault) or options.get("init_from"):  # Low rates are usual for trained weights.
         return (longer,)
     effect = "The validation ELBO rises further than in twice as many epochs at this rate"
     return Advice("Raise the learning rate", {"optimizer.lr": 1e-3}, effect), longer

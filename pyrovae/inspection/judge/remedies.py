@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 
-from pyrovae.inspection.judge.advice import Advice
+from pyrovae.inspection.judge.advice import Advice, Options
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 
-__all__ = ["train_longer", "wrong_noise"]
+__all__ = ["is_adam", "train_longer", "wrong_noise"]
 
 #: A trained noise that is wrong may come from the guide, not the other way round.
 OF_THE_GUIDE = frozenset({"narrow_family", "small_encoder"})
+
+
+def is_adam(options: Options) -> bool:
+    """Whether the optimiser is torch's Adam or a variant of it, whose rates are comparable."""
+    return options.part("optimizer") in ("Adam", "AdamW", "Adamax", "NAdam", "RAdam")
 
 
 def train_longer(evidence: Evidence, effect: str, *, resumes: bool = False) -> Advice:
