@@ -38,6 +38,10 @@ __all__ = [
     "train_parser",
 ]
 
+ABOUT_CONFIG = (
+    "name of a preset, or a YAML file that takes the place of the preset default; several apply "
+    "in order: --config default --config FILE changes what FILE states"
+)
 #: The value of `--resume` that means: resume the run in `--run_dir` if there is one.
 AUTO = "auto"
 
@@ -73,9 +77,7 @@ def _add_lists(parser: Parser) -> None:
 def train_parser() -> Parser:
     """The parser of `pyrovae train`."""
     parser = parts_parser(prog="pyrovae train", description="Trains a VAE with Pyro's SVI.")
-    about = "name of a preset, or a YAML file that takes the place of the preset default; several "
-    about += "apply in order: --config default --config FILE changes what FILE states"
-    parser.add_argument("--config", action="config", help=about)
+    parser.add_argument("--config", action="config", help=ABOUT_CONFIG)
     parser.add_argument(
         "--optimizer",
         type=Callable[[Iterable[Tensor]], torch.optim.Optimizer],

@@ -120,8 +120,8 @@ def _may_change(key: str, before: Any, after: Any) -> bool:
         return True
     if role != "data":
         return False
-    if argument == "attributes" and isinstance(before, str) and isinstance(after, str):
-        return Path(before).name == Path(after).name  # The table moved with the images.
+    if argument == "attributes":  # The table may move with the images.
+        return Path(str(before)).name == Path(str(after)).name
     return argument.split(".")[-1] in PLACES
 
 

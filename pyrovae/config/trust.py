@@ -125,10 +125,8 @@ class Consent:
         for path, text in options_given(arguments, {*BASES, *GROUPS}):
             if len(path) > 1 and config.get(path[0]) is None:
                 raise InputError(f"--{path[0]}: must name a class, got null")
-            if lost := lost_option(config, path, text):  # The parser ignores it.
-                raise InputError(
-                    no_such_option(f"--{'.'.join(lost)}", [f"--{'.'.join(lost[:-1])}"])
-                )
+            if lost := ".".join(lost_option(config, path, text)):  # The parser ignores it.
+                raise InputError(no_such_option(f"--{lost}", [f"--{lost.rpartition('.')[0]}"]))
 
     def allows(self, name: str) -> bool:
         """Whether a class of the user may be imported."""

@@ -21,6 +21,8 @@ from pyrovae.utils.lazy import pandas
 
 __all__ = ["sample_posterior"]
 
+#: The least numbers of chains: R-hat and effective draws need halves of two draws.
+LEAST = {"warmup": 1, "num_samples": 4, "num_chains": 1, "tree_depth": 1}
 #: Refinement steps of the Normal that preconditions the chains.
 FITTING_STEPS = 50
 
@@ -212,5 +214,5 @@ def sample_posteriors(
 def _check_numbers(**given: int) -> None:
     """Raises `InputError` if a number is smaller than the chains need."""
     for name, value in given.items():
-        if value < (least := 4 if name == "num_samples" else 1):
-            raise InputError(f"{name} must be at least {least}, got {value}")
+        if value < LEAST[name]:
+            raise InputError(f"{name} must be at least {LEAST[name]}, got {value}")

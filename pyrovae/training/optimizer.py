@@ -70,8 +70,10 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         if self._started and getattr(optimizer, "_step_supports_amp_scaling", False):
             optimizer.found_inf = 1 - finite.float()  # The flag of mixed-precision scaling.
             optimizer.step()
+        elif finite and self._started:
+            optimizer.step()
         elif finite:
-            optimizer.step() if self._started else _first_step(optimizer)
+            _first_step(optimizer)
             self._started = True
 
     def register(self, params: Iterable[Tensor]) -> None:
