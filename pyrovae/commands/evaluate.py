@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from pyrovae.config.building import check_images, load_run
 from pyrovae.config.naming import find_own_parts
-from pyrovae.config.options import add_opening
+from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.data import spread
 from pyrovae.data.base import fingerprint
@@ -41,6 +41,7 @@ def open_run(
     device: str = "auto",
     progress: bool = False,
     trust: bool = False,
+    places: Mapping[str, str] | None = None,
 ) -> Opened:
     """Loads a run and its images; reuses the stored results of an interrupted evaluation.
 
@@ -51,12 +52,13 @@ def open_run(
         device: the device that computes.
         progress: whether to show progress bars.
         trust: whether the run may name any class. The code of these classes then runs.
+        places: where the images are now, such as `{"root": "new/place"}`.
 
     Raises:
         InputError: if the run, the checkpoint or the images are missing.
     """
     run, engine = RunDirectory(root), Engine(device, "fp32")
-    vae, data = load_run(root, checkpoint, engine.device, trust)
+    vae, data = load_run(root, checkpoint, engine.device, trust, places)
     check_images(run, data)
     scorer = Scorer(vae, data, options, engine, progress=progress)
     some = torch.from_numpy(spread(scorer.split.images, 1000))
@@ -167,9 +169,9 @@ def _checked(given: Namespace) -> list[str]:
 def _opened(given: Namespace) -> list[Opened]:
     """The runs to score, each once, in the order in which they are given."""
     options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
-    how = {name: getattr(given, name) for name in ("checkpoint", "device", "trust")}
+    how = {"device": given.device, "progress": True, **opening(given)}
     paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
-    return [open_run(run, options, progress=True, **how) for run in reversed(paths.values())]
+    return [open_run(run, options, **how) for run in reversed(paths.values())]
 
 
 def _check_finite(report: Report) -> None:

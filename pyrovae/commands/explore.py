@@ -19,7 +19,7 @@ from pyrovae.commands.explorer.files import page_files
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.server import listening, running
 from pyrovae.commands.explorer.uploading import NAME as UPLOADED
-from pyrovae.config.options import add_opening
+from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.data import SPLITS
 from pyrovae.utils.errors import InputError
@@ -90,11 +90,10 @@ def opened(options: Namespace) -> tuple[Explorer, dict[str, str]]:
     explorer = Explorer.open(
         options.run,
         split=options.split,
-        checkpoint=options.checkpoint,
         device=options.device,
         num_images=options.num_images,
         seed=options.seed,
-        trust=options.trust,
+        **opening(options),
     )
     return explorer, {name: _known(explorer, name, own) for name, own in contents.items()}
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pyrovae.commands.inspect import read_image
 from pyrovae.commands.sample import known_attributes
 from pyrovae.config.building import load_run
-from pyrovae.config.options import add_opening
+from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.data import ImageData
 from pyrovae.engine import Engine
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> None:
     """Draws and writes the completions; prints how far they can be relied on."""
     options = _checked(arguments)
     device = Engine(options.device).device
-    vae, data = load_run(options.run, options.checkpoint, device, options.trust)
+    vae, data = load_run(options.run, device=device, **opening(options))
     image = read_image(options.image, vae, data).to(device)
     seen = read_mask(options.mask, options.image, data).to(device)
     _, attributes = known_attributes(vae, data, [options.image], options.given or ())

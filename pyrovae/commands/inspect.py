@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from pyro.infer import ELBO
 
 from pyrovae.config.building import check_images, load_run
-from pyrovae.config.options import add_opening
+from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
 from pyrovae.config.second_data import OPTION, divided_options, second_data
@@ -82,6 +82,7 @@ def open_subject(
     checkpoint: str = "best",
     device: str = "auto",
     trust: bool = False,
+    places: Mapping[str, str] | None = None,
     **fields: object,
 ) -> tuple[Subject, list[str]]:
     """Loads a run for inspection.
@@ -96,6 +97,7 @@ def open_subject(
         device: the device that computes; with "auto", sections whose work is sequential may use
             the CPU although there is a GPU, see `placed`.
         trust: whether the run may name any class. The code of these classes then runs.
+        places: where the images are now, such as `{"root": "new/place"}`.
         **fields: further fields of `Subject`.
 
     Returns:
@@ -106,7 +108,7 @@ def open_subject(
             image can be read.
     """
     engine = Engine(device, "fp32")
-    vae, data = load_run(run, checkpoint, engine.device, trust)
+    vae, data = load_run(run, checkpoint, engine.device, trust, places)
     whole = data.split(split)
     if not len(whole):
         raise InputError(f"the split {split} has no images")
@@ -258,11 +260,10 @@ def opened(options: Namespace) -> tuple[Subject, list[str]]:
         split=options.split,
         images=options.images or (),
         budget=budget,
-        checkpoint=options.checkpoint,
         device=options.device,
         seed=options.seed,
         progress=True,
-        trust=options.trust,
+        **opening(options),
     )
     sites, wrong = known("site", options.sites or (), subject.space.shapes)
     names = subject.split.attribute_names

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.commands.inspect import read_image
 from pyrovae.config.building import load_run
-from pyrovae.config.options import add_opening
+from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.data import SPLITS, ImageData
 from pyrovae.distributions.moments import centre
@@ -287,7 +287,7 @@ def main(arguments: list[str]) -> None:
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed: must be from 0 to 2**63 - 1, got {options.seed}")
     device = Engine(options.device).device
-    vae, data = load_run(options.run, options.checkpoint, device, options.trust)
+    vae, data = load_run(options.run, device=device, **opening(options))
     with private_randomness(options.seed, device), torch.no_grad(), showing(data.show):
         save_png(draw(options, vae, data, device), Path(out))
     print(out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import torch
 from jsonargparse import Namespace
 
 from pyrovae.config.blame import blamed
+from pyrovae.config.naming import arguments_of, loaded_class
 from pyrovae.config.options import parts_parser
 from pyrovae.config.parsing import Parser
-from pyrovae.config.resuming import read_config
+from pyrovae.config.resuming import PLACES, read_config
 from pyrovae.config.roles import PARTS
 from pyrovae.config.trust import Consent
 from pyrovae.data import ImageData, spread
@@ -21,7 +24,7 @@ from pyrovae.runs import RunDirectory
 from pyrovae.training.initialization import WarmStart
 from pyrovae.training.recipe import Recipe
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut_line
+from pyrovae.utils.text import cut_line, listed
 
 __all__ = ["build_vae", "check_images", "instantiate", "load_run", "recipe"]
 
@@ -62,23 +65,56 @@ def load_run(
     checkpoint: str = "best",
     device: str | torch.device = "cpu",
     trust: bool = False,
+    places: Mapping[str, str] | None = None,
 ) -> tuple[ModelGuidePair, ImageData]:
-    """Loads a run: its programs with their weights, in evaluation mode, and its data set."""
+    """Loads a run: its programs with their weights, in evaluation mode, and its data set.
+
+    Args:
+        run_dir: the run directory.
+        checkpoint: "best" or "last".
+        device: the device of the weights.
+        trust: whether the run may name any class.
+        places: where the images are now: arguments of the data set, such as `root`.
+
+    Raises:
+        InputError: if the run cannot be opened, or its data set has no such argument.
+    """
     run, consent = RunDirectory(run_dir), Consent(trust)
     config, weights = read_config(run, consent, PARTS), run.weights(checkpoint)
     parser = parts_parser(exit_on_error=False)
-    try:
+    with _rebuilding(run, parser):
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
         consent.check_parsed(parsed.as_dict(), [])
+    _move(parsed.data, places or {})
+    with _rebuilding(run, parser):
         objects = instantiate(parser, parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)
+    return vae.to(device).eval(), objects.data
+
+
+@contextmanager
+def _rebuilding(run: RunDirectory, parser: Parser) -> Iterator[None]:
+    """Names the run's configuration in any error."""
+    try:
+        yield
     except Exception as error:  # A changed file or a missing module of the user raises anything.
         known = isinstance(error, InputError)  # Its message is one line already.
         reason = str(error) if known else parser.in_one_line(str(error))
         line = cut_line(f"the parts cannot be built again: {reason}")
         raise InputError(f"{run.config}: {line}") from error
-    return vae.to(device).eval(), objects.data
+
+
+def _move(data: Namespace, places: Mapping[str, str]) -> None:
+    """Sets where the images are in the configuration of a data set."""
+    name = data.class_path.rpartition(".")[2]
+    known = arguments_of(loaded_class(data.class_path) or ImageData)
+    for argument, place in places.items():
+        if argument not in known:
+            allowed = [f"--data.{own}" for own in PLACES if own in known]
+            reason = f"allowed are {listed(allowed)}" if allowed else "its images are in no file"
+            raise InputError(f"--data.{argument}: {name} has no such argument; {reason}")
+        data[f"init_args.{argument}"] = place
 
 
 def check_images(run: RunDirectory, data: ImageData) -> None:

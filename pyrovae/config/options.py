@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyrovae.config.naming import arguments_of
 from pyrovae.config.parsing import Parser, answer_help, is_stated, joined, options_given, value_of
-from pyrovae.config.resuming import check_kept, config_text, stated_config
+from pyrovae.config.resuming import PLACES, check_kept, config_text, stated_config
 from pyrovae.config.roles import ALSO, LINKED, LISTS, NESTED, PARTS, TRAINING, Role
 from pyrovae.config.trust import Consent, add_trust, consent_of
 from pyrovae.engine import Engine
@@ -31,6 +31,7 @@ from pyrovae.utils.process_group import processes
 __all__ = [
     "add_opening",
     "folder_parser",
+    "opening",
     "parse",
     "parse_run",
     "parse_training",
@@ -119,7 +120,16 @@ def add_opening(parser: Parser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of all draws")
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
+    for name in PLACES:
+        about = f"{name} of the run's data set, if its files have moved"
+        parser.add_argument(f"--data.{name}", type=str | None, help=about)
     add_trust(parser)
+
+
+def opening(options: Namespace) -> dict[str, Any]:
+    """What the options of `add_opening` say of how to open a run: arguments of `load_run`."""
+    places = {name: place for name, place in options.data.as_dict().items() if place is not None}
+    return {"checkpoint": options.checkpoint, "trust": options.trust, "places": places}
 
 
 def parse(parser: Parser, arguments: list[str]) -> Namespace:

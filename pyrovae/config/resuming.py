@@ -17,12 +17,12 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.plain import flat, from_yaml
 
 #: Arguments of data sets for the place of the images. The images themselves are checked anyway.
-PLACES = ("root", "path", "cache_dir", "download")
+PLACES = ("root", "path", "attributes", "cache_dir")
 
 #: Arguments of data sets that may be "auto": the run records what the images determine.
 FOUND = ("black", "white")
 
-__all__ = ["check_kept", "config_text", "read_config", "stated_config"]
+__all__ = ["PLACES", "check_kept", "config_text", "read_config", "stated_config"]
 
 
 def read_config(run: RunDirectory, consent: Consent, made: Collection[str] = ()) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _may_change(key: str, before: Any, after: Any) -> bool:
         return False
     if argument == "attributes":  # The table may move with the images.
         return Path(str(before)).name == Path(str(after)).name
-    return argument.split(".")[-1] in PLACES
+    return argument.split(".")[-1] in (*PLACES, "download")
 
 
 def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:

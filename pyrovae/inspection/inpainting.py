@@ -168,7 +168,8 @@ def _check(image: Tensor, seen: Tensor, num_images: int, num_draws: int) -> None
         raise InputError(f"{which} of the image is missing: nothing to complete")
     if num_images < 1 or num_draws < 20:
         raise InputError(
-            f"{num_images} completions of {num_draws} draws: allowed are at least 1 and 20"
+            f"{num_images} completions and {num_draws} draws: allowed are at least 1 completion "
+            "(--num) and 20 draws (--draws)"
         )
 
 

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.commands import refusal, run
+from tests.support.commands import mask, refusal, run
 from tests.support.subjects import shortened
-
-
-def mask(path: Path, width: int, height: int) -> Path:
-    """A mask whose left half is missing."""
-    pixels = np.zeros((height, width), np.uint8)
-    pixels[:, : width // 2] = 255
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -71,6 +72,14 @@ def folder_of_images(root: Path, size: int = 20, mode: str = "RGB") -> Path:
             root / f"{i}.png"
         )
     return root
+
+
+def mask(path: Path, width: int, height: int) -> Path:
+    """A mask whose left half is missing."""
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[:, : width // 2] = 255
+    Image.fromarray(pixels).save(path)
+    return path
 
 
 def execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +87,7 @@ class Explorer:
         num_images: int | None = None,
         seed: int = 0,
         trust: bool = False,
+        places: Mapping[str, str] | None = None,
     ) -> Explorer:
         """Opens a run, and encodes the images of a split.
 
@@ -98,14 +99,17 @@ class Explorer:
             num_images: the largest number of images to encode; 0 means all, by default 2,000.
             seed: seed of all draws.
             trust: whether the run may name any class.
+            places: where the images are now, such as `{"root": "new/place"}`.
 
         Raises:
             InputError: if the run, the checkpoint or the split is missing.
         """
         check_name("split", split, SPLITS)
         budget = FULL if num_images is None else replace(FULL, images=num_images)
-        how: dict[str, Any] = {"checkpoint": checkpoint, "device": device, "trust": trust}
-        subject, _ = open_subject(run, split=split, seed=seed, budget=budget, **how)
+        how: dict[str, Any] = {"device": device, "trust": trust, "places": places}
+        subject, _ = open_subject(
+            run, split=split, checkpoint=checkpoint, seed=seed, budget=budget, **how
+        )
         data = subject.programs.data
         assert data is not None, "programs of a run have a data set"
         count = len(data.split(split))

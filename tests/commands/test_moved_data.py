@@ -1,0 +1,66 @@
+"""Commands on a run whose images have moved since it was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyrovae.commands.evaluate import evaluate_run
+from pyrovae.commands.explore import opened
+from pyrovae.config.resuming import PLACES
+from pyrovae.evaluation.scoring import Options
+from tests.support.commands import TINY, folder_of_images, mask, refusal, run, script
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
+
+OPTIONS = {
+    "evaluate": ["--sections=elbo"],
+    "inspect_posterior": ["--quick", "--sections=posterior"],
+    "sample": ["--reconstruct", "test:0", "test:1", "--out=out.png"],
+    "inpaint": ["test:0", "--mask=mask.png", "--num=2", "--draws=20", "--out=out.png"],
+    "explore": ["--num_images=4"],
+}
+
+
+@pytest.fixture
+def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The new place of the images of the run `run` in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    folder_of_images(tmp_path / "old")
+    line = [own for own in TINY if not own.startswith("--data.num")]
+    data = ["--data=ImageFolder", "--data.root=old", "--trainer.batch_size=4"]
+    assert run("train", [*line, *data, "--run_dir=run"], monkeypatch) == 0
+    mask(tmp_path / "mask.png", 16, 16)
+    return (tmp_path / "old").rename(tmp_path / "new")
+
+
+def test_every_command_that_opens_a_run_takes_the_new_place(
+    moved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, options in OPTIONS.items():
+        line = ["run", *options]
+        assert "old: no such folder" in refusal(name, line, monkeypatch, capsys), name
+        if name != "explore":
+            assert run(name, [*line, f"--data.root={moved}"], monkeypatch) == 0, name
+    options = script("explore").parser().parse_args([*line, f"--data.root={moved}"])
+    assert opened(options)[0].names
+    found = evaluate_run("run", Options(), ["elbo"], places={"root": str(moved)})
+    assert "elbo" in found.scores["vae"]
+
+
+def test_a_place_that_the_data_lack_is_refused(
+    moved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del moved
+    said = refusal("evaluate", ["run", "--data.path=new"], monkeypatch, capsys)
+    allowed = "--data.root, --data.attributes, --data.cache_dir"
+    assert said == f"error: --data.path: ImageFolder has no such argument; allowed are {allowed}"
+    said = refusal("evaluate", ["run", "--data.root=none"], monkeypatch, capsys)
+    assert said.startswith("error: none: no such folder in ")
+
+
+def test_commands_that_draw_from_a_run_have_the_same_options() -> None:
+    for name in OPTIONS:
+        known = script(name).parser().format_help()
+        assert all(f"--data.{own} " in known for own in PLACES), name
