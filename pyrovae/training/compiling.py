@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -296,4 +298,22 @@ def compiler_silenced() -> Iterator[None]:
 def _compiled(graph: torch.fx.GraphModule, values: list[Any]) -> Any:
     from torch._inductor import compile
 
-    return compile(graph, values, options=OPTIONS)
+    while True:
+        try:
+            return compile(graph, values, options=OPTIONS)
+        except Exception as error:  # Some versions of torch wrap the error of the import.
+            if not _removed(str(error)):
+                raise
+
+
+def _removed(message: str) -> bool:
+    """Removes the library that could not be loaded, if the compiler can write it again.
+
+    A C++ compiler that was killed, by Ctrl-C or the end of a job, leaves an incomplete library in
+    the cache of torch, which would then fail to load in every later run.
+    """
+    found = re.match(r"(?:\w+: )?(\S.*?\.so): ", message)
+    if found is None or not Path(found[1]).with_suffix(".cpp").is_file():
+        return False
+    Path(found[1]).unlink()
+    return True

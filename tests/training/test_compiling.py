@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -236,3 +237,37 @@ def same_noise() -> Any:
         patch.setattr(torch.distributions.normal, "_standard_normal", drawn)
         yield
     assert torch.distributions.normal._standard_normal is normal
+
+
+def test_a_library_that_a_killed_compiler_left_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch._inductor
+
+    plain, wrapped, foreign = (tmp_path / f"{own}.main.so" for own in ("plain", "wrapped", "lib"))
+    for library in (plain, wrapped, foreign):
+        library.touch()
+    for library in (plain, wrapped):
+        library.with_suffix(".cpp").touch()
+    errors: list[Exception] = [
+        ImportError(f"{plain}: file too short"),
+        RuntimeError(f"ImportError: {wrapped}: file too short"),
+    ]
+
+    def load(*args: Any, **kwargs: Any) -> str:
+        if errors:
+            raise errors.pop(0)
+        return "loaded"
+
+    monkeypatch.setattr(torch._inductor, "compile", load)
+    graph = torch.fx.symbolic_trace(torch.nn.Identity())
+    assert compiling._compiled(graph, []) == "loaded"
+    assert not plain.exists() and not wrapped.exists()
+    # The compiler cannot write this one again.
+    errors.append(ImportError(f"{foreign}: file too short"))
+    with pytest.raises(ImportError, match="file too short"):
+        compiling._compiled(graph, [])
+    assert foreign.exists()
+    errors.append(RuntimeError("no library is named"))
+    with pytest.raises(RuntimeError, match="no library"):
+        compiling._compiled(graph, [])
