@@ -41,7 +41,8 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
         # The parser lists the error of a program among several reasons, with all parts printed.
         refused = error.__cause__ if "Union subtypes" in str(error) else None
         message = parser.in_one_line(str(refused or error))
-        raise InputError(blamed(config.as_dict(), error, message)) from error
+        line = parser.with_file(blamed(config.as_dict(), error, message))
+        raise InputError(line) from error
 
 
 def recipe(objects: Any) -> Recipe:

@@ -143,6 +143,7 @@ def parse_training(parser: Parser, arguments: list[str]) -> Namespace:
     arguments = joined(arguments)
     consent = consent_of(arguments)
     arguments = consent.with_content(arguments)
+    parser.files = consent.files
     _refuse_linked(arguments)
     default_to_named(parser, arguments)
     config = _parsed(parser, arguments, consent)

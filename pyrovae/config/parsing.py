@@ -29,6 +29,7 @@ __all__ = [
     "joined",
     "lost_option",
     "options_given",
+    "taken",
     "value_of",
 ]
 
@@ -41,12 +42,16 @@ class Parser(ArgumentParser):
         super().__init__(**kwargs, allow_abbrev=False)
         #: The content of the preset that applies: the help shows its values as the defaults.
         self.stated: dict[str, Any] = {}
+        #: The contents of the presets and files of `--config`, by name.
+        self.files: dict[str, dict[str, Any]] = {}
+        self.typed: list[str] = []
         # The parsers that jsonargparse makes for the arguments of a part have no name.
         self.of_part = "prog" not in kwargs
 
     def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
         """Parses a command line; the class of a part counts wherever it stands."""
         given = ordered(sys.argv[1:] if args is None else list(args))
+        self.typed = [argument.split("=")[0] for argument in given]
         return super().parse_args(given, namespace, **kwargs)
 
     def format_help(self) -> str:
@@ -59,10 +64,20 @@ class Parser(ArgumentParser):
         Raises:
             InputError: in place of the exit, if `exit_on_error` is False.
         """
+        line = self.in_one_line(message)
         if not self.exit_on_error:
-            raise InputError(self.in_one_line(message))
-        sys.stderr.write(f"error: {self.in_one_line(message)}\n")
+            raise InputError(line)
+        sys.stderr.write(f"error: {self.with_file(line)}\n")
         raise SystemExit(2)
+
+    def with_file(self, line: str) -> str:
+        """An error that begins with the file that states its option, unless it was typed."""
+        option = line.split(":")[0]
+        if any(f"{option}.".startswith(f"{typed}.") for typed in self.typed):
+            return line
+        path = option.removeprefix("--").split(".")
+        stating = (name for name, own in reversed(self.files.items()) if is_stated(own, path))
+        return ": ".join([*itertools.islice(stating, 1), line])
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
@@ -217,15 +232,33 @@ def _is_name(value: str) -> bool:
     return value.replace(".", "").isidentifier() and value != "null"
 
 
+def taken(option: str, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The values of an option on an unparsed command line, and the other arguments.
+
+    Example:
+        >>> taken("--config", ["--config", "mnist", "--prior=Laplace", "--config=a.yaml"])
+        (['mnist', 'a.yaml'], ['--prior=Laplace'])
+    """
+    values: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name != option:
+            others.append(argument)
+        elif equals:
+            values.append(value)
+        elif following := next(rest, ""):
+            values.append(following)
+        else:
+            others.append(argument)
+    return values, others
+
+
 def value_of(option: str, arguments: list[str]) -> str | None:
     """The last value of an option on an unparsed command line; None if it is not there."""
-    found = None
-    for i, argument in enumerate(arguments):
-        if argument == option and i + 1 < len(arguments):
-            found = arguments[i + 1]
-        elif argument.startswith(f"{option}="):
-            found = argument.split("=", 1)[1]
-    return found
+    values, _ = taken(option, arguments)
+    return values[-1] if values else None
 
 
 def _path(keys: list[str]) -> str:

@@ -24,7 +24,7 @@ from pyrovae.config.naming import (
     within,
 )
 from pyrovae.config.ordering import INNER
-from pyrovae.config.parsing import Parser, lost_option, options_given
+from pyrovae.config.parsing import Parser, lost_option, options_given, taken
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
 from pyrovae.config.renewing import renewed
@@ -54,11 +54,13 @@ class Consent:
         trusted: whether files may name any class.
         typed: the names that the user typed on this command line.
         copies: the folder with a run's copies of its own modules.
+        files: the contents of the presets and files of `--config`, by name.
     """
 
     trusted: bool = False
     typed: set[str] = field(default_factory=set)
     copies: Path | None = None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def read(self, path: Path, made: Collection[str] = ()) -> dict[str, Any]:
         """Reads a YAML file of options that names allowed classes only.
@@ -97,20 +99,9 @@ class Consent:
         At the front, every typed option wins over the preset. If the parser read the files, they
         would not be checked.
         """
-        presets: list[str] = []
-        others: list[str] = []
-        for argument in arguments:
-            option, given, path = argument.partition("=")
-            if others[-1:] == ["--config"]:
-                others.pop()
-                presets.append(argument)
-            elif option == "--config" and given:
-                presets.append(path)
-            else:
-                others.append(argument)
-        return [
-            f"--config={plain_text(self.read(preset_path(name)))}" for name in presets
-        ] + others
+        names, others = taken("--config", arguments)
+        self.files |= {name: self.read(preset_path(name)) for name in names}
+        return [f"--config={plain_text(self.files[name])}" for name in names] + others
 
     def check_parsed(self, config: dict[str, Any], arguments: list[str]) -> None:
         """Raises `InputError` if a parsed configuration would build anything but allowed parts.

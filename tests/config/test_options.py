@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pyrovae.config.building import instantiate
 from pyrovae.config.options import parse_run, parse_training, train_parser
@@ -15,6 +18,7 @@ from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.programs import ModelGuidePair
 from pyrovae.utils.errors import InputError
+from tests.support.commands import refusal
 
 FOLDER = ["--data", "ImageFolder", "--data.root", "/nowhere"]
 
@@ -139,3 +143,42 @@ def test_a_program_without_a_prior_has_latents_of_the_size_that_is_asked_for() -
     for more in ("--prior=Laplace", "--prior.latent_dim=6 --prior=Laplace"):
         with pytest.raises(InputError, match="--prior: --program WithoutPrior takes no prior"):
             parse_training(train_parser(), [program, *more.split()])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            {"likelihood": {"class_path": "Normal", "init_args": {"scal": 3}}},
+            "--likelihood.scal: no such option",
+        ),
+        ({"trainer": {"epocs": 3}}, "--trainer.epocs: no such option; did you mean"),
+        ({"trainer": {"epochs": "x"}}, "--trainer.epochs: expected int, got x"),
+        ({"optimizer": {"class_path": "Adam", "init_args": {"lrr": 3}}}, "--optimizer.lrr:"),
+        ({"colour": 3}, "--colour: no such option"),
+        ({"prior": "StandardNorml"}, "--prior: unknown class 'StandardNorml'"),
+    ],
+)
+def test_an_error_names_the_file_that_states_the_option(
+    content: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (file := tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    line = ["--config", "default", "--config", str(file)]
+    assert refusal("train", line, monkeypatch, capsys).startswith(f"error: {file}: {said}")
+
+
+def test_an_error_of_a_typed_option_names_no_file(tmp_path: Path) -> None:
+    parser = train_parser()
+    parser.exit_on_error = False
+    (file := tmp_path / "own.yaml").write_text("trainer: {epochs: 3}\n")
+    for typed in ("--trainer.epochs=x", "--trainer={epochs: x}"):
+        with pytest.raises(InputError, match="^--trainer.epochs: expected int, got x$"):
+            parse_run(parser, ["--config", str(file), typed], "default")
+    file.write_text("trainer: {epochs: 0}\n")
+    config, _, _ = parse_run(parser, ["--config", str(file)], "default")
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}: --trainer.epochs: "):
+        instantiate(parser, config)
