@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from pyrovae.config.catalogue import help_text, markdown
+from pyrovae.config.parsing import Parser
 from pyrovae.utils.files import write_between
 
 MARKS = ("<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of parts -->\n")
@@ -13,8 +13,8 @@ MARKS = ("<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of parts -
 
 def main(arguments: list[str]) -> None:
     """Prints the list, or writes the table between the two marks in a Markdown file."""
-    parser = argparse.ArgumentParser(prog="pyrovae parts", description="Lists all parts.")
-    parser.add_argument("--write", metavar="FILE", help="Markdown file whose table to replace")
+    parser = Parser(prog="pyrovae parts", description="Lists all parts.")
+    parser.add_argument("--write", type=str | None, help="Markdown file whose table to replace")
     options = parser.parse_args(arguments)
     if options.write is None:
         print(help_text(), end="")

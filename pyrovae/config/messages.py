@@ -112,7 +112,8 @@ def list_error(message: str, where: str) -> str:
     if where.lstrip("-") not in LISTS:
         return ""
     if found := re.search(r"Expected an? \S* ?'?list\S*\. Got value: (.*)", message):
-        name = cut(found[1])
+        if (name := cut(found[1])) == "None":
+            return f"{where}: is a list; {where}=[] is an empty one"
         return f"{where}: write {where}+={name} to add one, or {where}=[{name}] for a new list"
     if found := re.search(r"instantiatable class, but (\S+) is abstract", message):
         return f"{where}: {cut(found[1])} is abstract: it lacks a method of its base class"
@@ -120,7 +121,9 @@ def list_error(message: str, where: str) -> str:
 
 
 def wrong_type(message: str, where: str) -> str:
-    """The error of a value of another type."""
+    """The error of a value of another type, or of an option below a plain value."""
+    if found := re.search(r"Got value: NestedArg\(key='([^']+)'", message):
+        return no_such_option(f"{where}.{found[1]}", [where])
     found = re.search(r"Expected an? (.*)\. Got value: (.*)", message)
     return f"{where}: {_expected(found[1], found[2])}" if found else ""
 

@@ -73,7 +73,8 @@ class Parser(ArgumentParser):
     def with_file(self, line: str) -> str:
         """An error that begins with the file that states its option, unless it was typed."""
         option = line.split(":")[0]
-        if any(f"{option}.".startswith(f"{typed}.") for typed in self.typed):
+        nested = (sorted([f"{option}.", f"{typed}."]) for typed in self.typed)
+        if any(longer.startswith(shorter) for shorter, longer in nested):
             return line
         path = option.removeprefix("--").split(".")
         stating = (name for name, own in reversed(self.files.items()) if is_stated(own, path))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyrovae.data.base import Split, spread_rows
-from pyrovae.data.finding import in_short
+from pyrovae.data.finding import absent, in_short
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut, printable
 
@@ -150,6 +150,8 @@ def _read(path: Path) -> pandas.DataFrame:
             path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False
         )
     except (ValueError, OSError, csv.Error) as error:  # pandas' own errors are ValueErrors
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"{absent(path, 'file')} (--data.attributes)") from error
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: {cut(reason)} (--data.attributes)") from error
     if len(table.columns) < 2 or not len(table):

@@ -163,6 +163,11 @@ BAD = {
     "seed too large": (["--trainer.seed=99999999999999999999999"], "seed must be"),
     "nothing to resume": (["--resume={empty}"], "holds no run"),
     "no directory to resume": (["--resume={tmp}/nowhere"], "nowhere"),
+    "option below a number": (
+        ["--trainer.epochs.x=3"],
+        "error: --trainer.epochs.x: no such option (see --help)\n",
+    ),
+    "null list": (["--callbacks=null"], "--callbacks: is a list; --callbacks=[] is an empty one"),
 }
 
 

@@ -163,7 +163,7 @@ def test_wrong_tables_are_one_clear_line(text: str, message: str, tmp_path: Path
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.csv: No such file.*\(--data\.attributes\)"):
+    with pytest.raises(InputError, match=r"none\.csv: no such file.*\(--data\.attributes\)"):
         read_attributes(tmp_path / "none.csv", FILES)
 
 
