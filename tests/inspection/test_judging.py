@@ -162,6 +162,20 @@ def test_a_high_rate_alone_is_no_divergence(
     assert judge(replace(slow, options=steady, rise=0.0)).faults[0].cause == "diverged"
 
 
+def test_another_optimiser_is_not_blamed_for_its_rate_while_the_elbo_rises() -> None:
+    sgd = options(optimizer={"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05}})
+    below = replace(HEALTHY, elbo=-500.0, train_elbo=-500.0, rise=600.0, options=sgd)
+    assert "diverged" not in [own.cause for own in judge(below).findings]
+    assert judge(replace(below, rise=0.0)).faults[0].cause == "diverged"
+    adam = options(optimizer={"class_path": "torch.optim.Adam", "init_args": {"lr": 0.05}})
+    assert judge(replace(below, options=adam)).faults[0].cause == "diverged"
+    collapsed = replace(HEALTHY, elbo=1100.0, train_elbo=1100.0, active=3)
+    lower = "Lower the learning rate"
+    for given, advised in ((adam, True), (sgd, False)):
+        found = judge(replace(collapsed, options=given)).faults[0]
+        assert found.cause == "collapsed" and (found.advice[0].text == lower) == advised
+
+
 def test_a_rising_run_of_small_steps_is_to_take_larger_ones() -> None:
     adam = {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-5}}
     slow = replace(HEALTHY, rise=200.0, options=options(optimizer=adam))

@@ -8,6 +8,7 @@ from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import HIGH_LR
+from pyrovae.inspection.judge.remedies import is_adam
 
 __all__ = ["look"]
 
@@ -45,8 +46,7 @@ def look(evidence: Evidence) -> Finding | None:
 def _advice(evidence: Evidence) -> tuple[Advice, ...]:
     options, found = evidence.options, []
     effect = "More dimensions become active, and the ELBO rises above that of the linear model"
-    rate = options.get("optimizer.lr", 0.0)
-    if rate > HIGH_LR:
+    if is_adam(options) and options.get("optimizer.lr", 0.0) > HIGH_LR:
         found.append(Advice("Lower the learning rate", {"optimizer.lr": 1e-3}, effect))
     if options.part("start") == "RandomStart":
         found.append(Advice("Start from a linear VAE", {"start": "ProbabilisticPCA"}, effect))

@@ -36,7 +36,9 @@ def look(evidence: Evidence) -> Finding | None:
         parts.append(f"{evidence.skipped:.0%} of the steps had gradients that are not finite.")
     rate, lost = evidence.options.get("optimizer.lr", 0.0), evidence.no_latent - evidence.elbo
     with_rate = f"With a learning rate of {rate:.2g} the ELBO is "
-    if rate > HIGH_LR and lost > evidence.fault:
+    # The rates of other optimisers, such as SGD, have other sizes.
+    high = rate > HIGH_LR and (is_adam(evidence.options) or not _steady(evidence))
+    if high and lost > evidence.fault:
         cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
         parts.append(f"{with_rate}{lost:,.0f} nats below that of a model without latents.")
     elif plain and _too_fast(evidence) and evidence.missing > evidence.fault:
@@ -52,7 +54,10 @@ def look(evidence: Evidence) -> Finding | None:
 def _too_fast(evidence: Evidence) -> bool:
     """Whether Adam's rate is far too high, and the run neither collapsed nor rises steadily."""
     collapsed = 2 * evidence.active < evidence.dims
-    # A rise that is larger than all that latents gain is one from a crash.
-    steady = evidence.least < evidence.rise < evidence.scale
     far = evidence.options.get("optimizer.lr", 0.0) > FAR_TOO_HIGH_LR
-    return far and is_adam(evidence.options) and not (collapsed or steady)
+    return far and is_adam(evidence.options) and not (collapsed or _steady(evidence))
+
+
+def _steady(evidence: Evidence) -> bool:
+    """Whether the ELBO still rises; by more than all that latents gain, it rises from a crash."""
+    return evidence.least < evidence.rise < evidence.scale
