@@ -8,7 +8,6 @@ likelihood, posterior, networks and objective are separate parts, each swapped b
 from __future__ import annotations
 
 import importlib
-import inspect
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from pyrovae.utils.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pyrovae import distributions as distributions
+    from pyrovae.commands.runs import *
     from pyrovae.config.loading import *
     from pyrovae.data import *
     from pyrovae.engine import *
@@ -30,16 +30,19 @@ if TYPE_CHECKING:
     from pyrovae.runs.directory import *
     from pyrovae.training.initialization import *
     from pyrovae.training.optimizer import *
+    from pyrovae.training.standalone import *
     from pyrovae.training.svi import *
     from pyrovae.training.trainer import *
     from pyrovae.utils.errors import *
 
 #: The modules above: importing them takes seconds, so they wait until one of their names is used.
 _HOMES = (
-    "config.loading data engine likelihoods networks objectives posterior.elbo posteriors priors "
-    "programs runs.directory training.initialization training.optimizer training.svi "
-    "training.trainer utils.errors"
+    "commands.runs config.loading data engine likelihoods networks objectives posterior.elbo "
+    "posteriors priors programs runs.directory training.initialization training.optimizer "
+    "training.standalone training.svi training.trainer utils.errors"
 ).split()
+#: The functions that a star import brings.
+_FUNCTIONS = ["evaluate", "evaluate_run", "inspect_run", "load", "save"]
 _PACKAGES = ["distributions", "likelihoods", "networks", "objectives", "posteriors", "priors"]
 
 
@@ -59,8 +62,8 @@ def _names() -> dict[str, dict[str, Any]]:
 def _starred() -> list[str]:
     """The classes and functions that a star import brings: SVI would hide Pyro's own."""
     single = {name: next(iter(o.values())) for name, o in _names().items() if len(o) == 1}
-    made = [name for name, value in single.items() if inspect.isclass(value)]
-    return sorted([*(set(made) - {"SVI"}), *_PACKAGES, "evaluate", "load"])
+    made = [name for name, value in single.items() if isinstance(value, type)]
+    return sorted([*(set(made) - {"SVI"}), *_PACKAGES, *_FUNCTIONS])
 
 
 def _found(name: str) -> Any:

@@ -30,7 +30,7 @@ from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.signals import Diverged
 from pyrovae.utils.version import __version__
 
-__all__ = ["evaluate_run", "main", "open_run"]
+__all__ = ["check_sections", "main", "open_run", "score_run"]
 
 
 def open_run(
@@ -78,7 +78,7 @@ def open_run(
     return Opened(run.root, scorer, settings)
 
 
-def evaluate_run(
+def score_run(
     root: str | Path, options: Options, sections: Sequence[str] = tuple(SECTIONS), **kwargs: Any
 ) -> Report:
     """Scores the VAE of a run: `open_run`, then `Opened.score`.
@@ -151,12 +151,23 @@ def main(arguments: list[str]) -> None:
         _check_finite(report)
 
 
-def _checked(given: Namespace) -> list[str]:
-    """The sections to make; raises `InputError` where an option is not allowed."""
-    sections = given.sections or list(SECTIONS)
+def check_sections(sections: Sequence[str]) -> list[str]:
+    """The sections to make, all if none is named; raises `InputError` for an unknown one.
+
+    Raises:
+        TypeError: if `sections` is a string.
+    """
+    if isinstance(sections, str):
+        raise TypeError(f"sections must be a list of names, got {sections!r}")
     for name in sections:
         if name not in SECTIONS:
             raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
+    return list(sections or SECTIONS)
+
+
+def _checked(given: Namespace) -> list[str]:
+    """The sections to make; raises `InputError` where an option is not allowed."""
+    sections = check_sections(given.sections or ())
     if given.out and not given.compare:
         raise InputError("--out: allowed with --compare only")
     if "." in given.features:

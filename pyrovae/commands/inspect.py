@@ -47,7 +47,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.text import short_names
 
-__all__ = ["open_subject", "read_image"]
+__all__ = ["about_weights", "open_subject", "read_image", "report_folder"]
 
 
 def read_image(name: str, vae: ModelGuidePair, data: ImageData) -> torch.Tensor:
@@ -285,20 +285,20 @@ def compared(subject: Subject, options: Namespace) -> tuple[Subject, list[str]]:
     return replace(subject, against=images, against_name=name), unread
 
 
-def folder(options: Namespace) -> Path:
+def report_folder(run: str | Path, checkpoint: str, split: str) -> Path:
     """The folder of the report: another checkpoint or split has its own folder."""
-    others = [
-        given
-        for given, usual in ((options.checkpoint, "best"), (options.split, "test"))
-        if given != usual
-    ]
-    return Path(options.out or Path(options.run) / "_".join(["posterior", *others]))
+    others = [own for own, usual in ((checkpoint, "best"), (split, "test")) if own != usual]
+    return Path(run) / "_".join(["posterior", *others])
 
 
-def weights(options: Namespace) -> str:
+def folder(options: Namespace) -> Path:
+    """The folder of the report: that of `--out`, or one in the run."""
+    return Path(options.out or report_folder(options.run, options.checkpoint, options.split))
+
+
+def about_weights(run: str | Path, checkpoint: str) -> str:
     """A note for the report: which weights it describes."""
-    _, epoch = RunDirectory(options.run).weights_of(options.checkpoint)
-    return f"Weights: epoch {epoch} (the {options.checkpoint} checkpoint)."
+    return f"Weights: {RunDirectory(run).about_weights(checkpoint)}."
 
 
 def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[str]]:
@@ -355,7 +355,10 @@ def report_on(
         folder(options),
         sections,
         title=f"The posterior of {Path(options.run).name}",
-        notes=[weights(options), *(f"Left out: {line}" for line in complaints)],
+        notes=[
+            about_weights(options.run, options.checkpoint),
+            *(f"Left out: {line}" for line in complaints),
+        ],
         said=lambda line: print(line, flush=True),
     )
 

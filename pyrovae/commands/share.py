@@ -26,7 +26,7 @@ from pyrovae.config.trust import Consent
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.tables import COLUMNS, score_table
 from pyrovae.programs import ModelGuidePair
-from pyrovae.runs import RunDirectory, checksum, save_checkpoint
+from pyrovae.runs import RunDirectory, checksum
 from pyrovae.runs.checkpoint import state_of
 from pyrovae.utils.files import check_new, new_folder
 from pyrovae.utils.grids import grid, save_png
@@ -64,9 +64,7 @@ def main(arguments: list[str]) -> None:
     weights, epoch = run.weights_of(options.checkpoint)
     with new_folder(out) as folder:
         made = RunDirectory(folder, yaml.safe_dump(config, sort_keys=False))
-        made.begin()
-        named = {f"weights.{name}": value for name, value in weights.items()}
-        save_checkpoint(made.shared, named, {"epoch": epoch, "num_tensors": len(named)})
+        made.share(weights, epoch)
         pictures = _pictures(run, vae, epoch, folder)
         card = Card(run, vae, config, weights, epoch, pictures, made.parts.exists())
         (folder / "README.md").write_text(card.text(), "utf-8")
@@ -157,10 +155,11 @@ class Card:
         images = f"{count:,} images" if isinstance(count, int) else "images"
         data, program = (_short(self.config.get(name)) for name in ("data", "program"))
         size = sum(p.numel() for p in self.vae.parameters())
+        length = f" for {self.epoch} epochs" if self.epoch else ""
         yield f"# {program or 'VAE'} of {data or 'SyntheticFaces'}"
         yield (
             f"\nA variational autoencoder of images {shape} (channels, height, width), trained on "
-            f"{images} for {self.epoch} epochs with pyrovae {__version__}: {size:,} parameters.\n"
+            f"{images}{length} with pyrovae {__version__}: {size:,} parameters.\n"
         )
         captions = {
             "samples": "Samples: means of p(x given z) for z from the prior.",

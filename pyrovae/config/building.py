@@ -19,7 +19,9 @@ from pyrovae.config.roles import PARTS
 from pyrovae.config.trust import Consent
 from pyrovae.data import ImageData, spread
 from pyrovae.data.base import fingerprint
+from pyrovae.engine import Engine
 from pyrovae.programs import ModelGuidePair
+from pyrovae.programs.links import LINKS
 from pyrovae.runs import RunDirectory
 from pyrovae.training.initialization import WarmStart
 from pyrovae.training.recipe import Recipe
@@ -36,13 +38,29 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
         InputError: if a constructor refuses its arguments.
     """
     try:
-        return parser.instantiate(config)
+        return parser.instantiate(_used(config))
     except (ValueError, TypeError) as error:
         # The parser lists the error of a program among several reasons, with all parts printed.
         refused = error.__cause__ if "Union subtypes" in str(error) else None
         message = parser.in_one_line(str(refused or error))
         line = parser.with_file(blamed(config.as_dict(), error, message))
         raise InputError(line) from error
+
+
+def _used(config: Namespace) -> Namespace:
+    """A configuration without the parts that its program does not use, which may not fit.
+
+    A part stays if it determines the size of another one, such as a prior.
+    """
+    used = config.clone()
+    program = loaded_class(config.program.class_path) if "program" in config else None
+    needed = {*LINKS["program"]} if program is None else {*arguments_of(program)}
+    for part in filter(needed.__contains__, LINKS):
+        needed |= {source for link in LINKS[part].values() for source in link.sources}
+    for part in LINKS["program"]:
+        if part in used and part not in needed:
+            used[part] = None
+    return used
 
 
 def recipe(objects: Any) -> Recipe:
@@ -91,7 +109,7 @@ def load_run(
         objects = instantiate(parser, parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)
-    return vae.to(device).eval(), objects.data
+    return vae.to(Engine(str(device), "fp32").device).eval(), objects.data
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def parts_parser(**kwargs: Any) -> Parser:
             parser.link_arguments(
                 link.sources if len(link.sources) > 1 else link.sources[0],
                 f"{part}.{argument}".replace(".", ".init_args."),
-                compute_fn=link.compute,
+                compute_fn=link,
                 apply_on="instantiate",
             )
     return parser

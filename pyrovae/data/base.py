@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from pyrovae.utils.arguments import Recorded
+from pyrovae.utils.arguments import Recorded, Writer
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import printable
 
@@ -113,7 +114,7 @@ def image_extent(image_size: Size) -> tuple[int, int]:
     return sides[0], sides[-1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """One split of a data set: images, names and attributes.
 
@@ -139,6 +140,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        """The number of images, their shape, and the number of attributes."""
+        shape = tuple(self.images.shape[1:])
+        return f"<Split: {len(self):,} images {shape}, {len(self.attribute_names)} attributes>"
 
     def take(self, rows: Sequence[int] | range | np.ndarray) -> Split:
         """Returns the given rows as a split."""
@@ -231,6 +237,11 @@ class ImageData(Recorded, ABC):
     augment: Sequence[Augmentation] = ()
     limit: int | None = None
     show: Sequence[int] = ()
+
+    def __repr__(self) -> str:
+        """The class and the arguments that were given, those that are long cut short."""
+        given = (f"{name}={reprlib.repr(own)}" for name, own in Writer.given(self).items())
+        return f"{type(self).__name__}({', '.join(given)})"
 
     @abstractmethod
     def split(self, name: str) -> Split:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from pyrovae.utils.arguments import Recorded
+
 __all__ = ["LatentModule"]
 
 
-class LatentModule(nn.Module):
+class LatentModule(Recorded, nn.Module):
     """A module that returns distributions of latent vectors.
 
     Args:

@@ -42,7 +42,7 @@ DRAWN = ("log_evidence", "error", "elbo", "ess", "k_hat")
 BASELINES = ("ppca", "without_latent")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The scores of a run.
 
@@ -76,6 +76,10 @@ class Report:
     def shift(self) -> float:
         """The constant to add to a log density for the log probability of grey values."""
         return -self.num_dims * math.log(self.grey_levels or 1)
+
+    def numbers(self) -> dict[str, float]:
+        """The scores of the VAE by name, without their errors."""
+        return {name: found.value for name, found in self.scores["vae"].items()}
 
     @property
     def drawn(self) -> np.ndarray:
@@ -222,6 +226,10 @@ class Report:
                 note += f" for {len(self.drawn):,} of them, and the ELBO of all"
         note += f"; samples in the features of {features}" if samples else ""
         return f"{self.settings['split']}, {self.num_images:,} images{note}"
+
+    def __repr__(self) -> str:
+        """The run and the number of images; `print` shows the scores."""
+        return f"<Scores of {self.run}: {self.about}>"
 
     def __str__(self) -> str:
         """The table as text."""

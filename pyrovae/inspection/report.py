@@ -26,7 +26,7 @@ from pyrovae.utils.lazy import pandas
 __all__ = ["Report", "add_verdict", "assess", "inspect"]
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """The result of an inspection.
 
@@ -53,6 +53,11 @@ class Report:
     evidence: Evidence = field(default_factory=Evidence)
     pictures: dict[str, Drawing] = field(default_factory=dict)
     run: str = ""
+
+    def __repr__(self) -> str:
+        """The page and the verdict."""
+        verdict = "" if self.judgement is None else f"; {self.judgement}"
+        return f"<Report {self.html}{verdict}>"
 
     @property
     def html(self) -> Path:

@@ -96,7 +96,7 @@ def _distinct(names: Iterable[str]) -> list[str]:
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Subject(PosteriorView):
     """A pair of programs, and the images for which its posterior is inspected.
 

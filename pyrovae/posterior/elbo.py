@@ -18,6 +18,7 @@ from pyrovae.engine import Engine
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
+from pyrovae.utils.errors import check_kind
 from pyrovae.utils.sites import latent_sites, observed_sites
 
 __all__ = ["Evaluation", "divergence", "evaluate", "image_terms", "summarise", "terms"]
@@ -118,7 +119,11 @@ def divergence(q: Any, p: Any, z: Tensor) -> Tensor:
 
 
 def evaluate(
-    programs: ModelGuidePair, images: Split | np.ndarray, engine: Engine, *, seed: int = 0
+    programs: ModelGuidePair,
+    images: Split | np.ndarray,
+    engine: Engine | None = None,
+    *,
+    seed: int = 0,
 ) -> Evaluation:
     """Estimates the ELBO of a split with one posterior draw per image.
 
@@ -128,9 +133,16 @@ def evaluate(
     Args:
         programs: the pair of programs, on the engine's device.
         images: a split; or uint8 images `(N, C, H, W)`, if the programs need no attributes.
-        engine: the device and the precision.
+        engine: the device and the precision; by default the programs' device, in fp32.
         seed: seed of the draws.
+
+    Raises:
+        TypeError: if an argument has the wrong type, such as a data set in place of a split.
     """
+    check_kind("programs", programs, ModelGuidePair)
+    check_kind("images", images, Split | np.ndarray, '; data.split("test") is a split')
+    engine = engine or Engine(str(next(programs.parameters()).device), "fp32")
+    check_kind("engine", engine, Engine, '; such as Engine("cuda")')
     table = image_terms(programs, images, engine, seed=seed)
     pixels = images.images if isinstance(images, Split) else images
     size = math.prod(pixels.shape[1:])

@@ -43,7 +43,7 @@ BY_DIMENSION = ("loc", "scale", "mean_shift", "noise", "kl", "draws")
 ONCE_BY_DIMENSION = ("exact", "prior_scale", "discrete")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Encoding:
     """The posteriors of N images, over the D concatenated dimensions of all latent sites.
 
@@ -88,6 +88,10 @@ class Encoding:
     discrete: np.ndarray
     squared_error: np.ndarray = field(default_factory=lambda: np.zeros(0))
     site_rates: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The numbers of images and of dimensions; `table` has the values."""
+        return f"<Encoding: {len(self):,} images, {len(self.names):,} dimensions>"
 
     def __len__(self) -> int:
         return len(self.loc)

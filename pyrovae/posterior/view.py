@@ -21,7 +21,7 @@ from pyrovae.utils.randomness import private_randomness
 __all__ = ["PosteriorView"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PosteriorView:
     """A pair of programs and a split, with cached results.
 
@@ -36,6 +36,10 @@ class PosteriorView:
     split: Split
     engine: Engine
     seed: int = 0
+
+    def __repr__(self) -> str:
+        """The classes of the view and of the programs, and the split."""
+        return f"<{type(self).__name__} of {type(self.programs).__name__}: {self.split}>"
 
     @cached_property
     def encoded(self) -> Encoding:

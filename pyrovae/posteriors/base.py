@@ -9,13 +9,12 @@ from torch import Tensor
 
 from pyrovae.distributions.constraints import bounded_exp
 from pyrovae.distributions.latent import LatentModule
-from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import cannot_start
 
 __all__ = ["LocationScale", "Posterior"]
 
 
-class Posterior(Recorded, LatentModule, ABC):
+class Posterior(LatentModule, ABC):
     """q(z given h): a module that maps the encoder's output h to a distribution of shape `(D,)`.
 
     Args:

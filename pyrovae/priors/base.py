@@ -8,12 +8,11 @@ import pyro.distributions as dist
 from torch import nn
 
 from pyrovae.distributions.latent import LatentModule
-from pyrovae.utils.arguments import Recorded
 
 __all__ = ["Prior"]
 
 
-class Prior(Recorded, LatentModule, ABC):
+class Prior(LatentModule, ABC):
     """p(z): a module whose call returns a distribution of event shape `(D,)`.
 
     Args:

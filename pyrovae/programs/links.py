@@ -23,6 +23,10 @@ class Link:
     compute: Callable[..., Any]
     option: str
 
+    def __call__(self, *parts: Any) -> Any:
+        """The argument; None without a part, which the program then does not use."""
+        return None if any(part is None for part in parts) else self.compute(*parts)
+
 
 IMAGE_SHAPE = Link(("data",), lambda data: data.image_shape, "--data")
 LATENT_DIM = Link(("prior",), lambda prior: prior.latent_dim, "--prior.latent_dim")

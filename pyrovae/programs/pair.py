@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from pyro import poutine
 from pyro.distributions import TorchDistribution
@@ -19,7 +21,6 @@ from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.text import listed
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL.Image import Image
 
     from pyrovae.data import ImageData, Split
@@ -162,8 +163,8 @@ class ModelGuidePair(Recorded, nn.Module):
 
     def _several_latents(self) -> str:
         return (
-            f"{type(self).__name__} takes attributes or has several latent sites; "
-            "`pyrovae inspect RUN --sections traversals paths` works for all programs"
+            f"{type(self).__name__} takes attributes or has several latent sites: use "
+            "Predictive(vae.model, guide=vae.guide, num_samples=N)(x), or `pyrovae inspect RUN`"
         )
 
     def misfit(self, x: Tensor) -> str:
@@ -278,8 +279,17 @@ class ModelGuidePair(Recorded, nn.Module):
         return next((p for p in self.parameters() if p.is_floating_point()), torch.zeros(()))
 
     def observed(self, x: Tensor) -> Tensor:
-        """Returns observations unchanged, and maps uint8 images to observations."""
-        return x if isinstance(x, Tensor) and x.is_floating_point() else self.observe(x)
+        """Returns observations unchanged, and maps uint8 images to observations.
+
+        Raises:
+            ValueError: if the images have another shape than those of `data`.
+        """
+        x = torch.tensor(x) if isinstance(x, np.ndarray) else x
+        x = x if isinstance(x, Tensor) and x.is_floating_point() else self.observe(x)
+        if self.data is not None and tuple(x.shape[-3:]) != self.data.image_shape:
+            allowed = f"(*, {', '.join(map(str, self.data.image_shape))})"
+            raise ValueError(f"images of shape {tuple(x.shape)}: allowed is {allowed}")
+        return x
 
     @torch.no_grad()
     def sample(
@@ -298,8 +308,8 @@ class ModelGuidePair(Recorded, nn.Module):
         Raises:
             ValueError: if there is no image to draw, or the programs need attributes.
         """
-        if num_images < 1:
-            raise ValueError(f"num_images must be at least 1, got {num_images}")
+        if not isinstance(num_images, Integral) or num_images < 1:
+            raise ValueError(f"num_images must be an integer of at least 1, got {num_images}")
         # Conditioning on a dummy value skips the draw of x.
         with evaluation_mode(self):
             inputs = self.inputs(attributes)
@@ -337,6 +347,7 @@ def _require_grey_values(images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         got = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
-            f"images must be a uint8 tensor of grey values, got {got}; convert an array with "
-            "torch.tensor, and floats in [0, 1] with (255 * images).round().to(torch.uint8)"
+            f"images must be a uint8 tensor of grey values, got {got}; vae.preprocess reads a "
+            "file, torch.tensor converts an array, and (255 * images).round().to(torch.uint8) "
+            "floats in [0, 1]"
         )

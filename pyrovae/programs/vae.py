@@ -231,7 +231,11 @@ class VAE(ModelGuidePair):
         return self.model.z_dist()
 
     def encode(self, x: Tensor) -> dist.TorchDistribution:
-        """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`."""
+        """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`.
+
+        Raises:
+            ValueError: if the images have another shape than those of `data`.
+        """
         return self.guide.z_dist(self.observed(x))
 
     def decode(self, z: Tensor) -> dist.TorchDistribution:

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from pyrovae.runs.checkpoint import load_checkpoint, state_of
+from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint, state_of
 from pyrovae.runs.contents import check_best
 from pyrovae.runs.own_code import OWN_PARTS, copy_own_code
 from pyrovae.utils.errors import InputError
@@ -63,8 +63,8 @@ class RunDirectory:
         """
         if self.has_checkpoint():
             raise InputError(
-                f"{self.root}: holds a run already; resume it with --resume {self.root}, "
-                "or choose another --run_dir"
+                f"{self.root}: holds a run already; resume it with --resume {self.root} "
+                "(resume=True in Python), or choose another --run_dir (run in Python)"
             )
         if self.config.exists() and self.config.read_text(errors="replace") not in (
             "",
@@ -116,6 +116,17 @@ class RunDirectory:
         with replacing(self.config) as temporary:
             temporary.write_text(self.config_text)
 
+    def share(self, weights: dict[str, Tensor], epoch: int = 0) -> None:
+        """Writes `config.yaml` and weights, without what resuming needs.
+
+        Args:
+            weights: the state of the programs.
+            epoch: the number of epochs that they were trained for; 0 if it is unknown.
+        """
+        self.begin()
+        named = {f"weights.{name}": value for name, value in weights.items()}
+        save_checkpoint(self.shared, named, {"epoch": epoch, "num_tensors": len(named)})
+
     def picture(self, kind: str, epoch: int) -> Path:
         """The path of an epoch's picture."""
         return self.root / kind / f"epoch_{epoch:04d}.png"
@@ -166,6 +177,11 @@ class RunDirectory:
             tensors, own = load_checkpoint(self.best(epoch))
             check_best(self.best(epoch), own, state)
         return _weights(tensors), epoch
+
+    def about_weights(self, which: str) -> str:
+        """Where `weights(which)` come from, for notes."""
+        _, epoch = self.weights_of(which)
+        return f"epoch {epoch} (the {which} checkpoint)" if epoch else "as they were saved"
 
     def _best_without_last(self, damage: InputError) -> tuple[dict[str, Tensor], int]:
         """Returns the best weights of a run whose last checkpoint cannot be read.

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import yaml
 
 from pyrovae.data import ImageData
 from pyrovae.engine import Engine
+from pyrovae.posteriors import DiagonalNormal
+from pyrovae.priors import StandardNormal
 from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS
 from pyrovae.training.callbacks import Callback
 from pyrovae.training.loggers import Logger
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.settings import Settings
-from pyrovae.utils.arguments import Writer
+from pyrovae.utils.arguments import Recorded, Writer
+from pyrovae.utils.plain import flat
 
-__all__ = ["Description"]
+__all__ = ["Description", "in_memory", "parts_of", "warn_of_memory"]
 
 
 class Description:
@@ -53,8 +58,8 @@ class Description:
         loggers: Sequence[Logger] | None = None,
     ) -> None:
         writer = Writer()
-        options = {"data": _data(writer, data), **_programs(writer, programs)}
-        self.in_memory = _in_memory(writer, data)
+        options = parts_of(writer, programs, data)
+        self.in_memory = in_memory(data)
         options["optimizer"] = writer.factory(recipe.optimizer, "optimizer")
         for name in ("schedule", "objective", "start"):
             options[name] = writer.value(getattr(recipe, name), name)
@@ -68,26 +73,50 @@ class Description:
             options[name] = (writer.part(group, name) or {}).get("init_args", {})
         self.options, self.missing = options, writer.missing
 
+    def changes(self, before: Mapping[str, Any]) -> list[str]:
+        """The options that differ from those of a run that resumes, each with its value there.
+
+        The number of epochs, the engine, the data's place, callbacks and loggers may differ.
+        """
+        old, new = flat(before), flat(self.options)
+        free = ("data", "engine", "callbacks", "loggers")
+        return [
+            f"--{name} {value}"
+            for name, value in old.items()
+            if name.split(".")[0] not in free
+            and name != "trainer.epochs"
+            and new.get(name, value) != value
+        ]
+
     def text(self) -> str:
         """The text of `config.yaml`.
 
         If an object cannot be written down, one warning names it. The text is then a comment with
         the same line. One warning names the arguments that are in memory only.
         """
-        if self.in_memory:
-            logging.getLogger("pyrovae").warning(
-                "config.yaml cannot hold what is in memory (%s): the run opens without it; to "
-                "evaluate or inspect the run by its directory, save the same images and labels "
-                "to a file, and name it in config.yaml: path, key and label_key of "
-                "pyrovae.ArrayData",
-                " and ".join(self.in_memory),
-            )
+        warn_of_memory(self.in_memory)
         if not self.missing:
             return yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True)
         missing = " ".join("; ".join(self.missing).split())
         line = f"this run cannot be opened by its directory alone: {missing}"
         logging.getLogger("pyrovae").warning("%s", line)
         return f"# {line}\n"
+
+
+def parts_of(writer: Writer, programs: ModelGuidePair, data: ImageData) -> dict[str, Any]:
+    """The options from which `load` rebuilds programs: the data set, the programs, their parts."""
+    return {"data": _data(writer, data), **_programs(writer, programs, data)}
+
+
+def warn_of_memory(names: Sequence[str]) -> None:
+    """Warns that a run cannot hold arguments of its data set, if there are any."""
+    if names:
+        logging.getLogger("pyrovae").warning(
+            "config.yaml cannot hold what is in memory (%s): the run opens without it; to "
+            "evaluate or inspect the run by its directory, save the same images and labels to a "
+            "file, and name it in config.yaml: path, key and label_key of pyrovae.ArrayData",
+            " and ".join(names),
+        )
 
 
 def _written(objects: Sequence[object]) -> list[Any]:
@@ -109,22 +138,52 @@ def _data(writer: Writer, data: ImageData) -> Any:
     return {**spec, "init_args": spec.get("init_args", {}) | found}
 
 
-def _in_memory(writer: Writer, data: ImageData) -> list[str]:
+def in_memory(data: ImageData) -> list[str]:
     """The given arguments of a data set that no file can hold."""
-    given = writer.given(data)
+    given = Writer.given(data)
     left_out = [name for name, value in data.found().items() if value is None]
     return [f"data.{name}" for name in left_out if given.get(name) is not None]
 
 
-def _programs(writer: Writer, programs: ModelGuidePair) -> dict[str, Any]:
+def _programs(writer: Writer, programs: ModelGuidePair, data: ImageData) -> dict[str, Any]:
     """The options of the programs and of their parts."""
     names = [name for name in LINKS["program"] if name != "image_shape"]
     given = writer.given(programs)
-    parts = {
-        name: writer.part(part, name, LINKS.get(name, ()))
-        for name, part in given.items()
-        if name in names
-    }
-    return {name: parts[name] for name in names if name in parts} | {
-        "program": writer.part(programs, "program", LINKS["program"])
-    }
+    parts = {name: given[name] for name in names if name in given}
+    parts |= _implied(parts)
+    writer.missing += _misfits({"data": data, **parts})
+    return {
+        name: writer.part(parts[name], name, LINKS[name]) for name in names if name in parts
+    } | {"program": writer.part(programs, "program", LINKS["program"])}
+
+
+def _implied(parts: dict[str, Any]) -> dict[str, Any]:
+    """The prior and the posterior that give the networks of programs without them their sizes."""
+    sizes = (_arguments(parts.get(name)) for name in ("prior", "posterior", "decoder"))
+    dim = next(filter(None, (given.get("latent_dim") for given in sizes)), None)
+    kinds = {"prior": StandardNormal, "posterior": DiagonalNormal}
+    return {name: made(dim) for name, made in kinds.items() if dim and name not in parts}
+
+
+def _misfits(parts: dict[str, Any]) -> list[str]:
+    """One message per argument of a part that is not what the other parts make it when opened."""
+    found = []
+    for name, part in parts.items():
+        given = _arguments(part)
+        for argument, link in LINKS.get(name, {}).items():
+            own = given.get(argument)
+            if own is None or not parts.keys() >= {*link.sources}:
+                continue
+            other = link.compute(*(parts[each] for each in link.sources))
+            if not np.array_equal(own, other):
+                found.append(f"{name}.{argument} is {own}, but {other} by {link.option}")
+    return found
+
+
+def _arguments(part: object) -> dict[str, Any]:
+    """All arguments of a part's constructor, also those that were not given."""
+    if not isinstance(part, Recorded):
+        return {}
+    known = inspect.signature(type(part)).parameters.values()
+    defaults = {own.name: own.default for own in known if own.default is not own.empty}
+    return defaults | Writer.given(part)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyro
+import yaml
 
 from pyrovae.data import ImageData, as_image_data
 from pyrovae.engine import Engine
@@ -127,14 +129,15 @@ class Trainer(Settings):
             Interrupted: after SIGINT or SIGTERM; the current step is finished and saved.
             Diverged: after `max_skipped` consecutive steps that were not finite.
         """
-        recipe = recipe or Recipe()
-        _check_parts(vae, recipe, callbacks, loggers)
-        data, engine, group = as_image_data(data), engine or Engine(), processes()
+        recipe, engine = recipe or Recipe(), engine or Engine()
+        _check_parts(vae, recipe, engine, callbacks, loggers)
+        data, group = as_image_data(data), processes()
         group.check(engine.device)
         run, resume = _place(run, resume, group)
         about = Description(self, vae, data, recipe, engine, callbacks, loggers)
         if run is not None and not (resume or run.config_text):
             run.config_text = about.text()
+        _warn_of_changes(about, run if resume else None)
         feed = _feed(loggers, run, about)
         called = _arranged(callbacks, feed, run is not None, progress) if group.main else []
         norm_group = group if self.sync_batch_norm else Group()
@@ -168,6 +171,22 @@ def _place(
     return found, resume
 
 
+def _warn_of_changes(about: Description, resumed: RunDirectory | None) -> None:
+    """Warns if a run goes on from Python with other options; the command refuses them itself."""
+    if resumed is None or resumed.config_text or not resumed.config.is_file():
+        return
+    try:
+        before = from_yaml(resumed.config.read_text()) or {}
+    except yaml.YAMLError:  # Resuming needs the checkpoint alone.
+        return
+    if changes := about.changes(before):
+        logging.getLogger("pyrovae").warning(
+            "%s: the run goes on with other options than before, which were %s",
+            resumed.config,
+            ", ".join(changes),
+        )
+
+
 def _feed(
     loggers: Sequence[Logger] | None, run: RunDirectory | None, about: Description
 ) -> LoggerFeed:
@@ -199,11 +218,16 @@ def _arranged(
 
 
 def _check_parts(
-    vae: object, recipe: object, callbacks: Sequence[object], loggers: Sequence[object] | None
+    vae: object,
+    recipe: object,
+    engine: object,
+    callbacks: Sequence[object],
+    loggers: Sequence[object] | None,
 ) -> None:
     """Raises `TypeError` if an argument of `fit` has the wrong type."""
     check_kind("vae", vae, ModelGuidePair)
     check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")
+    check_kind("engine", engine, Engine, '; such as Engine("cuda")')
     for name, given in (("callbacks", callbacks), ("loggers", loggers or ())):
         check_kind(name, given, Sequence, "; write a list")
     for callback in callbacks:

@@ -122,9 +122,7 @@ class Writer:
             where: its option, for `missing`.
             given_later: the number of leading arguments that the caller of the factory supplies.
         """
-        cls, args, given = value, (), {}
-        if isinstance(value, functools.partial):
-            cls, args, given = value.func, value.args, value.keywords
+        cls, args, given = _called(value)
         if not inspect.isclass(cls) or args:
             kind = "a partial with positional arguments" if args else _kind(cls)
             return self._give_up(where, f"{kind} cannot be named")
@@ -177,6 +175,15 @@ class Writer:
 
     def _give_up(self, where: str, reason: str) -> None:
         self.missing.append(f"{where}: {reason}")
+
+
+def _called(value: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """What a factory calls, with which arguments; a `partial` of the parser names it last."""
+    if not isinstance(value, functools.partial):
+        return value, (), {}
+    if f"{value.func.__module__}.".startswith("jsonargparse.") and inspect.isclass(value.args[-1]):
+        return value.args[-1], (), value.keywords
+    return value.func, value.args, value.keywords
 
 
 def _is_factory(cls: type, parameter: inspect.Parameter) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import UnionType
+from typing import get_args
+
 __all__ = ["InputError", "check_kind"]
 
 
@@ -18,7 +21,7 @@ def cannot_start(part: object, reason: str) -> InputError:
     return InputError(f"{type(part).__name__} cannot start from ProbabilisticPCA ({reason})")
 
 
-def check_kind(name: str, value: object, kind: type, hint: str = "") -> None:
+def check_kind(name: str, value: object, kind: type | UnionType, hint: str = "") -> None:
     """Raises `TypeError` if an argument has the wrong type, such as a class in place of an object.
 
     Example:
@@ -26,4 +29,5 @@ def check_kind(name: str, value: object, kind: type, hint: str = "") -> None:
     """
     if not isinstance(value, kind):
         got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise TypeError(f"{name} must be of the kind {kind.__name__}, got {got}{hint}")
+        kinds = " or ".join(own.__name__ for own in get_args(kind) or (kind,))
+        raise TypeError(f"{name} must be of the kind {kinds}, got {got}{hint}")

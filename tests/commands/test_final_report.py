@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyrovae.commands.evaluate import evaluate_run
+from pyrovae.commands.evaluate import score_run
 from pyrovae.commands.train import WITHOUT_LATENT, _below, _store, main
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import Report, notes
@@ -56,7 +56,7 @@ def test_it_is_said_that_seen_pixels_alone_are_scored(
     root = tmp_path / "run"
     main([*SMALL, f"--run_dir={root}", "--likelihood=Masked", f"--likelihood.{option}"])
     assert ("nats per image, of seen pixels alone:" in capsys.readouterr().out) == alone
-    found = evaluate_run(root, Options(), ["elbo"], device="cpu")
+    found = score_run(root, Options(), ["elbo"], device="cpu")
     assert ("; seen pixels alone are scored" in found.about) == alone
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrovae.commands.evaluate import evaluate_run
+from pyrovae.commands.evaluate import score_run
 from pyrovae.commands.explore import opened
 from pyrovae.config.resuming import PLACES
 from pyrovae.evaluation.scoring import Options
@@ -45,7 +45,7 @@ def test_every_command_that_opens_a_run_takes_the_new_place(
             assert run(name, [*line, f"--data.root={moved}"], monkeypatch) == 0, name
     options = script("explore").parser().parse_args([*line, f"--data.root={moved}"])
     assert opened(options)[0].names
-    found = evaluate_run("run", Options(), ["elbo"], places={"root": str(moved)})
+    found = score_run("run", Options(), ["elbo"], places={"root": str(moved)})
     assert "elbo" in found.scores["vae"]
 
 

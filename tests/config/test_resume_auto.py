@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from pyrovae import InputError, RandomStart, Recipe, RunDirectory, Trainer
-from pyrovae.commands.evaluate import evaluate_run
+from pyrovae.commands.evaluate import score_run
 from pyrovae.config.options import parse_run, train_parser
 from pyrovae.config.presets import preset_path
 from pyrovae.evaluation.scoring import Options
@@ -316,7 +316,7 @@ def test_a_finished_run_that_is_asked_for_again_keeps_its_evaluation(
     train: Train, finished: Path
 ) -> None:
     shutil.copytree(finished, "run")
-    evaluate_run("run", Options(num_samples=3), ["elbo", "reconstruction"]).write()
+    score_run("run", Options(num_samples=3), ["elbo", "reconstruction"]).write()
     before = Path("run/evaluation.json").read_text()
     assert train(*ONCE)[0] == 0
     assert Path("run/evaluation.json").read_text() == before

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from pyrovae import InputError
-from pyrovae.commands.evaluate import evaluate_run, open_run
+from pyrovae.commands.evaluate import open_run, score_run
 from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.scoring import Options
 from pyrovae.evaluation.tables import COLUMNS
@@ -87,7 +87,7 @@ def test_scores_of_other_images_are_moved_with_a_line(
 ) -> None:
     root = tmp_path / "run"
     shutil.copytree(tiny_run(), root)
-    before = evaluate_run(root, QUICK, ["elbo", "without_latent"]).write().read_text()
+    before = score_run(root, QUICK, ["elbo", "without_latent"]).write().read_text()
     images = (root / "evaluation_images.csv").read_text()
     command = [str(root), "--sections=elbo", "--num_images=20", "--device=cpu"]
     assert run("evaluate", command, monkeypatch) == 0
@@ -117,7 +117,7 @@ def test_runs_side_by_side(tiny_run: Callable[..., Path], tmp_path: Path) -> Non
         tiny_run("--prior=GaussianMixture"),
         tiny_run("--likelihood=Laplace"),
     ]
-    reports = [evaluate_run(root, QUICK, SHOWN) for root in runs]
+    reports = [score_run(root, QUICK, SHOWN) for root in runs]
     text = compare(reports, tmp_path)
     for root in runs:
         assert root.name in text
@@ -136,7 +136,7 @@ def test_runs_side_by_side(tiny_run: Callable[..., Path], tmp_path: Path) -> Non
     assert gap.error[runs[2].name] == pytest.approx((bounds[2] - bounds[0]).std() / 40**0.5)
     assert {"linear (PPCA) 4", "no latent"} <= set(table.run)
     # A likelihood that scores the grey values themselves, on the scale of their probability.
-    grey = evaluate_run(tiny_run("--likelihood=DiscretizedLogistic"), QUICK, SHOWN)
+    grey = score_run(tiny_run("--likelihood=DiscretizedLogistic"), QUICK, SHOWN)
     compare([reports[0], grey], tmp_path)
     gap = pd.read_csv(tmp_path / "comparison.csv").query("score == 'more_than_first'")
     bits = [r.scores["vae"]["evidence_bits_per_dim"].value for r in (reports[0], grey)]

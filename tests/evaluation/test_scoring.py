@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pyrovae import Engine, InputError, RunDirectory, evaluate
-from pyrovae.commands.evaluate import evaluate_run
+from pyrovae.commands.evaluate import score_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.evidence import summary
 from pyrovae.evaluation.report import Report, notes
@@ -153,7 +153,7 @@ def test_what_a_score_does_not_follow_from_computes_nothing_again(
 
     for name in SECTIONS:
         monkeypatch.setitem(SECTIONS, name, counting(name))
-    evaluate_run(root, QUICK)
+    score_run(root, QUICK)
     assert calls == list(SECTIONS)
     for options, again in (
         (QUICK, []),
@@ -164,11 +164,11 @@ def test_what_a_score_does_not_follow_from_computes_nothing_again(
         (replace(QUICK, num_images=39), list(SECTIONS)),
     ):
         calls.clear()
-        evaluate_run(root, options)
+        score_run(root, options)
         assert calls == again
     calls.clear()
     monkeypatch.setattr(RunDirectory, "weights", other_weights(RunDirectory.weights))
-    evaluate_run(root, QUICK)
+    score_run(root, QUICK)
     assert calls == list(SECTIONS)
 
 
@@ -181,7 +181,7 @@ def test_a_run_is_scored_written_and_scored_again_the_same(
     tiny_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tiny_run()
-    first = evaluate_run(root, QUICK)
+    first = score_run(root, QUICK)
     path = first.write()
     content = json.loads(path.read_text())
     assert content["num_images"] == 40 and content["split"] == "test"
@@ -190,9 +190,9 @@ def test_a_run_is_scored_written_and_scored_again_the_same(
     images = pd.read_csv(root / "evaluation_images.csv")
     assert len(images) == 40 and images.name.is_unique
     shutil.rmtree(root / "evaluation")
-    again = evaluate_run(root, QUICK)
+    again = score_run(root, QUICK)
     assert again.scores == first.scores
-    other = evaluate_run(root, Options(num_samples=30, seed=1), ["elbo"])
+    other = score_run(root, Options(num_samples=30, seed=1), ["elbo"])
     assert other.scores["vae"]["elbo"] != first.scores["vae"]["elbo"]
     text = str(first)
     assert "test, 40 images; log p(x) from 30 draws; samples in the features of Random" in text
@@ -204,10 +204,8 @@ def test_the_last_checkpoint_and_other_splits_are_others(
     tiny_run: Callable[..., Path],
 ) -> None:
     root = tiny_run(*OTHER)
-    best, last = (
-        evaluate_run(root, QUICK, ["elbo"], checkpoint=which) for which in ("best", "last")
-    )
-    val = evaluate_run(root, Options("val"), ["elbo"])
+    best, last = (score_run(root, QUICK, ["elbo"], checkpoint=which) for which in ("best", "last"))
+    val = score_run(root, Options("val"), ["elbo"])
     assert val.num_images == 24 and best.settings["weights"] == val.settings["weights"]
     assert val.scores != best.scores
     assert best.scores != last.scores or best.settings["weights"] == last.settings["weights"]
@@ -219,12 +217,12 @@ def test_what_stands_of_images_is_kept_when_other_sections_are_scored(
 ) -> None:
     root = tiny_run()
     for sections in (["evidence"], ["elbo"], ["latents"]):
-        evaluate_run(root, QUICK, sections).write()
+        score_run(root, QUICK, sections).write()
     table = pd.read_csv(root / "evaluation_images.csv", dtype={"name": str})
     assert {"log_evidence", "k_hat", "rate", "distortion", "name"} <= set(table)
-    whole = evaluate_run(root, QUICK, ["elbo", "evidence"]).each_image
+    whole = score_run(root, QUICK, ["elbo", "evidence"]).each_image
     pd.testing.assert_frame_equal(table[list(whole)], whole)
-    evaluate_run(root, Options(seed=5, num_samples=3), ["elbo"]).write()
+    score_run(root, Options(seed=5, num_samples=3), ["elbo"]).write()
     assert "k_hat" not in pd.read_csv(root / "evaluation_images.csv")
 
 
@@ -234,24 +232,24 @@ def test_scores_of_other_settings_are_merged_with_what_stands_there(
 ) -> None:
     root = tmp_path / "run"
     shutil.copytree(tiny_run(), root)
-    first = evaluate_run(root, QUICK, ["elbo", "evidence", "without_latent"])
+    first = score_run(root, QUICK, ["elbo", "evidence", "without_latent"])
     path = first.write()
     before, images = json.loads(path.read_text()), pd.read_csv(root / "evaluation_images.csv")
     others = Options(num_samples=5000, features="Pixels", evidence_images=7)
-    evaluate_run(root, others, ["elbo"]).write()
+    score_run(root, others, ["elbo"]).write()
     assert json.loads(path.read_text()) == before
     again = pd.read_csv(root / "evaluation_images.csv")
     pd.testing.assert_frame_equal(again[list(images)], images)
 
     some = Options(num_samples=9, evidence_images=5, features="Pixels")
-    fewer = evaluate_run(root, some, ["evidence"])
+    fewer = score_run(root, some, ["evidence"])
     fewer.write()
     assert json.loads(path.read_text()) == before
     assert "stays in the files: it has 30 draws per image, this one 9" in fewer.remarks[0]
     again = pd.read_csv(root / "evaluation_images.csv")
     pd.testing.assert_frame_equal(again[list(images)], images)
 
-    more = evaluate_run(root, Options(num_samples=31, features="Pixels"), ["evidence"])
+    more = score_run(root, Options(num_samples=31, features="Pixels"), ["evidence"])
     more.write()
     content = json.loads(path.read_text())
     assert content["num_samples"] == 31 and content["features"] == before["features"]

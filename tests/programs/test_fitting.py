@@ -169,7 +169,9 @@ def test_only_8_bit_images_are_observed(images: Any) -> None:
 
 @pytest.mark.parametrize("count", [0, -2])
 def test_there_must_be_an_image_to_draw(count: int) -> None:
-    with pytest.raises(ValueError, match=f"num_images must be at least 1, got {count}"):
+    with pytest.raises(
+        ValueError, match=f"num_images must be an integer of at least 1, got {count}"
+    ):
         make().sample(count)
 
 

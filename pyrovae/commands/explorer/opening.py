@@ -114,8 +114,7 @@ class Explorer:
         assert data is not None, "programs of a run have a data set"
         count = len(data.split(split))
         rows = spread_rows(count, budget.images)
-        _, epoch = RunDirectory(run).weights_of(checkpoint)
-        notes = [f"Weights of epoch {epoch}, the {checkpoint} checkpoint."]
+        notes = [f"Weights: {RunDirectory(run).about_weights(checkpoint)}."]
         if len(rows) < count:
             notes.append(f"{len(rows):,} of {count:,} images of {split} are encoded.")
         _ = subject.encoded

@@ -1,0 +1,89 @@
+"""Scores and inspects runs from Python, as `pyrovae evaluate` and `pyrovae inspect` do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyrovae import evaluation, inspection
+
+# The imports inside the functions are slow, and only these functions need them.
+
+__all__ = ["evaluate_run", "inspect_run"]
+
+
+def evaluate_run(
+    run: str | Path, sections: Sequence[str] = (), **options: Any
+) -> evaluation.report.Report:
+    """Scores a run, and writes what `pyrovae evaluate` writes.
+
+    `print(report)` shows the table; `report.numbers()` is a mapping from names to scores, so that
+    `pandas.DataFrame({run: evaluate_run(run).numbers() for run in runs})` compares runs.
+
+    Args:
+        run: the run directory.
+        sections: such as `["elbo", "samples"]`; all by default.
+        **options: those of `pyrovae evaluate`: `split`, `num_samples`, `num_images`,
+            `evidence_images`, `features`, `seed`, `checkpoint`, `device`, `trust`; `progress`
+            shows progress bars, and `places={"root": "new/place"}` says where the images are.
+
+    Returns:
+        The report, with `scores` by column and `each_image`, a data frame.
+
+    Raises:
+        InputError: if the run or its images are missing, an option is not allowed, or a section
+            failed. The results of the other sections are written first.
+    """
+    from pyrovae.commands.evaluate import check_sections, score_run
+    from pyrovae.evaluation.scoring import Options
+    from pyrovae.training.overview import refresh_index
+
+    chosen = {own.name: options.pop(own.name) for own in fields(Options) if own.name in options}
+    report = score_run(run, Options(**chosen), check_sections(sections), **options)
+    report.write()
+    refresh_index(run)
+    return report
+
+
+def inspect_run(
+    run: str | Path,
+    sections: Sequence[str] = (),
+    *,
+    quick: bool = False,
+    out: str | Path | None = None,
+    **options: Any,
+) -> inspection.Report:
+    """Inspects the posterior of a run, and writes the report of `pyrovae inspect`.
+
+    Args:
+        run: the run directory.
+        sections: such as `["collapse", "gaps"]`; all by default. The verdict needs all.
+        quick: whether to use fewer images, draws and steps.
+        out: the folder of the report; by default `posterior` in the run.
+        **options: those of `pyrovae inspect`: `split`, `images`, `seed`, `checkpoint`, `device`,
+            `trust`; `progress` shows progress bars, and `places={"root": "new/place"}` says where
+            the images are.
+
+    Returns:
+        The report: `html` is the path of its page, `judgement` the verdict, and
+        `sections["gaps"].tables` the tables of a section.
+
+    Raises:
+        InputError: if the run or its images are missing, or an option is not allowed.
+    """
+    from pyrovae.commands.inspect import about_weights, open_subject, report_folder
+    from pyrovae.inspection import QUICK, inspect
+    from pyrovae.inspection.subject import FULL
+    from pyrovae.training.overview import refresh_index
+
+    checkpoint = options.get("checkpoint", "best")
+    folder = out or report_folder(run, checkpoint, options.get("split", "test"))
+    subject, complaints = open_subject(run, budget=QUICK if quick else FULL, **options)
+    notes = [about_weights(run, checkpoint), *(f"Left out: {line}" for line in complaints)]
+    title = f"The posterior of {Path(run).name}"
+    report = inspect(subject, folder, sections, title=title, notes=notes)
+    refresh_index(run)
+    return report

@@ -1,0 +1,112 @@
+"""Runs that are saved, scored and inspected from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pyro.infer
+import pyro.optim
+import pytest
+import torch
+
+import pyrovae
+from pyrovae import VAE, InputError, MLPDecoder, MLPEncoder, SyntheticFaces
+from tests.support.commands import run
+from tests.support.subjects import shortened
+
+pytestmark = pytest.mark.slow
+
+
+def by_hand() -> VAE:
+    """A VAE after two steps of a loop that is not this package's."""
+    data = SyntheticFaces(image_size=16, num_train=64, num_val=16, num_test=16)
+    vae = VAE.for_images(data, 4, encoder=MLPEncoder, decoder=MLPDecoder)
+    svi = pyro.infer.SVI(
+        vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), pyro.infer.Trace_ELBO()
+    )
+    for _ in range(2):
+        svi.step(vae.observe(torch.tensor(data.split("train").images)))
+    return vae.eval()
+
+
+def test_a_saved_vae_opens_in_python_and_in_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = by_hand()
+    pyrovae.save(vae, tmp_path / "saved")
+    opened = pyrovae.load(tmp_path / "saved")
+    assert all(torch.equal(own, vae.state_dict()[n]) for n, own in opened.state_dict().items())
+    report = pyrovae.evaluate_run(tmp_path / "saved", ["elbo"], split="val")
+    assert report.numbers()["elbo"] == pytest.approx(
+        pyrovae.evaluate(vae, vae.data.split("val")).elbo  # type: ignore[union-attr]
+    )
+    monkeypatch.chdir(tmp_path)
+    assert run("sample", ["saved", "--num=2"], monkeypatch) == 0
+    assert run("share", ["saved", "--out=shared"], monkeypatch) == 0
+    assert " epochs" not in Path("shared/README.md").read_text().split("##")[0]
+
+
+def test_what_cannot_be_saved_leaves_nothing(tmp_path: Path) -> None:
+    vae = by_hand()
+    (full := tmp_path / "full").mkdir()
+    (full / "a.txt").touch()
+    with pytest.raises(InputError, match="full: exists already; name a new folder"):
+        pyrovae.save(vae, full)
+    vae.data = None
+    with pytest.raises(InputError, match="data: the programs have no data set"):
+        pyrovae.save(vae, tmp_path / "new")
+    with pytest.raises(TypeError, match="vae must be of the kind ModelGuidePair, got Linear"):
+        pyrovae.save(torch.nn.Linear(2, 2), tmp_path / "new")  # type: ignore[arg-type]
+    assert [own.name for own in tmp_path.iterdir()] == ["full"]
+
+
+def test_images_in_memory_are_not_saved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 3, 16, 16), np.uint8)
+    pyrovae.save(by_hand(), tmp_path / "saved", pyrovae.ArrayData(images))
+    assert "config.yaml cannot hold what is in memory (data.images)" in caplog.text
+    assert pyrovae.load(tmp_path / "saved").sample(2).shape == (2, 3, 16, 16)
+
+
+def test_a_run_is_scored_as_by_the_command(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("evaluate", [str(trained), "--sections=elbo", "--num_images=8"], monkeypatch) == 0
+    written = (trained / "evaluation.json").read_text()
+    report = pyrovae.evaluate_run(trained, ["elbo"], num_images=8, device="cpu")
+    assert (trained / "evaluation.json").read_text() == written
+    assert repr(report).startswith(f"<Scores of {trained}: ") and len(repr(report)) < 300
+    for wrong in (["elb"], "elbo"):
+        with pytest.raises((InputError, TypeError), match="sections"):
+            pyrovae.evaluate_run(trained, wrong)
+    with pytest.raises(TypeError, match="num_imags"):
+        pyrovae.evaluate_run(trained, ["elbo"], num_imags=8)
+
+
+def test_a_run_is_inspected_as_by_the_command(trained: Path, tmp_path: Path) -> None:
+    with shortened():
+        report = pyrovae.inspect_run(trained, ["collapse"], quick=True, out=tmp_path, seed=3)
+    assert report.html == tmp_path / "report_collapse.html" and report.html.is_file()
+    assert "seed 3" in report.html.read_text() and str(report.html) in repr(report)
+    assert len(report.sections["collapse"].tables)
+    with shortened():
+        other = pyrovae.inspect_run(trained, ["collapse"], quick=True, split="val")
+    assert other.html.parent == trained / "posterior_val"
+    with pytest.raises(TypeError, match="colour"):
+        pyrovae.inspect_run(trained, ["collapse"], colour="red")
+
+
+def test_wrong_arguments_are_named() -> None:
+    vae = by_hand()
+    assert vae.data is not None
+    split = vae.data.split("test")
+    with pytest.raises(TypeError, match=r'SyntheticFaces; data.split\("test"\) is a split$'):
+        pyrovae.evaluate(vae, vae.data)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r'got str; such as Engine\("cuda"\)$'):
+        pyrovae.evaluate(vae, split, "cuda")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"engine must be of the kind Engine, got str; such as"):
+        pyrovae.Trainer().fit(vae, vae.data, engine="cuda")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\(2, 16, 16, 3\): allowed is \(\*, 3, 16, 16\)$"):
+        vae.encode(torch.zeros(2, 16, 16, 3))
+    assert vae.encode(split.images[:3]).batch_shape == (3,)  # type: ignore[arg-type]
+    assert repr(split) == "<Split: 16 images (3, 16, 16), 15 attributes>"
+    assert repr(vae.data).startswith("SyntheticFaces(num_train=64, num_val=16")
