@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from jsonargparse import Namespace
 from pyro.infer import ELBO
 
@@ -130,19 +129,11 @@ def open_subject(
         budget=budget,
         movable=device == "auto" and engine.device.type == "cuda",
         run=str(run),
-        options=_options(RunDirectory(run)),
+        options=Options(RunDirectory(run).options()),
         history=_history(RunDirectory(run)),
         flip=data.flip,
     )
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
-
-
-def _options(run: RunDirectory) -> Options:
-    """The options as plain values, which name classes but import none."""
-    try:
-        return Options(yaml.safe_load(run.config.read_text()))
-    except (OSError, ValueError, yaml.YAMLError, AttributeError):
-        return Options()
 
 
 def _history(run: RunDirectory) -> pandas.DataFrame | None:

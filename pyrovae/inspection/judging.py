@@ -12,6 +12,8 @@ __all__ = ["judge"]
 
 #: A finding explains another one away if it costs at least this share of the other's cost.
 ENOUGH = 0.28
+#: A note on a verdict from weights alone.
+UNSEEN = "The length of training is not judged without metrics.csv, or history= in Python."
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -25,13 +27,14 @@ def judge(evidence: Evidence) -> Judgement:
         evidence: the measurements.
 
     Example:
-        >>> str(judge(Evidence(dims=20, active=20, rate=60.0)))
+        >>> str(judge(Evidence(dims=20, active=20, rate=60.0, epochs=9.0)))
         'No fault found: 20 of 20 latent dimensions are active and carry 60 nats per image.'
     """
     looked = (look(evidence) for look in CAUSES.values())
     found = _unexplained([own for own in looked if own is not None])
     found.sort(key=lambda own: (not own.fault, -_size(own)))
-    return Judgement(tuple(found), _healthy(evidence))
+    note = UNSEEN if math.isnan(evidence.epochs) else ""
+    return Judgement(tuple(found), _healthy(evidence), note)
 
 
 def _unexplained(found: list[Finding]) -> list[Finding]:

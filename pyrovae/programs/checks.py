@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
-from pyrovae.utils.sites import latent_sites
+from pyrovae.utils.sites import latent_sites, observed_sites
 
 if TYPE_CHECKING:
     from pyrovae.likelihoods import Likelihood
@@ -45,25 +45,36 @@ def run_once(
     try:
         with private_randomness(0, images.device), pyro.validation_enabled(True):
             loss(x, **inputs)
-            sites = _outside_the_plate(vae, x, inputs)
+            wrong = _wrong_site(vae, x, inputs)
     except MISFITS as error:
         reason = vae.misfit(x) or _line(error)
         raise InputError(f"the parts and the data do not fit together: {reason}") from error
     for buffer, value in zip(vae.buffers(), buffers, strict=True):
         buffer.copy_(value)
-    if sites:
-        raise InputError(
-            f"the latent site {sites[0]} has one value for all images; each latent site must lie "
-            "in the plate of the images, and what images share can be a parameter"
-        )
+    if wrong:
+        raise InputError(wrong)
 
 
 @torch.no_grad()
-def _outside_the_plate(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> list[str]:
-    """The latent sites of the guide that have no value per image."""
-    trace = poutine.trace(vae.guide).get_trace(x, **inputs)
-    shapes = {name: trace.nodes[name]["fn"].batch_shape for name in latent_sites(trace)}
-    return [name for name, shape in shapes.items() if shape[-1:] != x.shape[:1]]
+def _wrong_site(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> str:
+    """Describes a site that Pyro accepts and that computes something else; "" if none does."""
+    guide = poutine.trace(vae.guide).get_trace(x, **inputs)
+    for name in latent_sites(guide):
+        if guide.nodes[name]["fn"].batch_shape[-1:] != x.shape[:1]:
+            return (
+                f"the latent site {name} has one value for all images; each latent site must lie "
+                "in the plate of the images, and what images share can be a parameter"
+            )
+    model = poutine.trace(poutine.replay(vae.model, trace=guide)).get_trace(x, **inputs)
+    for name in observed_sites(model):
+        found = model.nodes[name]["fn"].event_shape
+        if found != x.shape[1:]:  # Densities would repeat a channel that is lacking.
+            wrong, right = ("x".join(map(str, shape)) for shape in (found, x.shape[1:]))
+            return (
+                f"the parts and the data do not fit together: the site {name} is {wrong}, and the "
+                f"images are {right}"
+            )
+    return ""
 
 
 def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from pyrovae.runs.contents import check_best
 from pyrovae.runs.own_code import OWN_PARTS, copy_own_code
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.plain import from_yaml
 
 __all__ = ["RunDirectory"]
 
@@ -126,6 +129,14 @@ class RunDirectory:
         self.begin()
         named = {f"weights.{name}": value for name, value in weights.items()}
         save_checkpoint(self.shared, named, {"epoch": epoch, "num_tensors": len(named)})
+
+    def options(self) -> dict[str, Any]:
+        """The content of `config.yaml` as plain values; empty if it cannot be read."""
+        try:
+            found = from_yaml(self.config.read_text(encoding="utf-8", errors="replace"))
+        except (OSError, ValueError, yaml.YAMLError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def picture(self, kind: str, epoch: int) -> Path:
         """The path of an epoch's picture."""

@@ -10,7 +10,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pyrovae.utils.errors import InputError
+from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.for_each import multiply_each
 
 __all__ = ["GroupedOptimizer", "OptimizerFactory", "clip_gradients"]
@@ -82,7 +82,10 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         self._known.update(new)
         new.sort(key=pyro.get_param_store().param_name)
         if self.torch_optimizer is None:
-            self.torch_optimizer = _fused(self.factory(new))
+            made = self.factory(new)
+            hint = "; give a class or a partial of it, such as partial(torch.optim.Adam, lr=1e-3)"
+            check_kind("optimizer(parameters)", made, torch.optim.Optimizer, hint)
+            self.torch_optimizer = _fused(made)
             closure = inspect.signature(self.torch_optimizer.step).parameters.get("closure")
             if closure is not None and closure.default is inspect.Parameter.empty:
                 name = type(self.torch_optimizer).__name__

@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pyrovae.runs import RunDirectory
 from pyrovae.training.loggers.base import Config
 from pyrovae.training.rows import read_rows
@@ -18,7 +16,6 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
-from pyrovae.utils.plain import from_yaml
 from pyrovae.utils.plotting import LABEL, canvas, name_axes
 
 if TYPE_CHECKING:
@@ -168,11 +165,7 @@ def _links(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _settings(run: RunDirectory) -> dict[str, Any]:
-    try:
-        options = from_yaml(_text(run.config))
-    except yaml.YAMLError:
-        options = None
-    return Config(options) if isinstance(options, dict) else {}
+    return Config(run.options())
 
 
 def _text(path: Path) -> str:

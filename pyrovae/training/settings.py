@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 from pyrovae.utils.arguments import Recorded
+from pyrovae.utils.errors import check_kind
 
 __all__ = ["Settings"]
 
@@ -22,6 +25,9 @@ class Settings(Recorded):
         restore_best: bool = False,
         ema: float | None = None,
     ) -> None:
+        numbers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        for name, value in numbers.items():
+            check_kind(name, value, Integral)
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

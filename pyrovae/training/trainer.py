@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyro
-import yaml
+import torch
 
 from pyrovae.data import ImageData, as_image_data
 from pyrovae.engine import Engine
@@ -135,15 +135,16 @@ class Trainer(Settings):
         group.check(engine.device)
         run, resume = _place(run, resume, group)
         about = Description(self, vae, data, recipe, engine, callbacks, loggers)
-        if run is not None and not (resume or run.config_text):
-            run.config_text = about.text()
-        _warn_of_changes(about, run if resume else None)
+        if run is not None and not run.config_text:
+            _describe(run, about, resume)
         feed = _feed(loggers, run, about)
         called = _arranged(callbacks, feed, run is not None, progress) if group.main else []
         norm_group = group if self.sync_batch_norm else Group()
         with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
             try:
                 with (
+                    torch.inference_mode(False),
+                    torch.enable_grad(),
                     pyro.validation_enabled(False),
                     quiet(),
                     synchronous(vae, norm_group),
@@ -171,20 +172,20 @@ def _place(
     return found, resume
 
 
-def _warn_of_changes(about: Description, resumed: RunDirectory | None) -> None:
-    """Warns if a run goes on from Python with other options; the command refuses them itself."""
-    if resumed is None or resumed.config_text or not resumed.config.is_file():
-        return
-    try:
-        before = from_yaml(resumed.config.read_text()) or {}
-    except yaml.YAMLError:  # Resuming needs the checkpoint alone.
-        return
-    if changes := about.changes(before):
+def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
+    """Gives a run from Python its `config.yaml`; warns if it goes on with other options.
+
+    The command line has its own text, and refuses other options.
+    """
+    if resume and about.missing:
+        return  # What the run has can be more than this.
+    if resume and (changes := about.changes(run.options())):
         logging.getLogger("pyrovae").warning(
             "%s: the run goes on with other options than before, which were %s",
-            resumed.config,
+            run.config,
             ", ".join(changes),
         )
+    run.config_text = about.text()
 
 
 def _feed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import fields, replace
 from pathlib import Path
@@ -302,3 +303,11 @@ def test_every_known_measurement_is_in_the_table() -> None:
         "carriers",
         "num ignored",
     ]
+
+
+def test_a_verdict_without_the_history_of_training_says_so() -> None:
+    assert "length of training" not in str(judge(HEALTHY))
+    unknown = replace(HEALTHY, epochs=math.nan, rise=math.nan)
+    collapsed = replace(unknown, active=0, elbo=1001.0, train_elbo=1001.0)
+    for evidence in (unknown, collapsed):
+        assert str(judge(evidence)).endswith("without metrics.csv, or history= in Python.")

@@ -64,10 +64,12 @@ class Judgement:
     Attributes:
         findings: faults first, then possible improvements; each in order of cost.
         healthy: the sentence on a run without a fault.
+        note: a sentence on what the verdict does not cover; may be empty.
     """
 
     findings: tuple[Finding, ...]
     healthy: str = ""
+    note: str = ""
 
     @property
     def faults(self) -> tuple[Finding, ...]:
@@ -82,7 +84,7 @@ class Judgement:
     def __str__(self) -> str:
         """The verdict in one sentence."""
         if not self.faults:
-            return self.healthy
+            return f"{self.healthy} {self.note}".rstrip()
         worst, *others = self.faults
         more = f"; {len(others)} more fault{'s' * (len(others) > 1)}" if others else ""
-        return f"{worst.title}: {worst.nats}{more}."
+        return f"{worst.title}: {worst.nats}{more}. {self.note}".rstrip()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pyrovae.inspection.plotting import LABEL, TITLE, canvas
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
 from pyrovae.inspection.section import Drawing, Section
@@ -12,6 +14,8 @@ from pyrovae.utils.palette import INK, PALE, PAPER, SOFT
 __all__ = ["draw_graph", "section"]
 
 PLACE = 20
+#: The distance of sites side by side: a site's distribution stands to its right.
+WIDTH = 1.9
 
 
 def section(subject: Subject) -> Section:
@@ -82,23 +86,38 @@ def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
             axes.annotate("", spots[site], spots[parent], arrowprops=arrow)
     for site, (x, y) in spots.items():
         seen = site in roots or sites.loc[site, "kind"] == "observed"
-        axes.plot(x, y, "o", ms=30, mfc=PALE if seen else PAPER, mec=INK)
-        axes.text(x, y, site, ha="center", va="center", fontsize=TITLE)
+        # An outline of the text's size: names of sites may be long.
+        outline = {
+            "boxstyle": "round,pad=0.7,rounding_size=0.7",
+            "fc": PALE if seen else PAPER,
+            "ec": INK,
+        }
+        axes.text(
+            x,
+            y,
+            f" {site} " if len(site) < 3 else site,
+            ha="center",
+            va="center",
+            fontsize=TITLE,
+            bbox=outline,
+        )
         if site in sites.index:
             row = sites.loc[site]
             size = " x ".join(map(str, row["event_shape"]))
-            axes.text(x + 0.35, y, f"{row['distribution']}\n{size}", va="center", fontsize=LABEL)
-    _box(axes, min(y for _, y in spots.values()), sites["plates"])
+            place = x + 0.3 + 0.04 * len(site)
+            axes.text(place, y, f"{row['distribution']}\n{size}", va="center", fontsize=LABEL)
+    _box(axes, spots.values(), sites["plates"])
 
 
-def _box(axes: Axes, low: float, plates: pandas.Series) -> None:
-    """Draws the box of the plates down to the lowest site, which is at height `low`."""
+def _box(axes: Axes, spots: Iterable[tuple[float, float]], plates: pandas.Series) -> None:
+    """Draws the box of the plates around the positions of the sites."""
     from matplotlib.patches import Rectangle
 
     names = ", ".join(dict.fromkeys(plate for plate in plates if plate))
-    axes.add_patch(Rectangle((-0.7, low - 0.6), 2.7, -low + 1.2, fc="none", ec=SOFT))
-    axes.text(1.95, low - 0.55, names, ha="right", va="bottom", fontsize=LABEL, color=SOFT)
-    axes.set(xlim=(-0.8, 2.1), ylim=(low - 0.7, 0.7))
+    low, right = min(y for _, y in spots), 2.0 + max(x for x, _ in spots)
+    axes.add_patch(Rectangle((-0.7, low - 0.6), right + 0.7, -low + 1.2, fc="none", ec=SOFT))
+    axes.text(right - 0.05, low - 0.55, names, ha="right", va="bottom", fontsize=LABEL, color=SOFT)
+    axes.set(xlim=(-0.8, right + 0.1), ylim=(low - 0.7, 0.7))
     axes.set_axis_off()
 
 
@@ -110,6 +129,6 @@ def _spots(roots: set[str], parents: dict[str, list[str]]) -> dict[str, tuple[fl
     seen: dict[int, int] = {}
     spots = {}
     for site, row in rows.items():
-        spots[site] = (0.9 * seen.get(row, 0), -1.0 * row)
+        spots[site] = (WIDTH * seen.get(row, 0), -1.0 * row)
         seen[row] = seen.get(row, 0) + 1
     return spots

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_run_opens_with_the_images_that_were_asked_for(trained: Path) -> None:
     whole = Explorer.open(trained, device="cpu")
-    assert len(whole.names) == 16 and whole.notes == ["Weights of epoch 1, the best checkpoint."]
+    assert len(whole.names) == 16 and whole.notes == ["Weights: epoch 1 (the best checkpoint)."]
     some = Explorer.open(trained, device="cpu", split="train", num_images=5, seed=3)
     assert some.names == [f"train:{row}" for row in (0, 15, 31, 47, 63)]
     assert some.notes[1] == "5 of 64 images of train are encoded."
