@@ -137,7 +137,8 @@ def main(arguments: list[str]) -> None:
     reports = []
     for opened in runs:
         found = opened.score(sections)
-        print(f"\n{found}\n{found.write()}\n", flush=True)
+        path = found.write()
+        print(f"{path}\n" if given.compare else f"\n{found}\n{path}\n", flush=True)
         for line in found.remarks:
             print(f"note: {line}", flush=True)
         refresh_index(found.run)

@@ -154,7 +154,10 @@ class Parser(ArgumentParser):
         option = found[1].split("=")[0].split(" ")[0]
         if option.startswith("--"):
             return self._unknown(self._in_full(option.removeprefix("--")))
-        return f"unrecognized arguments: {cut(found[1]) or 'an empty one'} (see --help)"
+        more = ""
+        if found[1] and "--compare" in self._option_string_actions:
+            more = "; one RUN is allowed, and --compare takes others"
+        return f"unrecognized arguments: {cut(found[1]) or 'an empty one'}{more} (see --help)"
 
     def _in_full(self, key: str) -> str:
         """The full option as the user typed it: jsonargparse may report its last part only."""

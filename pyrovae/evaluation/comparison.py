@@ -53,12 +53,14 @@ def compare(reports: Sequence[Report], out: Path) -> str:
     own = {name: report.settings for name, report in zip(names, reports, strict=True)}
     _write(columns, first, own, out / "comparison.csv")
     _draw(columns, names, _seen(first), out / "comparison.png")
-    remarks = dict.fromkeys(
-        f"{line} ({name})" for name, own in zip(names, reports, strict=True) for line in notes(own)
-    )
-    scale = "log p(x), ELBO and distortion are of 8-bit grey values, not of densities"
+    remarks: dict[str, list[str]] = {}
+    for name, report in zip(names, reports, strict=True):
+        for line in notes(report):
+            remarks.setdefault(line, []).append(name)
+    lines = [f"{line} ({', '.join(runs)})" for line, runs in remarks.items()]
+    table = score_table(columns, greys=any(report.shift for report in reports))
     files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
-    return "\n".join([score_table(columns), scale, *remarks, files])
+    return "\n".join([table, *lines, files])
 
 
 def _seen(report: Report) -> str:

@@ -47,8 +47,17 @@ TITLES: dict[str, tuple[str, int]] = {
 COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 
 
-def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
-    """A table of scores as text: one row per score, one column per model."""
+#: Scores that depend on whether pixels have a density or probabilities of grey values.
+SCALED = ("log_evidence", "elbo", "distortion")
+
+
+def score_table(columns: dict[str, dict[str, Estimate]], *, greys: bool = False) -> str:
+    """A table of scores as text: one row per score, one column per model.
+
+    Args:
+        columns: the scores of each model by name.
+        greys: whether densities have been converted to probabilities of grey values.
+    """
     found = dict.fromkeys(name for rows in columns.values() for name in rows)
     # Scores of single factors are in the file only.
     sites = [name for name in found if name.startswith(OF_SITE)]
@@ -57,6 +66,8 @@ def score_table(columns: dict[str, dict[str, Estimate]]) -> str:
     shown = [["", *(COLUMNS.get(column, column) for column in columns)]]
     for name in names:
         title, digits = TITLES.get(name, _title(name))
+        if greys and name in SCALED:
+            title = title.replace(",", " of grey values,")
         cells = [cell(rows.get(name), digits) for rows in columns.values()]
         shown.append([title, *cells])
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]

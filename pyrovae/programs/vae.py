@@ -6,7 +6,6 @@ import inspect
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import pyro
@@ -31,9 +30,29 @@ __all__ = ["Guide", "Model", "VAE"]
 _instances = itertools.count()
 
 
-#: The default networks of `VAE.for_images`; `ProbabilisticPCA` needs their shortcuts.
-ENCODER = partial(ConvEncoder, channels=(16, 32, 64, 128), shortcut=True)
-DECODER = partial(ConvDecoder, channels=(128, 64, 32, 16), shortcut=True)
+#: The widths of the default networks of `VAE.for_images`.
+WIDTHS = (16, 32, 64, 128)
+
+
+def usual_encoder(image_shape: ImageShape, num_outputs: int) -> ConvEncoder:
+    """The default encoder of `VAE.for_images`; `ProbabilisticPCA` needs its shortcut."""
+    return ConvEncoder(image_shape, num_outputs, usual_widths(image_shape), shortcut=True)
+
+
+def usual_decoder(image_shape: ImageShape, latent_dim: int, num_maps: int) -> ConvDecoder:
+    """The default decoder of `VAE.for_images`."""
+    widths = usual_widths(image_shape)[::-1]
+    return ConvDecoder(image_shape, latent_dim, num_maps, widths, shortcut=True)
+
+
+def usual_widths(image_shape: ImageShape) -> tuple[int, ...]:
+    """The widths of as many halvings as images allow, at most four.
+
+    Example:
+        >>> usual_widths((3, 64, 64)), usual_widths((1, 8, 8))
+        ((16, 32, 64, 128), (16, 32, 64))
+    """
+    return WIDTHS[: max(1, (max(image_shape[1:]) - 1).bit_length())]
 
 
 def _rename(program: PyroModule, name: str) -> None:
@@ -188,8 +207,8 @@ class VAE(ModelGuidePair):
         prior: Callable[..., Prior] | Prior = FlowPrior,
         likelihood: Callable[..., Likelihood] | Likelihood = SharedScaleNormal,
         posterior: Callable[..., Posterior] | Posterior = DiagonalNormal,
-        encoder: Callable[..., nn.Module] = ENCODER,
-        decoder: Callable[..., nn.Module] = DECODER,
+        encoder: Callable[..., nn.Module] = usual_encoder,
+        decoder: Callable[..., nn.Module] = usual_decoder,
     ) -> VAE:
         """Builds a VAE with sizes that fit a data set.
 
@@ -279,8 +298,8 @@ def parts_for(
     prior: Callable[..., Prior] | Prior = FlowPrior,
     likelihood: Callable[..., Likelihood] | Likelihood = SharedScaleNormal,
     posterior: Callable[..., Posterior] | Posterior = DiagonalNormal,
-    encoder: Callable[..., nn.Module] = ENCODER,
-    decoder: Callable[..., nn.Module] = DECODER,
+    encoder: Callable[..., nn.Module] = usual_encoder,
+    decoder: Callable[..., nn.Module] = usual_decoder,
 ) -> dict[str, Any]:
     """The parts of a VAE by role, with sizes that fit images of a shape; see `VAE.for_images`."""
     sizes = {"latent_dim": latent_dim, "image_shape": shape}

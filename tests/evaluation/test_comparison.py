@@ -121,7 +121,9 @@ def test_runs_side_by_side(tiny_run: Callable[..., Path], tmp_path: Path) -> Non
     text = compare(reports, tmp_path)
     for root in runs:
         assert root.name in text
-    assert "minus the first run, per image" in text
+    assert "minus the first run, per image" in text and "ELBO of grey values, nats" in text
+    notes = [line for line in text.splitlines() if line.startswith("note: ")]
+    assert notes and len({line.rsplit(" (", 1)[0] for line in notes}) == len(notes)
     table = pd.read_csv(tmp_path / "comparison.csv")
     gap = table[table.score == "more_than_first"].set_index("run")
     assert set(gap.index) == {runs[1].name, runs[2].name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyro
 import pyro.distributions as dist
+import pyro.optim
 import pytest
 import torch
 
@@ -28,6 +30,7 @@ from pyrovae import (
     SyntheticFaces,
     Trainer,
 )
+from pyrovae.utils.signals import Diverged
 
 SHAPE = (3, 16, 16)
 Make = Callable[[], Any]
@@ -182,3 +185,46 @@ def test_only_a_loaded_vae_knows_the_preprocessing(tmp_path: Path) -> None:
     vae.data = SyntheticFaces(image_size=16)
     with pytest.raises(InputError, match="must be a path or a Pillow image, got ndarray"):
         vae.preprocess(np.zeros(SHAPE, np.uint8))  # type: ignore[arg-type]
+
+
+def test_a_decoder_of_too_few_maps_is_refused_before_training(
+    data: SyntheticFaces, tmp_path: Path
+) -> None:
+    """Densities would repeat the one channel, and only pictures would show it."""
+    vae = make(decoder=MLPDecoder((3, 16, 16), latent_dim=4, num_maps=1))
+    with pytest.raises(InputError, match="the site x is 1x16x16, and the images are 3x16x16$"):
+        Trainer(epochs=1, batch_size=8).fit(vae, data, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_training_needs_no_gradients_around_it(
+    mode: Callable[[], AbstractContextManager[None]], data: SyntheticFaces
+) -> None:
+    vae = make()
+    before = [p.detach().clone() for p in vae.parameters()]
+    with mode():
+        Trainer(epochs=1, batch_size=8).fit(vae, data)
+    assert all((p != b).any() for p, b in zip(vae.parameters(), before, strict=True))
+
+
+def test_numbers_of_a_run_are_integers() -> None:
+    for name, value in (("epochs", 2.5), ("batch_size", "4"), ("seed", 1.5)):
+        kind = type(value).__name__
+        with pytest.raises(TypeError, match=f"^{name} must be of the kind Integral, got {kind}$"):
+            Trainer(**{name: value})  # type: ignore[arg-type]
+
+
+def test_an_optimiser_of_pyro_is_refused(data: SyntheticFaces) -> None:
+    recipe = Recipe(optimizer=pyro.optim.Adam({"lr": 1e-3}))
+    with pytest.raises(InputError, match="Optimizer, got NoneType; give a class or a partial"):
+        Trainer(epochs=1, batch_size=8).fit(make(), data, recipe)
+
+
+def test_a_run_that_diverges_without_a_console_warns(
+    data: SyntheticFaces, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = Recipe(optimizer=partial(torch.optim.SGD, lr=1e12))
+    with suppress(Diverged):
+        Trainer(epochs=1, batch_size=8).fit(make(), data, recipe)
+    assert "epoch 1: validation ELBO" in caplog.text and "lower learning rate" in caplog.text

@@ -6,6 +6,7 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyro
 import pytest
@@ -22,6 +23,7 @@ from pyrovae import (
     Trainer,
     Warmup,
 )
+from pyrovae.utils.plain import flat
 from pyrovae.utils.signals import Interrupted
 from tests.support.small import (
     VARYING,
@@ -105,6 +107,21 @@ def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
     train(Trainer(epochs=3, batch_size=BATCH), run=run, resume=True)
     assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
     assert len(list((run / "checkpoints").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_from_python_records_its_options(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def options() -> dict[str, Any]:
+        return flat(RunDirectory(tmp_path).options())
+
+    train(Trainer(epochs=1, batch_size=BATCH), adam(), tmp_path)
+    train(Trainer(epochs=2, batch_size=BATCH), adam(), tmp_path, resume=True)
+    assert options()["trainer.epochs"] == 2 and not caplog.text
+    train(Trainer(epochs=3, batch_size=BATCH // 2), adam(1e-6), tmp_path, resume=True)
+    assert "other options than before, which were --optimizer.lr 0.01, --trainer.b" in caplog.text
+    assert options()["optimizer.lr"] == 1e-6 and options()["trainer.batch_size"] == BATCH // 2
 
 
 @pytest.mark.slow

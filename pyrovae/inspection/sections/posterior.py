@@ -80,8 +80,8 @@ def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing
         _draw_predictive(images, seen, names),
         f"Posterior predictive, {subject.shown_where()}. From left to right: the image; the mean "
         f"of {DRAWS} decoded draws of z; the standard deviation of each pixel over these draws, "
-        "and with the likelihood's noise, in grey levels of 256; four of the draws; one draw with "
-        "the likelihood's noise.",
+        "and with the likelihood's noise, from 0 (dark) to the number above, in grey levels of "
+        "256; four of the draws; one draw with the likelihood's noise.",
     )
 
 
@@ -98,7 +98,8 @@ def _intervals(subject: Subject, table: pandas.DataFrame, found: Encoding) -> Dr
         f"Posterior per dimension, {subject.shown_where()}, in the {len(dims)} dimensions of the "
         f"largest rate. Left: dots show the location, coloured by the rate in nats; bars show ± 2 "
         f"scales, where they are longer than a dot. The grey band is ± 2, which holds 95% of a "
-        f"standard Normal's mass. Right: the scale. Titles: the rate over all dimensions.",
+        f"standard Normal's mass; the prior may be another. Right: the scale. Titles: the rate "
+        f"over all dimensions.",
     )
 
 
@@ -151,26 +152,26 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
         names: of the images.
     """
     kept = len(found.decoded)
-    titles = ["image", "mean", "sd,\nfrom z", "sd, with\nnoise", *["draw of z"] * kept]
-    titles += ["draw,\nwith noise"]
-    figure, axes = canvas(1.1 + 0.95 * len(images), len(images), len(titles))
-    limit = float(found.spread.mean(1).max()) * 255
-    how: dict[str, Any] = {"vmin": 0, "vmax": limit, "cmap": HEAT}
+    figure, axes = canvas(0.5 + 0.95 * len(images), len(images), 5 + kept)
+    # Each kind has its own colours: noise is often ten times as large as what z moves.
+    spreads = [255 * own.mean(1) for own in (found.latent_spread, found.spread)]
+    kinds = [
+        f"{kind}\n0 to {own.max():.2g}"
+        for kind, own in zip(("sd, z", "sd, noise"), spreads, strict=True)
+    ]
+    titles = ["image", "mean", *kinds, *["draw of z"] * kept, "draw,\nwith noise"]
     for row, (own, name) in enumerate(zip(axes, names, strict=True)):
         for place, image in zip(own, (images[row], found.mean[row]), strict=False):
             picture(place, image)
         label = {"fontsize": SMALL, "va": "top", "transform": own[0].transAxes}
         own[0].text(0, -0.06, shorten(name), **label)
-        for place, spread in zip(own[2:], (found.latent_spread, found.spread), strict=False):
-            shown = picture(place, 255 * spread[row].mean(0), **how)
+        for place, spread in zip(own[2:], spreads, strict=False):
+            picture(place, spread[row], vmin=0, vmax=float(spread.max()), cmap=HEAT)
         for place, draw in zip(own[4:], found.decoded[:, row], strict=False):
             picture(place, draw)
         picture(own[-1], found.noisy[0, row])
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, fontsize=LABEL)
-    bar = figure.colorbar(shown, ax=axes[:, 2:4], location="bottom", aspect=12, shrink=0.9)
-    bar.set_label("sd (grey levels of 256)", fontsize=LABEL)
-    bar.ax.tick_params(labelsize=LABEL)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -146,6 +147,18 @@ class Warnings(Hooks):
         """Logs a warning, and no other line."""
         if text.startswith(WARNING):
             logging.getLogger("pyrovae").warning("%s", text.removeprefix(f"{WARNING}: "))
+
+    def end_epoch(self, epoch: Epoch) -> None:
+        """Logs a warning if steps were skipped, or the validation ELBO is not finite."""
+        row = epoch.row
+        if row.skipped_steps or not math.isfinite(row.val_elbo):
+            logging.getLogger("pyrovae").warning(
+                "epoch %d: validation ELBO %.1f; %d steps were skipped, whose loss or gradient is "
+                "not finite. Try a lower learning rate",
+                row.epoch,
+                row.val_elbo,
+                row.skipped_steps,
+            )
 
 
 class Callback(Recorded, Hooks):
