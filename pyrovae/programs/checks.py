@@ -150,4 +150,5 @@ def _wrong(part: Callable[..., Any], given: tuple[Tensor, ...], expected: Any) -
 
 
 def _line(error: Exception) -> str:
-    return shorten(str(error), 200, placeholder=" ...")
+    # Pyro appends the shapes of all sites and parameters.
+    return shorten(str(error).partition("Trace Shapes:")[0], 200, placeholder=" ...")

@@ -86,6 +86,8 @@ class RunDirectory:
 
     def check_run(self) -> None:
         """Raises `InputError` unless the directory holds a run."""
+        if self.root.is_file():
+            raise InputError(f"{self.root}: is a file; name the directory of the run")
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such directory")
         if not self.config.is_file():

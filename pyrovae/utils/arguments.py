@@ -33,10 +33,16 @@ class Recorded:
 
 
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(init)
+
     @functools.wraps(init)
     def recording(self: Any, *args: Any, **kwargs: Any) -> None:
         # The constructor of the class itself runs first; base constructors must not overwrite it.
-        self.__dict__.setdefault(_NAME, (args, kwargs))
+        if self.__dict__.setdefault(_NAME, given := (args, kwargs)) is given:
+            try:
+                signature.bind(self, *args, **kwargs)
+            except TypeError as error:  # Python would name the class that defines it.
+                raise TypeError(f"{type(self).__name__}: {error}") from None
         init(self, *args, **kwargs)
 
     return recording
