@@ -150,6 +150,10 @@ class ConditionalModel(Program):
         moved = dist.transforms.AffineTransform(loc, log_scale.exp(), event_dim=1)
         return dist.TransformedDistribution(prior, [moved])
 
+    def x_dist(self, z: Tensor, y: Tensor) -> dist.TorchDistribution:
+        """p(x given z `(*, D)` and the features y), event shape `(C, H, W)`."""
+        return self.likelihood(self.decoder(torch.cat([z, y.expand(*z.shape[:-1], -1)], -1)))
+
     def forward(
         self, x: Tensor | None = None, num_images: int = 1, *, attributes: Tensor
     ) -> Tensor:
@@ -157,8 +161,7 @@ class ConditionalModel(Program):
         y = self.features(attributes)
         with pyro.plate("images", num_images if x is None else count(x), dim=-1):
             z = pyro.sample("z", self.z_dist(y))
-            both = torch.cat([z, y.expand(*z.shape[:-1], -1)], -1)
-            return pyro.sample("x", self.likelihood(self.decoder(both)), obs=x)
+            return pyro.sample("x", self.x_dist(z, y), obs=x)
 
 
 class ConditionalGuide(Program):
@@ -288,6 +291,18 @@ class ConditionalVAE(ModelGuidePair):
         vae = cls(prior_of_attributes=prior_of_attributes, **own)
         vae.data = data
         return vae
+
+    def encode(self, x: Tensor, attributes: Tensor | None = None) -> dist.TorchDistribution:
+        """q(z given x and y) for images `(*, C, H, W)` and their attributes `(*, A)`.
+
+        Raises:
+            ValueError: without attributes, or if images have another shape than those of `data`.
+        """
+        return self.guide.z_dist(self.observed(x), **self.inputs(attributes))
+
+    def decode(self, z: Tensor, attributes: Tensor | None = None) -> dist.TorchDistribution:
+        """p(x given z and y) for latents `(*, D)` and attributes `(*, A)`."""
+        return self.model.x_dist(z, self.model.features(self.inputs(attributes)["attributes"]))
 
     def check_given(self, name: str, value: float) -> None:
         """Raises `InputError` if a label is not one of its classes."""

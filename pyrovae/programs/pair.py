@@ -199,7 +199,9 @@ class ModelGuidePair(Recorded, nn.Module):
         if not self.attributes:
             return {}
         if attributes is None:
-            raise ValueError(f"the programs need the attributes {', '.join(self.attributes)}")
+            shape = f"(N, {len(self.attributes)})"
+            named = ", ".join(self.attributes)
+            raise ValueError(f"the programs need attributes, a tensor {shape} of {named}")
         return {"attributes": attributes.to(next(self.parameters()).device)}
 
     def learn_inputs(self, split: Split) -> None:

@@ -30,6 +30,7 @@ from pyrovae import (
     load,
 )
 from pyrovae.programs.conditional import Features
+from pyrovae.programs.pair import run_both
 from tests.support.commands import refusal, run
 from tests.support.programs import conditional_vae
 from tests.support.small import small_data
@@ -61,6 +62,19 @@ def test_the_density_of_a_latent_given_attributes_is_a_shifted_normal() -> None:
     exact = torch.distributions.Normal(loc, log_scale.exp())
     z = trace.nodes["z"]["value"]
     torch.testing.assert_close(trace.nodes["z"]["fn"].log_prob(z), exact.log_prob(z).sum(-1))
+
+
+def test_encode_and_decode_are_the_programs() -> None:
+    programs, images = conditional_vae(), torch.tensor(small_data().split("test").images[:3])
+    x, attributes = programs.observe(images), torch.rand(3, 2)
+    guide, model = run_both(programs.model, programs.guide, x, attributes=attributes)
+    z = guide.nodes["z"]["value"]
+    q, p = programs.encode(images, attributes), programs.decode(z, attributes)
+    assert torch.equal(q.log_prob(z), guide.nodes["z"]["fn"].log_prob(z))
+    assert torch.equal(p.log_prob(x), model.nodes["x"]["fn"].log_prob(x))
+    for wrong in (lambda: programs.encode(images), lambda: programs.decode(z)):
+        with pytest.raises(ValueError, match=r"a tensor \(N, 2\) of skin_tone, hair_length$"):
+            wrong()
 
 
 def test_decoder_and_encoder_get_the_features() -> None:
