@@ -152,6 +152,10 @@ def test_rows_and_files_without_partner_are_told_in_one_line(
         ),
         ("a\na/0.png\n", "needs a column of file names, one of values, and rows$"),
         ("", "table.csv: "),
+        (
+            "a,age\na/0.png,1\nb/0.png,-inf\n",
+            "table.csv: attribute age: 1 of 2 values are infinite",
+        ),
         ("a,a\na/0.png,1\n", "its header has a duplicate column"),
     ],
 )
