@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from pyrovae.data.augmentation import Augmentation
 from pyrovae.utils.arguments import Recorded, Writer
-from pyrovae.utils.errors import InputError
+from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.text import printable
 
 if TYPE_CHECKING:
     import pandas
     from PIL.Image import Image
-
-    from pyrovae.data.augmentation import Augmentation
 
 __all__ = ["ImageData", "SPLITS", "Source", "Split", "fingerprint"]
 
@@ -52,6 +51,13 @@ def check_show(show: Sequence[int], channels: int) -> None:
     for channel in show:
         if not 0 <= channel < channels:
             raise InputError(f"show {channel}: allowed is 0 to {channels - 1}")
+
+
+def check_augment(augment: Sequence[Any]) -> None:
+    """Raise `TypeError` unless all changes of training images are of the kind `Augmentation`."""
+    hint = "; such as Shift(2), or an object of a class that you derive from Augmentation"
+    for own in augment:
+        check_kind("augment", own, Augmentation, hint)
 
 
 def check_crop(crop: int | None) -> None:
