@@ -135,6 +135,12 @@ class ArrayData(DividedImages):
             label_names=label_names,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Other processes open files themselves, and a copy holds its images once.
+        return {
+            name: own for name, own in vars(self).items() if name not in ("_stored", "_prepared")
+        }
+
     @property
     def label_names(self) -> tuple[str, ...]:
         """The names of the labels 0, 1, ...; empty if they have none."""

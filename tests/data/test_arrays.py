@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 import torch
 from pandas import NA, Categorical, DataFrame, Series
 
-from pyrovae import ArrayData
+from pyrovae import VAE, ArrayData
 from pyrovae.data import SPLITS
 from pyrovae.data.loader import Batches
 from pyrovae.data.rows import Rows
@@ -254,6 +256,24 @@ def test_preprocess_maps_one_image_by_the_rule_of_the_data() -> None:
     for given in (image, image.transpose(1, 2, 0), torch.from_numpy(image)):
         np.testing.assert_array_equal(data.preprocess(given), GREY[7])
     assert data.preprocess(np.zeros((5, 16, 18), np.float32)).shape == (5, 8, 9)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda own: pickle.loads(pickle.dumps(own))])
+@pytest.mark.parametrize("kind", ["memory", "npy", "npz", "h5"])
+def test_a_copy_has_the_same_splits(tmp_path: Path, kind: str, copied: Any) -> None:
+    images = torch.from_numpy(GREY / 255)
+    given: dict[str, Any] = {"images": images, "labels": ["a", "b", None] * 20}
+    if kind != "memory":
+        write(tmp_path, GREY)
+        key = {"npy": None, "npz": "x", "h5": "deep/x"}[kind]
+        given = {"path": str(tmp_path / f"a.{kind}"), "key": key}
+    data = ArrayData(**given, seed=3)
+    for again in (copied(data), copied(VAE.for_images(data, 2)).data):
+        for name in SPLITS:
+            first, second = data.split(name), again.split(name)
+            np.testing.assert_array_equal(first.images, second.images)
+            np.testing.assert_array_equal(first.attributes, second.attributes)
+            assert first.names == second.names and first.value_names == second.value_names
 
 
 def test_few_grey_values_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
