@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from pyrovae.data.array_files import StoredArray, arrays_of
 from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.base import Source, Split, file_stamp, fingerprint
+from pyrovae.data.base import Source, Split, checked_path, file_stamp, fingerprint
 from pyrovae.data.columns import (
     as_attributes,
     attribute_columns,
@@ -110,11 +111,13 @@ class ArrayData(DividedImages):
     ) -> None:
         if images is not None and path is not None:
             raise InputError("images and path are both given; allowed is one of them")
-        if isinstance(images, str):
-            raise InputError(f"--data.path names a file, and images are arrays; got {images!r}")
+        if isinstance(images, str | os.PathLike):
+            raise InputError(
+                f"--data.path names a file, and images are arrays; got {str(images)!r}"
+            )
         if isinstance(images, Mapping):
             check_splits(images, "images")
-        self.path = None if path is None else Path(path).expanduser()
+        self.path = None if path is None else checked_path("path", path)
         self.key, self.label_key, self.channels_last = key, label_key, channels_last
         self.labels, self.attributes, self.attribute_names = labels, attributes, attribute_names
         self._images = None if images is None else _by_split(images, "images")
@@ -166,8 +169,8 @@ class ArrayData(DividedImages):
             return {name: StoredArray.of(own) for name, own in arrays.items()}
         if self.path is None:
             raise InputError(
-                "--data.path, or path in config.yaml: ArrayData needs a file with the images; a "
-                "run does not store arrays in memory"
+                "--data.path, or path in config.yaml: ArrayData needs a file with the images, or "
+                "in Python ArrayData(images); a run does not store arrays in memory"
             )
         return arrays_of(self.path, self.key, self.label_key)
 
