@@ -97,13 +97,19 @@ class DividedImages(CachedImages):
     def preprocess(self, image: Any) -> np.ndarray:
         """Prepares one image as the stored images: uint8 `(C, H, W)`.
 
+        `np.stack([data.preprocess(image) for image in images])` prepares several.
+
         Args:
             image: a path, a Pillow image, or an array or tensor `(C, H, W)`, `(H, W, C)` or
                 `(H, W)` with the value range of the given images.
         """
         if not hasattr(image, "dtype"):
             return super().preprocess(image)
-        values = one_image(image, self.image_shape[0])
+        try:
+            values = one_image(image, self.image_shape[0])
+        except InputError as error:
+            hint = "np.stack([data.preprocess(image) for image in images]) prepares several"
+            raise InputError(f"{error}; {hint}") from None
         try:
             pixels = self.levels.eight_bits(values)
         except ValueError as error:

@@ -258,6 +258,25 @@ def test_preprocess_maps_one_image_by_the_rule_of_the_data() -> None:
     assert data.preprocess(np.zeros((5, 16, 18), np.float32)).shape == (5, 8, 9)
 
 
+def test_a_stack_of_raw_images_is_prepared_one_by_one() -> None:
+    raw = GREY[:, 0].astype(np.uint16) * 100 + 300
+    data = ArrayData(raw, black="auto", white="auto")
+    vae, split = VAE.for_images(data, 2), data.split("test")
+    new = raw[[int(name[-6:]) for name in split.names]]
+    for image in (new, torch.from_numpy(new)):
+        prepared = torch.stack([vae.preprocess(own) for own in image])  # type: ignore[arg-type]
+        np.testing.assert_array_equal(prepared.numpy(), split.images)
+    with pytest.raises(
+        ValueError, match=r"got torch.uint16; .*stack\(\[vae.preprocess\(image\) for"
+    ):
+        vae.encode(torch.from_numpy(new))
+    for stack in (new, new[:, None]):
+        with pytest.raises(
+            InputError, match=r"; np.stack\(\[data.preprocess\(image\) for .*several"
+        ):
+            vae.preprocess(stack)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda own: pickle.loads(pickle.dumps(own))])
 @pytest.mark.parametrize("kind", ["memory", "npy", "npz", "h5"])
 def test_a_copy_has_the_same_splits(tmp_path: Path, kind: str, copied: Any) -> None:
