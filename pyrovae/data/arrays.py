@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,11 +12,19 @@ import numpy as np
 
 from pyrovae.data.array_files import StoredArray, arrays_of
 from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.base import Source, Split, file_stamp, fingerprint
-from pyrovae.data.columns import attribute_table, label_column, numbered
+from pyrovae.data.base import Source, Split, checked_path, file_stamp, fingerprint
+from pyrovae.data.columns import (
+    as_attributes,
+    attribute_columns,
+    check_distinct,
+    check_renamed,
+    label_column,
+    numbered,
+)
 from pyrovae.data.divided import DividedImages
 from pyrovae.data.division import check_splits
 from pyrovae.data.grey_levels import GreyLevels, warn_of_few
+from pyrovae.data.labels import Attributes
 from pyrovae.data.layout import as_array, channels_first, image_shape_of, is_last
 from pyrovae.data.loader import spread
 from pyrovae.data.values import Level, memory_of
@@ -41,9 +50,11 @@ class ArrayData(DividedImages):
     Args:
         images: array or tensor `(N, C, H, W)`, `(N, H, W, C)` or `(N, H, W)`; or a mapping of
             `"train"` and possibly `"val"` and `"test"` to such arrays. From Python only.
-        labels: one number or text per image, or such a mapping; the attribute `label`.
-        attributes: a data frame, a mapping of names to columns, an array `(N, A)`, or a mapping
-            of splits to one of these.
+        labels: one number or text per image, or such a mapping; the attribute `label`. None and
+            NaN are labels that are not known.
+        attributes: a data frame, a series with a name, a mapping of names to columns, an array
+            `(N, A)`, or a mapping of splits to one of these. Texts become classes, as those of a
+            table of `ImageFolder`. Rows are taken by position: the index of a frame is ignored.
         attribute_names: the names of the columns of an array.
         label_names: the names of the labels 0, 1, ...
         path: a file `.npy`, `.npz`, `.h5` or `.hdf5` with the images, in place of `images`.
@@ -100,11 +111,13 @@ class ArrayData(DividedImages):
     ) -> None:
         if images is not None and path is not None:
             raise InputError("images and path are both given; allowed is one of them")
-        if isinstance(images, str):
-            raise InputError(f"--data.path names a file, and images are arrays; got {images!r}")
+        if isinstance(images, str | os.PathLike):
+            raise InputError(
+                f"--data.path names a file, and images are arrays; got {str(images)!r}"
+            )
         if isinstance(images, Mapping):
             check_splits(images, "images")
-        self.path = None if path is None else Path(path).expanduser()
+        self.path = None if path is None else checked_path("path", path)
         self.key, self.label_key, self.channels_last = key, label_key, channels_last
         self.labels, self.attributes, self.attribute_names = labels, attributes, attribute_names
         self._images = None if images is None else _by_split(images, "images")
@@ -124,6 +137,12 @@ class ArrayData(DividedImages):
             seed=seed,
             label_names=label_names,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Other processes open files themselves, and a copy holds its images once.
+        return {
+            name: own for name, own in vars(self).items() if name not in ("_stored", "_prepared")
+        }
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -150,8 +169,8 @@ class ArrayData(DividedImages):
             return {name: StoredArray.of(own) for name, own in arrays.items()}
         if self.path is None:
             raise InputError(
-                "--data.path, or path in config.yaml: ArrayData needs a file with the images; a "
-                "run does not store arrays in memory"
+                "--data.path, or path in config.yaml: ArrayData needs a file with the images, or "
+                "in Python ArrayData(images); a run does not store arrays in memory"
             )
         return arrays_of(self.path, self.key, self.label_key)
 
@@ -195,18 +214,28 @@ class ArrayData(DividedImages):
         columns = self._for_each_split(given, "labels", label_column)
         # Together: a text has the same number in all splits.
         numbers, names = numbered(np.concatenate(list(columns.values())))
+        if names and self._label_names:
+            check_renamed(self._label_names, names)
         ends = np.cumsum([len(own) for own in columns.values()])[:-1]
         return dict(zip(columns, np.split(numbers, ends), strict=True)), names
 
     @cached_property
-    def _tables(self) -> dict[str, tuple[np.ndarray, tuple[str, ...]]]:
+    def _tables(self) -> dict[str, Attributes]:
+        """The attributes of each given split."""
         if self.attributes is None:
             return {}
 
-        def table(own: Any, count: int) -> tuple[np.ndarray, tuple[str, ...]]:
-            return attribute_table(own, self.attribute_names, count)
+        def columns(own: Any, count: int) -> dict[str, np.ndarray]:
+            return attribute_columns(own, self.attribute_names, count)
 
-        return self._for_each_split(self.attributes, "attributes", table)
+        return as_attributes(self._for_each_split(self.attributes, "attributes", columns))
+
+    def _value_names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the classes among the attributes, and of the labels."""
+        classes = {
+            name: own for table in self._tables.values() for name, own in table.value_names.items()
+        }
+        return classes | super()._value_names()
 
     def _for_each_split(self, given: Any, what: str, convert: Any) -> dict[str, Any]:
         """Converts what is given for each split, with the number of images of the split."""
@@ -218,12 +247,14 @@ class ArrayData(DividedImages):
 
     def _described(self, given: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """Labels and attributes of a given split."""
-        count = len(self._stored[given])
-        table, names = self._tables.get(given, (np.empty((count, 0), np.float32), ()))
-        if given in self._numbered[0]:
-            table = np.column_stack([self._numbered[0][given], table])
-            names = ("label", *names)
-        return table, names
+        labels, attributes = self._numbered[0], self._tables.get(given, Attributes())
+        columns = [*attributes.columns.values()]
+        names = tuple(attributes.columns)
+        if given in labels:
+            columns, names = [labels[given], *columns], ("label", *names)
+            check_distinct(names)
+        empty = np.empty((len(self._stored[given]), 0), np.float32)
+        return np.column_stack([empty, *columns]), names
 
     def _prepare(self, given: str) -> Split:
         stored = self._stored[given]

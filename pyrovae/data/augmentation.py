@@ -39,6 +39,21 @@ class Augmentation(Recorded, ABC):
         """
 
 
+def changed(images: Tensor, random: Tensor, change: Augmentation) -> Tensor:
+    """Applies a change, and raises `InputError` unless it returns images of the same kind."""
+    found = change(images, random)
+    if not isinstance(found, Tensor):
+        got = type(found).__name__
+    elif found.dtype == images.dtype and found.shape == images.shape:
+        return found
+    else:
+        got = f"{found.dtype} of shape {tuple(found.shape)}"
+    raise InputError(
+        f"augment: {type(change).__name__} returns {got}; allowed are the images that it gets, "
+        f"changed: {images.dtype} of shape {tuple(images.shape)}"
+    )
+
+
 class Shift(Augmentation):
     """Moves each image by a few whole pixels in both directions; edges are repeated.
 

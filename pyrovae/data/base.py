@@ -7,22 +7,22 @@ import os
 import re
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from pyrovae.data.augmentation import Augmentation
 from pyrovae.utils.arguments import Recorded, Writer
-from pyrovae.utils.errors import InputError
+from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.text import printable
 
 if TYPE_CHECKING:
     import pandas
     from PIL.Image import Image
-
-    from pyrovae.data.augmentation import Augmentation
 
 __all__ = ["ImageData", "SPLITS", "Source", "Split", "fingerprint"]
 
@@ -52,6 +52,19 @@ def check_show(show: Sequence[int], channels: int) -> None:
     for channel in show:
         if not 0 <= channel < channels:
             raise InputError(f"show {channel}: allowed is 0 to {channels - 1}")
+
+
+def checked_path(name: str, path: Any, hint: str = "") -> Path:
+    """The path that an argument gives; raises `TypeError` for a value of another kind."""
+    check_kind(name, path, str | os.PathLike, hint)
+    return Path(path).expanduser()
+
+
+def check_augment(augment: Sequence[Any]) -> None:
+    """Raise `TypeError` unless all changes of training images are of the kind `Augmentation`."""
+    hint = "; such as Shift(2), or an object of a class that you derive from Augmentation"
+    for own in augment:
+        check_kind("augment", own, Augmentation, hint)
 
 
 def check_crop(crop: int | None) -> None:
@@ -100,18 +113,19 @@ def image_extent(image_size: Size) -> tuple[int, int]:
         >>> image_extent(28), image_extent((28, 20)), image_extent("28x20")
         ((28, 28), (28, 20), (28, 20))
     """
-    sides: Sequence[int]
+    sides: Sequence[Any]
     if isinstance(image_size, str):
         found = re.fullmatch(r"(\d+)(?:[x, ]+(\d+))?", image_size.strip("[]() ").lower())
         sides = [int(side) for side in found.groups() if side] if found else ()
     else:
-        sides = (image_size,) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) not in (1, 2) or min(sides) < 1:
+        sides = tuple(image_size) if isinstance(image_size, Iterable) else (image_size,)
+    whole = all(isinstance(side, Integral) for side in sides)
+    if len(sides) not in (1, 2) or not whole or min(sides) < 1:
         raise InputError(
             f"image_size {image_size}: allowed is a side, or height and width, of 1 or more "
             "pixels: 64, or 28x20"
         )
-    return sides[0], sides[-1]
+    return int(sides[0]), int(sides[-1])
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.data.base import ImageData, Split, check_limit, check_split
+from pyrovae.data.base import ImageData, Split, check_limit, check_split, checked_path
 from pyrovae.data.finding import absent
 from pyrovae.data.images import load_image
 from pyrovae.utils.errors import InputError
@@ -46,7 +46,7 @@ class StaticMNIST(ImageData):
     def __init__(self, path: str, limit: int | None = None) -> None:
         check_limit(limit)
         self.limit = limit
-        self.path = Path(path).expanduser()
+        self.path = checked_path("path", path)
 
     def split(self, name: str) -> Split:
         """Images of `"train"`, `"val"` or `"test"`, of values 0 and 255."""

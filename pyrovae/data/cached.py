@@ -15,6 +15,7 @@ from pyrovae.data.base import (
     ImageData,
     Source,
     Split,
+    check_augment,
     check_crop,
     check_limit,
     check_on_error,
@@ -74,6 +75,7 @@ class CachedImages(ImageData):
         self.image_shape = image_shape
         self.flip, self.augment = flip, listed(augment)
         self.limit, self.show = limit, listed(show)
+        check_augment(self.augment)
         check_show(self.show, image_shape[0])
         self.crop = crop
         self.on_error = on_error

@@ -17,6 +17,7 @@ from pyrovae.data.base import (
     SPLITS,
     Size,
     Source,
+    checked_path,
     file_stamp,
     fingerprint,
     image_extent,
@@ -93,7 +94,7 @@ class CelebA(CachedImages):
             on_error=on_error,
             cache_dir=cache_dir,
         )
-        self.root = Path(root).expanduser()
+        self.root = checked_path("root", root)
 
     def settings(self) -> dict[str, Any]:
         """The folder, the size and the crop."""

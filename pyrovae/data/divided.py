@@ -13,6 +13,7 @@ import numpy as np
 from pyrovae.data.base import Split, check_split
 from pyrovae.data.cache import cached_split
 from pyrovae.data.cached import CachedImages
+from pyrovae.data.columns import check_names, warn_of_unused
 from pyrovae.data.division import Places, check_fractions, places
 from pyrovae.data.images import fit_pixels
 from pyrovae.data.layout import one_image
@@ -71,10 +72,23 @@ class DividedImages(CachedImages):
         """A given split; it is prepared once."""
         if given not in self._prepared:
             whole = self._prepare(given)
-            labelled = self.label_names and "label" in whole.attribute_names
-            named = {"label": self.label_names} if labelled else {}
-            self._prepared[given] = replace(whole, value_names=named)
+            self._prepared[given] = self._with_names(whole, given)
         return self._prepared[given]
+
+    def _with_names(self, whole: Split, given: str) -> Split:
+        """A split with the names of its classes."""
+        known = list(whole.attribute_names)
+        named = {name: own for name, own in self._value_names().items() if name in known}
+        if "label" in named:
+            labels = whole.attributes[:, known.index("label")]
+            check_names(named["label"], labels)
+            if given == "train" and self._label_names:
+                warn_of_unused(self._label_names, labels)
+        return replace(whole, value_names=named)
+
+    def _value_names(self) -> dict[str, tuple[str, ...]]:
+        """By attribute that is a class, the names of its values 0, 1, ..."""
+        return {"label": self.label_names} if self.label_names else {}
 
     @cached_property
     def _prepared(self) -> dict[str, Split]:
@@ -83,13 +97,19 @@ class DividedImages(CachedImages):
     def preprocess(self, image: Any) -> np.ndarray:
         """Prepares one image as the stored images: uint8 `(C, H, W)`.
 
+        `np.stack([data.preprocess(image) for image in images])` prepares several.
+
         Args:
             image: a path, a Pillow image, or an array or tensor `(C, H, W)`, `(H, W, C)` or
                 `(H, W)` with the value range of the given images.
         """
         if not hasattr(image, "dtype"):
             return super().preprocess(image)
-        values = one_image(image, self.image_shape[0])
+        try:
+            values = one_image(image, self.image_shape[0])
+        except InputError as error:
+            hint = "np.stack([data.preprocess(image) for image in images]) prepares several"
+            raise InputError(f"{error}; {hint}") from None
         try:
             pixels = self.levels.eight_bits(values)
         except ValueError as error:

@@ -15,7 +15,15 @@ from typing import Any, Literal
 import numpy as np
 
 from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.base import Size, Source, Split, file_stamp, fingerprint, image_extent
+from pyrovae.data.base import (
+    Size,
+    Source,
+    Split,
+    checked_path,
+    file_stamp,
+    fingerprint,
+    image_extent,
+)
 from pyrovae.data.cached import CachedImages
 from pyrovae.data.division import check_fractions
 from pyrovae.data.finding import Found, absent, find_images, in_short
@@ -121,8 +129,11 @@ class ImageFolder(CachedImages):
             black=black,
             white=white,
         )
-        self.root = Path(root).expanduser()
-        self.attributes = None if attributes is None else Path(attributes).expanduser()
+        self.root = checked_path("root", root, "; it is the path of a folder")
+        table = "; it is the path of a CSV file, as frame.to_csv(path, index=False) writes it"
+        self.attributes = (
+            None if attributes is None else checked_path("attributes", attributes, table)
+        )
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
 

@@ -20,7 +20,14 @@ from pyrovae.utils.text import cut, printable
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Attributes", "folder_labels", "read_attributes"]
+__all__ = [
+    "Attributes",
+    "check_finite",
+    "folder_labels",
+    "left_out",
+    "of_texts",
+    "read_attributes",
+]
 
 #: Texts with more distinct values than this are no classes if they differ for most images.
 CLASSES = 20
@@ -43,6 +50,10 @@ class Attributes:
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     value_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name, column in self.columns.items():
+            check_finite(name, column)
+
     def __or__(self, other: Attributes) -> Attributes:
         """The attributes of both; those of `other` replace others of the same name."""
         kept = {name: own for name, own in self.value_names.items() if name not in other.columns}
@@ -58,6 +69,15 @@ class Attributes:
         names = tuple(self.columns)
         return replace(
             split, attributes=values, attribute_names=names, value_names=self.value_names
+        )
+
+
+def check_finite(name: str, values: np.ndarray) -> None:
+    """Raises `InputError` if an attribute is infinite, for which no program has a meaning."""
+    if count := np.isinf(values).sum():
+        raise InputError(
+            f"attribute {cut(name)}: {count:,} of {len(values):,} values are infinite, or too "
+            "large for float32; allowed are finite values, and NaN where a value is not known"
         )
 
 
@@ -126,12 +146,16 @@ def read_attributes(path: Path, files: Sequence[str]) -> Attributes:
         such = f"such as {cut(files[0])}"
         raise InputError(f"{path}: no column names the images, {such}; the columns are {columns}")
     rows = _rows(path, table[key], found, files)
-    attributes, left_out = Attributes(), []
+    attributes, missed = Attributes(), []
     for name, column in table.drop(columns=key).items():
-        own = _converted(str(name), np.where(rows < 0, "", column.to_numpy()[rows]))
+        texts = np.where(rows < 0, "", column.to_numpy()[rows])
+        try:
+            own = of_texts(str(name), texts)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         attributes |= own
-        left_out += [] if own.columns else [str(name)]
-    _tell(path, table[key], found, rows, files, left_out)
+        missed += [] if own.columns else [str(name)]
+    _tell(path, table[key], found, rows, files, missed)
     return attributes
 
 
@@ -197,8 +221,20 @@ def _rows(path: Path, cells: pandas.Series, found: np.ndarray, files: Sequence[s
     return rows
 
 
-def _converted(name: str, texts: np.ndarray) -> Attributes:
-    """A column as numbers if all known cells are numbers or true and false, else as classes."""
+def of_texts(name: str, texts: np.ndarray) -> Attributes:
+    """A column as numbers if all known cells are numbers or true and false, else as classes.
+
+    There is no column if no cell is known, or if there are many texts that hardly repeat.
+
+    Args:
+        name: the name of the attribute.
+        texts: one text per image; an empty one is not known, as those in `MISSING`.
+
+    Example:
+        >>> of_texts("kind", np.array(["dog", "", "cat"]))
+        Attributes(columns={'kind': array([ 1., nan,  0.], dtype=float32)}, \
+value_names={'kind': ('cat', 'dog')})
+    """
     import pandas
 
     with suppress(ValueError):  # The usual case, without a look at each text.
@@ -213,13 +249,19 @@ def _converted(name: str, texts: np.ndarray) -> Attributes:
     return Attributes({name: numbers.where(known).to_numpy(np.float32)})
 
 
+def left_out(names: Sequence[str]) -> str:
+    """The warning about columns that are neither numbers nor classes."""
+    columns = in_short([cut(name) for name in names])
+    return f"columns without numbers or repeated texts are left out: {columns}"
+
+
 def _tell(
     path: Path,
     cells: pandas.Series,
     found: np.ndarray,
     rows: np.ndarray,
     files: Sequence[str],
-    left_out: Sequence[str],
+    missed: Sequence[str],
 ) -> None:
     """Warns in one line of files without a row, rows without a file, and columns left out."""
     lines = []
@@ -230,8 +272,7 @@ def _tell(
         if wrong.any():
             example = cut(names[int(wrong.argmax())])
             lines.append(f"{wrong.sum():,} of {len(wrong):,} {what}, such as {example}")
-    if left_out:
-        columns = in_short([cut(name) for name in left_out])
-        lines.append(f"columns without numbers or repeated texts are left out: {columns}")
+    if missed:
+        lines.append(left_out(missed))
     if lines:
         logging.getLogger("pyrovae").warning("%s: %s", path, "; ".join(lines))

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.base import Split
+from pyrovae.data.augmentation import Augmentation, changed
+from pyrovae.data.base import Split, check_augment, listed
 from pyrovae.data.integrity import check_whole
+from pyrovae.data.labels import check_finite
 from pyrovae.data.rows import RESIDENT_BYTES, Rows, gather
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
@@ -113,7 +114,9 @@ class Batches:
                 f"images per step: {batch_size} in each of {readers} processes"
             )
         self.seed = seed
-        self.flip, self.augment = flip, tuple(augment)
+        self.flip = flip
+        self.augment: Sequence[Augmentation] = listed(augment)
+        check_augment(self.augment)
         self.device = torch.device(device)
         if self.device.type == "cpu":
             self.images = _viewed(self.images)
@@ -178,7 +181,7 @@ class Batches:
         for own, part in zip(
             self.augment, random.split([own.numbers for own in self.augment], 1), strict=True
         ):
-            images = own(images, part)
+            images = changed(images, part, own)
         return images
 
     def plan(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -263,7 +266,9 @@ def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tenso
     if not isinstance(images, Split) or not names:
         return torch.empty(len(images), 0)
     found = images.attributes[:, [known.index(name) for name in names]]
-    for name, unknown in zip(names, np.isnan(found).T, strict=True):
+    for name, column in zip(names, found.T, strict=True):
+        check_finite(name, column)
+        unknown = np.isnan(column)
         if unknown.any():
             image = cut(images.names[int(unknown.argmax())])
             where = f"{unknown.sum():,} of {len(found):,} images, such as {image}"

@@ -26,6 +26,7 @@ from pyrovae.data.layout import as_array, image_shape_of, is_last, one_image
 from pyrovae.data.values import Level
 from pyrovae.data.workers import in_order, shared_array
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 __all__ = ["TorchDataset"]
 
@@ -40,8 +41,10 @@ class TorchDataset(DividedImages):
     in the cache.
 
     An item is an image, or a tuple of an image and a label. An image is a Pillow image, a tensor
-    `(C, H, W)` or an array. Labels are one number or several; others are not used. A random
-    transform is applied once; use `flip` to mirror images at random.
+    `(C, H, W)` or an array. The last axis of an array holds the channels if it is the shorter one,
+    as for `ArrayData`; that of a tensor if it also has 1, 3 or 4 of them, and the first has not.
+    Labels are one number or several; a warning names others, which are not used. A random
+    transform is applied once; use `flip` and `augment` to change images at random.
 
     The stored images are used again if the pickled data set and a few of its images are the same.
     A data set that cannot be pickled is read again in each process.
@@ -165,7 +168,10 @@ class TorchDataset(DividedImages):
 
     def _source(self, split: str) -> Source:
         count = len(self._known()[split])
-        width, titles = _label_shape(self._item(split, 0)[1])
+        first = self._item(split, 0)[1]
+        width, titles = _label_shape(first)
+        if split == "train" and first is not None and not width:
+            _warn_of_labels(first)
         # The workers are other processes: they write labels to shared memory.
         labels = shared_array((max(1, count * width * 4),))[: count * width * 4].view(np.float32)
         table = labels.reshape(count, width)
@@ -223,7 +229,8 @@ class TorchDataset(DividedImages):
         if some and not np.array_equal(some[0], as_array(self._item(given, 0)[0], "image")):
             logging.getLogger("pyrovae").warning(
                 "%s: the data set returns another image each time, as with a random transform; "
-                "each image is stored once, as it is read first",
+                "each image is stored once, as it is read first; leave the random transform out, "
+                "and give augment=, such as Shift(2), to change training images anew each epoch",
                 given,
             )
             some = []
@@ -261,8 +268,27 @@ def _shape_of(image: Any) -> tuple[int, int, int]:
             f"an item's image is {type(image).__name__} of shape {shape}; allowed are a Pillow "
             "image, a tensor (C, H, W) and an array"
         )
-    last = not isinstance(image, Tensor) and is_last((1, *shape), None)
-    return image_shape_of((1, *shape), last)
+    return image_shape_of((1, *shape), _is_last(image, shape))
+
+
+def _is_last(image: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the last axis of a tensor or an array holds the channels."""
+    if not isinstance(image, Tensor):
+        return is_last((1, *shape), None)
+    # The channels of tensors are first, unless only the last axis is that of grey or colours.
+    usual = [size in (1, 3, 4) for size in shape]
+    return len(shape) == 3 and usual[2] and not usual[0] and shape[2] < min(shape[:2])
+
+
+def _warn_of_labels(label: Any) -> None:
+    """Warns in one line that labels are not used, given the first."""
+    logging.getLogger("pyrovae").warning(
+        "TorchDataset: labels that are no numbers are not used; the first is %s of the type %s; "
+        "allowed are a number, and a vector of numbers; number texts in the data set, and name "
+        "the numbers by label_names",
+        cut(label),
+        type(label).__name__,
+    )
 
 
 def _label_shape(label: Any) -> tuple[int, tuple[str, ...]]:

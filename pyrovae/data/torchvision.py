@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.base import Size, Source, Split, check_split, fingerprint, image_extent
+from pyrovae.data.base import (
+    Size,
+    Source,
+    Split,
+    check_split,
+    checked_path,
+    fingerprint,
+    image_extent,
+)
 from pyrovae.data.cached import CachedImages
 from pyrovae.utils.errors import InputError
 
@@ -68,7 +75,7 @@ class TorchvisionImages(CachedImages):
             raise InputError(f"val_size {val_size}: allowed is 1 or more")
         shape, usual = _KNOWN[name]
         self.name = name
-        self.root = Path(root).expanduser()
+        self.root = checked_path("root", root)
         self.download = download
         self.val_size = usual if val_size is None else val_size
         size = shape[1:] if image_size is None else image_extent(image_size)

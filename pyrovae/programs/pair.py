@@ -118,6 +118,10 @@ class ModelGuidePair(Recorded, nn.Module):
     def preprocess(self, image: str | Path | Image) -> Tensor:
         """Reads a path or a Pillow image, prepares it as for training, and returns `(C, H, W)`.
 
+        If `data` is an `ArrayData` or a `TorchDataset`, the image may also be an array or a tensor
+        of the values before training, such as 16 bits: white and black are those of training.
+        `torch.stack([vae.preprocess(image) for image in images])` prepares several.
+
         Raises:
             InputError: if the image cannot be read.
             ValueError: if the attribute `data` is not set; `load` sets it.
@@ -349,7 +353,7 @@ def _require_grey_values(images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         got = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
-            f"images must be a uint8 tensor of grey values, got {got}; vae.preprocess reads a "
-            "file, torch.tensor converts an array, and (255 * images).round().to(torch.uint8) "
-            "floats in [0, 1]"
+            f"images must be a uint8 tensor of grey values, got {got}; torch.tensor converts a "
+            "uint8 array, (255 * images).round().to(torch.uint8) floats in [0, 1], and "
+            "torch.stack([vae.preprocess(image) for image in images]) files and raw arrays"
         )

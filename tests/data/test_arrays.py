@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pandas import NA, Categorical, DataFrame, Series
 
-from pyrovae import ArrayData
+from pyrovae import VAE, ArrayData
 from pyrovae.data import SPLITS
 from pyrovae.data.loader import Batches
 from pyrovae.data.rows import Rows
@@ -85,6 +88,65 @@ def test_texts_are_labels_of_the_same_number_in_all_splits() -> None:
     data = ArrayData({"train": GREY[:40], "test": GREY[40:]}, labels)
     assert data.label_names == ("a", "b", "c")
     assert set(data.split("test").attributes[:, 0]) == {2.0}
+
+
+@pytest.mark.parametrize("unknown", [None, np.nan, NA])
+@pytest.mark.parametrize("kind", [list, Categorical, Series, lambda own: np.array(own, object)])
+def test_labels_that_are_not_known_are_no_class(unknown: Any, kind: Any) -> None:
+    split = ArrayData(GREY, kind(["dog", "cat", unknown] * 20)).split("train")
+    rows = [int(name[-6:]) % 3 for name in split.names]
+    expected = [[1, 0, np.nan][row] for row in rows]
+    np.testing.assert_array_equal(split.attributes[:, 0], expected)
+    assert split.value_names == {"label": ("cat", "dog")}
+    assert [*split.table()["label"].isna()] == [row == 2 for row in rows]
+
+
+@pytest.mark.parametrize("labels", [[7, None, 3], [None, None, None]])
+def test_numbers_stay_numbers_among_labels_that_are_not_known(labels: list[Any]) -> None:
+    split = ArrayData(GREY, labels * 20).split("train")
+    rows = [int(name[-6:]) % 3 for name in split.names]
+    np.testing.assert_array_equal(split.attributes[:, 0], np.array(labels, np.float32)[rows])
+    assert not split.value_names
+
+
+def test_texts_are_attributes_of_the_same_number_in_all_splits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    table = DataFrame(
+        {
+            "kind": ["b", "a", None] * 20,
+            "tame": [True, None, False] * 20,
+            "size": ["1.5", "n/a", "2"] * 20,
+            "uid": [f"{row:x}" for row in range(1000, 1060)],
+        },
+        index=range(60, 0, -1),
+    )
+    parts = {"train": table[:40], "test": table[40:].assign(kind="c")}
+    data = ArrayData({"train": GREY[:40], "test": GREY[40:]}, attributes=parts)
+    train, test = data.split("train"), data.split("test")
+    assert train.attribute_names == test.attribute_names == ("kind", "tame", "size")
+    assert train.value_names == test.value_names == {"kind": ("a", "b", "c")}
+    expected = np.array([[1, 1, 1.5], [0, np.nan, np.nan], [np.nan, 0, 2]])
+    rows = [int(name[-6:]) % 3 for name in train.names]
+    np.testing.assert_array_equal(train.attributes, expected[rows])
+    assert {*test.table()["kind"]} == {"c"}
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "attributes: columns without numbers or repeated texts are left out: uid"
+
+
+def test_a_series_is_an_attribute_of_its_name() -> None:
+    for given, names in ((Series(LABELS, name="age"), ()), (Series(LABELS), ("age",))):
+        split = ArrayData(GREY, attributes=given, attribute_names=names).split("val")
+        assert split.attribute_names == ("age",) and split.attributes.shape == (6, 1)
+
+
+def test_names_without_images_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    ArrayData(GREY, LABELS, label_names="abc").split("val")
+    assert not caplog.text
+    split = ArrayData(GREY, np.where(LABELS, LABELS, -1), label_names="abcde").split("train")
+    assert split.table()["label"].isna().sum() == 16
+    assert "label_names: 5 names, but the highest label of the training images is 2" in caplog.text
+    assert "no image is of d, e" in caplog.text
 
 
 def test_attributes_have_names() -> None:
@@ -196,6 +258,43 @@ def test_preprocess_maps_one_image_by_the_rule_of_the_data() -> None:
     assert data.preprocess(np.zeros((5, 16, 18), np.float32)).shape == (5, 8, 9)
 
 
+def test_a_stack_of_raw_images_is_prepared_one_by_one() -> None:
+    raw = GREY[:, 0].astype(np.uint16) * 100 + 300
+    data = ArrayData(raw, black="auto", white="auto")
+    vae, split = VAE.for_images(data, 2), data.split("test")
+    new = raw[[int(name[-6:]) for name in split.names]]
+    for image in (new, torch.from_numpy(new)):
+        prepared = torch.stack([vae.preprocess(own) for own in image])  # type: ignore[arg-type]
+        np.testing.assert_array_equal(prepared.numpy(), split.images)
+    with pytest.raises(
+        ValueError, match=r"got torch.uint16; .*stack\(\[vae.preprocess\(image\) for"
+    ):
+        vae.encode(torch.from_numpy(new))
+    for stack in (new, new[:, None]):
+        with pytest.raises(
+            InputError, match=r"; np.stack\(\[data.preprocess\(image\) for .*several"
+        ):
+            vae.preprocess(stack)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda own: pickle.loads(pickle.dumps(own))])
+@pytest.mark.parametrize("kind", ["memory", "npy", "npz", "h5"])
+def test_a_copy_has_the_same_splits(tmp_path: Path, kind: str, copied: Any) -> None:
+    images = torch.from_numpy(GREY / 255)
+    given: dict[str, Any] = {"images": images, "labels": ["a", "b", None] * 20}
+    if kind != "memory":
+        write(tmp_path, GREY)
+        key = {"npy": None, "npz": "x", "h5": "deep/x"}[kind]
+        given = {"path": str(tmp_path / f"a.{kind}"), "key": key}
+    data = ArrayData(**given, seed=3)
+    for again in (copied(data), copied(VAE.for_images(data, 2)).data):
+        for name in SPLITS:
+            first, second = data.split(name), again.split(name)
+            np.testing.assert_array_equal(first.images, second.images)
+            np.testing.assert_array_equal(first.attributes, second.attributes)
+            assert first.names == second.names and first.value_names == second.value_names
+
+
 def test_few_grey_values_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     ArrayData(GREY // 100).split("train")
     assert "use only 3 of 256 grey levels, from 0 to 2; --data.black" in caplog.text
@@ -216,14 +315,77 @@ BAD = {
     "layout": (dict(images=GREY[:, :, :5, :5]), "channels may be first or last; give channels_"),
     "labels": (dict(images=GREY, labels=LABELS[1:]), r"labels of shape \(59,\): allowed are 60"),
     "splits": (dict(images=GREY, labels={"train": LABELS, "val": LABELS}), "labels of train, val"),
-    "attributes": (dict(images=GREY, attributes={"a": LABELS[1:]}), r"of shape \(59, 1\)"),
-    "words": (dict(images=GREY, attributes={"a": ["x"] * 60}), "type <U1"),
+    "attributes": (
+        dict(attributes={"a": LABELS[1:]}),
+        r"attribute a of shape \(59,\): allowed are",
+    ),
+    "number": (dict(attributes={"a": 1}), r"attribute a of shape \(\): allowed are 60, one per"),
+    "vector": (
+        dict(attributes=LABELS),
+        r"attributes of shape \(60,\): allowed are \(N, A\), a row",
+    ),
+    "series": (dict(attributes=Series(LABELS)), "a Series without a name; allowed are .*rename"),
+    "no column": (dict(attributes=DataFrame()), "attributes: no columns; allowed are one or more"),
+    "nothing": (dict(attributes={}), "attributes: no columns; allowed are one or more"),
+    "dates": (
+        dict(attributes={"born": np.zeros(60, "datetime64[D]")}),
+        "attribute born: values of the type datetime64; allowed are numbers and texts",
+    ),
+    "objects": (
+        dict(attributes={"a": [{}] * 60}),
+        "attribute a: values of the type dict; allowed",
+    ),
+    "infinite": (
+        dict(attributes={"a": np.where(LABELS, 1, np.inf)}),
+        "attribute a: 20 of 60 values are infinite, or too large for float32; allowed are finite",
+    ),
+    "too large": (
+        dict(attributes={"a": [1e39] * 60}),
+        "attribute a: 60 of 60 values are infinite",
+    ),
+    "infinite label": (
+        dict(labels=LABELS + np.inf),
+        "attribute label: 60 of 60 values are infinite",
+    ),
+    "names": (
+        dict(attributes=RNG.random((60, 2)), attribute_names="abc"),
+        "attribute_names a, b, c: 3 names, but the attributes have 2 columns",
+    ),
+    "same names": (
+        dict(attributes=RNG.random((60, 2)), attribute_names=("a", "a")),
+        "several columns have the name a; allowed are names that differ",
+    ),
+    "same columns": (
+        dict(attributes=DataFrame(RNG.random((60, 3)), columns=["a", "b", "a"])),
+        "several columns have the name a; allowed are names that differ",
+    ),
+    "second label": (
+        dict(labels=LABELS, attributes={"label": LABELS}),
+        "several columns have the name label; allowed are .*and from label where labels are given",
+    ),
+    "few label names": (
+        dict(labels=LABELS, label_names=["a", "b"]),
+        "label_names a, b: 2 names, but the labels are from 0 to 2; allowed is one name for each",
+    ),
+    "named halves": (
+        dict(labels=LABELS / 2, label_names="ab"),
+        "the labels are from 0 to 1; allo",
+    ),
+    "many label names": (
+        dict(labels=["x", "y"] * 30, label_names="abc"),
+        "label_names a, b, c: 3 names, but the labels are the 2 texts x, y; allowed is one name",
+    ),
+    "swapped label names": (
+        dict(labels=["x", "y"] * 30, label_names="yx"),
+        "label_names y, x: .*the 2 texts x, y; allowed is one name for each, in this order",
+    ),
     "black": (dict(images=GREY, black=9, white=4), "black 9, white 4: black must be below white"),
     "only black": (dict(images=GREY, black=9), "black 9: needs white too"),
     "constant": (dict(images=GREY * 0, black="auto", white="auto"), "black 0, white 0: black"),
     "both": (dict(images=GREY, path="a.npy"), "images and path are both given"),
-    "none": ({}, "ArrayData needs a file"),
+    "none": (dict(images=None), r"ArrayData needs a file .*, or in Python ArrayData\(images\)"),
     "text": (dict(images="a.npy"), "--data.path names a file"),
+    "path": (dict(images=Path("a.npy")), "--data.path names a file, .* got 'a.npy'"),
     "no file": (dict(path="/nowhere/a.npy"), "--data.path /nowhere/a.npy: no such file"),
     "other shape": (dict(images=GREY, image_shape=(5, 8, 8)), r"the images are \(5, 8, 9\)"),
     "no train": (dict(images={"test": GREY}), "images of test: allowed are train"),
@@ -234,7 +396,9 @@ BAD = {
 def test_bad_input_is_refused_in_one_line(case: str) -> None:
     given, message = BAD[case]
     with pytest.raises(InputError, match=message) as caught:
-        ArrayData(**given).split("train")
+        ArrayData(**({} if {"images", "path"} & {*given} else {"images": GREY}) | given).split(
+            "train"
+        )
     assert "\n" not in str(caught.value)
 
 

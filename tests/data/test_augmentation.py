@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pyrovae import Trainer
+from pyrovae import ArrayData, Trainer
 from pyrovae.data import Augmentation, Batches, Colour, Crop, Shift
 from pyrovae.utils.errors import InputError
 from tests.support.small import small_data, small_vae
@@ -127,6 +128,55 @@ def test_training_images_change_and_validation_images_do_not(tmp_path: Path) -> 
     assert scores["zeros"] == scores["again"]
     # A VAE that saw black images only finds them likely, and real images less so.
     assert scores["zeros"][0] > scores["plain"][0] and scores["zeros"][1] < scores["plain"][1]
+
+
+@pytest.mark.parametrize(
+    "kind", [ArrayData, lambda given, augment: Batches(given, 5, seed=0, augment=augment)]
+)
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda images: images, "function"),
+        ([Shift(), torch.nn.Identity()], "Identity"),
+        (Shift, "the class Shift"),
+        (None, "NoneType"),
+    ],
+)
+def test_other_changes_are_refused(kind: Any, change: Any, got: str) -> None:
+    message = f"augment must be of the kind Augmentation, got {got}; such as Shift"
+    with pytest.raises(TypeError, match=message):
+        kind(images(10), augment=change)
+
+
+class Floats(Augmentation):
+    numbers = 0
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        return images / 255
+
+
+class Halves(Floats):
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        return images[..., ::2]
+
+
+class Nothing(Floats):
+    def __call__(self, images: Tensor, random: Tensor) -> Any:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (Floats(), r"torch.float32 of shape \(5, 3, 9, 7\)"),
+        (Halves(), r"torch.uint8 of shape \(5, 3, 9, 4\)"),
+        (Nothing(), "NoneType"),
+    ],
+)
+def test_a_change_that_returns_no_grey_values_is_named(change: Augmentation, got: str) -> None:
+    message = f"augment: {type(change).__name__} returns {got}; allowed are .*torch.uint8 of shape"
+    with pytest.raises(InputError, match=message):
+        next(Batches(images(10).numpy(), 5, seed=0, augment=[change]).epoch(0))
 
 
 class Zeros(Augmentation):

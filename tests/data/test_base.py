@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from pandas import DataFrame
 from PIL import Image
 
-from pyrovae.data import ImageData, ImageFolder, StaticMNIST, SyntheticFaces, TorchvisionImages
+from pyrovae.data import (
+    ArrayData,
+    CelebA,
+    ImageData,
+    ImageFolder,
+    StaticMNIST,
+    SyntheticFaces,
+    TorchvisionImages,
+)
 from pyrovae.data.base import image_extent
 from pyrovae.utils.errors import InputError
 
@@ -17,6 +27,7 @@ from pyrovae.utils.errors import InputError
 @pytest.mark.parametrize(
     ("given", "extent"),
     [(28, (28, 28)), ((28, 20), (28, 20)), ([28, 20], (28, 20)), ([28], (28, 28))]
+    + [(np.int64(28), (28, 28)), (np.array([28, 20]), (28, 20))]
     + [(text, (28, 20)) for text in ("28x20", "28X20", "28 20", "[28, 20]", "(28,20)")]
     + [("28", (28, 28))],
 )
@@ -25,11 +36,37 @@ def test_sizes(given: object, extent: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [0, (28, 0), (1, 2, 3), (), "", "28x", "x28", "1x2x3", "-3", "a"]
+    "given",
+    [0, (28, 0), (1, 2, 3), (), "", "28x", "x28", "1x2x3", "-3", "a", 16.5, (8, 2.5), None, {}],
 )
 def test_wrong_sizes_are_one_clear_line(given: object) -> None:
-    with pytest.raises(InputError, match="allowed is a side, or height and width, of 1 or more"):
+    with pytest.raises(
+        InputError, match="^image_size .*: allowed is a side, or height and width, of 1 or more"
+    ):
         image_extent(given)  # type: ignore[arg-type]
+
+
+FRAME = DataFrame({"file": ["a.png"], "age": [1]})
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        (ImageFolder, {"root": 5}, "root must be .* str or PathLike, got int; it is the path of"),
+        (
+            ImageFolder,
+            {"root": "", "attributes": FRAME},
+            "attributes must .* got DataFrame; .*to_csv",
+        ),
+        (ArrayData, {"path": b"a.npy"}, "path must be of the kind str or PathLike, got bytes"),
+        (CelebA, {"root": FRAME}, "root must be of the kind str or PathLike, got DataFrame"),
+        (TorchvisionImages, {"name": "MNIST", "root": None}, "root must .* got NoneType"),
+        (StaticMNIST, {"path": 1.5}, "path must be of the kind str or PathLike, got float"),
+    ],
+)
+def test_other_values_are_no_paths(kind: Any, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        kind(**given)
 
 
 def folder(root: Path, limit: int | None) -> ImageData:

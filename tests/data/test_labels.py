@@ -152,6 +152,10 @@ def test_rows_and_files_without_partner_are_told_in_one_line(
         ),
         ("a\na/0.png\n", "needs a column of file names, one of values, and rows$"),
         ("", "table.csv: "),
+        (
+            "a,age\na/0.png,1\nb/0.png,-inf\n",
+            "table.csv: attribute age: 1 of 2 values are infinite",
+        ),
         ("a,a\na/0.png,1\n", "its header has a duplicate column"),
     ],
 )
@@ -185,9 +189,16 @@ def test_a_table_joins_the_label_and_may_replace_it(tmp_path: Path) -> None:
         assert list(table.iloc[:, -1] if expected == 3 else table["label"]) == parity
 
 
-def test_an_attribute_that_is_not_known_everywhere_is_no_input(tmp_path: Path) -> None:
-    split = Split(
-        np.zeros((3, 1, 2, 2), np.uint8), "abc", np.array([[1], [np.nan], [2]]), ("age",)
-    )
-    with pytest.raises(InputError, match="'age' is not known for 1 of 3 images, such as b;"):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "'age' is not known for 1 of 3 images, such as b;"),
+        (np.inf, "attribute age: 1 of 3 values are infinite, or too large .*allowed are finite"),
+    ],
+)
+def test_an_attribute_that_is_not_a_number_everywhere_is_no_input(
+    value: float, message: str
+) -> None:
+    split = Split(np.zeros((3, 1, 2, 2), np.uint8), "abc", np.array([[1], [value], [2]]), ("age",))
+    with pytest.raises(InputError, match=message):
         Batches(split, 1, seed=0, attributes=["age"])

@@ -148,6 +148,68 @@ def test_the_value_range_is_given_or_measured() -> None:
 def test_a_random_transform_is_named(caplog: pytest.LogCaptureFixture) -> None:
     TorchDataset(Random()).split("train")
     assert "returns another image each time" in caplog.text
+    assert "and give augment=, such as Shift(2), to change training images anew" in caplog.text
+
+
+class Labelled(Numbered):
+    def __init__(self, label: Any) -> None:
+        super().__init__()
+        self.label = label
+
+    def __getitem__(self, item: int) -> Any:
+        return self.image(item), self.label
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [("cat", "str"), ({"box": 1}, "dict"), (["a", "b"], "list"), (torch.zeros(2, 2), "Tensor")],
+)
+def test_labels_that_are_no_numbers_are_told(
+    label: Any, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = TorchDataset(Labelled(label), val=Labelled(label))
+    assert not any(data.split(name).attribute_names for name in SPLITS)
+    lines = [record.getMessage() for record in caplog.records]
+    (line,) = [line for line in lines if "labels that are no numbers are not used" in line]
+    assert f"the first is {' '.join(str(label).split())} of the type {kind}; allowed are" in line
+    caplog.clear()
+    TorchDataset(Labelled(None)).split("train")
+    assert "are not used" not in caplog.text
+
+
+class Sized(Numbered):
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def image(self, item: int) -> Any:
+        return torch.rand(self.shape, generator=torch.Generator().manual_seed(item))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((16, 12, 3), (3, 16, 12)),
+        ((16, 12, 4), (4, 16, 12)),
+        ((16, 12, 1), (1, 16, 12)),
+        ((3, 12, 3), (3, 12, 3)),
+        ((4, 12, 3), (4, 12, 3)),
+        ((16, 12, 2), (16, 12, 2)),
+        ((16, 3, 3), (16, 3, 3)),
+        ((16, 12), (1, 16, 12)),
+    ],
+)
+def test_the_channels_of_a_tensor_may_be_last(
+    shape: tuple[int, ...], expected: tuple[int, int, int]
+) -> None:
+    dataset = Sized(*shape)
+    data = TorchDataset(dataset)
+    split = data.split("val")
+    assert data.image_shape == split.images.shape[1:] == expected
+    image = (dataset.image(int(split.names[0][-6:])) * 255).round().byte()
+    expected_image = image.permute(2, 0, 1) if shape[-1:] == expected[:1] != shape[:1] else image
+    np.testing.assert_array_equal(split.images[0], expected_image.reshape(expected))
+    np.testing.assert_array_equal(data.preprocess(image), split.images[0])
 
 
 def test_unreadable_items_are_named_or_left_out(caplog: pytest.LogCaptureFixture) -> None:
