@@ -17,6 +17,7 @@ from pyrovae.utils.version import __version__ as __version__
 if TYPE_CHECKING:
     from pyrovae import distributions as distributions
     from pyrovae.commands.runs import *
+    from pyrovae.commands.saving import *
     from pyrovae.config.loading import *
     from pyrovae.data import *
     from pyrovae.engine import *
@@ -30,16 +31,15 @@ if TYPE_CHECKING:
     from pyrovae.runs.directory import *
     from pyrovae.training.initialization import *
     from pyrovae.training.optimizer import *
-    from pyrovae.training.standalone import *
     from pyrovae.training.svi import *
     from pyrovae.training.trainer import *
     from pyrovae.utils.errors import *
 
 #: The modules above: importing them takes seconds, so they wait until one of their names is used.
 _HOMES = (
-    "commands.runs config.loading data engine likelihoods networks objectives posterior.elbo "
-    "posteriors priors programs runs.directory training.initialization training.optimizer "
-    "training.standalone training.svi training.trainer utils.errors"
+    "commands.runs commands.saving config.loading data engine likelihoods networks objectives "
+    "posterior.elbo posteriors priors programs runs.directory training.initialization "
+    "training.optimizer training.svi training.trainer utils.errors"
 ).split()
 #: The functions that a star import brings.
 _FUNCTIONS = ["evaluate", "evaluate_run", "inspect_run", "load", "save"]

@@ -41,7 +41,8 @@ def open_run(
     device: str = "auto",
     progress: bool = False,
     trust: bool = False,
-    places: Mapping[str, str] | None = None,
+    places: Mapping[str, str | Path] | None = None,
+    data: Any = None,
 ) -> Opened:
     """Loads a run and its images; reuses the stored results of an interrupted evaluation.
 
@@ -53,12 +54,13 @@ def open_run(
         progress: whether to show progress bars.
         trust: whether the run may name any class. The code of these classes then runs.
         places: where the images are now, such as `{"root": "new/place"}`.
+        data: the images, in place of those that the run names.
 
     Raises:
         InputError: if the run, the checkpoint or the images are missing.
     """
     run, engine = RunDirectory(root), Engine(device, "fp32")
-    vae, data = load_run(root, checkpoint, engine.device, trust, places)
+    vae, data = load_run(root, checkpoint, engine.device, trust, places, data)
     check_images(run, data)
     scorer = Scorer(vae, data, options, engine, progress=progress)
     some = torch.from_numpy(spread(scorer.split.images, 1000))

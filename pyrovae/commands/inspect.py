@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,8 @@ def open_subject(
     checkpoint: str = "best",
     device: str = "auto",
     trust: bool = False,
-    places: Mapping[str, str] | None = None,
+    places: Mapping[str, str | Path] | None = None,
+    data: Any = None,
     **fields: object,
 ) -> tuple[Subject, list[str]]:
     """Loads a run for inspection.
@@ -97,6 +99,7 @@ def open_subject(
             the CPU although there is a GPU, see `placed`.
         trust: whether the run may name any class. The code of these classes then runs.
         places: where the images are now, such as `{"root": "new/place"}`.
+        data: the images, in place of those that the run names.
         **fields: further fields of `Subject`.
 
     Returns:
@@ -107,7 +110,7 @@ def open_subject(
             image can be read.
     """
     engine = Engine(device, "fp32")
-    vae, data = load_run(run, checkpoint, engine.device, trust, places)
+    vae, data = load_run(run, checkpoint, engine.device, trust, places, data)
     whole = data.split(split)
     if not len(whole):
         raise InputError(f"the split {split} has no images")

@@ -28,7 +28,8 @@ def evaluate_run(
         sections: such as `["elbo", "samples"]`; all by default.
         **options: those of `pyrovae evaluate`: `split`, `num_samples`, `num_images`,
             `evidence_images`, `features`, `seed`, `checkpoint`, `device`, `trust`; `progress`
-            shows progress bars, and `places={"root": "new/place"}` says where the images are.
+            shows progress bars, `places={"root": "new/place"}` says where the images are, and
+            `data` gives those that no run can name, such as arrays in memory.
 
     Returns:
         The report, with `scores` by column and `each_image`, a data frame.
@@ -64,8 +65,8 @@ def inspect_run(
         quick: whether to use fewer images, draws and steps.
         out: the folder of the report; by default `posterior` in the run.
         **options: those of `pyrovae inspect`: `split`, `images`, `seed`, `checkpoint`, `device`,
-            `trust`; `progress` shows progress bars, and `places={"root": "new/place"}` says where
-            the images are.
+            `trust`; `progress` shows progress bars, `places={"root": "new/place"}` says where
+            the images are, and `data` gives those that no run can name, such as arrays in memory.
 
     Returns:
         The report: `html` is the path of its page, `judgement` the verdict, and
@@ -78,7 +79,9 @@ def inspect_run(
     from pyrovae.inspection import QUICK, inspect
     from pyrovae.inspection.subject import FULL
     from pyrovae.training.overview import refresh_index
+    from pyrovae.utils.errors import check_kind
 
+    check_kind("images", options.get("images", ()), list | tuple, "; write a list")
     checkpoint = options.get("checkpoint", "best")
     folder = out or report_folder(run, checkpoint, options.get("split", "test"))
     subject, complaints = open_subject(run, budget=QUICK if quick else FULL, **options)

@@ -17,7 +17,7 @@ from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import PLACES, read_config
 from pyrovae.config.roles import PARTS
 from pyrovae.config.trust import Consent
-from pyrovae.data import ImageData, spread
+from pyrovae.data import ImageData, as_image_data, spread
 from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
 from pyrovae.programs import ModelGuidePair
@@ -54,9 +54,12 @@ def _used(config: Namespace) -> Namespace:
     """
     used = config.clone()
     program = loaded_class(config.program.class_path) if "program" in config else None
-    needed = {*LINKS["program"]} if program is None else {*arguments_of(program)}
-    for part in filter(needed.__contains__, LINKS):
-        needed |= {source for link in LINKS[part].values() for source in link.sources}
+    needed: set[str] = set()
+    found = {*LINKS["program"]} if program is None else {*arguments_of(program)}
+    while found - needed:
+        needed |= found
+        links = [link for part in found & {*LINKS} for link in LINKS[part].values()]
+        found = {source for link in links for source in link.sources}
     for part in LINKS["program"]:
         if part in used and part not in needed:
             used[part] = None
@@ -84,7 +87,8 @@ def load_run(
     checkpoint: str = "best",
     device: str | torch.device = "cpu",
     trust: bool = False,
-    places: Mapping[str, str] | None = None,
+    places: Mapping[str, str | Path] | None = None,
+    data: Any = None,
 ) -> tuple[ModelGuidePair, ImageData]:
     """Loads a run: its programs with their weights, in evaluation mode, and its data set.
 
@@ -94,6 +98,7 @@ def load_run(
         device: the device of the weights.
         trust: whether the run may name any class.
         places: where the images are now: arguments of the data set, such as `root`.
+        data: the images, in place of those that the run names; see `as_image_data`.
 
     Raises:
         InputError: if the run cannot be opened, or its data set has no such argument.
@@ -104,12 +109,13 @@ def load_run(
     with _rebuilding(run, parser):
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
         consent.check_parsed(parsed.as_dict(), [])
-    _move(parsed.data, places or {})
+    _move(run, parsed.data, places or {})
     with _rebuilding(run, parser):
         objects = instantiate(parser, parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)
-    return vae.to(Engine(str(device), "fp32").device).eval(), objects.data
+    vae.data = objects.data if data is None else as_image_data(data)
+    return vae.to(Engine(str(device), "fp32").device).eval(), vae.data
 
 
 @contextmanager
@@ -124,16 +130,17 @@ def _rebuilding(run: RunDirectory, parser: Parser) -> Iterator[None]:
         raise InputError(f"{run.config}: {line}") from error
 
 
-def _move(data: Namespace, places: Mapping[str, str]) -> None:
-    """Sets where the images are in the configuration of a data set."""
+def _move(run: RunDirectory, data: Namespace, places: Mapping[str, str | Path]) -> None:
+    """Sets where the images are in the configuration of a run's data set."""
     name = data.class_path.rpartition(".")[2]
     known = arguments_of(loaded_class(data.class_path) or ImageData)
+    allowed = [own for own in PLACES if own in known]
     for argument, place in places.items():
-        if argument not in known:
-            allowed = [f"--data.{own}" for own in PLACES if own in known]
-            reason = f"allowed are {listed(allowed)}" if allowed else "its images are in no file"
-            raise InputError(f"--data.{argument}: {name} has no such argument; {reason}")
-        data[f"init_args.{argument}"] = place
+        if argument not in allowed:
+            options = listed(f"--data.{own}" for own in allowed)
+            reason = f"allowed are {options}" if allowed else "its images are in no file"
+            raise InputError(f"--data.{argument}: no place of the {name} of {run.root}; {reason}")
+        data[f"init_args.{argument}"] = str(place)
 
 
 def check_images(run: RunDirectory, data: ImageData) -> None:

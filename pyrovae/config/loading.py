@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +19,7 @@ def load(
     checkpoint: str = "best",
     device: str | torch.device = "cpu",
     trust: bool = False,
+    places: Mapping[str, str | Path] | None = None,
 ) -> VAE:
     """Loads the VAE of a run: its parts with their weights, in evaluation mode.
 
@@ -32,6 +34,7 @@ def load(
         checkpoint: "best" (by validation ELBO) or "last".
         device: the device of the weights.
         trust: whether the run may name any class. The code of these classes then runs.
+        places: where the images are now, if they have moved, such as `{"root": "new/place"}`.
 
     Raises:
         InputError: if there is no run, if its files are cut off or changed, or if it names parts
@@ -40,4 +43,4 @@ def load(
     # The parser is slow to import, and only `load` needs it.
     from pyrovae.config.building import load_run
 
-    return cast("VAE", load_run(run_dir, checkpoint, device, trust)[0])
+    return cast("VAE", load_run(run_dir, checkpoint, device, trust, places)[0])

@@ -18,6 +18,7 @@ from pyrovae.config.catalogue import concrete, entries, explain, help_text
 from pyrovae.config.help import describe_arguments, full_help, text_width
 from pyrovae.config.naming import own_class
 from pyrovae.config.ordering import INNER, grouped, mapping_of, ordered
+from pyrovae.config.presets import preset_names
 from pyrovae.config.roles import ALSO, LISTS, ROLES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
@@ -44,14 +45,14 @@ class Parser(ArgumentParser):
         self.stated: dict[str, Any] = {}
         #: The contents of the presets and files of `--config`, by name.
         self.files: dict[str, dict[str, Any]] = {}
-        self.typed: list[str] = []
+        self.typed: list[list[str]] = []
         # The parsers that jsonargparse makes for the arguments of a part have no name.
         self.of_part = "prog" not in kwargs
 
     def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
         """Parses a command line; the class of a part counts wherever it stands."""
         given = ordered(sys.argv[1:] if args is None else list(args))
-        self.typed = [argument.split("=")[0] for argument in given]
+        self.typed = [[*option.partition("=")[::2], *more] for option, more in grouped(given)]
         return super().parse_args(given, namespace, **kwargs)
 
     def format_help(self) -> str:
@@ -73,12 +74,15 @@ class Parser(ArgumentParser):
     def with_file(self, line: str) -> str:
         """An error that begins with the file that states its option, unless it was typed."""
         option = line.split(":")[0]
-        nested = (sorted([f"{option}.", f"{typed}."]) for typed in self.typed)
-        if any(longer.startswith(shorter) for shorter, longer in nested):
-            return line
+        for typed, *values in self.typed:
+            # A mapping holds further options.
+            holds = any(value.lstrip().startswith("{") for value in values)
+            if f"{typed}.".startswith(f"{option}.") or (holds and option.startswith(f"{typed}.")):
+                return line
         path = option.removeprefix("--").split(".")
-        stating = (name for name, own in reversed(self.files.items()) if is_stated(own, path))
-        return ": ".join([*itertools.islice(stating, 1), line])
+        own = {name: self.files[name] for name in self.files.keys() - {*preset_names()}}
+        files = [name for name, content in own.items() if is_stated(content, path)]
+        return f"{files[0]}: {line}" if len(files) == 1 else line  # Of two, either may be wrong.
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""

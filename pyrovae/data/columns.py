@@ -17,6 +17,9 @@ from pyrovae.data.layout import as_array
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut, listed
 
+#: Plain numbers; NumPy's booleans are none of Python's.
+NUMBERS = Real | np.bool_
+
 __all__ = ["as_attributes", "attribute_columns", "check_names", "label_column", "numbered"]
 
 
@@ -123,20 +126,21 @@ def _titled(attributes: Any, names: Sequence[str]) -> tuple[list[str], Sequence[
     """The names of the columns, and the columns."""
     import pandas
 
-    if isinstance(attributes, pandas.Series) and attributes.name is not None:
-        return [str(attributes.name)], [attributes]
-    if isinstance(attributes, pandas.Series) and not names:
-        raise InputError(
-            "attributes: a Series without a name; allowed are one with a name, such as "
-            "series.rename('age'), and attribute_names"
+    if isinstance(attributes, pandas.Series):
+        if not names and attributes.name is None:
+            raise InputError(
+                "attributes: a Series without a name; allowed are one with a name, such as "
+                "series.rename('age'), and attribute_names"
+            )
+        return _titled_array(
+            _array(attributes, "attributes")[:, None], names or [str(attributes.name)]
         )
     if isinstance(attributes, Mapping) or hasattr(attributes, "columns"):
         keys = list(attributes if isinstance(attributes, Mapping) else attributes.columns)
         if not keys:
             raise InputError("attributes: no columns; allowed are one or more, or None")
         return [str(key) for key in keys], [attributes[key] for key in keys]
-    table = _array(attributes, "attributes")
-    return _titled_array(table[:, None] if isinstance(attributes, pandas.Series) else table, names)
+    return _titled_array(_array(attributes, "attributes"), names)
 
 
 def _titled_array(table: np.ndarray, names: Sequence[str]) -> tuple[list[str], list[np.ndarray]]:
@@ -207,7 +211,7 @@ def _attribute(name: str, values: np.ndarray) -> Attributes:
 
     known = ~pandas.isna(values)
     given = values[known]
-    if others := [own for own in given if not isinstance(own, str | Real)]:
+    if others := [own for own in given if not isinstance(own, str | NUMBERS)]:
         raise InputError(
             f"attribute {cut(name)}: values of the type {type(others[0]).__name__}; allowed are "
             "numbers and texts"
@@ -221,7 +225,7 @@ def _array(values: Any, what: str) -> np.ndarray:
     """An array of numbers or objects."""
     found = as_array(values, what)
     # NumPy writes NaN among texts as "nan"; as an object it stays NaN.
-    return np.asarray(values, object) if found.dtype.kind == "U" else found
+    return found if found.dtype.kind in "biufO" else np.asarray(values, object)
 
 
 def _one_each(values: np.ndarray, what: str, count: int) -> np.ndarray:
@@ -231,7 +235,7 @@ def _one_each(values: np.ndarray, what: str, count: int) -> np.ndarray:
 
 
 def _are_numbers(values: np.ndarray) -> bool:
-    return all(isinstance(own, Real) for own in values)
+    return all(isinstance(own, NUMBERS) for own in values)
 
 
 def _single(name: str, values: np.ndarray) -> np.ndarray:

@@ -67,8 +67,10 @@ def _wrong_site(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> st
             )
     model = poutine.trace(poutine.replay(vae.model, trace=guide)).get_trace(x, **inputs)
     for name in observed_sites(model):
-        found = model.nodes[name]["fn"].event_shape
-        if found != x.shape[1:]:  # Densities would repeat a channel that is lacking.
+        site = model.nodes[name]
+        found = site["fn"].event_shape
+        # Densities would repeat a channel that is lacking. Other observed sites have other shapes.
+        if site["value"] is x and found != x.shape[1:]:
             wrong, right = ("x".join(map(str, shape)) for shape in (found, x.shape[1:]))
             return (
                 f"the parts and the data do not fit together: the site {name} is {wrong}, and the "

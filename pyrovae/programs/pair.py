@@ -167,8 +167,9 @@ class ModelGuidePair(Recorded, nn.Module):
 
     def _several_latents(self) -> str:
         return (
-            f"{type(self).__name__} takes attributes or has several latent sites: use "
-            "Predictive(vae.model, guide=vae.guide, num_samples=N)(x), or `pyrovae inspect RUN`"
+            f"{type(self).__name__} takes attributes or has several latent sites: use Predictive("
+            "vae.model, guide=vae.guide, num_samples=N)(x, **vae.inputs(attributes)), or "
+            "`pyrovae inspect RUN`"
         )
 
     def misfit(self, x: Tensor) -> str:
@@ -202,10 +203,10 @@ class ModelGuidePair(Recorded, nn.Module):
         """Keyword arguments of the programs besides images, from attributes `(B, A)`."""
         if not self.attributes:
             return {}
-        if attributes is None:
-            shape = f"(N, {len(self.attributes)})"
-            named = ", ".join(self.attributes)
-            raise ValueError(f"the programs need attributes, a tensor {shape} of {named}")
+        if attributes is None or attributes.shape[-1:] != (len(self.attributes),):
+            named = f"(N, {len(self.attributes)}) of {', '.join(self.attributes)}"
+            got = "" if attributes is None else f", got {tuple(attributes.shape)}"
+            raise ValueError(f"the programs need attributes, a tensor {named}{got}")
         return {"attributes": attributes.to(next(self.parameters()).device)}
 
     def learn_inputs(self, split: Split) -> None:
@@ -290,7 +291,9 @@ class ModelGuidePair(Recorded, nn.Module):
         Raises:
             ValueError: if the images have another shape than those of `data`.
         """
-        x = torch.tensor(x) if isinstance(x, np.ndarray) else x
+        if isinstance(x, np.ndarray):
+            x = torch.tensor(x)
+            x = x.to(self._like()) if x.is_floating_point() else x
         x = x if isinstance(x, Tensor) and x.is_floating_point() else self.observe(x)
         if self.data is not None and tuple(x.shape[-3:]) != self.data.image_shape:
             allowed = f"(*, {', '.join(map(str, self.data.image_shape))})"

@@ -194,7 +194,8 @@ class RunDirectory:
     def about_weights(self, which: str) -> str:
         """Where `weights(which)` come from, for notes."""
         _, epoch = self.weights_of(which)
-        return f"epoch {epoch} (the {which} checkpoint)" if epoch else "as they were saved"
+        saved = self.shared.is_file() and not epoch
+        return "as they were saved" if saved else f"epoch {epoch} (the {which} checkpoint)"
 
     def _best_without_last(self, damage: InputError) -> tuple[dict[str, Tensor], int]:
         """Returns the best weights of a run whose last checkpoint cannot be read.

@@ -298,22 +298,24 @@ def compiler_silenced() -> Iterator[None]:
 def _compiled(graph: torch.fx.GraphModule, values: list[Any]) -> Any:
     from torch._inductor import compile
 
+    seen: set[Path] = set()
     while True:
         try:
             return compile(graph, values, options=OPTIONS)
         except Exception as error:  # Some versions of torch wrap the error of the import.
-            if not _removed(str(error)):
+            library = _incomplete_library(str(error))
+            if library is None or library in seen:
                 raise
+            seen.add(library)
+            library.unlink(missing_ok=True)
 
 
-def _removed(message: str) -> bool:
-    """Removes the library that could not be loaded, if the compiler can write it again.
+def _incomplete_library(message: str) -> Path | None:
+    """The library of the compiler's cache that an error says is cut off; None for other errors.
 
     A C++ compiler that was killed, by Ctrl-C or the end of a job, leaves an incomplete library in
-    the cache of torch, which would then fail to load in every later run.
+    the cache of torch, which would then fail to load in every later run. Its source is beside it.
     """
-    found = re.match(r"(?:\w+: )?(\S.*?\.so): ", message)
-    if found is None or not Path(found[1]).with_suffix(".cpp").is_file():
-        return False
-    Path(found[1]).unlink()
-    return True
+    found = re.match(r"(?:\w+: )?(/.*?\.so): (?:file too short|invalid ELF header)", message)
+    library = Path(found[1] if found else "none")
+    return library if library.with_suffix(".cpp").is_file() else None

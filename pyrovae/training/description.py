@@ -21,9 +21,23 @@ from pyrovae.training.loggers import Logger
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.settings import Settings
 from pyrovae.utils.arguments import Recorded, Writer
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.plain import flat
 
-__all__ = ["Description", "in_memory", "parts_of", "warn_of_memory"]
+__all__ = ["Description", "options_of"]
+
+
+#: What may differ in a run that goes on: what does not change its weights, and an argument that
+#: Pyro's objectives keep with another value than the given one.
+FREE = (
+    "data",
+    "engine",
+    "callbacks",
+    "loggers",
+    "init_from",
+    "trainer.epochs",
+    "objective.jit_options",
+)
 
 
 class Description:
@@ -58,8 +72,8 @@ class Description:
         loggers: Sequence[Logger] | None = None,
     ) -> None:
         writer = Writer()
-        options = parts_of(writer, programs, data)
-        self.in_memory = in_memory(data)
+        options = _parts(writer, programs, data)
+        self.in_memory = _in_memory(data)
         options["optimizer"] = writer.factory(recipe.optimizer, "optimizer")
         for name in ("schedule", "objective", "start"):
             options[name] = writer.value(getattr(recipe, name), name)
@@ -78,15 +92,12 @@ class Description:
 
         The number of epochs, the engine, the data's place, callbacks and loggers may differ.
         """
-        old, new = flat(before), flat(self.options)
-        free = ("data", "engine", "callbacks", "loggers")
-        return [
-            f"--{name} {value}"
-            for name, value in old.items()
-            if name.split(".")[0] not in free
-            and name != "trainer.epochs"
-            and new.get(name, value) != value
-        ]
+        old, new = (
+            {name: own for name, own in flat(options).items() if own not in (None, [], {})}
+            for options in (before, self.options)
+        )
+        kept = [n for n in {**old, **new} if not {n, n.split(".")[0]} & {*FREE}]
+        return [f"--{n} {old.get(n)}" for n in kept if old.get(n) != new.get(n)]
 
     def text(self) -> str:
         """The text of `config.yaml`.
@@ -94,7 +105,7 @@ class Description:
         If an object cannot be written down, one warning names it. The text is then a comment with
         the same line. One warning names the arguments that are in memory only.
         """
-        warn_of_memory(self.in_memory)
+        _warn_of_memory(self.in_memory)
         if not self.missing:
             return yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True)
         missing = " ".join("; ".join(self.missing).split())
@@ -103,20 +114,35 @@ class Description:
         return f"# {line}\n"
 
 
-def parts_of(writer: Writer, programs: ModelGuidePair, data: ImageData) -> dict[str, Any]:
+def _parts(writer: Writer, programs: ModelGuidePair, data: ImageData) -> dict[str, Any]:
     """The options from which `load` rebuilds programs: the data set, the programs, their parts."""
     return {"data": _data(writer, data), **_programs(writer, programs, data)}
 
 
-def warn_of_memory(names: Sequence[str]) -> None:
+def _warn_of_memory(names: Sequence[str]) -> None:
     """Warns that a run cannot hold arguments of its data set, if there are any."""
     if names:
         logging.getLogger("pyrovae").warning(
             "config.yaml cannot hold what is in memory (%s): the run opens without it; to "
-            "evaluate or inspect the run by its directory, save the same images and labels to a "
-            "file, and name it in config.yaml: path, key and label_key of pyrovae.ArrayData",
+            "evaluate or inspect the run, give data= to evaluate_run and inspect_run, or save the "
+            "same images and labels to a file, and name it in config.yaml: path, key and "
+            "label_key of pyrovae.ArrayData",
             " and ".join(names),
         )
+
+
+def options_of(programs: ModelGuidePair, data: ImageData) -> str:
+    """The text of a `config.yaml` from which `load` rebuilds programs, without a run.
+
+    Raises:
+        InputError: if a part cannot be written down.
+    """
+    writer = Writer()
+    options = _parts(writer, programs, data)
+    if writer.missing:
+        raise InputError(f"cannot be saved: {'; '.join(writer.missing)}")
+    _warn_of_memory(_in_memory(data))
+    return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
 
 
 def _written(objects: Sequence[object]) -> list[Any]:
@@ -138,7 +164,7 @@ def _data(writer: Writer, data: ImageData) -> Any:
     return {**spec, "init_args": spec.get("init_args", {}) | found}
 
 
-def in_memory(data: ImageData) -> list[str]:
+def _in_memory(data: ImageData) -> list[str]:
     """The given arguments of a data set that no file can hold."""
     given = Writer.given(data)
     left_out = [name for name, value in data.found().items() if value is None]
@@ -151,7 +177,7 @@ def _programs(writer: Writer, programs: ModelGuidePair, data: ImageData) -> dict
     given = writer.given(programs)
     parts = {name: given[name] for name in names if name in given}
     parts |= _implied(parts)
-    writer.missing += _misfits({"data": data, **parts})
+    writer.missing += _misfits({"data": data, **parts, "program": programs})
     return {
         name: writer.part(parts[name], name, LINKS[name]) for name in names if name in parts
     } | {"program": writer.part(programs, "program", LINKS["program"])}
@@ -168,13 +194,15 @@ def _implied(parts: dict[str, Any]) -> dict[str, Any]:
 def _misfits(parts: dict[str, Any]) -> list[str]:
     """One message per argument of a part that is not what the other parts make it when opened."""
     found = []
-    for name, part in parts.items():
+    # A program may give other objects these names.
+    known = {name: part for name, part in parts.items() if isinstance(part, Recorded)}
+    for name, part in known.items():
         given = _arguments(part)
         for argument, link in LINKS.get(name, {}).items():
             own = given.get(argument)
-            if own is None or not parts.keys() >= {*link.sources}:
+            if own is None or not known.keys() >= {*link.sources}:
                 continue
-            other = link.compute(*(parts[each] for each in link.sources))
+            other = link.compute(*(known[each] for each in link.sources))
             if not np.array_equal(own, other):
                 found.append(f"{name}.{argument} is {own}, but {other} by {link.option}")
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from numbers import Integral
 
 from pyrovae.utils.arguments import Recorded
-from pyrovae.utils.errors import check_kind
 
 __all__ = ["Settings"]
 
@@ -25,15 +24,17 @@ class Settings(Recorded):
         restore_best: bool = False,
         ema: float | None = None,
     ) -> None:
-        numbers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-        for name, value in numbers.items():
-            check_kind(name, value, Integral)
+        whole = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        limits = {"patience": patience, "max_skipped": max_skipped}
+        for name, number in {**whole, **limits}.items():
+            if not isinstance(number, Integral) and (number is not None or name in whole):
+                raise TypeError(f"{name} must be an integer, got {number!r}")
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 <= seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, got {seed}")
-        for name, limit in (("patience", patience), ("max_skipped", max_skipped)):
+        for name, limit in limits.items():
             if limit is not None and limit < 1:
                 raise ValueError(f"{name} must be at least 1, got {limit}")
         if clip_norm is not None and not clip_norm > 0:

@@ -38,12 +38,13 @@ def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_command_that_opens_a_run_takes_the_new_place(
     moved: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    place = f"--data.root={moved}"
     for name, options in OPTIONS.items():
         line = ["run", *options]
         assert "old: no such folder" in refusal(name, line, monkeypatch, capsys), name
         if name != "explore":
-            assert run(name, [*line, f"--data.root={moved}"], monkeypatch) == 0, name
-    options = script("explore").parser().parse_args([*line, f"--data.root={moved}"])
+            assert run(name, [*line, place], monkeypatch) == 0, name
+    options = script("explore").parser().parse_args(["run", *OPTIONS["explore"], place])
     assert opened(options)[0].names
     found = score_run("run", Options(), ["elbo"], places={"root": str(moved)})
     assert "elbo" in found.scores["vae"]
@@ -55,7 +56,7 @@ def test_a_place_that_the_data_lack_is_refused(
     del moved
     said = refusal("evaluate", ["run", "--data.path=new"], monkeypatch, capsys)
     allowed = "--data.root, --data.attributes, --data.cache_dir"
-    assert said == f"error: --data.path: ImageFolder has no such argument; allowed are {allowed}"
+    assert said == f"error: --data.path: no place of the ImageFolder of run; allowed are {allowed}"
     said = refusal("evaluate", ["run", "--data.root=none"], monkeypatch, capsys)
     assert said.startswith("error: none: no such folder in ")
 

@@ -66,6 +66,12 @@ def test_images_in_memory_are_not_saved(tmp_path: Path, caplog: pytest.LogCaptur
     images = np.random.default_rng(0).integers(0, 256, (20, 3, 16, 16), np.uint8)
     pyrovae.save(by_hand(), tmp_path / "saved", pyrovae.ArrayData(images))
     assert "config.yaml cannot hold what is in memory (data.images)" in caplog.text
+    data = pyrovae.ArrayData(images)
+    report = pyrovae.evaluate_run(tmp_path / "saved", ["elbo"], data=data, split="train")
+    assert report.num_images == len(data.split("train"))
+    with shortened():
+        found = pyrovae.inspect_run(tmp_path / "saved", ["collapse"], data=data, split="train")
+    assert "as they were saved" in found.html.read_text()
     assert pyrovae.load(tmp_path / "saved").sample(2).shape == (2, 3, 16, 16)
 
 
@@ -91,6 +97,8 @@ def test_a_run_is_inspected_as_by_the_command(trained: Path, tmp_path: Path) -> 
     with shortened():
         other = pyrovae.inspect_run(trained, ["collapse"], quick=True, split="val")
     assert other.html.parent == trained / "posterior_val"
+    with pytest.raises(TypeError, match="images must be of the kind list or tuple, got str"):
+        pyrovae.inspect_run(trained, ["collapse"], images="test:0")
     with pytest.raises(TypeError, match="colour"):
         pyrovae.inspect_run(trained, ["collapse"], colour="red")
 

@@ -329,7 +329,7 @@ BAD = {
     "nothing": (dict(attributes={}), "attributes: no columns; allowed are one or more"),
     "dates": (
         dict(attributes={"born": np.zeros(60, "datetime64[D]")}),
-        "attribute born: values of the type datetime64; allowed are numbers and texts",
+        "attribute born: values of the type date; allowed are numbers and texts",
     ),
     "objects": (
         dict(attributes={"a": [{}] * 60}),

@@ -168,6 +168,8 @@ def test_another_optimiser_is_not_blamed_for_its_rate_while_the_elbo_rises() -> 
     below = replace(HEALTHY, elbo=-500.0, train_elbo=-500.0, rise=600.0, options=sgd)
     assert "diverged" not in [own.cause for own in judge(below).findings]
     assert judge(replace(below, rise=0.0)).faults[0].cause == "diverged"
+    unknown = judge(replace(below, rise=math.nan, epochs=math.nan))
+    assert "diverged" not in [own.cause for own in unknown.findings]
     adam = options(optimizer={"class_path": "torch.optim.Adam", "init_args": {"lr": 0.05}})
     assert judge(replace(below, options=adam)).faults[0].cause == "diverged"
     collapsed = replace(HEALTHY, elbo=1100.0, train_elbo=1100.0, active=3)

@@ -75,6 +75,8 @@ def test_encode_and_decode_are_the_programs() -> None:
     for wrong in (lambda: programs.encode(images), lambda: programs.decode(z)):
         with pytest.raises(ValueError, match=r"a tensor \(N, 2\) of skin_tone, hair_length$"):
             wrong()
+    with pytest.raises(ValueError, match=r"hair_length, got \(3, 1\)$"):
+        programs.encode(images, attributes[:, :1])
 
 
 def test_decoder_and_encoder_get_the_features() -> None:

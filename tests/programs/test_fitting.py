@@ -209,10 +209,26 @@ def test_training_needs_no_gradients_around_it(
 
 
 def test_numbers_of_a_run_are_integers() -> None:
-    for name, value in (("epochs", 2.5), ("batch_size", "4"), ("seed", 1.5)):
-        kind = type(value).__name__
-        with pytest.raises(TypeError, match=f"^{name} must be of the kind Integral, got {kind}$"):
+    for name, value in (("epochs", 2.5), ("batch_size", "4"), ("max_skipped", 1.5)):
+        with pytest.raises(TypeError, match=f"^{name} must be an integer, got {value!r}$"):
             Trainer(**{name: value})  # type: ignore[arg-type]
+
+
+def test_programs_may_have_further_observed_sites(
+    data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = make()
+    forward = type(vae.model).forward
+
+    def more(self: Any, x: torch.Tensor | None = None, num_images: int = 1) -> torch.Tensor:
+        pyro.factor("reg", -1e-3 * self.decoder.layers[0].weight.square().sum())
+        if x is not None:
+            with pyro.plate("means", len(x), dim=-1):
+                pyro.sample("mean", dist.Normal(0.5, 1.0), obs=x.mean((1, 2, 3)))
+        return forward(self, x, num_images)
+
+    monkeypatch.setattr(type(vae.model), "forward", more)
+    assert len(Trainer(epochs=1, batch_size=8).fit(vae, data)) == 1
 
 
 def test_an_optimiser_of_pyro_is_refused(data: SyntheticFaces) -> None:

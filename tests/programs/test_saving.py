@@ -26,7 +26,7 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from tests.support.programs import MAKERS
-from tests.support.small import small_data
+from tests.support.small import small_data, small_vae
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
@@ -112,6 +112,8 @@ def test_they_open_with_the_very_weights(
     pyrovae.save(programs, tmp_path / "saved", small_data())
     opened = pyrovae.load(tmp_path / "saved", trust=True)
     assert type(opened) is type(programs)
+    kinds = [[(n, type(m)) for n, m in own.named_modules()] for own in (programs, opened)]
+    assert kinds[0] == kinds[1]
     for name, own in opened.state_dict().items():
         assert torch.equal(own, programs.state_dict()[name]), name
     # Once more, from the opened programs.
@@ -137,3 +139,33 @@ def test_sizes_that_would_be_lost_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="^cannot be saved: program.model: "):
         pyrovae.save(pair, tmp_path / "saved", small_data())
     assert not any(tmp_path.iterdir())
+
+
+def test_a_part_that_was_replaced_cannot_be_saved(tmp_path: Path) -> None:
+    vae = small_vae()
+    vae.model.prior = pyrovae.priors.Laplace(4)
+    with pytest.raises(
+        InputError, match="model.prior is of the class Laplace, but StandardNormal"
+    ):
+        pyrovae.save(vae, tmp_path / "saved", small_data())
+    with pytest.raises(InputError, match="is torch.float64, allowed is torch.float32$"):
+        pyrovae.save(small_vae().double(), tmp_path / "saved", small_data())
+    ladder = MAKERS["ladder"]()
+    with pytest.raises(
+        InputError, match=r"program.image_shape is \(3, 16, 16\), but \(3, 32, 32\)"
+    ):
+        pyrovae.save(ladder, tmp_path / "saved", small_data(image_size=32))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", [None, nn.Identity(), 3])
+def test_programs_may_give_other_objects_the_names_of_parts(part: object) -> None:
+    class Own(WithoutPrior):
+        def __init__(self, prior: object = None, **parts: object) -> None:
+            super().__init__(**parts)  # type: ignore[arg-type]
+
+    programs = Own(
+        prior=part, **networks(), likelihood=SharedScaleNormal(), posterior=DiagonalNormal(5)
+    )
+    history = Trainer(epochs=1, batch_size=16).fit(programs, small_data())
+    assert len(history) == 1

@@ -268,6 +268,15 @@ def test_a_library_that_a_killed_compiler_left_is_made_again(
     with pytest.raises(ImportError, match="file too short"):
         compiling._compiled(graph, [])
     assert foreign.exists()
-    errors.append(RuntimeError("no library is named"))
+    errors.append(ImportError(f"{plain}: undefined symbol: f"))
+    plain.touch()
+    with pytest.raises(ImportError, match="undefined symbol"):
+        compiling._compiled(graph, [])
+    assert plain.exists()
+    errors += [ImportError(f"{plain}: file too short")] * 9
+    with pytest.raises(ImportError, match="file too short"):  # Not for ever.
+        compiling._compiled(graph, [])
+    assert len(errors) == 7
+    errors[:] = [RuntimeError("no library is named")]
     with pytest.raises(RuntimeError, match="no library"):
         compiling._compiled(graph, [])

@@ -87,7 +87,7 @@ class Explorer:
         num_images: int | None = None,
         seed: int = 0,
         trust: bool = False,
-        places: Mapping[str, str] | None = None,
+        places: Mapping[str, str | Path] | None = None,
     ) -> Explorer:
         """Opens a run, and encodes the images of a split.
 

@@ -37,7 +37,8 @@ def look(evidence: Evidence) -> Finding | None:
     rate, lost = evidence.options.get("optimizer.lr", 0.0), evidence.no_latent - evidence.elbo
     with_rate = f"With a learning rate of {rate:.2g} the ELBO is "
     # The rates of other optimisers, such as SGD, have other sizes.
-    high = rate > HIGH_LR and (is_adam(evidence.options) or not _steady(evidence))
+    stuck = evidence.rise <= evidence.least or evidence.rise >= evidence.scale
+    high = rate > HIGH_LR and (is_adam(evidence.options) or stuck)
     if high and lost > evidence.fault:
         cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
         parts.append(f"{with_rate}{lost:,.0f} nats below that of a model without latents.")

@@ -156,7 +156,7 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
     # Each kind has its own colours: noise is often ten times as large as what z moves.
     spreads = [255 * own.mean(1) for own in (found.latent_spread, found.spread)]
     kinds = [
-        f"{kind}\n0 to {own.max():.2g}"
+        f"{kind}\n0 to {_short(float(own.max()))}"
         for kind, own in zip(("sd, z", "sd, noise"), spreads, strict=True)
     ]
     titles = ["image", "mean", *kinds, *["draw of z"] * kept, "draw,\nwith noise"]
@@ -173,6 +173,16 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, fontsize=LABEL)
     return figure
+
+
+def _short(number: float) -> str:
+    """A number of two digits, or without decimal places.
+
+    Example:
+        >>> _short(0.123), _short(12.3), _short(123.4)
+        ('0.12', '12', '123')
+    """
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from pyrovae.inspection.plotting import LABEL, TITLE, canvas
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
@@ -64,48 +65,59 @@ def draw_graph(sites: pandas.DataFrame) -> Figure:
     Args:
         sites: from `site_table`.
     """
-    programs = list(sites.groupby("program", sort=False))
-    figure, axes = canvas(max(2.4, 0.9 + 0.8 * sites.groupby("program").size().max()), 1, 2)
-    for place, (name, own) in zip(axes[0], programs, strict=True):
-        _draw(place, own.set_index("site"))
+    programs = {name: own.set_index("site") for name, own in sites.groupby("program", sort=False)}
+    height = max(2.4, 0.9 + 0.8 * sites.groupby("program").size().max())
+    # Sites side by side need the whole width.
+    wide = any(x > 0 for own in programs.values() for x, _ in _spots(own).values())
+    figure, axes = canvas(2 * height, 2, 1) if wide else canvas(height, 1, 2)
+    for place, (name, own) in zip(axes.flat, programs.items(), strict=True):
+        _draw(place, own)
         place.set_title(name, fontsize=TITLE)
     return figure
 
 
+def _parents(sites: pandas.DataFrame) -> dict[str, list[str]]:
+    """The parents of each site."""
+    return {site: [p for p in row.split(", ") if p] for site, row in sites["parents"].items()}
+
+
 def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
-    parents = {site: [p for p in row.split(", ") if p] for site, row in sites["parents"].items()}
-    # x is a parent of the guide's sites, but not one of its sites.
-    roots = {p for own in parents.values() for p in own} - set(parents)
-    spots = _spots(roots, parents)
+    parents, spots = _parents(sites), _spots(sites)
+    outlines: dict[str, Any] = {}
+    for site, (x, y) in spots.items():
+        seen = site not in parents or sites.loc[site, "kind"] == "observed"
+        # An outline of the text's size: names of sites may be long.
+        outline = {"boxstyle": "round,pad=0.7,rounding_size=0.7", "ec": INK}
+        name = f" {site} " if len(site) < 3 else site
+        outline["fc"] = PALE if seen else PAPER
+        text = axes.text(x, y, name, ha="center", va="center", fontsize=TITLE, bbox=outline)
+        outlines[site] = text.get_bbox_patch()
+        if site in sites.index:
+            row = sites.loc[site]
+            size = " x ".join(map(str, row["event_shape"]))
+            beside = axes.annotate(
+                f"{row['distribution']}\n{size}",
+                (1, 0.5),
+                xycoords=outlines[site],
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=LABEL,
+            )
+            beside.set_in_layout(False)  # It lies in the box.
     for site, own in parents.items():
         for parent in own:
             # A straight arrow over more than one row would cross the sites between.
             bend = 0.4 if spots[parent][1] - spots[site][1] > 1 else 0
-            arrow = {"arrowstyle": "-|>", "color": SOFT, "shrinkA": 16, "shrinkB": 16}
+            arrow: dict[str, Any] = {
+                "arrowstyle": "-|>",
+                "color": SOFT,
+                "shrinkA": 2,
+                "shrinkB": 2,
+            }
+            arrow |= {"patchA": outlines[parent], "patchB": outlines[site]}
             arrow["connectionstyle"] = f"arc3,rad={bend}"
             axes.annotate("", spots[site], spots[parent], arrowprops=arrow)
-    for site, (x, y) in spots.items():
-        seen = site in roots or sites.loc[site, "kind"] == "observed"
-        # An outline of the text's size: names of sites may be long.
-        outline = {
-            "boxstyle": "round,pad=0.7,rounding_size=0.7",
-            "fc": PALE if seen else PAPER,
-            "ec": INK,
-        }
-        axes.text(
-            x,
-            y,
-            f" {site} " if len(site) < 3 else site,
-            ha="center",
-            va="center",
-            fontsize=TITLE,
-            bbox=outline,
-        )
-        if site in sites.index:
-            row = sites.loc[site]
-            size = " x ".join(map(str, row["event_shape"]))
-            place = x + 0.3 + 0.04 * len(site)
-            axes.text(place, y, f"{row['distribution']}\n{size}", va="center", fontsize=LABEL)
     _box(axes, spots.values(), sites["plates"])
 
 
@@ -121,8 +133,11 @@ def _box(axes: Axes, spots: Iterable[tuple[float, float]], plates: pandas.Series
     axes.set_axis_off()
 
 
-def _spots(roots: set[str], parents: dict[str, list[str]]) -> dict[str, tuple[float, float]]:
+def _spots(sites: pandas.DataFrame) -> dict[str, tuple[float, float]]:
     """The position of each site: one row below its lowest parent, side by side in a row."""
+    parents = _parents(sites)
+    # x is a parent of the guide's sites, but not one of its sites.
+    roots = {p for own in parents.values() for p in own} - set(parents)
     rows = dict.fromkeys(sorted(roots), 0)
     for site, own in parents.items():  # Parents come before their children.
         rows[site] = 1 + max((rows[parent] for parent in own), default=-1)

@@ -1,0 +1,80 @@
+"""Writes programs to a folder without training state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyrovae.data import ImageData
+    from pyrovae.programs import ModelGuidePair
+
+# The imports inside the functions are slow, and only these functions need them.
+
+__all__ = ["save"]
+
+
+def save(vae: ModelGuidePair, folder: str | Path, data: ImageData | None = None) -> None:
+    """Writes programs, with weights, to a new folder that `load` and the commands open.
+
+    Use it for programs that your own loop has trained. `Trainer.fit(..., run=folder)` writes more:
+    metrics, pictures, and checkpoints to resume from.
+
+    Args:
+        vae: the programs, such as a `VAE`.
+        folder: the new folder.
+        data: the data set that `evaluate` and `inspect` use, and that prepares images; by default
+            `vae.data`.
+
+    Raises:
+        InputError: if the folder is not empty, there is no data set, a part cannot be written
+            down, such as a lambda, or what was written does not open as the same programs, such
+            as after a part was replaced. Nothing is written then.
+
+    Example:
+        >>> import tempfile
+        >>> from pyrovae import MLPDecoder, MLPEncoder, SyntheticFaces, VAE, load
+        >>> data = SyntheticFaces(image_size=16)
+        >>> vae = VAE.for_images(data, 8, encoder=MLPEncoder, decoder=MLPDecoder)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(vae, folder)
+        ...     load(folder).sample(2).shape
+        torch.Size([2, 3, 16, 16])
+    """
+    from pyrovae.data import as_image_data
+    from pyrovae.programs import ModelGuidePair
+    from pyrovae.runs import RunDirectory
+    from pyrovae.training.description import options_of
+    from pyrovae.utils.errors import InputError, check_kind
+    from pyrovae.utils.files import new_folder
+
+    check_kind("vae", vae, ModelGuidePair)
+    found = vae.data if data is None else as_image_data(data)
+    if found is None:
+        raise InputError("data: the programs have no data set; give the one they were trained on")
+    text = options_of(vae, found)
+    with new_folder(Path(folder)) as temporary:
+        RunDirectory(temporary, text).share(vae.state_dict())
+        _check_opens(temporary, vae)
+
+
+def _check_opens(folder: Path, vae: ModelGuidePair) -> None:
+    """Raises `InputError` unless a folder opens as programs of the same parts."""
+    from pyrovae.config.building import load_run
+    from pyrovae.utils.errors import InputError
+
+    opened, _ = load_run(folder, trust=True)
+    found, own = opened.state_dict(), vae.state_dict()
+    if others := [name for name, tensor in own.items() if tensor.dtype != found[name].dtype]:
+        was, becomes = own[others[0]].dtype, found[others[0]].dtype
+        raise InputError(f"cannot be saved: {others[0]} is {was}, allowed is {becomes}")
+    before, after = (
+        {name: type(part).__qualname__ for name, part in own.named_modules()}
+        for own in (vae, opened)
+    )
+    for name, kind in before.items():
+        if (other := after.get(name)) != kind:
+            raise InputError(
+                f"cannot be saved: {name} is of the class {kind}, but {other} by the arguments "
+                "that the programs were made with; make them anew with this part"
+            )
