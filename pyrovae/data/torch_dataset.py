@@ -42,9 +42,10 @@ class TorchDataset(DividedImages):
 
     An item is an image, or a tuple of an image and a label. An image is a Pillow image, a tensor
     `(C, H, W)` or an array. The last axis of an array holds the channels if it is the shorter one,
-    as for `ArrayData`; that of a tensor if it also has 1, 3 or 4 of them, and the first has not.
-    Labels are one number or several; a warning names others, which are not used. A random
-    transform is applied once; use `flip` and `augment` to change images at random.
+    as for `ArrayData`; that of a tensor if it also has 1, 3 or 4 of them, and the first has not;
+    `image_shape` decides otherwise. Labels are one number or several; a warning names others,
+    which are not used. A random transform is applied once; use `flip` and `augment` to change
+    images at random.
 
     The stored images are used again if the pickled data set and a few of its images are the same.
     A data set that cannot be pickled is read again in each process.
