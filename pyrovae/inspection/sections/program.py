@@ -84,27 +84,11 @@ def _parents(sites: pandas.DataFrame) -> dict[str, list[str]]:
 def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
     parents, spots = _parents(sites), _spots(sites)
     outlines: dict[str, Any] = {}
-    for site, (x, y) in spots.items():
+    for site, spot in spots.items():
         seen = site not in parents or sites.loc[site, "kind"] == "observed"
-        # An outline of the text's size: names of sites may be long.
-        outline = {"boxstyle": "round,pad=0.7,rounding_size=0.7", "ec": INK}
-        name = f" {site} " if len(site) < 3 else site
-        outline["fc"] = PALE if seen else PAPER
-        text = axes.text(x, y, name, ha="center", va="center", fontsize=TITLE, bbox=outline)
-        outlines[site] = text.get_bbox_patch()
+        outlines[site] = _node(axes, site, spot, PALE if seen else PAPER)
         if site in sites.index:
-            row = sites.loc[site]
-            size = " x ".join(map(str, row["event_shape"]))
-            beside = axes.annotate(
-                f"{row['distribution']}\n{size}",
-                (1, 0.5),
-                xycoords=outlines[site],
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=LABEL,
-            )
-            beside.set_in_layout(False)  # It lies in the box.
+            _describe(axes, outlines[site], sites.loc[site])
     for site, own in parents.items():
         for parent in own:
             # A straight arrow over more than one row would cross the sites between.
@@ -119,6 +103,29 @@ def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
             arrow["connectionstyle"] = f"arc3,rad={bend}"
             axes.annotate("", spots[site], spots[parent], arrowprops=arrow)
     _box(axes, spots.values(), sites["plates"])
+
+
+def _node(axes: Axes, site: str, spot: tuple[float, float], color: str) -> Any:
+    """Draws a site; returns its outline, which has the size of the name."""
+    outline = {"boxstyle": "round,pad=0.7,rounding_size=0.7", "ec": INK, "fc": color}
+    name = f" {site} " if len(site) < 3 else site
+    text = axes.text(*spot, name, ha="center", va="center", fontsize=TITLE, bbox=outline)
+    return text.get_bbox_patch()
+
+
+def _describe(axes: Axes, outline: Any, row: pandas.Series) -> None:
+    """Writes distribution and shape to the right of a site's outline."""
+    size = " x ".join(map(str, row["event_shape"]))
+    beside = axes.annotate(
+        f"{row['distribution']}\n{size}",
+        (1, 0.5),
+        xycoords=outline,
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=LABEL,
+    )
+    beside.set_in_layout(False)  # It lies in the box of the plates.
 
 
 def _box(axes: Axes, spots: Iterable[tuple[float, float]], plates: pandas.Series) -> None:
