@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> None:
     preset = value_of("--config", arguments)
     if preset is not None:
         content = consent_of(arguments).read(preset_path(preset))
+        parser.files = {preset: content}
         parser.set_defaults({"data": content.get("data")})
     config = parse(parser, arguments)
     if config.data is None:
