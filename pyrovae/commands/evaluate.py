@@ -28,6 +28,7 @@ from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.signals import Diverged
+from pyrovae.utils.text import printable
 from pyrovae.utils.version import __version__
 
 __all__ = ["check_sections", "main", "open_run", "score_run"]
@@ -140,7 +141,9 @@ def main(arguments: list[str]) -> None:
     for opened in runs:
         found = opened.score(sections)
         path = found.write()
-        print(f"{path}\n" if given.compare else f"\n{found}\n{path}\n", flush=True)
+        # The comparison has the scores of all runs.
+        shown = printable(f"{found.run}: {found.about}") if given.compare else f"\n{found}"
+        print(f"{shown}\n{path}\n", flush=True)
         for line in found.remarks:
             print(f"note: {line}", flush=True)
         refresh_index(found.run)

@@ -13,6 +13,7 @@ import torch
 from pyro import infer
 from torch import Tensor
 
+import pyrovae
 from pyrovae import (
     Beta,
     InputError,
@@ -95,11 +96,12 @@ def test_a_directory_that_holds_a_run_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_resuming_from_python_keeps_the_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ["prior: {}", "prior: {", ""])
+def test_resuming_from_python_writes_the_configuration_again(damaged: str, tmp_path: Path) -> None:
     train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
-    (tmp_path / "config.yaml").write_text("prior: {}")
-    train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path, resume=True)
-    assert (tmp_path / "config.yaml").read_text() == "prior: {}"
+    (tmp_path / "config.yaml").write_text(damaged)
+    vae, _ = train(Trainer(epochs=2, batch_size=BATCH), run=tmp_path, resume=True)
+    assert same_weights(pyrovae.load(tmp_path, "last"), vae)
 
 
 def test_the_number_of_images_changes_where_pca_starts() -> None:
