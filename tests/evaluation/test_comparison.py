@@ -86,7 +86,8 @@ def test_scores_of_other_images_are_moved_with_a_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = tmp_path / "run"
-    shutil.copytree(tiny_run(), root)
+    # Other tests score the same run.
+    shutil.copytree(tiny_run(), root, ignore=shutil.ignore_patterns("evaluation*"))
     before = score_run(root, QUICK, ["elbo", "without_latent"]).write().read_text()
     images = (root / "evaluation_images.csv").read_text()
     command = [str(root), "--sections=elbo", "--num_images=20", "--device=cpu"]
