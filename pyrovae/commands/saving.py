@@ -75,6 +75,6 @@ def _check_opens(folder: Path, vae: ModelGuidePair) -> None:
     for name, kind in before.items():
         if (other := after.get(name)) != kind:
             raise InputError(
-                f"cannot be saved: {name} is of the class {kind}, but {other} by the arguments "
-                "that the programs were made with; make them anew with this part"
+                f"cannot be saved: {name} is of the class {kind}, but the programs were made with "
+                f"{other}; make them anew with this part"
             )

@@ -139,7 +139,7 @@ def _move(run: RunDirectory, data: Namespace, places: Mapping[str, str | Path]) 
         if argument not in allowed:
             options = listed(f"--data.{own}" for own in allowed)
             reason = f"allowed are {options}" if allowed else "its images are in no file"
-            raise InputError(f"--data.{argument}: no place of the {name} of {run.root}; {reason}")
+            raise InputError(f"--data.{argument}: the images of {run.root} are {name}; {reason}")
         data[f"init_args.{argument}"] = str(place)
 
 

@@ -127,7 +127,7 @@ def add_opening(parser: Parser) -> None:
 
 
 def opening(options: Namespace) -> dict[str, Any]:
-    """What the options of `add_opening` say of how to open a run: arguments of `load_run`."""
+    """The arguments of `load_run` that the options of `add_opening` give."""
     places = {name: place for name, place in options.data.as_dict().items() if place is not None}
     return {"checkpoint": options.checkpoint, "trust": options.trust, "places": places}
 

@@ -87,8 +87,8 @@ class Description:
             options[name] = (writer.part(group, name) or {}).get("init_args", {})
         self.options, self.missing = options, writer.missing
 
-    def changes(self, before: Mapping[str, Any]) -> list[str]:
-        """The options that differ from those of a run that resumes, each with its value there.
+    def changes(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that differ from those of a run that resumes, and their values there.
 
         The number of epochs, the engine, the data's place, callbacks and loggers may differ.
         """
@@ -97,7 +97,7 @@ class Description:
             for options in (before, self.options)
         )
         kept = [n for n in {**old, **new} if not {n, n.split(".")[0]} & {*FREE}]
-        return [f"--{n} {old.get(n)}" for n in kept if old.get(n) != new.get(n)]
+        return {n: old.get(n) for n in kept if old.get(n) != new.get(n)}
 
     def text(self) -> str:
         """The text of `config.yaml`.
@@ -204,7 +204,7 @@ def _misfits(parts: dict[str, Any]) -> list[str]:
                 continue
             other = link.compute(*(known[each] for each in link.sources))
             if not np.array_equal(own, other):
-                found.append(f"{name}.{argument} is {own}, but {other} by {link.option}")
+                found.append(f"{name}.{argument} is {own}, but {link.option} makes it {other}")
     return found
 
 

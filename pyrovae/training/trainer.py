@@ -178,13 +178,12 @@ def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
     The command line has its own text, and refuses other options.
     """
     if resume and (changes := about.changes(run.options())):
-        frozen = [line for line in changes if line.startswith("--freeze")]
-        if frozen:  # The state of the optimiser is of other parameters.
-            raise InputError(f"{run.config}: a resumed run keeps what is frozen, {frozen[0]}")
+        if "freeze" in changes:  # The state of the optimiser is of other parameters.
+            raise InputError(f"freeze: a resumed run keeps its frozen parts, {changes['freeze']}")
         logging.getLogger("pyrovae").warning(
             "%s: the run goes on with other options than before, which were %s",
             run.config,
-            ", ".join(changes),
+            ", ".join(f"--{name} {value}" for name, value in changes.items()),
         )
     if not (resume and about.missing):  # What the run has can be more than this.
         run.config_text = about.text()

@@ -184,11 +184,13 @@ class Writer:
 
 
 def _called(value: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """What a factory calls, with which arguments; a `partial` of the parser names it last."""
+    """What a factory calls, and the arguments that it gives."""
     if not isinstance(value, functools.partial):
         return value, (), {}
-    if f"{value.func.__module__}.".startswith("jsonargparse.") and inspect.isclass(value.args[-1]):
-        return value.args[-1], (), value.keywords
+    *_, last = value.args or (None,)
+    # The parser's own partials call a helper of it, whose last argument is the class.
+    if f"{value.func.__module__}.".startswith("jsonargparse.") and inspect.isclass(last):
+        return last, (), value.keywords
     return value.func, value.args, value.keywords
 
 

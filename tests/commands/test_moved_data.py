@@ -56,7 +56,7 @@ def test_a_place_that_the_data_lack_is_refused(
     del moved
     said = refusal("evaluate", ["run", "--data.path=new"], monkeypatch, capsys)
     allowed = "--data.root, --data.attributes, --data.cache_dir"
-    assert said == f"error: --data.path: no place of the ImageFolder of run; allowed are {allowed}"
+    assert said == f"error: --data.path: the images of run are ImageFolder; allowed are {allowed}"
     said = refusal("evaluate", ["run", "--data.root=none"], monkeypatch, capsys)
     assert said.startswith("error: none: no such folder in ")
 

@@ -133,7 +133,9 @@ def test_a_run_of_theirs_opens(make: Callable[[], ModelGuidePair], tmp_path: Pat
 
 def test_sizes_that_would_be_lost_are_named(tmp_path: Path) -> None:
     programs = NetworksAlone(**networks(12), likelihood=SharedScaleNormal())  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="encoder.num_outputs is 12, but 10 by --posterior$"):
+    with pytest.raises(
+        InputError, match="encoder.num_outputs is 12, but --posterior makes it 10$"
+    ):
         pyrovae.save(programs, tmp_path / "saved", small_data())
     pair = MAKERS["two latents"]()
     with pytest.raises(InputError, match="^cannot be saved: program.model: "):
@@ -145,14 +147,14 @@ def test_a_part_that_was_replaced_cannot_be_saved(tmp_path: Path) -> None:
     vae = small_vae()
     vae.model.prior = pyrovae.priors.Laplace(4)
     with pytest.raises(
-        InputError, match="model.prior is of the class Laplace, but StandardNormal"
+        InputError, match="model.prior is of the class Laplace, but .* with StandardNormal"
     ):
         pyrovae.save(vae, tmp_path / "saved", small_data())
     with pytest.raises(InputError, match="is torch.float64, allowed is torch.float32$"):
         pyrovae.save(small_vae().double(), tmp_path / "saved", small_data())
     ladder = MAKERS["ladder"]()
     with pytest.raises(
-        InputError, match=r"program.image_shape is \(3, 16, 16\), but \(3, 32, 32\)"
+        InputError, match=r"program.image_shape is \(3, 16, 16\), but --data makes it"
     ):
         pyrovae.save(ladder, tmp_path / "saved", small_data(image_size=32))
     assert not any(tmp_path.iterdir())

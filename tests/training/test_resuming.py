@@ -121,7 +121,7 @@ def test_a_run_that_goes_on_from_python_records_its_options(
     assert options()["trainer.epochs"] == 2 and not caplog.text
     train(Trainer(epochs=3, batch_size=BATCH // 2), adam(1e-6), tmp_path, resume=True)
     assert "other options than before, which were --optimizer.lr 0.01, --trainer.b" in caplog.text
-    with pytest.raises(InputError, match="a resumed run keeps what is frozen, --freeze None"):
+    with pytest.raises(InputError, match="^freeze: a resumed run keeps its frozen parts, None"):
         frozen = Recipe(freeze=["encoder"])
         train(Trainer(epochs=4, batch_size=BATCH // 2), frozen, tmp_path, resume=True)
     assert options()["optimizer.lr"] == 1e-6 and options()["trainer.batch_size"] == BATCH // 2
