@@ -52,21 +52,23 @@ def compare(reports: Sequence[Report], out: Path) -> str:
         columns |= _baselines(baseline, names, reports)
     own = {name: report.settings for name, report in zip(names, reports, strict=True)}
     _write(columns, first, own, out / "comparison.csv")
-    _draw(columns, names, _seen(first), out / "comparison.png")
+    greys = any(report.shift for report in reports)
+    _draw(columns, names, _seen(first, greys), out / "comparison.png")
     remarks: dict[str, list[str]] = {}
     for name, report in zip(names, reports, strict=True):
         for line in notes(report):
             remarks.setdefault(line, []).append(name)
     lines = [f"{line} ({', '.join(runs)})" for line, runs in remarks.items()]
-    table = score_table(columns, greys=any(report.shift for report in reports))
+    table = score_table(columns, greys=greys)
     files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
     return "\n".join([table, *lines, files])
 
 
-def _seen(report: Report) -> str:
-    """The title of the figure: images, weights and seed."""
+def _seen(report: Report, greys: bool) -> str:
+    """The title of the figure: images, weights, seed and scale."""
     weights = f"{report.settings['checkpoint']} weights, seed {report.settings['seed']}"
-    return f"{report.about}; {weights}; bars: 2 standard errors"
+    scale = "; log p(x) and ELBO of grey values" if greys else ""
+    return f"{report.about}; {weights}{scale}; bars: 2 standard errors"
 
 
 def check_comparable(runs: Sequence[Opened]) -> None:
