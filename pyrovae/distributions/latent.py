@@ -1,12 +1,14 @@
-"""The common base of priors and posterior families."""
+"""The common base of priors and posterior families, and the space of their draws."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
 from pyrovae.utils.arguments import Recorded
 
-__all__ = ["LatentModule"]
+__all__ = ["LatentModule", "innermost"]
 
 
 class LatentModule(Recorded, nn.Module):
@@ -28,3 +30,10 @@ class LatentModule(Recorded, nn.Module):
     def extra_repr(self) -> str:
         """The text that `repr` shows in brackets."""
         return f"latent_dim={self.latent_dim}"
+
+
+def innermost(support: Any) -> Any:
+    """The constraint on one value, of a support of vectors."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support

@@ -8,6 +8,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from pyrovae.distributions.latent import innermost
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import run_both
 from pyrovae.utils.errors import InputError
@@ -44,10 +45,7 @@ def _accepts(fn: Any, value: Tensor) -> bool:
 
 
 def _named(fn: Any) -> str:
-    support = fn.support
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return f"{type(support).__name__.strip('_').lower()}"
+    return type(innermost(fn.support)).__name__.strip("_").lower()
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from pyrovae.distributions.latent import innermost
 from pyrovae.evaluation.pairs import chunks
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
@@ -59,7 +60,7 @@ def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor)
     """The value if it is in the support, else a value near it that is."""
     if support.check(value).all():
         return value
-    inner = getattr(support, "base_constraint", support)
+    inner = innermost(support)
     low, high = (getattr(inner, name, None) for name in ("lower_bound", "upper_bound"))
     if low is None and high is None:
         return normalize(value, dim=-1)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.data import ImageData, Split, as_image_data
+from pyrovae.distributions.latent import innermost
 from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.programs.pair import ModelGuidePair
-from pyrovae.programs.vae import Program, count, innermost, parts_for
+from pyrovae.programs.vae import Program, count, parts_for
 from pyrovae.utils.arguments import remade
 from pyrovae.utils.errors import InputError
 

@@ -10,13 +10,14 @@ from torch.distributions import constraints
 from torch.nn.functional import softplus
 
 from pyrovae.distributions import Transformed, WhiteningInverse
+from pyrovae.distributions.latent import innermost
 from pyrovae.distributions.moments import moments
 from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.programs.few_labels import FewLabels, Labels, check_number, given_classes
-from pyrovae.programs.vae import Program, count, innermost
+from pyrovae.programs.vae import Program, count
 from pyrovae.utils.errors import InputError
 
 __all__ = ["MixtureGuide", "MixtureModel", "MixtureVAE"]

@@ -15,6 +15,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from pyrovae.data import ImageData, as_image_data
+from pyrovae.distributions.latent import innermost
 from pyrovae.likelihoods import Likelihood, SharedScaleNormal
 from pyrovae.networks import ConvDecoder, ConvEncoder, ImageShape
 from pyrovae.posteriors import DiagonalNormal, Posterior
@@ -351,10 +352,3 @@ def count(x: Tensor) -> int:
             f"{x.dtype} of shape {tuple(x.shape)}"
         )
     return len(x)
-
-
-def innermost(support: Any) -> Any:
-    """The constraint on one value, of a support of vectors."""
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support
