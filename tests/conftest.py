@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyro
@@ -19,9 +20,10 @@ from tests.support.commands import TINY, run
 # start run beside other tests.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# setuptools refuses to be imported after the standard library's distutils, which inductor uses.
+# inductor uses distutils, and triton of torch 2.6 setuptools, which warns unless it comes first.
 if sys.version_info < (3, 12):
-    os.environ.setdefault("SETUPTOOLS_USE_DISTUTILS", "stdlib")
+    with suppress(ImportError):
+        import setuptools  # noqa: F401
 # The first backward pass of a process decides whether forks of it can have another. One within a
 # tracer, whose devices count, would forbid it, whatever tests come later.
 if not torch.cuda.is_available():
