@@ -108,7 +108,16 @@ def parse_yaml(text: str, source: str) -> Any:
     except TooLarge as error:
         raise TooLarge(f"{source}: not a configuration: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{source}: not valid YAML ({cut(error)})") from None
+        raise InputError(f"{source}: not valid YAML ({_where(error)})") from None
+
+
+def _where(error: Exception) -> str:
+    """The line of a file that is not YAML, and what is wrong in it."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return cut(error)
+    began = error.context_mark
+    within = f", {error.context} from line {began.line + 1}" if error.context and began else ""
+    return cut(f"line {error.problem_mark.line + 1}{within}: {error.problem}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -128,11 +137,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid YAML ({cut(error)})") from None
     content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
-        raise InputError(
-            f"{path}: holds no configuration. For a run made from Python, build its VAE again and "
-            'load its weights with vae.load_state_dict(RunDirectory(folder).weights("best"))'
-        )
+        raise InputError(f"{path}: {_missing(content, text)}")
     return content
+
+
+def _missing(content: Any, text: str) -> str:
+    """Why a file holds no options. A run that cannot be written down has a comment."""
+    if content is None and text.strip():
+        return (
+            f"holds a comment only ({cut(text)}). For a run made from Python, build its VAE again "
+            'and load its weights with vae.load_state_dict(RunDirectory(folder).weights("best"))'
+        )
+    what = "is empty" if content is None else f"holds a {type(content).__name__}"
+    return f"{what}; allowed is a mapping of options, such as trainer: {{epochs: 2}}"
 
 
 def plain_text(content: dict[str, Any]) -> str:

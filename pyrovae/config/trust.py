@@ -301,7 +301,10 @@ class _Walk:
         """Yields the names and values of a mapping; raises `InputError` for an invalid name."""
         for name, value in given.items():
             if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
-                raise self.wrong(where, f"'{cut(name)}' is not a valid name of an argument")
+                first, dot, rest = str(name).partition(".")
+                nested = f"; write {cut(first)}: and indented below it {cut(rest)}:" if dot else ""
+                reason = f"'{cut(name)}' is not a valid name of an argument{nested}"
+                raise self.wrong(where, reason)
             yield name, value
 
     def wrong(self, where: str, reason: str) -> InputError:
