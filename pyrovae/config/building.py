@@ -23,6 +23,7 @@ from pyrovae.engine import Engine
 from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS
 from pyrovae.runs import RunDirectory
+from pyrovae.runs.own_code import place_in_own_code
 from pyrovae.training.initialization import WarmStart
 from pyrovae.training.recipe import Recipe
 from pyrovae.utils.errors import InputError
@@ -44,7 +45,7 @@ def instantiate(parser: Parser, config: Namespace) -> Any:
         refused = error.__cause__ if "Union subtypes" in str(error) else None
         message = parser.in_one_line(str(refused or error))
         line = parser.with_file(blamed(config.as_dict(), error, message))
-        raise InputError(line) from error
+        raise InputError(line + place_in_own_code(error)) from error
 
 
 def _used(config: Namespace) -> Namespace:

@@ -21,7 +21,7 @@ import torch
 from pyro.infer import ELBO
 
 from pyrovae.config.roles import ROLES
-from pyrovae.runs.own_code import module_file
+from pyrovae.runs.own_code import module_file, place_in_own_code
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
@@ -93,11 +93,14 @@ def own_class(name: str, base: type, where: str, copies: Path | None = None) -> 
     except (KeyboardInterrupt, InputError):
         raise
     except BaseException as error:  # A module of the user may raise anything, even SystemExit.
-        kind = "" if isinstance(error, ImportError | AttributeError) else type(error).__name__
-        missing = isinstance(error, ModuleNotFoundError)
-        searched = " (looked for in this directory too)" if missing else ""
-        reason = ": ".join(filter(None, (kind, cut(error)))) + searched
-        raise InputError(f"{where}: '{cut(name)}' cannot be imported: {reason}") from error
+        said, reason = f"{where}: '{cut(name)}' cannot be imported: ", cut(error)
+        if place := place_in_own_code(error):
+            raise InputError(said + reason + place) from error
+        if isinstance(error, ModuleNotFoundError):
+            reason += " (looked for in this directory too)"
+        elif not isinstance(error, ImportError | AttributeError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise InputError(said + reason) from error
     if not isinstance(found, type):
         raise InputError(f"{where}: {cut(name)} is not a class; only classes are allowed")
     if not issubclass(found, base):

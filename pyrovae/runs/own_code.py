@@ -1,10 +1,11 @@
-"""Copies of the user's own modules, so that a run opens from any folder."""
+"""The user's own modules: copies, so that a run opens from any folder, and their errors."""
 
 from __future__ import annotations
 
 import ast
 import sys
 import sysconfig
+import traceback
 from collections.abc import Iterator
 from importlib.util import resolve_name
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import from_yaml
 
-__all__ = ["OWN_PARTS", "copy_own_code", "module_file"]
+__all__ = ["OWN_PARTS", "copy_own_code", "module_file", "place_in_own_code"]
 
 #: The folder of the copies, beside `config.yaml`.
 OWN_PARTS = "parts"
@@ -47,6 +48,18 @@ def module_file(name: str) -> Path | None:
     module = sys.modules.get(name)
     file = vars(module).get("__file__") if module is not None else None
     return Path(file) if isinstance(file, str) and file.endswith(".py") else None
+
+
+def place_in_own_code(error: BaseException | None) -> str:
+    """The kind of an error and the line of a file of the user, in brackets; empty if in none."""
+    found = ""
+    while error is not None:
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            file = Path(frame.f_code.co_filename)
+            if file.suffix == ".py" and _is_own(frame.f_globals.get("__name__", ""), file):
+                found = f" ({type(error).__name__} in {file.name}, line {line})"
+        error = error.__cause__  # The parser wraps a constructor's error in its own.
+    return found
 
 
 def _texts(value: Any) -> Iterator[str]:

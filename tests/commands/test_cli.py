@@ -350,6 +350,9 @@ def test_the_scores_after_training_are_of_the_best_weights_and_so_is_the_picture
         ),
         (["--prior=no_parts.Cauchy"], "No module named 'no_parts' (looked for in this directory"),
         (["--prior=own_parts.Bare"], "the argument latent_dim of own_parts.Bare"),
+        (["--prior=own_parts.Breaks"], "--prior: 1 (KeyError in own_parts.py, line 7)"),
+        (["--prior=own_parts.Later"], "out of range (IndexError in own_parts.py, line 10)"),
+        (["--prior=own_imports.A"], "'none_such' (ModuleNotFoundError in own_imports.py, line 1)"),
         (
             ["--optimizer=Adma"],
             "--optimizer: unknown class 'Adma'; known are the classes of torch.optim",
@@ -365,7 +368,10 @@ def test_a_part_that_cannot_be_had_is_named(
 ) -> None:
     code = "from pyrovae import StandardNormal\nclass Bare(StandardNormal):\n"
     code += "    def __init__(self, latent_dim):\n        super().__init__(latent_dim)\n"
+    code += "class Breaks(StandardNormal):\n    def __init__(self):\n        {}[1]\n"
+    code += "class Later(StandardNormal):\n    def forward(self):\n        return [][1]\n"
     (tmp_path / "own_parts.py").write_text(code)
+    (tmp_path / "own_imports.py").write_text("import none_such\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own_parts", raising=False)

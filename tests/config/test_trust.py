@@ -299,8 +299,8 @@ def test_consent_is_typed_or_given_by_trust(
     [
         ("own_prior.make", "own_prior.make is not a class"),
         ("own_prior.nothing", "module 'own_prior' has no attribute 'nothing'"),
-        ("leaves.Prior", "'leaves.Prior' cannot be imported: SystemExit: 3"),
-        ("breaks.Prior", "'breaks.Prior' cannot be imported: Odd: x y"),
+        ("leaves.Prior", "'leaves.Prior' cannot be imported: 3 (SystemExit in leaves.py, line 1)"),
+        ("breaks.Prior", "'breaks.Prior' cannot be imported: x y (Odd in breaks.py, line 3)"),
         ("venv.__main__.X", "'venv.__main__.X' cannot be imported: __main__ is a command"),
         ("os.system", "os.system is not a class"),
         ("fractions.Fraction", "fractions.Fraction must be a subclass of Prior"),
