@@ -43,7 +43,7 @@ GROUPS = [[*NAMES][start::3] for start in range(3)]
 #: trains.
 SCRIPT = """
 import copy, importlib, io, json, os, sys, types
-import torch, pyro, pyro.infer, pyro.optim, torch.utils.tensorboard
+import torch, pyro, pyro.infer, pyro.optim, torch.utils.tensorboard, torch._dynamo
 import torch._inductor, torch._functorch.compile_utils, torch.fx.experimental.proxy_tensor
 
 class Hiding:

@@ -23,8 +23,9 @@ from pyrovae.training.optimizer import GroupedOptimizer
 
 __all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "compile_gradients"]
 
-#: Compiler options: a compiled step draws the same random numbers as an eager one.
-OPTIONS: dict[str, Any] = {"fallback_random": True}
+#: Compiler options: a compiled step draws the same random numbers as an eager one. The reordering
+#: of PyTorch 2.6 would exchange draws.
+OPTIONS: dict[str, Any] = {"fallback_random": True, "reorder_for_locality": False}
 
 #: The operation that reads a number from a tensor.
 READS_NUMBER = "aten._local_scalar_dense.default"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from functools import partial
 from typing import Any
 
@@ -45,7 +46,9 @@ def vae_of(**parts: Any) -> VAE:
 
 def opened(program: Exported | InputError) -> Any:
     assert isinstance(program, Exported)
-    return torch.export.load(io.BytesIO(program.content)).module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch 2.6 warns of its own internals.
+        return torch.export.load(io.BytesIO(program.content)).module()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from torch.distributed import run
-from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
+from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
 
 from tests.support.processes import FORKS
 
@@ -23,7 +23,7 @@ from tests.support.processes import FORKS
 class Forked:
     """What `torchrun` needs of `Popen`; runs a Python script without a new interpreter."""
 
-    def __init__(self, args: tuple[str, ...], env: dict[str, str], **others: Any) -> None:
+    def __init__(self, args: tuple[str, ...], env: dict[str, str], *others: Any) -> None:
         python, unbuffered, *given = args
         assert (python, unbuffered) == (sys.executable, "-u")
         fork = multiprocessing.get_context("fork")
@@ -57,5 +57,5 @@ def _work(given: list[str], environment: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     if FORKS:
-        subprocess_handler.Popen = Forked  # type: ignore[assignment, misc]
+        SubprocessHandler._popen = lambda self, *given: Forked(*given)  # type: ignore[assignment]
     run.main()

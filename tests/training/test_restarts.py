@@ -75,8 +75,8 @@ def test_a_command_that_has_ended_handles_no_signals() -> None:
 
 def child(parent: int, rank: int) -> int:
     """The process of a rank among those that `torchrun`, a child of this process, started."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    for number in children:
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")  # A thread may have started it.
+    for number in " ".join(task.read_text() for task in tasks).split():
         if Path(f"/proc/{number}/comm").read_text().strip() == f"rank {rank}":
             return int(number)
     raise ProcessLookupError(f"rank {rank}")
