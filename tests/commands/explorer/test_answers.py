@@ -91,6 +91,15 @@ def test_sliders_of_a_class_end_at_its_values() -> None:
     assert ends == {(0.0, 1.0)}
 
 
+def up_to_rounding(value: Any) -> Any:
+    """A nested answer whose numbers compare up to rounding, which depends on memory layouts."""
+    if isinstance(value, dict):
+        return {name: up_to_rounding(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [up_to_rounding(inner) for inner in value]
+    return pytest.approx(value, rel=1e-5, abs=1e-6) if isinstance(value, float) else value
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 def test_every_question_is_answered_on_another_device(make: Any) -> None:
@@ -100,7 +109,7 @@ def test_every_question_is_answered_on_another_device(make: Any) -> None:
     with pretending():
         torch.manual_seed(0)
         found = all_answers(explorer(make().to(DEVICE), 30, device="meta"))
-    assert {name: found[name] for name in expected} == expected
+    assert {name: found[name] for name in expected} == up_to_rounding(expected)
 
 
 @pytest.mark.slow
