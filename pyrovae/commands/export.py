@@ -38,7 +38,10 @@ def main(arguments: list[str]) -> None:
                 (folder / f"{name}.pt2").write_bytes(program.content)
             (folder / "README.md").write_text(readme(vae, made, failed), "utf-8")
         for name, program in made.items():
-            print(f"{out / name}.pt2: differs from the run by {program.difference:.1g} at most")
+            same = "equal those of the run"
+            if program.difference:
+                same = f"differ from those of the run by {program.difference:.1g} at most"
+            print(f"{out / name}.pt2: its outputs {same}")
         print(out / "README.md")
     if failed:
         raise InputError("; ".join(failed))
@@ -100,5 +103,4 @@ def _example(vae: ModelGuidePair, made: dict[str, Exported]) -> Iterator[str]:
             yield 'pictures = decoder(new)["image"]'
     yield "```"
     if not prior:
-        yield f"\nThe prior is not exported: it is `{type(vae.latent_prior()).__name__}`, and "
-        yield "`pyrovae sample` draws from it."
+        yield "\nThe prior is not exported: `pyrovae sample` draws from it."

@@ -55,7 +55,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Writes the folder, opens it again, and says what to look at before it is published."""
+    """Writes the folder, opens it again, and says what to look at before publishing."""
     options = parser().parse_args(arguments)
     out, run = Path(options.out), RunDirectory(options.run)
     check_new(out)
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
         shutil.rmtree(made.parts / "__pycache__", ignore_errors=True)
     print(out)
     if "reconstructions" in pictures:
-        print("reconstructions.png shows images of the validation split: may they be published?")
+        print("before you publish it: reconstructions.png shows images of the validation split")
     if card.own_parts:
         print("parts/ holds your own modules: may they be published?")
 

@@ -35,6 +35,7 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.process_group import processes
 from pyrovae.utils.signals import Diverged
+from pyrovae.utils.text import counted
 
 __all__ = ["describe", "final_report", "main"]
 
@@ -90,7 +91,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     moved = _store(run, weights, found, others[WITHOUT_LATENT])
     refresh_index(run.root)
     _check_finite(found, epoch, moved)
-    images = "1 image" if found.num_images == 1 else f"{found.num_images:,} images"
+    images = counted(found.num_images, "image")
     seen = ", of seen pixels alone" if vae.likelihood.leaves_out else ""
     picture = run.picture("samples", epoch)
     lines = [
@@ -163,6 +164,6 @@ def _check_finite(found: Evaluation, epoch: int, moved: list[str]) -> None:
         if not math.isfinite(value := getattr(found, name)):
             said = (
                 f"the result on the test split is not finite: the {name} of the weights of epoch "
-                f"{epoch} is {value}. Try a lower learning rate or --trainer.clip_norm"
+                f"{epoch} is {value}. Try a lower --optimizer.lr or a smaller --trainer.clip_norm"
             )
             raise Diverged("; ".join([said, *moved]))

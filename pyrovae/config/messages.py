@@ -20,17 +20,29 @@ def known_parts(option: str) -> str:
     name = option.lstrip("-")
     if name == "optimizer":
         return f"known are the classes of torch.optim; {OWN}"
-    base = ROLES.get(ALSO.get(name, name))
-    names = [entry.name for entry in entries(base)] if base else []
+    names = _names(name)
     listed = f"known are {', '.join(names)}; " if names else ""
     return f"{listed}{OWN}"
+
+
+def _names(role: str) -> list[str]:
+    """The names of the parts of a role; none if it is not a role."""
+    base = ROLES.get(ALSO.get(role, role))
+    return [entry.name for entry in entries(base)] if base else []
 
 
 def not_a_part(text: Any, option: str) -> str:
     """Why a text that stands for a part names none."""
     if str(text).startswith("{"):
         return f"'{cut(text)}' is not a mapping that YAML can read"
-    return f"unknown class '{cut(text)}'; {known_parts(option)}"
+    return f"unknown class '{cut(text)}'{_close_part(str(text), option)}; {known_parts(option)}"
+
+
+def _close_part(text: str, option: str) -> str:
+    """A hint on the part of a role whose name is close to a text, whatever its capitals."""
+    names = {name.lower(): name for name in _names(option.lstrip("-"))}
+    close = difflib.get_close_matches(text.lower(), names, n=1)
+    return f"; did you mean {names[close[0]]}?" if close else ""
 
 
 def no_such_option(option: str, known: Collection[str]) -> str:

@@ -117,7 +117,7 @@ class Likelihood(Recorded, nn.Module, ABC):
         Raises:
             InputError: if it has no scale.
         """
-        raise cannot_start(self, "it has no start_at")
+        raise cannot_start(self, "its scale cannot be set")
 
     def noise_scale(self) -> Tensor | None:
         """The learned scale of the pixels' noise, of shape `()`; None if there is none."""

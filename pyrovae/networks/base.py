@@ -32,7 +32,7 @@ class LinearStart:
 
     def check_start(self) -> None:
         """Raises `InputError` if `start_linear` is not possible."""
-        raise cannot_start(self, "it has no start_linear")
+        raise cannot_start(self, "it has no linear form")
 
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:
         """Sets the parameters so that the output is `weight @ x + bias`, x being flattened.

@@ -306,6 +306,10 @@ class BetaTC(PerImageELBO):
         self.weights = (alpha, beta, gamma)
         self.state |= {"num_images": torch.zeros(())}  # 0 stands for the size of the batch.
 
+    def numbers(self) -> dict[str, float]:
+        """None: the number of images is no measurement."""
+        return {}
+
     def begin_step(self, progress: Progress) -> None:
         """Sets the number of training images; it is that of the batch before the first call."""
         self.state["num_images"].fill_(progress.num_images)

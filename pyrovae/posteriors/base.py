@@ -46,7 +46,7 @@ class Posterior(LatentModule, ABC):
         Raises:
             InputError: if the family does not implement it.
         """
-        raise cannot_start(self, "it has no features")
+        raise cannot_start(self, "no features give it a chosen location and scale")
 
 
 class LocationScale(Posterior):

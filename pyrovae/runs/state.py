@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from pyrovae.utils.signals import Diverged
+from pyrovae.utils.text import counted
 
 __all__ = ["TrainingState"]
 
@@ -98,10 +99,10 @@ class TrainingState:
             >>> TrainingState(epoch=2, batch=3, step=13).about(epochs=5)
             'goes on after step 13 (epoch 3, batch 3)'
             >>> TrainingState(epoch=5, step=25).about(epochs=5)
-            'all 5 epochs are done'
+            '5 of 5 epochs done'
         """
         if self.epoch >= epochs:
-            return f"all {epochs} epochs are done"
+            return f"{epochs} of {counted(epochs, 'epoch')} done"
         return f"goes on after step {self.step} (epoch {self.epoch + 1}, batch {self.batch})"
 
     def change_threads(self, num_threads: int) -> str:

@@ -40,6 +40,7 @@ from pyrovae.utils.memory import peak_device_bytes, peak_resident_bytes
 from pyrovae.utils.modes import training_mode
 from pyrovae.utils.process_group import Group, reseed
 from pyrovae.utils.signals import Diverged, Interrupted, signals
+from pyrovae.utils.text import counted
 
 __all__ = ["Session"]
 
@@ -120,7 +121,7 @@ class Session:
         check_objective(self.objective)
         self.vae.check_objective(self.objective.innermost())
         if not any(p.requires_grad for p in self.vae.parameters()):
-            raise InputError("all parts are frozen: nothing is left to train")
+            raise InputError("nothing is left to train: only frozen parts have parameters")
         self.run_first_batch(self.lessons)
         try:
             self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
@@ -243,8 +244,8 @@ class Session:
                 raise Interrupted(number, where, self.run.root if self.run else None)
         if state.epoch < self.trainer.epochs:
             self.callbacks.message(
-                f"stopped early: the validation ELBO has not improved for {self.trainer.patience} "
-                f"epochs (best: epoch {state.best[0][1]})"
+                "stopped early: the validation ELBO has not improved for "
+                f"{counted(self.trainer.patience or 0, 'epoch')} (best: epoch {state.best[0][1]})"
             )
         self.average.keep()
         if self.trainer.restore_best and state.best:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["cut", "cut_line", "legible", "listed", "printable", "short_names"]
+__all__ = ["counted", "cut", "cut_line", "legible", "listed", "printable", "short_names"]
 
 #: The longest value that a message shows, and the longest message, in characters.
 SHOWN, LINE = 200, 3_000
@@ -26,6 +26,16 @@ def printable(name: str) -> str:
         True
     """
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun, which gets an s except for 1.
+
+    Example:
+        >>> counted(1, "epoch"), counted(2000, "image")
+        ('1 epoch', '2,000 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 
@@ -19,11 +20,17 @@ def trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_prior_trains_and_the_rest_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = trained(tmp_path / "run", monkeypatch)
     options = [str(root), "--prior", "GaussianMixture", "--prior.num_components=3"]
     assert run("fit_prior", options, monkeypatch) == 0
+    said = capsys.readouterr().out
+    rows = [pandas.read_csv(own / "metrics.csv") for own in (root, tmp_path / "run-prior")]
+    elbos = [f"{row.val_elbo.max():,.1f}" for row in rows]
+    assert f": ELBO {elbos[0]}, rate" in said and f", ELBO {elbos[1]}, rate" in said
+    worse = rows[1].val_elbo.max() < rows[0].val_elbo.max()
+    assert ("warning: the new prior is worse" in said) == worse
     old, new = (load(own).state_dict() for own in (root, tmp_path / "run-prior"))
     kept = [name for name in old if ".prior." not in name]
     assert kept
@@ -43,6 +50,9 @@ def test_mistakes_are_refused_in_one_line(
         ([root, "--prior=FlowPrior", "--freeze=encoder"], "--freeze: allowed is no --freeze"),
         ([root, "--prior=FlowPrior", "--encoder=MLPEncoder"], "--encoder: allowed is no"),
         ([root, "--prior=FlowPrior", "--decoder.bias=true"], "--decoder.bias: allowed is no"),
+        ([root, "--prior=FlowPrior", "--prior.latent_dim=3"], "--prior.latent_dim: allowed is no"),
+        ([root, "--prior=FlowPrior", "--data.image_size=32"], "do not fit these frozen ones: dec"),
+        ([root, "--prior=StandardNormal"], "nothing is left to train: only frozen parts have"),
         ([str(tmp_path / "none"), "--prior", "FlowPrior"], "none: no such directory"),
         (["--prior", "FlowPrior"], "--prior: the first argument is the run directory"),
     ):

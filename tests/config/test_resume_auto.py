@@ -85,7 +85,7 @@ def test_a_run_that_is_there_goes_on_by_the_same_command(train: Train, tmp_path:
     first = load_checkpoint(RunDirectory("run").last)[1]
     code, said, errors = train(*ONCE)
     assert (code, errors) == (0, "")
-    assert "all 1 epochs are done" in said and "test, 16 images" in said
+    assert "1 of 1 epoch done" in said and "test, 16 images" in said
     assert "starts from" not in said and "epoch 1/1" not in said
     code, said, _ = train(*ONCE, "--trainer.epochs=2")
     assert code == 0 and "goes on after step 4 (epoch 2, batch 0)" in said and "epoch 2/2" in said
@@ -135,13 +135,13 @@ def test_it_needs_a_run_directory_and_one_of_that_name_is_given_as_a_path(
     assert "error: --resume auto: needs --run_dir" in errors and "./auto" in errors
     for arguments in (["--resume=./auto"], ["--run_dir=auto", "--resume=auto"]):
         code, said, _ = train(*arguments)
-        assert code == 0 and "all 1 epochs are done" in said
+        assert code == 0 and "1 of 1 epoch done" in said
 
 
 def test_a_preset_may_hold_the_directory(train: Train, tmp_path: Path) -> None:
     preset = yaml.safe_load(preset_path(DEFAULT).read_text()) | {"run_dir": "run"}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(preset))
-    for expected in ("epoch 1/1", "all 1 epochs are done"):
+    for expected in ("epoch 1/1", "1 of 1 epoch done"):
         code, said, _ = train("--config=mine.yaml", "--resume=auto", *PLAIN)
         assert code == 0 and expected in said
 

@@ -188,6 +188,6 @@ class _Parts:
 def _linear(network: nn.Module) -> Callable[[Tensor, Tensor], None]:
     """Returns the network's `start_linear`; raises `InputError` if it does not support it."""
     if not isinstance(network, LinearStart):
-        raise cannot_start(network, "it has no start_linear")
+        raise cannot_start(network, "it has no linear form")
     network.check_start()
     return network.start_linear

@@ -52,15 +52,15 @@ class WarmStart(Start):
         weights = dict(vae.named_parameters())
         if weights.keys().isdisjoint(fits):
             raise InputError(f"{self.run}: none of its weights fit: {listed(left, 6)}")
+        random = [n for n, p in weights.items() if not p.requires_grad and n not in fits]
+        if random:
+            frozen = listed(map(_short, random), 6)
+            raise InputError(f"{self.run}: its weights do not fit these frozen ones: {frozen}")
         for name in fits:
             own[name].copy_(theirs[name])
         parts = listed(dict.fromkeys(map(_part, fits)))
         copied = f"starts from {self.run} (epoch {epoch}): copies {len(fits)} tensors of {parts}"
-        lines = [copied, f"does not copy {listed(left, 6)}"] if left else [copied]
-        random = [n for n, p in weights.items() if not p.requires_grad and n not in fits]
-        if random:
-            lines.append(f"frozen, but not copied, so random: {listed(map(_short, random), 6)}")
-        return "\n".join(lines)
+        return f"{copied}\ndoes not copy {listed(left, 6)}" if left else copied
 
     def _wants(self, name: str) -> bool:
         return self.parts is None or _part(name) in self.parts
