@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from pyrovae.data import SPLITS, Batches, ImageFolder, Split
-from pyrovae.data.labels import folder_labels, read_attributes
+from pyrovae.data.columns import numbered
+from pyrovae.data.labels import folder_labels, of_texts, read_attributes
 from pyrovae.utils.errors import InputError
 
 FILES = ["train/cat/0.png", "train/cat/1.png", "train/dog/2.png", "test/dog/3.jpg"]
@@ -36,7 +37,28 @@ def test_classes_are_folders_below_the_shared_one() -> None:
     assert labelled("b", "a", "a/deep", "b/x/y") == [1, 0, 0, 1]
     assert labelled("images/b", "images/a", "images/a/deep") == [1, 0, 0]
     assert np.isnan(labelled("", "a", "b")).tolist() == [True, False, False]
-    assert labelled("10", "9", "2", "x") == [2, 1, 0, 3]  # numbers in their order
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["b", "cats dogs", "odd"],
+        ["female", "male"],
+        ["2", "9", "10", "x"],
+        ["b2", "b10", "b10 c3", "b10 c12", "c"],
+        ["01", "1", "a01", "a1", "a2"],
+        ["1" + 30 * "0", "2" + 30 * "0"],
+    ],
+)
+def test_classes_have_natural_order_from_folders_tables_and_labels(names: list[str]) -> None:
+    codes = list(range(len(names)))
+    for some in (codes, codes[::-1]):
+        texts = [names[code] for code in some]
+        assert labelled(*texts) == some
+        column = of_texts("kind", np.array([*texts, "~ no number"]))
+        assert column.columns["kind"][:-1].tolist() == some
+        values, found = numbered(np.array(texts))
+        assert values.tolist() == some and list(found) == names
 
 
 @pytest.mark.parametrize("folders", [("", ""), ("a", "a"), ("", "a"), ("a/b", "a/b")])
