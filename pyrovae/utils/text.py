@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -130,6 +129,8 @@ def closest(name: str, names: Iterable[str]) -> str:
         >>> closest("agee", ["label", "age"]), closest("x", ["label", "age"])
         (' (did you mean age?)', '')
     """
+    import difflib
+
     near = difflib.get_close_matches(name, list(names), 1)
     return f" (did you mean {near[0]}?)" if near else ""
 
