@@ -328,8 +328,7 @@ class ConditionalVAE(ModelGuidePair):
 
     def learn_inputs(self, split: Split) -> None:
         """Takes the moments of the attributes of the training images."""
-        places = [list(split.attribute_names).index(name) for name in self.attributes]
-        self.model.features.learn(split.attributes[:, places])
+        self.model.features.learn(split.attributes[:, split.places(self.attributes)])
 
 
 def _start_at_zero(layer: nn.Linear) -> nn.Linear:
