@@ -294,6 +294,10 @@ class ImageData(Recorded, ABC):
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
         """Prepares one image in the same way as the stored images: uint8 `(C, H, W)`."""
 
+    def place_of(self, image: str) -> tuple[str, int] | None:
+        """The split and the row of a file of the data set; None for other files."""
+        return None
+
     def settings(self) -> dict[str, Any]:
         """Plain values that determine the stored pixels: part of the cache's key."""
         return {}

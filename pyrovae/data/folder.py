@@ -33,7 +33,7 @@ from pyrovae.data.summary import conversion
 from pyrovae.data.tiff import page_names, page_of
 from pyrovae.data.values import Level, memory_of
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut
+from pyrovae.utils.text import cut, printable
 
 __all__ = ["ImageFolder"]
 
@@ -156,6 +156,17 @@ class ImageFolder(CachedImages):
         """Images and attributes of `"train"`, `"val"` or `"test"`; prepares them if needed."""
         whole = self._attributes.attached(super().split(name), self._files)
         return self.informed(name, whole)
+
+    def place_of(self, image: str) -> tuple[str, int] | None:
+        """The split and the row of a file in the folder; None for files that are not used."""
+        path, root = (Path(os.path.abspath(own)) for own in (image, self.root))
+        if not path.is_relative_to(root):
+            return None
+        name = path.relative_to(root).as_posix()
+        for split in (split for split, names in self._divided.items() if name in names):
+            used = list(self.split(split).names)
+            return (split, used.index(printable(name))) if printable(name) in used else None
+        return None
 
     @property
     def _files(self) -> list[str]:

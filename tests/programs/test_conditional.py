@@ -224,14 +224,15 @@ def test_the_command_line_trains_samples_and_edits(
     assert "note: skin_tone=9 is 1" in (said := capsys.readouterr().out)
     assert " standard deviations from the mean of the training images, " in said
     for more, said in (
-        (["--given", "skintone=1"], "no attribute skintone; allowed are skin_tone, hair_tone"),
+        (["--given", "skintone=1"], "no attribute skintone (did you mean skin_tone?); allowed"),
         (
             ["--given", "skin_tone=dark"],
             "--given skin_tone=dark: allowed is skin_tone and a finite",
         ),
         (["--given", "skin_tone=0", "skin_tone=1"], "--given skin_tone: given twice, 0 and 1"),
-        (["--reconstruct", "test:0", str(out)], f"skin_tone of {out} is not known"),
-        (["--reconstruct", str(out)], "skin_tone of .* is not known: --given skin_tone=VALUE"),
+        (["--reconstruct", "test:0", str(out)], f"{out}: unknown skin_tone, hair_tone; --given "),
+        (["--reconstruct", str(out)], "; --given skin_tone=VALUE hair_tone=VALUE states what is"),
+        (["--given", "skin_tone"], "--given skin_tone: write skin_tone=VALUE"),
         (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
     ):
         capsys.readouterr()
