@@ -131,9 +131,9 @@ def _attributes(split: Split) -> list[str]:
     found = [f"attributes: {in_short([_named(split, own) for own in names])}"]
     shares = np.isnan(split.attributes).mean(0)
     unknown = [
-        f"{name} for {f'{share:.0%}' if share >= 0.01 else 'less than 1%'}"
-        for name, share in zip(names, shares, strict=True)
-        if share
+        f"{names[place]} for {f'{shares[place]:.0%}' if shares[place] >= 0.01 else 'less than 1%'}"
+        for place in np.argsort(-shares, kind="stable")
+        if shares[place]
     ]
     return [*found, f"unknown: {in_short(unknown, NAMED)}"] if unknown else found
 
