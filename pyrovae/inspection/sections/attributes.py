@@ -105,29 +105,34 @@ def _edit_part(
     scores, arrows, table = scores.loc[names], arrows.loc[names], table[names]
     effects = edit_effects(whole, arrows, table)
     best = list(gains(scores).index[:ROWS])
-    said, where = _edits_said(effects, best), _where(subject, scores.loc[best])
-    figures = _edits(whole, arrows.loc[best], table, where)
+    figures = _edits(whole, arrows.loc[best], table, _where(subject, scores.loc[best]))
     figures["edit_effects"] = _effects_drawing(whole, scores, effects)
-    if len(table) < len(subject.split):
-        said.append(
-            f"Edits are measured with the {len(table):,} of {len(subject.split):,} images of "
-            "which all attributes are known; attributes that most images lack do not count."
-        )
+    said = [*_edits_said(effects, best), *_measured_with(len(table), len(subject.split))]
     return {"edits": effects}, figures, said
+
+
+def _measured_with(count: int, total: int) -> list[str]:
+    """A sentence on the images that edits are measured with, if they are not all."""
+    if count == total:
+        return []
+    return [
+        f"Edits are measured with the {count:,} of {total:,} images of which all attributes are "
+        "known; attributes that most images lack do not count."
+    ]
 
 
 def _effects_drawing(
     subject: Subject, scores: pandas.DataFrame, effects: pandas.DataFrame
 ) -> Drawing:
     shown = gains(scores).index[:ROOM]
+    chosen = f"the {len(shown)} attributes of the best scores; " if len(shown) > 1 else ""
     return Drawing(
         _draw_edit_effects(effects.loc[shown, shown]),
         "Effect of each edit on each attribute. A row edits one attribute from half its range "
         "below to half its range above. A column is the change that a linear probe predicts for "
         "the re-encoded image, as a share of that attribute's range. A perfect edit has 1 on the "
         "diagonal and 0 elsewhere, unless attributes are correlated in the data. Mean of "
-        f"{subject.shown_where()}; the {len(shown)} attributes of the best scores; probes fitted "
-        f"to {subject.where()}.",
+        f"{subject.shown_where()}; {chosen}probes fitted to {subject.where()}.",
     )
 
 
