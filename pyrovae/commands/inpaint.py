@@ -85,9 +85,9 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
         with Image.open(image) as whole:
             sizes.add(whole.size)
     if mask.size not in sizes:
-        allowed = " or ".join(f"{w}x{h}" for w, h in sorted(sizes))
-        given = f"{mask.width}x{mask.height}"
-        raise InputError(f"--mask {path}: is {given} (width x height), allowed is {allowed}")
+        allowed = " or ".join(f"{h}x{w}" for w, h in sorted(sizes))
+        given = f"{mask.height}x{mask.width}"
+        raise InputError(f"--mask {path}: is {given} (height x width), allowed is {allowed}")
     if mask.size != (width, height):
         grey = Image.merge("RGB", [mask] * 3) if channels == 3 else mask
         return torch.from_numpy(np.array(data.preprocess(grey)))[0] < 128

@@ -25,7 +25,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import columns_for, interleave, labelled, page, save_png, showing
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
-from pyrovae.utils.text import listed
+from pyrovae.utils.text import closest, listed
 
 __all__ = ["interpolate", "traverse", "within_support"]
 
@@ -120,8 +120,8 @@ def parser() -> Parser:
         "--given",
         nargs="+",
         type=str,
-        help="attributes of what is decoded, for programs that take them: Smiling=1 ...; with "
-        "--reconstruct an edit, which keeps the latents (default: those of test images)",
+        help="attributes of what is decoded, for programs that take them: Smiling=1 kind=cat ...; "
+        "with --reconstruct an edit, which keeps the latents (default: those of test images)",
     )
     parser.add_argument(
         "--noise",
@@ -200,17 +200,19 @@ def known_attributes(
 ) -> tuple[Tensor | None, Tensor | None]:
     """The attributes of images, and those of the decoded images, `(N, A)` each.
 
+    A file of the data set has the attributes that it has there.
+
     Args:
         vae: the pair of programs; both are None if it takes no attributes.
         data: the data set of the run.
         names: files, or images of a split such as `test:12`.
-        given: changes such as `Smiling=1`.
+        given: changes such as `Smiling=1`, or `gender=male` for a class.
 
     Raises:
-        InputError: if the programs take no such attribute, a value is not a number, or an
-            attribute of an image is not known.
+        InputError: if the programs take no such attribute, a value is neither a number nor a
+            class, or an attribute of an image is not known.
     """
-    changes = _changes(vae, given)
+    changes = _changes(vae, data, given)
     free = [name for name in vae.optional if name in changes]
     if not vae.attributes and not free:
         return None, None
@@ -221,11 +223,8 @@ def known_attributes(
     edited = own.copy()
     for place, name in enumerate(vae.attributes):
         edited[:, place] = changes.get(name, own[:, place])
-    own = np.where(np.isnan(own), edited, own)  # A file has only the attributes that are given.
-    for place, name in enumerate(vae.attributes):
-        if (unknown := np.isnan(own[:, place])).any():
-            image = names[int(unknown.argmax())]
-            raise InputError(f"{name} of {image} is not known: --given {name}=VALUE states it")
+    own = np.where(np.isnan(own), edited, own)  # Other files have only what is given.
+    _check_known(own, vae.attributes, names)
     wanted = np.tile(np.array([changes[name] for name in free], own.dtype), (len(names), 1))
     # The guide gets no optional attributes: -1 stands for unknown.
     both = (own, np.full_like(wanted, -1)), (edited, wanted)
@@ -233,26 +232,39 @@ def known_attributes(
     return known, changed
 
 
-def _changes(vae: ModelGuidePair, given: Sequence[str]) -> dict[str, float]:
+def _check_known(own: np.ndarray, attributes: Sequence[str], names: Sequence[str]) -> None:
+    """Raises `InputError` if attributes `(N, A)` of images are not known, with all of these."""
+    unknown = np.isnan(own)
+    lacking = [name for name, some in zip(attributes, unknown.any(0), strict=True) if some]
+    if lacking:
+        image = names[int(unknown.any(1).argmax())]
+        stated = " ".join(f"{name}=VALUE" for name in lacking)
+        raise InputError(f"{image}: unknown {listed(lacking)}; --given {stated} states what is")
+
+
+def _changes(vae: ModelGuidePair, data: ImageData, given: Sequence[str]) -> dict[str, float]:
     """The value of each named attribute, as its program takes it."""
     found: dict[str, float] = {}
-    for name, value in (_change(vae, word) for word in given):
+    for name, value in (_change(vae, data, word) for word in given):
         if name in found:
             raise InputError(f"--given {name}: given twice, {found[name]:g} and {value:g}")
         found[name] = value
     return found
 
 
-def _change(vae: ModelGuidePair, word: str) -> tuple[str, float]:
-    name, _, value = word.partition("=")
+def _change(vae: ModelGuidePair, data: ImageData, word: str) -> tuple[str, float]:
+    name, equals, value = word.partition("=")
     names = vae.attributes + vae.optional
     if name not in names:
         known = listed(names) if names else "none for these programs"
-        raise InputError(f"--given {word}: no attribute {name}; allowed are {known}")
+        close = closest(name, names)
+        raise InputError(f"--given {word}: no attribute {name}{close}; allowed are {known}")
+    if not equals:
+        raise InputError(f"--given {word}: write {name}=VALUE")
     try:
         found = float(value)
     except ValueError:
-        found = math.nan
+        found = _class_number(data, name, value)
     if not math.isfinite(found):
         raise InputError(f"--given {word}: allowed is {name} and a finite number")
     if name in vae.attributes:
@@ -260,14 +272,33 @@ def _change(vae: ModelGuidePair, word: str) -> tuple[str, float]:
     return name, found
 
 
+def _class_number(data: ImageData, name: str, value: str) -> float:
+    """The number of a named class of an attribute; NaN for an attribute without classes."""
+    try:
+        classes = list(data.split("train").value_names.get(name, ()))
+    except InputError as error:
+        reason = "the names of classes are those of the images"
+        raise InputError(f"--given {name}={value}: no number; {reason}: {error}") from None
+    if not classes:
+        return math.nan
+    if value not in classes:
+        numbered = (f"{own} ({number})" for number, own in enumerate(classes))
+        raise InputError(
+            f"--given {name}={value}: no such class{closest(value, classes)}; {name} is one of "
+            f"{listed(numbered)}"
+        )
+    return float(classes.index(value))
+
+
 def _attributes_of(data: ImageData, name: str, wanted: Sequence[str]) -> np.ndarray:
-    """The attributes of an image of a split; NaN for a file."""
+    """The attributes of an image of the data set; NaN for another file."""
     split, colon, row = name.partition(":")
-    if not (colon and split in SPLITS):
+    of_split = colon and split in SPLITS
+    place = (split, int(row)) if of_split else data.place_of(name)
+    if place is None:
         return np.full(len(wanted), np.nan, np.float32)
-    found = data.split(split)
-    places = [list(found.attribute_names).index(own) for own in wanted]
-    return found.attributes[int(row), places]
+    found = data.split(place[0])
+    return found.attributes[place[1], found.places(wanted)]
 
 
 def main(arguments: list[str]) -> None:

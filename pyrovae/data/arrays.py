@@ -73,6 +73,8 @@ class ArrayData(DividedImages):
         augment: further random changes of training images, in order.
         limit: the number of training images to use, drawn at random; null uses all.
         show: the channels that pictures show; by default all.
+        known: names of attributes that must be known, such as `age`: images without them are left
+            out of all splits. `limit` counts these images.
         val_fraction: share of the images for validation, if it is not given.
         test_fraction: share of the images for testing, if it is not given.
         seed: seed of the random division.
@@ -104,6 +106,7 @@ class ArrayData(DividedImages):
         augment: Augmentation | Sequence[Augmentation] = (),
         limit: int | None = None,
         show: int | Sequence[int] = (),
+        known: str | Sequence[str] = (),
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         seed: int = 0,
@@ -129,6 +132,7 @@ class ArrayData(DividedImages):
             augment=augment,
             limit=limit,
             show=show,
+            known=known,
             cache_dir=cache_dir,
             black=black,
             white=white,
@@ -191,7 +195,8 @@ class ArrayData(DividedImages):
                 raise InputError(f"{where}images of type {stored.dtype}: {allowed}")
         shapes = {image_shape_of(own.shape, self._last) for own in self._stored.values()}
         if len(shapes) > 1:
-            raise InputError(f"the splits have images of several shapes: {sorted(shapes)}")
+            found = " and ".join(map(str, sorted(shapes)))
+            raise InputError(f"the splits have images of several shapes: {found}")
         return shapes.pop()
 
     def _sizes(self) -> dict[str, int]:

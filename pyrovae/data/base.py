@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -18,7 +19,8 @@ import numpy as np
 from pyrovae.data.augmentation import Augmentation
 from pyrovae.utils.arguments import Recorded, Writer
 from pyrovae.utils.errors import InputError, check_kind
-from pyrovae.utils.text import printable
+from pyrovae.utils.text import closest, cut, printable
+from pyrovae.utils.text import listed as listed_names
 
 if TYPE_CHECKING:
     import pandas
@@ -65,6 +67,11 @@ def check_augment(augment: Sequence[Any]) -> None:
     hint = "; such as Shift(2), or an object of a class that you derive from Augmentation"
     for own in augment:
         check_kind("augment", own, Augmentation, hint)
+
+
+def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
+    """The names in an argument: one, or several."""
+    return (known,) if isinstance(known, str) else tuple(known)
 
 
 def check_crop(crop: int | None) -> None:
@@ -160,6 +167,21 @@ class Split:
         shape = tuple(self.images.shape[1:])
         return f"<Split: {len(self):,} images {shape}, {len(self.attribute_names)} attributes>"
 
+    def places(self, names: Sequence[str]) -> list[int]:
+        """The columns of attributes.
+
+        Raises:
+            InputError: if there is no such attribute.
+        """
+        known = list(self.attribute_names)
+        for name in names:
+            if name not in known:
+                shown = f"known are {listed_names(known)}" if known else "they have none"
+                raise InputError(
+                    f"the images have no attribute {cut(name)}{closest(name, known)}; {shown}"
+                )
+        return [known.index(name) for name in names]
+
     def take(self, rows: Sequence[int] | range | np.ndarray) -> Split:
         """Returns the given rows as a split."""
         index = np.asarray(rows, int)
@@ -241,16 +263,23 @@ class ImageData(Recorded, ABC):
         augment: further random changes of training images.
         limit: the number of training images to use; None for all.
         show: the channels that pictures show; none means all. Three are red, green and blue.
+        known: names of the attributes that must be known: other images are left out of all splits.
         factors: names of the attributes that are the known factors of generated images.
+        drawn_from: the number of training images that `limit` has drawn some of; None if it has
+            not.
+        left_out: the number of images without an attribute in `known`, by split that was read.
     """
 
     factors: Sequence[str] = ()
+    drawn_from: int | None = None
+    left_out: Mapping[str, int] = MappingProxyType({})
 
     image_shape: tuple[int, int, int]
     flip: bool = False
     augment: Sequence[Augmentation] = ()
     limit: int | None = None
     show: Sequence[int] = ()
+    known: Sequence[str] = ()
 
     def __repr__(self) -> str:
         """The class and the arguments that were given, those that are long cut short."""
@@ -264,6 +293,10 @@ class ImageData(Recorded, ABC):
     @abstractmethod
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
         """Prepares one image in the same way as the stored images: uint8 `(C, H, W)`."""
+
+    def place_of(self, image: str) -> tuple[str, int] | None:
+        """The split and the row of a file of the data set; None for other files."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """Plain values that determine the stored pixels: part of the cache's key."""
@@ -287,6 +320,7 @@ class ImageData(Recorded, ABC):
         total = count if rows is None else len(rows)
         if name != "train" or self.limit is None or self.limit >= total:
             return rows
+        self.drawn_from = total
         some = np.sort(np.random.default_rng(0).permutation(total)[: self.limit])
         return some if rows is None else rows[some]
 

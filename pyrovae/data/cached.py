@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,15 +23,26 @@ from pyrovae.data.base import (
     check_show,
     check_split,
     listed,
+    names_of,
 )
 from pyrovae.data.cache import cached_split
 from pyrovae.data.images import load_image
+from pyrovae.data.rows import select
 from pyrovae.data.values import Level, ValueRange, check_levels, range_of
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["CachedImages"]
+__all__ = ["CachedImages", "chosen"]
+
+
+def chosen(split: Split, rows: np.ndarray) -> Split:
+    """The given rows of a split; many images are not copied."""
+    names = [split.names[row] for row in rows]
+    images, attributes = select(split.images, rows), split.attributes[rows]
+    return replace(split, images=images, names=names, attributes=attributes)
 
 
 class CachedImages(ImageData):
@@ -47,6 +59,7 @@ class CachedImages(ImageData):
         show: the channels that pictures show.
         crop: side of the centred square to keep of each image; None keeps the largest centred
             part with the proportions of `image_shape`.
+        known: names of attributes that must be known.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
             warning.
         cache_dir: the folder of prepared images, see `cache_root`.
@@ -63,6 +76,7 @@ class CachedImages(ImageData):
         limit: int | None = None,
         show: int | Sequence[int] = (),
         crop: int | None = None,
+        known: str | Sequence[str] = (),
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
         black: Level = None,
@@ -78,6 +92,7 @@ class CachedImages(ImageData):
         check_augment(self.augment)
         check_show(self.show, image_shape[0])
         self.crop = crop
+        self.known, self.left_out = names_of(known), {}
         self.on_error = on_error
         self.cache_dir = cache_dir
         self.black, self.white = black, white
@@ -91,6 +106,22 @@ class CachedImages(ImageData):
         check_split(name)
         source = self.limited(name, self._source(name))
         return cached_split(self, name, source, on_error=self.on_error, cache_dir=self.cache_dir)
+
+    def informed(self, name: str, split: Split) -> Split:
+        """The images of a split whose attributes in `known` are known; counts the others.
+
+        The cache holds all images, so that another choice of attributes prepares none anew.
+        """
+        if not self.known:
+            return split
+        unknown = np.isnan(split.attributes[:, split.places(self.known)]).any(1)
+        self.left_out = {**self.left_out, name: int(unknown.sum())}
+        if unknown.all():
+            raise InputError(
+                f"--data.known {cut(' '.join(self.known))}: none of the {len(split):,} images of "
+                f"the split {name} has all of these"
+            )
+        return chosen(split, np.flatnonzero(~unknown)) if unknown.any() else split
 
     @cached_property
     def levels(self) -> ValueRange:

@@ -58,7 +58,7 @@ class CelebA(CachedImages):
     Args:
         root: the folder that holds the lists and `img_align_celeba`.
         image_size: side of the images, or their height and width, as `28 20` or `28x20`.
-        crop: side in pixels of the centred square to keep of the 178 by 218 pixels.
+        crop: side in pixels of the centred square to keep of the 218x178 pixels.
         flip: whether training mirrors images at random.
         augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
         limit: number of training images to use, drawn at random; by default all. Validation and

@@ -15,7 +15,7 @@ import numpy as np
 from pyrovae.data.labels import Attributes, check_finite, left_out, of_texts
 from pyrovae.data.layout import as_array
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut, listed
+from pyrovae.utils.text import cut, listed, natural
 
 #: Plain numbers; NumPy's booleans are none of Python's.
 NUMBERS = Real | np.bool_
@@ -40,9 +40,9 @@ def label_column(labels: Any, count: int) -> np.ndarray:
 
 
 def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns labels as float32 numbers; for texts, which are numbered in their order, the texts.
+    """Returns labels as float32 numbers, and the texts that they stand for, if they were texts.
 
-    None and NaN among them are labels that are not known: NaN.
+    Texts are numbered in their `natural` order. None and NaN are labels that are not known: NaN.
 
     Example:
         >>> numbered(np.array(["dog", None, "cat", "dog"]))
@@ -56,10 +56,12 @@ def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     # None turns an array of numbers into one of objects.
     if not known.all() and _are_numbers(labels[known]):
         return _single("label", np.where(known, labels, np.nan)), ()
-    names, codes = np.unique(labels[known].astype(str), return_inverse=True)
+    texts, codes = np.unique(labels[known].astype(str), return_inverse=True)
+    names = sorted(texts.tolist(), key=natural)
+    places = {name: place for place, name in enumerate(names)}
     found = np.full(len(labels), np.nan, np.float32)
-    found[known] = codes
-    return found, tuple(names.tolist())
+    found[known] = np.array([places[text] for text in texts.tolist()])[codes]
+    return found, tuple(names)
 
 
 def check_names(names: Sequence[str], labels: np.ndarray) -> None:

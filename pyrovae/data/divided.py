@@ -12,12 +12,11 @@ import numpy as np
 
 from pyrovae.data.base import Split, check_split
 from pyrovae.data.cache import cached_split
-from pyrovae.data.cached import CachedImages
+from pyrovae.data.cached import CachedImages, chosen
 from pyrovae.data.columns import check_names, warn_of_unused
 from pyrovae.data.division import Places, check_fractions, places
 from pyrovae.data.images import fit_pixels
 from pyrovae.data.layout import one_image
-from pyrovae.data.rows import select
 from pyrovae.utils.errors import InputError
 
 __all__ = ["DividedImages"]
@@ -123,15 +122,13 @@ class DividedImages(CachedImages):
         whole = self._whole(given)
         rows = self.limited_rows(name, rows, len(whole))
         if rows is None:
-            return whole
+            return self.informed(name, whole)
         if not len(rows):
             raise InputError(
                 f"none of the {len(whole)} images is in the {name} split; raise "
                 f"--data.{name}_fraction (now {self.shares[name]})"
             )
-        names = [whole.names[row] for row in rows]
-        images, attributes = select(whole.images, rows), whole.attributes[rows]
-        return replace(whole, images=images, names=names, attributes=attributes)
+        return self.informed(name, chosen(whole, rows))
 
     @cached_property
     def _places(self) -> Places:

@@ -33,6 +33,7 @@ from pyrovae.data.summary import conversion
 from pyrovae.data.tiff import page_names, page_of
 from pyrovae.data.values import Level, memory_of
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut, printable
 
 __all__ = ["ImageFolder"]
 
@@ -61,7 +62,8 @@ class ImageFolder(CachedImages):
     largest split.
 
     Two or more subfolders of the splits (`train/cat`, `train/dog`), or of the folder without
-    `train/`, are classes: the attribute `label`. `attributes` adds the columns of a table.
+    `train/`, are classes, numbered by the alphabet: the attribute `label`. `attributes` adds the
+    columns of a table.
 
     Each page of a TIFF stack is an image; `.npy` files hold one image each.
 
@@ -83,6 +85,8 @@ class ImageFolder(CachedImages):
             red, green and blue.
         attributes: a CSV file of attributes. One column names the images by path or name, with or
             without extension. Numbers stay numbers, texts become classes.
+        known: names of attributes that must be known, such as `age`: images without them are left
+            out of all splits. `limit` counts these images.
         val_fraction: share of the images for validation, if it has no folder.
         test_fraction: share of the images for testing, if it has no folder.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
@@ -106,6 +110,7 @@ class ImageFolder(CachedImages):
         limit: int | None = None,
         show: int | Sequence[int] = (),
         attributes: str | None = None,
+        known: str | Sequence[str] = (),
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         on_error: Literal["raise", "skip"] = "raise",
@@ -124,6 +129,7 @@ class ImageFolder(CachedImages):
             limit=limit,
             show=show,
             crop=crop,
+            known=known,
             on_error=on_error,
             cache_dir=cache_dir,
             black=black,
@@ -149,7 +155,19 @@ class ImageFolder(CachedImages):
 
     def split(self, name: str) -> Split:
         """Images and attributes of `"train"`, `"val"` or `"test"`; prepares them if needed."""
-        return self._attributes.attached(super().split(name), self._files)
+        whole = self._attributes.attached(super().split(name), self._files)
+        return self.informed(name, whole)
+
+    def place_of(self, image: str) -> tuple[str, int] | None:
+        """The split and the row of a file in the folder; None for files that are not used."""
+        path, root = (Path(os.path.abspath(own)) for own in (image, self.root))
+        if not path.is_relative_to(root):
+            return None
+        name = path.relative_to(root).as_posix()
+        for split in (split for split, names in self._divided.items() if name in names):
+            used = list(self.split(split).names)
+            return (split, used.index(printable(name))) if printable(name) in used else None
+        return None
 
     @property
     def _files(self) -> list[str]:
@@ -160,9 +178,27 @@ class ImageFolder(CachedImages):
     def _attributes(self) -> Attributes:
         """The attributes of `_files`: the label of their folder, and the columns of the table."""
         found = folder_labels([self._class_folder(name) for name in self._files])
-        if self.attributes is None:
-            return found
-        return found | read_attributes(self.attributes, self._files)
+        table = (
+            Attributes()
+            if self.attributes is None
+            else read_attributes(self.attributes, self._files)
+        )
+        if "label" not in table.columns:
+            self._tell_unlabelled(found)
+        return found | table
+
+    def _tell_unlabelled(self, found: Attributes) -> None:
+        """Warns about images that lie beside the folders of classes."""
+        labels = found.columns.get("label", np.empty(0))
+        if count := int(np.isnan(labels).sum()):
+            logging.getLogger("pyrovae").warning(
+                "%s: %s of %s images lie in no folder of a class, so their label is unknown, such "
+                "as %s",
+                self.root,
+                f"{count:,}",
+                f"{len(labels):,}",
+                cut(self._files[int(np.isnan(labels).argmax())]),
+            )
 
     def _class_folder(self, name: str) -> PurePosixPath:
         """The folder of a file, without that of its split."""

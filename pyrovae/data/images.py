@@ -241,7 +241,8 @@ def _pixels_of(image: Image) -> np.ndarray:
 
 def _check_crop(size: tuple[int, int], crop: int | None) -> None:
     if crop is not None and min(size) < crop:
-        raise ValueError(f"{size[0]}x{size[1]} pixels, smaller than the crop of {crop}")
+        shown = f"{size[1]}x{size[0]} pixels (height x width)"
+        raise ValueError(f"{shown}, smaller than the crop of {crop}")
 
 
 @lru_cache(maxsize=1)
@@ -362,7 +363,8 @@ def _reason(image: str | Path | Image, error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         empty = isinstance(image, str | Path) and page_of(image)[0].stat().st_size == 0
-        return "the file is empty" if empty else "not an image that Pillow can read"
+        unread = "not an image that Pillow can read; convert it to PNG or JPEG"
+        return "the file is empty" if empty else unread
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

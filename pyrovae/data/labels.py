@@ -15,7 +15,7 @@ import numpy as np
 from pyrovae.data.base import Split, spread_rows
 from pyrovae.data.finding import absent, in_short
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut, printable
+from pyrovae.utils.text import cut, natural, printable
 
 if TYPE_CHECKING:
     import pandas
@@ -85,8 +85,9 @@ def folder_labels(folders: Sequence[PurePosixPath]) -> Attributes:
     """The attribute `label`, from the folder of each file.
 
     The classes are the folders directly below the deepest folder that holds all files. A file
-    in that folder itself has no class. There is no label if there are fewer than two classes, or
-    many classes of hardly more than one image.
+    in that folder itself has no class. Classes are numbered by the alphabet, and by size where
+    their names hold numbers. There is no label if there are fewer than two classes, or many
+    classes of hardly more than one image.
 
     Args:
         folders: the folder of each file, relative to that of its split.
@@ -110,8 +111,8 @@ def _shared(folders: Sequence[PurePosixPath]) -> int:
 
 
 def _classes(name: str, texts: Sequence[str]) -> Attributes:
-    """A column of texts as classes, in the order of their names; "" is not known."""
-    names = sorted({*texts} - {""}, key=lambda text: (not text.isdigit(), text.zfill(20)))
+    """A column of texts as classes, in the `natural` order of their names; "" is not known."""
+    names = sorted({*texts} - {""}, key=natural)
     if len(names) > max(CLASSES, len(texts) / 2):
         return Attributes()
     codes = {text: float(code) for code, text in enumerate(names)} | {"": np.nan}

@@ -19,6 +19,7 @@ from pyrovae.data.labels import check_finite
 from pyrovae.data.rows import RESIDENT_BYTES, Rows, gather
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
+from pyrovae.utils.text import listed as listed_names
 
 __all__ = ["Batches", "gather", "spread", "to_device"]
 
@@ -259,21 +260,26 @@ def _read(images: np.ndarray, rows: Tensor) -> Tensor:
 
 def _columns(images: Split | np.ndarray | Tensor, names: Sequence[str]) -> Tensor:
     """The named attributes, `(N, A)`; raises `InputError` if one does not exist."""
-    known = list(images.attribute_names) if isinstance(images, Split) else []
-    for name in names:
-        if name not in known:
-            raise InputError(f"the images have no attribute '{name}'; known: {known or 'none'}")
-    if not isinstance(images, Split) or not names:
+    if not names:
         return torch.empty(len(images), 0)
-    found = images.attributes[:, [known.index(name) for name in names]]
+    if not isinstance(images, Split):
+        raise InputError(f"the images have no attributes; needed are {listed_names(names)}")
+    found = images.attributes[:, images.places(names)]
     for name, column in zip(names, found.T, strict=True):
         check_finite(name, column)
-        unknown = np.isnan(column)
-        if unknown.any():
-            image = cut(images.names[int(unknown.argmax())])
-            where = f"{unknown.sum():,} of {len(found):,} images, such as {image}"
-            raise InputError(
-                f"the attribute '{name}' is not known for {where}; state it "
-                "for all images, or leave these out"
-            )
+    _check_known(images, names, found)
     return torch.from_numpy(found)
+
+
+def _check_known(split: Split, names: Sequence[str], values: np.ndarray) -> None:
+    """Raises `InputError` if attributes `(N, A)` of these names are not known for all images."""
+    unknown = np.isnan(values)
+    counts = dict(zip(names, unknown.sum(0).tolist(), strict=True))
+    lacking = {name: count for name, count in counts.items() if count}
+    if lacking:
+        found = listed_names(f"{cut(name)} for {count:,}" for name, count in lacking.items())
+        raise InputError(
+            f"attributes are not known for all of {len(values):,} images: {found}, such as "
+            f"{cut(split.names[int(unknown.any(1).argmax())])}; state them for all images, or "
+            f"leave such images out: add {cut(' '.join(lacking))} to --data.known"
+        )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from pyrovae.data.base import ImageData, Split, spread_rows
 from pyrovae.data.finding import in_short
@@ -15,6 +18,8 @@ __all__ = ["conversion", "summary"]
 
 #: Files whose size is read: the others probably have the same.
 PROBED = 50
+#: Attributes of unknown values that are named.
+NAMED = 3
 #: The longest side for which a message proposes to keep the size of the files.
 KEPT = 256
 #: The values of the EXIF orientation that swap width and height.
@@ -29,19 +34,18 @@ def summary(data: ImageData, train: Split, val: Split) -> str:
         train: its training split.
         val: its validation split.
     """
-    shown = "" if data.limit is None else " (--data.limit)"
     changes = ["flip"] * data.flip + [type(own).__name__ for own in data.augment]
     lines = [
-        data.about() or f"{type(data).__name__}, {_kind(*data.image_shape)}",
-        f"{len(train):,} for training{shown}, {len(val):,} for validation",
+        data.about() or _marked(f"{type(data).__name__}, {_kind(*data.image_shape)}"),
+        f"{_trained(data, train)}, {len(val):,} for validation",
     ]
+    if left_out := sum(data.left_out.get(name, 0) for name in ("train", "val")):
+        names = in_short(data.known)
+        lines.append(f"{left_out:,} images are left out, of unknown {names} (--data.known)")
     found = data.found()
     if found.get("white") is not None:
         lines.append(f"black is {found['black']:g} and white is {found['white']:g} (auto)")
-    if len(train.attribute_names):
-        lines.append(
-            f"attributes: {in_short([_named(train, own) for own in train.attribute_names])}"
-        )
+    lines += _attributes(train)
     if changes:
         lines.append(f"training images are changed at random by {', '.join(changes)}")
     return f"data: {'; '.join(lines)}"
@@ -50,8 +54,8 @@ def summary(data: ImageData, train: Split, val: Split) -> str:
 def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
     """What preparation did to files, from the sizes of some, and how to keep their size.
 
-    Such as `1,965 files, 20x28 grey -> 64x64 RGB (use --data.image_size 28 20 --data.channels 1 to
-    keep them)`; sizes are width x height.
+    Such as `1,965 files, 28x20 (height x width) grey -> 64x64 RGB (use --data.image_size 28 20
+    --data.channels 1 to keep them)`.
     """
     channels, height, width = data.image_shape
     files = list(dict.fromkeys(page_of(path)[0] for path in paths))
@@ -62,14 +66,13 @@ def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
     known = sorted({own for own in found if own is not None}, key=lambda own: own[1] * own[2])
     after = _kind(channels, height, width)
     if not known:
-        return f"{count} -> {after}"
+        return _marked(f"{count} -> {after}")
     kinds = {_kind(*own).split()[1] for own in known}
     sizes = list(dict.fromkeys(_kind(*own).split()[0] for own in (known[0], known[-1])))
     before = f"{' to '.join(sizes)} {' and '.join(sorted(kinds))}"
     if crop is not None:
         before += f", cropped to {crop}x{crop}"
-    told = f"{count}, {before}"
-    told += "" if before == after else f" -> {after}"
+    told = _marked(f"{count}, {before}" + ("" if before == after else f" -> {after}"))
     hint = _hint(known, data.image_shape) if crop is None else ""
     return f"{told} (use {hint} to keep them)" if hint else told
 
@@ -100,10 +103,44 @@ def _probe(path: Path) -> tuple[int, int, int] | None:
 def _kind(channels: int, height: int, width: int) -> str:
     """The size and the colours of images, such as `64x64 RGB`."""
     words = {1: "grey", 3: "RGB"}.get(channels, f"of {channels} channels")
-    return f"{width}x{height} {words}"
+    return f"{height}x{width} {words}"
+
+
+def _marked(line: str) -> str:
+    """A line in which the first size that is not square says which side comes first.
+
+    Example:
+        >>> _marked("64x64 RGB -> 28x20 grey")
+        '64x64 RGB -> 28x20 (height x width) grey'
+    """
+    return re.sub(r"\b(\d+)x(?!\1\b)\d+", r"\g<0> (height x width)", line, count=1)
+
+
+def _trained(data: ImageData, train: Split) -> str:
+    """The number of training images, and of how many a limit has drawn them."""
+    if data.drawn_from is None:
+        return f"{len(train):,} for training"
+    return f"{len(train):,} of {data.drawn_from:,} for training (--data.limit)"
+
+
+def _attributes(split: Split) -> list[str]:
+    """The attributes of a split, and of how many images they are not known; none without any."""
+    names = split.attribute_names
+    if not len(names):
+        return []
+    found = [f"attributes: {in_short([_named(split, own) for own in names])}"]
+    shares = np.isnan(split.attributes).mean(0)
+    unknown = [
+        f"{names[place]} for {f'{shares[place]:.0%}' if shares[place] >= 0.01 else 'less than 1%'}"
+        for place in np.argsort(-shares, kind="stable")
+        if shares[place]
+    ]
+    return [*found, f"unknown: {in_short(unknown, NAMED)}"] if unknown else found
 
 
 def _named(split: Split, attribute: str) -> str:
     """An attribute, with the names of its values if it is a class."""
     values = split.value_names.get(attribute)
-    return f"{attribute} ({len(values)} classes: {in_short(values)})" if values else attribute
+    if not values:
+        return attribute
+    return f"{attribute} ({len(values)} class{'es' * (len(values) > 1)}: {in_short(values)})"

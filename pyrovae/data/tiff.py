@@ -125,8 +125,8 @@ def _check_sizes(pages: list[_Page]) -> None:
     for page in pages:
         if (page.width, page.height) != (first.width, first.height):
             raise ValueError(
-                f"page {page.number} has {page.width}x{page.height} pixels and page "
-                f"{first.number} {first.width}x{first.height}; allowed are pages of one size"
+                f"page {page.number} has {page.height}x{page.width} pixels (height x width) and "
+                f"page {first.number} {first.height}x{first.width}; allowed are pages of one size"
             )
 
 

@@ -66,6 +66,8 @@ class TorchDataset(DividedImages):
         limit: the number of training images to use, drawn at random; null uses all.
         show: the channels that pictures show; by default all.
         label_names: the names of the labels 0, 1, ...
+        known: names of attributes that must be known, such as `age`: images without them are left
+            out of all splits. `limit` counts these images.
         val_fraction: share of the images for validation, without `val`.
         test_fraction: share of the images for testing, without `test`.
         seed: seed of the random division.
@@ -93,6 +95,7 @@ class TorchDataset(DividedImages):
         augment: Augmentation | Sequence[Augmentation] = (),
         limit: int | None = None,
         show: int | Sequence[int] = (),
+        known: str | Sequence[str] = (),
         label_names: tuple[str, ...] = (),
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
@@ -112,6 +115,7 @@ class TorchDataset(DividedImages):
             augment=augment,
             limit=limit,
             show=show,
+            known=known,
             on_error=on_error,
             cache_dir=cache_dir,
             black=black,

@@ -134,7 +134,8 @@ def checked(
     if not (np.isfinite(codes).all() and np.isfinite(factors).all()):
         raise InputError("codes and factors must be finite, found NaN or infinity")
     if names is not None and not len(names) == len(set(names)) == factors.shape[1]:
-        raise InputError(f"{factors.shape[1]} factors need as many different names, got {names}")
+        got = ", ".join(map(str, names))
+        raise InputError(f"{factors.shape[1]} factors need as many different names, got {got}")
     return codes, factors
 
 

@@ -13,8 +13,10 @@ from pyrovae.inspection.subject import check_name
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
 
-__all__ = ["attribute_table", "directions", "probes"]
+__all__ = ["attribute_table", "directions", "known_directions", "known_probes", "probes"]
 
+#: Least number of images for a probe.
+FEWEST = 20
 #: Least number of images with the rarer of an attribute's two values: two per fold.
 LEAST = 10
 #: Candidate penalties of ridge regression, for columns of unit variance.
@@ -47,9 +49,9 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
         names: which attributes; by default all.
 
     Returns:
-        One row per image; an attribute `label` of classes has columns `label=0`, `label=1`, ...,
-        or `label=cat`, `label=dog`, ... if its values have names. Of two named classes there is
-        one column, of many the most frequent 20.
+        One row per image, NaN where a value is not known; an attribute `label` of classes has
+        columns `label=0`, `label=1`, ..., or `label=cat`, `label=dog`, ... if its values have
+        names. Of two named classes there is one column, of many the most frequent 20.
 
     Raises:
         InputError: if the images have no attributes, or a name is unknown.
@@ -64,9 +66,11 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
         column = split.attributes[:, known.index(name)].astype(float)
         if name in split.value_names:
             columns |= _named_classes(name, column, split.value_names[name])
-        elif is_classes(column):
-            values = np.unique(column)
-            columns |= {f"{name}={value:.0f}": (column == value) * 1.0 for value in values}
+        elif is_classes(known_values := column[np.isfinite(column)]):
+            columns |= {
+                f"{name}={value:.0f}": np.where(np.isfinite(column), column == value, np.nan)
+                for value in np.unique(known_values)
+            }
         else:
             columns[name] = column
     return pandas.DataFrame(columns, index=list(split.names))
@@ -91,16 +95,62 @@ def enough(table: pandas.DataFrame) -> tuple[list[str], dict[str, str]]:
     Returns:
         The names that can be fitted, and the reason of each other name.
     """
-    reasons: dict[str, str] = {}
+    found = {str(name): _unfit(column.to_numpy(float)) for name, column in table.items()}
+    reasons = {name: reason for name, reason in found.items() if reason}
+    return [name for name in found if name not in reasons], reasons
+
+
+def _unfit(column: np.ndarray) -> str:
+    """Why no probe can be fitted to an attribute; "" if one can."""
+    values, counts = np.unique(column, return_counts=True)
+    if not np.isfinite(values).all():
+        return "not known for all images"
+    if len(values) == 1:
+        return "the same for all images"
+    if len(values) == 2 and counts.min() < LEAST:
+        return f"{counts.min()} of {LEAST} images needed of its rarer value"
+    return ""
+
+
+def known_probes(
+    codes: np.ndarray, table: pandas.DataFrame, *, seed: int = 0
+) -> tuple[pandas.DataFrame, dict[str, str]]:
+    """The `probes` of attributes, each on the images of which it is known.
+
+    Args:
+        codes: one vector for each image, `(N, D)`.
+        table: one column per attribute, N rows; NaN where a value is not known.
+        seed: seed of the folds.
+
+    Returns:
+        The rows of `probes`, and the reason of each attribute that no probe can be fitted to.
+
+    Raises:
+        InputError: if there are fewer than 20 images, or no probe can be fitted to any attribute.
+    """
+    codes, _ = checked(codes, table.fillna(0.0).to_numpy(float), FEWEST)  # NaN is unknown.
+    found, reasons = [], {}
     for name, column in table.items():
-        values, counts = np.unique(column, return_counts=True)
-        if not np.isfinite(values).all():
-            reasons[str(name)] = "not known for all images"
-        elif len(values) == 1:
-            reasons[str(name)] = "the same for all images"
-        elif len(values) == 2 and counts.min() < LEAST:
-            reasons[str(name)] = f"{counts.min()} of {LEAST} images needed of its rarer value"
-    return [str(name) for name in table if name not in reasons], reasons
+        rows = np.flatnonzero(np.isfinite(column))
+        few = f"known for {len(rows)} of {FEWEST} images needed" if len(rows) < FEWEST else ""
+        if reason := few or _unfit(column.to_numpy(float)[rows]):
+            reasons[str(name)] = reason
+        else:
+            found.append(probes(codes[rows], table.iloc[rows][[name]], seed=seed))
+    if found:
+        return pandas.concat(found), reasons
+    raise InputError(
+        f"no probe can be fitted to {len(table)} images: "
+        f"{'; '.join(f'{name} ({reason})' for name, reason in reasons.items())}"
+    )
+
+
+def known_directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
+    """The `directions` of attributes, each from the images of which it is known."""
+    rows = {name: np.flatnonzero(np.isfinite(column)) for name, column in table.items()}
+    return pandas.concat(
+        directions(codes[own], table.iloc[own][[name]]) for name, own in rows.items()
+    )
 
 
 def probes(
@@ -138,7 +188,7 @@ def probes(
         2016), https://arxiv.org/abs/1610.01644; Comparing the Areas under Two or More
         Correlated Receiver Operating Characteristic Curves (DeLong et al., 1988, equations 3-5)
     """
-    codes, values = checked(codes, table.to_numpy(float), 20)
+    codes, values = checked(codes, table.to_numpy(float), FEWEST)
     for name, reason in enough(table)[1].items():
         raise InputError(f"no probe of the attribute {name} can be fitted: {reason}")
     if not 2 <= folds <= LEAST:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from pyrovae.inspection.spread_sweep import Temperature, temperature
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.text import closest
 
 __all__ = ["Budget", "FULL", "QUICK", "Subject"]
 
@@ -71,11 +71,8 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
     """Raises `InputError` with the closest known name unless a name is known."""
     names = list(known)
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(
-            f"unknown {what} '{name}'{hint}; allowed are {', '.join(names) or 'none'}"
-        )
+        allowed = ", ".join(names) or "none"
+        raise InputError(f"unknown {what} '{name}'{closest(name, names)}; allowed are {allowed}")
 
 
 def _check_against(against: Split, split: Split) -> None:

@@ -152,9 +152,9 @@ class Masked(Likelihood):
         if not self.seen.numel():
             raise InputError(f"--likelihood.mask {self.mask}: no such file")
         if self.mask is not None and self.seen.shape != images.shape[-2:]:
-            size, allowed = (f"{w}x{h}" for h, w in (self.seen.shape, images.shape[-2:]))
+            size, allowed = (f"{h}x{w}" for h, w in (self.seen.shape, images.shape[-2:]))
             raise InputError(
-                f"--likelihood.mask {self.mask}: is {size} (width x height), the images are "
+                f"--likelihood.mask {self.mask}: is {size} (height x width), the images are "
                 f"{allowed}"
             )
         self.likelihood.check(images)

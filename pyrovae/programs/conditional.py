@@ -21,6 +21,7 @@ from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.programs.vae import Program, count, parts_for
 from pyrovae.utils.arguments import remade
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut, listed
 
 __all__ = ["ConditionalGuide", "ConditionalModel", "ConditionalVAE", "Features"]
 
@@ -71,15 +72,26 @@ class Features(nn.Module):
         """The number of features F."""
         return sum(max(1, classes) for classes in self.num_classes)
 
-    def learn(self, values: np.ndarray) -> None:
+    def learn(
+        self, values: np.ndarray, value_names: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         """Takes mean and standard deviation of the numbers of the training images, `(N, A)`.
 
+        Args:
+            values: the attributes of the training images, `(N, A)`.
+            value_names: by attribute that is a class, the names of its classes.
+
         Raises:
-            InputError: if an attribute is a label whose number of classes is not known, or has
-                values outside of its classes.
+            InputError: if an attribute has one value only, is a label whose number of classes is
+                not known or not that of its names, or has values outside of its classes.
         """
-        for name, classes, column in zip(self.attributes, self.num_classes, values.T, strict=True):
-            _check_classes(name, classes, np.unique(column))
+        known = dict(zip(self.attributes, self.num_classes, strict=True))
+        labels = {}
+        for (name, classes), column in zip(known.items(), values.T, strict=True):
+            own, names = np.unique(column), (value_names or {}).get(name, ())
+            _check_classes(name, classes, own, names)
+            labels[name] = classes or _label_classes(own, names)
+        _check_labels(known, labels)
         numbers = torch.tensor([classes == 0 for classes in self.num_classes])
         loc, scale = (
             torch.from_numpy(own).to(self.loc) for own in (values.mean(0), values.std(0))
@@ -98,17 +110,46 @@ class Features(nn.Module):
         return torch.cat(columns, -1)
 
 
-def _check_classes(name: str, classes: int, values: np.ndarray) -> None:
+def _check_classes(name: str, classes: int, values: np.ndarray, names: Sequence[str]) -> None:
+    """Raises `InputError` if the sorted values of an attribute cannot be its input."""
+    if len(values) == 1:
+        only = names[int(values[0])] if names else f"{values[0]:g}"
+        raise InputError(
+            f"{name} is {cut(only)} for all training images, so it tells nothing about an image: "
+            "leave it out of --program.attributes"
+        )
     whole = bool((values == values.round()).all())
-    most = int(values.max()) + 1 if whole else 0
-    option = f"--program.num_classes '{{{name}: {max(most, 2)}}}'"
-    if classes and not (whole and values.min() >= 0 and most <= classes):
+    if classes and not (whole and values.min() >= 0 and values.max() < classes):
         raise InputError(
             f"{name}: values from {values.min():g} to {values.max():g}, allowed are the classes 0 "
             f"to {classes - 1}"
         )
-    if not classes and whole and 3 <= len(values) <= CLASSES and values.min() == 0:
-        raise InputError(f"{name} is a label with {most} classes: set {option}")
+    if classes and names and classes != len(names):
+        raise InputError(
+            f"--program.num_classes {name}={classes}: {name} has {len(names)} classes, "
+            f"{cut(listed(names))}"
+        )
+
+
+def _label_classes(values: np.ndarray, names: Sequence[str]) -> int:
+    """The number of classes of a label, by its names or its sorted values; 0 for a number."""
+    if len(names) >= 3:
+        return len(names)
+    whole = bool((values == values.round()).all())
+    label = whole and 3 <= len(values) <= CLASSES and values.min() == 0
+    return int(values.max()) + 1 if label else 0
+
+
+def _check_labels(given: Mapping[str, int], labels: Mapping[str, int]) -> None:
+    """Raises `InputError` if labels would count as numbers, with the option for all labels."""
+    missed = [
+        f"{name} is a label with {count} classes"
+        for name, count in labels.items()
+        if count and not given[name]
+    ]
+    if missed:
+        option = ", ".join(f"{name}: {count}" for name, count in labels.items() if count)
+        raise InputError(f"{', '.join(missed)}: set --program.num_classes '{{{option}}}'")
 
 
 def one_hot(column: Tensor, classes: int) -> Tensor:
@@ -201,8 +242,9 @@ class ConditionalVAE(ModelGuidePair):
     - \log q(z \mid x, y)\right]$$
 
     Use it to draw images with given attributes, and to edit an image: change y and keep z. Labels
-    enter as one-hot vectors, numbers are standardised by the training images. The networks are
-    made anew: the decoder gets the features beside z, the encoder as further channels.
+    enter as one-hot vectors. Numbers, and classes of two names (0 and 1), are standardised by the
+    training images. The networks are made anew: the decoder gets the features beside z, the
+    encoder as further channels.
 
     Args:
         encoder: network from images to `posterior.num_params` numbers.
@@ -328,8 +370,8 @@ class ConditionalVAE(ModelGuidePair):
 
     def learn_inputs(self, split: Split) -> None:
         """Takes the moments of the attributes of the training images."""
-        places = [list(split.attribute_names).index(name) for name in self.attributes]
-        self.model.features.learn(split.attributes[:, places])
+        values = split.attributes[:, split.places(self.attributes)]
+        self.model.features.learn(values, split.value_names)
 
 
 def _start_at_zero(layer: nn.Linear) -> nn.Linear:

@@ -72,13 +72,11 @@ class Labels:
             InputError: if the images lack the attribute, a value is no class, all known labels are
                 of one class, or there are too few labels.
         """
-        names = list(split.attribute_names)
-        if self.label not in names:
-            raise InputError(
-                f"--program.label: the images have no attribute '{self.label}'; known: "
-                f"{names or 'none'}"
-            )
-        values = split.attributes[:, names.index(self.label)]
+        try:
+            (place,) = split.places([self.label])
+        except InputError as error:
+            raise InputError(f"--program.label: {error}") from None
+        values = split.attributes[:, place]
         labels = np.where(np.isnan(values), -1, values).astype(np.float32)
         found = labels[labels >= 0]
         if not len(found) or found.max() >= self.num_classes or (found % 1).any():

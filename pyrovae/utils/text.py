@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["counted", "cut", "cut_line", "legible", "listed", "printable", "short_names"]
+__all__ = [
+    "closest",
+    "counted",
+    "cut",
+    "cut_line",
+    "legible",
+    "listed",
+    "natural",
+    "printable",
+    "short_names",
+]
 
 #: The longest value that a message shows, and the longest message, in characters.
 SHOWN, LINE = 200, 3_000
@@ -120,6 +131,35 @@ def listed(names: Iterable[str], most: int = 10) -> str:
     every = list(names)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """Returns a hint for a mistyped name, to stand behind it; "" if no name is close.
+
+    Example:
+        >>> closest("agee", ["label", "age"]), closest("x", ["label", "age"])
+        (' (did you mean age?)', '')
+    """
+    import difflib
+
+    near = difflib.get_close_matches(name, list(names), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """The key to sort names by the alphabet, with the numbers in them by size.
+
+    Example:
+        >>> sorted(["b10", "odd", "b", "10", "b2", "cats dogs", "2"], key=natural)
+        ['2', '10', 'b', 'b2', 'b10', 'cats dogs', 'odd']
+    """
+    # Every second piece is a number: the longer one is larger. The text itself decides between
+    # 1 and 01.
+    pieces = re.split("([0-9]+)", text)
+    numbers = [piece.lstrip("0") for piece in pieces[1::2]]
+    pieces[1::2] = numbers
+    sizes = [len(piece) if place % 2 else 0 for place, piece in enumerate(pieces)]
+    return [*zip(sizes, pieces, strict=True), (0, text)]
 
 
 def short_names(paths: Sequence[str | Path]) -> list[str]:

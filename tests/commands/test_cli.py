@@ -263,7 +263,9 @@ def test_a_preset_that_there_is_not_is_one_line(
 ) -> None:
     assert run("train", ["--config=celebb"], monkeypatch) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: --config celebb: no such preset or file; presets are celeba,")
+    assert error.startswith(
+        "error: --config celebb: no such preset or file (did you mean celeba?); presets"
+    )
 
 
 def test_the_preset_of_the_post_has_its_objective() -> None:

@@ -91,7 +91,7 @@ def test_png_files_of_the_listed_images(tmp_path: Path, folder: str) -> None:
     val = data.split("val")
     assert np.abs(val.images[:, 0, 0, 0].astype(int) - 20 * numbers).max() <= 1
     np.testing.assert_array_equal(val.attributes[:, 0], numbers & 1)
-    assert data.about() == "12 files, 178x218 RGB, cropped to 148x148 -> 8x8 RGB"
+    assert data.about() == "12 files, 218x178 (height x width) RGB, cropped to 148x148 -> 8x8 RGB"
 
 
 def test_attributes_are_optional(tmp_path: Path) -> None:

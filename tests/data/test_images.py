@@ -179,7 +179,9 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
 
 def test_crop_larger_than_the_image(tmp_path: Path) -> None:
     plain("RGB").save(tmp_path / "small.png")
-    with pytest.raises(InputError, match=r"small\.png: 40x30 pixels, smaller than the crop of 31"):
+    with pytest.raises(
+        InputError, match=r"small\.png: 30x40 pixels .height x width., smaller than the crop of 31"
+    ):
         load_image(tmp_path / "small.png", (3, 4, 4), crop=31)
 
 

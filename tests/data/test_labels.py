@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from pyrovae.data import SPLITS, Batches, ImageFolder, Split
-from pyrovae.data.labels import folder_labels, read_attributes
+from pyrovae.data import SPLITS, ArrayData, Batches, ImageData, ImageFolder, Split, TorchDataset
+from pyrovae.data.base import names_of as listed
+from pyrovae.data.columns import numbered
+from pyrovae.data.labels import folder_labels, of_texts, read_attributes
 from pyrovae.utils.errors import InputError
 
 FILES = ["train/cat/0.png", "train/cat/1.png", "train/dog/2.png", "test/dog/3.jpg"]
@@ -36,7 +40,28 @@ def test_classes_are_folders_below_the_shared_one() -> None:
     assert labelled("b", "a", "a/deep", "b/x/y") == [1, 0, 0, 1]
     assert labelled("images/b", "images/a", "images/a/deep") == [1, 0, 0]
     assert np.isnan(labelled("", "a", "b")).tolist() == [True, False, False]
-    assert labelled("10", "9", "2", "x") == [2, 1, 0, 3]  # numbers in their order
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["b", "cats dogs", "odd"],
+        ["female", "male"],
+        ["2", "9", "10", "x"],
+        ["b2", "b10", "b10 c3", "b10 c12", "c"],
+        ["01", "1", "a01", "a1", "a2"],
+        ["1" + 30 * "0", "2" + 30 * "0"],
+    ],
+)
+def test_classes_have_natural_order_from_folders_tables_and_labels(names: list[str]) -> None:
+    codes = list(range(len(names)))
+    for some in (codes, codes[::-1]):
+        texts = [names[code] for code in some]
+        assert labelled(*texts) == some
+        column = of_texts("kind", np.array([*texts, "~ no number"]))
+        assert column.columns["kind"][:-1].tolist() == some
+        values, found = numbered(np.array(texts))
+        assert values.tolist() == some and list(found) == names
 
 
 @pytest.mark.parametrize("folders", [("", ""), ("a", "a"), ("", "a"), ("a/b", "a/b")])
@@ -192,13 +217,100 @@ def test_a_table_joins_the_label_and_may_replace_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (np.nan, "'age' is not known for 1 of 3 images, such as b;"),
+        (
+            np.nan,
+            "not known for all of 3 images: age for 1, hat for 2, such as b; state them for all "
+            "images, or leave such images out: add age hat to --data.known$",
+        ),
         (np.inf, "attribute age: 1 of 3 values are infinite, or too large .*allowed are finite"),
     ],
 )
 def test_an_attribute_that_is_not_a_number_everywhere_is_no_input(
     value: float, message: str
 ) -> None:
-    split = Split(np.zeros((3, 1, 2, 2), np.uint8), "abc", np.array([[1], [value], [2]]), ("age",))
+    table = np.array([[1, 1, 0], [value, np.nan, 0], [2, np.nan, 0]])
+    split = Split(np.zeros((3, 1, 2, 2), np.uint8), "abc", table, ("age", "hat", "fur"))
     with pytest.raises(InputError, match=message):
-        Batches(split, 1, seed=0, attributes=["age"])
+        Batches(split, 1, seed=0, attributes=["age", "hat", "fur"])
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("agee", " agee (did you mean age?); known are age, hat"), ("x", " x; known are age, hat")],
+)
+def test_an_attribute_that_there_is_not_names_the_closest(name: str, shown: str) -> None:
+    images = np.zeros((1, 1, 2, 2), np.uint8)
+    split = Split(images, "a", np.zeros((1, 2)), ("age", "hat"))
+    with pytest.raises(InputError, match=f"^the images have no attribute{re.escape(shown)}$"):
+        split.places(["hat", name])
+    bare = Split(images, "a", np.zeros((1, 0)))
+    with pytest.raises(InputError, match="no attribute age; they have none$"):
+        bare.places(["age"])
+    with pytest.raises(InputError, match="^the images have no attributes; needed are age$"):
+        Batches(images, 1, seed=0, attributes=["age"])
+
+
+def known_names(data: ImageData) -> dict[str, list[str]]:
+    return {split: list(data.split(split).names) for split in SPLITS}
+
+
+def test_images_without_attributes_are_left_out_of_all_splits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for place, folder in enumerate((".", "a", "b")):
+        fill(tmp_path / "root" / folder, 20, 20 * place)
+    ages = {i: "" if i % 3 == 0 else str(i) for i in range(0, 60, 2)}
+    lines = [f"{i},{age}" for i, age in ages.items()]
+    (tmp_path / "t.csv").write_text("\n".join(["image,age", *lines]))
+    how = {"image_size": 4, "attributes": str(tmp_path / "t.csv"), "cache_dir": str(tmp_path)}
+    root = str(tmp_path / "root")
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        whole = known_names(ImageFolder(root, **how))
+    assert "20 of 60 images lie in no folder of a class, so their label is unknown" in caplog.text
+    stored = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("images.npy")}
+    known = {"age": set(filter(None, (ages[i] and str(i) for i in ages)))}
+    known["label"] = {str(i) for i in range(20, 60)}
+    for names in ("age", "label", ["label", "age"]):
+        data = ImageFolder(root, known=names, **how)
+        both = set.intersection(*(known[name] for name in listed(names)))
+        expected = {
+            split: [own for own in every if Path(own).stem in both]
+            for split, every in whole.items()
+        }
+        assert known_names(data) == expected
+        for split, every in expected.items():
+            found = data.split(split)
+            assert len(found.images) == len(every) == len(whole[split]) - data.left_out[split]
+            assert [int(image[0, 0, 0]) for image in found.images] == [
+                int(Path(own).stem) for own in every
+            ]
+            assert not np.isnan(found.attributes[:, found.places(listed(names))]).any()
+    assert stored == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("images.npy")}
+
+
+def test_only_known_labels_of_arrays_and_datasets() -> None:
+    images = np.arange(60, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 4, 4), np.uint8)
+    labels = np.where(np.arange(60) % 5 == 0, np.nan, np.arange(60) % 2).astype(np.float32)
+    items = [(torch.from_numpy(image), label) for image, label in zip(images, labels, strict=True)]
+    for data in (
+        ArrayData(images, labels=labels, known="label"),
+        TorchDataset(items, known=["label"]),
+    ):
+        assert sum(len(data.split(name)) for name in SPLITS) == 48
+        assert sum(data.left_out.values()) == 12
+        for split in map(data.split, SPLITS):
+            assert (split.images[:, 0, 0, 0] % 5).all()
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (["agee"], r"no attribute agee \(did you mean age\?\)"),
+        (["age"], "^--data.known age: none of the 8 images of the split train has all of these$"),
+    ],
+)
+def test_what_cannot_be_known_is_one_line(known: list[str], message: str) -> None:
+    table = {"age": np.full(10, np.nan), "hat": np.zeros(10)}
+    data = ArrayData(np.zeros((10, 1, 4, 4), np.uint8), attributes=table, known=known)
+    with pytest.raises(InputError, match=message):
+        data.split("train")

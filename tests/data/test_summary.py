@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from pyrovae import Trainer
-from pyrovae.data import ArrayData, ImageFolder, Shift, SyntheticFaces
+from pyrovae.data import SPLITS, ArrayData, ImageData, ImageFolder, Shift, SyntheticFaces
 from pyrovae.data.summary import summary
 from tests.support.small import small_vae
+
+TO_WIDE = "3 files, 8x8 grey -> 8x6 (height x width) grey (use --data.image_size 8 to keep them)"
 
 
 def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> None:
@@ -26,10 +28,15 @@ def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> No
         (
             [((20, 28), "L")],
             {},
-            "3 files, 20x28 grey -> 64x64 RGB (use --data.image_size 28 20 --data.channels 1 to "
-            "keep them)",
+            "3 files, 28x20 (height x width) grey -> 64x64 RGB (use --data.image_size 28 20 "
+            "--data.channels 1 to keep them)",
         ),
-        ([((20, 28), "L")], {"image_size": (28, 20), "channels": 1}, "3 files, 20x28 grey"),
+        (
+            [((20, 28), "L")],
+            {"image_size": (28, 20), "channels": 1},
+            "3 files, 28x20 (height x width) grey",
+        ),
+        ([((8, 8), "L")], {"image_size": (8, 6), "channels": 1}, TO_WIDE),
         (
             [((8, 8), "RGB")],
             {},
@@ -40,18 +47,19 @@ def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> No
         (
             [((9, 8), "L"), ((50, 70), "RGB")],
             {},
-            "6 files, 9x8 to 50x70 RGB and grey -> 64x64 RGB",
+            "6 files, 8x9 (height x width) to 70x50 RGB and grey -> 64x64 RGB",
         ),
-        ([((400, 300), "RGB")], {}, "3 files, 400x300 RGB -> 64x64 RGB"),
+        ([((400, 300), "RGB")], {}, "3 files, 300x400 (height x width) RGB -> 64x64 RGB"),
         (
             [((400, 300), "L")],
             {},
-            "3 files, 400x300 grey -> 64x64 RGB (use --data.channels 1 to keep them)",
+            "3 files, 300x400 (height x width) grey -> 64x64 RGB (use --data.channels 1 to keep "
+            "them)",
         ),
         (
             [((40, 30), "RGB")],
             {"crop": 20},
-            "3 files, 40x30 RGB, cropped to 20x20 -> 64x64 RGB",
+            "3 files, 30x40 (height x width) RGB, cropped to 20x20 -> 64x64 RGB",
         ),
     ],
 )
@@ -68,7 +76,7 @@ def test_photographs_on_their_side_are_counted_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     for i in range(3):
         image.save(tmp_path / f"{i}.jpg", exif=exif)
-    assert ImageFolder(str(tmp_path)).about().startswith("3 files, 20x30 RGB -> 64x64 RGB")
+    assert ImageFolder(str(tmp_path)).about().startswith("3 files, 30x20 (height x width) RGB -> ")
 
 
 def test_the_value_range_that_auto_found_is_told() -> None:
@@ -85,7 +93,7 @@ def test_pages_are_counted_beside_their_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         pages[0].save(tmp_path / f"{name}.tif", save_all=True, append_images=pages[1:])
     data = ImageFolder(str(tmp_path), image_size=(28, 20), channels=1)
-    assert data.about() == "2 files with 10 pages, 20x28 grey"
+    assert data.about() == "2 files with 10 pages, 28x20 (height x width) grey"
 
 
 def test_files_that_cannot_be_read_are_no_obstacle(tmp_path: Path) -> None:
@@ -101,10 +109,43 @@ def test_splits_attributes_and_changes(tmp_path: Path) -> None:
     data = ImageFolder(root, image_size=8, flip=True, augment=Shift(), limit=10)
     line = summary(data, data.split("train"), data.split("val"))
     count = len(data.split("val"))
-    assert line.startswith("data: 60 files, 20x28 grey -> 8x8 RGB (use ") and line.endswith(
-        f"; 10 for training (--data.limit), {count} for validation; attributes: label (2 classes: "
-        "cat, dog); training images are changed at random by flip, Shift"
+    whole = len(ImageFolder(root, image_size=8).split("train"))
+    assert line.startswith("data: 60 files, 28x20 (height x width) grey -> 8x8 RGB") and (
+        line.endswith(
+            f"; 10 of {whole} for training (--data.limit), {count} for validation; attributes: "
+            "label (2 classes: cat, dog); training images are changed at random by flip, Shift"
+        )
     )
+
+
+def summary_of(data: ImageData) -> str:
+    return summary(data, data.split("train"), data.split("val"))
+
+
+@pytest.mark.parametrize("limit", [None, 80, 100])
+def test_a_limit_that_draws_nothing_is_not_named(limit: int | None) -> None:
+    data = ArrayData(np.zeros((100, 1, 8, 8), np.uint8), limit=limit)
+    assert "; 80 for training, 10 for validation" in summary_of(data)
+    data = ArrayData(np.zeros((100, 1, 8, 8), np.uint8), limit=79)
+    assert "; 79 of 80 for training (--data.limit), 10 for validation" in summary_of(data)
+
+
+def test_unknown_values_and_images_that_are_left_out_are_told() -> None:
+    values = np.zeros((1000, 5))
+    for column, count in enumerate((100, 4, 0, 1000, 500)):
+        values[:count, column] = np.nan
+    images, names = np.zeros((1000, 1, 8, 8), np.uint8), ["age", "hat", "fur", "ear", "eye"]
+    splits = {name: images for name in SPLITS}
+    tables = {name: values for name in SPLITS}
+    data = ArrayData(splits, attributes=tables, attribute_names=names)
+    told = "unknown: ear for 100%, eye for 50%, age for 10% and 1 more"
+    assert summary_of(data).endswith(f"attributes: age, hat, fur, ear, eye; {told}")
+    data = ArrayData(splits, attributes=tables, attribute_names=names, known=["age", "hat"])
+    assert (
+        "900 for training, 900 for validation; 200 images are left out, of unknown age, hat"
+        in (summary_of(data))
+    )
+    assert "unknown: ear for 100%, eye for 44%" in summary_of(data)
 
 
 @pytest.mark.slow

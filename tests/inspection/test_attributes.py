@@ -21,9 +21,12 @@ from pyrovae.inspection.attributes import (
     gains,
     is_classes,
     is_two_valued,
+    known_directions,
+    known_probes,
     probes,
     reach,
 )
+from pyrovae.inspection.sections.attributes import _draw_edit_effects, _says
 from tests.support.oracles import LinearGaussian
 from tests.support.tables import Z_LIMIT
 
@@ -233,3 +236,62 @@ def test_impossible_probes_and_directions_are_refused() -> None:
         directions(codes, table)
     with pytest.raises(InputError, match="finite"):
         probes(np.full((30, 2), np.nan), table[["a"]])
+
+
+def test_each_attribute_is_learnt_from_the_images_of_which_it_is_known() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(90, 3))
+    full = pandas.DataFrame(
+        {"size": codes @ [1, 2, 0] + rng.normal(size=90), "bit": (codes[:, 2] > 0) * 1.0}
+    )
+    table = full.copy()
+    rows = {"size": np.arange(10, 90), "bit": np.arange(0, 90, 2)}
+    for name, known in rows.items():
+        table.loc[np.setdiff1d(np.arange(90), known), name] = np.nan
+    table["few"], table["same"] = np.where(np.arange(90) < 19, full["size"], np.nan), 1.0
+    scores, reasons = known_probes(codes, table)
+    arrows = known_directions(codes, table[scores.index])
+    assert list(scores["images"]) == [80, 45] and list(reasons) == ["few", "same"]
+    assert reasons["few"] == "known for 19 of 20 images needed"
+    for name, known in rows.items():
+        alone = full.loc[known, [name]]
+        pandas.testing.assert_frame_equal(scores.loc[[name]], probes(codes[known], alone))
+        pandas.testing.assert_frame_equal(arrows.loc[[name]], directions(codes[known], alone))
+    with pytest.raises(InputError, match="no probe can be fitted to 90 images: same .the same"):
+        known_probes(codes, table[["same"]])
+    with pytest.raises(InputError, match="19 images are too few"):
+        known_probes(codes[:19], table[:19])
+
+
+def test_unknown_labels_are_unknown_in_every_column_of_their_classes() -> None:
+    found = attribute_table(split_of({"label": [0, 1, 2, np.nan, 1]}))
+    assert list(found) == ["label=0", "label=1", "label=2"]
+    assert found["label=1"].tolist()[:3] == [0, 1, 0] and np.isnan(found.iloc[3]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.388], ["No attribute of two values is predicted better than chance"]),
+        ([0.56, 0.388], ["No attribute of two values is predicted better than chance"]),
+        ([0.9], ["ranks a0 best: the area under the ROC curve on unseen images is 0.900 ± 0.06."]),
+        ([0.9, 0.4], ["The median of 2 attributes is 0.650.", "better than chance: a1."]),
+    ],
+)
+def test_what_is_at_chance_is_not_called_best(values: list[float], expected: list[str]) -> None:
+    names = [f"a{row}" for row in range(len(values))]
+    scores = pandas.DataFrame({"score": "AUC", "value": values, "error": 0.06}, names)
+    said = _says(scores, {})
+    assert len(said) == len(expected)
+    for words, part in zip(said, expected, strict=True):
+        assert part in words
+    assert ("best" in said[0]) == (values[0] > 0.62) and ("median" in said[0]) == (said[1:] != [])
+
+
+@pytest.mark.parametrize("names", [["a"], ["smiling", "a very long name of an attribute"]])
+def test_the_label_of_the_colour_bar_lies_in_the_figure(names: list[str]) -> None:
+    figure = _draw_edit_effects(pandas.DataFrame(0.5, names, names))
+    figure.draw_without_rendering()
+    box = figure.axes[1].yaxis.label.get_window_extent()
+    assert figure.bbox.ymin <= box.ymin and box.ymax <= figure.bbox.ymax
+    assert box.xmax <= figure.bbox.xmax

@@ -148,6 +148,44 @@ def test_a_given_label_must_be_a_class(value: float) -> None:
     vae.check_given("age", value)
 
 
+NAMES = {"kind": ("ash", "elm", "oak"), "sex": ("f", "m"), "note": ("x",)}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "num_classes", "message"),
+    [
+        (["note"], {}, "note is x for all training images, so it tells nothing about an image"),
+        (["size"], {}, "size is 7 for all training images, .* leave it out of --program.attrib"),
+        (["sex"], {"sex": 3}, "--program.num_classes sex=3: sex has 2 classes, f, m$"),
+        (["kind"], {"kind": 4}, "kind=4: kind has 3 classes, ash, elm, oak$"),
+        (["kind"], {"kind": 2}, "kind: values from 1 to 2, allowed are the classes 0 to 1$"),
+        (
+            ["kind", "digit", "sex", "grade"],
+            {"grade": 8},
+            "^kind is a label with 3 classes, digit is a label with 5 classes: set "
+            "--program.num_classes '{kind: 3, digit: 5, grade: 8}'$",
+        ),
+    ],
+)
+def test_attributes_that_are_no_inputs_are_one_line(
+    attributes: list[str], num_classes: dict[str, int], message: str
+) -> None:
+    rows = np.arange(40)
+    columns = {"kind": 1 + rows % 2, "sex": rows % 2, "note": 0 * rows, "size": 0 * rows + 7}
+    columns |= {"digit": rows % 5, "grade": rows % 6}
+    values = np.stack([columns[name] for name in attributes], 1).astype(np.float32)
+    with pytest.raises(InputError, match=message):
+        Features(attributes, num_classes).learn(values, NAMES)
+
+
+def test_a_class_of_two_names_is_a_number_or_a_class() -> None:
+    values = (np.arange(40)[:, None] % 2).astype(np.float32)
+    for classes, size in (({}, 1), ({"sex": 2}, 2)):
+        features = Features(["sex"], classes)
+        features.learn(values, NAMES)
+        assert features.size == size
+
+
 @pytest.mark.slow
 def test_the_moments_of_the_training_images_are_saved(tmp_path: Path) -> None:
     data = small_data()
@@ -197,7 +235,7 @@ def test_missing_attributes_are_refused_before_training() -> None:
     labels = np.tile([0.0, 1.0, np.nan, 1.0], 25)
     data = ArrayData(np.zeros((100, 1, 8, 8), np.uint8), attributes={"smiling": labels})
     vae = ConditionalVAE.for_images(data, 2, attributes=["smiling"], **NETWORKS)
-    with pytest.raises(InputError, match="the attribute 'smiling' is not known for"):
+    with pytest.raises(InputError, match="not known for all of 80 images: smiling for "):
         Trainer(epochs=1).fit(vae, data, Recipe(start=RandomStart()), CPU)
 
 
@@ -224,14 +262,15 @@ def test_the_command_line_trains_samples_and_edits(
     assert "note: skin_tone=9 is 1" in (said := capsys.readouterr().out)
     assert " standard deviations from the mean of the training images, " in said
     for more, said in (
-        (["--given", "skintone=1"], "no attribute skintone; allowed are skin_tone, hair_tone"),
+        (["--given", "skintone=1"], "no attribute skintone (did you mean skin_tone?); allowed"),
         (
             ["--given", "skin_tone=dark"],
             "--given skin_tone=dark: allowed is skin_tone and a finite",
         ),
         (["--given", "skin_tone=0", "skin_tone=1"], "--given skin_tone: given twice, 0 and 1"),
-        (["--reconstruct", "test:0", str(out)], f"skin_tone of {out} is not known"),
-        (["--reconstruct", str(out)], "skin_tone of .* is not known: --given skin_tone=VALUE"),
+        (["--reconstruct", "test:0", str(out)], f"{out}: unknown skin_tone, hair_tone; --given "),
+        (["--reconstruct", str(out)], "; --given skin_tone=VALUE hair_tone=VALUE states what is"),
+        (["--given", "skin_tone"], "--given skin_tone: write skin_tone=VALUE"),
         (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
     ):
         capsys.readouterr()

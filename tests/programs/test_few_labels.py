@@ -122,7 +122,7 @@ def test_draws_have_the_given_class_and_edits_keep_z() -> None:
         ({"num_labels": 2}, "num_labels 2: allowed is 3 or more"),
         ({"labelled_share": 1.0}, "labelled_share 1.0: allowed is 0 or more and below 1"),
         ({"alpha": -1.0}, "alpha -1.0: allowed is 0 or more"),
-        ({"label": "age"}, r"no attribute 'age'; known: \['label'\]"),
+        ({"label": "age"}, "label: the images have no attribute age; known are label"),
         ({"num_classes": 2}, "known values are from 0 to 2, allowed are the classes 0 to 1"),
         ({"num_labels": 80}, "num_labels 80: needs 27 labels of class 0, known are"),
     ],

@@ -125,7 +125,7 @@ def test_shuffled_attributes_follow_their_images() -> None:
 def test_an_attribute_that_is_not_there_is_one_clear_line() -> None:
     programs = conditional()
     programs.attributes = ("skin_tone", "Smiling")
-    with pytest.raises(InputError, match="no attribute 'Smiling'; known: "):
+    with pytest.raises(InputError, match="no attribute Smiling; known are skin_tone, "):
         fit(programs, 1)
 
 

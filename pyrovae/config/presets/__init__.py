@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import closest
 
 __all__ = ["preset_names", "preset_path"]
 
@@ -34,5 +35,6 @@ def preset_path(name: str) -> Path:
         return _FOLDER / f"{name}.yaml"
     if not Path(name).is_file():
         known = ", ".join(preset_names())
-        raise InputError(f"--config {name}: no such preset or file; presets are {known}")
+        hint = closest(name, preset_names())
+        raise InputError(f"--config {name}: no such preset or file{hint}; presets are {known}")
     return Path(name)

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from pyrovae.inspection.attributes import (
+    FEWEST,
     attribute_table,
-    directions,
     enough,
     gains,
-    probes,
+    known_directions,
+    known_probes,
     unread,
 )
 from pyrovae.inspection.edits import REAL, edit_effects, edited
@@ -27,7 +28,6 @@ from pyrovae.inspection.plotting import (
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
-from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import as_pictures
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DIVERGING, GRID, GUIDE, INK
@@ -47,62 +47,97 @@ CAPTIONS = {
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 #: The score of a probe whose codes hold no information, and the name of the score.
 CHANCE = {"AUC": (0.5, "area under the ROC curve"), "R2": (0.0, "R²")}
+#: The attributes of each score.
+NOUNS = {"AUC": "attribute of two values", "R2": "attribute of more than two values"}
 
 
 def section(subject: Subject) -> Section:
     """Scores of linear probes, directions of attributes, and effects of edits along them."""
-    subject = subject.informed()
     table = attribute_table(subject.split, subject.known_attributes)
-    names, left_out = enough(table)
-    if not names:
-        raise InputError(f"no probe can be fitted to {len(table)} images: {_listed(left_out)}")
-    table = table[names]
     codes = subject.encoded.loc[:, subject.columns]
-    scores = probes(codes, table, seed=subject.seed).sort_values("value", ascending=False)
-    arrows = directions(codes, table)
+    scores, left_out = known_probes(codes, table, seed=subject.seed)
+    scores = scores.sort_values("value", ascending=False)
+    arrows = known_directions(codes, table[scores.index])
     arrows.columns = [subject.space.names[column] for column in subject.columns]
-    effects = edit_effects(subject, arrows, table)
-    best = list(gains(scores).index[:ROWS])
-    tables = {"probes": scores, "directions": arrows, "edits": effects}
+    effects, figures, said = _edit_part(subject, scores, arrows)
+    tables = {"probes": scores, "directions": arrows} | effects
     return Section(
         "Which attributes can be predicted and edited?",
-        _says(scores, left_out) + _edits_said(effects, best),
+        [*_says(scores, left_out), *said],
         tables={name: own.reset_index() for name, own in tables.items()},
-        figures=_figures(subject, scores, arrows.loc[best], table, effects),
+        figures={"probes": _probes_drawing(subject, scores)} | figures,
         captions=CAPTIONS,
     )
 
 
-def _figures(
-    subject: Subject,
-    scores: pandas.DataFrame,
-    arrows: pandas.DataFrame,
-    table: pandas.DataFrame,
-    effects: pandas.DataFrame,
-) -> dict[str, Drawing]:
+def _where(subject: Subject, scores: pandas.DataFrame) -> str:
+    """The images of which attributes are known, in words."""
+    counts = scores["images"]
+    if counts.min() == len(subject.split):
+        return subject.where()
+    span = " to ".join(f"{count:,}" for count in dict.fromkeys((counts.min(), counts.max())))
+    return f"images of the split {subject.name} of which the attribute is known (n = {span})"
+
+
+def _probes_drawing(subject: Subject, scores: pandas.DataFrame) -> Drawing:
+    return Drawing(
+        _draw_probes(scores),
+        f"Score per attribute: how well a linear function of the posterior means predicts it "
+        f"for images that the function was not fitted to. Five folds of "
+        f"{_where(subject, scores)}; bars show ± 2 standard errors.",
+    )
+
+
+def _edit_part(
+    subject: Subject, scores: pandas.DataFrame, arrows: pandas.DataFrame
+) -> tuple[dict[str, pandas.DataFrame], dict[str, Drawing], list[str]]:
+    """The table, the figures and the sentences on edits; none for too few images.
+
+    One regression reads all attributes of an edited image, so it has only the images of which
+    they are known.
+    """
+    whole = subject.informed()
+    table = attribute_table(whole.split, subject.known_attributes)
+    names = [name for name in enough(table)[0] if name in scores.index]
+    if len(table) < FEWEST or not names:
+        known = f"all attributes are known of {len(table)} images"
+        return {}, {}, [f"Edits are not measured: {known}."]
+    scores, arrows, table = scores.loc[names], arrows.loc[names], table[names]
+    effects = edit_effects(whole, arrows, table)
+    best = list(gains(scores).index[:ROWS])
+    figures = _edits(whole, arrows.loc[best], table, _where(subject, scores.loc[best]))
+    figures["edit_effects"] = _effects_drawing(whole, scores, effects)
+    said = [*_edits_said(effects, best), *_measured_with(len(table), len(subject.split))]
+    return {"edits": effects}, figures, said
+
+
+def _measured_with(count: int, total: int) -> list[str]:
+    """A sentence on the images that edits are measured with, if they are not all."""
+    if count == total:
+        return []
+    return [
+        f"Edits are measured with the {count:,} of {total:,} images of which all attributes are "
+        "known; attributes that most images lack do not count."
+    ]
+
+
+def _effects_drawing(
+    subject: Subject, scores: pandas.DataFrame, effects: pandas.DataFrame
+) -> Drawing:
     shown = gains(scores).index[:ROOM]
-    return {
-        "probes": Drawing(
-            _draw_probes(scores),
-            f"Score per attribute: how well a linear function of the posterior means predicts it "
-            f"for images that the function was not fitted to. Five folds of {subject.where()}; "
-            f"bars show ± 2 standard errors.",
-        ),
-        **_edits(subject, arrows, table),
-        "edit_effects": Drawing(
-            _draw_edit_effects(effects.loc[shown, shown]),
-            "Effect of each edit on each attribute. A row edits one attribute from half its range "
-            "below to half its range above. A column is the change that a linear probe predicts "
-            "for the re-encoded image, as a share of that attribute's range. A perfect edit has 1 "
-            "on the diagonal and 0 elsewhere, unless attributes are correlated in the data. Mean "
-            f"of {subject.shown_where()}; the {len(shown)} attributes of the best scores; probes "
-            f"fitted to {subject.where()}.",
-        ),
-    }
+    chosen = f"the {len(shown)} attributes of the best scores; " if len(shown) > 1 else ""
+    return Drawing(
+        _draw_edit_effects(effects.loc[shown, shown]),
+        "Effect of each edit on each attribute. A row edits one attribute from half its range "
+        "below to half its range above. A column is the change that a linear probe predicts for "
+        "the re-encoded image, as a share of that attribute's range. A perfect edit has 1 on the "
+        "diagonal and 0 elsewhere, unless attributes are correlated in the data. Mean of "
+        f"{subject.shown_where()}; {chosen}probes fitted to {subject.where()}.",
+    )
 
 
 def _edits(
-    subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame
+    subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame, where: str
 ) -> dict[str, Drawing]:
     """A figure per image: the image, and beside it a row of edits per attribute."""
     count = min(IMAGES, len(subject.shown))
@@ -117,29 +152,41 @@ def _edits(
             f"Edits of attributes of the image {name}, shown at the left. Each row moves its "
             f"posterior mean along the direction of one attribute, and decodes the result. A step "
             f"of 1 leads from one of two values to the other, or from the 5% to the 95% "
-            f"quantile. Directions are fitted to {subject.where()}; the attributes are those of "
-            f"the best scores.",
+            f"quantile. Directions are fitted to {where}; the attributes are those of the best "
+            f"scores.",
         )
         for row, name in enumerate(subject.shown.names[:count])
     }
 
 
 def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
-    said = []
-    for kind, words in (("AUC", "ranks"), ("R2", "predicts")):
-        rows = scores[scores["score"] == kind]
-        if not len(rows):
-            continue
-        said.append(
-            f"A linear function of the posterior means {words} {rows.index[0]} best: the "
-            f"{CHANCE[kind][1]} on unseen images is {rows['value'].iloc[0]:.3f} ± "
-            f"{rows['error'].iloc[0]:.2g}. The median of {len(rows)} attributes is "
-            f"{rows['value'].median():.3f}."
-        )
-        if len(missed := unread(rows)):
-            said.append(f"Not predicted better than chance: {', '.join(missed.index)}.")
+    kinds = [(kind, scores[scores["score"] == kind]) for kind in CHANCE]
+    said = [words for kind, rows in kinds if len(rows) for words in _kind_says(kind, rows)]
     if left_out:
         said.append(f"Left out: {_listed(left_out)}.")
+    return said
+
+
+def _kind_says(kind: str, rows: pandas.DataFrame) -> list[str]:
+    """The sentences on the attributes of one score, the best first."""
+    best = (
+        f"{CHANCE[kind][1]} on unseen images is {rows['value'].iloc[0]:.3f} ± "
+        f"{rows['error'].iloc[0]:.2g}"
+    )
+    missed = unread(rows)
+    if len(missed) == len(rows):
+        return [
+            f"No {NOUNS[kind]} is predicted better than chance from the posterior means: the "
+            f"highest {best}, of {rows.index[0]}."
+        ]
+    words = {"AUC": "ranks", "R2": "predicts"}[kind]
+    median = f" The median of {len(rows)} attributes is {rows['value'].median():.3f}."
+    said = [
+        f"A linear function of the posterior means {words} {rows.index[0]} best: the {best}."
+        + median * (len(rows) > 1)
+    ]
+    if len(missed):
+        said.append(f"Not predicted better than chance: {', '.join(missed.index)}.")
     return said
 
 
@@ -156,10 +203,12 @@ def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
         sizes = effects.loc[best].drop(columns=REAL).abs()
         most = 100 * np.mean([sizes.loc[name].drop(name).max() for name in best])
         rest = f". The most affected other attribute changes by {most:.0f}% of its range"
+    several = f"the {len(best)} best-predicted attributes over their whole range change"
+    edits = several if len(best) > 1 else f"{best[0]} over its whole range change"
     return [
-        f"Edits of the {len(best)} best-predicted attributes over their whole range change the "
-        f"prediction for the re-encoded images by {round(100 * own.mean())}% of the range on "
-        f"average. Predictions for real images at both ends differ by {100 * real.mean():.0f}%"
+        f"Edits of {edits} the prediction for the re-encoded images by "
+        f"{round(100 * own.mean())}% of the range on average. Predictions for real images at both "
+        f"ends differ by {100 * real.mean():.0f}%"
         f"{rest}."
     ]
 
@@ -213,8 +262,9 @@ def _draw_edit_effects(table: pandas.DataFrame) -> Figure:
     Args:
         table: a row per edited attribute, a column per predicted one, as shares of its range.
     """
-    figure, own = panel(1.9 + 0.28 * len(table))
+    longest = max(map(len, table.columns))  # The names of columns stand upright.
+    figure, own = panel(0.9 + 0.08 * max(longest, 12) + 0.28 * max(len(table), 3))
     how = {"cmap": DIVERGING, "vmin": -1, "vmax": 1, "aspect": "auto", "extend": "both"}
     name_axes(own, "predicted attribute", "edited attribute")
-    heat_map(own, table, "change of the prediction (share of its range)", **how)
+    heat_map(own, table, "share of the range", **how)
     return figure

@@ -1,0 +1,99 @@
+"""Attributes that are given to `pyrovae sample` and `pyrovae inpaint`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pyrovae import ConditionalVAE, MLPDecoder, MLPEncoder
+from pyrovae.commands.sample import known_attributes
+from pyrovae.data import ImageFolder
+from pyrovae.utils.errors import InputError
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> ImageFolder:
+    """Twenty photographs with an age and a gender, of one image unknown."""
+    (tmp_path / "photos").mkdir()
+    lines = ["image,age,gender"]
+    for i in range(20):
+        Image.new("L", (8, 8), i).save(tmp_path / f"photos/{i}.png")
+        lines.append(f"{i},{i / 2 if i else ''},{('male', 'female')[i % 2] if i else ''}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    return ImageFolder(
+        str(tmp_path / "photos"), 8, 1, attributes=str(tmp_path / "t.csv"), val_fraction=0.2
+    )
+
+
+def conditional(data: ImageFolder) -> ConditionalVAE:
+    how = {"encoder": MLPEncoder, "decoder": MLPDecoder}
+    return ConditionalVAE.for_images(data, 2, attributes=["age", "gender"], **how)
+
+
+def edited(data: ImageFolder, names: list[str], given: list[str]) -> list[list[float]]:
+    found = known_attributes(conditional(data), data, names, given)[1]
+    assert found is not None
+    return found.tolist()
+
+
+def test_a_class_is_given_by_its_name_or_its_number(photos: ImageFolder) -> None:
+    assert edited(photos, [""], ["age=1", "gender=male"]) == [[1, 1]]
+    assert edited(photos, [""], ["age=1", "gender=female"]) == [[1, 0]]
+    assert edited(photos, [""], ["age=1", "gender=1"]) == [[1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gender=mal", "(did you mean male?); gender is one of female (0), male (1)"),
+        ("gender=x", "--given gender=x: no such class; gender is one of female (0), male (1)"),
+        ("gender", "--given gender: write gender=VALUE"),
+        ("age=old", "--given age=old: allowed is age and a finite number"),
+        ("agee=1", "no attribute agee (did you mean age?); allowed are age, gender"),
+    ],
+)
+def test_a_wrong_value_is_one_line(photos: ImageFolder, given: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message) + "$"):
+        edited(photos, [""], [given])
+
+
+def test_without_the_images_a_class_has_no_name(tmp_path: Path) -> None:
+    data = ImageFolder(str(tmp_path / "gone"), 8, 1)
+    assert edited(data, [""], ["age=1", "gender=1"]) == [[1, 1]]
+    with pytest.raises(InputError, match="gender=male: no number; the names of .*/gone: no such"):
+        edited(data, [""], ["age=1", "gender=male"])
+
+
+def test_a_file_of_the_data_set_has_its_attributes(
+    photos: ImageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(photos.root / f"{i}.png") for i in (4, 7, 9)]
+    assert edited(photos, names, []) == [[2, 1], [3.5, 0], [4.5, 0]]
+    monkeypatch.chdir(photos.root)
+    assert edited(photos, ["4.png", "../photos/7.png"], ["age=3"]) == [[3, 1], [3, 0]]
+    assert photos.place_of("../t.csv") is None and photos.place_of("none.png") is None
+    split, row = photos.place_of("12.png") or ("", 0)
+    assert photos.split(split).names[row] == "12.png"
+
+
+def test_all_unknown_attributes_are_named_at_once(photos: ImageFolder, tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(other := tmp_path / "other.png")
+    for image in (str(other), os.path.join(photos.root, "0.png")):
+        message = f"^{image}: unknown age, gender; --given age=VALUE gender=VALUE states what is$"
+        with pytest.raises(InputError, match=message):
+            edited(photos, [image], [])
+        with pytest.raises(InputError, match="unknown gender; --given gender=VALUE"):
+            edited(photos, [image], ["age=3"])
+    assert edited(photos, [str(other)], ["age=3", "gender=male"]) == [[3, 1]]
+
+
+def test_images_that_are_left_out_are_other_files(photos: ImageFolder) -> None:
+    data = ImageFolder(
+        str(photos.root), 8, 1, attributes=str(photos.attributes), val_fraction=0.2, known="age"
+    )
+    assert data.place_of(str(photos.root / "0.png")) is None
+    assert data.place_of(str(photos.root / "3.png")) is not None
