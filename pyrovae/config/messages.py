@@ -10,7 +10,7 @@ from typing import Any
 
 from pyrovae.config.catalogue import concrete, entries
 from pyrovae.config.roles import ALSO, BASES, LINKED, LISTS, ROLES
-from pyrovae.utils.text import cut
+from pyrovae.utils.text import closest, cut
 
 OWN = "name your own by its dotted path, as my_module.MyClass"
 
@@ -35,14 +35,8 @@ def not_a_part(text: Any, option: str) -> str:
     """Why a text that stands for a part names none."""
     if str(text).startswith("{"):
         return f"'{cut(text)}' is not a mapping that YAML can read"
-    return f"unknown class '{cut(text)}'{_close_part(str(text), option)}; {known_parts(option)}"
-
-
-def _close_part(text: str, option: str) -> str:
-    """A hint on the part of a role whose name is close to a text, whatever its capitals."""
-    names = {name.lower(): name for name in _names(option.lstrip("-"))}
-    close = difflib.get_close_matches(text.lower(), names, n=1)
-    return f"; did you mean {names[close[0]]}?" if close else ""
+    close = closest(str(text), _names(option.lstrip("-")))
+    return f"unknown class '{cut(text)}'{close}; {known_parts(option)}"
 
 
 def no_such_option(option: str, known: Collection[str]) -> str:

@@ -137,13 +137,14 @@ def closest(name: str, names: Iterable[str]) -> str:
     """Returns a hint for a mistyped name, to stand behind it; "" if no name is close.
 
     Example:
-        >>> closest("agee", ["label", "age"]), closest("x", ["label", "age"])
+        >>> closest("Agee", ["label", "age"]), closest("x", ["label", "age"])
         (' (did you mean age?)', '')
     """
     import difflib
 
-    near = difflib.get_close_matches(name, list(names), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    known = {own.lower(): own for own in names}
+    near = difflib.get_close_matches(name.lower(), known, 1)
+    return f" (did you mean {known[near[0]]}?)" if near else ""
 
 
 def natural(text: str) -> list[tuple[int, str]]:

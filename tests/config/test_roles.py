@@ -133,7 +133,7 @@ def test_one_name_is_a_list_of_one(option: list[str]) -> None:
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("--program=Vae", "--program: unknown class 'Vae'; did you mean VAE?; known are"),
+        ("--program=Vae", "--program: unknown class 'Vae' (did you mean VAE?); known are"),
         ("--program.help=own_missing.A", "--program.help: 'own_missing.A' cannot be imported"),
         ("--program.prior=StandardNormal", "--program.prior: follows from --prior, set that"),
         (
