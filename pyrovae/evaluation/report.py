@@ -252,10 +252,12 @@ def notes(report: Report) -> list[str]:
             "bound of their log probability."
         )
     for name in BASELINES:
-        if "elbo" in own and name in report.scores:
-            simpler = report.scores[name]["log_evidence"].value
-            if own["elbo"].value < simpler:
-                found.append(f"the ELBO is below log p(x) of the baseline {COLUMNS[name]}.")
+        more = report.scores.get(name, {}).get("more_than_elbo")
+        if more is not None and more.sure:
+            found.append(
+                f"the ELBO is {more.value:,.0f} nats (standard error {more.error:,.1f}) below "
+                f"log p(x) of the baseline {COLUMNS[name]}."
+            )
     return [f"note: {line}" for line in found]
 
 

@@ -144,6 +144,41 @@ def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause:
     assert found.first is not None and "No fault found" in str(found)
 
 
+SIMPLER = "probabilistic PCA of 729 training images"
+
+
+@pytest.mark.parametrize(
+    ("change", "below"),
+    [
+        ({"below": 4.0, "below_error": 1.0}, True),
+        ({"below": 4.0, "below_error": 2.0}, False),
+        ({"below": 1.0, "below_error": 0.1}, False),
+        ({"below": -40.0, "below_error": 1.0}, False),
+    ],
+)
+def test_a_run_below_a_simpler_model_is_not_acquitted(change: dict[str, Any], below: bool) -> None:
+    found = judge(replace(HEALTHY, simpler=SIMPLER, **change))
+    assert not found.faults and ("No fault found" in str(found)) != below
+    assert (f"below log p(x) of a simpler model, {SIMPLER}; no cause" in str(found)) == below
+
+
+def test_a_short_run_below_a_simpler_model_stopped_early() -> None:
+    # 5 nats are less than a hundredth of the gain, but the run is surely below.
+    low: dict[str, Any] = {
+        "elbo": 1895.0,
+        "train_elbo": 1895.0,
+        "below": 5.0,
+        "simpler": SIMPLER,
+        "amortisation": 0.0,
+    }
+    low |= {"approximation": 0.0, "steps": 44, "rise": 1.0}
+    found = judge(replace(HEALTHY, below_error=1.0, **low))
+    assert [own.cause for own in found.findings] == ["undertrained"] and not found.faults
+    assert "5 nats below log p(x)" in found.findings[0].reason
+    assert "possible improvements alone: longer training would help" in str(found)
+    assert not judge(replace(HEALTHY, below_error=3.0, **low)).findings
+
+
 @pytest.mark.parametrize(
     ("optimizer", "further"),
     [

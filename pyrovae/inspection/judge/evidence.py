@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.judge.limits import FAULT, LEAST, NOTICED
 from pyrovae.utils.lazy import pandas
@@ -40,8 +41,11 @@ class Evidence:
         train_elbo: the ELBO of training images.
         train_error: the standard error of the ELBO of training images.
         no_latent: log p(x) of a model of pixels without structure.
-        ppca: log p(x) of probabilistic PCA with as many latents.
+        ppca: log p(x) of probabilistic PCA with as many latents, or fewer for few images.
         clusters: log p(x) of a mixture of independent distributions per pixel.
+        below: log p(x) of the simpler model that training names, minus the ELBO.
+        below_error: the standard error of that difference, from the differences per image.
+        simpler: the name of that model.
 
         dims: the number of latent dimensions.
         active: the number of active dimensions.
@@ -106,6 +110,9 @@ class Evidence:
     no_latent: float = NAN
     ppca: float = NAN
     clusters: float = NAN
+    below: float = NAN
+    below_error: float = NAN
+    simpler: str = ""
 
     dims: int = 0
     active: int = 0
@@ -162,6 +169,11 @@ class Evidence:
     def missing(self) -> float:
         """The log p(x) of the best simple model minus the ELBO."""
         return self.structure - (self.elbo - self.no_latent)
+
+    @property
+    def is_below(self) -> bool:
+        """Whether the ELBO is surely below log p(x) of a simpler model."""
+        return Estimate(self.below, self.below_error).sure
 
     @property
     def train_gap(self) -> float:
