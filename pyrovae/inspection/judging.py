@@ -52,7 +52,8 @@ def _unexplained(found: list[Finding]) -> list[Finding]:
 
 
 def _size(finding: Finding) -> float:
-    return math.inf if math.isnan(finding.cost) else finding.cost
+    unknown = math.inf if finding.fault else 0.0
+    return unknown if math.isnan(finding.cost) else finding.cost
 
 
 def _explains(first: Finding, second: Finding) -> bool:

@@ -144,6 +144,33 @@ def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause:
     assert found.first is not None and "No fault found" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("amortisation", "approximation", "spread_gain", "title", "first"),
+    [
+        (27.5, 0.06, 0.03, "locations are off", "Use a larger encoder"),
+        (27.5, 0.06, 20.0, "uncertainty is too small", "Use draws of MCMC"),
+        (0.5, 50.0, 0.1, "uncertainty is too small", "Use draws of MCMC"),
+        (27.5, 0.06, math.nan, "miss the true latents", "Use draws of MCMC"),
+        (math.nan, math.nan, math.nan, "miss the true latents", "Use draws of MCMC"),
+    ],
+)
+def test_intervals_that_miss_are_explained_by_what_was_measured(
+    amortisation: float, approximation: float, spread_gain: float, title: str, first: str
+) -> None:
+    gaps = {"amortisation": amortisation, "approximation": approximation}
+    own = {"tarp_p": 1e-9, "coverage_90": 0.3, "spread_gain": spread_gain, "gap_error": 30.0}
+    (finding,) = judge(replace(HEALTHY, **gaps, **own)).findings
+    assert finding.cause == "overconfident_guide" and title in finding.title
+    assert finding.advice[0].text.startswith(first)
+    assert finding.nats in ("unknown cost", "about 28 nats per image", "about 50 nats per image")
+    assert math.isnan(finding.cost) == math.isnan(amortisation)
+
+
+def test_the_gain_of_more_latents_is_that_of_ten() -> None:
+    (finding,) = judge(replace(HEALTHY, weakest=3.0, residual_gain=300.0)).findings
+    assert "ten more linear latents alone would gain 300 nats" in finding.advice[0].effect
+
+
 SIMPLER = "probabilistic PCA of 729 training images"
 
 
@@ -233,7 +260,7 @@ def test_a_run_of_few_steps_that_no_longer_rises_is_not_said_to_rise() -> None:
     worst, *_ = judge(replace(early, dispersion=9.0, noise_cost=900.0)).faults
     assert worst.cause == "undertrained" and worst.cost == 1500
     assert "rising" not in worst.reason and "1,500 nats below" in worst.reason
-    assert worst.advice[0].effect == "The validation ELBO rises by up to 1,500 nats"
+    assert worst.advice[0].effect == "The validation ELBO rises by about 1,500 nats"
 
 
 def test_inspected_images_may_score_higher_than_training_images() -> None:

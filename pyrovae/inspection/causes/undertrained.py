@@ -48,7 +48,7 @@ def _most(evidence: Evidence) -> float:
 
 def _advice(evidence: Evidence, cost: float, fault: bool) -> tuple[Advice, ...]:
     """Larger steps if those of Adam are unusually small; more steps."""
-    effect = f"The validation ELBO rises by up to {cost:,.0f} nats"
+    effect = f"The validation ELBO rises by about {cost:,.0f} nats"
     # A run whose learning rate has fallen to its end would learn little more.
     longer = train_longer(evidence, effect, resumes=not evidence.options.part("schedule"))
     options = evidence.options
