@@ -27,7 +27,7 @@ MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 
 
-def compare(reports: Sequence[Report], out: Path) -> str:
+def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None = None) -> str:
     """Compares reports on the same images with the first of them.
 
     A difference of log p(x) or of the ELBO is the mean of the differences per image. Its
@@ -36,7 +36,8 @@ def compare(reports: Sequence[Report], out: Path) -> str:
 
     Args:
         reports: one per run, see `check_comparable`. The others are compared with the first.
-        out: the folder of `comparison.csv` and `comparison.png`.
+        out: the folder of `comparison.csv` and `comparison.png`, which show all scores.
+        asked: reports of the same runs with the scores that the text shows; by default all.
 
     Returns:
         The table as text, with notes and the paths of both files.
@@ -54,14 +55,27 @@ def compare(reports: Sequence[Report], out: Path) -> str:
     _write(columns, first, own, out / "comparison.csv")
     greys = any(report.shift for report in reports)
     _draw(columns, names, _seen(first, greys), out / "comparison.png")
+    given = first.given if all(report.given == first.given for report in reports) else ()
     remarks: dict[str, list[str]] = {}
     for name, report in zip(names, reports, strict=True):
         for line in notes(report):
             remarks.setdefault(line, []).append(name)
     lines = [f"{line} ({', '.join(runs)})" for line, runs in remarks.items()]
-    table = score_table(columns, greys=greys)
+    table = score_table(_shown(columns, names, asked or reports), greys=greys, given=given)
     files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
     return "\n".join([table, *lines, files])
+
+
+def _shown(columns: Columns, names: Sequence[str], asked: Sequence[Report]) -> Columns:
+    """The columns of runs and baselines with the scores that some reports have."""
+    scores = {name for own in asked for name in own.scores["vae"]}
+    scores |= {MORE[name] for name in scores & MORE.keys()}
+    heads = tuple(COLUMNS[name] for name in BASELINES if any(name in own.scores for own in asked))
+    return {
+        column: {name: own for name, own in rows.items() if name in scores or column not in names}
+        for column, rows in columns.items()
+        if column in names or column.startswith(heads)
+    }
 
 
 def _seen(report: Report, greys: bool) -> str:
@@ -82,12 +96,20 @@ def check_comparable(runs: Sequence[Opened]) -> None:
         if first.settings["images"] != other.settings["images"]:
             raise InputError(
                 f"{pair} were trained on different data: their images of the split {split} differ"
+                f"{_sizes(first, other)}"
             )
         levels = [own.scorer.programs.likelihood.grey_levels for own in (first, other)]
         if levels[0] != levels[1] and None in levels:
             raise InputError(f"{pair} have different observations: binary pixels, and grey values")
         if first.settings["observed"] != other.settings["observed"]:
             raise InputError(f"{pair} have different observations: they binarise differently")
+
+
+def _sizes(first: Opened, other: Opened) -> str:
+    """The numbers and sizes of the images of two runs in brackets; "" if they are equal."""
+    shapes = [own.scorer.split.images.shape for own in (first, other)]
+    count = [f"{n:,} of {'x'.join(map(str, rest))}" for n, *rest in shapes]
+    return "" if count[0] == count[1] else f" ({count[0]}, and {count[1]})"
 
 
 def _baselines(baseline: str, names: Sequence[str], reports: Sequence[Report]) -> Columns:

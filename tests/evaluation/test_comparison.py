@@ -79,6 +79,40 @@ def test_a_later_evaluation_drops_nothing(
 
 
 @pytest.mark.slow
+def test_the_comparison_prints_what_was_asked_for_and_says_whose_draws_it_has(
+    compared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(compared, folder := tmp_path / "runs")
+    fewer = [*comparing(folder), "--num_samples=5"]
+    assert run("evaluate", [*fewer, "--sections", "evidence", "ppca"], monkeypatch) == 0
+    said = capsys.readouterr().out
+    table = said[said.rindex("note: log p(x) of the earlier evaluation") :]
+    assert "log p(x), bits/dim" in table and "linear (PPCA) 4" in table
+    assert not any(row in table for row in ("active units", "rate, nats", "no latent", "\nELBO"))
+    # The table has the draws of the earlier evaluation, and so the lines above it say.
+    assert said.count("log p(x) from 9 draws") == 2 and "from 5 draws" not in said
+
+
+@pytest.mark.slow
+def test_scores_given_attributes_are_named_so(
+    tiny_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    runs = tiny_run(), tiny_run("--program=ConditionalVAE", "--program.attributes=[gaze]")
+    plain, conditional = (score_run(own, QUICK, SHOWN) for own in runs)
+    assert conditional.given and not plain.given
+    assert "log p(x | y), nats" in str(conditional) and "log p(x), " not in str(conditional)
+    assert "log p(x | y) from 30 draws" in conditional.about
+    both = compare([plain, conditional], tmp_path)
+    assert "log p(x) of grey values, nats" in both
+    (note,) = (line for line in both.splitlines() if "not comparable" in line)
+    assert note.endswith(f"without y. ({conditional.run.name})")
+    assert "log p(x | y)" not in str(plain)
+
+
+@pytest.mark.slow
 def test_scores_of_other_images_are_moved_with_a_line(
     tiny_run: Callable[..., Path],
     tmp_path: Path,
@@ -157,13 +191,15 @@ def test_what_cannot_be_compared_is_refused(tiny_run: Callable[..., Path]) -> No
     runs = {
         "one": tiny_run(),
         "other": tiny_run(*OTHER),
+        "larger": tiny_run("--data.image_size=32"),
         "drawn": tiny_run(binary, "--likelihood.binarization=DynamicBinarization"),
         "cut": tiny_run(binary, "--likelihood.binarization=ThresholdBinarization"),
     }
     opened = {name: open_run(root, QUICK) for name, root in runs.items()}
     for names, said in (
         (["one"], "needs another run"),
-        (["one", "other"], "trained on different data"),
+        (["one", "other"], "trained on different data: .* test differ$"),
+        (["one", "larger"], r"differ \(40 of 3x16x16, and 40 of 3x32x32\)$"),
         (["one", "cut"], "binary pixels, and grey values"),
         (["drawn", "cut"], "they binarise differently"),
     ):
