@@ -142,7 +142,7 @@ def main(arguments: list[str]) -> None:
         found = opened.score(sections)
         path = found.write()
         # The comparison has the scores of all runs, as their files have them.
-        kept = found.whole()
+        kept = found.whole().only(found)
         shown = printable(f"{kept.run}: {kept.about}") if given.compare else f"\n{found}"
         print(f"{shown}\n{path}\n", flush=True)
         for line in found.remarks:

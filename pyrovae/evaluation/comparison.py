@@ -51,14 +51,14 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
             columns[name] |= _difference(first, report)
     for baseline in BASELINES:
         columns |= _baselines(baseline, names, reports)
-    own = {name: report.settings for name, report in zip(names, reports, strict=True)}
-    _write(columns, first, own, out / "comparison.csv")
+    settings = {name: report.settings for name, report in zip(names, reports, strict=True)}
+    _write(columns, first, settings, out / "comparison.csv")
     greys = any(report.shift for report in reports)
     _draw(columns, names, _seen(first, greys), out / "comparison.png")
     given = first.given if all(report.given == first.given for report in reports) else ()
     remarks: dict[str, list[str]] = {}
-    for name, report in zip(names, reports, strict=True):
-        for line in notes(report):
+    for name, report, own in zip(names, reports, asked or reports, strict=True):
+        for line in notes(report.only(own)):
             remarks.setdefault(line, []).append(name)
     lines = [f"{line} ({', '.join(runs)})" for line, runs in remarks.items()]
     table = score_table(_shown(columns, names, asked or reports), greys=greys, given=given)

@@ -171,6 +171,15 @@ class Report:
             each = pd.read_csv(path, dtype={"name": str})
         return replace(self, scores=scores, settings=settings, each_image=each)
 
+    def only(self, asked: Report) -> Report:
+        """The report with those of its scores that another report has, too."""
+        scores = {
+            column: {name: own for name, own in rows.items() if name in asked.scores[column]}
+            for column, rows in self.scores.items()
+            if column in asked.scores
+        }
+        return replace(self, scores=scores)
+
     def _decided(self) -> dict[str, Any]:
         """The settings that all scores depend on, as in the file, with the number of images."""
         return {**self.settings, "num_images": self.num_images}
@@ -324,7 +333,8 @@ class Opened:
                 continue
             scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
             if self.scorer.progress and found:
-                print(f"{name.replace('_', ' ')}: {in_short(found, self.given)}", flush=True)
+                given = () if name in BASELINES else self.given
+                print(f"{name.replace('_', ' ')}: {in_short(found, given)}", flush=True)
         return self._report(scores, tuple(failed))
 
     def _report(self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]) -> Report:
