@@ -46,6 +46,13 @@ def test_three_runs_are_compared_with_the_first(tmp_path: Path) -> None:
     assert "b minus a" in text and "c minus a" in text and "+2, 200% more" in text
 
 
+def test_names_of_runs_stand_as_they_are(tmp_path: Path) -> None:
+    first, other = (report(faulty(), {"prior": name}, elbo=2.0) for name in ("A", "B"))
+    text = compare_reports({"lr_0.001": first, "lr_0.01": other}, tmp_path).read_text()
+    assert text.count('<th class="text">lr_0.001</th>') == 2 and "lr 0.0" not in text
+    assert ">lr_0.001</th>" in text[text.index("<h2>Measurements") :]
+
+
 def subject(**fields: Any) -> Subject:
     split = small_data().split("test")
     given = {"shown": split.take([0]), **fields}
