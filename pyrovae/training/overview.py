@@ -18,6 +18,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
+from pyrovae.utils.plain import flat, spelled
 from pyrovae.utils.plotting import LABEL, SMALL, canvas, name_axes, without_outliers
 
 if TYPE_CHECKING:
@@ -179,8 +180,10 @@ def _links(root: Path) -> Iterator[tuple[str, str]]:
             yield (name if "*" not in pattern else f"{name} ({relative})"), relative
 
 
-def _settings(run: RunDirectory) -> dict[str, Any]:
-    return Config(run.options())
+def _settings(run: RunDirectory) -> dict[str, str]:
+    options = run.options()
+    kept = Config(options)  # Without callbacks and loggers.
+    return {name: spelled(own) for name, own in flat(options).items() if name in kept}
 
 
 def _text(path: Path) -> str:

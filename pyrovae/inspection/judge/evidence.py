@@ -40,7 +40,8 @@ class Evidence:
         elbo_error: the standard error of the ELBO.
         train_elbo: the ELBO of training images.
         train_error: the standard error of the ELBO of training images.
-        no_latent: log p(x) of a model of pixels without structure.
+        no_latent: log p(x) of a model of one latent and one scale, or of no latents and a scale
+            per pixel.
         ppca: log p(x) of probabilistic PCA with as many latents, or fewer for few images.
         clusters: log p(x) of a mixture of independent distributions per pixel.
         below: log p(x) of the simpler model that training names, minus the ELBO.
@@ -52,7 +53,7 @@ class Evidence:
         carriers: the least number of dimensions that carry 95% of the rate.
         rate: the rate.
         weakest: the smallest rate of a dimension.
-        weight: the weight on the rate for which the guide's spread is optimal, see `temperature`.
+        weight: the weight on the rate for which the guide's spread is optimal.
         weight_error: the standard error of that weight.
         spread_gain: the gain of the ELBO if all standard deviations of the guide get one factor.
         wide: whether the objective prefers a wider guide than the ELBO does.
@@ -67,6 +68,7 @@ class Evidence:
         train_dispersion: squared residuals over expected variance, of training images.
         noise_cost: nats that a noise of the right variance would gain.
         pixel_gain: nats that a noise with one scale per pixel position would gain.
+        pixel_gain_error: the standard error of that gain.
         residual_gain: nats that a few more linear latents, fitted to residuals, would gain.
 
         amortisation: the amortisation gap.
@@ -86,7 +88,6 @@ class Evidence:
         tarp_p: p-value of the joint test that the guide is exact for images drawn from the model.
         coverage_90: the share of true latents in the guide's 90% intervals, for such images;
             the mean over dimensions.
-        pixel_gain_error: the standard error of `pixel_gain`.
         holes: the share of the prior's draws that are less covered by posteriors than held-out
             encodings are, minus the share that is so by chance; 0 if no test finds a difference.
     """
@@ -134,6 +135,7 @@ class Evidence:
     train_dispersion: float = NAN
     noise_cost: float = NAN
     pixel_gain: float = NAN
+    pixel_gain_error: float = NAN
     residual_gain: float = NAN
 
     amortisation: float = NAN
@@ -152,7 +154,6 @@ class Evidence:
 
     tarp_p: float = NAN
     coverage_90: float = NAN
-    pixel_gain_error: float = NAN
 
     @property
     def gain(self) -> float:
@@ -205,9 +206,9 @@ class Evidence:
         return replace(self, **symptoms)
 
     def table(self) -> pandas.DataFrame:
-        """One row per known measurement."""
+        """One row per known measurement, by the name of its field."""
         rows = [
-            (name.replace("_", " "), float(value))
+            (name, float(value))
             for name, value in vars(self).items()
             if isinstance(value, int | float) and not isinstance(value, bool) and value == value
         ]
