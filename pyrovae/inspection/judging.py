@@ -67,7 +67,7 @@ def _explains(first: Finding, second: Finding) -> bool:
 def _below(evidence: Evidence, found: Sequence[Finding]) -> str:
     """The sentence on a run without a fault that is worse than a simpler model all the same."""
     titles = "; ".join(own.title[:1].lower() + own.title[1:] for own in found[:2])
-    seen = f"found are possible improvements alone: {titles}" if titles else "no cause was found"
+    seen = f"no fault, but possible improvements: {titles}" if titles else "no cause was found"
     return (
         f"The ELBO is {evidence.below:,.0f} nats (standard error {evidence.below_error:,.1f}) "
         f"below log p(x) of a simpler model, {evidence.simpler}; {seen}."

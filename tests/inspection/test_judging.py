@@ -202,7 +202,7 @@ def test_a_short_run_below_a_simpler_model_stopped_early() -> None:
     found = judge(replace(HEALTHY, below_error=1.0, **low))
     assert [own.cause for own in found.findings] == ["undertrained"] and not found.faults
     assert "5 nats below log p(x)" in found.findings[0].reason
-    assert "possible improvements alone: longer training would help" in str(found)
+    assert "no fault, but possible improvements: longer training would help" in str(found)
     assert not judge(replace(HEALTHY, below_error=3.0, **low)).findings
 
 
