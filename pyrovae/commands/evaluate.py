@@ -141,15 +141,17 @@ def main(arguments: list[str]) -> None:
     for opened in runs:
         found = opened.score(sections)
         path = found.write()
-        # The comparison has the scores of all runs.
-        shown = printable(f"{found.run}: {found.about}") if given.compare else f"\n{found}"
+        # The comparison has the scores of all runs, as their files have them.
+        kept = found.whole().only(found)
+        shown = printable(f"{kept.run}: {kept.about}") if given.compare else f"\n{found}"
         print(f"{shown}\n{path}\n", flush=True)
         for line in found.remarks:
             print(f"note: {line}", flush=True)
         refresh_index(found.run)
         reports.append(found)
     if given.compare:
-        print(compare([own.whole() for own in reports], Path(given.out or given.run)))
+        whole = [own.whole() for own in reports]
+        print(compare(whole, Path(given.out or given.run), reports))
         refresh_index(given.run)
     if failed := dict.fromkeys(reason for report in reports for reason in report.failed):
         raise InputError("; ".join(failed))

@@ -134,10 +134,11 @@ def _checked(arguments: list[str]) -> Namespace:
 def sheet(found: Completions, image: Tensor, seen: Tensor, options: Namespace) -> Tensor:
     """The picture: the image, what is seen, the completions, and their moments."""
     known = image / 255
-    largest = found.deviation.max().clamp(min=1e-6)
+    spread = found.deviation.mean(0, keepdim=True).expand_as(known)  # Grey: channels differ.
+    largest = spread.max().clamp(min=1e-6)
     columns = [known, torch.where(seen, known, 0.5), *found.images, found.mean]
     names = ["image", "seen", *map(str, range(1, options.num + 1)), "mean", "SD"]
-    row = page(torch.stack([*columns, found.deviation / largest]).cpu(), len(names))
+    row = page(torch.stack([*columns, spread / largest]).cpu(), len(names))
     return labelled(row, [""], names)
 
 
@@ -150,14 +151,16 @@ def about(found: Completions, seen: Tensor, never: int = 0) -> list[str]:
         never: the number of missing pixels that the likelihood leaves out in all images.
     """
     unseen = found.deviation[:, ~seen]
-    size, most = (255 * float(own) for own in (unseen.square().mean().sqrt(), unseen.max()))
+    size, most = (
+        255 * float(own) for own in (unseen.square().mean().sqrt(), unseen.mean(0).max())
+    )
     left = f"warning: the likelihood leaves out {never} of the missing pixels"
     lines = [
         *([f"{left}, so nothing is known of them"] if never else []),
         f"{int((~seen).sum()):,} of {seen.numel():,} pixels are missing",
         f"a missing pixel, as decoded, varies over the posterior by {size:.1f} of 255 grey levels "
-        f"(standard deviation, root mean square over pixels); at most by {most:.1f}, which is "
-        "white in the last picture",
+        f"(standard deviation, root mean square over pixels); at most by {most:.1f} in the mean "
+        "over channels, which is white in the last picture",
     ]
     if not math.isnan(found.r_hat):
         state = "the chains have mixed" if found.r_hat < MIXED else "the chains have not mixed"

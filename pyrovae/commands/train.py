@@ -7,7 +7,7 @@ be restarted: `--run_dir RUN --resume auto` starts the run, or resumes it if it 
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,22 +15,22 @@ from torch import Tensor
 from pyrovae.config.building import build_vae, instantiate, recipe
 from pyrovae.config.options import parse_run, train_parser
 from pyrovae.config.resuming import config_text
-from pyrovae.data import SPLITS, ImageData, spread
+from pyrovae.data import SPLITS, ImageData
 from pyrovae.engine import Engine
 from pyrovae.evaluation.baselines import (
+    WITHOUT_LATENT,
     as_evaluation,
-    evaluate_without_latent,
-    log_evidence_of_ppca,
-    most_dimensions,
+    shortfall,
+    simpler_models,
 )
 from pyrovae.evaluation.earlier import scores_of, set_aside
-from pyrovae.posterior import Evaluation, evaluate
+from pyrovae.posterior import Evaluation, image_terms
 from pyrovae.posterior.classification import classify
+from pyrovae.posterior.elbo import summarise
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum
 from pyrovae.training.overview import refresh_index
-from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.process_group import processes
@@ -84,59 +84,51 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     test = data.split("test")
     with engine.running(vae, vae.networks()):
         engine.lay_out(vae)
-        found = evaluate(vae, test, engine)
+        terms = image_terms(vae, test, engine)
         latent_dim = PosteriorView(vae, test.spread(2), engine).space.continuous_size
         classes = classify(vae, test, engine)
-    others = _baselines(vae, data, latent_dim)
+    found = summarise(terms, vae.likelihood, math.prod(data.image_shape))
+    both, elbo = (data.split("train").images, test.images), -(terms["rate"] + terms["distortion"])
+    simpler = simpler_models(vae.likelihood, *both, latent_dim, flip=data.flip)
+    others = {n: as_evaluation(own, vae.likelihood, both[1]) for n, own in simpler.items()}
     moved = _store(run, weights, found, others[WITHOUT_LATENT])
     refresh_index(run.root)
     _check_finite(found, epoch, moved)
-    images = counted(found.num_images, "image")
-    seen = ", of seen pixels alone" if vae.likelihood.leaves_out else ""
-    picture = run.picture("samples", epoch)
     lines = [
-        f"test, {images}, weights of epoch {epoch} (the best), nats per image{seen}:",
         f"  {found}",
         *([] if classes is None else [f"  {vae.optional[0]}: {classes}"]),
         *(f"  {name}: {other.headline('log p(x)')}" for name, other in others.items()),
-        *_below(run, found, others),
+        *_below(run, elbo, simpler),
         *moved,
-        f"samples: {picture if picture.exists() else run.root / 'samples'}",
-        f"page of the run: {run.index}",
     ]
-    return "\n".join(lines)
+    return "\n".join(
+        [_head(found, epoch, vae.likelihood.leaves_out), *lines, *_places(run, epoch)]
+    )
 
 
-#: The names of the baselines in the report.
-WITHOUT_LATENT = "without latents (the likelihood alone)"
-PPCA = "probabilistic PCA of {:,} training images, latent dimensions: {:,}"
-#: Images that probabilistic PCA is fitted to: a few seconds of computation.
-PPCA_IMAGES = 1000
+def _head(found: Evaluation, epoch: int, leaves_out: bool) -> str:
+    """The line above the scores: what is scored."""
+    images = counted(found.num_images, "image")
+    seen = ", of seen pixels alone" if leaves_out else ""
+    return f"test, {images}, weights of epoch {epoch} (the best), nats per image{seen}:"
 
 
-def _baselines(vae: ModelGuidePair, data: ImageData, latent_dim: int) -> dict[str, Evaluation]:
-    """The scores of the baselines on the test split; without PCA if there are too few images.
-
-    PCA has fewer dimensions than the VAE if there are few images per dimension: they would give it
-    too small a noise, and a bad score.
-    """
-    train, test = data.split("train").images, data.split("test").images
-    some, found = spread(train, PPCA_IMAGES), {}
-    if dim := most_dimensions(latent_dim, some):
-        with suppress(InputError):
-            linear = log_evidence_of_ppca(vae.likelihood, some, test, dim, flip=data.flip)
-            name = PPCA.format(len(some), dim)
-            found[name] = as_evaluation(linear, vae.likelihood, test)
-    return found | {WITHOUT_LATENT: evaluate_without_latent(vae.likelihood, train, test)}
+def _places(run: RunDirectory, epoch: int) -> list[str]:
+    """Where the samples and the page of the run are."""
+    picture = run.picture("samples", epoch)
+    shown = picture if picture.exists() else run.root / "samples"
+    return [f"samples: {shown}", f"page of the run: {run.index}"]
 
 
-def _below(run: RunDirectory, found: Evaluation, others: dict[str, Evaluation]) -> list[str]:
-    """A warning if the ELBO is below log p(x) of a baseline; it names the best of them."""
-    name, best = max(others.items(), key=lambda item: item[1].elbo)
-    if found.elbo >= best.elbo:
+def _below(run: RunDirectory, elbo: Tensor, simpler: Mapping[str, Tensor]) -> list[str]:
+    """A warning if the ELBO of the images is surely below log p(x) of a simpler model."""
+    name, found = shortfall(elbo, simpler)
+    if not found.sure:
         return []
-    line = f"warning: the ELBO is below log p(x) of a simpler model, {name}; for the cause: "
-    return [f"{line}pyrovae inspect {run.root} --quick"]
+    return [
+        f"warning: the ELBO is {found.value:,.0f} nats (standard error {found.error:,.1f}) below "
+        f"log p(x) of a simpler model, {name}; for the cause: pyrovae inspect {run.root} --quick"
+    ]
 
 
 def _store(

@@ -1,16 +1,21 @@
-"""Log p(x) of two baselines: probabilistic PCA, and a distribution of pixels without latents."""
+"""Log p(x) of two baselines: probabilistic PCA, and a distribution of pixels without latents.
+
+A VAE whose ELBO is below one of them has a fault: `shortfall`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data import Batches
+from pyrovae.data import Batches, spread
 from pyrovae.distributions.ppca import fit_ppca
+from pyrovae.evaluation.estimates import Estimate
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior import Evaluation
 from pyrovae.posterior.elbo import summarise
@@ -18,9 +23,19 @@ from pyrovae.posterior.passes import observed, seed_of
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["evaluate_without_latent", "log_evidence_of_ppca", "log_evidence_without_latent"]
+__all__ = [
+    "evaluate_without_latent",
+    "log_evidence_of_ppca",
+    "log_evidence_without_latent",
+    "shortfall",
+    "simpler_models",
+]
 
-
+#: The names of the two baselines.
+WITHOUT_LATENT = "without latents (the likelihood alone)"
+PPCA = "probabilistic PCA of {:,} training images, latent dimensions: {:,}"
+#: Images that probabilistic PCA is fitted to: a few seconds of computation.
+PPCA_IMAGES = 1000
 #: The least number of images per dimension of probabilistic PCA.
 PPCA_RATIO = 4
 
@@ -31,6 +46,58 @@ def most_dimensions(latent_dim: int, images: np.ndarray) -> int:
     More dimensions would leave too small a noise, and a bad score.
     """
     return min(latent_dim, len(images) // PPCA_RATIO)
+
+
+def simpler_models(
+    likelihood: Likelihood,
+    train: np.ndarray,
+    test: np.ndarray,
+    latent_dim: int,
+    *,
+    flip: bool = False,
+    most: int = 0,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Log p(x) of each test image under both baselines, by their names.
+
+    Probabilistic PCA is fitted to 1,000 of the training images at most. It is left out if there
+    are too few of them, or if images differ in which pixels are seen.
+
+    Args:
+        likelihood: decides how images are observed, and the scale of the log densities.
+        train: uint8 images `(N, C, H, W)` to fit to.
+        test: uint8 images `(M, C, H, W)` to score.
+        latent_dim: latent dimensions of the VAE.
+        flip: whether training mirrors images.
+        most: images that the model without latents is fitted to; 0 means all.
+        seed: seed of the noise, and of the randomness of observing.
+
+    Returns:
+        `(M,)` by name, in nats.
+    """
+    some, found = spread(train, PPCA_IMAGES), {}
+    if dim := most_dimensions(latent_dim, some):
+        with suppress(InputError):
+            linear = log_evidence_of_ppca(likelihood, some, test, dim, flip=flip, seed=seed)
+            found[PPCA.format(len(some), dim)] = linear
+    many = spread(train, most) if most else train
+    return found | {WITHOUT_LATENT: log_evidence_without_latent(likelihood, many, test, seed=seed)}
+
+
+def shortfall(elbo: Tensor, simpler: Mapping[str, Tensor]) -> tuple[str, Estimate]:
+    """How far the ELBO is below log p(x) of the best of some simpler models.
+
+    Args:
+        elbo: the ELBO of each image, `(M,)`, in nats.
+        simpler: log p(x) of the same images under each model, `(M,)`, by its name.
+
+    Returns:
+        The name of the best model, and the mean of log p(x) minus the ELBO. Its standard error is
+        that of paired differences, which is far smaller than the errors of the two means. The VAE
+        is worse than the model if the estimate is `sure`.
+    """
+    name = max(simpler, key=lambda own: float(simpler[own].mean()))
+    return name, Estimate.of(simpler[name] - elbo)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from pyrovae.evaluation.estimates import Estimate
@@ -27,7 +28,7 @@ MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 
 
-def compare(reports: Sequence[Report], out: Path) -> str:
+def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None = None) -> str:
     """Compares reports on the same images with the first of them.
 
     A difference of log p(x) or of the ELBO is the mean of the differences per image. Its
@@ -36,7 +37,8 @@ def compare(reports: Sequence[Report], out: Path) -> str:
 
     Args:
         reports: one per run, see `check_comparable`. The others are compared with the first.
-        out: the folder of `comparison.csv` and `comparison.png`.
+        out: the folder of `comparison.csv` and `comparison.png`, which show all scores.
+        asked: reports of the same runs with the scores that the text shows; by default all.
 
     Returns:
         The table as text, with notes and the paths of both files.
@@ -50,25 +52,40 @@ def compare(reports: Sequence[Report], out: Path) -> str:
             columns[name] |= _difference(first, report)
     for baseline in BASELINES:
         columns |= _baselines(baseline, names, reports)
-    own = {name: report.settings for name, report in zip(names, reports, strict=True)}
-    _write(columns, first, own, out / "comparison.csv")
+    settings = {name: report.settings for name, report in zip(names, reports, strict=True)}
+    _write(columns, first, settings, out / "comparison.csv")
     greys = any(report.shift for report in reports)
-    _draw(columns, names, _seen(first, greys), out / "comparison.png")
+    _draw(columns, names, _seen(reports, names, greys), out / "comparison.png")
+    given = first.given if all(report.given == first.given for report in reports) else ()
     remarks: dict[str, list[str]] = {}
-    for name, report in zip(names, reports, strict=True):
-        for line in notes(report):
+    for name, report, own in zip(names, reports, asked or reports, strict=True):
+        for line in notes(report.only(own)):
             remarks.setdefault(line, []).append(name)
     lines = [f"{line} ({', '.join(runs)})" for line, runs in remarks.items()]
-    table = score_table(columns, greys=greys)
+    table = score_table(_shown(columns, names, asked or reports), greys=greys, given=given)
     files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
     return "\n".join([table, *lines, files])
 
 
-def _seen(report: Report, greys: bool) -> str:
-    """The title of the figure: images, weights, seed and scale."""
+def _shown(columns: Columns, names: Sequence[str], asked: Sequence[Report]) -> Columns:
+    """The columns of runs and baselines with the scores that some reports have."""
+    scores = {name for own in asked for name in own.scores["vae"]}
+    scores |= {MORE[name] for name in scores & MORE.keys()}
+    heads = tuple(COLUMNS[name] for name in BASELINES if any(name in own.scores for own in asked))
+    return {
+        column: {name: own for name, own in rows.items() if name in scores or column not in names}
+        for column, rows in columns.items()
+        if column in names or column.startswith(heads)
+    }
+
+
+def _seen(reports: Sequence[Report], names: Sequence[str], greys: bool) -> str:
+    """The title of the figure: images, weights, seed and scale, and runs with log p(x | y)."""
+    report, given = reports[0], [n for n, own in zip(names, reports, strict=True) if own.given]
+    conditional = f"; log p(x | y) for {', '.join(given)}" if given else ""
     weights = f"{report.settings['checkpoint']} weights, seed {report.settings['seed']}"
     scale = "; log p(x) and ELBO of grey values" if greys else ""
-    return f"{report.about}; {weights}{scale}; bars: 2 standard errors"
+    return f"{report.about}; {weights}{scale}{conditional}; bars: 2 standard errors"
 
 
 def check_comparable(runs: Sequence[Opened]) -> None:
@@ -82,6 +99,7 @@ def check_comparable(runs: Sequence[Opened]) -> None:
         if first.settings["images"] != other.settings["images"]:
             raise InputError(
                 f"{pair} were trained on different data: their images of the split {split} differ"
+                f"{_sizes(first, other)}"
             )
         levels = [own.scorer.programs.likelihood.grey_levels for own in (first, other)]
         if levels[0] != levels[1] and None in levels:
@@ -90,11 +108,19 @@ def check_comparable(runs: Sequence[Opened]) -> None:
             raise InputError(f"{pair} have different observations: they binarise differently")
 
 
+def _sizes(first: Opened, other: Opened) -> str:
+    """The numbers and sizes of the images of two runs in brackets; "" if they are equal."""
+    shapes = [own.scorer.split.images.shape for own in (first, other)]
+    count = [f"{n:,} of {'x'.join(map(str, rest))}" for n, *rest in shapes]
+    return "" if count[0] == count[1] else f" ({count[0]}, and {count[1]})"
+
+
 def _baselines(baseline: str, names: Sequence[str], reports: Sequence[Report]) -> Columns:
     """The columns of a baseline: one per distinct result, with its run's name if several."""
     kept: list[tuple[str, str, dict[str, Estimate]]] = []
     for name, report in zip(names, reports, strict=True):
         found, title = report.comparable(baseline), COLUMNS[baseline]
+        found.pop("more_than_elbo", None)  # It differs between runs, whose baseline is the same.
         if "latent_dims" in found:
             title = f"{title} {found['latent_dims'].value:.0f}"
         if found and all(found != own for *_, own in kept):
@@ -135,12 +161,12 @@ def _write(
 
 
 def _draw(columns: Columns, names: list[str], title: str, path: Path) -> None:
-    panels = [panel for panel in PANELS if any(_has(columns[n], panel[1]) for n in names)]
+    panels = [panel for panel in PANELS if _differ([columns[n] for n in names], panel[1])]
     across = min(3, max(1, len(panels)))
     down = max(1, math.ceil(len(panels) / across))
     size = (4.4 * across, down * (1.2 + 0.32 * len(names)))
     picture = Figure(figsize=size, layout="constrained")
-    picture.suptitle(title, fontsize=9, color=SOFT)
+    picture.suptitle(fill(title, int(12 * size[0])), fontsize=9, color=SOFT)
     places = list(picture.subplots(down, across, squeeze=False).flat)
     for axes, (heading, scores) in zip(places, panels, strict=False):
         _points(axes, columns, names, heading, scores)
@@ -150,6 +176,8 @@ def _draw(columns: Columns, names: list[str], title: str, path: Path) -> None:
         picture.savefig(temporary, format="png", dpi=130)
 
 
+#: Differences to the first run are on a logarithmic axis if one is this many times another.
+FAR_APART = 30
 #: Title and scores of each panel. A panel has one row per run.
 PANELS: list[tuple[str, tuple[str, ...]]] = [
     ("log p(x) (dot), ELBO (ring), nats: higher is better", ("log_evidence", "elbo")),
@@ -163,8 +191,11 @@ PANELS: list[tuple[str, tuple[str, ...]]] = [
 ]
 
 
-def _has(scores: dict[str, Estimate], names: Sequence[str]) -> bool:
-    return any(name in scores and math.isfinite(scores[name].value) for name in names)
+def _differ(runs: Sequence[dict[str, Estimate]], names: Sequence[str]) -> bool:
+    """Whether one of some scores is known, and not the same whole number for all runs."""
+    known = [own[name] for own in runs for name in names if name in own]
+    values = [found.value for found in known if math.isfinite(found.value)]
+    return bool(values) and (len({*values}) > 1 or any(found.error for found in known))
 
 
 def _points(
@@ -179,11 +210,25 @@ def _points(
             error = None if found.error is None else 2 * found.error
             style = {"color": color, "markerfacecolor": color if filled else PAPER}
             axes.errorbar([found.value], [place], xerr=error, fmt="o", capsize=3, **style)
+    axes.locator_params(axis="x", nbins=5)
     if any(score in MORE.values() for score in scores):
         axes.axvline(0, color=INK, linewidth=0.8)
+        heading += _far_apart(axes, columns, names, scores)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_title(heading, fontsize=8)
-    axes.locator_params(axis="x", nbins=5)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(axis="x", color=GRID, linewidth=0.6)
+
+
+def _far_apart(axes: Any, columns: Columns, names: Sequence[str], scores: Sequence[str]) -> str:
+    """Makes the axis of differences logarithmic if one would hide the others; says so."""
+    found = [columns[name].get(score) for name in names for score in scores]
+    values = sorted((own.value for own in found if own is not None and own.value), key=abs)
+    if not values or abs(values[-1]) <= FAR_APART * abs(values[0]):
+        return ""
+    near = 10.0 ** math.ceil(math.log10(max(abs(values[0]), 1.0)))
+    axes.set_xscale("symlog", linthresh=near)
+    # The automatic limits cut the outermost points off.
+    axes.set_xlim(3 * min(*values, -near / 6), 3 * max(*values, near / 6))
+    return " (log scale)"

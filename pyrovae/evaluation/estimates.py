@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Estimate"]
+__all__ = ["LEAST", "SURE", "Estimate"]
+
+#: Standard errors that a measurement must be away from its healthy value: one false alarm in a
+#: thousand for each measurement.
+SURE = 3.3
+#: Costs below this many nats per image are not reported: one nat is below the noise of a test
+#: split of some hundred images, and nobody sees it in a sample.
+LEAST = 2.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,11 @@ class Estimate:
         found = np.asarray(values, float)
         error = found.std(ddof=1) / math.sqrt(len(found)) if len(found) > 1 else math.nan
         return cls(float(found.mean()), float(error))
+
+    @property
+    def sure(self) -> bool:
+        """Whether the number is above `LEAST`, and above 0 beyond its standard error."""
+        return self.value > LEAST and self.value > SURE * (self.error or 0.0)
 
     @classmethod
     def of_sum(cls, cheap: np.ndarray, costly: np.ndarray, rows: np.ndarray) -> Estimate:

@@ -16,7 +16,7 @@ from pyrovae.evaluation.earlier import scores_of, set_aside
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Scorer
-from pyrovae.evaluation.tables import COLUMNS, in_short, score_table
+from pyrovae.evaluation.tables import COLUMNS, in_short, log_p, score_table
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas as pd
@@ -58,6 +58,7 @@ class Report:
         num_dims: pixels that are scored times channels, per image.
         grey_levels: of the likelihood, see `Likelihood`.
         leaves_out: of the likelihood, see `Likelihood`.
+        given: the attributes y that the programs are given: log p(x) is log p(x | y).
         remarks: one line per result of an earlier evaluation that `write` dropped or preferred.
     """
 
@@ -69,6 +70,7 @@ class Report:
     num_dims: int
     grey_levels: int | None
     leaves_out: bool = False
+    given: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     remarks: list[str] = field(default_factory=list, compare=False)
 
@@ -169,6 +171,15 @@ class Report:
             each = pd.read_csv(path, dtype={"name": str})
         return replace(self, scores=scores, settings=settings, each_image=each)
 
+    def only(self, asked: Report) -> Report:
+        """The report with those of its scores that another report has, too."""
+        scores = {
+            column: {name: own for name, own in rows.items() if name in asked.scores[column]}
+            for column, rows in self.scores.items()
+            if column in asked.scores
+        }
+        return replace(self, scores=scores)
+
     def _decided(self) -> dict[str, Any]:
         """The settings that all scores depend on, as in the file, with the number of images."""
         return {**self.settings, "num_images": self.num_images}
@@ -221,7 +232,7 @@ class Report:
         samples = any(name in self.scores["vae"] for name in ("mmd", "frechet"))
         note = "; seen pixels alone are scored" if self.leaves_out else ""
         if "log_evidence" in self.each_image:
-            note += f"; log p(x) from {self.settings['num_samples']:,} draws"
+            note += f"; {log_p(self.given)} from {self.settings['num_samples']:,} draws"
             if len(self.drawn) < self.num_images:
                 note += f" for {len(self.drawn):,} of them, and the ELBO of all"
         note += f"; samples in the features of {features}" if samples else ""
@@ -234,7 +245,7 @@ class Report:
     def __str__(self) -> str:
         """The table as text."""
         head = printable(f"{self.run}: {self.about}")
-        return "\n".join([head, score_table(self.scores), *notes(self)])
+        return "\n".join([head, score_table(self.scores, given=self.given), *notes(self)])
 
 
 def _estimate(own: dict[str, Any]) -> Estimate:
@@ -246,16 +257,23 @@ def notes(report: Report) -> list[str]:
     """Notes on scores that need care, one line per note."""
     own = report.scores["vae"]
     found = [*_on_evidence(report, own), *_on_sizes(report, own)]
+    if report.given:
+        found.append(
+            f"the programs are given y ({', '.join(report.given)}): log p(x | y) and its bound "
+            "are not comparable with log p(x) of programs or baselines without y."
+        )
     if report.grey_levels is None and "ppca" in report.scores:
         found.append(
             "linear (PPCA) scores a density of binary pixels with uniform noise: a loose lower "
             "bound of their log probability."
         )
     for name in BASELINES:
-        if "elbo" in own and name in report.scores:
-            simpler = report.scores[name]["log_evidence"].value
-            if own["elbo"].value < simpler:
-                found.append(f"the ELBO is below log p(x) of the baseline {COLUMNS[name]}.")
+        more = report.scores.get(name, {}).get("more_than_elbo")
+        if more is not None and more.sure:
+            found.append(
+                f"the ELBO is {more.value:,.0f} nats (standard error {more.error:,.1f}) below "
+                f"log p(x) of the baseline {COLUMNS[name]}."
+            )
     return [f"note: {line}" for line in found]
 
 
@@ -264,8 +282,8 @@ def _on_evidence(report: Report, own: dict[str, Estimate]) -> Iterator[str]:
     if draws and ((bad and bad.value > LOOSE) or draws.value < FEW_DRAWS):
         share = f"k-hat is above 0.7 for {bad.value:.0%} of the images, and " if bad else ""
         yield (
-            f"log p(x) is a loose lower bound: {share}the median of effective draws is "
-            f"{draws.value:,.1f} of {report.settings['num_samples']:,}. More draws raise it."
+            f"{log_p(report.given)} is a loose lower bound: {share}the median of effective draws "
+            f"is {draws.value:,.1f} of {report.settings['num_samples']:,}. More draws raise it."
         )
 
 
@@ -296,6 +314,11 @@ class Opened:
     scorer: Scorer
     settings: dict[str, Any]
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The attributes that the programs are given."""
+        return self.scorer.programs.attributes
+
     def score(self, sections: Sequence[str]) -> Report:
         """Computes the scores of these sections, or reads them from the cache."""
         scores: dict[str, dict[str, Estimate]] = {"vae": {}}
@@ -310,7 +333,8 @@ class Opened:
                 continue
             scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
             if self.scorer.progress and found:
-                print(f"{name.replace('_', ' ')}: {in_short(found)}", flush=True)
+                given = () if name in BASELINES else self.given
+                print(f"{name.replace('_', ' ')}: {in_short(found, given)}", flush=True)
         return self._report(scores, tuple(failed))
 
     def _report(self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]) -> Report:
@@ -322,4 +346,4 @@ class Opened:
         how = (scorer.num_scored, likelihood.grey_levels, likelihood.leaves_out)
         settings = {**asdict(scorer.options), **self.settings}
         count = len(scorer.split)
-        return Report(self.run, settings, scores, each, count, *how, failed)
+        return Report(self.run, settings, scores, each, count, *how, self.given, failed)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyrovae.data import ImageData
 from pyrovae.data.base import fingerprint, spread_rows
@@ -18,6 +19,7 @@ from pyrovae.evaluation.baselines import (
     log_evidence_of_ppca,
     log_evidence_without_latent,
     most_dimensions,
+    shortfall,
 )
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
@@ -297,12 +299,19 @@ def _ppca(scorer: Scorer) -> dict[str, Estimate]:
     dim = max(1, most_dimensions(scorer.view.space.continuous_size, scorer.baseline[1]))
     flip, seed = scorer.data.flip, scorer.options.seed
     found = log_evidence_of_ppca(*scorer.baseline, dim, flip=flip, seed=seed)
-    return {**_with_bits(scorer, Estimate.of(found)), "latent_dims": Estimate(float(dim))}
+    return {**_of_baseline(scorer, found), "latent_dims": Estimate(float(dim))}
 
 
 def _without_latent(scorer: Scorer) -> dict[str, Estimate]:
     found = log_evidence_without_latent(*scorer.baseline, seed=scorer.options.seed)
-    return _with_bits(scorer, Estimate.of(found))
+    return _of_baseline(scorer, found)
+
+
+def _of_baseline(scorer: Scorer, found: Tensor) -> dict[str, Estimate]:
+    """The scores of a baseline, and the paired difference to the ELBO of the VAE."""
+    elbo = -torch.tensor((scorer.terms["rate"] + scorer.terms["distortion"]).to_numpy())
+    _, more = shortfall(elbo, {"": found})
+    return {**_with_bits(scorer, Estimate.of(found)), "more_than_elbo": more}
 
 
 #: The functions that compute the sections, by name, in the order of the report.

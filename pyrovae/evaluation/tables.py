@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.posterior.elbo import OF_SITE
 
@@ -13,6 +15,7 @@ TITLES: dict[str, tuple[str, int]] = {
     "evidence_bits_per_dim": ("log p(x), bits/dim", 4),
     "log_evidence": ("log p(x), nats", 2),
     "more_than_first": ("  minus the first run, per image", 2),
+    "more_than_elbo": ("  minus the ELBO of the VAE, per image", 2),
     "bits_per_dim": ("ELBO, bits/dim, upper bound", 4),
     "elbo": ("ELBO, nats", 2),
     "elbo_more_than_first": ("  minus the first run, per image", 2),
@@ -51,12 +54,20 @@ COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 SCALED = ("log_evidence", "elbo", "distortion")
 
 
-def score_table(columns: dict[str, dict[str, Estimate]], *, greys: bool = False) -> str:
+def log_p(given: Sequence[str]) -> str:
+    """What log p(x) is called, for programs that are given attributes y or none."""
+    return "log p(x | y)" if given else "log p(x)"
+
+
+def score_table(
+    columns: dict[str, dict[str, Estimate]], *, greys: bool = False, given: Sequence[str] = ()
+) -> str:
     """A table of scores as text: one row per score, one column per model.
 
     Args:
         columns: the scores of each model by name.
         greys: whether densities have been converted to probabilities of grey values.
+        given: the attributes that the programs of all columns are given.
     """
     found = dict.fromkeys(name for rows in columns.values() for name in rows)
     # Scores of single factors are in the file only.
@@ -68,6 +79,7 @@ def score_table(columns: dict[str, dict[str, Estimate]], *, greys: bool = False)
         title, digits = TITLES.get(name, _title(name))
         if greys and name in SCALED:
             title = title.replace(",", " of grey values,")
+        title = title.replace(log_p(()), log_p(given))
         cells = [cell(rows.get(name), digits) for rows in columns.values()]
         shown.append([title, *cells])
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
@@ -85,13 +97,14 @@ def _title(name: str) -> tuple[str, int]:
     return name.replace("_", " "), 3
 
 
-def in_short(scores: dict[str, Estimate]) -> str:
+def in_short(scores: dict[str, Estimate], given: Sequence[str] = ()) -> str:
     """Scores in one line, printed after each section."""
-    return "; ".join(
+    parts = (
         f"{title.strip().removeprefix('samples: ')} {cell(scores[name], digits)}"
         for name, (title, digits) in TITLES.items()
         if name in scores
     )
+    return "; ".join(parts).replace(log_p(()), log_p(given))
 
 
 def cell(found: Estimate | None, digits: int) -> str:

@@ -13,6 +13,7 @@ from pyrovae.inspection.report import Report
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.plain import spelled
 
 __all__ = ["compare_reports", "differences"]
 
@@ -144,7 +145,9 @@ def _changed(reports: Mapping[str, Report]) -> pandas.DataFrame:
     every = dict.fromkeys(option for own in options.values() for option in own)
     rows = []
     for option in every:
-        cells = {name: str(own.get(option, "")) for name, own in options.items()}
+        cells = {
+            name: spelled(own[option]) if option in own else "" for name, own in options.items()
+        }
         if len(set(cells.values())) > 1:
             rows.append({"option": f"--{option}", **cells})
     return pandas.DataFrame(rows, columns=["option", *reports])

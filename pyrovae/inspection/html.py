@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.judge.labels import label
 from pyrovae.inspection.judge.limits import LEAST
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.pages import template
+from pyrovae.utils.plain import spelled
 
 if TYPE_CHECKING:
     import jinja2
@@ -87,15 +89,15 @@ def measurements(evidence: Evidence) -> pandas.DataFrame:
     """
     table = evidence.table()
     pairs = re.findall(r"^ {8}(\w+): (.+(?:\n {9,}.+)*)", Evidence.__doc__ or "", re.MULTILINE)
-    words = {
-        name.replace("_", " "): " ".join(text.replace("`", "").split()) for name, text in pairs
-    }
-    return table.assign(meaning=[words.get(name, "").rstrip(".") for name in table["measurement"]])
+    words = {name: " ".join(text.split()).rstrip(".") for name, text in pairs}
+    names = table["measurement"]
+    meaning = [words.get(name, "") for name in names]
+    return table.assign(measurement=[label(name) for name in names], meaning=meaning)
 
 
 def _settings(evidence: Evidence) -> pandas.DataFrame:
     """The options of the run."""
-    rows = [(f"--{name}", str(value)) for name, value in evidence.options.values.items()]
+    rows = [(f"--{name}", spelled(value)) for name, value in evidence.options.values.items()]
     return pandas.DataFrame(rows, columns=["option", "value"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pyrovae.inspection.causes import CAUSES
 from pyrovae.inspection.judge.evidence import Evidence
@@ -34,7 +35,8 @@ def judge(evidence: Evidence) -> Judgement:
     found = _unexplained([own for own in looked if own is not None])
     found.sort(key=lambda own: (not own.fault, -_size(own)))
     note = UNSEEN if math.isnan(evidence.epochs) else ""
-    return Judgement(tuple(found), _healthy(evidence), note)
+    healthy = _below(evidence, found) if evidence.is_below else _healthy(evidence)
+    return Judgement(tuple(found), healthy, note)
 
 
 def _unexplained(found: list[Finding]) -> list[Finding]:
@@ -50,7 +52,8 @@ def _unexplained(found: list[Finding]) -> list[Finding]:
 
 
 def _size(finding: Finding) -> float:
-    return math.inf if math.isnan(finding.cost) else finding.cost
+    unknown = math.inf if finding.fault else 0.0
+    return unknown if math.isnan(finding.cost) else finding.cost
 
 
 def _explains(first: Finding, second: Finding) -> bool:
@@ -59,6 +62,16 @@ def _explains(first: Finding, second: Finding) -> bool:
     if second.known and not first.known:
         return False
     return second.cause in first.explains and first.fault >= second.fault and enough
+
+
+def _below(evidence: Evidence, found: Sequence[Finding]) -> str:
+    """The sentence on a run without a fault that is worse than a simpler model all the same."""
+    titles = "; ".join(own.title[:1].lower() + own.title[1:] for own in found[:2])
+    seen = f"no fault, but possible improvements: {titles}" if titles else "no cause was found"
+    return (
+        f"The ELBO is {evidence.below:,.0f} nats (standard error {evidence.below_error:,.1f}) "
+        f"below log p(x) of a simpler model, {evidence.simpler}; {seen}."
+    )
 
 
 def _healthy(evidence: Evidence) -> str:

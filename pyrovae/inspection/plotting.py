@@ -26,6 +26,7 @@ from pyrovae.utils.plotting import (
     name_axes,
     panel,
     panels,
+    without_outliers,
 )
 
 __all__ = [
@@ -50,9 +51,6 @@ __all__ = [
     "shorten",
 ]
 
-#: Values are outliers beyond the quantiles by this share of their distance. Fewer values than this
-#: have no outliers.
-FAR, FEW = 0.3, 20
 #: White pixels between two images of a sheet.
 GAP = 2
 #: More bars than these touch each other.
@@ -104,7 +102,7 @@ def densities(
         The range of the bins.
     """
     samples = [own._replace(values=own.values[np.isfinite(own.values)]) for own in (area, *lines)]
-    ends = [_without_outliers(own.values, tails) for own in samples]
+    ends = [without_outliers(own.values, tails) for own in samples]
     low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     outside = sum(int(((own.values < low) | (own.values > high)).sum()) for own in samples)
     if outside:
@@ -121,17 +119,6 @@ def densities(
         axes.hist(own.values, edges, density=True, label=own.label, **line)
     axes.set_yticks([])
     return float(edges[0]), float(edges[-1])
-
-
-def _without_outliers(values: np.ndarray, tails: float) -> tuple[float, float]:
-    """The range of the values that are not far beyond their quantiles."""
-    if len(values) < FEW:
-        return float(values.min()), float(values.max())
-    low = float(np.quantile(values, tails, method="higher"))
-    high = float(np.quantile(values, 1 - tails, method="lower"))
-    room = FAR * (high - low)
-    inner = values[(values >= low - room) & (values <= high + room)]
-    return float(inner.min()), float(inner.max())
 
 
 def bars(

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pyrovae.runs import RunDirectory
 from pyrovae.training.loggers.base import Config
 from pyrovae.training.rows import read_rows
@@ -16,7 +18,8 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
-from pyrovae.utils.plotting import LABEL, canvas, name_axes
+from pyrovae.utils.plain import flat, spelled
+from pyrovae.utils.plotting import LABEL, SMALL, canvas, name_axes, without_outliers
 
 if TYPE_CHECKING:
     import jinja2
@@ -40,6 +43,8 @@ RESULTS = {
 }
 #: The share of the first epochs that may lie below the panel of the ELBO.
 HIDDEN = 0.1
+#: Values are not shown if they are beyond the middle four fifths by this multiple of their range.
+FAR = 3.0
 #: The colours of the splits.
 SPLITS = {"training": GUIDE_LIGHT, "validation": GUIDE}
 #: Pixels per inch of the curve.
@@ -58,8 +63,8 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
     figure, axes = canvas(2.7, 1, 2)
     # Fitting the margins and the legend would double the time of an epoch's curve.
     figure.set_layout_engine("none")
-    for own, left in zip(axes[0], (0.11, 0.61), strict=True):
-        own.set_position((left, 0.19, 0.375, 0.7))
+    for own, left in zip(axes[0], (0.13, 0.63), strict=True):
+        own.set_position((left, 0.19, 0.355, 0.7))
     draw_elbo(axes[0, 0], rows)
     _lines(axes[0, 1], rows, "rate (nats per image)", ("train_rate", "val_rate"))
     lines, labels = axes[0, 0].get_legend_handles_labels()
@@ -93,13 +98,24 @@ def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> None:
         axes.plot(epochs, values, color=color, label=label, lw=1.4, marker="o", ms=2.5)
         shown += [own for own in values[int(HIDDEN * len(values)) :] if math.isfinite(own)]
     if shown:
-        margin = 0.05 * (max(shown) - min(shown)) or 0.5
-        axes.set_ylim(min(shown) - margin, max(shown) + margin)
+        _limit(axes, np.array(shown))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(epochs) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    axes.ticklabel_format(axis="y", useOffset=False, style="plain")
+    # The ticks of a run that diverged would not fit in full.
+    axes.yaxis.set_major_formatter(lambda value, place: f"{value:.6g}")
     name_axes(axes, "epoch", title)
+
+
+def _limit(axes: Axes, values: np.ndarray) -> None:
+    """Limits the vertical axis to values; says how many are so far off that they are not shown."""
+    low, high = without_outliers(values, HIDDEN, FAR)
+    margin = 0.05 * (high - low) or 0.5
+    axes.set_ylim(low - margin, high + margin)
+    if outside := int(((values < low) | (values > high)).sum()):
+        text = f"{outside:,} of {len(values):,} values outside"
+        how: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": SMALL, "color": SOFT}
+        axes.text(0.5, 0.02, text, transform=axes.transAxes, **how)
 
 
 def _mark_best(axes: Axes, rows: Rows) -> None:
@@ -164,8 +180,10 @@ def _links(root: Path) -> Iterator[tuple[str, str]]:
             yield (name if "*" not in pattern else f"{name} ({relative})"), relative
 
 
-def _settings(run: RunDirectory) -> dict[str, Any]:
-    return Config(run.options())
+def _settings(run: RunDirectory) -> dict[str, str]:
+    options = run.options()
+    kept = Config(options)  # Without callbacks and loggers.
+    return {name: spelled(own) for name, own in flat(options).items() if name in kept}
 
 
 def _text(path: Path) -> str:

@@ -14,7 +14,7 @@ try:
 except ImportError:  # PyYAML was built without libyaml.
     from yaml import SafeLoader as _Loader
 
-__all__ = ["flat", "from_yaml", "to_json"]
+__all__ = ["flat", "from_yaml", "spelled", "to_json"]
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -36,6 +36,19 @@ def flat(options: Mapping[str, Any]) -> dict[str, Any]:
         {'prior': 'pyrovae.StandardNormal', 'prior.latent_dim': 32, 'trainer.epochs': 10}
     """
     return dict(_walk(options, ""))
+
+
+def spelled(value: Any) -> str:
+    """A plain value as the command line and `config.yaml` spell it.
+
+    Example:
+        >>> spelled(None), spelled(False), spelled("FlowPrior"), spelled(1e-3), spelled([4, 8])
+        ('null', 'false', 'FlowPrior', '0.001', '[4, 8]')
+    """
+    if isinstance(value, str):
+        return value
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return text.removesuffix("\n").removesuffix("...").strip()
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:

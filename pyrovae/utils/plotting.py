@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from pyrovae.utils.lazy import Axes, Figure
 
 __all__ = [
@@ -20,8 +22,11 @@ __all__ = [
     "name_axes",
     "panel",
     "panels",
+    "without_outliers",
 ]
 
+#: Fewer values than this have no outliers.
+FEW = 20
 #: The width of a figure in inches; text is readable on a telephone.
 WIDTH = 7.0
 #: Font sizes in points: titles and names of axes, ticks and legends, crowded ticks.
@@ -83,6 +88,23 @@ def panels(count: int, columns: int, margin: float, each: float) -> tuple[Figure
     for unused in axes.flat[count:]:
         unused.set_visible(False)
     return figure, list(axes.flat[:count])
+
+
+def without_outliers(values: np.ndarray, tails: float, far: float = 0.3) -> tuple[float, float]:
+    """The range of the values that are not far beyond their quantiles.
+
+    Args:
+        values: finite; fewer than 20 have no outliers.
+        tails: the share of values beyond the quantile at either end.
+        far: outliers are beyond the quantiles by this share of their distance.
+    """
+    if len(values) < FEW:
+        return float(values.min()), float(values.max())
+    low = float(np.quantile(values, tails, method="higher"))
+    high = float(np.quantile(values, 1 - tails, method="lower"))
+    room = far * (high - low)
+    inner = values[(values >= low - room) & (values <= high + room)]
+    return float(inner.min()), float(inner.max())
 
 
 def name_axes(axes: Axes, across: str = "", up: str = "") -> None:

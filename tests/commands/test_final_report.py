@@ -29,7 +29,7 @@ SMALL = [
     "--decoder.channels=[8,4]",
     "--trainer.epochs=1",
 ]
-BELOW = "warning: the ELBO is below log p(x) of a simpler model, probabilistic PCA of 60 training"
+BELOW = "below log p(x) of a simpler model, probabilistic PCA of 60 training"
 
 
 @pytest.mark.slow
@@ -62,11 +62,21 @@ def test_it_is_said_that_seen_pixels_alone_are_scored(
 
 def test_the_best_of_the_simpler_models_is_named() -> None:
     run = RunDirectory("runs/x")
-    vae, pca, without = (Evaluation(elbo, 0.0, -elbo, None, 9, None) for elbo in (1.0, 2.0, 3.0))
+    vae, pca, without = (torch.full((9,), value) for value in (1.0, 12.0, 13.0))
     (line,) = _below(run, vae, {"probabilistic PCA": pca, WITHOUT_LATENT: without})
+    assert "12 nats (standard error 0.0) below" in line
     assert "simpler model, without latents" in line
     (line,) = _below(run, vae, {"probabilistic PCA": pca})
     assert line.endswith("probabilistic PCA; for the cause: pyrovae inspect runs/x --quick")
+
+
+@pytest.mark.parametrize(("less", "warns"), [(0.5, False), (10.0, True), (-10.0, False)])
+def test_a_difference_within_its_error_is_not_told_of(less: float, warns: bool) -> None:
+    # Images differ by far more than the two models do on each of them: errors are paired.
+    torch.manual_seed(0)
+    linear = 1000 * torch.randn(200)
+    elbo = linear - less + 3 * torch.randn(200)
+    assert bool(_below(RunDirectory("x"), elbo, {"PCA": linear})) == warns
 
 
 def test_standard_errors_have_separators() -> None:
@@ -119,14 +129,14 @@ def test_too_few_images_for_pca_leave_it_out(
     assert "probabilistic PCA of 3" not in said and "without latents" in said
 
 
-@pytest.mark.parametrize(("elbo", "below"), [(-5.0, 2), (-2.0, 1), (0.0, 0)])
+@pytest.mark.parametrize(("elbo", "below"), [(-50.0, 2), (-20.0, 1), (0.0, 0)])
 def test_the_evaluation_says_which_baseline_is_better(elbo: float, below: int) -> None:
     import pandas as pd
 
     scores = {
         "vae": {"elbo": Estimate(elbo)},
-        "ppca": {"log_evidence": Estimate(-1.0)},
-        "without_latent": {"log_evidence": Estimate(-3.0)},
+        "ppca": {"more_than_elbo": Estimate(-10.0 - elbo, 1.0)},
+        "without_latent": {"more_than_elbo": Estimate(-30.0 - elbo, 1.0)},
     }
     report = Report(Path("run"), {}, scores, pd.DataFrame(), 10, 4, 256)
-    assert sum("is below log p(x) of the baseline" in note for note in notes(report)) == below
+    assert sum("below log p(x) of the baseline" in note for note in notes(report)) == below

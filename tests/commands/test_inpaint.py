@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from jsonargparse import Namespace
 from PIL import Image
 
+from pyrovae.commands.inpaint import about, sheet
+from pyrovae.inspection.inpainting import Completions
 from tests.support.commands import mask, refusal, run
 from tests.support.subjects import shortened
 
@@ -52,3 +56,16 @@ def test_masks_that_do_not_fit_are_refused_in_one_line(
         capsys.readouterr()
         command = [str(trained), "test:2", *more]
         assert said in refusal("inpaint", command, monkeypatch, capsys)
+
+
+def test_the_spread_of_a_pixel_is_grey_and_its_largest_value_is_white() -> None:
+    torch.manual_seed(0)
+    image, seen = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8), torch.ones(8, 8) > 0
+    seen[2:5, 2:5] = False
+    deviation = torch.rand(3, 8, 8) * ~seen / 10
+    draws = torch.zeros(9, 2), torch.ones(9) / 9, 0.1, 9.0, float("nan")
+    found = Completions(torch.rand(2, 3, 8, 8), torch.rand(3, 8, 8), deviation, *draws)
+    drawn = sheet(found, image, seen, Namespace(num=2))[..., -8:]
+    assert drawn.shape[0] == 3 and (drawn[0] == drawn[1]).all() and (drawn[1] == drawn[2]).all()
+    said = f"at most by {255 * float(deviation.mean(0).max()):.1f} in the mean over channels"
+    assert any(said in line for line in about(found, seen))

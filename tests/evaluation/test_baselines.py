@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
@@ -13,7 +14,14 @@ import torch
 
 from pyrovae import CelebA, InputError, Normal
 from pyrovae.distributions.ppca import _moments, fit_ppca
-from pyrovae.evaluation import evaluate_without_latent, log_evidence_of_ppca
+from pyrovae.evaluation import (
+    evaluate_without_latent,
+    log_evidence_of_ppca,
+    log_evidence_without_latent,
+    shortfall,
+    simpler_models,
+)
+from pyrovae.evaluation.estimates import Estimate
 from pyrovae.training.initialization.base import _fitting_device
 from tests.support.real import few_faces
 from tests.support.small import small_data
@@ -161,3 +169,42 @@ def test_a_linear_model_is_fitted_on_a_gpu_if_the_vae_is_there() -> None:
         parameter = SimpleNamespace(device=torch.device(name))
         assert _fitting_device([parameter]) == torch.device(expected)  # type: ignore[list-item]
     assert _fitting_device([]) == torch.device("cpu")
+
+
+def test_the_difference_to_a_simpler_model_is_paired_and_names_the_best() -> None:
+    # Per image, the differences are 3 and 5; the ELBOs of the two images differ by far more.
+    elbo = torch.tensor([-1000.0, 1000.0])
+    models = {"worse": elbo - 1, "better": elbo + torch.tensor([3.0, 5.0])}
+    name, found = shortfall(elbo, models)
+    assert (name, found) == ("better", Estimate(4.0, 1.0)) and found.sure
+    assert not shortfall(elbo, {"worse": elbo - 1})[1].sure
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "sure"),
+    [
+        (4.0, 1.0, True),
+        (4.0, 1.3, False),
+        (1.9, 0.0, False),
+        (4.0, None, True),
+        (4.0, math.nan, False),
+    ],
+)
+def test_a_sure_difference_is_beyond_its_error(value: float, error: Any, sure: bool) -> None:
+    assert Estimate(value, error).sure == sure
+
+
+def test_the_simpler_models_are_those_of_their_own_functions() -> None:
+    images, likelihood = torch.randint(0, 256, (60, 1, 4, 4), dtype=torch.uint8).numpy(), Normal()
+    found = simpler_models(likelihood, images[:40], images[40:], 20, seed=1)
+    pca, plain = found.values()
+    assert list(found)[0].endswith("PCA of 40 training images, latent dimensions: 10")
+    both = likelihood, images[:40], images[40:]
+    torch.testing.assert_close(pca, log_evidence_of_ppca(*both, 10, seed=1))
+    torch.testing.assert_close(plain, log_evidence_without_latent(*both, seed=1))
+    few = simpler_models(likelihood, images[:40], images[40:], 20, most=9, seed=1)
+    assert (list(few.values())[0] == pca).all() and not (list(few.values())[1] == plain).all()
+    assert len(simpler_models(likelihood, images[:3], images[40:], 20)) == 1

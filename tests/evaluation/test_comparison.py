@@ -13,9 +13,11 @@ import pytest
 
 from pyrovae import InputError
 from pyrovae.commands.evaluate import open_run, score_run
-from pyrovae.evaluation.comparison import check_comparable, compare
+from pyrovae.evaluation.comparison import _differ, _points, check_comparable, compare
+from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.scoring import Options
 from pyrovae.evaluation.tables import COLUMNS
+from pyrovae.utils.plotting import panel
 from tests.support.commands import run
 from tests.support.scored import unscored
 
@@ -76,6 +78,41 @@ def test_a_later_evaluation_drops_nothing(
     used = comparing(folder) if again else [str(folder / "a"), *QUICKLY]
     assert run("evaluate", [*used, *command], monkeypatch) == 0
     assert all(old <= new for old, new in zip(before, written(folder), strict=True))
+
+
+@pytest.mark.slow
+def test_the_comparison_prints_what_was_asked_for_and_says_whose_draws_it_has(
+    compared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(compared, folder := tmp_path / "runs")
+    fewer = [*comparing(folder), "--num_samples=5"]
+    assert run("evaluate", [*fewer, "--sections", "evidence", "ppca"], monkeypatch) == 0
+    said = capsys.readouterr().out
+    table = said[said.rindex("note: log p(x) of the earlier evaluation") :]
+    assert "log p(x), bits/dim" in table and "linear (PPCA) 4" in table
+    assert not any(row in table for row in ("active units", "rate, nats", "no latent", "\nELBO"))
+    assert "I(x; z)" not in table, "a note on scores that the table does not show"
+    # The table has the draws of the earlier evaluation, and so the lines above it say.
+    assert said.count("log p(x) from 9 draws") == 2 and "from 5 draws" not in said
+
+
+@pytest.mark.slow
+def test_scores_given_attributes_are_named_so(
+    tiny_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    runs = tiny_run(), tiny_run("--program=ConditionalVAE", "--program.attributes=[gaze]")
+    plain, conditional = (score_run(own, QUICK, SHOWN) for own in runs)
+    assert conditional.given and not plain.given
+    assert "log p(x | y), nats" in str(conditional) and "log p(x), " not in str(conditional)
+    assert "log p(x | y) from 30 draws" in conditional.about
+    both = compare([plain, conditional], tmp_path)
+    assert "log p(x) of grey values, nats" in both
+    (note,) = (line for line in both.splitlines() if "not comparable" in line)
+    assert note.endswith(f"without y. ({conditional.run.name})")
+    assert "log p(x | y)" not in str(plain)
 
 
 @pytest.mark.slow
@@ -157,15 +194,49 @@ def test_what_cannot_be_compared_is_refused(tiny_run: Callable[..., Path]) -> No
     runs = {
         "one": tiny_run(),
         "other": tiny_run(*OTHER),
+        "larger": tiny_run("--data.image_size=32"),
         "drawn": tiny_run(binary, "--likelihood.binarization=DynamicBinarization"),
         "cut": tiny_run(binary, "--likelihood.binarization=ThresholdBinarization"),
     }
     opened = {name: open_run(root, QUICK) for name, root in runs.items()}
     for names, said in (
         (["one"], "needs another run"),
-        (["one", "other"], "trained on different data"),
+        (["one", "other"], "trained on different data: .* test differ$"),
+        (["one", "larger"], r"differ \(40 of 3x16x16, and 40 of 3x32x32\)$"),
         (["one", "cut"], "binary pixels, and grey values"),
         (["drawn", "cut"], "they binarise differently"),
     ):
         with pytest.raises(InputError, match=said):
             check_comparable([opened[name] for name in names])
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"), [([-8.0, -60.0], "linear"), ([-8.0, -60.0, -1700.0], "symlog")]
+)
+def test_one_bad_run_does_not_hide_the_differences_of_others(
+    values: list[float], scale: str
+) -> None:
+    _, axes = panel(3)
+    names = [str(place) for place in range(len(values))]
+    columns = {
+        n: {"more_than_first": Estimate(v, 2.0)} for n, v in zip(names, values, strict=True)
+    }
+    _points(axes, columns, names, "difference", ["more_than_first"])
+    assert axes.get_xscale() == scale
+    assert ("(log scale)" in axes.get_title()) == (scale == "symlog")
+    low, high = axes.get_xlim()
+    assert low < min(values) - 4 and high > 0
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        ([Estimate(20.0), Estimate(20.0)], False),
+        ([Estimate(20.0), Estimate(19.0)], True),
+        ([Estimate(20.0, 0.1), Estimate(20.0, 0.1)], True),
+        ([Estimate(math.nan)], False),
+    ],
+)
+def test_a_panel_of_equal_counts_is_left_out(runs: list[Estimate], shown: bool) -> None:
+    assert _differ([{"active_units": own} for own in runs], ["active_units"]) == shown
+    assert not _differ([{}, {}], ["active_units"])

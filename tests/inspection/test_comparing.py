@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from pyrovae import Bernoulli, Engine
+from pyrovae import Bernoulli, Engine, RunDirectory
 from pyrovae.inspection.comparing import compare_reports, differences
-from pyrovae.inspection.judge.advice import Options
+from pyrovae.inspection.html import measurements
+from pyrovae.inspection.judge.advice import Advice, Options
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.judge.labels import LABELS
 from pyrovae.inspection.report import Report
 from pyrovae.inspection.subject import Subject
+from pyrovae.training.overview import write_index
 from tests.support.commands import TINY, refusal, run
 from tests.support.judgements import faulty
 from tests.support.small import small_data, small_vae
@@ -44,6 +48,38 @@ def test_three_runs_are_compared_with_the_first(tmp_path: Path) -> None:
     reports = {name: report(faulty(), {}, elbo=value) for value, name in enumerate("abc", 1)}
     text = compare_reports(reports, tmp_path).read_text()
     assert "b minus a" in text and "c minus a" in text and "+2, 200% more" in text
+
+
+def test_names_of_runs_stand_as_they_are(tmp_path: Path) -> None:
+    first, other = (report(faulty(), {"prior": name}, elbo=2.0) for name in ("A", "B"))
+    text = compare_reports({"lr_0.001": first, "lr_0.01": other}, tmp_path).read_text()
+    assert text.count('<th class="text">lr_0.001</th>') == 2 and "lr 0.0" not in text
+    assert ">lr_0.001</th>" in text[text.index("<h2>Measurements") :]
+
+
+def test_measurements_have_names_and_meanings_in_words() -> None:
+    values = {own.name: 1.0 for own in fields(Evidence) if own.type in ("float", "int")}
+    table = measurements(Evidence(**values))  # type: ignore[arg-type]
+    assert len(table) == len(values) == table["measurement"].nunique() > 40
+    assert all(table["meaning"]) and not any("_" in own or "`" in own for own in table["meaning"])
+    assert {*LABELS} <= {*values} and not any("_" in own for own in table["measurement"])
+
+
+def test_settings_are_spelled_as_on_the_command_line(tmp_path: Path) -> None:
+    nested = {"data": {"flip": False, "crop": None, "show": []}, "beta": {"value": 1e-3}}
+    first, other = report(faulty(), nested), report(faulty(), {"data": {"flip": True}})
+    text = compare_reports({"a": first, "b": other}, tmp_path).read_text()
+    for name, value, there in (("data.flip", "false", "true"), ("data.crop", "null", "")):
+        cells = "".join(f'<td class="text">{own}</td>' for own in (f"--{name}", value, there))
+        assert cells in text, name
+    run = RunDirectory(tmp_path)
+    run.config.write_text(yaml.safe_dump(nested))
+    write_index(run, [])
+    page = run.index.read_text()
+    assert "False" not in page and "None" not in page
+    for name, value in (("flip", "false"), ("crop", "null"), ("show", "[]")):
+        assert f'<td>--data.{name}</td><td class="text">{value}</td>' in page
+    assert Advice("", {"data.flip": False, "data.crop": None}).command("x").count("null") == 1
 
 
 def subject(**fields: Any) -> Subject:

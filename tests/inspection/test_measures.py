@@ -13,11 +13,13 @@ import torch
 
 from pyrovae import VAE, Bernoulli, DiagonalNormal, Normal, StandardNormal, ThresholdBinarization
 from pyrovae.data import Split
+from pyrovae.evaluation.baselines import shortfall, simpler_models
 from pyrovae.inspection import Budget, Encoding, Subject, assess, gather
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.measures import MEASURES, data, latents, memory, noise, scores
 from pyrovae.inspection.measures.history import from_rows
 from pyrovae.inspection.subject import QUICK
+from pyrovae.posterior import image_terms
 from tests.support.oracles import LinearDecoder, LinearEncoder
 from tests.support.programs import CLASSES
 from tests.support.small import small_data, small_vae
@@ -206,6 +208,19 @@ def test_clusters_of_binary_images_are_a_baseline() -> None:
     entropy = SIZE * (0.05 * math.log(0.05) + 0.95 * math.log(0.95)) - math.log(3)
     assert entropy - 4 < found["clusters"] < entropy + 2
     assert found["no_latent"] < found["clusters"] - 5
+
+
+def test_the_evidence_compares_with_the_models_that_training_names() -> None:
+    vae = linear()
+    images = drawn(vae, 300, 3)
+    own = subject(vae, split=split_of(images[:100]), train=split_of(images[100:]), flip=False)
+    found = Evidence().with_symptoms(scores.measure(own))
+    terms = image_terms(vae, own.split, CPU, seed=own.seed)
+    both = vae.likelihood, images[100:], images[:100]
+    models = simpler_models(*both, own.space.continuous_size, seed=own.seed)
+    name, below = shortfall(-(terms["rate"] + terms["distortion"]), models)
+    assert (found.simpler, found.below, found.below_error) == (name, below.value, below.error)
+    assert found.ppca == float(next(iter(models.values())).mean()) and not found.is_below
 
 
 def test_the_history_tells_how_the_run_went() -> None:

@@ -9,8 +9,13 @@ import pytest
 import torch
 
 from pyrovae import ConvEncoder, DiagonalNormal, Engine, FullRankNormal, InputError
-from pyrovae.inspection.posterior import correlation_table, correlations, predictive
-from pyrovae.inspection.sections.posterior import section
+from pyrovae.inspection.posterior import Predictive, correlation_table, correlations, predictive
+from pyrovae.inspection.sections.posterior import (
+    DRAWS,
+    _draw_predictive,
+    _noise_said,
+    section,
+)
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.modes import evaluation_mode
@@ -94,3 +99,22 @@ def test_correlations_are_drawn_where_there_are_some(family: type) -> None:
         row = found.tables["correlations"]["correlation"].abs().idxmax()
         image = found.tables["correlations"]["image"][row]
         assert f"that of {image}" in found.figures["correlations"].caption
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 32, 16)])
+@pytest.mark.parametrize("varies", [False, True])
+def test_the_spread_of_one_scale_has_no_pictures(varies: bool, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(2, *shape)
+    scale = torch.linspace(0.1, 0.9, shape[-1]) if varies else torch.tensor(0.3)
+    noisy = images + scale * torch.randn(DRAWS, 2, *shape)
+    seen = Predictive(images, 0.01 * images, noisy.std(0), images[None], noisy[:1])
+    figure = _draw_predictive(images, seen, ["a", "a/very/long/name/of/an/image.jpg"])
+    titles = [own.get_title() for own in figure.axes[: len(figure.axes) // 2]]
+    assert sum("noise" in title for title in titles) == 1 + varies and len(titles) == 5 + varies
+    assert ("it is about 76 for all" in _noise_said(seen)) == (not varies)
+    # Rows are as high as their images, with room for a name.
+    figure.draw_without_rendering()
+    tops = [own.get_position() for own in figure.axes]
+    gap = (tops[0].y0 - tops[-1].y1) * figure.get_figheight()
+    assert 0 < gap < 0.5

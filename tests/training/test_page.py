@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from pyrovae import RunDirectory, Trainer
-from pyrovae.training.overview import refresh_index, write_curve, write_index
+from pyrovae.training.overview import draw_elbo, refresh_index, write_curve, write_index
+from pyrovae.utils.plotting import panel
 from tests.support.commands import TINY, run
 from tests.support.small import adam, rows, small_data, small_vae
 
@@ -115,3 +116,35 @@ def test_commands_link_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyP
     quick = ["--quick", "--num_images=8", "--sections", "program"]
     assert run("inspect_posterior", [str(root), *quick], monkeypatch) == 0
     assert "posterior/report_program.html" in check(root / "index.html")
+
+
+def history(**bad: float) -> list[dict[str, float]]:
+    """Thirty epochs, one of them bad."""
+    names = ("train_elbo", "val_elbo")
+    rows = [{"epoch": n, **dict.fromkeys(names, 2000 - 900 / n)} for n in range(1, 31)]
+    rows[16] |= bad
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("bad", "note"),
+    [({}, ""), ({"val_elbo": 1800.0}, ""), ({"val_elbo": -2e10}, "1 of 54 values outside")],
+)
+def test_one_bad_epoch_does_not_flatten_the_curve(bad: dict[str, float], note: str) -> None:
+    _, axes = panel(3)
+    draw_elbo(axes, history(**bad))
+    assert [own.get_text() for own in axes.texts] == ([note] if note else [])
+    low, high = axes.get_ylim()
+    assert high - low < 400 and low < 2000 - 900 / 4 and high > 1970
+    assert (low < bad.get("val_elbo", 1800.0)) == (not note)
+
+
+def test_the_ticks_of_a_run_that_diverged_are_short() -> None:
+    figure, axes = panel(3)
+    draw_elbo(axes, [{"epoch": 1, "train_elbo": -2.34567e10, "val_elbo": -385352.4}])
+    figure.draw_without_rendering()
+    ticks = [own.get_text() for own in axes.get_yticklabels()]
+    assert "-2e+10" in ticks and max(map(len, ticks)) < 10
+    _, axes = panel(3)
+    draw_elbo(axes, history())
+    assert axes.yaxis.get_major_formatter()(1950.0) == "1950"

@@ -43,5 +43,5 @@ def _advice(evidence: Evidence, beta: float, cost: float) -> Advice:
         return Advice("Set the weight on the rate to 1", {"beta.value": 1.0}, effect)
     if evidence.options.part("objective") == "Denoising":
         return Advice("Train on more images")
-    effect = f"The guide becomes wider, and the ELBO rises by up to {cost:,.0f} nats"
+    effect = f"The guide becomes wider, and the ELBO rises by about {cost:,.0f} nats"
     return Advice("Corrupt the images that the guide sees", {"objective": "Denoising"}, effect)

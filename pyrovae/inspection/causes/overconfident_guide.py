@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+import math
+
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
 from pyrovae.inspection.judge.limits import COVERED, LEVEL
+from pyrovae.inspection.judge.remedies import better_encoder
 
 __all__ = ["look"]
+
+#: What to do whatever the reason is.
+MCMC = Advice(
+    "Use draws of MCMC in place of the guide's: the section mcmc of the full report has them for "
+    "single images"
+)
 
 
 def look(evidence: Evidence) -> Finding | None:
     """Intervals of images drawn from the model miss the latents that the images come from.
 
     It is never a fault: the gaps cost what they cost, and are faults of their own. But the guide's
-    widths must not be used as they are.
+    intervals must not be used as they are.
     """
     if not evidence.tarp_p < LEVEL or not evidence.coverage_90 < COVERED:
         return None
-    gaps = [own for own in (evidence.amortisation, evidence.approximation) if own > 0]
+    gaps = [own for own in (evidence.amortisation, evidence.approximation) if own == own]
+    title, why = _why(evidence)
     reason = (
         f"For images drawn from the model, the guide's 90% intervals hold the true latents in "
-        f"{evidence.coverage_90:.0%} of the cases."
+        f"{evidence.coverage_90:.0%} of the cases.{why}"
     )
-    advice = Advice(
-        "Use draws of MCMC in place of the guide's widths: the section mcmc of the full report "
-        "has them for single images"
-    )
-    return Finding(
-        "overconfident_guide",
-        "The guide's uncertainty is too small",
-        max(evidence.least, sum(gaps)),
-        reason,
-        (advice,),
-        fault=False,
-    )
+    advice = (*better_encoder(evidence), MCMC) if title == OFF else (MCMC,)
+    cost = sum(max(0.0, own) for own in gaps) if gaps else math.nan
+    return Finding("overconfident_guide", title, cost, reason, advice, fault=False)
+
+
+#: The titles: of wrong locations, of wrong widths, and if nothing tells which.
+OFF = "The guide's intervals miss, since their locations are off"
+NARROW = "The guide's uncertainty is too small"
+MISS = "The guide's intervals miss the true latents too often"
+
+
+def _why(evidence: Evidence) -> tuple[str, str]:
+    """The title, and a sentence on what the gaps and a common factor of the widths show."""
+    amortised, family = evidence.amortisation, evidence.approximation
+    widths = evidence.spread_gain
+    if family >= max(amortised, 0.0) or widths >= max(amortised / 2, 0.0):
+        return NARROW, ""
+    if amortised > 2 * max(widths, family):
+        return OFF, (
+            f" Their widths are not the reason: one factor for all would gain {widths:,.1f} nats, "
+            f"another location and width for each image {amortised:,.1f} nats (amortisation gap)."
+        )
+    return MISS, ""

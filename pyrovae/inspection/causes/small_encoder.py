@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
 from pyrovae.inspection.judge.limits import SURE
+from pyrovae.inspection.judge.remedies import better_encoder
 
 __all__ = ["look"]
 
@@ -40,17 +40,7 @@ def look(evidence: Evidence) -> Finding | None:
         "The encoder is too weak",
         cost,
         reason,
-        _advice(evidence),
+        better_encoder(evidence),
         EXPLAINS,
         cost > evidence.fault,
     )
-
-
-def _advice(evidence: Evidence) -> tuple[Advice, ...]:
-    effect = f"The amortisation gap of {evidence.amortisation:,.1f} nats shrinks"
-    found = []
-    for name in ("encoder.channels", "encoder.hidden"):
-        sizes = evidence.options.get(name)
-        if isinstance(sizes, list):
-            found.append(Advice("Use a larger encoder", {name: [2 * n for n in sizes]}, effect))
-    return (*found, Advice("Train for longer, with a learning rate that falls"))

@@ -7,7 +7,7 @@ import math
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
-from pyrovae.inspection.judge.limits import FEW_STEPS, LOW_LR, WORTH_DOUBLING
+from pyrovae.inspection.judge.limits import FEW_STEPS, LEAST, LOW_LR, WORTH_DOUBLING
 from pyrovae.inspection.judge.remedies import is_adam, train_longer
 
 __all__ = ["look"]
@@ -28,7 +28,8 @@ def look(evidence: Evidence) -> Finding | None:
     # A run that is below simpler models and no longer rises has another fault.
     early = rises > evidence.least or evidence.steps < FEW_STEPS
     cost = max(min(rises, _most(evidence)), below if early else 0.0)
-    if not evidence.finished or not cost > evidence.least:
+    least = LEAST if evidence.is_below and early else evidence.least
+    if not evidence.finished or not cost > least:
         return None
     fault = cost > WORTH_DOUBLING * evidence.fault
     title = "Training stopped too early" if fault else "Longer training would help"
@@ -47,7 +48,7 @@ def _most(evidence: Evidence) -> float:
 
 def _advice(evidence: Evidence, cost: float, fault: bool) -> tuple[Advice, ...]:
     """Larger steps if those of Adam are unusually small; more steps."""
-    effect = f"The validation ELBO rises by up to {cost:,.0f} nats"
+    effect = f"The validation ELBO rises by about {cost:,.0f} nats"
     # A run whose learning rate has fallen to its end would learn little more.
     longer = train_longer(evidence, effect, resumes=not evidence.options.part("schedule"))
     options = evidence.options
@@ -67,7 +68,7 @@ def _reason(evidence: Evidence, rises: float, below: float) -> str:
             f"The validation ELBO was still rising {after}: it gained {2 * rises:,.0f} nats in "
             "their second half."
         )
-    if below > evidence.least:
+    if below > evidence.least or not parts:
         when = "" if parts else f" {after}"
         parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of a simpler model{when}.")
     return " ".join(parts)

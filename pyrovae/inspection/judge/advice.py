@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyrovae.utils.plain import flat
+from pyrovae.utils.plain import flat, spelled
 
 __all__ = ["Advice", "Options"]
 
@@ -92,7 +92,7 @@ def _word(value: Any) -> str:
     if isinstance(value, list | tuple):
         names = all(isinstance(own, str) for own in value)
         return " ".join(value) if names else shlex.quote(str(list(value)).replace(" ", ""))
-    return f"{value:g}" if isinstance(value, float) else shlex.quote(str(value))
+    return f"{value:g}" if isinstance(value, float) else shlex.quote(spelled(value))
 
 
 def _constructors(changes: Mapping[str, Any]) -> list[str]:

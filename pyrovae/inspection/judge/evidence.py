@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.judge.limits import FAULT, LEAST, NOTICED
 from pyrovae.utils.lazy import pandas
@@ -39,16 +40,20 @@ class Evidence:
         elbo_error: the standard error of the ELBO.
         train_elbo: the ELBO of training images.
         train_error: the standard error of the ELBO of training images.
-        no_latent: log p(x) of a model of pixels without structure.
-        ppca: log p(x) of probabilistic PCA with as many latents.
+        no_latent: log p(x) of a model of one latent and one scale, or of no latents and a scale
+            per pixel.
+        ppca: log p(x) of probabilistic PCA with as many latents, or fewer for few images.
         clusters: log p(x) of a mixture of independent distributions per pixel.
+        below: log p(x) of the simpler model that training names, minus the ELBO.
+        below_error: the standard error of that difference, from the differences per image.
+        simpler: the name of that model.
 
         dims: the number of latent dimensions.
         active: the number of active dimensions.
         carriers: the least number of dimensions that carry 95% of the rate.
         rate: the rate.
         weakest: the smallest rate of a dimension.
-        weight: the weight on the rate for which the guide's spread is optimal, see `temperature`.
+        weight: the weight on the rate for which the guide's spread is optimal.
         weight_error: the standard error of that weight.
         spread_gain: the gain of the ELBO if all standard deviations of the guide get one factor.
         wide: whether the objective prefers a wider guide than the ELBO does.
@@ -63,6 +68,7 @@ class Evidence:
         train_dispersion: squared residuals over expected variance, of training images.
         noise_cost: nats that a noise of the right variance would gain.
         pixel_gain: nats that a noise with one scale per pixel position would gain.
+        pixel_gain_error: the standard error of that gain.
         residual_gain: nats that a few more linear latents, fitted to residuals, would gain.
 
         amortisation: the amortisation gap.
@@ -82,7 +88,6 @@ class Evidence:
         tarp_p: p-value of the joint test that the guide is exact for images drawn from the model.
         coverage_90: the share of true latents in the guide's 90% intervals, for such images;
             the mean over dimensions.
-        pixel_gain_error: the standard error of `pixel_gain`.
         holes: the share of the prior's draws that are less covered by posteriors than held-out
             encodings are, minus the share that is so by chance; 0 if no test finds a difference.
     """
@@ -106,6 +111,9 @@ class Evidence:
     no_latent: float = NAN
     ppca: float = NAN
     clusters: float = NAN
+    below: float = NAN
+    below_error: float = NAN
+    simpler: str = ""
 
     dims: int = 0
     active: int = 0
@@ -127,6 +135,7 @@ class Evidence:
     train_dispersion: float = NAN
     noise_cost: float = NAN
     pixel_gain: float = NAN
+    pixel_gain_error: float = NAN
     residual_gain: float = NAN
 
     amortisation: float = NAN
@@ -145,7 +154,6 @@ class Evidence:
 
     tarp_p: float = NAN
     coverage_90: float = NAN
-    pixel_gain_error: float = NAN
 
     @property
     def gain(self) -> float:
@@ -162,6 +170,11 @@ class Evidence:
     def missing(self) -> float:
         """The log p(x) of the best simple model minus the ELBO."""
         return self.structure - (self.elbo - self.no_latent)
+
+    @property
+    def is_below(self) -> bool:
+        """Whether the ELBO is surely below log p(x) of a simpler model."""
+        return Estimate(self.below, self.below_error).sure
 
     @property
     def train_gap(self) -> float:
@@ -193,9 +206,9 @@ class Evidence:
         return replace(self, **symptoms)
 
     def table(self) -> pandas.DataFrame:
-        """One row per known measurement."""
+        """One row per known measurement, by the name of its field."""
         rows = [
-            (name.replace("_", " "), float(value))
+            (name, float(value))
             for name, value in vars(self).items()
             if isinstance(value, int | float) and not isinstance(value, bool) and value == value
         ]

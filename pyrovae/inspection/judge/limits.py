@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-#: Costs below this many nats per image are not reported: one nat is below the noise of a test
-#: split of some hundred images, and nobody sees it in a sample.
-LEAST = 2.0
+from pyrovae.evaluation.estimates import LEAST as LEAST
+from pyrovae.evaluation.estimates import SURE as SURE
+
 #: A finding is reported from this share of the gain by the latents on; see `FAULT`.
 NOTICED = 0.01
 #: A finding is a fault from this share of the gain by the latents (the ELBO minus the log
 #: probability of a model without latents) on; below it is a possible improvement. Runs with other
 #: seeds differ by 1 to 2% of the gain.
 FAULT = 0.05
-#: Standard errors that a measurement must be away from its healthy value: one false alarm in a
-#: thousand for each measurement.
-SURE = 3.3
 #: The guide is too narrow or too wide if the weight on the rate that fits its spread is outside.
 #: Trained runs have 0.8 to 1.3.
 LIGHT, HEAVY = 0.6, 1.6

@@ -8,7 +8,7 @@ from pyrovae.inspection.judge.advice import Advice, Options
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 
-__all__ = ["is_adam", "train_longer", "wrong_noise"]
+__all__ = ["better_encoder", "is_adam", "train_longer", "wrong_noise"]
 
 #: A trained noise that is wrong may come from the guide, not the other way round.
 OF_THE_GUIDE = frozenset({"narrow_family", "small_encoder"})
@@ -30,6 +30,21 @@ def train_longer(evidence: Evidence, effect: str, *, resumes: bool = False) -> A
     epochs = evidence.options.get("trainer.epochs", evidence.epochs)
     changes = {"trainer.epochs": 2 * int(epochs)} if epochs == epochs else {}
     return Advice("Train for longer", changes, effect, resumes)
+
+
+def better_encoder(evidence: Evidence) -> tuple[Advice, ...]:
+    """The advice to train an encoder that finds better posteriors.
+
+    Args:
+        evidence: with the amortisation gap, and the options of the run.
+    """
+    effect = f"The amortisation gap of {evidence.amortisation:,.1f} nats shrinks"
+    found = []
+    for name in ("encoder.channels", "encoder.hidden"):
+        sizes = evidence.options.get(name)
+        if isinstance(sizes, list):
+            found.append(Advice("Use a larger encoder", {name: [2 * n for n in sizes]}, effect))
+    return (*found, Advice("Train for longer, with a learning rate that falls"))
 
 
 def wrong_noise(

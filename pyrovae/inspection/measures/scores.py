@@ -1,4 +1,4 @@
-"""The ELBO of inspected and training images, and three simpler models."""
+"""The ELBO of inspected and training images, and simpler models."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.evaluation.baselines import (
+    WITHOUT_LATENT,
     log_evidence_of_ppca,
     log_evidence_without_latent,
-    most_dimensions,
+    shortfall,
+    simpler_models,
 )
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.subject import Subject
@@ -20,8 +23,10 @@ from pyrovae.posterior import image_terms
 
 __all__ = ["measure"]
 
-#: Images that are scored, and images that the simpler models are fitted to.
+#: Images that are scored, and images that clusters are fitted to.
 IMAGES, FITTED = 400, 800
+#: Images that the distribution of pixels is fitted to, which has no latents.
+MANY = 10_000
 #: Clusters of training images.
 CLUSTERS = 10
 #: Images that the models without structure are fitted to.
@@ -31,21 +36,31 @@ FEW = 200
 def measure(subject: Subject) -> dict[str, Any]:
     """ELBOs with their errors, and log p(x) of simpler models for the same images."""
     some = subject.split.spread(IMAGES)
-    own = _elbo(subject, some)
-    found = {"elbo": own.value, "elbo_error": own.error or 0.0}
+    each = _elbo(subject, some)
+    own = Estimate.of(each)
+    found: dict[str, Any] = {"elbo": own.value, "elbo_error": own.error or 0.0}
     if subject.train is None or not len(subject.train):
         return found
-    train = _elbo(subject, subject.train.spread(IMAGES))
+    train = Estimate.of(_elbo(subject, subject.train.spread(IMAGES)))
     fitted = subject.train.spread(FITTED).images
-    both = subject.programs.likelihood, fitted, some.images
     found |= {"train_elbo": train.value, "train_error": train.error or 0.0}
     found["no_latent"] = _without_structure(subject, own.value, fitted, some.images)
-    dim = max(1, most_dimensions(subject.space.continuous_size, fitted))
-    linear = log_evidence_of_ppca(*both, dim, flip=subject.flip, seed=subject.seed)
-    found["ppca"] = float(linear.mean())
+    found |= _simpler(subject, each, some.images)
     if subject.programs.likelihood.grey_levels is None:  # PCA is a loose bound of binary pixels.
         found["clusters"] = _clusters(subject, fitted, some.images)
     return found
+
+
+def _simpler(subject: Subject, elbo: Tensor, scored: np.ndarray) -> dict[str, Any]:
+    """The models that training compares the ELBO with, fitted to the same images."""
+    assert subject.train is not None
+    both = subject.programs.likelihood, subject.train.images
+    dim, flip, seed = subject.space.continuous_size, subject.flip, subject.seed
+    models = simpler_models(*both, scored, dim, flip=flip, most=MANY, seed=seed)
+    name, below = shortfall(elbo, models)
+    linear = next((own for model, own in models.items() if model != WITHOUT_LATENT), None)
+    found = {"simpler": name, "below": below.value, "below_error": below.error or 0.0}
+    return found if linear is None else {**found, "ppca": float(linear.mean())}
 
 
 def _without_structure(
@@ -93,6 +108,6 @@ def _clusters(subject: Subject, fitted: np.ndarray, scored: np.ndarray) -> float
     return float(torch.stack(parts).logsumexp(0).mean())
 
 
-def _elbo(subject: Subject, split: Split) -> Estimate:
+def _elbo(subject: Subject, split: Split) -> Tensor:
     terms = image_terms(subject.programs, split, subject.engine, seed=subject.seed)
-    return Estimate.of(-(terms["rate"] + terms["distortion"]))
+    return -(terms["rate"] + terms["distortion"])

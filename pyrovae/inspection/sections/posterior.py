@@ -12,6 +12,7 @@ from pyrovae.inspection.plotting import (
     LABEL,
     SMALL,
     TITLE,
+    WIDTH,
     canvas,
     heat_map,
     panel,
@@ -79,10 +80,25 @@ def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing
     return Drawing(
         _draw_predictive(images, seen, names),
         f"Posterior predictive, {subject.shown_where()}. From left to right: the image; the mean "
-        f"of {DRAWS} decoded draws of z; the standard deviation of each pixel over these draws, "
-        "and with the likelihood's noise, from 0 (dark) to the number above, in grey levels of "
-        "256; four of the draws; one draw with the likelihood's noise.",
+        f"of {DRAWS} decoded draws of z; the standard deviation of each pixel over these draws"
+        f"{_noise_said(seen)}, from 0 (dark) to the number above, in grey levels of 256; four of "
+        "the draws; one draw with the likelihood's noise.",
     )
+
+
+def _noise_said(seen: Predictive) -> str:
+    """What the caption says of the pixels' standard deviation with the likelihood's noise."""
+    if _noise_varies(seen):
+        return ", and with the likelihood's noise"
+    return (
+        f" (with the likelihood's noise it is about {255 * float(seen.spread.mean()):.0f} for all)"
+    )
+
+
+def _noise_varies(seen: Predictive) -> bool:
+    """Whether the spread with noise differs between pixels by more than draws do by chance."""
+    spread = seen.spread.mean(1)
+    return float(spread.std() / spread.mean().clamp(min=1e-9)) > 2 / (2 * DRAWS) ** 0.5
 
 
 def _largest(found: Encoding) -> tuple[np.ndarray, list[str]]:
@@ -152,22 +168,26 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
         names: of the images.
     """
     kept = len(found.decoded)
-    figure, axes = canvas(0.5 + 0.95 * len(images), len(images), 5 + kept)
     # Each kind has its own colours: noise is often ten times as large as what z moves.
     spreads = [255 * own.mean(1) for own in (found.latent_spread, found.spread)]
+    spreads = spreads[: 1 + _noise_varies(found)]
+    columns = 3 + len(spreads) + kept
+    each = 0.16 + 0.9 * WIDTH / columns * images.shape[-2] / images.shape[-1]
+    figure, axes = canvas(0.4 + each * len(images), len(images), columns)
     kinds = [
         f"{kind}\n0 to {_short(float(own.max()))}"
-        for kind, own in zip(("sd, z", "sd, noise"), spreads, strict=True)
+        for kind, own in zip(("sd, z", "sd, noise"), spreads, strict=False)
     ]
     titles = ["image", "mean", *kinds, *["draw of z"] * kept, "draw,\nwith noise"]
     for row, (own, name) in enumerate(zip(axes, names, strict=True)):
         for place, image in zip(own, (images[row], found.mean[row]), strict=False):
             picture(place, image)
         label = {"fontsize": SMALL, "va": "top", "transform": own[0].transAxes}
-        own[0].text(0, -0.06, shorten(name), **label)
+        # Out of the layout: a long name would widen the column of the image.
+        own[0].text(0, -0.06, shorten(name, 14), **label).set_in_layout(False)
         for place, spread in zip(own[2:], spreads, strict=False):
             picture(place, spread[row], vmin=0, vmax=float(spread.max()), cmap=HEAT)
-        for place, draw in zip(own[4:], found.decoded[:, row], strict=False):
+        for place, draw in zip(own[2 + len(spreads) :], found.decoded[:, row], strict=False):
             picture(place, draw)
         picture(own[-1], found.noisy[0, row])
     for place, title in zip(axes[0], titles, strict=True):
