@@ -42,7 +42,10 @@ def parser() -> Parser:
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("image", type=str, help="file, or image of a split such as test:12")
     parser.add_argument(
-        "--mask", type=str, help="image whose white pixels are missing, of the size of IMAGE"
+        "--mask",
+        type=str,
+        required=True,
+        help="image whose white pixels are missing, of the size of IMAGE",
     )
     parser.add_argument("--num", type=int, default=8, help="number of completions")
     parser.add_argument("--draws", type=int, default=1000, help="draws of the latents")
@@ -124,8 +127,6 @@ def main(arguments: list[str]) -> None:
 def _checked(arguments: list[str]) -> Namespace:
     """The options; raises `InputError` if one is not allowed."""
     options = parser().parse_args(arguments)
-    if not options.mask:
-        raise InputError("--mask: must be given, an image whose white pixels are missing")
     if not options.out.lower().endswith(".png"):
         raise InputError(f"--out: must end in .png, got {options.out}")
     return options

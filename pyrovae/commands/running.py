@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 from collections.abc import Callable
@@ -37,12 +38,17 @@ def run_command(
         take_over_interrupts()
         group = processes()  # Connected first, so that each message is printed once.
         signal.signal(signal.SIGTERM, _terminate)
-        command(sys.argv[1:] if arguments is None else arguments)
+        given = sys.argv[1:] if arguments is None else arguments
+        _refuse_empty(given)
+        command(given)
         group.leave()
         if swallowed_interrupts():
             raise KeyboardInterrupt
-    except (InputError, OSError) as error:
+    except InputError as error:
         code = _complain(cut_line(error), 2, group)
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        code = _complain(cut_line(said), 2, group)
     except (Diverged, PeerFailed) as error:
         code = _complain(str(error), 1, group)
     except Interrupted as error:
@@ -57,6 +63,15 @@ def run_command(
     if code:
         group.abort(code)
     raise SystemExit(code)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """Raises `InputError` for an empty value: that of a shell variable that is not set."""
+    for before, own in itertools.pairwise(["", *arguments]):
+        name = own.removesuffix("=") if own else before
+        if not own or (name != own and name.startswith("--")):
+            named = name.startswith("--") and "=" not in name
+            raise InputError(f"{name}: the value is empty" if named else "an argument is empty")
 
 
 class _Terminated(KeyboardInterrupt):

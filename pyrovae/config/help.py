@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from pyrovae.config.catalogue import help_text
 from pyrovae.config.roles import ALSO, LISTS, ROLES
 
-__all__ = ["EXAMPLES", "describe_arguments", "full_help", "text_width"]
+__all__ = ["EXAMPLES", "describe_arguments", "full_help", "needed", "text_width"]
 
 #: Example command lines of each command.
 EXAMPLES = {
@@ -70,15 +70,18 @@ def text_width() -> int:
     return min(shutil.get_terminal_size().columns, 110)
 
 
-def full_help(parser: ArgumentParser, stated: dict[str, Any], width: int) -> str:
+def full_help(
+    parser: ArgumentParser, needed: list[str], stated: dict[str, Any], width: int
+) -> str:
     """Returns the help of a command.
 
     Args:
         parser: the parser of the command.
+        needed: what a command line must hold, from `needed`.
         stated: the content of the preset that applies; its values are shown as the defaults.
         width: the width of the text, in characters.
     """
-    head = [f"usage: {parser.prog} {'RUN ' if _positional(parser) else ''}[options]"]
+    head = [f"usage: {' '.join([parser.prog, *needed])} [options]"]
     if examples := EXAMPLES.get(parser.prog):
         lines = [f"  {parser.prog} {example}".rstrip() for example in examples]
         head.append("\n".join(["examples:", *lines]))
@@ -179,5 +182,7 @@ def _options(parser: ArgumentParser) -> list[str]:
     return [action.dest for action in parser._actions if not action.dest.endswith(".help")]
 
 
-def _positional(parser: ArgumentParser) -> bool:
-    return any(not action.option_strings for action in parser._actions)
+def needed(parser: ArgumentParser) -> list[str]:
+    """What a command line must hold, such as `RUN` and `--out OUT`."""
+    actions = [action for action in parser._actions if action.required]
+    return [" ".join([*own.option_strings[-1:], own.dest.upper()]) for own in actions]

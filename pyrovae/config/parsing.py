@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.config import messages
 from pyrovae.config.catalogue import concrete, entries, explain, help_text
-from pyrovae.config.help import describe_arguments, full_help, text_width
+from pyrovae.config.help import describe_arguments, full_help, needed, text_width
 from pyrovae.config.naming import own_class
 from pyrovae.config.ordering import INNER, grouped, mapping_of, ordered
 from pyrovae.config.presets import preset_names
@@ -46,18 +46,21 @@ class Parser(ArgumentParser):
         #: The contents of the presets and files of `--config`, by name.
         self.files: dict[str, dict[str, Any]] = {}
         self.typed: list[list[str]] = []
+        #: What a command line must hold; while it is parsed, nothing counts as required.
+        self.needed: list[str] = []
         # The parsers that jsonargparse makes for the arguments of a part have no name.
         self.of_part = "prog" not in kwargs
 
     def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
         """Parses a command line; the class of a part counts wherever it stands."""
+        self.needed = needed(self)
         given = ordered(sys.argv[1:] if args is None else list(args))
         self.typed = [[*option.partition("=")[::2], *more] for option, more in grouped(given)]
         return super().parse_args(given, namespace, **kwargs)
 
     def format_help(self) -> str:
         """The text of `--help`: examples, options, parts."""
-        return full_help(self, self.stated, text_width())
+        return full_help(self, self.needed, self.stated, text_width())
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints one line: what is wrong and what is allowed. Then exits with code 2.
@@ -117,9 +120,11 @@ class Parser(ArgumentParser):
         if not found:
             return ""
         missing = _owner(found[1])
-        dashes = "--" if f"--{missing}" in self._option_string_actions else ""
-        needed = f"{dashes}{missing}: must be given"
-        return f"{self.prog}: needs RUN" if missing == "run" else needed
+        stated = self._option_string_actions.get(f"--{missing}")
+        if stated is None and not self.of_part:
+            return f"{self.prog}: needs {' '.join(self.needed)}"
+        about = f", {stated.help}" if stated and stated.help else ""
+        return f"{'--' if stated else ''}{missing}: must be given{about}"
 
     def _needs_value(self, message: str, where: str) -> str:
         """The error of an option without its value; empty if it is another error."""

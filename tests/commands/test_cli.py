@@ -58,7 +58,9 @@ BAD = {
     "unknown objective": (["--objective=Foo"], "Trace_ELBO"),
     "unknown module": (["--prior=my_parts.Mine"], "my_parts"),
     "misspelt option": (["--bta=1"], "--bta"),
-    "empty option": ([""], "unrecognized arguments: an empty one"),
+    "empty option": ([""], "an argument is empty"),
+    "empty value": (["--run_dir="], "--run_dir: the value is empty"),
+    "empty value behind an option": (["--data.limit", ""], "--data.limit: the value is empty"),
     "misspelt suboption": (
         ["--prior.latnt_dim=1"],
         "--prior.latnt_dim: no such option; did you mean --prior.latent_dim?",
@@ -100,7 +102,10 @@ BAD = {
     "wrong sign of a rate": (["--optimizer.lr=-0.1"], "-0.1"),
     "wrong scale": (["--likelihood=Normal", "--likelihood.scale=0"], "scale must be positive"),
     "no shortcut": (["--start.otherwise=null", "--encoder.shortcut=false"], "shortcut true"),
-    "no start": (["--start.otherwise=null", "--likelihood=Categorical"], "has no start_at"),
+    "no start": (
+        ["--start.otherwise=null", "--likelihood=Categorical"],
+        "its scale cannot be set",
+    ),
     "unknown flow": (["--prior=FlowPrior", "--prior.flow=Foo"], "known are NeuralSpline, RealNVP"),
     "flow of one dimension": (["--prior=FlowPrior", "--prior.latent_dim=1"], "at least 2, got 1"),
     "no components": (

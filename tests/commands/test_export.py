@@ -63,7 +63,7 @@ def test_a_folder_with_content_is_left_alone(
     assert run("export", [str(source), f"--out={tmp_path}"], monkeypatch) == 2
     assert capsys.readouterr().err == f"error: {tmp_path}: exists already; name a new folder\n"
     assert run("export", [str(source)], monkeypatch) == 2
-    assert capsys.readouterr().err == "error: --out: must be given\n"
+    assert capsys.readouterr().err == "error: --out: must be given, new folder to write\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -47,7 +47,7 @@ def test_masks_that_do_not_fit_are_refused_in_one_line(
     wide = mask(tmp_path / "wide.png", 20, 16)
     (broken := tmp_path / "broken.png").write_bytes(b"no image")
     for more, said in (
-        ([], "--mask: must be given, an image whose white pixels are missing"),
+        ([], "--mask: must be given, image whose white pixels are missing"),
         ([f"--mask={wide}"], "is 16x20 (height x width), allowed is 16x16"),
         ([f"--mask={broken}"], "broken.png: is no image that can be read"),
         ([f"--mask={tmp_path / 'none.png'}"], "none.png: no such file"),

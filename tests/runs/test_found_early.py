@@ -56,9 +56,20 @@ def test_a_data_set_need_not_say_that_it_is_not_mirrored() -> None:
     assert ImageData.flip is False
 
 
-@pytest.mark.parametrize("name", ["evaluate", "sample", "inspect_posterior"])
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("evaluate", "RUN"),
+        ("sample", "RUN"),
+        ("inspect_posterior", "RUN"),
+        ("export", "RUN --out OUT"),
+        ("inpaint", "RUN IMAGE --mask MASK"),
+    ],
+)
 def test_a_run_that_is_not_named_is_one_line(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: Error
+    name: str, needed: str, monkeypatch: pytest.MonkeyPatch, capsys: Error
 ) -> None:
     assert run(name, [], monkeypatch) == 2
-    assert capsys.readouterr().err.endswith(": needs RUN\n")
+    assert capsys.readouterr().err.endswith(f": needs {needed}\n")
+    assert run(name, ["--help"], monkeypatch) == 0
+    assert f" {needed} [options]\n" in capsys.readouterr().out
