@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.config.building import build_vae, instantiate, recipe
-from pyrovae.config.options import parse_run, train_parser
+from pyrovae.config.options import parse_run, train_parser, without_preset
 from pyrovae.config.resuming import config_text
 from pyrovae.data import SPLITS, ImageData
 from pyrovae.engine import Engine
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     objects = instantiate(parser, config)
     vae, engine, group = build_vae(objects), objects.engine, processes()
     if group.main:
-        print(describe(run, vae, engine), flush=True)
+        print(*without_preset(parser), describe(run, vae, engine), sep="\n", flush=True)
     with group.first_on_machine():
         for name in SPLITS:
             objects.data.split(name)  # An unreadable image stops the run here, not at its end.

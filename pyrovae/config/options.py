@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyrovae.config.naming import arguments_of
 from pyrovae.config.parsing import Parser, answer_help, is_stated, joined, options_given, value_of
+from pyrovae.config.presets import preset_names
 from pyrovae.config.resuming import PLACES, check_kept, config_text, stated_config
 from pyrovae.config.roles import ALSO, LINKED, LISTS, NESTED, PARTS, TRAINING, Role
 from pyrovae.config.trust import Consent, add_trust, consent_of
@@ -37,6 +38,7 @@ __all__ = [
     "parse_training",
     "parts_parser",
     "train_parser",
+    "without_preset",
 ]
 
 ABOUT_CONFIG = (
@@ -201,6 +203,17 @@ def parse_run(
         return _parse_resumed(parser, arguments, run)
     processes().from_main(run.check_free)
     return config, run, False
+
+
+def without_preset(parser: Parser) -> list[str]:
+    """A line if the files of `--config` name no parts, and no preset comes before them."""
+    files, parts = parser.files, {*PARTS} - {"data"}
+    if not files or {*files} & {*preset_names()} or any(parts & {*own} for own in files.values()):
+        return []
+    return [
+        f"{' and '.join(files)}: in place of the preset default, so all parts have the defaults "
+        "of their classes; --config default before it keeps those of the preset"
+    ]
 
 
 def _check_source(init_from: str | None, arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrovae.config.options import parse_training, train_parser
+from pyrovae.config.options import parse_training, train_parser, without_preset
 from pyrovae.config.ordering import ordered
 from pyrovae.config.resuming import config_text
 from pyrovae.utils.errors import InputError
@@ -147,3 +147,23 @@ def test_arguments_of_null_are_refused(nothing: str) -> None:
 )
 def test_positional_arguments_stay_in_front(line: str) -> None:
     assert ordered(line.split()) == line.split()
+
+
+@pytest.mark.parametrize(
+    ("options", "content", "said"),
+    [
+        (["--config={file}"], "trainer: {epochs: 2}", True),
+        (["--config={file}", "--prior=Laplace"], "trainer: {epochs: 2}", True),
+        (["--config={file}"], "prior: Laplace", False),
+        (["--config=default", "--config={file}"], "trainer: {epochs: 2}", False),
+        ([], "", False),
+    ],
+)
+def test_a_file_that_takes_the_place_of_the_preset_says_so(
+    options: list[str], content: str, said: bool, tmp_path: Path
+) -> None:
+    (file := tmp_path / "mine.yaml").write_text(content)
+    parser = train_parser()
+    parse_training(parser, [option.format(file=file) for option in options])
+    lines = without_preset(parser)
+    assert len(lines) == said and all(str(file) in line for line in lines)
