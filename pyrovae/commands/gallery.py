@@ -103,7 +103,7 @@ def _show(axes: Any, images: Tensor, label: str) -> None:
 
 #: Further options that a part needs.
 COMPANIONS = {
-    # It starts from random weights.
+    # After the epochs of the preset its ELBO still rises.
     "likelihood.DiscretizedLogisticMixture": ["--trainer.epochs=40"],
     "likelihood.Bernoulli": ["--likelihood.binarization=ThresholdBinarization"],
     "prior.HypersphericalUniform": ["--posterior=VonMisesFisher"],
