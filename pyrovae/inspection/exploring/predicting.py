@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.inspection.attributes import (
+    FEWEST,
     attribute_table,
     directions,
     enough,
@@ -19,9 +20,6 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
 
 __all__ = ["Predictions"]
-
-#: Least number of images for five folds.
-LEAST = 20
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,8 @@ class Predictions:
             InputError: if the images have no attributes, or there are fewer than 20.
         """
         rows = subject.informed_rows()
-        if len(rows) < LEAST:
-            raise InputError(f"{len(rows)} images: predictions need at least {LEAST}")
+        if len(rows) < FEWEST:
+            raise InputError(f"{len(rows)} images: predictions need at least {FEWEST}")
         whole = attribute_table(subject.split.take(rows), subject.known_attributes)
         names, left_out = enough(whole)
         table, codes = whole[names], subject.encoded.loc[rows]
