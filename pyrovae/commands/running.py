@@ -38,17 +38,12 @@ def run_command(
         take_over_interrupts()
         group = processes()  # Connected first, so that each message is printed once.
         signal.signal(signal.SIGTERM, _terminate)
-        given = sys.argv[1:] if arguments is None else arguments
-        _refuse_empty(given)
-        command(given)
+        command(_without_empty(sys.argv[1:] if arguments is None else arguments))
         group.leave()
         if swallowed_interrupts():
             raise KeyboardInterrupt
-    except InputError as error:
-        code = _complain(cut_line(error), 2, group)
-    except OSError as error:
-        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        code = _complain(cut_line(said), 2, group)
+    except (InputError, OSError) as error:
+        code = _complain(cut_line(_said(error)), 2, group)
     except (Diverged, PeerFailed) as error:
         code = _complain(str(error), 1, group)
     except Interrupted as error:
@@ -65,13 +60,21 @@ def run_command(
     raise SystemExit(code)
 
 
-def _refuse_empty(arguments: list[str]) -> None:
-    """Raises `InputError` for an empty value: that of a shell variable that is not set."""
+def _without_empty(arguments: list[str]) -> list[str]:
+    """Refuses an empty value: that of a shell variable that is not set. Returns the arguments."""
     for before, own in itertools.pairwise(["", *arguments]):
         name = own.removesuffix("=") if own else before
         if not own or (name != own and name.startswith("--")):
             named = name.startswith("--") and "=" not in name
             raise InputError(f"{name}: the value is empty" if named else "an argument is empty")
+    return arguments
+
+
+def _said(error: Exception) -> str:
+    """The message of an error; of a file that the system refuses, its name and the reason."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 class _Terminated(KeyboardInterrupt):
