@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyrovae.commands import train
+from pyrovae.config.building import load_run
 from pyrovae.config.parsing import value_of
 from pyrovae.runs import RunDirectory
 from pyrovae.training.rows import rows_until
@@ -43,13 +44,11 @@ def command_line(run: str, options: list[str]) -> list[str]:
     _check(names)
     directory = RunDirectory(run)
     directory.check_run()
-    weights = directory.weights("best")
-    # Parameters of parts: neither buffers of the programs themselves, nor masks.
-    own = [name for name in weights if name.count(".") > 1 and weights[name].is_floating_point()]
-    parts = dict.fromkeys(name.split(".")[1] for name in own)
-    frozen = [name for name in parts if name != "prior"]
+    programs, _ = load_run(run, trust="--trust" in names)
+    frozen = [name for name in programs.trained_parts() if name != "prior"]
     place = [] if "--run_dir" in names else ["--run_dir", f"{Path(run)}-prior"]
-    known = ["--config", str(directory.config), "--init_from", run, "--freeze", *frozen]
+    start = ["--start=WarmStart", f"--start.run={run}", f"--start.whole=[{','.join(frozen)}]"]
+    known = ["--config", str(directory.config), *start, "--freeze", *frozen]
     return [*known, *options, *place]
 
 
@@ -59,8 +58,6 @@ def _check(names: list[str]) -> None:
             raise InputError(
                 f"{name}: allowed is no {name} with fit-prior, which states it itself"
             )
-    if "--prior.latent_dim" in names:
-        raise InputError("--prior.latent_dim: allowed is no other number than that of the run")
     for name in names:
         if name.partition(".")[0] in KEPT:
             raise InputError(f"{name}: allowed is no {name} with fit-prior, which keeps this part")
@@ -79,20 +76,21 @@ def main(arguments: list[str]) -> None:
     line = command_line(run, options)
     train.main(line)
     if processes().main:
-        print("\n".join(_compared(run, value_of("--run_dir", line) or "")))
+        for said in _compared(RunDirectory(run), RunDirectory(value_of("--run_dir", line) or "")):
+            print(said)
 
 
-def _compared(run: str, fitted: str) -> list[str]:
-    """A line on the validation scores with both priors, and one if the new prior is worse."""
-    (old, before), (new, after) = _best(RunDirectory(run)), _best(RunDirectory(fitted))
-    lines = [f"validation, nats per image: {before} in {run}, {after} with the new prior"]
-    if new < old:
-        lines.append("warning: the new prior is worse; --trainer.epochs N trains it for longer")
-    return lines
+def _compared(run: RunDirectory, fitted: RunDirectory) -> Iterator[str]:
+    """A line on the validation scores with both priors, and one if the ELBO fell.
 
-
-def _best(run: RunDirectory) -> tuple[float, str]:
-    """The ELBO of the best epoch, by `metrics.csv`, and a text on it; NaN without that file."""
-    rows = rows_until(run.metrics, run.weights_of("best")[1])
-    elbo, rate = (float(rows[-1][f"val_{n}"]) if rows else math.nan for n in ("elbo", "rate"))
-    return elbo, f"ELBO {elbo:,.1f}, rate {rate:,.1f}"
+    None if the new run has other images, or one of both has no `metrics.csv`.
+    """
+    rows = [rows_until(own.metrics, own.weights_of("best")[1])[-1:] for own in (run, fitted)]
+    if not all(rows) or run.options()["data"] != fitted.options()["data"]:
+        return
+    old, new = ({n: float(own[0][f"val_{n}"]) for n in ("elbo", "rate")} for own in rows)
+    before, after = (f"ELBO {own['elbo']:,.1f}, rate {own['rate']:,.1f}" for own in (old, new))
+    yield f"validation, nats per image: {before} in {run.root}, {after} with the new prior"
+    if new["elbo"] < old["elbo"]:
+        longer = f"pyrovae train --resume {fitted.root} --trainer.epochs N"
+        yield f"warning: the ELBO fell; {longer} trains the prior for longer"

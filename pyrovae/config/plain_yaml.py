@@ -143,7 +143,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _missing(content: Any, text: str) -> str:
     """Why a file holds no options. A run that cannot be written down has a comment."""
-    if content is None and text.strip():
+    if content is None and text.lstrip().startswith("#"):
         return (
             f"holds a comment only ({cut(text)}). For a run made from Python, build its VAE again "
             'and load its weights with vae.load_state_dict(RunDirectory(folder).weights("best"))'

@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pyrovae.runs.own_code import place_in_own_code
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.sites import latent_sites, observed_sites
@@ -47,7 +48,7 @@ def run_once(
             loss(x, **inputs)
             wrong = _wrong_site(vae, x, inputs)
     except MISFITS as error:
-        reason = vae.misfit(x) or _line(error)
+        reason = (vae.misfit(x) or _line(error)) + place_in_own_code(error)
         raise InputError(f"the parts and the data do not fit together: {reason}") from error
     for buffer, value in zip(vae.buffers(), buffers, strict=True):
         buffer.copy_(value)

@@ -182,18 +182,22 @@ class ModelGuidePair(Recorded, nn.Module):
         Raises:
             InputError: if there is no such part.
         """
-        known = {
-            name: part
-            for program in (self.model, self.guide)
-            for name, part in program.named_children()
-            if any(True for _ in part.parameters())
-        }
+        known = self.trained_parts()
         for name in parts:
             if name not in known:
                 raise InputError(
                     f"--freeze: no part {name} with weights; parts are {listed(known)}"
                 )
         return [known[name] for name in parts]
+
+    def trained_parts(self) -> dict[str, nn.Module]:
+        """The parts of both programs that have parameters, by name."""
+        return {
+            name: part
+            for program in (self.model, self.guide)
+            for name, part in program.named_children()
+            if any(True for _ in part.parameters())
+        }
 
     def networks(self) -> list[nn.Module]:
         """The modules that can compute in a lower precision."""

@@ -334,7 +334,7 @@ def check_spaces(prior: Prior, posterior: Posterior) -> None:
         spaces = [type(innermost(p.support)) for p in (prior(), drawn)]
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{type(prior).__name__} does not fit the networks: {reason}") from None
+        raise ValueError(f"{type(prior).__name__} does not fit the networks: {reason}") from error
     if spaces[0] is not spaces[1]:
         names = [type(part).__name__ for part in (prior, posterior)]
         words = [space.__name__.strip("_").lower() for space in spaces]

@@ -56,8 +56,11 @@ def place_in_own_code(error: BaseException | None) -> str:
     while error is not None:
         for frame, line in traceback.walk_tb(error.__traceback__):
             file = Path(frame.f_code.co_filename)
-            if file.suffix == ".py" and _is_own(frame.f_globals.get("__name__", ""), file):
+            module = str(frame.f_globals.get("__name__", ""))
+            if file.suffix == ".py" and _is_own(module, file):
                 found = f" ({type(error).__name__} in {file.name}, line {line})"
+            elif module.startswith("pyrovae."):
+                found = ""  # The user's code passes on a value that the package refuses.
         error = error.__cause__  # The parser wraps a constructor's error in its own.
     return found
 

@@ -359,6 +359,8 @@ def test_the_scores_after_training_are_of_the_best_weights_and_so_is_the_picture
         (["--prior=own_parts.Bare"], "the argument latent_dim of own_parts.Bare"),
         (["--prior=own_parts.Breaks"], "--prior: 1 (KeyError in own_parts.py, line 7)"),
         (["--prior=own_parts.Later"], "out of range (IndexError in own_parts.py, line 10)"),
+        (["--encoder=own_parts.Wrong"], "(RuntimeError in own_parts.py, line 14)"),
+        (["--encoder=own_parts.Plain", "--encoder.channels=[0]"], "positive numbers, got [0]\n"),
         (["--prior=own_imports.A"], "'none_such' (ModuleNotFoundError in own_imports.py, line 1)"),
         (
             ["--optimizer=Adma"],
@@ -377,6 +379,10 @@ def test_a_part_that_cannot_be_had_is_named(
     code += "    def __init__(self, latent_dim):\n        super().__init__(latent_dim)\n"
     code += "class Breaks(StandardNormal):\n    def __init__(self):\n        {}[1]\n"
     code += "class Later(StandardNormal):\n    def forward(self):\n        return [][1]\n"
+    code += "from pyrovae import ConvEncoder\nclass Wrong(ConvEncoder):\n"
+    code += "    def forward(self, x):\n        return super().forward(x) @ x\n"
+    code += "class Plain(ConvEncoder):\n    def __init__(self, *args, **kwargs):\n"
+    code += "        super().__init__(*args, **kwargs)\n"
     (tmp_path / "own_parts.py").write_text(code)
     (tmp_path / "own_imports.py").write_text("import none_such\n")
     monkeypatch.chdir(tmp_path)

@@ -150,11 +150,20 @@ def test_a_frozen_encoder_keeps_weights_and_statistics_in_compiled_steps(
     assert any(line.startswith("compiled in") for line in lines)
 
 
-def test_frozen_weights_that_do_not_fit_are_refused(source: Path) -> None:
+def test_frozen_weights_that_are_not_copied_are_named(source: Path) -> None:
+    vae, log = vae_of(16, latent_dim=3), Lines()
     recipe = Recipe(start=WarmStart(str(source)), freeze=["encoder"])
-    with pytest.raises(InputError, match=r"do not fit these frozen ones: encoder\.") as refused:
-        TRAINER.fit(vae_of(16, latent_dim=3), small_data(), recipe, Engine("cpu", "fp32"))
+    TRAINER.fit(vae, small_data(), recipe, Engine("cpu", "fp32"), callbacks=[log])
+    (random,) = [line for line in log.lines if line.startswith("frozen, but not copied")]
+    assert "encoder.layers." in random and "decoder" not in random
+
+
+def test_a_part_that_must_be_whole_is_refused_where_it_does_not_fit(source: Path) -> None:
+    start = WarmStart(str(source), whole=["encoder"])
+    with pytest.raises(InputError, match=r"encoder must fit whole: encoder\.") as refused:
+        start(vae_of(16, latent_dim=3), small_data().split("train").images, False)
     assert "decoder" not in str(refused.value)
+    assert "copies" in start(vae_of(16), small_data().split("train").images, False)
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,19 @@ class WarmStart(Start):
         run: the directory of the other run.
         parts: the names of the parts to copy, such as `encoder`; null copies all.
         checkpoint: "best" (by validation ELBO) or "last".
+        whole: the names of parts that must be copied whole; of others, what does not fit stays
+            random.
     """
 
     def __init__(
-        self, run: str, parts: Sequence[str] | None = None, checkpoint: str = "best"
+        self,
+        run: str,
+        parts: Sequence[str] | None = None,
+        checkpoint: str = "best",
+        whole: Sequence[str] = (),
     ) -> None:
         self.run, self.parts, self.checkpoint = Path(run), parts, checkpoint
+        self.whole = tuple(whole)
 
     @torch.no_grad()
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
@@ -52,15 +59,18 @@ class WarmStart(Start):
         weights = dict(vae.named_parameters())
         if weights.keys().isdisjoint(fits):
             raise InputError(f"{self.run}: none of its weights fit: {listed(left, 6)}")
-        random = [n for n, p in weights.items() if not p.requires_grad and n not in fits]
-        if random:
-            frozen = listed(map(_short, random), 6)
-            raise InputError(f"{self.run}: its weights do not fit these frozen ones: {frozen}")
+        if broken := {_part(n) for n in own if n not in fits} & {*self.whole}:
+            named = listed(word for word in left if _part(f".{word}") in broken)
+            raise InputError(f"{self.run}: {listed(sorted(broken))} must fit whole: {named}")
         for name in fits:
             own[name].copy_(theirs[name])
         parts = listed(dict.fromkeys(map(_part, fits)))
         copied = f"starts from {self.run} (epoch {epoch}): copies {len(fits)} tensors of {parts}"
-        return f"{copied}\ndoes not copy {listed(left, 6)}" if left else copied
+        lines = [copied, f"does not copy {listed(left, 6)}"] if left else [copied]
+        random = [n for n, p in weights.items() if not p.requires_grad and n not in fits]
+        if random:
+            lines.append(f"frozen, but not copied, so random: {listed(map(_short, random), 6)}")
+        return "\n".join(lines)
 
     def _wants(self, name: str) -> bool:
         return self.parts is None or _part(name) in self.parts
