@@ -38,6 +38,10 @@ def test_the_prior_trains_and_the_rest_stays(
         torch.testing.assert_close(new[name], old[name], rtol=0, atol=0)
     assert load(tmp_path / "run-prior").model.prior.latent_dim == load(root).model.prior.latent_dim
     assert not RunDirectory(root).root.samefile(tmp_path / "run-prior")
+    capsys.readouterr()
+    other = [f"--run_dir={tmp_path / 'other'}", "--data.num_train=48"]
+    assert run("fit_prior", [*options, *other], monkeypatch) == 0
+    assert "with the new prior" not in capsys.readouterr().out
 
 
 def test_mistakes_are_refused_in_one_line(
