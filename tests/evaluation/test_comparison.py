@@ -13,7 +13,7 @@ import pytest
 
 from pyrovae import InputError
 from pyrovae.commands.evaluate import open_run, score_run
-from pyrovae.evaluation.comparison import _differ, _points, check_comparable, compare
+from pyrovae.evaluation.comparison import _differ, _draw, _points, check_comparable, compare
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.scoring import Options
 from pyrovae.evaluation.tables import COLUMNS
@@ -226,6 +226,20 @@ def test_one_bad_run_does_not_hide_the_differences_of_others(
     assert ("(log scale)" in axes.get_title()) == (scale == "symlog")
     low, high = axes.get_xlim()
     assert low < min(values) - 4 and high > 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+@pytest.mark.parametrize("others", [[], [-8.0, -60.0], [-8.0, -1700.0]])
+def test_a_run_that_is_not_finite_leaves_the_picture_of_the_others(
+    bad: float, others: list[float], tmp_path: Path
+) -> None:
+    values = {"0": 0.0, "bad": bad} | {str(own): own for own in others}
+    columns = {
+        name: {"elbo": Estimate(own - 100.0, 1.0), "elbo_more_than_first": Estimate(own, 1.0)}
+        for name, own in values.items()
+    }
+    _draw(columns, [*values], "title", tmp_path / "comparison.png")
+    assert (tmp_path / "comparison.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
