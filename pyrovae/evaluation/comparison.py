@@ -56,7 +56,7 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
     _write(columns, first, settings, out / "comparison.csv")
     greys = any(report.shift for report in reports)
     _draw(columns, names, _seen(reports, names, greys), out / "comparison.png")
-    given = first.given if all(report.given == first.given for report in reports) else ()
+    given = [name for name, report in zip(names, reports, strict=True) if report.given]
     remarks: dict[str, list[str]] = {}
     for name, report, own in zip(names, reports, asked or reports, strict=True):
         for line in notes(report.only(own)):

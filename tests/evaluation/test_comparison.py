@@ -16,7 +16,7 @@ from pyrovae.commands.evaluate import open_run, score_run
 from pyrovae.evaluation.comparison import _differ, _draw, _points, check_comparable, compare
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.scoring import Options
-from pyrovae.evaluation.tables import COLUMNS
+from pyrovae.evaluation.tables import COLUMNS, score_table
 from pyrovae.utils.plotting import panel
 from tests.support.commands import run
 from tests.support.scored import unscored
@@ -99,6 +99,20 @@ def test_the_comparison_prints_what_was_asked_for_and_says_whose_draws_it_has(
     assert said.count("log p(x) from 9 draws") == 2 and "from 5 draws" not in said
 
 
+def test_a_baseline_without_attributes_has_no_conditional_score() -> None:
+    columns = {"vae": {"log_evidence": Estimate(-7.0)}, "ppca": {"log_evidence": Estimate(-9.0)}}
+    for given, rows in (
+        ([], [["log", "p(x),", "nats", "-7.00", "-9.00"]]),
+        (
+            ["vae"],
+            [["log", "p(x", "|", "y),", "nats", "-7.00"], ["log", "p(x),", "nats", "-9.00"]],
+        ),
+    ):
+        head, *lines = score_table(columns, given=given).splitlines()
+        assert [line.split() for line in lines] == rows
+    assert len(lines[0]) < len(lines[1]) == len(head)
+
+
 @pytest.mark.slow
 def test_scores_given_attributes_are_named_so(
     tiny_run: Callable[..., Path], tmp_path: Path
@@ -106,12 +120,14 @@ def test_scores_given_attributes_are_named_so(
     runs = tiny_run(), tiny_run("--program=ConditionalVAE", "--program.attributes=[gaze]")
     plain, conditional = (score_run(own, QUICK, SHOWN) for own in runs)
     assert conditional.given and not plain.given
-    assert "log p(x | y), nats" in str(conditional) and "log p(x), " not in str(conditional)
+    count = {row[:12].strip(): row.count("±") for row in str(conditional).splitlines()}
+    assert count["log p(x | y)"] == 1 and count["log p(x), na"] == len(conditional.scores) - 1
     assert "log p(x | y) from 30 draws" in conditional.about
     both = compare([plain, conditional], tmp_path)
     assert "log p(x) of grey values, nats" in both
-    (note,) = (line for line in both.splitlines() if "not comparable" in line)
-    assert note.endswith(f"without y. ({conditional.run.name})")
+    (note,) = (line for line in both.splitlines() if "is no evidence" in line)
+    assert note.endswith(f"below it is a fault. ({conditional.run.name})")
+    assert "log p(x | y) of grey values, nats" in both
     assert "log p(x | y)" not in str(plain)
 
 
