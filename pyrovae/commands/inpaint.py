@@ -135,12 +135,17 @@ def _checked(arguments: list[str]) -> Namespace:
 def sheet(found: Completions, image: Tensor, seen: Tensor, options: Namespace) -> Tensor:
     """The picture: the image, what is seen, the completions, and their moments."""
     known = image / 255
-    spread = found.deviation.mean(0, keepdim=True).expand_as(known)  # Grey: channels differ.
+    spread = _spread(found).expand_as(known)
     largest = spread.max().clamp(min=1e-6)
     columns = [known, torch.where(seen, known, 0.5), *found.images, found.mean]
     names = ["image", "seen", *map(str, range(1, options.num + 1)), "mean", "SD"]
     row = page(torch.stack([*columns, spread / largest]).cpu(), len(names))
     return labelled(row, [""], names)
+
+
+def _spread(found: Completions) -> Tensor:
+    """The standard deviation of each pixel, `(H, W)`: the root mean square over channels."""
+    return found.deviation.square().mean(0).sqrt()
 
 
 def about(found: Completions, seen: Tensor, never: int = 0) -> list[str]:
@@ -151,17 +156,16 @@ def about(found: Completions, seen: Tensor, never: int = 0) -> list[str]:
         seen: which pixels are seen, booleans `(H, W)`.
         never: the number of missing pixels that the likelihood leaves out in all images.
     """
-    unseen = found.deviation[:, ~seen]
-    size, most = (
-        255 * float(own) for own in (unseen.square().mean().sqrt(), unseen.mean(0).max())
-    )
+    each = 255 * _spread(found)[~seen]
+    size, most = float(each.square().mean().sqrt()), float(each.max())
+    over = "channels and pixels" if len(found.deviation) > 1 else "pixels"
     left = f"warning: the likelihood leaves out {never} of the missing pixels"
     lines = [
         *([f"{left}, so nothing is known of them"] if never else []),
         f"{int((~seen).sum()):,} of {seen.numel():,} pixels are missing",
         f"a missing pixel, as decoded, varies over the posterior by {size:.1f} of 255 grey levels "
-        f"(standard deviation, root mean square over pixels); at most by {most:.1f} in the mean "
-        "over channels, which is white in the last picture",
+        f"(standard deviation, root mean square over {over}); the pixel that varies most, by "
+        f"{most:.1f}, is white in the last picture",
     ]
     if not math.isnan(found.r_hat):
         state = "the chains have mixed" if found.r_hat < MIXED else "the chains have not mixed"

@@ -7,7 +7,7 @@ be restarted: `--run_dir RUN --resume auto` starts the run, or resumes it if it 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -98,7 +98,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         f"  {found}",
         *([] if classes is None else [f"  {vae.optional[0]}: {classes}"]),
         *(f"  {name}: {other.headline('log p(x)')}" for name, other in others.items()),
-        *_below(run, elbo, simpler),
+        *_below(run, elbo, simpler, vae.attributes),
         *moved,
     ]
     return "\n".join(
@@ -120,14 +120,21 @@ def _places(run: RunDirectory, epoch: int) -> list[str]:
     return [f"samples: {shown}", f"page of the run: {run.index}"]
 
 
-def _below(run: RunDirectory, elbo: Tensor, simpler: Mapping[str, Tensor]) -> list[str]:
-    """A warning if the ELBO of the images is surely below log p(x) of a simpler model."""
+def _below(
+    run: RunDirectory, elbo: Tensor, simpler: Mapping[str, Tensor], given: Sequence[str] = ()
+) -> list[str]:
+    """A warning if the ELBO of the images is surely below log p(x) of a simpler model.
+
+    It holds for programs that are given attributes, too: to know more should raise the score.
+    """
     name, found = shortfall(elbo, simpler)
+    without = f" that is not given {', '.join(given)}" if given else ""
     if not found.sure:
         return []
     return [
         f"warning: the ELBO is {found.value:,.0f} nats (standard error {found.error:,.1f}) below "
-        f"log p(x) of a simpler model, {name}; for the cause: pyrovae inspect {run.root} --quick"
+        f"log p(x) of a simpler model{without}, {name}; for the cause: "
+        f"pyrovae inspect {run.root} --quick"
     ]
 
 

@@ -56,7 +56,7 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
     _write(columns, first, settings, out / "comparison.csv")
     greys = any(report.shift for report in reports)
     _draw(columns, names, _seen(reports, names, greys), out / "comparison.png")
-    given = first.given if all(report.given == first.given for report in reports) else ()
+    given = [name for name, report in zip(names, reports, strict=True) if report.given]
     remarks: dict[str, list[str]] = {}
     for name, report, own in zip(names, reports, asked or reports, strict=True):
         for line in notes(report.only(own)):
@@ -224,7 +224,8 @@ def _points(
 def _far_apart(axes: Any, columns: Columns, names: Sequence[str], scores: Sequence[str]) -> str:
     """Makes the axis of differences logarithmic if one would hide the others; says so."""
     found = [columns[name].get(score) for name in names for score in scores]
-    values = sorted((own.value for own in found if own is not None and own.value), key=abs)
+    shown = [own.value for own in found if own is not None and math.isfinite(own.value)]
+    values = sorted((own for own in shown if own), key=abs)
     if not values or abs(values[-1]) <= FAR_APART * abs(values[0]):
         return ""
     near = 10.0 ** math.ceil(math.log10(max(abs(values[0]), 1.0)))

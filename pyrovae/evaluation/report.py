@@ -245,7 +245,8 @@ class Report:
     def __str__(self) -> str:
         """The table as text."""
         head = printable(f"{self.run}: {self.about}")
-        return "\n".join([head, score_table(self.scores, given=self.given), *notes(self)])
+        given = ("vae",) if self.given else ()
+        return "\n".join([head, score_table(self.scores, given=given), *notes(self)])
 
 
 def _estimate(own: dict[str, Any]) -> Estimate:
@@ -259,8 +260,9 @@ def notes(report: Report) -> list[str]:
     found = [*_on_evidence(report, own), *_on_sizes(report, own)]
     if report.given:
         found.append(
-            f"the programs are given y ({', '.join(report.given)}): log p(x | y) and its bound "
-            "are not comparable with log p(x) of programs or baselines without y."
+            f"the programs are given y ({', '.join(report.given)}), models such as the baselines "
+            "are not: log p(x | y) or its bound above log p(x) of a model without y is no "
+            "evidence of a better model of x; below it is a fault."
         )
     if report.grey_levels is None and "ppca" in report.scores:
         found.append(

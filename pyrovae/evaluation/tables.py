@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.posterior.elbo import OF_SITE
@@ -54,20 +54,21 @@ COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 SCALED = ("log_evidence", "elbo", "distortion")
 
 
-def log_p(given: Sequence[str]) -> str:
+def log_p(given: Collection[str]) -> str:
     """What log p(x) is called, for programs that are given attributes y or none."""
     return "log p(x | y)" if given else "log p(x)"
 
 
 def score_table(
-    columns: dict[str, dict[str, Estimate]], *, greys: bool = False, given: Sequence[str] = ()
+    columns: dict[str, dict[str, Estimate]], *, greys: bool = False, given: Collection[str] = ()
 ) -> str:
     """A table of scores as text: one row per score, one column per model.
 
     Args:
         columns: the scores of each model by name.
         greys: whether densities have been converted to probabilities of grey values.
-        given: the attributes that the programs of all columns are given.
+        given: the columns of programs that are given attributes y. Their log p(x | y) has rows
+            of its own.
     """
     found = dict.fromkeys(name for rows in columns.values() for name in rows)
     # Scores of single factors are in the file only.
@@ -79,15 +80,27 @@ def score_table(
         title, digits = TITLES.get(name, _title(name))
         if greys and name in SCALED:
             title = title.replace(",", " of grey values,")
-        title = title.replace(log_p(()), log_p(given))
-        cells = [cell(rows.get(name), digits) for rows in columns.values()]
-        shown.append([title, *cells])
+        cells = {column: cell(rows.get(name), digits) for column, rows in columns.items()}
+        shown += [[own, *texts] for own, texts in _lines(title, cells, given)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     lines = []
-    for title, *cells in shown:
-        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+    for title, *line in shown:
+        right = (text.rjust(width) for text, width in zip(line, widths[1:], strict=True))
         lines.append("  ".join([title.ljust(widths[0]), *right]).rstrip())
     return "\n".join(lines)
+
+
+def _lines(
+    title: str, cells: dict[str, str], given: Collection[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """The rows of one score: with and without y, if its title has log p(x)."""
+    if log_p(()) not in title:
+        yield title, [*cells.values()]
+        return
+    for named, own in ((log_p(given), True), (log_p(()), False)):
+        line = [text if (column in given) == own else "" for column, text in cells.items()]
+        if any(line):
+            yield title.replace(log_p(()), named), line
 
 
 def _title(name: str) -> tuple[str, int]:

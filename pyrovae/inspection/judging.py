@@ -66,8 +66,10 @@ def _explains(first: Finding, second: Finding) -> bool:
 
 def _below(evidence: Evidence, found: Sequence[Finding]) -> str:
     """The sentence on a run without a fault that is worse than a simpler model all the same."""
-    titles = "; ".join(own.title[:1].lower() + own.title[1:] for own in found[:2])
-    seen = f"no fault, but possible improvements: {titles}" if titles else "no cause was found"
+    # What costs an unknown number of nats is no reason for these.
+    known = [own for own in found if own.cost > 0]
+    costs = (f"{own.title[:1].lower()}{own.title[1:]} ({own.nats})" for own in known[:2])
+    seen = f"no fault, but smaller costs: {'; '.join(costs)}" if known else "no cause was found"
     return (
         f"The ELBO is {evidence.below:,.0f} nats (standard error {evidence.below_error:,.1f}) "
         f"below log p(x) of a simpler model, {evidence.simpler}; {seen}."

@@ -19,7 +19,14 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
 from pyrovae.utils.plain import flat, spelled
-from pyrovae.utils.plotting import LABEL, SMALL, canvas, name_axes, without_outliers
+from pyrovae.utils.plotting import (
+    LABEL,
+    SMALL,
+    canvas,
+    name_axes,
+    short_ticks,
+    without_outliers,
+)
 
 if TYPE_CHECKING:
     import jinja2
@@ -43,7 +50,7 @@ RESULTS = {
 }
 #: The share of the first epochs that may lie below the panel of the ELBO.
 HIDDEN = 0.1
-#: Values are not shown if they are beyond the middle four fifths by this multiple of their range.
+#: An ELBO is not shown if it is below the middle four fifths by this multiple of their range.
 FAR = 3.0
 #: The colours of the splits.
 SPLITS = {"training": GUIDE_LIGHT, "validation": GUIDE}
@@ -66,7 +73,9 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
     for own, left in zip(axes[0], (0.13, 0.63), strict=True):
         own.set_position((left, 0.19, 0.355, 0.7))
     draw_elbo(axes[0, 0], rows)
-    _lines(axes[0, 1], rows, "rate (nats per image)", ("train_rate", "val_rate"))
+    # A rate may be too high or too low: no value of it is a bad one.
+    own = axes[0, 1]
+    _limit(own, _lines(own, rows, "rate (nats per image)", ("train_rate", "val_rate")))
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="upper right", ncols=2, fontsize=LABEL, frameon=False)
     content = io.BytesIO()
@@ -83,37 +92,64 @@ def draw_elbo(axes: Axes, rows: Rows) -> None:
         axes: where to draw.
         rows: the rows of `metrics.csv`, as text or as numbers.
     """
-    _lines(axes, rows, "ELBO (nats per image)", ("train_elbo", "val_elbo"))
+    found = _lines(axes, rows, "ELBO (nats per image)", ("train_elbo", "val_elbo"))
+    _limit(axes, found, _least(found))
     _mark_best(axes, rows)
 
 
-def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> None:
-    """Draws one quantity of the training and of the validation split."""
+def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> list[np.ndarray]:
+    """Draws one quantity of the training and of the validation split; returns both."""
     from matplotlib.ticker import MaxNLocator
 
     epochs = [int(row["epoch"]) for row in rows]
-    shown = []
+    found = []
     for name, (label, color) in zip(names, SPLITS.items(), strict=True):
         values = [_number(row.get(name, "")) for row in rows]
         axes.plot(epochs, values, color=color, label=label, lw=1.4, marker="o", ms=2.5)
-        shown += [own for own in values[int(HIDDEN * len(values)) :] if math.isfinite(own)]
-    if shown:
-        _limit(axes, np.array(shown))
+        found.append(np.array(values))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(epochs) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
-    # The ticks of a run that diverged would not fit in full.
-    axes.yaxis.set_major_formatter(lambda value, place: f"{value:.6g}")
+    short_ticks(axes.yaxis)
     name_axes(axes, "epoch", title)
+    return found
 
 
-def _limit(axes: Axes, values: np.ndarray) -> None:
-    """Limits the vertical axis to values; says how many are so far off that they are not shown."""
-    low, high = without_outliers(values, HIDDEN, FAR)
+def _least(found: Sequence[np.ndarray]) -> float:
+    """The lowest value to show, if higher is better.
+
+    The first epochs and values far below the others may be lower, but not the best and the last
+    epoch.
+    """
+    later = _later(found)
+    ends = [float(pick) for own in found for pick in _best_and_last(own[np.isfinite(own)])]
+    low = [without_outliers(later, HIDDEN, FAR)[0]] if len(later) else []
+    return min([*low, *ends], default=math.nan)
+
+
+def _later(found: Sequence[np.ndarray]) -> np.ndarray:
+    """The finite values after the first epochs."""
+    later = np.concatenate([own[int(HIDDEN * len(own)) :] for own in found])
+    return later[np.isfinite(later)]
+
+
+def _best_and_last(values: np.ndarray) -> Iterator[float]:
+    if len(values):
+        yield from (values.max(), values[-1])
+
+
+def _limit(axes: Axes, found: Sequence[np.ndarray], low: float = -math.inf) -> None:
+    """Limits the vertical axis to values; says how many lie below it after the first epochs."""
+    values = np.concatenate(found)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    low, high = max(low, float(values.min())), float(values.max())
     margin = 0.05 * (high - low) or 0.5
     axes.set_ylim(low - margin, high + margin)
-    if outside := int(((values < low) | (values > high)).sum()):
-        text = f"{outside:,} of {len(values):,} values outside"
+    later = _later(found)
+    if below := int((later < low).sum()):
+        text = f"{below:,} of {len(later):,} values below"
         how: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": SMALL, "color": SOFT}
         axes.text(0.5, 0.02, text, transform=axes.transAxes, **how)
 

@@ -5,11 +5,16 @@ Colours are in `pyrovae.utils.palette`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyrovae.utils.lazy import Axes, Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 __all__ = [
     "LABEL",
@@ -22,9 +27,12 @@ __all__ = [
     "name_axes",
     "panel",
     "panels",
+    "short_ticks",
     "without_outliers",
 ]
 
+#: Ticks of as many characters at most are not in scientific notation.
+SHORT = 8
 #: Fewer values than this have no outliers.
 FEW = 20
 #: The width of a figure in inches; text is readable on a telephone.
@@ -113,6 +121,32 @@ def name_axes(axes: Axes, across: str = "", up: str = "") -> None:
     axes.set_ylabel(up, fontsize=TITLE)
     axes.tick_params(labelsize=LABEL)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def short_ticks(axis: Axis) -> None:
+    """Labels the ticks of an axis with as few digits as tell them apart, without an offset."""
+    axis.set_major_formatter(lambda value, _: _format(axis.get_majorticklocs())(value))
+
+
+def _format(ticks: np.ndarray) -> Callable[[float], str]:
+    """The shortest notation that shows all ticks to a hundredth of their distance."""
+    close = 0.01 * min(abs(np.diff(ticks)), default=abs(ticks).max(initial=1.0))
+    scientific = [partial(_scientific, digits) for digits in range(17)]
+    exact = [
+        own
+        for own in (*(partial(_plain, digits) for digits in range(17)), *scientific)
+        if all(abs(float(own(tick)) - tick) <= close for tick in ticks)
+    ]
+    lengths = [max([SHORT, *(len(own(tick)) for tick in ticks)]) for own in exact]
+    return exact[lengths.index(min(lengths))] if exact else str
+
+
+def _plain(digits: int, value: float) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # The sum makes 0 of -0.
+
+
+def _scientific(digits: int, value: float) -> str:
+    return f"{value:.{digits + 1}g}"
 
 
 def legend(figure: Figure, axes: Axes, columns: int = 4) -> Figure:

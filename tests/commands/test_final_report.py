@@ -48,6 +48,21 @@ def test_a_vae_below_a_baseline_is_told_of(
     assert (BELOW in said) == warns
 
 
+@pytest.mark.parametrize(
+    ("given", "model"),
+    [((), "a simpler model, PCA;"), (("age", "sex"), "model that is not given age, sex, PCA;")],
+)
+def test_a_score_below_a_model_without_attributes_is_told_of(
+    given: tuple[str, ...], model: str, tmp_path: Path
+) -> None:
+    scores = torch.linspace(-1.0, 1.0, 9)
+    run = RunDirectory(tmp_path)
+    (warning,) = _below(run, scores - 30, {"PCA": scores}, given)
+    assert "the ELBO is 30 nats (standard error 0.0) below log p(x) of" in warning
+    assert model in warning
+    assert not _below(run, scores + 30, {"PCA": scores}, given)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("option", "alone"), [("missing=0", True), ("drop=0.5", False)])
 def test_it_is_said_that_seen_pixels_alone_are_scored(

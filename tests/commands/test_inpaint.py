@@ -58,14 +58,20 @@ def test_masks_that_do_not_fit_are_refused_in_one_line(
         assert said in refusal("inpaint", command, monkeypatch, capsys)
 
 
-def test_the_spread_of_a_pixel_is_grey_and_its_largest_value_is_white() -> None:
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_spread_of_a_pixel_is_grey_and_its_largest_value_is_white(channels: int) -> None:
     torch.manual_seed(0)
-    image, seen = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8), torch.ones(8, 8) > 0
+    image, seen = torch.randint(0, 256, (channels, 8, 8), dtype=torch.uint8), torch.ones(8, 8) > 0
     seen[2:5, 2:5] = False
-    deviation = torch.rand(3, 8, 8) * ~seen / 10
+    deviation = torch.rand(channels, 8, 8) * ~seen / 10
     draws = torch.zeros(9, 2), torch.ones(9) / 9, 0.1, 9.0, float("nan")
-    found = Completions(torch.rand(2, 3, 8, 8), torch.rand(3, 8, 8), deviation, *draws)
+    found = Completions(
+        torch.rand(2, channels, 8, 8), torch.rand(channels, 8, 8), deviation, *draws
+    )
     drawn = sheet(found, image, seen, Namespace(num=2))[..., -8:]
-    assert drawn.shape[0] == 3 and (drawn[0] == drawn[1]).all() and (drawn[1] == drawn[2]).all()
-    said = f"at most by {255 * float(deviation.mean(0).max()):.1f} in the mean over channels"
-    assert any(said in line for line in about(found, seen))
+    assert len(drawn) == channels and (drawn == drawn[:1]).all()
+    spread = 255 * deviation.square().mean(0).sqrt()
+    size, most = spread[~seen].square().mean().sqrt(), spread.max()
+    (line,) = (line for line in about(found, seen) if "varies" in line)
+    assert f"by {size:.1f} of 255 grey levels" in line and f"varies most, by {most:.1f}," in line
+    assert ("channels" in line) == (channels > 1)

@@ -13,10 +13,10 @@ import pytest
 
 from pyrovae import InputError
 from pyrovae.commands.evaluate import open_run, score_run
-from pyrovae.evaluation.comparison import _differ, _points, check_comparable, compare
+from pyrovae.evaluation.comparison import _differ, _draw, _points, check_comparable, compare
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.scoring import Options
-from pyrovae.evaluation.tables import COLUMNS
+from pyrovae.evaluation.tables import COLUMNS, score_table
 from pyrovae.utils.plotting import panel
 from tests.support.commands import run
 from tests.support.scored import unscored
@@ -99,6 +99,20 @@ def test_the_comparison_prints_what_was_asked_for_and_says_whose_draws_it_has(
     assert said.count("log p(x) from 9 draws") == 2 and "from 5 draws" not in said
 
 
+def test_a_baseline_without_attributes_has_no_conditional_score() -> None:
+    columns = {"vae": {"log_evidence": Estimate(-7.0)}, "ppca": {"log_evidence": Estimate(-9.0)}}
+    for given, rows in (
+        ([], [["log", "p(x),", "nats", "-7.00", "-9.00"]]),
+        (
+            ["vae"],
+            [["log", "p(x", "|", "y),", "nats", "-7.00"], ["log", "p(x),", "nats", "-9.00"]],
+        ),
+    ):
+        head, *lines = score_table(columns, given=given).splitlines()
+        assert [line.split() for line in lines] == rows
+    assert len(lines[0]) < len(lines[1]) == len(head)
+
+
 @pytest.mark.slow
 def test_scores_given_attributes_are_named_so(
     tiny_run: Callable[..., Path], tmp_path: Path
@@ -106,12 +120,14 @@ def test_scores_given_attributes_are_named_so(
     runs = tiny_run(), tiny_run("--program=ConditionalVAE", "--program.attributes=[gaze]")
     plain, conditional = (score_run(own, QUICK, SHOWN) for own in runs)
     assert conditional.given and not plain.given
-    assert "log p(x | y), nats" in str(conditional) and "log p(x), " not in str(conditional)
+    count = {row[:12].strip(): row.count("±") for row in str(conditional).splitlines()}
+    assert count["log p(x | y)"] == 1 and count["log p(x), na"] == len(conditional.scores) - 1
     assert "log p(x | y) from 30 draws" in conditional.about
     both = compare([plain, conditional], tmp_path)
     assert "log p(x) of grey values, nats" in both
-    (note,) = (line for line in both.splitlines() if "not comparable" in line)
-    assert note.endswith(f"without y. ({conditional.run.name})")
+    (note,) = (line for line in both.splitlines() if "is no evidence" in line)
+    assert note.endswith(f"below it is a fault. ({conditional.run.name})")
+    assert "log p(x | y) of grey values, nats" in both
     assert "log p(x | y)" not in str(plain)
 
 
@@ -226,6 +242,20 @@ def test_one_bad_run_does_not_hide_the_differences_of_others(
     assert ("(log scale)" in axes.get_title()) == (scale == "symlog")
     low, high = axes.get_xlim()
     assert low < min(values) - 4 and high > 0
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+@pytest.mark.parametrize("others", [[], [-8.0, -60.0], [-8.0, -1700.0]])
+def test_a_run_that_is_not_finite_leaves_the_picture_of_the_others(
+    bad: float, others: list[float], tmp_path: Path
+) -> None:
+    values = {"0": 0.0, "bad": bad} | {str(own): own for own in others}
+    columns = {
+        name: {"elbo": Estimate(own - 100.0, 1.0), "elbo_more_than_first": Estimate(own, 1.0)}
+        for name, own in values.items()
+    }
+    _draw(columns, [*values], "title", tmp_path / "comparison.png")
+    assert (tmp_path / "comparison.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

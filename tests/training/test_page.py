@@ -13,7 +13,7 @@ from PIL import Image
 
 from pyrovae import RunDirectory, Trainer
 from pyrovae.training.overview import draw_elbo, refresh_index, write_curve, write_index
-from pyrovae.utils.plotting import panel
+from pyrovae.utils.plotting import canvas, panel
 from tests.support.commands import TINY, run
 from tests.support.small import adam, rows, small_data, small_vae
 
@@ -128,7 +128,7 @@ def history(**bad: float) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize(
     ("bad", "note"),
-    [({}, ""), ({"val_elbo": 1800.0}, ""), ({"val_elbo": -2e10}, "1 of 54 values outside")],
+    [({}, ""), ({"val_elbo": 1800.0}, ""), ({"val_elbo": -2e10}, "1 of 54 values below")],
 )
 def test_one_bad_epoch_does_not_flatten_the_curve(bad: dict[str, float], note: str) -> None:
     _, axes = panel(3)
@@ -137,6 +137,41 @@ def test_one_bad_epoch_does_not_flatten_the_curve(bad: dict[str, float], note: s
     low, high = axes.get_ylim()
     assert high - low < 400 and low < 2000 - 900 / 4 and high > 1970
     assert (low < bad.get("val_elbo", 1800.0)) == (not note)
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["rises", "falls"])
+@pytest.mark.parametrize("change", [2, 57], ids=["early", "late"])
+def test_the_best_and_the_last_epoch_are_in_the_picture(sign: int, change: int) -> None:
+    values = [sign * (-1000 + 0.1 * n + 350 * (n > change)) for n in range(61)]
+    _, axes = panel(3)
+    draw_elbo(
+        axes, [{"epoch": n, "train_elbo": own, "val_elbo": own} for n, own in enumerate(values)]
+    )
+    low, high = axes.get_ylim()
+    assert low < values[-1] and high > max(values) and not axes.texts
+
+
+def test_no_rate_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure, axes = canvas(3, 1, 2)
+    monkeypatch.setattr("pyrovae.training.overview.canvas", lambda *_: (figure, axes))
+    rates = [0.01] * 50 + [4.0, 8.0, 12.0, 16.0, 20.0]
+    names = ("train_elbo", "val_elbo", "train_rate", "val_rate")
+    write_curve(
+        RunDirectory(tmp_path),
+        [{"epoch": n, **dict.fromkeys(names, own)} for n, own in enumerate(rates)],
+    )
+    low, high = axes[0, 1].get_ylim()
+    assert low < 0.01 and high > 20 and not axes[0, 1].texts
+
+
+@pytest.mark.parametrize("step", [0.01, 0.4, 40.0, 4e4, 4e9])
+@pytest.mark.parametrize("start", [0.0, -1.5e6, -2345678.0])
+def test_ticks_are_distinct_and_short(start: float, step: float) -> None:
+    figure, axes = panel(3)
+    draw_elbo(axes, [{"epoch": n, "val_elbo": start + n * step} for n in range(9)])
+    figure.draw_without_rendering()
+    ticks = [own.get_text() for own in axes.get_yticklabels()]
+    assert len({*ticks}) == len(ticks) > 3 and max(map(len, ticks)) <= 11
 
 
 def test_the_ticks_of_a_run_that_diverged_are_short() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import COVERED, LEVEL
+from pyrovae.inspection.judge.limits import COVERED, LEAST, LEVEL
 from pyrovae.inspection.judge.remedies import better_encoder
 
 __all__ = ["look"]
@@ -45,12 +46,17 @@ MISS = "The guide's intervals miss the true latents too often"
 
 
 def _why(evidence: Evidence) -> tuple[str, str]:
-    """The title, and a sentence on what the gaps and a common factor of the widths show."""
+    """The title, and a sentence on what the gaps and a common factor of the widths show.
+
+    Gaps that may be noise show nothing. A weight above 1 says that the factor would be below 1.
+    """
     amortised, family = evidence.amortisation, evidence.approximation
+    off, narrow = (Estimate(own, evidence.gap_error).sure for own in (amortised, family))
     widths = evidence.spread_gain
-    if family >= max(amortised, 0.0) or widths >= max(amortised / 2, 0.0):
+    wider = widths > LEAST and not evidence.weight > 1
+    if (narrow and family >= amortised) or (wider and not (off and amortised > 2 * widths)):
         return NARROW, ""
-    if amortised > 2 * max(widths, family):
+    if off and amortised > 2 * widths and amortised > 2 * family:
         return OFF, (
             f" Their widths are not the reason: one factor for all would gain {widths:,.1f} nats, "
             f"another location and width for each image {amortised:,.1f} nats (amortisation gap)."
