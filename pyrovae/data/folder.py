@@ -62,8 +62,8 @@ class ImageFolder(CachedImages):
     largest split.
 
     Two or more subfolders of the splits (`train/cat`, `train/dog`), or of the folder without
-    `train/`, are classes, numbered by the alphabet: the attribute `label`. `attributes` adds the
-    columns of a table.
+    `train/`, are classes: the attribute `label`. They are numbered by the length of their names,
+    then by the alphabet, so 2 comes before 10. `attributes` adds the columns of a table.
 
     Each page of a TIFF stack is an image; `.npy` files hold one image each.
 

@@ -41,16 +41,16 @@ def edited(data: ImageFolder, names: list[str], given: list[str]) -> list[list[f
 
 
 def test_a_class_is_given_by_its_name_or_its_number(photos: ImageFolder) -> None:
-    assert edited(photos, [""], ["age=1", "gender=male"]) == [[1, 1]]
-    assert edited(photos, [""], ["age=1", "gender=female"]) == [[1, 0]]
+    assert edited(photos, [""], ["age=1", "gender=female"]) == [[1, 1]]
+    assert edited(photos, [""], ["age=1", "gender=male"]) == [[1, 0]]
     assert edited(photos, [""], ["age=1", "gender=1"]) == [[1, 1]]
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("gender=mal", "(did you mean male?); gender is one of female (0), male (1)"),
-        ("gender=x", "--given gender=x: no such class; gender is one of female (0), male (1)"),
+        ("gender=mal", "(did you mean male?); gender is one of male (0), female (1)"),
+        ("gender=x", "--given gender=x: no such class; gender is one of male (0), female (1)"),
         ("gender", "--given gender: write gender=VALUE"),
         ("age=old", "--given age=old: allowed is age and a finite number"),
         ("agee=1", "no attribute agee (did you mean age?); allowed are age, gender"),
@@ -72,9 +72,9 @@ def test_a_file_of_the_data_set_has_its_attributes(
     photos: ImageFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [str(photos.root / f"{i}.png") for i in (4, 7, 9)]
-    assert edited(photos, names, []) == [[2, 1], [3.5, 0], [4.5, 0]]
+    assert edited(photos, names, []) == [[2, 0], [3.5, 1], [4.5, 1]]
     monkeypatch.chdir(photos.root)
-    assert edited(photos, ["4.png", "../photos/7.png"], ["age=3"]) == [[3, 1], [3, 0]]
+    assert edited(photos, ["4.png", "../photos/7.png"], ["age=3"]) == [[3, 0], [3, 1]]
     assert photos.place_of("../t.csv") is None and photos.place_of("none.png") is None
     split, row = photos.place_of("12.png") or ("", 0)
     assert photos.split(split).names[row] == "12.png"
@@ -88,7 +88,7 @@ def test_all_unknown_attributes_are_named_at_once(photos: ImageFolder, tmp_path:
             edited(photos, [image], [])
         with pytest.raises(InputError, match="unknown gender; --given gender=VALUE"):
             edited(photos, [image], ["age=3"])
-    assert edited(photos, [str(other)], ["age=3", "gender=male"]) == [[3, 1]]
+    assert edited(photos, [str(other)], ["age=3", "gender=male"]) == [[3, 0]]
 
 
 def test_images_that_are_left_out_are_other_files(photos: ImageFolder) -> None:
