@@ -261,33 +261,51 @@ def _change(vae: ModelGuidePair, data: ImageData, word: str) -> tuple[str, float
         raise InputError(f"--given {word}: no attribute {name}{close}; allowed are {known}")
     if not equals:
         raise InputError(f"--given {word}: write {name}=VALUE")
-    try:
-        found = float(value)
-    except ValueError:
-        found = _class_number(data, name, value)
-    if not math.isfinite(found):
-        raise InputError(f"--given {word}: allowed is {name} and a finite number")
+    found = _number(data, name, value)
     if name in vae.attributes:
         vae.check_given(name, found)
     return name, found
 
 
-def _class_number(data: ImageData, name: str, value: str) -> float:
-    """The number of a named class of an attribute; NaN for an attribute without classes."""
+def _number(data: ImageData, name: str, value: str) -> float:
+    """The number that a value of an attribute stands for: that of a class, or itself."""
+    plain = _finite(value)
     try:
         classes = list(data.split("train").value_names.get(name, ()))
     except InputError as error:
+        if plain is not None:
+            return plain  # Runs are shared without their images.
         reason = "the names of classes are those of the images"
         raise InputError(f"--given {name}={value}: no number; {reason}: {error}") from None
-    if not classes:
-        return math.nan
-    if value not in classes:
-        numbered = (f"{own} ({number})" for number, own in enumerate(classes))
-        raise InputError(
-            f"--given {name}={value}: no such class{closest(value, classes)}; {name} is one of "
-            f"{listed(numbered)}"
-        )
-    return float(classes.index(value))
+    if classes:
+        return _class_number(name, value, classes)
+    if plain is None:
+        raise InputError(f"--given {name}={value}: allowed is {name} and a finite number")
+    return plain
+
+
+def _class_number(name: str, value: str, classes: Sequence[str]) -> float:
+    """The number of a class, from its name or, if no name is itself a number, its number."""
+    if value in classes:
+        return float(classes.index(value))
+    numbered = [f"{own} ({number})" for number, own in enumerate(classes)]
+    if any(_finite(own) is not None for own in classes):
+        numbered = list(classes)
+    elif _finite(value) in range(len(classes)):
+        return float(value)
+    raise InputError(
+        f"--given {name}={value}: no such class{closest(value, classes)}; {name} is one of "
+        f"{listed(numbered)}"
+    )
+
+
+def _finite(text: str) -> float | None:
+    """The finite number in a text; None for another text."""
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _attributes_of(data: ImageData, name: str, wanted: Sequence[str]) -> np.ndarray:

@@ -51,6 +51,9 @@ def test_a_class_is_given_by_its_name_or_its_number(photos: ImageFolder) -> None
     [
         ("gender=mal", "(did you mean male?); gender is one of male (0), female (1)"),
         ("gender=x", "--given gender=x: no such class; gender is one of male (0), female (1)"),
+        ("gender=2", "gender=2: no such class; gender is one of male (0), female (1)"),
+        ("gender=0.5", "gender=0.5: no such class; gender is one of male (0), female (1)"),
+        ("age=nan", "--given age=nan: allowed is age and a finite number"),
         ("gender", "--given gender: write gender=VALUE"),
         ("age=old", "--given age=old: allowed is age and a finite number"),
         ("agee=1", "no attribute agee (did you mean age?); allowed are age, gender"),
@@ -59,6 +62,33 @@ def test_a_class_is_given_by_its_name_or_its_number(photos: ImageFolder) -> None
 def test_a_wrong_value_is_one_line(photos: ImageFolder, given: str, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message) + "$"):
         edited(photos, [""], [given])
+
+
+@pytest.mark.parametrize(
+    ("folders", "values"),
+    [
+        (["1", "2", "3"], {"1": 0, "2": 1, "3": 2}),
+        (["0", "10"], {"0": 0, "10": 1}),
+        (["cat", "bird"], {"cat": 0, "bird": 1, "0": 0, "1.0": 1}),
+    ],
+)
+def test_the_names_of_classes_win_over_their_numbers(
+    tmp_path: Path, folders: list[str], values: dict[str, int]
+) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+        for i in range(8):
+            Image.new("L", (8, 8), i).save(tmp_path / folder / f"{i}.png")
+    data = ImageFolder(str(tmp_path), 8, 1)
+    how = {"encoder": MLPEncoder, "decoder": MLPDecoder, "attributes": ["label"]}
+    vae = ConditionalVAE.for_images(data, 2, **how, num_classes={"label": len(folders)})
+    for value, code in values.items():
+        found = known_attributes(vae, data, [""], [f"label={value}"])[1]
+        assert found is not None and found.tolist() == [[code]]
+    for value in {"0", "2", "3", "4", "-1", "0.5", "nan"} - {*values}:
+        message = f"^--given label={value}: no such class.*; label is one of {folders[0]}"
+        with pytest.raises(InputError, match=message):
+            known_attributes(vae, data, [""], [f"label={value}"])
 
 
 def test_without_the_images_a_class_has_no_name(tmp_path: Path) -> None:
