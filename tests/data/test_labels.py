@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -303,6 +304,21 @@ def test_only_known_labels_of_arrays_and_datasets() -> None:
         assert sum(data.left_out.values()) == 12
         for split in map(data.split, SPLITS):
             assert (split.images[:, 0, 0, 0] % 5).all()
+
+
+def test_null_names_no_attribute() -> None:
+    none: Any = None
+    data = ArrayData(np.zeros((10, 1, 4, 4), np.uint8), known=none, show=none)
+    assert data.known == () and data.show == () and len(data.split("train")) == 8
+
+
+@pytest.mark.parametrize(
+    ("known", "got"), [(1, "int"), ([1], "int"), ([None], "NoneType"), (str, "the class str")]
+)
+def test_what_is_no_name_is_refused(known: Any, got: str) -> None:
+    message = f"^known must be of the kind .*, got {got}; it is the name of an attribute, such as"
+    with pytest.raises(TypeError, match=message):
+        ImageFolder("photos", known=known)
 
 
 @pytest.mark.parametrize(
