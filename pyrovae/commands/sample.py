@@ -224,7 +224,7 @@ def known_attributes(
     for place, name in enumerate(vae.attributes):
         edited[:, place] = changes.get(name, own[:, place])
     own = np.where(np.isnan(own), edited, own)  # Other files have only what is given.
-    _check_known(own, vae.attributes, names)
+    _check_known(own, vae.attributes, names, data)
     wanted = np.tile(np.array([changes[name] for name in free], own.dtype), (len(names), 1))
     # The guide gets no optional attributes: -1 stands for unknown.
     both = (own, np.full_like(wanted, -1)), (edited, wanted)
@@ -232,14 +232,21 @@ def known_attributes(
     return known, changed
 
 
-def _check_known(own: np.ndarray, attributes: Sequence[str], names: Sequence[str]) -> None:
+def _check_known(
+    own: np.ndarray, attributes: Sequence[str], names: Sequence[str], data: ImageData
+) -> None:
     """Raises `InputError` if attributes `(N, A)` of images are not known, with all of these."""
     unknown = np.isnan(own)
     lacking = [name for name, some in zip(attributes, unknown.any(0), strict=True) if some]
-    if lacking:
-        image = names[int(unknown.any(1).argmax())]
-        stated = " ".join(f"{name}=VALUE" for name in lacking)
-        raise InputError(f"{image}: unknown {listed(lacking)}; --given {stated} states what is")
+    if not lacking:
+        return
+    image = names[int(unknown.any(1).argmax())]
+    stated = " ".join(f"{name}=VALUE" for name in lacking)
+    if _row_of(image) is None and data.attributes_of(image) is None:
+        raise InputError(
+            f"{image}: is not among the images of the run; --given {stated} states its attributes"
+        )
+    raise InputError(f"{image}: unknown {listed(lacking)}; --given {stated} states what is")
 
 
 def _changes(vae: ModelGuidePair, data: ImageData, given: Sequence[str]) -> dict[str, float]:
@@ -310,13 +317,17 @@ def _finite(text: str) -> float | None:
 
 def _attributes_of(data: ImageData, name: str, wanted: Sequence[str]) -> np.ndarray:
     """The attributes of an image of the data set; NaN for another file."""
+    if row := _row_of(name):
+        found = data.split(row[0])
+        return found.attributes[row[1], found.places(wanted)]
+    known = data.attributes_of(name) or {}
+    return np.array([known.get(own, math.nan) for own in wanted], np.float32)
+
+
+def _row_of(name: str) -> tuple[str, int] | None:
+    """The split and the row in a name such as `test:12`; None for the name of a file."""
     split, colon, row = name.partition(":")
-    of_split = colon and split in SPLITS
-    place = (split, int(row)) if of_split else data.place_of(name)
-    if place is None:
-        return np.full(len(wanted), np.nan, np.float32)
-    found = data.split(place[0])
-    return found.attributes[place[1], found.places(wanted)]
+    return (split, int(row)) if colon and split in SPLITS else None
 
 
 def main(arguments: list[str]) -> None:

@@ -306,8 +306,11 @@ class ImageData(Recorded, ABC):
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
         """Prepares one image in the same way as the stored images: uint8 `(C, H, W)`."""
 
-    def place_of(self, image: str) -> tuple[str, int] | None:
-        """The split and the row of a file of the data set; None for other files."""
+    def attributes_of(self, image: str) -> dict[str, float] | None:
+        """The attributes of a file of the data set, NaN if not known; None for other files.
+
+        Files that `limit` and `known` leave out are files of the data set.
+        """
         return None
 
     def settings(self) -> dict[str, Any]:

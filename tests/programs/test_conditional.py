@@ -293,8 +293,11 @@ def test_the_command_line_trains_samples_and_edits(
             "--given skin_tone=dark: allowed is skin_tone and a finite",
         ),
         (["--given", "skin_tone=0", "skin_tone=1"], "--given skin_tone: given twice, 0 and 1"),
-        (["--reconstruct", "test:0", str(out)], f"{out}: unknown skin_tone, hair_tone; --given "),
-        (["--reconstruct", str(out)], "; --given skin_tone=VALUE hair_tone=VALUE states what is"),
+        (
+            ["--reconstruct", "test:0", str(out)],
+            f"{out}: is not among the images of the run; ",
+        ),
+        (["--reconstruct", str(out)], "; --given skin_tone=VALUE hair_tone=VALUE states its"),
         (["--given", "skin_tone"], "--given skin_tone: write skin_tone=VALUE"),
         (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
     ):
