@@ -86,7 +86,7 @@ class ImageFolder(CachedImages):
         attributes: a CSV file of attributes. One column names the images by path or name, with or
             without extension. Numbers stay numbers, texts become classes.
         known: names of attributes that must be known, such as `age`: images without them are left
-            out of all splits. `limit` counts these images.
+            out of all splits. `limit` is applied before.
         val_fraction: share of the images for validation, if it has no folder.
         test_fraction: share of the images for testing, if it has no folder.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
