@@ -224,7 +224,7 @@ def known_attributes(
     for place, name in enumerate(vae.attributes):
         edited[:, place] = changes.get(name, own[:, place])
     own = np.where(np.isnan(own), edited, own)  # Other files have only what is given.
-    _check_known(own, vae.attributes, names)
+    _check_known(own, vae.attributes, names, data)
     wanted = np.tile(np.array([changes[name] for name in free], own.dtype), (len(names), 1))
     # The guide gets no optional attributes: -1 stands for unknown.
     both = (own, np.full_like(wanted, -1)), (edited, wanted)
@@ -232,14 +232,21 @@ def known_attributes(
     return known, changed
 
 
-def _check_known(own: np.ndarray, attributes: Sequence[str], names: Sequence[str]) -> None:
+def _check_known(
+    own: np.ndarray, attributes: Sequence[str], names: Sequence[str], data: ImageData
+) -> None:
     """Raises `InputError` if attributes `(N, A)` of images are not known, with all of these."""
     unknown = np.isnan(own)
     lacking = [name for name, some in zip(attributes, unknown.any(0), strict=True) if some]
-    if lacking:
-        image = names[int(unknown.any(1).argmax())]
-        stated = " ".join(f"{name}=VALUE" for name in lacking)
-        raise InputError(f"{image}: unknown {listed(lacking)}; --given {stated} states what is")
+    if not lacking:
+        return
+    image = names[int(unknown.any(1).argmax())]
+    stated = " ".join(f"{name}=VALUE" for name in lacking)
+    if _row_of(image) is None and data.attributes_of(image) is None:
+        raise InputError(
+            f"{image}: is not among the images of the run; --given {stated} states its attributes"
+        )
+    raise InputError(f"{image}: unknown {listed(lacking)}; --given {stated} states what is")
 
 
 def _changes(vae: ModelGuidePair, data: ImageData, given: Sequence[str]) -> dict[str, float]:
@@ -261,44 +268,66 @@ def _change(vae: ModelGuidePair, data: ImageData, word: str) -> tuple[str, float
         raise InputError(f"--given {word}: no attribute {name}{close}; allowed are {known}")
     if not equals:
         raise InputError(f"--given {word}: write {name}=VALUE")
-    try:
-        found = float(value)
-    except ValueError:
-        found = _class_number(data, name, value)
-    if not math.isfinite(found):
-        raise InputError(f"--given {word}: allowed is {name} and a finite number")
+    found = _number(data, name, value)
     if name in vae.attributes:
         vae.check_given(name, found)
     return name, found
 
 
-def _class_number(data: ImageData, name: str, value: str) -> float:
-    """The number of a named class of an attribute; NaN for an attribute without classes."""
+def _number(data: ImageData, name: str, value: str) -> float:
+    """The number that a value of an attribute stands for: that of a class, or itself."""
+    plain = _finite(value)
     try:
         classes = list(data.split("train").value_names.get(name, ()))
     except InputError as error:
+        if plain is not None:
+            return plain  # Runs are shared without their images.
         reason = "the names of classes are those of the images"
         raise InputError(f"--given {name}={value}: no number; {reason}: {error}") from None
-    if not classes:
-        return math.nan
-    if value not in classes:
-        numbered = (f"{own} ({number})" for number, own in enumerate(classes))
-        raise InputError(
-            f"--given {name}={value}: no such class{closest(value, classes)}; {name} is one of "
-            f"{listed(numbered)}"
-        )
-    return float(classes.index(value))
+    if classes:
+        return _class_number(name, value, classes)
+    if plain is None:
+        raise InputError(f"--given {name}={value}: allowed is {name} and a finite number")
+    return plain
+
+
+def _class_number(name: str, value: str, classes: Sequence[str]) -> float:
+    """The number of a class, from its name or, if no name is itself a number, its number."""
+    if value in classes:
+        return float(classes.index(value))
+    numbered = [f"{own} ({number})" for number, own in enumerate(classes)]
+    if any(_finite(own) is not None for own in classes):
+        numbered = list(classes)
+    elif _finite(value) in range(len(classes)):
+        return float(value)
+    raise InputError(
+        f"--given {name}={value}: no such class{closest(value, classes)}; {name} is one of "
+        f"{listed(numbered)}"
+    )
+
+
+def _finite(text: str) -> float | None:
+    """The finite number in a text; None for another text."""
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _attributes_of(data: ImageData, name: str, wanted: Sequence[str]) -> np.ndarray:
     """The attributes of an image of the data set; NaN for another file."""
+    if row := _row_of(name):
+        found = data.split(row[0])
+        return found.attributes[row[1], found.places(wanted)]
+    known = data.attributes_of(name) or {}
+    return np.array([known.get(own, math.nan) for own in wanted], np.float32)
+
+
+def _row_of(name: str) -> tuple[str, int] | None:
+    """The split and the row in a name such as `test:12`; None for the name of a file."""
     split, colon, row = name.partition(":")
-    of_split = colon and split in SPLITS
-    place = (split, int(row)) if of_split else data.place_of(name)
-    if place is None:
-        return np.full(len(wanted), np.nan, np.float32)
-    found = data.split(place[0])
-    return found.attributes[place[1], found.places(wanted)]
+    return (split, int(row)) if colon and split in SPLITS else None
 
 
 def main(arguments: list[str]) -> None:

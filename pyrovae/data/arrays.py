@@ -74,7 +74,7 @@ class ArrayData(DividedImages):
         limit: the number of training images to use, drawn at random; null uses all.
         show: the channels that pictures show; by default all.
         known: names of attributes that must be known, such as `age`: images without them are left
-            out of all splits. `limit` counts these images.
+            out of all splits. `limit` is applied before.
         val_fraction: share of the images for validation, if it is not given.
         test_fraction: share of the images for testing, if it is not given.
         seed: seed of the random division.

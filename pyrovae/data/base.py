@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["ImageData", "SPLITS", "Source", "Split", "fingerprint"]
 
 SPLITS = ("train", "val", "test")
+#: What `known` may be.
+NAMES = "; it is the name of an attribute, such as 'age', or a list of names"
 
 
 def check_split(name: str) -> None:
@@ -69,9 +71,19 @@ def check_augment(augment: Sequence[Any]) -> None:
         check_kind("augment", own, Augmentation, hint)
 
 
-def names_of(known: str | Sequence[str]) -> tuple[str, ...]:
-    """The names in an argument: one, or several."""
-    return (known,) if isinstance(known, str) else tuple(known)
+def names_of(known: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names in the argument `known`: one, several, or none for None.
+
+    Raises:
+        TypeError: for a value of another kind.
+    """
+    if known is None:
+        return ()
+    check_kind("known", known, Iterable, NAMES)
+    names = (known,) if isinstance(known, str) else tuple(known)
+    for name in names:
+        check_kind("known", name, str, NAMES)
+    return names
 
 
 def check_crop(crop: int | None) -> None:
@@ -294,8 +306,11 @@ class ImageData(Recorded, ABC):
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
         """Prepares one image in the same way as the stored images: uint8 `(C, H, W)`."""
 
-    def place_of(self, image: str) -> tuple[str, int] | None:
-        """The split and the row of a file of the data set; None for other files."""
+    def attributes_of(self, image: str) -> dict[str, float] | None:
+        """The attributes of a file of the data set, NaN if not known; None for other files.
+
+        Files that `limit` and `known` leave out are files of the data set.
+        """
         return None
 
     def settings(self) -> dict[str, Any]:

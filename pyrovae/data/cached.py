@@ -74,9 +74,9 @@ class CachedImages(ImageData):
         flip: bool = False,
         augment: Augmentation | Sequence[Augmentation] = (),
         limit: int | None = None,
-        show: int | Sequence[int] = (),
+        show: int | Sequence[int] | None = (),
         crop: int | None = None,
-        known: str | Sequence[str] = (),
+        known: str | Sequence[str] | None = (),
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
         black: Level = None,
@@ -88,7 +88,7 @@ class CachedImages(ImageData):
         check_on_error(on_error)
         self.image_shape = image_shape
         self.flip, self.augment = flip, listed(augment)
-        self.limit, self.show = limit, listed(show)
+        self.limit, self.show = limit, () if show is None else listed(show)
         check_augment(self.augment)
         check_show(self.show, image_shape[0])
         self.crop = crop

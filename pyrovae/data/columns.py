@@ -15,7 +15,7 @@ import numpy as np
 from pyrovae.data.labels import Attributes, check_finite, left_out, of_texts
 from pyrovae.data.layout import as_array
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut, listed, natural
+from pyrovae.utils.text import cut, listed
 
 #: Plain numbers; NumPy's booleans are none of Python's.
 NUMBERS = Real | np.bool_
@@ -42,7 +42,8 @@ def label_column(labels: Any, count: int) -> np.ndarray:
 def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns labels as float32 numbers, and the texts that they stand for, if they were texts.
 
-    Texts are numbered in their `natural` order. None and NaN are labels that are not known: NaN.
+    Texts are numbered by the alphabet, so 10 comes before 2. None and NaN are labels that are not
+    known: NaN.
 
     Example:
         >>> numbered(np.array(["dog", None, "cat", "dog"]))
@@ -56,12 +57,10 @@ def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     # None turns an array of numbers into one of objects.
     if not known.all() and _are_numbers(labels[known]):
         return _single("label", np.where(known, labels, np.nan)), ()
-    texts, codes = np.unique(labels[known].astype(str), return_inverse=True)
-    names = sorted(texts.tolist(), key=natural)
-    places = {name: place for place, name in enumerate(names)}
+    names, codes = np.unique(labels[known].astype(str), return_inverse=True)
     found = np.full(len(labels), np.nan, np.float32)
-    found[known] = np.array([places[text] for text in texts.tolist()])[codes]
-    return found, tuple(names)
+    found[known] = codes
+    return found, tuple(names.tolist())
 
 
 def check_names(names: Sequence[str], labels: np.ndarray) -> None:

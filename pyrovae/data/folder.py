@@ -33,7 +33,7 @@ from pyrovae.data.summary import conversion
 from pyrovae.data.tiff import page_names, page_of
 from pyrovae.data.values import Level, memory_of
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut, printable
+from pyrovae.utils.text import cut
 
 __all__ = ["ImageFolder"]
 
@@ -62,8 +62,8 @@ class ImageFolder(CachedImages):
     largest split.
 
     Two or more subfolders of the splits (`train/cat`, `train/dog`), or of the folder without
-    `train/`, are classes, numbered by the alphabet: the attribute `label`. `attributes` adds the
-    columns of a table.
+    `train/`, are classes: the attribute `label`. They are numbered by the length of their names,
+    then by the alphabet, so 2 comes before 10. `attributes` adds the columns of a table.
 
     Each page of a TIFF stack is an image; `.npy` files hold one image each.
 
@@ -86,7 +86,7 @@ class ImageFolder(CachedImages):
         attributes: a CSV file of attributes. One column names the images by path or name, with or
             without extension. Numbers stay numbers, texts become classes.
         known: names of attributes that must be known, such as `age`: images without them are left
-            out of all splits. `limit` counts these images.
+            out of all splits. `limit` is applied before.
         val_fraction: share of the images for validation, if it has no folder.
         test_fraction: share of the images for testing, if it has no folder.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
@@ -158,16 +158,21 @@ class ImageFolder(CachedImages):
         whole = self._attributes.attached(super().split(name), self._files)
         return self.informed(name, whole)
 
-    def place_of(self, image: str) -> tuple[str, int] | None:
-        """The split and the row of a file in the folder; None for files that are not used."""
-        path, root = (Path(os.path.abspath(own)) for own in (image, self.root))
-        if not path.is_relative_to(root):
+    def attributes_of(self, image: str) -> dict[str, float] | None:
+        """The attributes of a file in the folder, NaN if not known; None for other files."""
+        files = self._files if (names := [*self._names_of(image)]) else []
+        row = next((files.index(name) for name in names if name in files), None)
+        if row is None:
             return None
-        name = path.relative_to(root).as_posix()
-        for split in (split for split, names in self._divided.items() if name in names):
-            used = list(self.split(split).names)
-            return (split, used.index(printable(name))) if printable(name) in used else None
-        return None
+        return {name: float(column[row]) for name, column in self._attributes.columns.items()}
+
+    def _names_of(self, image: str) -> Iterator[str]:
+        """The names that a file may have in the folder; links lead to it, or lie in it."""
+        folder, name = os.path.split(os.path.abspath(image))
+        places = (folder, os.path.realpath(folder))
+        paths = [*(Path(place, name) for place in places), Path(os.path.realpath(image))]
+        for root in (Path(os.path.abspath(self.root)), Path(os.path.realpath(self.root))):
+            yield from (p.relative_to(root).as_posix() for p in paths if p.is_relative_to(root))
 
     @property
     def _files(self) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from pyrovae.data.base import Split, spread_rows
 from pyrovae.data.finding import absent, in_short
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut, natural, printable
+from pyrovae.utils.text import cut, printable
 
 if TYPE_CHECKING:
     import pandas
@@ -85,9 +85,9 @@ def folder_labels(folders: Sequence[PurePosixPath]) -> Attributes:
     """The attribute `label`, from the folder of each file.
 
     The classes are the folders directly below the deepest folder that holds all files. A file
-    in that folder itself has no class. Classes are numbered by the alphabet, and by size where
-    their names hold numbers. There is no label if there are fewer than two classes, or many
-    classes of hardly more than one image.
+    in that folder itself has no class. Classes are numbered by the length of their names, and by
+    the alphabet where that is equal, so 2 comes before 10 and male before female. There is no
+    label if there are fewer than two classes, or many classes of hardly more than one image.
 
     Args:
         folders: the folder of each file, relative to that of its split.
@@ -111,8 +111,13 @@ def _shared(folders: Sequence[PurePosixPath]) -> int:
 
 
 def _classes(name: str, texts: Sequence[str]) -> Attributes:
-    """A column of texts as classes, in the `natural` order of their names; "" is not known."""
-    names = sorted({*texts} - {""}, key=natural)
+    """A column of texts as classes, in a fixed order; "" is not known.
+
+    Whole numbers come first, by size; other texts by length, then by the alphabet. Runs hold the
+    numbers of classes and not their names, so this order must stay as it is.
+    """
+    # The text itself decides between 1 and 01.
+    names = sorted({*texts} - {""}, key=lambda text: (not text.isdigit(), text.zfill(20), text))
     if len(names) > max(CLASSES, len(texts) / 2):
         return Attributes()
     codes = {text: float(code) for code, text in enumerate(names)} | {"": np.nan}

@@ -39,9 +39,7 @@ def summary(data: ImageData, train: Split, val: Split) -> str:
         data.about() or _marked(f"{type(data).__name__}, {_kind(*data.image_shape)}"),
         f"{_trained(data, train)}, {len(val):,} for validation",
     ]
-    if left_out := sum(data.left_out.get(name, 0) for name in ("train", "val")):
-        names = in_short(data.known)
-        lines.append(f"{left_out:,} images are left out, of unknown {names} (--data.known)")
+    lines += _left_out(data)
     found = data.found()
     if found.get("white") is not None:
         lines.append(f"black is {found['black']:g} and white is {found['white']:g} (auto)")
@@ -120,7 +118,22 @@ def _trained(data: ImageData, train: Split) -> str:
     """The number of training images, and of how many a limit has drawn them."""
     if data.drawn_from is None:
         return f"{len(train):,} for training"
+    if len(train) != data.limit:  # Some of those that were drawn are left out.
+        drawn = f"of {data.limit:,} drawn from {data.drawn_from:,} (--data.limit)"
+        return f"{len(train):,} for training {drawn}"
     return f"{len(train):,} of {data.drawn_from:,} for training (--data.limit)"
+
+
+def _left_out(data: ImageData) -> list[str]:
+    """How many images of the splits for training are left out; nothing for none."""
+    counts = [
+        f"{count:,} for {what}"
+        for split, what in (("train", "training"), ("val", "validation"))
+        if (count := data.left_out.get(split, 0))
+    ]
+    names = in_short(data.known)
+    told = f"images left out, of unknown {names} (--data.known): {', '.join(counts)}"
+    return [told] if counts else []
 
 
 def _attributes(split: Split) -> list[str]:

@@ -67,7 +67,7 @@ class TorchDataset(DividedImages):
         show: the channels that pictures show; by default all.
         label_names: the names of the labels 0, 1, ...
         known: names of attributes that must be known, such as `age`: images without them are left
-            out of all splits. `limit` counts these images.
+            out of all splits. `limit` is applied before.
         val_fraction: share of the images for validation, without `val`.
         test_fraction: share of the images for testing, without `test`.
         seed: seed of the random division.

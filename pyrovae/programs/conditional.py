@@ -72,10 +72,10 @@ class Features(nn.Module):
         """The number of features F."""
         return sum(max(1, classes) for classes in self.num_classes)
 
-    def learn(
+    def check(
         self, values: np.ndarray, value_names: Mapping[str, Sequence[str]] | None = None
     ) -> None:
-        """Takes mean and standard deviation of the numbers of the training images, `(N, A)`.
+        """Checks that the attributes of the training images can be inputs of a new run.
 
         Args:
             values: the attributes of the training images, `(N, A)`.
@@ -92,6 +92,9 @@ class Features(nn.Module):
             _check_classes(name, classes, own, names)
             labels[name] = classes or _label_classes(own, names)
         _check_labels(known, labels)
+
+    def learn(self, values: np.ndarray) -> None:
+        """Takes mean and standard deviation of the numbers of the training images, `(N, A)`."""
         numbers = torch.tensor([classes == 0 for classes in self.num_classes])
         loc, scale = (
             torch.from_numpy(own).to(self.loc) for own in (values.mean(0), values.std(0))
@@ -368,10 +371,14 @@ class ConditionalVAE(ModelGuidePair):
             f"training images, {loc:.3g}"
         )
 
+    def check_inputs(self, split: Split) -> None:
+        """Raises `InputError` if attributes of the training images cannot be inputs."""
+        values = split.attributes[:, split.places(self.attributes)]
+        self.model.features.check(values, split.value_names)
+
     def learn_inputs(self, split: Split) -> None:
         """Takes the moments of the attributes of the training images."""
-        values = split.attributes[:, split.places(self.attributes)]
-        self.model.features.learn(values, split.value_names)
+        self.model.features.learn(split.attributes[:, split.places(self.attributes)])
 
 
 def _start_at_zero(layer: nn.Linear) -> nn.Linear:

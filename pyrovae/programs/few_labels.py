@@ -69,8 +69,8 @@ class Labels:
         """The labels of the images that are used, `(N,)`; -1 elsewhere.
 
         Raises:
-            InputError: if the images lack the attribute, a value is no class, all known labels are
-                of one class, or there are too few labels.
+            InputError: if the images lack the attribute, a value is no class, or there are too
+                few labels.
         """
         try:
             (place,) = split.places([self.label])
@@ -85,13 +85,18 @@ class Labels:
                 f"{self.label}: known values are {got}, allowed are the classes 0 to "
                 f"{self.num_classes - 1} (--program.num_classes)"
             )
-        if found.min() == found.max():
+        return labels if self.num_labels is None else self._some(labels, self.num_labels)
+
+    def check_differ(self, split: Split) -> None:
+        """Raises `InputError` if all known labels of a split are of one class."""
+        values = split.attributes[:, split.places([self.label])[0]]
+        found = np.unique(values[values >= 0])
+        if len(found) == 1:
             negative = " (a negative number stands for unknown)" if (values < 0).any() else ""
             raise InputError(
                 f"{self.label}: all known labels are of class {found[0]:g}{negative}; labels of "
                 f"at least two of the classes 0 to {self.num_classes - 1} are needed"
             )
-        return labels if self.num_labels is None else self._some(labels, self.num_labels)
 
     def _some(self, labels: np.ndarray, number: int) -> np.ndarray:
         random, used = np.random.default_rng(self.label_seed), np.full_like(labels, -1)
@@ -183,6 +188,10 @@ class FewLabels(ModelGuidePair, ABC):
         if attributes is None or not attributes.shape[-1]:
             return {}
         return {"labels": attributes[:, 0].to(self._like().device)}
+
+    def check_inputs(self, split: Split) -> None:
+        """Raises `InputError` if all known labels of the training images are of one class."""
+        self.labels.check_differ(split)
 
     def lessons(self, split: Split) -> tuple[Split, np.ndarray | None]:
         """The training split with the labels that are used, and the rows of an epoch."""

@@ -213,6 +213,12 @@ class ModelGuidePair(Recorded, nn.Module):
             raise ValueError(f"the programs need attributes, a tensor {named}{got}")
         return {"attributes": attributes.to(next(self.parameters()).device)}
 
+    def check_inputs(self, split: Split) -> None:
+        """Raises `InputError` if no new run can train on a split; takes any by default.
+
+        Runs of earlier versions resume: they may have trained on splits that are refused now.
+        """
+
     def learn_inputs(self, split: Split) -> None:
         """Receives the training split before the first step; ignores it by default."""
 

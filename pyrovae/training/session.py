@@ -216,6 +216,7 @@ class Session:
 
     def start(self) -> None:
         """Initialises the same parameters and different noise in all processes, and saves them."""
+        self.vae.check_inputs(self.train_split)
         self.callbacks.message(summary(self.data, self.train_split, self.val_split))
         images, flip = self.train_split.images, self.data.flip
         lines = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))

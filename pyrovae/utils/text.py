@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ __all__ = [
     "cut_line",
     "legible",
     "listed",
-    "natural",
     "printable",
     "short_names",
 ]
@@ -145,22 +143,6 @@ def closest(name: str, names: Iterable[str]) -> str:
     known = {own.lower(): own for own in names}
     near = difflib.get_close_matches(name.lower(), known, 1)
     return f" (did you mean {known[near[0]]}?)" if near else ""
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """The key to sort names by the alphabet, with the numbers in them by size.
-
-    Example:
-        >>> sorted(["b10", "odd", "b", "10", "b2", "cats dogs", "2"], key=natural)
-        ['2', '10', 'b', 'b2', 'b10', 'cats dogs', 'odd']
-    """
-    # Every second piece is a number: the longer one is larger. The text itself decides between
-    # 1 and 01.
-    pieces = re.split("([0-9]+)", text)
-    numbers = [piece.lstrip("0") for piece in pieces[1::2]]
-    pieces[1::2] = numbers
-    sizes = [len(piece) if place % 2 else 0 for place, piece in enumerate(pieces)]
-    return [*zip(sizes, pieces, strict=True), (0, text)]
 
 
 def short_names(paths: Sequence[str | Path]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -41,16 +42,19 @@ def edited(data: ImageFolder, names: list[str], given: list[str]) -> list[list[f
 
 
 def test_a_class_is_given_by_its_name_or_its_number(photos: ImageFolder) -> None:
-    assert edited(photos, [""], ["age=1", "gender=male"]) == [[1, 1]]
-    assert edited(photos, [""], ["age=1", "gender=female"]) == [[1, 0]]
+    assert edited(photos, [""], ["age=1", "gender=female"]) == [[1, 1]]
+    assert edited(photos, [""], ["age=1", "gender=male"]) == [[1, 0]]
     assert edited(photos, [""], ["age=1", "gender=1"]) == [[1, 1]]
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("gender=mal", "(did you mean male?); gender is one of female (0), male (1)"),
-        ("gender=x", "--given gender=x: no such class; gender is one of female (0), male (1)"),
+        ("gender=mal", "(did you mean male?); gender is one of male (0), female (1)"),
+        ("gender=x", "--given gender=x: no such class; gender is one of male (0), female (1)"),
+        ("gender=2", "gender=2: no such class; gender is one of male (0), female (1)"),
+        ("gender=0.5", "gender=0.5: no such class; gender is one of male (0), female (1)"),
+        ("age=nan", "--given age=nan: allowed is age and a finite number"),
         ("gender", "--given gender: write gender=VALUE"),
         ("age=old", "--given age=old: allowed is age and a finite number"),
         ("agee=1", "no attribute agee (did you mean age?); allowed are age, gender"),
@@ -59,6 +63,33 @@ def test_a_class_is_given_by_its_name_or_its_number(photos: ImageFolder) -> None
 def test_a_wrong_value_is_one_line(photos: ImageFolder, given: str, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message) + "$"):
         edited(photos, [""], [given])
+
+
+@pytest.mark.parametrize(
+    ("folders", "values"),
+    [
+        (["1", "2", "3"], {"1": 0, "2": 1, "3": 2}),
+        (["0", "10"], {"0": 0, "10": 1}),
+        (["cat", "bird"], {"cat": 0, "bird": 1, "0": 0, "1.0": 1}),
+    ],
+)
+def test_the_names_of_classes_win_over_their_numbers(
+    tmp_path: Path, folders: list[str], values: dict[str, int]
+) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+        for i in range(8):
+            Image.new("L", (8, 8), i).save(tmp_path / folder / f"{i}.png")
+    data = ImageFolder(str(tmp_path), 8, 1)
+    how = {"encoder": MLPEncoder, "decoder": MLPDecoder, "attributes": ["label"]}
+    vae = ConditionalVAE.for_images(data, 2, **how, num_classes={"label": len(folders)})
+    for value, code in values.items():
+        found = known_attributes(vae, data, [""], [f"label={value}"])[1]
+        assert found is not None and found.tolist() == [[code]]
+    for value in {"0", "2", "3", "4", "-1", "0.5", "nan"} - {*values}:
+        message = f"^--given label={value}: no such class.*; label is one of {folders[0]}"
+        with pytest.raises(InputError, match=message):
+            known_attributes(vae, data, [""], [f"label={value}"])
 
 
 def test_without_the_images_a_class_has_no_name(tmp_path: Path) -> None:
@@ -72,28 +103,52 @@ def test_a_file_of_the_data_set_has_its_attributes(
     photos: ImageFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [str(photos.root / f"{i}.png") for i in (4, 7, 9)]
-    assert edited(photos, names, []) == [[2, 1], [3.5, 0], [4.5, 0]]
+    assert edited(photos, names, []) == [[2, 0], [3.5, 1], [4.5, 1]]
     monkeypatch.chdir(photos.root)
-    assert edited(photos, ["4.png", "../photos/7.png"], ["age=3"]) == [[3, 1], [3, 0]]
-    assert photos.place_of("../t.csv") is None and photos.place_of("none.png") is None
-    split, row = photos.place_of("12.png") or ("", 0)
-    assert photos.split(split).names[row] == "12.png"
+    assert edited(photos, ["4.png", "../photos/7.png"], ["age=3"]) == [[3, 0], [3, 1]]
+    assert photos.attributes_of("../t.csv") is None and photos.attributes_of("none.png") is None
+    assert photos.attributes_of("12.png") == {"age": 6, "gender": 0}
 
 
 def test_all_unknown_attributes_are_named_at_once(photos: ImageFolder, tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(other := tmp_path / "other.png")
-    for image in (str(other), os.path.join(photos.root, "0.png")):
-        message = f"^{image}: unknown age, gender; --given age=VALUE gender=VALUE states what is$"
-        with pytest.raises(InputError, match=message):
+    alien = "is not among the images of the run; --given {} states its attributes"
+    for image, message in (
+        (str(other), alien.format("age=VALUE gender=VALUE")),
+        (
+            os.path.join(photos.root, "0.png"),
+            "unknown age, gender; --given age=VALUE gender=VALUE states what is",
+        ),
+    ):
+        with pytest.raises(InputError, match=f"^{image}: {message}$"):
             edited(photos, [image], [])
-        with pytest.raises(InputError, match="unknown gender; --given gender=VALUE"):
-            edited(photos, [image], ["age=3"])
-    assert edited(photos, [str(other)], ["age=3", "gender=male"]) == [[3, 1]]
+    with pytest.raises(InputError, match=alien.format("gender=VALUE")):
+        edited(photos, [str(other)], ["age=3"])
+    assert edited(photos, [str(other)], ["age=3", "gender=male"]) == [[3, 0]]
 
 
-def test_images_that_are_left_out_are_other_files(photos: ImageFolder) -> None:
-    data = ImageFolder(
-        str(photos.root), 8, 1, attributes=str(photos.attributes), val_fraction=0.2, known="age"
-    )
-    assert data.place_of(str(photos.root / "0.png")) is None
-    assert data.place_of(str(photos.root / "3.png")) is not None
+@pytest.mark.parametrize("how", [{"known": "age"}, {"limit": 1}])
+def test_images_that_are_left_out_have_their_attributes(
+    photos: ImageFolder, how: dict[str, Any]
+) -> None:
+    root = str(photos.root)
+    data = ImageFolder(root, 8, 1, attributes=str(photos.attributes), val_fraction=0.2, **how)
+    names = [str(photos.root / f"{i}.png") for i in range(1, 20)]
+    assert edited(data, names, []) == [[i / 2, i % 2] for i in range(1, 20)]
+    with pytest.raises(InputError, match="0.png: unknown age; --given age=VALUE states what is$"):
+        edited(data, [str(photos.root / "0.png")], ["gender=male"])
+
+
+def test_links_lead_to_the_attributes_of_an_image(photos: ImageFolder, tmp_path: Path) -> None:
+    """Of a linked folder, a link to an image, and a link to an image in the folder."""
+    os.symlink(photos.root, tmp_path / "linked")
+    os.symlink(photos.root / "4.png", tmp_path / "one.png")
+    (tmp_path / "elsewhere").mkdir()
+    os.rename(photos.root / "9.png", tmp_path / "elsewhere/real.png")
+    os.symlink(tmp_path / "elsewhere/real.png", photos.root / "9.png")
+    linked = ImageFolder(str(tmp_path / "linked"), 8, 1, attributes=str(photos.attributes))
+    for data in (photos, linked):
+        for image in (tmp_path / "linked/4.png", tmp_path / "one.png", photos.root / "4.png"):
+            assert data.attributes_of(str(image)) == {"age": 2, "gender": 0}
+        for folder in (photos.root, tmp_path / "linked"):
+            assert data.attributes_of(str(folder / "9.png")) == {"age": 4.5, "gender": 1}

@@ -142,10 +142,20 @@ def test_unknown_values_and_images_that_are_left_out_are_told() -> None:
     assert summary_of(data).endswith(f"attributes: age, hat, fur, ear, eye; {told}")
     data = ArrayData(splits, attributes=tables, attribute_names=names, known=["age", "hat"])
     assert (
-        "900 for training, 900 for validation; 200 images are left out, of unknown age, hat"
-        in (summary_of(data))
-    )
+        "; 900 for training, 900 for validation; images left out, of unknown age, hat "
+        "(--data.known): 100 for training, 100 for validation; attributes: "
+    ) in summary_of(data)
     assert "unknown: ear for 100%, eye for 44%" in summary_of(data)
+
+
+def test_images_of_a_limit_that_are_left_out_are_told() -> None:
+    images, age = np.zeros((1000, 1, 8, 8), np.uint8), np.zeros(1000)
+    splits, tables = {name: images for name in SPLITS}, {name: {"age": age} for name in SPLITS}
+    tables["train"] = {"age": np.where(np.arange(1000) % 2, np.nan, 0)}
+    data = ArrayData(splits, attributes=tables, known="age", limit=100)
+    told, count = summary_of(data), len(data.split("train"))
+    assert f"; {count} for training of 100 drawn from 1,000 (--data.limit), 1,000 for val" in told
+    assert f"of unknown age (--data.known): {100 - count} for training; attributes" in told
 
 
 @pytest.mark.slow

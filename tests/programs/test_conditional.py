@@ -175,15 +175,40 @@ def test_attributes_that_are_no_inputs_are_one_line(
     columns |= {"digit": rows % 5, "grade": rows % 6}
     values = np.stack([columns[name] for name in attributes], 1).astype(np.float32)
     with pytest.raises(InputError, match=message):
-        Features(attributes, num_classes).learn(values, NAMES)
+        Features(attributes, num_classes).check(values, NAMES)
 
 
 def test_a_class_of_two_names_is_a_number_or_a_class() -> None:
     values = (np.arange(40)[:, None] % 2).astype(np.float32)
     for classes, size in (({}, 1), ({"sex": 2}, 2)):
         features = Features(["sex"], classes)
-        features.learn(values, NAMES)
+        features.check(values, NAMES)
         assert features.size == size
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_pages")
+def test_a_run_resumes_on_attributes_that_are_refused_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"sex": np.array(["f", "m"])[np.arange(100) % 2], "size": np.full(100, 7.0)}
+    data = ArrayData(np.zeros((100, 1, 8, 8), np.uint8), attributes=columns)
+
+    def trained(root: Path, epochs: int, resume: bool) -> ConditionalVAE:
+        how = {"attributes": ["sex", "size"], "num_classes": {"sex": 3}}
+        vae = ConditionalVAE.for_images(data, 2, **how, **NETWORKS)
+        recipe, trainer = Recipe(start=RandomStart()), Trainer(epochs=epochs)
+        trainer.fit(vae, data, recipe, CPU, run=root, resume=resume, loggers=())
+        return vae
+
+    with pytest.raises(InputError, match="sex=3: sex has 2 classes, f, m"):
+        trained(tmp_path / "refused", 1, False)
+    assert not (tmp_path / "refused").exists()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ConditionalVAE, "check_inputs", lambda *_: None)
+        trained(tmp_path / "run", 1, False)
+    features = trained(tmp_path / "run", 2, True).model.features
+    assert features.loc.tolist() == [0, 7] and features.scale.tolist() == [1, 1]
 
 
 @pytest.mark.slow
@@ -268,8 +293,11 @@ def test_the_command_line_trains_samples_and_edits(
             "--given skin_tone=dark: allowed is skin_tone and a finite",
         ),
         (["--given", "skin_tone=0", "skin_tone=1"], "--given skin_tone: given twice, 0 and 1"),
-        (["--reconstruct", "test:0", str(out)], f"{out}: unknown skin_tone, hair_tone; --given "),
-        (["--reconstruct", str(out)], "; --given skin_tone=VALUE hair_tone=VALUE states what is"),
+        (
+            ["--reconstruct", "test:0", str(out)],
+            f"{out}: is not among the images of the run; ",
+        ),
+        (["--reconstruct", str(out)], "; --given skin_tone=VALUE hair_tone=VALUE states its"),
         (["--given", "skin_tone"], "--given skin_tone: write skin_tone=VALUE"),
         (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
     ):

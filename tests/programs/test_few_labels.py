@@ -146,6 +146,20 @@ def test_labels_of_minus_one_and_one_are_refused(make: Callable[..., FewLabels])
         fit(make(num_classes=2), signs)
 
 
+@pytest.mark.slow
+@both
+def test_a_run_resumes_on_labels_of_one_class(
+    tmp_path: Path, make: Callable[..., FewLabels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier versions trained on these."""
+    ones = ArrayData(squares().split("train").images, np.ones(len(squares().split("train"))))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(FewLabels, "check_inputs", lambda *_: None)
+        fit(make(num_classes=2), ones, 1, run=tmp_path / "run")
+    fit(make(num_classes=2), ones, 2, run=tmp_path / "run", resume=True)
+    assert RunDirectory(tmp_path / "run").weights_of("last")[1] == 2
+
+
 @both
 def test_objectives_that_cannot_sum_are_one_clear_line(make: Callable[..., FewLabels]) -> None:
     with pytest.raises(InputError, match="Trace_ELBO cannot sum over the classes; set --obj"):
