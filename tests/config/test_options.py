@@ -63,7 +63,10 @@ def test_lists_of_one_and_of_several() -> None:
         ),
         ("--data.image_size 28xx", "^--data.image_size: image_size 28xx: allowed is a side, or"),
         ("--data.show 0 9", "^--data.show: show 9: allowed is 0 to 2$"),
-        ("--data.augment Shift Shaft", "^--data.augment: unknown class 'Shaft'; known are Colour"),
+        (
+            "--data.augment Shift Shaft",
+            "^--data.augment: unknown class 'Shaft' .did you mean Shift",
+        ),
         ("--data.limit 0", "^--data.limit: limit 0: allowed is a number of images"),
         (
             "--data.augment Shift --data.augment.pixels -1",

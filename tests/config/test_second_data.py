@@ -63,7 +63,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:
         (str(file), [], f"notes.txt: is no file of an array; {allowed}"),
         (str(empty), [], "empty: no images in this folder or its subfolders"),
         (str(broken), [], "broken: no image can be read; the first: "),
-        ("StaticMNST", [], "--against: unknown class 'StaticMNST'; known are ArrayData"),
+        ("StaticMNST", [], "--against: unknown class 'StaticMNST' .did you mean StaticMNIST"),
         ("StaticMNIST", ["--data.limitt=3"], "--against.limitt: no such option"),
         ("ArrayData", [f"--data.path={wide}"], r"\(5, 8, 8\) cannot be converted to \(3, 16, 16"),
     ):
