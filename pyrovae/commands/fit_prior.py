@@ -48,7 +48,8 @@ def command_line(run: str, options: list[str]) -> list[str]:
     frozen = [name for name in programs.trained_parts() if name != "prior"]
     place = [] if "--run_dir" in names else ["--run_dir", f"{Path(run)}-prior"]
     start = ["--start=WarmStart", f"--start.run={run}", f"--start.whole=[{','.join(frozen)}]"]
-    known = ["--config", str(directory.config), *start, "--freeze", *frozen]
+    # RUN may itself have begun with the weights of another run.
+    known = ["--config", str(directory.config), "--init_from=null", *start, "--freeze", *frozen]
     return [*known, *options, *place]
 
 

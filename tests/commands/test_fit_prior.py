@@ -74,3 +74,15 @@ def test_programs_with_parts_that_have_no_parameters_get_another_prior(
     assert run("train", [*TINY, *given, f"--run_dir={tmp_path / 'run'}"], monkeypatch) == 0
     options = [str(tmp_path / "run"), "--prior=GaussianMixture", "--prior.num_components=3"]
     assert run("fit_prior", options, monkeypatch) == 0
+
+
+def test_a_run_that_began_with_the_weights_of_another_gets_another_prior(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = trained(tmp_path / "run", monkeypatch)
+    again = [*TINY, f"--init_from={root}", f"--run_dir={tmp_path / 'again'}"]
+    assert run("train", again, monkeypatch) == 0
+    prior = ["--prior=GaussianMixture", "--prior.num_components=3"]
+    assert run("fit_prior", [str(tmp_path / "again"), *prior], monkeypatch) == 0
+    # A fitted run too.
+    assert run("fit_prior", [str(tmp_path / "again-prior"), *prior], monkeypatch) == 0
