@@ -128,12 +128,12 @@ def _below(
     It holds for programs that are given attributes, too: to know more should raise the score.
     """
     name, found = shortfall(elbo, simpler)
-    without = f" that is not given {', '.join(given)}" if given else ""
+    without = f" (not given {', '.join(given)})" if given else ""
     if not found.sure:
         return []
     return [
         f"warning: the ELBO is {found.value:,.0f} nats (standard error {found.error:,.1f}) below "
-        f"log p(x) of a simpler model{without}, {name}; for the cause: "
+        f"log p(x) of a simpler model, {name}{without}; for the cause: "
         f"pyrovae inspect {run.root} --quick"
     ]
 

@@ -5,8 +5,8 @@ Colours are in `pyrovae.utils.palette`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,12 +125,25 @@ def name_axes(axes: Axes, across: str = "", up: str = "") -> None:
 
 def short_ticks(axis: Axis) -> None:
     """Labels the ticks of an axis with as few digits as tell them apart, without an offset."""
-    axis.set_major_formatter(lambda value, _: _format(axis.get_majorticklocs())(value))
+    from matplotlib.ticker import Formatter
+
+    class ShortFormatter(Formatter):
+        """Chooses one notation for all ticks, once per drawing."""
+
+        def format_ticks(self, values: Sequence[float]) -> list[str]:
+            shown = _format(tuple(values))
+            return [shown(value) for value in values]
+
+        def __call__(self, value: float, pos: int | None = None) -> str:
+            return f"{value:g}"
+
+    axis.set_major_formatter(ShortFormatter())
 
 
-def _format(ticks: np.ndarray) -> Callable[[float], str]:
+@lru_cache(maxsize=64)
+def _format(ticks: tuple[float, ...]) -> Callable[[float], str]:
     """The shortest notation that shows all ticks to a hundredth of their distance."""
-    close = 0.01 * min(abs(np.diff(ticks)), default=abs(ticks).max(initial=1.0))
+    close = 0.01 * min(abs(np.diff(ticks)), default=max(map(abs, ticks), default=1.0))
     scientific = [partial(_scientific, digits) for digits in range(17)]
     exact = [
         own

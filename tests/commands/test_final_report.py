@@ -50,7 +50,10 @@ def test_a_vae_below_a_baseline_is_told_of(
 
 @pytest.mark.parametrize(
     ("given", "model"),
-    [((), "a simpler model, PCA;"), (("age", "sex"), "model that is not given age, sex, PCA;")],
+    [
+        ((), "a simpler model, PCA;"),
+        (("age", "sex"), "a simpler model, PCA (not given age, sex);"),
+    ],
 )
 def test_a_score_below_a_model_without_attributes_is_told_of(
     given: tuple[str, ...], model: str, tmp_path: Path
