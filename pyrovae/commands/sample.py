@@ -244,9 +244,9 @@ def _check_known(
     stated = " ".join(f"{name}=VALUE" for name in lacking)
     if _row_of(image) is None and data.attributes_of(image) is None:
         raise InputError(
-            f"{image}: is not among the images of the run; --given {stated} states its attributes"
+            f"{image}: is not among the images of the run; state its attributes: --given {stated}"
         )
-    raise InputError(f"{image}: unknown {listed(lacking)}; --given {stated} states what is")
+    raise InputError(f"{image}: unknown {listed(lacking)}; state it: --given {stated}")
 
 
 def _changes(vae: ModelGuidePair, data: ImageData, given: Sequence[str]) -> dict[str, float]:

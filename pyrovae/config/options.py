@@ -211,8 +211,8 @@ def without_preset(parser: Parser) -> list[str]:
     if not files or {*files} & {*preset_names()} or any(parts & {*own} for own in files.values()):
         return []
     return [
-        f"{' and '.join(files)}: in place of the preset default, so all parts have the defaults "
-        "of their classes; --config default before it keeps those of the preset"
+        f"{' and '.join(files)}: replaces the preset default, so all parts have the defaults of "
+        "their classes; put --config default before it to keep the parts of the preset"
     ]
 
 

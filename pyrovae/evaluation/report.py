@@ -260,9 +260,9 @@ def notes(report: Report) -> list[str]:
     found = [*_on_evidence(report, own), *_on_sizes(report, own)]
     if report.given:
         found.append(
-            f"the programs are given y ({', '.join(report.given)}), models such as the baselines "
-            "are not: log p(x | y) or its bound above log p(x) of a model without y is no "
-            "evidence of a better model of x; below it is a fault."
+            f"the programs are given y ({', '.join(report.given)}), and baselines are not. A "
+            "log p(x | y) above log p(x) of a model without y does not show a better model of x; "
+            "one below it shows a fault."
         )
     if report.grey_levels is None and "ppca" in report.scores:
         found.append(

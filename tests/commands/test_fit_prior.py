@@ -56,9 +56,12 @@ def test_mistakes_are_refused_in_one_line(
         ([root, "--prior=FlowPrior", "--decoder.bias=true"], "--decoder.bias: allowed is no"),
         (
             [root, "--prior=FlowPrior", "--prior.latent_dim=3"],
-            "encoder must fit whole: ",
+            "encoder must be copied whole; ",
         ),
-        ([root, "--prior=FlowPrior", "--data.image_size=32"], "decoder, encoder must fit whole: "),
+        (
+            [root, "--prior=FlowPrior", "--data.image_size=32"],
+            "decoder, encoder must be copied whole; ",
+        ),
         ([root, "--prior=StandardNormal"], "nothing is left to train: only frozen parts have"),
         ([str(tmp_path / "none"), "--prior", "FlowPrior"], "none: no such directory"),
         (["--prior", "FlowPrior"], "--prior: the first argument is the run directory"),

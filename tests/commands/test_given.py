@@ -112,12 +112,12 @@ def test_a_file_of_the_data_set_has_its_attributes(
 
 def test_all_unknown_attributes_are_named_at_once(photos: ImageFolder, tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(other := tmp_path / "other.png")
-    alien = "is not among the images of the run; --given {} states its attributes"
+    alien = "is not among the images of the run; state its attributes: --given {}"
     for image, message in (
         (str(other), alien.format("age=VALUE gender=VALUE")),
         (
             os.path.join(photos.root, "0.png"),
-            "unknown age, gender; --given age=VALUE gender=VALUE states what is",
+            "unknown age, gender; state it: --given age=VALUE gender=VALUE",
         ),
     ):
         with pytest.raises(InputError, match=f"^{image}: {message}$"):
@@ -135,7 +135,7 @@ def test_images_that_are_left_out_have_their_attributes(
     data = ImageFolder(root, 8, 1, attributes=str(photos.attributes), val_fraction=0.2, **how)
     names = [str(photos.root / f"{i}.png") for i in range(1, 20)]
     assert edited(data, names, []) == [[i / 2, i % 2] for i in range(1, 20)]
-    with pytest.raises(InputError, match="0.png: unknown age; --given age=VALUE states what is$"):
+    with pytest.raises(InputError, match="0.png: unknown age; state it: --given age=VALUE$"):
         edited(data, [str(photos.root / "0.png")], ["gender=male"])
 
 

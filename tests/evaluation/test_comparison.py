@@ -125,8 +125,8 @@ def test_scores_given_attributes_are_named_so(
     assert "log p(x | y) from 30 draws" in conditional.about
     both = compare([plain, conditional], tmp_path)
     assert "log p(x) of grey values, nats" in both
-    (note,) = (line for line in both.splitlines() if "is no evidence" in line)
-    assert note.endswith(f"below it is a fault. ({conditional.run.name})")
+    (note,) = (line for line in both.splitlines() if "does not show a better" in line)
+    assert note.endswith(f"one below it shows a fault. ({conditional.run.name})")
     assert "log p(x | y) of grey values, nats" in both
     assert "log p(x | y)" not in str(plain)
 

@@ -160,7 +160,9 @@ def test_frozen_weights_that_are_not_copied_are_named(source: Path) -> None:
 
 def test_a_part_that_must_be_whole_is_refused_where_it_does_not_fit(source: Path) -> None:
     start = WarmStart(str(source), whole=["encoder"])
-    with pytest.raises(InputError, match=r"encoder must fit whole: encoder\.") as refused:
+    with pytest.raises(
+        InputError, match=r"encoder must be copied whole; does not fit: encoder\."
+    ) as refused:
         start(vae_of(16, latent_dim=3), small_data().split("train").images, False)
     assert "decoder" not in str(refused.value)
     assert "copies" in start(vae_of(16), small_data().split("train").images, False)

@@ -61,7 +61,8 @@ class WarmStart(Start):
             raise InputError(f"{self.run}: none of its weights fit: {listed(left, 6)}")
         if broken := {_part(n) for n in own if n not in fits} & {*self.whole}:
             named = listed(word for word in left if _part(f".{word}") in broken)
-            raise InputError(f"{self.run}: {listed(sorted(broken))} must fit whole: {named}")
+            whole = listed(sorted(broken))
+            raise InputError(f"{self.run}: {whole} must be copied whole; does not fit: {named}")
         for name in fits:
             own[name].copy_(theirs[name])
         parts = listed(dict.fromkeys(map(_part, fits)))
