@@ -297,7 +297,7 @@ def test_the_command_line_trains_samples_and_edits(
             ["--reconstruct", "test:0", str(out)],
             f"{out}: is not among the images of the run; ",
         ),
-        (["--reconstruct", str(out)], "state its attributes: --given skin_tone=VALUE hair_tone=VALUE"),
+        (["--reconstruct", str(out)], "attributes: --given skin_tone=VALUE hair_tone=VALUE"),
         (["--given", "skin_tone"], "--given skin_tone: write skin_tone=VALUE"),
         (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
     ):
