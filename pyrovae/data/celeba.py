@@ -60,7 +60,8 @@ class CelebA(CachedImages):
         image_size: side of the images, or their height and width, as `28 20` or `28x20`.
         crop: side in pixels of the centred square to keep of the 218x178 pixels.
         flip: whether training mirrors images at random.
-        augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
+        augment: further random changes of training images: `Shift`, `Rotate`, `Crop`,
+            `Colour`.
         limit: number of training images to use, drawn at random; by default all. Validation and
             test images stay the same.
         on_error: "raise" raises an error for a missing or unreadable image; "skip" leaves it out

@@ -78,7 +78,8 @@ class ImageFolder(CachedImages):
             with the proportions of `image_size`.
         flip: whether training mirrors images at random. Off by default: right for most
             photographs, wrong for writing, scans and anything with a handedness.
-        augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
+        augment: further random changes of training images: `Shift`, `Rotate`, `Crop`,
+            `Colour`.
         limit: number of training images to use, drawn at random; by default all. Validation and
             test images stay the same.
         show: the channels that pictures show, such as `2 1 0`; by default all. Three are shown as

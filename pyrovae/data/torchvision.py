@@ -52,7 +52,8 @@ class TorchvisionImages(CachedImages):
             FashionMNIST and KMNIST, 5,000 for CIFAR10 and CIFAR100, and 1,000 for USPS.
         limit: number of training images to use, drawn at random; by default all. Validation and
             test images stay the same.
-        augment: further random changes of training images: `Shift`, `Colour`, `Crop`.
+        augment: further random changes of training images: `Shift`, `Rotate`, `Crop`,
+            `Colour`.
         cache_dir: the folder of resized images; by default `PYROVAE_CACHE`, or `pyrovae` in the
             user's cache folder.
     """

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from pyrovae import ArrayData, Trainer
-from pyrovae.data import Augmentation, Batches, Colour, Crop, Shift
+from pyrovae.data import Augmentation, Batches, Colour, Crop, Rotate, Shift
 from pyrovae.utils.errors import InputError
 from tests.support.small import small_data, small_vae
 
-ALL = (Shift(3), Colour(0.5), Crop(0.5))
+ALL = (Shift(3), Colour(0.5), Crop(0.5), Rotate(40))
 each = pytest.mark.parametrize("change", ALL, ids=lambda change: type(change).__name__)
 
 
@@ -44,7 +44,7 @@ def test_an_image_changes_by_its_own_numbers_only(change: Augmentation) -> None:
         assert torch.equal(alone[0], together[row])
 
 
-@pytest.mark.parametrize("change", [Shift(0), Colour(0.0), Crop(1.0)])
+@pytest.mark.parametrize("change", [Shift(0), Colour(0.0), Crop(1.0), Rotate(0)])
 def test_no_strength_is_no_change(change: Augmentation) -> None:
     assert torch.equal(change(images(), torch.rand(4, change.numbers)), images())
 
@@ -87,8 +87,30 @@ def test_a_crop_enlarges_a_part_of_the_image() -> None:
     assert ((left.diff() <= 9) & (left.diff() >= 0)).all()
 
 
+def test_a_quarter_turn_is_anticlockwise_and_exact() -> None:
+    given = images(2)[..., :7, :]
+    found = Rotate(90)(given, torch.ones(2, 1))
+    assert torch.equal(found, given.rot90(1, (2, 3)))
+
+
+def test_a_rotation_keeps_distances_in_images_that_are_not_square() -> None:
+    given = torch.zeros(1, 1, 41, 21, dtype=torch.uint8)
+    given[0, 0, 20, 18] = 255  # 8 pixels to the right of the centre.
+    found = Rotate(90)(given, torch.ones(1, 1))
+    assert found[0, 0].nonzero().tolist() == [[12, 10]]
+
+
 @pytest.mark.parametrize(
-    ("change", "value"), [(Shift, -1), (Colour, -0.1), (Colour, 1.1), (Crop, 0.0), (Crop, 1.5)]
+    ("change", "value"),
+    [
+        (Shift, -1),
+        (Colour, -0.1),
+        (Colour, 1.1),
+        (Crop, 0.0),
+        (Crop, 1.5),
+        (Rotate, -1.0),
+        (Rotate, 181.0),
+    ],
 )
 def test_wrong_strengths_are_one_clear_line(change: type, value: float) -> None:
     with pytest.raises(InputError, match=f"{value}: allowed"):
@@ -110,7 +132,7 @@ def test_order_and_mirroring_do_not_depend_on_augmentation() -> None:
     plain, changed = (Batches(given, 5, seed=3, flip=True, augment=own) for own in ((), ALL))
     for first, second in zip(plain.plan(1)[:2], changed.plan(1)[:2], strict=True):
         assert torch.equal(first, second)
-    assert plain.plan(1)[2].shape == (23, 0) and changed.plan(1)[2].shape == (23, 8)
+    assert plain.plan(1)[2].shape == (23, 0) and changed.plan(1)[2].shape == (23, 9)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import GECO, SVI, VAE, Capacity, GroupedOptimizer, Warmup
-from pyrovae.data import Batches, Colour, Crop, Shift
+from pyrovae.data import Batches, Colour, Crop, Rotate, Shift
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
 from pyrovae.objectives import Objective, Progress
 from pyrovae.training import compiling
@@ -300,7 +300,7 @@ def test_what_hears_and_fills_no_state_is_not_recorded() -> None:
 @pytest.mark.parametrize("part", [(0, 1), (1, 2)])
 def test_a_device_gives_the_batches_of_the_host(start: int, part: tuple[int, int]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (23, 3, 4, 5), np.uint8)
-    augment = Shift(), Colour(), Crop()
+    augment = Shift(), Colour(), Crop(), Rotate()
     batches = Batches(images, 3, seed=5, flip=True, part=part, augment=augment)
     host, device = (kind(batches, lambda x: x) for kind in (HostFeed, DeviceFeed))
     for epoch in range(2):
@@ -340,7 +340,7 @@ def test_every_part_gives_the_recorder_work_of_the_device_alone(
         images = torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8).to(DEVICE)
         svi.evaluate_loss(vae.observe(images[:2]))
         optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
-        changes: dict[str, Any] = {"flip": True, "augment": (Shift(), Colour(), Crop())}
+        changes: dict[str, Any] = {"flip": True, "augment": (Shift(), Colour(), Crop(), Rotate())}
         feed = DeviceFeed(Batches(images, 2, seed=0, device=DEVICE, **changes), lambda x: x)
         stepper = Stepper(svi, optimizer, feed, vae.inputs, RefusingRecorder(), said.append)
         stepper.record()
