@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import numbers
 import re
 from collections.abc import Callable
@@ -88,8 +89,9 @@ def measurements(evidence: Evidence) -> pandas.DataFrame:
         evidence: on the run.
     """
     table = evidence.table()
-    pairs = re.findall(r"^ {8}(\w+): (.+(?:\n {9,}.+)*)", Evidence.__doc__ or "", re.MULTILINE)
-    words = {name: " ".join(text.split()).rstrip(".") for name, text in pairs}
+    text = inspect.cleandoc(Evidence.__doc__ or "")  # Python 3.13 removes the indentation itself.
+    pairs = re.findall(r"^ {4}(\w+): (.+(?:\n {5,}.+)*)", text, re.MULTILINE)
+    words = {name: " ".join(own.split()).rstrip(".") for name, own in pairs}
     names = table["measurement"]
     meaning = [words.get(name, "") for name in names]
     return table.assign(measurement=[label(name) for name in names], meaning=meaning)

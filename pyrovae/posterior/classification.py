@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.engine import Engine
-from pyrovae.posterior.passes import each_batch
+from pyrovae.posterior.passes import each_batch, seed_of
 from pyrovae.programs.pair import ModelGuidePair
 
 __all__ = ["Classified", "bins_of", "calibration_error", "classify"]
 
 #: Bins of the confidence, of equal width.
 BINS = 15
+#: Observations of an image over which predictions are averaged.
+DRAWS = 10
 #: Simulated outcomes for the calibration error that noise alone gives.
 SIMULATED = 100
 
@@ -115,26 +119,55 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def classify(
-    programs: ModelGuidePair, split: Split, engine: Engine, *, seed: int = 0
+    programs: ModelGuidePair,
+    split: Split,
+    engine: Engine,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> Classified | None:
-    """The predictions of a split; None if programs predict no attribute that is known here.
+    r"""The predictions of a split; None if programs predict no attribute that is known here.
+
+    The class of an image is predicted from its grey values. If observations have noise, such as
+    dequantisation or binarisation, predictions are averaged over it:
+
+    $$q(y \mid \text{image}) = \mathbb{E}_{x \sim \text{observations of the image}}\, q(y \mid x)$$
 
     Args:
         programs: the pair of programs, on the engine's device.
         split: the images.
         engine: the device and the precision.
         seed: seed of the noise of the observations, as in `evaluate`.
+        draws: observations per image; observations without noise are encoded twice at most.
     """
     names = [name for name in programs.optional if name in split.attribute_names]
     if not names:
         return None
-    passes = each_batch(
-        programs, split, engine, lambda x, **_: programs.class_probabilities(x), seed=seed
-    )
-    found = [batch[names[0]].cpu().double() for batch in passes if names[0] in batch]
     truth = split.attributes[:, list(split.attribute_names).index(names[0])]
     known = np.flatnonzero(truth >= 0)  # NaN is unknown too.
-    if not found or not len(known):
+    if not len(known):
         return None
-    probabilities = torch.cat(found).numpy()[known]
-    return Classified(names[0], probabilities, truth[known].astype(int), known)
+    seeds = [seed, *(seed_of(seed, draw) for draw in range(1, draws))]
+    found = _predictions(programs, split, engine, names[0], seeds)
+    if found is None:
+        return None
+    return Classified(names[0], found[known], truth[known].astype(int), known)
+
+
+def _predictions(
+    programs: ModelGuidePair, split: Split, engine: Engine, label: str, seeds: Sequence[int]
+) -> np.ndarray | None:
+    """The mean probabilities of the classes, `(N, K)`; None if there are none."""
+
+    def predicted(x: Tensor, **_: Tensor) -> Tensor | None:
+        return programs.class_probabilities(x).get(label)
+
+    passes: list[Tensor] = []
+    for seed in seeds:
+        batches = list(each_batch(programs, split, engine, predicted, seed=seed))
+        if any(batch is None for batch in batches):
+            return None
+        passes.append(torch.cat([batch.cpu().double() for batch in batches]))
+        if len(passes) == 2 and torch.equal(*passes):
+            break  # There is no noise.
+    return torch.stack(passes).mean(0).numpy()
