@@ -22,6 +22,7 @@ from pyro.infer import ELBO
 
 from pyrovae.config.roles import ROLES
 from pyrovae.runs.own_code import module_file, place_in_own_code
+from pyrovae.utils.discovery import is_class
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
@@ -101,7 +102,7 @@ def own_class(name: str, base: type, where: str, copies: Path | None = None) -> 
         elif not isinstance(error, ImportError | AttributeError):
             reason = f"{type(error).__name__}: {reason}"
         raise InputError(said + reason) from error
-    if not isinstance(found, type):
+    if not is_class(found):
         raise InputError(f"{where}: {cut(name)} is not a class; only classes are allowed")
     if not issubclass(found, base):
         raise InputError(f"{where}: {cut(name)} must be a subclass of {base.__name__}")
@@ -177,7 +178,7 @@ def loaded_class(path: str) -> type | None:
     found = vars(place).get(name) if isinstance(place, types.ModuleType) else None
     if found is None and module == "pyrovae":
         found = getattr(place, name, None)  # The package imports its names on first use.
-    return found if isinstance(found, type) else None
+    return found if is_class(found) else None
 
 
 def origins(base: type) -> tuple[str, ...]:
@@ -288,7 +289,7 @@ def _base(annotation: Any) -> type | None:
     if found := next((base for base in inner if base is not None), None):
         return found
     roles = (*ROLES.values(), *PACKAGES)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, roles) else None
+    return annotation if is_class(annotation) and issubclass(annotation, roles) else None
 
 
 def _is_text(annotation: Any) -> bool:

@@ -7,9 +7,10 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from types import GenericAlias, ModuleType
+from typing import TypeGuard
 
-__all__ = ["exports", "modules_of"]
+__all__ = ["exports", "is_class", "modules_of"]
 
 
 def modules_of(package: str) -> Iterator[ModuleType]:
@@ -40,9 +41,19 @@ def exports(package: str, *bases: type) -> list[str]:
     return sorted(name for name, value in names.items() if _is_public(name, value))
 
 
+def is_class(value: object) -> TypeGuard[type]:
+    """Whether a value is a class. For Python 3.10, `list[int]` is an instance of `type`.
+
+    Example:
+        >>> is_class(list), is_class(list[int]), is_class(3)
+        (True, False, False)
+    """
+    return isinstance(value, type) and not isinstance(value, GenericAlias)
+
+
 def _is_part(value: object, module: ModuleType, bases: tuple[type, ...]) -> bool:
     """Whether a value is a public part that is defined in this module."""
-    if not inspect.isclass(value) or value.__module__ != module.__name__:
+    if not is_class(value) or value.__module__ != module.__name__:
         return False
     return issubclass(value, bases) and not value.__name__.startswith("_")
 
@@ -51,6 +62,6 @@ def _is_public(name: str, value: object) -> bool:
     """Whether a name is public, not a module, and not imported from another package."""
     if name.startswith("_") or isinstance(value, ModuleType):
         return False
-    made = inspect.isclass(value) or inspect.isfunction(value)
+    made = is_class(value) or inspect.isfunction(value)
     top, _, rest = str(getattr(value, "__module__", "")).partition(".")
     return not made or (top == __name__.split(".")[0] and rest != "utils.discovery")

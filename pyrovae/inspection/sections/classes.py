@@ -186,7 +186,7 @@ def _draw_confusions(confusions: pandas.DataFrame, label: str) -> Figure:
 def _draw_reliability(bins: pandas.DataFrame) -> Figure:
     figure, axes = panel(3.0)
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":", label="accuracy is confidence")
-    ends = bins["accuracy"] - bins["low"], bins["high"] - bins["accuracy"]
+    ends = np.stack([bins["accuracy"] - bins["low"], bins["high"] - bins["accuracy"]])
     points: dict[str, Any] = {"fmt": "o", "ms": 4, "color": GUIDE, "label": "predictions"}
     axes.errorbar(bins["confidence"], bins["accuracy"], ends, **points)
     beside: dict[str, Any] = {"fontsize": SMALL, "color": SOFT, "textcoords": "offset points"}
