@@ -16,10 +16,12 @@ from pyrovae.evaluation.information import ratio_values
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 
-__all__ = ["dispersion", "noise_size", "pixel_gain"]
+__all__ = ["dispersion", "noise_size", "pixel_gain", "scale_gain"]
 
 #: Draws that estimate the moments of a likelihood without a formula for them.
 DRAWS = 20
+#: Scales that are tried between that of the likelihood and that of the residuals.
+TRIED = 4
 #: Least number of images that the scales of pixels are fitted to.
 FITTED = 20
 
@@ -81,7 +83,7 @@ def noise_size(
     """
     scaled = step > 0 and programs.likelihood.has_scale
 
-    def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    def compute(x: Tensor, **inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         _, model = run_both(programs.model, programs.guide, x, **inputs)
         p, value = model.nodes["x"]["fn"], model.nodes["x"]["value"]
         own = _standardised(p, value, step) if scaled else None
@@ -91,19 +93,21 @@ def noise_size(
     sums = torch.cat([own for own, _ in both]).cpu().double().numpy()
     squares, variances = sums.T[:, :, None]
     kept = [own for _, own in both if own is not None]
-    gain = _gain(torch.cat(kept)) if kept else None
+    gain = _gain(*map(torch.cat, zip(*kept, strict=True))) if kept else None
     return Estimate.of(ratio_values(squares, variances)[:, 0]), gain
 
 
-def _standardised(p: Any, x: Tensor, step: int) -> Tensor | None:
-    """Squared residuals over their variance, `(*, pixels)`.
+def _standardised(p: Any, x: Tensor, step: int) -> tuple[Tensor, Tensor] | None:
+    """Squared residuals over their variance, `(*, pixels)`, and log p(x | z) of them, `(*,)`.
 
     None without moments or a density, and where pixels are missing.
     """
     try:
         if p.support.is_discrete or x.isnan().any():
             return None
-        return ((x - p.mean).square() / p.variance)[::step].flatten(1).float().cpu()
+        squares = ((x - p.mean).square() / p.variance).flatten(1)
+        volume = p.variance.expand_as(x).log().flatten(1).sum(1) / 2
+        return squares[::step].float().cpu(), (p.log_prob(x) + volume)[::step].double().cpu()
     except (NotImplementedError, AttributeError):
         return None
 
@@ -138,7 +142,8 @@ def pixel_gain(
     It is the log density of residuals under Normals with a scale per position, minus that with
     one scale. Half of the images give the scales v, the other half is scored, then the other way
     round. The loss from fitting v to few images is added: it is known for Normal residuals. For
-    heavier tails the gain is too low.
+    heavier tails the gain is too low. What the likelihood itself gains on Normals with one scale
+    is subtracted, so the gain is that of other noise in its place.
 
     Args:
         programs: the pair of programs, on the engine's device.
@@ -153,16 +158,64 @@ def pixel_gain(
     return noise_size(programs, images, engine, seed=seed)[1]
 
 
-def _gain(squares: Tensor) -> Estimate | None:
-    """The gain of a scale per pixel from squared residuals `(N, pixels)`."""
+def _gain(squares: Tensor, log_probs: Tensor) -> Estimate | None:
+    """The gain of a scale per pixel, from squared residuals `(N, pixels)` and log p `(N,)`."""
     halves = squares[::2], squares[1::2]
     if len(squares) < 2 * FITTED:
         return None
+    shared = squares.double().mean()
+    normal = -((2 * math.pi * shared).log() + squares.double() / shared).sum(1) / 2
     gains = torch.cat([_gains(*halves), _gains(*halves[::-1])])
+    # Of images in another order, which is of no matter for the mean.
+    gains = gains - (log_probs - normal).mean().clamp(min=0)
     if not gains.isfinite().all():
         return None
     found = Estimate.of(gains)  # Both halves share the errors of their scales.
     return Estimate(found.value, (found.error or 0.0) * math.sqrt(2))
+
+
+def scale_gain(
+    programs: ModelGuidePair,
+    images: Split | np.ndarray,
+    engine: Engine,
+    ratio: float,
+    *,
+    seed: int = 0,
+) -> float:
+    r"""The gain in nats per image if one factor c widened or narrowed all noise.
+
+    $$\max_c\; \mathbb{E}\left[\log p\left(m + \tfrac{x - m}{c} \mid z\right) - n \log c -
+    \log p(x \mid z)\right], \quad m = \mathbb{E}[x \mid z]$$
+
+    for n pixels. The factors lie between 1 and the square root of `ratio`, which is the best one
+    for Normal noise. The noise is rescaled as it is, so the gain is right for heavy tails too:
+    there squared residuals can be many times the variance, and no other scale is better.
+
+    Args:
+        programs: the pair of programs, on the engine's device.
+        images: a split, or uint8 images `(N, C, H, W)` if the programs need no attributes.
+        engine: where to compute.
+        ratio: the `dispersion` of these images, above 0 and finite.
+        seed: seed of the draws, as for `dispersion`.
+
+    Returns:
+        The gain, at least 0; NaN for a probability of grey values with a ratio below 1: noise
+        that is narrower than a grey level is no rescaled noise.
+    """
+    if programs.likelihood.grey_levels == 1 and ratio < 1:
+        return math.nan
+    factors = [ratio ** (k / (2 * TRIED)) for k in range(1, TRIED + 1)]
+
+    def compute(x: Tensor, **inputs: Tensor) -> Tensor:
+        node = run_both(programs.model, programs.guide, x, **inputs)[1].nodes["x"]
+        p, value = node["fn"], node["value"]
+        off, own = value - mean_and_variance(p)[0], p.log_prob(value)
+        seen = value.isnan().logical_not().flatten(1).sum(1)
+        scaled = [p.log_prob(value - off * (1 - 1 / c)) - seen * math.log(c) for c in factors]
+        return torch.stack(scaled) - own
+
+    found = torch.cat(list(each_batch(programs, images, engine, compute, seed=seed)), 1)
+    return max(0.0, float(found.double().mean(1).max()))
 
 
 def _gains(fitted: Tensor, scored: Tensor) -> Tensor:

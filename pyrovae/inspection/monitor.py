@@ -118,7 +118,7 @@ class PosteriorMonitor(Callback):
             no_latent=self._no_latent,
             **from_cells(epoch.rows),
             **of_encoding(view.encoded),
-            **of_noise(epoch.programs.likelihood, noise, some),
+            **of_noise(epoch.programs, some, epoch.engine, noise),
             **self._spread(view, some),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import VAE, InputError
-from pyrovae.inspection.dispersion import dispersion, pixel_gain
+from pyrovae.inspection.dispersion import dispersion, pixel_gain, scale_gain
 from pyrovae.inspection.outliers import Outliers, find_outliers, rank_among
 from pyrovae.inspection.sections.typical import _outliers_said, _ranks_said, section
 from pyrovae.inspection.subject import Budget
@@ -190,6 +191,51 @@ def test_the_gain_of_a_scale_per_pixel_has_a_closed_form(factor: float, count: i
     assert found is not None and found.error is not None
     assert found.value == pytest.approx(exact, abs=Z_LIMIT * found.error + 0.02 * exact)
     assert found.error < 2
+
+
+@every_likelihood
+@pytest.mark.parametrize("ratio", [0.25, 0.7, 1.3, 4.0])
+def test_no_other_scale_is_better_than_the_right_one(name: str, ratio: float) -> None:
+    """Also where tails are heavy, and where the residuals alone would say something else."""
+    vae, images = ignoring_latents(name, 400)
+    if not vae.likelihood.has_scale:
+        return
+    gain = scale_gain(vae, images.numpy(), CPU, ratio)
+    if vae.likelihood.grey_levels == 1 and ratio < 1:
+        assert np.isnan(gain)
+    else:  # 90 pixels would lose 1 nat or more, with an error of 0.4 over images.
+        assert gain == 0
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        # KL of a Normal, and of a Laplace, and one whose scale is wrong by the factor f.
+        ("Normal", lambda f: (1 / f**2 - 1) / 2 + np.log(f)),
+        ("Laplace", lambda f: 1 / f - 1 + np.log(f)),
+    ],
+)
+def test_the_gain_of_the_right_scale_is_a_divergence(
+    name: str, loss: Callable[[float], float], factor: float
+) -> None:
+    vae, images = ignoring_latents(name, 400)
+    with torch.no_grad():
+        loc = vae.decode(vae.encode(images).mean).mean
+    images = loc + (images - loc) / factor  # The likelihood is wide by the factor.
+    gain = scale_gain(vae, images.numpy(), CPU, 1 / factor**2)
+    # The error of a pixel's gain is below 3 nats.
+    error = 3 * (images[0].numel() / len(images)) ** 0.5
+    assert gain == pytest.approx(loss(factor) * images[0].numel(), abs=Z_LIMIT * error)
+
+
+@pytest.mark.parametrize(("name", "sign"), [("Normal", 0), ("Laplace", -1), ("StudentT", -1)])
+def test_normals_gain_nothing_where_the_noise_is_another(name: str, sign: int) -> None:
+    vae, images = ignoring_latents(name, 400)
+    found = pixel_gain(vae, images.numpy(), CPU)
+    assert found is not None and found.error is not None
+    lost = found.value < -Z_LIMIT * found.error
+    assert lost if sign < 0 else abs(found.value) < Z_LIMIT * found.error + 0.1
 
 
 @every_likelihood

@@ -15,8 +15,8 @@ def look(evidence: Evidence) -> Finding | None:
     if not cost > evidence.fault or likelihood == "PixelwiseNormal":
         return None
     reason = (
-        f"Residuals of some pixels are much larger than of others: one scale per pixel position "
-        f"would gain {cost:,.0f} nats."
+        "Residuals of some pixels are much larger than of others: Normal noise with one scale per "
+        f"pixel position would gain {cost:,.0f} nats."
     )
     advice = Advice(
         "Let the decoder predict a scale per pixel",

@@ -66,8 +66,8 @@ class Evidence:
         fixed_scale: the scale of a likelihood whose scale is not learned.
         dispersion: squared residuals over the variance that the likelihood expects.
         train_dispersion: squared residuals over expected variance, of training images.
-        noise_cost: nats that a noise of the right variance would gain.
-        pixel_gain: nats that a noise with one scale per pixel position would gain.
+        noise_cost: nats that noise of another scale would gain.
+        pixel_gain: nats that Normal noise with one scale per pixel position would gain.
         pixel_gain_error: the standard error of that gain.
         residual_gain: nats that a few more linear latents, fitted to residuals, would gain.
 

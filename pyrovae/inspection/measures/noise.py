@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pyrovae.data import Split
 from pyrovae.distributions.ppca import fit_ppca
-from pyrovae.inspection.dispersion import mean_and_variance
+from pyrovae.engine import Engine
+from pyrovae.inspection.dispersion import mean_and_variance, scale_gain
 from pyrovae.inspection.subject import Subject
-from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior.passes import each_batch
-from pyrovae.programs.pair import run_both
+from pyrovae.programs.pair import ModelGuidePair, run_both
 
 __all__ = ["measure", "of_noise"]
 
@@ -32,7 +32,7 @@ def measure(subject: Subject) -> dict[str, Any]:
     """Fields of `Evidence` on the noise."""
     some = subject.split.spread(IMAGES)
     residuals, ratio = _residuals(subject, some)
-    found = of_noise(subject.programs.likelihood, ratio, some)
+    found = of_noise(subject.programs, some, subject.engine, ratio, seed=subject.seed)
     if subject.train is None or len(subject.train) < LEAST:
         return found
     fitted, usual = _residuals(subject, subject.train.spread(IMAGES))
@@ -40,19 +40,22 @@ def measure(subject: Subject) -> dict[str, Any]:
     return found | {"train_dispersion": usual, "residual_gain": gain}
 
 
-def of_noise(likelihood: Likelihood, ratio: float, images: Split) -> dict[str, Any]:
+def of_noise(
+    programs: ModelGuidePair, images: Split, engine: Engine, ratio: float, *, seed: int = 0
+) -> dict[str, Any]:
     """Fields of `Evidence` on the scale of the noise.
 
     Args:
-        likelihood: the likelihood.
-        ratio: squared residuals over the variance that it expects, see `dispersion`.
+        programs: the pair of programs, on the engine's device.
         images: the images that the ratio was measured on.
+        engine: where to compute.
+        ratio: squared residuals over the variance that is expected, see `dispersion`.
+        seed: seed of the draws.
     """
+    likelihood = programs.likelihood
     found: dict[str, Any] = {"has_scale": likelihood.has_scale, "dispersion": ratio}
     if likelihood.has_scale and 0 < ratio < math.inf:
-        # Exact for a Normal noise: the loss of n pixels whose variance is wrong by this ratio.
-        size = math.prod(images.images.shape[1:])
-        found["noise_cost"] = size / 2 * (ratio - 1 - math.log(ratio))
+        found["noise_cost"] = scale_gain(programs, images, engine, ratio, seed=seed)
     scale = likelihood.fixed_scale()
     return found if scale is None else {**found, "fixed_scale": scale}
 

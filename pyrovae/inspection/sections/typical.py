@@ -229,9 +229,9 @@ def _gain_said(gain: Estimate | None) -> list[str]:
     if gain is None:
         return []
     return [
-        f"A noise with one scale per pixel position instead of one for all positions would change "
-        f"the log density of residuals by {gain.value:+,.0f} ± {gain.error or 0:,.0f} nats per "
-        f"image (fitted to half of the images, scored on the others)."
+        "Normal noise with one scale per pixel position, in place of the likelihood's, would "
+        f"change log p(x | z) by {gain.value:+,.0f} ± {gain.error or 0:,.0f} nats per image "
+        "(fitted to half of the images, scored on the others)."
     ]
 
 
