@@ -107,7 +107,7 @@ class Objective:
         loss = loss_per_image(total, len(x), x.device)
         zero = torch.zeros_like(loss)
         rate = sites.rate(zero)
-        if is_linear(self.innermost()):
+        if is_linear(self.innermost()) and not sites.weighted:
             return LossTerms(loss, (beta - 1) * rate - loss + sites.factors(zero), rate)
         return LossTerms(loss, sites.log_likelihood() - rate, rate)
 

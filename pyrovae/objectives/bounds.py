@@ -60,11 +60,13 @@ class Run:
         latents: the latent sites.
         distortion: the negative log likelihood of the observed sites, `(K, B)`, in nats.
         num_dims: the number of pixels times channels of an image.
+        unscaled: the distortion without the weights of `poutine.scale`, `(K, B)`.
     """
 
     latents: list[Latent]
     distortion: Tensor
     num_dims: int
+    unscaled: Tensor
 
     @property
     def rate(self) -> Tensor:
@@ -117,7 +119,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
         """The loss in nats, summed over the images, as a differentiable tensor."""
         traces = self._get_traces(model, guide, args, kwargs)
         runs = [self._read(model, guide, args[0]) for model, guide in traces]
-        both = ([run.unweighted for run in runs], [run.distortion for run in runs])
+        both = ([run.unweighted for run in runs], [run.unscaled for run in runs])
         rate, distortion = (torch.cat(terms).mean().detach() for terms in both)
         self.rate_and_distortion = rate, distortion
         return self.objective(runs)
@@ -169,8 +171,12 @@ class PerImageELBO(Recorded, Objective, ELBO):
             unweighted = spread(q, "unscaled_log_prob") - spread(p, "unscaled_log_prob")
             terms = (spread(q), spread(p), unweighted)
             latents.append(Latent(name, q["fn"], p["fn"], q["value"], q["scale"], *terms))
-        observed = [spread(model_trace.nodes[name]) for name in observed_sites(model_trace)]
-        return Run(latents, -torch.stack(observed).sum(0), x[0].numel())
+        observed = [model_trace.nodes[name] for name in observed_sites(model_trace)]
+        weighted, unscaled = (
+            -torch.stack([spread(site, kind) for site in observed]).sum(0)
+            for kind in ("log_prob", "unscaled_log_prob")
+        )
+        return Run(latents, weighted, x[0].numel(), unscaled)
 
     def _per_image(self, name: str, log_prob: Tensor, num_images: int) -> Tensor:
         """Log densities as `(K, B)`, summed over the plates between particles and images."""

@@ -82,6 +82,13 @@ class LatentRate(Messenger):
         self._observed: dict[str, Any] = {}
         self._factors: dict[str, Any] = {}
         self._enumerated: set[str] = set()
+        #: Whether a program weighs a site itself; this messenger sees it before `ScaleLatents`.
+        self.weighted = False
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if is_latent(msg) or is_observed(msg):
+            scale = msg["scale"]
+            self.weighted |= isinstance(scale, Tensor) or scale != 1
 
     def _pyro_post_sample(self, msg: Any) -> None:
         seen = (msg["fn"], msg["value"])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pyrovae.runs.own_code import place_in_own_code
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
-from pyrovae.utils.sites import latent_sites, observed_sites
+from pyrovae.utils.sites import latent_sites, observed_sites, sample_sites
 
 if TYPE_CHECKING:
     from pyrovae.likelihoods import Likelihood
@@ -60,13 +60,51 @@ def run_once(
 def _wrong_site(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> str:
     """Describes a site that Pyro accepts and that computes something else; "" if none does."""
     guide = poutine.trace(vae.guide).get_trace(x, **inputs)
+    model = poutine.trace(poutine.replay(vae.model, trace=guide)).get_trace(x, **inputs)
+    found = (
+        _shared(guide, len(x)),
+        _unknown(guide, model),
+        _masked(guide, model),
+        _size(model, x),
+    )
+    return next(filter(None, found), "")
+
+
+def _shared(guide: Any, count: int) -> str:
     for name in latent_sites(guide):
-        if guide.nodes[name]["fn"].batch_shape[-1:] != x.shape[:1]:
+        if guide.nodes[name]["fn"].batch_shape[-1:] != (count,):
             return (
                 f"the latent site {name} has one value for all images; each latent site must lie "
                 "in the plate of the images, and what images share can be a parameter"
             )
-    model = poutine.trace(poutine.replay(vae.model, trace=guide)).get_trace(x, **inputs)
+    return ""
+
+
+def _unknown(guide: Any, model: Any) -> str:
+    for name in latent_sites(guide):
+        if name not in model:
+            known = ", ".join(latent_sites(model)) or "none"
+            return (
+                f"the guide draws {name}, which is no site of the model; its latent sites are "
+                f"{known}, and auxiliary sites are not allowed"
+            )
+    return ""
+
+
+def _masked(guide: Any, model: Any) -> str:
+    """Scores use the distributions of the sites, without messengers around them."""
+    for trace in (guide, model):
+        for name in sample_sites(trace):
+            if trace.nodes[name]["mask"] is not None:
+                return (
+                    f"the site {name} lies within poutine.mask or has an obs_mask, which scores "
+                    "would not see; mask its distribution, as in fn.mask(m), or use "
+                    "--likelihood Masked for missing pixels"
+                )
+    return ""
+
+
+def _size(model: Any, x: Tensor) -> str:
     for name in observed_sites(model):
         site = model.nodes[name]
         found = site["fn"].event_shape
@@ -81,13 +119,19 @@ def _wrong_site(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> st
 
 
 def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:
-    """Raises `InputError` if the optimiser does not train all parameters that need a gradient.
+    """Raises `InputError` unless the optimiser trains the parameters of the programs alone.
 
     Args:
         vae: the pair of programs.
-        known: the parameters of the optimiser.
+        known: the parameters of the optimiser, in Pyro's parameter store.
     """
-    known = set(known)
+    known, own = set(known), set(vae.parameters())
+    if strange := sorted(pyro.get_param_store().param_name(p) for p in known - own):
+        raise InputError(
+            f"{strange[0]}: no attribute of model or guide holds this parameter, so a checkpoint "
+            "would not have it; make it an attribute, as in self.bias = PyroParam(value), or "
+            "self.net = module"
+        )
     trained = {name: p for name, p in vae.named_parameters() if p.requires_grad}
     missed = [name for name, p in trained.items() if p not in known]
     if not missed:

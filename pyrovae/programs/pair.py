@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
 from pyrovae.utils.arguments import Recorded
-from pyrovae.utils.errors import InputError
+from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.text import listed
 
@@ -67,7 +67,11 @@ class ModelGuidePair(Recorded, nn.Module):
     - all sites lie in one plate of images, the last batch dimension;
     - the image is the site `x`;
     - the guide computes latents from the batch `x`, so a guide with parameters per image, such as
-      `AutoNormal`, does not work;
+      `AutoNormal`, does not work; it draws latent sites of the model only;
+    - parameters are attributes of the programs, such as modules and `PyroParam`: checkpoints hold
+      no parameter of `pyro.param`;
+    - no messenger masks sites; `fn.mask(m)` masks a distribution. `poutine.scale` weighs a site in
+      training only;
     - if `attributes` names attributes of the data, both programs also get `attributes=`, a tensor
       `(B, A)`;
     - for several draws at once z is `(S, B, D)`, and the decoded maps must be `(S, B, C, H, W)`:
@@ -101,6 +105,8 @@ class ModelGuidePair(Recorded, nn.Module):
         attributes: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        for name, program in (("model", model), ("guide", guide)):
+            check_kind(name, program, nn.Module, "; such as PyroModule")
         self.model, self.guide = model, guide
         # In tuples, since these are submodules of the two programs already.
         self._likelihood, self._networks = (likelihood,), tuple(networks)

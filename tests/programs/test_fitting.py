@@ -14,10 +14,14 @@ import pyro.distributions as dist
 import pyro.optim
 import pytest
 import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from pyro.nn import PyroModule, PyroParam
 
 from pyrovae import (
     IWAE,
     VAE,
+    BetaTC,
     DiagonalNormal,
     InputError,
     MLPDecoder,
@@ -107,6 +111,79 @@ def test_a_latent_site_that_all_images_share_is_named(
         Trainer(epochs=1, batch_size=8).fit(vae, data)
 
 
+def plain(x: Any, num_images: int) -> Any:
+    """The plate of images."""
+    return pyro.plate("images", num_images if x is None else len(x), dim=-1)
+
+
+class OwnModel(PyroModule):
+    """A latent vector, and images that do not depend on it; `kind` is the mistake."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__("own_model")
+        self.kind, self.bias = kind, PyroParam(torch.zeros(SHAPE))
+
+    def forward(self, x: Any = None, num_images: int = 1) -> Any:
+        bias = pyro.param("lost", torch.zeros(SHAPE)) if self.kind == "param" else self.bias
+        net = torch.nn.Linear(4, 4) if self.kind == "module" else None
+        weight = 0.1 if self.kind == "scaled" else 1.0
+        with plain(x, num_images) as rows, poutine.scale(scale=weight):
+            z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+            if net is not None:
+                z = pyro.module("net", net)(z)
+            images = dist.Normal(bias + 0 * z.sum((-1, -2)), 1.0).to_event(3)
+            mask = torch.ones(len(rows)).bool() if self.kind == "mask" else None
+            return pyro.sample("x", images, obs=x, obs_mask=mask)
+
+
+class OwnGuide(PyroModule):
+    def __init__(self, kind: str) -> None:
+        super().__init__("own_guide")
+        self.kind, self.loc = kind, PyroParam(torch.zeros(4))
+
+    def forward(self, x: Any, num_images: int = 1) -> Any:
+        with plain(x, num_images):
+            pyro.sample("z", dist.Normal(self.loc, 1.0).to_event(1))
+            if self.kind == "other":
+                pyro.sample("a", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
+
+
+def own(kind: str) -> ModelGuidePair:
+    return ModelGuidePair(OwnModel(kind), OwnGuide(kind), SharedScaleNormal())
+
+
+@pytest.mark.filterwarnings("ignore:Found .*vars in")
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("param", "^lost: no attribute of model or guide holds this parameter, so a checkpoint"),
+        ("module", r"^net\$\$\$bias: no attribute of model or guide holds this parameter"),
+        ("other", "^the guide draws a, which is no site of the model; its latent sites are z,"),
+        ("mask", "^the site x_observed lies within poutine.mask or has an obs_mask, which scores"),
+    ],
+)
+def test_what_scores_or_checkpoints_would_not_see_is_named(
+    kind: str, said: str, data: SyntheticFaces
+) -> None:
+    with pytest.raises(InputError, match=said):
+        Trainer(epochs=1, batch_size=8).fit(own(kind), data)
+
+
+@pytest.mark.parametrize("objective", [Trace_ELBO(), TraceMeanField_ELBO(), IWAE(1), BetaTC()])
+def test_the_scale_of_a_site_weighs_it_in_the_loss_alone(
+    objective: Any, data: SyntheticFaces
+) -> None:
+    found = []
+    for kind in ("scaled", "right"):
+        torch.manual_seed(0)
+        recipe = Recipe(partial(torch.optim.SGD, lr=0.0), objective=objective)
+        found.append(Trainer(epochs=1, batch_size=32).fit(own(kind), data, recipe).iloc[0])
+    scaled, right = found
+    assert scaled.train_elbo == pytest.approx(right.train_elbo, rel=1e-5)
+    assert scaled.train_rate == pytest.approx(right.train_rate, rel=1e-5)
+    assert scaled.val_elbo == right.val_elbo and scaled.train_loss < 0.5 * right.train_loss
+
+
 def test_an_optimiser_that_cannot_be_made_is_named(data: SyntheticFaces) -> None:
     recipe = Recipe(optimizer=partial(torch.optim.Adam, lr=-1.0))
     with pytest.raises(InputError, match="^optimizer: Invalid learning rate"):
@@ -137,6 +214,10 @@ def test_an_optimiser_that_cannot_be_made_is_named(data: SyntheticFaces) -> None
                 make().model, make().guide, SharedScaleNormal(), attributes="smile"
             ),
             "attributes must be a list of names",
+        ),
+        (
+            lambda: ModelGuidePair(lambda x: x, make().guide, SharedScaleNormal()),
+            "model must be of the kind Module, got function; such as PyroModule",
         ),
     ],
 )
