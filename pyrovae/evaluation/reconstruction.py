@@ -119,11 +119,14 @@ def reconstructions(
 
     Returns:
         One row per image, indexed by the names of the split; columns `psnr` (decibels) and `ssim`.
+        Images that are smaller than the window of SSIM have `psnr` alone.
 
     Raises:
-        InputError: if the images are smaller than the window of SSIM, or an attribute is missing.
+        InputError: if an attribute is missing.
     """
     batches, found = in_order(programs, images, engine), []
+    shape = (images.images if isinstance(images, Split) else images).shape
+    large = min(shape[-2:]) >= _WINDOW
     with private_randomness(seed, engine.device):
         for batch, attributes in batches.labelled(0):
             given = attributes if programs.attributes else None
@@ -133,7 +136,8 @@ def reconstructions(
                 missing = programs.observe(placed).isnan()
             again = torch.where(missing, pixels, again)
             seen = 1 - missing.float().mean((1, 2, 3))  # The error is that of these pixels.
-            both = [psnr(pixels, again) + 10 * seen.log10(), ssim(pixels, again)]
-            found.append(torch.stack(both, dim=1).cpu().double())
-    names = list(images.names) if isinstance(images, Split) else None
-    return pandas.DataFrame(torch.cat(found).numpy(), index=names, columns=["psnr", "ssim"])
+            own = {"psnr": psnr(pixels, again) + 10 * seen.log10()}
+            own |= {"ssim": ssim(pixels, again)} if large else {}
+            found.append({name: values.cpu().double() for name, values in own.items()})
+    columns = {name: torch.cat([own[name] for own in found]).numpy() for name in found[0]}
+    return pandas.DataFrame(columns, list(images.names) if isinstance(images, Split) else None)

@@ -261,7 +261,7 @@ def _latents(scorer: Scorer) -> dict[str, Estimate]:
 
 def _reconstruction(scorer: Scorer) -> dict[str, Estimate]:
     table = reconstructions(scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed)
-    return {name: Estimate.of(table[name].to_numpy()) for name in ("psnr", "ssim")}
+    return {name: Estimate.of(own.to_numpy()) for name, own in table.items()}
 
 
 def _samples(scorer: Scorer) -> dict[str, Estimate]:

@@ -13,7 +13,7 @@ from pyrovae.evaluation import Estimate, psnr, reconstructions, ssim
 from pyrovae.likelihoods import Bernoulli, GreyLikelihood
 from tests.support.programs import conditional
 from tests.support.small import small_data, small_vae
-from tests.support.tables import changed, snapshot
+from tests.support.tables import IMAGE_SHAPE, changed, make_vae, snapshot
 
 CPU = Engine("cpu", "fp32")
 
@@ -75,6 +75,12 @@ def test_images_of_other_shapes_are_one_clear_line(measure: object, shape: tuple
 def test_images_smaller_than_the_window_are_one_clear_line() -> None:
     with pytest.raises(InputError, match=r"^images of 10x16 pixels: SSIM needs at least 11x11$"):
         ssim(torch.rand(2, 1, 10, 16), torch.rand(2, 1, 10, 16))
+
+
+def test_images_smaller_than_the_window_have_no_ssim() -> None:
+    vae = make_vae("Normal")
+    found = reconstructions(vae, np.zeros((3, *IMAGE_SHAPE), np.uint8), CPU)
+    assert list(found) == ["psnr"] and len(found) == 3
 
 
 def test_a_reconstruction_a_row() -> None:
