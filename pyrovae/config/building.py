@@ -115,7 +115,7 @@ def load_run(
         objects = instantiate(parser, parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)
-    vae.data = objects.data if data is None else as_image_data(data)
+    vae.data, vae.fitted = objects.data if data is None else as_image_data(data), True
     return vae.to(Engine(str(device), "fp32").device).eval(), vae.data
 
 

@@ -93,6 +93,9 @@ class ModelGuidePair(Recorded, nn.Module):
     #: other attributes; evaluation does not get them.
     optional: tuple[str, ...] = ()
 
+    #: Whether `Trainer.fit` or `load` has set the weights.
+    fitted: bool = False
+
     #: The data set whose `preprocess` prepares new images as for training; `load` sets it.
     data: ImageData | None = None
 

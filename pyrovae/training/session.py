@@ -24,6 +24,7 @@ from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
 from pyrovae.training.averaging import Average
 from pyrovae.training.callbacks import Callbacks, Epoch, RunInfo
+from pyrovae.training.initialization.base import initialize
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
 from pyrovae.training.recipe import Recipe
@@ -174,6 +175,7 @@ class Session:
             self.state.epochs = self.trainer.epochs
         else:
             self.start()
+        self.vae.fitted = True
         # Before the configuration is written, since a damaged `metrics.csv` is refused.
         self.rows = self.group.from_main(self.kept_rows)
         state, wide = self.state, self.objective.prefers_wide_guide
@@ -219,7 +221,7 @@ class Session:
         self.vae.check_inputs(self.train_split)
         self.callbacks.message(summary(self.data, self.train_split, self.val_split))
         images, flip = self.train_split.images, self.data.flip
-        lines = self.group.from_main(lambda: self.recipe.start(self.vae, images, flip))
+        lines = self.group.from_main(lambda: initialize(self.recipe.start, self.vae, images, flip))
         for line in lines.splitlines():
             self.callbacks.message(line)
         self.group.broadcast([*self.vae.parameters(), *self.vae.buffers()])

@@ -34,10 +34,9 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, number: int, where: str, run: Path | None) -> None:
         self.signal = number
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} after {where}"
-            + (f"; all is saved, go on with --resume {run}" if run else "")
-        )
+        saved = f"; all is saved, go on with --resume {run} (resume=True in Python)"
+        stopped = f"stopped by {signal.Signals(number).name} after {where}"
+        super().__init__(stopped + (saved if run else ""))
 
 
 class Diverged(RuntimeError):

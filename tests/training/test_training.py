@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,25 @@ def test_too_few_images_for_probabilistic_pca_start_as_told() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_second_fit_says_what_becomes_of_the_weights(
+    opened: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: Any
+) -> None:
+    data, vae = small_data(), small_vae(shortcut=True)
+    still = Recipe(partial(torch.optim.SGD, lr=0.0))
+    Trainer(epochs=1, batch_size=BATCH).fit(vae, data, run=tmp_path)
+    vae = pyrovae.load(tmp_path, "last") if opened else vae
+    before = vae.model.decoder.shortcut.weight.detach().clone()
+    capsys.readouterr()
+    Trainer(epochs=1, batch_size=BATCH).fit(vae, data, still, progress=True)
+    assert "goes on from the weights that the VAE has" in capsys.readouterr().out
+    assert torch.equal(vae.model.decoder.shortcut.weight, before) and not caplog.messages
+    Trainer(epochs=1, batch_size=BATCH).fit(vae, data, replace(still, start=ProbabilisticPCA()))
+    assert not torch.equal(vae.model.decoder.shortcut.weight, before)
+    (said,) = caplog.messages
+    assert said.startswith("ProbabilisticPCA replaced the weights of the VAE, which was trained")
+
+
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     mine = [tmp_path / ".notes.tmp", tmp_path / "sub" / ".last.safetensors.1.tmp"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -35,8 +36,28 @@ class Start(Recorded, ABC):
         """
 
 
+def initialize(start: Start, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
+    """Applies an initialisation; warns if it replaces the weights of an earlier training.
+
+    Returns:
+        One line for the log.
+    """
+    before = [p.detach().clone() for p in vae.parameters()] if vae.fitted else []
+    said = start(vae, images, flip)
+    if not before:
+        return said
+    if all(map(torch.equal, before, vae.parameters())):
+        return "goes on from the weights that the VAE has"
+    logging.getLogger("pyrovae").warning(
+        "%s replaced the weights of the VAE, which was trained before; a recipe with "
+        "start=RandomStart() goes on from them",
+        type(start).__name__,
+    )
+    return said
+
+
 class RandomStart(Start):
-    """Keeps the random initial weights of the networks.
+    """Keeps the weights of the networks: random ones of a new VAE, those of a trained one.
 
     Use it where the parts do not support `ProbabilisticPCA`, and to compare with published
     results.
