@@ -15,6 +15,7 @@ import torch
 import pyrovae
 from pyrovae.config import catalogue
 from pyrovae.config.presets import preset_names
+from tests.support.tables import IMAGE_SHAPE, make_vae
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "pyrovae/README.md", "scripts/README.md", "tests/README.md")
@@ -54,6 +55,9 @@ def test_python_blocks_run(page: str) -> None:
         image = torch.zeros(2, 5, 3, 8, 8)
         assert names["PatchEncoder"]((3, 8, 8), 4)(image).shape == (2, 5, 4)
         assert names["FixedLaplace"]()(image).event_shape == (3, 8, 8)
+        vae, x = make_vae("Normal"), torch.rand(4, *IMAGE_SHAPE)
+        losses = [names["TargetRate"](target).loss(vae.model, vae.guide, x) for target in (0, 99)]
+        assert losses[0] < losses[1]  # The rate of random weights is far below 99 nats.
 
 
 @pytest.mark.parametrize("page", PAGES)

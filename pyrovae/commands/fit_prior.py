@@ -93,5 +93,5 @@ def _compared(run: RunDirectory, fitted: RunDirectory) -> Iterator[str]:
     before, after = (f"ELBO {own['elbo']:,.1f}, rate {own['rate']:,.1f}" for own in (old, new))
     yield f"validation, nats per image: {before} in {run.root}, {after} with the new prior"
     if new["elbo"] < old["elbo"]:
-        longer = f"pyrovae train --resume {fitted.root} --trainer.epochs N"
+        longer = fitted.with_trust(f"pyrovae train --resume {fitted.root} --trainer.epochs N")
         yield f"warning: the ELBO fell; {longer} trains the prior for longer"

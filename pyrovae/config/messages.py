@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from pyrovae.config.catalogue import concrete, entries
+from pyrovae.config.naming import is_known, loaded_class
 from pyrovae.config.roles import ALSO, BASES, LINKED, LISTS, ROLES
 from pyrovae.utils.text import closest, cut
 
@@ -121,9 +122,17 @@ def list_error(message: str, where: str) -> str:
         if (name := cut(found[1])) == "None":
             return f"{where}: is a list; {where}=[] is an empty one"
         return f"{where}: write {where}+={name} to add one, or {where}=[{name}] for a new list"
-    if found := re.search(r"instantiatable class, but (\S+) is abstract", message):
-        return f"{where}: {cut(found[1])} is abstract: it lacks a method of its base class"
     return ""
+
+
+def abstract_class(message: str, where: str) -> str:
+    """The error of a class of the user that lacks methods of its base class."""
+    found = re.search(r"instantiatable class, but (\S+) is abstract", message)
+    own = loaded_class(found[1]) if found else None
+    if found is None or own is None or is_known(own):
+        return ""
+    lacking = ", ".join(sorted(own.__abstractmethods__))  # type: ignore[attr-defined]
+    return f"{where}: {cut(found[1])} is abstract: it must define {lacking}"
 
 
 def wrong_type(message: str, where: str) -> str:

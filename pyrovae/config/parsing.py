@@ -95,6 +95,7 @@ class Parser(ArgumentParser):
             self._unrecognized,
             messages.error_of_argument,
             messages.unknown_class,
+            messages.abstract_class,
             messages.list_error,
             self._needs_value,
             messages.wrong_type,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint, state_of
 from pyrovae.runs.contents import check_best
-from pyrovae.runs.own_code import OWN_PARTS, copy_own_code
+from pyrovae.runs.own_code import OWN_PARTS, copy_own_code, names_own_classes
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import from_yaml
@@ -57,6 +57,10 @@ class RunDirectory:
         self.parts = self.root / OWN_PARTS
         self.shared = self.root / "model.safetensors"
         self.last = self.root / "checkpoints" / "last.safetensors"
+
+    def with_trust(self, command: str) -> str:
+        """A command that opens the run; with `--trust` if the run names a class of the user."""
+        return f"{command} --trust" if names_own_classes(self.options()) else command
 
     def check_free(self) -> None:
         """Raises `InputError` if the path holds a run, or is not a directory.

@@ -14,7 +14,7 @@ from typing import Any
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import from_yaml
 
-__all__ = ["OWN_PARTS", "copy_own_code", "module_file", "place_in_own_code"]
+__all__ = ["OWN_PARTS", "copy_own_code", "module_file", "names_own_classes", "place_in_own_code"]
 
 #: The folder of the copies, beside `config.yaml`.
 OWN_PARTS = "parts"
@@ -63,6 +63,23 @@ def place_in_own_code(error: BaseException | None) -> str:
                 found = ""  # The user's code passes on a value that the package refuses.
         error = error.__cause__  # The parser wraps a constructor's error in its own.
     return found
+
+
+def names_own_classes(config: Any) -> bool:
+    """Whether a configuration, as plain values, names a class of the user.
+
+    Example:
+        >>> names_own_classes({"prior": {"class_path": "FlowPrior"}})
+        False
+        >>> names_own_classes({"prior": {"class_path": "my_parts.Cauchy"}})
+        True
+    """
+    if isinstance(config, list):
+        return any(map(names_own_classes, config))
+    if not isinstance(config, dict):
+        return False
+    top, _, rest = str(config.get("class_path", "")).partition(".")
+    return bool(rest and top not in _LIBRARIES) or any(map(names_own_classes, config.values()))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pyrovae.config.parsing import joined
 from pyrovae.data import Colour, Crop, Shift
 from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
+from pyrovae.objectives import PerImageELBO
 from pyrovae.posteriors import Posterior
 from pyrovae.programs import ModelGuidePair
 from pyrovae.utils.errors import InputError
@@ -40,6 +41,18 @@ def test_sizes_are_typed_in_any_way(typed: list[str]) -> None:
     assert made("--data.image_size", *typed).image_shape == (3, 28, 20)
     if len(typed) == 1:
         assert made(f"--data.image_size={typed[0]}").image_shape == (3, 28, 20)
+
+
+class Unfinished(PerImageELBO):
+    """An objective without its formula."""
+
+
+def test_a_class_that_lacks_a_method_is_told_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{__name__}.Unfinished"
+    said = refusal("train", ["--objective", name], monkeypatch, capsys)
+    assert said == f"error: --objective: {name} is abstract: it must define objective"
 
 
 @pytest.mark.slow

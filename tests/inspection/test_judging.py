@@ -388,3 +388,14 @@ def test_a_verdict_without_the_history_of_training_says_so() -> None:
     collapsed = replace(unknown, active=0, elbo=1001.0, train_elbo=1001.0)
     for evidence in (unknown, collapsed):
         assert str(judge(evidence)).endswith("without metrics.csv, or history= in Python.")
+
+
+@pytest.mark.parametrize(("named", "flag"), [("FlowPrior", ""), ("my_parts.Cauchy", " --trust")])
+def test_commands_for_a_run_with_a_class_of_the_user_have_the_flag_that_opens_it(
+    tmp_path: Path, named: str, flag: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(f"prior:\n  class_path: {named}\n")
+    changes = {"trainer.epochs": 40}
+    for resumes in (False, True):
+        command = Advice("Train for longer", changes, resumes=resumes).command(str(tmp_path))
+        assert command.endswith(flag) and ("--trust" in command) == bool(flag)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.plain import flat, spelled
 
 __all__ = ["Advice", "Options"]
@@ -68,9 +69,11 @@ class Advice:
             return ""
         changes = [f"--{name} {_word(value)}" for name, value in self.changes.items()]
         if self.resumes:
-            return " ".join(["pyrovae train --resume", shlex.quote(run), *changes])
-        config, other = shlex.quote(f"{run}/config.yaml"), shlex.quote(f"{run}-next")
-        return " ".join(["pyrovae train --config", config, *changes, "--run_dir", other])
+            words = ["pyrovae train --resume", shlex.quote(run), *changes]
+        else:
+            config, other = shlex.quote(f"{run}/config.yaml"), shlex.quote(f"{run}-next")
+            words = ["pyrovae train --config", config, *changes, "--run_dir", other]
+        return RunDirectory(run).with_trust(" ".join(words))
 
     def python(self) -> str:
         """The same changes as Python constructors; empty if no option changes.
