@@ -8,6 +8,7 @@ from pyrovae.distributions.full_rank import *
 from pyrovae.distributions.grey import *
 from pyrovae.distributions.masked import *
 from pyrovae.distributions.mixture import *
+from pyrovae.distributions.outliers import *
 from pyrovae.distributions.pixels import *
 from pyrovae.distributions.spline import *
 from pyrovae.distributions.transformed import *

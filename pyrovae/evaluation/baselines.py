@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 #: The names of the two baselines.
-WITHOUT_LATENT = "without latents (the likelihood alone)"
+WITHOUT_LATENT = "without latents"
 PPCA = "probabilistic PCA of {:,} training images, latent dimensions: {:,}"
 #: Images that probabilistic PCA is fitted to: a few seconds of computation.
 PPCA_IMAGES = 1000
@@ -202,7 +202,7 @@ def evaluate_without_latent(
 def log_evidence_without_latent(
     likelihood: Likelihood, train: np.ndarray, test: np.ndarray, *, seed: int = 0
 ) -> Tensor:
-    """Log p(x) of each image under the likelihood alone, fitted to `train`: `Likelihood.baseline`.
+    """Log p(x) of each image under `Likelihood.baseline`, fitted to `train`.
 
     Args:
         likelihood: decides how images are observed, and the family of the pixels.

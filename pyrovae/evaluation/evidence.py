@@ -24,6 +24,8 @@ __all__ = ["log_evidence", "log_weights", "pareto_k"]
 
 #: k-hat above which neither the mean of the weights nor its standard error can be estimated.
 UNRELIABLE = 0.7
+#: Spread of sums in float32 that rounding alone makes, relative to the sums.
+ROUNDING = 16 * float(np.finfo(np.float32).eps)
 #: Pixels decoded at once: on a CPU, some 100 MB in most networks; on a GPU, where a batch eight
 #: times as large takes no longer.
 PIXELS_AT_ONCE, PIXELS_ON_GPU = 2**20, 2**23
@@ -83,7 +85,7 @@ def pareto_k(log_weights: np.ndarray) -> float:
 
     Returns:
         k-hat of the largest `min(S / 5, 3 sqrt(S))` weights; NaN if these are fewer than 5;
-        minus infinity if all weights are equal, as for an exact posterior.
+        minus infinity if they are equal to within rounding, as for an exact posterior.
 
     References:
         Pareto Smoothed Importance Sampling (Vehtari et al., 2024, sections 3.1 and 3.2.4),
@@ -101,7 +103,7 @@ def pareto_k(log_weights: np.ndarray) -> float:
     # Relative to the largest weight, to avoid overflow and underflow.
     largest = np.exp(ordered[-tail - 1 :] - ordered[-1])
     excess = largest[1:] - largest[0]
-    if excess[-1] <= 1e-9:
+    if excess[-1] <= 1e-9 + ROUNDING * np.abs(log_weights).max():
         return -math.inf
     # The fit divides by a quartile, which would be zero if many weights equal the threshold.
     return fit_generalized_pareto(torch.from_numpy(np.maximum(excess, 1e-30)))[0]

@@ -114,7 +114,7 @@ class AutoregressiveLogistic(GreyLikelihood):
             square += (x - mean - predicted(x - mean, kernel)).double().square().sum(0)
             number += len(x)
         independent = super().without_latent(mean, (square / number).float()).base_dist
-        return distributions.AutoregressiveLogistic(mean, independent.scale, kernel)
+        return distributions.AutoregressiveLogistic(mean, independent.pixels.scale, kernel)
 
     def check(self, images: Tensor) -> None:
         """Raises `InputError` if the images have another number of channels."""

@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.distributions import DiscretizedLogistic
+from pyrovae.distributions import DiscretizedLogistic, WithOutliers
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import cannot_start
 
@@ -181,9 +181,9 @@ class DensityLikelihood(PixelLikelihood):
         return torch.add(images, uniform_noise(images)).mul_(255 / 256)
 
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
-        """One Normal per pixel; its scale is at least that of the dequantisation noise."""
+        """One Normal per pixel, with outliers, at least as wide as dequantisation noise."""
         scale = variance.sqrt().clamp(min=1 / (256 * math.sqrt(12)))
-        return dist.Normal(mean, scale).to_event(3)
+        return WithOutliers(dist.Normal(mean, scale), 1.0).to_event(3)
 
 
 class GreyLikelihood(PixelLikelihood):
@@ -196,6 +196,6 @@ class GreyLikelihood(PixelLikelihood):
         return images
 
     def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
-        """One discretised logistic per pixel; its standard deviation is at least a grey level."""
+        """One discretised logistic per pixel, with outliers, at least one grey level wide."""
         scale = variance.sqrt().clamp(min=1 / 256) * (math.sqrt(3) / math.pi)
-        return DiscretizedLogistic(mean, scale).to_event(3)
+        return WithOutliers(DiscretizedLogistic(mean, scale), 1 / 256).to_event(3)

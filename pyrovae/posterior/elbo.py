@@ -137,10 +137,16 @@ def evaluate(
         seed: seed of the draws.
 
     Raises:
-        TypeError: if an argument has the wrong type, such as a data set in place of a split.
+        TypeError: if an argument has the wrong type, such as a data set in place of a split, or
+            floats in place of 8-bit images.
     """
     check_kind("programs", programs, ModelGuidePair)
     check_kind("images", images, Split | np.ndarray, '; data.split("test") is a split')
+    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
+        raise TypeError(
+            f"images must be grey values 0 to 255 of type uint8, got {images.dtype}; "
+            "ArrayData(images) converts other types"
+        )
     engine = engine or Engine(str(next(programs.parameters()).device), "fp32")
     check_kind("engine", engine, Engine, '; such as Engine("cuda")')
     table = image_terms(programs, images, engine, seed=seed)

@@ -152,6 +152,10 @@ def test_the_tail_of_pareto_weights_has_their_shape(k: float) -> None:
 def test_tails_without_a_shape() -> None:
     assert pareto_k(np.zeros(1000)) == -math.inf
     assert pareto_k(np.full(1000, -9e4)) == -math.inf
+    # The rounding of sums in float32 is no tail, and a spread of one nat is one.
+    steps = np.random.default_rng(0).choice([-1, 0, 1, 2], 1000)
+    assert pareto_k(-4e4 * (1 + steps * np.finfo(np.float32).eps)) == -math.inf
+    assert pareto_k(-4e4 + np.random.default_rng(0).normal(size=1000)) > -math.inf
     assert math.isnan(pareto_k(np.zeros(20)))
     assert math.isnan(pareto_k(np.array([math.nan] * 100)))
     one = np.zeros(1000)

@@ -344,7 +344,20 @@ def test_the_baseline_has_the_moments_it_is_given(make: Make) -> None:
         x = (mean + torch.randn(4, *IMAGE_SHAPE) * variance.sqrt()).mul(255).round() / 255
         ends = (oracle.cdf(x + half) for half in (0.5 / 255, -0.5 / 255))
         expected = torch.from_numpy(next(ends) - next(ends)).log()
-    assert torch.allclose(p.log_prob(x), expected.sum((-3, -2, -1)), rtol=1e-4)
+    if likelihood.grey_levels is not None:  # A share of 0.0001 is uniform over all values.
+        uniform = torch.tensor(1e-4 * likelihood.grey_levels / 256).log().double()
+        expected = torch.logaddexp(expected + math.log1p(-1e-4), uniform)
+    assert torch.allclose(p.log_prob(x), expected.sum((-3, -2, -1)), rtol=1e-5)
+
+
+@every_likelihood
+def test_a_pixel_that_was_always_black_does_not_decide_a_baseline(make: Make) -> None:
+    """White in one image, it costs its own range of log densities, 16 nats at most."""
+    likelihood = make()
+    p = likelihood.without_latent(torch.zeros(IMAGE_SHAPE), torch.zeros(IMAGE_SHAPE))
+    black, one = torch.zeros(2, *IMAGE_SHAPE)
+    one[:, 2, 3] = 1
+    assert 5 < (p.log_prob(black) - p.log_prob(one)) / len(one) < 16
 
 
 @every_likelihood

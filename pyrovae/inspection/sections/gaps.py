@@ -151,13 +151,14 @@ def _parts(table: pandas.DataFrame) -> list[str]:
 
 def _reliability(table: pandas.DataFrame) -> str:
     bad = int((~(table["k_hat"] <= UNRELIABLE)).sum())
-    known = table["k_hat"].dropna()  # NaN with too few draws.
+    # NaN with too few draws; minus infinity for an exact posterior, whose weights have no tail.
+    known = table["k_hat"].dropna().replace(-np.inf, 0.0)
     typical = f"median {known.median():.2f}; " if len(known) else ""
     said = (
         f"k-hat of the guide's importance weights is above {UNRELIABLE} for {bad} of "
         f"{len(table)} images ({typical}median effective sample size {table['ess'].median():,.0f})"
     )
-    other = table["k_hat_full_rank"].dropna().median()
+    other = table["k_hat_full_rank"].dropna().replace(-np.inf, 0.0).median()
     if bad and not math.isnan(other):
         said = f"{said}. With the refined Normals of full rank the median k-hat is {other:.2f}"
     return f"{said}. Both are of draws near the guide, and cannot show a mode that it misses."

@@ -1,0 +1,39 @@
+"""Pixels that may be anything, with a small probability."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+__all__ = ["WithOutliers"]
+
+#: The share of outliers, as small as the probabilities to which Bernoulli baselines are clamped.
+SHARE = 1e-4
+
+
+class WithOutliers(TorchDistribution):
+    r"""Independent pixels, of which a share of 0.0001 is uniform over all values.
+
+    $$p(x) = (1 - \epsilon)\, q(x) + \epsilon\, u, \quad \epsilon = 10^{-4}$$
+
+    A pixel that is black in all training images has a narrow q. Without outliers, one image in
+    which it is white would have a log density of -10,000 nats, and would decide the mean of all.
+
+    Args:
+        pixels: q, with an empty event shape.
+        level: u, the uniform density of a pixel: 1 on [0, 1], and 1 / 256 for grey values.
+    """
+
+    has_rsample = False
+
+    def __init__(self, pixels: TorchDistribution, level: float) -> None:
+        self.pixels, self.level = pixels, level
+        super().__init__(pixels.batch_shape, pixels.event_shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log p(x), `(*)`."""
+        regular = self.pixels.log_prob(value) + math.log1p(-SHARE)
+        return torch.logaddexp(regular, torch.full_like(regular, math.log(SHARE * self.level)))
