@@ -51,11 +51,20 @@ def moments(q: Any) -> tuple[Tensor, Tensor]:
 
 def marginal(q: Any) -> Marginal:
     """Returns `moments` and the expected squared error of the mean."""
+    if (found := _closed_form(q)) is not None:
+        mean, variance = found
+        return Marginal(mean, variance.sqrt(), torch.zeros_like(mean))
+    draws = _floats(q.sample((DRAWS,)))
+    return Marginal(draws.mean(0), draws.std(0), draws.var(0) / DRAWS)
+
+
+def _closed_form(q: Any) -> tuple[Tensor, Tensor] | None:
+    """Mean and variance of a distribution; None without a formula for them."""
     try:
-        return Marginal(q.mean, q.variance.sqrt(), torch.zeros_like(q.mean))
+        mean, variance = q.mean, q.variance
     except (NotImplementedError, AttributeError):
-        draws = q.sample((DRAWS,))
-        return Marginal(draws.mean(0), draws.std(0), draws.var(0) / DRAWS)
+        return None
+    return None if mean.isnan().all() else (mean, variance)  # NaN is that of `Categorical`.
 
 
 def marginals(
@@ -92,11 +101,15 @@ def _pieces(total: int, most: int) -> list[int]:
 
 def _of_draws(node: Any) -> tuple[Tensor, Tensor]:
     """Means and variances of a site given each draw of the other sites, the leftmost dimension."""
-    try:
-        return node["fn"].mean, node["fn"].variance
-    except (NotImplementedError, AttributeError):
-        # Without closed-form moments, draws of the site itself are used.
-        return node["value"], torch.zeros_like(node["value"])
+    if (found := _closed_form(node["fn"])) is not None:
+        return found
+    # Without closed-form moments, draws of the site itself are used.
+    drawn = _floats(node["value"])
+    return drawn, torch.zeros_like(drawn)
+
+
+def _floats(values: Tensor) -> Tensor:
+    return values if values.is_floating_point() else values.to(torch.get_default_dtype())
 
 
 def _mixed(means: Tensor, variances: Tensor) -> Marginal:

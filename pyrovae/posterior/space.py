@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class LatentSpace:
         programs: the pair of programs.
         shapes: the event shape of each latent site.
         discrete: the names of the discrete sites, such as a one-hot class.
+        integers: the least and the largest value of the sites whose values are integers, such as
+            those of `Categorical`.
 
     Example:
         >>> from pyrovae import DiagonalNormal, MLPDecoder, MLPEncoder, Normal, StandardNormal, VAE
@@ -58,15 +61,18 @@ class LatentSpace:
     programs: ModelGuidePair
     shapes: dict[str, torch.Size]
     discrete: frozenset[str] = frozenset()
+    integers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
     def of(cls, programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> LatentSpace:
         """The latent space of the sites that the guide draws for observations `(B, C, H, W)`."""
         trace = poutine.trace(programs.guide).get_trace(x, **inputs)
-        sites = {name: trace.nodes[name]["fn"] for name in latent_sites(trace)}
-        shapes = {name: fn.event_shape for name, fn in sites.items()}
-        return cls(programs, shapes, frozenset(n for n, fn in sites.items() if is_discrete(fn)))
+        sites = {name: trace.nodes[name] for name in latent_sites(trace)}
+        shapes = {name: node["fn"].event_shape for name, node in sites.items()}
+        discrete = frozenset(name for name, node in sites.items() if is_discrete(node["fn"]))
+        whole = (name for name, node in sites.items() if not node["value"].is_floating_point())
+        return cls(programs, shapes, discrete, {name: _ends(sites[name]["fn"]) for name in whole})
 
     @property
     def size(self) -> int:
@@ -95,15 +101,19 @@ class LatentSpace:
 
     def flatten(self, latents: dict[str, Tensor]) -> Tensor:
         """Concatenates values `(*, ...)` of all sites to vectors `(*, D)`."""
-        both = [(latents[name], len(shape)) for name, shape in self.shapes.items()]
+        own = {name: latents[name] for name in self.shapes}
+        own |= {name: own[name].to(torch.get_default_dtype()) for name in self.integers}
+        both = [(own[name], len(shape)) for name, shape in self.shapes.items()]
         return torch.cat([z.flatten(z.ndim - n) if n else z.unsqueeze(-1) for z, n in both], -1)
 
     def unflatten(self, z: Tensor) -> dict[str, Tensor]:
-        """Splits vectors `(*, D)` into values of the sites."""
-        return {
+        """Splits vectors `(*, D)` into values of the sites; integers are the nearest ones."""
+        found = {
             name: z[..., self.slices[name]].reshape(*z.shape[:-1], *shape)
             for name, shape in self.shapes.items()
         }
+        nearest = {name: found[name].round().clamp(*ends) for name, ends in self.integers.items()}
+        return found | {name: value.long() for name, value in nearest.items()}
 
     def prior_draws(self, num_images: int, **inputs: Tensor) -> Tensor:
         """Draws latents from the model, `(num_images, D)`, without decoding them."""
@@ -179,6 +189,16 @@ def is_discrete(fn: Any) -> bool:
         return bool(fn.support.is_discrete)
     except (NotImplementedError, AttributeError):  # A user's distribution may have no support.
         return False
+
+
+def _ends(fn: Any) -> tuple[float, float]:
+    """The least and the largest value of a distribution of integers, as far as it states them."""
+    try:
+        ends = vars(fn.support)
+    except (NotImplementedError, AttributeError):
+        ends = {}
+    low, high = ends.get("lower_bound", -math.inf), ends.get("upper_bound", math.inf)
+    return float(torch.as_tensor(low).min()), float(torch.as_tensor(high).max())
 
 
 class _AllSeen(Exception):  # noqa: N818 - it signals the regular end of a run, not an error.

@@ -98,7 +98,7 @@ def networks_alone() -> ModelGuidePair:
 
 #: Programs of the package, and some of a user. `ModelGuidePair` itself records no parts.
 CASES: dict[str, Callable[[], ModelGuidePair]] = {
-    **{name: make for name, make in MAKERS.items() if name != "two latents"},
+    **{name: make for name, make in MAKERS.items() if name not in ("two latents", "numbered")},
     "without prior": without_prior,
     "networks alone": networks_alone,
 }

@@ -62,6 +62,36 @@ class TwoLatentsGuide(PyroModule):
             pyro.sample("z2", dist.Normal(loc, raw.tanh().exp()).to_event(1))
 
 
+class NumberedModel(PyroModule):
+    """A number from 0 to 3, then z given it, then x given z."""
+
+    def __init__(self, likelihood: SharedScaleNormal) -> None:
+        super().__init__("numbered_model")
+        self.logits, self.centres = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.randn(4, 3))
+        self.decoder, self.likelihood = nn.Linear(3, SIZE), likelihood
+
+    def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
+        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+            number = pyro.sample("y", dist.Categorical(logits=self.logits))
+            z = pyro.sample("z", dist.Normal(self.centres[number], 1.0).to_event(1))
+            maps = self.decoder(z).unflatten(-1, (3, 16, 16))
+            return pyro.sample("x", self.likelihood(maps), obs=x)
+
+
+class NumberedGuide(PyroModule):
+    """The number and z, independent given x."""
+
+    def __init__(self) -> None:
+        super().__init__("numbered_guide")
+        self.encoder = nn.Linear(SIZE, 10)
+
+    def forward(self, x: Tensor) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            logits, loc, raw = self.encoder(x.flatten(-3)).split([4, 3, 3], -1)
+            pyro.sample("y", dist.Categorical(logits=logits))
+            pyro.sample("z", dist.Normal(loc, raw.tanh().exp()).to_event(1))
+
+
 class ConditionalModel(PyroModule):
     """x given z and two attributes of the image."""
 
@@ -95,6 +125,11 @@ class ConditionalGuide(PyroModule):
 def two_latents() -> ModelGuidePair:
     likelihood = SharedScaleNormal()
     return ModelGuidePair(TwoLatentsModel(likelihood), TwoLatentsGuide(), likelihood)
+
+
+def numbered() -> ModelGuidePair:
+    likelihood = SharedScaleNormal()
+    return ModelGuidePair(NumberedModel(likelihood), NumberedGuide(), likelihood)
 
 
 def conditional() -> ModelGuidePair:
@@ -161,4 +196,4 @@ TRAINED: dict[str, Callable[[], ModelGuidePair]] = {
     "ladder": partial(ladder_vae, channels=[4, 4], latents=[0, 1], shortcut=True),
 }
 CLASSES = {"semi-supervised": semi_supervised, "mixture": mixture}
-MAKERS: dict[str, Callable[[], ModelGuidePair]] = {**TRAINED, **CLASSES}
+MAKERS: dict[str, Callable[[], ModelGuidePair]] = {**TRAINED, **CLASSES, "numbered": numbered}

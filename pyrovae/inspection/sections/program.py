@@ -44,10 +44,15 @@ def section(subject: Subject) -> Section:
     )
 
 
+def _shape(row: Any) -> str:
+    """The event shape of a site, such as 1x28x28; "" for a number."""
+    return "x".join(map(str, row["event_shape"]))
+
+
 def _said(sites: pandas.DataFrame, parameters: pandas.DataFrame) -> list[str]:
     latents = sites[(sites["program"] == "model") & (sites["kind"] == "latent")]
     parts = [
-        f"{row['site']} ({row['distribution']}, {'x'.join(map(str, row['event_shape']))})"
+        f"{row['site']} ({', '.join(filter(None, [row['distribution'], _shape(row)]))})"
         for _, row in latents.iterrows()
     ]
     counts = parameters.groupby("program", sort=False)["trained"].sum()
