@@ -302,6 +302,7 @@ def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[
         if Path(run).resolve() in [Path(other).resolve() for other in runs[:place]]:
             raise InputError(f"--compare: {run} is given twice; allowed are different runs")
     names, reports, complaints = short_names(runs), {}, []
+    print(_seen(sections), flush=True)
     given = [_of_run(options, run, name) for run, name in zip(runs, names, strict=True)]
     found = {name: opened(own) for name, own in zip(names, given, strict=True)}
     for own, (name, (subject, left_out)) in zip(given, found.items(), strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +39,12 @@ def evaluate_run(
         InputError: if the run or its images are missing, an option is not allowed, or a section
             failed. The results of the other sections are written first.
     """
-    from pyrovae.commands.evaluate import check_sections, score_run
+    from pyrovae.commands.evaluate import check_sections, open_run, score_run
     from pyrovae.evaluation.scoring import Options
     from pyrovae.training.overview import refresh_index
 
+    names = [own.name for own in fields(Options)]
+    _check_options("evaluate_run", options, [*names, *_named_only(open_run)])
     chosen = {own.name: options.pop(own.name) for own in fields(Options) if own.name in options}
     report = score_run(run, Options(**chosen), check_sections(sections), **options)
     report.write()
@@ -76,17 +79,39 @@ def inspect_run(
         InputError: if the run or its images are missing, or an option is not allowed.
     """
     from pyrovae.commands.inspect import about_weights, open_subject, report_folder
-    from pyrovae.inspection import QUICK, inspect
-    from pyrovae.inspection.subject import FULL
+    from pyrovae.inspection import QUICK
+    from pyrovae.inspection import inspect as report_on
+    from pyrovae.inspection.subject import FULL, Subject
     from pyrovae.training.overview import refresh_index
     from pyrovae.utils.errors import check_kind
 
+    names = {own.name for own in fields(Subject)} | _named_only(open_subject)
+    _check_options("inspect_run", options, names - {"budget", "programs"})
     check_kind("images", options.get("images", ()), list | tuple, "; write a list")
     checkpoint = options.get("checkpoint", "best")
     folder = out or report_folder(run, checkpoint, options.get("split", "test"))
     subject, complaints = open_subject(run, budget=QUICK if quick else FULL, **options)
     notes = [about_weights(run, checkpoint), *(f"Left out: {line}" for line in complaints)]
     title = f"The posterior of {Path(run).name}"
-    report = inspect(subject, folder, sections, title=title, notes=notes)
+    report = report_on(subject, folder, sections, title=title, notes=notes)
     refresh_index(run)
     return report
+
+
+def _named_only(function: Callable[..., Any]) -> set[str]:
+    """The names of a function's keyword-only arguments."""
+    known = inspect.signature(function).parameters.values()
+    return {own.name for own in known if own.kind is own.KEYWORD_ONLY}
+
+
+def _check_options(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises `TypeError` for an option that a function does not have."""
+    from pyrovae.utils.text import closest
+
+    names = sorted(known)
+    for name in given:
+        if name not in names:
+            raise TypeError(
+                f"{function} has no option {name}{closest(name, names)}; options are "
+                f"{', '.join(names)}"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pyro
@@ -11,7 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-__all__ = ["Marginal", "centre", "marginal", "marginals", "moments"]
+__all__ = ["Marginal", "centre", "is_discrete", "marginal", "marginals", "moments"]
 
 #: Draws for moments that have no closed form.
 DRAWS = 200
@@ -20,6 +21,14 @@ DRAWS = 200
 MIXED = 32
 #: Numbers that are drawn at once for these: networks need many times their memory.
 AT_ONCE = 1_000_000
+
+
+def is_discrete(fn: Any) -> bool:
+    """Whether the values of a distribution are discrete; False if its support is not known."""
+    try:
+        return bool(fn.support.is_discrete)
+    except (NotImplementedError, AttributeError):  # A user's distribution may have no support.
+        return False
 
 
 class Marginal(NamedTuple):
@@ -60,11 +69,11 @@ def marginal(q: Any) -> Marginal:
 
 def _closed_form(q: Any) -> tuple[Tensor, Tensor] | None:
     """Mean and variance of a distribution; None without a formula for them."""
-    try:
+    with suppress(NotImplementedError, AttributeError):
         mean, variance = q.mean, q.variance
-    except (NotImplementedError, AttributeError):
-        return None
-    return None if mean.isnan().all() else (mean, variance)  # NaN is that of `Categorical`.
+        # The mean of `Categorical` is NaN, although its values have one. That of a Cauchy is, too.
+        return None if mean.isnan().all() and is_discrete(q) else (mean, variance)
+    return None
 
 
 def marginals(

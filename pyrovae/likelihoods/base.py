@@ -124,8 +124,20 @@ class Likelihood(Recorded, nn.Module, ABC):
         return None
 
     def fixed_scale(self) -> float | None:
-        """The scale of the noise if it is not trained; None if it is trained or there is none."""
-        return None
+        """The scale of the noise if it is not trained; None if it is trained or there is none.
+
+        By default the standard deviation of a pixel, if neither a parameter nor the decoder
+        changes it.
+        """
+        trained = any(True for _ in self.parameters()) or self.num_maps(1) > 1
+        if trained or self.couples_batch or not self.has_scale:
+            return None
+        like = next(self.buffers(), torch.zeros(()))
+        try:
+            found = [self(like.new_full((1, 1, 1), h)).stddev for h in (0.2, 0.8)]
+        except (NotImplementedError, AttributeError):
+            return None
+        return float(found[0]) if torch.equal(*found) else None
 
     def maps(self, loc: Tensor) -> Tensor:
         """The decoder maps `(*, num_maps, H, W)` whose location is the images `(*, C, H, W)`.

@@ -277,7 +277,8 @@ class BetaTC(PerImageELBO):
     \,\|\, \textstyle\prod_d q(z_d))}_{\beta} + \underbrace{\textstyle\sum_d KL(q(z_d) \,\|\,
     p(z_d))}_{\gamma}$$
 
-    The aggregate posteriors are estimated from the batch by minibatch weighted sampling.
+    The aggregate posteriors are estimated from the batch by minibatch weighted sampling. Outside
+    `Trainer` the batch counts as the whole training split, unless `begin_step` is called.
 
     Use it for dimensions that are independent over the data, with less blur than a high beta.
 

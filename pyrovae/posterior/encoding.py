@@ -21,10 +21,10 @@ from torch.distributions import (
 )
 
 from pyrovae.data import Split
-from pyrovae.distributions.moments import Marginal, marginal, marginals, moments
+from pyrovae.distributions.moments import Marginal, is_discrete, marginal, marginals, moments
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import each_batch
-from pyrovae.posterior.space import LatentSpace, is_discrete
+from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas

@@ -16,6 +16,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae.data import Split
+from pyrovae.distributions.moments import is_discrete
 from pyrovae.engine import Engine
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
@@ -181,14 +182,6 @@ class LatentSpace:
         with suppress(_AllSeen):
             unseen(num_images=num_images, **inputs)
         return tracer.trace
-
-
-def is_discrete(fn: Any) -> bool:
-    """Whether the values of a distribution are discrete; False if its support is not known."""
-    try:
-        return bool(fn.support.is_discrete)
-    except (NotImplementedError, AttributeError):  # A user's distribution may have no support.
-        return False
 
 
 def _ends(fn: Any) -> tuple[float, float]:

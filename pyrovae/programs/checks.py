@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check_all_train", "misfit", "run_once"]
 
 #: The errors of a part that does not fit its input.
-MISFITS = (ValueError, RuntimeError, NotImplementedError, TypeError)
+MISFITS = (ValueError, RuntimeError, NotImplementedError, TypeError, AttributeError)
 
 
 def run_once(

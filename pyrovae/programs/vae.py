@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pyro
@@ -13,6 +14,7 @@ import pyro.distributions as dist
 import torch
 from pyro.nn import PyroModule
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from pyrovae.data import ImageData, as_image_data
 from pyrovae.distributions.latent import innermost
@@ -23,6 +25,7 @@ from pyrovae.priors import FlowPrior, Prior
 from pyrovae.programs.checks import misfit
 from pyrovae.programs.pair import ModelGuidePair, Parts
 from pyrovae.utils.errors import check_kind
+from pyrovae.utils.text import closest
 
 __all__ = ["Guide", "Model", "VAE"]
 
@@ -303,6 +306,8 @@ def parts_for(
     decoder: Callable[..., nn.Module] = usual_decoder,
 ) -> dict[str, Any]:
     """The parts of a VAE by role, with sizes that fit images of a shape; see `VAE.for_images`."""
+    if not isinstance(latent_dim, int) or latent_dim < 1:
+        raise TypeError(f"latent_dim must be an integer of 1 or more, got {latent_dim!r}")
     sizes = {"latent_dim": latent_dim, "image_shape": shape}
     p, q, pixels = made(prior, sizes), made(posterior, sizes), made(likelihood, sizes)
     return {
@@ -318,8 +323,25 @@ def made(part: Any, sizes: dict[str, Any]) -> Any:
     """Builds a part with the sizes that its constructor takes; returns an object unchanged."""
     if isinstance(part, nn.Module):
         return part
+    if not callable(part):
+        raise TypeError(f"a part is a class, a functools.partial, or an object; got {part!r}")
+    if isinstance(part, partial):
+        _check_arguments(part.func, part.keywords)
     known = inspect.signature(part).parameters
     return part(**{name: size for name, size in sizes.items() if name in known})
+
+
+def _check_arguments(part: Any, given: Iterable[str]) -> None:
+    """Raises `TypeError` for an argument that a part does not have."""
+    known = inspect.signature(part).parameters
+    if any(own.kind is own.VAR_KEYWORD for own in known.values()):
+        return
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{part.__name__} has no argument {name}{closest(name, known)}; its arguments are "
+                f"{', '.join(known)}"
+            )
 
 
 @torch.no_grad()
@@ -331,7 +353,10 @@ def check_spaces(prior: Prior, posterior: Posterior) -> None:
         h = h.to(tensor if tensor.is_floating_point() else tensor.device)
     drawn = posterior(h)
     try:
-        spaces = [type(innermost(p.support)) for p in (prior(), drawn)]
+        both = prior(), drawn
+        for part, found in zip((prior, posterior), both, strict=True):
+            check_kind(f"{type(part).__name__}(...)", found, Distribution)
+        spaces = [type(innermost(p.support)) for p in both]
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{type(prior).__name__} does not fit the networks: {reason}") from error

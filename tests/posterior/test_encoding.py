@@ -110,7 +110,7 @@ def test_evaluation_and_inspection_look_at_one_encoding(make: type) -> None:
     assert scorer.section("latents")["active_units"].value == int(
         subject.encoded.continuous().active.sum()
     )
-    latents = np.concatenate([z.flatten(1).numpy() for z in subject.draws.values()], 1)
+    latents = np.concatenate([z.reshape(len(z), -1).numpy() for z in subject.draws.values()], 1)
     assert np.array_equal(latents, again.draws)
 
 

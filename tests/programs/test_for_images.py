@@ -12,6 +12,7 @@ from pyrovae import (
     VAE,
     HypersphericalUniform,
     ImageData,
+    InputError,
     MLPDecoder,
     MLPEncoder,
     Normal,
@@ -100,3 +101,41 @@ def test_ten_lines_of_python_train() -> None:
     vae = VAE.for_images(data, 4, **SMALL)
     history = Trainer(epochs=1, batch_size=8, clip_norm=1000.0).fit(vae, data, Recipe.default())
     assert history.state.epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"latent_dim": 4.0}, "latent_dim must be an integer of 1 or more, got 4.0"),
+        ({"prior": "VampPrior"}, "a part is a class, .*, or an object; got 'VampPrior'"),
+        (
+            {"prior": partial(VampPrior, num_component=5)},
+            r"VampPrior has no argument num_component \(did you mean num_components\?\); its",
+        ),
+    ],
+)
+def test_what_makes_no_part_is_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        VAE.for_images(small_data(), **SMALL, **given)
+
+
+class NoDistribution(Prior):
+    """Returns nothing."""
+
+    def forward(self) -> Any:
+        pass
+
+
+class NoDensity(Normal):
+    """Returns images, not their distribution."""
+
+    def forward(self, h: torch.Tensor) -> Any:
+        return h
+
+
+def test_parts_that_return_no_distribution_are_named() -> None:
+    with pytest.raises(TypeError, match="NoDistribution.* must be of the kind Distribution, got"):
+        VAE.for_images(small_data(), 2, **SMALL, prior=NoDistribution)
+    vae = VAE.for_images(small_data(), 2, **SMALL, likelihood=NoDensity)
+    with pytest.raises(InputError, match="^the parts and the data do not fit together: "):
+        Trainer(epochs=1).fit(vae, small_data())

@@ -65,7 +65,7 @@ def wrong_noise(
     fixed = not math.isnan(scale)
     if not (evidence.has_scale and (fixed or evidence.finished) and cost > evidence.least):
         return None
-    stated = f"The likelihood's scale is fixed at {scale:g}. " if fixed else ""
+    stated = f"The noise has the fixed standard deviation {scale:g}. " if fixed else ""
     reason = (
         f"{stated}Squared residuals are {evidence.dispersion:,.3g} times the variance that it "
         f"expects{meaning}."
@@ -80,18 +80,20 @@ def wrong_noise(
 
 def _learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
     """To train a fixed scale, or to set it to that of the residuals if it is an option."""
-    cost, scale = evidence.noise_cost, evidence.fixed_scale * math.sqrt(evidence.dispersion)
+    cost, scale = evidence.noise_cost, evidence.options.get("likelihood.scale")
     learned = Advice(
         "Train the scale with the networks",
         {"likelihood": "SharedScaleNormal"},
         f"Squared residuals equal the expected variance, and the ELBO rises by {cost:,.0f} nats",
     )
+    if not isinstance(scale, int | float):
+        return (learned,)
     fixed = Advice(
         "Set the scale to that of the residuals",
-        {"likelihood.scale": float(f"{scale:.3g}")},
+        {"likelihood.scale": float(f"{scale * math.sqrt(evidence.dispersion):.3g}")},
         "The ratio of squared residuals to their expected variance moves towards 1",
     )
-    return (learned, fixed) if "likelihood.scale" in evidence.options else (learned,)
+    return learned, fixed
 
 
 def _adapt(evidence: Evidence) -> Advice:
