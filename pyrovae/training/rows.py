@@ -19,7 +19,12 @@ from pyrovae.utils.errors import InputError
 __all__ = ["EpochRow", "as_csv", "as_text", "read_rows", "rows_until"]
 
 #: The fields with a column per name, and what these columns begin with.
-NAMED = {"objective": "objective_", "val_rates": "val_rate_", "classes": "val_class_"}
+NAMED = {
+    "objective": "objective_",
+    "val_rates": "val_rate_",
+    "classes": "val_class_",
+    "own": "own_",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class EpochRow:
         objective: scalars of the objective.
         val_rates: the part of `val_rate` of each latent site, if there are several.
         classes: scores of programs that classify, over the validation split.
+        own: the numbers of callbacks, see `Callback.measure`.
     """
 
     epoch: int
@@ -61,6 +67,7 @@ class EpochRow:
     objective: dict[str, float] = field(default_factory=dict)
     val_rates: dict[str, float] = field(default_factory=dict)
     classes: dict[str, float] = field(default_factory=dict)
+    own: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -80,7 +80,7 @@ class Session:
         self.excused = ""
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
-        self.undecided = engine.decides_by_time
+        self.undecided, self.stopped = engine.decides_by_time, ""
         self.seen: list[int] = []
         self.check(self.train_split)
 
@@ -236,7 +236,7 @@ class Session:
     def train_epochs(self) -> None:
         """Trains epoch by epoch; after a signal it finishes the step, saves, and raises."""
         state = self.state
-        while state.epoch < self.trainer.epochs and not self.out_of_patience():
+        while state.epoch < self.trainer.epochs and not self.reason_to_stop():
             if self.train_epoch():
                 with self.average.applied():
                     self.end_epoch()
@@ -246,10 +246,7 @@ class Session:
                 where = f"step {state.step} (epoch {state.epoch + 1}, batch {state.batch})"
                 raise Interrupted(number, where, self.run.root if self.run else None)
         if state.epoch < self.trainer.epochs:
-            self.callbacks.message(
-                "stopped early: the validation ELBO has not improved for "
-                f"{counted(self.trainer.patience or 0, 'epoch')} (best: epoch {state.best[0][1]})"
-            )
+            self.callbacks.message(f"stopped early: {self.reason_to_stop()}")
         self.average.keep()
         if self.trainer.restore_best and state.best:
             self.callbacks.message(self.saved.restore_best())
@@ -361,11 +358,13 @@ class Session:
             objective=self.objective.numbers(),
         )
         settled = row.beta == self.recipe.beta(replace(now, step=now.total - 1))
-        self.rows.append(as_text(row.columns()))
         about = self.vae, self.val_split, self.engine, settled
         vectors = {} if found.kl is None else {"kl_per_dimension": found.kl}
         epoch = Epoch(row, *about, vectors=vectors, rows=self.rows, run=self.run)
+        epoch = replace(epoch, row=replace(row, own=self.callbacks.measure(epoch)))
+        self.rows.append(as_text(epoch.row.columns()))
         self.callbacks.end_epoch(epoch)
+        self.stopped = self.group.from_main(self.callbacks.stop)
         state.begin_epoch()
         if state.rank(row.val_elbo):
             self.saved.save_best(row.val_elbo)
@@ -387,7 +386,10 @@ class Session:
         first, second = (None if own is None else own / 1e9 for own in found)
         return first, second
 
-    def out_of_patience(self) -> bool:
-        """Whether the validation ELBO has not improved for `patience` epochs."""
+    def reason_to_stop(self) -> str:
+        """Why the run ends before its last epoch; "" if it goes on."""
         patience, best = self.trainer.patience, self.state.best
-        return bool(patience and best and self.state.epoch - best[0][1] >= patience)
+        if patience and best and self.state.epoch - best[0][1] >= patience:
+            waited = counted(patience, "epoch")
+            return f"the validation ELBO has not improved for {waited} (best: epoch {best[0][1]})"
+        return self.stopped

@@ -11,6 +11,7 @@ import torch
 
 from pyrovae import Recipe, Trainer
 from pyrovae.runs import RunDirectory, load_checkpoint, save_checkpoint
+from pyrovae.training.callbacks import Callback, Epoch
 from pyrovae.training.rows import COLUMNS, NEEDED
 from tests.support.small import adam, rows, small_data, small_vae
 from tests.support.tables import LIKELIHOODS
@@ -32,6 +33,43 @@ def events(run: Path) -> Any:
     found = EventAccumulator(str(run / "tensorboard"), {"histograms": 0, "scalars": 0})
     found.Reload()
     return found
+
+
+class Own(Callback):
+    """Measures the number of epochs, and stops after some."""
+
+    def __init__(self, last: int = 9, value: Any = None) -> None:
+        self.last, self.value, self.epoch = last, value, 0
+
+    def measure(self, epoch: Epoch) -> Any:
+        self.epoch = epoch.row.epoch
+        return {"epochs": self.epoch / 2} if self.value is None else self.value
+
+    def stop(self) -> str:
+        return "it is enough" if self.epoch >= self.last else ""
+
+
+@pytest.mark.slow
+def test_numbers_of_a_callback_are_in_the_history_and_the_files(tmp_path: Path) -> None:
+    history = fit(2, run=tmp_path, callbacks=[Own()])
+    assert list(history["own_epochs"]) == [0.5, 1.0]
+    assert [float(row["own_epochs"]) for row in rows(tmp_path)] == [0.5, 1.0]
+    assert [own.value for own in events(tmp_path).Scalars("own_epochs")] == [0.5, 1.0]
+    again = fit(3, run=tmp_path, resume=True, callbacks=[Own()])
+    assert list(again["own_epochs"]) == [0.5, 1.0, 1.5]
+
+
+def test_a_callback_ends_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = fit(5, run=tmp_path, callbacks=[Own(last=2)], progress=True)
+    assert len(history) == 2 and len(rows(tmp_path)) == 2
+    assert "stopped early: it is enough" in capsys.readouterr().out
+    assert load_checkpoint(RunDirectory(tmp_path).last)[1]["epoch"] == 2
+
+
+@pytest.mark.parametrize("value", [3, ["a"], {"a": "b"}, {"a": None}])
+def test_what_a_callback_measures_are_numbers(value: Any) -> None:
+    with pytest.raises(TypeError, match="^Own.measure must return numbers by name, got"):
+        fit(callbacks=[Own(value=value)])
 
 
 @pytest.mark.slow

@@ -129,8 +129,21 @@ class Hooks:
     def message(self, text: str) -> None:
         """Called with each line of the log."""
 
+    def measure(self, epoch: Epoch) -> Mapping[str, float]:
+        """Called after the validation of an epoch, before `end_epoch`.
+
+        Returns:
+            Numbers by name. They are columns of `metrics.csv` and of the history, `own_NAME`, and
+            go to all loggers.
+        """
+        return {}
+
     def end_epoch(self, epoch: Epoch) -> None:
         """Called after the validation of an epoch, before its checkpoint is written."""
+
+    def stop(self) -> str:
+        """Called after `end_epoch`: why the run ends after this epoch; "" if it goes on."""
+        return ""
 
     def end(self, status: str) -> None:
         """Called when the run ends, also after an error, even one before `begin`.
@@ -198,10 +211,32 @@ class Callbacks(Hooks):
         for callback in self.callbacks:
             callback.message(text)
 
+    def measure(self, epoch: Epoch) -> dict[str, float]:
+        """The numbers of all callbacks; the last one counts where two have one name.
+
+        Raises:
+            TypeError: if a callback does not return numbers by name.
+        """
+        found: dict[str, float] = {}
+        for callback in self.callbacks:
+            own = callback.measure(epoch)
+            try:
+                found |= {str(name): float(value) for name, value in own.items()}
+            except (AttributeError, TypeError, ValueError):
+                name = type(callback).__name__
+                raise TypeError(
+                    f"{name}.measure must return numbers by name, got {own!r}"
+                ) from None
+        return found
+
     def end_epoch(self, epoch: Epoch) -> None:
         """Calls `end_epoch` of all callbacks."""
         for callback in self.callbacks:
             callback.end_epoch(epoch)
+
+    def stop(self) -> str:
+        """The first reason to stop; "" if there is none."""
+        return next(filter(None, (callback.stop() for callback in self.callbacks)), "")
 
     def end(self, status: str) -> None:
         """Calls `end` of all callbacks."""
