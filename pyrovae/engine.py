@@ -118,9 +118,13 @@ class Engine(Recorded):
 
     @contextmanager
     def running(self, program: nn.Module, networks: Iterable[nn.Module]) -> Iterator[None]:
-        """Context with the program on the device, and its networks in the chosen precision."""
+        """Context with the program on the device, and its networks in the chosen precision.
+
+        Networks in float64 keep their precision.
+        """
         program.to(self.device).to(memory_format=torch.contiguous_format)
-        wrapped = list(networks) if self.precision == "bf16" else []
+        rounded = networks if self.precision == "bf16" else ()
+        wrapped = [own for own in rounded if not any(map(_is_double, own.parameters()))]
         for network in wrapped:
             network.forward = _in_bf16(network.forward, self.device.type)
         try:
@@ -155,6 +159,10 @@ class Engine(Recorded):
     def place(self, images: Tensor) -> Tensor:
         """Moves a batch to the device, in the channels last layout."""
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
+
+
+def _is_double(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float64
 
 
 def _in_bf16(forward: Callable[..., Any], device_type: str) -> Callable[..., Any]:

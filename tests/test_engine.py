@@ -49,6 +49,14 @@ def test_bf16_is_in_the_networks_only(networks: str) -> None:
     assert all(p.dtype == torch.float32 for p in vae.parameters())
 
 
+def test_networks_in_float64_keep_their_precision() -> None:
+    vae = make_vae("Normal").double()
+    x = torch.rand(2, *IMAGE_SHAPE, dtype=torch.double)
+    with Engine("cpu", "bf16").running(vae, vae.networks()), torch.no_grad():
+        found = vae.guide.encoder(x)
+    assert torch.equal(found, vae.guide.encoder(x)) and found.dtype == torch.double
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_after_running_the_program_is_as_before(precision: Any) -> None:
     vae, x = make_vae(networks="Conv").eval(), torch.rand(6, *IMAGE_SHAPE)
