@@ -166,8 +166,9 @@ def _gain(squares: Tensor, log_probs: Tensor) -> Estimate | None:
     shared = squares.double().mean()
     normal = -((2 * math.pi * shared).log() + squares.double() / shared).sum(1) / 2
     gains = torch.cat([_gains(*halves), _gains(*halves[::-1])])
-    # Of images in another order, which is of no matter for the mean.
-    gains = gains - (log_probs - normal).mean().clamp(min=0)
+    better = log_probs - normal
+    if better.mean() > 0:
+        gains = gains - torch.cat([better[1::2], better[::2]])  # In the same order.
     if not gains.isfinite().all():
         return None
     found = Estimate.of(gains)  # Both halves share the errors of their scales.
@@ -210,7 +211,10 @@ def scale_gain(
         node = run_both(programs.model, programs.guide, x, **inputs)[1].nodes["x"]
         p, value = node["fn"], node["value"]
         off, own = value - mean_and_variance(p)[0], p.log_prob(value)
-        seen = value.isnan().logical_not().flatten(1).sum(1)
+        free = value.isnan().logical_not()
+        if programs.likelihood.grey_levels == 1:  # The first and the last value hold the tails.
+            free &= (value > 0) & (value < 1)
+        off, seen = off * free, free.flatten(1).sum(1)
         scaled = [p.log_prob(value - off * (1 - 1 / c)) - seen * math.log(c) for c in factors]
         return torch.stack(scaled) - own
 

@@ -106,10 +106,12 @@ class Objective:
             total = self.loss_and_grads(model, guide, x, **inputs)
         loss = loss_per_image(total, len(x), x.device)
         zero = torch.zeros_like(loss)
+        direct = is_linear(self.innermost()) and not sites.weighted
+        fit = zero if direct else sites.log_likelihood()  # Before `rate`, which forgets the sites.
         rate = sites.rate(zero)
-        if is_linear(self.innermost()) and not sites.weighted:
+        if direct:
             return LossTerms(loss, (beta - 1) * rate - loss + sites.factors(zero), rate)
-        return LossTerms(loss, sites.log_likelihood() - rate, rate)
+        return LossTerms(loss, fit - rate, rate)
 
 
 class StockObjective(Objective):

@@ -103,7 +103,9 @@ class LatentRate(Messenger):
     @torch.no_grad()
     def log_likelihood(self) -> Tensor:
         """The log likelihood of the observed sites at the first draws, in nats per image."""
-        return sum(p.log_prob(x).mean() for p, x in self._observed.values())
+        weights = self._log_weights()
+        found: Any = sum(_expected(p.log_prob(x), weights) for p, x in self._observed.values())
+        return torch.as_tensor(found)
 
     @torch.no_grad()
     def factors(self, zero: Tensor) -> Tensor:
@@ -113,6 +115,11 @@ class LatentRate(Messenger):
             zero: as for `rate`.
         """
         return sum((p.log_prob(x).mean() for p, x in self._factors.values()), zero)
+
+    def _log_weights(self) -> list[Tensor]:
+        """The guide's log probabilities of the values of its enumerated sites."""
+        known = [self._sites.get(name, []) for name in self._enumerated]
+        return [pair[0][0].log_prob(pair[0][1]) for pair in known if len(pair) > 1]
 
     def per_image(self) -> float:
         """The rate of the first run of guide and model since the last call, in nats per image."""
@@ -126,9 +133,8 @@ class LatentRate(Messenger):
             zero: a zero of shape `()` on the device of the rate.
         """
         pairs = {name: pair for name, pair in self._sites.items() if len(pair) > 1}
+        log_weights = self._log_weights()
         self._sites.clear()
-        known = [pairs[name][0] for name in self._enumerated if name in pairs]
-        log_weights = [q.log_prob(value) for q, value in known]
         rates = [
             _expected(q.log_prob(z), log_weights) - _expected(p.log_prob(z), log_weights)
             for (q, z), (p, _), *_ in pairs.values()

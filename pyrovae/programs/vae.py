@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import pyro
@@ -236,6 +237,7 @@ class VAE(ModelGuidePair):
 
         Example:
             >>> from functools import partial
+        from numbers import Integral
             >>> from pyrovae import MLPDecoder, MLPEncoder, SyntheticFaces, VampPrior
             >>> data = SyntheticFaces(image_size=16)
             >>> prior = partial(VampPrior, num_components=50)
@@ -306,8 +308,8 @@ def parts_for(
     decoder: Callable[..., nn.Module] = usual_decoder,
 ) -> dict[str, Any]:
     """The parts of a VAE by role, with sizes that fit images of a shape; see `VAE.for_images`."""
-    if not isinstance(latent_dim, int) or latent_dim < 1:
-        raise TypeError(f"latent_dim must be an integer of 1 or more, got {latent_dim!r}")
+    if not isinstance(latent_dim, Integral):
+        raise TypeError(f"latent_dim must be an integer, got {latent_dim!r}")
     sizes = {"latent_dim": latent_dim, "image_shape": shape}
     p, q, pixels = made(prior, sizes), made(posterior, sizes), made(likelihood, sizes)
     return {

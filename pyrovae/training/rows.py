@@ -41,7 +41,7 @@ class EpochRow:
         objective: scalars of the objective.
         val_rates: the part of `val_rate` of each latent site, if there are several.
         classes: scores of programs that classify, over the validation split.
-        own: the numbers of callbacks, see `Callback.measure`.
+        own: the numbers of callbacks, see `Callback.measurements`.
     """
 
     epoch: int

@@ -361,10 +361,10 @@ class Session:
         about = self.vae, self.val_split, self.engine, settled
         vectors = {} if found.kl is None else {"kl_per_dimension": found.kl}
         epoch = Epoch(row, *about, vectors=vectors, rows=self.rows, run=self.run)
-        epoch = replace(epoch, row=replace(row, own=self.callbacks.measure(epoch)))
+        epoch = replace(epoch, row=replace(row, own=self.callbacks.measurements(epoch)))
         self.rows.append(as_text(epoch.row.columns()))
         self.callbacks.end_epoch(epoch)
-        self.stopped = self.group.from_main(self.callbacks.stop)
+        self.stopped = self.group.from_main(self.callbacks.reason_to_stop)
         state.begin_epoch()
         if state.rank(row.val_elbo):
             self.saved.save_best(row.val_elbo)

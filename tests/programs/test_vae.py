@@ -27,7 +27,6 @@ from tests.support.tables import (
     IMAGE_SHAPE,
     IN_TURN,
     LATENT_DIM,
-    LIKELIHOODS,
     OBJECTIVES,
     PAIRS,
     POSTERIORS,
@@ -239,20 +238,6 @@ def test_encode_and_decode_are_the_programs_distributions(parts: tuple[str, ...]
     conditioned = poutine.condition(vae.model, data={"z": z[0]})
     model = poutine.trace(conditioned).get_trace(x[0])
     assert torch.allclose(model.nodes["x"]["fn"].log_prob(x[0]), p.log_prob(x)[0])
-
-
-@pytest.mark.parametrize("name", LIKELIHOODS)
-def test_grey_values_as_floats_are_refused(name: str) -> None:
-    vae = make_vae(name)
-    images = make_images(vae.likelihood, 3)
-    images[0, 0, 0, 0] = 255
-    with pytest.raises(ValueError, match="^x has values up to 255, and white pixels are observed"):
-        vae.encode(images.float())
-    for x in (vae.observe(images), vae.scored(images), images):
-        vae.encode(x)
-    x = vae.observe(images)
-    each = torch.func.vmap(lambda one: vae.encode(one[None]).mean[0])(x)
-    torch.testing.assert_close(each, vae.encode(x).mean)
 
 
 @every_part

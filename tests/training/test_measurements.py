@@ -41,11 +41,11 @@ class Own(Callback):
     def __init__(self, last: int = 9, value: Any = None) -> None:
         self.last, self.value, self.epoch = last, value, 0
 
-    def measure(self, epoch: Epoch) -> Any:
+    def measurements(self, epoch: Epoch) -> Any:
         self.epoch = epoch.row.epoch
         return {"epochs": self.epoch / 2} if self.value is None else self.value
 
-    def stop(self) -> str:
+    def reason_to_stop(self) -> str:
         return "it is enough" if self.epoch >= self.last else ""
 
 
@@ -68,7 +68,7 @@ def test_a_callback_ends_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("value", [3, ["a"], {"a": "b"}, {"a": None}])
 def test_what_a_callback_measures_are_numbers(value: Any) -> None:
-    with pytest.raises(TypeError, match="^Own.measure must return numbers by name, got"):
+    with pytest.raises(TypeError, match="^Own.measurements must return numbers by name, got"):
         fit(callbacks=[Own(value=value)])
 
 

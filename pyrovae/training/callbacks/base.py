@@ -129,7 +129,7 @@ class Hooks:
     def message(self, text: str) -> None:
         """Called with each line of the log."""
 
-    def measure(self, epoch: Epoch) -> Mapping[str, float]:
+    def measurements(self, epoch: Epoch) -> Mapping[str, float]:
         """Called after the validation of an epoch, before `end_epoch`.
 
         Returns:
@@ -141,7 +141,7 @@ class Hooks:
     def end_epoch(self, epoch: Epoch) -> None:
         """Called after the validation of an epoch, before its checkpoint is written."""
 
-    def stop(self) -> str:
+    def reason_to_stop(self) -> str:
         """Called after `end_epoch`: why the run ends after this epoch; "" if it goes on."""
         return ""
 
@@ -211,7 +211,7 @@ class Callbacks(Hooks):
         for callback in self.callbacks:
             callback.message(text)
 
-    def measure(self, epoch: Epoch) -> dict[str, float]:
+    def measurements(self, epoch: Epoch) -> dict[str, float]:
         """The numbers of all callbacks; the last one counts where two have one name.
 
         Raises:
@@ -219,13 +219,13 @@ class Callbacks(Hooks):
         """
         found: dict[str, float] = {}
         for callback in self.callbacks:
-            own = callback.measure(epoch)
+            own = callback.measurements(epoch)
             try:
                 found |= {str(name): float(value) for name, value in own.items()}
             except (AttributeError, TypeError, ValueError):
                 name = type(callback).__name__
                 raise TypeError(
-                    f"{name}.measure must return numbers by name, got {own!r}"
+                    f"{name}.measurements must return numbers by name, got {own!r}"
                 ) from None
         return found
 
@@ -234,9 +234,9 @@ class Callbacks(Hooks):
         for callback in self.callbacks:
             callback.end_epoch(epoch)
 
-    def stop(self) -> str:
+    def reason_to_stop(self) -> str:
         """The first reason to stop; "" if there is none."""
-        return next(filter(None, (callback.stop() for callback in self.callbacks)), "")
+        return next(filter(None, (callback.reason_to_stop() for callback in self.callbacks)), "")
 
     def end(self, status: str) -> None:
         """Calls `end` of all callbacks."""
