@@ -54,7 +54,9 @@ def test_python_blocks_run(page: str) -> None:
     else:
         image = torch.zeros(2, 5, 3, 8, 8)
         assert names["PatchEncoder"]((3, 8, 8), 4)(image).shape == (2, 5, 4)
-        assert names["FixedLaplace"]()(image).event_shape == (3, 8, 8)
+        likelihood = names["FixedLaplace"](0.1)
+        assert likelihood(image).event_shape == (3, 8, 8)
+        assert likelihood.fixed_scale() == pytest.approx(0.1 * 2**0.5)
         vae, x = make_vae("Normal"), torch.rand(4, *IMAGE_SHAPE)
         losses = [names["TargetRate"](target).loss(vae.model, vae.guide, x) for target in (0, 99)]
         assert losses[0] < losses[1]  # The rate of random weights is far below 99 nats.

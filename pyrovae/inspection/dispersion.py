@@ -200,8 +200,10 @@ def scale_gain(
         seed: seed of the draws, as for `dispersion`.
 
     Returns:
-        The gain, at least 0; NaN for a probability of grey values with a ratio below 1: noise
-        that is narrower than a grey level is no rescaled noise.
+        The gain, at least 0; NaN for a probability of grey values with a ratio below 1, since
+        noise that is narrower than a grey level is no rescaled noise, and where a value leaves
+        the support. Of grey values, the first and the last one are not rescaled, since they hold
+        the tails: the gain is then too low where many pixels are black or white.
     """
     if programs.likelihood.grey_levels == 1 and ratio < 1:
         return math.nan
@@ -219,7 +221,8 @@ def scale_gain(
         return torch.stack(scaled) - own
 
     found = torch.cat(list(each_batch(programs, images, engine, compute, seed=seed)), 1)
-    return max(0.0, float(found.double().mean(1).max()))
+    gains = found.double().mean(1)
+    return float(gains.max().clamp(min=0)) if gains.isfinite().all() else math.nan
 
 
 def _gains(fitted: Tensor, scored: Tensor) -> Tensor:

@@ -134,10 +134,10 @@ class Likelihood(Recorded, nn.Module, ABC):
             return None
         maps = torch.full((1, 1, 1), 0.2, device=next((b.device for b in self.buffers()), None))
         try:
-            first, other = (float(self(own).stddev) for own in (maps, 4 * maps))
+            first, *others = (float(self(k * maps).stddev) for k in (1, 2, 4))
         except Exception:  # A user's likelihood may need images of one size, or have no formula.
             return None
-        return first if first == other and math.isfinite(first) else None
+        return first if {first} == {*others} and math.isfinite(first) else None
 
     def maps(self, loc: Tensor) -> Tensor:
         """The decoder maps `(*, num_maps, H, W)` whose location is the images `(*, C, H, W)`.
