@@ -132,7 +132,8 @@ class EpochRow:
         share = self.classes.get("accuracy")
         wrong = "" if share is None else f"  error {100 * (1 - share):.2f}%"
         skipped = f"  SKIPPED {self.skipped_steps} steps" if self.skipped_steps else ""
-        kept = "".join(f"  {name} {value:,.3g}" for name, value in self.objective.items())
+        numbers = (self.objective | self.own).items()
+        kept = "".join(f"  {name} {value:,.4g}" for name, value in numbers)
         return (
             f"epoch {self.epoch}/{epochs}  ELBO train {self.train_elbo:,.1f}  "
             f"val {self.val_elbo:,.1f} (rate {self.val_rate:,.1f}, distortion "
