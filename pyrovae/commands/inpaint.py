@@ -179,8 +179,7 @@ def _on_importance(found: Completions) -> list[str]:
     nuts = "; --mcmc draws the latents with NUTS" if found.latents.shape[-1] <= MANY else ""
     effective = f"{found.effective:,.{0 if found.effective > 99 else 1}f}"
     draws = f"{effective} effective draws of {len(found.latents):,}"
-    # Minus infinity for an exact posterior, whose weights have no tail.
-    lines = [f"{draws}, k-hat {0.0 if found.k_hat == -math.inf else found.k_hat:.2f}"]
+    lines = [f"{draws}, k-hat {found.k_hat:.2f}"]
     if found.effective < len(found.images):
         lines.append(
             f"warning: there are fewer effective draws than completions, {len(found.images)}: "

@@ -143,8 +143,9 @@ def log_evidence(
 
     Returns:
         One row per image: `log_evidence` and its standard `error` over draws, the `elbo` (mean of
-        log w), all in nats; `ess`, the effective number of draws; `k_hat`, see `pareto_k`. The
-        error is NaN where k-hat is above 0.7, since it cannot be estimated there.
+        log w), all in nats; `ess`, the effective number of draws; `k_hat`, see `pareto_k`, and 0
+        where all weights are equal. The error is NaN where k-hat is above 0.7, since it cannot be
+        estimated there.
 
     Raises:
         ValueError: if `num_samples` or `at_once` is not positive.
@@ -224,6 +225,7 @@ def summary(log_w: Tensor) -> pandas.DataFrame:
     """Estimates from log weights `(S, B)`: one row per image, the columns of `log_evidence`."""
     count = len(log_w)
     k_hat = torch.tensor([pareto_k(own.numpy()) for own in log_w.T], dtype=torch.double)
+    k_hat = torch.where(k_hat == -math.inf, 0.0, k_hat)
     ess = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
     # The delta method: the variance of w over its squared mean is S / ESS - 1.
     error = (1 / ess - 1 / count).clamp(min=0).sqrt().where(~(k_hat > UNRELIABLE), math.nan)

@@ -237,8 +237,7 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
         found = Estimate.of_sum(bound.to_numpy(), gap.to_numpy(), scorer.drawn)
     scores = _with_bits(scorer, found) | {"gap": Estimate.of(gap.to_numpy())}
     scores["ess"] = Estimate(float(table["ess"].median()))
-    # NaN with too few draws; minus infinity for an exact posterior, whose weights have no tail.
-    shapes = table["k_hat"].dropna().replace(-np.inf, 0.0)
+    shapes = table["k_hat"].dropna()  # NaN with too few draws.
     if len(shapes) > 1:
         scores["k_hat"] = Estimate(float(shapes.median()))
         scores["k_hat_above_0.7"] = Estimate.of((shapes > UNRELIABLE).to_numpy(float))

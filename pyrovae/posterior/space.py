@@ -16,6 +16,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae.data import Split
+from pyrovae.distributions.latent import innermost
 from pyrovae.distributions.moments import is_discrete
 from pyrovae.engine import Engine
 from pyrovae.programs.pair import ModelGuidePair
@@ -187,7 +188,7 @@ class LatentSpace:
 def _ends(fn: Any) -> tuple[float, float]:
     """The least and the largest value of a distribution of integers, as far as it states them."""
     try:
-        ends = vars(fn.support)
+        ends = vars(innermost(fn.support))
     except (NotImplementedError, AttributeError):
         ends = {}
     low, high = ends.get("lower_bound", -math.inf), ends.get("upper_bound", math.inf)

@@ -95,7 +95,8 @@ def _masked(guide: Any, model: Any) -> str:
     """Scores use the distributions of the sites, without messengers around them."""
     for trace in (guide, model):
         for name in sample_sites(trace):
-            if trace.nodes[name]["mask"] is not None:
+            mask = trace.nodes[name]["mask"]
+            if mask is not None and mask is not True:
                 return (
                     f"the site {name} lies within poutine.mask or has an obs_mask, which scores "
                     "would not see; mask its distribution, as in fn.mask(m), or use "

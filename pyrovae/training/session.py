@@ -80,7 +80,8 @@ class Session:
         self.excused = ""
         self.unread: list[tuple[int, Tensor]] = []
         self.pace = Pace(group, waits=engine.device.type != "cpu")
-        self.undecided, self.stopped = engine.decides_by_time, ""
+        self.undecided = engine.decides_by_time
+        self.stopped = ""
         self.seen: list[int] = []
         self.check(self.train_split)
 
@@ -175,7 +176,6 @@ class Session:
             self.state.epochs = self.trainer.epochs
         else:
             self.start()
-        self.vae.fitted = True
         # Before the configuration is written, since a damaged `metrics.csv` is refused.
         self.rows = self.group.from_main(self.kept_rows)
         state, wide = self.state, self.objective.prefers_wide_guide
@@ -235,7 +235,7 @@ class Session:
 
     def train_epochs(self) -> None:
         """Trains epoch by epoch; after a signal it finishes the step, saves, and raises."""
-        state = self.state
+        state, self.vae.fitted = self.state, True
         while state.epoch < self.trainer.epochs and not self.reason_to_stop():
             if self.train_epoch():
                 with self.average.applied():

@@ -229,6 +229,22 @@ def test_the_gain_of_the_right_scale_is_a_divergence(
     assert gain == pytest.approx(loss(factor) * images[0].numel(), abs=Z_LIMIT * error)
 
 
+def test_the_gain_of_wider_noise_of_grey_values_is_that_of_the_wider_likelihood() -> None:
+    vae = make_vae("DiscretizedLogistic").eval()
+    vae.likelihood.start_at(0.04)
+    h = 0.4 + 0.2 * torch.rand(vae.likelihood.num_maps(3), 6, 5)
+    vae.model.decoder.forward = lambda z: h.expand(*z.shape[:-1], *h.shape)  # type: ignore[method-assign]
+    with torch.no_grad():
+        narrow = vae.likelihood(h)
+        vae.likelihood.start_at(0.08)
+        images = vae.likelihood(h).sample((400,))
+        gain = (vae.likelihood(h).log_prob(images) - narrow.log_prob(images)).mean()
+        vae.likelihood.start_at(0.04)
+    assert scale_gain(as_drawn(vae), images.numpy(), CPU, 4.0) == pytest.approx(
+        float(gain), rel=0.05
+    )
+
+
 @pytest.mark.parametrize(("name", "sign"), [("Normal", 0), ("Laplace", -1), ("StudentT", -1)])
 def test_normals_gain_nothing_where_the_noise_is_another(name: str, sign: int) -> None:
     vae, images = ignoring_latents(name, 400)

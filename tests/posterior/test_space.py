@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.poutine.runtime import am_i_wrapped
@@ -14,11 +16,11 @@ from torch import Tensor
 
 from pyrovae import Engine, ModelGuidePair
 from pyrovae.evaluation import log_weights
-from pyrovae.posterior.space import LatentSpace, draw_prior, inputs_of
+from pyrovae.posterior.space import LatentSpace, _ends, draw_prior, inputs_of
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 from tests.support.oracles import LinearGaussian
-from tests.support.programs import conditional
+from tests.support.programs import conditional, numbered
 from tests.support.small import small_data, small_vae
 from tests.support.spaces import every_program
 
@@ -132,3 +134,13 @@ def test_nothing_is_decoded_where_only_latents_are_asked_for(
         assert z.shape == (5, len(names)) and not decoded
         space.decode(z, **inputs)
     assert decoded == ["once"] and not am_i_wrapped()
+
+
+def test_integers_are_the_nearest_ones_of_their_support() -> None:
+    space = LatentSpace.of(numbered(), torch.zeros(2, 3, 16, 16))
+    z = torch.tensor([[-5.0, 0.5, 0.5, 0.5], [1.6, 0, 0, 0], [9.0, 0, 0, 0]])
+    found = space.unflatten(z)
+    assert found["y"].tolist() == [0, 2, 3] and torch.equal(found["z"], z[:, 1:])
+    assert torch.equal(space.flatten(found)[:, 0], torch.tensor([0.0, 2.0, 3.0]))
+    several = dist.Categorical(torch.ones(4)).expand([2]).to_event(1)
+    assert _ends(several) == (0, 3) and _ends(dist.Poisson(1.0)) == (0, math.inf)

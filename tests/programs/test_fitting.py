@@ -127,7 +127,8 @@ class OwnModel(PyroModule):
         bias = pyro.param("lost", torch.zeros(SHAPE)) if self.kind == "param" else self.bias
         net = torch.nn.Linear(4, 4) if self.kind == "module" else None
         weight = 0.1 if self.kind == "scaled" else 1.0
-        with plain(x, num_images) as rows, poutine.scale(scale=weight):
+        whole = poutine.mask(mask=True)  # Leaves nothing out.
+        with plain(x, num_images) as rows, poutine.scale(scale=weight), whole:
             z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
             if net is not None:
                 z = pyro.module("net", net)(z)

@@ -145,6 +145,7 @@ def test_a_second_fit_says_what_becomes_of_the_weights(
     assert said.startswith("ProbabilisticPCA replaced the weights of the VAE, which was trained")
 
 
+@pytest.mark.slow
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     mine = [tmp_path / ".notes.tmp", tmp_path / "sub" / ".last.safetensors.1.tmp"]

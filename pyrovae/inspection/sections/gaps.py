@@ -151,14 +151,13 @@ def _parts(table: pandas.DataFrame) -> list[str]:
 
 def _reliability(table: pandas.DataFrame) -> str:
     bad = int((~(table["k_hat"] <= UNRELIABLE)).sum())
-    # NaN with too few draws; minus infinity for an exact posterior, whose weights have no tail.
-    known = table["k_hat"].dropna().replace(-np.inf, 0.0)
+    known = table["k_hat"].dropna()  # NaN with too few draws.
     typical = f"median {known.median():.2f}; " if len(known) else ""
     said = (
         f"k-hat of the guide's importance weights is above {UNRELIABLE} for {bad} of "
         f"{len(table)} images ({typical}median effective sample size {table['ess'].median():,.0f})"
     )
-    other = table["k_hat_full_rank"].dropna().replace(-np.inf, 0.0).median()
+    other = table["k_hat_full_rank"].dropna().median()
     if bad and not math.isnan(other):
         said = f"{said}. With the refined Normals of full rank the median k-hat is {other:.2f}"
     return f"{said}. Both are of draws near the guide, and cannot show a mode that it misses."
@@ -264,7 +263,7 @@ def _draw_reliability(table: pandas.DataFrame) -> Figure:
     named = {"": "guide", "_own_family": "guide, refined", "_full_rank": "full rank, refined"}
     marks = zip(named.items(), (GUIDE, GUIDE_LIGHT, FULL_RANK), "sod", strict=True)
     for (column, label), colour, mark in marks:
-        values = table[f"k_hat{column}"].replace(-np.inf, 0).clip(upper=FAR).to_numpy(float)
+        values = table[f"k_hat{column}"].clip(upper=FAR).to_numpy(float)
         axes.plot(values, rows, mark, color=colour, label=label)
     axes.axvline(UNRELIABLE, color=INK, lw=1, ls="--")
     axes.set_xlim(right=1.05 * FAR)

@@ -130,7 +130,7 @@ class Hooks:
         """Called with each line of the log."""
 
     def measurements(self, epoch: Epoch) -> Mapping[str, float]:
-        """Called after the validation of an epoch, before `end_epoch`.
+        """Called after the validation of an epoch, before `end_epoch`; `epoch.rows` lack its row.
 
         Returns:
             Numbers by name. They are columns of `metrics.csv` and of the history, `own_NAME`, and
