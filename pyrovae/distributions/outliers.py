@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -28,10 +29,29 @@ class WithOutliers(TorchDistribution):
     """
 
     has_rsample = False
+    arg_constraints: dict[str, Any] = {}
 
     def __init__(self, pixels: TorchDistribution, level: float) -> None:
         self.pixels, self.level = pixels, level
         super().__init__(pixels.batch_shape, pixels.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """The support of q."""
+        return self.pixels.support
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean; that of outliers is 1/2."""
+        return (1 - SHARE) * self.pixels.mean + SHARE / 2
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Draws pixels without gradients."""
+        drawn = self.pixels.sample(sample_shape)
+        number, values = torch.rand(2, *drawn.shape, device=drawn.device)
+        if self.level < 1:
+            values = (values / self.level).floor() * (self.level / (1 - self.level))
+        return torch.where(number < SHARE, values.to(drawn), drawn)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log p(x), `(*)`."""

@@ -24,7 +24,7 @@ __all__ = ["log_evidence", "log_weights", "pareto_k"]
 
 #: k-hat above which neither the mean of the weights nor its standard error can be estimated.
 UNRELIABLE = 0.7
-#: Spread of sums in float32 that rounding alone makes, relative to the sums.
+#: Relative spread of sums in float32 that is due to rounding alone.
 ROUNDING = 8 * float(np.finfo(np.float32).eps)
 #: Pixels decoded at once: on a CPU, some 100 MB in most networks; on a GPU, where a batch eight
 #: times as large takes no longer.

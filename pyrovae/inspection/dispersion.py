@@ -142,8 +142,8 @@ def pixel_gain(
     It is the log density of residuals under Normals with a scale per position, minus that with
     one scale. Half of the images give the scales v, the other half is scored, then the other way
     round. The loss from fitting v to few images is added: it is known for Normal residuals. For
-    heavier tails the gain is too low. What the likelihood itself gains on Normals with one scale
-    is subtracted, so the gain is that of other noise in its place.
+    heavier tails the gain is too low. If the likelihood fits better than Normals with one scale,
+    that difference is subtracted: the result is the gain over the likelihood.
 
     Args:
         programs: the pair of programs, on the engine's device.
@@ -189,8 +189,8 @@ def scale_gain(
     \log p(x \mid z)\right], \quad m = \mathbb{E}[x \mid z]$$
 
     for n pixels. The factors lie between 1 and the square root of `ratio`, which is the best one
-    for Normal noise. The noise is rescaled as it is, so the gain is right for heavy tails too:
-    there squared residuals can be many times the variance, and no other scale is better.
+    for Normal noise. The shape of the noise stays the same, so the gain is right for heavy
+    tails too, where squared residuals exceed the variance although the scale is right.
 
     Args:
         programs: the pair of programs, on the engine's device.
@@ -201,9 +201,9 @@ def scale_gain(
 
     Returns:
         The gain, at least 0; NaN for a probability of grey values with a ratio below 1, since
-        noise that is narrower than a grey level is no rescaled noise, and where a value leaves
-        the support. Of grey values, the first and the last one are not rescaled, since they hold
-        the tails: the gain is then too low where many pixels are black or white.
+        narrowing could give probabilities above 1, and where a value leaves the support. Grey
+        values 0 and 255 hold the tails and are not rescaled: the gain is too low where many
+        pixels have them.
     """
     if programs.likelihood.grey_levels == 1 and ratio < 1:
         return math.nan

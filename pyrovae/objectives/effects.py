@@ -82,7 +82,7 @@ class LatentRate(Messenger):
         self._observed: dict[str, Any] = {}
         self._factors: dict[str, Any] = {}
         self._enumerated: set[str] = set()
-        #: Whether a program weighs a site itself; this messenger sees it before `ScaleLatents`.
+        #: Whether a program scales a site itself; read before `ScaleLatents` multiplies by beta.
         self.weighted = False
 
     def _pyro_sample(self, msg: Any) -> None:

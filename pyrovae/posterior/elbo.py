@@ -142,9 +142,9 @@ def evaluate(
     """
     check_kind("programs", programs, ModelGuidePair)
     check_kind("images", images, Split | np.ndarray, '; data.split("test") is a split')
-    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "iu":
         raise TypeError(
-            f"images must be grey values 0 to 255 of type uint8, got {images.dtype}; "
+            f"images must be integers, the grey values 0 to 255, got {images.dtype}; "
             "ArrayData(images) converts other types"
         )
     engine = engine or Engine(str(next(programs.parameters()).device), "fp32")

@@ -85,8 +85,8 @@ def _unknown(guide: Any, model: Any) -> str:
         if name not in model:
             known = ", ".join(latent_sites(model)) or "none"
             return (
-                f"the guide draws {name}, which is no site of the model; its latent sites are "
-                f"{known}, and auxiliary sites are not allowed"
+                f"the guide draws {name}, which is no site of the model; the model's latent "
+                f"sites are {known}, and auxiliary sites are not allowed"
             )
     return ""
 
@@ -120,7 +120,7 @@ def _size(model: Any, x: Tensor) -> str:
 
 
 def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:
-    """Raises `InputError` unless the optimiser trains the parameters of the programs alone.
+    """Raises `InputError` unless the optimiser trains exactly the parameters of the programs.
 
     Args:
         vae: the pair of programs.

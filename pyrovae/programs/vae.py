@@ -341,8 +341,8 @@ def _check_arguments(part: Any, given: Iterable[str]) -> None:
     for name in given:
         if name not in known:
             raise TypeError(
-                f"{part.__name__} has no argument {name}{closest(name, known)}; its arguments are "
-                f"{', '.join(known)}"
+                f"{getattr(part, '__name__', part)} has no argument {name}{closest(name, known)}; "
+                f"its arguments are {', '.join(known)}"
             )
 
 

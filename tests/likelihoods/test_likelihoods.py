@@ -3,12 +3,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
 from torch import Tensor, nn
 
 from pyrovae import likelihoods
+from pyrovae.distributions import WithOutliers
 from pyrovae.distributions.constraints import LearnedScale
 from pyrovae.likelihoods import (
     Bernoulli,
@@ -368,3 +370,15 @@ def test_the_baseline_survives_pixels_that_never_vary(make: Make) -> None:
         p = likelihood.without_latent(mean, torch.zeros(IMAGE_SHAPE))
         assert p.log_prob(mean).isfinite() and p.log_prob(1 - mean).isfinite()
         assert p.log_prob(mean) > p.log_prob(1 - mean)
+
+
+@pytest.mark.parametrize("level", [1.0, 1 / 256])
+def test_draws_with_outliers_have_their_mean_and_their_share(level: float) -> None:
+    """100,000 draws of black pixels: 10 outliers on average, with a chance of 2e-9 for 32 more."""
+    p = WithOutliers(dist.Delta(torch.zeros(())), level)
+    x = p.sample((100_000,))
+    outliers = x[x > 0]
+    assert 0 < len(outliers) < 42 and (x >= 0).all() and (x <= 1).all()
+    assert p.mean == pytest.approx(5e-5)
+    if level < 1:
+        assert (outliers * 255 - (outliers * 255).round()).abs().max() < 1e-4

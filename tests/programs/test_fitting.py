@@ -159,7 +159,10 @@ def own(kind: str) -> ModelGuidePair:
     [
         ("param", "^lost: no attribute of model or guide holds this parameter, so a checkpoint"),
         ("module", r"^net\$\$\$bias: no attribute of model or guide holds this parameter"),
-        ("other", "^the guide draws a, which is no site of the model; its latent sites are z,"),
+        (
+            "other",
+            "^the guide draws a, which is no site of the model; the model's latent",
+        ),
         ("mask", "^the site x_observed lies within poutine.mask or has an obs_mask, which scores"),
     ],
 )

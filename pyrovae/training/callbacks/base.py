@@ -142,7 +142,7 @@ class Hooks:
         """Called after the validation of an epoch, before its checkpoint is written."""
 
     def reason_to_stop(self) -> str:
-        """Called after `end_epoch`: why the run ends after this epoch; "" if it goes on."""
+        """Returns why the run ends after this epoch, or ""; called after `end_epoch`."""
         return ""
 
     def end(self, status: str) -> None:

@@ -57,7 +57,7 @@ def initialize(start: Start, vae: ModelGuidePair, images: np.ndarray, flip: bool
 
 
 class RandomStart(Start):
-    """Keeps the weights of the networks: random ones of a new VAE, those of a trained one.
+    """Keeps the weights: random in a new VAE, unchanged in one that was trained before.
 
     Use it where the parts do not support `ProbabilisticPCA`, and to compare with published
     results.
