@@ -237,7 +237,6 @@ class VAE(ModelGuidePair):
 
         Example:
             >>> from functools import partial
-        from numbers import Integral
             >>> from pyrovae import MLPDecoder, MLPEncoder, SyntheticFaces, VampPrior
             >>> data = SyntheticFaces(image_size=16)
             >>> prior = partial(VampPrior, num_components=50)

@@ -118,25 +118,6 @@ def test_a_compiled_run_goes_on_exactly(mean_field: tuple[Outcome, str], tmp_pat
     assert same_weights(found[0], expected)
 
 
-def test_a_parameter_of_no_module_is_trained_without_compiling(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vae = small_vae()
-    forward = type(vae.model).forward
-
-    def with_scale(model: Any, x: Any = None, num_images: int = 1) -> Any:
-        scale = pyro.param("loose", torch.tensor(3.0))
-        pyro.factor("pull", -(scale**2))
-        return forward(model, x, num_images)
-
-    monkeypatch.setattr(type(vae.model), "forward", with_scale)
-    with pyro.get_param_store().scope() as store:
-        Trainer(epochs=1, batch_size=16).fit(
-            vae, small_data(), adam(), Engine("cpu", "fp32", "on"), progress=True
-        )
-        assert "cannot be compiled" in capsys.readouterr().out and store is not None
-
-
 class Hears(Objective, pyro.infer.Trace_ELBO):
     """An objective that keeps what it hears where no graph looks."""
 
