@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 #: Extras that need not be installed here: the module of each and its distribution.
 OPTIONAL = {"umap": "umap-learn", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+#: Packages whose distribution Python 3.10 does not find.
+OTHERWISE = {"sklearn": "scikit-learn"}
 #: Extras that no import statement names: pandas imports pyarrow.
 UNNAMED = {"arviz", "pyarrow"}
 SMALL = [option for option in TINY if not option.startswith("--engine")]
@@ -56,7 +58,8 @@ def imports() -> set[str]:
                 found |= {str(own.value) for own in node.args if isinstance(own, ast.Constant)}
     found -= {*sys.stdlib_module_names, "pyrovae"}
     known = packages_distributions()
-    return {OPTIONAL.get(name) or known.get(name, [name])[0].lower() for name in found}
+    named = OPTIONAL | OTHERWISE
+    return {named.get(name) or known.get(name, [name])[0].lower() for name in found}
 
 
 @pytest.mark.slow
