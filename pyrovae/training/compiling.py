@@ -56,15 +56,13 @@ class Graph:
         params: the parameters that get gradients.
 
     Raises:
-        NotImplementedError: if a parameter belongs to no module, or if the objective overrides
-            `begin_step` without `state`; from `build`, if the computation depends on values.
+        NotImplementedError: if the objective overrides `begin_step` without `state`; from
+            `build`, if the computation depends on values.
     """
 
     def __init__(self, module: nn.Module, objective: Objective, params: list[Tensor]) -> None:
         self.module, self.objective, self.params = module, objective, params
         names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
-        if any(p not in names for p in params):
-            raise NotImplementedError("a parameter belongs to none of the programs' modules")
         objective.check_recordable()
         self.names = [names[p] for p in params]
         self.buffers = dict(module.named_buffers())

@@ -235,7 +235,8 @@ class Session:
 
     def train_epochs(self) -> None:
         """Trains epoch by epoch; after a signal it finishes the step, saves, and raises."""
-        state, self.vae.fitted = self.state, True
+        state = self.state
+        self.vae.fitted = True
         while state.epoch < self.trainer.epochs and not self.reason_to_stop():
             if self.train_epoch():
                 with self.average.applied():
