@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from pyrovae.evaluation.information import ratio_values
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 
-__all__ = ["dispersion", "noise_size", "pixel_gain", "scale_gain"]
+__all__ = ["BestScale", "best_scale", "dispersion", "noise_size", "pixel_gain"]
 
 #: Draws that estimate the moments of a likelihood without a formula for them.
 DRAWS = 20
@@ -175,15 +175,27 @@ def _gain(squares: Tensor, log_probs: Tensor) -> Estimate | None:
     return Estimate(found.value, (found.error or 0.0) * math.sqrt(2))
 
 
-def scale_gain(
+class BestScale(NamedTuple):
+    """Another scale of the noise.
+
+    Attributes:
+        factor: of the scale; 1 if none that was tried is better.
+        gain: in nats per image, at least 0. Both are NaN where they are unknown.
+    """
+
+    factor: float
+    gain: float
+
+
+def best_scale(
     programs: ModelGuidePair,
     images: Split | np.ndarray,
     engine: Engine,
     ratio: float,
     *,
     seed: int = 0,
-) -> float:
-    r"""The gain in nats per image if one factor c widened or narrowed all noise.
+) -> BestScale:
+    r"""The factor c by which all noise should be wider or narrower, and the gain.
 
     $$\max_c\; \mathbb{E}\left[\log p\left(m + \tfrac{x - m}{c} \mid z\right) - n \log c -
     \log p(x \mid z)\right], \quad m = \mathbb{E}[x \mid z]$$
@@ -200,13 +212,13 @@ def scale_gain(
         seed: seed of the draws, as for `dispersion`.
 
     Returns:
-        The gain, at least 0; NaN for a probability of grey values with a ratio below 1, since
+        The factor and the gain; NaN for a probability of grey values with a ratio below 1, since
         narrowing could give probabilities above 1, and where a value leaves the support. Grey
         values 0 and 255 hold the tails and are not rescaled: the gain is too low where many
         pixels have them.
     """
     if programs.likelihood.grey_levels == 1 and ratio < 1:
-        return math.nan
+        return BestScale(math.nan, math.nan)
     factors = [ratio ** (k / (2 * TRIED)) for k in range(1, TRIED + 1)]
 
     def compute(x: Tensor, **inputs: Tensor) -> Tensor:
@@ -222,7 +234,10 @@ def scale_gain(
 
     found = torch.cat(list(each_batch(programs, images, engine, compute, seed=seed)), 1)
     gains = found.double().mean(1)
-    return float(gains.max().clamp(min=0)) if gains.isfinite().all() else math.nan
+    if not gains.isfinite().all():
+        return BestScale(math.nan, math.nan)
+    gain, factor = max(zip(gains.tolist(), factors, strict=True))
+    return BestScale(factor, gain) if gain > 0 else BestScale(1.0, 0.0)
 
 
 def _gains(fitted: Tensor, scored: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ def options(**changed: Any) -> Options:
 
 NORMAL = {"class_path": "pyrovae.Normal", "init_args": {"scale": 0.1}}
 FIXED = {"options": options(likelihood=NORMAL), "fixed_scale": 0.1, "noise_cost": 200.0}
+FIXED |= {"noise_factor": 1.5}
 
 HIGH = options(optimizer={"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.1}})
 
@@ -346,6 +347,12 @@ def test_advice_names_options_that_exist(tmp_path: Path) -> None:
             [*data, *words[start:], *where],
             "default",
         )
+
+
+def test_the_advised_scale_is_the_one_that_was_measured() -> None:
+    """Not that of the squared residuals, which a heavy tail makes much larger."""
+    _, scale = judge(replace(HEALTHY, **FIXED, dispersion=400.0)).faults[0].advice
+    assert scale.changes == {"likelihood.scale": 0.15}
 
 
 def test_no_advice_repeats_what_the_run_has() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import VAE, InputError
-from pyrovae.inspection.dispersion import dispersion, pixel_gain, scale_gain
+from pyrovae.inspection.dispersion import best_scale, dispersion, pixel_gain
 from pyrovae.inspection.outliers import Outliers, find_outliers, rank_among
 from pyrovae.inspection.sections.typical import _outliers_said, _ranks_said, section
 from pyrovae.inspection.subject import Budget
@@ -200,11 +200,11 @@ def test_no_other_scale_is_better_than_the_right_one(name: str, ratio: float) ->
     vae, images = ignoring_latents(name, 400)
     if not vae.likelihood.has_scale:
         return
-    gain = scale_gain(vae, images.numpy(), CPU, ratio)
+    factor, gain = best_scale(vae, images.numpy(), CPU, ratio)
     if vae.likelihood.grey_levels == 1 and ratio < 1:
-        assert np.isnan(gain)
+        assert np.isnan(gain) and np.isnan(factor)
     else:  # 90 pixels would lose 1 nat or more, with an error of 0.4 over images.
-        assert gain == 0
+        assert (factor, gain) == (1, 0)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
@@ -223,7 +223,8 @@ def test_the_gain_of_the_right_scale_is_a_divergence(
     with torch.no_grad():
         loc = vae.decode(vae.encode(images).mean).mean
     images = loc + (images - loc) / factor  # The likelihood is wide by the factor.
-    gain = scale_gain(vae, images.numpy(), CPU, 1 / factor**2)
+    found, gain = best_scale(vae, images.numpy(), CPU, 1 / factor**2)
+    assert found == pytest.approx(1 / factor)
     # The error of a pixel's gain is below 3 nats.
     error = 3 * (images[0].numel() / len(images)) ** 0.5
     assert gain == pytest.approx(loss(factor) * images[0].numel(), abs=Z_LIMIT * error)
@@ -240,8 +241,9 @@ def test_the_gain_of_wider_noise_of_grey_values_is_that_of_the_wider_likelihood(
         images = vae.likelihood(h).sample((400,))
         gain = (vae.likelihood(h).log_prob(images) - narrow.log_prob(images)).mean()
         vae.likelihood.start_at(0.04)
-    assert scale_gain(as_drawn(vae), images.numpy(), CPU, 4.0) == pytest.approx(
-        float(gain), rel=0.05
+    assert best_scale(as_drawn(vae), images.numpy(), CPU, 4.0) == (
+        pytest.approx(2),
+        pytest.approx(float(gain), rel=0.05),
     )
 
 

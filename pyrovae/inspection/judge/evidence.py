@@ -66,7 +66,8 @@ class Evidence:
         fixed_scale: the scale of a likelihood whose scale is not learned.
         dispersion: squared residuals over the variance that the likelihood expects.
         train_dispersion: squared residuals over expected variance, of training images.
-        noise_cost: nats that noise of another scale would gain.
+        noise_factor: the best scale of the noise over the present one.
+        noise_cost: nats that noise of that scale would gain.
         pixel_gain: nats that Normal noise with one scale per pixel position would gain.
         pixel_gain_error: the standard error of that gain.
         residual_gain: nats that a few more linear latents, fitted to residuals, would gain.
@@ -133,6 +134,7 @@ class Evidence:
     fixed_scale: float = NAN
     dispersion: float = NAN
     train_dispersion: float = NAN
+    noise_factor: float = NAN
     noise_cost: float = NAN
     pixel_gain: float = NAN
     pixel_gain_error: float = NAN

@@ -32,6 +32,7 @@ LABELS = {
     "prior_gain_error": "error of the gain by another prior",
     "fixed_scale": "fixed scale of the noise",
     "train_dispersion": "dispersion of training images",
+    "noise_factor": "best scale of the noise over the present one",
     "noise_cost": "gain by another scale of the noise",
     "pixel_gain": "gain by a scale per pixel",
     "pixel_gain_error": "error of the gain by a scale per pixel",

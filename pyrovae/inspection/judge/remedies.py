@@ -86,12 +86,12 @@ def _learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
         {"likelihood": "SharedScaleNormal"},
         f"Squared residuals equal the expected variance, and the ELBO rises by {cost:,.0f} nats",
     )
-    if not isinstance(scale, int | float):
+    if not isinstance(scale, int | float) or math.isnan(evidence.noise_factor):
         return (learned,)
     fixed = Advice(
         "Set the scale to that of the residuals",
-        {"likelihood.scale": float(f"{scale * math.sqrt(evidence.dispersion):.3g}")},
-        "The ratio of squared residuals to their expected variance moves towards 1",
+        {"likelihood.scale": float(f"{scale * evidence.noise_factor:.3g}")},
+        f"The ELBO rises by {cost:,.0f} nats or more",
     )
     return learned, fixed
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.distributions.ppca import fit_ppca
 from pyrovae.engine import Engine
-from pyrovae.inspection.dispersion import mean_and_variance, scale_gain
+from pyrovae.inspection.dispersion import best_scale, mean_and_variance
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
@@ -55,7 +55,8 @@ def of_noise(
     likelihood = programs.likelihood
     found: dict[str, Any] = {"has_scale": likelihood.has_scale, "dispersion": ratio}
     if likelihood.has_scale and 0 < ratio < math.inf:
-        found["noise_cost"] = scale_gain(programs, images, engine, ratio, seed=seed)
+        best = best_scale(programs, images, engine, ratio, seed=seed)
+        found |= {"noise_factor": best.factor, "noise_cost": best.gain}
     scale = likelihood.fixed_scale()
     return found if scale is None else {**found, "fixed_scale": scale}
 

@@ -138,7 +138,8 @@ def _parts(table: pandas.DataFrame) -> list[str]:
     found = [
         f"Refining the guide's own family for each image raises the ELBO by "
         f"{_nats(amortisation)} (amortisation gap); {_nats(approximation)} remain "
-        f"(approximation gap). The larger part is the {larger} gap."
+        f"(approximation gap). The larger part is the {larger} gap. A longer refinement can only "
+        f"move a share of the second part to the first."
     ]
     if table["elbo_full_rank"].notna().all():
         won = Estimate.of(table["elbo_full_rank"] - table["elbo_own_family"])
