@@ -125,6 +125,11 @@ class RunDirectory:
         with replacing(self.config) as temporary:
             temporary.write_text(self.config_text)
 
+    def free(self) -> None:
+        """Deletes the options and the checkpoints: another run may begin in the directory."""
+        for path in (*self.last.parent.glob("*.safetensors"), self.config):
+            path.unlink(missing_ok=True)
+
     def share(self, weights: dict[str, Tensor], epoch: int = 0) -> None:
         """Writes `config.yaml` and weights, without what resuming needs.
 

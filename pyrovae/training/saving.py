@@ -99,6 +99,16 @@ class Saved:
         save_checkpoint(self.run.last, tensors, asdict(self.state) | about)
         self.run.tidy([epoch for _, epoch in self.state.best])
 
+    def free_untrained(self, error: type[BaseException] | None, *_: object) -> None:
+        """Frees the directory if an error ended the run before its first step, else does nothing.
+
+        The user mends an option, such as a batch size that needs too much memory, and runs the
+        command again.
+        """
+        failed = error is not None and issubclass(error, Exception)
+        if failed and self.state.step == 0 and self.run is not None:
+            self.run.free()
+
     def _read(self, held: ExitStack) -> tuple[dict[str, Tensor], dict[str, Any], str]:
         """Reads the checkpoint, if it belongs to the same images.
 

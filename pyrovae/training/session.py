@@ -231,6 +231,7 @@ class Session:
         if self.run is not None:
             self.held.enter_context(self.run.lock())
             self.run.check_free()  # Another run may have begun during the preparation.
+            self.held.push(self.saved.free_untrained)
         self.saved.save()
 
     def train_epochs(self) -> None:

@@ -146,3 +146,37 @@ def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     longer, state = train(Trainer(epochs=4, batch_size=BATCH), run=tmp_path, resume=True)
     assert state.epoch == 4
     assert same_weights(whole, longer)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "free"),
+    [
+        (1, torch.OutOfMemoryError, True),
+        (1, KeyboardInterrupt, False),
+        (2, torch.OutOfMemoryError, False),
+    ],
+)
+def test_a_run_that_fails_before_its_first_step_leaves_the_directory_free(
+    step: int,
+    error: type[BaseException],
+    free: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that the same command works with a smaller batch."""
+
+    def fails() -> None:
+        raise error
+
+    at_step(step, fails, monkeypatch)
+    with pytest.raises(error):
+        train(*varied(), tmp_path, vae=small_vae(shortcut=True))
+    monkeypatch.undo()
+    again = RunDirectory(tmp_path, config="seed: 2\n")
+    if free:
+        again.check_free()
+        train(*varied(), tmp_path, vae=small_vae(shortcut=True))
+        assert len(rows(tmp_path)) == 2
+    else:
+        with pytest.raises(InputError, match="holds a run already"):
+            again.check_free()
