@@ -61,6 +61,7 @@ class ArrayData(DividedImages):
         key: the array in the file. "{}" stands for the names of splits: `x_{}` reads `x_train`,
             `x_val` and `x_test` where they exist. By default the only array.
         label_key: the array of the labels in the file, as `key`.
+        group_key: the array of the groups in the file, as `key`; see `groups`.
         channels_last: whether the last axis holds the channels; by default the shorter one of
             the axes that may hold them.
         image_shape: (channels, height, width) of the images; by default that of the array. A run
@@ -75,8 +76,11 @@ class ArrayData(DividedImages):
         show: the channels that pictures show; by default all.
         known: names of attributes that must be known, such as `age`: images without them are left
             out of all splits. `limit` is applied before.
-        val_fraction: share of the images for validation, if it is not given.
-        test_fraction: share of the images for testing, if it is not given.
+        groups: one number or text per image of the training split, such as its patient: dividing
+            keeps the images of a group in one split. Labels are then not balanced. From Python
+            only.
+        val_fraction: share of the images, or of groups, for validation, if it is not given.
+        test_fraction: share of the images, or of groups, for testing, if it is not given.
         seed: seed of the random division.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
             user's cache folder.
@@ -98,6 +102,7 @@ class ArrayData(DividedImages):
         path: str | None = None,
         key: str | None = None,
         label_key: str | None = None,
+        group_key: str | None = None,
         channels_last: bool | None = None,
         image_shape: tuple[int, int, int] | None = None,
         black: Level = None,
@@ -107,6 +112,7 @@ class ArrayData(DividedImages):
         limit: int | None = None,
         show: int | Sequence[int] = (),
         known: str | Sequence[str] = (),
+        groups: Any = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         seed: int = 0,
@@ -122,6 +128,7 @@ class ArrayData(DividedImages):
             check_splits(images, "images")
         self.path = None if path is None else checked_path("path", path)
         self.key, self.label_key, self.channels_last = key, label_key, channels_last
+        self.group_key = group_key
         self.labels, self.attributes, self.attribute_names = labels, attributes, attribute_names
         self._images = None if images is None else _by_split(images, "images")
         channels, height, width = self._shape() if image_shape is None else image_shape
@@ -140,6 +147,7 @@ class ArrayData(DividedImages):
             test_fraction=test_fraction,
             seed=seed,
             label_names=label_names,
+            groups=groups,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -206,6 +214,13 @@ class ArrayData(DividedImages):
 
     def _labels(self) -> np.ndarray | None:
         return self._numbered[0].get("train")
+
+    def _groups(self) -> Any:
+        given = super()._groups()
+        if given is None and self.group_key is not None and self.path is not None:
+            stored = arrays_of(self.path, self.group_key, option="--data.group_key")
+            given = stored["train"].read(0, len(stored["train"]))
+        return given
 
     @cached_property
     def _numbered(self) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -327,9 +342,9 @@ class ArrayData(DividedImages):
             yield stored.read(start, start + step)[chosen[start : start + step]]
 
     def _levels_file(self) -> Path | None:
-        if self.path is None:
+        if self.path is None or self.groups is not None:
             return None
-        division = [self.shares, self.seed, self.label_key]
+        division = [self.shares, self.seed, self.label_key, self.group_key]
         key = [self.path.absolute(), file_stamp(self.path), self.key, division]
         return memory_of(key, self.cache_dir)
 

@@ -20,7 +20,14 @@ from pyrovae.utils.text import cut, listed
 #: Plain numbers; NumPy's booleans are none of Python's.
 NUMBERS = Real | np.bool_
 
-__all__ = ["as_attributes", "attribute_columns", "check_names", "label_column", "numbered"]
+__all__ = [
+    "as_attributes",
+    "attribute_columns",
+    "check_names",
+    "group_column",
+    "label_column",
+    "numbered",
+]
 
 
 def label_column(labels: Any, count: int) -> np.ndarray:
@@ -37,6 +44,27 @@ def label_column(labels: Any, count: int) -> np.ndarray:
     return _one_each(
         values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values, "labels", count
     )
+
+
+def group_column(groups: Any, count: int) -> np.ndarray:
+    """Returns the group of each image as a number 0, 1, ...
+
+    Args:
+        groups: one number or text per image.
+        count: the number of images.
+
+    Raises:
+        InputError: if there is not one group per image.
+    """
+    import pandas
+
+    values = _one_each(_array(groups, "groups"), "groups", count)
+    if (missing := pandas.isna(values)).any():
+        raise InputError(
+            f"groups: {missing.sum():,} of {count:,} images have none, such as image "
+            f"{missing.argmax()}; allowed are one number or text per image"
+        )
+    return np.unique(values.astype(str), return_inverse=True)[1]
 
 
 def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

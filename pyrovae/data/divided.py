@@ -13,7 +13,7 @@ import numpy as np
 from pyrovae.data.base import Split, check_split
 from pyrovae.data.cache import cached_split
 from pyrovae.data.cached import CachedImages, chosen
-from pyrovae.data.columns import check_names, warn_of_unused
+from pyrovae.data.columns import check_names, group_column, warn_of_unused
 from pyrovae.data.division import Places, check_fractions, places
 from pyrovae.data.images import fit_pixels
 from pyrovae.data.layout import one_image
@@ -31,6 +31,7 @@ class DividedImages(CachedImages):
         test_fraction: share of the images for testing, if it is not given.
         seed: seed of the random division.
         label_names: the names of the labels 0, 1, ...
+        groups: one number or text per image of the given training split.
         options: further arguments of `CachedImages`.
     """
 
@@ -42,12 +43,13 @@ class DividedImages(CachedImages):
         test_fraction: float,
         seed: int,
         label_names: Sequence[str],
+        groups: Any = None,
         **options: Any,
     ) -> None:
         check_fractions(val_fraction, test_fraction)
         super().__init__(image_shape, **options)
         self.shares = {"test": test_fraction, "val": val_fraction}
-        self.seed, self._label_names = seed, tuple(label_names)
+        self.seed, self._label_names, self.groups = seed, tuple(label_names), groups
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -61,6 +63,10 @@ class DividedImages(CachedImages):
     @abstractmethod
     def _labels(self) -> np.ndarray | None:
         """The labels of the given training split, to stratify by."""
+
+    def _groups(self) -> Any:
+        """The group of each image of the given training split, if any."""
+        return self.groups
 
     def _prepare(self, given: str) -> Split:
         """Prepares a given split, by default in the cache."""
@@ -132,8 +138,10 @@ class DividedImages(CachedImages):
 
     @cached_property
     def _places(self) -> Places:
-        return places(self._sizes(), self.shares, self.seed, self._labels())
+        sizes, groups = self._sizes(), self._groups()
+        numbers = None if groups is None else group_column(groups, sizes["train"])
+        return places(sizes, self.shares, self.seed, self._labels(), numbers)
 
     def found(self) -> dict[str, Any]:
-        """The value range and the shape, which follow from the images."""
-        return super().found() | {"image_shape": list(self.image_shape)}
+        """The value range and the shape, which follow from the images; not the groups."""
+        return super().found() | {"image_shape": list(self.image_shape), "groups": None}

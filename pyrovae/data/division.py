@@ -23,7 +23,11 @@ def check_fractions(val_fraction: float, test_fraction: float) -> None:
 
 
 def divide(
-    count: int, shares: Mapping[str, float], seed: int, labels: np.ndarray | None = None
+    count: int,
+    shares: Mapping[str, float],
+    seed: int,
+    labels: np.ndarray | None = None,
+    what: str = "images",
 ) -> dict[str, np.ndarray]:
     """Divides images at random into the training split and others.
 
@@ -35,6 +39,7 @@ def divide(
         shares: the shares of the other splits, by name.
         seed: seed of the order.
         labels: one number per image, to stratify by.
+        what: what is divided, for the error.
 
     Returns:
         The sorted indices of each split, with `"train"`.
@@ -49,7 +54,7 @@ def divide(
     wanted = {name: share for name, share in shares.items() if share > 0}
     if count <= len(wanted):
         names = ", ".join(["train", *wanted])
-        raise InputError(f"{count} images are too few for one in each split of {names}")
+        raise InputError(f"{count} {what} are too few for one in each split of {names}")
     rest = np.random.default_rng(seed).permutation(count)
     if labels is not None:
         rest = rest[np.argsort(labels[rest], kind="stable")]
@@ -62,11 +67,31 @@ def divide(
     return parts | {"train": np.sort(rest)}
 
 
+def divide_groups(
+    groups: np.ndarray, shares: Mapping[str, float], seed: int
+) -> dict[str, np.ndarray]:
+    """Divides groups at random as `divide` does images: the images of one stay together.
+
+    Args:
+        groups: the number of the group of each image: 0, 1, ...
+        shares: the shares of the other splits, of the groups.
+        seed: seed of the order.
+
+    Example:
+        >>> parts = divide_groups(np.arange(60) // 3, {"test": 0.1}, 0)
+        >>> len(parts["test"]), set(parts["test"] // 3) & set(parts["train"] // 3)
+        (6, set())
+    """
+    parts = divide(int(groups.max()) + 1, shares, seed, what="groups")
+    return {name: np.flatnonzero(np.isin(groups, own)) for name, own in parts.items()}
+
+
 def places(
     sizes: Mapping[str, int],
     shares: Mapping[str, float],
     seed: int,
     labels: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> Places:
     """Takes the splits that are not given from the training images.
 
@@ -75,12 +100,18 @@ def places(
         shares: the shares of the other splits, used for those that are not given.
         seed: seed of the division.
         labels: one number per training image, to stratify by.
+        groups: the number of the group of each training image, which stays in one split. Then
+            labels are not used.
     """
     missing = {name: share for name, share in shares.items() if name not in sizes}
     found: Places = {name: ("train", np.arange(0)) for name in SPLITS}
     found |= {name: (name, None) for name in sizes}
     if any(missing.values()):
-        rows = divide(sizes["train"], missing, seed, labels)
+        rows = (
+            divide(sizes["train"], missing, seed, labels)
+            if groups is None
+            else divide_groups(groups, missing, seed)
+        )
         found |= {name: ("train", own) for name, own in rows.items()}
     return found
 

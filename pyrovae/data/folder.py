@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -27,6 +25,15 @@ from pyrovae.data.base import (
 from pyrovae.data.cached import CachedImages
 from pyrovae.data.division import check_fractions
 from pyrovae.data.finding import Found, absent, find_images, in_short
+from pyrovae.data.folder_division import (
+    FOLDERS,
+    SPLIT_NAMES,
+    by_column,
+    divide_groups,
+    group_names,
+    warn_of_shared,
+    warn_of_unused_column,
+)
 from pyrovae.data.labels import Attributes, folder_labels, read_attributes
 from pyrovae.data.reading import all_values
 from pyrovae.data.summary import conversion
@@ -36,14 +43,6 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 
 __all__ = ["ImageFolder"]
-
-_EVALUATED = ("eval", "evaluation")
-_FOLDERS = {  # A folder belongs to the first split that accepts its name.
-    "train": ("train", "training"),
-    "val": ("val", "validation", "valid", "dev", *_EVALUATED),
-    "test": ("test", "testing", *_EVALUATED),
-}
-_SPLIT_NAMES = {name for names in _FOLDERS.values() for name in names}
 
 
 class ImageFolder(CachedImages):
@@ -59,7 +58,8 @@ class ImageFolder(CachedImages):
     Without `train/`, all images are pooled and divided. Dividing uses a hash of each file's path
     below the divided folder. The division is the same on every machine, and adding or removing
     files does not move other files. One exception: an empty split takes the nearest image of the
-    largest split.
+    largest split. With `group_by` the hash is that of the group: all images of a person are in
+    one split.
 
     Two or more subfolders of the splits (`train/cat`, `train/dog`), or of the folder without
     `train/`, are classes: the attribute `label`. They are numbered by the length of their names,
@@ -88,8 +88,13 @@ class ImageFolder(CachedImages):
             without extension. Numbers stay numbers, texts become classes.
         known: names of attributes that must be known, such as `age`: images without them are left
             out of all splits. `limit` is applied before.
-        val_fraction: share of the images for validation, if it has no folder.
-        test_fraction: share of the images for testing, if it has no folder.
+        group_by: what images of one person have in common, so that dividing keeps them in one
+            split: "folder", "file" (the pages of a stack), or a column of `attributes`, such as
+            `patient`. By default each image is divided alone.
+        split_by: a column of `attributes` that names the split of each image, in place of
+            folders: train, val or test.
+        val_fraction: share of the images for validation, or of groups, if it is not given.
+        test_fraction: share of the images for testing, or of groups, if it is not given.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
             warning.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
@@ -112,6 +117,8 @@ class ImageFolder(CachedImages):
         show: int | Sequence[int] = (),
         attributes: str | None = None,
         known: str | Sequence[str] = (),
+        group_by: str | None = None,
+        split_by: str | None = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         on_error: Literal["raise", "skip"] = "raise",
@@ -141,6 +148,7 @@ class ImageFolder(CachedImages):
         self.attributes = (
             None if attributes is None else checked_path("attributes", attributes, table)
         )
+        self.group_by, self.split_by = group_by, split_by
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
 
@@ -191,6 +199,8 @@ class ImageFolder(CachedImages):
         )
         if "label" not in table.columns:
             self._tell_unlabelled(found)
+        if self.split_by is None:
+            warn_of_unused_column(table.value_names)
         return found | table
 
     def _tell_unlabelled(self, found: Attributes) -> None:
@@ -209,7 +219,7 @@ class ImageFolder(CachedImages):
     def _class_folder(self, name: str) -> PurePosixPath:
         """The folder of a file, without that of its split."""
         first, *inner = PurePosixPath(name).parent.parts or ("",)
-        return PurePosixPath(*([] if first.lower() in _SPLIT_NAMES else [first]), *inner)
+        return PurePosixPath(*([] if first.lower() in SPLIT_NAMES else [first]), *inner)
 
     def about(self) -> str:
         """The number of files, their size, and the size of the prepared images."""
@@ -254,7 +264,7 @@ class ImageFolder(CachedImages):
         if not self.root.is_dir():
             reason = absent(self.root, "folder")
             raise InputError(f"{reason} (--data.root, or root in config.yaml)")
-        own = self._own_folders()
+        own = {} if self.split_by else self._own_folders()
         found = {split: find_images(self.root, folder) for split, folder in own.items()}
         if "train" not in found:
             found = {"train": find_images(self.root, "")}
@@ -268,6 +278,11 @@ class ImageFolder(CachedImages):
             for split, part in found.items()
             if part.images
         }
+        if self.split_by:
+            divided = by_column(divided["train"], self.split_by, self.attributes)
+        if self.group_by:
+            given = {name: self._groups(part, own.get(name, "")) for name, part in divided.items()}
+            warn_of_shared(self.root, given, self.group_by)
         return divided | self._divide(divided, own.get("train", ""))
 
     def _folders(self) -> list[str]:
@@ -281,7 +296,7 @@ class ImageFolder(CachedImages):
         for name in self._folders():
             present.setdefault(name.lower(), name)
         own: dict[str, str] = {}
-        for split, names in _FOLDERS.items():
+        for split, names in FOLDERS.items():
             for name in names:
                 if name in present and split not in own:
                     own[split] = present.pop(name)
@@ -299,10 +314,10 @@ class ImageFolder(CachedImages):
                 used,
                 in_short(others),
             )
-        elif others:
+        elif others and not (self.group_by or self.split_by):
             logger.warning(
                 "%s: there is no folder train, so the images of all folders are pooled and "
-                "divided: %s",
+                "divided (--data.group_by folder keeps each folder in one split): %s",
                 self.root,
                 in_short(others),
             )
@@ -323,18 +338,14 @@ class ImageFolder(CachedImages):
             )
 
     def _divide(self, divided: dict[str, list[str]], folder: str) -> dict[str, list[str]]:
-        """Divides the training images into training and the splits that have no folder."""
-        test = 0.0 if "test" in divided else self.test_fraction
-        val = 0.0 if "val" in divided else self.val_fraction
-        parts: dict[str, list[str]] = {"train": []}
-        parts |= {split: [] for split in ("val", "test") if split not in divided}
-        places = {name: _place(name.removeprefix(folder + "/")) for name in divided["train"]}
-        for name, place in places.items():
-            split = "test" if place < test else "val" if place < test + val else "train"
-            parts[split].append(name)
-        wanted = {"train": True, "val": val > 0, "test": test > 0}
-        _fill_empty({split: part for split, part in parts.items() if wanted[split]}, places)
-        return parts
+        """Divides the training images into training and the splits that are not given."""
+        groups = self._groups(divided["train"], folder)
+        shares = {"test": self.test_fraction, "val": self.val_fraction}
+        missing = {split: share for split, share in shares.items() if split not in divided}
+        return divide_groups(divided["train"], groups, missing)
+
+    def _groups(self, names: Sequence[str], folder: str) -> list[str]:
+        return group_names(names, folder, self.group_by, self.attributes)
 
     def _empty(self, split: str) -> str:
         found = sum(map(len, self._divided.values()))
@@ -345,25 +356,3 @@ class ImageFolder(CachedImages):
             f"raise --data.{split}_fraction (now {fraction}), add images, or add a folder {split}/"
         )
         return f"{self.root}: none of the {found} images is in the {split} split; {hint}"
-
-
-def _fill_empty(parts: dict[str, list[str]], places: dict[str, float]) -> None:
-    """Gives each empty split the nearest image of the largest split, if that has two or more.
-
-    The hash values of the test split are the smallest; validation and training follow.
-    """
-    order = ("test", "val", "train")
-    for split in parts:
-        largest = max(parts, key=lambda other: len(parts[other]))
-        if parts[split] or len(parts[largest]) < 2:
-            continue
-        nearest = min if order.index(split) < order.index(largest) else max
-        name = nearest(parts[largest], key=places.__getitem__)
-        parts[largest].remove(name)
-        parts[split].append(name)
-
-
-def _place(name: str) -> float:
-    """Hashes a file's name to a number from 0 to 1, independent of its Unicode normal form."""
-    raw = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.sha256(raw).digest()[:6], "big") / 2**48

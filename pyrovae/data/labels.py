@@ -27,6 +27,7 @@ __all__ = [
     "left_out",
     "of_texts",
     "read_attributes",
+    "read_texts",
 ]
 
 #: Texts with more distinct values than this are no classes if they differ for most images.
@@ -140,29 +141,72 @@ def read_attributes(path: Path, files: Sequence[str]) -> Attributes:
     Raises:
         InputError: if the table cannot be read, no column names files, or a file has two rows.
     """
+    joined = _joined(path, files)
+    attributes, missed = Attributes(), []
+    for name in joined.table.columns.drop(joined.key):
+        try:
+            own = of_texts(str(name), joined.texts(name))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        attributes |= own
+        missed += [] if own.columns else [str(name)]
+    _tell(path, joined, files, missed)
+    return attributes
+
+
+def read_texts(path: Path, files: Sequence[str], column: str) -> list[str]:
+    """Reads one column of a table, joined to files as by `read_attributes`.
+
+    Returns:
+        The cell of each file, without surrounding blanks; "" for a missing value, and where a
+        file has no row.
+
+    Raises:
+        InputError: if the table has no such column, or cannot be joined.
+    """
+    joined = _joined(path, files)
+    others = [str(name) for name in joined.table.columns.drop(joined.key)]
+    if column not in others:
+        raise InputError(
+            f"{path}: no column {cut(column)}; the columns are {in_short([*map(cut, others)])}"
+        )
+    return ["" if text.lower() in MISSING else text for text in joined.texts(column)]
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A table whose rows are joined to files.
+
+    Attributes:
+        table: the cells as texts.
+        key: the column that names files.
+        found: the index of the file of each row; negative if there is not one.
+        rows: the row of each file; -1 if there is none.
+    """
+
+    table: pandas.DataFrame
+    key: str
+    found: np.ndarray
+    rows: np.ndarray
+
+    def texts(self, column: str) -> np.ndarray:
+        """The cell of each file; "" without a row."""
+        return np.where(self.rows < 0, "", self.table[column].to_numpy()[self.rows])
+
+
+def _joined(path: Path, files: Sequence[str]) -> _Joined:
     table = _read(path)
     place = _placing(files)
     # A sample tells which column it is: a table may have many columns and rows.
     some = table.iloc[spread_rows(len(table), SAMPLE)]
     hits = {name: sum(place(cell) != -1 for cell in column) for name, column in some.items()}
-    key = max(hits, key=lambda name: hits[name])
+    key = str(max(hits, key=lambda name: hits[name]))
     found = np.array([place(cell) for cell in table[key]], int)
     if (found == -1).all():
         columns = in_short([cut(name) for name in table])
         such = f"such as {cut(files[0])}"
         raise InputError(f"{path}: no column names the images, {such}; the columns are {columns}")
-    rows = _rows(path, table[key], found, files)
-    attributes, missed = Attributes(), []
-    for name, column in table.drop(columns=key).items():
-        texts = np.where(rows < 0, "", column.to_numpy()[rows])
-        try:
-            own = of_texts(str(name), texts)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        attributes |= own
-        missed += [] if own.columns else [str(name)]
-    _tell(path, table[key], found, rows, files, missed)
-    return attributes
+    return _Joined(table, key, found, _rows(path, table[key], found, files))
 
 
 def _read(path: Path) -> pandas.DataFrame:
@@ -261,19 +305,12 @@ def left_out(names: Sequence[str]) -> str:
     return f"columns without numbers or repeated texts are left out: {columns}"
 
 
-def _tell(
-    path: Path,
-    cells: pandas.Series,
-    found: np.ndarray,
-    rows: np.ndarray,
-    files: Sequence[str],
-    missed: Sequence[str],
-) -> None:
+def _tell(path: Path, joined: _Joined, files: Sequence[str], missed: Sequence[str]) -> None:
     """Warns in one line of files without a row, rows without a file, and columns left out."""
     lines = []
     for what, wrong, names in (
-        ("images have no row", rows < 0, files),
-        ("rows have no image", found < 0, cells.tolist()),
+        ("images have no row", joined.rows < 0, files),
+        ("rows have no image", joined.found < 0, joined.table[joined.key].tolist()),
     ):
         if wrong.any():
             example = cut(names[int(wrong.argmax())])

@@ -68,8 +68,11 @@ class TorchDataset(DividedImages):
         label_names: the names of the labels 0, 1, ...
         known: names of attributes that must be known, such as `age`: images without them are left
             out of all splits. `limit` is applied before.
-        val_fraction: share of the images for validation, without `val`.
-        test_fraction: share of the images for testing, without `test`.
+        groups: one number or text per image of the training split, such as its patient: dividing
+            keeps the images of a group in one split. Labels are then not balanced. From Python
+            only.
+        val_fraction: share of the images, or of groups, for validation, without `val`.
+        test_fraction: share of the images, or of groups, for testing, without `test`.
         seed: seed of the random division.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
             warning.
@@ -97,6 +100,7 @@ class TorchDataset(DividedImages):
         show: int | Sequence[int] = (),
         known: str | Sequence[str] = (),
         label_names: tuple[str, ...] = (),
+        groups: Any = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         seed: int = 0,
@@ -124,6 +128,7 @@ class TorchDataset(DividedImages):
             test_fraction=test_fraction,
             seed=seed,
             label_names=label_names,
+            groups=groups,
         )
 
     def settings(self) -> dict[str, Any]:

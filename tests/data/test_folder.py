@@ -265,7 +265,8 @@ def test_folders_that_are_pooled_or_ignored_are_named_once(
     for number in range(8):
         fill(tmp_path / f"classes/c{number}", 5)
     (line,) = told_of(tmp_path / "classes", caplog)
-    assert line.endswith("are pooled and divided: c0, c1, c2, c3, c4, c5 and 2 more")
+    assert "are pooled and divided (--data.group_by folder keeps each folder in one split)" in line
+    assert line.endswith(": c0, c1, c2, c3, c4, c5 and 2 more")
     fill(tmp_path / "split/train", 9)
     assert told_of(tmp_path / "split", caplog) == []
     fill(tmp_path / "split/Holdout", 2)

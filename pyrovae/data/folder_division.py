@@ -1,0 +1,203 @@
+"""The division of the images of a folder into splits."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+
+from pyrovae.data.labels import read_texts
+from pyrovae.data.tiff import page_of
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import counted, cut
+
+__all__ = [
+    "FOLDERS",
+    "SPLIT_NAMES",
+    "by_column",
+    "divide_groups",
+    "group_names",
+    "warn_of_shared",
+    "warn_of_unused_column",
+]
+
+_EVALUATED = ("eval", "evaluation")
+#: A folder or a text belongs to the first split that accepts its name.
+FOLDERS = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev", *_EVALUATED),
+    "test": ("test", "testing", *_EVALUATED),
+}
+SPLIT_NAMES = {name for names in FOLDERS.values() for name in names}
+
+
+def group_names(
+    names: Sequence[str], folder: str, group_by: str | None, table: Path | None
+) -> list[str]:
+    """The name of the group of each image; without `group_by` each image is one.
+
+    Args:
+        names: the paths of the images relative to the root.
+        folder: the folder that all of them are in; names of groups do not contain it.
+        group_by: "folder", "file" (of the pages of a stack), or a column of the table.
+        table: a CSV file.
+
+    Raises:
+        InputError: if there is no table or no such column.
+    """
+    inner = [name.removeprefix(f"{folder}/") for name in names]
+    if group_by is None:
+        return inner
+    if group_by == "folder":
+        return [str(PurePosixPath(name).parent) for name in inner]
+    if group_by == "file":
+        return [page_of(name)[0].as_posix() for name in inner]
+    path = _needed(table, f"--data.group_by {group_by}: allowed are folder, file, and a column")
+    texts = read_texts(path, names, group_by)
+    _warn_of_single(group_by, texts, names)
+    return [text or name for text, name in zip(texts, inner, strict=True)]
+
+
+def by_column(names: Sequence[str], column: str, table: Path | None) -> dict[str, list[str]]:
+    """Images by the split that a column of a table names; images of empty cells are left out.
+
+    Raises:
+        InputError: if there is no such column, a cell is not the name of a split, or no image is
+            in the training split.
+    """
+    path = _needed(table, f"--data.split_by {column}: allowed is a column")
+    found: dict[str, list[str]] = defaultdict(list)
+    for text, name in zip(read_texts(path, names, column), names, strict=True):
+        split = next((own for own, accepted in FOLDERS.items() if text.lower() in accepted), "")
+        if text and not split:
+            raise InputError(
+                f"{path}: column {cut(column)} has {cut(text)} for {cut(name)}; allowed are "
+                "train, val and test, and empty cells for images of no split"
+            )
+        found[split].append(name)
+    if left := found.pop("", []):
+        logging.getLogger("pyrovae").warning(
+            "%s: %s of %s images are in no split (--data.split_by %s) and left out, such as %s",
+            path,
+            f"{len(left):,}",
+            f"{len(names):,}",
+            column,
+            cut(left[0]),
+        )
+    if "train" not in found:
+        raise InputError(f"{path}: no image is in the split train (--data.split_by {column})")
+    return dict(found)
+
+
+def divide_groups(
+    names: Sequence[str], groups: Sequence[str], shares: Mapping[str, float]
+) -> dict[str, list[str]]:
+    """Divides images into the training split and others; a group stays together.
+
+    The hash of a group's name decides: the smallest values are the first of the other splits. A
+    split that stays empty takes the nearest group of the largest split.
+
+    Args:
+        names: the images.
+        groups: the name of the group of each image.
+        shares: the shares of the other splits, by name.
+    """
+    places = {group: _place(group) for group in groups}
+    parts: dict[str, list[str]] = {name: [] for name in ("train", *reversed([*shares]))}
+    ends = dict(zip(shares, accumulate(shares.values()), strict=True))
+    for group, place in places.items():
+        parts[next((name for name, end in ends.items() if place < end), "train")].append(group)
+    wanted = {name: part for name, part in parts.items() if shares.get(name, 1) > 0}
+    _fill_empty(wanted, places, [*shares, "train"])
+    split_of = {group: split for split, part in parts.items() for group in part}
+    return {
+        split: [
+            name for name, group in zip(names, groups, strict=True) if split_of[group] == split
+        ]
+        for split in parts
+    }
+
+
+def warn_of_shared(root: Path, keys: Mapping[str, Iterable[str]], group_by: str) -> None:
+    """Warns of groups with images in several given splits.
+
+    Args:
+        root: the folder, for the message.
+        keys: the names of the groups, by split.
+        group_by: the option, for the message.
+    """
+    splits = defaultdict(list)
+    for split, own in keys.items():
+        for key in {*own}:
+            splits[key].append(split)
+    if shared := [key for key, own in splits.items() if len(own) > 1]:
+        logging.getLogger("pyrovae").warning(
+            "%s: images of %s (--data.group_by %s) are in several splits, such as those of %s "
+            "(%s), so that validation and test images resemble training images",
+            root,
+            counted(len(shared), "group"),
+            group_by,
+            cut(shared[0]),
+            ", ".join(splits[shared[0]]),
+        )
+
+
+def warn_of_unused_column(value_names: Mapping[str, Sequence[str]]) -> None:
+    """Warns of an attribute whose values are names of splits."""
+    for name, values in value_names.items():
+        if len(values) > 1 and SPLIT_NAMES.issuperset(value.lower() for value in values):
+            logging.getLogger("pyrovae").warning(
+                "the column %s names splits and is used as an attribute only; --data.split_by %s "
+                "divides the images by it",
+                cut(name),
+                name,
+            )
+
+
+def _needed(table: Path | None, start: str) -> Path:
+    if table is None:
+        raise InputError(f"{start} of the table --data.attributes, and no table is given")
+    return table
+
+
+def _warn_of_single(column: str, texts: Sequence[str], names: Sequence[str]) -> None:
+    missing = [name for name, text in zip(names, texts, strict=True) if not text]
+    if missing:
+        logging.getLogger("pyrovae").warning(
+            "--data.group_by %s: %s of %s images have no value; each is a group of its own, such "
+            "as %s",
+            column,
+            f"{len(missing):,}",
+            f"{len(names):,}",
+            cut(missing[0]),
+        )
+
+
+def _fill_empty(
+    parts: dict[str, list[str]], places: dict[str, float], order: Sequence[str]
+) -> None:
+    """Gives each empty split the nearest group of the largest split, if that has two or more.
+
+    Args:
+        parts: groups by split.
+        places: the hash values of groups.
+        order: the splits by rising hash values.
+    """
+    for split in parts:
+        largest = max(parts, key=lambda other: len(parts[other]))
+        if parts[split] or len(parts[largest]) < 2:
+            continue
+        nearest = min if order.index(split) < order.index(largest) else max
+        key = nearest(parts[largest], key=places.__getitem__)
+        parts[largest].remove(key)
+        parts[split].append(key)
+
+
+def _place(name: str) -> float:
+    """Hashes a name to a number from 0 to 1, independent of its Unicode normal form."""
+    raw = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.sha256(raw).digest()[:6], "big") / 2**48

@@ -1,0 +1,220 @@
+"""Images of one person, or of one scan, stay in one split."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pyrovae import ArrayData, TorchDataset
+from pyrovae.data import SPLITS, ImageData, ImageFolder
+from pyrovae.utils.errors import InputError
+
+PEOPLE, PER_PERSON = 30, 4
+TABLE = "people.csv"
+
+
+def person(name: str) -> str:
+    return name.split("/")[-1].split("_")[0]
+
+
+def fill(root: Path, nested: bool, split: str = "") -> None:
+    """Images `p3_1.png`, in a folder per person if nested, and a table of them."""
+    lines = ["file,person,part"]
+    for number in range(PEOPLE):
+        for place in range(PER_PERSON):
+            name = f"p{number}_{place}.png"
+            folder = root / split / (f"p{number}" if nested else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), number).save(folder / name)
+            lines.append(f"{name},p{number},{('Train', 'VAL', 'test', 'train')[number % 4]}")
+    (root / TABLE).write_text("\n".join(lines))
+
+
+def stack(root: Path) -> None:
+    """A TIFF stack per person."""
+    root.mkdir()
+    for number in range(PEOPLE):
+        pages = [Image.new("L", (8, 8), number) for _ in range(PER_PERSON)]
+        pages[0].save(root / f"p{number}_all.tif", save_all=True, append_images=pages[1:])
+
+
+def folder(root: Path, **options: Any) -> ImageFolder:
+    return ImageFolder(str(root), image_size=8, channels=1, **options)
+
+
+def people(data: ImageData) -> dict[str, list[str]]:
+    """The person of each image, by split."""
+    return {split: [person(str(n)) for n in data.split(split).names] for split in SPLITS}
+
+
+def nested(root: Path) -> ImageFolder:
+    fill(root, nested=True)
+    return folder(root, group_by="folder")
+
+
+def flat(root: Path) -> ImageFolder:
+    fill(root, nested=False)
+    return folder(root, group_by="person", attributes=str(root / TABLE))
+
+
+def stacks(root: Path) -> ImageFolder:
+    stack(root / "stacks")
+    return folder(root / "stacks", group_by="file")
+
+
+@pytest.mark.parametrize("make", [nested, flat, stacks])
+def test_images_of_a_person_are_in_one_split(
+    make: Callable[[Path], ImageFolder], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        found = people(make(tmp_path))
+    assert "several splits" not in caplog.text and "pooled" not in caplog.text
+    assert sum(map(len, found.values())) == PEOPLE * PER_PERSON
+    assert (
+        len(set().union(*found.values())) == PEOPLE == sum(len({*own}) for own in found.values())
+    )
+    assert all(found.values())
+
+
+def test_without_groups_a_person_is_in_several_splits(tmp_path: Path) -> None:
+    fill(tmp_path, nested=True)
+    found = people(folder(tmp_path))
+    assert {*found["train"]} & {*found["test"]}
+
+
+def test_other_images_do_not_move_a_group(tmp_path: Path) -> None:
+    before = people(nested(tmp_path))
+    for name in ("p1", "p2"):
+        Image.new("L", (8, 8)).save(tmp_path / name / f"{name}_new.png")
+    (tmp_path / "q").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "q" / "q_0.png")
+    after = people(folder(tmp_path, group_by="folder"))
+    assert all({*before[split]} <= {*after[split]} for split in SPLITS)
+
+
+def test_a_column_names_the_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(tmp_path, nested=True, split="train")
+    table = str(tmp_path / TABLE)
+    unused = "the column part names splits and is used as an attribute only; --data.split_by part"
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        people(folder(tmp_path, attributes=table))
+        assert unused in caplog.text
+        caplog.clear()
+        found = people(folder(tmp_path, split_by="part", attributes=table))
+        assert unused not in caplog.text
+    assert {*found["val"]} == {f"p{n}" for n in range(PEOPLE) if n % 4 == 1}
+    assert {*found["test"]} == {f"p{n}" for n in range(PEOPLE) if n % 4 == 2}
+
+
+def test_a_column_may_leave_out_images_and_a_split(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, nested=False)
+    table = tmp_path / TABLE
+    table.write_text(table.read_text().replace("VAL", "").replace("test", "training"))
+    data = folder(tmp_path, split_by="part", group_by="person", attributes=str(table))
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        found = people(data)
+    assert "32 of 120 images are in no split (--data.split_by part)" in caplog.text
+    assert sum(map(len, found.values())) == 88
+    assert not {*found["train"]} & {*found["val"]} and found["val"]
+
+
+def test_groups_in_several_given_splits_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, nested=True, split="train")
+    (tmp_path / "val/p3").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "val/p3/p3_9.png")
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        people(folder(tmp_path, group_by="folder"))
+    assert "images of 1 group (--data.group_by folder) are in several splits" in caplog.text
+    assert "such as those of p3 (train, val)" in caplog.text
+
+
+def test_images_without_a_value_are_groups_of_their_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, nested=False)
+    table = tmp_path / TABLE
+    table.write_text(table.read_text().replace("p3_0.png,p3,", "p3_0.png,?,"))
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        people(folder(tmp_path, group_by="person", attributes=str(table)))
+    assert "1 of 120 images have no value; each is a group of its own, such as p3_0" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group_by": "person"}, "--data.group_by person: allowed are folder, file, and a col"),
+        ({"split_by": "part"}, "--data.split_by part: allowed is a column of the table"),
+        (
+            {"group_by": "persons", "attributes": TABLE},
+            "no column persons; the columns are person",
+        ),
+        (
+            {"split_by": "person", "attributes": TABLE},
+            "column person has p0 for p0_0.png; allowed",
+        ),
+    ],
+)
+def test_a_column_that_does_not_divide_is_refused(
+    options: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    fill(tmp_path, nested=False)
+    if "attributes" in options:
+        options = options | {"attributes": str(tmp_path / TABLE)}
+    with pytest.raises(InputError, match=message):
+        folder(tmp_path, **options).split("train")
+
+
+NUMBERS = np.arange(PEOPLE * PER_PERSON) // PER_PERSON
+IMAGES = np.repeat(np.repeat(NUMBERS, 64).reshape(-1, 1, 8, 8), 1, 1).astype(np.uint8)
+
+
+def of_file(path: Path) -> ArrayData:
+    np.savez(path / "scans.npz", images=IMAGES, who=NUMBERS)
+    return ArrayData(path=str(path / "scans.npz"), key="images", group_key="who")
+
+
+def of_dataset(path: Path) -> TorchDataset:
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(IMAGES))
+    return TorchDataset(dataset, groups=NUMBERS, cache_dir=str(path))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: ArrayData(IMAGES, groups=[f"p{n}" for n in NUMBERS]),
+        lambda path: ArrayData(IMAGES, labels=NUMBERS % 2, groups=torch.from_numpy(NUMBERS)),
+        of_file,
+        of_dataset,
+    ],
+)
+def test_groups_of_arrays_are_in_one_split(
+    make: Callable[[Path], ImageData], tmp_path: Path
+) -> None:
+    data = make(tmp_path)
+    found = {split: {*data.split(split).images[:, 0, 0, 0].tolist()} for split in SPLITS}
+    assert {split: len(own) for split, own in found.items()} == {"train": 24, "val": 3, "test": 3}
+    assert len(set().union(*found.values())) == PEOPLE
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (NUMBERS[1:], r"groups of shape \(119,\): allowed are 120, one per image"),
+        ([None, *NUMBERS[1:]], "groups: 1 of 120 images have none, such as image 0"),
+        (np.zeros(len(NUMBERS)), "1 groups are too few for one in each split of train, test, val"),
+    ],
+)
+def test_groups_that_do_not_fit_the_images_are_refused(groups: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ArrayData(IMAGES, groups=groups).split("train")
