@@ -11,7 +11,8 @@ from pyrovae.inspection.judge.finding import Finding, Judgement
 
 __all__ = ["judge"]
 
-#: A finding explains another one away if it costs at least this share of the other's cost.
+#: A fault explains another finding away if it costs at least this share of the other's cost. A
+#: possible improvement explains only smaller ones: the larger one is worth trying by itself.
 ENOUGH = 0.28
 #: A note on a verdict from weights alone.
 UNSEEN = "The length of training is not judged without metrics.csv, or history= in Python."
@@ -35,7 +36,7 @@ def judge(evidence: Evidence) -> Judgement:
     found = _unexplained([own for own in looked if own is not None])
     found.sort(key=lambda own: (not own.fault, -_size(own)))
     note = UNSEEN if math.isnan(evidence.epochs) else ""
-    healthy = _below(evidence, found) if evidence.is_below else _healthy(evidence)
+    healthy = _below(evidence, found) if evidence.is_below else _healthy(evidence, found)
     return Judgement(tuple(found), healthy, note)
 
 
@@ -58,26 +59,31 @@ def _size(finding: Finding) -> float:
 
 def _explains(first: Finding, second: Finding) -> bool:
     known = not (math.isnan(first.cost) or math.isnan(second.cost))
-    enough = not known or first.cost >= ENOUGH * second.cost
+    enough = not known or first.cost >= (ENOUGH if first.fault else 1.0) * second.cost
     if second.known and not first.known:
         return False
     return second.cause in first.explains and first.fault >= second.fault and enough
+
+
+def _costs(found: Sequence[Finding]) -> str:
+    """The first two findings with their costs."""
+    return "; ".join(f"{own.title[:1].lower()}{own.title[1:]} ({own.nats})" for own in found[:2])
 
 
 def _below(evidence: Evidence, found: Sequence[Finding]) -> str:
     """The sentence on a run without a fault that is worse than a simpler model all the same."""
     # What costs an unknown number of nats is no reason for these.
     known = [own for own in found if own.cost > 0]
-    costs = (f"{own.title[:1].lower()}{own.title[1:]} ({own.nats})" for own in known[:2])
-    seen = f"no fault, but smaller costs: {'; '.join(costs)}" if known else "no cause was found"
+    seen = f"no fault, but smaller costs: {_costs(known)}" if known else "no cause was found"
     return (
         f"The ELBO is {evidence.below:,.0f} nats (standard error {evidence.below_error:,.1f}) "
         f"below log p(x) of a simpler model, {evidence.simpler}; {seen}."
     )
 
 
-def _healthy(evidence: Evidence) -> str:
+def _healthy(evidence: Evidence, found: Sequence[Finding]) -> str:
+    more = f" What may be improved: {_costs(found)}." if found else ""
     return (
         f"No fault found: {evidence.active} of {evidence.dims} latent dimensions are active and "
-        f"carry {evidence.rate:,.0f} nats per image."
+        f"carry {evidence.rate:,.0f} nats per image.{more}"
     )

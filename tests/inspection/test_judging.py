@@ -143,6 +143,16 @@ def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause:
     found = judge(replace(HEALTHY, **change))
     assert [own.cause for own in found.findings] == [cause] and not found.faults
     assert found.first is not None and "No fault found" in str(found)
+    (own,) = found.findings
+    title = own.title[:1].lower() + own.title[1:]
+    assert str(found).endswith(f"What may be improved: {title} ({own.nats}).")
+
+
+@pytest.mark.parametrize("gain", [100.0, 400.0])
+def test_an_improvement_hides_no_larger_one(gain: float) -> None:
+    both = judge(replace(HEALTHY, weakest=3.0, residual_gain=200.0, pixel_gain=gain))
+    causes = [own.cause for own in both.findings]
+    assert causes == (["one_scale", "too_few_latents"] if gain > 200 else ["too_few_latents"])
 
 
 @pytest.mark.parametrize(
