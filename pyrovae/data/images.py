@@ -149,6 +149,13 @@ def colours_of(image: Image) -> int:
     return 1 if image.mode in _GREY else 3
 
 
+def bits_of(image: Image) -> str:
+    """The values of a Pillow image, such as `8 bits`: integers of 8 or more bits, or floats."""
+    if image.mode not in _DEEP:
+        return "8 bits"
+    return {"F": "floats", "I": "32 bits"}.get(image.mode, "16 bits")
+
+
 def _mode(channels: int) -> str:
     return "L" if channels == 1 else "RGB"
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pyrovae.data.base import ImageData, Split, spread_rows
 from pyrovae.data.finding import in_short
-from pyrovae.data.images import ORIENTATION, colours_of
+from pyrovae.data.images import ORIENTATION, bits_of, colours_of
 from pyrovae.data.tiff import page_of
 
 __all__ = ["conversion", "summary"]
@@ -60,8 +62,10 @@ def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
     count = f"{len(files):,} files"
     if len(files) < len(paths):
         count += f" with {len(paths):,} pages"
-    found = [_probe(files[row]) for row in spread_rows(len(files), PROBED)]
-    known = sorted({own for own in found if own is not None}, key=lambda own: own[1] * own[2])
+    probed = {files[row]: _probe(files[row]) for row in spread_rows(len(files), PROBED)}
+    headers = {file: own for file, own in probed.items() if own is not None}
+    _warn_of_bits(headers)
+    known = sorted({own.shape for own in headers.values()}, key=lambda own: own[1] * own[2])
     after = _kind(channels, height, width)
     if not known:
         return _marked(f"{count} -> {after}")
@@ -86,15 +90,34 @@ def _hint(known: Sequence[tuple[int, int, int]], shape: tuple[int, int, int]) ->
     return " ".join(hints)
 
 
-def _probe(path: Path) -> tuple[int, int, int] | None:
-    """`(C, H, W)` of the image in a file, from its header; None if it cannot be read."""
+class _Header(NamedTuple):
+    """What the header of an image file says: `(C, H, W)`, and the values."""
+
+    shape: tuple[int, int, int]
+    bits: str
+
+
+def _warn_of_bits(headers: Mapping[Path, _Header]) -> None:
+    """Warns of values of several kinds: one range for all makes some images almost black."""
+    examples = {own.bits: file for file, own in headers.items()}
+    if len(examples) > 1:
+        kinds = (f"{bits} such as {file.name}" for bits, file in sorted(examples.items()))
+        logging.getLogger("pyrovae").warning(
+            "the files hold values of several kinds: %s; --data.black and --data.white are the "
+            "same for all files; convert them to one kind",
+            ", ".join(kinds),
+        )
+
+
+def _probe(path: Path) -> _Header | None:
+    """The header of an image file; None if it cannot be read."""
     from PIL import Image
 
     with suppress(Exception), Image.open(path) as image:  # A damaged file raises anything.
         width, height = image.size
         if image.getexif().get(ORIENTATION) in _SIDEWAYS:
             width, height = height, width
-        return colours_of(image), height, width
+        return _Header((colours_of(image), height, width), bits_of(image))
     return None
 
 

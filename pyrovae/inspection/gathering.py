@@ -15,6 +15,7 @@ __all__ = ["gather"]
 def gather(subject: Subject) -> Evidence:
     """The evidence on the programs of a subject.
 
+    The sections of a report measure more, such as gaps, and `inspect` judges that too.
     What cannot be measured stays unknown, such as the history of programs from Python. Errors of a
     user's programs are in `Evidence.failed`.
 

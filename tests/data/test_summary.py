@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,21 @@ def test_files_that_cannot_be_read_are_no_obstacle(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(b"no image")
     assert ImageFolder(str(tmp_path)).about() == "3 files -> 64x64 RGB"
+
+
+def test_files_of_several_depths_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        Image.new("L", (8, 8), 200).save(tmp_path / f"a{number}.png")
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        ImageFolder(str(tmp_path), image_size=8).about()
+        assert not caplog.records
+        Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(tmp_path / "b.png")
+        Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "c.tif")
+        ImageFolder(str(tmp_path), image_size=8).about()
+    kinds = r"16 bits such as b.png, 8 bits such as a\d.png, floats such as c.tif"
+    assert re.search(f"values of several kinds: {kinds}; --data.black and", caplog.text)
 
 
 def test_splits_attributes_and_changes(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pyrovae import ImageFolder
 from pyrovae.data import SPLITS, load_image
+from pyrovae.data.tiff import page_names
 from pyrovae.data.values import ValueRange
 from pyrovae.utils.errors import InputError
 
@@ -105,6 +106,24 @@ def test_deep_colours_keep_their_bits(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")
     pixels = load_image(tmp_path / "a.tif", (3, 6, 7), levels=RANGE)
     np.testing.assert_array_equal(pixels, grey(DEEP[:3]))
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+@pytest.mark.parametrize("pages", [1, 3, 5])
+def test_negatives_are_inverted(kind: str, pages: int, tmp_path: Path) -> None:
+    """A page alone, pages that are images, and pages that are the channels of one image."""
+    tifffile = pytest.importorskip("tifffile")
+    values = np.linspace(0, np.iinfo(kind).max, 64 * pages).reshape(pages, 8, 8).astype(kind)
+    for place, photometric in enumerate(("minisblack", "miniswhite")):
+        tifffile.imwrite(tmp_path / f"{place}.tif", values, photometric=photometric)
+    channels = 5 if pages == 5 else 1
+    names = [[*page_names(tmp_path, [f"{place}.tif"], channels)] for place in (0, 1)]
+    plain, negative = (
+        [load_image(tmp_path / name, (channels, 8, 8)).astype(int) for name in own]
+        for own in names
+    )
+    assert len(plain) == (3 if pages == 3 else 1)
+    assert all(np.abs(a + b - 255).max() <= 1 for a, b in zip(plain, negative, strict=True))
 
 
 def test_other_channels_than_those_of_the_files_are_refused(tmp_path: Path) -> None:

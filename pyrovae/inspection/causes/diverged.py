@@ -41,7 +41,8 @@ def look(evidence: Evidence) -> Finding | None:
     high = rate > HIGH_LR and (is_adam(evidence.options) or stuck)
     if high and lost > evidence.fault:
         cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
-        parts.append(f"{with_rate}{lost:,.0f} nats below that of a model without latents.")
+        below = max(lost, evidence.below)  # NaN, if it is unknown, is not the larger one.
+        parts.append(f"{with_rate}{below:,.0f} nats below log p(x) of a simpler model.")
     elif plain and _too_fast(evidence) and evidence.missing > evidence.fault:
         cost = max(cost, evidence.missing)
         parts.append(f"{with_rate}{evidence.missing:,.0f} nats below log p(x) of a simpler model.")
