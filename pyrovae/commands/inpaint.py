@@ -18,6 +18,7 @@ from pyrovae.config.building import load_run
 from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.data import ImageData
+from pyrovae.data.images import fit_pixels, upright
 from pyrovae.engine import Engine
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.inpainting import MANY, Completions, complete
@@ -77,24 +78,24 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
     from PIL import Image
 
     try:
-        mask = Image.open(path).convert("L")
+        mask = upright(Image.open(path)).convert("L")
     except FileNotFoundError:
         raise InputError(f"--mask {path}: no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"--mask {path}: is no image that can be read") from error
-    channels, height, width = data.image_shape
+    _, height, width = data.image_shape
     sizes = {(width, height)}
     if Path(image).is_file():
         with Image.open(image) as whole:
-            sizes.add(whole.size)
+            sizes.add(upright(whole).size)
     if mask.size not in sizes:
         allowed = " or ".join(f"{h}x{w}" for w, h in sorted(sizes))
         given = f"{mask.height}x{mask.width}"
         raise InputError(f"--mask {path}: is {given} (height x width), allowed is {allowed}")
+    pixels = np.array(mask)[None]
     if mask.size != (width, height):
-        grey = Image.merge("RGB", [mask] * 3) if channels == 3 else mask
-        return torch.from_numpy(np.array(data.preprocess(grey)))[0] < 128
-    return torch.from_numpy(np.array(mask)) < 128
+        pixels = fit_pixels(pixels, (1, height, width), data.crop)
+    return torch.from_numpy(pixels[0]) < 128
 
 
 def main(arguments: list[str]) -> None:

@@ -13,6 +13,7 @@ from pyrovae.data import ArrayData, ImageData, Split
 from pyrovae.data.array_files import SUFFIXES
 from pyrovae.data.base import spread_rows
 from pyrovae.data.finding import find_images
+from pyrovae.data.images import fit_pixels
 from pyrovae.utils.errors import InputError
 
 __all__ = ["OPTION", "divided_options", "second_data"]
@@ -111,8 +112,6 @@ def _read(folder: Path, data: ImageData) -> tuple[Split, list[str]]:
 
 def _converted(other: ImageData, data: ImageData, given: str) -> Split:
     """Images of the test split of another data set, in the shape of the run's images."""
-    from PIL import Image
-
     found = other.split("test").spread(MOST)
     if other.image_shape == data.image_shape:
         return found
@@ -122,8 +121,7 @@ def _converted(other: ImageData, data: ImageData, given: str) -> Split:
             f"{OPTION} {given}: images of shape {shapes[0]} cannot be converted to {shapes[1]}; "
             f"allowed are 1 or 3 channels"
         )
-    arrays = [own[0] if len(own) == 1 else np.moveaxis(own, 0, -1) for own in found.images]
-    images = [data.preprocess(Image.fromarray(np.ascontiguousarray(own))) for own in arrays]
+    images = [fit_pixels(own, data.image_shape) for own in found.images]
     return _split(images, found.names)
 
 

@@ -276,6 +276,8 @@ class ImageData(Recorded, ABC):
         limit: the number of training images to use; None for all.
         show: the channels that pictures show; none means all. Three are red, green and blue.
         known: names of the attributes that must be known: other images are left out of all splits.
+        crop: side of the centred square that is kept of each image file; None keeps the largest
+            part with the proportions of `image_shape`.
         factors: names of the attributes that are the known factors of generated images.
         drawn_from: the number of training images that `limit` has drawn some of; None if it has
             not.
@@ -292,6 +294,7 @@ class ImageData(Recorded, ABC):
     limit: int | None = None
     show: Sequence[int] = ()
     known: Sequence[str] = ()
+    crop: int | None = None
 
     def __repr__(self) -> str:
         """The class and the arguments that were given, those that are long cut short."""

@@ -274,12 +274,12 @@ def _convert(image: Image, shape: Shape, crop: int | None, levels: ValueRange) -
     _check_depth(image, levels)
     if channels not in (1, 3):
         image.load()
-        return fit_pixels(levels.eight_bits(_pixels_of(_upright(image)), 65535.0), shape, crop)
+        return fit_pixels(levels.eight_bits(_pixels_of(upright(image)), 65535.0), shape, crop)
     stored = image.size
     factor = _draft(image, shape, crop)
     image.load()
     loaded = image.size
-    image = _flatten(_upright(image), _mode(channels), levels)
+    image = _flatten(upright(image), _mode(channels), levels)
     turned = image.size != loaded
     full = image.size if factor == 1 else stored[::-1] if turned else stored
     left, top, right, bottom = (edge / factor for edge in _box(full, (width, height), crop))
@@ -314,7 +314,7 @@ def _draft(image: Image, shape: tuple[int, int, int], crop: int | None) -> int:
     return max(1, round(width / image.width))
 
 
-def _upright(image: Image) -> Image:
+def upright(image: Image) -> Image:
     """Rotates the image by its EXIF orientation, if the EXIF block can be rewritten."""
     from PIL import ImageOps
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -287,8 +286,6 @@ value_names={'kind': ('cat', 'dog')})
     """
     import pandas
 
-    with suppress(ValueError):  # The usual case, without a look at each text.
-        return Attributes({name: texts.astype(np.float32)})
     lower = pandas.Series(texts).str.lower()
     known = ~lower.isin(MISSING)
     if not known.any():

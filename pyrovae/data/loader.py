@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.augmentation import Augmentation, changed
-from pyrovae.data.base import Split, check_augment, listed
+from pyrovae.data.base import Split, check_augment, listed, spread_rows
 from pyrovae.data.integrity import check_whole
 from pyrovae.data.labels import check_finite
 from pyrovae.data.rows import RESIDENT_BYTES, Rows, gather
@@ -28,8 +28,7 @@ _TOGETHER_BYTES = 2**19
 
 def spread(images: np.ndarray, count: int) -> np.ndarray:
     """Copies `count` rows, spread evenly over an array; all rows if there are fewer."""
-    chosen = np.linspace(0, len(images) - 1, min(len(images), count)).astype(int)
-    return gather(images, chosen)
+    return gather(images, spread_rows(len(images), count))
 
 
 def to_device(images: np.ndarray, device: torch.device | str) -> Tensor:

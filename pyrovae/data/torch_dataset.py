@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.base import Source, fingerprint
+from pyrovae.data.base import Source, fingerprint, spread_rows
 from pyrovae.data.divided import DividedImages
 from pyrovae.data.images import colours_of, fit_pixels, load_image
 from pyrovae.data.layout import as_array, image_shape_of, is_last, one_image
@@ -233,7 +233,7 @@ class TorchDataset(DividedImages):
         """Changes with the data set and a few of its images, if these are not random."""
         count = len(self.datasets[given])
         some = []
-        for place in np.linspace(0, count - 1, min(count, 16)).astype(int):
+        for place in spread_rows(count, 16):
             with suppress(InputError):  # Preparing all images names the unreadable ones.
                 some.append(as_array(self._item(given, int(place))[0], "image"))
         if some and not np.array_equal(some[0], as_array(self._item(given, 0)[0], "image")):

@@ -289,7 +289,7 @@ def _factors(scorer: Scorer) -> dict[str, Estimate]:
     if not known:
         return {}
     # Forests are slow to fit; more images would not change the digits that are reported.
-    rows = np.linspace(0, len(scorer.split) - 1, min(len(scorer.split), FACTOR_IMAGES)).astype(int)
+    rows = spread_rows(len(scorer.split), FACTOR_IMAGES)
     factors = scorer.split.table()[known].to_numpy()[rows]
     means = scorer.view.encoded.loc[rows]
     return factor_scores(means, factors, known, seed=scorer.options.seed)

@@ -63,24 +63,3 @@ def dimensions_for(table: pandas.DataFrame, share: float = 0.95) -> int:
         return len(table)  # The rates are unknown.
     found = int(np.searchsorted(table["cumulative"].to_numpy(), share - 1e-9) + 1)
     return min(found, len(table))  # All rates may be 0.
-
-
-def mismatch(encoded: Encoding, prior: np.ndarray) -> np.ndarray:
-    r"""The KL from the aggregate posterior to the prior of each dimension, for Normal moments.
-
-    $$KL\left(\mathcal{N}(\mu_d, \sigma_d^2) \,\|\, \mathcal{N}(m_d, s_d^2)\right)$$
-
-    with the moments of aggregate posterior and prior. It depends on location and spread, not on
-    shape. Unlike an estimate of the exact KL it is not limited by the number of images.
-
-    Args:
-        encoded: the posteriors of a split.
-        prior: draws of the prior, `(M, D)`.
-
-    Returns:
-        Nats, `(D,)`.
-    """
-    mean, variance = encoded.loc.mean(0), encoded.loc.var(0) + np.square(encoded.scale).mean(0)
-    centre, spread = prior.mean(0), prior.var(0) + 1e-12
-    ratio = variance / spread
-    return 0.5 * (ratio - 1 - np.log(ratio + 1e-300) + np.square(mean - centre) / spread)

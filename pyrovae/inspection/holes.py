@@ -265,17 +265,11 @@ def share_p_value(beyond: int, draws: int, nominal: float, count: int) -> float:
         >>> round(share_p_value(1, 1, 0.02, 99), 6)
         0.02
     """
+    from scipy.stats import betabinom
+
     k = round(nominal * (count + 1))
-    low, high = torch.tensor(float(k)).double(), torch.tensor(float(count + 1 - k)).double()
-    x = torch.arange(beyond, draws + 1, dtype=torch.double)
-    total = torch.tensor(float(draws)).double()
-    choices = (total + 1).lgamma() - (x + 1).lgamma() - (total - x + 1).lgamma()
-    log_p = choices + _log_beta(x + low, total - x + high) - _log_beta(low, high)
-    return min(1.0, float(log_p.exp().sum()))
-
-
-def _log_beta(a: Tensor, b: Tensor) -> Tensor:
-    return a.lgamma() + b.lgamma() - (a + b).lgamma()
+    found = betabinom.pmf(np.arange(beyond, draws + 1), draws, k, count + 1 - k)
+    return min(1.0, float(found.sum()))
 
 
 def _shares(

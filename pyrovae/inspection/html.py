@@ -11,10 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Judgement
 from pyrovae.inspection.judge.labels import label
 from pyrovae.inspection.judge.limits import LEAST
-from pyrovae.inspection.section import Drawing, Section
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.pages import template
 from pyrovae.utils.plain import spelled
@@ -22,41 +20,10 @@ from pyrovae.utils.plain import spelled
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["measurements", "number", "page", "render"]
+__all__ = ["ROWS", "measurements", "number", "render"]
 
 #: Rows of a table that the page shows; the CSV files have all of them.
 ROWS = 12
-
-
-def page(
-    title: str,
-    about: list[str],
-    sections: dict[str, Section],
-    failed: dict[str, str],
-    inapplicable: dict[str, str],
-    *,
-    judgement: Judgement | None = None,
-    evidence: Evidence | None = None,
-    pictures: dict[str, Drawing] | None = None,
-    run: str = "",
-) -> str:
-    """Renders a report with the template `report.html.j2`.
-
-    Args:
-        title: of the page.
-        about: lines on the images and the weights.
-        sections: by name, in order.
-        failed: the reasons why other sections could not be made, by name.
-        inapplicable: the reasons why the questions of other sections do not arise, by name.
-        judgement: the verdict; None for an unfinished report.
-        evidence: the measurements that it follows from.
-        pictures: of the first screen, by name.
-        run: the run directory; empty for programs from Python.
-    """
-    first = {"judgement": judgement, "evidence": evidence, "pictures": pictures or {}, "run": run}
-    others = {"failed": failed, "inapplicable": inapplicable}
-    parts = {"sections": sections, "rows": ROWS, **others, **first}
-    return render("report.html.j2", title=title, about=about, **parts)
 
 
 def render(name: str, **values: Any) -> str:

@@ -73,13 +73,7 @@ class OffsetGuide(nn.Module):
 
         with torch.no_grad(), self._replacing(notice):
             programs.guide(x, **inputs)
-        free = [
-            isinstance(own.output, Tensor) and len(own.output) == len(x) for own in self._calls
-        ]
-        self.offsets: list[Tensor | None] = [
-            torch.zeros_like(own.output) if is_free else None
-            for own, is_free in zip(self._calls, free, strict=True)
-        ]
+        self.offsets = [own.offset(len(x)) for own in self._calls]
         if not self.free:
             raise InputError(
                 "the guide's own family cannot be refined: networks() of the programs has no "

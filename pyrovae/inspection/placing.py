@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
+from timeit import repeat
 
 from pyrovae.engine import Engine
 from pyrovae.inspection.subject import Subject
@@ -49,14 +50,7 @@ def fastest(
 
 
 def _seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    for _ in range(WARM_UP):
-        work()
-    found = []
-    for _ in range(TIMED):
-        start = clock()
-        work()
-        found.append(clock() - start)
-    return median(found)
+    return median(repeat(work, timer=clock, repeat=WARM_UP + TIMED, number=1)[WARM_UP:])
 
 
 def placed(

@@ -10,7 +10,7 @@ from textwrap import shorten
 import pyro
 
 from pyrovae.inspection.gathering import gather
-from pyrovae.inspection.html import page
+from pyrovae.inspection.html import ROWS, render
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Judgement
 from pyrovae.inspection.judging import judge
@@ -79,17 +79,7 @@ class Report:
 
     def write(self, title: str, about: list[str]) -> Path:
         """Writes the page, with the verdict on top; returns its path."""
-        text = page(
-            title,
-            about,
-            self.sections,
-            self.failed,
-            self.inapplicable,
-            judgement=self.judgement,
-            evidence=self.evidence,
-            pictures=self.pictures,
-            run=self.run,
-        )
+        text = render("report.html.j2", title=title, about=about, rows=ROWS, **vars(self))
         with replacing(self.html) as temporary:
             temporary.write_text(text, encoding="utf-8")
         if self.whole:

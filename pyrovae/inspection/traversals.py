@@ -62,14 +62,16 @@ def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor)
         return value
     inner = innermost(support)
     low, high = (getattr(inner, name, None) for name in ("lower_bound", "upper_bound"))
-    if low is None and high is None:
-        return normalize(value, dim=-1)
-    # The bound itself may be outside of the support.
-    slack = torch.finfo(value.dtype).eps
+    slack = torch.finfo(value.dtype).eps  # The bound itself may be outside of the support.
+    if low is None and high is None:  # A sphere, or probabilities.
+        onto = normalize(value, dim=-1), normalize(value.clamp_min(slack), p=1, dim=-1)
+        return next((own for own in onto if support.check(own).all()), value)
     if low is not None:
-        value = torch.maximum(value, torch.as_tensor(low).to(value) + slack)
+        low = torch.as_tensor(low).to(value)
+        value = torch.maximum(value, low + slack * low.abs().clamp_min(1))
     if high is not None:
-        value = torch.minimum(value, torch.as_tensor(high).to(value) - slack)
+        high = torch.as_tensor(high).to(value)
+        value = torch.minimum(value, high - slack * high.abs().clamp_min(1))
     return value
 
 

@@ -11,14 +11,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from pyrovae.data import ImageData, Split, as_image_data
+from pyrovae.data import ImageData, Split
 from pyrovae.distributions.latent import innermost
 from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.programs.pair import ModelGuidePair
-from pyrovae.programs.vae import Program, count, parts_for
+from pyrovae.programs.vae import Program, built, count
 from pyrovae.utils.arguments import remade
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut, listed
@@ -331,12 +331,9 @@ class ConditionalVAE(ModelGuidePair):
         Raises:
             InputError: as the constructor does.
         """
-        data = as_image_data(data)
         own: dict[str, Any] = {"attributes": attributes, "num_classes": num_classes}
-        own |= parts_for(data.image_shape, latent_dim, **parts)
-        vae = cls(prior_of_attributes=prior_of_attributes, **own)
-        vae.data = data
-        return vae
+        own |= {"prior_of_attributes": prior_of_attributes}
+        return built(cls, data, latent_dim, **own, **parts)
 
     def encode(self, x: Tensor, attributes: Tensor | None = None) -> dist.TorchDistribution:
         """q(z given x and y) for images `(*, C, H, W)` and their attributes `(*, A)`.

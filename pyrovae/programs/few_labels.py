@@ -13,11 +13,11 @@ import torch
 from pyro.infer import TraceEnum_ELBO
 from torch import Tensor, nn
 
-from pyrovae.data import ImageData, Split, as_image_data
+from pyrovae.data import ImageData, Split
 from pyrovae.likelihoods import Likelihood
 from pyrovae.programs.conditional import one_hot
 from pyrovae.programs.pair import ModelGuidePair
-from pyrovae.programs.vae import check_latent_parts, check_spaces, parts_for
+from pyrovae.programs.vae import built, check_latent_parts, check_spaces
 from pyrovae.utils.errors import InputError
 
 __all__ = ["FewLabels", "Labels", "given_classes"]
@@ -166,14 +166,7 @@ class FewLabels(ModelGuidePair, ABC):
         Raises:
             InputError: as the constructor does.
         """
-        data = as_image_data(data)
-        names = ("prior", "likelihood", "posterior", "encoder", "decoder")
-        own = {name: arguments.pop(name) for name in names if name in arguments}
-        parts = parts_for(data.image_shape, latent_dim, **own)
-        make: Any = cls
-        vae: FewLabels = make(num_classes=num_classes, **parts, **arguments)
-        vae.data = data
-        return vae
+        return built(cls, data, latent_dim, num_classes=num_classes, **arguments)
 
     @abstractmethod
     def class_logits(self, x: Tensor) -> Tensor:

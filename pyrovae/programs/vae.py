@@ -244,11 +244,8 @@ class VAE(ModelGuidePair):
             >>> VAE.for_images(data, latent_dim=8, prior=prior, **nets).sample(2).shape
             torch.Size([2, 3, 16, 16])
         """
-        data = as_image_data(data)
-        parts = (prior, likelihood, posterior, encoder, decoder)
-        vae = cls(**parts_for(data.image_shape, latent_dim, *parts))
-        vae.data = data
-        return vae
+        parts = {"prior": prior, "likelihood": likelihood, "posterior": posterior}
+        return built(cls, data, latent_dim, **parts, encoder=encoder, decoder=decoder)
 
     def latent_prior(self) -> dist.TorchDistribution:
         """p(z): batch shape `()`, event shape `(D,)`."""
@@ -297,6 +294,10 @@ def check_latent_parts(prior: Any, likelihood: Any, posterior: Any) -> None:
         )
 
 
+#: The parts of a program whose sizes follow from the data; see `parts_for`.
+PARTS = ("prior", "likelihood", "posterior", "encoder", "decoder")
+
+
 def parts_for(
     shape: ImageShape,
     latent_dim: int,
@@ -318,6 +319,15 @@ def parts_for(
         "likelihood": pixels,
         "posterior": q,
     }
+
+
+def built(kind: Any, data: ImageData | Any, latent_dim: int, **arguments: Any) -> Any:
+    """A program with sizes that fit a data set, from parts and other arguments."""
+    data = as_image_data(data)
+    own = {name: arguments.pop(name) for name in PARTS if name in arguments}
+    vae = kind(**parts_for(data.image_shape, latent_dim, **own), **arguments)
+    vae.data = data
+    return vae
 
 
 def made(part: Any, sizes: dict[str, Any]) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from jsonargparse import Namespace
 from PIL import Image
 
-from pyrovae.commands.inpaint import about, sheet
+from pyrovae import ImageFolder
+from pyrovae.commands.inpaint import about, read_mask, sheet
 from pyrovae.inspection.inpainting import Completions
 from tests.support.commands import mask, refusal, run
 from tests.support.subjects import shortened
@@ -35,6 +37,25 @@ def test_completions_are_drawn_and_described(
     options = [str(trained), str(photo), *options[2:]]
     with shortened():
         assert run("inpaint", [*options, f"--mask={mask(own, 40, 40)}"], monkeypatch) == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_mask_of_the_size_of_the_file_is_that_of_the_stored_image(
+    channels: int, tmp_path: Path
+) -> None:
+    """Whatever the value range of the files is, and also for a photograph on its side."""
+    upright = np.zeros((48, 32), np.uint8)
+    upright[:24] = 255  # The upper half, as viewers show it.
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Viewers turn the stored rows by a quarter.
+    stored = Image.fromarray(np.rot90(upright)).convert("RGB")
+    stored.save(tmp_path / "photo.png", exif=exif)
+    Image.fromarray(upright).save(tmp_path / "mask.png")
+    data = ImageFolder(str(tmp_path), 16, channels, crop=30, black=0, white=4000)
+    seen = read_mask(str(tmp_path / "mask.png"), str(tmp_path / "photo.png"), data)
+    whole = data.preprocess(tmp_path / "photo.png")
+    assert torch.equal(seen, torch.from_numpy(whole[0]) < 8)
+    assert not seen[:7].any() and seen[9:].all()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyrovae import ArrayData, InputError
+from pyrovae import ArrayData, ImageFolder, InputError
 from pyrovae.config.second_data import divided_options, second_data
 from tests.support.commands import refusal, run
 from tests.support.small import small_data
@@ -41,6 +41,17 @@ def test_a_class_takes_arguments_and_is_converted() -> None:
     grey = ArrayData(np.zeros((90, 1, 8, 8), np.uint8))
     found, _ = second_data("SyntheticFaces", [*options, "--data.image_size=24"], grey)
     assert found.images.shape == (30, 1, 8, 8)
+
+
+def test_images_of_another_data_set_keep_their_grey_values(tmp_path: Path) -> None:
+    """The value range and the crop of the run are of its files, not of prepared images."""
+    np.save(path := tmp_path / "x.npy", np.full((50, 16, 16, 1), 200, np.uint8))
+    deep = np.arange(40 * 64).reshape(40, 1, 8, 8).astype(np.uint16)
+    found, _ = second_data(str(path), [], ArrayData(deep, black=0, white=4000))
+    assert found.images.shape == (40, 1, 8, 8) and (found.images == 200).all()
+    photos = pictures(tmp_path / "photos", 30)
+    found, _ = second_data(str(path), [], ImageFolder(str(photos), 8, 1, crop=20))
+    assert (found.images == 200).all()
 
 
 def test_an_array_in_a_file_is_named_by_its_path(tmp_path: Path) -> None:

@@ -333,3 +333,11 @@ def test_what_cannot_be_known_is_one_line(known: list[str], message: str) -> Non
     data = ArrayData(np.zeros((10, 1, 4, 4), np.uint8), attributes=table, known=known)
     with pytest.raises(InputError, match=message):
         data.split("train")
+
+
+def test_digits_with_underscores_are_names() -> None:
+    """Python reads 2020_01 as a number; a table means a month."""
+    column = of_texts("month", np.array(["2020_01", "2020_02", "2020_01"]))
+    assert column.value_names == {"month": ("2020_01", "2020_02")}
+    numbers = of_texts("age", np.array(["7", " 8 ", "1e1", "-0.5", "", "nan"]))
+    assert numbers.columns["age"][:4].tolist() == [7, 8, 10, -0.5] and not numbers.value_names

@@ -133,6 +133,21 @@ class Bounded(PyroModule):
             return pyro.sample("x", self.likelihood(maps), obs=x)
 
 
+class OneSite(nn.Module):
+    """A model whose latents have a given prior."""
+
+    def __init__(self, prior: dist.TorchDistribution, size: int) -> None:
+        super().__init__()
+        self.prior, self.likelihood = prior, Normal(0.1)
+        self.decoder = nn.Linear(size, 12)
+
+    def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
+        with pyro.plate("images", num_images if x is None else len(x), dim=-1):
+            z = pyro.sample("z", self.prior)
+            maps = self.decoder(z).unflatten(-1, (3, 2, 2))
+            return pyro.sample("x", self.likelihood(maps), obs=x)
+
+
 @torch.no_grad()
 def test_bounds_are_kept_and_what_is_free_is_left_alone() -> None:
     model = Bounded()
@@ -149,6 +164,28 @@ def test_bounds_are_kept_and_what_is_free_is_left_alone() -> None:
         for name, fn in prior_sites(space, found).items()
     )
     assert torch.equal(show_within(space, z), space.show(found))
+
+
+@pytest.mark.parametrize(
+    ("prior", "size"),
+    [
+        (dist.Dirichlet(torch.ones(4)), 4),
+        (dist.Pareto(torch.full((3,), 2.0), 100.0).to_event(1), 3),
+        (dist.Uniform(-300.0, torch.full((2,), -50.0)).to_event(1), 2),
+        (dist.VonMises(torch.zeros(2), 1.0).to_event(1), 2),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_moved_latents_are_in_the_support(prior: dist.TorchDistribution, size: int) -> None:
+    model = OneSite(prior, size)
+    space = LatentSpace(
+        ModelGuidePair(model, nn.Identity(), model.likelihood), {"z": prior.shape()}
+    )
+    found = within_support(space, 300 * torch.randn(6, 5, size))
+    assert prior.support.check(found).all()
+    inside = prior.sample((6, 5))
+    assert torch.allclose(within_support(space, inside), inside)
 
 
 @torch.no_grad()

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from pyrovae import Recipe, Trainer
+from pyrovae.inspection.measures.history import from_cells
 from pyrovae.runs import RunDirectory, load_checkpoint, save_checkpoint
 from pyrovae.training.callbacks import Callback, Epoch
-from pyrovae.training.rows import COLUMNS, NEEDED
+from pyrovae.training.rows import COLUMNS, NEEDED, as_text
 from tests.support.small import adam, rows, small_data, small_vae
 from tests.support.tables import LIKELIHOODS
 
@@ -57,6 +58,14 @@ def test_numbers_of_a_callback_are_in_the_history_and_the_files(tmp_path: Path) 
     assert [own.value for own in events(tmp_path).Scalars("own_epochs")] == [0.5, 1.0]
     again = fit(3, run=tmp_path, resume=True, callbacks=[Own()])
     assert list(again["own_epochs"]) == [0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize("name", ["own_score", "val_elbo", "gradient_norm"])
+def test_a_number_that_is_not_known_does_not_end_the_watch(name: str) -> None:
+    numbers = dict.fromkeys(("step", "epoch", "val_elbo", "train_elbo", "skipped_steps"), 2.0)
+    row: dict[str, Any] = numbers | {"seconds": 1.0, "learning_rate": 0.1}
+    found = from_cells([as_text(row | {name: math.nan}), as_text(row | {name: 1.0})])
+    assert found["epochs"] == 2 and found["steps"] == 2
 
 
 def test_a_callback_ends_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

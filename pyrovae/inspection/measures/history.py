@@ -23,7 +23,8 @@ def from_cells(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     Args:
         rows: the cells of each epoch, by column; at least one row.
     """
-    return from_rows(pandas.DataFrame([*rows]).apply(pandas.to_numeric))
+    # "coerce" reads the text "nan", which a measurement of a callback may be.
+    return from_rows(pandas.DataFrame([*rows]).apply(pandas.to_numeric, errors="coerce"))
 
 
 def from_rows(rows: pandas.DataFrame) -> dict[str, Any]:
