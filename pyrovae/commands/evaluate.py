@@ -26,6 +26,7 @@ from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.runs import RunDirectory, checksum
 from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.files import check_writable
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.signals import Diverged
 from pyrovae.utils.text import printable
@@ -44,11 +45,12 @@ def open_run(
     trust: bool = False,
     places: Mapping[str, str | Path] | None = None,
     data: Any = None,
+    out: str | Path | None = None,
 ) -> Opened:
     """Loads a run and its images; reuses the stored results of an interrupted evaluation.
 
     Args:
-        root: the run directory. Its folder `evaluation/` holds the results so far.
+        root: the run directory.
         options: what to score.
         checkpoint: "best" or "last".
         device: the device that computes.
@@ -56,11 +58,17 @@ def open_run(
         trust: whether the run may name any class. The code of these classes then runs.
         places: where the images are now, such as `{"root": "new/place"}`.
         data: the images, in place of those that the run names.
+        out: the folder of the results, by default the run directory. Its folder `evaluation/`
+            holds the results so far.
 
     Raises:
-        InputError: if the run, the checkpoint or the images are missing.
+        InputError: if the run, the checkpoint or the images are missing, or the folder of the
+            results cannot be written.
     """
     run, engine = RunDirectory(root), Engine(device, "fp32")
+    run.check_run()
+    folder = run.root if out is None else Path(out)
+    check_writable(folder, "; --out names another folder")
     vae, data = load_run(root, checkpoint, engine.device, trust, places, data)
     check_images(run, data)
     scorer = Scorer(vae, data, options, engine, progress=progress)
@@ -77,8 +85,8 @@ def open_run(
         "device": engine.device.type,  # Random numbers differ between device types.
         "version": __version__,
     }
-    scorer.journal = ResultCache(run.root / "evaluation", settings)
-    return Opened(run.root, scorer, settings)
+    scorer.journal = ResultCache(folder / "evaluation", settings)
+    return Opened(run.root, scorer, settings, None if out is None else folder)
 
 
 def score_run(
@@ -125,7 +133,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--sections", nargs="+", type=str, help=f"any of {', '.join(SECTIONS)} (default: all)"
     )
-    parser.add_argument("--out", type=str | None, help="folder for the comparison (default: RUN)")
+    parser.add_argument("--out", type=str | None, help="folder of the results (default: RUN)")
     add_opening(parser)
     return parser
 
@@ -176,8 +184,6 @@ def check_sections(sections: Sequence[str]) -> list[str]:
 def _checked(given: Namespace) -> list[str]:
     """The sections to make; raises `InputError` where an option is not allowed."""
     sections = check_sections(given.sections or ())
-    if given.out and not given.compare:
-        raise InputError("--out: allowed with --compare only")
     if "." in given.features:
         find_own_parts()  # A typed dotted path is consent to run its code.
     if "samples" in sections:
@@ -189,6 +195,7 @@ def _opened(given: Namespace) -> list[Opened]:
     """The runs to score, each once, in the order in which they are given."""
     options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
     how = {"device": given.device, "progress": True, **opening(given)}
+    how["out"] = None if given.compare else given.out  # Each of several keeps its own.
     paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
     return [open_run(run, options, **how) for run in reversed(paths.values())]
 

@@ -89,7 +89,7 @@ class Parser(ArgumentParser):
 
     def in_one_line(self, message: str) -> str:
         """The part of jsonargparse's message that a user can act on."""
-        where = self._in_full(_path(re.findall(r'Parser key "([^"]+)"', message)))
+        where = self._in_full(_path(re.findall(r'Parser key "([^"]+)"', message)), message)
         readers = (
             self._no_such_option,
             self._unrecognized,
@@ -151,10 +151,14 @@ class Parser(ArgumentParser):
         )
         if not inner or where == "--":
             return ""
-        if any(typed.split("=")[0] == f"--{inner[1]}" for typed in sys.argv[1:]):
+        typed = {word.split("=")[0] for word in sys.argv[1:]}
+        if f"--{inner[1]}" in typed and f"--{inner[1]}".startswith(f"{where}."):
             return f"--{inner[1]}: {inner[2]}"
+        # It may have taken the option of another part that ends alike.
+        own = f"{where}.{inner[1].rpartition('.')[2]}"
+        option = own if own in typed else f"{where}.{inner[1]}"
         close = [f"{where}.{inner[3]}"] if inner[3] else []
-        return messages.no_such_option(f"{where}.{inner[1]}", [where, *close])
+        return messages.no_such_option(option, [where, *close])
 
     def _unrecognized(self, message: str, where: str) -> str:
         """The error of what the parser takes for no option; empty if it is another error."""
@@ -169,14 +173,19 @@ class Parser(ArgumentParser):
             more = "; one RUN is allowed, and --compare takes others"
         return f"unrecognized arguments: {cut(found[1]) or 'an empty one'}{more} (see --help)"
 
-    def _in_full(self, key: str) -> str:
-        """The full option as the user typed it: jsonargparse may report its last part only."""
-        for argument in sys.argv[1:]:
-            option = argument.split("=")[0]
-            before, found, _ = f".{option[2:]}.".partition(f".{key}.")
-            if option.startswith("--") and found:
-                return f"--{f'{before}.{key}'.lstrip('.')}"
-        return f"--{key}"
+    def _in_full(self, key: str, message: str = "") -> str:
+        """The full option as the user typed it: jsonargparse may report its last part only.
+
+        Of several options that end alike, it is the one whose value the message tells.
+        """
+        words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
+        told = {text.strip("'") for text in re.findall(r"(?:Got|Given) value: (.*)", message)}
+        found = []
+        for option, value in zip(words, [*words[1:], ""], strict=True):
+            before, ends, _ = f".{option[2:]}.".partition(f".{key}.")
+            if option.startswith("--") and ends:
+                found.append((value not in told, f"--{f'{before}.{key}'.lstrip('.')}"))
+        return min(found, key=lambda own: own[0])[1] if found else f"--{key}"
 
     def _unknown(self, option: str) -> str:
         """The error of an option that is not among this parser's."""

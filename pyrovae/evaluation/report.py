@@ -59,6 +59,7 @@ class Report:
         grey_levels: of the likelihood, see `Likelihood`.
         leaves_out: of the likelihood, see `Likelihood`.
         given: the attributes y that the programs are given: log p(x) is log p(x | y).
+        out: the folder of the files; None for the run directory.
         remarks: one line per result of an earlier evaluation that `write` dropped or preferred.
     """
 
@@ -72,7 +73,13 @@ class Report:
     leaves_out: bool = False
     given: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
+    out: Path | None = None
     remarks: list[str] = field(default_factory=list, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files: `out`, or the run directory."""
+        return self.out or self.run
 
     @property
     def shift(self) -> float:
@@ -111,7 +118,7 @@ class Report:
         }
 
     def write(self) -> Path:
-        """Writes `evaluation.json` and `evaluation_images.csv` into the run directory.
+        """Writes `evaluation.json` and `evaluation_images.csv` into `folder`.
 
         Earlier scores in these files are kept if they are of the same weights and images. Others
         are moved to files that are named by their split and number of images.
@@ -119,21 +126,21 @@ class Report:
         Returns:
             The path of `evaluation.json`.
         """
-        path = self.run / "evaluation.json"
+        path = self.folder / "evaluation.json"
         earlier = self._earlier()
         new = self._without_worse(earlier)
         decided, stale = new._merged(earlier)
         columns = {name: earlier[name] for name in COLUMNS if name in earlier}
         if stale and "vae" in columns:
             columns["vae"] = {n: v for n, v in columns["vae"].items() if n not in stale}
-        each = new._with_earlier(self.run / "evaluation_images.csv", bool(columns), stale)
+        each = new._with_earlier(self.folder / "evaluation_images.csv", bool(columns), stale)
         for column, rows in new.scores.items():
             own = {name: asdict(found) for name, found in rows.items()}
             columns[column] = columns.get(column, {}) | own
         with replacing(path) as temporary:
             temporary.write_text(to_json({**decided, **columns}, indent=2) + "\n")
         if len(self.each_image):
-            with replacing(self.run / "evaluation_images.csv") as temporary:
+            with replacing(self.folder / "evaluation_images.csv") as temporary:
                 each.to_csv(temporary, index=False)
         return path
 
@@ -159,14 +166,14 @@ class Report:
 
     def whole(self) -> Report:
         """The report with all scores in the files of the run, after `write`."""
-        content = json.loads((self.run / "evaluation.json").read_text())
+        content = json.loads((self.folder / "evaluation.json").read_text())
         scores = {
             column: {name: _estimate(own) for name, own in content[column].items()}
             for column in COLUMNS
             if column in content
         }
         settings = {name: content[name] for name in self.settings}
-        path, each = self.run / "evaluation_images.csv", self.each_image
+        path, each = self.folder / "evaluation_images.csv", self.each_image
         if path.exists():
             each = pd.read_csv(path, dtype={"name": str})
         return replace(self, scores=scores, settings=settings, each_image=each)
@@ -191,13 +198,13 @@ class Report:
         """
         partial = {name for settings in PARTIAL for name in settings}
         whole = {key: value for key, value in self._decided().items() if key not in partial}
-        earlier = scores_of(self.run)
+        earlier = scores_of(self.folder)
         damaged = [name for name in COLUMNS if not isinstance(earlier.get(name, {}), dict)]
         other = [key for key, value in whole.items() if earlier.get(key, value) != value]
         if not (damaged or other) and whole.keys() <= earlier.keys():
             return earlier
         if other and "weights" in earlier:
-            self.remarks.append(set_aside(self.run, earlier, other))
+            self.remarks.append(set_aside(self.folder, earlier, other))
         return {}
 
     def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
@@ -310,11 +317,13 @@ class Opened:
         run: its directory.
         scorer: computes its scores.
         settings: what all of its scores depend on besides the scorer's options.
+        out: the folder of the results; None for the run directory.
     """
 
     run: Path
     scorer: Scorer
     settings: dict[str, Any]
+    out: Path | None = None
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -348,4 +357,4 @@ class Opened:
         how = (scorer.num_scored, likelihood.grey_levels, likelihood.leaves_out)
         settings = {**asdict(scorer.options), **self.settings}
         count = len(scorer.split)
-        return Report(self.run, settings, scores, each, count, *how, self.given, failed)
+        return Report(self.run, settings, scores, each, count, *how, self.given, failed, self.out)

@@ -39,7 +39,8 @@ class Masked(Likelihood):
         mask: an image file of the size of the images after loading; its white pixels are missing
             in all images. A run keeps it.
         missing: the grey value, 0 to 255, of a missing pixel in every channel.
-        drop: the probability that training drops a pixel, anew per image and step.
+        drop: the largest share of its pixels that training drops of an image, at random: each
+            image and step has a share of its own, uniform from 0 to this.
 
     Raises:
         InputError: if an argument is not allowed, or the mask cannot be read.
@@ -111,7 +112,9 @@ class Masked(Likelihood):
         x = self._without_missing(images, self.likelihood.scored(images))
         if not (self.training and self.drop):
             return x
-        kept = torch.rand(*x.shape[:-3], 1, *x.shape[-2:], device=x.device) >= self.drop
+        # Shares of all sizes: with one share, the networks would never see a whole image.
+        share = self.drop * torch.rand(*x.shape[:-3], 1, 1, 1, device=x.device)
+        kept = torch.rand(*x.shape[:-3], 1, *x.shape[-2:], device=x.device) >= share
         return torch.where(kept, x, torch.nan)
 
     def _without_missing(self, images: Tensor, x: Tensor) -> Tensor:

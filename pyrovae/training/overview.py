@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -193,7 +194,11 @@ def refresh_index(root: str | Path) -> None:
         rows = read_rows(run.metrics) if run.metrics.exists() else []
     except InputError:  # The page is no reason to refuse a damaged file.
         rows = []
-    write_index(run, rows)
+    try:
+        write_index(run, rows)
+    except OSError as error:  # The run may lie where nobody can write; the results are elsewhere.
+        logger = logging.getLogger("pyrovae")
+        logger.warning("%s: has no links to the new results: %s", run.index, error.strerror)
 
 
 @cache

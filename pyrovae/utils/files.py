@@ -17,6 +17,7 @@ from pyrovae.utils.errors import InputError
 __all__ = [
     "cache_root",
     "check_new",
+    "check_writable",
     "new_folder",
     "replacing",
     "sweep",
@@ -62,6 +63,21 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path, hint: str = "") -> None:
+    """Raises `InputError` unless files can be written into a folder, which is made.
+
+    Args:
+        folder: the folder.
+        hint: the end of the message.
+    """
+    try:
+        with replacing(folder / ".writable") as temporary:
+            temporary.touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}{hint}") from error
 
 
 def write_between(path: Path, marks: tuple[str, str], content: str) -> None:

@@ -82,6 +82,14 @@ BAD = {
     "no value of a part": (["--prior.latent_dim"], "--prior.latent_dim: needs a value\n"),
     "half a mapping": (["--prior={{class_path:"], "--prior: '{class_path:' is not a mapping that"),
     "no list": (["--encoder.channels=abc"], "expected a list, such as [1, 2], got abc"),
+    "no list, after an option of the same end": (
+        ["--data=ImageFolder", "--data.root=x", "--data.channels=1", "--encoder.channels=16,32"],
+        "--encoder.channels: expected a list, such as [1, 2], got 16,32",
+    ),
+    "an option of another data set, after one of the same end": (
+        ["--encoder.channels=[4]", "--data.channels=1"],
+        "--data.channels: no such option; ImageFolder has it",
+    ),
     "misspelt trainer option": (
         ["--trainer.epoch=1"],
         "--trainer.epoch: no such option; did you mean --trainer.epochs?",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -15,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pyrovae import Engine, InputError, RunDirectory, evaluate
+from pyrovae import Engine, InputError, RunDirectory, evaluate, evaluate_run
 from pyrovae.commands.evaluate import score_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.evidence import summary
@@ -23,6 +24,7 @@ from pyrovae.evaluation.report import Report, notes
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.evaluation.tables import TITLES, score_table
+from pyrovae.training import overview
 from tests.support.commands import SCRIPTS, refusal, run, script
 from tests.support.processes import run_script
 from tests.support.programs import MAKERS
@@ -282,7 +284,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "one image": (["{run}", "--num_images=1", "--sections", "latents"], "at least 2 images"),
     "nothing to compare": (["{run}", "--compare", "{run}", "--sections", "elbo"], "another run"),
     "unknown checkpoint": (["{run}", "--checkpoint=first"], "allowed are best and last"),
-    "out alone": (["{run}", "--out=x"], "--out: allowed with --compare only"),
+    "a file as folder": (
+        ["{run}", "--out={run}/config.yaml"],
+        "config.yaml: cannot be written: File exists; --out names another folder",
+    ),
 }
 
 
@@ -323,6 +328,33 @@ def test_the_script_scores_and_compares(
     shown = capsys.readouterr().out
     assert f"{first}: test, 40 images" in shown and f"{second}: test, 40 images" in shown
     assert str(tmp_path / "comparison.png") in shown and "log p(x) from 10 draws" in shown
+
+
+@pytest.mark.slow
+def test_results_are_written_beside_a_run_that_cannot_be_written(
+    tiny_run: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    root, out = tiny_run(), tmp_path / "own"
+    before = sorted(path.name for path in root.rglob("*"))
+    (root / "index.html").write_text("as it was")
+    written = overview.replacing
+
+    def read_only(path: Path) -> Any:
+        if path.is_relative_to(root):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return written(path)
+
+    monkeypatch.setattr(overview, "replacing", read_only)
+    command = [str(root), f"--out={out}", "--sections", "elbo"]
+    assert run("evaluate", command, monkeypatch) == 0
+    assert (out / "evaluation.json").exists() and (out / "evaluation_images.csv").exists()
+    assert "index.html: has no links to the new results: Read-only" in caplog.text
+    assert sorted(path.name for path in root.rglob("*")) == sorted({*before, "index.html"})
+    found = evaluate_run(root, ["elbo"], out=out)  # From the files of the first evaluation.
+    assert found.folder == out and "elbo" in found.numbers()
 
 
 def test_tables_are_aligned_and_hide_single_factors() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
+import scipy.stats
 import torch
 from PIL import Image
 from torch import Tensor
@@ -41,7 +42,7 @@ from pyrovae.programs.vae import Model
 from pyrovae.training.initialization import ProbabilisticPCA
 from tests.support.oracles import LinearDecoder, LinearEncoder, LinearGaussian, covariance_features
 from tests.support.small import small_data, small_vae
-from tests.support.tables import Z_LIMIT
+from tests.support.tables import FALSE_ALARM, Z_LIMIT
 
 WHOLE: dict[str, Callable[[], Likelihood]] = {
     "Normal": lambda: Normal(0.3),
@@ -189,13 +190,16 @@ def test_training_on_half_of_the_pixels_finds_the_loadings_and_the_noise() -> No
 
 
 def test_training_alone_drops_pixels() -> None:
-    likelihood = Masked(drop=0.3)
-    grey = torch.zeros(40, 3, 16, 16, dtype=torch.uint8)
+    likelihood = Masked(drop=0.6)
+    grey = torch.zeros(400, 3, 16, 16, dtype=torch.uint8)
     missing = likelihood.scored(grey).isnan()
     assert torch.equal(missing.all(1), missing.any(1))  # Whole pixels.
-    count = missing.all(1).sum()
-    n = 40 * 256
-    assert abs(float(count) - 0.3 * n) < Z_LIMIT * math.sqrt(n * 0.3 * 0.7)
+    share = missing[:, 0].double().mean((1, 2))
+    # A uniform share of the image, and pixels at random: the mean is half of the largest share.
+    assert abs(float(share.mean()) - 0.3) < Z_LIMIT * math.sqrt((0.6**2 / 12 + 0.25 / 256) / 400)
+    uniform = scipy.stats.uniform(0, 0.6).cdf
+    assert scipy.stats.kstest(share.numpy(), uniform).pvalue > FALSE_ALARM
+    assert share.max() < 0.6 + Z_LIMIT * math.sqrt(0.25 / 256)
     assert not likelihood.eval().scored(grey).isnan().any()
     assert not likelihood.train().observe(grey).isnan().any()
     vae, plain = (small_vae(likelihood=own) for own in (Masked(drop=0.9), SharedScaleNormal()))
