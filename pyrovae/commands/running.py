@@ -31,7 +31,8 @@ def run_command(
         arguments: its command line; by default that of the process.
 
     Exit codes: 0 success; 1 the run diverged, or another process failed; 2 wrong input; 130
-    stopped by SIGINT and 143 by SIGTERM (128 plus the signal's number), with training saved.
+    stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP and 138 by SIGUSR1 (128 plus the signal's
+    number), with training saved.
     """
     code, group = 0, Group()
     try:

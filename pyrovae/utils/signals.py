@@ -65,9 +65,15 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+#: Signals that end a run: Ctrl-C, and a job that is cancelled.
+ENDING = [signal.SIGINT, signal.SIGTERM]
+#: A terminal that is closed, and the warning of a queue before its time limit. Windows lacks them.
+MORE = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+
+
 @contextmanager
 def signals() -> Iterator[list[int]]:
-    """Records SIGINT and SIGTERM in a list; a second signal acts as usual."""
+    """Records the signals that end a run in a list; a second signal acts as usual."""
     seen = swallowed_interrupts()
     before: dict[int, Any] = {}
     number: int
@@ -77,7 +83,9 @@ def signals() -> Iterator[list[int]]:
         signal.signal(number, before[number])
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        # `nohup` lets SIGHUP be ignored, and it stays so.
+        more = [number for number in MORE if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in (*ENDING, *more):
             before[number] = signal.signal(number, note)
     except ValueError:
         pass  # Only the main thread may handle signals; elsewhere they act as usual.

@@ -24,7 +24,7 @@ from pyrovae import (
     Warmup,
 )
 from pyrovae.utils.plain import flat
-from pyrovae.utils.signals import Interrupted
+from pyrovae.utils.signals import Interrupted, signals
 from tests.support.small import (
     VARYING,
     adam,
@@ -67,7 +67,7 @@ def whole(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "number"),
-    [(1, signal.SIGINT), (3, signal.SIGTERM), (5, signal.SIGINT), (7, signal.SIGTERM)],
+    [(1, signal.SIGINT), (3, signal.SIGTERM), (5, signal.SIGHUP), (7, signal.SIGUSR1)],
 )
 def test_resumed_run_reaches_the_same_weights_bit_for_bit(
     step: int,
@@ -146,6 +146,18 @@ def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
     longer, state = train(Trainer(epochs=4, batch_size=BATCH), run=tmp_path, resume=True)
     assert state.epoch == 4
     assert same_weights(whole, longer)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """`nohup` sets SIGHUP so, and a run that outlives its terminal goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals() as seen:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not seen
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(
