@@ -21,7 +21,7 @@ FEWEST = 20
 LEAST = 10
 #: Candidate penalties of ridge regression, for columns of unit variance.
 PENALTIES = np.logspace(-2, 4, 13)
-#: Whole numbers with more values than this are a scale, not classes.
+#: Whole numbers with more values than this, or above it, are a scale, such as ages, not classes.
 CLASSES = 20
 
 
@@ -31,14 +31,17 @@ def is_two_valued(column: np.ndarray) -> bool:
 
 
 def is_classes(column: np.ndarray) -> bool:
-    """Whether a column holds 3 to 20 whole numbers, such as the label of a digit.
+    """Whether a column holds 3 to 20 whole numbers up to 20, such as the label of a digit.
 
     Example:
         >>> is_classes(np.arange(10)), is_classes(np.linspace(0, 1, 10))
         (True, False)
+        >>> is_classes(np.array([27, 32, 61, 80]))  # Ages.
+        False
     """
     values = np.unique(column)
-    return 3 <= len(values) <= CLASSES and bool((values == values.round()).all())
+    few = 3 <= len(values) <= CLASSES
+    return few and bool((values == values.round()).all() and np.abs(values).max() <= CLASSES)
 
 
 def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.DataFrame:
