@@ -6,7 +6,7 @@ A VAE whose ELBO is below one of them has a fault: `shortfall`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -29,6 +29,8 @@ __all__ = [
     "log_evidence_without_latent",
     "shortfall",
     "simpler_models",
+    "structureless",
+    "without_structure",
 ]
 
 #: The names of the two baselines.
@@ -232,3 +234,41 @@ def log_evidence_without_latent(
         for x in observed(likelihood, test, seed=seed):
             found.append(pixels.log_prob(x).double())
     return torch.cat(found)
+
+
+def structureless(
+    likelihood: Likelihood, fitted: np.ndarray, scored: np.ndarray, *, seed: int = 0
+) -> list[float]:
+    """Mean log p(x) of models without structure: a scale per pixel, or one scale and one latent.
+
+    Binary pixels have the first model only: PCA is a loose bound for them.
+
+    Args:
+        likelihood: decides how images are observed, and the scale of the log densities.
+        fitted: uint8 images `(N, C, H, W)` to fit to.
+        scored: uint8 images `(M, C, H, W)` to score.
+        seed: seed of the noise, and of the randomness of observing.
+    """
+    # Fitted to both: pixels that are constant in a few training images would cost infinitely.
+    everything = np.concatenate([fitted, scored])
+    found = [log_evidence_without_latent(likelihood, everything, scored, seed=seed)]
+    if likelihood.grey_levels is not None:
+        with suppress(InputError):  # Too few images.
+            found.append(log_evidence_of_ppca(likelihood, fitted, scored, 1, seed=seed))
+    return [float(own.mean()) for own in found]
+
+
+def without_structure(models: Sequence[float], elbo: float) -> float:
+    """The better one of models without structure that is below an ELBO, or else the worse.
+
+    A scale per pixel may be far better than any VAE with one scale, as for black borders.
+
+    Args:
+        models: their mean log p(x), see `structureless`.
+        elbo: of the programs.
+
+    Example:
+        >>> without_structure([10.0, 40.0], 50.0), without_structure([10.0, 40.0], 30.0)
+        (40.0, 10.0)
+    """
+    return max((own for own in models if own < elbo), default=min(models))

@@ -7,7 +7,7 @@ from textwrap import shorten
 from typing import Any
 
 from pyrovae.data import Split
-from pyrovae.evaluation.baselines import log_evidence_without_latent
+from pyrovae.evaluation.baselines import structureless, without_structure
 from pyrovae.inspection.dispersion import dispersion
 from pyrovae.inspection.judge import Evidence, Finding, Options
 from pyrovae.inspection.judging import judge
@@ -51,7 +51,7 @@ class PosteriorMonitor(Callback):
         self.warned: list[str] = []
         self._info: RunInfo | None = None
         self._failed = False
-        self._no_latent: float | None = None
+        self._structureless: list[float] = []
 
     def begin(self, info: RunInfo) -> None:
         """Reads the warnings of an earlier part of the run."""
@@ -104,10 +104,9 @@ class PosteriorMonitor(Callback):
     def _evidence(self, epoch: Epoch, some: Split) -> Evidence:
         """What is known of the posterior and of the history at this epoch."""
         row, view = epoch.row, PosteriorView(epoch.programs, some, epoch.engine)
-        if self._no_latent is None:
+        if not self._structureless:
             likelihood = epoch.programs.likelihood
-            found = log_evidence_without_latent(likelihood, some.images, some.images)
-            self._no_latent = float(found.mean())
+            self._structureless = structureless(likelihood, some.images, some.images)
         rate = max(float(cells["learning_rate"]) for cells in epoch.rows)
         noise = dispersion(epoch.programs, some, epoch.engine).value
         return Evidence(
@@ -115,7 +114,7 @@ class PosteriorMonitor(Callback):
             finished=False,
             wide=self._info is not None and self._info.wide,
             elbo=row.val_elbo,
-            no_latent=self._no_latent,
+            no_latent=without_structure(self._structureless, row.val_elbo),
             **from_cells(epoch.rows),
             **of_encoding(view.encoded),
             **of_noise(epoch.programs, some, epoch.engine, noise),

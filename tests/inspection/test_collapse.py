@@ -12,8 +12,10 @@ import torch
 
 from pyrovae import Engine, InputError, ModelGuidePair, Normal, RunDirectory
 from pyrovae.data import Split
+from pyrovae.evaluation.baselines import structureless
 from pyrovae.inspection import PosteriorMonitor, gather, judge
 from pyrovae.inspection.collapse import dimension_table, dimensions_for
+from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Judgement
 from pyrovae.inspection.sections.collapse import section
 from pyrovae.inspection.subject import QUICK, Subject
@@ -91,6 +93,23 @@ def test_the_end_of_all_problems_is_told_once_and_their_return_is() -> None:
         assert not monitor.look(bad)
     (again,) = monitor.look(bad)
     assert again.startswith(f"warning (epoch 1): {title} (")
+
+
+@pytest.mark.parametrize("above", [0, 1])
+def test_an_elbo_is_compared_with_a_model_without_structure_below_it(above: int) -> None:
+    """One with a scale per pixel may be about as good as a VAE, and no scale for what falls."""
+    ended, seen = epoch(small_vae()), []
+    images = ended.split.spread(PosteriorMonitor().images).images
+    models = sorted(structureless(ended.programs.likelihood, images, images))
+    row = replace(ended.row, val_elbo=models[above] + 1)
+
+    def judged(evidence: Evidence) -> Judgement:
+        seen.append(evidence.no_latent)
+        return Judgement((), "")
+
+    with patch("pyrovae.inspection.monitor.judge", judged):
+        PosteriorMonitor().look(replace(ended, row=row))
+    assert len(models) == 2 and seen == [models[above]]
 
 
 def test_nothing_is_told_in_the_warm_up_or_from_few_steps() -> None:

@@ -12,10 +12,11 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.evaluation.baselines import (
     WITHOUT_LATENT,
-    log_evidence_of_ppca,
     log_evidence_without_latent,
     shortfall,
     simpler_models,
+    structureless,
+    without_structure,
 )
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.subject import Subject
@@ -44,7 +45,9 @@ def measure(subject: Subject) -> dict[str, Any]:
     train = Estimate.of(_elbo(subject, subject.train.spread(IMAGES)))
     fitted = subject.train.spread(FITTED).images
     found |= {"train_elbo": train.value, "train_error": train.error or 0.0}
-    found["no_latent"] = _without_structure(subject, own.value, fitted, some.images)
+    few = fitted[:: max(1, len(fitted) // FEW)]  # Without structure, few images are enough.
+    both = subject.programs.likelihood, few, some.images
+    found["no_latent"] = without_structure(structureless(*both, seed=subject.seed), own.value)
     found |= _simpler(subject, each, some.images)
     if subject.programs.likelihood.grey_levels is None:  # PCA is a loose bound of binary pixels.
         found["clusters"] = _clusters(subject, fitted, some.images)
@@ -61,25 +64,6 @@ def _simpler(subject: Subject, elbo: Tensor, scored: np.ndarray) -> dict[str, An
     linear = next((own for model, own in models.items() if model != WITHOUT_LATENT), None)
     found = {"simpler": name, "below": below.value, "below_error": below.error or 0.0}
     return found if linear is None else {**found, "ppca": float(linear.mean())}
-
-
-def _without_structure(
-    subject: Subject, elbo: float, fitted: np.ndarray, scored: np.ndarray
-) -> float:
-    """Log p(x) of a model without structure: the better one below the ELBO, or else the worse.
-
-    One has a scale per pixel and no latent, the other has one scale and one latent. A scale per
-    pixel may be far better than any VAE with one scale, as for black borders.
-    """
-    fitted = fitted[:: max(1, len(fitted) // FEW)]  # Without structure, few images are enough.
-    both = subject.programs.likelihood, fitted, scored
-    # Fitted to both: pixels that are constant in a few training images would cost infinitely.
-    everything = np.concatenate([fitted, scored])
-    plain = log_evidence_without_latent(both[0], everything, scored, seed=subject.seed)
-    found = [float(plain.mean())]
-    if both[0].grey_levels is not None:  # PCA is a loose bound of binary pixels.
-        found.append(float(log_evidence_of_ppca(*both, 1, seed=subject.seed).mean()))
-    return max((own for own in found if own < elbo), default=min(found))
 
 
 def _clusters(subject: Subject, fitted: np.ndarray, scored: np.ndarray) -> float:
