@@ -18,7 +18,8 @@ from pyrovae.config.building import load_run
 from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.data import ImageData
-from pyrovae.data.images import fit_pixels, upright
+from pyrovae.data.fitting import fit_pixels
+from pyrovae.data.images import upright
 from pyrovae.engine import Engine
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.inpainting import MANY, Completions, complete
@@ -94,7 +95,7 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
         raise InputError(f"--mask {path}: is {given} (height x width), allowed is {allowed}")
     pixels = np.array(mask)[None]
     if mask.size != (width, height):
-        pixels = fit_pixels(pixels, (1, height, width), data.crop)
+        pixels = fit_pixels(pixels, (1, height, width), data.crop, data.pad)
     return torch.from_numpy(pixels[0]) < 128
 
 

@@ -181,7 +181,7 @@ class Parser(ArgumentParser):
         words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
         told = {text.strip("'") for text in re.findall(r"(?:Got|Given) value: (.*)", message)}
         found = []
-        for option, value in zip(words, [*words[1:], ""], strict=True):
+        for option, value in itertools.pairwise([*words, ""]):
             before, ends, _ = f".{option[2:]}.".partition(f".{key}.")
             if option.startswith("--") and ends:
                 found.append((value not in told, f"--{f'{before}.{key}'.lstrip('.')}"))

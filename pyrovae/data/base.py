@@ -278,6 +278,7 @@ class ImageData(Recorded, ABC):
         known: names of the attributes that must be known: other images are left out of all splits.
         crop: side of the centred square that is kept of each image file; None keeps the largest
             part with the proportions of `image_shape`.
+        pad: whether black borders keep whole image files, in place of a crop.
         factors: names of the attributes that are the known factors of generated images.
         drawn_from: the number of training images that `limit` has drawn some of; None if it has
             not.
@@ -295,6 +296,7 @@ class ImageData(Recorded, ABC):
     show: Sequence[int] = ()
     known: Sequence[str] = ()
     crop: int | None = None
+    pad: bool = False
 
     def __repr__(self) -> str:
         """The class and the arguments that were given, those that are long cut short."""

@@ -148,5 +148,5 @@ class CachedImages(ImageData):
         return {"black": self.levels.black, "white": self.levels.white}
 
     def preprocess(self, image: str | Path | Image) -> np.ndarray:
-        """Crops and resizes one image in the same way as the stored images: uint8 `(C, H, W)`."""
-        return load_image(image, self.image_shape, self.crop, self.levels)
+        """Prepares one image in the same way as the stored images: uint8 `(C, H, W)`."""
+        return load_image(image, self.image_shape, self.crop, self.levels, pad=self.pad)

@@ -15,7 +15,7 @@ from pyrovae.data.cache import cached_split
 from pyrovae.data.cached import CachedImages, chosen
 from pyrovae.data.columns import check_names, group_column, warn_of_unused
 from pyrovae.data.division import Places, check_fractions, places
-from pyrovae.data.images import fit_pixels
+from pyrovae.data.fitting import fit_pixels
 from pyrovae.data.layout import one_image
 from pyrovae.utils.errors import InputError
 

@@ -76,6 +76,8 @@ class ImageFolder(CachedImages):
         channels: 3 for colour, 1 for grey; other numbers are the channels of the files.
         crop: side in pixels of the centred square to keep; by default the largest centred part
             with the proportions of `image_size`.
+        pad: keeps whole images: black borders, in place of a crop, give them the proportions of
+            `image_size`.
         flip: whether training mirrors images at random. Off by default: right for most
             photographs, wrong for writing, scans and anything with a handedness.
         augment: further random changes of training images: `Shift`, `Rotate`, `Crop`,
@@ -111,6 +113,7 @@ class ImageFolder(CachedImages):
         image_size: Size = 64,
         channels: int = 3,
         crop: int | None = None,
+        pad: bool = False,
         flip: bool = False,
         augment: Augmentation | Sequence[Augmentation] = (),
         limit: int | None = None,
@@ -143,6 +146,9 @@ class ImageFolder(CachedImages):
             black=black,
             white=white,
         )
+        if pad and crop is not None:
+            raise InputError(f"pad and crop {crop}: allowed is one of them")
+        self.pad = pad
         self.root = checked_path("root", root, "; it is the path of a folder")
         table = "; it is the path of a CSV file, as frame.to_csv(path, index=False) writes it"
         self.attributes = (
@@ -158,6 +164,7 @@ class ImageFolder(CachedImages):
             "root": str(self.root.absolute()),
             "image_shape": list(self.image_shape),
             "crop": self.crop,
+            **({"pad": True} if self.pad else {}),  # Caches of earlier versions stay.
             "val_fraction": self.val_fraction,
             "test_fraction": self.test_fraction,
         }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pyrovae.data.fitting import Frame, box_of, check_crop, fit_pixels, mode_of, pixels_of
 from pyrovae.data.layout import one_image
 from pyrovae.data.tiff import deep_values, full_values, has_pages, is_tiff, page_image, page_of
 from pyrovae.data.values import BY_TYPE, ValueRange
@@ -29,8 +30,6 @@ _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _FIRST = {"LAB": "RGB", "La": "LA"}  # conversions that Pillow needs first
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _GREY = ("1", "L", "LA", "La", *_DEEP)
-
-Shape = tuple[int, int, int]
 
 # Errors of the machine: reporting them as a bad image would hide the cause.
 _RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -71,8 +70,10 @@ def load_image(
     image_shape: tuple[int, int, int],
     crop: int | None = None,
     levels: ValueRange = BY_TYPE,
+    *,
+    pad: bool = False,
 ) -> np.ndarray:
-    """Reads an image, turns it upright, crops its centre, and resizes it.
+    """Reads an image, turns it upright, crops its centre or pads it, and resizes it.
 
     Transparent images are composited on white. `levels` maps the values to 8 bits. Without
     numbers, integers of more than eight bits are scaled from the range 0 to 65,535, floating-point
@@ -86,6 +87,7 @@ def load_image(
         crop: side in pixels of the centred square to keep; by default the largest centred
             rectangle with the proportions of `image_shape`.
         levels: the range of values that is mapped to 8 bits.
+        pad: whether black borders give the whole image the proportions of `image_shape`.
 
     Returns:
         uint8 array `(C, H, W)`.
@@ -103,7 +105,7 @@ def load_image(
             "PIL.Image.fromarray converts an array"
         )
     with _named_errors(image):
-        return _load(image, image_shape, crop, levels)
+        return _load(image, Frame(image_shape, crop, pad), levels)
 
 
 def stored_values(path: Path, channels: int) -> np.ndarray:
@@ -127,7 +129,7 @@ def stored_values(path: Path, channels: int) -> np.ndarray:
             return np.asarray(page_image(file, page))
         with open(file, "rb") as raw, Image.open(raw) as image:
             kept = image.mode in _DEEP or channels not in (1, 3)
-            return np.asarray(image if kept else _flatten(image, _mode(channels), BY_TYPE))
+            return np.asarray(image if kept else _flatten(image, mode_of(channels), BY_TYPE))
 
 
 @contextmanager
@@ -156,10 +158,6 @@ def bits_of(image: Image) -> str:
     return {"F": "floats", "I": "32 bits"}.get(image.mode, "16 bits")
 
 
-def _mode(channels: int) -> str:
-    return "L" if channels == 1 else "RGB"
-
-
 def image_extensions() -> frozenset[str]:
     """The extensions of the files that can be read, lower-case and with their dot."""
     from PIL import Image
@@ -170,23 +168,21 @@ def image_extensions() -> frozenset[str]:
     return frozenset(name for name, kind in extensions if kind in readable) | {".npy"}
 
 
-def _load(
-    image: str | Path | Image, shape: Shape, crop: int | None, levels: ValueRange
-) -> np.ndarray:
+def _load(image: str | Path | Image, frame: Frame, levels: ValueRange) -> np.ndarray:
     if not isinstance(image, str | Path):
-        return _convert(image.copy(), shape, crop, levels)
+        return _convert(image.copy(), frame, levels)
     path, page = page_of(image)
     # Opening a pipe may never return.
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise ValueError("a pipe, socket or device, not a file")
     _silence_libtiff()
-    values = _values(path, page, shape[0])
+    values = _values(path, page, frame.shape[0])
     if values is not None:
         white = None if path.suffix.lower() == ".npy" or values.itemsize > 2 else 65535.0
-        return fit_pixels(levels.eight_bits(values, white), shape, crop)
+        return fit_pixels(levels.eight_bits(values, white), *frame)
     if page is not None:
-        return _convert(page_image(path, page), shape, crop, levels)
-    return _opened(path, shape, crop, levels)
+        return _convert(page_image(path, page), frame, levels)
+    return _opened(path, frame, levels)
 
 
 def _values(path: Path, page: int | None, channels: int) -> np.ndarray | None:
@@ -201,55 +197,17 @@ def _values(path: Path, page: int | None, channels: int) -> np.ndarray | None:
     return None
 
 
-def _opened(path: Path, shape: Shape, crop: int | None, levels: ValueRange) -> np.ndarray:
+def _opened(path: Path, frame: Frame, levels: ValueRange) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     # By name, Pillow maps some TIFF files instead of reading them, and garbles rotated ones.
     try:
         with open(path, "rb") as file, Image.open(file) as opened:
-            return _convert(opened, shape, crop, levels)
+            return _convert(opened, frame, levels)
     except UnidentifiedImageError:
         if not is_tiff(path) or not has_pages(path):
             raise
-    return fit_pixels(levels.eight_bits(deep_values(path, None), 65535.0), shape, crop)
-
-
-def fit_pixels(pixels: np.ndarray, shape: Shape, crop: int | None = None) -> np.ndarray:
-    """Crops and resizes uint8 pixels `(C, H, W)`; converts between grey and RGB.
-
-    Raises:
-        ValueError: if the number of channels is another, or the image is smaller than the crop.
-    """
-    from PIL import Image
-    from PIL.Image import Resampling
-
-    channels, height, width = shape
-    if {len(pixels), channels} == {1, 3}:
-        rows = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-        image = Image.fromarray(np.ascontiguousarray(rows))
-        pixels = _pixels_of(image.convert(_mode(channels)))
-    if len(pixels) != channels:
-        raise ValueError(f"{len(pixels)} channels, allowed are {channels} (--data.channels)")
-    if pixels.shape == shape and crop is None:
-        return np.array(pixels, order="C")
-    size = pixels.shape[2], pixels.shape[1]
-    _check_crop(size, crop)
-    box = _box(size, (width, height), crop)
-    planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in pixels)
-    resized = (plane.resize((width, height), Resampling.BILINEAR, box=box) for plane in planes)
-    return np.stack([np.asarray(plane) for plane in resized])
-
-
-def _pixels_of(image: Image) -> np.ndarray:
-    """A view `(C, H, W)` of the pixels of an image."""
-    pixels = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _check_crop(size: tuple[int, int], crop: int | None) -> None:
-    if crop is not None and min(size) < crop:
-        shown = f"{size[1]}x{size[0]} pixels (height x width)"
-        raise ValueError(f"{shown}, smaller than the crop of {crop}")
+    return fit_pixels(levels.eight_bits(deep_values(path, None), 65535.0), *frame)
 
 
 @lru_cache(maxsize=1)
@@ -266,23 +224,25 @@ def _silence_libtiff() -> None:
         library.TIFFSetWarningHandler(None)
 
 
-def _convert(image: Image, shape: Shape, crop: int | None, levels: ValueRange) -> np.ndarray:
+def _convert(image: Image, frame: Frame, levels: ValueRange) -> np.ndarray:
     from PIL.Image import Resampling
 
-    channels, height, width = shape
-    _check_crop(image.size, crop)
+    (channels, height, width), crop, pad = frame
+    check_crop(image.size, crop)
     _check_depth(image, levels)
     if channels not in (1, 3):
         image.load()
-        return fit_pixels(levels.eight_bits(_pixels_of(upright(image)), 65535.0), shape, crop)
+        return fit_pixels(levels.eight_bits(pixels_of(upright(image)), 65535.0), *frame)
     stored = image.size
-    factor = _draft(image, shape, crop)
+    factor = _draft(image, frame.shape, crop)
     image.load()
     loaded = image.size
-    image = _flatten(upright(image), _mode(channels), levels)
+    image = _flatten(upright(image), mode_of(channels), levels)
+    if pad:
+        return fit_pixels(pixels_of(image), *frame)
     turned = image.size != loaded
     full = image.size if factor == 1 else stored[::-1] if turned else stored
-    left, top, right, bottom = (edge / factor for edge in _box(full, (width, height), crop))
+    left, top, right, bottom = (edge / factor for edge in box_of(full, (width, height), crop))
     box = (left, top, right, bottom)
     image = image.resize((width, height), Resampling.BILINEAR, box=box)
     pixels = np.asarray(image).reshape(height, width, channels)
@@ -346,17 +306,6 @@ def _flatten(image: Image, mode: str, levels: ValueRange) -> Image:
     if levels.black is None:
         return image
     return image.point(levels.eight_bits(np.arange(256)).tolist() * len(mode))
-
-
-def _box(
-    size: tuple[int, int], target: tuple[int, int], crop: int | None
-) -> tuple[int, int, int, int]:
-    """The centred part to keep, in whole pixels, so that a crop without resize stays sharp."""
-    width, height = size
-    across = crop or min(width, max(1, round(height * target[0] / target[1])))
-    down = crop or min(height, max(1, round(width * target[1] / target[0])))
-    left, top = (width - across) // 2, (height - down) // 2
-    return left, top, left + across, top + down
 
 
 def _name(image: str | Path | Image) -> str:

@@ -24,6 +24,8 @@ PROBED = 50
 NAMED = 3
 #: The longest side for which a message proposes to keep the size of the files.
 KEPT = 256
+#: A difference of the proportions that is told.
+CUT = 0.02
 #: The values of the EXIF orientation that swap width and height.
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -74,6 +76,8 @@ def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
     before = f"{' to '.join(sizes)} {' and '.join(sorted(kinds))}"
     if crop is not None:
         before += f", cropped to {crop}x{crop}"
+    elif any(abs(w * height - h * width) > CUT * h * width for _, h, w in known):
+        before += ", with black borders" if data.pad else ", of which the centre is kept"
     told = _marked(f"{count}, {before}" + ("" if before == after else f" -> {after}"))
     hint = _hint(known, data.image_shape) if crop is None else ""
     return f"{told} (use {hint} to keep them)" if hint else told

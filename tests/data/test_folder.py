@@ -42,6 +42,17 @@ def test_a_tree_of_every_kind(tmp_path: Path) -> None:
     assert np.abs(split.images[:, :, 2, 3].astype(int) - (10, 200, 30)).max() <= 6
 
 
+def test_padded_images_are_whole(tmp_path: Path) -> None:
+    Image.new("L", (40, 10), 255).save(tmp_path / "wide.png")
+    shares = [
+        (ImageFolder(str(tmp_path), 8, 1, pad=pad, val_fraction=0, test_fraction=0).split("train"))
+        for pad in (False, True)
+    ]
+    assert [round(own.images.mean() / 255, 1) for own in shares] == [1.0, 0.2]
+    with pytest.raises(InputError, match="pad and crop 5: allowed is one of them"):
+        ImageFolder(str(tmp_path), crop=5, pad=True)
+
+
 def test_grey_and_crop(tmp_path: Path) -> None:
     fill(tmp_path, 30)
     data = ImageFolder(str(tmp_path), image_size=5, channels=1, crop=8)

@@ -177,6 +177,27 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
         assert (load_image(Image.new("L", size, 77), shape) == 77).all()
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "npy", "tif"])
+@pytest.mark.parametrize("size", [(300, 100), (100, 300), (200, 200)])
+def test_a_padded_image_is_whole_with_black_borders(
+    size: tuple[int, int], suffix: str, tmp_path: Path
+) -> None:
+    """From files of every reader, whatever its long side is, and for other proportions too."""
+    path, values = tmp_path / f"a.{suffix}", np.full(size[::-1], 200, np.uint8)
+    if suffix == "npy":
+        np.save(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    for shape in ((1, 20, 20), (3, 20, 40)):
+        found = load_image(path, shape, pad=True)
+        assert found.shape == shape
+        scale = min(shape[2] / size[0], shape[1] / size[1])
+        share = size[0] * size[1] * scale**2 / (shape[1] * shape[2])
+        assert found.mean() / 200 == pytest.approx(share, abs=0.04)
+        assert found[:, shape[1] // 2, shape[2] // 2].min() > 195
+        assert np.abs(found.astype(int) - found[:, ::-1, ::-1]).max() < 40  # It is in the centre.
+
+
 def test_crop_larger_than_the_image(tmp_path: Path) -> None:
     plain("RGB").save(tmp_path / "small.png")
     with pytest.raises(

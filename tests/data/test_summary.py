@@ -15,7 +15,10 @@ from pyrovae.data import SPLITS, ArrayData, ImageData, ImageFolder, Shift, Synth
 from pyrovae.data.summary import summary
 from tests.support.small import small_vae
 
-TO_WIDE = "3 files, 8x8 grey -> 8x6 (height x width) grey (use --data.image_size 8 to keep them)"
+TO_WIDE = (
+    "3 files, 8x8 grey, of which the centre is kept -> 8x6 (height x width) grey (use "
+    "--data.image_size 8 to keep them)"
+)
 
 
 def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> None:
@@ -30,8 +33,8 @@ def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> No
         (
             [((20, 28), "L")],
             {},
-            "3 files, 28x20 (height x width) grey -> 64x64 RGB (use --data.image_size 28 20 "
-            "--data.channels 1 to keep them)",
+            "3 files, 28x20 (height x width) grey, of which the centre is kept -> 64x64 RGB (use "
+            "--data.image_size 28 20 --data.channels 1 to keep them)",
         ),
         (
             [((20, 28), "L")],
@@ -49,14 +52,25 @@ def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> No
         (
             [((9, 8), "L"), ((50, 70), "RGB")],
             {},
-            "6 files, 8x9 (height x width) to 70x50 RGB and grey -> 64x64 RGB",
+            "6 files, 8x9 (height x width) to 70x50 RGB and grey, of which the centre is kept -> "
+            "64x64 RGB",
         ),
-        ([((400, 300), "RGB")], {}, "3 files, 300x400 (height x width) RGB -> 64x64 RGB"),
+        (
+            [((400, 300), "RGB")],
+            {},
+            "3 files, 300x400 (height x width) RGB, of which the centre is kept -> 64x64 RGB",
+        ),
+        ([((404, 400), "RGB")], {}, "3 files, 400x404 (height x width) RGB -> 64x64 RGB"),
+        (
+            [((400, 300), "RGB")],
+            {"pad": True},
+            "3 files, 300x400 (height x width) RGB, with black borders -> 64x64 RGB",
+        ),
         (
             [((400, 300), "L")],
             {},
-            "3 files, 300x400 (height x width) grey -> 64x64 RGB (use --data.channels 1 to keep "
-            "them)",
+            "3 files, 300x400 (height x width) grey, of which the centre is kept -> 64x64 RGB "
+            "(use --data.channels 1 to keep them)",
         ),
         (
             [((40, 30), "RGB")],
@@ -78,7 +92,7 @@ def test_photographs_on_their_side_are_counted_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     for i in range(3):
         image.save(tmp_path / f"{i}.jpg", exif=exif)
-    assert ImageFolder(str(tmp_path)).about().startswith("3 files, 30x20 (height x width) RGB -> ")
+    assert ImageFolder(str(tmp_path)).about().startswith("3 files, 30x20 (height x width) RGB, ")
 
 
 def test_the_value_range_that_auto_found_is_told() -> None:
@@ -127,7 +141,8 @@ def test_splits_attributes_and_changes(tmp_path: Path) -> None:
     line = summary(data, data.split("train"), data.split("val"))
     count = len(data.split("val"))
     whole = len(ImageFolder(root, image_size=8).split("train"))
-    assert line.startswith("data: 60 files, 28x20 (height x width) grey -> 8x8 RGB") and (
+    kept = "data: 60 files, 28x20 (height x width) grey, of which the centre is kept -> 8x8 RGB"
+    assert line.startswith(kept) and (
         line.endswith(
             f"; 10 of {whole} for training (--data.limit), {count} for validation; attributes: "
             "label (2 classes: cat, dog); training images are changed at random by flip, Shift"
