@@ -143,6 +143,8 @@ def read_attributes(path: Path, files: Sequence[str]) -> Attributes:
     joined = _joined(path, files)
     attributes, missed = Attributes(), []
     for name in joined.table.columns.drop(joined.key):
+        if name.startswith("Unnamed: "):  # The index that pandas writes, which has no header.
+            continue
         try:
             own = of_texts(str(name), joined.texts(name))
         except InputError as error:

@@ -15,6 +15,7 @@ from pyrovae.data.base import ImageData, Split, spread_rows
 from pyrovae.data.finding import in_short
 from pyrovae.data.images import ORIENTATION, bits_of, colours_of
 from pyrovae.data.tiff import page_of
+from pyrovae.utils.text import counted
 
 __all__ = ["conversion", "summary"]
 
@@ -24,6 +25,8 @@ PROBED = 50
 NAMED = 3
 #: The longest side for which a message proposes to keep the size of the files.
 KEPT = 256
+#: Numbers that often stand for unknown values in tables.
+CODES = (-99, -999, -9999, 999, 9999)
 #: A difference of the proportions that is told.
 CUT = 0.02
 #: The values of the EXIF orientation that swap width and height.
@@ -163,11 +166,33 @@ def _left_out(data: ImageData) -> list[str]:
     return [told] if counts else []
 
 
+def _warn_of_codes(split: Split) -> None:
+    """Warns of numbers such as -999 that stand for unknown values, far from all others."""
+    for name, column in zip(split.attribute_names, split.attributes.T, strict=True):
+        known = column[~np.isnan(column)]
+        coded = np.isin(known, CODES)
+        others = known[~coded]
+        if not coded.any() or len(others) < 2:
+            continue
+        low, high = others.min(), others.max()
+        if np.maximum(low - known[coded], known[coded] - high).min() > high - low:
+            logging.getLogger("pyrovae").warning(
+                "attribute %s: the value of %s is %s, and the others are %g to %g; if it means "
+                "that the value is not known, leave it empty (NaN in Python)",
+                name,
+                counted(int(coded.sum()), "image"),
+                " or ".join(f"{code:g}" for code in np.unique(known[coded])),
+                low,
+                high,
+            )
+
+
 def _attributes(split: Split) -> list[str]:
     """The attributes of a split, and of how many images they are not known; none without any."""
     names = split.attribute_names
     if not len(names):
         return []
+    _warn_of_codes(split)
     found = [f"attributes: {in_short([_named(split, own) for own in names])}"]
     shares = np.isnan(split.attributes).mean(0)
     unknown = [

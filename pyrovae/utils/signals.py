@@ -104,6 +104,7 @@ def quiet() -> Iterator[None]:
     Compilers look for CUDA on machines without a GPU.
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    logging.getLogger("pyro.infer.elbo").setLevel(logging.WARNING)  # Guesses of plate nesting.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Encountered (NaN|[+-]?inf)")
         warnings.filterwarnings("ignore", message=".*was not registered in the param store")

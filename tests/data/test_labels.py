@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -333,6 +334,15 @@ def test_what_cannot_be_known_is_one_line(known: list[str], message: str) -> Non
     data = ArrayData(np.zeros((10, 1, 4, 4), np.uint8), attributes=table, known=known)
     with pytest.raises(InputError, match=message):
         data.split("train")
+
+
+def test_the_index_that_pandas_writes_is_no_attribute(tmp_path: Path) -> None:
+    files = [f"{name}.png" for name in "abcd"]
+    frame = pd.DataFrame({"file": files, "age": [1, 2, 3, 4]})
+    frame.to_csv(tmp_path / "t.csv")
+    assert [*read_attributes(tmp_path / "t.csv", files).columns] == ["age"]
+    frame.set_index("file").rename_axis(None).to_csv(tmp_path / "u.csv")
+    assert [*read_attributes(tmp_path / "u.csv", files).columns] == ["age"]
 
 
 def test_digits_with_underscores_are_names() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,25 @@ def test_files_of_several_depths_are_named(
         ImageFolder(str(tmp_path), image_size=8).about()
     kinds = r"16 bits such as b.png, 8 bits such as a\d.png, floats such as c.tif"
     assert re.search(f"values of several kinds: {kinds}; --data.black and", caplog.text)
+
+
+@pytest.mark.parametrize(
+    ("ages", "told"),
+    [
+        ([20, 31, -999, 85], "of 1 image is -999, and the others are 20 to 85"),
+        ([20, 31, 999, 9999], "of 2 images is 999 or 9999, and the others are 20 to 31"),
+        ([20, 31, np.nan, 99], ""),
+        ([-99, -80, 99, 40], ""),
+    ],
+)
+def test_codes_of_unknown_values_are_told(
+    ages: list[float], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = ArrayData(np.zeros((40, 8, 8), np.uint8), attributes={"age": 10 * ages})
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        train = replace(data.split("train"), attributes=np.array(ages, np.float32)[:, None])
+        summary(data, replace(train, names=train.names[:4], images=train.images[:4]), train)
+    assert (told in caplog.text) and bool(told) == ("not known" in caplog.text)
 
 
 def test_splits_attributes_and_changes(tmp_path: Path) -> None:

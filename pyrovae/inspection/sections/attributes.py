@@ -104,7 +104,9 @@ def _edit_part(
         return {}, {}, [f"Edits are not measured: {known}."]
     scores, arrows, table = scores.loc[names], arrows.loc[names], table[names]
     effects = edit_effects(whole, arrows, table)
-    best = list(gains(scores).index[:ROWS])
+    ranked = list(gains(scores).index)
+    missed = set(unread(scores).index)
+    best = [name for name in ranked if name not in missed][:ROWS] or ranked[:1]
     figures = _edits(whole, arrows.loc[best], table, _where(subject, scores.loc[best]))
     figures["edit_effects"] = _effects_drawing(whole, scores, effects)
     said = [*_edits_said(effects, best), *_measured_with(len(table), len(subject.split))]
