@@ -254,6 +254,10 @@ class VAE(ModelGuidePair):
     def encode(self, x: Tensor) -> dist.TorchDistribution:
         """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`.
 
+        Args:
+            x: uint8 images, or observations as `observe` makes them. Floats are taken for
+                observations, which likelihoods of pyrovae have in [0, 1].
+
         Raises:
             ValueError: if the images have another shape than those of `data`.
         """
