@@ -22,6 +22,7 @@ from pyrovae.commands.explorer.uploading import NAME as UPLOADED
 from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.data import SPLITS
+from pyrovae.data.base import place_of
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.text import short_names
@@ -100,7 +101,7 @@ def opened(options: Namespace) -> tuple[Explorer, dict[str, str]]:
 
 def _content(name: str) -> bytes | None:
     """The content of a file; None if the name is an image of a split."""
-    if name.partition(":")[0] in SPLITS and ":" in name:
+    if place_of(name):
         return None
     if not Path(name).is_file():
         known = ", ".join(SPLITS)

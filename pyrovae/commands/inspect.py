@@ -61,12 +61,8 @@ def read_image(name: str, vae: ModelGuidePair, data: ImageData) -> torch.Tensor:
     Raises:
         InputError: if the image cannot be read or does not exist.
     """
-    split, colon, index = name.partition(":")
-    if split in SPLITS and colon:
-        images = data.split(split).images
-        if not index.isdigit() or int(index) >= len(images):
-            raise InputError(f"{name}: allowed are the images 0 to {len(images) - 1} of {split}")
-        return torch.from_numpy(images[int(index)].copy())
+    if (found := data.named(name)) is not None:
+        return torch.from_numpy(found.images[0].copy())
     if not Path(name).exists():
         known = ", ".join(SPLITS)
         raise InputError(f"{name}: no such file (test:12 is an image of a split; of {known})")

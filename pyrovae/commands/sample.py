@@ -16,6 +16,7 @@ from pyrovae.config.building import load_run
 from pyrovae.config.options import add_opening, opening
 from pyrovae.config.parsing import Parser
 from pyrovae.data import SPLITS, ImageData
+from pyrovae.data.base import place_of
 from pyrovae.distributions.moments import centre
 from pyrovae.engine import Engine
 from pyrovae.inspection import traversals
@@ -242,7 +243,7 @@ def _check_known(
         return
     image = names[int(unknown.any(1).argmax())]
     stated = " ".join(f"{name}=VALUE" for name in lacking)
-    if _row_of(image) is None and data.attributes_of(image) is None:
+    if place_of(image) is None and data.attributes_of(image) is None:
         raise InputError(
             f"{image}: is not among the images of the run; state its attributes: --given {stated}"
         )
@@ -317,17 +318,10 @@ def _finite(text: str) -> float | None:
 
 def _attributes_of(data: ImageData, name: str, wanted: Sequence[str]) -> np.ndarray:
     """The attributes of an image of the data set; NaN for another file."""
-    if row := _row_of(name):
-        found = data.split(row[0])
-        return found.attributes[row[1], found.places(wanted)]
+    if (found := data.named(name)) is not None:
+        return found.attributes[0, found.places(wanted)]
     known = data.attributes_of(name) or {}
     return np.array([known.get(own, math.nan) for own in wanted], np.float32)
-
-
-def _row_of(name: str) -> tuple[str, int] | None:
-    """The split and the row in a name such as `test:12`; None for the name of a file."""
-    split, colon, row = name.partition(":")
-    return (split, int(row)) if colon and split in SPLITS else None
 
 
 def main(arguments: list[str]) -> None:

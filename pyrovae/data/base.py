@@ -33,6 +33,17 @@ SPLITS = ("train", "val", "test")
 NAMES = "; it is the name of an attribute, such as 'age', or a list of names"
 
 
+def place_of(name: str) -> tuple[str, str] | None:
+    """The split and the index in the name of an image; None for others, such as paths.
+
+    Example:
+        >>> place_of("test:12"), place_of("C:/test.png")
+        (('test', '12'), None)
+    """
+    split, colon, index = name.partition(":")
+    return (split, index) if colon and split in SPLITS else None
+
+
 def check_split(name: str) -> None:
     """Raise `InputError` unless `name` is one of the three splits."""
     if name not in SPLITS:
@@ -321,6 +332,19 @@ class ImageData(Recorded, ABC):
     def settings(self) -> dict[str, Any]:
         """Plain values that determine the stored pixels: part of the cache's key."""
         return {}
+
+    def named(self, name: str) -> Split | None:
+        """The image of a name such as `test:12`; None for other names, such as paths.
+
+        Raises:
+            InputError: if the split has no such image.
+        """
+        if (place := place_of(name)) is None:
+            return None
+        split, (_, index) = self.split(place[0]), place
+        if not (index.isascii() and index.isdigit() and int(index) < len(split)):
+            raise InputError(f"{name}: allowed are the images 0 to {len(split) - 1} of {place[0]}")
+        return split.take([int(index)])
 
     def about(self) -> str:
         """What the data set found and did to prepare images, for the log; "" if nothing."""

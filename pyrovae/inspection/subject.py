@@ -186,7 +186,7 @@ class Subject(PosteriorView):
 
     def informed_rows(self) -> np.ndarray:
         """The indices of the images of `informed`."""
-        places = [list(self.split.attribute_names).index(name) for name in self.known_attributes]
+        places = self.split.places(self.known_attributes)
         finite = np.isfinite(self.split.attributes[:, places])
         rows = np.flatnonzero(finite[:, finite.mean(0) >= 0.5].all(1))
         return rows if len(rows) else np.arange(len(self.split))

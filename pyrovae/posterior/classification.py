@@ -143,7 +143,7 @@ def classify(
     names = [name for name in programs.optional if name in split.attribute_names]
     if not names:
         return None
-    truth = split.attributes[:, list(split.attribute_names).index(names[0])]
+    truth = split.attributes[:, split.places(names[:1])[0]]
     known = np.flatnonzero(truth >= 0)  # NaN is unknown too.
     if not len(known):
         return None

@@ -251,7 +251,7 @@ def inputs_of(
         rows: the rows, `(N,)`.
         engine: the device and the precision.
     """
-    columns = [list(split.attribute_names).index(name) for name in programs.attributes]
+    columns = split.places(programs.attributes)
     attributes = torch.from_numpy(split.attributes[rows][:, columns])
     return programs.inputs(attributes.to(engine.device))
 

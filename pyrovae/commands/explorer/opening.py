@@ -218,9 +218,7 @@ class Explorer:
     def usual(self) -> dict[str, float]:
         """The mean of each attribute that the programs take."""
         split = self.subject.split
-        columns = [
-            list(split.attribute_names).index(own) for own in self.subject.programs.attributes
-        ]
+        columns = split.places(self.subject.programs.attributes)
         means = np.nanmean(split.attributes[:, columns].astype(float), 0)
         return dict(zip(self.subject.programs.attributes, means.tolist(), strict=True))
 

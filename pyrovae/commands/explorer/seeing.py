@@ -126,16 +126,13 @@ class Images:
         if found[1] == "upload":
             raise InputError(f"{name}: no such upload; the last {UPLOADS} are kept")
         check_name("split", found[1], SPLITS)
-        images = self.data.split(found[1])
-        if int(found[2]) >= len(images):
-            raise InputError(
-                f"{name}: allowed are the images 0 to {len(images) - 1} of {found[1]}"
-            )
-        return images.take([int(found[2])])
+        own = self.data.named(name)
+        assert own is not None
+        return own
 
     def _encoded(self, name: str, split: Split, row: int | None) -> Seen:
         subject, given = self.subject, self._given(split)
-        columns = [list(split.attribute_names).index(own) for own in given]
+        columns = split.places(list(given))
         known = split.attributes.copy()
         known[0, columns] = list(given.values())
         filled = replace(split, attributes=known)

@@ -51,7 +51,7 @@ def run(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 def _given(explorer: Explorer, name: str) -> dict[str, Any]:
     """An attribute that the programs take."""
     split = explorer.subject.split
-    column = split.attributes[:, list(split.attribute_names).index(name)].astype(float)
+    column = split.attributes[:, split.places([name])[0]].astype(float)
     column = column[np.isfinite(column)]
     two = is_two_valued(column)
     low, high = (column.min(), column.max()) if two else np.quantile(column, (0.05, 0.95))
@@ -113,7 +113,7 @@ def _outliers(explorer: Explorer) -> dict[str, Any]:
 def _attribute(explorer: Explorer, name: str) -> dict[str, Any]:
     """An attribute; of classes, the place of each value among the classes."""
     split = explorer.subject.split
-    column = split.attributes[:, list(split.attribute_names).index(name)].astype(float)
+    column = split.attributes[:, split.places([name])[0]].astype(float)
     known = column[np.isfinite(column)]
     if name in split.value_names:
         return {
