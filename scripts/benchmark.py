@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 if __name__ == "__main__":  # The imports below take seconds: Ctrl-C exits without a traceback.
-    import os
-    import signal
+    from pyrovae.commands.app import exit_on_interrupts
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    exit_on_interrupts()
 
 from pathlib import Path
 from typing import Literal
