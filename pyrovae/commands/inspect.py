@@ -308,7 +308,7 @@ def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[
             add_verdict(reports[name], subject)
         else:
             reports[name] = assess(subject, folder(own))
-        print(f"{name}: {reports[name].judgement}", flush=True)
+        print(f"{name}: {reports[name].verdict}", flush=True)
         complaints += [f"{name}: {key}: {why}" for key, why in reports[name].failed.items()]
     subjects = {name: subject for name, (subject, _) in found.items()}
     first = subjects[names[0]]

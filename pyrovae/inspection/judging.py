@@ -36,8 +36,10 @@ def judge(evidence: Evidence) -> Judgement:
     found = _unexplained([own for own in looked if own is not None])
     found.sort(key=lambda own: (not own.fault, -_size(own)))
     note = UNSEEN if math.isnan(evidence.epochs) else ""
-    healthy = _below(evidence, found) if evidence.is_below else _healthy(evidence, found)
-    return Judgement(tuple(found), healthy, note)
+    if evidence.is_below:
+        return Judgement(tuple(found), _below(evidence, found), note)
+    costs = "" if not found or found[0].fault else f"What may be improved: {_costs(found)}."
+    return Judgement(tuple(found), _healthy(evidence), note, costs)
 
 
 def _unexplained(found: list[Finding]) -> list[Finding]:
@@ -81,9 +83,8 @@ def _below(evidence: Evidence, found: Sequence[Finding]) -> str:
     )
 
 
-def _healthy(evidence: Evidence, found: Sequence[Finding]) -> str:
-    more = f" What may be improved: {_costs(found)}." if found else ""
+def _healthy(evidence: Evidence) -> str:
     return (
         f"No fault found: {evidence.active} of {evidence.dims} latent dimensions are active and "
-        f"carry {evidence.rate:,.0f} nats per image.{more}"
+        f"carry {evidence.rate:,.0f} nats per image."
     )

@@ -54,6 +54,11 @@ class Report:
     pictures: dict[str, Drawing] = field(default_factory=dict)
     run: str = ""
 
+    @property
+    def verdict(self) -> str:
+        """The verdict and what may be improved, for a terminal; empty without a verdict."""
+        return "" if self.judgement is None else self.judgement.line
+
     def __repr__(self) -> str:
         """The page and the verdict."""
         verdict = "" if self.judgement is None else f"; {self.judgement}"
@@ -143,7 +148,7 @@ def inspect(
                 said(f"{name}: {_made(report, name, subject)}")
             if not sections:  # The evidence takes longer than most single sections.
                 add_verdict(report, subject)
-                said(f"verdict: {report.judgement}")
+                said(f"verdict: {report.verdict}")
     except BaseException:  # Also an interruption must not lose finished sections.
         done = len({*report.sections, *report.failed, *report.inapplicable})
         report.write(

@@ -145,7 +145,7 @@ def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause:
     assert found.first is not None and "No fault found" in str(found)
     (own,) = found.findings
     title = own.title[:1].lower() + own.title[1:]
-    assert str(found).endswith(f"What may be improved: {title} ({own.nats}).")
+    assert found.line == f"{found} What may be improved: {title} ({own.nats})."
 
 
 @pytest.mark.parametrize("gain", [100.0, 400.0])

@@ -65,11 +65,13 @@ class Judgement:
         findings: faults first, then possible improvements; each in order of cost.
         healthy: the sentence on a run without a fault.
         note: a sentence on what the verdict does not cover; may be empty.
+        improvable: a sentence on what may be improved in a run without a fault; may be empty.
     """
 
     findings: tuple[Finding, ...]
     healthy: str = ""
     note: str = ""
+    improvable: str = ""
 
     @property
     def faults(self) -> tuple[Finding, ...]:
@@ -80,6 +82,11 @@ class Judgement:
     def first(self) -> Advice | None:
         """The first piece of advice; None if there is nothing to try."""
         return next((own for finding in self.findings for own in finding.advice), None)
+
+    @property
+    def line(self) -> str:
+        """The verdict, with what may be improved: for a terminal, where no findings follow."""
+        return f"{self} {self.improvable}".rstrip()
 
     def __str__(self) -> str:
         """The verdict in one sentence."""
