@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,22 +68,22 @@ def array_names(path: Path) -> list[str]:
 
 
 def arrays_of(
-    path: Path, key: str | None, other: str | None = None, option: str = "--data.key"
+    path: Path, key: str | None, others: Iterable[str | None] = (), option: str = "--data.key"
 ) -> dict[str, StoredArray]:
     """The arrays of the splits in a file; one array is the training split.
 
     Args:
         path: the file.
         key: the name of an array. "{}" in it stands for the names of splits. None is the only
-            array besides `other`.
-        other: the key of arrays that hold no images.
+            array besides `others`.
+        others: the keys of arrays that hold no images.
         option: the option of the key, for messages.
 
     Raises:
         InputError: if there is no such array, or several and no key.
     """
-    others = {(other or "").replace("{}", split) for split in SPLITS}
-    names = [name for name in array_names(path) if name not in others]
+    taken = {other.replace("{}", split) for other in others if other for split in SPLITS}
+    names = [name for name in array_names(path) if name not in taken]
     if key is not None and "{}" in key:
         keys = {split: key.replace("{}", split) for split in SPLITS}
         found = {split: name for split, name in keys.items() if name in names}

@@ -120,6 +120,8 @@ class ArrayData(DividedImages):
     ) -> None:
         if images is not None and path is not None:
             raise InputError("images and path are both given; allowed is one of them")
+        if groups is not None and path is not None:
+            raise InputError("groups and path are both given; the groups of a file are group_key")
         if isinstance(images, str | os.PathLike):
             raise InputError(
                 f"--data.path names a file, and images are arrays; got {str(images)!r}"
@@ -184,7 +186,7 @@ class ArrayData(DividedImages):
                 "--data.path, or path in config.yaml: ArrayData needs a file with the images, or "
                 "in Python ArrayData(images); a run does not store arrays in memory"
             )
-        return arrays_of(self.path, self.key, self.label_key)
+        return arrays_of(self.path, self.key, (self.label_key, self.group_key))
 
     @cached_property
     def _last(self) -> bool:
@@ -342,7 +344,7 @@ class ArrayData(DividedImages):
             yield stored.read(start, start + step)[chosen[start : start + step]]
 
     def _levels_file(self) -> Path | None:
-        if self.path is None or self.groups is not None:
+        if self.path is None:
             return None
         division = [self.shares, self.seed, self.label_key, self.group_key]
         key = [self.path.absolute(), file_stamp(self.path), self.key, division]

@@ -29,9 +29,9 @@ from pyrovae.data.folder_division import (
     FOLDERS,
     SPLIT_NAMES,
     by_column,
+    check_groups,
     divide_groups,
     group_names,
-    warn_of_shared,
     warn_of_unused_column,
 )
 from pyrovae.data.labels import Attributes, folder_labels, read_attributes
@@ -155,6 +155,7 @@ class ImageFolder(CachedImages):
             None if attributes is None else checked_path("attributes", attributes, table)
         )
         self.group_by, self.split_by = group_by, split_by
+        self._left_over: list[str] = []
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
 
@@ -198,11 +199,10 @@ class ImageFolder(CachedImages):
     @cached_property
     def _attributes(self) -> Attributes:
         """The attributes of `_files`: the label of their folder, and the columns of the table."""
-        found = folder_labels([self._class_folder(name) for name in self._files])
+        files = [*self._files, *self._left_over]  # All that a table may have rows of.
+        found = folder_labels([self._class_folder(name) for name in files])
         table = (
-            Attributes()
-            if self.attributes is None
-            else read_attributes(self.attributes, self._files)
+            Attributes() if self.attributes is None else read_attributes(self.attributes, files)
         )
         if "label" not in table.columns:
             self._tell_unlabelled(found)
@@ -287,10 +287,8 @@ class ImageFolder(CachedImages):
         }
         if self.split_by:
             divided = by_column(divided["train"], self.split_by, self.attributes)
-        if self.group_by:
-            given = {name: self._groups(part, own.get(name, "")) for name, part in divided.items()}
-            warn_of_shared(self.root, given, self.group_by)
-        return divided | self._divide(divided, own.get("train", ""))
+            self._left_over = divided.pop("", [])
+        return divided | self._divide(divided, own)
 
     def _folders(self) -> list[str]:
         """The names of the folders in the root, sorted."""
@@ -344,15 +342,17 @@ class ImageFolder(CachedImages):
                 in_short(kinds),
             )
 
-    def _divide(self, divided: dict[str, list[str]], folder: str) -> dict[str, list[str]]:
+    def _divide(self, divided: dict[str, list[str]], own: dict[str, str]) -> dict[str, list[str]]:
         """Divides the training images into training and the splits that are not given."""
-        groups = self._groups(divided["train"], folder)
+        by = self.group_by, self.attributes
+        groups = {
+            name: group_names(part, own.get(name, ""), *by) for name, part in divided.items()
+        }
         shares = {"test": self.test_fraction, "val": self.val_fraction}
         missing = {split: share for split, share in shares.items() if split not in divided}
-        return divide_groups(divided["train"], groups, missing)
-
-    def _groups(self, names: Sequence[str], folder: str) -> list[str]:
-        return group_names(names, folder, self.group_by, self.attributes)
+        if self.group_by:
+            check_groups(self.root, groups, missing, self.group_by)
+        return divide_groups(divided["train"], groups["train"], missing)
 
     def _empty(self, split: str) -> str:
         found = sum(map(len, self._divided.values()))

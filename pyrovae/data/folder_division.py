@@ -19,9 +19,9 @@ __all__ = [
     "FOLDERS",
     "SPLIT_NAMES",
     "by_column",
+    "check_groups",
     "divide_groups",
     "group_names",
-    "warn_of_shared",
     "warn_of_unused_column",
 ]
 
@@ -63,7 +63,10 @@ def group_names(
 
 
 def by_column(names: Sequence[str], column: str, table: Path | None) -> dict[str, list[str]]:
-    """Images by the split that a column of a table names; images of empty cells are left out.
+    """Images by the split that a column of a table names, with a warning of empty cells.
+
+    Returns:
+        Images by split; those without a split by "".
 
     Raises:
         InputError: if there is no such column, a cell is not the name of a split, or no image is
@@ -79,7 +82,7 @@ def by_column(names: Sequence[str], column: str, table: Path | None) -> dict[str
                 "train, val and test, and empty cells for images of no split"
             )
         found[split].append(name)
-    if left := found.pop("", []):
+    if left := found.get("", []):
         logging.getLogger("pyrovae").warning(
             "%s: %s of %s images are in no split (--data.split_by %s) and left out, such as %s",
             path,
@@ -122,19 +125,34 @@ def divide_groups(
     }
 
 
-def warn_of_shared(root: Path, keys: Mapping[str, Iterable[str]], group_by: str) -> None:
-    """Warns of groups with images in several given splits.
+def check_groups(
+    root: Path,
+    groups: Mapping[str, Iterable[str]],
+    shares: Mapping[str, float],
+    group_by: str,
+) -> None:
+    """Checks that groups can be divided, and warns of those with images in several given splits.
 
     Args:
-        root: the folder, for the message.
-        keys: the names of the groups, by split.
-        group_by: the option, for the message.
+        root: the folder, for messages.
+        groups: the names of the groups of images, by given split.
+        shares: the shares of the other splits, by name.
+        group_by: the option, for messages.
+
+    Raises:
+        InputError: if there are fewer groups than splits.
     """
     splits = defaultdict(list)
-    for split, own in keys.items():
-        for key in {*own}:
-            splits[key].append(split)
-    if shared := [key for key, own in splits.items() if len(own) > 1]:
+    for split, own in groups.items():
+        for group in {*own}:
+            splits[group].append(split)
+    wanted = ["train", *(name for name, share in shares.items() if share > 0)]
+    if (count := len({*groups["train"]})) < len(wanted):
+        raise InputError(
+            f"{root}: {counted(count, 'group')} (--data.group_by {group_by}) cannot be divided "
+            f"into {', '.join(wanted)}; allowed are {len(wanted)} or more"
+        )
+    if shared := [group for group, own in splits.items() if len(own) > 1]:
         logging.getLogger("pyrovae").warning(
             "%s: images of %s (--data.group_by %s) are in several splits, such as those of %s "
             "(%s), so that validation and test images resemble training images",

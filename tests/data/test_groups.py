@@ -83,6 +83,20 @@ def test_images_of_a_person_are_in_one_split(
     assert all(found.values())
 
 
+def test_too_few_groups_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for place in range(5):
+            Image.new("L", (8, 8)).save(tmp_path / name / f"{place}.png")
+    message = (
+        r"2 groups \(--data.group_by folder\) cannot be divided into train, test, val; allowed"
+    )
+    with pytest.raises(InputError, match=message):
+        folder(tmp_path, group_by="folder").split("train")
+    found = folder(tmp_path, group_by="folder", test_fraction=0)
+    assert len(found.split("train")) == 5 == len(found.split("val"))
+
+
 def test_without_groups_a_person_is_in_several_splits(tmp_path: Path) -> None:
     fill(tmp_path, nested=True)
     found = people(folder(tmp_path))
@@ -122,7 +136,8 @@ def test_a_column_may_leave_out_images_and_a_split(
     data = folder(tmp_path, split_by="part", group_by="person", attributes=str(table))
     with caplog.at_level(logging.WARNING, "pyrovae"):
         found = people(data)
-    assert "32 of 120 images are in no split (--data.split_by part)" in caplog.text
+        assert "32 of 120 images are in no split (--data.split_by part)" in caplog.text
+        assert "have no image" not in caplog.text and "have no row" not in caplog.text
     assert sum(map(len, found.values())) == 88
     assert not {*found["train"]} & {*found["val"]} and found["val"]
 
@@ -147,7 +162,8 @@ def test_images_without_a_value_are_groups_of_their_own(
     table.write_text(table.read_text().replace("p3_0.png,p3,", "p3_0.png,?,"))
     with caplog.at_level(logging.WARNING, "pyrovae"):
         people(folder(tmp_path, group_by="person", attributes=str(table)))
-    assert "1 of 120 images have no value; each is a group of its own, such as p3_0" in caplog.text
+    said = "1 of 120 images have no value; each is a group of its own, such as p3_0"
+    assert caplog.text.count(said) == 1
 
 
 @pytest.mark.parametrize(
@@ -181,7 +197,7 @@ IMAGES = np.repeat(np.repeat(NUMBERS, 64).reshape(-1, 1, 8, 8), 1, 1).astype(np.
 
 def of_file(path: Path) -> ArrayData:
     np.savez(path / "scans.npz", images=IMAGES, who=NUMBERS)
-    return ArrayData(path=str(path / "scans.npz"), key="images", group_key="who")
+    return ArrayData(path=str(path / "scans.npz"), group_key="who")
 
 
 def of_dataset(path: Path) -> TorchDataset:
