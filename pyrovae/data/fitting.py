@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ def fit_pixels(
     Raises:
         ValueError: if the number of channels is another, or the image is smaller than the crop.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
     from PIL.Image import Resampling
 
     channels, height, width = shape
@@ -40,26 +41,17 @@ def fit_pixels(
         pixels = pixels_of(image.convert(mode_of(channels)))
     if len(pixels) != channels:
         raise ValueError(f"{len(pixels)} channels, allowed are {channels} (--data.channels)")
-    if pad:
-        pixels = _padded(pixels, (width, height))
     if pixels.shape == shape and crop is None:
         return np.array(pixels, order="C")
     size = pixels.shape[2], pixels.shape[1]
     check_crop(size, crop)
     box = box_of(size, (width, height), crop)
-    planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in pixels)
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in pixels]
+    if pad:
+        whole = partial(ImageOps.pad, size=(width, height), method=Resampling.BILINEAR, color=0)
+        return np.stack([np.asarray(whole(plane)) for plane in planes])
     resized = (plane.resize((width, height), Resampling.BILINEAR, box=box) for plane in planes)
     return np.stack([np.asarray(plane) for plane in resized])
-
-
-def _padded(pixels: np.ndarray, proportions: tuple[int, int]) -> np.ndarray:
-    """Pixels `(C, H, W)` with black borders on two sides, of the proportions width to height."""
-    (height, width), (across, down) = pixels.shape[1:], proportions
-    more = (
-        max(0, round(width * down / across) - height),
-        max(0, round(height * across / down) - width),
-    )
-    return np.pad(pixels, ((0, 0), *((own // 2, own - own // 2) for own in more)))
 
 
 def pixels_of(image: Image) -> np.ndarray:

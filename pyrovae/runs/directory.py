@@ -48,7 +48,7 @@ class RunDirectory:
     """
 
     def __init__(self, root: str | Path, config: str = "") -> None:
-        self.root, self.config_text = Path(root), config
+        self.root, self.config_text, self._began = Path(root), config, False
         self.config = self.root / "config.yaml"
         self.metrics = self.root / "metrics.csv"
         self.warnings = self.root / "warnings.txt"
@@ -121,13 +121,17 @@ class RunDirectory:
         """Writes `config.yaml`, which makes the directory a run; never empties an old one."""
         if self.config.exists() and not self.config_text:
             return
+        self._began = self._began or not self.config.exists()
         copy_own_code(self.config_text, self.parts)
         with replacing(self.config) as temporary:
             temporary.write_text(self.config_text)
 
     def free(self) -> None:
-        """Deletes the options and the checkpoints: another run may begin in the directory."""
-        for path in (*self.last.parent.glob("*.safetensors"), self.config):
+        """Deletes the last checkpoint, and the options if this run wrote them first.
+
+        Another run may then begin in the directory.
+        """
+        for path in (self.last, *([self.config] if self._began else [])):
             path.unlink(missing_ok=True)
 
     def share(self, weights: dict[str, Tensor], epoch: int = 0) -> None:

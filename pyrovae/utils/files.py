@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -73,9 +74,9 @@ def check_writable(folder: Path, hint: str = "") -> None:
         hint: the end of the message.
     """
     try:
-        with replacing(folder / ".writable") as temporary:
-            temporary.touch()
-        (folder / ".writable").unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}{hint}") from error
 

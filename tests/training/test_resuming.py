@@ -181,8 +181,11 @@ def test_a_run_that_fails_before_its_first_step_leaves_the_directory_free(
         raise error
 
     at_step(step, fails, monkeypatch)
+    (other := tmp_path / "checkpoints" / "mine.safetensors").parent.mkdir()
+    other.touch()
     with pytest.raises(error):
         train(*varied(), tmp_path, vae=small_vae(shortcut=True))
+    other.unlink()  # It was left alone.
     monkeypatch.undo()
     again = RunDirectory(tmp_path, config="seed: 2\n")
     if free:
