@@ -68,7 +68,7 @@ def open_run(
     run, engine = RunDirectory(root), Engine(device, "fp32")
     run.check_run()
     folder = run.root if out is None else Path(out)
-    check_writable(folder, "; --out names another folder")
+    check_writable(folder, "; --out names another folder for the results of one run")
     vae, data = load_run(root, checkpoint, engine.device, trust, places, data)
     check_images(run, data)
     scorer = Scorer(vae, data, options, engine, progress=progress)

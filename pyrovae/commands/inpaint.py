@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
     Raises:
         InputError: if the mask cannot be read, or has another size.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         mask = upright(Image.open(path)).convert("L")
@@ -87,7 +88,7 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
     _, height, width = data.image_shape
     sizes = {(width, height)}
     if Path(image).is_file():
-        with Image.open(image) as whole:
+        with suppress(UnidentifiedImageError), Image.open(image) as whole:
             sizes.add(upright(whole).size)
     if mask.size not in sizes:
         allowed = " or ".join(f"{h}x{w}" for w, h in sorted(sizes))

@@ -29,8 +29,9 @@ def evaluate_run(
         sections: such as `["elbo", "samples"]`; all by default.
         **options: those of `pyrovae evaluate`: `split`, `num_samples`, `num_images`,
             `evidence_images`, `features`, `seed`, `checkpoint`, `device`, `trust`; `progress`
-            shows progress bars, `places={"root": "new/place"}` says where the images are, and
-            `data` gives those that no run can name, such as arrays in memory.
+            shows progress bars, `places={"root": "new/place"}` says where the images are,
+            `data` gives those that no run can name, such as arrays in memory, and `out` is the
+            folder of the results.
 
     Returns:
         The report, with `scores` by column and `each_image`, a data frame.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -86,6 +87,25 @@ def divide_groups(
     return {name: np.flatnonzero(np.isin(groups, own)) for name, own in parts.items()}
 
 
+def warn_of_shares(counts: Mapping[str, int], shares: Mapping[str, float]) -> None:
+    """Warns of a split that is half or twice as large as its share, since groups are large.
+
+    Args:
+        counts: the number of images of each split, with `"train"`.
+        shares: the shares that the other splits should have of these images.
+    """
+    total = sum(counts.values())
+    for name, share in shares.items():
+        if share and not share / 2 <= counts[name] / total <= 2 * share:
+            logging.getLogger("pyrovae").warning(
+                "the split %s has %.0f%% of the images, where its share is %.0f%%: groups stay "
+                "together, and they are few or of unequal sizes",
+                name,
+                100 * counts[name] / total,
+                100 * share,
+            )
+
+
 def places(
     sizes: Mapping[str, int],
     shares: Mapping[str, float],
@@ -107,11 +127,11 @@ def places(
     found: Places = {name: ("train", np.arange(0)) for name in SPLITS}
     found |= {name: (name, None) for name in sizes}
     if any(missing.values()):
-        rows = (
-            divide(sizes["train"], missing, seed, labels)
-            if groups is None
-            else divide_groups(groups, missing, seed)
-        )
+        if groups is None:
+            rows = divide(sizes["train"], missing, seed, labels)
+        else:
+            rows = divide_groups(groups, missing, seed)
+            warn_of_shares({name: len(own) for name, own in rows.items()}, missing)
         found |= {name: ("train", own) for name, own in rows.items()}
     return found
 

@@ -23,7 +23,7 @@ from pyrovae.data.base import (
     image_extent,
 )
 from pyrovae.data.cached import CachedImages
-from pyrovae.data.division import check_fractions
+from pyrovae.data.division import check_fractions, warn_of_shares
 from pyrovae.data.finding import Found, absent, find_images, in_short
 from pyrovae.data.folder_division import (
     FOLDERS,
@@ -91,8 +91,9 @@ class ImageFolder(CachedImages):
         known: names of attributes that must be known, such as `age`: images without them are left
             out of all splits. `limit` is applied before.
         group_by: what images of one person have in common, so that dividing keeps them in one
-            split: "folder", "file" (the pages of a stack), or a column of `attributes`, such as
-            `patient`. By default each image is divided alone.
+            split: "folder" (the folder that the image itself is in), "file" (the pages of a
+            stack), or a column of `attributes`, such as `patient`. By default each image is
+            divided alone.
         split_by: a column of `attributes` that names the split of each image, in place of
             folders: train, val or test.
         val_fraction: share of the images for validation, or of groups, if it is not given.
@@ -208,6 +209,8 @@ class ImageFolder(CachedImages):
             self._tell_unlabelled(found)
         if self.split_by is None:
             warn_of_unused_column(table.value_names)
+        else:
+            table = table.without(self.split_by)
         return found | table
 
     def _tell_unlabelled(self, found: Attributes) -> None:
@@ -322,7 +325,8 @@ class ImageFolder(CachedImages):
         elif others and not (self.group_by or self.split_by):
             logger.warning(
                 "%s: there is no folder train, so the images of all folders are pooled and "
-                "divided (--data.group_by folder keeps each folder in one split): %s",
+                "divided (where a folder is one person, --data.group_by folder keeps it in one "
+                "split): %s",
                 self.root,
                 in_short(others),
             )
@@ -344,15 +348,26 @@ class ImageFolder(CachedImages):
 
     def _divide(self, divided: dict[str, list[str]], own: dict[str, str]) -> dict[str, list[str]]:
         """Divides the training images into training and the splits that are not given."""
-        by = self.group_by, self.attributes
-        groups = {
-            name: group_names(part, own.get(name, ""), *by) for name, part in divided.items()
-        }
+        groups = self._groups(divided, own)
         shares = {"test": self.test_fraction, "val": self.val_fraction}
         missing = {split: share for split, share in shares.items() if split not in divided}
         if self.group_by:
             check_groups(self.root, groups, missing, self.group_by)
-        return divide_groups(divided["train"], groups["train"], missing)
+        found = divide_groups(divided["train"], groups["train"], missing)
+        if self.group_by:
+            warn_of_shares({name: len(part) for name, part in found.items()}, missing)
+        return found
+
+    def _groups(self, divided: dict[str, list[str]], own: dict[str, str]) -> dict[str, list[str]]:
+        """The group of each image, by given split."""
+        names = [name for part in divided.values() for name in part]
+        inner = [
+            name.removeprefix(f"{own.get(split, '')}/")
+            for split, part in divided.items()
+            for name in part
+        ]
+        groups = iter(group_names(names, inner, self.group_by, self.attributes))
+        return {split: [next(groups) for _ in part] for split, part in divided.items()}
 
     def _empty(self, split: str) -> str:
         found = sum(map(len, self._divided.values()))

@@ -36,22 +36,21 @@ SPLIT_NAMES = {name for names in FOLDERS.values() for name in names}
 
 
 def group_names(
-    names: Sequence[str], folder: str, group_by: str | None, table: Path | None
+    names: Sequence[str], inner: Sequence[str], group_by: str | None, table: Path | None
 ) -> list[str]:
     """The name of the group of each image; without `group_by` each image is one.
 
     Args:
         names: the paths of the images relative to the root.
-        folder: the folder that all of them are in; names of groups do not contain it.
+        inner: the same without the folder of their split, which groups do not depend on.
         group_by: "folder", "file" (of the pages of a stack), or a column of the table.
         table: a CSV file.
 
     Raises:
         InputError: if there is no table or no such column.
     """
-    inner = [name.removeprefix(f"{folder}/") for name in names]
     if group_by is None:
-        return inner
+        return list(inner)
     if group_by == "folder":
         return [str(PurePosixPath(name).parent) for name in inner]
     if group_by == "file":

@@ -155,7 +155,18 @@ def bits_of(image: Image) -> str:
     """The values of a Pillow image, such as `8 bits`: integers of 8 or more bits, or floats."""
     if image.mode not in _DEEP:
         return "8 bits"
-    return {"F": "floats", "I": "32 bits"}.get(image.mode, "16 bits")
+    if image.mode == "I" and image.format != "PNG":  # Older versions of Pillow read PNG so.
+        return "32 bits"
+    return "floats" if image.mode == "F" else "16 bits"
+
+
+def is_deep_negative(image: Image) -> bool:
+    """Whether 0 is white in a TIFF file of more than 8 bits; Pillow inverts those of 8 only."""
+    from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
+
+    if not isinstance(image, TiffImageFile) or image.mode not in _DEEP:
+        return False
+    return image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
 
 
 def image_extensions() -> frozenset[str]:

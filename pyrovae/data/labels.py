@@ -13,6 +13,7 @@ import numpy as np
 
 from pyrovae.data.base import Split, spread_rows
 from pyrovae.data.finding import absent, in_short
+from pyrovae.data.tiff import page_of
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut, printable
 
@@ -58,6 +59,12 @@ class Attributes:
         """The attributes of both; those of `other` replace others of the same name."""
         kept = {name: own for name, own in self.value_names.items() if name not in other.columns}
         return Attributes(self.columns | other.columns, kept | other.value_names)
+
+    def without(self, name: str) -> Attributes:
+        """The attributes but one."""
+        columns = {own: column for own, column in self.columns.items() if own != name}
+        names = {own: values for own, values in self.value_names.items() if own != name}
+        return Attributes(columns, names)
 
     def attached(self, split: Split, files: Sequence[str]) -> Split:
         """A split with these attributes of its images, given the file of each row."""
@@ -197,17 +204,28 @@ class _Joined:
 
 def _joined(path: Path, files: Sequence[str]) -> _Joined:
     table = _read(path)
+    key, found = _placed(table, files)
+    if (found != -1).any():
+        return _Joined(table, key, found, _rows(path, table[key], found, files))
+    stacks = [page_of(name)[0].as_posix() for name in files]
+    names = list(dict.fromkeys(stacks))  # A row may be of a stack, and so of all its pages.
+    key, found = _placed(table, names)
+    if (found == -1).all():
+        columns = in_short([cut(name) for name in table])
+        such = f"such as {cut(files[0])}"
+        raise InputError(f"{path}: no column names the images, {such}; the columns are {columns}")
+    rows = dict(zip(names, _rows(path, table[key], found, names), strict=True))
+    return _Joined(table, key, found, np.array([rows[name] for name in stacks]))
+
+
+def _placed(table: pandas.DataFrame, files: Sequence[str]) -> tuple[str, np.ndarray]:
+    """The column that names the most files, and the index of the file of each row."""
     place = _placing(files)
     # A sample tells which column it is: a table may have many columns and rows.
     some = table.iloc[spread_rows(len(table), SAMPLE)]
     hits = {name: sum(place(cell) != -1 for cell in column) for name, column in some.items()}
     key = str(max(hits, key=lambda name: hits[name]))
-    found = np.array([place(cell) for cell in table[key]], int)
-    if (found == -1).all():
-        columns = in_short([cut(name) for name in table])
-        such = f"such as {cut(files[0])}"
-        raise InputError(f"{path}: no column names the images, {such}; the columns are {columns}")
-    return _Joined(table, key, found, _rows(path, table[key], found, files))
+    return key, np.array([place(cell) for cell in table[key]], int)
 
 
 def _read(path: Path) -> pandas.DataFrame:

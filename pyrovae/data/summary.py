@@ -13,7 +13,7 @@ import numpy as np
 
 from pyrovae.data.base import ImageData, Split, spread_rows
 from pyrovae.data.finding import in_short
-from pyrovae.data.images import ORIENTATION, bits_of, colours_of
+from pyrovae.data.images import ORIENTATION, bits_of, colours_of, is_deep_negative
 from pyrovae.data.tiff import page_of
 from pyrovae.utils.text import counted
 
@@ -69,7 +69,7 @@ def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
         count += f" with {len(paths):,} pages"
     probed = {files[row]: _probe(files[row]) for row in spread_rows(len(files), PROBED)}
     headers = {file: own for file, own in probed.items() if own is not None}
-    _warn_of_bits(headers)
+    _warn_of_values(headers)
     known = sorted({own.shape for own in headers.values()}, key=lambda own: own[1] * own[2])
     after = _kind(channels, height, width)
     if not known:
@@ -98,20 +98,29 @@ def _hint(known: Sequence[tuple[int, int, int]], shape: tuple[int, int, int]) ->
 
 
 class _Header(NamedTuple):
-    """What the header of an image file says: `(C, H, W)`, and the values."""
+    """What the header of an image file says: `(C, H, W)`, the values, and whether 0 is white."""
 
     shape: tuple[int, int, int]
     bits: str
+    negative: bool
 
 
-def _warn_of_bits(headers: Mapping[Path, _Header]) -> None:
-    """Warns of values of several kinds: one range for all makes some images almost black."""
+def _warn_of_values(headers: Mapping[Path, _Header]) -> None:
+    """Warns of values of several kinds, and of negatives that stay as they are."""
+    logger = logging.getLogger("pyrovae")
+    negatives = [file for file, own in headers.items() if own.negative]
+    if negatives:
+        logger.warning(
+            "TIFF files are negatives of more than 8 bits (0 is white), such as %s; they are used "
+            "as they are stored, not inverted",
+            negatives[0].name,
+        )
     examples = {own.bits: file for file, own in headers.items()}
     if len(examples) > 1:
         kinds = (f"{bits} such as {file.name}" for bits, file in sorted(examples.items()))
-        logging.getLogger("pyrovae").warning(
-            "the files hold values of several kinds: %s; --data.black and --data.white are the "
-            "same for all files; convert them to one kind",
+        logger.warning(
+            "the files hold values of several kinds: %s; by default each kind has its own range "
+            "(to 255, 65535, and 1 for floats), --data.black and --data.white are of all files",
             ", ".join(kinds),
         )
 
@@ -124,7 +133,8 @@ def _probe(path: Path) -> _Header | None:
         width, height = image.size
         if image.getexif().get(ORIENTATION) in _SIDEWAYS:
             width, height = height, width
-        return _Header((colours_of(image), height, width), bits_of(image))
+        shape = colours_of(image), height, width
+        return _Header(shape, bits_of(image), is_deep_negative(image))
     return None
 
 

@@ -29,16 +29,8 @@ __all__ = [
 ]
 
 _NAMED = re.compile(r"(.+)\[([0-9]+)\]")
-_TAGS = {
-    254: "kind",
-    256: "width",
-    257: "height",
-    258: "bits",
-    262: "photometric",
-    277: "samples",
-}
+_TAGS = {254: "kind", 256: "width", 257: "height", 258: "bits", 277: "samples"}
 _REDUCED = 1  # the kind of a smaller copy of another page
-_MIN_IS_WHITE = 0  # the photometric interpretation of negatives, such as radiographs
 
 
 @dataclass(frozen=True)
@@ -50,15 +42,7 @@ class _Page:
     width: int = 0
     height: int = 0
     bits: int = 1
-    photometric: int = 1
     samples: int = 1
-
-    @property
-    def deep(self) -> bool:
-        """Whether Pillow reads it in part, or does not invert it."""
-        if self.samples == 1:
-            return self.bits > 8 and self.photometric == _MIN_IS_WHITE
-        return self.samples > 4 or self.bits > 8
 
 
 def is_tiff(path: str | Path) -> bool:
@@ -117,7 +101,8 @@ def full_values(path: Path, page: int | None, channels: int) -> np.ndarray | Non
         _check_sizes(pages)
     if stack:
         return np.stack([deep_values(path, page.number)[0] for page in pages])
-    return deep_values(path, own.number) if own.deep else None
+    deep = own.samples > 4 or (own.samples > 1 and own.bits > 8)
+    return deep_values(path, own.number) if deep else None
 
 
 def _is_one_image(pages: list[_Page], channels: int) -> bool:
@@ -146,7 +131,7 @@ def _check_sizes(pages: list[_Page]) -> None:
 
 
 def deep_values(path: Path, page: int | None) -> np.ndarray:
-    """The values `(C, H, W)` of one page, read by tifffile; integers of negatives are inverted.
+    """The values `(C, H, W)` of one page, read by tifffile.
 
     Raises:
         ValueError: if tifffile is missing.
@@ -158,12 +143,10 @@ def deep_values(path: Path, page: int | None) -> np.ndarray:
             "TIFF with such channels or bits needs the package tifffile (pip install tifffile)"
         ) from None
     with tifffile.TiffFile(path) as file:
-        own = file.pages[page or 0].aspage()
+        own = file.pages[page or 0]
         values = own.asarray()
         if own.axes.endswith("S"):  # Samples of a pixel are stored together.
             values = np.moveaxis(values, -1, 0)
-        if own.photometric == _MIN_IS_WHITE and values.dtype.kind == "u":
-            values = np.iinfo(values.dtype).max - values
     return values if values.ndim == 3 else values[None]
 
 

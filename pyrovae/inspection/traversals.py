@@ -63,9 +63,10 @@ def _allowed(support: torch.distributions.constraints.Constraint, value: Tensor)
     inner = innermost(support)
     low, high = (getattr(inner, name, None) for name in ("lower_bound", "upper_bound"))
     slack = torch.finfo(value.dtype).eps  # The bound itself may be outside of the support.
-    if low is None and high is None:  # A sphere, or probabilities.
-        onto = normalize(value, dim=-1), normalize(value.clamp_min(slack), p=1, dim=-1)
-        return next((own for own in onto if support.check(own).all()), value)
+    if inner is torch.distributions.constraints.simplex:
+        return normalize(value.clamp_min(slack), p=1, dim=-1)
+    if low is None and high is None:  # A sphere.
+        return normalize(value, dim=-1)
     if low is not None:
         low = torch.as_tensor(low).to(value)
         value = torch.maximum(value, low + slack * low.abs().clamp_min(1))

@@ -126,7 +126,8 @@ class Trainer(Settings):
             InputError: if parts and data do not fit together, before anything is written.
             TypeError: if an argument has the wrong type, such as a folder instead of a data set.
             PeerFailed: if another process of the run has ended.
-            Interrupted: after SIGINT or SIGTERM; the current step is finished and saved.
+            Interrupted: after SIGINT, SIGTERM, SIGHUP or SIGUSR1; the current step is finished
+                and saved.
             Diverged: after `max_skipped` consecutive steps that were not finite.
         """
         recipe, engine = recipe or Recipe(), engine or Engine()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Iterator
@@ -76,11 +77,15 @@ def signals() -> Iterator[list[int]]:
     """Records the signals that end a run in a list; a second signal acts as usual."""
     seen = swallowed_interrupts()
     before: dict[int, Any] = {}
+    terminals = [file for file in (1, 2) if os.isatty(file)]
     number: int
 
     def note(number: int, frame: Any) -> None:
         seen.append(number)
         signal.signal(number, before[number])
+        if number in MORE[:1]:  # Writing to a terminal that is closed would raise an error.
+            for file in terminals:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file)
 
     try:
         # `nohup` lets SIGHUP be ignored, and it stays so.

@@ -276,7 +276,7 @@ def test_folders_that_are_pooled_or_ignored_are_named_once(
     for number in range(8):
         fill(tmp_path / f"classes/c{number}", 5)
     (line,) = told_of(tmp_path / "classes", caplog)
-    assert "are pooled and divided (--data.group_by folder keeps each folder in one split)" in line
+    assert "are pooled and divided (where a folder is one person, --data.group_by" in line
     assert line.endswith(": c0, c1, c2, c3, c4, c5 and 2 more")
     fill(tmp_path / "split/train", 9)
     assert told_of(tmp_path / "split", caplog) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,49 @@ def test_images_without_a_value_are_groups_of_their_own(
         people(folder(tmp_path, group_by="person", attributes=str(table)))
     said = "1 of 120 images have no value; each is a group of its own, such as p3_0"
     assert caplog.text.count(said) == 1
+
+
+def test_a_table_may_have_one_row_per_stack(tmp_path: Path) -> None:
+    stack(tmp_path / "stacks")
+    rows = [f"p{n}_all.tif,{n // 2},{('train', 'val', 'test')[n % 3]}" for n in range(PEOPLE)]
+    (table := tmp_path / TABLE).write_text("\n".join(["file,family,part", *rows]))
+    options = {"attributes": str(table), "group_by": "family"}
+    data = folder(tmp_path / "stacks", **options)
+    for split in (data.split(name) for name in SPLITS):
+        families = [int(person(str(name))[1:]) // 2 for name in split.names]
+        assert split.attributes[:, split.places(["family"])[0]].tolist() == families
+    found = people(folder(tmp_path / "stacks", attributes=str(table), split_by="part"))
+    assert {split: len({*own}) for split, own in found.items()} == dict.fromkeys(SPLITS, 10)
+
+
+def test_a_given_split_needs_no_rows_and_the_split_column_is_no_attribute(tmp_path: Path) -> None:
+    fill(tmp_path, nested=False, split="train")
+    (tmp_path / "val").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "val" / "other.png")
+    table = str(tmp_path / TABLE)
+    assert people(folder(tmp_path, group_by="person", attributes=table))["val"] == ["other.png"]
+    data = folder(tmp_path, split_by="part", attributes=table)
+    assert data.split("train").attribute_names == ("person",)
+    assert "part" in folder(tmp_path, attributes=table).split("train").attribute_names
+
+
+@pytest.mark.parametrize("of_arrays", [False, True])
+def test_a_split_that_is_far_from_its_share_is_named(
+    of_arrays: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(6):
+        (tmp_path / f"p{number}").mkdir()
+        for place in range(30 if number == 0 else 1):
+            Image.new("L", (8, 8)).save(tmp_path / f"p{number}/{place}.png")
+    groups = [0] * 30 + [1, 2, 3, 4, 5]
+    with caplog.at_level(logging.WARNING, "pyrovae"):
+        if of_arrays:
+            ArrayData(IMAGES[:35], groups=groups).split("train")
+        else:
+            folder(tmp_path, group_by="folder").split("train")
+    assert re.search(
+        r"the split (val|test) has \d+% of the images, where its share is 10%", caplog.text
+    )
 
 
 @pytest.mark.parametrize(

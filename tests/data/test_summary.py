@@ -131,7 +131,7 @@ def test_files_of_several_depths_are_named(
         Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(tmp_path / "c.tif")
         ImageFolder(str(tmp_path), image_size=8).about()
     kinds = r"16 bits such as b.png, 8 bits such as a\d.png, floats such as c.tif"
-    assert re.search(f"values of several kinds: {kinds}; --data.black and", caplog.text)
+    assert re.search(f"values of several kinds: {kinds}; by default each", caplog.text)
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def _learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
     if not isinstance(scale, int | float) or math.isnan(evidence.noise_factor):
         return (learned,)
     fixed = Advice(
-        "Set the scale to that of the residuals",
+        "Set the scale to the best one for the residuals",
         {"likelihood.scale": float(f"{scale * evidence.noise_factor:.3g}")},
         f"The ELBO rises by {cost:,.0f} nats or more",
     )
