@@ -24,6 +24,8 @@ __all__ = ["check_comparable", "compare"]
 Columns = dict[str, dict[str, Estimate]]
 #: Names of the mean differences per image, by score.
 MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
+#: Scores that differ by a constant between a density of pixels and the probability of grey values.
+SCALED = ("elbo", "distortion", "log_evidence")
 #: Settings that each row of the CSV file repeats.
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 
@@ -37,7 +39,8 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
 
     Args:
         reports: one per run, see `check_comparable`. The others are compared with the first.
-        out: the folder of `comparison.csv` and `comparison.png`, which show all scores.
+        out: the folder of `comparison.csv` and `comparison.png`, which show all scores. Their
+            ELBO and log p(x) are those of grey values where `evaluation.json` has densities.
         asked: reports of the same runs with the scores that the text shows; by default all.
 
     Returns:
@@ -53,8 +56,8 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
     for baseline in BASELINES:
         columns |= _baselines(baseline, names, reports)
     settings = {name: report.settings for name, report in zip(names, reports, strict=True)}
-    _write(columns, first, settings, out / "comparison.csv")
     greys = any(report.shift for report in reports)
+    _write(columns, first, settings, out / "comparison.csv", greys)
     _draw(columns, names, _seen(reports, names, greys), out / "comparison.png")
     given = [name for name, report in zip(names, reports, strict=True) if report.given]
     remarks: dict[str, list[str]] = {}
@@ -147,14 +150,21 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
 
 
 def _write(
-    columns: Columns, first: Report, settings: dict[str, dict[str, Any]], path: Path
+    columns: Columns,
+    first: Report,
+    settings: dict[str, dict[str, Any]],
+    path: Path,
+    greys: bool,
 ) -> None:
+    """Writes all scores, with the scale of those that a change of density would shift."""
+    scales = dict.fromkeys(SCALED, "grey values" if greys else "as scored")
     rows = []
     for column, scores in columns.items():
         used = settings.get(column, first.settings)
         both = {name: used[name] for name in SETTINGS} | {"num_images": first.num_images}
         for name, own in scores.items():
             row = {"run": column, "score": name, "value": own.value, "error": own.error}
+            row["scale"] = scales.get(name, "")
             rows.append({**row, **both})
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)

@@ -199,6 +199,7 @@ def test_runs_side_by_side(tiny_run: Callable[..., Path], tmp_path: Path) -> Non
     nats = (bits[0] - bits[1]) * math.log(2) * 3 * 16 * 16
     assert gap.value.item() == pytest.approx(nats, rel=1e-6)
     table = pd.read_csv(tmp_path / "comparison.csv").query("score == 'log_evidence'")
+    assert set(table.scale) == {"grey values"}
     shown = table.set_index("run").value
     assert shown[grey.run.name] - shown[runs[0].name] == pytest.approx(nats, rel=1e-6)
     assert (tmp_path / "comparison.png").stat().st_size > 10_000
