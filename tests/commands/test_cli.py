@@ -88,7 +88,7 @@ BAD = {
     ),
     "an option of another data set, after one of the same end": (
         ["--encoder.channels=[4]", "--data.channels=1"],
-        "--data.channels: no such option; ImageFolder has it",
+        "--data.channels: no such option; ImageFolder",
     ),
     "misspelt trainer option": (
         ["--trainer.epoch=1"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,17 @@ def whole(
     return vae, folder, precision
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Signals as a shell leaves them: the tests may run under `nohup`, which ignores SIGHUP."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in MORE}
+    yield
+    for number, own in before.items():
+        signal.signal(number, own)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
     ("step", "number"),
     [(1, signal.SIGINT), (3, signal.SIGTERM), *zip((5, 7), MORE, strict=False)],
