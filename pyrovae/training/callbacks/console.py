@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import torch
+
 from pyrovae.training.callbacks.base import Callback, Epoch, RunInfo
+from pyrovae.utils.contention import Contention
 
 __all__ = ["Console"]
 
@@ -21,10 +24,12 @@ class Console(Callback):
     def __init__(self) -> None:
         self._epochs = 0
         self._bar: Any = None
+        self._contention = Contention(threads=1)
 
     def begin(self, info: RunInfo) -> None:
         """Stores the number of epochs of the run."""
         self._epochs = info.epochs
+        self._contention = Contention(torch.get_num_threads())
 
     def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
         """Opens the progress bar of an epoch."""
@@ -44,6 +49,8 @@ class Console(Callback):
         """Advances the progress bar by one batch."""
         self._bar.set_postfix_str(f"ELBO {elbo:,.0f}, rate {rate:,.1f}", refresh=False)
         self._bar.update(num_images)
+        if line := self._contention.line():
+            self.message(line)
 
     def message(self, text: str) -> None:
         """Prints a line, above the progress bar if there is one."""
