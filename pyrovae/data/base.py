@@ -341,9 +341,10 @@ class ImageData(Recorded, ABC):
         """
         if (place := place_of(name)) is None:
             return None
-        split, (_, index) = self.split(place[0]), place
+        kind, index = place
+        split = self.split(kind)
         if not (index.isascii() and index.isdigit() and int(index) < len(split)):
-            raise InputError(f"{name}: allowed are the images 0 to {len(split) - 1} of {place[0]}")
+            raise InputError(f"{name}: allowed are the images 0 to {len(split) - 1} of {kind}")
         return split.take([int(index)])
 
     def about(self) -> str:

@@ -30,7 +30,7 @@ from pyrovae.data.folder_division import (
     SPLIT_NAMES,
     by_column,
     check_groups,
-    divide_groups,
+    divide_by_hash,
     group_names,
     warn_of_unused_column,
 )
@@ -156,7 +156,6 @@ class ImageFolder(CachedImages):
             None if attributes is None else checked_path("attributes", attributes, table)
         )
         self.group_by, self.split_by = group_by, split_by
-        self._left_over: list[str] = []
         self.val_fraction = val_fraction
         self.test_fraction = test_fraction
 
@@ -194,16 +193,17 @@ class ImageFolder(CachedImages):
 
     @property
     def _files(self) -> list[str]:
-        """The paths of all images, split by split."""
+        """The paths of all images, split by split, with those that `split_by` leaves out."""
         return [name for names in self._divided.values() for name in names]
 
     @cached_property
     def _attributes(self) -> Attributes:
         """The attributes of `_files`: the label of their folder, and the columns of the table."""
-        files = [*self._files, *self._left_over]  # All that a table may have rows of.
-        found = folder_labels([self._class_folder(name) for name in files])
+        found = folder_labels([self._class_folder(name) for name in self._files])
         table = (
-            Attributes() if self.attributes is None else read_attributes(self.attributes, files)
+            Attributes()
+            if self.attributes is None
+            else read_attributes(self.attributes, self._files)
         )
         if "label" not in table.columns:
             self._tell_unlabelled(found)
@@ -265,7 +265,10 @@ class ImageFolder(CachedImages):
 
     @cached_property
     def _divided(self) -> dict[str, list[str]]:
-        """The paths of each split's images relative to the root, sorted by name."""
+        """The paths of each split's images relative to the root, sorted by name.
+
+        Those that `split_by` leaves out have the key "".
+        """
         if self.root.is_file():
             raise InputError(
                 f"{self.root}: is a file, --data.root is a folder of images; the data set of an "
@@ -290,8 +293,8 @@ class ImageFolder(CachedImages):
         }
         if self.split_by:
             divided = by_column(divided["train"], self.split_by, self.attributes)
-            self._left_over = divided.pop("", [])
-        return divided | self._divide(divided, own)
+        given = {split: part for split, part in divided.items() if split}
+        return divided | self._divide(given, own)
 
     def _folders(self) -> list[str]:
         """The names of the folders in the root, sorted."""
@@ -351,11 +354,11 @@ class ImageFolder(CachedImages):
         groups = self._groups(divided, own)
         shares = {"test": self.test_fraction, "val": self.val_fraction}
         missing = {split: share for split, share in shares.items() if split not in divided}
-        if self.group_by:
-            check_groups(self.root, groups, missing, self.group_by)
-        found = divide_groups(divided["train"], groups["train"], missing)
-        if self.group_by:
-            warn_of_shares({name: len(part) for name, part in found.items()}, missing)
+        if not self.group_by:
+            return divide_by_hash(divided["train"], groups["train"], missing)
+        check_groups(self.root, groups, missing, self.group_by)
+        found = divide_by_hash(divided["train"], groups["train"], missing)
+        warn_of_shares({name: len(part) for name, part in found.items()}, missing)
         return found
 
     def _groups(self, divided: dict[str, list[str]], own: dict[str, str]) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ __all__ = [
     "SPLIT_NAMES",
     "by_column",
     "check_groups",
-    "divide_groups",
+    "divide_by_hash",
     "group_names",
     "warn_of_unused_column",
 ]
@@ -95,7 +95,7 @@ def by_column(names: Sequence[str], column: str, table: Path | None) -> dict[str
     return dict(found)
 
 
-def divide_groups(
+def divide_by_hash(
     names: Sequence[str], groups: Sequence[str], shares: Mapping[str, float]
 ) -> dict[str, list[str]]:
     """Divides images into the training split and others; a group stays together.

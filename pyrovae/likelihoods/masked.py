@@ -39,8 +39,8 @@ class Masked(Likelihood):
         mask: an image file of the size of the images after loading; its white pixels are missing
             in all images. A run keeps it.
         missing: the grey value, 0 to 255, of a missing pixel in every channel.
-        drop: the largest share of its pixels that training drops of an image, at random: each
-            image and step has a share of its own, uniform from 0 to this.
+        drop: the largest share of pixels that training drops. Each image and step draws its
+            share uniformly from 0 to `drop`, and drops pixels at random.
 
     Raises:
         InputError: if an argument is not allowed, or the mask cannot be read.

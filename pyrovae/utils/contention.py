@@ -8,11 +8,11 @@ __all__ = ["Contention"]
 
 
 class Contention:
-    """Tells once that the threads of this process are interrupted all the time.
+    """Warns once if other processes interrupt the threads of this process all the time.
 
-    Threads that compute together wait for the slowest. Where another process needs one of their
-    cores, each operation waits until the scheduler goes on: with two threads on two cores, one of
-    them busy, training was 40 times slower, and with one thread it was hardly slower.
+    Threads that compute together wait for the slowest one. If another process needs one of their
+    cores, each operation waits for the scheduler. With two threads on two cores, one of them busy,
+    training was 40 times slower. With one thread it was hardly slower.
 
     Args:
         threads: the number of threads that compute together.
@@ -34,8 +34,7 @@ class Contention:
 
     def line(self) -> str:
         """The warning, once after ten seconds; empty if there is none, and at other times."""
-        seconds = time.monotonic() - self._began
-        if self._told or seconds < self.WATCHED:
+        if self._told or (seconds := time.monotonic() - self._began) < self.WATCHED:
             return ""
         self._told = True
         often = ((interruptions() or 0) - (self._count or 0)) / seconds

@@ -44,6 +44,11 @@ class Diverged(RuntimeError):
     """Many steps in a row were not finite."""
 
 
+#: Signals that end a run: Ctrl-C, and a job that is cancelled.
+ENDING = [signal.SIGINT, signal.SIGTERM]
+#: A terminal that is closed, and the warning of a queue before its time limit. Windows lacks them.
+MORE = [signal.Signals[name] for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+
 _asked: list[int] = []
 
 
@@ -66,12 +71,6 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-#: Signals that end a run: Ctrl-C, and a job that is cancelled.
-ENDING = [signal.SIGINT, signal.SIGTERM]
-#: A terminal that is closed, and the warning of a queue before its time limit. Windows lacks them.
-MORE = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-
-
 @contextmanager
 def signals() -> Iterator[list[int]]:
     """Records the signals that end a run in a list; a second signal acts as usual."""
@@ -83,9 +82,10 @@ def signals() -> Iterator[list[int]]:
     def note(number: int, frame: Any) -> None:
         seen.append(number)
         signal.signal(number, before[number])
-        if number in MORE[:1]:  # Writing to a terminal that is closed would raise an error.
-            for file in terminals:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+        if signal.Signals(number).name == "SIGHUP":  # Writing to a closed terminal would fail.
+            with open(os.devnull, "wb") as nothing:
+                for file in terminals:
+                    os.dup2(nothing.fileno(), file)
 
     try:
         # `nohup` lets SIGHUP be ignored, and it stays so.
