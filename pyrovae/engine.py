@@ -71,6 +71,11 @@ class Engine(Recorded):
         self.precision = precision
 
     @property
+    def threads(self) -> int:
+        """Number of CPU threads that compute one operation together; 0 if a GPU does."""
+        return torch.get_num_threads() if self.device.type == "cpu" else 0
+
+    @property
     def decides_by_time(self) -> bool:
         """Whether a run measures the time of its steps before it decides to compile."""
         return self.compile == "auto" and self.device.type == "cuda"

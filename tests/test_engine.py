@@ -33,6 +33,13 @@ def test_automatic_choices_are_a_device_and_a_precision() -> None:
     assert Engine("cpu", "bf16").precision == "bf16"
 
 
+def test_threads_compute_together_on_a_cpu_only() -> None:
+    engine = Engine("cpu")
+    assert engine.threads == torch.get_num_threads()
+    engine.device = torch.device("cuda")
+    assert engine.threads == 0
+
+
 @pytest.mark.parametrize("networks", ["MLP", "Conv-shortcut"])
 def test_bf16_is_in_the_networks_only(networks: str) -> None:
     vae, x = make_vae(networks=networks).eval(), torch.rand(6, *IMAGE_SHAPE)

@@ -112,8 +112,7 @@ class Session:
         if len(set(self.group.gather((len(images), print_of_images)))) > 1:
             raise InputError("the processes have different training images")
         per_step = min(self.batches.images_per_step, len(images))
-        threads = torch.get_num_threads() if self.engine.device.type == "cpu" else 0
-        epochs = self.trainer.epochs
+        threads, epochs = self.engine.threads, self.trainer.epochs
         return TrainingState(len(images), print_of_images, per_step, threads, epochs=epochs)
 
     def check(self, split: Split) -> None:
@@ -178,15 +177,26 @@ class Session:
             self.start()
         # Before the configuration is written, since a damaged `metrics.csv` is refused.
         self.rows = self.group.from_main(self.kept_rows)
-        state, wide = self.state, self.objective.prefers_wide_guide
-        whole = state.epoch, state.step - state.batch
-        say = self.callbacks.message
-        self.callbacks.begin(RunInfo(self.run, self.trainer.epochs, *whole, wide, say, state.run))
+        self.callbacks.begin(self.info())
         if self.run is not None:
             self.run.begin()
         for line in self.group.about(self.trainer.batch_size, self.coupled()):
             self.callbacks.message(line)
         self.stepper = self.choose_steps()
+
+    def info(self) -> RunInfo:
+        """The state of the run when it begins or resumes, for the callbacks."""
+        state = self.state
+        return RunInfo(
+            run=self.run,
+            epochs=self.trainer.epochs,
+            epoch=state.epoch,
+            step=state.step - state.batch,
+            wide=self.objective.prefers_wide_guide,
+            say=self.callbacks.message,
+            id=state.run,
+            threads=self.engine.threads,
+        )
 
     def kept_rows(self) -> list[dict[str, str]]:
         """The rows of `metrics.csv` of the complete epochs, when the run begins or resumes."""

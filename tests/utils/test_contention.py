@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pyrovae.training.callbacks import Console
+from pyrovae.training.callbacks.base import RunInfo
 from pyrovae.utils import contention
 from pyrovae.utils.contention import Contention
 
@@ -36,3 +38,18 @@ def test_where_interruptions_are_not_counted_there_is_no_line(
     watch = Contention(4)
     watch.WATCHED = 0.0  # type: ignore[misc]
     assert watch.line() == ""
+
+
+@pytest.mark.parametrize(("threads", "told"), [(2, True), (0, False)])
+def test_the_terminal_warns_of_threads_that_wait(
+    threads: int, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Contention, "WATCHED", 0.0)
+    monkeypatch.setattr(contention, "interruptions", lambda: next(counts))
+    counts = iter(range(0, 10**9, 10**8))
+    console = Console()
+    console.begin(RunInfo(None, 1, 0, 0, False, console.message, threads=threads))
+    console.begin_epoch(1, 10, 0)
+    console.step(10, -1.0, 1.0)
+    console.end("complete")
+    assert ("interrupt the 2 threads" in capsys.readouterr().out) == told

@@ -40,6 +40,7 @@ class RunInfo:
         wide: whether the objective prefers a wider guide than the ELBO does.
         say: sends a line to all callbacks.
         id: a text that identifies the run, also after it resumes.
+        threads: number of CPU threads that compute one operation together; 0 on a GPU.
     """
 
     run: RunDirectory | None
@@ -49,6 +50,7 @@ class RunInfo:
     wide: bool
     say: Callable[[str], None]
     id: str = ""
+    threads: int = 0
 
 
 @dataclass(frozen=True)

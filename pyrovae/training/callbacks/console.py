@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import torch
-
 from pyrovae.training.callbacks.base import Callback, Epoch, RunInfo
 from pyrovae.utils.contention import Contention
 
@@ -24,12 +22,12 @@ class Console(Callback):
     def __init__(self) -> None:
         self._epochs = 0
         self._bar: Any = None
-        self._contention = Contention(threads=1)
+        self._contention = Contention(threads=0)
 
     def begin(self, info: RunInfo) -> None:
         """Stores the number of epochs of the run."""
         self._epochs = info.epochs
-        self._contention = Contention(torch.get_num_threads())
+        self._contention = Contention(info.threads)
 
     def begin_epoch(self, epoch: int, num_images: int, done: int) -> None:
         """Opens the progress bar of an epoch."""
