@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyrovae.config.building import build_vae, instantiate, recipe
 from pyrovae.config.options import parse_run, train_parser, without_preset
 from pyrovae.config.resuming import config_text
-from pyrovae.data import SPLITS, ImageData
+from pyrovae.data import SPLITS, ImageData, Split
 from pyrovae.engine import Engine
 from pyrovae.evaluation.baselines import (
     WITHOUT_LATENT,
@@ -35,7 +36,7 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.process_group import processes
 from pyrovae.utils.signals import Diverged
-from pyrovae.utils.text import counted
+from pyrovae.utils.text import counted, of_groups
 
 __all__ = ["describe", "final_report", "main"]
 
@@ -87,10 +88,12 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         terms = image_terms(vae, test, engine)
         latent_dim = PosteriorView(vae, test.spread(2), engine).space.continuous_size
         classes = classify(vae, test, engine)
-    found = summarise(terms, vae.likelihood, math.prod(data.image_shape))
+    found = summarise(terms, vae.likelihood, math.prod(data.image_shape), test.groups)
     both, elbo = (data.split("train").images, test.images), -(terms["rate"] + terms["distortion"])
     simpler = simpler_models(vae.likelihood, *both, latent_dim, flip=data.flip)
-    others = {n: as_evaluation(own, vae.likelihood, both[1]) for n, own in simpler.items()}
+    others = {
+        n: as_evaluation(own, vae.likelihood, both[1], test.groups) for n, own in simpler.items()
+    }
     moved = _store(run, weights, found, others[WITHOUT_LATENT])
     refresh_index(run.root)
     _check_finite(found, epoch, moved)
@@ -98,17 +101,15 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
         f"  {found}",
         *([] if classes is None else [f"  {vae.optional[0]}: {classes}"]),
         *(f"  {name}: {other.headline('log p(x)')}" for name, other in others.items()),
-        *_below(run, elbo, simpler, vae.attributes),
+        *_below(run, elbo, simpler, vae.attributes, test.groups),
         *moved,
     ]
-    return "\n".join(
-        [_head(found, epoch, vae.likelihood.leaves_out), *lines, *_places(run, epoch)]
-    )
+    return "\n".join([_head(test, epoch, vae.likelihood.leaves_out), *lines, *_places(run, epoch)])
 
 
-def _head(found: Evaluation, epoch: int, leaves_out: bool) -> str:
+def _head(test: Split, epoch: int, leaves_out: bool) -> str:
     """The line above the scores: what is scored."""
-    images = counted(found.num_images, "image")
+    images = counted(len(test), "image") + of_groups(test.groups)
     seen = ", of seen pixels alone" if leaves_out else ""
     return f"test, {images}, weights of epoch {epoch} (the best), nats per image{seen}:"
 
@@ -121,13 +122,17 @@ def _places(run: RunDirectory, epoch: int) -> list[str]:
 
 
 def _below(
-    run: RunDirectory, elbo: Tensor, simpler: Mapping[str, Tensor], given: Sequence[str] = ()
+    run: RunDirectory,
+    elbo: Tensor,
+    simpler: Mapping[str, Tensor],
+    given: Sequence[str] = (),
+    groups: np.ndarray | None = None,
 ) -> list[str]:
     """A warning if the ELBO of the images is surely below log p(x) of a simpler model.
 
     It holds for programs that are given attributes, too: to know more should raise the score.
     """
-    name, found = shortfall(elbo, simpler)
+    name, found = shortfall(elbo, simpler, groups)
     without = f" (not given {', '.join(given)})" if given else ""
     if not found.sure:
         return []

@@ -168,6 +168,8 @@ class Split:
         attributes: float32 array `(N, A)`; `A` is 0 for data without attributes.
         attribute_names: the `A` names.
         value_names: by attribute that is a class, the names of its values 0, 1, ...
+        groups: `(N,)`, what the images of one group have in common, such as a patient, as a
+            number or text; None if each image is a group of its own.
     """
 
     images: np.ndarray
@@ -175,6 +177,7 @@ class Split:
     attributes: np.ndarray
     attribute_names: Sequence[str] = field(default_factory=tuple)
     value_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -208,9 +211,17 @@ class Split:
     def take(self, rows: Sequence[int] | range | np.ndarray) -> Split:
         """Returns the given rows as a split."""
         index = np.asarray(rows, int)
-        names = [self.names[row] for row in index]
-        images, attributes = self.images[index], self.attributes[index]
-        return replace(self, images=images, names=names, attributes=attributes)
+        return self.chosen(index, self.images[index])
+
+    def chosen(self, rows: np.ndarray, images: np.ndarray) -> Split:
+        """Returns the given rows as a split, with these images."""
+        return replace(
+            self,
+            images=images,
+            names=[self.names[row] for row in rows],
+            attributes=self.attributes[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
 
     def spread(self, count: int) -> Split:
         """Returns `count` rows, spread evenly over the split; all rows for 0."""

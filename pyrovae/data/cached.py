@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,9 +39,7 @@ __all__ = ["CachedImages", "chosen"]
 
 def chosen(split: Split, rows: np.ndarray) -> Split:
     """The given rows of a split; many images are not copied."""
-    names = [split.names[row] for row in rows]
-    images, attributes = select(split.images, rows), split.attributes[rows]
-    return replace(split, images=images, names=names, attributes=attributes)
+    return split.chosen(rows, select(split.images, rows))
 
 
 class CachedImages(ImageData):

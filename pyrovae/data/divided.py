@@ -68,6 +68,16 @@ class DividedImages(CachedImages):
         """The group of each image of the given training split, if any."""
         return self.groups
 
+    def _num_items(self) -> int:
+        """The number of images of the given training split, with those that are skipped."""
+        return self._sizes()["train"]
+
+    @cached_property
+    def _numbers(self) -> np.ndarray | None:
+        """The groups as numbers."""
+        groups = self._groups()
+        return None if groups is None else group_column(groups, self._num_items())
+
     def _prepare(self, given: str) -> Split:
         """Prepares a given split, by default in the cache."""
         source = self._source(given)
@@ -89,7 +99,15 @@ class DividedImages(CachedImages):
             check_names(named["label"], labels)
             if given == "train" and self._label_names:
                 warn_of_unused(self._label_names, labels)
-        return replace(whole, value_names=named)
+        return replace(whole, value_names=named, groups=self._groups_of(whole, given))
+
+    def _groups_of(self, whole: Split, given: str) -> np.ndarray | None:
+        """The group of each image of a given split; None if they have none."""
+        if self._numbers is None or given != "train":
+            return None
+        if len(self._numbers) == len(whole):
+            return self._numbers
+        return self._numbers[[int(name.rpartition("/")[2]) for name in whole.names]]
 
     def _value_names(self) -> dict[str, tuple[str, ...]]:
         """By attribute that is a class, the names of its values 0, 1, ..."""
@@ -138,9 +156,8 @@ class DividedImages(CachedImages):
 
     @cached_property
     def _places(self) -> Places:
-        sizes, groups = self._sizes(), self._groups()
-        numbers = None if groups is None else group_column(groups, sizes["train"])
-        return places(sizes, self.shares, self.seed, self._labels(), numbers)
+        groups = None if self._numbers is None else self._whole("train").groups
+        return places(self._sizes(), self.shares, self.seed, self._labels(), groups)
 
     def found(self) -> dict[str, Any]:
         """The value range and the shape, which follow from the images; not the groups."""

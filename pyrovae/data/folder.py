@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -40,7 +41,7 @@ from pyrovae.data.summary import conversion
 from pyrovae.data.tiff import page_names, page_of
 from pyrovae.data.values import Level, memory_of
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut
+from pyrovae.utils.text import cut, printable
 
 __all__ = ["ImageFolder"]
 
@@ -173,6 +174,9 @@ class ImageFolder(CachedImages):
     def split(self, name: str) -> Split:
         """Images and attributes of `"train"`, `"val"` or `"test"`; prepares them if needed."""
         whole = self._attributes.attached(super().split(name), self._files)
+        if self.group_by:
+            named = {printable(name): group for name, group in self._group_of.items()}
+            whole = replace(whole, groups=np.array([named[name] for name in whole.names]))
         return self.informed(name, whole)
 
     def attributes_of(self, image: str) -> dict[str, float] | None:
@@ -269,6 +273,16 @@ class ImageFolder(CachedImages):
 
         Those that `split_by` leaves out have the key "".
         """
+        return self._given | self._divide({name: own for name, own in self._given.items() if name})
+
+    @cached_property
+    def _own(self) -> dict[str, str]:
+        """The folders in the root that are splits, by split."""
+        return {} if self.split_by else self._own_folders()
+
+    @cached_property
+    def _given(self) -> dict[str, list[str]]:
+        """The paths of the images of each given split; see `_divided`."""
         if self.root.is_file():
             raise InputError(
                 f"{self.root}: is a file, --data.root is a folder of images; the data set of an "
@@ -277,14 +291,13 @@ class ImageFolder(CachedImages):
         if not self.root.is_dir():
             reason = absent(self.root, "folder")
             raise InputError(f"{reason} (--data.root, or root in config.yaml)")
-        own = {} if self.split_by else self._own_folders()
-        found = {split: find_images(self.root, folder) for split, folder in own.items()}
+        found = {split: find_images(self.root, folder) for split, folder in self._own.items()}
         if "train" not in found:
             found = {"train": find_images(self.root, "")}
-        self._tell_folders(own)
+        self._tell_folders(self._own)
         self._tell_unused(found)
         if not found["train"].images:
-            folder = self.root / own.get("train", "")
+            folder = self.root / self._own.get("train", "")
             raise InputError(f"{folder}: no images in this folder or its subfolders")
         divided = {
             split: list(page_names(self.root, part.images, self.image_shape[0]))
@@ -293,8 +306,7 @@ class ImageFolder(CachedImages):
         }
         if self.split_by:
             divided = by_column(divided["train"], self.split_by, self.attributes)
-        given = {split: part for split, part in divided.items() if split}
-        return divided | self._divide(given, own)
+        return divided
 
     def _folders(self) -> list[str]:
         """The names of the folders in the root, sorted."""
@@ -349,9 +361,9 @@ class ImageFolder(CachedImages):
                 in_short(kinds),
             )
 
-    def _divide(self, divided: dict[str, list[str]], own: dict[str, str]) -> dict[str, list[str]]:
+    def _divide(self, divided: dict[str, list[str]]) -> dict[str, list[str]]:
         """Divides the training images into training and the splits that are not given."""
-        groups = self._groups(divided, own)
+        groups = {split: [self._group_of[name] for name in own] for split, own in divided.items()}
         shares = {"test": self.test_fraction, "val": self.val_fraction}
         missing = {split: share for split, share in shares.items() if split not in divided}
         if not self.group_by:
@@ -361,16 +373,18 @@ class ImageFolder(CachedImages):
         warn_of_shares({name: len(part) for name, part in found.items()}, missing)
         return found
 
-    def _groups(self, divided: dict[str, list[str]], own: dict[str, str]) -> dict[str, list[str]]:
-        """The group of each image, by given split."""
-        names = [name for part in divided.values() for name in part]
+    @cached_property
+    def _group_of(self) -> dict[str, str]:
+        """The group of each image by its path; without `group_by` each image is one."""
+        given = {split: part for split, part in self._given.items() if split}
+        names = [name for part in given.values() for name in part]
         inner = [
-            name.removeprefix(f"{own.get(split, '')}/")
-            for split, part in divided.items()
+            name.removeprefix(f"{self._own.get(split, '')}/")
+            for split, part in given.items()
             for name in part
         ]
-        groups = iter(group_names(names, inner, self.group_by, self.attributes))
-        return {split: [next(groups) for _ in part] for split, part in divided.items()}
+        groups = group_names(names, inner, self.group_by, self.attributes)
+        return dict(zip(names, groups, strict=True))
 
     def _empty(self, split: str) -> str:
         found = sum(map(len, self._divided.values()))

@@ -15,7 +15,7 @@ from pyrovae.data.base import ImageData, Split, spread_rows
 from pyrovae.data.finding import in_short
 from pyrovae.data.images import ORIENTATION, bits_of, colours_of, is_deep_negative
 from pyrovae.data.tiff import page_of
-from pyrovae.utils.text import counted
+from pyrovae.utils.text import counted, of_groups
 
 __all__ = ["conversion", "summary"]
 
@@ -44,7 +44,7 @@ def summary(data: ImageData, train: Split, val: Split) -> str:
     changes = ["flip"] * data.flip + [type(own).__name__ for own in data.augment]
     lines = [
         data.about() or _marked(f"{type(data).__name__}, {_kind(*data.image_shape)}"),
-        f"{_trained(data, train)}, {len(val):,} for validation",
+        f"{_trained(data, train)}, {_number(val)} for validation",
     ]
     lines += _left_out(data)
     found = data.found()
@@ -157,11 +157,16 @@ def _marked(line: str) -> str:
 def _trained(data: ImageData, train: Split) -> str:
     """The number of training images, and of how many a limit has drawn them."""
     if data.drawn_from is None:
-        return f"{len(train):,} for training"
+        return f"{_number(train)} for training"
     if len(train) != data.limit:  # Some of those that were drawn are left out.
         drawn = f"of {data.limit:,} drawn from {data.drawn_from:,} (--data.limit)"
-        return f"{len(train):,} for training {drawn}"
+        return f"{_number(train)} for training {drawn}"
     return f"{len(train):,} of {data.drawn_from:,} for training (--data.limit)"
+
+
+def _number(split: Split) -> str:
+    """The number of images of a split, and of groups if it has any."""
+    return f"{len(split):,}{of_groups(split.groups)}"
 
 
 def _left_out(data: ImageData) -> list[str]:

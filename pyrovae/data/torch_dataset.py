@@ -150,6 +150,9 @@ class TorchDataset(DividedImages):
     def _sizes(self) -> dict[str, int]:
         return {name: len(self._whole(name)) for name in self._known()}
 
+    def _num_items(self) -> int:
+        return len(self._known()["train"])
+
     def _labels(self) -> np.ndarray | None:
         whole = self._whole("train")
         return whole.attributes[:, 0] if whole.attribute_names == ("label",) else None

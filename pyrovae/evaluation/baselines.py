@@ -86,12 +86,15 @@ def simpler_models(
     return found | {WITHOUT_LATENT: log_evidence_without_latent(likelihood, many, test, seed=seed)}
 
 
-def shortfall(elbo: Tensor, simpler: Mapping[str, Tensor]) -> tuple[str, Estimate]:
+def shortfall(
+    elbo: Tensor, simpler: Mapping[str, Tensor], groups: np.ndarray | None = None
+) -> tuple[str, Estimate]:
     """How far the ELBO is below log p(x) of the best of some simpler models.
 
     Args:
         elbo: the ELBO of each image, `(M,)`, in nats.
         simpler: log p(x) of the same images under each model, `(M,)`, by its name.
+        groups: the group of each image, such as a patient; see `Estimate.of`.
 
     Returns:
         The name of the best model, and the mean of log p(x) minus the ELBO. Its standard error is
@@ -99,7 +102,7 @@ def shortfall(elbo: Tensor, simpler: Mapping[str, Tensor]) -> tuple[str, Estimat
         is worse than the model if the estimate is `sure`.
     """
     name = max(simpler, key=lambda own: float(simpler[own].mean()))
-    return name, Estimate.of(simpler[name] - elbo)
+    return name, Estimate.of(simpler[name] - elbo, groups)
 
 
 @torch.no_grad()
@@ -172,17 +175,23 @@ def _continuous(likelihood: Likelihood, images: np.ndarray, seed: int) -> Iterat
                 yield ((x * (levels - 1)).round() + torch.rand(x.shape)) / levels
 
 
-def as_evaluation(log_evidence: Tensor, likelihood: Likelihood, images: np.ndarray) -> Evaluation:
+def as_evaluation(
+    log_evidence: Tensor,
+    likelihood: Likelihood,
+    images: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> Evaluation:
     """Returns log p(x) of a model as an `Evaluation` whose rate is 0.
 
     Args:
         log_evidence: log p(x) of each image, `(M,)`, in nats.
         likelihood: the likelihood that defines the scale of these values.
         images: the images, `(M, C, H, W)`.
+        groups: the group of each image, such as a patient; see `Estimate.of`.
     """
     nothing = torch.zeros_like(log_evidence)
     table = {"rate": nothing, "distortion": -log_evidence}
-    return summarise(table, likelihood, math.prod(images.shape[1:]))
+    return summarise(table, likelihood, math.prod(images.shape[1:]), groups)
 
 
 def evaluate_without_latent(

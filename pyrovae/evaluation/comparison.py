@@ -142,10 +142,11 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     if any(first.settings[name] != other.settings[name] for name in EVIDENCE):
         found = {"elbo": found["elbo"]} if "elbo" in found else {}
     each = {score: (found[score] - base[score]).to_numpy() for score in found if score in base}
-    more = {name: Estimate.of(each[score]) for score, name in MORE.items() if score in each}
-    rows = first.drawn
+    groups, rows = first.groups, first.drawn
+    more = {name: Estimate.of(each[own], groups) for own, name in MORE.items() if own in each}
     if "log_evidence" in each and len(rows) < first.num_images:
-        more[MORE["log_evidence"]] = Estimate.of_sum(each["elbo"], each["gap"][rows], rows)
+        both = each["elbo"], each["gap"][rows]
+        more[MORE["log_evidence"]] = Estimate.of_sum(*both, rows, groups)
     return more
 
 

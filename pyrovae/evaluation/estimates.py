@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from pyrovae.utils.statistics import error_of_mean
+
 __all__ = ["LEAST", "SURE", "Estimate"]
 
 #: Standard errors that a measurement must be away from its healthy value: one false alarm in a
@@ -31,16 +33,19 @@ class Estimate:
     error: float | None = None
 
     @classmethod
-    def of(cls, values: Tensor | np.ndarray) -> Estimate:
-        """The mean of independent values, with its standard error.
+    def of(cls, values: Tensor | np.ndarray, groups: np.ndarray | None = None) -> Estimate:
+        """The mean of values with its standard error, see `error_of_mean`.
+
+        Args:
+            values: one per image, `(N,)`.
+            groups: the group of each value, such as a patient; by default each value is one.
 
         Example:
             >>> Estimate.of(np.array([1.0, 3.0]))
             Estimate(value=2.0, error=1.0)
         """
         found = np.asarray(values, float)
-        error = found.std(ddof=1) / math.sqrt(len(found)) if len(found) > 1 else math.nan
-        return cls(float(found.mean()), float(error))
+        return cls(float(found.mean()), error_of_mean(found, groups))
 
     @property
     def sure(self) -> bool:
@@ -48,19 +53,28 @@ class Estimate:
         return self.value > LEAST and self.value > SURE * (self.error or 0.0)
 
     @classmethod
-    def of_sum(cls, cheap: np.ndarray, costly: np.ndarray, rows: np.ndarray) -> Estimate:
+    def of_sum(
+        cls,
+        cheap: np.ndarray,
+        costly: np.ndarray,
+        rows: np.ndarray,
+        groups: np.ndarray | None = None,
+    ) -> Estimate:
         r"""The mean of a sum x + d whose second term is known for some images only.
 
         $$\bar x_N + \bar d_n, \quad
         \text{variance} = \frac{S_{x + d}^2}{N} + \Big(\frac{1}{n} - \frac{1}{N}\Big) S_d^2$$
 
         The first term of the variance is that of a mean over all N images; the second comes from
-        the images without d. It is small if d varies little between images.
+        the images without d. It is small if d varies little between images. With groups it is the
+        variance of the mean of $x_i + (N / n) (d_i - \bar d_n)$, without the second term where d
+        is not known.
 
         Args:
             cheap: x of all N images.
             costly: d of n images, which must represent all.
             rows: the indices of these n images.
+            groups: the group of each of the N images, such as a patient.
 
         References:
             Sampling Techniques (Cochran, 1977, chapter 12: double sampling)
@@ -72,6 +86,10 @@ class Estimate:
         value = float(cheap.mean() + costly.mean())
         if len(rows) < 2:
             return cls(value, math.nan)
+        if groups is not None:
+            each = np.array(cheap, float)
+            each[rows] += (costly - costly.mean()) * len(cheap) / len(rows)
+            return cls(value, error_of_mean(each, groups))
         both = np.cov(cheap[rows], costly)
         total = max(0.0, cheap.var(ddof=1) + 2 * both[0, 1] + both[1, 1]) / len(cheap)
         rest = both[1, 1] * (1 / len(rows) - 1 / len(cheap))

@@ -79,9 +79,10 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
     if len(rows) < count:  # So that both parts sum to the rate of all draws.
         rates = log_q - log_p
         apart = apart + rates.mean() - rates[rows].mean()
+    groups = None if view.split.groups is None else view.split.groups[rows]
     return {
-        "mutual_information": Estimate.of((log_q[rows] - mixture).cpu()),
-        "aggregate_kl": Estimate.of(apart.cpu()),
+        "mutual_information": Estimate.of((log_q[rows] - mixture).cpu(), groups),
+        "aggregate_kl": Estimate.of(apart.cpu(), groups),
         "limit": Estimate(math.log(count)),
     }
 

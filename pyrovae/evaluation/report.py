@@ -21,7 +21,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.plain import to_json
-from pyrovae.utils.text import printable
+from pyrovae.utils.text import of_groups, printable
 
 __all__ = ["Opened", "Report"]
 
@@ -60,6 +60,7 @@ class Report:
         leaves_out: of the likelihood, see `Likelihood`.
         given: the attributes y that the programs are given: log p(x) is log p(x | y).
         out: the folder of the files; None for the run directory.
+        groups: the group of each image, such as a patient; None if each is one.
         remarks: one line per result of an earlier evaluation that `write` dropped or preferred.
     """
 
@@ -74,6 +75,7 @@ class Report:
     given: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     out: Path | None = None
+    groups: np.ndarray | None = field(default=None, compare=False)
     remarks: list[str] = field(default_factory=list, compare=False)
 
     @property
@@ -243,7 +245,8 @@ class Report:
             if len(self.drawn) < self.num_images:
                 note += f" for {len(self.drawn):,} of them, and the ELBO of all"
         note += f"; samples in the features of {features}" if samples else ""
-        return f"{self.settings['split']}, {self.num_images:,} images{note}"
+        images = f"{self.num_images:,} images{of_groups(self.groups)}"
+        return f"{self.settings['split']}, {images}{note}"
 
     def __repr__(self) -> str:
         """The run and the number of images; `print` shows the scores."""
@@ -356,5 +359,5 @@ class Opened:
         likelihood = scorer.programs.likelihood
         how = (scorer.num_scored, likelihood.grey_levels, likelihood.leaves_out)
         settings = {**asdict(scorer.options), **self.settings}
-        count = len(scorer.split)
-        return Report(self.run, settings, scores, each, count, *how, self.given, failed, self.out)
+        both = len(scorer.split), *how, self.given, failed, self.out, scorer.split.groups
+        return Report(self.run, settings, scores, each, *both)

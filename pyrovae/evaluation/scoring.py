@@ -196,6 +196,16 @@ class Scorer:
         found = weights_of_images(*own, engine=self.engine, seed=seed, **which)
         return pd.DataFrame(torch.cat(list(found), 1).numpy())
 
+    def mean(self, values: pd.Series | np.ndarray, rows: Any = slice(None)) -> Estimate:
+        """The mean over images of the split, with a standard error that respects its groups.
+
+        Args:
+            values: one per image.
+            rows: the indices of the images in the split.
+        """
+        groups = self.split.groups
+        return Estimate.of(np.asarray(values), None if groups is None else groups[rows])
+
     @property
     def num_scored(self) -> int:
         """The dimensions per image that the likelihood scores."""
@@ -223,24 +233,26 @@ def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:
 
 def _elbo(scorer: Scorer) -> dict[str, Estimate]:
     found = {name: own.to_numpy() for name, own in scorer.terms.drop(columns="name").items()}
-    elbo = Estimate.of(-(found["rate"] + found["distortion"]))
-    terms = {name: Estimate.of(values) for name, values in found.items()}
+    elbo = scorer.mean(-(found["rate"] + found["distortion"]))
+    terms = {name: scorer.mean(values) for name, values in found.items()}
     return {"elbo": elbo, **terms, **scorer.bits(elbo)}
 
 
 def _evidence(scorer: Scorer) -> dict[str, Estimate]:
     table = scorer.evidence
     gap = table["log_evidence"] - table["elbo"]
-    found = Estimate.of(table["log_evidence"].to_numpy())
+    found = scorer.mean(table["log_evidence"], table.index)
     if len(table) < len(scorer.split):
         bound = -(scorer.terms["rate"] + scorer.terms["distortion"])
-        found = Estimate.of_sum(bound.to_numpy(), gap.to_numpy(), scorer.drawn)
-    scores = _with_bits(scorer, found) | {"gap": Estimate.of(gap.to_numpy())}
+        found = Estimate.of_sum(
+            bound.to_numpy(), gap.to_numpy(), scorer.drawn, scorer.split.groups
+        )
+    scores = _with_bits(scorer, found) | {"gap": scorer.mean(gap, gap.index)}
     scores["ess"] = Estimate(float(table["ess"].median()))
     shapes = table["k_hat"].dropna()  # NaN with too few draws.
     if len(shapes) > 1:
         scores["k_hat"] = Estimate(float(shapes.median()))
-        scores["k_hat_above_0.7"] = Estimate.of((shapes > UNRELIABLE).to_numpy(float))
+        scores["k_hat_above_0.7"] = scorer.mean(shapes > UNRELIABLE, shapes.index)
     return scores
 
 
@@ -261,7 +273,7 @@ def _latents(scorer: Scorer) -> dict[str, Estimate]:
 
 def _reconstruction(scorer: Scorer) -> dict[str, Estimate]:
     table = reconstructions(scorer.programs, scorer.split, scorer.engine, seed=scorer.options.seed)
-    return {name: Estimate.of(own.to_numpy()) for name, own in table.items()}
+    return {name: scorer.mean(own) for name, own in table.items()}
 
 
 def _samples(scorer: Scorer) -> dict[str, Estimate]:
@@ -277,7 +289,7 @@ def _classes(scorer: Scorer) -> dict[str, Estimate]:
         return {}
     numbers = {name: Estimate(value) for name, value in found.numbers().items()}
     means = {"accuracy": found.correct, "log_loss": found.log_loss}
-    numbers |= {name: Estimate.of(values) for name, values in means.items()}
+    numbers |= {name: scorer.mean(values, found.rows) for name, values in means.items()}
     return numbers | {
         "calibration_noise": Estimate(float(found.noise(seed).mean())),
         "chance": Estimate(found.chance),
@@ -310,8 +322,8 @@ def _without_latent(scorer: Scorer) -> dict[str, Estimate]:
 def _of_baseline(scorer: Scorer, found: Tensor) -> dict[str, Estimate]:
     """The scores of a baseline, and the paired difference to the ELBO of the VAE."""
     elbo = -torch.tensor((scorer.terms["rate"] + scorer.terms["distortion"]).to_numpy())
-    _, more = shortfall(elbo, {"": found})
-    return {**_with_bits(scorer, Estimate.of(found)), "more_than_elbo": more}
+    _, more = shortfall(elbo, {"": found}, scorer.split.groups)
+    return {**_with_bits(scorer, scorer.mean(found)), "more_than_elbo": more}
 
 
 #: The functions that compute the sections, by name, in the order of the report.

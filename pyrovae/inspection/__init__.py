@@ -20,6 +20,7 @@ from pyrovae.inspection.mcmc import *
 from pyrovae.inspection.monitor import *
 from pyrovae.inspection.outliers import *
 from pyrovae.inspection.posterior import *
+from pyrovae.inspection.probing import *
 from pyrovae.inspection.program import *
 from pyrovae.inspection.refinement import *
 from pyrovae.inspection.report import *

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import Split
-from pyrovae.inspection.attributes import directions, reach, ridge
+from pyrovae.inspection.attributes import directions, reach
+from pyrovae.inspection.probing import ridge
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import show_within
 from pyrovae.utils.lazy import pandas

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from pyrovae.data import Split
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import each_batch, seed_of
 from pyrovae.programs.pair import ModelGuidePair
+from pyrovae.utils.statistics import error_of_mean
 
 __all__ = ["Classified", "bins_of", "calibration_error", "classify"]
 
@@ -34,12 +34,14 @@ class Classified:
         probabilities: of the classes 0 to K - 1, `(N, K)`.
         truth: the classes, `(N,)`, integers; one that is not below K has the probability 0.
         rows: the positions of the images in the split, `(N,)`.
+        groups: the group of each image, such as a patient, `(N,)`; None if each is one.
     """
 
     label: str
     probabilities: np.ndarray
     truth: np.ndarray
     rows: np.ndarray
+    groups: np.ndarray | None = None
 
     @property
     def predicted(self) -> np.ndarray:
@@ -70,8 +72,7 @@ class Classified:
 
     def __str__(self) -> str:
         """The error with its standard error, and what always answering one class gives."""
-        wrong = 1 - self.correct.mean()
-        error = math.sqrt(wrong * (1 - wrong) / len(self.correct))
+        wrong, error = 1 - self.correct.mean(), error_of_mean(self.correct, self.groups)
         return (
             f"error {100 * wrong:.2f} ± {100 * error:.2f}% on {len(self.correct):,} images "
             f"(always the most frequent class: {100 * (1 - self.chance):.2f}%)"
@@ -151,7 +152,8 @@ def classify(
     found = _predictions(programs, split, engine, names[0], seeds)
     if found is None:
         return None
-    return Classified(names[0], found[known], truth[known].astype(int), known)
+    groups = None if split.groups is None else split.groups[known]
+    return Classified(names[0], found[known], truth[known].astype(int), known, groups)
 
 
 def _predictions(

@@ -20,6 +20,7 @@ from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import check_kind
 from pyrovae.utils.sites import latent_sites, observed_sites
+from pyrovae.utils.statistics import error_of_mean
 
 __all__ = ["Evaluation", "divergence", "evaluate", "image_terms", "summarise", "terms"]
 
@@ -39,7 +40,7 @@ class Evaluation:
         distortion: the expected negative log likelihood of x under q(z given x).
         bits_per_dim: bits per pixel and channel of the 8-bit image; None where undefined.
         num_images: number of images.
-        elbo_error: standard error of the mean ELBO; None for one image.
+        elbo_error: standard error of the mean ELBO; None for one image, or one group.
         rates: the part of the rate of each latent site, if there are several.
     """
 
@@ -151,8 +152,8 @@ def evaluate(
     check_kind("engine", engine, Engine, '; such as Engine("cuda")')
     table = image_terms(programs, images, engine, seed=seed)
     pixels = images.images if isinstance(images, Split) else images
-    size = math.prod(pixels.shape[1:])
-    return summarise(table, programs.likelihood, size)
+    groups = images.groups if isinstance(images, Split) else None
+    return summarise(table, programs.likelihood, math.prod(pixels.shape[1:]), groups)
 
 
 def image_terms(
@@ -165,18 +166,23 @@ def image_terms(
     return {name: torch.cat([batch[name] for batch in columns]) for name in columns[0]}
 
 
-def summarise(table: Mapping[str, Tensor], likelihood: Likelihood, num_dims: int) -> Evaluation:
-    """The means of `image_terms` of images with `num_dims` dimensions."""
+def summarise(
+    table: Mapping[str, Tensor],
+    likelihood: Likelihood,
+    num_dims: int,
+    groups: np.ndarray | None = None,
+) -> Evaluation:
+    """The means of `image_terms` of images with `num_dims` dimensions, of these groups."""
     rate, distortion = table["rate"], table["distortion"]
     elbo = -(rate + distortion)
-    mean = elbo.mean().item()
+    mean, error = elbo.mean().item(), error_of_mean(elbo.numpy(), groups)
     return Evaluation(
         elbo=mean,
         rate=rate.mean().item(),
         distortion=distortion.mean().item(),
         bits_per_dim=likelihood.bits_per_dim(mean, num_dims),
         num_images=len(elbo),
-        elbo_error=elbo.std().item() / math.sqrt(len(elbo)) if len(elbo) > 1 else None,
+        elbo_error=None if math.isnan(error) else error,
         rates={
             name.removeprefix(OF_SITE): own.mean().item()
             for name, own in table.items()

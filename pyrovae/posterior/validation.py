@@ -79,7 +79,7 @@ def _measured(programs: ModelGuidePair, split: Split, engine: Engine, seed: int)
     dims = math.prod(split.images.shape[1:])
     terms = {"rate": encoded.rate, "distortion": encoded.distortion}
     table = {name: torch.from_numpy(own) for name, own in terms.items()}
-    return Validation(summarise(table, programs.likelihood, dims), *found)
+    return Validation(summarise(table, programs.likelihood, dims, split.groups), *found)
 
 
 def _active(encoded: Encoding) -> int | None:

@@ -19,6 +19,7 @@ __all__ = [
     "cut_line",
     "legible",
     "listed",
+    "of_groups",
     "printable",
     "short_names",
 ]
@@ -45,6 +46,16 @@ def counted(number: int, noun: str) -> str:
         ('1 epoch', '2,000 images')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def of_groups(groups: Iterable[Any] | None) -> str:
+    """Returns the number of groups of some images, to follow the number of images.
+
+    Example:
+        >>> of_groups(None), of_groups(["a", "b", "a"])
+        ('', ' of 2 groups')
+    """
+    return "" if groups is None else f" of {counted(len({*groups}), 'group')}"
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from pyrovae import ArrayData, TorchDataset
-from pyrovae.data import SPLITS, ImageData, ImageFolder
+from pyrovae.data import SPLITS, ImageData, ImageFolder, Split
 from pyrovae.utils.errors import InputError
 
 PEOPLE, PER_PERSON = 30, 4
@@ -82,6 +82,26 @@ def test_images_of_a_person_are_in_one_split(
         len(set().union(*found.values())) == PEOPLE == sum(len({*own}) for own in found.values())
     )
     assert all(found.values())
+
+
+@pytest.mark.parametrize("make", [nested, flat, stacks])
+def test_splits_know_the_group_of_each_image(
+    make: Callable[[Path], ImageFolder], tmp_path: Path
+) -> None:
+    data = make(tmp_path)
+    for split in map(data.split, SPLITS):
+        assert split.groups is not None
+        # The groups have other names than the persons, such as those of files.
+        pairs = {(person(str(n)), own) for n, own in zip(split.names, split.groups, strict=True)}
+        assert len(pairs) == len({*split.groups}) == len({name for name, _ in pairs})
+        some = split.take([3, 1])
+        assert some.groups is not None and [*some.groups] == [*split.groups[[3, 1]]]
+
+
+def test_without_groups_splits_have_none(tmp_path: Path) -> None:
+    fill(tmp_path, nested=False)
+    assert folder(tmp_path).split("test").groups is None
+    assert ArrayData(IMAGES).split("test").groups is None
 
 
 def test_too_few_groups_are_refused(tmp_path: Path) -> None:
@@ -278,3 +298,44 @@ def test_groups_of_arrays_are_in_one_split(
 def test_groups_that_do_not_fit_the_images_are_refused(groups: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ArrayData(IMAGES, groups=groups).split("train")
+
+
+def check_groups(split: Split) -> None:
+    """Images of one grey value are one group."""
+    assert split.groups is not None
+    pairs = {*zip(split.images[:, 0, 0, 0].tolist(), split.groups.tolist(), strict=True)}
+    assert len(pairs) == len({*split.groups}) == len({grey for grey, _ in pairs})
+
+
+@pytest.mark.parametrize("limit", [None, 30])
+def test_splits_of_arrays_know_the_group_of_each_image(limit: int | None) -> None:
+    data = ArrayData(
+        {"train": IMAGES, "test": IMAGES}, groups=[f"p{n}" for n in NUMBERS], limit=limit
+    )
+    for split in (data.split("train"), data.split("val")):
+        check_groups(split)
+    assert data.split("test").groups is None  # The groups are those of the first array.
+
+
+class Damaged(torch.utils.data.Dataset[Any]):
+    """Images of which the second of each person cannot be read."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index % PER_PERSON == 1:
+            raise OSError("damaged")
+        return torch.from_numpy(IMAGES[index])
+
+
+def test_images_that_are_left_out_do_not_shift_the_groups(tmp_path: Path) -> None:
+    data = TorchDataset(
+        Damaged(),
+        groups=NUMBERS,
+        image_shape=(1, 8, 8),
+        on_error="skip",
+        cache_dir=str(tmp_path),
+    )
+    for split in map(data.split, SPLITS):
+        check_groups(split)

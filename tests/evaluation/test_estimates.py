@@ -48,6 +48,48 @@ def test_what_does_not_vary_is_known_from_two_images() -> None:
     assert one.value == found.value and one.error is not None and math.isnan(one.error)
 
 
+def test_equal_groups_have_the_error_of_their_means() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=12)
+    values = (means[:, None] + rng.normal(size=(12, 5))).ravel()
+    order = rng.permutation(60)
+    found = Estimate.of(values[order], np.repeat(list("abcdefghijkl"), 5)[order])
+    expected = Estimate.of(values.reshape(12, 5).mean(1))
+    assert found.value == pytest.approx(expected.value)
+    assert found.error == pytest.approx(expected.error)
+
+
+def test_groups_of_one_image_change_nothing() -> None:
+    x, d = np.random.default_rng(0).normal(size=(2, 5000))
+    each, rows = np.arange(5000), np.arange(0, 5000, 5)
+    assert Estimate.of(x, each) == Estimate.of(x)
+    plain = Estimate.of_sum(x, d[rows], rows)
+    grouped = Estimate.of_sum(x, d[rows], rows, each)
+    assert grouped.value == plain.value
+    assert grouped.error == pytest.approx(plain.error, rel=2e-3)  # n - 1 in place of n.
+    assert math.isnan(Estimate.of(x, np.zeros(5000)).error or 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [1.0, 0.3])
+def test_errors_of_correlated_images_are_right(known: float) -> None:
+    """Over 2,000 repeats the variance has a relative error of 0.04; 5 of them are 1 in 10^6.
+
+    With 50 unequal groups the estimated variance is about 4% too small.
+    """
+    rng, repeats = np.random.default_rng(1), 2000
+    values, errors, plain = np.empty(repeats), np.empty(repeats), np.empty(repeats)
+    for repeat in range(repeats):
+        groups = np.repeat(np.arange(50), rng.integers(1, 8, 50))
+        x, d = rng.normal(size=(2, 50))[:, groups] + rng.normal(size=(2, len(groups)))
+        rows = np.arange(0, len(groups), round(1 / known))
+        found = Estimate.of_sum(x, d[rows], rows, groups)
+        values[repeat], errors[repeat] = found.value, found.error or 0
+        plain[repeat] = Estimate.of_sum(x, d[rows], rows).error or 0
+    assert np.square(errors).mean() / values.var() == pytest.approx(0.96, abs=0.2)
+    assert np.square(plain).mean() < 0.75 * values.var()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("slope", [-0.3, 0.0, 0.3])
 def test_the_error_of_a_sum_is_right(slope: float) -> None:

@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 import torch
 
-from pyrovae import Engine, InputError, RunDirectory, evaluate, evaluate_run
+from pyrovae import ArrayData, Engine, InputError, RunDirectory, evaluate, evaluate_run
 from pyrovae.commands.evaluate import score_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.evidence import summary
-from pyrovae.evaluation.report import Report, notes
+from pyrovae.evaluation.report import Opened, Report, notes
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.evaluation.tables import TITLES, score_table
@@ -69,6 +69,26 @@ def test_the_sections_agree_with_each_other() -> None:
     parts = latents["mutual_information"].value + latents["aggregate_kl"].value
     assert parts == pytest.approx(elbo["rate"].value, abs=5 * elbo["rate"].error + 1)
     assert latents["latent_dims"].value == 4 and 0 <= latents["active_units"].value <= 4
+
+
+@pytest.mark.slow
+def test_errors_are_those_of_groups_of_images() -> None:
+    """Groups of the same image: as many independent images as there are groups."""
+    images = np.repeat(small_data(num_test=30).split("test").images, 4, 0)
+    groups = np.repeat(np.arange(30), 4)
+    data = ArrayData(images, groups=groups, test_fraction=0.5)
+    options = Options(num_samples=30, evidence_images=30)
+    own = Scorer(small_vae().eval(), data, options, CPU)
+    both = {"train": own.split.images, "test": own.split.images}
+    plain = Scorer(own.programs, ArrayData(both), options, CPU)
+    for name in ("elbo", "evidence", "reconstruction", "without_latent", "latents"):
+        for score, found in own.section(name).items():
+            other = plain.section(name)[score].error
+            assert not other or found.error != other, score
+            if score in ("elbo", "rate", "distortion", "psnr"):  # Others have noise per image.
+                assert found.error == pytest.approx(2 * (other or 0), rel=0.1)
+    report = Opened(Path("run"), own, {"checkpoint": "best"}).score(["elbo"])
+    assert "60 images of 15 groups" in str(report)
 
 
 @pytest.mark.slow

@@ -14,18 +14,14 @@ from sklearn.metrics import roc_auc_score
 from pyrovae import InputError
 from pyrovae.data import Split
 from pyrovae.inspection.attributes import (
-    area_under_curve,
     attribute_table,
     directions,
-    enough,
-    gains,
     is_classes,
     is_two_valued,
     known_directions,
-    known_probes,
-    probes,
     reach,
 )
+from pyrovae.inspection.probing import area_under_curve, enough, gains, known_probes, probes
 from pyrovae.inspection.sections.attributes import _draw_edit_effects, _says
 from tests.support.oracles import LinearGaussian
 from tests.support.tables import Z_LIMIT

@@ -22,7 +22,7 @@ def test_predictions_are_summed_up_in_one_line() -> None:
     assert found.confidence == pytest.approx(0.9)
     assert sorted({*found.log_loss.round(3)}) == [0.105, 2.996, 27.631]
     assert str(found) == (
-        "error 32.50 ± 3.31% on 200 images (always the most frequent class: 75.00%)"
+        "error 32.50 ± 3.32% on 200 images (always the most frequent class: 75.00%)"
     )
 
 

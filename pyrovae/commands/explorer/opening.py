@@ -16,7 +16,6 @@ from pyrovae.commands.explorer.seeing import Images, Seen
 from pyrovae.commands.inspect import open_subject
 from pyrovae.data import SPLITS, ImageData
 from pyrovae.data.base import spread_rows
-from pyrovae.inspection.attributes import probes
 from pyrovae.inspection.exploring import (
     Cover,
     Evidences,
@@ -28,6 +27,7 @@ from pyrovae.inspection.exploring import (
 from pyrovae.inspection.maps import LEAST as LEAST_OF_NEIGHBOURS
 from pyrovae.inspection.maps import neighbour_method
 from pyrovae.inspection.outliers import reference_images
+from pyrovae.inspection.probing import probes
 from pyrovae.inspection.subject import FULL, Subject, check_name
 from pyrovae.inspection.traversals import moved_and_shown, within_support
 from pyrovae.runs.directory import RunDirectory
@@ -183,7 +183,7 @@ class Explorer:
         """The score of a linear probe per attribute, see `probes`."""
         found = self.predictions
         assert not isinstance(found, str), found
-        return probes(found.codes, found.table, seed=self.subject.seed)
+        return probes(found.codes, found.table, seed=self.subject.seed, groups=found.groups)
 
     @cached_property
     def methods(self) -> list[str]:

@@ -6,15 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyrovae.inspection.attributes import (
-    FEWEST,
-    attribute_table,
-    directions,
-    enough,
-    held_out_predictions,
-    reach,
-    ridge,
-)
+from pyrovae.inspection.attributes import attribute_table, directions, reach
+from pyrovae.inspection.probing import FEWEST, enough, held_out_predictions, ridge
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
@@ -35,6 +28,7 @@ class Predictions:
         arrows: the direction of each attribute, see `directions`.
         ends: the range of each attribute, see `reach`.
         left_out: the reason for each attribute that cannot be predicted.
+        groups: the group of each image, `(N,)`; None if each image is one.
     """
 
     table: pandas.DataFrame
@@ -45,6 +39,7 @@ class Predictions:
     arrows: pandas.DataFrame
     ends: pandas.DataFrame
     left_out: dict[str, str]
+    groups: np.ndarray | None = None
 
     @classmethod
     def of(cls, subject: Subject) -> Predictions:
@@ -67,8 +62,9 @@ class Predictions:
         rows = subject.informed_rows()
         if len(rows) < FEWEST:
             raise InputError(f"{len(rows)} images: predictions need at least {FEWEST}")
-        whole = attribute_table(subject.split.take(rows), subject.known_attributes)
-        names, left_out = enough(whole)
+        split = subject.split.take(rows)
+        whole = attribute_table(split, subject.known_attributes)
+        names, left_out = enough(whole, split.groups)
         table, codes = whole[names], subject.encoded.loc[rows]
         if not names:
             listed = "; ".join(f"{name}: {why}" for name, why in left_out.items())
@@ -76,11 +72,12 @@ class Predictions:
         values = table.to_numpy(float)
         points = np.concatenate([np.zeros((1, codes.shape[1])), np.eye(codes.shape[1])])
         zero, *units = ridge(codes, values, points)  # The regression is affine.
-        found = held_out_predictions(codes, values, seed=subject.seed)
+        found = held_out_predictions(codes, values, seed=subject.seed, groups=split.groups)
         errors = np.sqrt(np.square(found - values).mean(0))
         slopes = (np.array(units) - zero).T
         arrows = directions(codes, table)
-        return cls(table, codes, slopes, zero, errors, arrows, reach(table), left_out)
+        ends = reach(table)
+        return cls(table, codes, slopes, zero, errors, arrows, ends, left_out, split.groups)
 
     def at(self, z: np.ndarray) -> np.ndarray:
         """The predictions at points `(M, D)`: `(M, A)`."""

@@ -38,29 +38,30 @@ def measure(subject: Subject) -> dict[str, Any]:
     """ELBOs with their errors, and log p(x) of simpler models for the same images."""
     some = subject.split.spread(IMAGES)
     each = _elbo(subject, some)
-    own = Estimate.of(each)
+    own = Estimate.of(each, some.groups)
     found: dict[str, Any] = {"elbo": own.value, "elbo_error": own.error or 0.0}
     if subject.train is None or not len(subject.train):
         return found
-    train = Estimate.of(_elbo(subject, subject.train.spread(IMAGES)))
+    seen = subject.train.spread(IMAGES)
+    train = Estimate.of(_elbo(subject, seen), seen.groups)
     fitted = subject.train.spread(FITTED).images
     found |= {"train_elbo": train.value, "train_error": train.error or 0.0}
     few = fitted[:: max(1, len(fitted) // FEW)]  # Without structure, few images are enough.
     both = subject.programs.likelihood, few, some.images
     found["no_latent"] = without_structure(structureless(*both, seed=subject.seed), own.value)
-    found |= _simpler(subject, each, some.images)
+    found |= _simpler(subject, each, some)
     if subject.programs.likelihood.grey_levels is None:  # PCA is a loose bound of binary pixels.
         found["clusters"] = _clusters(subject, fitted, some.images)
     return found
 
 
-def _simpler(subject: Subject, elbo: Tensor, scored: np.ndarray) -> dict[str, Any]:
+def _simpler(subject: Subject, elbo: Tensor, scored: Split) -> dict[str, Any]:
     """The models that training compares the ELBO with, fitted to the same images."""
     assert subject.train is not None
     both = subject.programs.likelihood, subject.train.images
     dim, flip, seed = subject.space.continuous_size, subject.flip, subject.seed
-    models = simpler_models(*both, scored, dim, flip=flip, most=MANY, seed=seed)
-    name, below = shortfall(elbo, models)
+    models = simpler_models(*both, scored.images, dim, flip=flip, most=MANY, seed=seed)
+    name, below = shortfall(elbo, models, scored.groups)
     linear = next((own for model, own in models.items() if model != WITHOUT_LATENT), None)
     found = {"simpler": name, "below": below.value, "below_error": below.error or 0.0}
     return found if linear is None else {**found, "ppca": float(linear.mean())}

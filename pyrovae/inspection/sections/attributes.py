@@ -6,15 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.attributes import (
-    FEWEST,
-    attribute_table,
-    enough,
-    gains,
-    known_directions,
-    known_probes,
-    unread,
-)
+from pyrovae.inspection.attributes import attribute_table, known_directions
 from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.plotting import (
     LABEL,
@@ -25,6 +17,7 @@ from pyrovae.inspection.plotting import (
     panel,
     picture,
 )
+from pyrovae.inspection.probing import FEWEST, enough, gains, known_probes, unread
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
@@ -55,7 +48,7 @@ def section(subject: Subject) -> Section:
     """Scores of linear probes, directions of attributes, and effects of edits along them."""
     table = attribute_table(subject.split, subject.known_attributes)
     codes = subject.encoded.loc[:, subject.columns]
-    scores, left_out = known_probes(codes, table, seed=subject.seed)
+    scores, left_out = known_probes(codes, table, seed=subject.seed, groups=subject.split.groups)
     scores = scores.sort_values("value", ascending=False)
     arrows = known_directions(codes, table[scores.index])
     arrows.columns = [subject.space.names[column] for column in subject.columns]
@@ -80,11 +73,12 @@ def _where(subject: Subject, scores: pandas.DataFrame) -> str:
 
 
 def _probes_drawing(subject: Subject, scores: pandas.DataFrame) -> Drawing:
+    apart = "" if subject.split.groups is None else ", all images of a group in one fold"
     return Drawing(
         _draw_probes(scores),
         f"Score per attribute: how well a linear function of the posterior means predicts it "
         f"for images that the function was not fitted to. Five folds of "
-        f"{_where(subject, scores)}; bars show ± 2 standard errors.",
+        f"{_where(subject, scores)}{apart}; bars show ± 2 standard errors.",
     )
 
 
@@ -98,7 +92,7 @@ def _edit_part(
     """
     whole = subject.informed()
     table = attribute_table(whole.split, subject.known_attributes)
-    names = [name for name in enough(table)[0] if name in scores.index]
+    names = [name for name in enough(table, whole.split.groups)[0] if name in scores.index]
     if len(table) < FEWEST or not names:
         known = f"all attributes are known of {len(table)} images"
         return {}, {}, [f"Edits are not measured: {known}."]

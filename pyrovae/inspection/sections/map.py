@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection import attributes
+from pyrovae.inspection import attributes, probing
 from pyrovae.inspection.maps import (
     DRAWS,
     latent_grid,
@@ -78,11 +78,12 @@ def _known(subject: Subject, rows: np.ndarray) -> pandas.DataFrame:
     if not subject.known_attributes:
         return rate
     table = attributes.attribute_table(split, subject.known_attributes)
-    names, _ = attributes.enough(table)
+    names, _ = probing.enough(table, split.groups)
     if not names:
         return rate
     codes = subject.encoded.loc[rows][:, subject.columns]
-    best = attributes.gains(attributes.probes(codes, table[names], seed=subject.seed)).index
+    scores = probing.probes(codes, table[names], seed=subject.seed, groups=split.groups)
+    best = probing.gains(scores).index
     # In that table each class has its own column, such as `label=3`.
     chosen = dict.fromkeys(
         next(own for own in subject.known_attributes if f"{name}=".startswith(f"{own}="))

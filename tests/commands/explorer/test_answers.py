@@ -18,11 +18,11 @@ from pyrovae import (
 from pyrovae.commands.explorer.answers import ANSWERS
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.evaluation.evidence import log_evidence
-from pyrovae.inspection.attributes import probes
 from pyrovae.inspection.exploring import Cover
 from pyrovae.inspection.holes import nearest_posteriors
 from pyrovae.inspection.maps import principal_map
 from pyrovae.inspection.posterior import predictive
+from pyrovae.inspection.probing import probes
 from pyrovae.posterior.elbo import image_terms, summarise
 from tests.support.explorers import all_answers, ask, explorer, file_of, pixels
 from tests.support.pretended import DEVICE, pretending

@@ -10,9 +10,9 @@ import torch
 from sklearn.model_selection import KFold
 
 from pyrovae import InputError
-from pyrovae.inspection.attributes import ridge
 from pyrovae.inspection.edits import edited
 from pyrovae.inspection.exploring import Predictions
+from pyrovae.inspection.probing import ridge
 from pyrovae.inspection.subject import Subject
 from tests.support.oracle_subjects import linear_subject, small_subject
 from tests.support.oracles import LinearGaussian

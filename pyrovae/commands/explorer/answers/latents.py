@@ -17,9 +17,9 @@ from pyrovae.commands.explorer.answers.plain import (
 )
 from pyrovae.commands.explorer.checking import chosen, named, numbers, points, text, whole
 from pyrovae.commands.explorer.opening import Explorer
-from pyrovae.inspection.attributes import unread
 from pyrovae.inspection.exploring import Predictions
 from pyrovae.inspection.holes import posterior_distances
+from pyrovae.inspection.probing import unread
 from pyrovae.inspection.traversals import linear_path, spherical_path
 
 __all__ = ["attributes", "decode", "ground", "nearest", "path"]

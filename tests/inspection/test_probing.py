@@ -1,0 +1,74 @@
+"""Probes of attributes that the images of a group share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas
+import pytest
+
+from pyrovae.inspection.probing import enough, held_out_predictions, known_probes, probes
+from tests.support.tables import Z_LIMIT
+
+GROUPS, EACH = 40, 10
+
+
+def recognised(seed: int = 0) -> tuple[np.ndarray, pandas.DataFrame, np.ndarray]:
+    """Codes that tell who is on an image, and attributes of a person that codes do not hold."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(GROUPS), EACH)
+    codes = rng.normal(size=(GROUPS, 60))[groups] + 0.1 * rng.normal(size=(len(groups), 60))
+    level, sign = rng.normal(size=GROUPS), rng.permutation([-1.0, 1.0] * (GROUPS // 2))
+    return codes, pandas.DataFrame({"level": level[groups], "sign": sign[groups]}), groups
+
+
+def test_a_person_who_is_recognised_does_not_count() -> None:
+    codes, table, groups = recognised()
+    leaked = probes(codes, table)["value"]
+    assert leaked["level"] > 0.9 and leaked["sign"] > 0.95
+    found = probes(codes, table, groups=groups)
+    assert found["value"]["level"] < Z_LIMIT * found["error"]["level"]
+    assert abs(found["value"]["sign"] - 0.5) < Z_LIMIT * found["error"]["sign"]
+    apart = held_out_predictions(codes, table["level"].to_numpy(), groups=groups)
+    assert abs(np.corrcoef(apart, table["level"])[0, 1]) < Z_LIMIT / np.sqrt(GROUPS)
+
+
+def test_groups_of_one_image_change_nothing_but_the_division() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(2000, 2))
+    noisy = codes[:, 0] + rng.normal(size=2000)
+    table = pandas.DataFrame({"level": noisy, "sign": np.sign(noisy)})
+    plain, found = probes(codes, table), probes(codes, table, groups=np.arange(2000))
+    assert found.loc["level"].equals(plain.loc["level"])
+    assert found["value"]["sign"] == pytest.approx(plain["value"]["sign"], abs=0.01)
+    assert found["error"]["sign"] == pytest.approx(plain["error"]["sign"], rel=0.05)
+
+
+@pytest.mark.slow
+def test_errors_with_groups_are_those_of_repetitions() -> None:
+    rows = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(GROUPS), EACH)
+        codes = rng.normal(size=(GROUPS, 2))[groups] + 0.3 * rng.normal(size=(len(groups), 2))
+        noisy = (codes[:, 0] + rng.normal(size=GROUPS)[groups]).round(6)
+        table = pandas.DataFrame({"level": noisy, "sign": np.sign(noisy)})
+        both = {"own": groups, "none": None}
+        found = {name: probes(codes, table, seed=seed, groups=own) for name, own in both.items()}
+        rows.append(pandas.concat(found)[["value", "error"]].stack())
+    told = pandas.DataFrame(rows)
+    for name in ("level", "sign"):
+        spread = told["own"][name]["value"].std()
+        # The spread of 40 values is known to 11%.
+        assert told["own"][name]["error"].mean() == pytest.approx(spread, rel=0.5)
+        assert told["none"][name]["error"].mean() < 0.6 * spread
+
+
+def test_too_few_groups_are_named() -> None:
+    codes, table, groups = recognised()
+    some = groups < 3
+    few = table[some].assign(sign=np.where(groups[some] < 1, -1.0, 1.0))
+    _, reasons = enough(few, groups[some])
+    assert reasons == {"sign": "1 group of 2 needed of each value"}
+    scores, left_out = known_probes(codes[some], few, groups=groups[some])
+    assert list(scores.index) == ["level"] and left_out == reasons
+    assert enough(few[["level"]], np.zeros(30))[1] == {"level": "1 group of 2 needed"}
