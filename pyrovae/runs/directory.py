@@ -63,7 +63,7 @@ class RunDirectory:
         return f"{command} --trust" if names_own_classes(self.options()) else command
 
     def check_free(self) -> None:
-        """Raises `InputError` if the path holds a run, or is not a directory.
+        """Raises `InputError` if the path holds a run or its best weights, or is not a directory.
 
         A directory without checkpoints is free if its `config.yaml` is empty or of this run: a
         run that was killed early may leave one.
@@ -72,6 +72,11 @@ class RunDirectory:
             raise InputError(
                 f"{self.root}: holds a run already; resume it with --resume {self.root} "
                 "(resume=True in Python), or choose another --run_dir (run in Python)"
+            )
+        if not self.config.exists() and any(self.last.parent.glob("best_epoch_*")):
+            raise InputError(
+                f"{self.root}: holds the weights of a run without its config.yaml; put that file "
+                "back, or choose another --run_dir (run in Python)"
             )
         if self.config.exists() and self.config.read_text(errors="replace") not in (
             "",

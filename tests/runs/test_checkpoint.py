@@ -271,6 +271,18 @@ def test_a_run_begins_once(tmp_path: Path) -> None:
         RunDirectory(run.config).check_free()
 
 
+def test_weights_without_a_configuration_are_not_replaced(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path, "a: 1")
+    run.last.parent.mkdir()
+    path = run.last.with_name("best_epoch_0001.safetensors")
+    path.touch()
+    message = "holds the weights of a run without its config.yaml; put that file back, or choose"
+    with pytest.raises(InputError, match=message):
+        run.check_free()
+    path.unlink()
+    run.check_free()
+
+
 def test_tidying_keeps_the_best_and_the_last(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     for epoch in range(1, 5):
