@@ -87,17 +87,19 @@ class Description:
             options[name] = (writer.part(group, name) or {}).get("init_args", {})
         self.options, self.missing = options, writer.missing
 
-    def changes(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that differ from those of a run that resumes, and their values there.
+    def changes(self, before: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """The options that differ from those of a run that resumes: before, and now.
 
-        The number of epochs, the engine, the data's place, callbacks and loggers may differ.
+        The number of epochs, the engine, the data's place, callbacks and loggers may differ. An
+        argument that only one of both has is new, or was removed, in a version of its class.
         """
         old, new = (
-            {name: own for name, own in flat(options).items() if own not in (None, [], {})}
-            for options in (before, self.options)
+            {name: own or None if isinstance(own, list | dict) else own for name, own in options}
+            for options in (flat(before).items(), flat(self.options).items())
         )
-        kept = [n for n in {**old, **new} if not {n, n.split(".")[0]} & {*FREE}]
-        return {n: old.get(n) for n in kept if old.get(n) != new.get(n)}
+        both = [n for n in {**old, **new} if "." not in n or {n} <= old.keys() & new.keys()]
+        kept = [n for n in both if not {n, n.split(".")[0]} & {*FREE}]
+        return {n: (old.get(n), new.get(n)) for n in kept if old.get(n) != new.get(n)}
 
     def text(self) -> str:
         """The text of `config.yaml`.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyro
 import torch
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from pyrovae.training.history import History
 
 __all__ = ["Recipe", "Trainer", "TrainingState"]
+
+#: Changed options that an error names.
+SHOWN = 3
 
 
 class Trainer(Settings):
@@ -92,7 +95,7 @@ class Trainer(Settings):
         engine: Engine | None = None,
         *,
         run: RunDirectory | str | Path | None = None,
-        resume: bool = False,
+        resume: bool | Literal["auto"] = False,
         progress: bool = False,
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] | None = None,
@@ -110,7 +113,8 @@ class Trainer(Settings):
             recipe: objective, optimiser, schedules and initialisation.
             engine: the device and the precision.
             run: the directory for checkpoints, metrics and pictures; None writes nothing.
-            resume: whether to resume from the last checkpoint of the run.
+            resume: whether to resume from the last checkpoint of the run. "auto" resumes if there
+                is one, so that the same cell of a notebook starts a run and goes on with it.
             progress: whether to show the epochs and a progress bar, by `Console()`. Warnings go to
                 the logger `pyrovae` otherwise.
             callbacks: called at each step and epoch, besides `Console()` with `progress` and
@@ -159,32 +163,48 @@ class Trainer(Settings):
 
 
 def _place(
-    run: RunDirectory | str | Path | None, resume: bool, group: Group
+    run: RunDirectory | str | Path | None, resume: bool | str, group: Group
 ) -> tuple[RunDirectory | None, bool]:
     """The directory that this process writes to, if any, and whether the run resumes."""
+    if resume not in (True, False, "auto"):
+        raise ValueError(f"resume must be True, False or 'auto', got {resume!r}")
     if resume and run is None:
         raise InputError("resume needs a run directory")
-    resume = group.from_main(lambda: resume)  # Other processes may have decided differently.
-    if run is None or not group.main:
-        return None, resume
-    found = run if isinstance(run, RunDirectory) else RunDirectory(run)
-    if not resume:
-        found.check_free()
-    return found, resume
+    if run is not None:
+        check_kind("run", run, RunDirectory | str | os.PathLike, "; it is the path of a directory")
+    found = RunDirectory(run) if isinstance(run, str | os.PathLike) else run
+    # Other processes may have decided differently, or see another directory.
+    resumes = group.from_main(lambda: _resumes(found, resume))
+    return (found if group.main else None), resumes
+
+
+def _resumes(run: RunDirectory | None, resume: bool | str) -> bool:
+    """Whether a run resumes; raises `InputError` if it cannot, or would replace another."""
+    if run is None:
+        return False
+    if resumes := run.has_checkpoint() if resume == "auto" else bool(resume):
+        run.check_run()
+    else:
+        run.check_free()
+    return resumes
 
 
 def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
-    """Gives a run from Python its `config.yaml`; warns if it goes on with other options.
+    """Gives a run from Python its `config.yaml`; refuses to resume it with other options.
 
-    The command line has its own text, and refuses other options.
+    The command line has its own text, and does the same.
+
+    Raises:
+        InputError: if options have changed.
     """
-    if resume and (changes := about.changes(run.options())):
-        if "freeze" in changes:  # The state of the optimiser is of other parameters.
-            raise InputError(f"freeze: a resumed run keeps its frozen parts, {changes['freeze']}")
-        logging.getLogger("pyrovae").warning(
-            "%s: the run goes on with other options than before, which were %s",
-            run.config,
-            ", ".join(f"--{name} {value}" for name, value in changes.items()),
+    before = run.options() if resume else {}  # None if its parts could not be written down.
+    if before and (changes := about.changes(before)):
+        some = [f"{n} was {old}, now {new}" for n, (old, new) in [*changes.items()][:SHOWN]]
+        more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+        raise InputError(
+            f"{run.root}: a resumed run keeps its options ({'; '.join(some)}{more}); only epochs, "
+            "engine, callbacks, loggers and the place of the data may change; fit with "
+            "another run and without resume trains these weights with other options"
         )
     if not (resume and about.missing):  # What the run has can be more than this.
         run.config_text = about.text()

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -71,7 +72,7 @@ def train(
     run: Path | None = None,
     *,
     vae: VAE | None = None,
-    resume: bool = False,
+    resume: Any = False,
     precision: str = "fp32",
 ) -> tuple[VAE, TrainingState]:
     vae = vae or small_vae()

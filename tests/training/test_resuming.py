@@ -14,9 +14,11 @@ import pytest
 import torch
 
 from pyrovae import (
+    IWAE,
     VAE,
     Beta,
     Cosine,
+    DiscretizedLogistic,
     InputError,
     ProbabilisticPCA,
     Recipe,
@@ -121,7 +123,7 @@ def test_epochs_after_the_checkpoint_leave_no_trace(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_from_python_records_its_options(
+def test_a_run_that_goes_on_from_python_keeps_its_options(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def options() -> dict[str, Any]:
@@ -130,12 +132,41 @@ def test_a_run_that_goes_on_from_python_records_its_options(
     train(Trainer(epochs=1, batch_size=BATCH), adam(), tmp_path)
     train(Trainer(epochs=2, batch_size=BATCH), adam(), tmp_path, resume=True)
     assert options()["trainer.epochs"] == 2 and not caplog.text
-    train(Trainer(epochs=3, batch_size=BATCH // 2), adam(1e-6), tmp_path, resume=True)
-    assert "other options than before, which were --optimizer.lr 0.01, --trainer.b" in caplog.text
-    with pytest.raises(InputError, match="^freeze: a resumed run keeps its frozen parts, None"):
-        frozen = Recipe(freeze=["encoder"])
-        train(Trainer(epochs=4, batch_size=BATCH // 2), frozen, tmp_path, resume=True)
-    assert options()["optimizer.lr"] == 1e-6 and options()["trainer.batch_size"] == BATCH // 2
+    lr = adam().optimizer
+    changes: list[tuple[Recipe, dict[str, Any], str]] = [
+        (adam(1e-6), {}, "optimizer.lr was 0.01, now 1e-06"),
+        (adam(), {"batch_size": BATCH // 2}, f"trainer.batch_size was {BATCH}, now {BATCH // 2}"),
+        (Recipe(optimizer=lr, freeze=["encoder"]), {}, r"freeze was None, now \['encoder'\]"),
+        (Recipe(optimizer=lr, objective=IWAE()), {}, "objective was pyro.infer.Trace_ELBO, now"),
+        (Recipe(optimizer=lr, beta=Beta(1.0, Warmup())), {}, "beta.schedule was None, now pyro"),
+    ]
+    before = (tmp_path / "config.yaml").read_bytes()
+    for recipe, own, message in changes:
+        trainer = Trainer(epochs=3, **{"batch_size": BATCH, **own})
+        with pytest.raises(InputError, match=f"a resumed run keeps its options .{message}"):
+            train(trainer, recipe, tmp_path, resume=True)
+    with pytest.raises(InputError, match=r"likelihood was pyrovae.Sha.*; only epochs"):
+        vae = small_vae(likelihood=DiscretizedLogistic())
+        train(Trainer(epochs=3, batch_size=BATCH), adam(), tmp_path, vae=vae, resume=True)
+    assert (tmp_path / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_auto_starts_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
+    for epochs in (1, 1, 2):
+        trainer = Trainer(epochs=epochs, batch_size=BATCH)
+        _, state = train(trainer, adam(), tmp_path, resume="auto")
+        assert state.epoch == epochs == len(rows(tmp_path))
+
+
+def test_what_cannot_be_resumed_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="new: no such directory$"):
+        train(Trainer(epochs=1), adam(), tmp_path / "new", resume=True)
+    with pytest.raises(ValueError, match="^resume must be True, False or 'auto', got 'yes'"):
+        train(Trainer(epochs=1), adam(), tmp_path / "new", resume="yes")
+    with pytest.raises(TypeError, match="^run must be of the kind"):
+        small = small_data(num_train=40)
+        Trainer(epochs=1).fit(small_vae(), small, run=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
