@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import multiprocessing
 import os
 import pickle
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from functools import cached_property
@@ -33,13 +35,14 @@ __all__ = ["TorchDataset"]
 
 #: Data sets need not be safe to read from several threads; forked workers do not wait.
 _reading = threading.Lock()
+#: Identifies this process, also where a later one has the same number; and objects in it.
+_own, _made = uuid.uuid4().hex, itertools.count()
 
 
 class TorchDataset(DividedImages):
     """A map-style data set of PyTorch or torchvision, from Python.
 
-    Use it for images that a class reads already: each item is read once, on all cores, and stored
-    in the cache.
+    Use it for images that a class reads already: each item is read once, on all cores, and stored.
 
     An item is an image, or a tuple of an image and a label. An image is a Pillow image, a tensor
     `(C, H, W)` or an array. The last axis of an array holds the channels if it is the shorter one,
@@ -48,8 +51,9 @@ class TorchDataset(DividedImages):
     which are not used. A random transform is applied once; use `flip` and `augment` to change
     images at random.
 
-    The stored images are used again if the pickled data set and a few of its images are the same.
-    A data set that cannot be pickled is read again in each process.
+    Each `TorchDataset` reads its items anew: nothing shows from outside whether a data set would
+    return the same ones as before. Make one object for several trainings. `reuse` keeps the
+    stored images for later processes.
 
     Args:
         dataset: the training images. Splits that are not given are divided from them at random by
@@ -75,6 +79,9 @@ class TorchDataset(DividedImages):
         val_fraction: share of the images, or of groups, for validation, without `val`.
         test_fraction: share of the images, or of groups, for testing, without `test`.
         seed: seed of the random division.
+        reuse: whether stored images and labels are used again if the pickled data set and 16 of
+            its images are the same. Changes of a class, of a file or of a global variable that it
+            reads may go unseen. A data set that cannot be pickled is always read anew.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
             warning.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
@@ -105,6 +112,7 @@ class TorchDataset(DividedImages):
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
         seed: int = 0,
+        reuse: bool = False,
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
     ) -> None:
@@ -112,7 +120,8 @@ class TorchDataset(DividedImages):
         self.datasets = {name: own for name, own in given.items() if own is not None}
         for name, own in self.datasets.items():
             _check_map_style(name, own)
-        self._converts = image_shape is not None
+        self._converts, self.reuse = image_shape is not None, reuse
+        self._number = next(_made)
         channels, height, width = image_shape or _shape_of(self._item("train", 0)[0])
         super().__init__(
             (channels, height, width),
@@ -248,8 +257,15 @@ class TorchDataset(DividedImages):
                 given,
             )
             some = []
-        known = self._pickled or f"{os.getpid()} {id(self)}"
+        known = (self.reuse and self._pickled) or f"{_process()} {self._number}"
         return fingerprint(known, str(count), *map(np.atleast_1d, some))
+
+
+def _process() -> str:
+    """A text that identifies this process; that of `torchrun` for the processes it starts."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return _own
+    return f"{os.getppid()} {os.environ['TORCHELASTIC_RUN_ID']} {os.environ.get('MASTER_PORT')}"
 
 
 class _Pickler(pickle.Pickler):
@@ -264,9 +280,10 @@ class _Pickler(pickle.Pickler):
 def _check_map_style(name: str, dataset: Any) -> None:
     """Raises `InputError` unless a data set has a length and items."""
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        loader = " (of a DataLoader, its attribute dataset)" if hasattr(dataset, "dataset") else ""
         raise InputError(
             f"{name}: {type(dataset).__name__} has no length or no items; allowed are map-style "
-            "data sets, with __len__ and __getitem__"
+            f"data sets, with __len__ and __getitem__{loader}"
         )
     if not len(dataset):
         raise InputError(f"{name}: {type(dataset).__name__} holds no images")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from pyrovae.data.arrays import ArrayData
-from pyrovae.data.base import ImageData
+from pyrovae.data.base import SPLITS, ImageData
 from pyrovae.data.torch_dataset import TorchDataset
 from pyrovae.utils.errors import InputError, check_kind
 
@@ -24,8 +24,8 @@ def as_image_data(data: Any) -> ImageData:
     Args:
         data: an `ImageData`; an array or tensor of images, a mapping of splits to these, or a
             `TensorDataset` of images and possibly labels, as `ArrayData` takes them; a map-style
-            data set of PyTorch, as `TorchDataset` takes it; or a `DataLoader`, of which only
-            the data set is used.
+            data set of PyTorch, or a mapping of splits to these, as `TorchDataset` takes them; or
+            a `DataLoader`, of which only the data set is used.
 
     Raises:
         InputError: for a `TensorDataset` of more than two tensors.
@@ -41,6 +41,10 @@ def as_image_data(data: Any) -> ImageData:
             "size and the order of the batches"
         )
         data = data.dataset
+    if isinstance(data, Mapping) and isinstance(data.get("train"), Dataset):
+        if others := {*map(str, data)} - {*SPLITS}:
+            raise InputError(f"data: {', '.join(sorted(others))}: allowed are train, val and test")
+        return TorchDataset(data["train"], data.get("val"), data.get("test"))
     if isinstance(data, np.ndarray | Tensor) or (isinstance(data, Mapping) and "train" in data):
         return ArrayData(data)
     if isinstance(data, TensorDataset):

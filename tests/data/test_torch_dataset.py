@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 from torchvision import datasets, transforms
 
 from pyrovae import TorchDataset
-from pyrovae.data import SPLITS
+from pyrovae.data import SPLITS, torch_dataset
 from pyrovae.utils.errors import InputError
 
 
@@ -101,9 +103,49 @@ def test_given_splits_and_several_labels() -> None:
     assert split.attributes.tolist() == [[3, 4], [2, 3]]
 
 
-def test_items_are_read_once_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Changing(Numbered):
+    """A data set whose pickle does not hold what it reads."""
+
+    label, change = 0, 0
+
+    def __getitem__(self, item: int) -> Any:
+        # The first images are the same, as those that are compared may be.
+        more = self.change / 255 if item % 7 == 3 else 0
+        return self.image(item) + more, item % 3 + self.label
+
+
+def test_each_object_reads_its_items_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> tuple[int, int]:
+        split = TorchDataset(Changing(), cache_dir=str(tmp_path), val_fraction=0).split("train")
+        return int(split.attributes.max()), int(split.images.max() >= 100)
+
+    assert read() == (2, 0)
+    monkeypatch.setattr(Changing, "label", 5)
+    assert read() == (7, 0)
+    monkeypatch.setattr(Changing, "change", 100)
+    assert read() == (7, 1)
+
+
+def test_processes_of_one_torchrun_share_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    read = []
+    own = Changing.image
+    monkeypatch.setattr(Changing, "image", lambda self, n: read.append(n) or own(self, n))
+    for _ in range(2):
+        monkeypatch.setattr(torch_dataset, "_made", itertools.count())
+        monkeypatch.setattr(torch_dataset, "_own", uuid.uuid4().hex)
+        TorchDataset(Changing(), cache_dir=str(tmp_path)).split("val")
+    assert 60 < len(read) < 120
+
+
+def test_stored_images_are_used_again_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tensors = TensorDataset(torch.rand(30, 1, 4, 4))  # Its pickle holds addresses.
-    first = TorchDataset(tensors, cache_dir=str(tmp_path)).split("train")
+    options: dict[str, Any] = {"cache_dir": str(tmp_path), "reuse": True}
+    first = TorchDataset(tensors, **options).split("train")
     read: list[int] = []
     get = TensorDataset.__getitem__
 
@@ -113,13 +155,11 @@ def test_items_are_read_once_and_stored(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(TensorDataset, "__getitem__", counting)
     same = TensorDataset(tensors.tensors[0].clone())
-    again = TorchDataset(same, cache_dir=str(tmp_path)).split("train")
+    again = TorchDataset(same, **options).split("train")
     assert len(read) < 20
     np.testing.assert_array_equal(first.images, again.images)
     other = TensorDataset(1 - tensors.tensors[0])
-    assert (
-        TorchDataset(other, cache_dir=str(tmp_path)).split("train").images != first.images
-    ).any()
+    assert (TorchDataset(other, **options).split("train").images != first.images).any()
 
 
 def test_images_are_converted_to_a_given_shape_only() -> None:

@@ -55,3 +55,23 @@ def test_others_are_refused_with_what_to_do() -> None:
     for other in ("folder", [np.zeros((8, 8))], {"test": IMAGES}):
         with pytest.raises(TypeError, match="data must be of the kind ImageData, got"):
             as_image_data(other)
+
+
+def test_a_mapping_of_data_sets_gives_the_splits() -> None:
+    whole = TensorDataset(IMAGES, LABELS)
+    parts = {"train": Subset(whole, range(5)), "val": Subset(whole, [5])}
+    data = as_image_data(parts)
+    assert isinstance(data, TorchDataset)
+    assert [len(data.split(name)) for name in ("train", "val", "test")] == [4, 1, 1]
+    with pytest.raises(InputError, match="^data: valid: allowed are train, val and test"):
+        as_image_data({**parts, "valid": whole})
+
+
+def test_a_loader_is_no_data_set() -> None:
+    with pytest.raises(InputError, match=r"^train: Streamed has no .*\(of a DataLoader, its attr"):
+        TorchDataset(Streamed(TensorDataset(IMAGES)))
+
+
+class Streamed:
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
