@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.pyro_state import own_store
 
 __all__ = ["parameter_table", "site_table"]
 
@@ -52,8 +53,7 @@ def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.
 
 def _relations(program: Any, x: Tensor, inputs: dict[str, Tensor]) -> tuple[dict[str, Any], Any]:
     """The dependencies of a program's sites by Pyro's `get_model_relations`, and a trace."""
-    # Running the program adds its parameters to the global store.
-    with pyro.get_param_store().scope(), torch.no_grad():
+    with own_store(program), torch.no_grad():
         trace = poutine.trace(program).get_trace(x, **inputs)
         return get_model_relations(program, (x,), inputs), trace
 
@@ -71,7 +71,7 @@ def graphviz_source(program: Any, x: Tensor, **inputs: Tensor) -> str | None:
     """
     if importlib.util.find_spec("graphviz") is None:
         return None
-    with pyro.get_param_store().scope(), torch.no_grad():
+    with own_store(program), torch.no_grad():
         drawn = pyro.render_model(program, (x,), inputs, render_distributions=True)
     return str(drawn.source)
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
 
-import pyro
-
 from pyrovae.inspection.gathering import gather
 from pyrovae.inspection.html import ROWS, render
 from pyrovae.inspection.judge.evidence import Evidence
@@ -22,6 +20,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.grids import showing
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.pyro_state import own_store
 
 __all__ = ["Report", "add_verdict", "assess", "inspect"]
 
@@ -164,8 +163,7 @@ def inspect(
 def _made(report: Report, name: str, subject: Subject) -> str:
     """Makes a section; returns its first sentence."""
     try:
-        # Running programs adds parameters to the global store.
-        with pyro.get_param_store().scope(), subject.engine.arithmetic():
+        with own_store(subject.programs), subject.engine.arithmetic():
             section = SECTIONS[name](subject)
     except Inapplicable as reason:
         report.inapplicable[name] = str(reason)
@@ -185,7 +183,7 @@ def add_verdict(report: Report, subject: Subject) -> None:
         subject: the programs and images.
     """
     symptoms = {key: v for own in report.sections.values() for key, v in own.symptoms.items()}
-    with pyro.get_param_store().scope(), subject.engine.arithmetic():
+    with own_store(subject.programs), subject.engine.arithmetic():
         report.evidence = gather(subject).with_symptoms(symptoms)
         report.judgement = judge(report.evidence)
         report.failed |= {f"measurement of {n}": why for n, why in report.evidence.failed.items()}

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyro
 import torch
 from pyro.distributions import Independent
 from torch import Tensor
@@ -161,9 +160,8 @@ def encode(
         seed: seed of the draws.
     """
     prior_scale: list[Tensor] = []
-    with pyro.get_param_store().scope():
-        compute = partial(_of_batch, programs, prior_scale)
-        found = list(each_batch(programs, images, engine, compute, seed=seed))
+    compute = partial(_of_batch, programs, prior_scale)
+    found = list(each_batch(programs, images, engine, compute, seed=seed))
     once = ("names", *ONCE_BY_DIMENSION, "site_rates")
     rates = found[0]["site_rates"]
     columns = [own.name for own in fields(Encoding) if own.name not in once]

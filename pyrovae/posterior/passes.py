@@ -16,6 +16,7 @@ from pyrovae.engine import Engine
 from pyrovae.likelihoods import Likelihood
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.pyro_state import own_store
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["each_batch", "in_order", "observations", "observed", "seed_of"]
@@ -120,7 +121,8 @@ def each_batch(
             own = -1 - place - part * PART  # Positions from 0 on are for `observations`.
             # Validation would about double the time of the densities of many draws.
             quick = pyro.validation_enabled(False)
-            with quick, torch.no_grad(), private_randomness(seed_of(seed, own), device):
+            drawn = private_randomness(seed_of(seed, own), device)
+            with own_store(programs), quick, torch.no_grad(), drawn:
                 if rows is None:
                     x = observations(observe, engine.place(batch), place, seed=seed)
                 else:

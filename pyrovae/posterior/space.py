@@ -22,6 +22,7 @@ from pyrovae.engine import Engine
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.pyro_state import own_store
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.sites import latent_sites
 
@@ -235,8 +236,12 @@ def quietly(programs: ModelGuidePair) -> Iterator[None]:
     Args:
         programs: the pair of programs; their networks are in evaluation mode inside.
     """
-    store = pyro.get_param_store().scope()
-    with store, pyro.validation_enabled(False), evaluation_mode(programs), torch.no_grad():
+    with (
+        own_store(programs),
+        pyro.validation_enabled(False),
+        evaluation_mode(programs),
+        torch.no_grad(),
+    ):
         yield
 
 

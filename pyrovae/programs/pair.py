@@ -18,6 +18,7 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.pyro_state import own_store
 from pyrovae.utils.text import listed
 
 if TYPE_CHECKING:
@@ -339,7 +340,7 @@ class ModelGuidePair(Recorded, nn.Module):
         if not isinstance(num_images, Integral) or num_images < 1:
             raise ValueError(f"num_images must be an integer of at least 1, got {num_images}")
         # Conditioning on a dummy value skips the draw of x.
-        with evaluation_mode(self):
+        with own_store(self), evaluation_mode(self):
             inputs = self.inputs(attributes)
             known = {"x": torch.zeros(()), **self.determined(inputs)}
             unseen = poutine.condition(self.model, data=known)
@@ -363,7 +364,7 @@ class ModelGuidePair(Recorded, nn.Module):
         flat = self.observed(x).reshape(-1, *x.shape[-3:])
         inputs = self.inputs(attributes)
         changed = inputs if edited is None else self.inputs(edited)
-        with evaluation_mode(self):
+        with own_store(self), evaluation_mode(self):
             guide = poutine.trace(self.guide).get_trace(flat, **inputs)
             known = poutine.condition(self.model, data=self.determined(changed))
             replayed = poutine.replay(known, trace=guide)

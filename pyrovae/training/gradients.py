@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from pyrovae.objectives import Objective, ScaleLatents
 from pyrovae.training.optimizer import clip_gradients
 from pyrovae.utils.for_each import copy_each, multiply_each
 from pyrovae.utils.process_group import Group
+from pyrovae.utils.pyro_state import running_alone
 
 __all__ = ["BatchGradients", "Compute", "Gradients", "Terms"]
 
@@ -44,10 +44,6 @@ def _as_it_is(images: Tensor) -> Tensor:
 #: Sets gradients, given images, beta and other inputs. Returns the terms, and the parameters that
 #: the programs used, sorted by their names in Pyro's store.
 Compute = Callable[[Tensor, "float | Tensor", dict[str, Any]], tuple[Terms, list[Tensor]]]
-
-
-#: Pyro has one stack of messengers for all threads, so only one thread at a time may run programs.
-_pyro = threading.RLock()
 
 
 class BatchGradients(nn.Module):
@@ -88,7 +84,7 @@ class BatchGradients(nn.Module):
                 in Pyro's store.
         """
         x = self.observe(images)
-        with _pyro, poutine.trace(param_only=True) as capture, ScaleLatents(beta):
+        with running_alone(), poutine.trace(param_only=True) as capture, ScaleLatents(beta):
             found = self.objective.terms_and_grads(beta, self.model, self.guide, x, **inputs)
         if params is None:
             used = {site["value"].unconstrained() for site in capture.trace.nodes.values()}

@@ -35,6 +35,7 @@ from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.modes import frozen
 from pyrovae.utils.plain import from_yaml
 from pyrovae.utils.process_group import Group, processes
+from pyrovae.utils.pyro_state import training_store
 from pyrovae.utils.signals import quiet
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Trainer(Settings):
         feed = _feed(loggers, run, about)
         called = _arranged(callbacks, feed, run is not None, progress) if group.main else []
         norm_group = group if self.sync_batch_norm else Group()
-        with pyro.get_param_store().scope(), engine.running(vae, vae.networks()):
+        with training_store(vae), engine.running(vae, vae.networks()):
             try:
                 with (
                     torch.inference_mode(False),

@@ -1,0 +1,65 @@
+"""Pyro's state: one stack of messengers and one parameter store for all threads of a process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyro
+from torch import nn
+
+from pyrovae.utils.errors import InputError
+
+__all__ = ["own_store", "running_alone", "training_store"]
+
+_lock = threading.RLock()
+#: The thread that trains, if any.
+_trainer: int | None = None
+
+
+@contextmanager
+def running_alone() -> Iterator[None]:
+    """Context that one thread at a time is in, to run programs.
+
+    Raises:
+        InputError: if another thread trains, which may take hours.
+    """
+    if _trainer not in (None, threading.get_ident()):
+        raise InputError(
+            "another thread of this process trains, and Pyro's parameter store is one for all "
+            "threads; train in a process of its own"
+        )
+    with _lock:
+        yield
+
+
+@contextmanager
+def own_store(*programs: nn.Module) -> Iterator[None]:
+    """Context in which programs register their parameters in a store of their own.
+
+    In Pyro's global store they would stay alive as long as the process, and programs that have
+    registered parameters cannot be pickled.
+
+    Args:
+        programs: the programs that run inside.
+    """
+    with running_alone():
+        try:
+            with pyro.get_param_store().scope():
+                yield
+        finally:
+            for parameter in (p for program in programs for p in program.parameters()):
+                vars(parameter).pop("unconstrained", None)
+
+
+@contextmanager
+def training_store(programs: nn.Module) -> Iterator[None]:
+    """Context as `own_store`, in which no other thread may run programs."""
+    global _trainer
+    with own_store(programs):
+        outer, _trainer = _trainer, threading.get_ident()
+        try:
+            yield
+        finally:
+            _trainer = outer
