@@ -29,12 +29,14 @@ class Engine(Recorded):
         compile: whether a step is traced and compiled as one graph: "on", "off", or "auto", which
             compiles where the run is long enough to save time. On a CPU, that is a run of at
             least `Engine.BREAK_EVEN_STEPS` steps. On a GPU, a run switches to compiled steps
-            where more than `Engine.BREAK_EVEN_SECONDS` of steps are left.
+            where more than `Engine.BREAK_EVEN_SECONDS` of steps are left. A step runs as it is if
+            attributes of its modules or objective change from step to step, or a hook would not
+            be called. Changes of global variables are not seen: turn it off for them.
         resident_gb: on a GPU, the largest training split in GB that is copied to it once; larger
             splits are read from the cache batch by batch. 0 always reads batch by batch; -1
             allows half of the free memory.
-        record: whether a GPU records a step once, as a CUDA graph, and replays it. Turn it off
-            for programs that keep Python state from one step to the next.
+        record: whether a GPU records a step once, as a CUDA graph, and replays it; the same
+            steps are left as they are.
 
     Raises:
         InputError: if the device does not exist, or does not support the precision.

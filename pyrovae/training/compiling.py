@@ -20,6 +20,7 @@ from pyrovae.data.feed import Feed
 from pyrovae.objectives import Objective
 from pyrovae.training.gradients import BatchGradients, Compute, Gradients, Terms
 from pyrovae.training.optimizer import GroupedOptimizer
+from pyrovae.training.python_state import check_hooks, parts_of, unchanging
 
 __all__ = ["OPTIONS", "CompiledGradients", "CompiledStep", "compile_gradients"]
 
@@ -56,14 +57,15 @@ class Graph:
         params: the parameters that get gradients.
 
     Raises:
-        NotImplementedError: if the objective overrides `begin_step` without `state`; from
-            `build`, if the computation depends on values.
+        NotImplementedError: if the objective overrides `begin_step` without `state`, or the module
+            has hooks; from `build`, if the computation depends on values, or changes Python state.
     """
 
     def __init__(self, module: nn.Module, objective: Objective, params: list[Tensor]) -> None:
         self.module, self.objective, self.params = module, objective, params
         names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
         objective.check_recordable()
+        check_hooks(module)
         self.names = [names[p] for p in params]
         self.buffers = dict(module.named_buffers())
 
@@ -100,7 +102,10 @@ class Graph:
         try:
             # In a new store: tensors of the tracer must not stay in the parameter store.
             with pyro.get_param_store().scope():
-                graph = trace(lambda *flat: self._run(flat, state, finish))(*values)
+                graph = unchanging(
+                    parts_of(self.module, self.objective),
+                    lambda: trace(lambda *flat: self._run(flat, state, finish))(*values),
+                )
                 graph = trace(functionalize(graph))(*values)
         except _value_errors() as error:
             raise NotImplementedError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from pyrovae.training.python_state import PythonState, watched_hooks
 
 __all__ = ["CudaRecorder", "NotRecordable", "Recorded", "Recorder", "Work", "recorder_for"]
 
@@ -110,6 +112,8 @@ class Recorded:
     Args:
         work: returns a tensor; values that it reads from the host are fixed by the recording.
         recorder: records the work.
+        parts: the objects that the work uses, by name; it is not recorded if it changes their
+            Python state.
 
     Raises:
         NotRecordable: by the call that would record, if the work cannot be recorded.
@@ -117,8 +121,10 @@ class Recorded:
 
     WARM_UP = 3
 
-    def __init__(self, work: Work, recorder: Recorder) -> None:
-        self.work, self.recorder = work, recorder
+    def __init__(
+        self, work: Work, recorder: Recorder, parts: Mapping[str, object] | None = None
+    ) -> None:
+        self.work, self.recorder, self.parts = work, recorder, parts or {}
         self.left = self.WARM_UP
         self.refused: list[str] = []
         self.replay: Callable[[], None] | None = None
@@ -138,8 +144,13 @@ class Recorded:
         with self.recorder.warming():
             if self.left > 0:
                 return self.work()
-            with _watch(self.refused):
-                return self.work()
+            before = PythonState(self.parts)
+            with _watch(self.refused), watched_hooks(self.parts) as idle:
+                found = self.work()
+            if changed := before.changes(PythonState(self.parts)):
+                idle.append(changed)
+            self.refused += idle
+            return found
 
     def _record(self) -> None:
         if self.refused:

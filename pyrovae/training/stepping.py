@@ -16,6 +16,7 @@ from pyrovae.training.compiling import (
     compiler_silenced,
 )
 from pyrovae.training.optimizer import GroupedOptimizer
+from pyrovae.training.python_state import check_hooks, parts_of
 from pyrovae.training.recording import NotRecordable, Recorded, Recorder, Work
 from pyrovae.training.svi import SVI
 from pyrovae.utils.process_group import PeerFailed
@@ -136,7 +137,8 @@ class Stepper:
         """Returns the work with recording and replay; unchanged if it cannot be recorded."""
         if self.recorder is None:
             return work
-        recorded = Recorded(work, self.recorder)
+        gradients, objective = self.svi.gradients, self.svi.objective
+        recorded = Recorded(work, self.recorder, parts_of(gradients, objective))
 
         def replayed() -> Tensor:
             self.feed.keep_addresses()
@@ -150,7 +152,8 @@ class Stepper:
             return work()
 
         try:
-            self.svi.objective.check_recordable()
+            objective.check_recordable()
+            check_hooks(gradients)
         except NotImplementedError as error:
             self.say(f"not recorded, kernels are launched one by one: {_reason(error)}")
             return work

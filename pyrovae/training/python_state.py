@@ -1,0 +1,200 @@
+"""Hooks and Python state of programs, which a compiled or recorded step would leave out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from pyro.infer import ELBO
+from torch import Tensor, nn
+
+from pyrovae.objectives import Objective
+
+__all__ = ["PythonState", "check_hooks", "parts_of", "unchanging", "watched_hooks"]
+
+T = TypeVar("T")
+
+#: Attributes of every module, and tensors of an objective that a graph has as inputs.
+_SKIPPED = frozenset((*vars(nn.Module()), "state"))
+
+
+def check_hooks(module: nn.Module) -> None:
+    """Raises `NotImplementedError` for a hook on gradients, which a graph would leave out."""
+    for name, part in module.named_modules():
+        if part._backward_hooks or part._backward_pre_hooks:
+            raise NotImplementedError(f"{_shown(name)} has a backward hook")
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks:
+            raise NotImplementedError(f"{_shown(name)} has a hook on its gradient")
+
+
+@contextmanager
+def watched_hooks(parts: Mapping[str, object]) -> Iterator[list[str]]:
+    """Context that collects which forward hooks return nothing.
+
+    Such a hook changes no tensor, so it does something else, which a graph would leave out. Those
+    of `torch.nn.utils`, such as spectral normalisation, set weights.
+
+    Args:
+        parts: modules and other objects by name.
+    """
+    found: list[str] = []
+    modules = [(name, part) for name, part in parts.items() if isinstance(part, nn.Module)]
+    hooks = [
+        (name, held, key, hook)
+        for name, part in modules
+        for held in (part._forward_pre_hooks, part._forward_hooks)
+        for key, hook in held.items()
+        if not type(hook).__module__.startswith("torch.nn.utils")
+    ]
+
+    def watching(name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if (result := hook(*args, **kwargs)) is None:
+                found.append(f"{name} has a hook that returns nothing")
+            return result
+
+        return call
+
+    for name, held, key, hook in hooks:
+        held[key] = watching(name, hook)
+    try:
+        yield found
+    finally:
+        for _, held, key, hook in hooks:
+            held[key] = hook
+
+
+def parts_of(module: nn.Module, objective: Objective) -> dict[str, object]:
+    """The submodules of a module and the objectives, by name."""
+    parts: dict[str, object] = {_shown(name): part for name, part in module.named_modules()}
+    inner: object = objective
+    while isinstance(inner, Objective | ELBO):
+        parts[f"objective {type(inner).__name__}"] = inner
+        inner = next((v for v in vars(inner).values() if isinstance(v, Objective | ELBO)), None)
+    return parts
+
+
+def unchanging(parts: Mapping[str, object], run: Callable[[], T]) -> T:
+    """Returns what a function returns that must change no Python state.
+
+    The first run may change attributes, since it may initialise something. Then it runs again.
+
+    Args:
+        parts: the objects whose attributes are compared, by name.
+        run: the function.
+
+    Raises:
+        NotImplementedError: if attributes, or Python's or NumPy's generator, change at each run,
+            or a forward hook returns nothing. Attributes and generators then have their values
+            from before the call.
+    """
+    first = before = PythonState(parts)
+    try:
+        for _ in range(2):
+            with watched_hooks(parts) as idle:
+                found = run()
+            if idle:
+                raise NotImplementedError(idle[0])
+            after = PythonState(parts)
+            if not (reason := before.changes(after)):
+                return found
+            before = after
+        raise NotImplementedError(reason)
+    except BaseException:
+        first.restore()
+        raise
+
+
+class PythonState:
+    """The plain attributes of objects, and the states of Python's and NumPy's generators.
+
+    Args:
+        parts: the objects by name.
+    """
+
+    def __init__(self, parts: Mapping[str, object]) -> None:
+        self.parts = parts
+        self.values = {
+            (name, key): _copied(value)
+            for name, part in parts.items()
+            for key, value in _attributes(part)
+        }
+        self.generators = random.getstate(), np.random.get_state()
+
+    def changes(self, after: PythonState) -> str:
+        """Which value differs first; "" if none does."""
+        for (name, key), value in after.values.items():
+            if not _same(self.values.get((name, key)), value):
+                return f"{name}.{key} changes from step to step".lstrip(".")
+        same = _same(self.generators[0], after.generators[0])
+        if not same or not _same(list(self.generators[1]), list(after.generators[1])):
+            return "Python's or NumPy's random generator is used"
+        return ""
+
+    def restore(self) -> None:
+        """Gives the attributes and the generators these values."""
+        for (name, key), value in self.values.items():
+            own = vars(self.parts[name])[key]
+            if isinstance(own, np.random.Generator):
+                own.bit_generator.state = value
+            elif isinstance(own, random.Random):
+                own.setstate(value)
+            elif isinstance(own, list):
+                own[:] = value
+            elif isinstance(own, dict):
+                own.clear()
+                own.update(value)
+            else:
+                setattr(self.parts[name], key, value)
+        random.setstate(self.generators[0])
+        np.random.set_state(self.generators[1])
+
+
+def _attributes(part: object) -> Iterator[tuple[str, Any]]:
+    """The attributes that are compared: numbers, texts, lists of these, and public tensors.
+
+    A weight that `torch.nn.utils` computes from others is a tensor that each pass sets.
+    """
+    held = vars(part).get("_parameters", {})
+    for key, value in vars(part).items():
+        if key in _SKIPPED or key.startswith("_pyro"):
+            continue
+        plain = isinstance(value, bool | int | float | str | list | dict | type(None))
+        generator = isinstance(value, np.random.Generator | random.Random)
+        computed = key.startswith("_") or f"{key}_orig" in held or f"{key}_g" in held
+        if plain or generator or (isinstance(value, Tensor) and not computed):
+            yield key, value
+
+
+def _copied(value: Any) -> Any:
+    """A value that does not change with the given one."""
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
+    if isinstance(value, random.Random):
+        return value.getstate()
+    return value.copy() if isinstance(value, list | dict) else value
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two values are equal; tensors and other objects are if they are one object."""
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(
+            _same(own, second[key]) for key, own in first.items()
+        )
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second)
+    plain = isinstance(first, bool | int | float | str)
+    return first is second or (plain and (first == second or first != first))
+
+
+def _shown(name: str) -> str:
+    """The name of a module in the programs, without those of the modules that compute steps."""
+    return name.split("batch.")[-1]
