@@ -38,9 +38,9 @@ def parser() -> Parser:
     parser = Parser(
         prog="pyrovae inpaint",
         description="Draws completions of an image with missing pixels from the posterior given "
-        "the pixels that are seen. Writes the image, what is seen of it, the completions, their "
-        "mean and their standard deviation. Seconds for some tens of latent dimensions, about a "
-        "minute for a thousand.",
+        "the seen pixels. Writes the image, its seen pixels, the completions, their mean and "
+        "their standard deviation. It takes seconds for some tens of latent dimensions, and "
+        "about a minute for a thousand.",
     )
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("image", type=str, help="file, or image of a split such as test:12")
@@ -55,7 +55,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--mcmc",
         action="store_true",
-        help="draw the latents with NUTS, which takes minutes; up to 300",
+        help="draw the latents with NUTS, which takes minutes; for up to 300 latent dimensions",
     )
     parser.add_argument(
         "--given", nargs="+", type=str, help="attributes that the programs take: Smiling=1 ..."
@@ -84,7 +84,7 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
     except FileNotFoundError:
         raise InputError(f"--mask {path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"--mask {path}: is no image that can be read") from error
+        raise InputError(f"--mask {path}: cannot be read as an image") from error
     _, height, width = data.image_shape
     sizes = {(width, height)}
     if Path(image).is_file():

@@ -102,7 +102,9 @@ def parser() -> Parser:
     parser.add_argument("--num", type=int, default=64, help="number of samples or reconstructions")
     names = ", ".join(f"{name}.png" for name in OUTPUTS.values())
     parser.add_argument(
-        "--out", type=str | None, help=f"PNG file to write (default: {names}, by what is drawn)"
+        "--out",
+        type=str | None,
+        help=f"PNG file to write (default: {names}, depending on what is drawn)",
     )
     parser.add_argument(
         "--columns", type=int | None, help="images per row (default: up to 12, to fill all rows)"
@@ -115,14 +117,17 @@ def parser() -> Parser:
     kinds.add_argument(
         "--reconstruct", nargs="+", help=f"split, or images, to reconstruct; {an_image}"
     )
-    kinds.add_argument("--interpolate", nargs=2, help=f"two images to go between; {an_image}")
+    kinds.add_argument(
+        "--interpolate", nargs=2, help=f"two images to interpolate between; {an_image}"
+    )
     kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to vary")
     parser.add_argument(
         "--given",
         nargs="+",
         type=str,
-        help="attributes of what is decoded, for programs that take them: Smiling=1 kind=cat ...; "
-        "with --reconstruct an edit, which keeps the latents (default: those of test images)",
+        help="attributes of the decoded images, for programs that take attributes: Smiling=1 "
+        "kind=cat ...; with --reconstruct, edits the images and keeps their latents (default: "
+        "attributes of test images)",
     )
     parser.add_argument(
         "--noise",

@@ -1,4 +1,4 @@
-"""Reports of several runs beside each other on one page."""
+"""Reports of several runs side by side on one page."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def _read(mask: str) -> Tensor:
     except FileNotFoundError:
         return torch.zeros(0, 0, dtype=torch.bool)  # `check` refuses it; a run has its mask.
     except (OSError, ValueError) as error:
-        raise InputError(f"--likelihood.mask {mask}: is no image that can be read") from error
+        raise InputError(f"--likelihood.mask {mask}: cannot be read as an image") from error
     if not seen.any():
         raise InputError(f"--likelihood.mask {mask}: every pixel is missing (white)")
     return seen

@@ -51,9 +51,18 @@ def test_mistakes_are_refused_in_one_line(
     for arguments, said in (
         ([root], "--prior: must be given"),
         ([root, "--prior", "FlowPrio"], "unknown class 'FlowPrio'"),
-        ([root, "--prior=FlowPrior", "--freeze=encoder"], "--freeze: allowed is no --freeze"),
-        ([root, "--prior=FlowPrior", "--encoder=MLPEncoder"], "--encoder: allowed is no"),
-        ([root, "--prior=FlowPrior", "--decoder.bias=true"], "--decoder.bias: allowed is no"),
+        (
+            [root, "--prior=FlowPrior", "--freeze=encoder"],
+            "--freeze: not allowed with fit-prior, which sets",
+        ),
+        (
+            [root, "--prior=FlowPrior", "--encoder=MLPEncoder"],
+            "--encoder: not allowed with fit-prior, which keeps",
+        ),
+        (
+            [root, "--prior=FlowPrior", "--decoder.bias=true"],
+            "--decoder.bias: not allowed with fit-prior",
+        ),
         (
             [root, "--prior=FlowPrior", "--prior.latent_dim=3"],
             "encoder must be copied whole; ",

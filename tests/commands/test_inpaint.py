@@ -70,7 +70,7 @@ def test_masks_that_do_not_fit_are_refused_in_one_line(
     for more, said in (
         ([], "--mask: must be given, image whose white pixels are missing"),
         ([f"--mask={wide}"], "is 16x20 (height x width), allowed is 16x16"),
-        ([f"--mask={broken}"], "broken.png: is no image that can be read"),
+        ([f"--mask={broken}"], "broken.png: cannot be read as an image"),
         ([f"--mask={tmp_path / 'none.png'}"], "none.png: no such file"),
         ([f"--mask={wide}", "--out=a.jpg"], "--out: must end in .png"),
     ):

@@ -1,4 +1,4 @@
-"""The page that shows several runs beside each other."""
+"""The page that shows several runs side by side."""
 
 from __future__ import annotations
 

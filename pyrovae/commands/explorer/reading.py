@@ -66,7 +66,7 @@ def _object(body: bytes) -> dict[str, Any]:
         )
     except (ValueError, RecursionError) as error:
         why = " ".join(str(error).split())[:100]
-        raise Refused(400, f"the body is no JSON with finite numbers: {why}") from None
+        raise Refused(400, f"the body is not JSON with finite numbers: {why}") from None
     if not isinstance(found, dict):
         raise Refused(400, f"the body must be a JSON object, got {type(found).__name__}")
     return found
