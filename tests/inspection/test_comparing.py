@@ -34,7 +34,7 @@ def test_differences_stand_in_words(tmp_path: Path) -> None:
     first = report(faulty(), {"prior": "FlowPrior"}, elbo=200.0, rate=20.0, epochs=10.0)
     other = report(Judgement((), "No fault found."), {"prior": "Laplace"}, elbo=150.0, rate=20.0)
     text = compare_reports({"a": first, "b": other}, tmp_path, ["note <1>"]).read_text()
-    assert "a beside b" in text and "note &lt;1&gt;" in text and "http" not in text
+    assert "a compared with b" in text and "note &lt;1&gt;" in text and "http" not in text
     assert "-50, 25% less" in text and "the same" in text and "not known for both" in text
     assert "No cause was found that costs more than 2 nats per image" in text
     assert "No fault found." in text and "about 340 nats per image" in text
@@ -120,7 +120,7 @@ def test_the_command_compares_runs(
     page = trained_run / "posterior" / "compare.html"
     assert str(page) in capsys.readouterr().out and not (other / "posterior").exists()
     text = page.read_text()
-    assert "run beside other" in text and text.count("data:image/png") == 6
+    assert "run compared with other" in text and text.count("data:image/png") == 6
     assert "All known settings are the same." in text and "The verdicts use no section" in text
     assert "posterior/compare.html" in (trained_run / "index.html").read_text()
     more = [*command, "--sections", "program", "--out", str(tmp_path / "out")]

@@ -117,7 +117,7 @@ def _says(found: Classified, confusions: pandas.DataFrame, seed: int) -> list[st
     counts, names = confusions.to_numpy(), list(confusions.index)
     said = [f"{found.label}: {found}; log loss {found.log_loss.mean():.3f} nats per image."]
     if found.correct.mean() <= found.chance:
-        said[0] += " Always answering the most frequent class is as good or better."
+        said[0] += " Always predicting the most frequent class is as good or better."
     said.append(_calibration_said(found, seed))
     if never := [names[i] for i in np.flatnonzero(counts.sum(1) * (counts.sum(0) == 0))]:
         said.append(f"No image is predicted as {listed(never)}.")
@@ -135,9 +135,9 @@ def _calibration_said(found: Classified, seed: int) -> str:
     error, noise = found.numbers()["calibration_error"], found.noise(seed)
     confidence, accuracy = found.confidence.mean(), found.correct.mean()
     spread = np.sqrt(accuracy * (1 - accuracy) / len(found.truth))
-    verdict = "No miscalibration is noticed"
+    verdict = "No miscalibration was found"
     if error > np.quantile(noise, NOTICED):
-        verdict = "Confidences are off in both directions"
+        verdict = "Confidences are wrong in both directions"
         if abs(confidence - accuracy) > 2 * spread:
             side = "over" if confidence > accuracy else "under"
             verdict = f"Predictions are {side}confident"

@@ -41,10 +41,10 @@ POINTS = 400
 LEVEL = 0.01
 #: What is said if coverage differs, but not the distributions as far as they can be tested.
 ALIKE = (
-    "Draws of the prior are less covered by posteriors than held-out encodings are, but this does "
-    "not show a region without encodings: tests of single dimensions, of planes and of all "
+    "Draws of the prior are less covered by posteriors than held-out encodings are, but this "
+    "does not imply a region without encodings: tests of single dimensions, of planes and of all "
     "dimensions together found no difference between encodings and prior. At the scale of single "
-    "posteriors encodings are grouped, as those of similar images are."
+    "posteriors, encodings form groups, as encodings of similar images do."
 )
 
 #: What each table shows.
@@ -72,7 +72,7 @@ def section(subject: Subject) -> Section:
     answer = Section("How much prior mass lies where no image is encoded?", [], captions=CAPTIONS)
     columns, encoded, seed = subject.columns, subject.encoded, subject.seed
     reasons: list[str] = []
-    holes = _tried(reasons, "Holes were not looked for", find_holes, subject)
+    holes = _tried(reasons, "There was no search for holes", find_holes, subject)
     z = subject.prior_draws(subject.budget.draws)[0] if holes is None else holes.z
     prior, own = z.cpu().double().numpy(), encoded.only(columns)
     named = own.draws, prior[:, columns], own.names
@@ -161,8 +161,8 @@ def _add_rest(
         answer.figures["aggregate_planes"] = Drawing(
             _draw_planes(worst),
             "The planes in which encodings and prior differ most, in standard deviations of the "
-            f"prior; at most {POINTS} draws of each. The p-values are of draws that did not "
-            f"choose the planes, adjusted for all planes; {where}.",
+            f"prior; at most {POINTS} draws of each. The p-values are from draws that were not "
+            f"used to choose the planes, adjusted for all planes; {where}.",
         )
     if whole is not None:
         answer.tables["aggregate_mmd"] = pandas.DataFrame([vars(whole)])
@@ -196,7 +196,7 @@ def _holes_said(found: Holes, differ: bool) -> list[str]:
         said.append(
             f"The mixture of {found.images:,} posteriors does not cover held-out images either "
             f"(their median log q(z) is {-ratio.held_out:,.0f} nats below log p(z)): posteriors "
-            f"are narrower than the distances between them, so that only holes larger than these "
+            f"are narrower than the distances between them, so only holes larger than these "
             f"distances can be found."
         )
     return said
@@ -228,18 +228,17 @@ def _marginals_said(single: pandas.DataFrame) -> str:
     row = single.loc[farthest]
     return (
         f"{(single.adjusted < LEVEL).sum()} of {len(single)} dimensions are distributed "
-        f"differently from the prior (p < {LEVEL}, adjusted for all dimensions). {farthest} "
-        f"has the largest distance: its mean is {row['mean']:.2f} (prior: "
-        f"{row.prior_mean:.2f}) and its standard deviation {row.sd:.2f} (prior: "
-        f"{row.prior_sd:.2f}; Kolmogorov-Smirnov distance "
-        f"{row.distance:.2f})."
+        f"differently from the prior (p < {LEVEL}, adjusted for all dimensions). {farthest} has "
+        f"the largest distance: its mean is {row['mean']:.2f} (prior: {row.prior_mean:.2f}) and "
+        f"its standard deviation {row.sd:.2f} (prior: {row.prior_sd:.2f}; Kolmogorov-Smirnov "
+        f"distance {row.distance:.2f})."
     )
 
 
 def _together_said(whole: MMDTest) -> str:
     together = "The joint distribution of all dimensions differs from the prior"
     if whole.p_value >= LEVEL:
-        together = "In the joint distribution of all dimensions no difference was found"
+        together = "No difference was found in the joint distribution of all dimensions"
     return (
         f"{together} (squared maximum mean discrepancy {whole.value:.2g}, permutation test p = "
         f"{whole.p_value:.2g})."

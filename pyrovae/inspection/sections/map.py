@@ -1,4 +1,4 @@
-"""How do the images lie in the latent space?"""
+"""Where are the images in the latent space?"""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def section(subject: Subject) -> Section:
         says = [variance_said(shares, codes.shape[1])]
         says += [trust_said(codes, places, name) for name, places in maps.items()]
         figures = {"maps": _maps(subject, maps, known)}
-    title, table = "How do the images lie in the latent space?", _table(subject, rows, maps)
+    title, table = "Where are the images in the latent space?", _table(subject, rows, maps)
     captions = {"maps": "Place of each image on the maps"}
     return Section(title, says, tables={"maps": table}, figures=figures, captions=captions)
 
 
 def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Drawing:
-    methods = [f"a map by {name}, which keeps neighbours near" for name in [*maps][1:]]
+    methods = [f"a map by {name}, which keeps neighbours close" for name in [*maps][1:]]
     return Drawing(
         _draw_maps(maps, known),
         f"Map of the posterior means of {subject.where(len(known))}: "
@@ -95,9 +95,10 @@ def _plane_said(codes: np.ndarray) -> str:
     correlation = float(np.corrcoef(codes.T)[0, 1])
     loc, scale = codes.mean(0), codes.std(0)
     return (
-        f"The posterior means lie in a plane, around ({loc[0]:.2f}, {loc[1]:.2f}) with standard "
-        f"deviations {scale[0]:.2f} and {scale[1]:.2f} and correlation {correlation:.2f}. The "
-        "decoder extrapolates where the prior has mass and no image is encoded."
+        f"The posterior means are two-dimensional, around ({loc[0]:.2f}, {loc[1]:.2f}) with "
+        f"standard deviations {scale[0]:.2f} and {scale[1]:.2f} and correlation "
+        f"{correlation:.2f}. The decoder extrapolates where the prior has mass and no image is "
+        "encoded."
     )
 
 

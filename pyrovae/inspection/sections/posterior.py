@@ -112,10 +112,10 @@ def _intervals(subject: Subject, table: pandas.DataFrame, found: Encoding) -> Dr
     return Drawing(
         _draw_intervals(table, dims),
         f"Posterior per dimension, {subject.shown_where()}, in the {len(dims)} dimensions of the "
-        f"largest rate. Left: dots show the location, coloured by the rate in nats; bars show ± 2 "
-        f"scales, where they are longer than a dot. The grey band is ± 2, which holds 95% of a "
-        f"standard Normal's mass; the prior may be another. Right: the scale. Titles: the rate "
-        f"over all dimensions.",
+        "largest rate. Left: dots show the location, coloured by the rate in nats; bars show ± 2 "
+        "scales, where they are longer than a dot. The grey band is ± 2, which holds 95% of a "
+        "standard Normal's mass; the prior may be a different one. Right: the scale. Titles: the "
+        "rate over all dimensions.",
     )
 
 
@@ -137,9 +137,9 @@ def _correlations(
 def _spreads(table: pandas.DataFrame) -> str:
     latent, whole = np.sqrt(np.square(table[["latent_spread", "spread"]]).mean())
     return (
-        f"The uncertainty of z moves a pixel by {latent:.1f} grey levels of 256 (standard "
-        f"deviation); with the likelihood's noise it is {whole:.1f}. The guide attributes "
-        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g}% of the variance of pixels to z."
+        f"The uncertainty of z gives pixels a standard deviation of {latent:.1f} of 256 grey "
+        f"levels; with the likelihood's noise it is {whole:.1f}. So z contributes "
+        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g}% of the predictive variance of pixels."
     )
 
 

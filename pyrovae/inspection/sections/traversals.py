@@ -117,8 +117,8 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
 def _idle_said(idle: pandas.DataFrame) -> list[str]:
     named = ", ".join(idle.index[:5]) + (f" ... ({len(idle)} in all)" if len(idle) > 5 else "")
     return [
-        f"Dimensions with a rate above {CARRIES} nats that the decoder itself does not use: "
-        f"{named}. A change of one, with the other latents fixed, changes pixels by less than "
+        f"Dimensions with a rate above {CARRIES} nats that the decoder hardly uses: {named}. "
+        "Changing one of them, with the other latents fixed, changes pixels by less than "
         f"{UNSEEN} grey levels."
     ]
 

@@ -48,7 +48,7 @@ SHAPES = {
     (0, 1): "high at both ends: more residuals than expected are far larger than the noise",
     (-1, 1): "high at both ends (a U): residuals are larger than the noise",
     (0, -1): "low at both ends: fewer residuals than expected are far larger than the noise",
-    (-1, 0): "low in the middle: few residuals are small against the noise",
+    (-1, 0): "low in the middle: few residuals are small compared with the noise",
     (-1, -1): "low in the middle and at both ends (an M): few residuals are small against the "
     "noise, and few are far larger",
     (0, 0): "of the same height in the middle, at the ends and between, within 5% of a flat one",
@@ -105,7 +105,7 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
     try:
         rare = find_outliers(subject)
     except InputError as reason:
-        return [f"Improbable images were not looked for: {reason}."]
+        return [f"There was no search for improbable images: {reason}."]
     answer.says.extend(_outliers_said(rare))
     shown = rare.shown.reset_index(drop=True)
     answer.tables.update(typical_shown=shown, typical_outliers=rare.table)
