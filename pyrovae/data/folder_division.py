@@ -154,7 +154,7 @@ def check_groups(
     if shared := [group for group, own in splits.items() if len(own) > 1]:
         logging.getLogger("pyrovae").warning(
             "%s: images of %s (--data.group_by %s) are in several splits, such as those of %s "
-            "(%s), so that validation and test images resemble training images",
+            "(%s), so validation and test images resemble training images",
             root,
             counted(len(shared), "group"),
             group_by,

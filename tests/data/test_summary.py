@@ -150,7 +150,7 @@ def test_codes_of_unknown_values_are_told(
     with caplog.at_level(logging.WARNING, "pyrovae"):
         train = replace(data.split("train"), attributes=np.array(ages, np.float32)[:, None])
         summary(data, replace(train, names=train.names[:4], images=train.images[:4]), train)
-    assert (told in caplog.text) and bool(told) == ("not known" in caplog.text)
+    assert (told in caplog.text) and bool(told) == ("if it means unknown" in caplog.text)
 
 
 def test_splits_attributes_and_changes(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_unknown_values_and_images_that_are_left_out_are_told() -> None:
     assert summary_of(data).endswith(f"attributes: age, hat, fur, ear, eye; {told}")
     data = ArrayData(splits, attributes=tables, attribute_names=names, known=["age", "hat"])
     assert (
-        "; 900 for training, 900 for validation; images left out, of unknown age, hat "
+        "; 900 for training, 900 for validation; images left out because of unknown age, hat "
         "(--data.known): 100 for training, 100 for validation; attributes: "
     ) in summary_of(data)
     assert "unknown: ear for 100%, eye for 44%" in summary_of(data)

@@ -93,7 +93,9 @@ def test_what_is_not_comparable_is_said() -> None:
     assert differences({"a": first, "b": same}) == []
     fewer = replace(first, split=first.split.take(range(3)))
     (said,) = differences({"a": first, "b": fewer})
-    assert said.startswith("b has other images than a in the split test (3 images of 3x16x16, not")
+    assert said.startswith(
+        "b has different images from a in the split test (3 images of 3x16x16, not"
+    )
     binary = replace(first, programs=small_vae(likelihood=Bernoulli()))
     (said,) = differences({"a": first, "b": binary})
     assert "likelihood on another scale" in said and "Bernoulli, not" in said
