@@ -76,5 +76,5 @@ def _check_opens(folder: Path, vae: ModelGuidePair) -> None:
         if (other := after.get(name)) != kind:
             raise InputError(
                 f"cannot be saved: {name} is of the class {kind}, but the programs were made with "
-                f"{other}; make them anew with this part"
+                f"{other}; build them again with this part"
             )

@@ -109,7 +109,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
 def _head(found: Evaluation, epoch: int, leaves_out: bool) -> str:
     """The line above the scores: what is scored."""
     images = counted(found.num_images, "image")
-    seen = ", of seen pixels alone" if leaves_out else ""
+    seen = ", of seen pixels only" if leaves_out else ""
     return f"test, {images}, weights of epoch {epoch} (the best), nats per image{seen}:"
 
 

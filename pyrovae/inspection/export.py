@@ -53,8 +53,8 @@ def to_inference_data(
     whether the guide is right. For MCMC chains their diagnostics are meaningful.
 
     `arviz.loo` runs, with each image as one observation. But the latents of an image depend on
-    no other image, so leaving an image out leaves its prior. The quantity estimated is log p(x),
-    by the harmonic mean of p(x given z), whose variance is large if the posterior is much
+    no other image, so leaving an image out leaves only its prior. The quantity estimated is log
+    p(x), by the harmonic mean of p(x given z), whose variance is large if the posterior is much
     narrower than the prior. Heed its warnings of k-hat above 0.7, and prefer `log_evidence`.
 
     Args:

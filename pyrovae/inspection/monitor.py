@@ -78,7 +78,7 @@ class PosteriorMonitor(Callback):
             return []
         try:
             faults = judge(self._evidence(epoch, some)).faults
-        except Exception as error:  # Training goes on with any user's program.
+        except Exception as error:  # Training continues with any user's program.
             self._failed = True
             reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             return [f"warning: the posterior cannot be checked during training ({reason})"]

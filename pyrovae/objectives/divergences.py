@@ -22,8 +22,8 @@ class MMD(PerImageELBO):
     of a batch and the same number of draws of the prior. The kernel is the sum of seven inverse
     multiquadratic kernels $c / (c + \lVert z - z' \rVert^2)$ with $c = 2 D s$, s from 0.1 to 10.
 
-    Use it for latents with more information about each image than under the ELBO, while samples
-    of the prior still decode well.
+    Use it for latents that carry more information about each image than under the ELBO, while
+    samples of the prior still decode well.
 
     Args:
         alpha: $\alpha$, the share of the KL that is removed; 1 leaves the MMD only.

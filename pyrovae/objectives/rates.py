@@ -68,7 +68,7 @@ class _Floored(PerImageELBO):
 
 
 class FreeBits(_Floored):
-    r"""A KL below a threshold is not penalised, so that dimensions do not collapse.
+    r"""Does not penalise a KL below a threshold, so that dimensions do not collapse.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \sum_{d} \max\left(\lambda,\;
     \overline{KL}_d\right)$$
@@ -101,7 +101,7 @@ class FreeBits(_Floored):
 
 
 class LayerFreeBits(_Floored):
-    r"""A KL of a layer of latents below a threshold is not penalised, so that no layer collapses.
+    r"""Does not penalise a layer's KL below a threshold, so that no layer collapses.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \sum_{l} \max\left(\lambda,\;
     \overline{KL}_l\right)$$
@@ -155,7 +155,7 @@ class Capacity(PerImageELBO):
     where $\overline{KL}$ is the KL averaged over the batch, and $C(t)$ is `capacity` times the
     schedule.
 
-    Use it to set how many nats the latents hold, and to make them active one after the other.
+    Use it to set how many nats the latents carry, and to activate them one after the other.
 
     Args:
         capacity: the final target, nats per image, at least 0.
@@ -305,10 +305,10 @@ class BetaTC(PerImageELBO):
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
             _at_least_zero(name, value)
         self.weights = (alpha, beta, gamma)
-        self.state |= {"num_images": torch.zeros(())}  # 0 stands for the size of the batch.
+        self.state |= {"num_images": torch.zeros(())}  # 0 means the size of the batch.
 
     def numbers(self) -> dict[str, float]:
-        """None: the number of images is no measurement."""
+        """None: the number of images is not a measurement."""
         return {}
 
     def begin_step(self, progress: Progress) -> None:

@@ -37,7 +37,7 @@ LINEAR = {*STOCK, "TraceTMC_ELBO"} - {"RenyiELBO"}
 
 _COMPILED = "keeps beta and the number of images of its first step; use {}"
 
-#: ELBOs that would optimise something else than their name says: the reason and a replacement.
+#: ELBOs that would not optimise what their name says: the reason and a replacement.
 UNFIT = {
     "ReweightedWakeSleep": "weighs particles per batch, not per image; use DReG or IWAE",
     "TraceTailAdaptive_ELBO": "weighs particles per batch, not per image; use DReG or IWAE",

@@ -36,7 +36,7 @@ class RunDirectory:
     """The files of one run.
 
     `config.yaml` (the options), `metrics.csv` (one row per epoch), `index.html` and `curve.png`
-    (the run at a glance), `warnings.txt` (faults of the posterior, if any), `tensorboard/`,
+    (a summary of the run), `warnings.txt` (faults of the posterior, if any), `tensorboard/`,
     `samples/` and `reconstructions/` (one picture per epoch), `checkpoints/last.safetensors` (all
     that resuming needs) and `checkpoints/best_epoch_0001.safetensors` (weights of the best
     epochs), `parts/` (copies of the user's own modules that the options name). A shared run has

@@ -174,7 +174,7 @@ def _place(
 
 
 def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
-    """Gives a run from Python its `config.yaml`; warns if it goes on with other options.
+    """Gives a run from Python its `config.yaml`; warns if it continues with other options.
 
     The command line has its own text, and refuses other options.
     """
@@ -182,7 +182,7 @@ def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
         if "freeze" in changes:  # The state of the optimiser is of other parameters.
             raise InputError(f"freeze: a resumed run keeps its frozen parts, {changes['freeze']}")
         logging.getLogger("pyrovae").warning(
-            "%s: the run goes on with other options than before, which were %s",
+            "%s: the run continues with other options than before, which were %s",
             run.config,
             ", ".join(f"--{name} {value}" for name, value in changes.items()),
         )

@@ -73,9 +73,9 @@ def test_it_is_said_that_seen_pixels_alone_are_scored(
 ) -> None:
     root = tmp_path / "run"
     main([*SMALL, f"--run_dir={root}", "--likelihood=Masked", f"--likelihood.{option}"])
-    assert ("nats per image, of seen pixels alone:" in capsys.readouterr().out) == alone
+    assert ("nats per image, of seen pixels only:" in capsys.readouterr().out) == alone
     found = score_run(root, Options(), ["elbo"], device="cpu")
-    assert ("; seen pixels alone are scored" in found.about) == alone
+    assert ("; only seen pixels are scored" in found.about) == alone
 
 
 def test_the_best_of_the_simpler_models_is_named() -> None:

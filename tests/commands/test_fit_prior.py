@@ -65,11 +65,11 @@ def test_mistakes_are_refused_in_one_line(
         ),
         (
             [root, "--prior=FlowPrior", "--prior.latent_dim=3"],
-            "encoder must be copied whole; ",
+            "encoder must be copied completely; ",
         ),
         (
             [root, "--prior=FlowPrior", "--data.image_size=32"],
-            "decoder, encoder must be copied whole; ",
+            "decoder, encoder must be copied completely; ",
         ),
         ([root, "--prior=StandardNormal"], "nothing is left to train: only frozen parts have"),
         ([str(tmp_path / "none"), "--prior", "FlowPrior"], "none: no such directory"),

@@ -166,7 +166,7 @@ class Warnings(Hooks):
         row = epoch.row
         if row.skipped_steps or not math.isfinite(row.val_elbo):
             logging.getLogger("pyrovae").warning(
-                "epoch %d: validation ELBO %.1f; steps skipped, as loss or gradient was not "
+                "epoch %d: validation ELBO %.1f; steps skipped because loss or gradient was not "
                 "finite: %d. Try a lower learning rate",
                 row.epoch,
                 row.val_elbo,

@@ -121,7 +121,7 @@ class _Drawn(Protocol):
 class Logger(Recorded, ABC):
     """Base class of loggers. Any other class with these three methods is a logger too.
 
-    Only the main process calls them. An error does not end the run, which goes on without the
+    Only the main process calls them. An error does not end the run, which continues without the
     logger.
     """
 
