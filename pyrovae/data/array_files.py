@@ -75,7 +75,7 @@ def arrays_of(
     Args:
         path: the file.
         key: the name of an array. "{}" in it is replaced by the names of splits. None selects the
-        only array besides `others`.
+            only array besides `others`.
         others: the keys of arrays that hold no images.
         option: the option of the key, for messages.
 

@@ -51,7 +51,7 @@ class ArrayData(DividedImages):
         images: array or tensor `(N, C, H, W)`, `(N, H, W, C)` or `(N, H, W)`; or a mapping of
             `"train"` and possibly `"val"` and `"test"` to such arrays. From Python only.
         labels: one number or text per image, or such a mapping; they become the attribute `label`.
-        None and NaN mark unknown labels.
+            None and NaN mark unknown labels.
         attributes: a data frame, a series with a name, a mapping of names to columns, an array
             `(N, A)`, or a mapping of splits to one of these. Texts become classes, as in a table
             of `ImageFolder`. Rows are matched by position; the index of a frame is ignored.
@@ -63,9 +63,9 @@ class ArrayData(DividedImages):
         label_key: the array of the labels in the file, in the same format as `key`.
         group_key: the array of the groups in the file, in the same format as `key`; see `groups`.
         channels_last: whether the last axis holds the channels; by default the shorter of the
-        first and the last axis does.
+            first and the last axis does.
         image_shape: (channels, height, width) of the images; by default that of the array. A run
-        records it, so that it opens without the images.
+            records it, so that it opens without the images.
         black: the stored value of grey value 0, or "auto": the 0.1% quantile of the training
             split. By default 0 for uint8 and floats.
         white: the stored value of grey value 255, or "auto": the 99.9% quantile. By default 255
@@ -80,7 +80,7 @@ class ArrayData(DividedImages):
             keeps the images of a group in one split. Labels are then not balanced. From Python
             only.
         val_fraction: share of the images, or of groups, for validation, if that split is not
-        given.
+            given.
         test_fraction: share of the images, or of groups, for testing, if that split is not given.
         seed: seed of the random division.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the

@@ -79,7 +79,7 @@ class ImageFolder(CachedImages):
         pad: keeps whole images: black borders, in place of a crop, give them the proportions of
             `image_size`.
         flip: whether training mirrors images at random; off by default. It suits most photographs,
-        but not writing, scans or anything whose left and right differ.
+            but not writing, scans or anything whose left and right differ.
         augment: further random changes of training images: `Shift`, `Rotate`, `Crop`,
             `Colour`.
         limit: number of training images to use, drawn at random; by default all. Validation and
@@ -91,13 +91,13 @@ class ImageFolder(CachedImages):
         known: names of attributes that must be known, such as `age`: images without them are left
             out of all splits. `limit` is applied before.
         group_by: what defines a group, such as the images of one person; dividing keeps each group
-        in one split. "folder" (the folder that the image itself is in), "file" (the pages of a
-        stack), or a column of `attributes`, such as `patient`. By default images are divided
-        individually.
+            in one split. "folder" (the folder that the image itself is in), "file" (the pages of a
+            stack), or a column of `attributes`, such as `patient`. By default images are divided
+            individually.
         split_by: a column of `attributes` that names the split of each image, in place of
             folders: train, val or test.
         val_fraction: share of the images, or of groups, for validation, if that split is not
-        given.
+            given.
         test_fraction: share of the images, or of groups, for testing, if that split is not given.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
             warning.

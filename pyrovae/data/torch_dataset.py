@@ -57,8 +57,8 @@ class TorchDataset(DividedImages):
         val: the data set of the validation images.
         test: the data set of the test images.
         image_shape: (channels, height, width) to convert the images to; by default the shape of
-        the first image, which all must have. A run records it, so that it opens without the
-        images.
+            the first image, which all must have. A run records it, so that it opens without the
+            images.
         black: the value of grey value 0, or "auto": the 0.1% quantile of `dataset`. By default 0
             for uint8 and floats.
         white: the value of grey value 255, or "auto": the 99.9% quantile. By default 255 for

@@ -38,10 +38,10 @@ class Labels:
         label: the attribute of the data that holds the class 0, 1, ...; NaN or a negative number
             where it is unknown.
         num_labels: the number of images whose label is used, the same for each class; None uses
-        all known labels.
+            all known labels.
         label_seed: seed of the choice of these images.
         labelled_share: the share of images with a label in an epoch, below 1, up to rounding;
-        larger if a larger share of the images has one.
+            larger if a larger share of the images has one.
 
     Raises:
         InputError: if a number is not allowed.
@@ -70,7 +70,7 @@ class Labels:
 
         Raises:
             InputError: if the images lack the attribute, a value is not a class, or there are too
-            few labels.
+                few labels.
         """
         try:
             (place,) = split.places([self.label])

@@ -118,7 +118,7 @@ class MixtureGuide(Program):
             x: observations `(B, C, H, W)`.
             num_images: not used.
             labels: classes `(B,)`; any other value, such as -1 or NaN, means unknown. None if all
-            are unknown.
+                are unknown.
         """
         with pyro.plate("images", count(x), dim=-1):
             z = pyro.sample("z", self.z_dist(x))
@@ -159,10 +159,10 @@ class MixtureVAE(FewLabels):
         label: the attribute of the data that holds the class 0, 1, ...; NaN or a negative number
             where it is unknown.
         num_labels: the number of training images whose label is used, the same for each class;
-        None uses all known labels.
+            None uses all known labels.
         label_seed: seed of the choice of these images.
         labelled_share: the share of images with a label in an epoch, below 1, up to rounding;
-        larger if a larger share of the images has one.
+            larger if a larger share of the images has one.
         alpha: the weight of the classification loss of an image with a label, at least 0.
 
     Raises:

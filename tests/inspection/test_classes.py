@@ -152,7 +152,7 @@ def test_the_mistakes_of_the_highest_confidence_are_drawn(
     ]
     (images,) = seen["rows"].values()
     assert torch.equal(images[0], torch.tensor(own.split.images[10]) / 255)
-    assert drawing.caption.startswith("The 4 wrong predictions of the highest confidence")
+    assert drawing.caption.startswith("The 4 wrong predictions with the highest confidence")
 
 
 @pytest.mark.slow

@@ -163,7 +163,10 @@ def own(kind: str) -> ModelGuidePair:
             "other",
             "^the guide draws a, which is not a site of the model; the model's latent",
         ),
-        ("mask", "^the site x_observed lies within poutine.mask or has an obs_mask, which scores"),
+        (
+            "mask",
+            "^the site x_observed lies within poutine.mask or has an obs_mask, which the scores",
+        ),
     ],
 )
 def test_what_scores_or_checkpoints_would_not_see_is_named(

@@ -127,7 +127,7 @@ def _effects_drawing(
     subject: Subject, scores: pandas.DataFrame, effects: pandas.DataFrame
 ) -> Drawing:
     shown = gains(scores).index[:ROOM]
-    chosen = f"the {len(shown)} attributes of the best scores; " if len(shown) > 1 else ""
+    chosen = f"the {len(shown)} attributes with the best scores; " if len(shown) > 1 else ""
     return Drawing(
         _draw_edit_effects(effects.loc[shown, shown]),
         "Effect of each edit on each attribute. A row edits one attribute from half its range "

@@ -106,7 +106,7 @@ def _answer(table: pandas.DataFrame, count: int) -> str:
         )
     return (
         f"For {count:,} images drawn from the model, the ranks of {len(other)} of {len(table)} "
-        f"quantities (dimensions, and log q) are not uniform, as those of an exact posterior are "
+        "quantities (dimensions, and log q) are not uniform, unlike those of an exact posterior "
         f"(chi-square test, joint level {ALPHA} by Bonferroni's correction); the largest "
         f"statistic is that of {table['chi_square'].idxmax()}."
     )

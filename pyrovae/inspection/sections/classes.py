@@ -148,7 +148,7 @@ def _calibration_said(found: Classified, seed: int) -> str:
 
 
 def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
-    """The wrong predictions of the highest confidence."""
+    """The wrong predictions with the highest confidence."""
     wrong = np.flatnonzero(~found.correct)
     worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:MISTAKES]
     images = torch.from_numpy(np.array(subject.split.images[found.rows[worst]])) / 255
@@ -163,7 +163,7 @@ def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
         rows[title], notes[title] = images[start : start + COLUMNS], words[start : start + COLUMNS]
     return Drawing(
         image_rows(rows, notes),
-        f"The {len(worst)} wrong predictions of the highest confidence: true class, predicted "
+        f"The {len(worst)} wrong predictions with the highest confidence: true class, predicted "
         f"class, confidence. {subject.where(len(found.truth))}.",
     )
 

@@ -82,7 +82,7 @@ def _scores_said(scores: dict[str, Estimate]) -> str:
 
 
 def _dimensions_said(table: pandas.DataFrame, chance: float) -> str:
-    """The factor and the dimension of the largest mutual information."""
+    """The factor and the dimension with the largest mutual information."""
     factor, dimension = table.stack().idxmax()
     return (
         f"The largest mutual information is {table.to_numpy().max():.2f} nats, of {factor} and "

@@ -119,10 +119,10 @@ def _left_out(subject: Subject, table: pandas.DataFrame) -> list[str]:
 def _gap(table: pandas.DataFrame) -> str:
     gap = Estimate.of(table["gap"])
     return (
-        f"The ELBO is at least {_nats(gap)} below log p(x) on {_images(len(table))} "
-        f"({table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance sampling gives a "
-        "lower bound of log p(x) in expectation, so the true gap may be larger, but is hardly "
-        f"smaller."
+        f"The ELBO is at least {_nats(gap)} below log p(x) on {_images(len(table))} (single "
+        f"images: {table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance sampling "
+        "gives a lower bound of log p(x) in expectation, so the true gap may be larger, but is "
+        "hardly smaller."
     )
 
 
@@ -144,8 +144,8 @@ def _parts(table: pandas.DataFrame) -> list[str]:
     if table["elbo_full_rank"].notna().all():
         won = Estimate.of(table["elbo_full_rank"] - table["elbo_own_family"])
         found.append(
-            f"A Normal of full rank, refined in the same way, has an ELBO that is {_nats(won)} "
-            "higher than that of the refined guide."
+            "The ELBO of a Normal of full rank, refined in the same way, minus that of the "
+            f"refined guide is {_nats(won)}."
         )
     return found
 

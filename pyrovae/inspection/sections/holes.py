@@ -140,14 +140,14 @@ def _add_marginals(
         f"Top: the Kolmogorov-Smirnov distance between encodings and prior in each dimension; "
         f"dimensions above the dashed line differ significantly (p = {LEVEL}, adjusted for all). "
         f"Bottom: the densities of encodings (area) and of {len(prior):,} draws of the prior "
-        f"(line) in the dimensions of the largest distance; {subject.where()}.",
+        f"(line) in the dimensions with the largest distance; {subject.where()}.",
     )
 
 
 def _add_rest(
     answer: Section, where: str, whole: MMDTest | None, worst: Projections | None
 ) -> None:
-    """Adds the test of all dimensions together, and the planes of the largest difference."""
+    """Adds the test of all dimensions together, and the planes with the largest difference."""
     if whole is not None:
         answer.says.append(_together_said(whole))
     if worst is not None:

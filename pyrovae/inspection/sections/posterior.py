@@ -36,7 +36,7 @@ SHOWN = 24
 DRAWS = 100
 CAPTIONS = {
     "posteriors": "Location, scale and rate per image and dimension",
-    "predictive": "Standard deviation of a pixel per image, in grey levels of 256",
+    "predictive": "Standard deviation of a pixel per image, in grey levels (of 256)",
     "correlations": "Most correlated pairs of dimensions per image",
 }
 
@@ -80,9 +80,9 @@ def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing
     return Drawing(
         _draw_predictive(images, seen, names),
         f"Posterior predictive, {subject.shown_where()}. From left to right: the image; the mean "
-        f"of {DRAWS} decoded draws of z; the standard deviation of each pixel over these draws"
-        f"{_noise_said(seen)}, from 0 (dark) to the number above, in grey levels of 256; four of "
-        "the draws; one draw with the likelihood's noise.",
+        f"of {DRAWS} decoded draws of z; the standard deviation of each pixel over these "
+        f"draws{_noise_said(seen)}, from 0 (dark) to the number above, in grey levels (of 256); "
+        "four of the draws; one draw with the likelihood's noise.",
     )
 
 
@@ -102,7 +102,7 @@ def _noise_varies(seen: Predictive) -> bool:
 
 
 def _largest(found: Encoding) -> tuple[np.ndarray, list[str]]:
-    """The dimensions of the largest rate, and their names."""
+    """The dimensions with the largest rate, and their names."""
     top = np.argsort(-found.kl.mean(0), kind="stable")[:SHOWN]
     return top, [found.names[column] for column in top]
 

@@ -334,7 +334,7 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
             notes[title] = [f"{value:,.0f}\n{rank:.0%}" for value, rank in both]
     return Drawing(
         image_rows(rows, notes),
-        "The images of the smallest and of the largest log p(x), and the shown images; below "
+        "The images with the smallest and the largest log p(x), and the shown images; below "
         f"each its log p(x) in nats (a lower bound), and the share of the {rare.of} that are "
         f"less probable; {subject.where(len(rare.split))}.",
     )

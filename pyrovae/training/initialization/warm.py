@@ -33,7 +33,7 @@ class WarmStart(Start):
         parts: the names of the parts to copy, such as `encoder`; null copies all.
         checkpoint: "best" (by validation ELBO) or "last".
         whole: the names of parts that must be copied completely; in other parts, tensors that do
-        not fit stay random.
+            not fit stay random.
     """
 
     def __init__(
