@@ -68,7 +68,7 @@ def _starred() -> list[str]:
 
 
 def _found(name: str) -> Any:
-    """What a name of the package stands for: a module in it, or a name of these modules."""
+    """The object behind a name of the package: a module in it, or a name of these modules."""
     if name == "__all__":
         return _starred()
     if name.startswith("_"):

@@ -164,11 +164,11 @@ def about(found: Completions, seen: Tensor, never: int = 0) -> list[str]:
     over = "channels and pixels" if len(found.deviation) > 1 else "pixels"
     left = f"warning: the likelihood leaves out {never} of the missing pixels"
     lines = [
-        *([f"{left}, so nothing is known of them"] if never else []),
+        *([f"{left}, so nothing is known about them"] if never else []),
         f"{int((~seen).sum()):,} of {seen.numel():,} pixels are missing",
-        f"a missing pixel, as decoded, varies over the posterior by {size:.1f} of 255 grey levels "
-        f"(standard deviation, root mean square over {over}); the pixel that varies most, by "
-        f"{most:.1f}, is white in the last picture",
+        f"the standard deviation of a decoded missing pixel over the posterior is {size:.1f} of "
+        f"255 grey levels (root mean square over {over}); the largest is {most:.1f}, shown white "
+        "in the last picture",
     ]
     if not math.isnan(found.r_hat):
         state = "the chains have mixed" if found.r_hat < MIXED else "the chains have not mixed"

@@ -329,7 +329,7 @@ def _seen(sections: Sequence[str]) -> str:
 
 
 def _of_run(options: Namespace, run: str, name: str) -> Namespace:
-    """The same options for another run; its report has a folder of its own."""
+    """The same options for another run; its report has its own folder."""
     own = options.clone()
     own.run = run
     if options.out and run != options.run:

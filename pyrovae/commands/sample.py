@@ -142,7 +142,7 @@ def parser() -> Parser:
 
 
 def output(options: Namespace) -> str:
-    """The file to write: each kind of picture has a name of its own."""
+    """The file to write: each kind of picture has its own default name."""
     kind = next((kind for kind in OUTPUTS if options.get(kind)), "")
     return options.out or f"{OUTPUTS[kind]}.png"
 
@@ -180,7 +180,7 @@ def _traversals(
 def _reconstructions(
     options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device
 ) -> Tensor:
-    """Each image beside its reconstruction."""
+    """Each image next to its reconstruction."""
     names = options.reconstruct
     if names[0] in SPLITS and len(names) == 1:
         rows = range(len(data.split(names[0])))[: options.num]
@@ -232,7 +232,7 @@ def known_attributes(
     own = np.where(np.isnan(own), edited, own)  # Other files have only what is given.
     _check_known(own, vae.attributes, names, data)
     wanted = np.tile(np.array([changes[name] for name in free], own.dtype), (len(names), 1))
-    # The guide gets no optional attributes: -1 stands for unknown.
+    # The guide gets no optional attributes: -1 means unknown.
     both = (own, np.full_like(wanted, -1)), (edited, wanted)
     known, changed = (torch.from_numpy(np.concatenate(parts, 1)) for parts in both)
     return known, changed
@@ -281,7 +281,7 @@ def _change(vae: ModelGuidePair, data: ImageData, word: str) -> tuple[str, float
 
 
 def _number(data: ImageData, name: str, value: str) -> float:
-    """The number that a value of an attribute stands for: that of a class, or itself."""
+    """The number of a value of an attribute: that of a class, or the value itself."""
     plain = _finite(value)
     try:
         classes = list(data.split("train").value_names.get(name, ()))

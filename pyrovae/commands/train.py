@@ -133,7 +133,7 @@ def _below(
         return []
     return [
         f"warning: the ELBO is {found.value:,.0f} nats (standard error {found.error:,.1f}) below "
-        f"log p(x) of a simpler model, {name}{without}; for the cause: "
+        f"log p(x) of a simpler model, {name}{without}; to find the cause: "
         + run.with_trust(f"pyrovae inspect {run.root} --quick")
     ]
 

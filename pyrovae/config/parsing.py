@@ -176,7 +176,7 @@ class Parser(ArgumentParser):
     def _in_full(self, key: str, message: str = "") -> str:
         """The full option as the user typed it: jsonargparse may report its last part only.
 
-        Of several options that end alike, it is the one whose value the message tells.
+        Of several options with the same end, it is the one whose value is in the message.
         """
         words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
         told = {text.strip("'") for text in re.findall(r"(?:Got|Given) value: (.*)", message)}

@@ -38,7 +38,7 @@ _BLOCK_BYTES = 2**24
 class ArrayData(DividedImages):
     """Images in an array or a tensor, in memory or in a file, with any number of channels.
 
-    Use it for images that are not files of their own: NumPy arrays, tensors, `.npy`, `.npz` and
+    Use it for images that are not in separate files: NumPy arrays, tensors, `.npy`, `.npz` and
     HDF5 files.
 
     uint8 images are used where they are, without a copy: a file `.npy` larger than memory is

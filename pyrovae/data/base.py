@@ -361,7 +361,7 @@ class ImageData(Recorded, ABC):
         return items if rows is None else items.take(rows)
 
     def limited_rows(self, name: str, rows: np.ndarray | None, count: int) -> np.ndarray | None:
-        """The rows of `limited`, out of the given rows; None stands for all `count` rows."""
+        """The rows of `limited`, out of the given rows; None means all `count` rows."""
         total = count if rows is None else len(rows)
         if name != "train" or self.limit is None or self.limit >= total:
             return rows

@@ -194,7 +194,7 @@ class Report:
     def _earlier(self) -> dict[str, Any]:
         """The scores in the file if they are of the same weights and images; else nothing.
 
-        Other scores that `pyrovae evaluate` wrote are moved to files of their own.
+        Other scores that `pyrovae evaluate` wrote are moved to separate files.
         """
         partial = {name for settings in PARTIAL for name in settings}
         whole = {key: value for key, value in self._decided().items() if key not in partial}
@@ -267,8 +267,7 @@ def notes(report: Report) -> list[str]:
     found = [*_on_evidence(report, own), *_on_sizes(report, own)]
     if report.given:
         found.append(
-            f"the programs are given y ({', '.join(report.given)}), and baselines are not. If "
-            "log "
+            f"the programs are given y ({', '.join(report.given)}), and baselines are not. If log "
             "p(x | y) is above log p(x) of a model without y, this does not show a better model "
             "of x; if it is below, there is a fault."
         )

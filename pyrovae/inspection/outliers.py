@@ -64,7 +64,7 @@ class Outliers:
         return self.table[self.table.split == AGAINST]
 
     def aurocs(self) -> pandas.DataFrame:
-        """How well each score tells the second data set from the split, one row per score.
+        """How well each score separates the second data set from the split, one row per score.
 
         Returns:
             `auroc`, the probability that an image of the second set is the more anomalous one of

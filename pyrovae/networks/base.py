@@ -107,7 +107,7 @@ class LinearShortcut(nn.Module):
 
     @torch.no_grad()
     def start(self, weight: Tensor, bias: Tensor, last: nn.Module) -> None:
-        """Becomes `weight @ x + bias`; sets the last layer of the network beside it to zero."""
+        """Becomes `weight @ x + bias`; sets the last layer of the parallel network to zero."""
         self.weight.copy_(weight / self.gain)
         self.bias.copy_(bias)
         for parameter in last.parameters():

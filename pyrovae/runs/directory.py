@@ -222,7 +222,7 @@ class RunDirectory:
         # The file name orders the files of older versions, which hold no ELBO.
         best = max(found, key=lambda path: (found[path].get("val_elbo", -math.inf), path.name))
         tensors, state = load_checkpoint(best)
-        _warn_once(f"{damage}; uses {best.name} beside it, which is intact")
+        _warn_once(f"{damage}; uses {best.name} in the same folder instead, which is intact")
         return _weights(tensors), int(state.get("epoch", best.stem.split("_")[-1]))
 
     def check_images(self, num_images: int, fingerprint: str) -> None:

@@ -40,7 +40,7 @@ class Saved:
         seed: the seed of the run.
         keeps: whether the best weights are kept in memory if there is no run directory.
         average: the average of the weights. The last checkpoint has it as its weights, and the
-            weights of the last step beside it.
+            weights of the last step in addition.
     """
 
     svi: SVI

@@ -128,7 +128,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def temporary_for(path: Path) -> Path:
-    r"""A temporary path beside a file; its name holds the process and the machine.
+    r"""A temporary path in the folder of a file; its name contains the process and the machine.
 
     Example:
         >>> import re

@@ -85,7 +85,7 @@ def test_the_best_of_the_simpler_models_is_named() -> None:
     assert "12 nats (standard error 0.0) below" in line
     assert "simpler model, without latents" in line
     (line,) = _below(run, vae, {"probabilistic PCA": pca})
-    assert line.endswith("probabilistic PCA; for the cause: pyrovae inspect runs/x --quick")
+    assert line.endswith("probabilistic PCA; to find the cause: pyrovae inspect runs/x --quick")
 
 
 @pytest.mark.parametrize(("less", "warns"), [(0.5, False), (10.0, True), (-10.0, False)])

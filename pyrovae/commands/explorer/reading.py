@@ -31,7 +31,7 @@ def read_arguments(name: str, headers: Message, file: BufferedIOBase) -> dict[st
         file: its body.
 
     Raises:
-        Refused: if the body has the wrong type or length, or is no JSON object.
+        Refused: if the body has the wrong type or length, or is not a JSON object.
         ConnectionError: if the client ends the connection early.
     """
     kind = headers.get_content_type() if "Content-Type" in headers else ""

@@ -13,7 +13,7 @@ from pyrovae.inspection.judge.remedies import better_encoder
 
 __all__ = ["look"]
 
-#: What to do whatever the reason is.
+#: What to do for any reason.
 MCMC = Advice(
     "Use draws of MCMC instead of the guide's: the section mcmc of the full report has them for "
     "single images"
@@ -23,7 +23,7 @@ MCMC = Advice(
 def look(evidence: Evidence) -> Finding | None:
     """Intervals of images drawn from the model miss the latents that the images come from.
 
-    It is never a fault: the gaps have findings and costs of their own. But the guide's intervals
+    It is never a fault: the gaps have their own findings and costs. But the guide's intervals
     must not be used as they are.
     """
     if not evidence.tarp_p < LEVEL or not evidence.coverage_90 < COVERED:

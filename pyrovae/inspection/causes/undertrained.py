@@ -40,7 +40,7 @@ def look(evidence: Evidence) -> Finding | None:
 def _most(evidence: Evidence) -> float:
     """The most that further training can gain: up to simple models, and once more by latents.
 
-    The rise of a run that recovers from a crash is no measure of what is left.
+    The rise of a run that recovers from a crash does not show how much is left.
     """
     missing = evidence.missing
     return max(0.0, missing) + evidence.scale if missing == missing else math.inf

@@ -141,7 +141,7 @@ def _effects_drawing(
 def _edits(
     subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame, where: str
 ) -> dict[str, Drawing]:
-    """A figure per image: the image, and beside it a row of edits per attribute."""
+    """A figure per image: the image, and a row of edits per attribute next to it."""
     count = min(IMAGES, len(subject.shown))
     z, inputs = shown_means(subject)
     own = {name: value[:count] for name, value in inputs.items()}

@@ -32,7 +32,7 @@ COMPONENT = "principal component"
 POINTS, ATTRIBUTES = 1000, 2
 #: Images on a side of the grid of a two-dimensional latent space.
 SIDE = 16
-#: Named classes with a colour of their own, and the name of the others.
+#: Named classes with their own colour, and the name of the others.
 CLASSES, OTHER = 11, "other or not known"
 #: The marks of classes, when all colours are used.
 MARKS = "o^s"
@@ -170,7 +170,7 @@ def _draw_maps(maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Figure:
 def _points(axes: Any, places: np.ndarray, column: pandas.Series, name: str) -> None:
     """Draws points coloured by value, with a legend for classes, else with a colour bar.
 
-    The most frequent classes have colours of their own.
+    The most frequent classes have their own colours.
     """
     axes.set_title(name, fontsize=TITLE)
     own: dict[str, Any] = {"s": 8, "linewidths": 0}

@@ -208,7 +208,7 @@ def _short(number: float) -> str:
 def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
     """Location, scale and rate of the posteriors of a few images, in the dimensions given.
 
-    The scales have panels of their own: they are often smaller than the mark of a location.
+    The scales have separate panels: they are often smaller than the mark of a location.
 
     Args:
         table: from `Encoding.table`.

@@ -161,8 +161,9 @@ def _aurocs_said(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> 
     ]
     return (
         f"AUROC of {len(rare.against)} images of {subject.against_name} against {len(rare.own)} "
-        f"images of the split {subject.name}: {', '.join(listed)} (1: each score tells all of "
-        f"them apart; 0.5: none; below 0.5: they look less anomalous than the split)."
+        f"images of the split {subject.name}: {', '.join(listed)} (1: the score separates the two "
+        "sets perfectly; 0.5: not at all; below 0.5: the former look less anomalous "
+        "than the split)."
     )
 
 

@@ -175,7 +175,7 @@ class Warnings(Hooks):
 
 
 class Callback(Recorded, Hooks):
-    """Base class of callbacks: code that a run calls at the hooks that it overrides.
+    """Base class of callbacks: a run calls the hooks that a subclass overrides.
 
     Only the main process calls the hooks. An error in a hook ends the run.
     """
