@@ -1,8 +1,8 @@
 """Variational autoencoders written as Pyro programs.
 
-The decoder lives in a Pyro model, the encoder in a Pyro guide, and Pyro's SVI trains them. Prior,
-likelihood, posterior, networks and objective are separate parts that you swap by naming another
-class.
+The decoder is part of a Pyro model, the encoder is part of a Pyro guide, and Pyro's SVI trains
+both. Prior, likelihood, posterior, networks and objective are separate parts that you swap by
+naming another class.
 """
 
 # ruff: noqa: F403

@@ -44,7 +44,7 @@ CAPTIONS = {
 
 
 def section(subject: Subject) -> Section:
-    """The gap of some images in nats, split in two, and the best spread for more images.
+    """The gap between log p(x) and the ELBO, split in two parts, and the guide's best spread.
 
     The gap is that of the first images that the user gave, or else of images spread over the
     split.

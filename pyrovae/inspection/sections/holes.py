@@ -59,7 +59,7 @@ CAPTIONS = {
 
 
 def section(subject: Subject) -> Section:
-    """Prior mass that the aggregate posterior does not cover, and differences of their spread.
+    """Prior mass that the aggregate posterior does not cover, and differences between the two.
 
     Impossible comparisons are listed with the reason; holes need 100 images, the others fewer.
 

@@ -55,7 +55,7 @@ CAPTIONS = {
 
 
 def section(subject: Subject) -> Section:
-    """The guide and draws from the exact posterior, for the first images that are shown.
+    """The guide and draws from the exact posterior, for the first of the shown images.
 
     Args:
         subject: what is inspected; chains are of all sites, moments of its selected sites.
