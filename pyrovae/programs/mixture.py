@@ -128,7 +128,7 @@ class MixtureGuide(Program):
 
 
 class MixtureVAE(FewLabels):
-    r"""A VAE whose prior is a mixture with one component per class, few of which are known.
+    r"""A VAE whose prior has one component per class; only a few images need labels.
 
     $$L(x, y) = \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) + \log p(z \mid y) + \log p(y) -
     \log q(z \mid x)\right], \qquad U(x) = \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) +
