@@ -255,8 +255,8 @@ class VAE(ModelGuidePair):
         """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`.
 
         Args:
-            x: uint8 images, or observations as `observe` makes them. Floats are taken for
-                observations, which likelihoods of pyrovae have in [0, 1].
+            x: uint8 images, or observations as `observe` makes them. Floats are taken as
+                observations, which are in [0, 1] for the likelihoods of pyrovae.
 
         Raises:
             ValueError: if the images have another shape than those of `data`.

@@ -55,7 +55,8 @@ class Evidence:
         weakest: the smallest rate of a dimension.
         weight: the weight on the rate for which the guide's spread is optimal.
         weight_error: the standard error of that weight.
-        spread_gain: the gain of the ELBO if all standard deviations of the guide get one factor.
+        spread_gain: the gain of the ELBO by the best common factor on the guide's standard
+            deviations.
         wide: whether the objective prefers a wider guide than the ELBO does.
         ignored: the rate of the dimensions that the decoder ignores.
         num_ignored: the number of dimensions that the decoder ignores.
@@ -75,7 +76,7 @@ class Evidence:
         amortisation: the amortisation gap.
         approximation: the approximation gap.
         gap_error: the standard error of the larger of both.
-        missed_mode: log p(x) by draws that the guide hardly makes, minus log p(x) by its draws.
+        missed_mode: log p(x) with modes that a search from the prior finds, minus that without.
         missed_error: the standard error of that difference.
 
         shift_p: p-value of the test that inspected and training images have one distribution.
