@@ -27,8 +27,8 @@ __all__ = ["ConditionalGuide", "ConditionalModel", "ConditionalVAE", "Features"]
 
 #: Whole numbers with at most this many values are classes.
 CLASSES = 20
-#: Standard deviations from which on a number is far from the data. For an attribute of 0 and 1,
-#: -1 and 2 are at least 2.8 away, whatever the share of ones.
+#: A number at least this many standard deviations away is far from the data. For an attribute of 0
+#: and 1, -1 and 2 are at least 2.8 away, whatever the share of ones.
 FAR = 2.8
 
 
@@ -119,8 +119,7 @@ def _check_classes(name: str, classes: int, values: np.ndarray, names: Sequence[
         only = names[int(values[0])] if names else f"{values[0]:g}"
         raise InputError(
             f"{name} is {cut(only)} for all training images, so it gives no information about an "
-            "image: "
-            "leave it out of --program.attributes"
+            "image: leave it out of --program.attributes"
         )
     whole = bool((values == values.round()).all())
     if classes and not (whole and values.min() >= 0 and values.max() < classes):

@@ -191,12 +191,12 @@ class Evidence:
 
     @property
     def least(self) -> float:
-        """The cost in nats from which on a finding is reported."""
+        """The least cost, in nats, of a reported finding."""
         return max(LEAST, NOTICED * self.scale)
 
     @property
     def fault(self) -> float:
-        """The cost in nats from which on a finding is a fault."""
+        """The least cost, in nats, of a fault."""
         return max(LEAST, FAULT * self.scale)
 
     @property

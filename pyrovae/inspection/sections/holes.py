@@ -289,7 +289,7 @@ def _draw_marginals(
         table: from `marginals`.
         aggregate: the draws of the guide that it was made from, `(N, D)`.
         prior: those of the model, `(M, D)`.
-        limit: the distance from which on one of all dimensions differs significantly.
+        limit: the least distance that is significant, adjusted for all dimensions.
     """
     order = table["distance"].to_numpy().argsort(kind="stable")[::-1]
     shown = order[:SHOWN]
