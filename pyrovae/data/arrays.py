@@ -59,11 +59,11 @@ class ArrayData(DividedImages):
         label_names: the names of the labels 0, 1, ...
         path: a file `.npy`, `.npz`, `.h5` or `.hdf5` with the images, in place of `images`.
         key: the array in the file; by default the only one. "{}" is replaced by the names of
-        splits: `x_{}` reads `x_train`, `x_val` and `x_test` if they exist.
+            splits: `x_{}` reads `x_train`, `x_val` and `x_test` if they exist.
         label_key: the array of the labels in the file, in the same format as `key`.
         group_key: the array of the groups in the file, in the same format as `key`; see `groups`.
-        channels_last: whether the last axis holds the channels; by default the shorter of the
-            first and the last axis does.
+        channels_last: whether the last axis of an image holds the channels, and not the first;
+            by default the one that is shorter than both other axes.
         image_shape: (channels, height, width) of the images; by default that of the array. A run
             records it, so that it opens without the images.
         black: the stored value of grey value 0, or "auto": the 0.1% quantile of the training

@@ -31,7 +31,7 @@ def as_array(values: Any, what: str) -> np.ndarray:
 def is_last(shape: tuple[int, ...], channels_last: bool | None) -> bool:
     """Whether the last axis of images `(N, H, W, C)` holds the channels.
 
-    Without `channels_last`, the shorter of the first and the last axis holds them.
+    Without `channels_last`, it does if it is shorter than both other axes of an image.
 
     Raises:
         InputError: if the shape is not one of images, or both axes may hold the channels.

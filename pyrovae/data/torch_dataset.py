@@ -42,11 +42,11 @@ class TorchDataset(DividedImages):
     in the cache.
 
     An item is an image, or a tuple of an image and a label. An image is a Pillow image, a tensor
-    `(C, H, W)` or an array. The last axis of an array holds the channels if it is shorter than the
-    first, as for `ArrayData`. For a tensor, the last axis must also have length 1, 3 or 4, and the
-    first must not. With `image_shape`, the axis with that number of channels holds them. Labels
-    are one number or several; others are not used, and a warning names them. A random transform is
-    applied once; use `flip` and `augment` to change images at random.
+    `(C, H, W)` or an array. The last axis of an array holds the channels if it is the shortest, as
+    for `ArrayData`. For a tensor, the last axis must also have length 1, 3 or 4, and the first
+    must not. With `image_shape`, the axis with that number of channels holds them. Labels are one
+    number or several; others are not used, and a warning names them. A random transform is applied
+    once; use `flip` and `augment` to change images at random.
 
     The stored images are reused if the pickled data set and a few of its images are unchanged.
     A data set that cannot be pickled is read again in each process.
