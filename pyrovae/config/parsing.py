@@ -52,7 +52,7 @@ class Parser(ArgumentParser):
         self.of_part = "prog" not in kwargs
 
     def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
-        """Parses a command line; the class of a part counts wherever it stands."""
+        """Parses a command line; the class of a part may come after its arguments."""
         self.needed = needed(self)
         given = ordered(sys.argv[1:] if args is None else list(args))
         self.typed = [[*option.partition("=")[::2], *more] for option, more in grouped(given)]

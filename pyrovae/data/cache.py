@@ -133,7 +133,8 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
     told.add(split)
     if skipped:
         logging.getLogger("pyrovae").warning(
-            "%s, split %s: %d of %d images are left out, as they cannot be read; the first: %s",
+            "%s, split %s: %d of %d images are left out because they cannot be read; the first: "
+            "%s",
             type(data).__name__,
             split,
             len(skipped),

@@ -297,7 +297,7 @@ def of_texts(name: str, texts: np.ndarray) -> Attributes:
 
     Args:
         name: the name of the attribute.
-        texts: one text per image; an empty one is not known, as those in `MISSING`.
+        texts: one text per image; an empty text is unknown, like those in `MISSING`.
 
     Example:
         >>> of_texts("kind", np.array(["dog", "", "cat"]))

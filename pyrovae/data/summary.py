@@ -80,7 +80,7 @@ def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
     if crop is not None:
         before += f", cropped to {crop}x{crop}"
     elif any(abs(w * height - h * width) > CUT * h * width for _, h, w in known):
-        before += ", with black borders" if data.pad else ", of which the centre is kept"
+        before += ", with black borders" if data.pad else ", cropped to the centre"
     told = _marked(f"{count}, {before}" + ("" if before == after else f" -> {after}"))
     hint = _hint(known, data.image_shape) if crop is None else ""
     return f"{told} (use {hint} to keep them)" if hint else told

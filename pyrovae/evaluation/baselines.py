@@ -145,9 +145,7 @@ def log_evidence_of_ppca(
             for own in (x, x.flip(-1))[: 1 + both]:
                 pixels = own.flatten(1)[:, columns]
                 if pixels.isnan().any():
-                    raise InputError(
-                        "probabilistic PCA needs images of which the same pixels are seen"
-                    )
+                    raise InputError("probabilistic PCA needs the same seen pixels in all images")
                 yield pixels
 
     model = fit_ppca(lambda: flat(train, flip), latent_dim)

@@ -118,7 +118,7 @@ def _unfit(column: np.ndarray) -> str:
 def known_probes(
     codes: np.ndarray, table: pandas.DataFrame, *, seed: int = 0
 ) -> tuple[pandas.DataFrame, dict[str, str]]:
-    """The `probes` of attributes, each on the images of which it is known.
+    """The `probes` of attributes, each on the images for which it is known.
 
     Args:
         codes: one vector for each image, `(N, D)`.
@@ -149,7 +149,7 @@ def known_probes(
 
 
 def known_directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
-    """The `directions` of attributes, each from the images of which it is known."""
+    """The `directions` of attributes, each from the images for which it is known."""
     rows = {name: np.flatnonzero(np.isfinite(column)) for name, column in table.items()}
     return pandas.concat(
         directions(codes[own], table.iloc[own][[name]]) for name, own in rows.items()

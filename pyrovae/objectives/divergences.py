@@ -28,7 +28,7 @@ class MMD(PerImageELBO):
     Args:
         alpha: $\alpha$, the share of the KL that is removed; 1 leaves the MMD only.
         weight: $\lambda$, the weight of the MMD, in nats per image; at least 1 - alpha.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range.

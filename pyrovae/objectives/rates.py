@@ -43,7 +43,7 @@ class _Floored(PerImageELBO):
 
     Args:
         threshold: nats, at least 0.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
     """
 
     couples_batch = True
@@ -81,7 +81,7 @@ class FreeBits(_Floored):
 
     Args:
         threshold: $\lambda$, nats per dimension, at least 0; 0 gives the ELBO.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range.
@@ -113,7 +113,7 @@ class LayerFreeBits(_Floored):
 
     Args:
         threshold: $\lambda$, nats per layer, at least 0; 0 gives the ELBO.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range.
@@ -161,7 +161,7 @@ class Capacity(PerImageELBO):
         capacity: the final target, nats per image, at least 0.
         gamma: the weight $\gamma$ of the distance from the target, positive.
         schedule: the factor of the capacity over the run; null rises over the first half.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range.
@@ -221,7 +221,7 @@ class GECO(PerImageELBO):
             for likelihoods that are probabilities (grey values, binary pixels).
         speed: $\eta$, the step size of the multiplier's logarithm, positive.
         memory: the decay of the moving average, within [0, 1).
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Attributes:
         state: the multiplier's logarithm and the moving average, saved with a run.
@@ -286,7 +286,7 @@ class BetaTC(PerImageELBO):
         alpha: weight of the mutual information of image and latents, at least 0.
         beta: weight of the total correlation, at least 0.
         gamma: weight of the sum of the KLs per dimension, at least 0.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range, or the guide's dimensions are dependent.

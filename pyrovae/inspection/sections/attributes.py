@@ -93,8 +93,8 @@ def _edit_part(
 ) -> tuple[dict[str, pandas.DataFrame], dict[str, Drawing], list[str]]:
     """The table, the figures and the sentences on edits; none for too few images.
 
-    One regression reads all attributes of an edited image, so it has only the images of which
-    they are known.
+    One regression predicts all attributes of an edited image, so it uses only images with all
+    attributes known.
     """
     whole = subject.informed()
     table = attribute_table(whole.split, subject.known_attributes)
