@@ -1,7 +1,8 @@
 """Variational autoencoders written as Pyro programs.
 
-The decoder lives in a Pyro model, the encoder in a Pyro guide, and Pyro's SVI trains them. Prior,
-likelihood, posterior, networks and objective are separate parts, each swapped by naming another.
+The decoder is part of a Pyro model, the encoder is part of a Pyro guide, and Pyro's SVI trains
+both. Prior, likelihood, posterior, networks and objective are separate parts that you swap by
+naming another class.
 """
 
 # ruff: noqa: F403
@@ -48,7 +49,7 @@ _PACKAGES = ["distributions", "likelihoods", "networks", "objectives", "posterio
 
 @cache
 def _names() -> dict[str, dict[str, Any]]:
-    """What each public name of these modules stands for, by module."""
+    """The public names of these modules, by module."""
     found: dict[str, dict[str, Any]] = {}
     for home in _HOMES:
         module = importlib.import_module(f"{__name__}.{home}")
@@ -67,7 +68,7 @@ def _starred() -> list[str]:
 
 
 def _found(name: str) -> Any:
-    """What a name of the package stands for: a module in it, or a name of these modules."""
+    """The object behind a name of the package: a module in it, or a name of these modules."""
     if name == "__all__":
         return _starred()
     if name.startswith("_"):
@@ -77,7 +78,9 @@ def _found(name: str) -> Any:
     homes = _names().get(name, {})
     if len(homes) == 1:
         return next(iter(homes.values()))
-    reason = f"is one of {', '.join(homes)}: name the package" if homes else "is no name of it"
+    reason = (
+        f"is one of {', '.join(homes)}: name the package" if homes else "no such name in pyrovae"
+    )
     raise AttributeError(f"{__name__}.{name}: {reason}")
 
 

@@ -126,7 +126,7 @@ def test_every_combination_trains_saves_and_loads(
 @pytest.mark.parametrize("prior", PRIORS)
 def test_priors_and_posteriors_live_in_the_same_space(prior: str, posterior: str) -> None:
     if not same_space(prior, posterior):
-        with pytest.raises(ValueError, match="must live in the same space"):
+        with pytest.raises(ValueError, match="must be on the same space"):
             make(prior, "Normal", posterior, SHAPES[0])
 
 

@@ -42,7 +42,7 @@ def test_a_star_import_brings_each_part_and_hides_nothing_of_pyro() -> None:
     [
         ("Laplace", "one of likelihoods.Laplace, posteriors.Laplace, priors.Laplace"),
         ("StudentT", "one of likelihoods.StudentT, priors.StudentT"),
-        ("Triner", "no name of it"),
+        ("Triner", "no such name in pyrovae"),
     ],
 )
 def test_names_of_several_packages_say_where_they_are(name: str, expected: str) -> None:

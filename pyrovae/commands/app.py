@@ -29,8 +29,8 @@ COMMANDS = {
     "sample": "draw samples, reconstructions, interpolations or traversals from a run",
     "fit-prior": "train another prior for the frozen networks of a run",
     "inpaint": "draw completions of an image with missing pixels",
-    "export": "write encoder and decoder as files that need torch alone",
-    "share": "write a run as a folder that a hub of models takes",
+    "export": "write encoder and decoder as files that need only torch",
+    "share": "write a run as a folder for a model hub",
     "prepare": "build the cache of a data set before training",
     "parts": "list all priors, likelihoods, posteriors, networks, objectives and data sets",
 }

@@ -205,4 +205,6 @@ def _check_finite(report: Report) -> None:
     for name in ("elbo", "rate", "distortion", "log_evidence"):
         found = report.scores["vae"].get(name)
         if found is not None and not math.isfinite(found.value):
-            raise Diverged(f"{report.run}: the {name} is {found.value}: the weights are useless")
+            raise Diverged(
+                f"{report.run}: the {name} is {found.value}: the weights cannot be used"
+            )

@@ -49,7 +49,7 @@ def parser() -> Parser:
         "--images",
         nargs="+",
         type=str,
-        help="images to begin with: files, or images of a split such as test:12",
+        help="images to start with: files, or images of a split such as test:12",
     )
     parser.add_argument(
         "--num_images", type=int, help="number of images of the split on the map (0: all)"
@@ -58,17 +58,17 @@ def parser() -> Parser:
         "--export",
         type=str | None,
         help=f"write the page of --images (default: {EXPORTED} of the split) to one .html file "
-        "that needs no server, in place of opening it",
+        "that needs no server, instead of opening it",
     )
     parser.add_argument(
         "--host",
         type=str,
         default="127.0.0.1",
-        help="address to listen at; 0.0.0.0 lets other machines open the page",
+        help="address to listen on; 0.0.0.0 lets other machines open the page",
     )
-    parser.add_argument("--port", type=int, default=0, help="port to listen at (0: any free one)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (0: any free one)")
     parser.add_argument(
-        "--no_browser", action="store_true", help="print the address, and open no browser"
+        "--no_browser", action="store_true", help="print the address without opening a browser"
     )
     add_opening(parser)
     return parser

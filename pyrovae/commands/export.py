@@ -20,7 +20,7 @@ __all__ = ["main", "readme"]
 
 def parser() -> Parser:
     """The command line of `pyrovae export`."""
-    return folder_parser("export", "Writes encoder and decoder as files that need torch alone.")
+    return folder_parser("export", "Writes encoder and decoder as files that need only torch.")
 
 
 def main(arguments: list[str]) -> None:
@@ -52,7 +52,7 @@ def readme(vae: ModelGuidePair, made: dict[str, Exported], failed: list[str]) ->
     lines = ["# Encoder and decoder of a variational autoencoder", ""]
     version = torch.__version__.partition("+")[0]
     lines += [
-        "Programs of `torch.export`, written by `pyrovae export`. They need torch alone, "
+        "Programs of `torch.export`, written by `pyrovae export`. They need only torch, "
         f"{version} or newer, take any batch size N, compute in single precision on a CPU, and "
         "draw no random numbers.",
         *(f"\nNot exported: {line}." for line in failed),

@@ -17,10 +17,10 @@ __all__ = ["command_line", "main"]
 
 ABOUT = """usage: pyrovae fit-prior RUN --prior NAME [options of pyrovae train]
 
-Trains a new prior with Pyro's SVI while encoder, posterior, decoder and likelihood stay as RUN
-has them: the prior learns the aggregate posterior. Writes a new run, by default RUN-prior, and
-compares its validation ELBO with that of RUN. Epochs, optimiser and schedule are those of RUN,
-unless options state others.
+Trains a new prior with Pyro's SVI for the frozen encoder, posterior, decoder and likelihood of
+RUN: the prior learns the aggregate posterior. Writes a new run, by default RUN-prior, and compares
+its validation ELBO with that of RUN. Epochs, optimiser and schedule are those of RUN, unless
+options state others.
 
 example: pyrovae fit-prior runs/a --prior FlowPrior --trainer.epochs 20"""
 
@@ -56,12 +56,12 @@ def command_line(run: str, options: list[str]) -> list[str]:
 def _check(names: list[str]) -> None:
     for name in STATED:
         if name in names:
-            raise InputError(
-                f"{name}: allowed is no {name} with fit-prior, which states it itself"
-            )
+            raise InputError(f"{name}: not allowed with fit-prior, which sets it itself")
     for name in names:
         if name.partition(".")[0] in KEPT:
-            raise InputError(f"{name}: allowed is no {name} with fit-prior, which keeps this part")
+            raise InputError(
+                f"{name}: not allowed with fit-prior, which keeps this part of the run"
+            )
     if "--prior" not in names:
         raise InputError("--prior: must be given, such as --prior FlowPrior")
 

@@ -38,9 +38,9 @@ def parser() -> Parser:
     parser = Parser(
         prog="pyrovae inpaint",
         description="Draws completions of an image with missing pixels from the posterior given "
-        "the pixels that are seen. Writes the image, what is seen of it, the completions, their "
-        "mean and their standard deviation. Seconds for some tens of latent dimensions, about a "
-        "minute for a thousand.",
+        "the seen pixels. Writes the image, its seen pixels, the completions, their mean and "
+        "their standard deviation. It takes seconds for some tens of latent dimensions, and "
+        "about a minute for a thousand.",
     )
     parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("image", type=str, help="file, or image of a split such as test:12")
@@ -55,7 +55,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--mcmc",
         action="store_true",
-        help="draw the latents with NUTS, which takes minutes; up to 300",
+        help="draw the latents with NUTS, which takes minutes; for up to 300 latent dimensions",
     )
     parser.add_argument(
         "--given", nargs="+", type=str, help="attributes that the programs take: Smiling=1 ..."
@@ -84,7 +84,7 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
     except FileNotFoundError:
         raise InputError(f"--mask {path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"--mask {path}: is no image that can be read") from error
+        raise InputError(f"--mask {path}: cannot be read as an image") from error
     _, height, width = data.image_shape
     sizes = {(width, height)}
     if Path(image).is_file():
@@ -164,11 +164,11 @@ def about(found: Completions, seen: Tensor, never: int = 0) -> list[str]:
     over = "channels and pixels" if len(found.deviation) > 1 else "pixels"
     left = f"warning: the likelihood leaves out {never} of the missing pixels"
     lines = [
-        *([f"{left}, so nothing is known of them"] if never else []),
+        *([f"{left}, so nothing is known about them"] if never else []),
         f"{int((~seen).sum()):,} of {seen.numel():,} pixels are missing",
-        f"a missing pixel, as decoded, varies over the posterior by {size:.1f} of 255 grey levels "
-        f"(standard deviation, root mean square over {over}); the pixel that varies most, by "
-        f"{most:.1f}, is white in the last picture",
+        f"the standard deviation of a decoded missing pixel over the posterior is {size:.1f} of "
+        f"255 grey levels (root mean square over {over}); the largest is {most:.1f}, shown white "
+        "in the last picture",
     ]
     if not math.isnan(found.r_hat):
         state = "the chains have mixed" if found.r_hat < MIXED else "the chains have not mixed"

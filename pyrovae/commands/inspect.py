@@ -182,8 +182,8 @@ def parser() -> Parser:
         "--compare",
         nargs="+",
         type=str,
-        help="other runs: writes compare.html, which shows verdicts, measurements and samples of "
-        "all runs beside each other; a report is made of the sections that --sections names",
+        help="other runs: writes compare.html, which shows verdicts, measurements and samples "
+        "of all runs side by side; with --sections, these sections are also made for each run",
     )
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument(
@@ -329,7 +329,7 @@ def _seen(sections: Sequence[str]) -> str:
 
 
 def _of_run(options: Namespace, run: str, name: str) -> Namespace:
-    """The same options for another run; its report has a folder of its own."""
+    """The same options for another run; its report has its own folder."""
     own = options.clone()
     own.run = run
     if options.out and run != options.run:

@@ -30,8 +30,8 @@ def evaluate_run(
         **options: those of `pyrovae evaluate`: `split`, `num_samples`, `num_images`,
             `evidence_images`, `features`, `seed`, `checkpoint`, `device`, `trust`; `progress`
             shows progress bars, `places={"root": "new/place"}` says where the images are,
-            `data` gives those that no run can name, such as arrays in memory, and `out` is the
-            folder of the results.
+            `data` passes images that a run cannot store, such as arrays in memory, and `out` is
+            the folder of the results.
 
     Returns:
         The report, with `scores` by column and `each_image`, a data frame.
@@ -69,8 +69,8 @@ def inspect_run(
         quick: whether to use fewer images, draws and steps.
         out: the folder of the report; by default `posterior` in the run.
         **options: those of `pyrovae inspect`: `split`, `images`, `seed`, `checkpoint`, `device`,
-            `trust`; `progress` shows progress bars, `places={"root": "new/place"}` says where
-            the images are, and `data` gives those that no run can name, such as arrays in memory.
+            `trust`; `progress` shows progress bars, `places={"root": "new/place"}` says where the
+            images are, and `data` passes images that a run cannot store, such as arrays in memory.
 
     Returns:
         The report: `html` is the path of its page, `judgement` the verdict, and

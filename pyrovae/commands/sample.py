@@ -102,7 +102,9 @@ def parser() -> Parser:
     parser.add_argument("--num", type=int, default=64, help="number of samples or reconstructions")
     names = ", ".join(f"{name}.png" for name in OUTPUTS.values())
     parser.add_argument(
-        "--out", type=str | None, help=f"PNG file to write (default: {names}, by what is drawn)"
+        "--out",
+        type=str | None,
+        help=f"PNG file to write (default: {names}, depending on what is drawn)",
     )
     parser.add_argument(
         "--columns", type=int | None, help="images per row (default: up to 12, to fill all rows)"
@@ -115,14 +117,17 @@ def parser() -> Parser:
     kinds.add_argument(
         "--reconstruct", nargs="+", help=f"split, or images, to reconstruct; {an_image}"
     )
-    kinds.add_argument("--interpolate", nargs=2, help=f"two images to go between; {an_image}")
+    kinds.add_argument(
+        "--interpolate", nargs=2, help=f"two images to interpolate between; {an_image}"
+    )
     kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to vary")
     parser.add_argument(
         "--given",
         nargs="+",
         type=str,
-        help="attributes of what is decoded, for programs that take them: Smiling=1 kind=cat ...; "
-        "with --reconstruct an edit, which keeps the latents (default: those of test images)",
+        help="attributes of the decoded images, for programs that take attributes: Smiling=1 "
+        "kind=cat ...; with --reconstruct, edits the images and keeps their latents (default: "
+        "attributes of test images)",
     )
     parser.add_argument(
         "--noise",
@@ -137,7 +142,7 @@ def parser() -> Parser:
 
 
 def output(options: Namespace) -> str:
-    """The file to write: each kind of picture has a name of its own."""
+    """The file to write: each kind of picture has its own default name."""
     kind = next((kind for kind in OUTPUTS if options.get(kind)), "")
     return options.out or f"{OUTPUTS[kind]}.png"
 
@@ -175,7 +180,7 @@ def _traversals(
 def _reconstructions(
     options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device
 ) -> Tensor:
-    """Each image beside its reconstruction."""
+    """Each image next to its reconstruction."""
     names = options.reconstruct
     if names[0] in SPLITS and len(names) == 1:
         rows = range(len(data.split(names[0])))[: options.num]
@@ -227,7 +232,7 @@ def known_attributes(
     own = np.where(np.isnan(own), edited, own)  # Other files have only what is given.
     _check_known(own, vae.attributes, names, data)
     wanted = np.tile(np.array([changes[name] for name in free], own.dtype), (len(names), 1))
-    # The guide gets no optional attributes: -1 stands for unknown.
+    # The guide gets no optional attributes: -1 means unknown.
     both = (own, np.full_like(wanted, -1)), (edited, wanted)
     known, changed = (torch.from_numpy(np.concatenate(parts, 1)) for parts in both)
     return known, changed
@@ -276,7 +281,7 @@ def _change(vae: ModelGuidePair, data: ImageData, word: str) -> tuple[str, float
 
 
 def _number(data: ImageData, name: str, value: str) -> float:
-    """The number that a value of an attribute stands for: that of a class, or itself."""
+    """The number of a value of an attribute: that of a class, or the value itself."""
     plain = _finite(value)
     try:
         classes = list(data.split("train").value_names.get(name, ()))

@@ -17,7 +17,7 @@ __all__ = ["save"]
 def save(vae: ModelGuidePair, folder: str | Path, data: ImageData | None = None) -> None:
     """Writes programs, with weights, to a new folder that `load` and the commands open.
 
-    Use it for programs that your own loop has trained. `Trainer.fit(..., run=folder)` writes more:
+    Use it for programs from your own training loop. `Trainer.fit(..., run=folder)` writes more:
     metrics, pictures, and checkpoints to resume from.
 
     Args:
@@ -76,5 +76,5 @@ def _check_opens(folder: Path, vae: ModelGuidePair) -> None:
         if (other := after.get(name)) != kind:
             raise InputError(
                 f"cannot be saved: {name} is of the class {kind}, but the programs were made with "
-                f"{other}; make them anew with this part"
+                f"{other}; build them again with this part"
             )

@@ -51,7 +51,7 @@ tags:
 
 def parser() -> Parser:
     """The command line of `pyrovae share`."""
-    return folder_parser("share", "Writes a run as a folder that a hub of models takes.")
+    return folder_parser("share", "Writes a run as a folder for a model hub.")
 
 
 def main(arguments: list[str]) -> None:
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
     if "reconstructions" in pictures:
         print("before you publish it: reconstructions.png shows images of the validation split")
     if card.own_parts:
-        print("parts/ holds your own modules: may they be published?")
+        print("parts/ holds your own modules: check that they may be published")
 
 
 def _pictures(run: RunDirectory, vae: ModelGuidePair, epoch: int, folder: Path) -> list[str]:
@@ -210,7 +210,7 @@ class Card:
             yield 'q = vae.encode(vae.preprocess("picture.png")[None])  # q(z given x)'
         yield "```\n"
         yield f"```bash\npyrovae sample FOLDER --num 64 --out samples.png{flag}"
-        yield "pyrovae train --init_from FOLDER  # goes on from these weights\n```\n"
+        yield "pyrovae train --init_from FOLDER  # continues from these weights\n```\n"
 
 
 def _short(value: Any) -> str:

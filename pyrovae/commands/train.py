@@ -110,7 +110,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
 def _head(test: Split, epoch: int, leaves_out: bool) -> str:
     """The line above the scores: what is scored."""
     images = counted(len(test), "image") + of_groups(test.groups)
-    seen = ", of seen pixels alone" if leaves_out else ""
+    seen = ", of seen pixels only" if leaves_out else ""
     return f"test, {images}, weights of epoch {epoch} (the best), nats per image{seen}:"
 
 
@@ -138,7 +138,7 @@ def _below(
         return []
     return [
         f"warning: the ELBO is {found.value:,.0f} nats (standard error {found.error:,.1f}) below "
-        f"log p(x) of a simpler model, {name}{without}; for the cause: "
+        f"log p(x) of a simpler model, {name}{without}; to find the cause: "
         + run.with_trust(f"pyrovae inspect {run.root} --quick")
     ]
 

@@ -127,7 +127,7 @@ def _rebuilding(run: RunDirectory, parser: Parser) -> Iterator[None]:
     except Exception as error:  # A changed file or a missing module of the user raises anything.
         known = isinstance(error, InputError)  # Its message is one line already.
         reason = str(error) if known else parser.in_one_line(str(error))
-        line = cut_line(f"the parts cannot be built again: {reason}")
+        line = cut_line(f"the parts cannot be rebuilt: {reason}")
         raise InputError(f"{run.config}: {line}") from error
 
 
@@ -139,7 +139,7 @@ def _move(run: RunDirectory, data: Namespace, places: Mapping[str, str | Path]) 
     for argument, place in places.items():
         if argument not in allowed:
             options = listed(f"--data.{own}" for own in allowed)
-            reason = f"allowed are {options}" if allowed else "its images are in no file"
+            reason = f"allowed are {options}" if allowed else "its images are not in files"
             raise InputError(f"--data.{argument}: the images of {run.root} are {name}; {reason}")
         data[f"init_args.{argument}"] = str(place)
 

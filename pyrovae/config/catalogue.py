@@ -77,7 +77,8 @@ def help_text(roles: Iterable[str] = ROLES, width: int = 99) -> str:
     """The parts of these roles, each with its summary, as text of a given width."""
     lines = [
         "parts: choose one with --ROLE NAME and set its arguments with --ROLE.ARGUMENT VALUE;",
-        "--ROLE.help NAME explains one; name your own by its dotted path, as my_module.MyClass:",
+        "--ROLE.help NAME explains one; name your own by its dotted path, such as "
+        "my_module.MyClass:",
     ]
     for option in roles:
         lines += ["", f"  --{option}"]

@@ -25,9 +25,9 @@ def load(
 
     `vae.preprocess(image)` prepares a path or a Pillow image in the same way as the run's data.
     The images are not needed. A run that names parts of pyrovae, PyTorch and Pyro only is safe to
-    open, even if its author is unknown. Your own parts need `trust`; their code is that in
-    `parts/` of the run, which training copies there. A run trained with another `ModelGuidePair`
-    than `VAE` returns that pair.
+    open, even if its author is unknown. Your own parts need `trust`; their code is loaded from
+    `parts/` of the run, where training has copied it. For a run trained with another
+    `ModelGuidePair` than `VAE`, that pair is returned.
 
     Args:
         run_dir: the run directory.

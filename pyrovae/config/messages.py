@@ -1,4 +1,4 @@
-"""What jsonargparse's messages mean for a user, in one line each."""
+"""Turns jsonargparse's messages into one line each that a user can act on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyrovae.config.naming import is_known, loaded_class
 from pyrovae.config.roles import ALSO, BASES, LINKED, LISTS, ROLES
 from pyrovae.utils.text import closest, cut
 
-OWN = "name your own by its dotted path, as my_module.MyClass"
+OWN = "name your own by its dotted path, such as my_module.MyClass"
 
 
 def known_parts(option: str) -> str:
@@ -33,7 +33,7 @@ def _names(role: str) -> list[str]:
 
 
 def not_a_part(text: Any, option: str) -> str:
-    """Why a text that stands for a part names none."""
+    """Why a text does not name a part."""
     if str(text).startswith("{"):
         return f"'{cut(text)}' is not a mapping that YAML can read"
     close = closest(str(text), _names(option.lstrip("-")))

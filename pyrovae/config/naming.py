@@ -42,7 +42,7 @@ __all__ = [
     "within",
 ]
 
-#: The packages whose classes of a role need no consent; for other roles, pyrovae only.
+#: The packages whose classes need no consent, by role; for other roles, only pyrovae.
 PACKAGES: dict[type, tuple[str, ...]] = {
     torch.nn.Module: ("torch.nn",),
     torch.optim.Optimizer: ("torch.optim",),

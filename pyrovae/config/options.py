@@ -42,8 +42,8 @@ __all__ = [
 ]
 
 ABOUT_CONFIG = (
-    "name of a preset, or a YAML file that takes the place of the preset default; several apply "
-    "in order: --config default --config FILE changes what FILE states"
+    "name of a preset, or a YAML file that replaces the preset default; several apply in order: "
+    "--config default --config FILE changes only the options in FILE"
 )
 #: The value of `--resume` that means: resume the run in `--run_dir` if there is one.
 AUTO = "auto"
@@ -93,15 +93,17 @@ def train_parser() -> Parser:
     parser.add_class_arguments(Trainer, "trainer")
     parser.add_class_arguments(Engine, "engine")
     parser.add_argument(
-        "--init_from", type=str | None, help="run whose weights to start from, where they fit"
+        "--init_from",
+        type=str | None,
+        help="run to start from: its weights are copied if they fit",
     )
     parser.add_argument(
-        "--freeze", nargs="+", type=str, help="parts that do not train, such as encoder"
+        "--freeze", nargs="+", type=str, help="parts that are not trained, such as encoder"
     )
     parser.add_argument(
-        "--run_dir", type=str | None, help="run directory (else a new one in runs/)"
+        "--run_dir", type=str | None, help="run directory (default: a new one in runs/)"
     )
-    help_resume = f"run directory to resume; {AUTO}: the one of --run_dir, if it holds a run"
+    help_resume = f"run directory to resume; {AUTO}: that of --run_dir, if it holds a run"
     parser.add_argument("--resume", type=str | None, help=help_resume)
     add_trust(parser)
     return parser
@@ -123,7 +125,7 @@ def add_opening(parser: Parser) -> None:
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     for name in PLACES:
-        about = f"{name} of the run's data set, if its files have moved"
+        about = f"new {name} of the run's data set, if its files have moved"
         parser.add_argument(f"--data.{name}", type=str | None, help=about)
     add_trust(parser)
 
@@ -192,8 +194,8 @@ def parse_run(
     _check_source(config.init_from, arguments)
     if config.resume == AUTO and config.run_dir is None:
         raise InputError(
-            f"--resume {AUTO}: needs --run_dir, the directory to resume or to begin in "
-            f"(name a directory called {AUTO} as ./{AUTO})"
+            f"--resume {AUTO}: needs --run_dir, the directory of the run to resume or to start "
+            f"(write ./{AUTO} for a directory called {AUTO})"
         )
     data = config.data.class_path.split(".")[-1]
     root = config.run_dir or f"runs/{data}_{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -212,7 +214,7 @@ def without_preset(parser: Parser) -> list[str]:
         return []
     return [
         f"{' and '.join(files)}: replaces the preset default, so all parts have the defaults of "
-        "their classes; put --config default before it to keep the parts of the preset"
+        "their classes; put --config default first to keep the parts of the preset"
     ]
 
 
@@ -221,7 +223,7 @@ def _check_source(init_from: str | None, arguments: list[str]) -> None:
     if init_from is None:
         return
     if value_of("--start", arguments):
-        raise InputError("--init_from: takes the place of --start, so give one of them")
+        raise InputError("--init_from: replaces --start; give one of them")
     try:
         RunDirectory(init_from).check_run()
     except InputError as error:

@@ -52,7 +52,7 @@ class Parser(ArgumentParser):
         self.of_part = "prog" not in kwargs
 
     def parse_args(self, args: Any = None, namespace: Any = None, **kwargs: Any) -> Namespace:
-        """Parses a command line; the class of a part counts wherever it stands."""
+        """Parses a command line; the class of a part may come after its arguments."""
         self.needed = needed(self)
         given = ordered(sys.argv[1:] if args is None else list(args))
         self.typed = [[*option.partition("=")[::2], *more] for option, more in grouped(given)]
@@ -176,7 +176,7 @@ class Parser(ArgumentParser):
     def _in_full(self, key: str, message: str = "") -> str:
         """The full option as the user typed it: jsonargparse may report its last part only.
 
-        Of several options that end alike, it is the one whose value the message tells.
+        Of several options with the same end, it is the one whose value is in the message.
         """
         words = [word for given in sys.argv[1:] for word in given.split("=", 1)]
         told = {text.strip("'") for text in re.findall(r"(?:Got|Given) value: (.*)", message)}

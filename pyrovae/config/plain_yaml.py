@@ -15,7 +15,7 @@ __all__ = ["TooLarge", "parse_yaml", "plain_text", "read_yaml"]
 
 MAX_BYTES = 50_000
 MAX_DEPTH = 40
-MAX_VALUES = 5_000  # An alias counts as many values as it stands for.
+MAX_VALUES = 5_000  # An alias counts as many values as it expands to.
 MAX_TEXT = 4_000
 MAX_DIGITS = 300
 

@@ -97,14 +97,15 @@ def check_kept(
         others = [key for key in refused if stored.get(key) != before.get(key)]
         if others:
             raise InputError(
-                f"{run.last} and {run.config} are not of the same run, or one was edited: they "
+                f"{run.last} and {run.config} do not belong to the same run, or one was edited: "
+                "they "
                 f"differ in --{others[0]} ({before.get(others[0])} and {stored.get(others[0])})"
             )
         raise InputError(
             f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs, --loggers, "
-            "--engine and the place of the data (--data.root, --data.attributes by the "
-            "same file name, --data.cache_dir) may change. "
-            f"--init_from {run.root} starts a new run from its weights"
+            "--engine and the location of the data (--data.root, --data.attributes by the "
+            f"same file name, --data.cache_dir) may change. --init_from {run.root} starts a new "
+            "run from its weights"
         )
     if new.trainer.epochs < old.trainer.epochs:
         raise InputError(

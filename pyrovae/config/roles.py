@@ -101,8 +101,18 @@ TABLE = (
     ),
     Role("objective.corruption", Corruption),
     Role("start", Start, "pyrovae.RandomStart", also=("start.otherwise",)),
-    Role("callbacks", Callback, many=(_MONITOR,)),
-    Role("loggers", Logger, many=_LOGGERS),
+    Role(
+        "callbacks",
+        Callback,
+        summary="Callbacks of the run: classes whose hooks it calls at each step and epoch.",
+        many=(_MONITOR,),
+    ),
+    Role(
+        "loggers",
+        Logger,
+        summary="Loggers of the run: classes that get the metrics and pictures of each epoch.",
+        many=_LOGGERS,
+    ),
 )
 
 #: The base class of each role.

@@ -73,7 +73,7 @@ def second_data(
         options = ["--data.path", str(path), "--data.test_fraction", WHOLE, *options]
         return _converted(_built(ArrayData.__name__, options), data, given), []
     if path.exists() or not given.replace(".", "").isidentifier():
-        kind = "is no file of an array" if path.exists() else "no such folder"
+        kind = "not a file of an array" if path.exists() else "no such folder"
         raise InputError(
             f"{OPTION} {given}: {kind}; allowed are a folder of images, a run directory, an "
             f"array ({', '.join(SUFFIXES)}), or a class of --data such as StaticMNIST"

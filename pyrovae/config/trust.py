@@ -133,7 +133,8 @@ def add_trust(parser: Parser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="allow the run or preset to name any class; its code runs, so trust its author",
+        help="let the run or preset name any class, whose code then runs: use it only if you "
+        "trust the author",
     )
 
 

@@ -17,7 +17,7 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["SUFFIXES", "StoredArray", "array_names", "arrays_of"]
 
-_OBJECTS = re.compile("pickle|Python objects")  # NumPy's reasons for values that are no numbers
+_OBJECTS = re.compile("pickle|Python objects")  # NumPy's reasons for values that are not numbers
 _HDF5 = (".h5", ".hdf5", ".he5", ".hdf")
 #: The endings of files that hold arrays.
 SUFFIXES = (".npy", ".npz", *_HDF5)
@@ -74,8 +74,8 @@ def arrays_of(
 
     Args:
         path: the file.
-        key: the name of an array. "{}" in it stands for the names of splits. None is the only
-            array besides `others`.
+        key: the name of an array. "{}" in it is replaced by the names of splits. None selects the
+            only array besides `others`.
         others: the keys of arrays that hold no images.
         option: the option of the key, for messages.
 

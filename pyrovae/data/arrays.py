@@ -38,7 +38,7 @@ _BLOCK_BYTES = 2**24
 class ArrayData(DividedImages):
     """Images in an array or a tensor, in memory or in a file, with any number of channels.
 
-    Use it for images that are not files of their own: NumPy arrays, tensors, `.npy`, `.npz` and
+    Use it for images that are not in separate files: NumPy arrays, tensors, `.npy`, `.npz` and
     HDF5 files.
 
     uint8 images are used where they are, without a copy: a file `.npy` larger than memory is
@@ -50,22 +50,22 @@ class ArrayData(DividedImages):
     Args:
         images: array or tensor `(N, C, H, W)`, `(N, H, W, C)` or `(N, H, W)`; or a mapping of
             `"train"` and possibly `"val"` and `"test"` to such arrays. From Python only.
-        labels: one number or text per image, or such a mapping; the attribute `label`. None and
-            NaN are labels that are not known.
+        labels: one number or text per image, or such a mapping; they become the attribute `label`.
+            None and NaN mark unknown labels.
         attributes: a data frame, a series with a name, a mapping of names to columns, an array
-            `(N, A)`, or a mapping of splits to one of these. Texts become classes, as those of a
-            table of `ImageFolder`. Rows are taken by position: the index of a frame is ignored.
+            `(N, A)`, or a mapping of splits to one of these. Texts become classes, as in a table
+            of `ImageFolder`. Rows are matched by position; the index of a frame is ignored.
         attribute_names: the names of the columns of an array.
         label_names: the names of the labels 0, 1, ...
         path: a file `.npy`, `.npz`, `.h5` or `.hdf5` with the images, in place of `images`.
-        key: the array in the file. "{}" stands for the names of splits: `x_{}` reads `x_train`,
-            `x_val` and `x_test` where they exist. By default the only array.
-        label_key: the array of the labels in the file, as `key`.
-        group_key: the array of the groups in the file, as `key`; see `groups`.
-        channels_last: whether the last axis holds the channels; by default the shorter one of
-            the axes that may hold them.
+        key: the array in the file; by default the only one. "{}" is replaced by the names of
+            splits: `x_{}` reads `x_train`, `x_val` and `x_test` if they exist.
+        label_key: the array of the labels in the file, in the same format as `key`.
+        group_key: the array of the groups in the file, in the same format as `key`; see `groups`.
+        channels_last: whether the last axis of an image holds the channels, and not the first;
+            by default the one that is shorter than both other axes.
         image_shape: (channels, height, width) of the images; by default that of the array. A run
-            records it, to be opened without the images.
+            records it, so that it opens without the images.
         black: the stored value of grey value 0, or "auto": the 0.1% quantile of the training
             split. By default 0 for uint8 and floats.
         white: the stored value of grey value 255, or "auto": the 99.9% quantile. By default 255
@@ -79,8 +79,9 @@ class ArrayData(DividedImages):
         groups: one number or text per image of the training split, such as its patient: dividing
             keeps the images of a group in one split. Labels are then not balanced. From Python
             only.
-        val_fraction: share of the images, or of groups, for validation, if it is not given.
-        test_fraction: share of the images, or of groups, for testing, if it is not given.
+        val_fraction: share of the images, or of groups, for validation, if that split is not
+            given.
+        test_fraction: share of the images, or of groups, for testing, if that split is not given.
         seed: seed of the random division.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
             user's cache folder.

@@ -58,7 +58,7 @@ def changed(images: Tensor, random: Tensor, change: Augmentation) -> Tensor:
 class Shift(Augmentation):
     """Moves each image by a few whole pixels in both directions; edges are repeated.
 
-    Use it where the place of the object in the image is arbitrary.
+    Use it where the position of the object in the image is arbitrary.
 
     Args:
         pixels: the largest shift.
@@ -86,7 +86,7 @@ class Shift(Augmentation):
 class Colour(Augmentation):
     """Changes brightness, contrast, and the saturation of images with several channels.
 
-    Use it where light and camera vary and should not matter.
+    Use it where lighting and camera vary but should not matter.
 
     Args:
         strength: each of the three factors is uniform on [1 - strength, 1 + strength].
@@ -136,7 +136,7 @@ class Crop(Augmentation):
 class Rotate(Augmentation):
     """Rotates each image about its centre; edges are repeated.
 
-    Use it where objects lean by a few degrees, such as written digits.
+    Use it where objects are tilted by a few degrees, such as handwritten digits.
 
     Args:
         degrees: the angle is uniform on [-degrees, degrees].

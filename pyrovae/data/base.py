@@ -302,8 +302,8 @@ class ImageData(Recorded, ABC):
             part with the proportions of `image_shape`.
         pad: whether black borders keep whole image files, in place of a crop.
         factors: names of the attributes that are the known factors of generated images.
-        drawn_from: the number of training images that `limit` has drawn some of; None if it has
-            not.
+        drawn_from: the number of training images before `limit` drew a part of them; None if it
+            did not.
         left_out: the number of images without an attribute in `known`, by split that was read.
     """
 
@@ -365,14 +365,14 @@ class ImageData(Recorded, ABC):
     def limited(self, name: str, items: _Items) -> _Items:
         """The first `limit` items of a shuffle of the training split; other splits stay whole.
 
-        The shuffle depends on the number of items only, so a smaller limit takes a part of the
-        images of a larger one. Validation and test scores stay comparable.
+        The shuffle depends on the number of items only, so the images of a smaller limit are a
+        subset of those of a larger one. Validation and test scores stay comparable.
         """
         rows = self.limited_rows(name, None, len(items.names))
         return items if rows is None else items.take(rows)
 
     def limited_rows(self, name: str, rows: np.ndarray | None, count: int) -> np.ndarray | None:
-        """The rows of `limited`, out of the given rows; None stands for all `count` rows."""
+        """The rows of `limited`, out of the given rows; None means all `count` rows."""
         total = count if rows is None else len(rows)
         if name != "train" or self.limit is None or self.limit >= total:
             return rows

@@ -99,7 +99,7 @@ def _folder(data: ImageData, split: str, cache_dir: str | Path | None) -> Path:
 
 
 def _settings(data: ImageData, split: str) -> dict[str, Any]:
-    """The values that determine the stored pixels of a split: a limit has a folder of its own."""
+    """The values that determine the stored pixels of a split: each limit has its own folder."""
     limited = split == "train" and data.limit is not None
     return data.settings() | ({"limit": data.limit} if limited else {})
 
@@ -133,7 +133,8 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
     told.add(split)
     if skipped:
         logging.getLogger("pyrovae").warning(
-            "%s, split %s: %d of %d images are left out, as they cannot be read; the first: %s",
+            "%s, split %s: %d of %d images are left out because they cannot be read; the first: "
+            "%s",
             type(data).__name__,
             split,
             len(skipped),

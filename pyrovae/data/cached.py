@@ -107,7 +107,7 @@ class CachedImages(ImageData):
     def informed(self, name: str, split: Split) -> Split:
         """The images of a split whose attributes in `known` are known; counts the others.
 
-        The cache holds all images, so that another choice of attributes prepares none anew.
+        The cache holds all images, so that another choice of attributes needs no new preparation.
         """
         if not self.known:
             return split

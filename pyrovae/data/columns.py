@@ -17,7 +17,7 @@ from pyrovae.data.layout import as_array
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut, listed
 
-#: Plain numbers; NumPy's booleans are none of Python's.
+#: Plain numbers; NumPy's booleans are not Python's.
 NUMBERS = Real | np.bool_
 
 __all__ = [
@@ -68,10 +68,10 @@ def group_column(groups: Any, count: int) -> np.ndarray:
 
 
 def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns labels as float32 numbers, and the texts that they stand for, if they were texts.
+    """Returns labels as float32 numbers, and the texts that they encode, if they were texts.
 
-    Texts are numbered by the alphabet, so 10 comes before 2. None and NaN are labels that are not
-    known: NaN.
+    Texts are numbered alphabetically, so 10 comes before 2. None and NaN are unknown labels, and
+    become NaN.
 
     Example:
         >>> numbered(np.array(["dog", None, "cat", "dog"]))
@@ -112,8 +112,8 @@ def warn_of_unused(names: Sequence[str], labels: np.ndarray) -> None:
     highest = np.nanmax(labels, initial=-1)
     if len(names) > highest + 1:
         logging.getLogger("pyrovae").warning(
-            "label_names: %d names, but the highest label of the training images is %g; no image "
-            "is of %s",
+            "label_names: %d names, but the highest label of the training images is %g; no "
+            "image has the label %s",
             len(names),
             highest,
             cut(listed(names[int(highest) + 1 :])),
@@ -139,7 +139,7 @@ def attribute_columns(attributes: Any, names: Sequence[str], count: int) -> dict
         count: N.
 
     Raises:
-        InputError: if a column has not one value per image, or has the name of another.
+        InputError: if a column does not have one value per image, or two have the same name.
     """
     titles, columns = _titled(attributes, names)
     check_distinct(titles)
@@ -198,7 +198,7 @@ def check_distinct(names: Sequence[str]) -> None:
 def as_attributes(parts: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Attributes]:
     """Returns the attributes of each split; texts are classes, with one number in all splits.
 
-    One warning names columns whose texts are no classes.
+    One warning names columns whose texts are not classes.
 
     Args:
         parts: by split, columns as `attribute_columns` returns them.
@@ -233,7 +233,7 @@ def _over_splits(
 
 
 def _attribute(name: str, values: np.ndarray) -> Attributes:
-    """One column of numbers, or of classes; none if its texts are no classes."""
+    """One column of numbers, or of classes; none if its texts are not classes."""
     if values.dtype.kind == "f":
         return Attributes({name: values})
     import pandas

@@ -27,8 +27,8 @@ class DividedImages(CachedImages):
 
     Args:
         image_shape: `(C, H, W)` of the stored images.
-        val_fraction: share of the images for validation, if it is not given.
-        test_fraction: share of the images for testing, if it is not given.
+        val_fraction: share of the images for validation, if that split is not given.
+        test_fraction: share of the images for testing, if that split is not given.
         seed: seed of the random division.
         label_names: the names of the labels 0, 1, ...
         groups: one number or text per image of the given training split.

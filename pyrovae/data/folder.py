@@ -54,7 +54,7 @@ class ImageFolder(CachedImages):
     If the folder has a subfolder `train/` (or `training/`), that is the training split. `val/` (or
     `validation/`, `valid/`, `dev/`, `eval/`) is the validation split, and `test/` (or `testing/`;
     `eval/` if there is another validation folder) is the test split. Case does not matter. Other
-    subfolders are ignored. A split without images of its own is taken from `train/`.
+    subfolders are ignored. A split without its own folder is taken from `train/`.
 
     Without `train/`, all images are pooled and divided. Dividing uses a hash of each file's path
     below the divided folder. The division is the same on every machine, and adding or removing
@@ -63,8 +63,8 @@ class ImageFolder(CachedImages):
     one split.
 
     Two or more subfolders of the splits (`train/cat`, `train/dog`), or of the folder without
-    `train/`, are classes: the attribute `label`. They are numbered by the length of their names,
-    then by the alphabet, so 2 comes before 10. `attributes` adds the columns of a table.
+    `train/`, are classes: the attribute `label`. They are sorted by the length of their names,
+    then alphabetically, so 2 comes before 10. `attributes` adds the columns of a table.
 
     Each page of a TIFF stack is an image; `.npy` files hold one image each.
 
@@ -79,8 +79,8 @@ class ImageFolder(CachedImages):
             with the proportions of `image_size`.
         pad: keeps whole images: black borders, in place of a crop, give them the proportions of
             `image_size`.
-        flip: whether training mirrors images at random. Off by default: right for most
-            photographs, wrong for writing, scans and anything with a handedness.
+        flip: whether training mirrors images at random; off by default. It suits most photographs,
+            but not writing, scans or anything whose left and right differ.
         augment: further random changes of training images: `Shift`, `Rotate`, `Crop`,
             `Colour`.
         limit: number of training images to use, drawn at random; by default all. Validation and
@@ -91,14 +91,15 @@ class ImageFolder(CachedImages):
             without extension. Numbers stay numbers, texts become classes.
         known: names of attributes that must be known, such as `age`: images without them are left
             out of all splits. `limit` is applied before.
-        group_by: what images of one person have in common, so that dividing keeps them in one
-            split: "folder" (the folder that the image itself is in), "file" (the pages of a
-            stack), or a column of `attributes`, such as `patient`. By default each image is
-            divided alone.
+        group_by: what defines a group, such as the images of one person; dividing keeps each group
+            in one split. "folder" (the folder that the image itself is in), "file" (the pages of a
+            stack), or a column of `attributes`, such as `patient`. By default images are divided
+            individually.
         split_by: a column of `attributes` that names the split of each image, in place of
             folders: train, val or test.
-        val_fraction: share of the images for validation, or of groups, if it is not given.
-        test_fraction: share of the images for testing, or of groups, if it is not given.
+        val_fraction: share of the images, or of groups, for validation, if that split is not
+            given.
+        test_fraction: share of the images, or of groups, for testing, if that split is not given.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
             warning.
         cache_dir: the folder of prepared images; by default `PYROVAE_CACHE`, or `pyrovae` in the
@@ -218,11 +219,11 @@ class ImageFolder(CachedImages):
         return found | table
 
     def _tell_unlabelled(self, found: Attributes) -> None:
-        """Warns about images that lie beside the folders of classes."""
+        """Warns about images that are outside the class folders."""
         labels = found.columns.get("label", np.empty(0))
         if count := int(np.isnan(labels).sum()):
             logging.getLogger("pyrovae").warning(
-                "%s: %s of %s images lie in no folder of a class, so their label is unknown, such "
+                "%s: %s of %s images are in no class folder, so their label is unknown, such "
                 "as %s",
                 self.root,
                 f"{count:,}",

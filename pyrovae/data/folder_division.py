@@ -154,7 +154,7 @@ def check_groups(
     if shared := [group for group, own in splits.items() if len(own) > 1]:
         logging.getLogger("pyrovae").warning(
             "%s: images of %s (--data.group_by %s) are in several splits, such as those of %s "
-            "(%s), so that validation and test images resemble training images",
+            "(%s), so validation and test images resemble training images",
             root,
             counted(len(shared), "group"),
             group_by,
@@ -185,7 +185,7 @@ def _warn_of_single(column: str, texts: Sequence[str], names: Sequence[str]) -> 
     missing = [name for name, text in zip(names, texts, strict=True) if not text]
     if missing:
         logging.getLogger("pyrovae").warning(
-            "--data.group_by %s: %s of %s images have no value; each is a group of its own, such "
+            "--data.group_by %s: %s of %s images have no value; each forms its own group, such "
             "as %s",
             column,
             f"{len(missing):,}",

@@ -265,7 +265,7 @@ def _check_depth(image: Image, levels: ValueRange) -> None:
     deep = any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
     if deep and image.mode not in _DEEP and levels.white is not None and levels.white > 255:
         raise ValueError(
-            f"colours of 16 bits, of which Pillow reads 8: allowed is white up to 255, got "
+            f"16-bit colours, of which Pillow reads only 8 bits: allowed is white up to 255, got "
             f"{levels.white:g}; TIFF keeps all bits"
         )
 

@@ -30,7 +30,7 @@ __all__ = [
     "read_texts",
 ]
 
-#: Texts with more distinct values than this are no classes if they differ for most images.
+#: Texts with more distinct values than this are not classes if they differ for most images.
 CLASSES = 20
 #: Rows that are read to find the column of file names.
 SAMPLE = 1000
@@ -92,8 +92,8 @@ def folder_labels(folders: Sequence[PurePosixPath]) -> Attributes:
     """The attribute `label`, from the folder of each file.
 
     The classes are the folders directly below the deepest folder that holds all files. A file
-    in that folder itself has no class. Classes are numbered by the length of their names, and by
-    the alphabet where that is equal, so 2 comes before 10 and male before female. There is no
+    in that folder itself has no class. Classes are sorted by the length of their names, and
+    alphabetically for equal lengths, so 2 comes before 10 and male before female. There is no
     label if there are fewer than two classes, or many classes of hardly more than one image.
 
     Args:
@@ -120,8 +120,8 @@ def _shared(folders: Sequence[PurePosixPath]) -> int:
 def _classes(name: str, texts: Sequence[str]) -> Attributes:
     """A column of texts as classes, in a fixed order; "" is not known.
 
-    Whole numbers come first, by size; other texts by length, then by the alphabet. Runs hold the
-    numbers of classes and not their names, so this order must stay as it is.
+    Whole numbers come first, by size; then other texts, by length and alphabetically. Runs hold
+    the numbers of classes and not their names, so this order must stay as it is.
     """
     # The text itself decides between 1 and 01.
     names = sorted({*texts} - {""}, key=lambda text: (not text.isdigit(), text.zfill(20), text))
@@ -297,7 +297,7 @@ def of_texts(name: str, texts: np.ndarray) -> Attributes:
 
     Args:
         name: the name of the attribute.
-        texts: one text per image; an empty one is not known, as those in `MISSING`.
+        texts: one text per image; an empty text is unknown, like those in `MISSING`.
 
     Example:
         >>> of_texts("kind", np.array(["dog", "", "cat"]))

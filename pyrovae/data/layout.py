@@ -16,7 +16,7 @@ def as_array(values: Any, what: str) -> np.ndarray:
     """Returns an array, a tensor or a list as a NumPy array, without a copy where possible.
 
     Raises:
-        InputError: if the values are no array of numbers.
+        InputError: if the values are not an array of numbers.
     """
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
@@ -25,16 +25,16 @@ def as_array(values: Any, what: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise InputError(f"{what}: no array ({error})") from None
+        raise InputError(f"{what}: not an array ({error})") from None
 
 
 def is_last(shape: tuple[int, ...], channels_last: bool | None) -> bool:
     """Whether the last axis of images `(N, H, W, C)` holds the channels.
 
-    Without `channels_last`, it is the shorter one of the axes that may hold them.
+    Without `channels_last`, it does if it is shorter than both other axes of an image.
 
     Raises:
-        InputError: if the shape is none of images, or both axes may hold the channels.
+        InputError: if the shape is not one of images, or both axes may hold the channels.
     """
     if len(shape) == 3 and min(shape) > 0:
         return False

@@ -21,13 +21,13 @@ __all__ = ["conversion", "summary"]
 
 #: Files whose size is read: the others probably have the same.
 PROBED = 50
-#: Attributes of unknown values that are named.
+#: The number of attributes with unknown values that are named.
 NAMED = 3
 #: The longest side for which a message proposes to keep the size of the files.
 KEPT = 256
-#: Numbers that often stand for unknown values in tables.
+#: Numbers that often mean "unknown" in tables.
 CODES = (-99, -999, -9999, 999, 9999)
-#: A difference of the proportions that is told.
+#: A difference of the proportions that is reported.
 CUT = 0.02
 #: The values of the EXIF orientation that swap width and height.
 _SIDEWAYS = (5, 6, 7, 8)
@@ -80,7 +80,7 @@ def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
     if crop is not None:
         before += f", cropped to {crop}x{crop}"
     elif any(abs(w * height - h * width) > CUT * h * width for _, h, w in known):
-        before += ", with black borders" if data.pad else ", of which the centre is kept"
+        before += ", with black borders" if data.pad else ", cropped to the centre"
     told = _marked(f"{count}, {before}" + ("" if before == after else f" -> {after}"))
     hint = _hint(known, data.image_shape) if crop is None else ""
     return f"{told} (use {hint} to keep them)" if hint else told
@@ -111,8 +111,8 @@ def _warn_of_values(headers: Mapping[Path, _Header]) -> None:
     negatives = [file for file, own in headers.items() if own.negative]
     if negatives:
         logger.warning(
-            "TIFF files are negatives of more than 8 bits (0 is white), such as %s; they are used "
-            "as they are stored, not inverted",
+            "TIFF files of more than 8 bits store negatives (0 is white), such as %s; they are "
+            "used as they are stored, not inverted",
             negatives[0].name,
         )
     examples = {own.bits: file for file, own in headers.items()}
@@ -120,7 +120,8 @@ def _warn_of_values(headers: Mapping[Path, _Header]) -> None:
         kinds = (f"{bits} such as {file.name}" for bits, file in sorted(examples.items()))
         logger.warning(
             "the files hold values of several kinds: %s; by default each kind has its own range "
-            "(to 255, 65535, and 1 for floats), --data.black and --data.white are of all files",
+            "(to 255, 65535, and 1 for floats); --data.black and --data.white set one range for "
+            "all files",
             ", ".join(kinds),
         )
 
@@ -177,12 +178,12 @@ def _left_out(data: ImageData) -> list[str]:
         if (count := data.left_out.get(split, 0))
     ]
     names = in_short(data.known)
-    told = f"images left out, of unknown {names} (--data.known): {', '.join(counts)}"
+    told = f"images left out because of unknown {names} (--data.known): {', '.join(counts)}"
     return [told] if counts else []
 
 
 def _warn_of_codes(split: Split) -> None:
-    """Warns of numbers such as -999 that stand for unknown values, far from all others."""
+    """Warns of numbers such as -999 that may mean "unknown", far from all others."""
     for name, column in zip(split.attribute_names, split.attributes.T, strict=True):
         known = column[~np.isnan(column)]
         coded = np.isin(known, CODES)
@@ -193,7 +194,7 @@ def _warn_of_codes(split: Split) -> None:
         if np.maximum(low - known[coded], known[coded] - high).min() > high - low:
             logging.getLogger("pyrovae").warning(
                 "attribute %s: the value of %s is %s, and the others are %g to %g; if it means "
-                "that the value is not known, leave it empty (NaN in Python)",
+                "unknown, leave it empty (NaN in Python)",
                 name,
                 counted(int(coded.sum()), "image"),
                 " or ".join(f"{code:g}" for code in np.unique(known[coded])),

@@ -18,7 +18,7 @@ _BLOCK = 128
 
 
 class SyntheticFaces(CachedImages):
-    """Drawn faces whose attributes are the factors that they were drawn from.
+    """Drawn faces, with the factors that they were drawn from as attributes.
 
     Use it for first experiments: it needs no download, and the true factors are known.
 

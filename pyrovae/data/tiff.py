@@ -184,7 +184,7 @@ def _pages_of(path: Path, stamp: tuple[int, int]) -> list[_Page]:
     except (OSError, ValueError, KeyError, IndexError, OverflowError):
         if found:  # Without a page, reading the image names the reason.
             logging.getLogger("pyrovae").warning(
-                "%s: damaged after page %d; the pages behind it are not used", path, len(found) - 1
+                "%s: damaged after page %d; later pages are not used", path, len(found) - 1
             )
     return [page for page in found if not page.kind & _REDUCED]
 

@@ -45,11 +45,11 @@ class TorchDataset(DividedImages):
     Use it for images that a class reads already: each item is read once, on all cores, and stored.
 
     An item is an image, or a tuple of an image and a label. An image is a Pillow image, a tensor
-    `(C, H, W)` or an array. The last axis of an array holds the channels if it is the shorter one,
-    as for `ArrayData`; that of a tensor if it also has 1, 3 or 4 of them, and the first has not;
-    `image_shape` decides otherwise. Labels are one number or several; a warning names others,
-    which are not used. A random transform is applied once; use `flip` and `augment` to change
-    images at random.
+    `(C, H, W)` or an array. The last axis of an array holds the channels if it is the shortest, as
+    for `ArrayData`. For a tensor, the last axis must also have length 1, 3 or 4, and the first
+    must not. With `image_shape`, the axis with that number of channels holds them. Labels are one
+    number or several; others are not used, and a warning names them. A random transform is applied
+    once; use `flip` and `augment` to change images at random.
 
     Each `TorchDataset` reads its items anew: nothing shows from outside whether a data set would
     return the same ones as before. Make one object for several trainings. `reuse` keeps the
@@ -61,7 +61,8 @@ class TorchDataset(DividedImages):
         val: the data set of the validation images.
         test: the data set of the test images.
         image_shape: (channels, height, width) to convert the images to; by default the shape of
-            the first, which all must have. A run records it, to be opened without the images.
+            the first image, which all must have. A run records it, so that it opens without the
+            images.
         black: the value of grey value 0, or "auto": the 0.1% quantile of `dataset`. By default 0
             for uint8 and floats.
         white: the value of grey value 255, or "auto": the 99.9% quantile. By default 255 for
@@ -169,8 +170,8 @@ class TorchDataset(DividedImages):
     def _known(self) -> dict[str, Any]:
         if "train" not in self.datasets:
             raise InputError(
-                "TorchDataset has no images: a run does not store a data set of PyTorch; hand the "
-                "same data set to TorchDataset"
+                "TorchDataset has no images: a run does not store a data set of PyTorch; pass "
+                "the same data set to TorchDataset"
             )
         return self.datasets
 
@@ -251,9 +252,10 @@ class TorchDataset(DividedImages):
                 some.append(as_array(self._item(given, int(place))[0], "image"))
         if some and not np.array_equal(some[0], as_array(self._item(given, 0)[0], "image")):
             logging.getLogger("pyrovae").warning(
-                "%s: the data set returns another image each time, as with a random transform; "
-                "each image is stored once, as it is read first; leave the random transform out, "
-                "and give augment=, such as Shift(2), to change training images anew each epoch",
+                "%s: the data set returns a different image at each read, as with a random "
+                "transform; only the first version of each image is stored; remove the random "
+                "transform, and give augment=, such as Shift(2), to change training images at "
+                "random in each epoch",
                 given,
             )
             some = []
@@ -314,16 +316,16 @@ def _is_last(image: Any, shape: tuple[int, ...]) -> bool:
 def _warn_of_labels(label: Any) -> None:
     """Warns in one line that labels are not used, given the first."""
     logging.getLogger("pyrovae").warning(
-        "TorchDataset: labels that are no numbers are not used; the first is %s of the type %s; "
-        "allowed are a number, and a vector of numbers; number texts in the data set, and name "
-        "the numbers by label_names",
+        "TorchDataset: labels that are not numbers are not used; the first is %s of the type "
+        "%s; allowed are a number, and a vector of numbers; replace texts by numbers in the "
+        "data set, and name the numbers with label_names",
         cut(label),
         type(label).__name__,
     )
 
 
 def _label_shape(label: Any) -> tuple[int, tuple[str, ...]]:
-    """The number of a label's values, and their names; 0 for a label that is no number."""
+    """The number of a label's values, and their names; 0 for a label that is not a number."""
     if label is None or isinstance(label, dict | str):
         return 0, ()
     values = as_array(label, "label")

@@ -37,7 +37,7 @@ def as_image_data(data: Any) -> ImageData:
     """
     if isinstance(data, DataLoader):
         logging.getLogger("pyrovae").warning(
-            "of a DataLoader only its data set is used: Trainer(batch_size=, seed=) sets the "
+            "only the data set of a DataLoader is used: Trainer(batch_size=, seed=) sets the "
             "size and the order of the batches"
         )
         data = data.dataset

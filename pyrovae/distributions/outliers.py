@@ -16,7 +16,7 @@ SHARE = 1e-4
 
 
 class WithOutliers(TorchDistribution):
-    r"""Independent pixels, of which a share of 0.0001 is uniform over all values.
+    r"""Independent pixels; each is uniform over all values with probability 0.0001.
 
     $$p(x) = (1 - \epsilon)\, q(x) + \epsilon\, u, \quad \epsilon = 10^{-4}$$
 

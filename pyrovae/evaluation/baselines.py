@@ -1,6 +1,6 @@
 """Log p(x) of two baselines: probabilistic PCA, and a distribution of pixels without latents.
 
-A VAE whose ELBO is below one of them has a fault: `shortfall`.
+If the ELBO of a VAE is below one of them, the VAE has a fault; see `shortfall`.
 """
 
 from __future__ import annotations
@@ -148,9 +148,7 @@ def log_evidence_of_ppca(
             for own in (x, x.flip(-1))[: 1 + both]:
                 pixels = own.flatten(1)[:, columns]
                 if pixels.isnan().any():
-                    raise InputError(
-                        "probabilistic PCA needs images of which the same pixels are seen"
-                    )
+                    raise InputError("probabilistic PCA needs the same seen pixels in all images")
                 yield pixels
 
     model = fit_ppca(lambda: flat(train, flip), latent_dim)
@@ -268,10 +266,11 @@ def structureless(
 
 
 def without_structure(models: Sequence[float], elbo: float) -> float:
-    """The better one of models without structure that is far below an ELBO, or else the worse.
+    """The better model without structure if it is far below an ELBO, else the worse one.
 
     Far below means by at least half of the distance to the worse one. A scale per pixel may be as
-    good as a VAE with one scale, as for black borders, and says nothing on what its latents gain.
+    good as a VAE with one scale, as for images with black borders, and then says nothing about the
+    gain by its latents.
 
     Args:
         models: their mean log p(x), see `structureless`.

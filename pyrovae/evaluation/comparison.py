@@ -95,7 +95,7 @@ def check_comparable(runs: Sequence[Opened]) -> None:
     """Raises `InputError` unless there are two or more runs that score the same observations."""
     first = runs[0]
     if len(runs) < 2:
-        raise InputError(f"--compare: needs another run besides {first.run}")
+        raise InputError(f"--compare: needs a run other than {first.run}")
     for other in runs[1:]:
         pair = f"--compare: {first.run} and {other.run}"
         split = first.settings["split"]
@@ -108,7 +108,7 @@ def check_comparable(runs: Sequence[Opened]) -> None:
         if levels[0] != levels[1] and None in levels:
             raise InputError(f"{pair} have different observations: binary pixels, and grey values")
         if first.settings["observed"] != other.settings["observed"]:
-            raise InputError(f"{pair} have different observations: they binarise differently")
+            raise InputError(f"{pair} have different observations: their binarisations differ")
 
 
 def _sizes(first: Opened, other: Opened) -> str:

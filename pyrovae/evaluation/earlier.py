@@ -1,4 +1,4 @@
-"""Earlier scores in a run directory: moved to names of their own, never replaced."""
+"""Earlier scores in a run directory: moved to separate files, never replaced."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["scores_of", "set_aside"]
 
 
 def set_aside(root: Path, earlier: dict[str, Any], other: Sequence[str]) -> str:
-    """Moves `evaluation.json` and `evaluation_images.csv` of a run to names of their own.
+    """Moves `evaluation.json` and `evaluation_images.csv` of a run to separate files.
 
-    The names hold the split, the number of images, and a number where they would be taken.
+    The names contain the split, the number of images, and a further number if the name is taken.
 
     Args:
         root: the run directory.

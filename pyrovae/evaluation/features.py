@@ -212,7 +212,7 @@ def _imported(path: str) -> Any:
 def _refused(name: str, reason: str) -> InputError:
     return InputError(
         f"features '{name}': {reason}; known are {', '.join(FEATURES)}; "
-        "your own go by dotted path, as my_module.MyNet"
+        "name your own by its dotted path, such as my_module.MyNet"
     )
 
 

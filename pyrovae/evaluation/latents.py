@@ -42,8 +42,8 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
     The aggregate posterior q(z) is the mixture over these N images, so I(x; z) is the mutual
     information of a draw and the index of its image. It is at most log N, given as `limit`, and
     a lower bound of the mutual information over all possible images. The closer it is to log N,
-    the more it is too low, and the KL too high by the same amount: within 2.5 nats of log N by
-    half a nat and more.
+    the more it is too low, and the KL is too high by the same amount: by half a nat or more within
+    2.5 nats of log N.
 
     Programs that take attributes may have a different prior for each image. Then p(z) is the
     mixture of the priors of these images, the two parts do not sum to the rate, and I(x; z)
@@ -51,7 +51,7 @@ def aggregate(view: PosteriorView, *, progress: bool = False) -> dict[str, Estim
 
     Programs with several latent sites run the guide for each pair of a draw and an image. So
     I(x; z) is a mean over the draws of 64 images, spread over the split; the mixture has all N
-    images. The other part is the rest of the rate.
+    images. The other part is the rate minus I(x; z).
 
     Args:
         view: the programs and the N images.

@@ -158,7 +158,7 @@ class Report:
         if not both or before <= own["num_samples"] or images[0] < images[1]:
             return self
         self.remarks.append(
-            f"log p(x) of the earlier evaluation stays in the files: it has {before:,} draws "
+            f"log p(x) of the earlier evaluation is kept: it has {before:,} draws "
             f"per image, this one {own['num_samples']:,}"
         )
         evidence = PARTIAL[EVIDENCE]
@@ -196,7 +196,7 @@ class Report:
     def _earlier(self) -> dict[str, Any]:
         """The scores in the file if they are of the same weights and images; else nothing.
 
-        Other scores that `pyrovae evaluate` wrote are moved to files of their own.
+        Other scores that `pyrovae evaluate` wrote are moved to separate files.
         """
         partial = {name for settings in PARTIAL for name in settings}
         whole = {key: value for key, value in self._decided().items() if key not in partial}
@@ -212,7 +212,7 @@ class Report:
     def _merged(self, earlier: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
         """The settings of earlier and new scores together, and the earlier scores to drop.
 
-        Settings of scores that were not computed anew keep their earlier values.
+        Settings of scores that were not computed again keep their earlier values.
         """
         decided, stale = self._decided(), frozenset[str]()
         for settings, scores in PARTIAL.items():
@@ -239,7 +239,7 @@ class Report:
         """One line on the images, the draws and the features."""
         features = self.settings["features"]
         samples = any(name in self.scores["vae"] for name in ("mmd", "frechet"))
-        note = "; seen pixels alone are scored" if self.leaves_out else ""
+        note = "; only seen pixels are scored" if self.leaves_out else ""
         if "log_evidence" in self.each_image:
             note += f"; {log_p(self.given)} from {self.settings['num_samples']:,} draws"
             if len(self.drawn) < self.num_images:
@@ -270,9 +270,9 @@ def notes(report: Report) -> list[str]:
     found = [*_on_evidence(report, own), *_on_sizes(report, own)]
     if report.given:
         found.append(
-            f"the programs are given y ({', '.join(report.given)}), and baselines are not. A "
-            "log p(x | y) above log p(x) of a model without y does not show a better model of x; "
-            "one below it shows a fault."
+            f"the programs are given y ({', '.join(report.given)}), and baselines are not. If log "
+            "p(x | y) is above log p(x) of a model without y, this does not show a better model "
+            "of x; if it is below, there is a fault."
         )
     if report.grey_levels is None and "ppca" in report.scores:
         found.append(

@@ -92,7 +92,7 @@ def _table(text: str, name: str) -> pd.DataFrame:
     """The table in a file; raises `ValueError` if it is damaged, or of other code or name."""
     found = json.loads(text)
     if not isinstance(found, dict) or found.get("code") != code_print():
-        raise ValueError("no table of this code")
+        raise ValueError("not a table of this version of the code")
     content = {key: found.get(key) for key in ("columns", "floats")}
     if not content["columns"] or found.get("sha256") != _checksum(content | {"file": name}):
         raise ValueError("damaged")

@@ -67,8 +67,8 @@ def score_table(
     Args:
         columns: the scores of each model by name.
         greys: whether densities have been converted to probabilities of grey values.
-        given: the columns of programs that are given attributes y. Their log p(x | y) has rows
-            of its own.
+        given: the columns of programs that are given attributes y. Their log p(x | y) has separate
+            rows.
     """
     found = dict.fromkeys(name for rows in columns.values() for name in rows)
     # Scores of single factors are in the file only.

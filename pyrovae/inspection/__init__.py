@@ -1,4 +1,4 @@
-"""What a guide's posterior says: as tables first, then as figures, then as a report."""
+"""Inspection of a guide's posterior, as tables, figures and a report."""
 
 # ruff: noqa: F403
 from pyrovae.inspection.aggregate import *

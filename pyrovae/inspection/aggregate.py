@@ -19,7 +19,7 @@ LIMIT = 1000
 LEAST = 20
 #: Frequencies at which characteristic functions are compared.
 FREQUENCIES = 48
-#: Principal directions of most variance, and as many of least variance, that are compared.
+#: Number of compared principal directions with the most variance, and with the least variance.
 DIRECTIONS = 8
 
 
@@ -229,8 +229,9 @@ def worst_projections(
     r"""The planes in which the aggregate posterior differs most from the prior, with valid tests.
 
     Candidates are the planes of all pairs of dimensions, and of all pairs of principal
-    directions of the encodings (of most and of least variance, in units of the prior). A quarter
-    of the draws gives the directions, another quarter the planes of the largest difference:
+    directions of the encodings (with the most and the least variance, in units of the prior). A
+    quarter of the draws gives the directions, another quarter the planes with the largest
+    difference:
 
     $$\frac{1}{F} \sum_f |\hat\phi_q(w_f) - \hat\phi_p(w_f)|^2, \quad w_f \sim \mathcal{N}(0, 1)$$
 

@@ -80,7 +80,7 @@ def likelihood_regret(subject: Subject, split: Split) -> np.ndarray:
 
     $$\max_{\delta_n} \mathcal{L}(x_n, \delta_n) - \mathcal{L}(x_n, 0)$$
 
-    A short refinement of 20 steps stands for the maximum. Both ELBOs have the same draws.
+    A short refinement of 20 steps approximates the maximum. Both ELBOs have the same draws.
 
     Args:
         subject: what is inspected.

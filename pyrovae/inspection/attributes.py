@@ -83,7 +83,7 @@ def _named_classes(name: str, column: np.ndarray, names: Sequence[str]) -> dict[
 
 
 def known_directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
-    """The `directions` of attributes, each from the images of which it is known."""
+    """The `directions` of attributes, each from the images for which it is known."""
     rows = {name: np.flatnonzero(np.isfinite(column)) for name, column in table.items()}
     return pandas.concat(
         directions(codes[own], table.iloc[own][[name]]) for name, own in rows.items()
@@ -98,7 +98,7 @@ def directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:
     It is the slope of the regression of z on a. For an attribute of two values it is the
     difference of the two class means over the difference of the values. To change an attribute
     by $\Delta$, move to $z + \Delta v$. Do not use the weights of a probe for that: they cancel
-    other causes of variation in z, and may point to where no image lies. Attributes that are
+    other causes of variation in z, and may point to regions without images. Attributes that are
     correlated with this one in the data change with it.
 
     Args:

@@ -59,9 +59,9 @@ class Ranks:
 
         $$f = P_{q(z' \mid x)}\left(\lVert z' - r \rVert < \lVert z - r \rVert\right)$$
 
-        for the true z and a random point r. The ball around r of credibility c contains z if
-        f < c. If q is the exact posterior, f is uniform, so the ball contains z in a share c of
-        the images: the expected coverage.
+        for the true z and a random point r. The ball around r with credibility c contains z if f <
+        c. If q is the exact posterior, f is uniform, so the ball contains z in a share c of the
+        images: the expected coverage.
 
         References:
             Sampling-Based Accuracy Testing of Posterior Estimators for General Inference (Lemos

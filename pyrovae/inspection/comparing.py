@@ -1,4 +1,4 @@
-"""Reports of several runs beside each other on one page."""
+"""Reports of several runs side by side on one page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def compare_reports(
     first, *others = reports
     text = render(
         "compare.html.j2",
-        title=f"{first} beside {', '.join(others)}",
+        title=f"{first} compared with {', '.join(others)}",
         notes=notes,
         reports=reports,
         findings=_findings({name: own.judgement for name, own in reports.items()}),
@@ -52,7 +52,7 @@ def compare_reports(
 
 
 def differences(subjects: Mapping[str, Subject]) -> list[str]:
-    """Sentences on what keeps the numbers of runs from being comparable; empty if nothing does.
+    """Sentences on differences that make the numbers of runs hard to compare; empty without any.
 
     Args:
         subjects: by the names of their runs; the others are compared with the first.
@@ -63,8 +63,8 @@ def differences(subjects: Mapping[str, Subject]) -> list[str]:
         own, base = subjects[other], subjects[first]
         if not np.array_equal(own.split.images, base.split.images):
             found.append(
-                f"{other} has other images than {first} in the split {base.name} ({_images(own)}, "
-                f"not {_images(base)}): compare their nats with care."
+                f"{other} has different images from {first} in the split {base.name} "
+                f"({_images(own)}, not {_images(base)}): compare their nats with care."
             )
         if own.programs.likelihood.grey_levels != base.programs.likelihood.grey_levels:
             found.append(

@@ -60,9 +60,9 @@ def edit_effects(
     Latents of the shown images are moved by half the range of an attribute up and down, decoded,
     rounded to 8 bits and encoded again. A ridge regression on the posterior means of the split
     predicts all attributes of both. The difference is divided by the range of the predicted
-    attribute. A perfect edit gives 1 in its own column and 0 in those of attributes that are
-    uncorrelated in the data. The regression limits what can be measured: `of real images` is the
-    difference, as a share of the range, of its predictions for real images at both ends.
+    attribute. A perfect edit gives 1 in its own column and 0 in the columns of attributes that are
+    uncorrelated with it in the data. The regression limits what can be measured: `of real images`
+    is the difference of its predictions for real images at both ends, as a share of the range.
 
     Args:
         subject: what is inspected.

@@ -48,14 +48,15 @@ def to_inference_data(
       column), at the first draws of each chain;
     - `prior` and `prior_predictive`: the same of draws from the model, in one chain.
 
-    For draws of the guide, `arviz.summary`, `plot_trace`, `plot_forest` and the like only
-    describe the guide's distribution: these draws are independent, in one chain, and cannot show
-    whether the guide is right. For MCMC chains their diagnostics are meaningful.
+    For draws of the guide, `arviz.summary`, `plot_trace`, `plot_forest` and the like only describe
+    the guide's distribution: these draws are independent, in one chain, and cannot show whether
+    the guide is right. Their diagnostics are meaningful for MCMC chains.
 
     `arviz.loo` runs, with each image as one observation. But the latents of an image depend on
-    no other image, so leaving an image out leaves its prior. The quantity estimated is log p(x),
-    by the harmonic mean of p(x given z), whose variance is large if the posterior is much
-    narrower than the prior. Heed its warnings of k-hat above 0.7, and prefer `log_evidence`.
+    no other image, so leaving an image out leaves only its prior. The quantity estimated is log
+    p(x), by the harmonic mean of p(x given z), whose variance is large if the posterior is much
+    narrower than the prior. Take its warnings of k-hat above 0.7 seriously, and prefer
+    `log_evidence`.
 
     Args:
         subject: the programs, the shown images, and the seed of all draws.

@@ -23,7 +23,7 @@ from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["MANY", "Completions", "complete", "with_mask"]
 
-#: Rounds in which the guide encodes the image with its missing pixels as they were decoded.
+#: Rounds in which missing pixels are decoded and the image is encoded again.
 FILLS = 20
 #: Steps per round of the refinement of the proposal.
 STEPS = 100
@@ -114,12 +114,12 @@ def complete(
     $$p(x_{\text{unseen}} \mid x_{\text{seen}}) = \int p(x_{\text{unseen}} \mid z)\,
     p(z \mid x_{\text{seen}})\, dz$$
 
-    The guide knows whole images only. So it first encodes the image with the missing pixels as
-    they were decoded, several times. From there a Normal with a full covariance matrix is fitted
-    to $p(z \mid x_{\text{seen}})$, see `refine_full_rank`. Its draws are weighted by
-    $p(z)\, p(x_{\text{seen}} \mid z) / q(z)$, and completions are drawn by these weights. With
-    fewer effective draws than completions the draws of the Normal are used without weights. For
-    more than 300 latent dimensions the covariance matrix is measured rather than fitted, see
+    The guide encodes only complete images. So the missing pixels are first decoded and the image
+    is encoded again, several times. From there a Normal with a full covariance matrix is fitted to
+    $p(z \mid x_{\text{seen}})$, see `refine_full_rank`. Its draws are weighted by $p(z)\,
+    p(x_{\text{seen}} \mid z) / q(z)$, and completions are drawn by these weights. With fewer
+    effective draws than completions the draws of the Normal are used without weights. For more
+    than 300 latent dimensions the covariance matrix is measured rather than fitted, see
     `refine_many_latents`. With `mcmc` NUTS draws z instead. Latents that are not in R^D, as on a
     sphere, are drawn from the guide and weighted.
 

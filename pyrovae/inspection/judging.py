@@ -74,7 +74,7 @@ def _costs(found: Sequence[Finding]) -> str:
 
 def _below(evidence: Evidence, found: Sequence[Finding]) -> str:
     """The sentence on a run without a fault that is worse than a simpler model all the same."""
-    # What costs an unknown number of nats is no reason for these.
+    # A finding of unknown cost does not explain these nats.
     known = [own for own in found if own.cost > 0]
     seen = f"no fault, but smaller costs: {_costs(known)}" if known else "no cause was found"
     return (

@@ -74,8 +74,8 @@ def find_modes(
     outside of the guide's mode. The equal mixture of these Normals and the one at the guide's
     mode is a proposal for log p(x), a lower bound in expectation.
 
-    Some starts do not find every mode, least in many dimensions: a mode that was not found may
-    exist. `reached` shows whether the search finds the mode that is known.
+    The search may miss modes, above all in many dimensions. `reached` shows how often it finds the
+    known mode.
 
     Args:
         space: the latents, whose support must be R^D.

@@ -33,9 +33,9 @@ OVER = "no longer seen: "
 class PosteriorMonitor(Callback):
     """Checks the posterior after each epoch, and warns of each new problem.
 
-    An epoch has one warning at most, of its worst problem. There is none before step 200, and none
-    before beta has its final value. A line follows when a later epoch has no problem any more.
-    These lines are printed, and written to the run's `warnings.txt`.
+    Each epoch has at most one warning, on its worst problem. There is none before step 200 or
+    before beta has its final value. A further line says when a later epoch has no problem. These
+    lines are printed, and written to the run's `warnings.txt`.
 
     Use it to detect problems early, such as posterior collapse.
 
@@ -78,7 +78,7 @@ class PosteriorMonitor(Callback):
             return []
         try:
             faults = judge(self._evidence(epoch, some)).faults
-        except Exception as error:  # Training goes on with any user's program.
+        except Exception as error:  # Training continues with any user's program.
             self._failed = True
             reason = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
             return [f"warning: the posterior cannot be checked during training ({reason})"]

@@ -64,7 +64,7 @@ class Outliers:
         return self.table[self.table.split == AGAINST]
 
     def aurocs(self) -> pandas.DataFrame:
-        """How well each score tells the second data set from the split, one row per score.
+        """How well each score separates the second data set from the split, one row per score.
 
         Returns:
             `auroc`, the probability that an image of the second set is the more anomalous one of
@@ -96,8 +96,8 @@ def find_outliers(
     split in `Outliers.table` show that. Where k-hat is above 0.7, ranks depend both on how
     typical an image is and on how well the guide fits it.
 
-    An image may also be atypical because it is too probable, as smooth ones often are: its
-    `rank` is near 1.
+    An image may also be atypical because it is too probable, as smooth images often are; its
+    `rank` is then near 1.
 
     Args:
         subject: what is inspected. Its training images are the reference; if there are fewer

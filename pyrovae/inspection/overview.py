@@ -50,7 +50,7 @@ def _reconstructions(subject: Subject) -> Drawing:
     images = torch.from_numpy(np.array(subject.shown.images[:count])).to(again) / 255
     return Drawing(
         image_sheet(torch.stack([images, again]), width=WIDTH),
-        f"Reconstructions: {subject.shown_where(count)} above the decoded posterior means.",
+        f"Reconstructions: {subject.shown_where(count)} above their decoded posterior means.",
     )
 
 

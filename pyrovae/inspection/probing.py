@@ -69,7 +69,7 @@ def known_probes(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> tuple[pandas.DataFrame, dict[str, str]]:
-    """The `probes` of attributes, each on the images of which it is known.
+    """The `probes` of attributes, each on the images for which it is known.
 
     Args:
         codes: one vector for each image, `(N, D)`.

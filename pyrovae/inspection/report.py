@@ -65,7 +65,7 @@ class Report:
 
     @property
     def html(self) -> Path:
-        """The path of the page; a partial or interrupted report has a name of its own."""
+        """The path of the page; a partial or interrupted report has another name."""
         return self._page("" if self.whole else "unfinished")
 
     def _page(self, state: str) -> Path:
@@ -114,9 +114,9 @@ def inspect(
 ) -> Report:
     """Makes the sections of a report, and writes them as CSV, PNG and one HTML page.
 
-    A whole report begins with the verdict; with some sections only there is none. A section that
-    fails does not stop the others. If the inspection is interrupted, the finished
-    sections are written to a separate page, `report_unfinished.html`.
+    A complete report begins with the verdict; a report of selected sections has none. A section
+    that fails does not stop the others. If the inspection is interrupted, the finished sections
+    are written to a separate page, `report_unfinished.html`.
 
     Args:
         subject: the programs and images to inspect.

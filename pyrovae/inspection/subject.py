@@ -177,9 +177,9 @@ class Subject(PosteriorView):
         return list(self.attributes or self.split.attribute_names)
 
     def informed(self) -> Subject:
-        """The subject without the images of which an inspected attribute is not known.
+        """The subject without the images that have an unknown inspected attribute.
 
-        Attributes that are not known for half of the images do not count.
+        Attributes that are unknown for half of the images do not count.
         """
         rows = self.informed_rows()
         return self if len(rows) == len(self.split) else replace(self, split=self.split.take(rows))

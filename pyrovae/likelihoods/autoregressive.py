@@ -17,8 +17,8 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["AutoregressiveLogistic"]
 
-#: Optimisers such as Adam change a parameter by about the learning rate per step. The factor lets
-#: coefficients near 1 be reached in some hundred steps.
+#: Optimisers such as Adam change a parameter by about the learning rate per step. With the factor,
+#: coefficients near 1 are reached in some hundred steps.
 GAIN = 8.0
 
 
@@ -36,10 +36,10 @@ class AutoregressiveLogistic(GreyLikelihood):
     number a.
 
     Use it for the best bits per dimension of photographs. It models the texture of an image, so
-    the latents need not: they hold less detail, and reconstructions are smoother. The baseline
-    without latents predicts pixels in the same way. The location $\mu$ is shown as the image;
-    `pyrovae sample RUN --noise` draws the texture too. Pixels depend on each other, so none can
-    be left out: `Masked` and `pyrovae inpaint` do not take it.
+    the latents do not have to: they encode less detail, and reconstructions are smoother. The
+    baseline without latents predicts pixels in the same way. The location $\mu$ is shown as the
+    image; `pyrovae sample RUN --noise` draws the texture too. Pixels depend on each other, so none
+    can be left out: `Masked` and `pyrovae inpaint` do not support it.
 
     Args:
         image_shape: `(C, H, W)` of the images.

@@ -34,7 +34,7 @@ def _floats(ones: Tensor) -> Tensor:
 
 
 class DynamicBinarization(Binarization):
-    """Draws each pixel anew per call; the grey value is the probability of 1.
+    """Draws each pixel again in each call; the grey value is the probability of 1.
 
     Use it to compare with results on dynamically binarised MNIST.
 
@@ -113,9 +113,9 @@ class Bernoulli(LocationLikelihood):
     $$\log p(x \mid h) = \sum_i x_i h_i - \log(1 + e^{h_i}), \quad x_i \in \{0, 1\}$$
 
     It is a probability of binary images only. Grey images must be binarised: for grey values the
-    formula is no density, since it does not integrate to one.
+    formula is not a density, since it does not integrate to one.
 
-    Use it for images that are binary, or that are binarised anew at every step, as in most
+    Use it for images that are binary, or that are binarised again at every step, as in most
     published results on MNIST.
 
     Args:

@@ -20,19 +20,19 @@ __all__ = ["Masked"]
 
 
 class Masked(Likelihood):
-    r"""Any likelihood, of the pixels that are seen: missing pixels are not scored.
+    r"""Any likelihood, restricted to the seen pixels: missing pixels are not scored.
 
     $$\log p(x_{\text{seen}} \mid h) = \sum_{i \in \text{seen}} \log p(x_i \mid h)$$
 
     A pixel is missing if it is white in `mask`, if its grey value is `missing` in every channel,
     if it is dropped, or if it is NaN in the observations that a program gets. Data sets have 8
-    bits and hold no NaN. The networks of the guide get 0 for a missing pixel. What lies under
-    `mask` is never learnt, and is shown grey. With `IWAE` as the objective the bound is that of
-    MIWAE. Evaluation scores the seen pixels, without dropping any. Bits per dimension count the
-    pixels that `mask` leaves; with `missing` they are undefined.
+    bits and hold no NaN. The networks of the guide get 0 for a missing pixel. Pixels under `mask`
+    are never learned, and are shown grey. With `IWAE` as the objective the bound is that of MIWAE.
+    Evaluation scores the seen pixels, without dropping any. Bits per dimension count the pixels
+    that `mask` leaves; with `missing` they are undefined.
 
     Use it for images with holes, defects or text on them, and with `drop` for a guide that can
-    encode images of which it sees a part.
+    encode partly seen images.
 
     Args:
         likelihood: the likelihood of whole images; null takes `SharedScaleNormal`.
@@ -78,7 +78,7 @@ class Masked(Likelihood):
             kind = type(self.likelihood).__name__
             raise InputError(
                 f"likelihood {kind}: its pixels depend on each other, so none can be left out: "
-                "Masked cannot take it"
+                "Masked does not support it"
             )
         self.mask, self.missing, self.drop = mask, missing, drop
         self.register_buffer("seen", _read(mask) if mask else torch.ones(1, 1, dtype=torch.bool))
@@ -199,7 +199,7 @@ def _read(mask: str) -> Tensor:
     except FileNotFoundError:
         return torch.zeros(0, 0, dtype=torch.bool)  # `check` refuses it; a run has its mask.
     except (OSError, ValueError) as error:
-        raise InputError(f"--likelihood.mask {mask}: is no image that can be read") from error
+        raise InputError(f"--likelihood.mask {mask}: cannot be read as an image") from error
     if not seen.any():
         raise InputError(f"--likelihood.mask {mask}: every pixel is missing (white)")
     return seen

@@ -103,8 +103,8 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
     \sigma^2 = \frac{1}{B n} \sum_{b, i} (x_{bi} - h_{bi})^2$$
 
     over the B images of a training batch and their n pixels. So the scale needs no parameter. But
-    it depends on the images that it scores, so the result is no density. In evaluation mode and
-    for draws the scale is therefore constant: the root of the running mean of $\sigma^2$ over
+    it depends on the scored images, so the result is not a density. In evaluation mode and for
+    draws the scale is therefore constant: the root of the running mean of $\sigma^2$ over
     training.
 
     Use it like `SharedScaleNormal`, where the scale should follow the residuals immediately.
@@ -182,7 +182,7 @@ class PixelwiseNormal(DensityLikelihood):
     grey level: otherwise the density of pixels that hardly vary, such as saturated ones, would
     have no upper bound.
 
-    Use it to see which pixels the decoder is uncertain of; it is harder to train than a shared
+    Use it to see which pixels the decoder is uncertain about; it is harder to train than a shared
     scale.
 
     Args:

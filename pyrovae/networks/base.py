@@ -28,7 +28,7 @@ ImageShape = tuple[int, int, int]
 
 
 class LinearStart:
-    """What `ProbabilisticPCA` sets: a function that can start as a linear one."""
+    """A function that `ProbabilisticPCA` can set to a linear one."""
 
     def check_start(self) -> None:
         """Raises `InputError` if `start_linear` is not possible."""
@@ -107,7 +107,7 @@ class LinearShortcut(nn.Module):
 
     @torch.no_grad()
     def start(self, weight: Tensor, bias: Tensor, last: nn.Module) -> None:
-        """Becomes `weight @ x + bias`; sets the last layer of the network beside it to zero."""
+        """Becomes `weight @ x + bias`; sets the last layer of the parallel network to zero."""
         self.weight.copy_(weight / self.gain)
         self.bias.copy_(bias)
         for parameter in last.parameters():
@@ -117,7 +117,7 @@ class LinearShortcut(nn.Module):
 class ShortcutNetwork(nn.Module):
     """Layers with an optional `LinearShortcut` from their input to their output.
 
-    It is the first base class of an encoder or decoder.
+    List it first among the base classes of an encoder or decoder.
 
     Args:
         layers: the layers in order; the last one is linear.

@@ -61,7 +61,7 @@ class GatedBlock(Block):
     $$x + a \odot \sigma(b), \quad (a, b) = \text{conv}(\text{SiLU}(\text{norm}(\text{conv}(
     \text{SiLU}(\text{norm}(x))))))$$
 
-    Use it by default: the gates choose which places of the maps change.
+    Use it by default: the gates choose where the maps change.
 
     Args:
         width: number of channels.

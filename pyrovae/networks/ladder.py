@@ -152,7 +152,7 @@ class Top(nn.Module):
 
 
 class Shortcut(LinearStart, nn.Module):
-    """A linear map between image and top latents, beside all levels.
+    """A linear map between image and top latents, parallel to all levels.
 
     Args:
         num_inputs: length of the input vectors.
@@ -173,7 +173,7 @@ class Shortcut(LinearStart, nn.Module):
         """It can start as any linear function."""
 
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:
-        """Sets the map to `weight @ x + bias`, and the layer beside it to zero."""
+        """Sets the map to `weight @ x + bias`, and the parallel layer to zero."""
         self.map.start(weight, bias, self._last[0])
 
 

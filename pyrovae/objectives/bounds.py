@@ -250,7 +250,7 @@ class StickingTheLanding(PerImageELBO):
     Use it late in training or with flexible posteriors, where gradient noise matters.
 
     Args:
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if `num_particles` is not positive, or the guide has several latent sites.

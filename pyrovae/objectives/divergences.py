@@ -22,13 +22,13 @@ class MMD(PerImageELBO):
     of a batch and the same number of draws of the prior. The kernel is the sum of seven inverse
     multiquadratic kernels $c / (c + \lVert z - z' \rVert^2)$ with $c = 2 D s$, s from 0.1 to 10.
 
-    Use it for latents with more information about each image than under the ELBO, while samples
-    of the prior still decode well.
+    Use it for latents that carry more information about each image than under the ELBO, while
+    samples of the prior still decode well.
 
     Args:
         alpha: $\alpha$, the share of the KL that is removed; 1 leaves the MMD only.
         weight: $\lambda$, the weight of the MMD, in nats per image; at least 1 - alpha.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range.

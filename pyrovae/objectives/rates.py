@@ -43,7 +43,7 @@ class _Floored(PerImageELBO):
 
     Args:
         threshold: nats, at least 0.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
     """
 
     couples_batch = True
@@ -68,7 +68,7 @@ class _Floored(PerImageELBO):
 
 
 class FreeBits(_Floored):
-    r"""A KL below a threshold is not penalised, so that dimensions do not collapse.
+    r"""Does not penalise a KL below a threshold, so that dimensions do not collapse.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \sum_{d} \max\left(\lambda,\;
     \overline{KL}_d\right)$$
@@ -81,7 +81,7 @@ class FreeBits(_Floored):
 
     Args:
         threshold: $\lambda$, nats per dimension, at least 0; 0 gives the ELBO.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range.
@@ -101,7 +101,7 @@ class FreeBits(_Floored):
 
 
 class LayerFreeBits(_Floored):
-    r"""A KL of a layer of latents below a threshold is not penalised, so that no layer collapses.
+    r"""Does not penalise a layer's KL below a threshold, so that no layer collapses.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + \sum_{l} \max\left(\lambda,\;
     \overline{KL}_l\right)$$
@@ -113,7 +113,7 @@ class LayerFreeBits(_Floored):
 
     Args:
         threshold: $\lambda$, nats per layer, at least 0; 0 gives the ELBO.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range.
@@ -155,13 +155,13 @@ class Capacity(PerImageELBO):
     where $\overline{KL}$ is the KL averaged over the batch, and $C(t)$ is `capacity` times the
     schedule.
 
-    Use it to set how many nats the latents hold, and to make them active one after the other.
+    Use it to set how many nats the latents carry, and to activate them one after the other.
 
     Args:
         capacity: the final target, nats per image, at least 0.
         gamma: the weight $\gamma$ of the distance from the target, positive.
         schedule: the factor of the capacity over the run; null rises over the first half.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range.
@@ -221,7 +221,7 @@ class GECO(PerImageELBO):
             for likelihoods that are probabilities (grey values, binary pixels).
         speed: $\eta$, the step size of the multiplier's logarithm, positive.
         memory: the decay of the moving average, within [0, 1).
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Attributes:
         state: the multiplier's logarithm and the moving average, saved with a run.
@@ -286,7 +286,7 @@ class BetaTC(PerImageELBO):
         alpha: weight of the mutual information of image and latents, at least 0.
         beta: weight of the total correlation, at least 0.
         gamma: weight of the sum of the KLs per dimension, at least 0.
-        **kwargs: the particles, as for `PerImageELBO`.
+        **kwargs: the arguments of `PerImageELBO` for particles.
 
     Raises:
         ValueError: if a number is out of range, or the guide's dimensions are dependent.
@@ -305,10 +305,10 @@ class BetaTC(PerImageELBO):
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
             _at_least_zero(name, value)
         self.weights = (alpha, beta, gamma)
-        self.state |= {"num_images": torch.zeros(())}  # 0 stands for the size of the batch.
+        self.state |= {"num_images": torch.zeros(())}  # 0 means the size of the batch.
 
     def numbers(self) -> dict[str, float]:
-        """None: the number of images is no measurement."""
+        """None: the number of images is not a measurement."""
         return {}
 
     def begin_step(self, progress: Progress) -> None:

@@ -154,7 +154,7 @@ class Warmup(Schedule):
 
 
 class CosineWarmup(Schedule):
-    """`Warmup` with `smooth`, under its former name, which older runs use.
+    """`Warmup` with `smooth`, under its former name; for older runs.
 
     Use it for a beta that rises smoothly.
 

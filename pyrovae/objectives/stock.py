@@ -11,23 +11,23 @@ __all__ = ["STOCK", "UNFIT", "check_objective_name", "is_linear"]
 #: Suitable ELBOs: what they are, and when to use them.
 STOCK = {
     "Trace_ELBO": (
-        "The ELBO, estimated from draws of the latents; Pyro's default.",
+        "Pyro's default ELBO, estimated from draws of the latents.",
         "Use it first: it takes any combination of parts.",
     ),
     "TraceMeanField_ELBO": (
-        "The ELBO, with the exact KL where it has a closed form, else from draws; Pyro's.",
+        "Pyro's ELBO with the exact KL where it has a closed form, else with draws.",
         "Use it with Normal priors and posteriors, for gradients with less noise.",
     ),
     "TraceGraph_ELBO": (
-        "The ELBO, with less gradient noise from sites without reparameterisation; Pyro's.",
+        "Pyro's ELBO with less gradient noise from sites without reparameterisation.",
         "Use it for custom guides with discrete sites.",
     ),
     "TraceEnum_ELBO": (
-        "The ELBO, summed over all values of the guide's enumerated discrete sites; Pyro's.",
+        "Pyro's ELBO, summed over all values of the guide's enumerated discrete sites.",
         "Use it with `SemiSupervisedVAE` and `MixtureVAE`, and with your own discrete sites.",
     ),
     "RenyiELBO": (
-        "Rényi's alpha bound, which equals the bound of `IWAE` for alpha 0; Pyro's.",
+        "Pyro's Rényi alpha bound, which equals the bound of `IWAE` for alpha 0.",
         "Use it to interpolate between the ELBO (alpha near 1) and the bound of `IWAE`.",
     ),
 }
@@ -37,7 +37,7 @@ LINEAR = {*STOCK, "TraceTMC_ELBO"} - {"RenyiELBO"}
 
 _COMPILED = "keeps beta and the number of images of its first step; use {}"
 
-#: ELBOs that would optimise something else than their name says: the reason and a replacement.
+#: ELBOs that would not optimise what their name says: the reason and a replacement.
 UNFIT = {
     "ReweightedWakeSleep": "weighs particles per batch, not per image; use DReG or IWAE",
     "TraceTailAdaptive_ELBO": "weighs particles per batch, not per image; use DReG or IWAE",

@@ -134,7 +134,7 @@ class VampPrior(Prior):
             ValueError: if the prior has another guide already.
         """
         if self._guide and self._guide[0] is not guide:
-            raise ValueError("this VampPrior belongs to another VAE: make one VampPrior per VAE")
+            raise ValueError("this VampPrior belongs to another VAE: create one VampPrior per VAE")
         self._guide = (guide,)
 
     @property

@@ -54,7 +54,7 @@ class StandardNormal(_Elementwise):
 
 
 class Laplace(_Elementwise):
-    r"""Laplace prior: most dimensions of a draw lie near zero, and a few far from it.
+    r"""Laplace prior: most dimensions of a draw are near zero, and a few are far from it.
 
     $$p(z) = \prod_{d=1}^{D} \tfrac{1}{2} e^{-|z_d|}$$
 

@@ -58,7 +58,7 @@ def run_once(
 
 @torch.no_grad()
 def _wrong_site(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> str:
-    """Describes a site that Pyro accepts and that computes something else; "" if none does."""
+    """Describes a site that Pyro accepts although it computes something else; "" if none does."""
     guide = poutine.trace(vae.guide).get_trace(x, **inputs)
     model = poutine.trace(poutine.replay(vae.model, trace=guide)).get_trace(x, **inputs)
     found = (
@@ -75,7 +75,7 @@ def _shared(guide: Any, count: int) -> str:
         if guide.nodes[name]["fn"].batch_shape[-1:] != (count,):
             return (
                 f"the latent site {name} has one value for all images; each latent site must lie "
-                "in the plate of the images, and what images share can be a parameter"
+                "in the plate of the images; use a parameter for a value that images share"
             )
     return ""
 
@@ -85,7 +85,7 @@ def _unknown(guide: Any, model: Any) -> str:
         if name not in model:
             known = ", ".join(latent_sites(model)) or "none"
             return (
-                f"the guide draws {name}, which is no site of the model; the model's latent "
+                f"the guide draws {name}, which is not a site of the model; the model's latent "
                 f"sites are {known}, and auxiliary sites are not allowed"
             )
     return ""
@@ -98,8 +98,9 @@ def _masked(guide: Any, model: Any) -> str:
             mask = trace.nodes[name]["mask"]
             if mask is not None and mask is not True:
                 return (
-                    f"the site {name} lies within poutine.mask or has an obs_mask, which scores "
-                    "would not see; mask its distribution, as in fn.mask(m), or use "
+                    f"the site {name} lies within poutine.mask or has an obs_mask, which the "
+                    "scores "
+                    "would ignore; mask its distribution, as in fn.mask(m), or use "
                     "--likelihood Masked for missing pixels"
                 )
     return ""
@@ -109,7 +110,7 @@ def _size(model: Any, x: Tensor) -> str:
     for name in observed_sites(model):
         site = model.nodes[name]
         found = site["fn"].event_shape
-        # Densities would repeat a channel that is lacking. Other observed sites have other shapes.
+        # Densities would repeat a missing channel. Other observed sites have other shapes.
         if site["value"] is x and found != x.shape[1:]:
             wrong, right = ("x".join(map(str, shape)) for shape in (found, x.shape[1:]))
             return (
@@ -129,8 +130,8 @@ def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:
     known, own = set(known), set(vae.parameters())
     if strange := sorted(pyro.get_param_store().param_name(p) for p in known - own):
         raise InputError(
-            f"{strange[0]}: no attribute of model or guide holds this parameter, so a checkpoint "
-            "would not have it; make it an attribute, as in self.bias = PyroParam(value), or "
+            f"{strange[0]}: this parameter is not an attribute of model or guide, so a checkpoint "
+            "would not store it; make it an attribute, as in self.bias = PyroParam(value), or "
             "self.net = module"
         )
     trained = {name: p for name, p in vae.named_parameters() if p.requires_grad}

@@ -1,4 +1,4 @@
-"""The conditional VAE: model and guide also get attributes of the image."""
+"""The conditional VAE: model and guide are conditioned on attributes of the image."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ __all__ = ["ConditionalGuide", "ConditionalModel", "ConditionalVAE", "Features"]
 
 #: Whole numbers with at most this many values are classes.
 CLASSES = 20
-#: Standard deviations from which on a number is far from the data. For an attribute of 0 and 1,
-#: -1 and 2 are at least 2.8 away, whatever the share of ones.
+#: A number at least this many standard deviations away is far from the data. For an attribute of 0
+#: and 1, -1 and 2 are at least 2.8 away, whatever the share of ones.
 FAR = 2.8
 
 
@@ -118,8 +118,8 @@ def _check_classes(name: str, classes: int, values: np.ndarray, names: Sequence[
     if len(values) == 1:
         only = names[int(values[0])] if names else f"{values[0]:g}"
         raise InputError(
-            f"{name} is {cut(only)} for all training images, so it tells nothing about an image: "
-            "leave it out of --program.attributes"
+            f"{name} is {cut(only)} for all training images, so it gives no information about an "
+            "image: leave it out of --program.attributes"
         )
     whole = bool((values == values.round()).all())
     if classes and not (whole and values.min() >= 0 and values.max() < classes):
@@ -156,7 +156,7 @@ def _check_labels(given: Mapping[str, int], labels: Mapping[str, int]) -> None:
 
 
 def one_hot(column: Tensor, classes: int) -> Tensor:
-    """Classes `(*)` as one-hot vectors `(*, K)`; zeros for a value that is no class."""
+    """Classes `(*)` as one-hot vectors `(*, K)`; zeros for a value that is not a class."""
     known = torch.arange(classes, device=column.device, dtype=column.dtype)
     return (column[..., None] == known).to(column.dtype)
 
@@ -239,15 +239,15 @@ class ConditionalGuide(Program):
 
 
 class ConditionalVAE(ModelGuidePair):
-    r"""A VAE whose model and guide also get attributes y of the image, which it does not model.
+    r"""A VAE whose model and guide are conditioned on attributes y of the image.
 
     $$\log p(x \mid y) \ge \mathbb{E}_{q(z \mid x, y)}\left[\log p(x \mid z, y) + \log p(z \mid y)
     - \log q(z \mid x, y)\right]$$
 
     Use it to draw images with given attributes, and to edit an image: change y and keep z. Labels
-    enter as one-hot vectors. Numbers, and classes of two names (0 and 1), are standardised by the
-    training images. The networks are made anew: the decoder gets the features beside z, the
-    encoder as further channels.
+    enter as one-hot vectors. Numbers, and two named classes (0 and 1), are standardised by the
+    training images. The networks are rebuilt for the additional inputs: the decoder gets the
+    features together with z, the encoder gets them as further channels.
 
     Args:
         encoder: network from images to `posterior.num_params` numbers.
@@ -354,7 +354,7 @@ class ConditionalVAE(ModelGuidePair):
             raise InputError(f"{name} {value:g}: allowed are the classes 0 to {classes - 1}")
 
     def far_from_data(self, name: str, value: float) -> str:
-        """How far a number is from those of the training images; "" for one that is usual.
+        """How far a number is from those of the training images; "" for a usual one.
 
         Of attributes of 0 and 1, these two are usual, however rare one of them is.
         """

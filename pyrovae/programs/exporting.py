@@ -1,4 +1,4 @@
-"""Exports encoder and decoder as programs of `torch.export`, which need torch alone."""
+"""Exports encoder and decoder as programs of `torch.export`, which need only torch."""
 
 from __future__ import annotations
 

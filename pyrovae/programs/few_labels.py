@@ -1,4 +1,4 @@
-"""The base class of programs with a class per image, of which few are known."""
+"""The base class of programs with a class per image, few of which are known."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Labels:
         num_classes: K, from 2 to 256.
         label: the attribute of the data that holds the class 0, 1, ...; NaN or a negative number
             where it is unknown.
-        num_labels: the number of images whose label is used, as many of each class; None uses all
-            known labels.
+        num_labels: the number of images whose label is used, the same for each class; None uses
+            all known labels.
         label_seed: seed of the choice of these images.
-        labelled_share: the share of images with a label in an epoch, to within rounding, below 1;
-            more if more have one.
+        labelled_share: the share of images with a label in an epoch, below 1, up to rounding;
+            larger if a larger share of the images has one.
 
     Raises:
         InputError: if a number is not allowed.
@@ -69,7 +69,7 @@ class Labels:
         """The labels of the images that are used, `(N,)`; -1 elsewhere.
 
         Raises:
-            InputError: if the images lack the attribute, a value is no class, or there are too
+            InputError: if the images lack the attribute, a value is not a class, or there are too
                 few labels.
         """
         try:
@@ -92,7 +92,7 @@ class Labels:
         values = split.attributes[:, split.places([self.label])[0]]
         found = np.unique(values[values >= 0])
         if len(found) == 1:
-            negative = " (a negative number stands for unknown)" if (values < 0).any() else ""
+            negative = " (a negative number means unknown)" if (values < 0).any() else ""
             raise InputError(
                 f"{self.label}: all known labels are of class {found[0]:g}{negative}; labels of "
                 f"at least two of the classes 0 to {self.num_classes - 1} are needed"
@@ -122,7 +122,7 @@ class Labels:
 class FewLabels(ModelGuidePair, ABC):
     """Programs with a class per image, which is known for a part of the training images.
 
-    Both programs take `labels=`, classes `(B,)`; any other value, such as -1 or NaN, stands for
+    Both programs take `labels=`, classes `(B,)`; any other value, such as -1 or NaN, means
     unknown. The class is the site `y`, one-hot, which the guide enumerates.
 
     Args:

@@ -187,8 +187,8 @@ class LadderVAE(ModelGuidePair):
     in the ladder VAE of the paper. All lists go from the image upwards.
 
     Use it for better reconstructions and bits per dimension than one vector allows: the lower
-    layers hold the details of each place of the image. Upper layers can collapse; use
-    `LayerFreeBits` against it.
+    layers encode local details of the image. Upper layers can collapse; use `LayerFreeBits`
+    against it.
 
     Args:
         prior: p(z_L), of the vector at the top.

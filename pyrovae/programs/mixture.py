@@ -1,4 +1,4 @@
-"""The mixture VAE: a class per image, which decides where its latent vector lies."""
+"""The mixture VAE: each class is a component of the prior of z."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ class MixtureGuide(Program):
         Args:
             x: observations `(B, C, H, W)`.
             num_images: not used.
-            labels: classes `(B,)`; any other value, such as -1 or NaN, stands for unknown. None
-                if all are unknown.
+            labels: classes `(B,)`; any other value, such as -1 or NaN, means unknown. None if all
+                are unknown.
         """
         with pyro.plate("images", count(x), dim=-1):
             z = pyro.sample("z", self.z_dist(x))
@@ -128,7 +128,7 @@ class MixtureGuide(Program):
 
 
 class MixtureVAE(FewLabels):
-    r"""A VAE whose prior is a mixture of one component per class, with few known classes.
+    r"""A VAE whose prior has one component per class; only a few images need labels.
 
     $$L(x, y) = \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) + \log p(z \mid y) + \log p(y) -
     \log q(z \mid x)\right], \qquad U(x) = \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) +
@@ -140,11 +140,11 @@ class MixtureVAE(FewLabels):
     of an image whose class is known. Bayes' rule gives p(y given z) exactly, and the sum over y is
     exact, so training needs `--objective TraceEnum_ELBO`. The reported ELBO lacks the last term.
 
-    Use it to classify images of which few have labels where classes are clusters, as digits are:
+    Use it to classify images if few of them have labels and classes form clusters, as digits do:
     images without labels form the clusters, and the labels name them. A step decodes each image
-    once, that of `SemiSupervisedVAE` once per class. `SemiSupervisedVAE` is better if z should
-    hold the style only. Labels enter in training only. Validation and evaluation score U(x), and
-    compare p(y given z), at the mean of q(z given x), with the labels.
+    once; a step of `SemiSupervisedVAE` decodes it once per class. `SemiSupervisedVAE` is better if
+    z should encode only the style. Labels are used only in training. Validation and evaluation
+    score U(x), and compare p(y given z), at the mean of q(z given x), with the labels.
 
     An epoch has each image once, and repeats images with a label until their share of the epoch
     is about `labelled_share`. Their L(x, y) counts as often.
@@ -158,11 +158,11 @@ class MixtureVAE(FewLabels):
         num_classes: K, the number of classes, from 2 to 256.
         label: the attribute of the data that holds the class 0, 1, ...; NaN or a negative number
             where it is unknown.
-        num_labels: the number of training images whose label is used, as many of each class; None
-            uses all known labels.
+        num_labels: the number of training images whose label is used, the same for each class;
+            None uses all known labels.
         label_seed: seed of the choice of these images.
-        labelled_share: the share of images with a label among those of an epoch, to within
-            rounding, below 1; more if more have one.
+        labelled_share: the share of images with a label in an epoch, below 1, up to rounding;
+            larger if a larger share of the images has one.
         alpha: the weight of the classification loss of an image with a label, at least 0.
 
     Raises:

@@ -129,7 +129,7 @@ class ModelGuidePair(Recorded, nn.Module):
         """Reads a path or a Pillow image, prepares it as for training, and returns `(C, H, W)`.
 
         If `data` is an `ArrayData` or a `TorchDataset`, the image may also be an array or a tensor
-        of the values before training, such as 16 bits: white and black are those of training.
+        of raw values, such as 16 bits: black and white are those of training.
         `torch.stack([vae.preprocess(image) for image in images])` prepares several.
 
         Raises:
@@ -138,8 +138,8 @@ class ModelGuidePair(Recorded, nn.Module):
         """
         if self.data is None:
             raise ValueError(
-                "only programs that were loaded from a run have a data set to prepare images "
-                "with: set their attribute `data`, or call data.preprocess"
+                "only programs loaded from a run have a data set that prepares images: set their "
+                "attribute `data`, or call data.preprocess"
             )
         return torch.tensor(self.data.preprocess(image))  # A copy: arrays may be read-only.
 
@@ -235,7 +235,7 @@ class ModelGuidePair(Recorded, nn.Module):
     def lessons(self, split: Split) -> tuple[Split, np.ndarray | None]:
         """The training split as the steps get it, and the rows of an epoch; None: each row once.
 
-        Programs with `optional` attributes hide values here: -1 stands for unknown.
+        Programs with `optional` attributes hide values here: -1 means unknown.
         """
         return split, None
 

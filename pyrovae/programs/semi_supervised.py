@@ -105,8 +105,8 @@ class SemiSupervisedGuide(Program):
         Args:
             x: observations `(B, C, H, W)`.
             num_images: not used.
-            labels: classes `(B,)`; any other value, such as -1 or NaN, stands for unknown. None
-                if all are unknown.
+            labels: classes `(B,)`; any other value, such as -1 or NaN, means unknown. None if all
+                are unknown.
         """
         with pyro.plate("images", count(x), dim=-1):
             h = self.encoder(x)
@@ -117,7 +117,7 @@ class SemiSupervisedGuide(Program):
 
 
 class SemiSupervisedVAE(FewLabels):
-    r"""A VAE with a class per image, which is known for a part of the training images (M2).
+    r"""A VAE with a class per image, which is known for some of the training images (M2).
 
     $$L(x, y) = \mathbb{E}_{q(z \mid x, y)}\left[\log p(x \mid z, y) + \log p(y) + \log p(z) -
     \log q(z \mid x, y)\right], \qquad U(x) = \sum_y q(y \mid x) \left(L(x, y) -
@@ -127,9 +127,9 @@ class SemiSupervisedVAE(FewLabels):
     $-L(x, y) - \alpha \log q(y \mid x)$ of an image whose class is known. The sum over y is exact,
     so training needs `--objective TraceEnum_ELBO`. The reported ELBO lacks the last term.
 
-    Use it to classify images of which few have labels. Labels enter in training only. Validation
-    and evaluation score U(x), and compare q(y given x) with the labels. The encoder is made anew
-    with `num_features` outputs, and the decoder gets the one-hot class beside z.
+    Use it to classify images if few of them have labels. Labels are used only in training.
+    Validation and evaluation score U(x), and compare q(y given x) with the labels. The encoder is
+    rebuilt with `num_features` outputs, and the decoder gets the one-hot class together with z.
 
     An epoch has each image once, and repeats images with a label until their share of the epoch
     is about `labelled_share`, so that every batch has some of them. Their L(x, y) counts as often.
@@ -143,11 +143,11 @@ class SemiSupervisedVAE(FewLabels):
         num_classes: K, the number of classes, from 2 to 256.
         label: the attribute of the data that holds the class 0, 1, ...; NaN or a negative number
             where it is unknown.
-        num_labels: the number of training images whose label is used, as many of each class; None
-            uses all known labels.
+        num_labels: the number of training images whose label is used, the same for each class;
+            None uses all known labels.
         label_seed: seed of the choice of these images.
-        labelled_share: the share of images with a label among those of an epoch, to within
-            rounding, below 1; more if more have one.
+        labelled_share: the share of images with a label in an epoch, below 1, up to rounding;
+            larger if a larger share of the images has one.
         alpha: the weight of the classification loss of an image with a label, at least 0.
         num_features: the number of outputs of the encoder.
 

@@ -73,7 +73,7 @@ def _rename(program: PyroModule, name: str) -> None:
 
 
 class Program(PyroModule):
-    """A program with a name of its own in Pyro's parameter store; so has each copy."""
+    """A program with a unique name in Pyro's parameter store; each copy gets another name."""
 
     def __init__(self) -> None:
         super().__init__(self._new_name())
@@ -146,7 +146,7 @@ class VAE(ModelGuidePair):
     $$\log p(x) \ge \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) + \log p(z)
     - \log q(z \mid x)\right]$$
 
-    Use it unless the programs have several latent sites, or attributes: see `ModelGuidePair`.
+    Use it unless the programs need several latent sites or attributes; see `ModelGuidePair`.
 
     Pyro's `SVI`, `Trace_ELBO()`, `Predictive` and `pyro.render_model` take `vae.model` and
     `vae.guide`. Their input is observations `(B, C, H, W)`, which `vae.observe` makes from uint8
@@ -255,8 +255,8 @@ class VAE(ModelGuidePair):
         """q(z given x) for images `(*, C, H, W)`: batch shape `*`, event shape `(D,)`.
 
         Args:
-            x: uint8 images, or observations as `observe` makes them. Floats are taken for
-                observations, which likelihoods of pyrovae have in [0, 1].
+            x: uint8 images, or observations as `observe` makes them. Floats are taken as
+                observations, which are in [0, 1] for the likelihoods of pyrovae.
 
         Raises:
             ValueError: if the images have another shape than those of `data`.
@@ -379,7 +379,7 @@ def check_spaces(prior: Prior, posterior: Posterior) -> None:
         names = [type(part).__name__ for part in (prior, posterior)]
         words = [space.__name__.strip("_").lower() for space in spaces]
         raise ValueError(
-            f"prior and posterior must live in the same space: {names[0]} is over {words[0]} "
+            f"prior and posterior must be on the same space: {names[0]} is over {words[0]} "
             f"vectors, {names[1]} over {words[1]} vectors"
         )
 

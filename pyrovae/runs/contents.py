@@ -91,7 +91,9 @@ def check_best(path: Path, state: dict[str, Any], last: dict[str, Any]) -> None:
     """
     elbo, _ = last["best"][0]
     if state.get("run") not in (None, last.get("run")):
-        raise InputError(f"{path}: holds weights of another run than last.safetensors beside it")
+        raise InputError(
+            f"{path}: holds weights of another run than last.safetensors in the same folder"
+        )
     if repr(state.get("val_elbo", elbo)) != repr(elbo):  # Text: NaN is not equal to itself.
         raise InputError(
             f"{path}: holds weights with validation ELBO {state['val_elbo']:,.3f}, but the best "

@@ -36,7 +36,7 @@ class RunDirectory:
     """The files of one run.
 
     `config.yaml` (the options), `metrics.csv` (one row per epoch), `index.html` and `curve.png`
-    (the run at a glance), `warnings.txt` (faults of the posterior, if any), `tensorboard/`,
+    (a summary of the run), `warnings.txt` (faults of the posterior, if any), `tensorboard/`,
     `samples/` and `reconstructions/` (one picture per epoch), `checkpoints/last.safetensors` (all
     that resuming needs) and `checkpoints/best_epoch_0001.safetensors` (weights of the best
     epochs), `parts/` (copies of the user's own modules that the options name). A shared run has
@@ -227,7 +227,7 @@ class RunDirectory:
         # The file name orders the files of older versions, which hold no ELBO.
         best = max(found, key=lambda path: (found[path].get("val_elbo", -math.inf), path.name))
         tensors, state = load_checkpoint(best)
-        _warn_once(f"{damage}; uses {best.name} beside it, which is intact")
+        _warn_once(f"{damage}; uses {best.name} in the same folder instead, which is intact")
         return _weights(tensors), int(state.get("epoch", best.stem.split("_")[-1]))
 
     def check_images(self, num_images: int, fingerprint: str) -> None:

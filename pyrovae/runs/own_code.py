@@ -16,7 +16,7 @@ from pyrovae.utils.plain import from_yaml
 
 __all__ = ["OWN_PARTS", "copy_own_code", "module_file", "names_own_classes", "place_in_own_code"]
 
-#: The folder of the copies, beside `config.yaml`.
+#: The folder of the copies, next to `config.yaml`.
 OWN_PARTS = "parts"
 
 _LIBRARIES = ("pyrovae", "torch", "pyro")

@@ -15,8 +15,8 @@ NUM_BEST = 2
 
 #: The log line for a run of an older version, which trained densities without noise.
 WITHOUT_NOISE = (
-    "this run trains on grey values k / 255, as it began, but is validated on (k + u) / 256: its "
-    "training and validation ELBOs cannot be compared; in a new run they can"
+    "an older version began this run: it trains on k / 255, but is validated on (k + u) / 256, so "
+    "its training and validation ELBOs cannot be compared; in a new run they can"
 )
 
 
@@ -93,17 +93,17 @@ class TrainingState:
         return self.epoch in [epoch for _, epoch in self.best]
 
     def about(self, epochs: int) -> str:
-        """Returns a line for the log: where a run of that many epochs goes on.
+        """Returns a line for the log: where a run of that many epochs continues.
 
         Example:
             >>> TrainingState(epoch=2, batch=3, step=13).about(epochs=5)
-            'goes on after step 13 (epoch 3, batch 3)'
+            'continues after step 13 (epoch 3, batch 3)'
             >>> TrainingState(epoch=5, step=25).about(epochs=5)
             '5 of 5 epochs done'
         """
         if self.epoch >= epochs:
             return f"{epochs} of {counted(epochs, 'epoch')} done"
-        return f"goes on after step {self.step} (epoch {self.epoch + 1}, batch {self.batch})"
+        return f"continues after step {self.step} (epoch {self.epoch + 1}, batch {self.batch})"
 
     def change_threads(self, num_threads: int) -> str:
         """Records the number of threads; returns a line for the log if it changed.
@@ -119,8 +119,8 @@ class TrainingState:
             return ""
         return (
             f"computes with {num_threads} threads, before with {before}: results differ by "
-            f"rounding from those of an uninterrupted run; OMP_NUM_THREADS={before} makes them "
-            "the same"
+            "rounding "
+            f"from those of an uninterrupted run; OMP_NUM_THREADS={before} makes them equal"
         )
 
 

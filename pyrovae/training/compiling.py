@@ -318,7 +318,8 @@ def _incomplete_library(message: str) -> Path | None:
     """The library of the compiler's cache that an error says is cut off; None for other errors.
 
     A C++ compiler that was killed, by Ctrl-C or the end of a job, leaves an incomplete library in
-    the cache of torch, which would then fail to load in every later run. Its source is beside it.
+    the cache of torch, which would then fail to load in every later run. Its source is in the same
+    folder.
     """
     found = re.match(r"(?:\w+: )?(/.*?\.so): (?:file too short|invalid ELF header)", message)
     library = Path(found[1] if found else "none")

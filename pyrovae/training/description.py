@@ -27,8 +27,8 @@ from pyrovae.utils.plain import flat
 __all__ = ["Description", "options_of"]
 
 
-#: What may differ in a run that goes on: what does not change its weights, and an argument that
-#: Pyro's objectives keep with another value than the given one.
+#: What may differ in a resumed run: options that do not change its weights, and an argument that
+#: Pyro's objectives store with another value than the given one.
 FREE = (
     "data",
     "engine",
@@ -111,7 +111,7 @@ class Description:
         if not self.missing:
             return yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True)
         missing = " ".join("; ".join(self.missing).split())
-        line = f"this run cannot be opened by its directory alone: {missing}"
+        line = f"this run cannot be opened from its directory alone: {missing}"
         logging.getLogger("pyrovae").warning("%s", line)
         return f"# {line}\n"
 
@@ -126,9 +126,9 @@ def _warn_of_memory(names: Sequence[str]) -> None:
     if names:
         logging.getLogger("pyrovae").warning(
             "config.yaml cannot hold what is in memory (%s): the run opens without it; to "
-            "evaluate or inspect the run, give data= to evaluate_run and inspect_run, or save the "
-            "same images and labels to a file, and name it in config.yaml: path, key and "
-            "label_key of pyrovae.ArrayData",
+            "evaluate or inspect the run, pass data= to evaluate_run and inspect_run, or save "
+            "the same images and labels to a file and name the file in config.yaml: path, key "
+            "and label_key of pyrovae.ArrayData",
             " and ".join(names),
         )
 
@@ -194,7 +194,7 @@ def _implied(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _misfits(parts: dict[str, Any]) -> list[str]:
-    """One message per argument of a part that is not what the other parts make it when opened."""
+    """One message per argument of a part that differs from its value in the opened run."""
     found = []
     # A program may give other objects these names.
     known = {name: part for name, part in parts.items() if isinstance(part, Recorded)}

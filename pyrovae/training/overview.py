@@ -186,13 +186,13 @@ def write_index(run: RunDirectory, rows: Rows) -> None:
 
 
 def refresh_index(root: str | Path) -> None:
-    """Writes `index.html` of a run anew, if it has one: there may be new results to link to."""
+    """Writes `index.html` of a run again, if it has one: there may be new results to link to."""
     run = RunDirectory(root)
     if not run.index.exists():
         return
     try:
         rows = read_rows(run.metrics) if run.metrics.exists() else []
-    except InputError:  # The page is no reason to refuse a damaged file.
+    except InputError:  # A damaged file must not prevent the page.
         rows = []
     try:
         write_index(run, rows)

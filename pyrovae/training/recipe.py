@@ -69,7 +69,7 @@ class Recipe:
             )
 
     def lengthened(self, before: int, now: Progress, rate: float) -> Iterator[str]:
-        """Lines for the log: what schedules do in a resumed run that takes more epochs.
+        """Lines for the log on schedules in a resumed run that takes more epochs.
 
         Args:
             before: the number of epochs that the run would have taken; 0 if unknown.
@@ -86,6 +86,7 @@ class Recipe:
             was, goes_on, ends = (f"{size * factor(at):.3g}" for at in (then, now, end))
             if float(was) != float(goes_on):
                 yield (
-                    f"the schedule of the {name} now takes {after} epochs in place of {before}: "
-                    f"it goes on at {goes_on}, after {was} in the last step, and ends at {ends}"
+                    f"the schedule of the {name} now takes {after} epochs instead of {before}: "
+                    "it "
+                    f"continues at {goes_on}, after {was} in the last step, and ends at {ends}"
                 )

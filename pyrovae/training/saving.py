@@ -40,7 +40,7 @@ class Saved:
         seed: the seed of the run.
         keeps: whether the best weights are kept in memory if there is no run directory.
         average: the average of the weights. The last checkpoint has it as its weights, and the
-            weights of the last step beside it.
+            weights of the last step in addition.
     """
 
     svi: SVI
@@ -102,7 +102,7 @@ class Saved:
     def free_untrained(self, error: type[BaseException] | None, *_: object) -> None:
         """Frees the directory if an error ended the run before its first step, else does nothing.
 
-        The user mends an option, such as a batch size that needs too much memory, and runs the
+        The user corrects an option, such as a batch size that needs too much memory, and runs the
         command again.
         """
         failed = error is not None and issubclass(error, Exception)
@@ -124,8 +124,8 @@ class Saved:
         if (state["num_images"], state["images"]) != (self.state.num_images, self.state.images):
             raise InputError(
                 f"the training split ({self.state.num_images} images) is not the one that the run "
-                f"in {self.run.root} began with ({state['num_images']} images): the data are "
-                f"others, or {self.run.last} is of another run"
+                f"in {self.run.root} began with ({state['num_images']} images): the data "
+                f"differ, or {self.run.last} belongs to another run"
             )
         if planned := re.search(r"^  epochs: (\d{1,9})$", state.pop("config"), re.MULTILINE):
             state.setdefault("epochs", int(planned[1]))  # Older versions kept it here only.
@@ -139,8 +139,8 @@ class Saved:
             path = self.run.best(int(state["best"][0][1]))
             if not path.is_file():
                 raise InputError(
-                    f"{path}: no such file, but {self.run.last.name} says that it is the best: "
-                    f"{path.name} was removed, or {self.run.last.name} is of another run"
+                    f"{path}: no such file, but {self.run.last.name} refers to it as the best: "
+                    f"{path.name} was removed, or {self.run.last.name} belongs to another run"
                 )
             check_best(path, load_checkpoint(path)[1], state)
 

@@ -399,7 +399,7 @@ class Session:
         return first, second
 
     def reason_to_stop(self) -> str:
-        """Why the run ends before its last epoch; "" if it goes on."""
+        """Why the run ends before its last epoch; "" if it continues."""
         patience, best = self.trainer.patience, self.state.best
         if patience and best and self.state.epoch - best[0][1] >= patience:
             waited = counted(patience, "epoch")

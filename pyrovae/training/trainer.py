@@ -115,11 +115,12 @@ class Trainer(Settings):
             engine: the device and the precision.
             run: the directory for checkpoints, metrics and pictures; None writes nothing.
             resume: whether to resume from the last checkpoint of the run. "auto" resumes if there
-                is one, so that the same cell of a notebook starts a run and goes on with it.
-            progress: whether to show the epochs and a progress bar, by `Console()`. Warnings go to
-                the logger `pyrovae` otherwise.
+                is one, so that the same cell of a notebook starts a run and continues it.
+            progress: whether to show the epochs and a progress bar, by `Console()`; otherwise
+                warnings go to the logger `pyrovae`.
             callbacks: called at each step and epoch, besides `Console()` with `progress` and
-                `Pictures()` and `RunPage()` with `run`. One of the same class replaces these.
+                `Pictures()` and `RunPage()` with `run`. A given callback of the same class
+                replaces the default one.
             loggers: get the metrics and pictures of each epoch. They replace the default loggers,
                 which are `CSVLogger()` and `TensorBoardLogger()` with `run`, else none.
 

@@ -82,7 +82,7 @@ def check_writable(folder: Path, hint: str = "") -> None:
 
 
 def write_between(path: Path, marks: tuple[str, str], content: str) -> None:
-    """Replaces what stands between two lines of a text file.
+    """Replaces the text between two lines of a file.
 
     Args:
         path: the file.
@@ -90,7 +90,7 @@ def write_between(path: Path, marks: tuple[str, str], content: str) -> None:
         content: the new text.
 
     Raises:
-        InputError: if a line is missing or stands there twice.
+        InputError: if a line is missing or occurs twice.
     """
     text, (begin, end) = path.read_text(encoding="utf-8"), marks
     if text.count(begin) != 1 or text.count(end) != 1:
@@ -128,7 +128,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def temporary_for(path: Path) -> Path:
-    r"""A temporary path beside a file; its name holds the process and the machine.
+    r"""A temporary path in the folder of a file; its name contains the process and the machine.
 
     Example:
         >>> import re

@@ -34,7 +34,7 @@ PRIOR = "#d55e00"
 GUIDE = "#0072b2"
 #: A second part of a quantity of the guide, and a guide that was refined for each image.
 GUIDE_LIGHT = "#56b4e9"
-#: A Normal of full rank that was refined for each image, beside the guide.
+#: A Normal of full rank that was refined for each image, next to the guide.
 FULL_RANK = "#882255"
 #: The exact posterior, by Markov chain Monte Carlo.
 EXACT = "#009e73"

@@ -32,7 +32,7 @@ PATIENCE = timedelta(days=1)
 
 
 class PeerFailed(RuntimeError):
-    """Another process of the group has ended, so this one cannot go on."""
+    """Another process of the group has ended, so this one cannot continue."""
 
 
 class Group:
@@ -251,7 +251,7 @@ def _failing_in_one_line() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise PeerFailed("another process failed, and this one cannot go on alone") from error
+        raise PeerFailed("another process failed, and this one cannot continue alone") from error
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:

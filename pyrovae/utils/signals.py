@@ -35,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, number: int, where: str, run: Path | None) -> None:
         self.signal = number
-        saved = f"; all is saved, go on with --resume {run} (resume=True in Python)"
+        saved = f"; everything is saved, continue with --resume {run} (resume=True in Python)"
         stopped = f"stopped by {signal.Signals(number).name} after {where}"
         super().__init__(stopped + (saved if run else ""))
 

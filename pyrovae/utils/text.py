@@ -143,7 +143,7 @@ def listed(names: Iterable[str], most: int = 10) -> str:
 
 
 def closest(name: str, names: Iterable[str]) -> str:
-    """Returns a hint for a mistyped name, to stand behind it; "" if no name is close.
+    """Returns a hint to append to a mistyped name; "" if no name is close.
 
     Example:
         >>> closest("Agee", ["label", "age"]), closest("x", ["label", "age"])

@@ -1,1 +1,1 @@
-"""Times training steps of this package beside those of others: see `scripts/benchmark.py`."""
+"""Times training steps of this package and of others: see `scripts/benchmark.py`."""

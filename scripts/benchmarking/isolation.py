@@ -158,7 +158,9 @@ def once(function: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
 def main() -> None:
     """Runs the worker: requests come from standard input, answers go to standard output."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # Text that libraries print is no answer.
+    os.dup2(
+        sys.stderr.fileno(), sys.stdout.fileno()
+    )  # Text that libraries print is not an answer.
     requests: SimpleQueue[Any] = SimpleQueue()
     Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
     with quiet():

@@ -120,7 +120,7 @@ BAD = {
         ["--prior=GaussianMixture", "--prior.num_components=0"],
         "num_components must be at least 1, got 0",
     ),
-    "other spaces": (["--prior=HypersphericalUniform"], "must live in the same space"),
+    "other spaces": (["--prior=HypersphericalUniform"], "must be on the same space"),
     "dependent dimensions": (
         ["--objective=BetaTC", "--posterior=FullRankNormal"],
         "BetaTC needs a posterior of independent dimensions",

@@ -76,7 +76,7 @@ def test_a_taken_port_is_found_before_the_run_is_opened(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = refusal("explore", ["nowhere", f"--port={port}"], monkeypatch, capsys)
-    assert line == f"error: --port: {port} is taken; 0 takes a free port"
+    assert line == f"error: --port: {port} is in use; 0 chooses a free port"
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,9 @@ def test_it_is_said_that_seen_pixels_alone_are_scored(
 ) -> None:
     root = tmp_path / "run"
     main([*SMALL, f"--run_dir={root}", "--likelihood=Masked", f"--likelihood.{option}"])
-    assert ("nats per image, of seen pixels alone:" in capsys.readouterr().out) == alone
+    assert ("nats per image, of seen pixels only:" in capsys.readouterr().out) == alone
     found = score_run(root, Options(), ["elbo"], device="cpu")
-    assert ("; seen pixels alone are scored" in found.about) == alone
+    assert ("; only seen pixels are scored" in found.about) == alone
 
 
 def test_the_best_of_the_simpler_models_is_named() -> None:
@@ -85,7 +85,7 @@ def test_the_best_of_the_simpler_models_is_named() -> None:
     assert "12 nats (standard error 0.0) below" in line
     assert "simpler model, without latents" in line
     (line,) = _below(run, vae, {"probabilistic PCA": pca})
-    assert line.endswith("probabilistic PCA; for the cause: pyrovae inspect runs/x --quick")
+    assert line.endswith("probabilistic PCA; to find the cause: pyrovae inspect runs/x --quick")
 
 
 @pytest.mark.parametrize(("less", "warns"), [(0.5, False), (10.0, True), (-10.0, False)])

@@ -51,16 +51,25 @@ def test_mistakes_are_refused_in_one_line(
     for arguments, said in (
         ([root], "--prior: must be given"),
         ([root, "--prior", "FlowPrio"], "unknown class 'FlowPrio'"),
-        ([root, "--prior=FlowPrior", "--freeze=encoder"], "--freeze: allowed is no --freeze"),
-        ([root, "--prior=FlowPrior", "--encoder=MLPEncoder"], "--encoder: allowed is no"),
-        ([root, "--prior=FlowPrior", "--decoder.bias=true"], "--decoder.bias: allowed is no"),
+        (
+            [root, "--prior=FlowPrior", "--freeze=encoder"],
+            "--freeze: not allowed with fit-prior, which sets",
+        ),
+        (
+            [root, "--prior=FlowPrior", "--encoder=MLPEncoder"],
+            "--encoder: not allowed with fit-prior, which keeps",
+        ),
+        (
+            [root, "--prior=FlowPrior", "--decoder.bias=true"],
+            "--decoder.bias: not allowed with fit-prior",
+        ),
         (
             [root, "--prior=FlowPrior", "--prior.latent_dim=3"],
-            "encoder must be copied whole; ",
+            "encoder must be copied completely; ",
         ),
         (
             [root, "--prior=FlowPrior", "--data.image_size=32"],
-            "decoder, encoder must be copied whole; ",
+            "decoder, encoder must be copied completely; ",
         ),
         ([root, "--prior=StandardNormal"], "nothing is left to train: only frozen parts have"),
         ([str(tmp_path / "none"), "--prior", "FlowPrior"], "none: no such directory"),

@@ -107,7 +107,7 @@ def test_what_cannot_be_opened_is_not_shared(source: Path, tmp_path: Path) -> No
     copied = shutil.copytree(source, tmp_path / "run")
     config = (copied / "config.yaml").read_text()
     (copied / "config.yaml").write_text(config.replace("latent_dim: 4", "latent_dim: 5"))
-    with pytest.raises(InputError, match="cannot be built again"):
+    with pytest.raises(InputError, match="cannot be rebuilt"):
         share.main([str(copied), "--out", str(tmp_path / "out")])
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

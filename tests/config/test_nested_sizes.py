@@ -42,7 +42,7 @@ def test_masked_says_that_it_cannot_take_a_likelihood_of_dependent_pixels(
         instantiate(parser, config)
     assert str(refused.value) == (
         "--likelihood.likelihood: likelihood AutoregressiveLogistic: its pixels depend on each "
-        "other, so none can be left out: Masked cannot take it"
+        "other, so none can be left out: Masked does not support it"
     )
 
 

@@ -88,7 +88,9 @@ def test_a_run_that_is_there_goes_on_by_the_same_command(train: Train, tmp_path:
     assert "1 of 1 epoch done" in said and "test, 16 images" in said
     assert "starts from" not in said and "epoch 1/1" not in said
     code, said, _ = train(*ONCE, "--trainer.epochs=2")
-    assert code == 0 and "goes on after step 4 (epoch 2, batch 0)" in said and "epoch 2/2" in said
+    assert (
+        code == 0 and "continues after step 4 (epoch 2, batch 0)" in said and "epoch 2/2" in said
+    )
     assert "threads" not in said
     assert load_checkpoint(RunDirectory("run").last)[1]["step"] == 2 * first["step"]
 
@@ -266,7 +268,7 @@ def test_a_last_checkpoint_with_other_options_is_the_named_cause(
     shutil.copy(RunDirectory(finished).last, RunDirectory("run").last)
     code, _, errors = train("--resume=run", "--trainer.epochs=2")
     assert code == 2 and errors.count("\n") == 1
-    assert "last.safetensors and run/config.yaml are not of the same run" in errors
+    assert "last.safetensors and run/config.yaml do not belong to the same run" in errors
     assert "they differ in --beta.value (1.0 and 2.0)" in errors
 
 
@@ -278,14 +280,14 @@ def test_the_engine_may_change_and_a_longer_schedule_is_described(
     code, said, errors = train("--resume=run", "--trainer.epochs=3", *new)
     assert (code, errors) == (0, "") and "networks in bf16" in said
     (line,) = [line for line in said.splitlines() if line.startswith("the schedule of")]
-    assert line.startswith("the schedule of the learning rate now takes 3 epochs in place of 1: ")
+    assert line.startswith("the schedule of the learning rate now takes 3 epochs instead of 1: ")
     was, ends = (f"{float(rows(tmp_path / 'run')[i]['learning_rate']):.3g}" for i in (0, -1))
     assert f"after {was} in the last step, and ends at {ends}" in line
-    (goes_on,) = re.findall("it goes on at ([0-9.]+),", line)
+    (goes_on,) = re.findall("it continues at ([0-9.]+),", line)
     assert 2 * float(was) < float(goes_on) < 0.003
     assert "the schedule of" not in train("--resume=run")[1]
     code, said, _ = train("--resume=run", "--trainer.epochs=4", "--engine.precision=fp32")
-    assert code == 0 and "in place of 3" in said
+    assert code == 0 and "instead of 3" in said
 
 
 def test_other_images_in_the_new_place_are_refused(moved: Path, train: Train) -> None:
@@ -294,7 +296,7 @@ def test_other_images_in_the_new_place_are_refused(moved: Path, train: Train) ->
     table = f"--data.attributes={moved / 'table.csv'}"
     code, _, errors = train("--resume=run", "--trainer.epochs=2", f"--data.root={moved}", table)
     assert code == 2 and "is not the one that the run in run began with" in errors
-    assert "the data are others, or " in errors
+    assert "the data differ, or " in errors
     code, _, errors = train("--resume=run", "--data.channels=1", f"--data.root={moved}")
     assert code == 2 and "--data.channels: a resumed run keeps its options" in errors
 

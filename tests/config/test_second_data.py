@@ -71,7 +71,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:
     allowed = "allowed are a folder of images, a run directory, an array"
     for given, inner, message in (
         (str(tmp_path / "gone"), [], f"gone: no such folder; {allowed}"),
-        (str(file), [], f"notes.txt: is no file of an array; {allowed}"),
+        (str(file), [], f"notes.txt: not a file of an array; {allowed}"),
         (str(empty), [], "empty: no images in this folder or its subfolders"),
         (str(broken), [], "broken: no image can be read; the first: "),
         ("StaticMNST", [], "--against: unknown class 'StaticMNST' .did you mean StaticMNIST"),

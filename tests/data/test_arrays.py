@@ -146,7 +146,7 @@ def test_names_without_images_are_told(caplog: pytest.LogCaptureFixture) -> None
     split = ArrayData(GREY, np.where(LABELS, LABELS, -1), label_names="abcde").split("train")
     assert split.table()["label"].isna().sum() == 16
     assert "label_names: 5 names, but the highest label of the training images is 2" in caplog.text
-    assert "no image is of d, e" in caplog.text
+    assert "no image has the label d, e" in caplog.text
 
 
 def test_attributes_have_names() -> None:

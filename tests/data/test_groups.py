@@ -183,7 +183,7 @@ def test_images_without_a_value_are_groups_of_their_own(
     table.write_text(table.read_text().replace("p3_0.png,p3,", "p3_0.png,?,"))
     with caplog.at_level(logging.WARNING, "pyrovae"):
         people(folder(tmp_path, group_by="person", attributes=str(table)))
-    said = "1 of 120 images have no value; each is a group of its own, such as p3_0"
+    said = "1 of 120 images have no value; each forms its own group, such as p3_0"
     assert caplog.text.count(said) == 1
 
 

@@ -97,7 +97,7 @@ def test_a_range_beyond_the_bits_of_a_colour_png_is_refused(tmp_path: Path) -> N
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(raw))
     assert (load_image(tmp_path / "a.png", (3, 4, 4)) == 9).all()
     assert (load_image(tmp_path / "a.png", (3, 4, 4), levels=ValueRange(0, 18)) == 128).all()
-    with pytest.raises(InputError, match=r"a\.png: colours of 16 bits, .* got 4095; TIFF keeps"):
+    with pytest.raises(InputError, match=r"a\.png: 16-bit colours, .* got 4095; TIFF keeps"):
         load_image(tmp_path / "a.png", (3, 4, 4), levels=ValueRange(0, 4095))
 
 

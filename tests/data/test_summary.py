@@ -17,7 +17,7 @@ from pyrovae.data.summary import summary
 from tests.support.small import small_vae
 
 TO_WIDE = (
-    "3 files, 8x8 grey, of which the centre is kept -> 8x6 (height x width) grey (use "
+    "3 files, 8x8 grey, cropped to the centre -> 8x6 (height x width) grey (use "
     "--data.image_size 8 to keep them)"
 )
 
@@ -34,7 +34,7 @@ def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> No
         (
             [((20, 28), "L")],
             {},
-            "3 files, 28x20 (height x width) grey, of which the centre is kept -> 64x64 RGB (use "
+            "3 files, 28x20 (height x width) grey, cropped to the centre -> 64x64 RGB (use "
             "--data.image_size 28 20 --data.channels 1 to keep them)",
         ),
         (
@@ -53,13 +53,13 @@ def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> No
         (
             [((9, 8), "L"), ((50, 70), "RGB")],
             {},
-            "6 files, 8x9 (height x width) to 70x50 RGB and grey, of which the centre is kept -> "
+            "6 files, 8x9 (height x width) to 70x50 RGB and grey, cropped to the centre -> "
             "64x64 RGB",
         ),
         (
             [((400, 300), "RGB")],
             {},
-            "3 files, 300x400 (height x width) RGB, of which the centre is kept -> 64x64 RGB",
+            "3 files, 300x400 (height x width) RGB, cropped to the centre -> 64x64 RGB",
         ),
         ([((404, 400), "RGB")], {}, "3 files, 400x404 (height x width) RGB -> 64x64 RGB"),
         (
@@ -70,7 +70,7 @@ def fill(folder: Path, count: int, size: tuple[int, int], mode: str = "L") -> No
         (
             [((400, 300), "L")],
             {},
-            "3 files, 300x400 (height x width) grey, of which the centre is kept -> 64x64 RGB "
+            "3 files, 300x400 (height x width) grey, cropped to the centre -> 64x64 RGB "
             "(use --data.channels 1 to keep them)",
         ),
         (
@@ -150,7 +150,7 @@ def test_codes_of_unknown_values_are_told(
     with caplog.at_level(logging.WARNING, "pyrovae"):
         train = replace(data.split("train"), attributes=np.array(ages, np.float32)[:, None])
         summary(data, replace(train, names=train.names[:4], images=train.images[:4]), train)
-    assert (told in caplog.text) and bool(told) == ("not known" in caplog.text)
+    assert (told in caplog.text) and bool(told) == ("if it means unknown" in caplog.text)
 
 
 def test_splits_attributes_and_changes(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_splits_attributes_and_changes(tmp_path: Path) -> None:
     line = summary(data, data.split("train"), data.split("val"))
     count = len(data.split("val"))
     whole = len(ImageFolder(root, image_size=8).split("train"))
-    kept = "data: 60 files, 28x20 (height x width) grey, of which the centre is kept -> 8x8 RGB"
+    kept = "data: 60 files, 28x20 (height x width) grey, cropped to the centre -> 8x8 RGB"
     assert line.startswith(kept) and (
         line.endswith(
             f"; 10 of {whole} for training (--data.limit), {count} for validation; attributes: "
@@ -194,7 +194,7 @@ def test_unknown_values_and_images_that_are_left_out_are_told() -> None:
     assert summary_of(data).endswith(f"attributes: age, hat, fur, ear, eye; {told}")
     data = ArrayData(splits, attributes=tables, attribute_names=names, known=["age", "hat"])
     assert (
-        "; 900 for training, 900 for validation; images left out, of unknown age, hat "
+        "; 900 for training, 900 for validation; images left out because of unknown age, hat "
         "(--data.known): 100 for training, 100 for validation; attributes: "
     ) in summary_of(data)
     assert "unknown: ear for 100%, eye for 44%" in summary_of(data)

@@ -72,7 +72,7 @@ def test_a_stack_that_is_cut_off_is_named(
     (tmp_path / "a.tif").write_bytes(raw[: len(raw) // 2])
     found = every_image(tmp_path)
     assert 3 < len(found) < 9
-    assert f"a.tif: damaged after page {len(found) - 1}; the pages" in caplog.text
+    assert f"a.tif: damaged after page {len(found) - 1}; later pages" in caplog.text
 
 
 def test_pages_of_several_sizes_are_refused(tmp_path: Path) -> None:

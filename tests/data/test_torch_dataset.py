@@ -187,8 +187,10 @@ def test_the_value_range_is_given_or_measured() -> None:
 
 def test_a_random_transform_is_named(caplog: pytest.LogCaptureFixture) -> None:
     TorchDataset(Random()).split("train")
-    assert "returns another image each time" in caplog.text
-    assert "and give augment=, such as Shift(2), to change training images anew" in caplog.text
+    assert "returns a different image at each read" in caplog.text
+    assert (
+        "and give augment=, such as Shift(2), to change training images at random" in caplog.text
+    )
 
 
 class Labelled(Numbered):
@@ -210,7 +212,7 @@ def test_labels_that_are_no_numbers_are_told(
     data = TorchDataset(Labelled(label), val=Labelled(label))
     assert not any(data.split(name).attribute_names for name in SPLITS)
     lines = [record.getMessage() for record in caplog.records]
-    (line,) = [line for line in lines if "labels that are no numbers are not used" in line]
+    (line,) = [line for line in lines if "labels that are not numbers are not used" in line]
     assert f"the first is {' '.join(str(label).split())} of the type {kind}; allowed are" in line
     caplog.clear()
     TorchDataset(Labelled(None)).split("train")

@@ -42,7 +42,7 @@ def test_the_data_set_of_a_loader_is_taken_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     data = as_image_data(DataLoader(TensorDataset(IMAGES, LABELS), batch_size=3))
-    assert type(data) is ArrayData and "only its data set is used" in caplog.text
+    assert type(data) is ArrayData and "only the data set of a DataLoader is used" in caplog.text
     np.testing.assert_array_equal(
         data.split("train").images,
         as_image_data(TensorDataset(IMAGES, LABELS)).split("train").images,

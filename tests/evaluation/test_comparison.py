@@ -126,7 +126,7 @@ def test_scores_given_attributes_are_named_so(
     both = compare([plain, conditional], tmp_path)
     assert "log p(x) of grey values, nats" in both
     (note,) = (line for line in both.splitlines() if "does not show a better" in line)
-    assert note.endswith(f"one below it shows a fault. ({conditional.run.name})")
+    assert note.endswith(f"if it is below, there is a fault. ({conditional.run.name})")
     assert "log p(x | y) of grey values, nats" in both
     assert "log p(x | y)" not in str(plain)
 
@@ -217,11 +217,11 @@ def test_what_cannot_be_compared_is_refused(tiny_run: Callable[..., Path]) -> No
     }
     opened = {name: open_run(root, QUICK) for name, root in runs.items()}
     for names, said in (
-        (["one"], "needs another run"),
+        (["one"], "needs a run other than"),
         (["one", "other"], "trained on different data: .* test differ$"),
         (["one", "larger"], r"differ \(40 of 3x16x16, and 40 of 3x32x32\)$"),
         (["one", "cut"], "binary pixels, and grey values"),
-        (["drawn", "cut"], "they binarise differently"),
+        (["drawn", "cut"], "their binarisations differ"),
     ):
         with pytest.raises(InputError, match=said):
             check_comparable([opened[name] for name in names])

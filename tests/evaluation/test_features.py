@@ -193,7 +193,7 @@ def test_features_that_are_not_there_are_one_clear_line(name: str, reason: str) 
     with pytest.raises(InputError, match=f"^features '{name}': {reason}.*; known are ") as found:
         named_features(name)
     assert "\n" not in str(found.value)
-    assert str(found.value).endswith("your own go by dotted path, as my_module.MyNet")
+    assert str(found.value).endswith("name your own by its dotted path, such as my_module.MyNet")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])

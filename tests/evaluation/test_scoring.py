@@ -267,7 +267,7 @@ def test_scores_of_other_settings_are_merged_with_what_stands_there(
     fewer = score_run(root, some, ["evidence"])
     fewer.write()
     assert json.loads(path.read_text()) == before
-    assert "stays in the files: it has 30 draws per image, this one 9" in fewer.remarks[0]
+    assert "is kept: it has 30 draws per image, this one 9" in fewer.remarks[0]
     again = pd.read_csv(root / "evaluation_images.csv")
     pd.testing.assert_frame_equal(again[list(images)], images)
 
@@ -302,7 +302,10 @@ BAD: dict[str, tuple[list[str], str]] = {
         "samples: 3 images",
     ),
     "one image": (["{run}", "--num_images=1", "--sections", "latents"], "at least 2 images"),
-    "nothing to compare": (["{run}", "--compare", "{run}", "--sections", "elbo"], "another run"),
+    "nothing to compare": (
+        ["{run}", "--compare", "{run}", "--sections", "elbo"],
+        "a run other than",
+    ),
     "unknown checkpoint": (["{run}", "--checkpoint=first"], "allowed are best and last"),
     "a file as folder": (
         ["{run}", "--out={run}/config.yaml"],

@@ -78,7 +78,7 @@ def test_bins_of_confidence_have_their_accuracy(certain: Classified) -> None:
 
 @pytest.mark.parametrize(
     ("confidence", "verdict"),
-    [(0.95, "Predictions are overconfident"), (0.6, "No miscalibration is noticed")],
+    [(0.95, "Predictions are overconfident"), (0.6, "No miscalibration was found")],
 )
 def test_sentences_name_error_calibration_and_the_most_frequent_mistake(
     confidence: float, verdict: str, monkeypatch: pytest.MonkeyPatch
@@ -110,10 +110,10 @@ def test_errors_in_both_directions_are_noticed_and_chance_is_named() -> None:
     own = np.eye(2)[predicted] * (2 * first - 1)[:, None] + (1 - first)[:, None]
     found = Classified("smile", own, truth, np.arange(400))
     said = classes._says(found, classes._confusions(found, ["no", "yes"]), 0)
-    assert said[1].startswith("Confidences are off in both directions: mean confidence 75.0%")
+    assert said[1].startswith("Confidences are wrong in both directions: mean confidence 75.0%")
     same = Classified("smile", np.eye(2)[np.ones(9, int)], np.arange(9) % 2, np.arange(9))
     said = classes._says(same, classes._confusions(same, ["no", "yes"]), 0)
-    assert said[0].endswith("Always answering the most frequent class is as good or better.")
+    assert said[0].endswith("Always predicting the most frequent class is as good or better.")
     assert said[2] == "No image is predicted as no."
 
 
@@ -152,7 +152,7 @@ def test_the_mistakes_of_the_highest_confidence_are_drawn(
     ]
     (images,) = seen["rows"].values()
     assert torch.equal(images[0], torch.tensor(own.split.images[10]) / 255)
-    assert drawing.caption.startswith("The 4 wrong predictions of the highest confidence")
+    assert drawing.caption.startswith("The 4 wrong predictions with the highest confidence")
 
 
 @pytest.mark.slow

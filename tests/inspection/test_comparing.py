@@ -1,4 +1,4 @@
-"""The page that shows several runs beside each other."""
+"""The page that shows several runs side by side."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_differences_stand_in_words(tmp_path: Path) -> None:
     first = report(faulty(), {"prior": "FlowPrior"}, elbo=200.0, rate=20.0, epochs=10.0)
     other = report(Judgement((), "No fault found."), {"prior": "Laplace"}, elbo=150.0, rate=20.0)
     text = compare_reports({"a": first, "b": other}, tmp_path, ["note <1>"]).read_text()
-    assert "a beside b" in text and "note &lt;1&gt;" in text and "http" not in text
+    assert "a compared with b" in text and "note &lt;1&gt;" in text and "http" not in text
     assert "-50, 25% less" in text and "the same" in text and "not known for both" in text
     assert "No cause was found that costs more than 2 nats per image" in text
     assert "No fault found." in text and "about 340 nats per image" in text
@@ -93,7 +93,9 @@ def test_what_is_not_comparable_is_said() -> None:
     assert differences({"a": first, "b": same}) == []
     fewer = replace(first, split=first.split.take(range(3)))
     (said,) = differences({"a": first, "b": fewer})
-    assert said.startswith("b has other images than a in the split test (3 images of 3x16x16, not")
+    assert said.startswith(
+        "b has different images from a in the split test (3 images of 3x16x16, not"
+    )
     binary = replace(first, programs=small_vae(likelihood=Bernoulli()))
     (said,) = differences({"a": first, "b": binary})
     assert "likelihood on another scale" in said and "Bernoulli, not" in said
@@ -120,7 +122,7 @@ def test_the_command_compares_runs(
     page = trained_run / "posterior" / "compare.html"
     assert str(page) in capsys.readouterr().out and not (other / "posterior").exists()
     text = page.read_text()
-    assert "run beside other" in text and text.count("data:image/png") == 6
+    assert "run compared with other" in text and text.count("data:image/png") == 6
     assert "All known settings are the same." in text and "The verdicts use no section" in text
     assert "posterior/compare.html" in (trained_run / "index.html").read_text()
     more = [*command, "--sections", "program", "--out", str(tmp_path / "out")]

@@ -125,7 +125,7 @@ def test_what_is_said_of_coverage_follows_from_the_tests() -> None:
     fine = section(linear_subject(LinearGaussian(True), 400, 500))
     assert fine.says[0].startswith("No difference of coverage was found")
     assert fine.symptoms["holes"] == 0
-    assert "no difference was found" in " ".join(fine.says)
+    assert "No difference was found" in " ".join(fine.says)
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_encodings_of_near_duplicates_are_no_hole_of_the_prior() -> None:
     found = section(subject)
     assert found.tables["holes"].loc["log_ratio"].share > 0.5
     assert found.says[0].startswith("Draws of the prior are less covered by posteriors")
-    assert "does not show a region without encodings" in found.says[0]
+    assert "does not imply a region without encodings" in found.says[0]
     assert not any("No test" in line or "No difference of coverage" in line for line in found.says)
     assert found.symptoms["holes"] == 0
 
@@ -286,7 +286,7 @@ def test_a_posterior_without_a_density_is_told(monkeypatch: pytest.MonkeyPatch) 
             find_holes(subject)
         found = section(subject)
         assert "aggregate_planes" in found.tables and "holes" not in found.tables
-        assert "Holes were not looked for: a posterior cannot" in found.says[-1]
+        assert "There was no search for holes: a posterior cannot" in found.says[-1]
 
 
 @pytest.mark.slow
@@ -300,7 +300,7 @@ def test_what_needs_more_images_does_not_keep_the_rest_from_being_made(
             section(subject)
         return
     found = section(subject)
-    reasons = ["Holes were not looked for: [97]9 images", "Planes were not compared: 79 draws"]
+    reasons = ["There was no search for holes: [97]9 images", "Planes were not compared: 79 draws"]
     told = [said for said in found.says if any(re.match(own, said) for own in reasons)]
     assert len(told) == lost and all(said.endswith(".") for said in found.says)
     expected = ["aggregate_marginals", "aggregate_planes", "aggregate_mmd"]

@@ -163,7 +163,7 @@ def test_an_improvement_hides_no_larger_one(gain: float) -> None:
         (9.0, 0.1, 0.1, "miss the true latents", "Use draws of MCMC"),
         (0.1, 9.0, 0.1, "miss the true latents", "Use draws of MCMC"),
         (math.nan, math.nan, 50.0, "uncertainty is too small", "Use draws of MCMC"),
-        (27.5, 0.06, 0.03, "locations are off", "Use a larger encoder"),
+        (27.5, 0.06, 0.03, "locations are wrong", "Use a larger encoder"),
         (27.5, 0.06, 20.0, "uncertainty is too small", "Use draws of MCMC"),
         (0.5, 50.0, 0.1, "uncertainty is too small", "Use draws of MCMC"),
         (27.5, 0.06, math.nan, "miss the true latents", "Use draws of MCMC"),

@@ -120,12 +120,12 @@ def test_the_section_of_any_programs(name: str) -> None:
     assert list(moments.index.get_level_values("dimension")) == whole.space.names
     assert len(found.tables["chains"]) == 2 and len(found.says) == 3
     assert list(found.tables["chains"]) == ["moved", "divergences"]
-    assert "have not mixed" in found.says[0] and "standard deviations off" in found.says[1]
+    assert "have not mixed" in found.says[0] and "the guide's mean is off by" in found.says[1]
     assert set(found.figures) == {"posterior_marginals", "posterior_moments"}
 
 
 def test_the_quick_report_has_no_chains() -> None:
-    with pytest.raises(InputError, match="^short chains do not mix, .*leave out --quick"):
+    with pytest.raises(InputError, match="^short chains do not mix, .*run without --quick"):
         section(subject(SUBJECTS["vae"](), QUICK))
 
 

@@ -159,7 +159,7 @@ def test_nats_that_the_decoder_does_not_read_are_told() -> None:
         own.programs.model.decoder.layers[0].weight[:, 0] = 0
         own.programs.guide.encoder.layers[-1].weight[0] += 5
     found = section("traversals", own)
-    assert any("decoder itself does not use: z[0]. A" in words for words in found.says), found.says
+    assert any("decoder hardly uses: z[0]. Changing" in words for words in found.says), found.says
     assert found.tables["traversals"].set_index("dimension")["change"]["z[0]"] == 0
 
 
@@ -248,7 +248,7 @@ def test_names_of_classes_reach_probes_and_maps_and_few_unknown_values_cost_few_
     assert set(probes.index) == {"label=cat", "label=dog", "label=eel", "age"}
     assert set(probes["images"]) == {59}
     assert any("mostly (known for 0 of 20 images needed)" in words for words in found.says)
-    assert any("with the 58 of 60 images of which all attributes" in said for said in found.says)
+    assert any("with the 58 of 60 images whose attributes" in said for said in found.says)
     assert "attribute is known (n = 59)" in found.figures["probes"].caption
     maps = section("map", own).figures["maps"]
     assert "n = 58 images" in maps.caption and "label" in maps.caption

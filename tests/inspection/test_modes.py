@@ -84,7 +84,7 @@ def test_the_section_says_what_was_found() -> None:
     assert found.symptoms["missed_mode"] == pytest.approx(math.log(2), abs=0.1)
     assert 0 < found.symptoms["missed_error"] < 0.1
     said = " ".join(found.says)
-    assert "cannot show a mode that it misses" in said
+    assert "cannot show a mode that the guide misses" in said
     assert "for 2 images some ended elsewhere" in said and "0.69" in said
     fine = section(subject_of_images(as_drawn(linear.vae()), whole, budget))
     assert fine.symptoms["missed_mode"] == 0
@@ -96,4 +96,4 @@ def test_a_sphere_is_not_searched() -> None:
     whole = subject_of_parts(prior="HypersphericalUniform", posterior="VonMisesFisher")
     found = section(whole)
     assert "missed_mode" not in found.symptoms
-    assert any("were not looked for" in said for said in found.says)
+    assert any("There was no search for modes" in said for said in found.says)

@@ -148,7 +148,7 @@ def test_the_first_screen_has_verdict_findings_and_what_to_try(
     command = "pyrovae train --config 'runs/<a>/config.yaml' --likelihood SharedScaleNormal"
     copied = "".join(re.findall(r'<pre class="command".*?</pre>', short))
     assert unescape(re.sub("<[^>]*>", "", copied)).startswith(command)
-    assert "What should change: The ELBO rises by about 340 nats per image." in short
+    assert "Expected effect: The ELBO rises by about 340 nats per image." in short
     assert "--trainer.epochs 60" in re.sub("</?span>", "", whole)
     assert (
         "a possible improvement" in whole

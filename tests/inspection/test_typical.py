@@ -447,7 +447,7 @@ def test_without_images_to_rank_among_the_rest_is_made() -> None:
     vae, images = linear(30)
     found = section(subject_of(vae, split_of(images)))
     assert found.says[-1] == (
-        "Improbable images were not looked for: 15 reference images: allowed is 20 or more."
+        "There was no search for improbable images: 15 reference images: allowed is 20 or more."
     )
     assert set(found.figures) == {"pixel_calibration", "predictive_checks"}
     assert "dispersion" in found.tables and "typical_outliers" not in found.tables

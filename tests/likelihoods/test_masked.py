@@ -254,7 +254,7 @@ def test_what_is_not_allowed_is_one_line(tmp_path: Path) -> None:
         "depend on each other": lambda: Masked(OptimalScaleNormal()),
         "no such file": lambda: Masked(mask=str(tmp_path / "none.png")).check(images()),
         "give all arguments to one": lambda: Masked(Masked()),
-        "is no image": lambda: Masked(mask=__file__),
+        "cannot be read as an image": lambda: Masked(mask=__file__),
         r"is 16x8 \(height x width\), the images are 16x16": lambda: Masked(
             mask=write_mask(tmp_path / "m.png", (8, 16))
         ).check(images()),

@@ -154,7 +154,11 @@ NAMES = {"kind": ("ash", "elm", "oak"), "sex": ("f", "m"), "note": ("x",)}
 @pytest.mark.parametrize(
     ("attributes", "num_classes", "message"),
     [
-        (["note"], {}, "note is x for all training images, so it tells nothing about an image"),
+        (
+            ["note"],
+            {},
+            "note is x for all training images, so it gives no information about an image",
+        ),
         (["size"], {}, "size is 7 for all training images, .* leave it out of --program.attrib"),
         (["sex"], {"sex": 3}, "--program.num_classes sex=3: sex has 2 classes, f, m$"),
         (["kind"], {"kind": 4}, "kind=4: kind has 3 classes, ash, elm, oak$"),

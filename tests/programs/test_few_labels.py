@@ -141,7 +141,7 @@ def test_labels_of_minus_one_and_one_are_refused(make: Callable[..., FewLabels])
     data = squares()
     known = np.where(np.arange(90) % 3 == 1, 1.0, -1.0).astype(np.float32)
     signs = ArrayData(np.concatenate([data.split(n).images for n in SPLITS])[:90], known)
-    message = "label: all known labels are of class 1 .a negative number stands for unknown"
+    message = "label: all known labels are of class 1 .a negative number means unknown"
     with pytest.raises(InputError, match=message):
         fit(make(num_classes=2), signs)
 

@@ -157,13 +157,16 @@ def own(kind: str) -> ModelGuidePair:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("param", "^lost: no attribute of model or guide holds this parameter, so a checkpoint"),
-        ("module", r"^net\$\$\$bias: no attribute of model or guide holds this parameter"),
+        ("param", "^lost: this parameter is not an attribute of model or guide, so a checkpoint"),
+        ("module", r"^net\$\$\$bias: this parameter is not an attribute of model or guide"),
         (
             "other",
-            "^the guide draws a, which is no site of the model; the model's latent",
+            "^the guide draws a, which is not a site of the model; the model's latent",
         ),
-        ("mask", "^the site x_observed lies within poutine.mask or has an obs_mask, which scores"),
+        (
+            "mask",
+            "^the site x_observed lies within poutine.mask or has an obs_mask, which the scores",
+        ),
     ],
 )
 def test_what_scores_or_checkpoints_would_not_see_is_named(
@@ -265,7 +268,7 @@ def test_there_must_be_an_image_to_draw(count: int) -> None:
 
 def test_only_a_loaded_vae_knows_the_preprocessing(tmp_path: Path) -> None:
     vae = make()
-    with pytest.raises(ValueError, match="only programs that were loaded"):
+    with pytest.raises(ValueError, match="only programs loaded"):
         vae.preprocess(tmp_path / "a.png")
     vae.data = SyntheticFaces(image_size=16)
     with pytest.raises(InputError, match="must be a path or a Pillow image, got ndarray"):

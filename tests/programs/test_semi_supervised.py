@@ -157,7 +157,7 @@ def test_every_posterior_classifies_or_is_refused(posterior: str) -> None:
     q, prior = POSTERIORS[posterior](2), StandardNormal(2)
     arguments = {"posterior": q, "encoder": MLPEncoder(SHAPE, num_outputs=q.num_params)}
     if not same_space("StandardNormal", posterior):
-        with pytest.raises(ValueError, match="must live in the same space"):
+        with pytest.raises(ValueError, match="must be on the same space"):
             mixture(prior=prior, **arguments)
         return
     found = mixture(prior=prior, **arguments).class_probabilities(torch.rand(5, *SHAPE))

@@ -92,7 +92,7 @@ def test_a_last_checkpoint_of_another_run_is_the_named_cause(
     shutil.copy(RunDirectory(runs / "second").last, run.last)
     refused(lambda: go_on(run), str(run.best(1)), "of another run than last.safetensors")
     run.best(1).unlink()
-    refused(lambda: go_on(run), str(run.best(1)), "or last.safetensors is of another run")
+    refused(lambda: go_on(run), str(run.best(1)), "or last.safetensors belongs to another run")
 
 
 @pytest.mark.slow

@@ -197,7 +197,7 @@ def broken_run(error: Callable[[], Exception]) -> None:
 @pytest.mark.parametrize("error", [partial(InputError, "no such image"), partial(OSError, "?")])
 def test_when_a_process_fails_the_others_end(error: Callable[[], Exception]) -> None:
     first, second = connected(2, broken_run, error)
-    assert first == ("PeerFailed", "another process failed, and this one cannot go on alone")
+    assert first == ("PeerFailed", "another process failed, and this one cannot continue alone")
     assert second == (type(error()).__name__, str(error()))
 
 

@@ -100,7 +100,7 @@ def test_a_logger_that_fails_does_not_end_the_run(
     bad, good = Remember(fails), Remember()
     history = fit(2, loggers=[bad, good], progress=True)
     found = [line for line in capsys.readouterr().out.splitlines() if "Remember" in line]
-    assert len(found) == 1 and "goes on without it: the server is gone" in found[0]
+    assert len(found) == 1 and "continues without it: the server is gone" in found[0]
     assert len(history) == 2 and len(good.calls) == 4
     assert [call[0] for call in bad.calls].count(fails) == 1
 
@@ -120,7 +120,7 @@ def test_without_a_console_a_failing_logger_is_a_warning(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fit(loggers=[Remember("start")])
-    assert "Remember cannot start, the run goes on without it: the server is" in caplog.text
+    assert "Remember cannot start, the run continues without it: the server is" in caplog.text
     caplog.clear()
     fit(loggers=[Remember("start")], callbacks=[Console()])
     assert not caplog.records and "Remember cannot start" in capsys.readouterr().out
@@ -221,7 +221,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
     assert len(fit(loggers=[kind()], progress=True)) == 1
     found = [line for line in capsys.readouterr().out.splitlines() if kind.__name__ in line]
     assert found == [
-        f"warning: {kind.__name__} cannot start, the run goes on without it: {package} is not "
+        f"warning: {kind.__name__} cannot start, the run continues without it: {package} is not "
         f"installed; pip install 'pyrovae[{package}]'"
     ]
 

@@ -95,7 +95,7 @@ def make_older(run: RunDirectory) -> None:
 def test_an_older_run_goes_on_as_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    older, now, said = tmp_path / "older", tmp_path / "now", "as it began"
+    older, now, said = tmp_path / "older", tmp_path / "now", "an older version began"
     with monkeypatch.context() as patch:
         patch.setattr(Session, "observe", lambda self, images: self.vae.observe(images))
         whole = fit(tmp_path / "whole", 3)
@@ -120,7 +120,7 @@ def test_of_discrete_likelihoods_nothing_is_said(
     fit(tmp_path / "older", 1, likelihood)
     make_older(RunDirectory(tmp_path / "older"))
     assert same_weights(whole, fit(tmp_path / "older", 2, likelihood, resume=True))
-    assert "as it began" not in capsys.readouterr().out
+    assert "an older version began" not in capsys.readouterr().out
 
 
 def test_the_linear_start_leaves_the_generator_alone() -> None:

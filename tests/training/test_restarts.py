@@ -99,7 +99,7 @@ def test_a_job_goes_on_by_itself_when_a_process_is_killed(tmp_path: Path) -> Non
             job.signal(signal.SIGTERM)  # Its processes too.
             job.end(60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("starts from") == done.stdout.count("goes on after step ") == 1
+    assert done.stdout.count("starts from") == done.stdout.count("continues after step ") == 1
     # None where `torchrun` stops the other process before that one finds its peer gone.
     complaints = done.stderr
     assert complaints.count("error: ") == complaints.count("error: another process failed") <= 1

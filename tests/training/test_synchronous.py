@@ -102,7 +102,7 @@ def lost() -> None:
 
 
 def test_a_process_that_is_lost_in_the_backward_pass_ends_the_others() -> None:
-    expected = ("PeerFailed", "another process failed, and this one cannot go on alone")
+    expected = ("PeerFailed", "another process failed, and this one cannot continue alone")
     assert connected(2, lost) == [expected, None]
 
 

@@ -137,7 +137,7 @@ def test_a_second_fit_says_what_becomes_of_the_weights(
     before = vae.model.decoder.shortcut.weight.detach().clone()
     capsys.readouterr()
     Trainer(epochs=1, batch_size=BATCH).fit(vae, data, still, progress=True)
-    assert "goes on from the weights that the VAE has" in capsys.readouterr().out
+    assert "starts from the present weights of the VAE" in capsys.readouterr().out
     assert torch.equal(vae.model.decoder.shortcut.weight, before) and not caplog.messages
     Trainer(epochs=1, batch_size=BATCH).fit(vae, data, replace(still, start=ProbabilisticPCA()))
     assert not torch.equal(vae.model.decoder.shortcut.weight, before)

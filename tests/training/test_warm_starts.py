@@ -161,7 +161,7 @@ def test_frozen_weights_that_are_not_copied_are_named(source: Path) -> None:
 def test_a_part_that_must_be_whole_is_refused_where_it_does_not_fit(source: Path) -> None:
     start = WarmStart(str(source), whole=["encoder"])
     with pytest.raises(
-        InputError, match=r"encoder must be copied whole; does not fit: encoder\."
+        InputError, match=r"encoder must be copied completely; does not fit: encoder\."
     ) as refused:
         start(vae_of(16, latent_dim=3), small_data().split("train").images, False)
     assert "decoder" not in str(refused.value)
@@ -193,7 +193,7 @@ def test_the_command_freezes_and_a_resumed_run_stays_frozen(
     root = tmp_path / "run"
     options = [*TINY, f"--init_from={source}", f"--run_dir={root}", "--encoder.shortcut=false"]
     options.append("--decoder.shortcut=false")
-    assert "--init_from: takes the place of --start" in refusal(
+    assert "--init_from: replaces --start" in refusal(
         "train", [*options, "--start=RandomStart"], monkeypatch, capsys
     )
     assert run("train", [*options, "--freeze", "encoder"], monkeypatch) == 0

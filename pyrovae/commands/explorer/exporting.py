@@ -188,7 +188,7 @@ def about(asker: Asker, name: str, shown: str) -> Answer:
 
 
 def best(answer: Answer, tab: str) -> Answer:
-    """The answer with `LINES` sliders: those of the best scores, else the first ones."""
+    """The answer with `LINES` sliders: those with the best scores, else the first ones."""
     rows = answer[tab]
     if len(rows) <= LINES:
         return answer

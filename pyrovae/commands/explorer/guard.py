@@ -37,8 +37,8 @@ class Refused(Exception):
 class Guard:
     """Refuses requests of other pages and of those who do not know the token.
 
-    A page of another site can make a browser send requests here, also under a name of its own
-    that it points to this machine (DNS rebinding): then `Host` or `Origin` is another one.
+    A page of another site can make a browser send requests here, also under its own host name that
+    it points to this machine (DNS rebinding): then `Host` or `Origin` is another one.
 
     Args:
         token: what the address of the page holds.

@@ -118,9 +118,9 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:
-        """Refuses what is no HTTP, or a method that there is not."""
+        """Refuses malformed HTTP and unknown methods."""
         codes = {501: (405, "allowed are GET and POST"), 505: (400, "allowed is HTTP/1.1")}
-        self._refuse(Refused(*codes.get(code, (int(code), "this is no request that is allowed"))))
+        self._refuse(Refused(*codes.get(code, (int(code), "this request is not allowed"))))
 
     def do_GET(self) -> None:
         """Sends a file of the page; the page itself needs the token."""

@@ -49,7 +49,7 @@ class Order:
         )
 
 
-#: Stands for no order, when nobody has asked anything for a while.
+#: Means that nobody has asked anything for a while.
 IDLE = Order(dict)
 #: Seconds without an order after which there is time to spare, and the seconds of one piece.
 QUIET, SPARE = 0.5, 0.05

@@ -31,7 +31,7 @@ def read_arguments(name: str, headers: Message, file: BufferedIOBase) -> dict[st
         file: its body.
 
     Raises:
-        Refused: if the body has the wrong type or length, or is no JSON object.
+        Refused: if the body has the wrong type or length, or is not a JSON object.
         ConnectionError: if the client ends the connection early.
     """
     kind = headers.get_content_type() if "Content-Type" in headers else ""
@@ -66,7 +66,7 @@ def _object(body: bytes) -> dict[str, Any]:
         )
     except (ValueError, RecursionError) as error:
         why = " ".join(str(error).split())[:100]
-        raise Refused(400, f"the body is no JSON with finite numbers: {why}") from None
+        raise Refused(400, f"the body is not JSON with finite numbers: {why}") from None
     if not isinstance(found, dict):
         raise Refused(400, f"the body must be a JSON object, got {type(found).__name__}")
     return found

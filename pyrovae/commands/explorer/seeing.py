@@ -78,7 +78,7 @@ class Images:
         """Reads an uploaded image and encodes it; the oldest of more than 20 is forgotten.
 
         Raises:
-            InputError: if it is no image, or too large.
+            InputError: if it is not an image, or too large.
         """
         pixels = read_upload(image, self.data)
         self._uploaded += 1

@@ -29,7 +29,7 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket that listens at an address.
 
     Raises:
-        InputError: if the port is taken, or the address is none of this machine.
+        InputError: if the port is in use, or the address does not belong to this machine.
     """
     if not 0 <= port < 2**16:
         raise InputError(f"--port: allowed are 0 (any free port) to 65535, got {port}")
@@ -40,9 +40,11 @@ def listening(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         number = getattr(error, "errno", None)
         if number == errno.EADDRINUSE:
-            raise InputError(f"--port: {port} is taken; 0 takes a free port") from None
+            raise InputError(f"--port: {port} is in use; 0 chooses a free port") from None
         if number == errno.EACCES:
-            raise InputError(f"--port: {port} needs more rights; 0 takes a free port") from None
+            raise InputError(
+                f"--port: {port} needs more privileges; 0 chooses a free port"
+            ) from None
         raise InputError(f"--host: {host}: allowed are addresses of this machine") from None
 
 
@@ -76,7 +78,7 @@ class Server(ThreadingHTTPServer):
         self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Prints an unexpected error in one line; that a client has gone is none."""
+        """Prints an unexpected error in one line; a client that has gone is not an error."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             complain(f"a request failed: {type(error).__name__}")

@@ -33,7 +33,7 @@ def read_upload(image: bytes, data: ImageData) -> np.ndarray:
         data: the data set, whose `preprocess` reads the file.
 
     Raises:
-        InputError: if the bytes are no image of an allowed format, or too many.
+        InputError: if the bytes are not an image of an allowed format, or too many.
     """
     if not image:
         raise InputError(f"{NAME} is empty: allowed is an image such as a PNG or JPEG file")

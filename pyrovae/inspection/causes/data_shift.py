@@ -1,4 +1,4 @@
-"""The inspected images are not distributed as the training images."""
+"""The inspected images have a different distribution from the training images."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def look(evidence: Evidence) -> Finding | None:
         return None
     side = "higher" if evidence.train_gap > 0 else "lower"
     reason = (
-        f"A test of reduced images finds that training and inspected images differ (p = "
-        f"{evidence.shift_p:.1g}). The ELBO of training images is {gap:,.0f} nats {side}."
+        f"A test on downscaled images shows that training and inspected images differ (p = "
+        f"{evidence.shift_p:.1g}). The ELBO of the training images is {gap:,.0f} nats {side}."
     )
     return Finding(
         "data_shift",

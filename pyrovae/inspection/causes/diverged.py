@@ -29,8 +29,8 @@ def look(evidence: Evidence) -> Finding | None:
     if plain and evidence.train_fall > max(evidence.fault, FELL * evidence.gain):
         cost = max(cost, evidence.train_fall)
         parts.append(
-            f"The training ELBO of the last epoch is {evidence.train_fall:,.0f} nats below its "
-            "best one."
+            f"The training ELBO of the last epoch is {evidence.train_fall:,.0f} nats below that "
+            "of the best epoch."
         )
     if evidence.skipped > SKIPPED:
         parts.append(f"{evidence.skipped:.0%} of the steps had gradients that are not finite.")

@@ -18,7 +18,7 @@ def look(evidence: Evidence) -> Finding | None:
         return None
     reason = (
         f"{count} of {evidence.dims} latent dimensions carry {cost:,.1f} nats, but log p(x | z) "
-        "hardly changes if images exchange their draws."
+        "hardly changes if their draws are exchanged between images."
     )
     effect = (
         f"The guide sets these dimensions to the prior, and the rate falls by {cost:,.1f} nats"

@@ -22,13 +22,14 @@ def look(evidence: Evidence) -> Finding | None:
     if not (cost > MODE and cost > SURE * evidence.missed_error):
         return None
     reason = (
-        f"Draws that begin at the prior give a log p(x) that is {cost:,.2f} nats higher than the "
-        "guide's own draws. Neither k-hat nor the effective draws can show this."
+        f"A search that starts from draws of the prior gives a log p(x) that is {cost:,.2f} nats "
+        "higher than the guide's own draws give. Neither k-hat nor the number of effective draws "
+        "can show this."
     )
     advice = Advice(
         "Use a family that can have several modes",
         {"posterior": "InverseAutoregressiveFlow"},
-        f"log p(x) by the guide's draws rises by up to {cost:,.2f} nats",
+        f"log p(x) estimated from the guide's draws rises by up to {cost:,.2f} nats",
     )
     return Finding(
         "missed_mode",

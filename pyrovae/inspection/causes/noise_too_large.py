@@ -20,5 +20,5 @@ def look(evidence: Evidence) -> Finding | None:
     if not evidence.dispersion < (TRAINED_COARSE if trained else COARSE):
         return None
     title = "The likelihood's noise is too large"
-    meaning = ": detail counts as noise, with the same effect as a high weight on the rate"
+    meaning = ": detail is treated as noise, with the same effect as a high weight on the rate"
     return wrong_noise(evidence, "noise_too_large", title, meaning, EXPLAINS)

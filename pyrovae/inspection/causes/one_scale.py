@@ -15,7 +15,7 @@ def look(evidence: Evidence) -> Finding | None:
     if not cost > evidence.fault or likelihood == "PixelwiseNormal":
         return None
     reason = (
-        "Residuals of some pixels are much larger than of others: Normal noise with one scale per "
+        "Some pixels have much larger residuals than others: Normal noise with one scale per "
         f"pixel position would gain {cost:,.0f} nats."
     )
     advice = Advice(
@@ -24,5 +24,5 @@ def look(evidence: Evidence) -> Finding | None:
         f"The ELBO rises by about {cost:,.0f} nats",
     )
     return Finding(
-        "one_scale", "One noise scale serves all pixels", cost, reason, (advice,), fault=False
+        "one_scale", "All pixels share one noise scale", cost, reason, (advice,), fault=False
     )

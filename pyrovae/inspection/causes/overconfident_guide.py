@@ -1,4 +1,4 @@
-"""The guide's intervals hold the true latents too rarely."""
+"""The guide's intervals contain the true latents too rarely."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pyrovae.inspection.judge.remedies import better_encoder
 
 __all__ = ["look"]
 
-#: What to do whatever the reason is.
+#: What to do for any reason.
 MCMC = Advice(
-    "Use draws of MCMC in place of the guide's: the section mcmc of the full report has them for "
+    "Use draws of MCMC instead of the guide's: the section mcmc of the full report has them for "
     "single images"
 )
 
@@ -23,15 +23,15 @@ MCMC = Advice(
 def look(evidence: Evidence) -> Finding | None:
     """Intervals of images drawn from the model miss the latents that the images come from.
 
-    It is never a fault: the gaps cost what they cost, and are faults of their own. But the guide's
-    intervals must not be used as they are.
+    It is never a fault: the gaps have their own findings and costs. But the guide's intervals
+    must not be used as they are.
     """
     if not evidence.tarp_p < LEVEL or not evidence.coverage_90 < COVERED:
         return None
     gaps = [own for own in (evidence.amortisation, evidence.approximation) if own == own]
     title, why = _why(evidence)
     reason = (
-        f"For images drawn from the model, the guide's 90% intervals hold the true latents in "
+        "For images drawn from the model, the guide's 90% intervals contain the true latents in "
         f"{evidence.coverage_90:.0%} of the cases.{why}"
     )
     advice = (*better_encoder(evidence), MCMC) if title == OFF else (MCMC,)
@@ -39,8 +39,8 @@ def look(evidence: Evidence) -> Finding | None:
     return Finding("overconfident_guide", title, cost, reason, advice, fault=False)
 
 
-#: The titles: of wrong locations, of wrong widths, and if nothing tells which.
-OFF = "The guide's intervals miss, since their locations are off"
+#: The titles: for wrong locations, for wrong widths, and if it is unknown which.
+OFF = "The guide's intervals miss the true latents because their locations are wrong"
 NARROW = "The guide's uncertainty is too small"
 MISS = "The guide's intervals miss the true latents too often"
 
@@ -58,7 +58,8 @@ def _why(evidence: Evidence) -> tuple[str, str]:
         return NARROW, ""
     if off and amortised > 2 * widths and amortised > 2 * family:
         return OFF, (
-            f" Their widths are not the reason: one factor for all would gain {widths:,.1f} nats, "
-            f"another location and width for each image {amortised:,.1f} nats (amortisation gap)."
+            " Their widths are not the reason: one factor for all widths would gain "
+            f"{widths:,.1f} nats, a refined location and width for each image {amortised:,.1f} "
+            "nats (amortisation gap)."
         )
     return MISS, ""

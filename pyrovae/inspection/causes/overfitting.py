@@ -23,8 +23,8 @@ def look(evidence: Evidence) -> Finding | None:
     fault = bool(fell) or gap > WORTH_IMAGES * evidence.fault
     if evidence.memorised < REPEATS:
         fell += (
-            f" Samples repeat training images: their distance to the nearest one is "
-            f"{evidence.memorised:.0%} of that to the nearest other image."
+            " Samples repeat training images: the distance to the nearest training image is "
+            f"{evidence.memorised:.0%} of the distance to the nearest other image."
         )
     reason = (
         f"The ELBO of training images is {gap:,.0f} nats higher than that of other images, with "

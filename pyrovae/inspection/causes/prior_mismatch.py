@@ -19,8 +19,8 @@ def look(evidence: Evidence) -> Finding | None:
     if not cost > evidence.least or not cost > SURE * evidence.prior_gain_error:
         return None
     reason = (
-        f"A mixture that is fitted to encodings predicts other encodings better than the prior "
-        f"does, by {cost:,.1f} nats. So samples are drawn where no image is encoded."
+        "A mixture fitted to half of the encodings predicts the other half better than the prior "
+        f"does, by {cost:,.1f} nats. So samples come from regions where no image is encoded."
     )
     effect = (
         f"The rate falls by about {cost:,.0f} nats, and samples look more like reconstructions"

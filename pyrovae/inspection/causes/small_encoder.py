@@ -32,8 +32,8 @@ def look(evidence: Evidence) -> Finding | None:
     if not cost > evidence.least or evidence.approximation > cost or not sure:
         return None
     reason = (
-        f"Refining the guide for each image raises its ELBO by {cost:,.1f} nats, without another "
-        "family: the encoder does not find the best posterior (amortisation gap)."
+        f"Refining the guide for each image within its family raises the ELBO by {cost:,.1f} "
+        "nats: the encoder does not find the best posterior (amortisation gap)."
     )
     return Finding(
         "small_encoder",

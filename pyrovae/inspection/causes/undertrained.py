@@ -40,7 +40,7 @@ def look(evidence: Evidence) -> Finding | None:
 def _most(evidence: Evidence) -> float:
     """The most that further training can gain: up to simple models, and once more by latents.
 
-    The rise of a run that recovers from a crash is no measure of what is left.
+    The rise of a run that recovers from a crash does not show how much is left.
     """
     missing = evidence.missing
     return max(0.0, missing) + evidence.scale if missing == missing else math.inf
@@ -55,7 +55,7 @@ def _advice(evidence: Evidence, cost: float, fault: bool) -> tuple[Advice, ...]:
     low = is_adam(options) and 0 < options.get("optimizer.lr", 1.0) < LOW_LR
     if not (low and fault) or options.get("init_from"):  # Low rates are usual for trained weights.
         return (longer,)
-    effect = "The validation ELBO rises further than in twice as many epochs at this rate"
+    effect = "The validation ELBO rises more than with twice as many epochs at the present rate"
     return Advice("Raise the learning rate", {"optimizer.lr": 1e-3}, effect), longer
 
 
@@ -66,7 +66,7 @@ def _reason(evidence: Evidence, rises: float, below: float) -> str:
     if rises > evidence.least:
         parts.append(
             f"The validation ELBO was still rising {after}: it gained {2 * rises:,.0f} nats in "
-            "their second half."
+            "the second half."
         )
     if below > evidence.least or not parts:
         when = "" if parts else f" {after}"
@@ -75,7 +75,7 @@ def _reason(evidence: Evidence, rises: float, below: float) -> str:
 
 
 def _unexplained(evidence: Evidence) -> float:
-    """The nats below simple models, without what the guide loses, which is no matter of time."""
+    """The nats below simple models, without the guide's loss, which steps do not reduce."""
     gaps = (evidence.amortisation, evidence.approximation)
     missing = evidence.missing
     if evidence.steps < FEW_STEPS:  # Even a model without structure may be better.

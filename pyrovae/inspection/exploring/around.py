@@ -55,7 +55,7 @@ def principal_directions(
 
     for the decoded image $\hat x$. The share of a direction is $\lambda_k / \sum_j \lambda_j$.
     Central differences of 0.1 standard deviations estimate J. Of more than 200 active units,
-    those of the largest rate are used. For a linear decoder and a standard Normal aggregate the
+    those with the largest rate are used. For a linear decoder and a standard Normal aggregate the
     decoded directions $J v_k$ are the principal components of the model's images.
 
     Coordinates along the directions are $t_k = u_k^T \Sigma^{-1/2} (z' - z)$, so that
@@ -92,7 +92,7 @@ def principal_directions(
 
 
 def _units(subject: Subject) -> np.ndarray:
-    """The active units of the largest rate; all dimensions if no unit is active.
+    """The active units with the largest rate; all dimensions if no unit is active.
 
     A discrete site has no small steps, so its entries are in no direction.
     """

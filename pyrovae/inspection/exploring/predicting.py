@@ -54,7 +54,7 @@ class Predictions:
         them.
 
         Args:
-            subject: what is inspected. Images of which an attribute is not known do not count.
+            subject: what is inspected. Images with an unknown attribute do not count.
 
         Raises:
             InputError: if the images have no attributes, or there are fewer than 20.

@@ -50,7 +50,7 @@ class Advice:
         text: what to do, as an imperative sentence without a full stop.
         changes: the options to change, by their names on the command line, and their new values.
         effect: what it should change and by how much, as a sentence without a full stop.
-        resumes: whether the run goes on with its weights; otherwise a new run begins.
+        resumes: whether the run continues with its weights; otherwise a new run begins.
     """
 
     text: str

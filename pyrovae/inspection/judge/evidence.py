@@ -55,7 +55,8 @@ class Evidence:
         weakest: the smallest rate of a dimension.
         weight: the weight on the rate for which the guide's spread is optimal.
         weight_error: the standard error of that weight.
-        spread_gain: the gain of the ELBO if all standard deviations of the guide get one factor.
+        spread_gain: the gain of the ELBO by the best common factor on the guide's standard
+            deviations.
         wide: whether the objective prefers a wider guide than the ELBO does.
         ignored: the rate of the dimensions that the decoder ignores.
         num_ignored: the number of dimensions that the decoder ignores.
@@ -75,7 +76,7 @@ class Evidence:
         amortisation: the amortisation gap.
         approximation: the approximation gap.
         gap_error: the standard error of the larger of both.
-        missed_mode: log p(x) by draws that the guide hardly makes, minus log p(x) by its draws.
+        missed_mode: log p(x) with modes that a search from the prior finds, minus that without.
         missed_error: the standard error of that difference.
 
         shift_p: p-value of the test that inspected and training images have one distribution.
@@ -83,8 +84,8 @@ class Evidence:
         duplicate_gain: the ELBO of images with a near-duplicate minus the ELBO of the others.
         constant: the share of images whose pixels are all equal.
         distinct: the share of training images that are distinct.
-        memorised: median distance of samples to the nearest training image, over that to the
-            nearest of as many other images; far below 1 if samples repeat training images.
+        memorised: median distance of samples to the nearest training image, divided by that to the
+        nearest of as many other images; far below 1 if samples repeat training images.
 
         tarp_p: p-value of the joint test that the guide is exact for images drawn from the model.
         coverage_90: the share of true latents in the guide's 90% intervals, for such images;
@@ -190,12 +191,12 @@ class Evidence:
 
     @property
     def least(self) -> float:
-        """The cost in nats from which on a finding is reported."""
+        """The least cost, in nats, of a reported finding."""
         return max(LEAST, NOTICED * self.scale)
 
     @property
     def fault(self) -> float:
-        """The cost in nats from which on a finding is a fault."""
+        """The least cost, in nats, of a fault."""
         return max(LEAST, FAULT * self.scale)
 
     @property

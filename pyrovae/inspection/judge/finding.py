@@ -34,7 +34,7 @@ class Finding:
         cost: nats per image that the cause costs; NaN if it is a fault of unknown cost.
         reason: sentences with the measurements that show it.
         advice: what to try, the most promising first.
-        explains: the causes that this one makes plausible: they are not reported beside it.
+        explains: the causes that this one makes plausible: they are not reported in addition.
         fault: whether it is a fault; otherwise a possible improvement.
         known: whether an option states the cause, such as a weight on the rate of 10: other
             causes do not explain it.

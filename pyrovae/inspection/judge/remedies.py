@@ -25,7 +25,7 @@ def train_longer(evidence: Evidence, effect: str, *, resumes: bool = False) -> A
     Args:
         evidence: with the options of the run or the number of its epochs.
         effect: what it should change.
-        resumes: whether the run goes on with its weights.
+        resumes: whether the run continues with its weights.
     """
     epochs = evidence.options.get("trainer.epochs", evidence.epochs)
     changes = {"trainer.epochs": 2 * int(epochs)} if epochs == epochs else {}

@@ -79,7 +79,7 @@ def _copies(subject: Subject, own: Split, known: Split, small: np.ndarray) -> di
     twins = gather(known.images, np.concatenate(nearest)).reshape(len(own), -1).astype(float)
     off = np.asarray(own.images).reshape(len(own), -1) - twins
     copies = np.sqrt(np.square(off).mean(1)) < NEAR
-    copies &= _spans(own.images) > 0  # Constant images are a fault of their own.
+    copies &= _spans(own.images) > 0  # Constant images are a separate fault.
     found = {"duplicates": float(copies.mean())}
     if not copies.any() or copies.all():
         return found

@@ -21,8 +21,8 @@ from pyrovae.utils.errors import InputError
 
 __all__ = ["measure", "of_encoding", "of_spread"]
 
-#: Images, and dimensions of the largest rate, whose draws are exchanged to see whether the decoder
-#: uses them; latents per call of the decoder.
+#: Images, and dimensions with the largest rate, whose draws are exchanged to see whether the
+#: decoder uses them; latents per call of the decoder.
 EXCHANGED, LARGEST, AT_ONCE = 32, 128, 256
 #: The decoder ignores a dimension if the draws of other images cost less than this share of its
 #: rate. The draws of other images cost a used dimension more than its whole rate.

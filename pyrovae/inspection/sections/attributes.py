@@ -69,7 +69,7 @@ def _where(subject: Subject, scores: pandas.DataFrame) -> str:
     if counts.min() == len(subject.split):
         return subject.where()
     span = " to ".join(f"{count:,}" for count in dict.fromkeys((counts.min(), counts.max())))
-    return f"images of the split {subject.name} of which the attribute is known (n = {span})"
+    return f"images of the split {subject.name} whose attribute is known (n = {span})"
 
 
 def _probes_drawing(subject: Subject, scores: pandas.DataFrame) -> Drawing:
@@ -87,14 +87,14 @@ def _edit_part(
 ) -> tuple[dict[str, pandas.DataFrame], dict[str, Drawing], list[str]]:
     """The table, the figures and the sentences on edits; none for too few images.
 
-    One regression reads all attributes of an edited image, so it has only the images of which
-    they are known.
+    One regression predicts all attributes of an edited image, so it uses only images with all
+    attributes known.
     """
     whole = subject.informed()
     table = attribute_table(whole.split, subject.known_attributes)
     names = [name for name in enough(table, whole.split.groups)[0] if name in scores.index]
     if len(table) < FEWEST or not names:
-        known = f"all attributes are known of {len(table)} images"
+        known = f"all attributes are known for only {len(table)} images"
         return {}, {}, [f"Edits are not measured: {known}."]
     scores, arrows, table = scores.loc[names], arrows.loc[names], table[names]
     effects = edit_effects(whole, arrows, table)
@@ -112,8 +112,8 @@ def _measured_with(count: int, total: int) -> list[str]:
     if count == total:
         return []
     return [
-        f"Edits are measured with the {count:,} of {total:,} images of which all attributes are "
-        "known; attributes that most images lack do not count."
+        f"Edits are measured with the {count:,} of {total:,} images whose attributes are all "
+        "known; attributes that are unknown for most images do not count."
     ]
 
 
@@ -121,7 +121,7 @@ def _effects_drawing(
     subject: Subject, scores: pandas.DataFrame, effects: pandas.DataFrame
 ) -> Drawing:
     shown = gains(scores).index[:ROOM]
-    chosen = f"the {len(shown)} attributes of the best scores; " if len(shown) > 1 else ""
+    chosen = f"the {len(shown)} attributes with the best scores; " if len(shown) > 1 else ""
     return Drawing(
         _draw_edit_effects(effects.loc[shown, shown]),
         "Effect of each edit on each attribute. A row edits one attribute from half its range "
@@ -135,7 +135,7 @@ def _effects_drawing(
 def _edits(
     subject: Subject, arrows: pandas.DataFrame, table: pandas.DataFrame, where: str
 ) -> dict[str, Drawing]:
-    """A figure per image: the image, and beside it a row of edits per attribute."""
+    """A figure per image: the image, and a row of edits per attribute next to it."""
     count = min(IMAGES, len(subject.shown))
     z, inputs = shown_means(subject)
     own = {name: value[:count] for name, value in inputs.items()}
@@ -145,11 +145,11 @@ def _edits(
     return {
         f"edits_{row}": Drawing(
             _draw_edits(images[row], rows[:, :, row], list(arrows.index)),
-            f"Edits of attributes of the image {name}, shown at the left. Each row moves its "
+            f"Edits of attributes of the image {name}, shown on the left. Each row moves its "
             f"posterior mean along the direction of one attribute, and decodes the result. A step "
             f"of 1 leads from one of two values to the other, or from the 5% to the 95% "
-            f"quantile. Directions are fitted to {where}; the attributes are those of the best "
-            f"scores.",
+            f"quantile. Directions are fitted to {where}; the attributes with the best "
+            f"scores are shown.",
         )
         for row, name in enumerate(subject.shown.names[:count])
     }
@@ -202,10 +202,9 @@ def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
     several = f"the {len(best)} best-predicted attributes over their whole range change"
     edits = several if len(best) > 1 else f"{best[0]} over its whole range change"
     return [
-        f"Edits of {edits} the prediction for the re-encoded images by "
-        f"{round(100 * own.mean())}% of the range on average. Predictions for real images at both "
-        f"ends differ by {100 * real.mean():.0f}%"
-        f"{rest}."
+        f"Edits of {edits} the prediction for the re-encoded images by {round(100 * own.mean())}% "
+        "of the range on average. Predictions for real images at both ends differ by "
+        f"{100 * real.mean():.0f}%{rest}."
     ]
 
 

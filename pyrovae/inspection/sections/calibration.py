@@ -23,8 +23,9 @@ ALPHA = 0.05
 
 #: The last sentence of the answer.
 MEANING = (
-    "This test uses images drawn from the model, since only their latents are known. If they look "
-    "unlike the data, a guide that was trained on data may be worse for them than for the data."
+    "This test uses images drawn from the model, since only their latents are known. If these "
+    "images do not look like the data, a guide trained on the data may be worse for them than "
+    "for the data."
 )
 
 #: What each table shows.
@@ -72,9 +73,10 @@ def _figures(ranks: Ranks, curve: pandas.DataFrame) -> dict[str, Drawing]:
     drawn = f"n = {len(ranks):,} images drawn from the model, {ranks.num_draws} draws of the guide"
     lines = (
         f"Simulation-based calibration: a line per dimension, {drawn} each. With an exact "
-        f"posterior all lines stay within the grey band in 95 of 100 runs; lines that leave it "
-        f"are orange. A line above 0: the guide's location is too high; below 0: too low; first "
-        f"above, then below: the guide is too narrow; first below, then above: too wide."
+        "posterior all lines stay within the grey band in 95 of 100 runs; lines that leave it "
+        "are orange. A line above 0: the guide's location is too high; below 0: too low; first "
+        "above, then below: the guide is too narrow; first below, then above: the guide is too "
+        "wide."
     )
     bars = (
         f"The same ranks of all dimensions together, {drawn} each. High at both ends: the guide "
@@ -99,12 +101,12 @@ def _answer(table: pandas.DataFrame, count: int) -> str:
     if not len(other):
         return (
             f"For {count:,} images drawn from the model, the ranks of all {len(table)} quantities "
-            f"(dimensions, and log q) are uniform as far as these show: smallest p = "
+            f"(dimensions, and log q) show no deviation from uniformity: smallest p = "
             f"{table['p'].min():.2g}, {table['p_joint'].min():.2g} with Bonferroni's correction."
         )
     return (
         f"For {count:,} images drawn from the model, the ranks of {len(other)} of {len(table)} "
-        f"quantities (dimensions, and log q) are not uniform, as those of an exact posterior are "
+        "quantities (dimensions, and log q) are not uniform, unlike those of an exact posterior "
         f"(chi-square test, joint level {ALPHA} by Bonferroni's correction); the largest "
         f"statistic is that of {table['chi_square'].idxmax()}."
     )
@@ -136,7 +138,7 @@ def _tarp(joint: pandas.DataFrame, curve: pandas.DataFrame) -> str:
     p, off = float(joint["p"].iloc[0]), curve["coverage"] - curve["credibility"]
     far = curve.loc[off.abs().idxmax()]
     ninety = curve.loc[(curve["credibility"] - 0.9).abs().idxmin(), "coverage"]
-    seen = "uniform as far as these images show" if p >= ALPHA else "not uniform"
+    seen = "not shown to deviate from uniformity" if p >= ALPHA else "not uniform"
     small = f"p = {p:.2g}" if p >= 1e-16 else "p < 1e-16"
     return (
         f"All dimensions together (TARP): balls of 90% credibility around random points contain "
@@ -167,7 +169,7 @@ def _draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
         names = ", ".join(ranks.names[row] for row in far)
         axes.set_title(f"largest deviations: {names}", fontsize=LABEL, loc="right")
     axes.axhline(0, color=INK, lw=1)
-    name_axes(axes, ACROSS, "share of images of a lower rank,\nminus the expected share")
+    name_axes(axes, ACROSS, "share of images with a lower rank,\nminus the expected share")
     return figure
 
 

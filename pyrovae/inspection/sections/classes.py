@@ -117,7 +117,7 @@ def _says(found: Classified, confusions: pandas.DataFrame, seed: int) -> list[st
     counts, names = confusions.to_numpy(), list(confusions.index)
     said = [f"{found.label}: {found}; log loss {found.log_loss.mean():.3f} nats per image."]
     if found.correct.mean() <= found.chance:
-        said[0] += " Always answering the most frequent class is as good or better."
+        said[0] += " Always predicting the most frequent class is as good or better."
     said.append(_calibration_said(found, seed))
     if never := [names[i] for i in np.flatnonzero(counts.sum(1) * (counts.sum(0) == 0))]:
         said.append(f"No image is predicted as {listed(never)}.")
@@ -135,9 +135,9 @@ def _calibration_said(found: Classified, seed: int) -> str:
     error, noise = found.numbers()["calibration_error"], found.noise(seed)
     confidence, accuracy = found.confidence.mean(), found.correct.mean()
     spread = np.sqrt(accuracy * (1 - accuracy) / len(found.truth))
-    verdict = "No miscalibration is noticed"
+    verdict = "No miscalibration was found"
     if error > np.quantile(noise, NOTICED):
-        verdict = "Confidences are off in both directions"
+        verdict = "Confidences are wrong in both directions"
         if abs(confidence - accuracy) > 2 * spread:
             side = "over" if confidence > accuracy else "under"
             verdict = f"Predictions are {side}confident"
@@ -148,7 +148,7 @@ def _calibration_said(found: Classified, seed: int) -> str:
 
 
 def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
-    """The wrong predictions of the highest confidence."""
+    """The wrong predictions with the highest confidence."""
     wrong = np.flatnonzero(~found.correct)
     worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:MISTAKES]
     images = torch.from_numpy(np.array(subject.split.images[found.rows[worst]])) / 255
@@ -163,7 +163,7 @@ def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
         rows[title], notes[title] = images[start : start + COLUMNS], words[start : start + COLUMNS]
     return Drawing(
         image_rows(rows, notes),
-        f"The {len(worst)} wrong predictions of the highest confidence: true class, predicted "
+        f"The {len(worst)} wrong predictions with the highest confidence: true class, predicted "
         f"class, confidence. {subject.where(len(found.truth))}.",
     )
 

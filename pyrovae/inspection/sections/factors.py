@@ -1,4 +1,4 @@
-"""Does each factor have a dimension of its own?"""
+"""Does each factor have its own dimension?"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCORES = ("mutual_information_gap", "disentanglement", "completeness", "informat
 def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
     if not subject.factors:
-        raise Inapplicable("the data name no factors that the images were made from")
+        raise Inapplicable("the data set does not name the factors of its images")
     rates = subject.encoded.kl[:, subject.columns].mean(0)
     order = subject.columns[np.argsort(-rates, kind="stable")]
     codes, names = subject.encoded.loc[:, order], list(subject.factors)
@@ -39,7 +39,7 @@ def section(subject: Subject) -> Section:
     chance = _by_chance(codes, values, names, subject.seed)
     rows = [(name, found.value, found.error) for name, found in scores.items()]
     return Section(
-        "Does each factor have a dimension of its own?",
+        "Does each factor have its own dimension?",
         [_scores_said(scores), _dimensions_said(table, chance)],
         tables={
             "factor_scores": pandas.DataFrame(rows, columns=["score", "value", "error"]),
@@ -64,7 +64,7 @@ def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
         _draw_information(table, chance),
         f"Mutual information of each factor with each dimension of the posterior means, in nats; "
         f"{subject.where()}, histograms of {BINS} bins. Black is the value of shuffled images. If "
-        f"each factor has a dimension of its own, each row has one bright cell and each column at "
+        f"each factor has its own dimension, each row has one bright cell and each column at "
         f"most one.",
     )
 
@@ -74,15 +74,15 @@ def _scores_said(scores: dict[str, Estimate]) -> str:
     gap = scores["mutual_information_gap"].value
     meaning = "factors are spread over several dimensions; the ELBO does not prefer axes"
     if gap > 0.1:
-        meaning = "some factors have a dimension of their own"
+        meaning = "some factors have their own dimension"
     if gap > 0.5:
         meaning = "most factors have one dimension that holds far more information than the others"
     listed = ", ".join(found).replace("_", " ").capitalize()
-    return f"{listed} (1 is the best value of each): {meaning}."
+    return f"{listed} (the best value of each is 1): {meaning}."
 
 
 def _dimensions_said(table: pandas.DataFrame, chance: float) -> str:
-    """The factor and the dimension of the largest mutual information."""
+    """The factor and the dimension with the largest mutual information."""
     factor, dimension = table.stack().idxmax()
     return (
         f"The largest mutual information is {table.to_numpy().max():.2f} nats, of {factor} and "

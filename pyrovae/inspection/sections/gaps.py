@@ -29,8 +29,8 @@ FAR = 3.0
 
 #: The sentence on a guide that is wide because of its objective.
 WANTED = (
-    " The objective of this guide has several particles; its optimum is a wider guide than that "
-    "of the ELBO."
+    " The objective of this guide has several particles; its optimal guide is wider than that of "
+    "the ELBO."
 )
 
 #: Rounds of refinement that take as many steps as the chains of the budget.
@@ -44,7 +44,7 @@ CAPTIONS = {
 
 
 def section(subject: Subject) -> Section:
-    """The gap of some images in nats, split in two, and the best spread for more images.
+    """The gap between log p(x) and the ELBO, split in two parts, and the guide's best spread.
 
     The gap is that of the first images that the user gave, or else of images spread over the
     split.
@@ -113,16 +113,16 @@ def _left_out(subject: Subject, table: pandas.DataFrame) -> list[str]:
     """A sentence on how many of the given images were refined, unless all were."""
     if not subject.given or len(table) == len(subject.shown):
         return []
-    return [f"Refinement takes long, so these are {subject.shown_where(len(table))}."]
+    return [f"Refinement takes long, so these results are for {subject.shown_where(len(table))}."]
 
 
 def _gap(table: pandas.DataFrame) -> str:
     gap = Estimate.of(table["gap"])
     return (
-        f"The ELBO is at least {_nats(gap)} below log p(x) on {_images(len(table))} "
-        f"({table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance sampling gives a "
-        f"lower bound of log p(x) in expectation, so the true gap may be larger and is hardly "
-        f"smaller."
+        f"The ELBO is at least {_nats(gap)} below log p(x) on {_images(len(table))} (single "
+        f"images: {table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance sampling "
+        "gives a lower bound of log p(x) in expectation, so the true gap may be larger, but is "
+        "hardly smaller."
     )
 
 
@@ -139,13 +139,13 @@ def _parts(table: pandas.DataFrame) -> list[str]:
         f"Refining the guide's own family for each image raises the ELBO by "
         f"{_nats(amortisation)} (amortisation gap); {_nats(approximation)} remain "
         f"(approximation gap). The larger part is the {larger} gap. A longer refinement can only "
-        f"move a share of the second part to the first."
+        f"shift a part of the approximation gap to the amortisation gap."
     ]
     if table["elbo_full_rank"].notna().all():
         won = Estimate.of(table["elbo_full_rank"] - table["elbo_own_family"])
         found.append(
-            f"A Normal of full rank, refined likewise, has an ELBO that is higher by "
-            f"{_nats(won)} than that of the refined guide."
+            "The ELBO of a Normal of full rank, refined in the same way, minus that of the "
+            f"refined guide is {_nats(won)}."
         )
     return found
 
@@ -161,17 +161,21 @@ def _reliability(table: pandas.DataFrame) -> str:
     other = table["k_hat_full_rank"].dropna().median()
     if bad and not math.isnan(other):
         said = f"{said}. With the refined Normals of full rank the median k-hat is {other:.2f}"
-    return f"{said}. Both are of draws near the guide, and cannot show a mode that it misses."
+    return (
+        f"{said}. Both use draws near the guide, so they cannot show a mode that the guide misses."
+    )
 
 
 def _missed(table: pandas.DataFrame, subject: Subject) -> str:
     """What the search for missed modes found."""
     if "missed_mode" not in table:
-        return "Modes that the guide misses were not looked for: that needs Normals of full rank."
+        return (
+            "There was no search for modes that the guide misses: it needs Normals of full rank."
+        )
     more = table[table["modes"] > 0]
     said = (
-        f"Gradient ascent from {subject.budget.starts} draws of the prior per image looked for "
-        f"them: {table['reached'].mean():.0%} of the starts ended in the guide's mode"
+        f"Gradient ascent from {subject.budget.starts} draws of the prior per image searched for "
+        f"such modes: {table['reached'].mean():.0%} of the starts ended in the guide's mode"
     )
     limits = "In many dimensions some starts do not find every mode."
     if not len(more):
@@ -179,9 +183,9 @@ def _missed(table: pandas.DataFrame, subject: Subject) -> str:
     sides = Estimate.of(more["log_evidence"]), Estimate.of(more["log_evidence"] + more.missed_mode)
     noise = math.sqrt(float(np.square(more["missed_error"]).sum())) / len(more)
     return (
-        f"{said}, and for {_images(len(more))} some ended elsewhere. With Normals at these ends "
-        f"log p(x) of {'these images' if len(more) > 1 else 'this image'} is "
-        f"{sides[1].value:,.2f} nats, by draws near the guide {sides[0].value:,.2f} nats: "
+        f"{said}, and for {_images(len(more))} some ended elsewhere. With Normals at these "
+        f"points, log p(x) of {'these images' if len(more) > 1 else 'this image'} is "
+        f"{sides[1].value:,.2f} nats, and {sides[0].value:,.2f} nats from draws near the guide: "
         f"{sides[1].value - sides[0].value:,.2f} ± {noise:,.2f} nats more (both are lower bounds "
         f"in expectation). {limits}"
     )
@@ -210,7 +214,7 @@ def _width(found: Temperature, wide: bool) -> str:
     if not found.error < abs(found.effective_beta) / 2:
         return (
             "The guide's spread does not determine a weight on the rate: its latents hardly "
-            "depend on the image, or the images are too few."
+            "depend on the image, or there are too few images."
         )
     beta = found.effective_beta
     factor = f"{found.factor:.2f} ± {found.factor_error:.2f}"

@@ -41,10 +41,10 @@ POINTS = 400
 LEVEL = 0.01
 #: What is said if coverage differs, but not the distributions as far as they can be tested.
 ALIKE = (
-    "Draws of the prior are less covered by posteriors than held-out encodings are, but this does "
-    "not show a region without encodings: tests of single dimensions, of planes and of all "
+    "Draws of the prior are less covered by posteriors than held-out encodings are, but this "
+    "does not imply a region without encodings: tests of single dimensions, of planes and of all "
     "dimensions together found no difference between encodings and prior. At the scale of single "
-    "posteriors encodings are grouped, as those of similar images are."
+    "posteriors, encodings form groups, as encodings of similar images do."
 )
 
 #: What each table shows.
@@ -59,7 +59,7 @@ CAPTIONS = {
 
 
 def section(subject: Subject) -> Section:
-    """Prior mass that the aggregate posterior does not cover, and differences of their spread.
+    """Prior mass that the aggregate posterior does not cover, and differences between the two.
 
     Impossible comparisons are listed with the reason; holes need 100 images, the others fewer.
 
@@ -72,7 +72,7 @@ def section(subject: Subject) -> Section:
     answer = Section("How much prior mass lies where no image is encoded?", [], captions=CAPTIONS)
     columns, encoded, seed = subject.columns, subject.encoded, subject.seed
     reasons: list[str] = []
-    holes = _tried(reasons, "Holes were not looked for", find_holes, subject)
+    holes = _tried(reasons, "There was no search for holes", find_holes, subject)
     z = subject.prior_draws(subject.budget.draws)[0] if holes is None else holes.z
     prior, own = z.cpu().double().numpy(), encoded.only(columns)
     named = own.draws, prior[:, columns], own.names
@@ -140,14 +140,14 @@ def _add_marginals(
         f"Top: the Kolmogorov-Smirnov distance between encodings and prior in each dimension; "
         f"dimensions above the dashed line differ significantly (p = {LEVEL}, adjusted for all). "
         f"Bottom: the densities of encodings (area) and of {len(prior):,} draws of the prior "
-        f"(line) in the dimensions of the largest distance; {subject.where()}.",
+        f"(line) in the dimensions with the largest distance; {subject.where()}.",
     )
 
 
 def _add_rest(
     answer: Section, where: str, whole: MMDTest | None, worst: Projections | None
 ) -> None:
-    """Adds the test of all dimensions together, and the planes of the largest difference."""
+    """Adds the test of all dimensions together, and the planes with the largest difference."""
     if whole is not None:
         answer.says.append(_together_said(whole))
     if worst is not None:
@@ -161,8 +161,8 @@ def _add_rest(
         answer.figures["aggregate_planes"] = Drawing(
             _draw_planes(worst),
             "The planes in which encodings and prior differ most, in standard deviations of the "
-            f"prior; at most {POINTS} draws of each. The p-values are of draws that did not "
-            f"choose the planes, adjusted for all planes; {where}.",
+            f"prior; at most {POINTS} draws of each. The p-values are from draws that were not "
+            f"used to choose the planes, adjusted for all planes; {where}.",
         )
     if whole is not None:
         answer.tables["aggregate_mmd"] = pandas.DataFrame([vars(whole)])
@@ -196,7 +196,7 @@ def _holes_said(found: Holes, differ: bool) -> list[str]:
         said.append(
             f"The mixture of {found.images:,} posteriors does not cover held-out images either "
             f"(their median log q(z) is {-ratio.held_out:,.0f} nats below log p(z)): posteriors "
-            f"are narrower than the distances between them, so that only holes larger than these "
+            f"are narrower than the distances between them, so only holes larger than these "
             f"distances can be found."
         )
     return said
@@ -228,18 +228,17 @@ def _marginals_said(single: pandas.DataFrame) -> str:
     row = single.loc[farthest]
     return (
         f"{(single.adjusted < LEVEL).sum()} of {len(single)} dimensions are distributed "
-        f"differently from the prior (p < {LEVEL}, adjusted for all dimensions). {farthest} "
-        f"has the largest distance: its mean is {row['mean']:.2f} (prior: "
-        f"{row.prior_mean:.2f}) and its standard deviation {row.sd:.2f} (prior: "
-        f"{row.prior_sd:.2f}; Kolmogorov-Smirnov distance "
-        f"{row.distance:.2f})."
+        f"differently from the prior (p < {LEVEL}, adjusted for all dimensions). {farthest} has "
+        f"the largest distance: its mean is {row['mean']:.2f} (prior: {row.prior_mean:.2f}) and "
+        f"its standard deviation {row.sd:.2f} (prior: {row.prior_sd:.2f}; Kolmogorov-Smirnov "
+        f"distance {row.distance:.2f})."
     )
 
 
 def _together_said(whole: MMDTest) -> str:
     together = "The joint distribution of all dimensions differs from the prior"
     if whole.p_value >= LEVEL:
-        together = "In the joint distribution of all dimensions no difference was found"
+        together = "No difference was found in the joint distribution of all dimensions"
     return (
         f"{together} (squared maximum mean discrepancy {whole.value:.2g}, permutation test p = "
         f"{whole.p_value:.2g})."
@@ -290,7 +289,7 @@ def _draw_marginals(
         table: from `marginals`.
         aggregate: the draws of the guide that it was made from, `(N, D)`.
         prior: those of the model, `(M, D)`.
-        limit: the distance from which on one of all dimensions differs significantly.
+        limit: the least distance that is significant, adjusted for all dimensions.
     """
     order = table["distance"].to_numpy().argsort(kind="stable")[::-1]
     shown = order[:SHOWN]

@@ -1,4 +1,4 @@
-"""How do the images lie in the latent space?"""
+"""Where are the images in the latent space?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COMPONENT = "principal component"
 POINTS, ATTRIBUTES = 1000, 2
 #: Images on a side of the grid of a two-dimensional latent space.
 SIDE = 16
-#: Named classes with a colour of their own, and the name of the others.
+#: Named classes with their own colour, and the name of the others.
 CLASSES, OTHER = 11, "other or not known"
 #: The marks of classes, when all colours are used.
 MARKS = "o^s"
@@ -56,13 +56,13 @@ def section(subject: Subject) -> Section:
         says = [variance_said(shares, codes.shape[1])]
         says += [trust_said(codes, places, name) for name, places in maps.items()]
         figures = {"maps": _maps(subject, maps, known)}
-    title, table = "How do the images lie in the latent space?", _table(subject, rows, maps)
+    title, table = "Where are the images in the latent space?", _table(subject, rows, maps)
     captions = {"maps": "Place of each image on the maps"}
     return Section(title, says, tables={"maps": table}, figures=figures, captions=captions)
 
 
 def _maps(subject: Subject, maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Drawing:
-    methods = [f"a map by {name}, which keeps neighbours near" for name in [*maps][1:]]
+    methods = [f"a map by {name}, which keeps neighbours close" for name in [*maps][1:]]
     return Drawing(
         _draw_maps(maps, known),
         f"Map of the posterior means of {subject.where(len(known))}: "
@@ -96,9 +96,10 @@ def _plane_said(codes: np.ndarray) -> str:
     correlation = float(np.corrcoef(codes.T)[0, 1])
     loc, scale = codes.mean(0), codes.std(0)
     return (
-        f"The posterior means lie in a plane, around ({loc[0]:.2f}, {loc[1]:.2f}) with standard "
-        f"deviations {scale[0]:.2f} and {scale[1]:.2f} and correlation {correlation:.2f}. The "
-        "decoder extrapolates where the prior has mass and no image is encoded."
+        f"The posterior means are two-dimensional, around ({loc[0]:.2f}, {loc[1]:.2f}) with "
+        f"standard deviations {scale[0]:.2f} and {scale[1]:.2f} and correlation "
+        f"{correlation:.2f}. The decoder extrapolates where the prior has mass and no image is "
+        "encoded."
     )
 
 
@@ -170,7 +171,7 @@ def _draw_maps(maps: dict[str, np.ndarray], known: pandas.DataFrame) -> Figure:
 def _points(axes: Any, places: np.ndarray, column: pandas.Series, name: str) -> None:
     """Draws points coloured by value, with a legend for classes, else with a colour bar.
 
-    The most frequent classes have colours of their own.
+    The most frequent classes have their own colours.
     """
     axes.set_title(name, fontsize=TITLE)
     own: dict[str, Any] = {"s": 8, "linewidths": 0}

@@ -43,7 +43,9 @@ SPARING = 3
 SHOWN = 6
 
 #: Why there is no section.
-NO_CHAINS = "short chains do not mix, so the quick report has none (leave out --quick)"
+NO_CHAINS = (
+    "short chains do not mix, so the quick report leaves this section out (run without --quick)"
+)
 
 #: What each table shows.
 CAPTIONS = {
@@ -53,7 +55,7 @@ CAPTIONS = {
 
 
 def section(subject: Subject) -> Section:
-    """The guide and draws from the exact posterior, for the first images that are shown.
+    """The guide and draws from the exact posterior, for the first of the shown images.
 
     Args:
         subject: what is inspected; chains are of all sites, moments of its selected sites.
@@ -102,8 +104,8 @@ def _figures(
         "posterior_moments": Drawing(
             _draw_moments(tables),
             f"Mean and standard deviation (sd) of the guide relative to the exact posterior's, a "
-            f"point per dimension; {subject.shown_where(len(chains))}, {drawn} per image. An "
-            f"exact guide has all points where the lines cross.",
+            f"point per dimension; {subject.shown_where(len(chains))}, {drawn} per image. For an "
+            f"exact guide, all points are where the lines cross.",
         ),
     }
 
@@ -149,11 +151,11 @@ def _difference(name: str, table: pandas.DataFrame) -> str:
     clear = (ratio - 1).abs() > 2 * table["ratio_error"]
     narrow, wide = int((clear & (ratio < 0.8)).sum()), int((clear & (ratio > 1.25)).sum())
     return (
-        f"Image {name}: the guide's mean is {shift.median():.2f} posterior standard deviations "
-        f"off in the median dimension and {shift.max():.1f} at most ({shift.idxmax()}). Its "
-        f"standard deviation is {ratio.median():.2f} times the posterior's in the median "
-        f"dimension ({narrow} of {len(table)} dimensions below 0.8 and {wide} above 1.25, "
-        f"counted if more than two standard errors from 1)."
+        f"Image {name}: the guide's mean is off by {shift.median():.2f} posterior standard "
+        f"deviations in the median dimension and by {shift.max():.1f} at most ({shift.idxmax()}). "
+        f"Its standard deviation is {ratio.median():.2f} times the posterior's in the median "
+        f"dimension ({narrow} of {len(table)} dimensions below 0.8 and {wide} above 1.25, counted "
+        "if more than two standard errors from 1)."
     )
 
 
@@ -185,7 +187,7 @@ def _mixing(name: str, chains: Chains) -> str:
 def _left_out(subject: Subject, count: int) -> list[str]:
     if count == len(subject.shown):
         return []
-    return [f"Chains take long, so they were run for {subject.shown_where(count)}."]
+    return [f"Chains take long, so they were run only for {subject.shown_where(count)}."]
 
 
 def _diagnostics(chains: dict[str, Chains]) -> pandas.DataFrame:

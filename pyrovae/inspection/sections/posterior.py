@@ -36,7 +36,7 @@ SHOWN = 24
 DRAWS = 100
 CAPTIONS = {
     "posteriors": "Location, scale and rate per image and dimension",
-    "predictive": "Standard deviation of a pixel per image, in grey levels of 256",
+    "predictive": "Standard deviation of a pixel per image, in grey levels (of 256)",
     "correlations": "Most correlated pairs of dimensions per image",
 }
 
@@ -80,9 +80,9 @@ def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing
     return Drawing(
         _draw_predictive(images, seen, names),
         f"Posterior predictive, {subject.shown_where()}. From left to right: the image; the mean "
-        f"of {DRAWS} decoded draws of z; the standard deviation of each pixel over these draws"
-        f"{_noise_said(seen)}, from 0 (dark) to the number above, in grey levels of 256; four of "
-        "the draws; one draw with the likelihood's noise.",
+        f"of {DRAWS} decoded draws of z; the standard deviation of each pixel over these "
+        f"draws{_noise_said(seen)}, from 0 (dark) to the number above, in grey levels (of 256); "
+        "four of the draws; one draw with the likelihood's noise.",
     )
 
 
@@ -102,7 +102,7 @@ def _noise_varies(seen: Predictive) -> bool:
 
 
 def _largest(found: Encoding) -> tuple[np.ndarray, list[str]]:
-    """The dimensions of the largest rate, and their names."""
+    """The dimensions with the largest rate, and their names."""
     top = np.argsort(-found.kl.mean(0), kind="stable")[:SHOWN]
     return top, [found.names[column] for column in top]
 
@@ -112,10 +112,10 @@ def _intervals(subject: Subject, table: pandas.DataFrame, found: Encoding) -> Dr
     return Drawing(
         _draw_intervals(table, dims),
         f"Posterior per dimension, {subject.shown_where()}, in the {len(dims)} dimensions of the "
-        f"largest rate. Left: dots show the location, coloured by the rate in nats; bars show ± 2 "
-        f"scales, where they are longer than a dot. The grey band is ± 2, which holds 95% of a "
-        f"standard Normal's mass; the prior may be another. Right: the scale. Titles: the rate "
-        f"over all dimensions.",
+        "largest rate. Left: dots show the location, coloured by the rate in nats; bars show ± 2 "
+        "scales, where they are longer than a dot. The grey band is ± 2, which holds 95% of a "
+        "standard Normal's mass; the prior may be a different one. Right: the scale. Titles: the "
+        "rate over all dimensions.",
     )
 
 
@@ -137,9 +137,9 @@ def _correlations(
 def _spreads(table: pandas.DataFrame) -> str:
     latent, whole = np.sqrt(np.square(table[["latent_spread", "spread"]]).mean())
     return (
-        f"The uncertainty of z moves a pixel by {latent:.1f} grey levels of 256 (standard "
-        f"deviation); with the likelihood's noise it is {whole:.1f}. The guide attributes "
-        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g}% of the variance of pixels to z."
+        f"The uncertainty of z gives pixels a standard deviation of {latent:.1f} of 256 grey "
+        f"levels; with the likelihood's noise it is {whole:.1f}. So z contributes "
+        f"{100 * (latent / max(whole, 1e-9)) ** 2:.2g}% of the predictive variance of pixels."
     )
 
 
@@ -208,7 +208,7 @@ def _short(number: float) -> str:
 def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
     """Location, scale and rate of the posteriors of a few images, in the dimensions given.
 
-    The scales have panels of their own: they are often smaller than the mark of a location.
+    The scales have separate panels: they are often smaller than the mark of a location.
 
     Args:
         table: from `Encoding.table`.

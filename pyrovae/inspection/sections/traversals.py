@@ -90,7 +90,7 @@ def _drawing(
         image_sheet(sheet, labels, columns),
         f"Latent dimensions of the image {name}. Each row moves one dimension of the posterior "
         f"mean to quantiles of the guide's draws ({subject.where()}) and decodes the result. The "
-        f"rows are the {len(top)} dimensions of the largest rate, in nats per image. The last "
+        f"rows are the {len(top)} dimensions with the largest rate, in nats per image. The last "
         f"column shows the range of each pixel along the row: white is {most:.0f} of 255 grey "
         f"levels or more.",
     )
@@ -107,9 +107,9 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
     ]
     if len(table) > 2 and min(np.ptp(table["kl"]), np.ptp(change)) > 0:
         rank = spearmanr(table["kl"], change)[0]
-        meaning = "dimensions of a larger rate do not always change the image more"
+        meaning = "dimensions with a larger rate do not always change the image more"
         if rank > 0.5:
-            meaning = "dimensions of a larger rate change the image more"
+            meaning = "dimensions with a larger rate change the image more"
         said.append(f"The rank correlation of rate and change is {rank:.2f}: {meaning}.")
     return said
 
@@ -117,8 +117,8 @@ def _says(table: pandas.DataFrame, images: int) -> list[str]:
 def _idle_said(idle: pandas.DataFrame) -> list[str]:
     named = ", ".join(idle.index[:5]) + (f" ... ({len(idle)} in all)" if len(idle) > 5 else "")
     return [
-        f"Dimensions with a rate above {CARRIES} nats that the decoder itself does not use: "
-        f"{named}. A change of one, with the other latents fixed, changes pixels by less than "
+        f"Dimensions with a rate above {CARRIES} nats that the decoder hardly uses: {named}. "
+        "Changing one of them, with the other latents fixed, changes pixels by less than "
         f"{UNSEEN} grey levels."
     ]
 

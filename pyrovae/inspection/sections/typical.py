@@ -48,7 +48,7 @@ SHAPES = {
     (0, 1): "high at both ends: more residuals than expected are far larger than the noise",
     (-1, 1): "high at both ends (a U): residuals are larger than the noise",
     (0, -1): "low at both ends: fewer residuals than expected are far larger than the noise",
-    (-1, 0): "low in the middle: few residuals are small against the noise",
+    (-1, 0): "low in the middle: few residuals are small compared with the noise",
     (-1, -1): "low in the middle and at both ends (an M): few residuals are small against the "
     "noise, and few are far larger",
     (0, 0): "of the same height in the middle, at the ends and between, within 5% of a flat one",
@@ -105,7 +105,7 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
     try:
         rare = find_outliers(subject)
     except InputError as reason:
-        return [f"Improbable images were not looked for: {reason}."]
+        return [f"There was no search for improbable images: {reason}."]
     answer.says.extend(_outliers_said(rare))
     shown = rare.shown.reset_index(drop=True)
     answer.tables.update(typical_shown=shown, typical_outliers=rare.table)
@@ -161,8 +161,9 @@ def _aurocs_said(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> 
     ]
     return (
         f"AUROC of {len(rare.against)} images of {subject.against_name} against {len(rare.own)} "
-        f"images of the split {subject.name}: {', '.join(listed)} (1: each score tells all of "
-        f"them apart; 0.5: none; below 0.5: they look less anomalous than the split)."
+        f"images of the split {subject.name}: {', '.join(listed)} (1: the score separates the two "
+        "sets perfectly; 0.5: not at all; below 0.5: the former look less anomalous "
+        "than the split)."
     )
 
 
@@ -334,7 +335,7 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
             notes[title] = [f"{value:,.0f}\n{rank:.0%}" for value, rank in both]
     return Drawing(
         image_rows(rows, notes),
-        "The images of the smallest and of the largest log p(x), and the shown images; below "
+        "The images with the smallest and the largest log p(x), and the shown images; below "
         f"each its log p(x) in nats (a lower bound), and the share of the {rare.of} that are "
         f"less probable; {subject.where(len(rare.split))}.",
     )

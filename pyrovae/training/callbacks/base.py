@@ -168,7 +168,7 @@ class Warnings(Hooks):
         row = epoch.row
         if row.skipped_steps or not math.isfinite(row.val_elbo):
             logging.getLogger("pyrovae").warning(
-                "epoch %d: validation ELBO %.1f; steps skipped, as loss or gradient was not "
+                "epoch %d: validation ELBO %.1f; steps skipped because loss or gradient was not "
                 "finite: %d. Try a lower learning rate",
                 row.epoch,
                 row.val_elbo,
@@ -177,7 +177,7 @@ class Warnings(Hooks):
 
 
 class Callback(Recorded, Hooks):
-    """Base class of callbacks: code that a run calls at the hooks that it overrides.
+    """Base class of callbacks: a run calls the hooks that a subclass overrides.
 
     Only the main process calls the hooks. An error in a hook ends the run.
     """

@@ -13,7 +13,7 @@ __all__ = ["LoggerFeed"]
 
 
 class LoggerFeed(Hooks):
-    """Passes the results of each epoch to loggers; the run goes on without one that fails.
+    """Passes the results of each epoch to loggers; the run continues without one that fails.
 
     Args:
         loggers: the loggers, called in this order.
@@ -51,4 +51,4 @@ class LoggerFeed(Hooks):
                 self._started.remove(logger)
                 reason = shorten(str(error) or type(error).__name__, 300, placeholder=" ...")
                 name = type(logger).__name__
-                self._say(f"warning: {name} {failure}, the run goes on without it: {reason}")
+                self._say(f"warning: {name} {failure}, the run continues without it: {reason}")

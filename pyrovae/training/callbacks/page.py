@@ -1,4 +1,4 @@
-"""`index.html` and `curve.png` of a run directory: the run at a glance."""
+"""`index.html` and `curve.png` of a run directory: a summary of the run."""
 
 from __future__ import annotations
 

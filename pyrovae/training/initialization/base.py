@@ -47,10 +47,10 @@ def initialize(start: Start, vae: ModelGuidePair, images: np.ndarray, flip: bool
     if not before:
         return said
     if all(map(torch.equal, before, vae.parameters())):
-        return "goes on from the weights that the VAE has"
+        return "starts from the present weights of the VAE"
     logging.getLogger("pyrovae").warning(
         "%s replaced the weights of the VAE, which was trained before; a recipe with "
-        "start=RandomStart() goes on from them",
+        "start=RandomStart() continues from them",
         type(start).__name__,
     )
     return said

@@ -25,15 +25,15 @@ class WarmStart(Start):
     copied to networks for other image sizes, and the layers whose shapes depend on the size keep
     their random weights. The code of the other run is not needed, and does not run.
 
-    Use it to go on from a trained model with other data, sizes or parts; `--init_from RUN` is
-    short for it.
+    Use it to continue from a trained model with other data, sizes or parts; `--init_from RUN` is
+    the short form.
 
     Args:
         run: the directory of the other run.
         parts: the names of the parts to copy, such as `encoder`; null copies all.
         checkpoint: "best" (by validation ELBO) or "last".
-        whole: the names of parts that must be copied whole; of others, what does not fit stays
-            random.
+        whole: the names of parts that must be copied completely; in other parts, tensors that do
+            not fit stay random.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class WarmStart(Start):
         if broken := {_part(n) for n in own if n not in fits} & {*self.whole}:
             named = listed(word for word in left if _part(f".{word}") in broken)
             whole = listed(sorted(broken))
-            raise InputError(f"{self.run}: {whole} must be copied whole; does not fit: {named}")
+            raise InputError(
+                f"{self.run}: {whole} must be copied completely; does not fit: {named}"
+            )
         for name in fits:
             own[name].copy_(theirs[name])
         parts = listed(dict.fromkeys(map(_part, fits)))

@@ -119,9 +119,9 @@ class _Drawn(Protocol):
 
 
 class Logger(Recorded, ABC):
-    """Base class of loggers. Any other class with these three methods is a logger too.
+    """Base class of loggers; any class with `start`, `log` and `finish` is a logger too.
 
-    Only the main process calls them. An error does not end the run, which goes on without the
+    Only the main process calls them. An error does not end the run, which continues without the
     logger.
     """
 

@@ -16,7 +16,7 @@ class TrackioLogger(ProjectLogger):
     """
 
     def start(self, config: Config) -> None:
-        """Begins a run, or goes on with it."""
+        """Begins or continues a run."""
         self._trackio = imported("trackio")
         name = self.name or config.name
         resume = "allow" if config.step else "never"

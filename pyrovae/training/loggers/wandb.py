@@ -16,7 +16,7 @@ class WandbLogger(ProjectLogger):
     """
 
     def start(self, config: Config) -> None:
-        """Begins a run, or goes on with it."""
+        """Begins or continues a run."""
         self._wandb = imported("wandb")
         self._run = self._wandb.init(
             project=self.project,

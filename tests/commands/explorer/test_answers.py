@@ -262,7 +262,7 @@ def test_an_unusual_image_is_unlike_the_training_data(monkeypatch: pytest.Monkey
     waiting = ask(own, "scores", name="upload:1")
     assert waiting["p_value"] is None and not waiting["unlike"] and waiting["done"] < 1
     assert waiting["says"] == [
-        "The rank of log p(x) is not known yet: 1 of 110 training images are scored so far."
+        "The rank of log p(x) is not known yet: so far, 1 of 110 training images are scored."
     ]
     assert not own.prepare(0.0)
     assert own.prepare(60.0)
@@ -366,7 +366,7 @@ def test_a_guide_without_a_density_has_no_rank_and_no_log_evidence(
     found = all_answers(own)
     scores = found["scores"]
     assert scores["rate"] is scores["elbo"] is scores["log_evidence"] is scores["p_value"] is None
-    assert scores["says"] == ["log p(x) is not known: the programs have no density."]
+    assert scores["says"] == ["log p(x) is unknown: the programs have no density."]
     assert found["path"]["density"] == [None] * 4 and "not known" in found["path"]["says"]
     colour = ask(own, "colour", name="outlier score")
     assert colour["done"] == 1 and set(colour["values"]) == {None}

@@ -341,7 +341,7 @@ def test_a_server_that_has_gone_is_named(browser: Any) -> None:
         settle(page)
     page.locator("#dim-0").fill("1")
     page.wait_for_selector("#fault:not([hidden])")
-    assert "does `pyrovae explore` still run?" in page.inner_text("#fault")
+    assert "Is `pyrovae explore` still running?" in page.inner_text("#fault")
     context.close()
 
 

@@ -133,7 +133,7 @@ def test_other_methods_and_names_are_refused(
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b"", "no JSON"),
+        (b"", "not JSON"),
         (b"[]", "must be a JSON object, got list"),
         (b"null", "must be a JSON object"),
         (b'{"z": [NaN]}', "finite numbers, got NaN"),
@@ -141,9 +141,9 @@ def test_other_methods_and_names_are_refused(
         (b'{"z": [1e999]}', "finite numbers, got 1e999"),
         (b'{"z": [9007199254740993]}', "numbers up to 2**53"),
         (b'{"z": [' + b"9" * 9000 + b"]}", "numbers up to 2**53"),
-        (b'{"z": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "no JSON"),
-        (b'{"z": "\xff"}', "no JSON"),
-        (b"{'z': 1}", "no JSON"),
+        (b'{"z": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not JSON"),
+        (b'{"z": "\xff"}', "not JSON"),
+        (b"{'z': 1}", "not JSON"),
         (b'{"z": "text"}', "z: must be a list of numbers"),
     ],
 )
@@ -318,7 +318,7 @@ def test_a_wrong_address_is_one_line(host: str, port: int, expected: str) -> Non
 def test_a_taken_port_is_one_line() -> None:
     with listening("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"--port: {port} is taken; 0 takes a free port"):
+        with pytest.raises(InputError, match=f"--port: {port} is in use; 0 chooses a free port"):
             listening("127.0.0.1", port)
 
 

@@ -27,7 +27,7 @@ __all__ = ["directions", "draws", "image", "scores", "sliders", "upload"]
 DRAWS, MEASURED = 24, 100
 #: Seconds that a question computes more scores of reference images.
 SECONDS = 0.25
-#: The p-value below which an image is unlike the reference: 2 in 100 images like it are.
+#: The p-value below which an image is unlike the reference: 2% of typical images are below it.
 LEVEL = 0.02
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -115,7 +115,7 @@ def _ranked(explorer: Explorer, value: float, k_hat: float) -> dict[str, Any]:
     """The rank of log p(x) among the reference images scored so far."""
     answer: dict[str, Any] = {"typicality": None, "p_value": None, "unlike": False, "done": 1.0}
     if not math.isfinite(value):
-        return answer | {"says": ["log p(x) is not known: the programs have no density."]}
+        return answer | {"says": ["log p(x) is unknown: the programs have no density."]}
     try:
         usual, of = explorer.reference
     except InputError as reason:
@@ -123,8 +123,11 @@ def _ranked(explorer: Explorer, value: float, k_hat: float) -> dict[str, Any]:
     usual.work(SECONDS)
     known = usual.known.log_evidence.to_numpy()
     if len(known) < LEAST:
-        said = f"The rank of log p(x) is not known yet: {len(known)} of {len(usual.split)} {of}"
-        return answer | {"done": usual.done, "says": [f"{said} are scored so far."]}
+        said = (
+            f"The rank of log p(x) is not known yet: so far, {len(known)} of "
+            f"{len(usual.split)} {of}"
+        )
+        return answer | {"done": usual.done, "says": [f"{said} are scored."]}
     p_value = two_sided(value, known)
     return {
         "typicality": abs(value - float(known.mean())),
@@ -134,7 +137,7 @@ def _ranked(explorer: Explorer, value: float, k_hat: float) -> dict[str, Any]:
         "says": [
             _rank_said(value, p_value, known, of),
             *_missing_said(len(known), len(usual.split)),
-            f"log p(x) is a lower bound on average, by {usual.draws} importance draws.",
+            f"log p(x) is a lower bound in expectation, from {usual.draws} importance draws.",
             *_unreliable_said(k_hat),
         ],
     }
@@ -144,11 +147,12 @@ def _rank_said(value: float, p_value: float, known: np.ndarray, of: str) -> str:
     tail = "low" if value < np.median(known) else "high"
     if p_value <= LEVEL:
         return (
-            f"Unlike the training data: hardly any of {len(known)} {of} has so {tail} a log p(x) "
-            f"(two-sided p = {p_value:.2g}; {LEVEL:.0%} of images like these are called unlike)."
+            f"Unlike the training data: hardly any of {len(known)} {of} has such a {tail} log "
+            f"p(x) (two-sided p = {p_value:.2g}; by chance, {LEVEL:.0%} of typical images get "
+            "this label)."
         )
     return (
-        f"Not unlike the training data: among {len(known)} {of} log p(x) is not unusually {tail} "
+        f"Typical: among {len(known)} {of}, log p(x) is not unusually {tail} "
         f"(two-sided p = {p_value:.2g})."
     )
 
@@ -223,7 +227,8 @@ def directions(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
         for row, vector in enumerate(found.vectors)
     ]
     says = (
-        f"The {len(rows)} directions that change the decoded image most around this image have "
+        f"The {len(rows)} directions that change the decoded image most around this image account "
+        "for "
         f"{found.shares.sum():.0%} of the change over all directions. One step is a standard "
         f"deviation of the aggregate posterior; the mark is this image's posterior."
     )

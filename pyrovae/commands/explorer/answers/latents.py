@@ -136,7 +136,7 @@ def attributes(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     ]
     says = (
         "Each direction is the mean change of the encodings with the attribute. Attributes that "
-        "are correlated with it in the data change with it."
+        "are correlated with it in the data change too."
     )
     return {"attributes": rows, "left_out": left_out, "says": says}
 
@@ -157,7 +157,7 @@ def _attribute(explorer: Explorer, found: Predictions, place: int) -> dict[str, 
         "error": float(score.error),
         "says": (
             f"{kind} {value:.2f} ± {score.error:.2g} on held-out images, whose predictions "
-            f"have errors of {found.errors[place]:.2g}. From end to end the prediction changes by "
-            f"{change:.2g}; the attribute goes from {low:.2g} to {high:.2g}."
+            f"have errors of {found.errors[place]:.2g}. From end to end, the prediction changes "
+            f"by {change:.2g}; the attribute ranges from {low:.2g} to {high:.2g}."
         ),
     }

@@ -70,10 +70,13 @@ def _cover_said(explorer: Explorer, share: float | None, thin: bool) -> str:
         return f"{len(explorer.names)} images are too few to say where encodings are rare."
     if thin:
         return (
-            f"Hardly any image is encoded here: only {share:.1%} of held-out encodings lie as far "
-            "from all posteriors, or farther. The decoder extrapolates."
+            f"Hardly any image is encoded here: only {share:.1%} of held-out encodings are as far "
+            "from all posteriors as this point, or farther. The decoder extrapolates."
         )
-    return f"{share:.0%} of held-out encodings lie as far from all posteriors, or farther."
+    return (
+        f"{share:.0%} of held-out encodings are as far from all posteriors as this point, or "
+        "farther."
+    )
 
 
 def predicted(explorer: Explorer, z: np.ndarray) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@
     byId(`path-${state.path}`).checked = true;
     if (!state.a || !state.b) {
       own.replaceChildren(make("p", { className: "soft", textContent:
-        "Choose an image or a place of the map, and set it as A. Choose another, and set it as B." }));
+        "Choose an image or a place on the map, and set it as A. Choose another, and set it as B." }));
       return;
     }
     const key = JSON.stringify([state.a.z, state.b.z, state.path, state.given]);
@@ -116,13 +116,13 @@
     const strip = answer.images.map((src, k) => {
       const thin = answer.cover[k].thin;
       const one = make("button", { className: thin ? "thin" : "", title: thin ? answer.cover[k].says : "" },
-        make("img", { src, alt: `Step ${k + 1} of ${answer.images.length}${thin ? ", thin ground" : ""}` }));
+        make("img", { src, alt: `Step ${k + 1} of ${answer.images.length}${thin ? ", sparse region" : ""}` }));
       one.addEventListener("click", () => explorer.goTo(answer.z[k]));
       return one;
     });
     const count = answer.cover.filter(one => one.thin).length;
     const warning = make("p", { className: "warning", hidden: !count, textContent:
-      `${count} of ${answer.cover.length} steps cross thin ground (outlined).` });
+      `${count} of ${answer.cover.length} steps cross sparse regions (outlined).` });
     own.replaceChildren(make("div", { className: "path-strip" }, ...strip),
       answer.density.every(Number.isFinite) ? plot(answer, Math.max(own.clientWidth, 240)) : "",
       warning, make("p", { className: "soft", textContent: answer.says || "" }));

@@ -1,4 +1,4 @@
-// The canvas of the map: places and pixels, points, shading of thin ground, markers.
+// The canvas of the map: places and pixels, points, shading of sparse regions, markers.
 "use strict";
 
 (() => {

@@ -1,4 +1,4 @@
-// Layers of pictures on the map: thumbnails of images, and the ground decoded on a grid.
+// Layers of pictures on the map: thumbnails of images, and places decoded on a grid.
 "use strict";
 
 (() => {

@@ -116,7 +116,7 @@
     const row = explorer.pointAt(...inside);
     hover(row, ...inside);
     const place = explorer.fromXY(...inside).map(v => number(v)).join(", ");
-    explorer.speak(row >= 0 ? `${scene.map.names[row]}, ${colourText(row)}` : `empty ground at ${place}`);
+    explorer.speak(row >= 0 ? `${scene.map.names[row]}, ${colourText(row)}` : `empty place at ${place}`);
     explorer.redraw();
   }
 

@@ -73,7 +73,7 @@
     });
     panel.replaceChildren(...siteTabs(panel, answer), legendOf(true), ...rows.sliders.values(), more,
       note(answer.says, idle.length
-        ? `Not shown, since they hold no information: ${idle.join(", ")}.` : ""));
+        ? `Not shown, because these dimensions are inactive: ${idle.join(", ")}.` : ""));
   }
 
   function siteTabs(panel, answer) {

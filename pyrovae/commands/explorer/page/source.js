@@ -37,7 +37,7 @@
       const headers = { "Content-Type": type, "X-Token": token };
       response = await fetch(`api/${name}`, { method: "POST", headers, body });
     } catch {
-      throw new Error("The server does not answer: does `pyrovae explore` still run?");
+      throw new Error("The server does not answer. Is `pyrovae explore` still running?");
     }
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) throw new Error(answer.error || `The server answered ${response.status}.`);
