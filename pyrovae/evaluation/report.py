@@ -53,7 +53,8 @@ class Report:
         failed: one reason per section that could not be computed.
         each_image: one row per image: the columns of `log_evidence`, rate, distortion and name;
             only those of the sections that were computed. Its `elbo` is estimated from the draws
-            of log p(x), and differs from minus rate and distortion by noise.
+            of log p(x), and differs from minus rate and distortion by noise; images without
+            draws have minus these.
         num_images: how many images were scored.
         num_dims: pixels that are scored times channels, per image.
         grey_levels: of the likelihood, see `Likelihood`.
@@ -356,6 +357,8 @@ class Opened:
         each = scorer.evidence if "log_evidence" in there else pd.DataFrame()
         if "elbo" in there or 0 < len(each) < len(scorer.split):
             each = each.reindex(scorer.terms.index).assign(**scorer.terms)
+            if "elbo" in each:  # Of images without draws.
+                each["elbo"] = each["elbo"].fillna(-(each["rate"] + each["distortion"]))
         likelihood = scorer.programs.likelihood
         how = (scorer.num_scored, likelihood.grey_levels, likelihood.leaves_out)
         settings = {**asdict(scorer.options), **self.settings}

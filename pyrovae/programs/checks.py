@@ -10,6 +10,7 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from pyrovae.runs.own_code import place_in_own_code
 from pyrovae.utils.errors import InputError
@@ -188,6 +189,9 @@ def _wrong(part: Callable[..., Any], given: tuple[Tensor, ...], expected: Any) -
     if isinstance(found, Tensor):
         got = tuple(found.shape)
         return "" if got == expected else f"returns {got} for {shapes}, must return {expected}"
+    if not isinstance(found, Distribution):
+        kind = type(found).__name__
+        return f"returns a {kind} for {shapes}, must return one tensor or distribution: {expected}"
     shape = (tuple(found.batch_shape), tuple(found.event_shape))
     of = f" for {shapes}" if shapes else ""
     if shape == expected:

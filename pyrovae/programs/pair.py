@@ -309,16 +309,31 @@ class ModelGuidePair(Recorded, nn.Module):
         """Returns observations unchanged, and maps uint8 images to observations.
 
         Raises:
-            ValueError: if the images have another shape than those of `data`.
+            ValueError: if the images have another shape than those of `data`, or floats are far
+                outside the range of observations, such as grey values.
         """
-        if isinstance(x, np.ndarray):
-            x = torch.tensor(x)
-            x = x.to(self._like()) if x.is_floating_point() else x
-        x = x if isinstance(x, Tensor) and x.is_floating_point() else self.observe(x)
+        x = torch.tensor(x) if isinstance(x, np.ndarray) else x
+        given = isinstance(x, Tensor) and x.is_floating_point()
+        x = x.to(self._like()) if given else self.observe(x)
         if self.data is not None and tuple(x.shape[-3:]) != self.data.image_shape:
             allowed = f"(*, {', '.join(map(str, self.data.image_shape))})"
             raise ValueError(f"images of shape {tuple(x.shape)}: allowed is {allowed}")
+        if given:
+            self._check_range(x)
         return x
+
+    def _check_range(self, x: Tensor) -> None:
+        """Raises `ValueError` for values far outside the observations of black and white."""
+        ends = torch.zeros(2, *x.shape[-3:], dtype=torch.uint8)
+        ends[1] = 255
+        low, high = (float(end) for end in self.observe(ends).nan_to_num().aminmax())
+        least, most = (float(end) for end in x.nan_to_num().aminmax()) if x.numel() else (0.0, 0.0)
+        slack = 10 * (high - low)
+        if least < low - slack or most > high + slack:
+            raise ValueError(
+                f"floats from {least:.3g} to {most:.3g} are no observations, which are from "
+                f"{low:.3g} to {high:.3g}; grey values must be uint8"
+            )
 
     @torch.no_grad()
     def sample(

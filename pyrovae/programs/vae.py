@@ -149,8 +149,9 @@ class VAE(ModelGuidePair):
     Use it unless the programs need several latent sites or attributes; see `ModelGuidePair`.
 
     Pyro's `SVI`, `Trace_ELBO()`, `Predictive` and `pyro.render_model` take `vae.model` and
-    `vae.guide`. Their input is observations `(B, C, H, W)`, which `vae.observe` makes from uint8
-    images. `vae.encode` and `vae.reconstruct` take observations or uint8 images, `(*, C, H, W)`.
+    `vae.guide`. Their input is observations `(B, C, H, W)`. `vae.scored` makes them from uint8
+    images for training and for bounds, with the noise that densities need. `vae.observe` adds no
+    noise. `vae.encode` and `vae.reconstruct` take observations or uint8 images, `(*, C, H, W)`.
 
     Args:
         encoder: network from images to `posterior.num_params` numbers.
@@ -179,8 +180,15 @@ class VAE(ModelGuidePair):
         ... )
         >>> vae.sample(3).shape
         torch.Size([3, 1, 8, 8])
-        >>> vae.encode(torch.zeros(5, 1, 8, 8, dtype=torch.uint8)).batch_shape
+        >>> images = torch.zeros(5, 1, 8, 8, dtype=torch.uint8)
+        >>> vae.encode(images).batch_shape
         torch.Size([5])
+
+        A step of your own training loop:
+
+        >>> from pyro.infer import SVI, Trace_ELBO
+        >>> svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
+        >>> loss = svi.step(vae.scored(images))
     """
 
     model: Model
@@ -288,14 +296,19 @@ def check_latent_parts(prior: Any, likelihood: Any, posterior: Any) -> None:
         ValueError: if prior and posterior have different numbers of latent dimensions.
         TypeError: if a part has the wrong type.
     """
-    check_kind("prior", prior, Prior)
-    check_kind("posterior", posterior, Posterior)
-    check_kind("likelihood", likelihood, Likelihood)
+    check_kinds(prior, likelihood, posterior)
     if prior.latent_dim != posterior.latent_dim:
         raise ValueError(
             f"prior and posterior must have the same latent_dim, "
             f"got {prior.latent_dim} and {posterior.latent_dim}"
         )
+
+
+def check_kinds(prior: Any, likelihood: Any, posterior: Any) -> None:
+    """Raises `TypeError` if one of these parts has the wrong type."""
+    check_kind("prior", prior, Prior)
+    check_kind("posterior", posterior, Posterior)
+    check_kind("likelihood", likelihood, Likelihood)
 
 
 #: The parts of a program whose sizes follow from the data; see `parts_for`.
@@ -316,6 +329,7 @@ def parts_for(
         raise TypeError(f"latent_dim must be an integer, got {latent_dim!r}")
     sizes = {"latent_dim": latent_dim, "image_shape": shape}
     p, q, pixels = made(prior, sizes), made(posterior, sizes), made(likelihood, sizes)
+    check_kinds(p, pixels, q)
     return {
         "encoder": made(encoder, sizes | {"num_outputs": q.num_params}),
         "decoder": made(decoder, sizes | {"num_maps": pixels.num_maps(shape[0])}),
@@ -388,7 +402,7 @@ def count(x: Tensor) -> int:
     """The number of observations `(B, C, H, W)`; refuses an image without a batch dimension."""
     if x.ndim != 4 or not x.is_floating_point():
         raise ValueError(
-            f"the programs take observations (B, C, H, W) as vae.observe makes them, got "
+            f"the programs take observations (B, C, H, W) as vae.scored makes them, got "
             f"{x.dtype} of shape {tuple(x.shape)}"
         )
     return len(x)

@@ -91,14 +91,16 @@ class Description:
         """The options that differ from those of a run that resumes: before, and now.
 
         The number of epochs, the engine, the data's place, callbacks and loggers may differ. An
-        argument that only one of both has is new, or was removed, in a version of its class.
+        argument that only one of both has is new, or was removed, in a version of its class. A
+        part that the run does not name was lost: its file is damaged.
         """
         old, new = (
             {name: own or None if isinstance(own, list | dict) else own for name, own in options}
             for options in (flat(before).items(), flat(self.options).items())
         )
+        lost = {n for n in new if "." not in n and old.get(n) is None} - {"freeze"}
         both = [n for n in {**old, **new} if "." not in n or {n} <= old.keys() & new.keys()]
-        kept = [n for n in both if not {n, n.split(".")[0]} & {*FREE}]
+        kept = [n for n in both if not {n, n.split(".")[0]} & {*FREE, *lost}]
         return {n: (old.get(n), new.get(n)) for n in kept if old.get(n) != new.get(n)}
 
     def text(self) -> str:

@@ -57,6 +57,13 @@ class Recipe:
         if isinstance(self.freeze, str):
             raise TypeError(f"freeze must be a list of names, got {self.freeze!r}")
         check_kind("objective", self.objective, pyro.infer.ELBO)
+        of_torch = torch.optim.lr_scheduler.LRScheduler
+        kind = self.schedule.func if isinstance(self.schedule, partial) else self.schedule
+        if isinstance(kind, of_torch) or (isinstance(kind, type) and issubclass(kind, of_torch)):
+            raise TypeError(
+                "schedule must be an object of Schedule, such as Cosine(), or a function from "
+                "Progress to a factor of the learning rate; got a scheduler of torch"
+            )
         for name in ("schedule", "beta", "start"):
             value = getattr(self, name)
             if isinstance(value, type) or not callable(value):

@@ -36,7 +36,7 @@ from pyrovae.utils.modes import frozen
 from pyrovae.utils.plain import from_yaml
 from pyrovae.utils.process_group import Group, processes
 from pyrovae.utils.pyro_state import training_store
-from pyrovae.utils.signals import quiet
+from pyrovae.utils.signals import Interrupted, quiet
 
 if TYPE_CHECKING:
     from pyrovae.training.history import History
@@ -133,10 +133,11 @@ class Trainer(Settings):
             TypeError: if an argument has the wrong type, such as a folder instead of a data set.
             PeerFailed: if another process of the run has ended.
             Interrupted: after SIGINT, SIGTERM, SIGHUP or SIGUSR1; the current step is finished
-                and saved.
+                and saved. Its `history` has the metrics.
             Diverged: after `max_skipped` consecutive steps that were not finite.
         """
-        recipe, engine = recipe or Recipe(), engine or Engine()
+        recipe = Recipe() if recipe is None else recipe
+        engine = Engine() if engine is None else engine
         _check_parts(vae, recipe, engine, callbacks, loggers)
         data, group = as_image_data(data), processes()
         group.check(engine.device)
@@ -174,6 +175,8 @@ def _place(
         raise InputError("resume needs a run directory")
     if run is not None:
         check_kind("run", run, RunDirectory | str | os.PathLike, "; it is the path of a directory")
+        if isinstance(run, str) and not run:
+            raise InputError("run: allowed is the path of a directory, got ''")
     found = RunDirectory(run) if isinstance(run, str | os.PathLike) else run
     # Other processes may have decided differently, or see another directory.
     resumes = group.from_main(lambda: _resumes(found, resume))
@@ -226,7 +229,11 @@ def _feed(
 def _history(session: Session, resume: bool) -> History:
     from pyrovae.training.history import History  # Pandas is slow to import.
 
-    state = session.train(resume)
+    try:
+        state = session.train(resume)
+    except Interrupted as stop:
+        stop.history = History.of(session.rows, session.state)
+        raise
     return History.of(session.rows, state)
 
 
@@ -251,7 +258,8 @@ def _check_parts(
 ) -> None:
     """Raises `TypeError` if an argument of `fit` has the wrong type."""
     check_kind("vae", vae, ModelGuidePair)
-    check_kind("recipe", recipe, Recipe, "; an objective goes in Recipe(objective=)")
+    hint = "; an objective goes in Recipe(objective=), and images of splits in one mapping"
+    check_kind("recipe", recipe, Recipe, f"{hint}, {{'train': ..., 'val': ...}}")
     check_kind("engine", engine, Engine, '; such as Engine("cuda")')
     for name, given in (("callbacks", callbacks), ("loggers", loggers or ())):
         check_kind(name, given, Sequence, "; write a list")

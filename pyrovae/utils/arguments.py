@@ -40,12 +40,26 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
         # The constructor of the class itself runs first; base constructors must not overwrite it.
         if self.__dict__.setdefault(_NAME, given := (args, kwargs)) is given:
             try:
-                signature.bind(self, *args, **kwargs)
+                bound = signature.bind(self, *args, **kwargs)
             except TypeError as error:  # Python would name the class that defines it.
                 raise TypeError(f"{type(self).__name__}: {error}") from None
+            for name, value in bound.arguments.items():
+                _check_argument(self, name, value, str(signature.parameters[name].annotation))
         init(self, *args, **kwargs)
 
     return recording
+
+
+def _check_argument(part: object, name: str, value: Any, annotation: str) -> None:
+    """Raises `TypeError` for a text in place of a number, or a class in place of an object."""
+    where, kinds = f"{type(part).__name__}: {name} must be", {*annotation.split(" | ")}
+    if isinstance(value, str) and kinds <= {"int", "float", "None"}:
+        number = "a number" if "float" in kinds else "an integer"
+        raise TypeError(f"{where} {number}, got the text {value!r}")
+    takes_classes = any(word in annotation for word in ("Callable", "type", "Any", "_empty"))
+    if isinstance(value, type) and not takes_classes:
+        name = value.__name__
+        raise TypeError(f"{where} an object, such as {name}(), got the class {name}")
 
 
 def remade(part: Any, **changes: Callable[[Any], Any]) -> Any:

@@ -31,7 +31,10 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         signal: the signal's number.
+        history: the metrics of the complete epochs, as `Trainer.fit` returns them.
     """
+
+    history: Any = None
 
     def __init__(self, number: int, where: str, run: Path | None) -> None:
         self.signal = number

@@ -144,7 +144,7 @@ def test_the_bound_of_all_is_there_when_it_was_needed(tmp_path: Path) -> None:
     assert some.scores["vae"]["log_evidence"].value == pytest.approx(
         report(tmp_path, 13).scores["vae"]["log_evidence"].value
     )
-    assert some.each_image["rate"].notna().all()
+    assert some.each_image["rate"].notna().all() and some.each_image["elbo"].notna().all()
 
 
 @pytest.mark.slow

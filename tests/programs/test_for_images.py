@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from pyrovae import (
     VAE,
+    Beta,
     HypersphericalUniform,
     ImageData,
     InputError,
@@ -21,6 +23,7 @@ from pyrovae import (
     Trainer,
     VampPrior,
     VonMisesFisher,
+    Warmup,
 )
 from pyrovae.config.building import build_vae, instantiate, recipe
 from pyrovae.config.catalogue import concrete
@@ -129,3 +132,77 @@ def test_parts_that_return_no_distribution_are_named() -> None:
     vae.likelihood.forward = lambda h: h  # type: ignore[assignment,method-assign,return-value]
     with pytest.raises(InputError, match="^the parts and the data do not fit together: "):
         Trainer(epochs=1).fit(vae, small_data())
+
+
+class TwoOutputs(torch.nn.Module):
+    """An encoder that returns means and log variances apart, as in other libraries."""
+
+    def __init__(self, image_shape: tuple[int, int, int], num_outputs: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3 * 16 * 16, num_outputs // 2)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.layer(x.flatten(-3)), self.layer(x.flatten(-3))
+
+
+#: Mistakes in Python, and what the error says.
+MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
+    "prior": (lambda: vae(prior=Normal), "^prior must be of the kind Prior, got Normal"),
+    "likelihood": (
+        lambda: vae(likelihood=StandardNormal),
+        "^likelihood must be of the kind Likelihood, got StandardNormal",
+    ),
+    "posterior": (
+        lambda: vae(posterior=StandardNormal),
+        "^posterior must be of the kind Posterior, got StandardNormal",
+    ),
+    "text": (
+        lambda: vae(likelihood=partial(Normal, scale="0.1")),
+        "^Normal: scale must be a number, got the text '0.1'$",
+    ),
+    "class": (
+        lambda: Beta(4.0, Warmup),  # type: ignore[arg-type]
+        r"^Beta: schedule must be an object, such as Warmup\(\), got the class Warmup$",
+    ),
+    "schedule": (
+        lambda: Recipe(schedule=partial(torch.optim.lr_scheduler.StepLR, step_size=1)),  # type: ignore[arg-type]
+        "^schedule must be an object of Schedule.*; got a scheduler of torch$",
+    ),
+    "two outputs": (
+        lambda: fit(vae(encoder=TwoOutputs)),
+        r"encoder \(TwoOutputs\) returns a tuple for .*, must return one tensor or distribution",
+    ),
+    "train and validation": (
+        lambda: fit(vae(), small_data().split("val").images),
+        "^recipe must be of the kind Recipe, got .*; .* in one mapping, {'train': ..., 'val'",
+    ),
+    "no path": (lambda: fit(vae(), run=""), "^run: allowed is the path of a directory, got ''$"),
+    "grey values": (
+        lambda: vae().encode(torch.rand(2, 3, 16, 16) * 255),
+        "^floats from .* are no observations, which are from 0 to 1; grey values must be uint8",
+    ),
+}
+
+
+def vae(**parts: Any) -> VAE:
+    return VAE.for_images(small_data(), 4, **{**SMALL, "prior": StandardNormal, **parts})
+
+
+def fit(made: VAE, *others: Any, **options: Any) -> Any:
+    return Trainer(epochs=1, batch_size=16).fit(made, small_data(), *others, **options)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_python_is_one_line(name: str) -> None:
+    make, message = MISTAKES[name]
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_floats_of_other_precision_are_encoded() -> None:
+    made, x = vae(), torch.rand(2, 3, 16, 16)
+    expected = made.encode(x).mean
+    assert torch.equal(made.encode(x.double()).mean, expected)
+    assert torch.equal(made.encode(x.double().numpy()).mean, expected)
+    made.encode(1.5 * x - 0.2)  # Noise may lead out of [0, 1].

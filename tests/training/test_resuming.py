@@ -95,6 +95,7 @@ def test_resumed_run_reaches_the_same_weights_bit_for_bit(
         at_step(step, lambda: os.kill(os.getpid(), number), patch)
         train(trainer, recipe, cut, vae=small_vae(shortcut=True), precision=precision)
     assert stopped.value.signal == number
+    assert list(stopped.value.history["epoch"]) == list(range(1, step // 5 + 1))
     assert f"--resume {cut}" in str(stopped.value)
     other = small_vae(seed=9, shortcut=True)
     resumed, state = train(trainer, recipe, cut, vae=other, resume=True, precision=precision)

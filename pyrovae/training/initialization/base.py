@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,13 @@ __all__ = ["ProbabilisticPCA", "RandomStart", "Start"]
 
 
 class Start(Recorded, ABC):
-    """Sets the parameters of a VAE before the first step."""
+    """Sets the parameters of a VAE before the first step.
+
+    Attributes:
+        only_new: whether it is for new VAEs only; one that was trained before keeps its weights.
+    """
+
+    only_new: bool = False
 
     @abstractmethod
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
@@ -37,23 +42,15 @@ class Start(Recorded, ABC):
 
 
 def initialize(start: Start, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
-    """Applies an initialisation; warns if it replaces the weights of an earlier training.
+    """Applies an initialisation, unless it is for new VAEs and the VAE was trained before.
 
     Returns:
         One line for the log.
     """
-    before = [p.detach().clone() for p in vae.parameters()] if vae.fitted else []
-    said = start(vae, images, flip)
-    if not before:
-        return said
-    if all(map(torch.equal, before, vae.parameters())):
-        return "starts from the present weights of the VAE"
-    logging.getLogger("pyrovae").warning(
-        "%s replaced the weights of the VAE, which was trained before; a recipe with "
-        "start=RandomStart() continues from them",
-        type(start).__name__,
-    )
-    return said
+    if vae.fitted and start.only_new:
+        kept = "starts from the weights of the VAE, which was trained before"
+        return f"{kept} ({type(start).__name__} is for new VAEs)"
+    return start(vae, images, flip)
 
 
 class RandomStart(Start):
@@ -62,6 +59,8 @@ class RandomStart(Start):
     Use it where the parts do not support `ProbabilisticPCA`, and to compare with published
     results.
     """
+
+    only_new = True
 
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
         """Changes nothing."""
@@ -102,6 +101,8 @@ class ProbabilisticPCA(Start):
         Don't Blame the ELBO! (Lucas et al., 2019, section 4), https://arxiv.org/abs/1911.02469
     """
 
+    only_new = True
+
     def __init__(self, num_images: int = 5000, otherwise: Start | None = None) -> None:
         if num_images < 2:
             raise ValueError(f"num_images must be at least 2, got {num_images}")
@@ -123,7 +124,7 @@ class ProbabilisticPCA(Start):
             model = _fitted(x.flatten(1), parts.latent_dim, device)
         except InputError as error:
             if self.otherwise is None:
-                raise InputError(f"{error}, or choose --start RandomStart") from None
+                raise InputError(f"{error}; RandomStart() needs none of this") from None
             return f"{self.otherwise(vae, images, flip)}: {error}"
         parts.become(model, x.shape[1:])
         return f"starts from probabilistic PCA of {len(some):,} images"
