@@ -25,6 +25,7 @@ from pyrovae.data import SPLITS
 from pyrovae.data.base import place_of
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
+from pyrovae.utils.progress import hides_bar
 from pyrovae.utils.text import short_names
 
 __all__ = ["main"]
@@ -158,7 +159,7 @@ def export(options: Namespace, path: Path) -> None:
     run = ANSWERS["run"](explorer, {})
     images = images or {name: name for name in run["images"][:EXPORTED]}
     steps, shown = step_count(run, len(images)), "{desc}: {percentage:3.0f}% {bar} {elapsed}"
-    with tqdm(total=steps, desc="export", bar_format=shown, disable=None) as bar:
+    with tqdm(total=steps, desc="export", bar_format=shown, disable=hides_bar()) as bar:
         text = build(ANSWERS, explorer, page_files(), _short(images), bar.update)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -31,6 +31,7 @@ from pyrovae.data.leftovers import live, remove_abandoned, sweep, temporary_name
 from pyrovae.data.workers import in_order, look_ahead, shared_array
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import cache_root
+from pyrovae.utils.progress import hides_bar
 
 __all__ = ["cached_split"]
 
@@ -69,7 +70,7 @@ def cached_split(
         on_error: "raise" raises an error for an unreadable item; "skip" leaves it out with a
             warning.
         cache_dir: see `cache_root`.
-        progress: whether to show a progress bar; by default if stderr is a terminal.
+        progress: whether to show a progress bar; by default on a terminal and in a notebook.
 
     Raises:
         InputError: for the first item that cannot be read, or if none can.
@@ -267,7 +268,7 @@ class _Build:
         kept: list[int] = []
         skipped: list[tuple[int, str]] = []
         digest = hashlib.sha256()
-        hidden = None if self.progress is None else not self.progress
+        hidden = hides_bar() if self.progress is None else not self.progress
         title = f"{type(self.data).__name__} {self.split}"
         bar = tqdm(desc=title, total=len(self.source.names), unit=" images", disable=hidden)
         # Written, not mapped: on a full disk a write raises an error, but a store to a map kills

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,10 @@ class Report:
     def __repr__(self) -> str:
         """The run and the number of images; `print` shows the scores."""
         return f"<Scores of {self.run}: {self.about}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table."""
+        return f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         """The table as text."""

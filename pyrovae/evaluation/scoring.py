@@ -37,6 +37,7 @@ from pyrovae.posterior.view import PosteriorView
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas as pd
+from pyrovae.utils.progress import hides_bar
 
 __all__ = ["SECTIONS", "Options", "Scorer"]
 
@@ -159,7 +160,7 @@ class Scorer:
         starts = range(0, total, each)
         names = [f"images_{start:07d}" for start in starts]
         found: list[pd.DataFrame] = []
-        hidden = None if self.progress else True  # None hides it without a terminal.
+        hidden = hides_bar(self.progress)
         with tqdm(total=total, desc="log p(x)", unit="image", disable=hidden) as bar:
             for name, start in zip(names, starts, strict=True):
                 rows = range(start, min(start + each, total))

@@ -13,6 +13,7 @@ from pyrovae.inspection.climbing import BETAS
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.refinement import FittedImages, FullRankGuide, best_of, newton
 from pyrovae.posterior.space import LatentSpace
+from pyrovae.utils.progress import hides_bar
 
 __all__ = ["refine_many_latents"]
 
@@ -47,7 +48,7 @@ def refine_many_latents(
     """
     images = FittedImages(space, x, inputs or {})
     require_real(space, x, **images.inputs)
-    hidden = None if progress else True  # None hides the bar unless stderr is a terminal.
+    hidden = hides_bar(progress)
     z = space.guide_draws(200, x, **images.inputs)
     plain = FullRankGuide(space, z.mean(0), torch.diag_embed(z.std(0).clamp(min=1e-6)))
     first = _climbed(images, plain, steps, learning_rate, hidden)

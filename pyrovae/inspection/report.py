@@ -63,6 +63,10 @@ class Report:
         verdict = "" if self.judgement is None else f"; {self.judgement}"
         return f"<Report {self.html}{verdict}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, the pictures, and one sentence per section."""
+        return render("notebook.html.j2", page=self.html, **vars(self))
+
     @property
     def html(self) -> Path:
         """The path of the page; a partial or interrupted report has another name."""

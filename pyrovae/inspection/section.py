@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from textwrap import wrap
 
@@ -17,6 +19,7 @@ __all__ = ["Drawing", "Inapplicable", "Section"]
 
 DOTS = 120  # per inch
 FONT = 14  # height of captions in files, in dots
+SHOWN = 10  # rows of a table in a notebook
 FAST = 1  # zlib's level: figures are flat, so higher ones are slow and hardly smaller
 
 
@@ -43,6 +46,10 @@ class Drawing:
         with legible(self.figure):
             self.figure.savefig(buffer, dpi=DOTS, format="png", metadata={"Software": None})
         return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return self.captioned
 
     @property
     def captioned(self) -> bytes:
@@ -87,3 +94,14 @@ class Section:
     texts: dict[str, str] = field(default_factory=dict)
     symptoms: dict[str, float] = field(default_factory=dict)
     captions: dict[str, str] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: sentences, figures, and the first rows of the tables."""
+        said = [f"<h3>{escape(self.title)}</h3>", *(f"<p>{escape(own)}</p>" for own in self.says)]
+        for drawing in self.figures.values():
+            data = base64.b64encode(drawing.captioned).decode()
+            said.append(f'<img src="data:image/png;base64,{data}" alt="">')
+        for name, table in self.tables.items():
+            caption = escape(self.captions.get(name, name))
+            said.append(f"<p>{caption}</p>{table.to_html(index=False, max_rows=SHOWN)}")
+        return "\n".join(said)

@@ -17,6 +17,7 @@ from pyrovae.inspection.spread_sweep import Temperature, temperature
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.progress import hides_bar
 from pyrovae.utils.text import closest
 
 __all__ = ["Budget", "FULL", "QUICK", "Subject"]
@@ -195,7 +196,7 @@ class Subject(PosteriorView):
         """The iterable, with a progress bar if `progress` is true."""
         from tqdm import tqdm
 
-        hidden = None if self.progress else True  # None hides it without a terminal.
+        hidden = hides_bar(self.progress)
         return tqdm(iterable, desc=title, total=total, disable=hidden, file=sys.stderr)
 
     def where(self, count: int | None = None) -> str:

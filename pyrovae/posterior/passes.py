@@ -16,6 +16,7 @@ from pyrovae.engine import Engine
 from pyrovae.likelihoods import Likelihood
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.modes import evaluation_mode
+from pyrovae.utils.progress import hides_bar
 from pyrovae.utils.pyro_state import own_store
 from pyrovae.utils.randomness import private_randomness
 
@@ -109,7 +110,7 @@ def each_batch(
     """
     from tqdm import tqdm
 
-    hidden = None if description else True  # None hides the bar unless stderr is a terminal.
+    hidden = hides_bar(bool(description))
     chosen = images if rows is None else _taken(images, rows)
     batches = in_order(programs, chosen, engine, batch_size)
     how = {"desc": description, "unit": "image", "disable": hidden, "file": sys.stderr}

@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def test_errors_are_those_of_groups_of_images() -> None:
                 assert found.error == pytest.approx(2 * (other or 0), rel=0.1)
     report = Opened(Path("run"), own, {"checkpoint": "best"}).score(["elbo"])
     assert "60 images of 15 groups" in str(report)
+    assert report._repr_html_() == f"<pre>{escape(str(report))}</pre>"
 
 
 @pytest.mark.slow

@@ -337,6 +337,22 @@ def test_a_family_without_a_density_is_a_line_in_the_sections_that_need_one(
     assert "\n" not in "".join(report.failed.values())
 
 
+@pytest.mark.slow
+def test_a_notebook_shows_reports_sections_and_figures(
+    written: tuple[reports.Report, Path],
+) -> None:
+    report, _ = written
+    shown = report._repr_html_()
+    assert str(report.html) in shown and shown.count("<img") == len(report.pictures)
+    assert all(own.says[0] in unescape(shown) for own in report.sections.values())
+    section = report.sections["posterior"]
+    found = section._repr_html_()
+    assert found.count("<img") == len(section.figures) > 0
+    assert found.count("<table") == len(section.tables) and escape(section.says[-1]) in found
+    drawing = next(iter(section.figures.values()))
+    assert drawing._repr_png_() == drawing.captioned
+
+
 def test_files_of_figures_hold_their_captions() -> None:
     drawing = Drawing(Figure(figsize=(7, 2)), "Nothing, n = 20 images of the split test. " * 4)
     with Image.open(io.BytesIO(drawing.png)) as bare:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyrovae.training.callbacks.base import Callback, Epoch, RunInfo
 from pyrovae.utils.contention import Contention
+from pyrovae.utils.progress import hides_bar
 
 __all__ = ["Console"]
 
@@ -14,7 +15,7 @@ __all__ = ["Console"]
 class Console(Callback):
     """Prints a line per epoch, and shows a progress bar with ELBO, rate and images/s.
 
-    The bar is shown on a terminal only.
+    The bar is shown on a terminal and in a notebook.
 
     Use it to follow a run while it trains.
     """
@@ -38,7 +39,7 @@ class Console(Callback):
             initial=done,
             desc=f"epoch {epoch}/{self._epochs}",
             unit=" images",
-            disable=None,
+            disable=hides_bar(),
             leave=False,
             dynamic_ncols=True,
         )
