@@ -1,4 +1,4 @@
-"""Scores and inspects runs from Python, as `pyrovae evaluate` and `pyrovae inspect` do."""
+"""Scores, compares and inspects runs from Python, as the commands do."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyrovae.utils.lazy import pandas
+
 if TYPE_CHECKING:
     from pyrovae import evaluation, inspection
 
 # The imports inside the functions are slow, and only these functions need them.
 
-__all__ = ["evaluate_run", "inspect_run"]
+__all__ = ["compare_runs", "evaluate_run", "inspect_run"]
 
 
 def evaluate_run(
@@ -21,8 +23,8 @@ def evaluate_run(
 ) -> evaluation.report.Report:
     """Scores a run, and writes what `pyrovae evaluate` writes.
 
-    `print(report)` shows the table; `report.numbers()` is a mapping from names to scores, so that
-    `pandas.DataFrame({run: evaluate_run(run).numbers() for run in runs})` compares runs.
+    `print(report)` shows the table; `report.numbers()` is a mapping from names to scores.
+    `compare_runs` compares several runs.
 
     Args:
         run: the run directory.
@@ -40,17 +42,58 @@ def evaluate_run(
         InputError: if the run or its images are missing, an option is not allowed, or a section
             failed. The results of the other sections are written first.
     """
-    from pyrovae.commands.evaluate import check_sections, open_run, score_run
-    from pyrovae.evaluation.scoring import Options
+    from pyrovae.commands.evaluate import check_sections, score_run
     from pyrovae.training.overview import refresh_index
 
-    names = [own.name for own in fields(Options)]
-    _check_options("evaluate_run", options, [*names, *_named_only(open_run)])
-    chosen = {own.name: options.pop(own.name) for own in fields(Options) if own.name in options}
-    report = score_run(run, Options(**chosen), check_sections(sections), **options)
+    chosen, rest = _scoring_options("evaluate_run", options)
+    report = score_run(run, chosen, check_sections(sections), **rest)
     report.write()
     refresh_index(run)
     return report
+
+
+def compare_runs(
+    runs: Sequence[str | Path],
+    sections: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    **options: Any,
+) -> pandas.DataFrame:
+    """Scores runs on the same images and compares them with the first.
+
+    It writes what `pyrovae evaluate RUN --compare ...` writes. The scores `more_than_first` and
+    `elbo_more_than_first` are mean differences per image of log p(x) and of the ELBO; their
+    standard errors are those of paired differences.
+
+    Args:
+        runs: the run directories.
+        sections: such as `["elbo", "samples"]`; all by default.
+        out: the folder of `comparison.csv` and `comparison.png`; by default the first run.
+        **options: as for `evaluate_run`.
+
+    Returns:
+        The rows of `comparison.csv`: one per run or baseline and score, with `value` and `error`.
+
+    Raises:
+        InputError: if the runs do not score the same images, or as for `evaluate_run`.
+    """
+    from pyrovae.commands.evaluate import check_sections, open_run
+    from pyrovae.evaluation.comparison import check_comparable, compare
+    from pyrovae.training.overview import refresh_index
+    from pyrovae.utils.errors import InputError
+
+    chosen, rest = _scoring_options("compare_runs", options)
+    opened = [open_run(run, chosen, **rest) for run in runs]
+    check_comparable(opened)
+    reports = [own.score(check_sections(sections)) for own in opened]
+    for report in reports:
+        report.write()
+        refresh_index(report.run)
+    if failed := [reason for report in reports for reason in report.failed]:
+        raise InputError("; ".join(failed))
+    folder = Path(out or runs[0])
+    compare([report.whole() for report in reports], folder, reports)
+    return pandas.read_csv(folder / "comparison.csv")
 
 
 def inspect_run(
@@ -97,6 +140,17 @@ def inspect_run(
     report = report_on(subject, folder, sections, title=title, notes=notes)
     refresh_index(run)
     return report
+
+
+def _scoring_options(function: str, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The options of the scores, and the others, which say how to open a run."""
+    from pyrovae.commands.evaluate import open_run
+    from pyrovae.evaluation.scoring import Options
+
+    names = [own.name for own in fields(Options)]
+    _check_options(function, given, [*names, *_named_only(open_run)])
+    chosen = Options(**{name: own for name, own in given.items() if name in names})
+    return chosen, {name: own for name, own in given.items() if name not in names}
 
 
 def _named_only(function: Callable[..., Any]) -> set[str]:

@@ -27,7 +27,7 @@ def by_hand() -> VAE:
         vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), pyro.infer.Trace_ELBO()
     )
     for _ in range(2):
-        svi.step(vae.observe(torch.tensor(data.split("train").images)))
+        svi.step(vae.scored(torch.tensor(data.split("train").images)))
     return vae.eval()
 
 
@@ -118,3 +118,27 @@ def test_wrong_arguments_are_named() -> None:
     assert vae.encode(split.images[:3]).batch_shape == (3,)  # type: ignore[arg-type]
     assert repr(split) == "<Split: 16 images (3, 16, 16), 15 attributes>"
     assert repr(vae.data).startswith("SyntheticFaces(num_train=64, num_val=16")
+
+
+def test_runs_are_compared_from_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("first", "second"):
+        pyrovae.save(by_hand(), tmp_path / name)
+    both = [tmp_path / "first", tmp_path / "second"]
+    table = pyrovae.compare_runs(both, ["elbo"], split="val", out=tmp_path)
+    found = table.set_index(["run", "score"])["value"]
+    each = [pyrovae.evaluate_run(own, ["elbo"], split="val").each_image for own in both]
+    elbos = [-(own["rate"] + own["distortion"]) for own in each]
+    difference = float((elbos[1] - elbos[0]).mean())
+    assert found["second", "elbo_more_than_first"] == pytest.approx(difference)
+    assert (tmp_path / "comparison.png").exists() and not capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    own = ["first", "--compare", "second", "--split=val", "--sections=elbo", "--out=cli"]
+    Path("cli").mkdir()
+    assert run("evaluate", own, monkeypatch) == 0
+    assert Path("cli/comparison.csv").read_text() == Path("comparison.csv").read_text()
+    with pytest.raises(TypeError, match="compare_runs has no option num_sample .did you mean"):
+        pyrovae.compare_runs(both, num_sample=3)
+    with pytest.raises(InputError, match="needs a run other than"):
+        pyrovae.compare_runs(both[:1])
