@@ -17,7 +17,7 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
-from pyrovae.programs.pair import ModelGuidePair
+from pyrovae.programs.pair import Given, ModelGuidePair
 from pyrovae.programs.vae import Program, built, count
 from pyrovae.utils.arguments import remade
 from pyrovae.utils.errors import InputError
@@ -335,17 +335,18 @@ class ConditionalVAE(ModelGuidePair):
         own |= {"prior_of_attributes": prior_of_attributes}
         return built(cls, data, latent_dim, **own, **parts)
 
-    def encode(self, x: Tensor, attributes: Tensor | None = None) -> dist.TorchDistribution:
+    def encode(self, x: Tensor, attributes: Given = None) -> dist.TorchDistribution:
         """q(z given x and y) for images `(*, C, H, W)` and their attributes `(*, A)`.
 
         Raises:
             ValueError: without attributes, or if images have another shape than those of `data`.
         """
-        return self.guide.z_dist(self.observed(x), **self.inputs(attributes))
+        return self.guide.z_dist(self.observed(x), **self.inputs(self.given(attributes)))
 
-    def decode(self, z: Tensor, attributes: Tensor | None = None) -> dist.TorchDistribution:
+    def decode(self, z: Tensor, attributes: Given = None) -> dist.TorchDistribution:
         """p(x given z and y) for latents `(*, D)` and attributes `(*, A)`."""
-        return self.model.x_dist(z, self.model.features(self.inputs(attributes)["attributes"]))
+        inputs = self.inputs(self.given(attributes))
+        return self.model.x_dist(z, self.model.features(inputs["attributes"]))
 
     def check_given(self, name: str, value: float) -> None:
         """Raises `InputError` if a label is not one of its classes."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from pyrovae.priors import Prior
 
 __all__ = ["Parts", "ModelGuidePair", "run_both"]
+
+#: Attributes of images, `(*, A)`; None for programs that take none.
+Given: TypeAlias = Tensor | np.ndarray | Sequence[Any] | None
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,20 @@ class ModelGuidePair(Recorded, nn.Module):
     def check_objective(self, objective: Any) -> None:
         """Raises `InputError` if the programs cannot train with an ELBO; takes any by default."""
 
+    def given(self, attributes: Given) -> Tensor | None:
+        """Attributes `(*, A)` that a user gives, as a tensor of the programs' dtype and device.
+
+        Raises:
+            InputError: see `check_given`.
+        """
+        if attributes is None:
+            return None
+        values = torch.as_tensor(attributes).to(self._like())
+        for name, column in zip(self.attributes, values.unbind(-1), strict=False):
+            for value in column.unique().tolist():
+                self.check_given(name, value)
+        return values
+
     def check_given(self, name: str, value: float) -> None:
         """Raises `InputError` if an attribute cannot have a value; takes any by default."""
 
@@ -336,9 +353,7 @@ class ModelGuidePair(Recorded, nn.Module):
             )
 
     @torch.no_grad()
-    def sample(
-        self, num_images: int, attributes: Tensor | None = None, *, noise: bool = False
-    ) -> Tensor:
+    def sample(self, num_images: int, attributes: Given = None, *, noise: bool = False) -> Tensor:
         """Images drawn from the model: floats in [0, 1], `(N, C, H, W)`.
 
         Networks are in evaluation mode for the call.
@@ -356,7 +371,7 @@ class ModelGuidePair(Recorded, nn.Module):
             raise ValueError(f"num_images must be an integer of at least 1, got {num_images}")
         # Conditioning on a dummy value skips the draw of x.
         with own_store(self), evaluation_mode(self):
-            inputs = self.inputs(attributes)
+            inputs = self.inputs(self.given(attributes))
             known = {"x": torch.zeros(()), **self.determined(inputs)}
             unseen = poutine.condition(self.model, data=known)
             trace = poutine.trace(unseen).get_trace(num_images=num_images, **inputs)
@@ -364,9 +379,7 @@ class ModelGuidePair(Recorded, nn.Module):
             return shown(trace.nodes["x"]["fn"])
 
     @torch.no_grad()
-    def reconstruct(
-        self, x: Tensor, attributes: Tensor | None = None, edited: Tensor | None = None
-    ) -> Tensor:
+    def reconstruct(self, x: Tensor, attributes: Given = None, edited: Given = None) -> Tensor:
         """Images decoded from one draw of the guide: floats in [0, 1], of the shape of `x`.
 
         Networks are in evaluation mode for the call.
@@ -377,8 +390,8 @@ class ModelGuidePair(Recorded, nn.Module):
             edited: the attributes of the decoded images; by default those of the images.
         """
         flat = self.observed(x).reshape(-1, *x.shape[-3:])
-        inputs = self.inputs(attributes)
-        changed = inputs if edited is None else self.inputs(edited)
+        inputs = self.inputs(self.given(attributes))
+        changed = inputs if edited is None else self.inputs(self.given(edited))
         with own_store(self), evaluation_mode(self):
             guide = poutine.trace(self.guide).get_trace(flat, **inputs)
             known = poutine.condition(self.model, data=self.determined(changed))

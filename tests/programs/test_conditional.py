@@ -307,3 +307,24 @@ def test_the_command_line_trains_samples_and_edits(
     ):
         capsys.readouterr()
         assert said.split(".*")[0] in refusal("sample", [*sample, *more], monkeypatch, capsys)
+
+
+def test_attributes_may_be_lists_and_are_checked() -> None:
+    sizes: dict[str, Any] = {"attributes": ["label"], "num_classes": {"label": 3}}
+    programs = ConditionalVAE.for_images(
+        shades(), 2, prior=StandardNormal, likelihood=Normal, **sizes, **NETWORKS
+    ).eval()
+    images = torch.tensor(shades().split("test").images[:2])
+    expected = programs.decode(torch.zeros(2, 2), torch.tensor([[0.0], [2.0]])).mean
+    for given in ([[0], [2]], np.array([[0], [2]])):
+        assert torch.equal(programs.decode(torch.zeros(2, 2), given).mean, expected)
+    wrong = [[0.0], [3.0]]
+    for use in (
+        lambda: programs.sample(2, wrong),
+        lambda: programs.reconstruct(images, wrong),
+        lambda: programs.reconstruct(images, [[0], [1]], edited=wrong),
+        lambda: programs.encode(images, wrong),
+        lambda: programs.decode(torch.zeros(2, 2), wrong),
+    ):
+        with pytest.raises(InputError, match="^label 3: allowed are the classes 0 to 2$"):
+            use()
