@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pyrovae.data import Split
@@ -22,12 +23,15 @@ from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["temperature"]
 
 #: Factors of the spread: powers of the fourth root of 2, and values close to 1.
 FACTORS = (0.5, 2**-0.5, 2**-0.25, 0.95, 1.0, 1.05, 2**0.25, 2**0.5, 2.0)
 
+#: The least error of a weight: a slope of sums in single precision is not exactly 0.
+ROUNDING = 1e-6
 #: The largest factor that is tried if the best one is not within `FACTORS`.
 WIDEST = 1024.0
 
@@ -70,7 +74,8 @@ def temperature(
     $$\text{ELBO}(c) = \mathbb{E}_{q(z \mid x)}\left[\log p(x, z_c) - \log q(z \mid x)\right]
     + D \log c, \quad z_c = m + c\,(z - m)$$
 
-    All factors share their draws. The optimal factor is the maximum of a curve
+    All factors share their noise. With several sites, those that the guide draws later follow the
+    scaled draws of the earlier ones. The optimal factor is the maximum of a curve
     $k - a c^2 + b \log c$ through the best factor tried and its two neighbours, which is exact
     for Normal guides and posteriors. A guide that was trained with a weight on its rate has a
     spread that is optimal for that weight. So the spread determines the weight:
@@ -154,22 +159,40 @@ def _terms(
     space = LatentSpace.of(programs, x[:1], **first)
     require_real(space, x[:1], **first)
     require_density(space, x[:1], **first)
-    trace = space.guide_trace(num_draws, x, **inputs)
-    nodes = {name: trace.nodes[name] for name in space.shapes}
-    z = space.flatten({name: node["value"] for name, node in nodes.items()})
-    # Centres of later sites depend on earlier sites only, so the Jacobian is still c^D.
-    centres = space.flatten({name: _centre(node) for name, node in nodes.items()})
-    log_q = sum(node["fn"].log_prob(node["value"]) for node in nodes.values())
-    found = []
+    found, seed = [], int(torch.randint(2**31, ()))
     for c in factors:
-        prior, fit = space.log_joint(centres + c * (z - centres), x, **inputs)
-        rate = log_q - space.size * math.log(c) - prior
-        found.append(torch.stack([rate.mean(0), -fit.mean(0)]))
+        # The guide runs for each factor: its later sites follow the scaled draws of earlier ones.
+        with private_randomness(seed, x.device), _Scaled(space, c) as scaled:
+            trace = space.guide_trace(num_draws, x, **inputs)
+        z = space.flatten({name: trace.nodes[name]["value"] for name in space.shapes})
+        prior, fit = space.log_joint(z, x, **inputs)
+        found.append(torch.stack([(scaled.log_q - prior).mean(0), -fit.mean(0)]))
     return torch.stack(found, 1)
 
 
-def _centre(node: dict[str, Any]) -> Tensor:
-    return moments(node["fn"])[0].expand_as(node["value"])
+class _Scaled(Messenger):
+    """Multiplies the deviations of the guide's draws from their means by a factor.
+
+    Args:
+        space: the latent sites.
+        factor: the factor c.
+
+    Attributes:
+        log_q: the log density of the scaled draws, summed over the sites.
+    """
+
+    def __init__(self, space: LatentSpace, factor: float) -> None:
+        super().__init__()
+        self.sites, self.factor = space.shapes, factor
+        self.log_q: Any = 0.0
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] not in self.sites:
+            return
+        value, size = msg["value"], self.sites[msg["name"]].numel()
+        centre = moments(msg["fn"])[0].expand_as(value)
+        self.log_q = self.log_q + msg["fn"].log_prob(value) - size * math.log(self.factor)
+        msg["value"] = centre + self.factor * (value - centre)
 
 
 def _table(factors: list[float], rates: np.ndarray, distortions: np.ndarray) -> pandas.DataFrame:
@@ -191,8 +214,9 @@ def _summary(factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray) ->
     fall = -(2 * slope[0] + slope[1]) @ rates[near]
     beta = rise.mean() / fall.mean()
     error = Estimate.of((rise - beta * fall) / fall.mean()).error
+    error = max(error, ROUNDING) if error else math.nan
     best, best_error, gain = _best(factors, -rates - distortions)
-    return Temperature(best, best_error, gain, float(beta), float(error or math.nan))
+    return Temperature(best, best_error, gain, float(beta), float(error))
 
 
 def _best(factors: np.ndarray, elbos: np.ndarray) -> tuple[float, float, float]:

@@ -28,6 +28,7 @@ from pyrovae import (
     Trainer,
 )
 from pyrovae.inspection.sections.calibration import section as calibration
+from pyrovae.inspection.spread_sweep import temperature
 from pyrovae.networks import ResidualBlock
 from pyrovae.posterior.elbo import evaluate, terms
 from pyrovae.programs.pair import run_both
@@ -77,8 +78,14 @@ def gaussian(vae: LadderVAE) -> tuple[MultivariateNormal, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def set_exact(vae: LadderVAE, weight: Tensor, bias: Tensor, prior: MultivariateNormal) -> None:
-    """Sets the guide to the exact posterior of the linear model."""
+def set_exact(
+    vae: LadderVAE,
+    weight: Tensor,
+    bias: Tensor,
+    prior: MultivariateNormal,
+    inflation: float = 1.0,
+) -> None:
+    """Sets the guide to the exact posterior of the linear model, its spread times a factor."""
     guide, noise = vae.guide, 0.3**2
     precision = prior.precision_matrix + weight.T @ weight / noise
     covariance = precision.inverse()
@@ -87,7 +94,7 @@ def set_exact(vae: LadderVAE, weight: Tensor, bias: Tensor, prior: MultivariateN
     conv.weight.zero_()
     conv.weight[:, 0, 1:, 1:] = (weight.T / noise).unflatten(-1, (2, 2))
     conv.bias.copy_(start)  # The two features: the natural parameters of z2 and z1.
-    log = lambda scale: 7 * torch.atanh(scale.log() / 7)  # noqa: E731
+    log = lambda scale: 7 * torch.atanh((inflation * scale).log() / 7)  # noqa: E731
     top = guide.top.layers[-1]
     top.weight.copy_(torch.stack([covariance[0], torch.zeros(2)]))
     top.bias.copy_(torch.stack([torch.zeros(()), log(covariance[0, 0].sqrt())]))
@@ -111,6 +118,22 @@ def set_exact(vae: LadderVAE, weight: Tensor, bias: Tensor, prior: MultivariateN
 
 def stage_scale(stage: Any) -> Tensor:
     return (7 * torch.tanh(stage.head.bias[1] / 7)).exp()
+
+
+@pytest.mark.parametrize("inflation", [0.5, 2.0])
+def test_the_factor_of_the_spread_undoes_an_inflation(inflation: float) -> None:
+    """Lower layers follow the scaled draws of upper ones: the guide is exact at that factor."""
+    vae = linear()
+    prior, weight, bias = gaussian(vae)
+    images = torch.randint(0, 256, (200, 1, 2, 2), dtype=torch.uint8).numpy()
+    tables = []
+    for own in (1.0, inflation):
+        set_exact(vae, weight, bias, prior, own)
+        table, found = temperature(vae, images, Engine("cpu", "fp32"), num_draws=20)
+        tables.append(table)
+        assert found.factor == pytest.approx(1 / own, rel=0.02)
+    assert tables[1]["elbo"][1 / inflation] == pytest.approx(tables[0]["elbo"][1.0], rel=1e-9)
+    assert found.gain > 0.1
 
 
 @pytest.mark.parametrize("seed", range(3))
