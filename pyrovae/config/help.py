@@ -86,7 +86,7 @@ def full_help(
         lines = [f"  {parser.prog} {example}".rstrip() for example in examples]
         head.append("\n".join(["examples:", *lines]))
     if parser.description:
-        head.append(parser.description)
+        head.append(textwrap.fill(parser.description, width))
     used = [role for role in ROLES if role.split(".")[0] in _options(parser)]
     parts = [help_text(used, width)] if "data" in used else []
     return "\n\n".join([*head, *_groups(parser, stated, width), *parts]).rstrip() + "\n"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "chance",
     "closest",
     "counted",
     "cut",
@@ -46,6 +47,16 @@ def counted(number: int, noun: str) -> str:
         ('1 epoch', '2,000 images')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def chance(p_value: float) -> str:
+    """Returns a p-value for a sentence; below 1e-16 only the bound.
+
+    Example:
+        >>> chance(0.0123), chance(0.0)
+        ('p = 0.012', 'p < 1e-16')
+    """
+    return "p < 1e-16" if p_value < 1e-16 else f"p = {p_value:.2g}"
 
 
 def of_groups(groups: Iterable[Any] | None) -> str:

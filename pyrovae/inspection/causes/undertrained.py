@@ -63,7 +63,12 @@ def _reason(evidence: Evidence, rises: float, below: float) -> str:
     """What shows that training stopped early: the rise, and the distance to a simpler model."""
     after = f"after {evidence.steps:,.0f} steps (epochs: {evidence.epochs:,.0f})"
     parts = []
-    if rises > evidence.least:
+    if rises > evidence.least and evidence.epochs == 1:
+        parts.append(
+            f"The validation ELBO {after} is {2 * rises:,.0f} nats above the training ELBO, which "
+            "is a mean over the epoch: it was still rising."
+        )
+    elif rises > evidence.least:
         parts.append(
             f"The validation ELBO was still rising {after}: it gained {2 * rises:,.0f} nats in "
             "the second half."

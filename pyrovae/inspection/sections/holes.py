@@ -26,6 +26,7 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PRIOR
+from pyrovae.utils.text import chance
 
 __all__ = ["section"]
 
@@ -156,7 +157,7 @@ def _add_rest(
         plane = worst.table.iloc[0]
         answer.says.append(
             f"The plane of {plane['first']} and {plane['second']} has the largest difference on "
-            f"one half of the draws; on the other half p = {plane.adjusted:.2g}."
+            f"one half of the draws; on the other half {chance(plane.adjusted)}."
         )
         answer.figures["aggregate_planes"] = Drawing(
             _draw_planes(worst),
@@ -208,18 +209,18 @@ def _coverage_said(found: Holes) -> list[str]:
     return [
         f"{ratio.share:.1%} of the prior's draws (standard error {ratio.error:.1%}) and "
         f"{ratio.nominal:.1%} of the held-out encodings have a log q(z) - log p(z) below "
-        f"{ratio.threshold:,.0f} nats (exact test, p = {ratio.share_p:.2g}).",
+        f"{ratio.threshold:,.0f} nats (exact test, {chance(ratio.share_p)}).",
         f"{ratio.covered:.1%} of the prior's draws are better covered than the median held-out "
         f"image; 50.0% would be if both had one distribution (Kolmogorov-Smirnov distance "
-        f"{ratio.ks:.2f}, p = {ratio.p_value:.2g}). The median of log q(z) - log p(z) is "
+        f"{ratio.ks:.2f}, {chance(ratio.p_value)}). The median of log q(z) - log p(z) is "
         f"{ratio.prior:,.0f} nats for draws of the prior and {ratio.held_out:,.0f} nats for "
         f"held-out images.",
         f"{distance.share:.1%} of the prior's draws (standard error {distance.error:.1%}) and "
         f"{distance.nominal:.1%} of the held-out encodings are more than "
         f"{distance.threshold:.3g} posterior standard deviations from the nearest posterior "
-        f"(exact test, p = {distance.share_p:.2g}). The median distance is {distance.prior:.3g} "
+        f"(exact test, {chance(distance.share_p)}). The median distance is {distance.prior:.3g} "
         f"for draws of the prior and {distance.held_out:.3g} for held-out images "
-        f"(Kolmogorov-Smirnov distance {distance.ks:.2f}, p = {distance.p_value:.2g}).",
+        f"(Kolmogorov-Smirnov distance {distance.ks:.2f}, {chance(distance.p_value)}).",
     ]
 
 
@@ -240,8 +241,8 @@ def _together_said(whole: MMDTest) -> str:
     if whole.p_value >= LEVEL:
         together = "No difference was found in the joint distribution of all dimensions"
     return (
-        f"{together} (squared maximum mean discrepancy {whole.value:.2g}, permutation test p = "
-        f"{whole.p_value:.2g})."
+        f"{together} (squared maximum mean discrepancy {whole.value:.2g}, permutation test "
+        f"{chance(whole.p_value)})."
     )
 
 
@@ -319,6 +320,6 @@ def _draw_planes(found: Projections) -> Figure:
     for own, row, q, p in rows:
         own.scatter(*p[:POINTS].T, s=6, color=PRIOR, linewidths=0, label="draws of the prior")
         own.scatter(*q[:POINTS].T, s=6, color=GUIDE, linewidths=0, alpha=0.7, label="encodings")
-        own.set_title(f"p = {row.adjusted:.2g}, adjusted", fontsize=TITLE)
+        own.set_title(f"{chance(row.adjusted)}, adjusted", fontsize=TITLE)
         name_axes(own, row.first, row.second)
     return legend(figure, axes[0, 0])

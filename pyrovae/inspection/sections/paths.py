@@ -35,7 +35,7 @@ def section(subject: Subject) -> Section:
         )
     found, lengths = paths(subject), _lengths(subject)
     table = _table(found, lengths)
-    names = [str(name).split("/")[-1] for name in subject.shown.names[:2]]
+    names = [str(name) for name in subject.shown.names[:2]]
     drawing = Drawing(
         _sheet(subject, found),
         f'Decoded paths. Rows "images" go from the posterior mean of {names[0]} to that of '

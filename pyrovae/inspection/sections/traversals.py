@@ -85,7 +85,7 @@ def _drawing(
     sheet, most = with_change(shown)
     labels = [f"{name}\n{table['kl'][name]:.2f} nats" for name in top]
     columns = [f"{100 * share:.0f}%" for share in SHARES] + ["change"]
-    name = str(subject.shown.names[row]).split("/")[-1]
+    name = str(subject.shown.names[row])
     return Drawing(
         image_sheet(sheet, labels, columns),
         f"Latent dimensions of the image {name}. Each row moves one dimension of the posterior "

@@ -29,6 +29,7 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR, SHOWN
+from pyrovae.utils.text import chance
 
 __all__ = ["section"]
 
@@ -135,12 +136,12 @@ def _outliers_said(rare: Outliers) -> list[str]:
         f"{rare.of} (lower bounds by {rare.draws} importance draws per image).",
         f"{low} of {len(table)} images are less probable than all {count} {rare.of} "
         f"({len(table) / (count + 1):.1f} expected); the least probable image is {least.image}, "
-        f"with log p(x) of at least {least.log_evidence:,.1f} nats (p = {least.p_value:.2g}).",
+        f"with log p(x) of at least {least.log_evidence:,.1f} nats ({chance(least.p_value)}).",
         _reliability(rare),
     ]
     return said + [
         f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats (k-hat "
-        f"{own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} (p = {own.p_value:.2g})."
+        f"{own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} ({chance(own.p_value)})."
         for own in rare.shown.itertuples()
     ]
 
@@ -203,15 +204,14 @@ def _noise_said(noise: Estimate) -> str:
 def _ranks_said(found: typical.Replication, ranks: dict[str, Estimate]) -> str:
     p, numbers = typical.uniformity(found), _heights(ranks)
     if not p < LEVEL:  # Also if there are too few images.
-        test = f"p = {p:.2g}" if p == p else "too few images for a test"
+        test = chance(p) if p == p else "too few images for a test"
         return (
             f"The ranks of pixels among replicates are uniform as far as {len(found.shares)} "
             f"images show ({test}; {numbers})."
         )
     shape = SHAPES[typical.rank_shape(found)]
-    small = f"p = {p:.2g}" if p >= 1e-16 else "p < 1e-16"
     return (
-        f"The ranks of pixels among replicates are not uniform ({small}). Their histogram is "
+        f"The ranks of pixels among replicates are not uniform ({chance(p)}). Their histogram is "
         f"{shape} ({numbers})."
     )
 
