@@ -37,8 +37,8 @@ class Labels:
         num_classes: K, from 2 to 256.
         label: the attribute of the data that holds the class 0, 1, ...; NaN or a negative number
             where it is unknown.
-        num_labels: the number of images whose label is used, the same for each class; None uses
-            all known labels.
+        num_labels: the number of images whose label is used, as equal as possible per class;
+            None uses all known labels.
         label_seed: seed of the choice of these images.
         labelled_share: the share of images with a label in an epoch, below 1, up to rounding;
             larger if a larger share of the images has one.
