@@ -38,6 +38,8 @@ FREE = (
     "trainer.epochs",
     "objective.jit_options",
 )
+#: How an object can be written down.
+HINT = "an object can be written down if its class derives from a base of pyrovae, in a .py file"
 
 
 class Description:
@@ -113,7 +115,7 @@ class Description:
         if not self.missing:
             return yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True)
         missing = " ".join("; ".join(self.missing).split())
-        line = f"this run cannot be opened from its directory alone: {missing}"
+        line = f"this run cannot be opened from its directory alone: {missing}; {HINT}"
         logging.getLogger("pyrovae").warning("%s", line)
         return f"# {line}\n"
 
