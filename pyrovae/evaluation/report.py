@@ -287,7 +287,7 @@ def notes(report: Report) -> list[str]:
         )
     for name in BASELINES:
         more = report.scores.get(name, {}).get("more_than_elbo")
-        if more is not None and more.sure:
+        if more is not None and more.error is not None and more.sure:  # Unknown for one group.
             found.append(
                 f"the ELBO is {more.value:,.0f} nats (standard error {more.error:,.1f}) below "
                 f"log p(x) of the baseline {COLUMNS[name]}."

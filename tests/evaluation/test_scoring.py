@@ -93,6 +93,14 @@ def test_errors_are_those_of_groups_of_images() -> None:
     assert report._repr_html_() == f"<pre>{escape(str(report))}</pre>"
 
 
+def test_the_errors_of_one_group_are_unknown() -> None:
+    images = np.repeat(small_data(num_test=10).split("test").images, 4, 0)
+    data = ArrayData(images, groups=np.repeat(np.arange(10), 4))
+    own = Scorer(small_vae().eval(), data, Options(num_samples=3), CPU)
+    report = Opened(Path("run"), own, {"checkpoint": "best"}).score(["elbo", "without_latent"])
+    assert report.scores["vae"]["elbo"].error is None and "4 images of 1 group" in str(report)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_other_programs_are_scored_too(name: str) -> None:
