@@ -27,6 +27,7 @@ from pyrovae.runs.own_code import place_in_own_code
 from pyrovae.training.initialization import WarmStart
 from pyrovae.training.recipe import Recipe
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.text import cut_line, listed
 
 __all__ = ["build_vae", "check_images", "instantiate", "load_run", "recipe"]
@@ -111,7 +112,8 @@ def load_run(
         parsed = parser.parse_object({name: config[name] for name in PARTS if name in config})
         consent.check_parsed(parsed.as_dict(), [])
     _move(run, parsed.data, places or {})
-    with _rebuilding(run, parser):
+    # The random weights of new networks are replaced.
+    with _rebuilding(run, parser), private_randomness(0, torch.device("cpu")):
         objects = instantiate(parser, parsed)
         vae = build_vae(objects)
         vae.load_state_dict(weights)

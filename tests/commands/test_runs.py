@@ -142,3 +142,13 @@ def test_runs_are_compared_from_python(
         pyrovae.compare_runs(both, num_sample=3)
     with pytest.raises(InputError, match="needs a run other than"):
         pyrovae.compare_runs(both[:1])
+
+
+def test_opening_and_scoring_a_run_changes_no_generator(tmp_path: Path) -> None:
+    pyrovae.save(by_hand(), tmp_path / "saved")
+    before = torch.get_rng_state()
+    pyrovae.load(tmp_path / "saved")
+    pyrovae.evaluate_run(tmp_path / "saved", ["elbo", "latents"], split="val")
+    with shortened():
+        pyrovae.inspect_run(tmp_path / "saved", ["collapse"], quick=True)
+    assert torch.equal(torch.get_rng_state(), before)
