@@ -13,11 +13,9 @@ from pyrovae.config.roles import LISTS
 from pyrovae.config.trust import Consent
 from pyrovae.runs.checkpoint import load_checkpoint
 from pyrovae.runs.directory import RunDirectory
+from pyrovae.training.description import PLACES
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.plain import flat, from_yaml
-
-#: Arguments of data sets for the place of the images. The images themselves are checked anyway.
-PLACES = ("root", "path", "attributes", "cache_dir")
 
 #: Arguments of data sets that may be "auto": the run records what the images determine.
 FOUND = ("black", "white")

@@ -19,6 +19,7 @@ from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.pyro_state import own_store
+from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.text import listed
 
 if TYPE_CHECKING:
@@ -250,13 +251,18 @@ class ModelGuidePair(Recorded, nn.Module):
 
         Raises:
             InputError: see `check_given`.
+            ValueError: if they are no numbers, or the programs take none.
         """
         if attributes is None:
             return None
-        values = torch.as_tensor(attributes).to(self._like())
-        for name, column in zip(self.attributes, values.unbind(-1), strict=False):
-            for value in column.unique().tolist():
-                self.check_given(name, value)
+        values = attributes if isinstance(attributes, Tensor) else np.asarray(attributes, float)
+        values = torch.as_tensor(values).to(self._like())
+        if values.numel() and not (self.attributes or self.optional):
+            raise ValueError("attributes are given, and the programs take none")
+        if values.shape[-1:] == (len(self.attributes),):  # `inputs` refuses other shapes.
+            for name, column in zip(self.attributes, values.unbind(-1), strict=True):
+                for value in column.unique().tolist():
+                    self.check_given(name, value)
         return values
 
     def check_given(self, name: str, value: float) -> None:
@@ -335,7 +341,7 @@ class ModelGuidePair(Recorded, nn.Module):
         if self.data is not None and tuple(x.shape[-3:]) != self.data.image_shape:
             allowed = f"(*, {', '.join(map(str, self.data.image_shape))})"
             raise ValueError(f"images of shape {tuple(x.shape)}: allowed is {allowed}")
-        if given:
+        if given and not torch.compiler.is_compiling():
             self._check_range(x)
         return x
 
@@ -343,10 +349,14 @@ class ModelGuidePair(Recorded, nn.Module):
         """Raises `ValueError` for values far outside the observations of black and white."""
         ends = torch.zeros(2, *x.shape[-3:], dtype=torch.uint8)
         ends[1] = 255
-        low, high = (float(end) for end in self.observe(ends).nan_to_num().aminmax())
-        least, most = (float(end) for end in x.nan_to_num().aminmax()) if x.numel() else (0.0, 0.0)
+        with private_randomness(0, self._like().device):
+            low, high = (float(end) for end in self.observe(ends).nan_to_num().aminmax())
+        try:
+            least, most = (float(end) for end in x.detach().nan_to_num().aminmax())
+        except RuntimeError:  # No image, or no values: `vmap` has none.
+            return
         slack = 10 * (high - low)
-        if least < low - slack or most > high + slack:
+        if slack > 0 and (least < low - slack or most > high + slack):
             raise ValueError(
                 f"floats from {least:.3g} to {most:.3g} are no observations, which are from "
                 f"{low:.3g} to {high:.3g}; grey values must be uint8"

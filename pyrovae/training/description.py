@@ -30,7 +30,6 @@ __all__ = ["Description", "options_of"]
 #: What may differ in a resumed run: options that do not change its weights, and an argument that
 #: Pyro's objectives store with another value than the given one.
 FREE = (
-    "data",
     "engine",
     "callbacks",
     "loggers",
@@ -38,6 +37,8 @@ FREE = (
     "trainer.epochs",
     "objective.jit_options",
 )
+#: Arguments of data sets for the place of the images. The images themselves are checked anyway.
+PLACES = ("root", "path", "attributes", "cache_dir")
 #: How an object can be written down.
 HINT = "an object can be written down if its class derives from a base of pyrovae, in a .py file"
 
@@ -102,7 +103,9 @@ class Description:
         )
         lost = {n for n in new if "." not in n and old.get(n) is None} - {"freeze"}
         both = [n for n in {**old, **new} if "." not in n or {n} <= old.keys() & new.keys()]
-        kept = [n for n in both if not {n, n.split(".")[0]} & {*FREE, *lost}]
+        moved = {"data"} if old.get("data") != new.get("data") else set()
+        moved |= {f"data.{name}" for name in (*PLACES, "download")}
+        kept = [n for n in both if not {n, n.split(".")[0]} & {*FREE, *lost, *moved}]
         return {n: (old.get(n), new.get(n)) for n in kept if old.get(n) != new.get(n)}
 
     def text(self) -> str:

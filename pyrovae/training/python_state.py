@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count, cycle
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +19,9 @@ from pyrovae.objectives import Objective
 __all__ = ["PythonState", "check_hooks", "parts_of", "unchanging", "watched_hooks"]
 
 T = TypeVar("T")
+
+#: How deep attributes of attributes are compared.
+DEPTH = 3
 
 #: Attributes of every module, and tensors of an objective that a graph has as inputs.
 _SKIPPED = frozenset((*vars(nn.Module()), "state"))
@@ -71,6 +77,10 @@ def watched_hooks(parts: Mapping[str, object]) -> Iterator[list[str]]:
 def parts_of(module: nn.Module, objective: Objective) -> dict[str, object]:
     """The submodules of a module and the objectives, by name."""
     parts: dict[str, object] = {_shown(name): part for name, part in module.named_modules()}
+    # Observations are made by the pair of the programs, which is not one of the modules.
+    for observe in (vars(part).get("observe") for part in module.modules()):
+        if inspect.ismethod(observe):
+            parts["programs"] = observe.__self__
     inner: object = objective
     while isinstance(inner, Objective | ELBO):
         parts[f"objective {type(inner).__name__}"] = inner
@@ -110,7 +120,7 @@ def unchanging(parts: Mapping[str, object], run: Callable[[], T]) -> T:
 
 
 class PythonState:
-    """The plain attributes of objects, and the states of Python's and NumPy's generators.
+    """The attributes of objects, and the states of Python's and NumPy's generators.
 
     Args:
         parts: the objects by name.
@@ -118,34 +128,34 @@ class PythonState:
 
     def __init__(self, parts: Mapping[str, object]) -> None:
         self.parts = parts
-        self.values = {
-            (name, key): _copied(value)
-            for name, part in parts.items()
-            for key, value in _attributes(part)
-        }
+        found = [
+            (name, key, own) for name, part in parts.items() for key, own in _attributes(part)
+        ]
+        self.values = {(name, key): _copied(own) for name, key, own in found}
+        self.prints = {(name, key): _print_of(own) for name, key, own in found}
         self.generators = random.getstate(), np.random.get_state()
 
     def changes(self, after: PythonState) -> str:
         """Which value differs first; "" if none does."""
-        for (name, key), value in after.values.items():
-            if not _same(self.values.get((name, key)), value):
+        for (name, key), own in after.prints.items():
+            if self.prints.get((name, key)) != own:
                 return f"{name}.{key} changes from step to step".lstrip(".")
-        same = _same(self.generators[0], after.generators[0])
-        if not same or not _same(list(self.generators[1]), list(after.generators[1])):
+        if _print_of(self.generators) != _print_of(after.generators):
             return "Python's or NumPy's random generator is used"
         return ""
 
     def restore(self) -> None:
-        """Gives the attributes and the generators these values."""
+        """Gives the attributes and the generators these values, but for objects in attributes."""
         for (name, key), value in self.values.items():
             own = vars(self.parts[name])[key]
             if isinstance(own, np.random.Generator):
                 own.bit_generator.state = value
             elif isinstance(own, random.Random):
                 own.setstate(value)
-            elif isinstance(own, list):
-                own[:] = value
-            elif isinstance(own, dict):
+            elif isinstance(own, list | deque):
+                own.clear()
+                own.extend(value)
+            elif isinstance(own, dict | set):
                 own.clear()
                 own.update(value)
             else:
@@ -155,44 +165,50 @@ class PythonState:
 
 
 def _attributes(part: object) -> Iterator[tuple[str, Any]]:
-    """The attributes that are compared: numbers, texts, lists of these, and public tensors.
-
-    A weight that `torch.nn.utils` computes from others is a tensor that each pass sets.
-    """
+    """The attributes that are compared: all but those of every module, and computed weights."""
     held = vars(part).get("_parameters", {})
     for key, value in vars(part).items():
-        if key in _SKIPPED or key.startswith("_pyro"):
-            continue
-        plain = isinstance(value, bool | int | float | str | list | dict | type(None))
-        generator = isinstance(value, np.random.Generator | random.Random)
         computed = key.startswith("_") or f"{key}_orig" in held or f"{key}_g" in held
-        if plain or generator or (isinstance(value, Tensor) and not computed):
-            yield key, value
+        if key in _SKIPPED or key.startswith("_pyro") or isinstance(value, Objective | ELBO):
+            continue
+        if isinstance(value, Tensor) and computed:
+            continue
+        yield key, value
 
 
 def _copied(value: Any) -> Any:
-    """A value that does not change with the given one."""
+    """A value that does not change with the given one, as far as it can be restored."""
     if isinstance(value, np.random.Generator):
         return value.bit_generator.state
     if isinstance(value, random.Random):
         return value.getstate()
-    return value.copy() if isinstance(value, list | dict) else value
+    return value.copy() if isinstance(value, list | dict | set | deque | np.ndarray) else value
 
 
-def _same(first: Any, second: Any) -> bool:
-    """Whether two values are equal; tensors and other objects are if they are one object."""
-    if type(first) is not type(second):
-        return False
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(
-            _same(own, second[key]) for key, own in first.items()
-        )
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(_same, first, second))
-    if isinstance(first, np.ndarray):
-        return np.array_equal(first, second)
-    plain = isinstance(first, bool | int | float | str)
-    return first is second or (plain and (first == second or first != first))
+def _print_of(value: Any, depth: int = 0) -> Any:
+    """What is compared of a value: nothing of tensors in others, and of objects of torch."""
+    if isinstance(value, bool | int | float | str | bytes | None | count | cycle):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    if isinstance(value, Tensor):
+        return None if depth else id(value)
+    if isinstance(value, np.random.Generator | random.Random):
+        return repr(_copied(value))
+    inner = vars(value) if _is_plain(value) else value
+    if depth > DEPTH or isinstance(value, nn.Module | type):
+        return None
+    if isinstance(inner, Mapping):
+        return {repr(key): _print_of(own, depth + 1) for key, own in inner.items()}
+    if isinstance(inner, list | tuple | deque):
+        return [_print_of(own, depth + 1) for own in inner]
+    return sorted(map(repr, inner)) if isinstance(inner, set | frozenset) else None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is an object of a class of the user, or of Python, with attributes."""
+    foreign = type(value).__module__.startswith(("torch", "pyro", "builtins", "functools"))
+    return hasattr(value, "__dict__") and not foreign and not isinstance(value, nn.Module | type)
 
 
 def _shown(name: str) -> str:

@@ -133,7 +133,7 @@ class Trainer(Settings):
             TypeError: if an argument has the wrong type, such as a folder instead of a data set.
             PeerFailed: if another process of the run has ended.
             Interrupted: after SIGINT, SIGTERM, SIGHUP or SIGUSR1; the current step is finished
-                and saved. Its `history` has the metrics.
+                and saved. It is a `KeyboardInterrupt`; its `history` has the metrics.
             Diverged: after `max_skipped` consecutive steps that were not finite.
         """
         recipe = Recipe() if recipe is None else recipe

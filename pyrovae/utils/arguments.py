@@ -8,7 +8,8 @@ import numbers
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, get_args, get_origin
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pyrovae.utils.errors import InputError
 
@@ -43,23 +44,35 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
                 bound = signature.bind(self, *args, **kwargs)
             except TypeError as error:  # Python would name the class that defines it.
                 raise TypeError(f"{type(self).__name__}: {error}") from None
-            for name, value in bound.arguments.items():
-                _check_argument(self, name, value, str(signature.parameters[name].annotation))
+            if any(isinstance(value, str | type) for value in bound.arguments.values()):
+                _check_arguments(self, init, bound.arguments)
         init(self, *args, **kwargs)
 
     return recording
 
 
-def _check_argument(part: object, name: str, value: Any, annotation: str) -> None:
+def _check_arguments(part: object, init: Callable[..., None], given: Mapping[str, Any]) -> None:
     """Raises `TypeError` for a text in place of a number, or a class in place of an object."""
-    where, kinds = f"{type(part).__name__}: {name} must be", {*annotation.split(" | ")}
-    if isinstance(value, str) and kinds <= {"int", "float", "None"}:
-        number = "a number" if "float" in kinds else "an integer"
-        raise TypeError(f"{where} {number}, got the text {value!r}")
-    takes_classes = any(word in annotation for word in ("Callable", "type", "Any", "_empty"))
-    if isinstance(value, type) and not takes_classes:
-        name = value.__name__
-        raise TypeError(f"{where} an object, such as {name}(), got the class {name}")
+    try:
+        hints = get_type_hints(init)
+    except Exception:  # An annotation may name a class that only type checkers import.
+        return
+    for name, value in given.items():
+        kinds = get_args(hint) if (hint := hints.get(name)) is not None else ()
+        kinds = tuple(kinds or (hint,))
+        where = f"{type(part).__name__}: {name} must be"
+        if isinstance(value, str) and {*kinds} <= {int, float, NoneType} and hint is not None:
+            number = "a number" if float in kinds else "an integer"
+            raise TypeError(f"{where} {number}, got the text {value!r}")
+        if isinstance(value, type) and all(_excludes_classes(kind) for kind in kinds):
+            own = value.__name__
+            raise TypeError(f"{where} an object, such as {own}(), got the class {own}")
+
+
+def _excludes_classes(kind: Any) -> bool:
+    """Whether a hint is a plain class of which no class is an instance."""
+    plain = isinstance(kind, type) and not getattr(kind, "_is_protocol", False)
+    return plain and kind not in (object, type) and not issubclass(type, kind)
 
 
 def remade(part: Any, **changes: Callable[[Any], Any]) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 from torch import nn
@@ -36,30 +37,37 @@ def running_alone() -> Iterator[None]:
 
 @contextmanager
 def own_store(*programs: nn.Module) -> Iterator[None]:
-    """Context in which programs register their parameters in a store of their own.
+    """Context in which programs register their parameters in a copy of Pyro's global store.
 
-    In Pyro's global store they would stay alive as long as the process, and programs that have
-    registered parameters cannot be pickled.
+    In the global store they would stay alive as long as the process, and programs that have
+    registered parameters cannot be pickled. The values of `pyro.param` are those of the store.
 
     Args:
         programs: the programs that run inside.
     """
-    with running_alone():
-        try:
-            with pyro.get_param_store().scope():
-                yield
-        finally:
-            for parameter in (p for program in programs for p in program.parameters()):
-                vars(parameter).pop("unconstrained", None)
+    with _scope(pyro.get_param_store().get_state(), programs):
+        yield
 
 
 @contextmanager
 def training_store(programs: nn.Module) -> Iterator[None]:
-    """Context as `own_store`, in which no other thread may run programs."""
+    """Context with an empty store, in which no other thread may run programs."""
     global _trainer
-    with own_store(programs):
+    with _scope(None, (programs,)):
         outer, _trainer = _trainer, threading.get_ident()
         try:
             yield
         finally:
             _trainer = outer
+
+
+@contextmanager
+def _scope(state: Any, programs: Iterable[nn.Module]) -> Iterator[None]:
+    """Context with a parameter store of this state, after which the store is as before."""
+    with running_alone():
+        try:
+            with pyro.get_param_store().scope(state):
+                yield
+        finally:
+            for parameter in (p for program in programs for p in program.parameters()):
+                vars(parameter).pop("unconstrained", None)

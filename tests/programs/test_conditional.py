@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -33,7 +34,7 @@ from pyrovae.programs.conditional import Features
 from pyrovae.programs.pair import run_both
 from tests.support.commands import refusal, run
 from tests.support.programs import conditional_vae
-from tests.support.small import small_data
+from tests.support.small import small_data, small_vae
 
 CPU = Engine("cpu", "fp32")
 NETWORKS = {
@@ -318,6 +319,14 @@ def test_attributes_may_be_lists_and_are_checked() -> None:
     expected = programs.decode(torch.zeros(2, 2), torch.tensor([[0.0], [2.0]])).mean
     for given in ([[0], [2]], np.array([[0], [2]])):
         assert torch.equal(programs.decode(torch.zeros(2, 2), given).mean, expected)
+    frame = pandas.DataFrame({"label": [0, 2]})
+    assert torch.equal(programs.decode(torch.zeros(2, 2), frame).mean, expected)
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        programs.sample(1, [["a"]])
+    with pytest.raises(ValueError, match=r"a tensor \(N, 1\) of label, got \(\)$"):
+        programs.sample(1, 3.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="^attributes are given, and the programs take none$"):
+        small_vae().sample(1, [[0.0]])
     wrong = [[0.0], [3.0]]
     for use in (
         lambda: programs.sample(2, wrong),

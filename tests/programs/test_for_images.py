@@ -11,7 +11,9 @@ import torch
 
 from pyrovae import (
     VAE,
+    Bernoulli,
     Beta,
+    DynamicBinarization,
     HypersphericalUniform,
     ImageData,
     InputError,
@@ -206,3 +208,11 @@ def test_floats_of_other_precision_are_encoded() -> None:
     assert torch.equal(made.encode(x.double()).mean, expected)
     assert torch.equal(made.encode(x.double().numpy()).mean, expected)
     made.encode(1.5 * x - 0.2)  # Noise may lead out of [0, 1].
+    many = torch.func.vmap(lambda own: made.encode(own[None]).mean[0])(x)
+    assert torch.allclose(many, expected, atol=1e-6)
+    binary = vae(likelihood=partial(Bernoulli, DynamicBinarization()))
+    torch.manual_seed(0)
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    binary.encode(x.round())
+    assert torch.equal(torch.rand(3), drawn)

@@ -300,5 +300,5 @@ def test_it_starts_at_probabilistic_pca_as_a_vae_does() -> None:
 
 
 def test_without_shortcuts_it_does_not_start_at_probabilistic_pca() -> None:
-    with pytest.raises(InputError, match="set --program.shortcut true; RandomStart.. needs"):
+    with pytest.raises(InputError, match="set --program.shortcut true; use RandomStart instead"):
         ProbabilisticPCA()(ladder_vae(), small_data().split("train").images, False)

@@ -16,6 +16,7 @@ import torch
 from pyrovae import (
     IWAE,
     VAE,
+    ArrayData,
     Beta,
     Cosine,
     DiscretizedLogistic,
@@ -23,6 +24,7 @@ from pyrovae import (
     ProbabilisticPCA,
     Recipe,
     RunDirectory,
+    Shift,
     Trainer,
     Warmup,
 )
@@ -153,6 +155,20 @@ def test_a_run_that_goes_on_from_python_keeps_its_options(
 
 
 @pytest.mark.slow
+def test_a_resumed_run_keeps_the_changes_of_its_images(tmp_path: Path) -> None:
+    images = small_data().split("train").images
+    changes: list[dict[str, Any]] = [{}, {"flip": True}, {"augment": Shift(1)}]
+    for own in changes:
+        data = ArrayData(images, **own)
+        fit = partial(Trainer(epochs=1).fit, small_vae(), data, run=tmp_path, resume="auto")
+        if own:
+            with pytest.raises(InputError, match=rf"options .data.{next(iter(own))} was "):
+                fit()
+        else:
+            fit()
+
+
+@pytest.mark.slow
 def test_auto_starts_a_run_and_goes_on_with_it(tmp_path: Path) -> None:
     for epochs in (1, 1, 2):
         trainer = Trainer(epochs=epochs, batch_size=BATCH)
@@ -172,14 +188,17 @@ def test_what_cannot_be_resumed_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_is_not_resumed_on_other_images(tmp_path: Path) -> None:
-    train(Trainer(epochs=1, batch_size=BATCH), run=tmp_path)
-    more = small_data(num_train=96)
-    with pytest.raises(InputError, match=r"\(96 images\) is not the one .* \(80 images\)"):
-        trainer = Trainer(epochs=2, batch_size=BATCH)
-        trainer.fit(small_vae(), more, adam(), run=RunDirectory(tmp_path), resume=True)
+    images = small_data(num_train=96).split("train").images
+    trainer, run = Trainer(epochs=1, batch_size=BATCH), RunDirectory(tmp_path)
+    trainer.fit(small_vae(), ArrayData({"train": images[:80], "val": images[:9]}), run=run)
+    splits = {"train": images, "val": images[:9]}
+    with pytest.raises(InputError, match=r"\(86 images\) is not the one .* \(72 images\)"):
+        trainer.fit(small_vae(), ArrayData(splits), run=run, resume=True)
     with pytest.raises(InputError, match="is not the one"):
-        others = small_data(seed=5)
-        trainer.fit(small_vae(), others, adam(), run=RunDirectory(tmp_path), resume=True)
+        splits["train"] = images[16:]
+        trainer.fit(small_vae(), ArrayData(splits), run=run, resume=True)
+    with pytest.raises(InputError, match="is not the one"):
+        trainer.fit(small_vae(), small_data(seed=5), run=run, resume=True)
 
 
 @pytest.mark.slow

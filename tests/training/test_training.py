@@ -122,7 +122,7 @@ def test_too_few_images_for_probabilistic_pca_start_as_told() -> None:
     assert line.endswith("got 4 and 768")
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
     with pytest.raises(
-        InputError, match=r"needs more than .*; RandomStart\(\) needs none of this$"
+        InputError, match=r"needs more than .*; use RandomStart instead .--start RandomStart.$"
     ):
         ProbabilisticPCA()(vae, images, False)
 

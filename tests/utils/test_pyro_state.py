@@ -11,8 +11,9 @@ from typing import Any
 import pyro
 import pytest
 import torch
+from pyro.nn import PyroModule
 
-from pyrovae import VAE, Engine, InputError, Trainer, evaluate
+from pyrovae import VAE, Engine, InputError, ModelGuidePair, Trainer, evaluate
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.evaluation.scoring import Options, Scorer
 from pyrovae.inspection import PosteriorView, encode, inspect
@@ -53,6 +54,28 @@ def test_the_parameter_store_and_the_parameters_stay_as_they_were(use: str) -> N
         copy = pickle.loads(pickle.dumps(vae))
     own, same = vae.state_dict(), copy.state_dict()
     assert all(torch.equal(own[name], same[name]) for name in own)
+
+
+class WithParam(PyroModule):
+    """A model with a parameter that only Pyro's store holds."""
+
+    def __init__(self, model: PyroModule) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor | None = None, num_images: int = 1) -> torch.Tensor:
+        pyro.factor("reward", -pyro.param("weight", torch.zeros(())))
+        return self.model(x, num_images)
+
+
+def test_values_of_the_store_are_those_of_the_user() -> None:
+    vae = small_vae()
+    programs = ModelGuidePair(WithParam(vae.model), vae.guide, vae.likelihood, vae.networks())
+    with pyro.get_param_store().scope():
+        pyro.param("weight", torch.tensor(1.0))
+        before = evaluate(programs, SPLIT).elbo
+        pyro.get_param_store()["weight"] = torch.tensor(3.0)
+        assert evaluate(programs, SPLIT).elbo == pytest.approx(before - 2)
 
 
 @pytest.mark.slow

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ from pyrovae import (
     Trainer,
     Warmup,
 )
-from pyrovae.utils.arguments import Writer
+from pyrovae.utils.arguments import Recorded, Writer
 from tests.support.commands import TINY, execute
 from tests.support.small import small_vae
 
@@ -169,3 +170,37 @@ def test_what_cannot_be_written_is_named_and_only_opening_is_refused(
     assert vae.load_state_dict(pyrovae.RunDirectory(tmp_path / "run").weights())
     longer = Trainer(epochs=2, batch_size=8).fit(vae, data, run=tmp_path / "run", resume=True)
     assert len(longer) == 2
+
+
+class Named(Protocol):
+    """What has a name: classes do, too."""
+
+    __name__: str
+
+
+Factory = Callable[..., Any]
+
+
+class Takes(Recorded):
+    """Arguments whose annotations allow classes."""
+
+    def __init__(
+        self, made: Factory, named: Named, any: object, rate: float | None = None
+    ) -> None:
+        self.given = made, named, any
+
+
+class Numbers(Recorded):
+    def __init__(self, rate: float | None = None, count: int = 1, name: str = "") -> None:
+        self.given = rate, count, name
+
+
+def test_classes_are_taken_where_they_are_allowed() -> None:
+    assert Takes(dict, dict, dict).given == (dict, dict, dict)
+    assert Numbers(name="1").given == (None, 1, "1")
+    with pytest.raises(TypeError, match="^Numbers: rate must be a number, got the text '1e-3'$"):
+        Numbers("1e-3")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="^Numbers: count must be an integer, got the text '3'$"):
+        Numbers(count="3")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^Numbers: count must be an object, such as dict\(\), "):
+        Numbers(count=dict)  # type: ignore[arg-type]

@@ -124,7 +124,8 @@ class ProbabilisticPCA(Start):
             model = _fitted(x.flatten(1), parts.latent_dim, device)
         except InputError as error:
             if self.otherwise is None:
-                raise InputError(f"{error}; RandomStart() needs none of this") from None
+                hint = "use RandomStart instead (--start RandomStart)"
+                raise InputError(f"{error}; {hint}") from None
             return f"{self.otherwise(vae, images, flip)}: {error}"
         parts.become(model, x.shape[1:])
         return f"starts from probabilistic PCA of {len(some):,} images"
