@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def check_hooks(module: nn.Module) -> None:
         if part._backward_hooks or part._backward_pre_hooks:
             raise NotImplementedError(f"{_shown(name)} has a backward hook")
     for name, parameter in module.named_parameters():
-        if parameter._backward_hooks:
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
             raise NotImplementedError(f"{_shown(name)} has a hook on its gradient")
 
 
@@ -98,17 +99,13 @@ def unchanging(parts: Mapping[str, object], run: Callable[[], T]) -> T:
         run: the function.
 
     Raises:
-        NotImplementedError: if attributes, or Python's or NumPy's generator, change at each run,
-            or a forward hook returns nothing. Attributes and generators then have their values
-            from before the call.
+        NotImplementedError: if attributes, or Python's or NumPy's generator, change at each run.
+            They then have their values from before the call.
     """
     first = before = PythonState(parts)
     try:
         for _ in range(2):
-            with watched_hooks(parts) as idle:
-                found = run()
-            if idle:
-                raise NotImplementedError(idle[0])
+            found = run()
             after = PythonState(parts)
             if not (reason := before.changes(after)):
                 return found
@@ -213,4 +210,4 @@ def _is_plain(value: Any) -> bool:
 
 def _shown(name: str) -> str:
     """The name of a module in the programs, without those of the modules that compute steps."""
-    return name.split("batch.")[-1]
+    return re.sub(r"^(gradients\.)?batch\.", "", name)

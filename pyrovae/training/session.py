@@ -27,6 +27,7 @@ from pyrovae.training.callbacks import Callbacks, Epoch, RunInfo
 from pyrovae.training.initialization.base import initialize
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.pacing import Pace
+from pyrovae.training.python_state import watched_hooks
 from pyrovae.training.recipe import Recipe
 from pyrovae.training.recording import recorder_for
 from pyrovae.training.rows import EpochRow, as_text, rows_until
@@ -145,7 +146,8 @@ class Session:
         images, attributes = next(first.labelled(0))
         training_mode(self.vae)
         inputs = self.vae.inputs(attributes)
-        run_once(self.vae, self.svi.evaluate_loss, self.engine.place(images), inputs)
+        with watched_hooks(dict(self.vae.named_modules())) as self.idle_hooks:
+            run_once(self.vae, self.svi.evaluate_loss, self.engine.place(images), inputs)
 
     def train(self, resume: bool) -> TrainingState:
         """Trains the remaining epochs; returns the final state."""
@@ -218,6 +220,8 @@ class Session:
         if synchronous_norms(self.vae):
             compiled, why = False, "--trainer.sync_batch_norm: processes communicate in a step"
             self.undecided = False
+        if self.idle_hooks and (compiled or self.undecided):
+            compiled, why, self.undecided = False, self.idle_hooks[0], False
         words = "compiled" if compiled else "not compiled"
         say(f"the step is {words}{', and recorded as a CUDA graph' if recorder else ''} ({why})")
         if compiled:

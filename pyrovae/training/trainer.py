@@ -204,7 +204,10 @@ def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
     """
     before = run.options() if resume else {}  # None if its parts could not be written down.
     if before and (changes := about.changes(before)):
-        some = [f"{n} was {old}, now {new}" for n, (old, new) in [*changes.items()][:SHOWN]]
+        some = [
+            f"{name} was {old}, now {'another' if new is None else new}"
+            for name, (old, new) in [*changes.items()][:SHOWN]
+        ]
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         raise InputError(
             f"{run.root}: a resumed run keeps its options ({'; '.join(some)}{more}); only epochs, "
