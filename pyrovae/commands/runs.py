@@ -80,8 +80,9 @@ def compare_runs(
     from pyrovae.commands.evaluate import check_sections, open_run
     from pyrovae.evaluation.comparison import check_comparable, compare
     from pyrovae.training.overview import refresh_index
-    from pyrovae.utils.errors import InputError
+    from pyrovae.utils.errors import InputError, check_kind
 
+    check_kind("runs", runs, list | tuple, "; write a list of run directories")
     chosen, rest = _scoring_options("compare_runs", options)
     opened = [open_run(run, chosen, **rest) for run in runs]
     check_comparable(opened)

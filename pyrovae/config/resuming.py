@@ -96,8 +96,8 @@ def check_kept(
         if others:
             raise InputError(
                 f"{run.last} and {run.config} do not belong to the same run, or one was edited: "
-                "they "
-                f"differ in --{others[0]} ({before.get(others[0])} and {stored.get(others[0])})"
+                f"they differ in --{others[0]} ({before.get(others[0])} and "
+                f"{stored.get(others[0])})"
             )
         raise InputError(
             f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs, --loggers, "

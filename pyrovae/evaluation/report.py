@@ -37,6 +37,8 @@ PARTIAL: dict[tuple[str, ...], frozenset[str]] = {
     ),
     ("features",): frozenset(("mmd", "density", "coverage", "frechet", "num_features")),
 }
+#: With fewer groups a standard error has too few degrees of freedom for a normal test.
+FEW_GROUPS = 10
 #: The columns of images that come from the draws for log p(x).
 DRAWN = ("log_evidence", "error", "elbo", "ess", "k_hat")
 #: The columns of the table besides that of the VAE; each is also a section.
@@ -274,6 +276,12 @@ def notes(report: Report) -> list[str]:
     """Notes on scores that need care, one line per note."""
     own = report.scores["vae"]
     found = [*_on_evidence(report, own), *_on_sizes(report, own)]
+    few = report.groups is not None and len({*report.groups}) < FEW_GROUPS
+    if few:
+        found.append(
+            f"standard errors of fewer than {FEW_GROUPS} groups are rough: a difference of three "
+            "of them may be chance."
+        )
     if report.given:
         found.append(
             f"the programs are given y ({', '.join(report.given)}), and baselines are not. If log "
@@ -287,7 +295,7 @@ def notes(report: Report) -> list[str]:
         )
     for name in BASELINES:
         more = report.scores.get(name, {}).get("more_than_elbo")
-        if more is not None and more.error is not None and more.sure:  # Unknown for one group.
+        if more is not None and more.sure and not few:
             found.append(
                 f"the ELBO is {more.value:,.0f} nats (standard error {more.error:,.1f}) below "
                 f"log p(x) of the baseline {COLUMNS[name]}."

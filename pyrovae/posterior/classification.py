@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,8 +74,9 @@ class Classified:
     def __str__(self) -> str:
         """The error with its standard error, and what always answering one class gives."""
         wrong, error = 1 - self.correct.mean(), error_of_mean(self.correct, self.groups)
+        known = "" if math.isnan(error) else f" ± {100 * error:.2f}"
         return (
-            f"error {100 * wrong:.2f} ± {100 * error:.2f}% on {len(self.correct):,} images "
+            f"error {100 * wrong:.2f}{known}% on {len(self.correct):,} images "
             f"(always the most frequent class: {100 * (1 - self.chance):.2f}%)"
         )
 

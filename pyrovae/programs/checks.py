@@ -100,8 +100,7 @@ def _masked(guide: Any, model: Any) -> str:
             if mask is not None and mask is not True:
                 return (
                     f"the site {name} lies within poutine.mask or has an obs_mask, which the "
-                    "scores "
-                    "would ignore; mask its distribution, as in fn.mask(m), or use "
+                    "scores would ignore; mask its distribution, as in fn.mask(m), or use "
                     "--likelihood Masked for missing pixels"
                 )
     return ""

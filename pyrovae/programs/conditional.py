@@ -17,8 +17,9 @@ from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
+from pyrovae.programs.observing import count
 from pyrovae.programs.pair import Given, ModelGuidePair
-from pyrovae.programs.vae import Program, built, count
+from pyrovae.programs.vae import Program, built
 from pyrovae.utils.arguments import remade
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut, listed

@@ -20,8 +20,9 @@ from pyrovae.networks.blocks import Block, GatedBlock, convolution, shrunk
 from pyrovae.networks.ladder import BottomUp, Ladder, Maps, Shortcut, Top, TopDown
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import FlowPrior, Prior
+from pyrovae.programs.observing import count
 from pyrovae.programs.pair import ModelGuidePair, Parts
-from pyrovae.programs.vae import Program, check_latent_parts, check_spaces, count, made
+from pyrovae.programs.vae import Program, check_latent_parts, check_spaces, made
 from pyrovae.utils.errors import InputError
 
 __all__ = ["LadderGuide", "LadderModel", "LadderVAE"]

@@ -17,7 +17,8 @@ from pyrovae.networks import Decoder, Encoder
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.programs.few_labels import FewLabels, Labels, check_number, given_classes
-from pyrovae.programs.vae import Program, count
+from pyrovae.programs.observing import count
+from pyrovae.programs.vae import Program
 from pyrovae.utils.errors import InputError
 
 __all__ = ["MixtureGuide", "MixtureModel", "MixtureVAE"]

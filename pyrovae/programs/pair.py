@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,41 +14,23 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
+from pyrovae.programs.observing import check_range
+from pyrovae.programs.parts import Parts
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.pyro_state import own_store
-from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.text import listed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pyrovae.data import ImageData, Split
-    from pyrovae.posteriors import Posterior
-    from pyrovae.priors import Prior
 
 __all__ = ["Parts", "ModelGuidePair", "run_both"]
 
 #: Attributes of images, `(*, A)`; None for programs that take none.
 Given: TypeAlias = Tensor | np.ndarray | Sequence[Any] | None
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts, besides the likelihood, of programs with one latent vector.
-
-    Attributes:
-        encoder: network from images to the posterior's parameters.
-        posterior: q(z given x).
-        prior: p(z).
-        decoder: network from z to the likelihood's maps.
-    """
-
-    encoder: nn.Module
-    posterior: Posterior
-    prior: Prior
-    decoder: nn.Module
 
 
 def run_both(
@@ -342,25 +323,8 @@ class ModelGuidePair(Recorded, nn.Module):
             allowed = f"(*, {', '.join(map(str, self.data.image_shape))})"
             raise ValueError(f"images of shape {tuple(x.shape)}: allowed is {allowed}")
         if given and not torch.compiler.is_compiling():
-            self._check_range(x)
+            check_range(x, self.observe)
         return x
-
-    def _check_range(self, x: Tensor) -> None:
-        """Raises `ValueError` for values far outside the observations of black and white."""
-        ends = torch.zeros(2, *x.shape[-3:], dtype=torch.uint8)
-        ends[1] = 255
-        with private_randomness(0, self._like().device):
-            low, high = (float(end) for end in self.observe(ends).nan_to_num().aminmax())
-        try:
-            least, most = (float(end) for end in x.detach().nan_to_num().aminmax())
-        except RuntimeError:  # No image, or no values: `vmap` has none.
-            return
-        slack = 10 * (high - low)
-        if slack > 0 and (least < low - slack or most > high + slack):
-            raise ValueError(
-                f"floats from {least:.3g} to {most:.3g} are no observations, which are from "
-                f"{low:.3g} to {high:.3g}; grey values must be uint8"
-            )
 
     @torch.no_grad()
     def sample(self, num_images: int, attributes: Given = None, *, noise: bool = False) -> Tensor:

@@ -24,6 +24,7 @@ from pyrovae.networks import ConvDecoder, ConvEncoder, ImageShape
 from pyrovae.posteriors import DiagonalNormal, Posterior
 from pyrovae.priors import FlowPrior, Prior
 from pyrovae.programs.checks import misfit
+from pyrovae.programs.observing import count
 from pyrovae.programs.pair import ModelGuidePair, Parts
 from pyrovae.utils.errors import check_kind
 from pyrovae.utils.text import closest
@@ -183,12 +184,9 @@ class VAE(ModelGuidePair):
         >>> images = torch.zeros(5, 1, 8, 8, dtype=torch.uint8)
         >>> vae.encode(images).batch_shape
         torch.Size([5])
-
-        A step of your own training loop:
-
         >>> from pyro.infer import SVI, Trace_ELBO
         >>> svi = SVI(vae.model, vae.guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
-        >>> loss = svi.step(vae.scored(images))
+        >>> loss = svi.step(vae.scored(images))  # A step of your own loop.
     """
 
     model: Model
@@ -296,19 +294,14 @@ def check_latent_parts(prior: Any, likelihood: Any, posterior: Any) -> None:
         ValueError: if prior and posterior have different numbers of latent dimensions.
         TypeError: if a part has the wrong type.
     """
-    check_kinds(prior, likelihood, posterior)
+    check_kind("prior", prior, Prior)
+    check_kind("posterior", posterior, Posterior)
+    check_kind("likelihood", likelihood, Likelihood)
     if prior.latent_dim != posterior.latent_dim:
         raise ValueError(
             f"prior and posterior must have the same latent_dim, "
             f"got {prior.latent_dim} and {posterior.latent_dim}"
         )
-
-
-def check_kinds(prior: Any, likelihood: Any, posterior: Any) -> None:
-    """Raises `TypeError` if one of these parts has the wrong type."""
-    check_kind("prior", prior, Prior)
-    check_kind("posterior", posterior, Posterior)
-    check_kind("likelihood", likelihood, Likelihood)
 
 
 #: The parts of a program whose sizes follow from the data; see `parts_for`.
@@ -329,7 +322,8 @@ def parts_for(
         raise TypeError(f"latent_dim must be an integer, got {latent_dim!r}")
     sizes = {"latent_dim": latent_dim, "image_shape": shape}
     p, q, pixels = made(prior, sizes), made(posterior, sizes), made(likelihood, sizes)
-    check_kinds(p, pixels, q)
+    check_kind("posterior", q, Posterior)  # Before the networks get their sizes.
+    check_kind("likelihood", pixels, Likelihood)
     return {
         "encoder": made(encoder, sizes | {"num_outputs": q.num_params}),
         "decoder": made(decoder, sizes | {"num_maps": pixels.num_maps(shape[0])}),
@@ -396,13 +390,3 @@ def check_spaces(prior: Prior, posterior: Posterior) -> None:
             f"prior and posterior must be on the same space: {names[0]} is over {words[0]} "
             f"vectors, {names[1]} over {words[1]} vectors"
         )
-
-
-def count(x: Tensor) -> int:
-    """The number of observations `(B, C, H, W)`; refuses an image without a batch dimension."""
-    if x.ndim != 4 or not x.is_floating_point():
-        raise ValueError(
-            f"the programs take observations (B, C, H, W) as vae.scored makes them, got "
-            f"{x.dtype} of shape {tuple(x.shape)}"
-        )
-    return len(x)

@@ -119,8 +119,8 @@ class TrainingState:
             return ""
         return (
             f"computes with {num_threads} threads, before with {before}: results differ by "
-            "rounding "
-            f"from those of an uninterrupted run; OMP_NUM_THREADS={before} makes them equal"
+            "rounding from those of an uninterrupted run; "
+            f"OMP_NUM_THREADS={before} makes them equal"
         )
 
 

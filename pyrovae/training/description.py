@@ -37,6 +37,8 @@ FREE = (
     "trainer.epochs",
     "objective.jit_options",
 )
+#: Options that a run keeps where a resumed run from Python has none.
+KEPT = ("callbacks", "loggers", "init_from")
 #: Arguments of data sets for the place of the images. The images themselves are checked anyway.
 PLACES = ("root", "path", "attributes", "cache_dir")
 #: How an object can be written down.
@@ -108,15 +110,20 @@ class Description:
         kept = [n for n in both if not {n, n.split(".")[0]} & {*FREE, *lost, *moved}]
         return {n: (old.get(n), new.get(n)) for n in kept if old.get(n) != new.get(n)}
 
-    def text(self) -> str:
+    def text(self, before: Mapping[str, Any]) -> str:
         """The text of `config.yaml`.
+
+        Args:
+            before: the options of a run that resumes; its callbacks and loggers stay, if none are
+                given.
 
         If an object cannot be written down, one warning names it. The text is then a comment with
         the same line. One warning names the arguments that are in memory only.
         """
         _warn_of_memory(self.in_memory)
         if not self.missing:
-            return yaml.safe_dump(self.options, sort_keys=False, allow_unicode=True)
+            kept = {name: before[name] for name in KEPT if before.get(name) is not None}
+            return yaml.safe_dump(kept | self.options, sort_keys=False, allow_unicode=True)
         missing = " ".join("; ".join(self.missing).split())
         line = f"this run cannot be opened from its directory alone: {missing}; {HINT}"
         logging.getLogger("pyrovae").warning("%s", line)

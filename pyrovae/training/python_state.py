@@ -144,7 +144,7 @@ class PythonState:
     def restore(self) -> None:
         """Gives the attributes and the generators these values, but for objects in attributes."""
         for (name, key), value in self.values.items():
-            own = vars(self.parts[name])[key]
+            own = vars(self.parts[name]).get(key)
             if isinstance(own, np.random.Generator):
                 own.bit_generator.state = value
             elif isinstance(own, random.Random):

@@ -94,6 +94,5 @@ class Recipe:
             if float(was) != float(goes_on):
                 yield (
                     f"the schedule of the {name} now takes {after} epochs instead of {before}: "
-                    "it "
-                    f"continues at {goes_on}, after {was} in the last step, and ends at {ends}"
+                    f"it continues at {goes_on}, after {was} in the last step, and ends at {ends}"
                 )

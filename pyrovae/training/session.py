@@ -168,48 +168,31 @@ class Session:
     def begin(self, resume: bool) -> None:
         """Loads the checkpoint or initialises the parameters; starts callbacks, chooses steps."""
         if resume:
-            for line in self.saved.load(self.held):
-                self.callbacks.message(line)
-            self.callbacks.message(self.state.about(self.trainer.epochs))
+            lines = [*self.saved.load(self.held), self.state.about(self.trainer.epochs)]
             rate = self.optimizer.scale_learning_rate(1.0)
-            for line in self.recipe.lengthened(self.state.epochs, self.progress(), rate):
+            lines += self.recipe.lengthened(self.state.epochs, self.progress(), rate)
+            for line in lines:
                 self.callbacks.message(line)
             self.state.epochs = self.trainer.epochs
         else:
             self.start()
         # Before the configuration is written, since a damaged `metrics.csv` is refused.
-        self.rows = self.group.from_main(self.kept_rows)
+        run, epoch = self.run, self.state.epoch
+        self.rows = self.group.from_main(lambda: rows_until(run.metrics, epoch) if run else [])
         self.callbacks.begin(self.info())
-        if self.run is not None:
-            self.run.begin()
-        for line in self.group.about(self.trainer.batch_size, self.coupled()):
+        if run is not None:
+            run.begin()
+        coupled = coupled_parts(self.vae, self.objective)
+        for line in self.group.about(self.trainer.batch_size, coupled):
             self.callbacks.message(line)
         self.stepper = self.choose_steps()
 
     def info(self) -> RunInfo:
         """The state of the run when it begins or resumes, for the callbacks."""
-        state = self.state
-        return RunInfo(
-            run=self.run,
-            epochs=self.trainer.epochs,
-            epoch=state.epoch,
-            step=state.step - state.batch,
-            wide=self.objective.prefers_wide_guide,
-            say=self.callbacks.message,
-            id=state.run,
-            threads=self.engine.threads,
-        )
-
-    def kept_rows(self) -> list[dict[str, str]]:
-        """The rows of `metrics.csv` of the complete epochs, when the run begins or resumes."""
-        return [] if self.run is None else rows_until(self.run.metrics, self.state.epoch)
-
-    def coupled(self) -> list[str]:
-        """Names the parts whose result for one image depends on the rest of the batch."""
-        names = coupled_parts(self.vae)
-        if self.objective.couples_batch:
-            names.append(type(self.objective.innermost()).__name__)
-        return names
+        state, wide = self.state, self.objective.prefers_wide_guide
+        begun = self.run, self.trainer.epochs, state.epoch, state.step - state.batch
+        threads = self.engine.threads
+        return RunInfo(*begun, wide, self.callbacks.message, id=state.run, threads=threads)
 
     def choose_steps(self) -> Stepper:
         """Chooses compiled, recorded or eager steps, and logs the choice."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pyrovae.likelihoods import Likelihood
 from pyrovae.networks import Decoder, Encoder
+from pyrovae.objectives import Objective
 from pyrovae.posteriors import Posterior
 from pyrovae.priors import Prior
 from pyrovae.utils.process_group import Group
@@ -52,9 +53,12 @@ def synchronous_norms(program: nn.Module) -> bool:
     return any("forward" in vars(m) for m in program.modules() if isinstance(m, BATCH_NORMS))
 
 
-def coupled_parts(program: nn.Module) -> list[str]:
-    """Names the modules whose output for one image depends on the rest of the process's batch."""
-    return [type(m).__name__ for m in program.modules() if _couples_batch(m)]
+def coupled_parts(program: nn.Module, objective: Objective | None = None) -> list[str]:
+    """Names the parts whose result for one image depends on the rest of the process's batch."""
+    names = [type(m).__name__ for m in program.modules() if _couples_batch(m)]
+    if objective is not None and objective.couples_batch:
+        names.append(type(objective.innermost()).__name__)
+    return names
 
 
 def _couples_batch(module: nn.Module) -> bool:

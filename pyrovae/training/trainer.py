@@ -143,8 +143,7 @@ class Trainer(Settings):
         group.check(engine.device)
         run, resume = _place(run, resume, group)
         about = Description(self, vae, data, recipe, engine, callbacks, loggers)
-        if run is not None and not run.config_text:
-            _describe(run, about, resume)
+        group.from_main(lambda: _describe(run, about, resume))
         feed = _feed(loggers, run, about)
         called = _arranged(callbacks, feed, run is not None, progress) if group.main else []
         norm_group = group if self.sync_batch_norm else Group()
@@ -194,7 +193,7 @@ def _resumes(run: RunDirectory | None, resume: bool | str) -> bool:
     return resumes
 
 
-def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
+def _describe(run: RunDirectory | None, about: Description, resume: bool) -> None:
     """Gives a run from Python its `config.yaml`; refuses to resume it with other options.
 
     The command line has its own text, and does the same.
@@ -202,6 +201,8 @@ def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
     Raises:
         InputError: if options have changed.
     """
+    if run is None or run.config_text:
+        return
     before = run.options() if resume else {}  # None if its parts could not be written down.
     if before and (changes := about.changes(before)):
         some = [
@@ -215,7 +216,7 @@ def _describe(run: RunDirectory, about: Description, resume: bool) -> None:
             "another run and without resume trains these weights with other options"
         )
     if not (resume and about.missing):  # What the run has can be more than this.
-        run.config_text = about.text()
+        run.config_text = about.text(before)
 
 
 def _feed(

@@ -26,13 +26,16 @@ def running_alone() -> Iterator[None]:
     Raises:
         InputError: if another thread trains, which may take hours.
     """
-    if _trainer not in (None, threading.get_ident()):
-        raise InputError(
-            "another thread of this process trains, and Pyro's parameter store is one for all "
-            "threads; train in a process of its own"
-        )
-    with _lock:
+    while not _lock.acquire(timeout=0.1):
+        if _trainer is not None:
+            raise InputError(
+                "another thread of this process trains, and Pyro's parameter store is one for all "
+                "threads; train in a process of its own"
+            )
+    try:
         yield
+    finally:
+        _lock.release()
 
 
 @contextmanager

@@ -140,6 +140,8 @@ def test_runs_are_compared_from_python(
     assert Path("cli/comparison.csv").read_text() == Path("comparison.csv").read_text()
     with pytest.raises(TypeError, match="compare_runs has no option num_sample .did you mean"):
         pyrovae.compare_runs(both, num_sample=3)
+    with pytest.raises(TypeError, match="^runs must be of the kind list or tuple, got str; write"):
+        pyrovae.compare_runs("first")
     with pytest.raises(InputError, match="needs a run other than"):
         pyrovae.compare_runs(both[:1])
 

@@ -99,6 +99,7 @@ def test_the_errors_of_one_group_are_unknown() -> None:
     own = Scorer(small_vae().eval(), data, Options(num_samples=3), CPU)
     report = Opened(Path("run"), own, {"checkpoint": "best"}).score(["elbo", "without_latent"])
     assert report.scores["vae"]["elbo"].error is None and "4 images of 1 group" in str(report)
+    assert "standard errors of fewer than 10 groups are rough" in str(report)
 
 
 @pytest.mark.slow

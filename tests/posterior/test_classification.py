@@ -26,6 +26,11 @@ def test_predictions_are_summed_up_in_one_line() -> None:
     )
 
 
+def test_the_error_of_one_image_has_no_standard_error() -> None:
+    found = Classified("kind", np.eye(2)[[0]], np.array([1]), np.arange(1))
+    assert str(found).startswith("error 100.00% on 1 images")
+
+
 def test_calibrated_predictions_have_the_error_of_noise_alone() -> None:
     random = np.random.default_rng(0)
     confidence = random.uniform(0.4, 1, 20_000)

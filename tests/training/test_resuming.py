@@ -12,6 +12,7 @@ from typing import Any
 import pyro
 import pytest
 import torch
+import yaml
 
 from pyrovae import (
     IWAE,
@@ -166,6 +167,16 @@ def test_a_resumed_run_keeps_the_changes_of_its_images(tmp_path: Path) -> None:
                 fit()
         else:
             fit()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_the_callbacks_of_the_command_line(tmp_path: Path) -> None:
+    train(Trainer(epochs=1, batch_size=BATCH), adam(), tmp_path)
+    options = RunDirectory(tmp_path).options()
+    options["callbacks"] = [{"class_path": "pyrovae.inspection.PosteriorMonitor"}]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(options))
+    train(Trainer(epochs=2, batch_size=BATCH), adam(), tmp_path, resume=True)
+    assert RunDirectory(tmp_path).options()["callbacks"] == options["callbacks"]
 
 
 @pytest.mark.slow

@@ -228,8 +228,7 @@ def directions(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     ]
     says = (
         f"The {len(rows)} directions that change the decoded image most around this image account "
-        "for "
-        f"{found.shares.sum():.0%} of the change over all directions. One step is a standard "
+        f"for {found.shares.sum():.0%} of the change over all directions. One step is a standard "
         f"deviation of the aggregate posterior; the mark is this image's posterior."
     )
     return {"directions": rows, "says": says}
