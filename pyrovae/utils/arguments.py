@@ -8,8 +8,8 @@ import numbers
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pyrovae.utils.errors import InputError
 
@@ -58,10 +58,10 @@ def _check_arguments(part: object, init: Callable[..., None], given: Mapping[str
     except Exception:  # An annotation may name a class that only type checkers import.
         return
     for name, value in given.items():
-        kinds = get_args(hint) if (hint := hints.get(name)) is not None else ()
-        kinds = tuple(kinds or (hint,))
+        hint = hints.get(name)
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         where = f"{type(part).__name__}: {name} must be"
-        if isinstance(value, str) and {*kinds} <= {int, float, NoneType} and hint is not None:
+        if isinstance(value, str) and {*kinds} <= {int, float, NoneType}:
             number = "a number" if float in kinds else "an integer"
             raise TypeError(f"{where} {number}, got the text {value!r}")
         if isinstance(value, type) and all(_excludes_classes(kind) for kind in kinds):

@@ -275,7 +275,9 @@ def test_the_gaps_of_images_that_the_user_gave_are_told(
     found = section(whole)
     assert list(found.tables["gaps"].index) == list(whole.shown.names)[:3]
     assert told in found.figures["gaps"].caption
-    assert any("these are the first 3 of 5" in said for said in found.says) == (count > 3)
+    assert any("these results are for the first 3 of 5" in said for said in found.says) == (
+        count > 3
+    )
 
 
 @pytest.mark.usefixtures("short_fits")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -185,9 +185,14 @@ class Takes(Recorded):
     """Arguments whose annotations allow classes."""
 
     def __init__(
-        self, made: Factory, named: Named, any: object, rate: float | None = None
+        self,
+        made: Factory,
+        named: Named,
+        any: object,
+        kind: type[Exception],
+        names: Sequence[int] | str,
     ) -> None:
-        self.given = made, named, any
+        self.given = made, named, any, kind, names
 
 
 class Numbers(Recorded):
@@ -196,7 +201,7 @@ class Numbers(Recorded):
 
 
 def test_classes_are_taken_where_they_are_allowed() -> None:
-    assert Takes(dict, dict, dict).given == (dict, dict, dict)
+    assert Takes(dict, dict, dict, OSError, "12").given == (dict, dict, dict, OSError, "12")
     assert Numbers(name="1").given == (None, 1, "1")
     with pytest.raises(TypeError, match="^Numbers: rate must be a number, got the text '1e-3'$"):
         Numbers("1e-3")  # type: ignore[arg-type]
