@@ -71,6 +71,8 @@ def _check_arguments(part: object, init: Callable[..., None], given: Mapping[str
 
 def _excludes_classes(kind: Any) -> bool:
     """Whether a hint is a plain class of which no class is an instance."""
+    if get_origin(kind) is not None:  # Python 3.10 counts `list[int]` among the types.
+        return False
     plain = isinstance(kind, type) and not getattr(kind, "_is_protocol", False)
     return plain and kind not in (object, type) and not issubclass(type, kind)
 
