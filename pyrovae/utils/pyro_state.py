@@ -44,12 +44,30 @@ def own_store(*programs: nn.Module) -> Iterator[None]:
 
     In the global store they would stay alive as long as the process, and programs that have
     registered parameters cannot be pickled. The values of `pyro.param` are those of the store.
+    Programs keep their own parameters, whatever the store has under the same names.
 
     Args:
         programs: the programs that run inside.
     """
-    with _scope(pyro.get_param_store().get_state(), programs):
-        yield
+    with running_alone():  # The store of another thread is not copied.
+        own = {name for program in programs for name in _constrained(program)}
+        state = {
+            kind: {name: value for name, value in values.items() if name not in own}
+            for kind, values in pyro.get_param_store().get_state().items()
+        }
+        with _scope(state, programs):
+            yield
+
+
+def _constrained(program: nn.Module) -> Iterator[str]:
+    """The names that the store may give each `PyroParam`, which it would replace.
+
+    A name begins at the outermost `PyroModule`, which may be a part of the program.
+    """
+    for name, _ in program.named_parameters():
+        if name.endswith("_unconstrained"):
+            path = name.removesuffix("_unconstrained").split(".")
+            yield from (".".join(path[start:]) for start in range(len(path)))
 
 
 @contextmanager

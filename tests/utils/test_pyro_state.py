@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyro
+import pyro.infer
 import pytest
 import torch
-from pyro.nn import PyroModule
+from pyro.distributions import Normal, constraints
+from pyro.nn import PyroModule, PyroParam
 
 from pyrovae import VAE, Engine, InputError, ModelGuidePair, Trainer, evaluate
 from pyrovae.evaluation.evidence import log_evidence
@@ -76,6 +78,33 @@ def test_values_of_the_store_are_those_of_the_user() -> None:
         before = evaluate(programs, SPLIT).elbo
         pyro.get_param_store()["weight"] = torch.tensor(3.0)
         assert evaluate(programs, SPLIT).elbo == pytest.approx(before - 2)
+
+
+class Shifted(PyroModule):
+    """A guide with a constrained parameter of its own."""
+
+    def __init__(self, guide: PyroModule, shift: float) -> None:
+        super().__init__()
+        self.guide = guide
+        self.shift = PyroParam(torch.tensor(shift), constraint=constraints.positive)
+
+    def forward(self, x: torch.Tensor, num_images: int = 1) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            pyro.sample("z", Normal(self.shift, 1.0).expand([4]).to_event(1))
+
+
+def test_programs_keep_their_parameters_where_the_store_has_others() -> None:
+    def made(shift: float) -> ModelGuidePair:
+        vae = small_vae()
+        return ModelGuidePair(vae.model, Shifted(vae.guide, shift), vae.likelihood, [])
+
+    first, second = made(1.0), made(5.0)
+    with pyro.get_param_store().scope():
+        expected = encode(second, SPLIT, CPU).loc
+        pyro.infer.Trace_ELBO().loss(first.model, first.guide, first.scored(IMAGES))
+        assert any("shift" in name for name in pyro.get_param_store().keys())
+        assert (encode(second, SPLIT, CPU).loc == expected).all()
+        assert second.guide.shift.item() == pytest.approx(5.0)
 
 
 @pytest.mark.slow
