@@ -51,9 +51,9 @@ class TorchDataset(DividedImages):
     number or several; others are not used, and a warning names them. A random transform is applied
     once; use `flip` and `augment` to change images at random.
 
-    Each `TorchDataset` reads its items anew: nothing shows from outside whether a data set would
-    return the same ones as before. Make one object for several trainings. `reuse` keeps the
-    stored images for later processes.
+    Each `TorchDataset` reads its items once, since it cannot know whether the data set has changed
+    since an earlier reading. Make one object for several trainings. `reuse` keeps the stored
+    images for later processes.
 
     Args:
         dataset: the training images. Splits that are not given are divided from them at random by

@@ -35,8 +35,8 @@ def check_range(x: Tensor, observe: Callable[[Tensor], Tensor]) -> None:
     slack = 10 * (high - low)
     if slack > 0 and (least < low - slack or most > high + slack):
         raise ValueError(
-            f"floats from {least:.3g} to {most:.3g} are no observations, which are from "
-            f"{low:.3g} to {high:.3g}; grey values must be uint8"
+            f"floats from {least:.3g} to {most:.3g} are not observations, which are from "
+            f"{low:.3g} to {high:.3g}; pass grey values as uint8"
         )
 
 

@@ -181,7 +181,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "no path": (lambda: fit(vae(), run=""), "^run: allowed is the path of a directory, got ''$"),
     "grey values": (
         lambda: vae().encode(torch.rand(2, 3, 16, 16) * 255),
-        "^floats from .* are no observations, which are from 0 to 1; grey values must be uint8",
+        "^floats from .* are not observations, which are from 0 to 1; pass grey values as uint8",
     ),
 }
 

@@ -73,11 +73,13 @@ def _where(subject: Subject, scores: pandas.DataFrame) -> str:
 
 
 def _probes_drawing(subject: Subject, scores: pandas.DataFrame) -> Drawing:
-    apart = "" if subject.split.groups is None else ", all images of a group in one fold"
+    folds, apart = "Five folds", ""
+    if subject.split.groups is not None:
+        folds, apart = "Up to five folds", ", with all images of a group in one fold"
     return Drawing(
         _draw_probes(scores),
         f"Score per attribute: how well a linear function of the posterior means predicts it "
-        f"for images that the function was not fitted to. Five folds of "
+        f"for images that the function was not fitted to. {folds} of "
         f"{_where(subject, scores)}{apart}; bars show ± 2 standard errors.",
     )
 
