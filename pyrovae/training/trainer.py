@@ -212,8 +212,8 @@ def _describe(run: RunDirectory | None, about: Description, resume: bool) -> Non
         more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
         raise InputError(
             f"{run.root}: a resumed run keeps its options ({'; '.join(some)}{more}); only epochs, "
-            "engine, callbacks, loggers and the place of the data may change; fit with "
-            "another run and without resume trains these weights with other options"
+            "engine, callbacks, loggers and the place of the data may change; to train the "
+            "weights with other options, load them and name another run, without resume"
         )
     if not (resume and about.missing):  # What the run has can be more than this.
         run.config_text = about.text(before)
