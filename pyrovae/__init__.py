@@ -43,7 +43,9 @@ _HOMES = (
     "training.optimizer training.svi training.trainer utils.errors"
 ).split()
 #: The functions that a star import brings.
-_FUNCTIONS = ["compare_runs", "evaluate", "evaluate_run", "inspect_run", "load", "save"]
+_FUNCTIONS = (
+    "compare_runs evaluate evaluate_run export_run inspect_run load save share_run"
+).split()
 _PACKAGES = ["distributions", "likelihoods", "networks", "objectives", "posteriors", "priors"]
 
 

@@ -15,7 +15,7 @@ from pyrovae.programs.exporting import Exported, export_programs, prior_code
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import check_new, new_folder
 
-__all__ = ["main", "readme"]
+__all__ = ["main", "readme", "write"]
 
 
 def parser() -> Parser:
@@ -27,8 +27,24 @@ def main(arguments: list[str]) -> None:
     """Exports what can be exported; names the rest."""
     options = parser().parse_args(arguments)
     out = Path(options.out)
+    made, failed = write(options.run, out, options.checkpoint, options.trust)
+    for name, program in made.items():
+        same = "equal those of the run"
+        if program.difference:
+            same = f"differ from those of the run by {program.difference:.1g} at most"
+        print(f"{out / name}.pt2: its outputs {same}")
+    if made:
+        print(out / "README.md")
+    if failed:
+        raise InputError("; ".join(failed))
+
+
+def write(
+    run: str | Path, out: Path, checkpoint: str, trust: bool
+) -> tuple[dict[str, Exported], list[str]]:
+    """Writes the programs that can be exported; returns them, and one message per other one."""
     check_new(out)
-    vae, _ = load_run(options.run, options.checkpoint, "cpu", options.trust)
+    vae, _ = load_run(run, checkpoint, "cpu", trust)
     found = dict(export_programs(vae))
     made = {name: program for name, program in found.items() if isinstance(program, Exported)}
     failed = [f"{name}: {program}" for name, program in found.items() if name not in made]
@@ -37,14 +53,7 @@ def main(arguments: list[str]) -> None:
             for name, program in made.items():
                 (folder / f"{name}.pt2").write_bytes(program.content)
             (folder / "README.md").write_text(readme(vae, made, failed), "utf-8")
-        for name, program in made.items():
-            same = "equal those of the run"
-            if program.difference:
-                same = f"differ from those of the run by {program.difference:.1g} at most"
-            print(f"{out / name}.pt2: its outputs {same}")
-        print(out / "README.md")
-    if failed:
-        raise InputError("; ".join(failed))
+    return made, failed
 
 
 def readme(vae: ModelGuidePair, made: dict[str, Exported], failed: list[str]) -> str:

@@ -19,16 +19,14 @@ from pyrovae.data import SPLITS, ImageData
 from pyrovae.data.base import place_of
 from pyrovae.distributions.moments import centre
 from pyrovae.engine import Engine
-from pyrovae.inspection import traversals
-from pyrovae.posterior.space import LatentSpace
+from pyrovae.inspection.walks import EXTENT, interpolate, traverse
 from pyrovae.programs import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import columns_for, interleave, labelled, page, save_png, showing
-from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.text import closest, listed
 
-__all__ = ["interpolate", "traverse", "within_support"]
+__all__ = ["known_attributes", "main"]
 
 #: The default name of the file, without its extension, by the option that chooses the picture.
 OUTPUTS = {
@@ -37,62 +35,6 @@ OUTPUTS = {
     "interpolate": "interpolation",
     "traverse": "traversals",
 }
-#: A traversed dimension varies from -EXTENT to EXTENT.
-EXTENT = 3.0
-
-
-def within_support(vae: ModelGuidePair, z: Tensor) -> Tensor:
-    """Projects latents `(*, D)` onto the support of the prior, such as a sphere."""
-    space = LatentSpace(vae, {"z": z.shape[-1:]})
-    return traversals.within_support(space, z.reshape(-1, z.shape[-1])).reshape(z.shape)
-
-
-@torch.no_grad()
-def interpolate(vae: ModelGuidePair, first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
-    """Images decoded along the straight line between the posterior means of two images.
-
-    Args:
-        vae: programs with one latent vector.
-        first: the first image, uint8 or observed, `(C, H, W)`.
-        second: the second image.
-        steps: number of images, both ends included, at least 2.
-
-    Returns:
-        Floats in [0, 1], `(steps, C, H, W)`.
-
-    Raises:
-        InputError: if `steps` is below 2.
-    """
-    with evaluation_mode(vae):
-        start, end = centre(vae.encode(torch.stack([first, second])))
-        return vae.show(within_support(vae, traversals.linear_path(start, end, steps)))
-
-
-@torch.no_grad()
-def traverse(
-    vae: ModelGuidePair, z: Tensor, dims: Sequence[int], steps: int = 10, extent: float = EXTENT
-) -> Tensor:
-    """Images decoded while one latent dimension varies and the others are fixed.
-
-    Args:
-        vae: programs with one latent vector.
-        z: the latent vector to start from, `(D,)`.
-        dims: the dimensions to vary, counted from 0.
-        steps: images per dimension.
-        extent: each dimension varies from `-extent` to `extent`.
-
-    Returns:
-        Floats in [0, 1], `(len(dims) * steps, C, H, W)`, dimension by dimension.
-
-    Raises:
-        InputError: if a dimension does not exist, or if `steps` or `extent` is not positive.
-    """
-    if steps < 1 or not extent > 0:
-        raise InputError(f"steps and extent must be positive, got {steps} and {extent}")
-    values = torch.linspace(-extent, extent, steps, dtype=z.dtype, device=z.device)
-    latents = traversals.along(z, dims, values.expand(len(dims), -1))
-    with evaluation_mode(vae):
-        return vae.show(within_support(vae, latents.flatten(0, 1)))
 
 
 def parser() -> Parser:

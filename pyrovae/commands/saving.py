@@ -1,4 +1,4 @@
-"""Writes programs to a folder without training state."""
+"""Writes trained programs to folders: for `load`, for PyTorch alone, and for a model hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # The imports inside the functions are slow, and only these functions need them.
 
-__all__ = ["save"]
+__all__ = ["export_run", "save", "share_run"]
 
 
 def save(vae: ModelGuidePair, folder: str | Path, data: ImageData | None = None) -> None:
@@ -56,6 +56,55 @@ def save(vae: ModelGuidePair, folder: str | Path, data: ImageData | None = None)
     with new_folder(Path(folder)) as temporary:
         RunDirectory(temporary, text).share(vae.state_dict())
         _check_opens(temporary, vae)
+
+
+def export_run(
+    run: str | Path, folder: str | Path, checkpoint: str = "best", trust: bool = False
+) -> list[Path]:
+    """Writes encoder and decoder of a run as programs of `torch.export`, as `pyrovae export` does.
+
+    Args:
+        run: the run directory, or a folder of `save`.
+        folder: the new folder.
+        checkpoint: "best" (by validation ELBO) or "last".
+        trust: whether the run may name your own parts, whose code then runs.
+
+    Returns:
+        The files, which `torch.export.load` reads. A README beside them describes their inputs and
+        outputs.
+
+    Raises:
+        InputError: if the folder is not empty, or a program cannot be exported. The other one is
+            written first.
+    """
+    from pyrovae.commands.export import write
+    from pyrovae.utils.errors import InputError
+
+    made, failed = write(run, Path(folder), checkpoint, trust)
+    if failed:
+        raise InputError("; ".join(failed))
+    return [Path(folder, f"{name}.pt2") for name in made]
+
+
+def share_run(
+    run: str | Path, folder: str | Path, checkpoint: str = "best", trust: bool = False
+) -> None:
+    """Writes weights, options, pictures and a model card for a hub, as `pyrovae share` does.
+
+    `load(folder)` opens the result. It holds no paths of your machine.
+
+    Args:
+        run: the run directory, or a folder of `save`.
+        folder: the new folder.
+        checkpoint: "best" (by validation ELBO) or "last".
+        trust: whether the run may name your own parts, whose code then runs.
+
+    Raises:
+        InputError: if the folder is not empty, or the run cannot be opened.
+    """
+    from pyrovae.commands.share import write
+
+    write(run, Path(folder), checkpoint, trust)
 
 
 def _check_opens(folder: Path, vae: ModelGuidePair) -> None:

@@ -33,7 +33,7 @@ from pyrovae.utils.grids import grid, save_png
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.version import __version__
 
-__all__ = ["main", "public"]
+__all__ = ["main", "public", "write"]
 
 #: Options that say where and how the run was computed, which nobody needs to open it.
 LEFT_OUT = ("loggers", "init_from", "engine")
@@ -55,26 +55,33 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str]) -> None:
-    """Writes the folder, opens it again, and says what to look at before publishing."""
+    """Writes the folder, and says what to look at before publishing."""
     options = parser().parse_args(arguments)
-    out, run = Path(options.out), RunDirectory(options.run)
-    check_new(out)
-    vae, _ = load_run(run.root, options.checkpoint, "cpu", options.trust)
-    config = public(read_config(run, Consent(options.trust), PARTS))
-    weights, epoch = run.weights_of(options.checkpoint)
-    with new_folder(out) as folder:
-        made = RunDirectory(folder, yaml.safe_dump(config, sort_keys=False))
-        made.share(weights, epoch)
-        pictures = _pictures(run, vae, epoch, folder)
-        card = Card(run, vae, config, weights, epoch, pictures, made.parts.exists())
-        (folder / "README.md").write_text(card.text(), "utf-8")
-        load_run(folder, trust=options.trust)
-        shutil.rmtree(made.parts / "__pycache__", ignore_errors=True)
+    out = Path(options.out)
+    card = write(options.run, out, options.checkpoint, options.trust)
     print(out)
-    if "reconstructions" in pictures:
+    if "reconstructions" in card.pictures:
         print("before you publish it: reconstructions.png shows images of the validation split")
     if card.own_parts:
         print("parts/ holds your own modules: check that they may be published")
+
+
+def write(folder: str | Path, out: Path, checkpoint: str, trust: bool) -> Card:
+    """Writes the folder, and opens it again; returns its model card."""
+    run = RunDirectory(folder)
+    check_new(out)
+    vae, _ = load_run(run.root, checkpoint, "cpu", trust)
+    config = public(read_config(run, Consent(trust), PARTS))
+    weights, epoch = run.weights_of(checkpoint)
+    with new_folder(out) as temporary:
+        made = RunDirectory(temporary, yaml.safe_dump(config, sort_keys=False))
+        made.share(weights, epoch)
+        pictures = _pictures(run, vae, epoch, temporary)
+        card = Card(run, vae, config, weights, epoch, pictures, made.parts.exists())
+        (temporary / "README.md").write_text(card.text(), "utf-8")
+        load_run(temporary, trust=trust)
+        shutil.rmtree(made.parts / "__pycache__", ignore_errors=True)
+    return card
 
 
 def _pictures(run: RunDirectory, vae: ModelGuidePair, epoch: int, folder: Path) -> list[str]:

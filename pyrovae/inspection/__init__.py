@@ -13,6 +13,7 @@ from pyrovae.inspection.export import *
 from pyrovae.inspection.gaps import *
 from pyrovae.inspection.gathering import *
 from pyrovae.inspection.holes import *
+from pyrovae.inspection.inpainting import *
 from pyrovae.inspection.judge import *
 from pyrovae.inspection.judging import *
 from pyrovae.inspection.maps import *
@@ -31,6 +32,7 @@ from pyrovae.inspection.spread_sweep import *
 from pyrovae.inspection.subject import *
 from pyrovae.inspection.traversals import *
 from pyrovae.inspection.typical import *
+from pyrovae.inspection.walks import *
 from pyrovae.posterior.encoding import Encoding as Encoding
 from pyrovae.posterior.encoding import encode as encode
 from pyrovae.posterior.space import LatentSpace as LatentSpace

@@ -3,6 +3,7 @@
 # ruff: noqa: F403
 from pyrovae.programs.pair import *
 from pyrovae.programs.pair import ModelGuidePair
+from pyrovae.programs.replacing import *
 from pyrovae.programs.vae import *
 from pyrovae.utils.discovery import exports
 

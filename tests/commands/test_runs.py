@@ -154,3 +154,40 @@ def test_opening_and_scoring_a_run_changes_no_generator(tmp_path: Path) -> None:
     with shortened():
         pyrovae.inspect_run(tmp_path / "saved", ["collapse"], quick=True)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_export_and_share_write_what_the_commands_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pyrovae.save(by_hand(), source := tmp_path / "saved")
+    files = pyrovae.export_run(source, tmp_path / "exported")
+    assert [path.name for path in files] == ["encoder.pt2", "decoder.pt2"]
+    decoder = torch.export.load(tmp_path / "exported" / "decoder.pt2").module()
+    z = torch.randn(2, 4)
+    torch.testing.assert_close(decoder(z)["image"], pyrovae.load(source).show(z))
+    pyrovae.share_run(source, tmp_path / "shared")
+    assert capsys.readouterr().out == ""
+    for name in ("exported", "shared"):
+        command = "export" if name == "exported" else "share"
+        assert run(command, [str(source), f"--out={tmp_path / 'other' / name}"], monkeypatch) == 0
+        own, other = (sorted((tmp_path / at).iterdir()) for at in (name, f"other/{name}"))
+        assert [path.name for path in own] == [path.name for path in other]
+        texts = {(path.parent / "README.md").read_text() for path in (own[0], other[0])}
+        assert len(texts) == 1
+    with pytest.raises(InputError, match="exists already; name a new folder"):
+        pyrovae.share_run(source, tmp_path / "exported")
+
+
+def test_a_program_that_cannot_be_exported_is_named_and_the_other_one_written(
+    tmp_path: Path,
+) -> None:
+    data = SyntheticFaces(image_size=16, num_train=64, num_val=16, num_test=16)
+    posterior = pyrovae.HouseholderFlow
+    vae = VAE.for_images(data, 4, encoder=MLPEncoder, decoder=MLPDecoder, posterior=posterior)
+    pyrovae.save(vae, tmp_path / "saved")
+    with pytest.raises(InputError, match="^encoder: "):
+        pyrovae.export_run(tmp_path / "saved", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "decoder.pt2",
+    ]

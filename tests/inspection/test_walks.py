@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrovae.commands.sample import interpolate, traverse
 from pyrovae.distributions.moments import centre
+from pyrovae.inspection import interpolate, traverse
 from pyrovae.programs.vae import VAE
 from pyrovae.utils.errors import InputError
 from tests.support.tables import (
