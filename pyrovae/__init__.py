@@ -44,7 +44,7 @@ _HOMES = (
 ).split()
 #: The functions that a star import brings.
 _FUNCTIONS = (
-    "compare_runs evaluate evaluate_run export_run inspect_run load save share_run"
+    "compare_runs evaluate evaluate_run export_run inspect_run load save share_run with_prior"
 ).split()
 _PACKAGES = ["distributions", "likelihoods", "networks", "objectives", "posteriors", "priors"]
 
