@@ -144,8 +144,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _missing(content: Any, text: str) -> str:
     """Why a file holds no options. A run that cannot be written down has a comment."""
     if content is None and text.lstrip().startswith("#"):
+        first = cut(text.strip().splitlines()[0])
         return (
-            f"holds a comment only ({cut(text)}). For a run made from Python, build its VAE again "
+            f"holds comments only ({first}). For a run made from Python, build its VAE again "
             'and load its weights with vae.load_state_dict(RunDirectory(folder).weights("best"))'
         )
     what = "is empty" if content is None else f"holds a {type(content).__name__}"

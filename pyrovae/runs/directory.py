@@ -22,9 +22,11 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import from_yaml
 
-__all__ = ["RunDirectory"]
+__all__ = ["OTHERS", "RunDirectory"]
 
 PICTURES = ("samples", "reconstructions")
+#: The line in the `config.yaml` of a run that cannot be opened before its options in comments.
+OTHERS = "# The other options of this run, which a resumed run keeps:"
 # The temporary names of a run's files, from `temporary_for`: `tidy` deletes no other files.
 TEMPORARY = re.compile(
     r"\.(config\.yaml|index\.html|curve\.png|metrics\.csv|warnings\.txt|evaluation\.json|evaluation_images\.csv|"
@@ -154,6 +156,20 @@ class RunDirectory:
         """The content of `config.yaml` as plain values; empty if it cannot be read."""
         try:
             found = from_yaml(self.config.read_text(encoding="utf-8", errors="replace"))
+        except (OSError, ValueError, yaml.YAMLError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def commented_options(self) -> dict[str, Any]:
+        """The options in the comments of a `config.yaml` that no run opens with, as plain values.
+
+        A run with a part that cannot be written down, such as a lambda, has its other options
+        there, below the line `OTHERS`. Empty if there are none.
+        """
+        try:
+            lines = self.config.read_text(encoding="utf-8", errors="replace").splitlines()
+            place = lines.index(OTHERS) + 1
+            found = from_yaml("\n".join(line.removeprefix("# ") for line in lines[place:]))
         except (OSError, ValueError, yaml.YAMLError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pyrovae.posteriors import DiagonalNormal
 from pyrovae.priors import StandardNormal
 from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS
+from pyrovae.runs.directory import OTHERS
 from pyrovae.training.callbacks import Callback
 from pyrovae.training.loggers import Logger
 from pyrovae.training.recipe import Recipe
@@ -118,16 +120,18 @@ class Description:
                 given.
 
         If an object cannot be written down, one warning names it. The text is then a comment with
-        the same line. One warning names the arguments that are in memory only.
+        the same line, and the other options. One warning names the arguments that are in memory
+        only.
         """
         _warn_of_memory(self.in_memory)
+        kept = {name: before[name] for name in KEPT if before.get(name) is not None}
+        text = yaml.safe_dump(kept | self.options, sort_keys=False, allow_unicode=True)
         if not self.missing:
-            kept = {name: before[name] for name in KEPT if before.get(name) is not None}
-            return yaml.safe_dump(kept | self.options, sort_keys=False, allow_unicode=True)
+            return text
         missing = " ".join("; ".join(self.missing).split())
         line = f"this run cannot be opened from its directory alone: {missing}; {HINT}"
         logging.getLogger("pyrovae").warning("%s", line)
-        return f"# {line}\n"
+        return "\n".join([f"# {line}", OTHERS, indent(text, "# ", lambda _: True)])
 
 
 def _parts(writer: Writer, programs: ModelGuidePair, data: ImageData) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def _describe(run: RunDirectory | None, about: Description, resume: bool) -> Non
     """
     if run is None or run.config_text:
         return
-    before = run.options() if resume else {}  # None if its parts could not be written down.
+    before = run.options() or run.commented_options() if resume else {}
     if before and (changes := about.changes(before)):
         some = [
             f"{name} was {old}, now {'another' if new is None else new}"

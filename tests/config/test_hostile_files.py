@@ -127,7 +127,7 @@ def test_hostile_yaml_is_one_line_at_once(
         ("trainer.epochs: 2", "; write trainer: and indented below it epochs:"),
         ("", "is empty; allowed is a mapping of options, such as trainer: {epochs: 2}"),
         ("[1, 2]", "holds a list; allowed is a mapping of options"),
-        ("# nothing\n", "holds a comment only (# nothing)."),
+        ("# nothing\n", "holds comments only (# nothing)."),
         ("trainer: {epochs: 2\n", "(line 2, while parsing a flow mapping from line 1: expected"),
         ("trainer:\n\tepochs: 2", "(line 2: found character '\\t'"),
         ("prior: {nonsense: {}}", "--prior.nonsense: no such option"),

@@ -156,6 +156,26 @@ def test_a_run_that_goes_on_from_python_keeps_its_options(
 
 
 @pytest.mark.slow
+def test_a_run_with_a_lambda_keeps_its_other_options(tmp_path: Path) -> None:
+    def recipe(**own: Any) -> Recipe:
+        return Recipe(optimizer=lambda p: torch.optim.Adam(p, lr=0.01), **own)
+
+    train(Trainer(epochs=1, batch_size=BATCH), recipe(), tmp_path)
+    before = (tmp_path / "config.yaml").read_text()
+    assert all(line.startswith("#") for line in before.splitlines() if line)
+    changes: list[tuple[Trainer, Recipe, str]] = [
+        (Trainer(epochs=2, batch_size=BATCH // 2), recipe(), "trainer.batch_size was "),
+        (Trainer(epochs=2, batch_size=BATCH), recipe(objective=IWAE()), "objective was pyro"),
+        (Trainer(epochs=2, batch_size=BATCH), recipe(freeze=["encoder"]), "freeze was None"),
+    ]
+    for trainer, own, message in changes:
+        with pytest.raises(InputError, match=f"a resumed run keeps its options .{message}"):
+            train(trainer, own, tmp_path, resume=True)
+    _, state = train(Trainer(epochs=2, batch_size=BATCH), recipe(), tmp_path, resume=True)
+    assert state.epoch == 2 and (tmp_path / "config.yaml").read_text() == before
+
+
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_changes_of_its_images(tmp_path: Path) -> None:
     images = small_data().split("train").images
     changes: list[dict[str, Any]] = [{}, {"flip": True}, {"augment": Shift(1)}]
