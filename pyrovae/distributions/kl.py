@@ -1,7 +1,8 @@
-"""KL divergences that torch lacks; importing this module registers them for `kl_divergence`."""
+"""KL divergences: those that torch lacks, which this module registers, and estimates of others."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
@@ -10,10 +11,11 @@ from torch.distributions import (
     LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
+    kl_divergence,
     register_kl,
 )
 
-__all__: list[str] = []
+__all__ = ["divergence"]
 
 
 def _kl_dependent_independent(q: MultivariateNormal | LowRankMultivariateNormal, p: Any) -> Tensor:
@@ -28,3 +30,18 @@ def _kl_dependent_independent(q: MultivariateNormal | LowRankMultivariateNormal,
 
 for _family in (MultivariateNormal, LowRankMultivariateNormal):
     register_kl(_family, Independent)(_kl_dependent_independent)
+
+
+def divergence(q: Any, p: Any, z: Tensor, closed: bool = True) -> Tensor:
+    """KL(q ‖ p) if it has a closed form, else log q - log p at a draw.
+
+    Args:
+        q: a distribution.
+        p: another one.
+        z: a draw from q.
+        closed: whether to use the closed form, see `drawn_in_order`.
+    """
+    if closed:
+        with suppress(NotImplementedError):
+            return kl_divergence(q, p)
+    return q.log_prob(z) - p.log_prob(z)

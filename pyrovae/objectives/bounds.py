@@ -17,7 +17,7 @@ from torch import Tensor
 from pyrovae.objectives.base import LossTerms, Objective
 from pyrovae.objectives.gradients import stop_gradients
 from pyrovae.utils.arguments import Recorded
-from pyrovae.utils.sites import latent_sites, observed_sites
+from pyrovae.utils.sites import drawn_in_order, latent_sites, observed_sites
 
 __all__ = ["DReG", "IWAE", "Latent", "PerImageELBO", "Run", "StickingTheLanding"]
 
@@ -35,6 +35,8 @@ class Latent:
         log_q: log density under the guide, weighted.
         log_p: log density under the model, weighted.
         unweighted: log q - log p at the value drawn, without the weight.
+        ordered: whether the mean of log q - log p is a KL given the sites drawn before, see
+            `drawn_in_order`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Latent:
     log_q: Tensor
     log_p: Tensor
     unweighted: Tensor
+    ordered: bool = True
 
     @property
     def rate(self) -> Tensor:
@@ -162,6 +165,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
             return self._per_image(site["name"], site[kind], len(x))
 
         latents = []
+        ordered = drawn_in_order(guide_trace, model_trace)
         for name in latent_sites(guide_trace):
             q = guide_trace.nodes[name]
             _check_reparameterised(q)
@@ -169,7 +173,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
                 raise ValueError(f"site '{name}' of the guide is not in the model")
             p = model_trace.nodes[name]
             unweighted = spread(q, "unscaled_log_prob") - spread(p, "unscaled_log_prob")
-            terms = (spread(q), spread(p), unweighted)
+            terms = (spread(q), spread(p), unweighted, name in ordered)
             latents.append(Latent(name, q["fn"], p["fn"], q["value"], q["scale"], *terms))
         observed = [model_trace.nodes[name] for name in observed_sites(model_trace)]
         weighted, unscaled = (

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from pyro.distributions import Independent
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from pyrovae.distributions.constraints import positive
+from pyrovae.distributions.kl import divergence
 from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
 from pyrovae.objectives.schedules import Progress, Schedule, Warmup
 
@@ -74,7 +74,8 @@ class FreeBits(_Floored):
     \overline{KL}_d\right)$$
 
     where $\overline{KL}_d$ is the KL of dimension d, averaged over the batch: exact where it has a
-    closed form, else estimated at the values drawn. Where guide or model has dependent dimensions,
+    closed form, else estimated at the values drawn, also of a site that the guide draws before
+    sites that precede it in the model. Where guide or model has dependent dimensions,
     all D dimensions of a site form one group, with a threshold of $\lambda D$.
 
     Use it against posterior collapse, which warm-up only delays.
@@ -140,10 +141,7 @@ def _rates(latent: Latent) -> Tensor:
     """Unweighted KL, averaged over the batch: per dimension, `(D,)`, or of the site, `(1,)`."""
     factors = _factors(latent)
     q, p = factors or (latent.q, latent.p)
-    try:
-        rates = kl_divergence(q, p)
-    except NotImplementedError:
-        rates = q.log_prob(latent.z) - p.log_prob(latent.z)
+    rates = divergence(q, p, latent.z, latent.ordered)
     return rates.reshape(-1, latent.q.event_shape.numel() if factors else 1).mean(0)
 
 

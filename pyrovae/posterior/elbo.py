@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from pyrovae.data import Split
+from pyrovae.distributions.kl import divergence
 from pyrovae.engine import Engine
 from pyrovae.likelihoods import Likelihood
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import check_kind
-from pyrovae.utils.sites import latent_sites, observed_sites
+from pyrovae.utils.sites import drawn_in_order, latent_sites, observed_sites
 from pyrovae.utils.statistics import error_of_mean
 
-__all__ = ["Evaluation", "divergence", "evaluate", "image_terms", "summarise", "terms"]
+__all__ = ["Evaluation", "evaluate", "image_terms", "summarise", "terms"]
 
 #: What the names of the terms of one latent site begin with.
 OF_SITE = "rate_"
@@ -88,7 +88,8 @@ def terms(
     \text{distortion} = -\sum_{\text{observed sites}} \log p$$
 
     The KL of a site is exact where it has a closed form, else estimated by $\log q - \log p$ at
-    the value drawn.
+    the value drawn. It is also estimated where the guide draws sites in another order than the
+    model, see `drawn_in_order`.
 
     Args:
         model: a program whose sites are independent along one plate of images.
@@ -103,20 +104,13 @@ def terms(
     guide_trace, model_trace = run_both(model, guide, *args, **kwargs)
     observed = [model_trace.nodes[name] for name in observed_sites(model_trace)]
     distortion = -sum(site["fn"].log_prob(site["value"]) for site in observed)
-    rates = {}
+    rates, ordered = {}, drawn_in_order(guide_trace, model_trace)
     for name in latent_sites(guide_trace):
         q, p = guide_trace.nodes[name], model_trace.nodes[name]
-        rates[f"{OF_SITE}{name}"] = divergence(q["fn"], p["fn"], q["value"])
+        site_rate = divergence(q["fn"], p["fn"], q["value"], name in ordered)
+        rates[f"{OF_SITE}{name}"] = site_rate
     rate = sum(rates.values(), torch.zeros_like(distortion))
     return {"rate": rate, "distortion": distortion} | (rates if len(rates) > 1 else {})
-
-
-def divergence(q: Any, p: Any, z: Tensor) -> Tensor:
-    """KL(q, p) where it has a closed form, else log q - log p at the value drawn."""
-    try:
-        return kl_divergence(q, p)
-    except NotImplementedError:
-        return q.log_prob(z) - p.log_prob(z)
 
 
 def evaluate(

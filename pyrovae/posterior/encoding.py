@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from torch.distributions import (
 )
 
 from pyrovae.data import Split
+from pyrovae.distributions.kl import divergence
 from pyrovae.distributions.moments import Marginal, is_discrete, marginal, marginals, moments
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import each_batch
@@ -27,7 +29,7 @@ from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair, run_both
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
-from pyrovae.utils.sites import latent_sites
+from pyrovae.utils.sites import drawn_in_order, latent_sites
 
 __all__ = ["ACTIVE", "Encoding", "dimension_divergences", "encode"]
 
@@ -185,9 +187,9 @@ def _of_batch(
     shapes = {name: guide.nodes[name]["fn"].event_shape for name in latent_sites(guide)}
     space = LatentSpace(programs, shapes)
     # First, since some flows can only invert their last draw, and later draws replace it.
+    ordered = drawn_in_order(guide, model)
     densities = [
-        _densities(guide.nodes[n]["fn"], model.nodes[n]["fn"], guide.nodes[n]["value"])
-        for n in space.shapes
+        _densities(guide.nodes[n], model.nodes[n]["fn"], n in ordered) for n in space.shapes
     ]
     every = marginals(programs.guide, guide, list(space.shapes), x, **inputs)
     found = _by_dimension(guide, model, every, bool(inputs))
@@ -217,16 +219,22 @@ def _first_scale(prior: Any, loc: Tensor) -> Tensor:
     return moments(prior)[1].expand(loc.shape)[0].flatten()
 
 
-def _densities(q: Any, p: Any, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """KL(q, p), log q(z) and log p(z), each `(B,)`; NaN where there is no density."""
+def _densities(node: Any, p: Any, closed: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """KL(q, p), log q(z) and log p(z), each `(B,)`; NaN where there is no density.
+
+    Args:
+        node: the site in the guide's trace, with q and z.
+        p: the distribution of the model's site.
+        closed: whether the rate is a KL that can have a closed form, see `drawn_in_order`.
+    """
+    q, z = node["fn"], node["value"]
     try:
         log_q, log_p = q.log_prob(z), p.log_prob(z)
     except NotImplementedError:
         log_q = log_p = torch.full(q.batch_shape, torch.nan, device=z.device)
-    try:
-        return kl_divergence(q, p), log_q, log_p
-    except NotImplementedError:
-        return log_q - log_p, log_q, log_p
+    with suppress(NotImplementedError):
+        return divergence(q, p, z, closed), log_q, log_p
+    return log_q - log_p, log_q, log_p
 
 
 def _by_dimension(
@@ -241,7 +249,7 @@ def _by_dimension(
         given: whether the programs take attributes.
     """
     columns: dict[str, list[Tensor]] = {name: [] for name in BY_DIMENSION}
-    exact, discrete = [], []
+    exact, discrete, ordered = [], [], drawn_in_order(guide, model)
     for name, (loc, scale, noise) in every.items():
         q, p, z = guide.nodes[name]["fn"], model.nodes[name]["fn"], guide.nodes[name]["value"]
         shift = loc
@@ -249,6 +257,8 @@ def _by_dimension(
             mean, _, error = marginal(p)
             shift, noise = loc - mean, noise + error
         divergences, known = dimension_divergences(q, p)
+        if name not in ordered:
+            divergences, known = _drawn_ratios(q, p, z, divergences), False
         values = (loc, scale, shift, noise, divergences, z)
         for column, own in zip(columns, values, strict=True):
             columns[column].append(own.expand(z.shape).reshape(len(z), -1))
@@ -281,7 +291,7 @@ def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
         >>> dimension_divergences(q, p)
         (tensor([2., 0.]), True)
     """
-    if all(isinstance(fn, Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (q, p)):
+    if _independent(q, p):
         try:
             return kl_divergence(q.base_dist, p.base_dist), True
         except NotImplementedError:
@@ -296,9 +306,21 @@ def dimension_divergences(q: Any, p: Any) -> tuple[Tensor, bool]:
     return kl_divergence(*marginals), all(_has_normal_marginals(fn) for fn in (q, p))
 
 
+def _drawn_ratios(q: Any, p: Any, z: Tensor, otherwise: Tensor) -> Tensor:
+    """Log q - log p at z per dimension; `otherwise` unless dimensions are independent."""
+    if not _independent(q, p):
+        return otherwise
+    return q.base_dist.log_prob(z) - p.base_dist.log_prob(z)
+
+
+def _independent(*fns: Any) -> bool:
+    """Whether the dimensions of these distributions are independent."""
+    return all(isinstance(fn, Independent) and fn.reinterpreted_batch_ndims == 1 for fn in fns)
+
+
 def _drawn_divergences(q: Any, p: Any, loc: Tensor) -> Tensor:
     """The KL per dimension, estimated from draws of q; NaN unless dimensions are independent."""
-    if not all(isinstance(fn, Independent) and fn.reinterpreted_batch_ndims == 1 for fn in (q, p)):
+    if not _independent(q, p):
         return torch.full_like(loc, torch.nan)
     z = q.base_dist.sample((DRAWS,))
     return (q.base_dist.log_prob(z) - p.base_dist.log_prob(z)).mean(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,12 @@ __all__ = ["check_all_train", "misfit", "run_once"]
 
 #: The errors of a part that does not fit its input.
 MISFITS = (ValueError, RuntimeError, NotImplementedError, TypeError, AttributeError)
+#: The warning of Pyro's TraceMeanField_ELBO where its KL would be another quantity than the rate.
+MEAN_FIELD = "Failed to verify mean field restriction"
+WRONG_ORDER = (
+    "--objective: TraceMeanField_ELBO needs a guide that draws the latent sites in the order of "
+    "the model; use Trace_ELBO"
+)
 
 
 def run_once(
@@ -46,8 +53,12 @@ def run_once(
         x = vae.scored(images)
     try:
         with private_randomness(0, images.device), pyro.validation_enabled(True):
-            loss(x, **inputs)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", MEAN_FIELD)
+                loss(x, **inputs)
             wrong = _wrong_site(vae, x, inputs)
+    except UserWarning:
+        raise InputError(WRONG_ORDER) from None
     except MISFITS as error:
         reason = (vae.misfit(x) or _line(error)) + place_in_own_code(error)
         raise InputError(f"the parts and the data do not fit together: {reason}") from error

@@ -6,7 +6,14 @@ from typing import Any
 
 from pyro.poutine.util import site_is_subsample
 
-__all__ = ["is_latent", "is_observed", "latent_sites", "observed_sites", "sample_sites"]
+__all__ = [
+    "drawn_in_order",
+    "is_latent",
+    "is_observed",
+    "latent_sites",
+    "observed_sites",
+    "sample_sites",
+]
 
 
 def is_latent(site: Any) -> bool:
@@ -36,6 +43,29 @@ def latent_sites(trace: Any) -> list[str]:
 def observed_sites(trace: Any) -> list[str]:
     """The names of the observed sites of a trace, in order."""
     return [name for name, node in trace.nodes.items() if is_observed(node)]
+
+
+def drawn_in_order(guide: Any, model: Any) -> set[str]:
+    r"""The latent sites of a guide's trace whose rate is a KL given the sites drawn before.
+
+    $$\mathbb{E}_q[\log q(z \mid a) - \log p(z \mid b)] = \mathbb{E}_q[KL(q(z \mid a) \,\|\,
+    p(z \mid b))]$$
+
+    holds if b does not depend on z. So the guide must draw all latent sites before z that precede
+    z in the model. Otherwise b may have been drawn given z, and only the left side is the rate.
+
+    Args:
+        guide: a trace of the guide.
+        model: a trace of the model, replayed with its values.
+    """
+    drawn: set[str] = set()
+    found = set()
+    order = [name for name in latent_sites(model) if name in guide.nodes]
+    for name in latent_sites(guide):
+        if name in order and drawn.issuperset(order[: order.index(name)]):
+            found.add(name)
+        drawn.add(name)
+    return found
 
 
 def _is_variable(site: Any) -> bool:
