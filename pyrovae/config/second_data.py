@@ -11,9 +11,9 @@ from pyrovae.config.building import instantiate, load_run
 from pyrovae.config.parsing import Parser
 from pyrovae.data import ArrayData, ImageData, Split
 from pyrovae.data.array_files import SUFFIXES
-from pyrovae.data.base import spread_rows
 from pyrovae.data.finding import find_images
 from pyrovae.data.fitting import fit_pixels
+from pyrovae.data.rows import spread_rows
 from pyrovae.utils.errors import InputError
 
 __all__ = ["OPTION", "divided_options", "second_data"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from pyrovae.data.augmentation import Augmentation
+from pyrovae.data.rows import one_per_group, spread_rows
 from pyrovae.utils.arguments import Recorded, Writer
 from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.text import closest, cut, printable
@@ -224,8 +225,16 @@ class Split:
         )
 
     def spread(self, count: int) -> Split:
-        """Returns `count` rows, spread evenly over the split; all rows for 0."""
-        rows = spread_rows(len(self), count)
+        """Returns `count` rows, spread evenly over the split, and over groups; all rows for 0."""
+        rows = spread_rows(len(self), count, self.groups)
+        return self if len(rows) == len(self) else self.take(rows)
+
+    def independent(self) -> Split:
+        """Returns one row of each group, drawn from a fixed seed; all rows without groups.
+
+        Tests that need independent images use it.
+        """
+        rows = np.arange(len(self)) if self.groups is None else one_per_group(self.groups)
         return self if len(rows) == len(self) else self.take(rows)
 
     def table(self) -> pandas.DataFrame:
@@ -241,13 +250,6 @@ class Split:
             codes = table[name].fillna(-1).astype(int)
             table[name] = pandas.Categorical.from_codes(codes, categories=list(values))
         return table
-
-
-def spread_rows(total: int, count: int) -> np.ndarray:
-    """Returns `count` indices from 0 to `total` - 1, spread evenly; all if `count` is 0."""
-    if not count or count >= total:
-        return np.arange(total)
-    return np.linspace(0, total - 1, count).astype(int)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.data.base import Split, spread_rows
+from pyrovae.data.base import Split
 from pyrovae.data.finding import absent, in_short
+from pyrovae.data.rows import spread_rows
 from pyrovae.data.tiff import page_of
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut, printable

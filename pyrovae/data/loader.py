@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.augmentation import Augmentation, changed
-from pyrovae.data.base import Split, check_augment, listed, spread_rows
+from pyrovae.data.base import Split, check_augment, listed
 from pyrovae.data.integrity import check_whole
 from pyrovae.data.labels import check_finite
-from pyrovae.data.rows import RESIDENT_BYTES, Rows, gather
+from pyrovae.data.rows import RESIDENT_BYTES, Rows, gather, spread_rows
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.text import cut
 from pyrovae.utils.text import listed as listed_names

@@ -1,4 +1,4 @@
-"""Rows of arrays: gathered in bounded memory, or selected without a copy."""
+"""Rows of arrays: chosen, gathered in bounded memory, or selected without a copy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["RESIDENT_BYTES", "Rows", "gather", "select"]
+__all__ = ["RESIDENT_BYTES", "Rows", "gather", "one_per_group", "select", "spread_rows"]
 
 #: The bytes of a mapped file that may stay in memory.
 RESIDENT_BYTES = 256 * 2**20
@@ -46,6 +46,48 @@ class Rows:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:] if dtype is None else self[:].astype(dtype)
+
+
+def spread_rows(total: int, count: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """Returns `count` indices from 0 to `total` - 1, spread evenly; all if `count` is 0.
+
+    Args:
+        total: the number of rows.
+        count: the number of indices.
+        groups: the group of each row; the indices are spread over as many groups as possible.
+
+    Example:
+        >>> spread_rows(6, 3), spread_rows(6, 3, np.array([0, 0, 0, 0, 1, 2]))[1:]
+        (array([0, 2, 5]), array([4, 5]))
+    """
+    if not count or count >= total:
+        return np.arange(total)
+    if groups is None:
+        return np.linspace(0, total - 1, count).astype(int)
+    turns = _turns(groups)
+    last = np.searchsorted(np.bincount(turns).cumsum(), count)
+    whole, part = np.flatnonzero(turns < last), np.flatnonzero(turns == last)
+    return np.sort(np.append(whole, part[spread_rows(len(part), count - len(whole))]))
+
+
+def one_per_group(groups: np.ndarray) -> np.ndarray:
+    """Returns the indices of one row of each group, drawn from a fixed seed.
+
+    Example:
+        >>> len(one_per_group(np.array(["a", "a", "b", "a"])))
+        2
+    """
+    return np.flatnonzero(_turns(groups) == 0)
+
+
+def _turns(groups: np.ndarray) -> np.ndarray:
+    """For each row the number of rows of its group before it, in a random order."""
+    mixed = np.random.default_rng(0).permutation(len(groups))
+    own = np.unique(np.asarray(groups)[mixed], return_inverse=True)[1]
+    order = np.argsort(own, kind="stable")
+    turns = np.empty(len(groups), int)
+    turns[mixed[order]] = np.arange(len(groups)) - np.searchsorted(own[order], own[order])
+    return turns
 
 
 def select(images: np.ndarray, rows: np.ndarray | None) -> Any:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pyrovae.data.base import ImageData, Split, spread_rows
+from pyrovae.data.base import ImageData, Split
 from pyrovae.data.finding import in_short
 from pyrovae.data.images import ORIENTATION, bits_of, colours_of, is_deep_negative
+from pyrovae.data.rows import spread_rows
 from pyrovae.data.tiff import page_of
 from pyrovae.utils.text import counted, of_groups
 

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.base import Source, fingerprint, spread_rows
+from pyrovae.data.base import Source, fingerprint
 from pyrovae.data.divided import DividedImages
 from pyrovae.data.fitting import fit_pixels
 from pyrovae.data.images import colours_of, load_image
 from pyrovae.data.layout import as_array, image_shape_of, is_last, one_image
+from pyrovae.data.rows import spread_rows
 from pyrovae.data.values import Level
 from pyrovae.data.workers import in_order, shared_array
 from pyrovae.utils.errors import InputError

@@ -10,7 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from pyrovae.data.base import spread_rows
+from pyrovae.data.rows import spread_rows
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.posterior.passes import each_batch
 from pyrovae.posterior.view import PosteriorView

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pyrovae.data.base import spread_rows
+from pyrovae.data.rows import spread_rows
 from pyrovae.evaluation.earlier import scores_of, set_aside
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED

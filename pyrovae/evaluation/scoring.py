@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pyrovae.data import ImageData
-from pyrovae.data.base import fingerprint, spread_rows
+from pyrovae.data.base import fingerprint
+from pyrovae.data.rows import spread_rows
 from pyrovae.engine import Engine
 from pyrovae.evaluation.baselines import (
     log_evidence_of_ppca,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.statistics import error_of_mean
 
 __all__ = ["dimension_table", "dimensions_for"]
 
 
-def dimension_table(encoded: Encoding) -> pandas.DataFrame:
+def dimension_table(encoded: Encoding, groups: np.ndarray | None = None) -> pandas.DataFrame:
     r"""The rate and the moments of each latent dimension, largest rate first.
 
     `kl` is $\mathbb{E}_x KL(q(z_d \mid x) \,\|\, p(z_d))$ in nats per image with its standard
@@ -25,6 +24,7 @@ def dimension_table(encoded: Encoding) -> pandas.DataFrame:
 
     Args:
         encoded: the posteriors of a split.
+        groups: the group of each image, such as a patient, for the standard errors.
 
     Returns:
         One row per latent dimension.
@@ -36,7 +36,7 @@ def dimension_table(encoded: Encoding) -> pandas.DataFrame:
     table = pandas.DataFrame(
         {
             "kl": kl,
-            "error": encoded.kl.std(0, ddof=1) / math.sqrt(len(encoded)),
+            "error": [error_of_mean(own, groups) for own in encoded.kl.T],
             "share": kl / max(kl.sum(), 1e-12),
             "active": active,
             "variance_of_mean": encoded.variance_of_mean,

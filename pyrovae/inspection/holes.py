@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data.base import spread_rows
+from pyrovae.data.rows import spread_rows
 from pyrovae.evaluation.latents import log_mixture
 from pyrovae.evaluation.pairs import chunks
 from pyrovae.inspection.aggregate import kolmogorov_smirnov

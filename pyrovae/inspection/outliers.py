@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyrovae.data import Split
-from pyrovae.data.base import spread_rows
+from pyrovae.data.rows import spread_rows
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.inspection.anomalies import SCORES, auroc, compressed_nats, likelihood_regret
 from pyrovae.inspection.subject import Subject

@@ -125,7 +125,10 @@ def temperature(
         tried, found = tried + beyond, np.concatenate([found, measured(beyond)], 1)
         order = np.argsort(tried)
         tried, found = [tried[place] for place in order], found[:, order]
-    return _table(tried, *found), _summary(np.array(tried), *found)
+    groups = images.groups if isinstance(images, Split) else None
+    rates, distortions = found
+    table = _table(tried, rates, distortions, groups)
+    return table, _summary(np.array(tried), rates, distortions, groups)
 
 
 def _beyond(tried: list[float], found: np.ndarray, widest: float) -> list[float]:
@@ -195,31 +198,37 @@ class _Scaled(Messenger):
         msg["value"] = centre + self.factor * (value - centre)
 
 
-def _table(factors: list[float], rates: np.ndarray, distortions: np.ndarray) -> pandas.DataFrame:
+def _table(
+    factors: list[float], rates: np.ndarray, distortions: np.ndarray, groups: np.ndarray | None
+) -> pandas.DataFrame:
     elbos, one = -rates - distortions, factors.index(1.0)
     rows = []
     for elbo, rate, distortion in zip(elbos, rates, distortions, strict=True):
-        whole, gain = Estimate.of(elbo), Estimate.of(elbo - elbos[one])
+        whole, gain = Estimate.of(elbo, groups), Estimate.of(elbo - elbos[one], groups)
         middle = (rate.mean(), distortion.mean())
         rows.append((whole.value, whole.error, *middle, gain.value, gain.error))
     columns = ["elbo", "error", "rate", "distortion", "gain", "gain_error"]
     return pandas.DataFrame(rows, pandas.Index(factors, name="factor"), columns)
 
 
-def _summary(factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray) -> Temperature:
+def _summary(
+    factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray, groups: np.ndarray | None
+) -> Temperature:
     one = int(np.flatnonzero(factors == 1.0)[0])
     near = slice(one - 1, one + 2)
     slope = np.linalg.inv(np.vander(factors[near], 3))  # of the parabola: 2 a c + b, at c = 1
     rise = (2 * slope[0] + slope[1]) @ distortions[near]
     fall = -(2 * slope[0] + slope[1]) @ rates[near]
     beta = rise.mean() / fall.mean()
-    error = Estimate.of((rise - beta * fall) / fall.mean()).error
+    error = Estimate.of((rise - beta * fall) / fall.mean(), groups).error
     error = max(error, ROUNDING) if error else math.nan
-    best, best_error, gain = _best(factors, -rates - distortions)
+    best, best_error, gain = _best(factors, -rates - distortions, groups)
     return Temperature(best, best_error, gain, float(beta), float(error))
 
 
-def _best(factors: np.ndarray, elbos: np.ndarray) -> tuple[float, float, float]:
+def _best(
+    factors: np.ndarray, elbos: np.ndarray, groups: np.ndarray | None
+) -> tuple[float, float, float]:
     """The optimal factor, its standard error, and the gain over factor 1."""
     means, one = elbos.mean(1), int(np.flatnonzero(factors == 1.0)[0])
     top = _top(elbos)
@@ -230,6 +239,6 @@ def _best(factors: np.ndarray, elbos: np.ndarray) -> tuple[float, float, float]:
     k, a, b = curve @ elbos[top - 1 : top + 2]
     squared = b.mean() / (2 * a.mean())
     best = math.sqrt(squared)
-    error = Estimate.of(best / 2 * (b / b.mean() - a / a.mean())).error
+    error = Estimate.of(best / 2 * (b / b.mean() - a / a.mean()), groups).error
     height = k.mean() - a.mean() * squared + b.mean() * math.log(best)
     return best, float(error or math.nan), float(height - means[one])

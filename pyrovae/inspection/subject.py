@@ -185,6 +185,11 @@ class Subject(PosteriorView):
         rows = self.informed_rows()
         return self if len(rows) == len(self.split) else replace(self, split=self.split.take(rows))
 
+    def independent(self) -> Subject:
+        """The subject with one image per group, for tests that need independent images."""
+        some = self.split.independent()
+        return self if len(some) == len(self.split) else replace(self, split=some)
+
     def informed_rows(self) -> np.ndarray:
         """The indices of the images of `informed`."""
         places = self.split.places(self.known_attributes)
@@ -198,6 +203,15 @@ class Subject(PosteriorView):
 
         hidden = hides_bar(self.progress)
         return tqdm(iterable, desc=title, total=total, disable=hidden, file=sys.stderr)
+
+    def thinned_said(self, whole: Subject) -> list[str]:
+        """A sentence on the images of this subject if it has one per group of a whole one."""
+        if len(self.split) == len(whole.split):
+            return []
+        return [
+            f"One image of each of the {len(self.split):,} groups is used, since the tests need "
+            f"independent images; there are {len(whole.split):,} images."
+        ]
 
     def where(self, count: int | None = None) -> str:
         """The images of a figure in words, such as `n = 500 images of the split test`."""

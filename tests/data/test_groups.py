@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from pyrovae import ArrayData, TorchDataset
 from pyrovae.data import SPLITS, ImageData, ImageFolder, Split
+from pyrovae.data.rows import spread_rows
 from pyrovae.utils.errors import InputError
 
 PEOPLE, PER_PERSON = 30, 4
@@ -339,3 +341,32 @@ def test_images_that_are_left_out_do_not_shift_the_groups(tmp_path: Path) -> Non
     )
     for split in map(data.split, SPLITS):
         check_groups(split)
+
+
+@pytest.mark.parametrize("count", [1, 7, 30, 31, 90, 119, 120, 500, 0])
+def test_chosen_images_are_of_as_many_groups_as_possible(count: int) -> None:
+    groups = np.random.default_rng(0).permutation(np.arange(PEOPLE * PER_PERSON) % PEOPLE)
+    rows = spread_rows(len(groups), count, groups)
+    size = min(count or len(groups), len(groups))
+    assert len(np.unique(rows)) == len(rows) == size and (np.diff(rows) > 0).all()
+    of_each = np.bincount(groups[rows], minlength=PEOPLE)
+    assert of_each.max() - of_each.min() <= 1 and of_each.sum() == size
+
+
+def test_groups_of_different_sizes_are_exhausted_one_by_one() -> None:
+    groups = np.array(["a"] * 10 + ["b"] * 2 + ["c"])
+    found = [sorted(groups[spread_rows(13, count, groups)]) for count in (3, 5, 7)]
+    assert found == [["a", "b", "c"], ["a", "a", "b", "b", "c"], [*"aaaa", "b", "b", "c"]]
+
+
+def test_independent_images_are_one_per_group() -> None:
+    images = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
+    groups = np.array([*"aaaabbbbcccd"])
+    split = Split(images, [str(i) for i in range(12)], np.zeros((12, 0)), groups=groups)
+    found = split.independent()
+    assert found.groups is not None and sorted(found.groups) == [*"abcd"]
+    assert found.names == split.independent().names  # The same ones each time.
+    plain = replace(split, groups=None)
+    assert plain.independent() is plain
+    assert replace(split, groups=np.arange(12)).independent().names == split.names
+    assert sorted(split.spread(4).groups) == [*"abcd"]  # type: ignore[arg-type]

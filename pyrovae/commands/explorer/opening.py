@@ -15,7 +15,7 @@ from torch import Tensor
 from pyrovae.commands.explorer.seeing import Images, Seen
 from pyrovae.commands.inspect import open_subject
 from pyrovae.data import SPLITS, ImageData
-from pyrovae.data.base import spread_rows
+from pyrovae.data.rows import spread_rows
 from pyrovae.inspection.exploring import (
     Cover,
     Evidences,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyrovae.data.base import spread_rows
+from pyrovae.data.rows import spread_rows
 from pyrovae.evaluation.pairs import chunks, squared_distances
 from pyrovae.inspection.maps import neighbour_map, principal_map
 from pyrovae.inspection.sections.map import COMPONENT, trust_said, variance_said

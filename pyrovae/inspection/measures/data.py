@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from pyrovae.data import Split, gather
+from pyrovae.data.rows import one_per_group, spread_rows
 from pyrovae.evaluation.pairs import chunks, squared_distances
 from pyrovae.inspection.aggregate import mmd_test
 from pyrovae.inspection.subject import Subject
@@ -35,7 +36,8 @@ def measure(subject: Subject) -> dict[str, Any]:
     known = subject.train.spread(KNOWN)
     small = small_images(known.images)
     found["distinct"] = len(np.unique(small.round(3), axis=0)) / len(small)
-    return found | _shift(subject, small) | _copies(subject, own, known, small)
+    rows = np.arange(len(small)) if known.groups is None else one_per_group(known.groups)
+    return found | _shift(subject, small[rows]) | _copies(subject, own, known, small)
 
 
 def _spans(images: np.ndarray) -> np.ndarray:
@@ -54,13 +56,18 @@ def small_images(images: np.ndarray) -> np.ndarray:
 
 
 def _shift(subject: Subject, small: np.ndarray) -> dict[str, float]:
-    """The p-value of a test that both splits have one distribution of reduced images."""
-    some, rows = subject.split.spread(TESTED), np.linspace(0, len(small) - 1, TESTED).astype(int)
+    """The p-value of a test that both splits have one distribution of reduced images.
+
+    Args:
+        subject: what is inspected.
+        small: reduced training images, one per group.
+    """
+    some = subject.split.independent().spread(TESTED)
     few = len(some) < 20 or len(small) < 20
     if subject.name == "train" or few or not np.ptp(small, 0).any():  # Equal images.
         return {}
     test = mmd_test(
-        small[np.unique(rows)],
+        small[spread_rows(len(small), TESTED)],
         small_images(some.images),
         permutations=PERMUTATIONS,
         seed=subject.seed,

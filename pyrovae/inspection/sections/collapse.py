@@ -31,7 +31,7 @@ EMPTY = 0.1
 
 def section(subject: Subject) -> Section:
     """The active units, the rate of each dimension, and I(x; z) + KL(q(z) ‖ p(z))."""
-    table = dimension_table(subject.encoded.only(subject.columns))
+    table = dimension_table(subject.encoded.only(subject.columns), subject.split.groups)
     tables, said = {"dimensions": table}, [_units_said(subject, table)]
     if subject.encoded.site_rates:
         tables["layers"] = _layers(subject)
@@ -41,7 +41,7 @@ def section(subject: Subject) -> Section:
     except NotImplementedError:
         said.append("I(x; z) is unknown: the guide has no density.")
     else:
-        parts = {"rate": Estimate.of(subject.encoded.rate), **parts}
+        parts = {"rate": Estimate.of(subject.encoded.rate, subject.split.groups), **parts}
         said.append(_said(parts, bool(subject.programs.attributes)))
         tables["information"] = _information(parts)
     rates = Drawing(
@@ -72,7 +72,10 @@ def _layers(subject: Subject) -> pandas.DataFrame:
     total = max(1e-12, float(subject.encoded.rate.mean()))
     rows = []
     for name, own in rates.items():
-        size, found = slices[name].stop - slices[name].start, Estimate.of(own)
+        size, found = (
+            slices[name].stop - slices[name].start,
+            Estimate.of(own, subject.split.groups),
+        )
         rows.append((name, size, found.value, found.error, found.value / total))
     columns = ["site", "dimensions", "rate", "error", "share"]
     return pandas.DataFrame(rows, columns=columns).set_index("site")

@@ -71,6 +71,7 @@ def section(subject: Subject) -> Section:
         InputError: if a site is unknown, or no comparison is possible.
     """
     answer = Section("How much prior mass lies where no image is encoded?", [], captions=CAPTIONS)
+    whole_subject, subject = subject, subject.independent()
     columns, encoded, seed = subject.columns, subject.encoded, subject.seed
     reasons: list[str] = []
     holes = _tried(reasons, "There was no search for holes", find_holes, subject)
@@ -90,7 +91,7 @@ def section(subject: Subject) -> Section:
         _add_marginals(answer, subject, single, *named[:2])
     _add_rest(answer, subject.where(), whole, worst)
     answer.says.extend(sites_said(subject, "holes and the test of all dimensions together are"))
-    answer.says.extend(reasons)
+    answer.says.extend([*reasons, *subject.thinned_said(whole_subject)])
     return answer
 
 

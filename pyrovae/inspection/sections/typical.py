@@ -78,9 +78,10 @@ def section(subject: Subject) -> Section:
     Raises:
         InputError: if there are fewer than two images.
     """
-    images = subject.split.spread(REPLICATED)
-    step = max(1, len(subject.split) // REPLICATED)
-    whole = subject.programs, subject.split, subject.engine
+    tested = subject.independent()
+    images = tested.split.spread(REPLICATED)
+    step = max(1, len(tested.split) // REPLICATED)
+    whole = subject.programs, tested.split, subject.engine
     noise, gain = noise_size(*whole, seed=subject.seed, step=step)
     statistics = typical.own_statistics(subject.programs, images, seed=subject.seed)
     how: dict[str, Any] = {"statistics": statistics, "seed": subject.seed}
@@ -92,7 +93,7 @@ def section(subject: Subject) -> Section:
     answer = Section(title, [], captions=CAPTIONS)
     reasons = _add_outliers(answer, subject)
     answer.says.extend([_noise_said(noise), _ranks_said(found, ranks), *_gain_said(gain)])
-    answer.says.extend([*_checks_said(checks), *reasons])
+    answer.says.extend([*_checks_said(checks), *reasons, *tested.thinned_said(subject)])
     if gain is not None:
         answer.symptoms.update(pixel_gain=gain.value, pixel_gain_error=gain.error or 0.0)
     answer.tables.update(predictive_checks=checks, predictive_images=found.statistics)
@@ -268,7 +269,7 @@ def _numbers(
 
 def _scale_said(subject: Subject) -> str:
     """The scale of the observations in words."""
-    images = subject.split.spread(REPLICATED).images
+    images = subject.independent().split.spread(REPLICATED).images
     low, high = scale_of(subject.programs.likelihood, images, seed=subject.seed)
     return f"on the likelihood's scale, from {low:.3g} to {high:.3g}"
 

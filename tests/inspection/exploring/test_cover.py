@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 
 from pyrovae import Engine, InputError
-from pyrovae.data.base import spread_rows
+from pyrovae.data.rows import spread_rows
 from pyrovae.inspection.exploring import Cover
 from pyrovae.inspection.exploring.cover import MOST
 from pyrovae.inspection.holes import SOME, find_holes, nearest_posteriors
