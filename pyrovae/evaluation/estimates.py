@@ -66,9 +66,12 @@ class Estimate:
         \text{variance} = \frac{S_{x + d}^2}{N} + \Big(\frac{1}{n} - \frac{1}{N}\Big) S_d^2$$
 
         The first term of the variance is that of a mean over all N images; the second comes from
-        the images without d. It is small if d varies little between images. With groups it is the
-        variance of the mean of $x_i + (N / n) (d_i - \bar d_n)$, without the second term where d
-        is not known.
+        the images without d. It is small if d varies little between images. With G groups, m of
+        which have a d, it is
+
+        $$\frac{1}{N^2} \sum_g \frac{G}{G - 1} a_g^2 + \frac{m}{m - 1} (2 a_g b_g + b_g^2)$$
+
+        for the sums over a group of $a_i = x_i - \bar x_N$ and $b_i = (N / n) (d_i - \bar d_n)$.
 
         Args:
             cheap: x of all N images.
@@ -87,10 +90,23 @@ class Estimate:
         if len(rows) < 2:
             return cls(value, math.nan)
         if groups is not None:
-            each = np.array(cheap, float)
-            each[rows] += (costly - costly.mean()) * len(cheap) / len(rows)
-            return cls(value, error_of_mean(each, groups))
+            return cls(value, _grouped_error(cheap, costly, rows, groups))
         both = np.cov(cheap[rows], costly)
         total = max(0.0, cheap.var(ddof=1) + 2 * both[0, 1] + both[1, 1]) / len(cheap)
         rest = both[1, 1] * (1 / len(rows) - 1 / len(cheap))
         return cls(value, math.sqrt(total + rest))
+
+
+def _grouped_error(
+    cheap: np.ndarray, costly: np.ndarray, rows: np.ndarray, groups: np.ndarray
+) -> float:
+    """The error of `Estimate.of_sum` with groups; NaN if fewer than two have both terms."""
+    places = np.unique(groups, return_inverse=True)[1]
+    count, part = places.max() + 1, len(np.unique(places[rows]))
+    if part < 2:
+        return math.nan
+    scale = len(cheap) / len(rows)
+    a = np.bincount(places, cheap - cheap.mean(), count)
+    b = np.bincount(places[rows], scale * (costly - costly.mean()), count)
+    total = count / (count - 1) * (a @ a) + part / (part - 1) * ((2 * a + b) @ b)
+    return math.sqrt(max(0.0, float(total))) / len(cheap)

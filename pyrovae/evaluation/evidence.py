@@ -24,6 +24,8 @@ __all__ = ["log_evidence", "log_weights", "pareto_k"]
 
 #: k-hat above which neither the mean of the weights nor its standard error can be estimated.
 UNRELIABLE = 0.7
+#: Least difference of weights relative to the largest one.
+TINY = 1e-30
 #: Relative spread of sums in float32 that is due to rounding alone.
 ROUNDING = 8 * float(np.finfo(np.float32).eps)
 #: Pixels decoded at once: on a CPU, some 100 MB in most networks; on a GPU, where a batch eight
@@ -85,7 +87,8 @@ def pareto_k(log_weights: np.ndarray) -> float:
 
     Returns:
         k-hat of the largest `min(S / 5, 3 sqrt(S))` weights; NaN if these are fewer than 5;
-        minus infinity if they are equal to within rounding, as for an exact posterior.
+        minus infinity if they are equal to within rounding, as for an exact posterior; infinity
+        if most of them are too small, relative to the largest one, for double precision.
 
     References:
         Pareto Smoothed Importance Sampling (Vehtari et al., 2024, sections 3.1 and 3.2.4),
@@ -107,7 +110,9 @@ def pareto_k(log_weights: np.ndarray) -> float:
     if excess[-1] <= 1e-9 or ordered[-1] - ordered[-tail - 1] <= rounding:
         return -math.inf
     # The fit divides by a quartile, which would be zero if many weights equal the threshold.
-    return fit_generalized_pareto(torch.from_numpy(np.maximum(excess, 1e-30)))[0]
+    if excess[tail // 4] < TINY and ordered[tail // 4 - tail] - ordered[-tail - 1] > rounding:
+        return math.inf
+    return fit_generalized_pareto(torch.from_numpy(np.maximum(excess, TINY)))[0]
 
 
 def log_evidence(

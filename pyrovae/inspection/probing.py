@@ -21,6 +21,11 @@ __all__ = ["known_probes", "probes"]
 FEWEST = 20
 #: Least number of images with the rarer of an attribute's two values: two per fold.
 LEAST = 10
+#: Near chance, scores vary with the fits too: by up to this factor more than with fixed fits.
+OVER_FITS = 1.5
+#: The probability that an attribute that codes say nothing about counts as predicted, and the
+#: least number of independent images, or of groups, for which it can be as small.
+RISK, LEAST_APART = 0.025, 4
 #: Candidate penalties of ridge regression, for columns of unit variance.
 PENALTIES = np.logspace(-2, 4, 13)
 
@@ -133,7 +138,8 @@ def probes(
 
     Returns:
         One row per attribute: the `score`, "AUC" or "R2"; its `value` and standard `error`; the
-        number of `images`; the `share` of images with the greater of two values.
+        number of `images`; the `share` of images with the greater of two values; the number of
+        `independent` images or groups, of the rarer of two values.
 
     Raises:
         InputError: if there are fewer than 20 images, a value is not finite, or a probe cannot
@@ -156,9 +162,10 @@ def probes(
         fit = _area if two else _share
         found = fit(codes, column, folds, seed, groups)
         share = (column == column.max()).mean() if two else np.nan
-        rows.append(("AUC" if two else "R2", found.value, found.error, len(codes), share))
-    index = pandas.Index(table.columns, name="attribute")
-    return pandas.DataFrame(rows, index, columns=["score", "value", "error", "images", "share"])
+        apart = _fewest_groups(column, np.arange(len(column)) if groups is None else groups)
+        rows.append(("AUC" if two else "R2", found.value, found.error, len(codes), share, apart))
+    columns = ["score", "value", "error", "images", "share", "independent"]
+    return pandas.DataFrame(rows, pandas.Index(table.columns, name="attribute"), columns)
 
 
 def gains(scores: pandas.DataFrame) -> pandas.Series:
@@ -172,13 +179,25 @@ def gains(scores: pandas.DataFrame) -> pandas.Series:
 
 
 def unread(scores: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows of the attributes that are not predicted better than chance by two errors.
+    r"""The rows of the attributes that are not shown to be predicted better than chance.
+
+    The test is that of Student's t at a level of 2.5%, with the deviation of a score 1.5 times its
+    error: the folds share images, so their fits vary together, which an error with fixed fits
+    leaves out. Fewer than 4 independent images or groups of a value show nothing.
 
     Args:
         scores: from `probes`.
+
+    References:
+        No Unbiased Estimator of the Variance of K-Fold Cross-Validation (Bengio and Grandvalet,
+        2004), https://www.jmlr.org/papers/v5/grandvalet04a.html
     """
-    chance = scores["score"].map({"AUC": 0.5, "R2": 0.0})
-    return scores[scores["value"] < chance + 2 * scores["error"]]
+    from scipy.stats import t
+
+    above = scores["value"] - scores["score"].map({"AUC": 0.5, "R2": 0.0})
+    limit = OVER_FITS * t.isf(RISK, (scores["independent"] - 1).clip(lower=1))
+    shown = (above > limit * scores["error"]) & (scores["independent"] >= LEAST_APART)
+    return scores[~shown]
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

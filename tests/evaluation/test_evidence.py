@@ -164,6 +164,14 @@ def test_tails_without_a_shape() -> None:
     assert pareto_k(one) > 0.7
 
 
+@pytest.mark.parametrize("count", [1000, 20_000, 100_000])
+def test_the_heavier_the_tail_the_larger_its_shape(count: int) -> None:
+    normal = np.random.default_rng(0).normal(size=count)
+    found = [pareto_k(scale * normal) for scale in (1.0, 3.0, 10.0, 100.0, 1e3, 1e4)]
+    assert found == sorted(found) and found[-1] == math.inf
+    assert np.isfinite(found[:3]).all()
+
+
 def test_a_pass_may_begin_anywhere() -> None:
     vae, images = small_vae(), small_data().split("test")
     whole = list(each_batch(vae, images, CPU, lambda x: x, batch_size=8))

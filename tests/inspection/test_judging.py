@@ -14,6 +14,7 @@ from pyrovae.config.options import parse_run, train_parser
 from pyrovae.inspection import judge
 from pyrovae.inspection.causes import CAUSES
 from pyrovae.inspection.judge import Advice, Evidence, Finding, Options
+from pyrovae.inspection.judge.limits import SURE
 
 NESTED: dict[str, Any] = {
     "data": {"class_path": "pyrovae.ImageFolder", "init_args": {"root": "x", "augment": None}},
@@ -416,3 +417,12 @@ def test_commands_for_a_run_with_a_class_of_the_user_have_the_flag_that_opens_it
     for resumes in (False, True):
         command = Advice("Train for longer", changes, resumes=resumes).command(str(tmp_path))
         assert command.endswith(flag) and ("--trust" in command) == bool(flag)
+
+
+def test_few_groups_need_a_larger_difference() -> None:
+    assert HEALTHY.certain == SURE
+    many, few = replace(HEALTHY, groups=1e6), replace(HEALTHY, groups=4.0)
+    assert many.certain == pytest.approx(SURE, abs=1e-3) and few.certain > 10
+    overfitted = {"train_elbo": HEALTHY.elbo + 150, "elbo_error": 20.0, "train_error": 20.0}
+    assert judge(replace(many, **overfitted)).findings != judge(HEALTHY).findings
+    assert judge(replace(few, **overfitted)).findings == judge(HEALTHY).findings

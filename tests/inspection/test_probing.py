@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
-from pyrovae.inspection.probing import enough, held_out_predictions, known_probes, probes
+from pyrovae.inspection.probing import enough, held_out_predictions, known_probes, probes, unread
 from tests.support.tables import Z_LIMIT
 
 GROUPS, EACH = 40, 10
@@ -72,3 +72,26 @@ def test_too_few_groups_are_named() -> None:
     scores, left_out = known_probes(codes[some], few, groups=groups[some])
     assert list(scores.index) == ["level"] and left_out == reasons
     assert enough(few[["level"]], np.zeros(30))[1] == {"level": "1 group of 2 needed"}
+
+
+@pytest.mark.parametrize("groups", [None, 4, 8])
+def test_attributes_by_chance_are_seldom_called_predicted(groups: int | None) -> None:
+    """At a level of 2.5%: 10 of 120 by chance have a probability of 7e-4."""
+    rng, found, count = np.random.default_rng(7), 0, 60
+    own = None if groups is None else np.arange(80) % groups
+    for seed in range(count):
+        places = np.arange(80) if own is None else own
+        size = places.max() + 1
+        codes = rng.normal(size=(size, 3))[places] + rng.normal(size=(80, 3))
+        sign = (rng.permutation(size) < size / 2).astype(float)
+        table = pandas.DataFrame({"sign": sign[places], "level": rng.normal(size=size)[places]})
+        found += 2 - len(unread(probes(codes, table, seed=seed, groups=own)))
+    assert found < 10
+
+
+def test_attributes_that_codes_show_are_called_predicted() -> None:
+    codes, table, groups = recognised()
+    shown = pandas.DataFrame({"sign": codes[:, 0] > 0, "level": codes[:, 1]}).astype(float)
+    assert not len(unread(probes(codes, shown, groups=groups)))
+    few = groups < 3  # Three groups separate perfectly by chance.
+    assert len(unread(probes(codes[few], shown[few][["level"]], groups=groups[few]))) == 1

@@ -7,7 +7,7 @@ import math
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
-from pyrovae.inspection.judge.limits import HEAVY, SURE
+from pyrovae.inspection.judge.limits import HEAVY
 from pyrovae.inspection.judge.remedies import train_longer
 
 __all__ = ["look"]
@@ -18,7 +18,7 @@ EXPLAINS = FOLLOWING | {"collapsed", "diverged", "noise_too_large", "undertraine
 def look(evidence: Evidence) -> Finding | None:
     """Beta was above 1, or the spread of the guide fits a weight above 1."""
     beta = float(evidence.options.get("beta.value", 1.0))
-    wide = evidence.weight - SURE * evidence.weight_error > HEAVY and not evidence.wide
+    wide = evidence.weight - evidence.certain * evidence.weight_error > HEAVY and not evidence.wide
     costs = [evidence.spread_gain, *([evidence.missing] if beta > 1 else [])]
     # Without an active dimension the cost may be unknown, as during training.
     unknown = math.nan if beta > 1 and evidence.dims and not evidence.active else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
-from pyrovae.inspection.judge.limits import LIGHT, SURE
+from pyrovae.inspection.judge.limits import LIGHT
 
 __all__ = ["look"]
 
@@ -15,7 +15,7 @@ EXPLAINS = FOLLOWING | {"diverged", "overfitting", "undertrained"}
 def look(evidence: Evidence) -> Finding | None:
     """Beta was below 1, or the spread of the guide fits a weight below 1."""
     beta = float(evidence.options.get("beta.value", 1.0))
-    narrow = evidence.weight + SURE * evidence.weight_error < LIGHT
+    narrow = evidence.weight + evidence.certain * evidence.weight_error < LIGHT
     costs = [own for own in (evidence.spread_gain, evidence.prior_gain) if own == own]
     cost = max(costs, default=0.0)
     if not (beta < 1 or narrow) or not cost > evidence.least:

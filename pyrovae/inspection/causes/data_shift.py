@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
-from pyrovae.inspection.judge.limits import LEVEL, SURE
+from pyrovae.inspection.judge.limits import LEVEL
 
 __all__ = ["look"]
 
@@ -22,7 +22,7 @@ EXPLAINS = FOLLOWING | {
 def look(evidence: Evidence) -> Finding | None:
     """A test finds a difference of both splits, and the ELBO differs too."""
     gap = abs(evidence.train_gap)
-    sure = gap > evidence.least and gap > SURE * evidence.train_gap_error
+    sure = gap > evidence.least and gap > evidence.certain * evidence.train_gap_error
     if not evidence.shift_p < LEVEL or not sure:
         return None
     side = "higher" if evidence.train_gap > 0 else "lower"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import MODE, SURE
+from pyrovae.inspection.judge.limits import MODE
 
 __all__ = ["look"]
 
@@ -19,7 +19,7 @@ EXPLAINS = frozenset(
 def look(evidence: Evidence) -> Finding | None:
     """Draws that do not come from the guide find posterior mass that its own draws miss."""
     cost = evidence.missed_mode
-    if not (cost > MODE and cost > SURE * evidence.missed_error):
+    if not (cost > MODE and cost > evidence.certain * evidence.missed_error):
         return None
     reason = (
         f"A search that starts from draws of the prior gives a log p(x) that is {cost:,.2f} nats "

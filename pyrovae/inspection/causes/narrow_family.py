@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import SURE
 
 __all__ = ["look"]
 
@@ -25,7 +24,7 @@ RICHER = ("FullRankNormal", "InverseAutoregressiveFlow")
 def look(evidence: Evidence) -> Finding | None:
     """The approximation gap is large and larger than the amortisation gap."""
     cost = evidence.approximation
-    sure = cost > SURE * evidence.gap_error
+    sure = cost > evidence.certain * evidence.gap_error
     if not cost > evidence.least or evidence.amortisation > cost or not sure:
         return None
     reason = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
-from pyrovae.inspection.judge.limits import LEVEL, REPEATS, SURE, WORTH_IMAGES
+from pyrovae.inspection.judge.limits import LEVEL, REPEATS, WORTH_IMAGES
 
 __all__ = ["look"]
 
@@ -15,7 +15,7 @@ EXPLAINS = FOLLOWING | {"beta_too_low", "noise_too_small", "undertrained"}
 def look(evidence: Evidence) -> Finding | None:
     """A gap between training and other images that a shift of the data does not explain."""
     gap, fell = evidence.train_gap, ""
-    sure = gap > evidence.fault and gap > SURE * evidence.train_gap_error
+    sure = gap > evidence.fault and gap > evidence.certain * evidence.train_gap_error
     if not sure or evidence.shift_p < LEVEL:
         return None
     if evidence.val_fall > evidence.fault:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import SURE
 
 __all__ = ["look"]
 
@@ -16,7 +15,7 @@ LEARNED = ("FlowPrior", "GaussianMixture", "VampPrior")
 def look(evidence: Evidence) -> Finding | None:
     """A mixture fitted to half of the encodings predicts the other half better than the prior."""
     cost = evidence.prior_gain
-    if not cost > evidence.least or not cost > SURE * evidence.prior_gain_error:
+    if not cost > evidence.least or not cost > evidence.certain * evidence.prior_gain_error:
         return None
     reason = (
         "A mixture fitted to half of the encodings predicts the other half better than the prior "

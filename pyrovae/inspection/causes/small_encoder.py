@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
-from pyrovae.inspection.judge.limits import SURE
 from pyrovae.inspection.judge.remedies import better_encoder
 
 __all__ = ["look"]
@@ -28,7 +27,7 @@ EXPLAINS = frozenset(
 def look(evidence: Evidence) -> Finding | None:
     """The amortisation gap is large and larger than the approximation gap."""
     cost = evidence.amortisation
-    sure = cost > SURE * evidence.gap_error
+    sure = cost > evidence.certain * evidence.gap_error
     if not cost > evidence.least or evidence.approximation > cost or not sure:
         return None
     reason = (

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.judge.advice import Options
-from pyrovae.inspection.judge.limits import FAULT, LEAST, NOTICED
+from pyrovae.inspection.judge.limits import FAULT, LEAST, NOTICED, SURE
 from pyrovae.utils.lazy import pandas
 
 __all__ = ["Evidence"]
@@ -36,6 +35,7 @@ class Evidence:
         rise: the expected gain of the validation ELBO if training lasted twice as long.
         skipped: the share of steps that were skipped because a gradient was not finite.
 
+        groups: the number of groups of the images, such as patients; NaN without groups.
         elbo: the ELBO.
         elbo_error: the standard error of the ELBO.
         train_elbo: the ELBO of training images.
@@ -106,6 +106,7 @@ class Evidence:
     rise: float = NAN
     skipped: float = NAN
 
+    groups: float = NAN
     elbo: float = NAN
     elbo_error: float = NAN
     train_elbo: float = NAN
@@ -177,7 +178,18 @@ class Evidence:
     @property
     def is_below(self) -> bool:
         """Whether the ELBO is surely below log p(x) of a simpler model."""
-        return Estimate(self.below, self.below_error).sure
+        return self.below > max(LEAST, self.certain * self.below_error)
+
+    @property
+    def certain(self) -> float:
+        """The standard errors of a sure difference: `SURE`, more for few groups of images.
+
+        Student's t has the same probability of a false alarm beyond it.
+        """
+        from scipy.stats import norm, t
+
+        freedom = max(1.0, self.groups - 1)
+        return SURE if math.isnan(self.groups) else float(t.isf(norm.sf(SURE), freedom))
 
     @property
     def train_gap(self) -> float:

@@ -10,6 +10,7 @@ LABELS = {
     "train_fall": "fall of the training ELBO",
     "rise": "expected rise of the validation ELBO",
     "skipped": "share of skipped steps",
+    "groups": "groups of images",
     "elbo": "ELBO",
     "elbo_error": "standard error of the ELBO",
     "train_elbo": "ELBO of training images",

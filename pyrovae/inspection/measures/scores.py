@@ -40,6 +40,8 @@ def measure(subject: Subject) -> dict[str, Any]:
     each = _elbo(subject, some)
     own = Estimate.of(each, some.groups)
     found: dict[str, Any] = {"elbo": own.value, "elbo_error": own.error or 0.0}
+    if some.groups is not None:
+        found["groups"] = float(len(np.unique(some.groups)))
     if subject.train is None or not len(subject.train):
         return found
     seen = subject.train.spread(IMAGES)
