@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyrovae.data import Split
+from pyrovae.data.rows import one_per_group
 from pyrovae.engine import Engine
 from pyrovae.posterior.passes import each_batch, seed_of
 from pyrovae.programs.pair import ModelGuidePair
@@ -88,8 +89,19 @@ class Classified:
             "calibration_error": calibration_error(self.confidence, self.correct),
         }
 
+    def independent(self) -> Classified:
+        """One image of each group, drawn from a fixed seed; all images without groups."""
+        if self.groups is None:
+            return self
+        some = one_per_group(self.groups)
+        named = ("probabilities", "truth", "rows", "groups")
+        return replace(self, **{name: getattr(self, name)[some] for name in named})
+
     def noise(self, seed: int = 0) -> np.ndarray:
-        """Calibration errors of calibrated predictions with these confidences, in 100 draws."""
+        """Calibration errors of calibrated predictions with these confidences, in 100 draws.
+
+        The images count as independent: see `independent`.
+        """
         random = np.random.default_rng(seed)
         drawn = (random.random(len(self.confidence)) < self.confidence for _ in range(SIMULATED))
         return np.array([calibration_error(self.confidence, own) for own in drawn])

@@ -118,15 +118,29 @@ def test_errors_in_both_directions_are_noticed_and_chance_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_calibrated_predictions_are_noticed_as_often_as_the_quantile_says() -> None:
+@pytest.mark.parametrize("each", [0, 5])
+def test_calibrated_predictions_are_noticed_as_often_as_the_quantile_says(each: int) -> None:
     random = np.random.default_rng(0)
+    groups = np.arange(300).repeat(each) if each else None
+    places = np.arange(300) if groups is None else groups
     noticed = 0
     for _ in range(200):
         p = random.uniform(0.5, 1.0, 300)
-        truth = (random.random(300) > p).astype(int)
-        found = Classified("smile", np.stack([p, 1 - p], 1), truth, np.arange(300))
+        truth = (random.random(300) > p).astype(int)[places]
+        both = np.stack([p, 1 - p], 1)[places]
+        found = Classified("smile", both, truth, np.arange(len(truth)), groups)
         noticed += not classes._calibration_said(found, 0).startswith("No miscalibration")
     assert scipy.stats.binomtest(noticed, 200, 1 - classes.NOTICED).pvalue > FALSE_ALARM
+
+
+def test_images_of_a_group_are_not_independent_evidence_of_calibration() -> None:
+    groups = np.arange(30).repeat(10)
+    p, truth = np.full(300, 0.8), (groups < 6).astype(int)
+    found = Classified("smile", np.stack([p, 1 - p], 1), truth, np.arange(300), groups)
+    said = classes._calibration_said(found, 0)
+    assert said.endswith("(30 images, one per group).")
+    assert classes._reliability(found.independent())["images"].sum() == 30
+    assert len(found.independent().rows) == 30 and found.independent().correct.mean() == 0.8
 
 
 def test_the_mistakes_of_the_highest_confidence_are_drawn(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import pandas
 import pytest
 import torch
 from torch import Tensor
 
 from pyrovae import VAE, DiagonalNormal, Normal, StandardNormal
 from pyrovae.inspection.gaps import gaps
-from pyrovae.inspection.sections.gaps import section
+from pyrovae.inspection.sections.gaps import _missed, section
 from pyrovae.inspection.subject import Budget
 from pyrovae.posterior.space import LatentSpace
 from tests.support.oracle_subjects import as_drawn, split_of
@@ -89,6 +90,15 @@ def test_the_section_says_what_was_found() -> None:
     fine = section(subject_of_images(as_drawn(linear.vae()), whole, budget))
     assert fine.symptoms["missed_mode"] == 0
     assert "none in another mode with as much mass" in " ".join(fine.says)
+
+
+def test_an_unknown_error_is_called_unknown() -> None:
+    columns = {"log_evidence": [2.0, 4.0], "missed_mode": [1.0, 2.0], "modes": [1, 1]}
+    table = pandas.DataFrame(columns | {"reached": 0.5, "missed_error": [0.3, 0.4]})
+    asked = subject_of_parts()
+    assert "1.50 ± 0.25 nats more (both" in _missed(table, asked)
+    table["missed_error"] = [0.3, math.nan]
+    assert "1.50 nats more, of unknown error since k-hat is high (both" in _missed(table, asked)
 
 
 @pytest.mark.usefixtures("short_fits")

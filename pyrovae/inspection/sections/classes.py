@@ -44,7 +44,7 @@ def section(subject: Subject) -> Section:
     if found is None:
         raise Inapplicable("the programs predict no class, or it is known for none of the images")
     names = _names(subject, found)
-    confusions, bins = _confusions(found, names), _reliability(found)
+    confusions, bins = _confusions(found, names), _reliability(found.independent())
     tables = {"by_class": _by_class(confusions), "confusions": confusions}
     return Section(
         "Are the predicted classes right?",
@@ -60,6 +60,7 @@ def _figures(
     subject: Subject, found: Classified, confusions: pandas.DataFrame, bins: pandas.DataFrame
 ) -> dict[str, Drawing]:
     where = subject.where(len(found.truth))
+    apart = "" if found.groups is None else ", one per group"
     return {
         "confusions": Drawing(
             _draw_confusions(confusions, found.label),
@@ -70,7 +71,8 @@ def _figures(
             _draw_reliability(bins),
             "Reliability: the share of right predictions per bin of their confidence, with 95% "
             "intervals and the number of images. On the diagonal accuracy is confidence; below it "
-            f"predictions are overconfident, above it underconfident. {where}.",
+            "predictions are overconfident, above it underconfident. "
+            f"{subject.where(int(bins['images'].sum()))}{apart}.",
         ),
     }
 
@@ -132,9 +134,11 @@ def _says(found: Classified, confusions: pandas.DataFrame, seed: int) -> list[st
 
 
 def _calibration_said(found: Classified, seed: int) -> str:
-    error, noise = found.numbers()["calibration_error"], found.noise(seed)
-    confidence, accuracy = found.confidence.mean(), found.correct.mean()
-    spread = np.sqrt(accuracy * (1 - accuracy) / len(found.truth))
+    tested = found.independent()
+    error, noise = tested.numbers()["calibration_error"], tested.noise(seed)
+    confidence, accuracy = tested.confidence.mean(), tested.correct.mean()
+    spread = np.sqrt(accuracy * (1 - accuracy) / len(tested.truth))
+    apart = "" if found.groups is None else f" ({len(tested.truth):,} images, one per group)"
     verdict = "No miscalibration was found"
     if error > np.quantile(noise, NOTICED):
         verdict = "Confidences are wrong in both directions"
@@ -143,7 +147,8 @@ def _calibration_said(found: Classified, seed: int) -> str:
             verdict = f"Predictions are {side}confident"
     return (
         f"{verdict}: mean confidence {100 * confidence:.1f}%, accuracy {100 * accuracy:.1f} ± "
-        f"{100 * spread:.1f}%; calibration error {error:.3f}, by noise alone {noise.mean():.3f}."
+        f"{100 * spread:.1f}%; calibration error {error:.3f}, by noise alone {noise.mean():.3f}"
+        f"{apart}."
     )
 
 

@@ -181,13 +181,14 @@ def _missed(table: pandas.DataFrame, subject: Subject) -> str:
     if not len(more):
         return f"{said}, and none in another mode with as much mass. {limits}"
     sides = Estimate.of(more["log_evidence"]), Estimate.of(more["log_evidence"] + more.missed_mode)
-    noise = math.sqrt(float(np.square(more["missed_error"]).sum())) / len(more)
+    noise = math.sqrt(np.square(more["missed_error"].to_numpy(float)).sum()) / len(more)
+    gain = _nats(Estimate(sides[1].value - sides[0].value, noise))
+    unknown = ", of unknown error since k-hat is high" if math.isnan(noise) else ""
     return (
         f"{said}, and for {_images(len(more))} some ended elsewhere. With Normals at these "
         f"points, log p(x) of {'these images' if len(more) > 1 else 'this image'} is "
         f"{sides[1].value:,.2f} nats, and {sides[0].value:,.2f} nats from draws near the guide: "
-        f"{sides[1].value - sides[0].value:,.2f} ± {noise:,.2f} nats more (both are lower bounds "
-        f"in expectation). {limits}"
+        f"{gain} more{unknown} (both are lower bounds in expectation). {limits}"
     )
 
 

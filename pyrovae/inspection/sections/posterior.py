@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ PLACE = 30
 #: Dimensions that a figure has room for.
 SHOWN = 24
 DRAWS = 100
+#: The probability that correlations are found between independent dimensions.
+RISK = 0.001
 CAPTIONS = {
     "posteriors": "Location, scale and rate per image and dimension",
     "predictive": "Standard deviation of a pixel per image, in grey levels (of 256)",
@@ -52,7 +55,8 @@ def section(subject: Subject) -> Section:
         draws = subject.space.guide_draws(max(3, subject.budget.draws), x, **inputs)
     matrices = correlations(draws[..., torch.from_numpy(subject.columns).to(draws.device)])
     pairs = correlation_table(matrices, names, found.names)
-    dependent = len(pairs) > 0 and pairs["correlation"].abs().max() >= _limit(len(draws))
+    limit = _limit(len(draws), len(matrices) * math.comb(len(found.names), 2))
+    dependent = len(pairs) > 0 and pairs["correlation"].abs().max() >= limit
     tables = {"posteriors": found.table(names), "predictive": seen.table(names)}
     figures = {
         "predictive": _predictive(subject, seen, names),
@@ -63,16 +67,19 @@ def section(subject: Subject) -> Section:
         figures["correlations"] = _correlations(subject, matrices, found, pairs["image"])
     return Section(
         "What are the posteriors of single images?",
-        [_spreads(tables["predictive"]), _dependence(pairs, len(draws), dependent)],
+        [_spreads(tables["predictive"]), _dependence(pairs, len(draws), dependent, limit)],
         tables=tables,
         figures=figures,
         captions=CAPTIONS,
     )
 
 
-def _limit(draws: int) -> float:
-    """Above the largest correlation of some ten thousand independent pairs of dimensions."""
-    return 5 / draws**0.5
+def _limit(draws: int, pairs: int) -> float:
+    """The largest of these correlations of independent dimensions is above it with p = 0.001."""
+    from scipy.stats import t
+
+    found = t.isf(RISK / 2 / max(1, pairs), max(1, draws - 2))
+    return float(found / math.sqrt(max(1, draws - 2) + found**2))
 
 
 def _predictive(subject: Subject, seen: Predictive, names: list[str]) -> Drawing:
@@ -143,15 +150,15 @@ def _spreads(table: pandas.DataFrame) -> str:
     )
 
 
-def _dependence(pairs: pandas.DataFrame, draws: int, dependent: bool) -> str:
+def _dependence(pairs: pandas.DataFrame, draws: int, dependent: bool, limit: float) -> str:
     if not len(pairs):
         return "The latent has one dimension, so there are no correlations."
     row = pairs.loc[pairs["correlation"].abs().idxmax()]
     if not dependent:
         return (
-            f"No two dimensions of a posterior are correlated: the largest correlation of {draws} "
-            f"draws is {row['correlation']:.2f}, and independent dimensions reach "
-            f"{_limit(draws):.2f} by chance."
+            f"No correlation of two dimensions of a posterior was found: the largest of {draws} "
+            f"draws is {row['correlation']:.2f}, and that of independent dimensions is above "
+            f"{limit:.2f} with a probability of {RISK}."
         )
     return (
         f"The most correlated dimensions are {row['first']} and {row['second']} of "
