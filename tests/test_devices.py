@@ -315,8 +315,10 @@ def test_divergences_that_are_not_known_lie_on_the_device() -> None:
     found, exact = dimension_divergences(q, dist.Cauchy(loc, torch.ones_like(loc)).to_event(1))
     assert found.device == DEVICE and found.isnan().all() and not exact
     unknown = Dense(loc, torch.ones_like(loc)).to_event(1)
-    found = _densities(unknown, dist.Cauchy(loc, torch.ones_like(loc)).to_event(1), loc)
-    assert all(own.device == DEVICE and own.isnan().all() for own in found)
+    node, p = {"fn": unknown, "value": loc}, dist.Cauchy(loc, torch.ones_like(loc)).to_event(1)
+    for closed in (True, False):
+        found = _densities(node, p, closed)
+        assert all(own.device == DEVICE and own.isnan().all() for own in found)
 
 
 @pytest.mark.slow
