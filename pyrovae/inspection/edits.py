@@ -80,7 +80,8 @@ def edit_effects(
     codes = _again(subject, images.flatten(0, 2))[:, subject.columns]
     known = subject.encoded.loc[:, subject.columns]
     values, ends = table.to_numpy(), reach(table)
-    read = ridge(known, values, np.concatenate([codes, known]))
+    both = np.concatenate([codes, known])
+    read = ridge(known, values, both, subject.split.groups)
     before, after = read[: len(codes)].reshape(len(arrows), 2, len(z), -1).mean(2).swapaxes(0, 1)
     shares = (after - before) / (ends["high"] - ends["low"]).to_numpy()
     found = pandas.DataFrame(shares, index=arrows.index, columns=list(table))

@@ -119,8 +119,8 @@ def probes(
     For an attribute of two values the probe is a logistic regression (codes scaled to unit
     variance, penalty $\frac{1}{2} |w|^2$). Its score is the area under the ROC curve: how often
     it ranks an image with the greater value above one with the other. For any other attribute
-    the probe is a ridge regression, with the penalty of the smallest leave-one-out error on the
-    images that it is fitted to. Its score is
+    the probe is a ridge regression, with the penalty of the smallest error on images, or groups,
+    that are left out of those that it is fitted to. Its score is
 
     $$R^2 = 1 - \frac{\sum_i (a_i - \hat a_i)^2}{\sum_i (a_i - \bar a)^2}$$
 
@@ -308,17 +308,40 @@ def held_out_predictions(
     """
     found = np.empty_like(values)
     for seen, unseen in _folds(len(codes), folds, seed, groups):
-        found[unseen] = ridge(codes[seen], values[seen], codes[unseen])
+        own = None if groups is None else groups[seen]
+        found[unseen] = ridge(codes[seen], values[seen], codes[unseen], own)
     return found
 
 
-def ridge(codes: np.ndarray, values: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Predictions for new codes by ridge regression of values `(N,)` or `(N, A)` on codes."""
-    from sklearn.linear_model import RidgeCV
+def ridge(
+    codes: np.ndarray, values: np.ndarray, new: np.ndarray, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Predictions for new codes by ridge regression of values `(N,)` or `(N, A)` on codes.
+
+    The penalty of each value has the smallest error on images that are left out one by one, or on
+    groups that are left out in five folds: other images of a group would give the answer away.
+    """
+    from sklearn.linear_model import Ridge, RidgeCV
 
     known, new = scaled(codes, new)
-    model = RidgeCV(PENALTIES, alpha_per_target=values.ndim > 1).fit(known, values)
-    return model.predict(new).reshape(len(new), *values.shape[1:])
+    if groups is None or len(np.unique(groups)) < 2:
+        model = RidgeCV(PENALTIES, alpha_per_target=values.ndim > 1)
+    else:
+        model = Ridge(_grouped_penalties(known, values.reshape(len(known), -1), groups))
+    return model.fit(known, values).predict(new).reshape(len(new), *values.shape[1:])
+
+
+def _grouped_penalties(codes: np.ndarray, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The best of `PENALTIES` for each column of values `(N, A)`, by five folds of groups."""
+    errors = np.zeros((len(PENALTIES), values.shape[1]))
+    for seen, unseen in _folds(len(codes), 5, 0, groups):
+        loc, mean = codes[seen].mean(0), values[seen].mean(0)
+        u, s, v = np.linalg.svd(codes[seen] - loc, full_matrices=False)
+        fit, new = u.T @ (values[seen] - mean), (codes[unseen] - loc) @ v.T
+        for place, penalty in enumerate(PENALTIES):
+            off = new @ ((s / (s**2 + penalty))[:, None] * fit) + mean - values[unseen]
+            errors[place] += np.square(off).sum(0)
+    return PENALTIES[errors.argmin(0)]
 
 
 def scaled(codes: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pandas
 import pytest
+from sklearn.linear_model import Ridge
 
-from pyrovae.inspection.probing import enough, held_out_predictions, known_probes, probes, unread
+from pyrovae.inspection.probing import (
+    PENALTIES,
+    _folds,
+    _grouped_penalties,
+    enough,
+    held_out_predictions,
+    known_probes,
+    probes,
+    unread,
+)
 from tests.support.tables import Z_LIMIT
 
 GROUPS, EACH = 40, 10
@@ -95,3 +105,32 @@ def test_attributes_that_codes_show_are_called_predicted() -> None:
     assert not len(unread(probes(codes, shown, groups=groups)))
     few = groups < 3  # Three groups separate perfectly by chance.
     assert len(unread(probes(codes[few], shown[few][["level"]], groups=groups[few]))) == 1
+
+
+def test_the_penalty_is_that_for_new_groups() -> None:
+    """With the penalty for other images of the same groups the score is below -0.3."""
+    rng, found = np.random.default_rng(0), []
+    groups = np.arange(30).repeat(20)
+    for seed in range(10):
+        codes = np.sqrt(0.6) * rng.normal(size=(30, 32))[groups]
+        codes += np.sqrt(0.4) * rng.normal(size=(600, 32))
+        table = pandas.DataFrame({"level": rng.normal(size=30)[groups]})
+        found.append(probes(codes, table, seed=seed, groups=groups)["value"].iloc[0])
+    assert -0.2 < np.mean(found) < 0.02
+
+
+def test_grouped_penalties_have_the_smallest_error_of_left_out_groups() -> None:
+    rng = np.random.default_rng(1)
+    groups = np.arange(20).repeat(4)
+    codes = rng.normal(size=(80, 5)) + rng.normal(size=(20, 5))[groups]
+    values = codes @ rng.normal(size=(5, 2)) + 3 * rng.normal(size=(80, 2))
+    found = _grouped_penalties(codes, values, groups)
+    for column, penalty in zip(values.T, found, strict=True):
+        errors = [
+            sum(
+                np.square(Ridge(own).fit(codes[a], column[a]).predict(codes[b]) - column[b]).sum()
+                for a, b in _folds(80, 5, 0, groups)
+            )
+            for own in PENALTIES
+        ]
+        assert penalty == PENALTIES[int(np.argmin(errors))]

@@ -71,7 +71,7 @@ class Predictions:
             raise InputError(f"no attribute can be predicted ({listed})")
         values = table.to_numpy(float)
         points = np.concatenate([np.zeros((1, codes.shape[1])), np.eye(codes.shape[1])])
-        zero, *units = ridge(codes, values, points)  # The regression is affine.
+        zero, *units = ridge(codes, values, points, split.groups)  # The regression is affine.
         found = held_out_predictions(codes, values, seed=subject.seed, groups=split.groups)
         errors = np.sqrt(np.square(found - values).mean(0))
         slopes = (np.array(units) - zero).T
