@@ -324,7 +324,7 @@ def ridge(
     from sklearn.linear_model import Ridge, RidgeCV
 
     known, new = scaled(codes, new)
-    if groups is None or len(np.unique(groups)) < 2:
+    if groups is None or len(np.unique(groups)) in (1, len(groups)):
         model = RidgeCV(PENALTIES, alpha_per_target=values.ndim > 1)
     else:
         model = Ridge(_grouped_penalties(known, values.reshape(len(known), -1), groups))
