@@ -73,12 +73,20 @@ class Classified:
         return float(np.bincount(self.truth).max() / len(self.truth))
 
     def __str__(self) -> str:
-        """The error with its standard error, and what always answering one class gives."""
+        """The error with its standard error, and what always answering one class gives.
+
+        Without a mistake the standard error is 0, so there is a bound instead: the error of which
+        no mistake has a probability of 5%.
+        """
         wrong, error = 1 - self.correct.mean(), error_of_mean(self.correct, self.groups)
         known = "" if math.isnan(error) else f" ± {100 * error:.2f}"
+        bound = ""
+        if wrong == 0:
+            most = 1 - 0.05 ** (1 / len(self.independent().truth))
+            known, bound = "", f"at most {100 * most:.2g}% with 95% confidence; "
         return (
             f"error {100 * wrong:.2f}{known}% on {len(self.correct):,} images "
-            f"(always the most frequent class: {100 * (1 - self.chance):.2f}%)"
+            f"({bound}always the most frequent class: {100 * (1 - self.chance):.2f}%)"
         )
 
     def numbers(self) -> dict[str, float]:

@@ -31,6 +31,14 @@ def test_the_error_of_one_image_has_no_standard_error() -> None:
     assert str(found).startswith("error 100.00% on 1 images")
 
 
+@pytest.mark.parametrize(("groups", "most"), [(None, "5.8"), (np.arange(50) // 5, "26")])
+def test_no_mistake_has_a_bound(groups: np.ndarray | None, most: str) -> None:
+    """(1 - p)^n is 5%: of 50 images p is 5.8%, and of 10 groups 26%."""
+    truth = np.arange(50) % 2
+    found = Classified("kind", np.eye(2)[truth], truth, np.arange(50), groups)
+    assert str(found).startswith(f"error 0.00% on 50 images (at most {most}% with 95% confidence;")
+
+
 def test_calibrated_predictions_have_the_error_of_noise_alone() -> None:
     random = np.random.default_rng(0)
     confidence = random.uniform(0.4, 1, 20_000)
