@@ -20,6 +20,7 @@ from pyrovae.data.base import place_of
 from pyrovae.distributions.moments import centre
 from pyrovae.engine import Engine
 from pyrovae.inspection.walks import EXTENT, interpolate, traverse
+from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import columns_for, interleave, labelled, page, save_png, showing
@@ -68,8 +69,8 @@ def parser() -> Parser:
         nargs="+",
         type=str,
         help="attributes of the decoded images, for programs that take attributes: Smiling=1 "
-        "kind=cat ...; with --reconstruct, edits the images and keeps their latents (default: "
-        "attributes of test images)",
+        "kind=cat ...; edits images and keeps their latents (default: attributes of the images, "
+        "and for samples those of test images)",
     )
     parser.add_argument(
         "--noise",
@@ -93,7 +94,8 @@ def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch
     """Draws the picture that the options ask for."""
     if options.interpolate:
         first, second = (read_image(name, vae, data).to(device) for name in options.interpolate)
-        return page(interpolate(vae, first, second, options.steps), options.steps)
+        both = known_attributes(vae, data, options.interpolate, options.given or ())
+        return page(interpolate(vae, first, second, options.steps, *both), options.steps)
     if options.traverse:
         return _traversals(options, vae, data, device)
     if options.reconstruct:
@@ -108,15 +110,28 @@ def _traversals(
     options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device
 ) -> Tensor:
     """A row of decoded images per traversed dimension, with the values above."""
+    given = options.given or ()
+    names = [options.image] if options.image else _sources(vae, data, 1, given)
+    own, edited = known_attributes(vae, data, names, given)
     if options.image:
         image = read_image(options.image, vae, data)[None].to(device)
-        start = centre(vae.encode(image))[0]
+        start = centre(vae.encode(image, *([] if own is None else [own])))[0]
     else:
-        start = vae.latent_prior().sample()
-    sheet = page(traverse(vae, start, options.traverse, options.steps), options.steps)
+        start = _drawn(vae, data, own)
+    walk = traverse(vae, start, options.traverse, options.steps, attributes=edited)
+    sheet = page(walk, options.steps)
     values = torch.linspace(-EXTENT, EXTENT, options.steps).tolist()
     dims = [f"z[{dim}]" for dim in options.traverse]
     return labelled(sheet, dims, [f"{value:.1f}" for value in values])
+
+
+def _drawn(vae: ModelGuidePair, data: ImageData, attributes: Tensor | None) -> Tensor:
+    """A draw from the prior, given attributes `(1, A)` if programs take them."""
+    if attributes is None:
+        return vae.latent_prior().sample()
+    inputs = vae.inputs(vae.given(attributes))
+    x = vae.observe(torch.zeros(1, *data.image_shape, dtype=torch.uint8))
+    return LatentSpace.of(vae, x, **inputs).prior_draws(1, **inputs)[0]
 
 
 def _reconstructions(
@@ -278,8 +293,6 @@ def main(arguments: list[str]) -> None:
         raise InputError("--num, --columns and --steps must be at least 1")
     if options.image and not options.traverse:
         raise InputError("--image: allowed with --traverse only")
-    if options.given and (options.interpolate or options.traverse):
-        raise InputError("--given: allowed for samples and with --reconstruct only")
     if options.noise and (options.reconstruct or options.interpolate or options.traverse):
         raise InputError("--noise: allowed for samples only")
     out = output(options)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from pyrovae.distributions.moments import centre
 from pyrovae.inspection.traversals import along, linear_path, within_support
-from pyrovae.posterior.space import LatentSpace
+from pyrovae.posterior.space import LatentSpace, quietly
 from pyrovae.programs import ModelGuidePair
+from pyrovae.programs.pair import Given
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.modes import evaluation_mode
 
 __all__ = ["EXTENT", "interpolate", "traverse"]
 
@@ -20,8 +20,14 @@ __all__ = ["EXTENT", "interpolate", "traverse"]
 EXTENT = 3.0
 
 
-@torch.no_grad()
-def interpolate(vae: ModelGuidePair, first: Tensor, second: Tensor, steps: int = 10) -> Tensor:
+def interpolate(
+    vae: ModelGuidePair,
+    first: Tensor,
+    second: Tensor,
+    steps: int = 10,
+    attributes: Given = None,
+    edited: Given = None,
+) -> Tensor:
     """Images decoded along the straight line between the posterior means of two images.
 
     Args:
@@ -29,6 +35,9 @@ def interpolate(vae: ModelGuidePair, first: Tensor, second: Tensor, steps: int =
         first: the first image, uint8 or observed, `(C, H, W)`.
         second: the second image.
         steps: number of images, both ends included, at least 2.
+        attributes: those of both images, `(2, A)`, for programs that take attributes.
+        edited: those of the decoded images at both ends, which change half-way; by default those
+            of the images.
 
     Returns:
         Floats in [0, 1], `(steps, C, H, W)`.
@@ -36,14 +45,24 @@ def interpolate(vae: ModelGuidePair, first: Tensor, second: Tensor, steps: int =
     Raises:
         InputError: if `steps` is below 2.
     """
-    with evaluation_mode(vae):
-        start, end = centre(vae.encode(torch.stack([first, second])))
-        return vae.show(_within(vae, linear_path(start, end, steps)))
+    with quietly(vae):
+        known, ends = (
+            _given(vae, attributes),
+            _given(vae, attributes if edited is None else edited),
+        )
+        start, end = centre(vae.encode(torch.stack([first, second]), *known))
+        path = linear_path(start, end, steps)
+        halves = (torch.arange(steps, device=path.device) >= steps / 2).long()
+        return _show(vae, path, [own[halves] for own in ends])
 
 
-@torch.no_grad()
 def traverse(
-    vae: ModelGuidePair, z: Tensor, dims: Sequence[int], steps: int = 10, extent: float = EXTENT
+    vae: ModelGuidePair,
+    z: Tensor,
+    dims: Sequence[int],
+    steps: int = 10,
+    extent: float = EXTENT,
+    attributes: Given = None,
 ) -> Tensor:
     """Images decoded while one latent dimension varies and the others are fixed.
 
@@ -53,6 +72,7 @@ def traverse(
         dims: the dimensions to vary, counted from 0.
         steps: images per dimension.
         extent: each dimension varies from `-extent` to `extent`.
+        attributes: those of the decoded images, `(A,)`, for programs that take attributes.
 
     Returns:
         Floats in [0, 1], `(len(dims) * steps, C, H, W)`, dimension by dimension.
@@ -63,11 +83,22 @@ def traverse(
     if steps < 1 or not extent > 0:
         raise InputError(f"steps and extent must be positive, got {steps} and {extent}")
     values = torch.linspace(-extent, extent, steps, dtype=z.dtype, device=z.device)
-    latents = along(z, dims, values.expand(len(dims), -1))
-    with evaluation_mode(vae):
-        return vae.show(_within(vae, latents.flatten(0, 1)))
+    latents = along(z, dims, values.expand(len(dims), -1)).flatten(0, 1)
+    with quietly(vae):
+        given = [own.reshape(1, -1) for own in _given(vae, attributes)]
+        return _show(vae, latents, [own.expand(len(latents), -1) for own in given])
 
 
-def _within(vae: ModelGuidePair, z: Tensor) -> Tensor:
-    """Latents `(B, D)` moved into the support of the prior, such as a sphere."""
-    return within_support(LatentSpace(vae, {"z": z.shape[-1:]}), z)
+def _given(vae: ModelGuidePair, attributes: Given) -> list[Tensor]:
+    """The attributes as tensors; none for programs that take none."""
+    found = vae.given(attributes)
+    return [] if found is None else [found]
+
+
+def _show(vae: ModelGuidePair, z: Tensor, attributes: list[Tensor]) -> Tensor:
+    """The decoded images of latents `(B, D)`, moved into the support of the prior."""
+    space, inputs = (
+        LatentSpace(vae, {"z": z.shape[-1:]}),
+        vae.inputs(attributes[0] if attributes else None),
+    )
+    return space.show(within_support(space, z, **inputs), **inputs)

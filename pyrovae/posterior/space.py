@@ -24,7 +24,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.pyro_state import own_store
 from pyrovae.utils.randomness import private_randomness
-from pyrovae.utils.sites import latent_sites
+from pyrovae.utils.sites import latent_sites, observed_sites
 
 __all__ = ["LatentSpace", "draw_prior", "inputs_of", "quietly"]
 
@@ -140,12 +140,16 @@ class LatentSpace:
         return _of_each(z, self._unseen(given, z.shape[-2], inputs).nodes["x"]["fn"])
 
     def log_joint(self, z: Tensor, x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Log p(z) and log p(x given z), each `(*, B)`, for z `(*, B, D)` and x `(B, C, H, W)`."""
+        """Log p(z) and log p(x given z), each `(*, B)`, for z `(*, B, D)` and x `(B, C, H, W)`.
+
+        If the model observes further sites, the second term has their log densities too.
+        """
         given = poutine.condition(self.programs.model, data=self.unflatten(z))
         trace = poutine.trace(given).get_trace(x, **inputs)
-        prior = self._scores(trace, z)
-        node = trace.nodes["x"]
-        return prior, _of_each(z, node["fn"]).log_prob(node["value"])
+        _of_each(z, trace.nodes["x"]["fn"])
+        seen = [trace.nodes[own] for own in observed_sites(trace) if own not in self.shapes]
+        fit = sum(node["fn"].log_prob(node["value"]) for node in seen)
+        return self._scores(trace, z), fit + torch.zeros_like(z[..., 0])
 
     def log_prior(self, z: Tensor, **inputs: Tensor) -> Tensor:
         """Log p(z), `(*, B)`, for z `(*, B, D)`, without decoding z."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from textwrap import shorten
@@ -57,7 +58,9 @@ def run_once(
                 warnings.filterwarnings("error", MEAN_FIELD)
                 loss(x, **inputs)
             wrong = _wrong_site(vae, x, inputs)
-    except UserWarning:
+    except UserWarning as warning:
+        if not str(warning).startswith(MEAN_FIELD):
+            raise
         raise InputError(WRONG_ORDER) from None
     except MISFITS as error:
         reason = (vae.misfit(x) or _line(error)) + place_in_own_code(error)
@@ -75,6 +78,7 @@ def _wrong_site(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> st
     model = poutine.trace(poutine.replay(vae.model, trace=guide)).get_trace(x, **inputs)
     found = (
         _shared(guide, len(x)),
+        _plates(guide, model, len(x)),
         _unknown(guide, model),
         _masked(guide, model),
         _size(model, x),
@@ -89,6 +93,19 @@ def _shared(guide: Any, count: int) -> str:
                 f"the latent site {name} has one value for all images; each latent site must lie "
                 "in the plate of the images; use a parameter for a value that images share"
             )
+    return ""
+
+
+def _plates(guide: Any, model: Any, count: int) -> str:
+    for trace in (guide, model):
+        for name in sample_sites(trace):
+            shape = tuple(trace.nodes[name]["fn"].batch_shape)
+            if math.prod(shape[:-1]) != 1:
+                return (
+                    f"the site {name} has the batch shape {shape}, must be {(count,)}: only the "
+                    "plate of the images is allowed; make other dimensions part of the event, as "
+                    "in fn.to_event(1)"
+                )
     return ""
 
 

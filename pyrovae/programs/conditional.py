@@ -57,6 +57,8 @@ class Features(nn.Module):
         super().__init__()
         if not attributes:
             raise InputError("--program.attributes: names no attribute; a VAE needs none")
+        if repeated := [name for name in attributes if list(attributes).count(name) > 1]:
+            raise InputError(f"--program.attributes: names {repeated[0]} twice")
         for name, classes in num_classes.items():
             if name not in attributes or classes < 2:
                 raise InputError(

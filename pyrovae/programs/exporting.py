@@ -13,6 +13,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyrovae.distributions.masked import unmasked
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.modes import evaluation_mode
@@ -60,7 +61,10 @@ def export_programs(vae: ModelGuidePair) -> Iterator[tuple[str, Exported | Input
     """
     parts = vae.parts()
     if parts is None or vae.data is None:
-        raise InputError(f"{type(vae).__name__}: only programs of one latent vector are exported")
+        raise InputError(
+            f"{type(vae).__name__}: only VAE and its subclasses are exported, whose networks need "
+            "no attributes"
+        )
 
     shown = {"image": vae.likelihood.to_images}
     encoder = _Program(parts.encoder, parts.posterior, {})
@@ -128,7 +132,8 @@ def _attempt(program: _Program, shape: tuple[int, ...]) -> Exported | InputError
 
 
 def _base(distribution: Any) -> Any:
-    """A distribution without `to_event`."""
+    """A distribution without `to_event`, and of whole images."""
+    distribution = unmasked(distribution)
     while isinstance(distribution, dist.Independent):
         distribution = distribution.base_dist
     return distribution

@@ -162,9 +162,9 @@ class ModelGuidePair(Recorded, nn.Module):
 
     def _several_latents(self) -> str:
         return (
-            f"{type(self).__name__} takes attributes or has several latent sites: use Predictive("
-            "vae.model, guide=vae.guide, num_samples=N)(x, **vae.inputs(attributes)), or "
-            "`pyrovae inspect RUN`"
+            f"{type(self).__name__} has no encode, decode and prior of one latent vector, as VAE "
+            "has: use Predictive(vae.model, guide=vae.guide, num_samples=N)(x, "
+            "**vae.inputs(attributes)), or `pyrovae inspect RUN`"
         )
 
     def misfit(self, x: Tensor) -> str:

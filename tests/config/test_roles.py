@@ -113,7 +113,7 @@ def test_own_programs_and_loggers_train_and_are_opened_again(tmp_path: Path) -> 
     assert config["program"] == {"class_path": "own.Linear", "init_args": {"size": 2}}
     execute("sample", "run", "--trust", "--num=4", folder=tmp_path)
     refused = execute("sample", "run", "--trust", "--traverse=0", folder=tmp_path, code=2)
-    assert refused.stderr.startswith("error: Linear takes attributes or has several latent sites:")
+    assert refused.stderr.startswith("error: Linear has no encode, decode and prior of one latent")
     execute("evaluate", "run", "--trust", "--sections=elbo", folder=tmp_path)
     more = ["--trainer.epochs=2", "--trust", "--callbacks=[own.Count]", "--loggers=[CSVLogger]"]
     execute("train", "--resume=run", *more, folder=tmp_path)

@@ -9,6 +9,7 @@ from pyrovae.distributions.moments import centre
 from pyrovae.inspection import interpolate, traverse
 from pyrovae.programs.vae import VAE
 from pyrovae.utils.errors import InputError
+from tests.support.programs import conditional_vae
 from tests.support.tables import (
     IMAGE_SHAPE,
     LATENT_DIM,
@@ -111,6 +112,27 @@ def test_drawing_changes_nothing(networks: str) -> None:
     assert [module.training for module in vae.modules()] == modes
     assert not changed(snapshot(vae), before)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@torch.no_grad()
+def test_attributes_change_half_way_and_stay_in_traversals() -> None:
+    vae = conditional_vae().eval()
+    images = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    known = torch.tensor([[0.1, 0.9], [0.7, 0.2]])
+    ends = vae.encode(images, known).mean
+    for edited in (None, known.flip(0)):
+        found = interpolate(vae, *images, steps=4, attributes=known, edited=edited)
+        for step, own in enumerate((known if edited is None else edited)[[0, 0, 1, 1]]):
+            z = torch.lerp(*ends, step / 3)
+            expected = vae.likelihood.to_images(vae.decode(z[None], own[None]))
+            assert torch.allclose(found[step], expected[0], atol=1e-5)
+    walk = traverse(vae, ends[0], [3], steps=2, extent=1.0, attributes=known[1])
+    z = ends[0].repeat(2, 1)
+    z[:, 3] = torch.tensor([-1.0, 1.0])
+    expected = vae.likelihood.to_images(vae.decode(z, known[1].expand(2, -1)))
+    assert torch.allclose(walk, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="attributes"):
+        interpolate(vae, *images)
 
 
 def test_the_centre_is_the_mean_or_that_of_100_draws() -> None:

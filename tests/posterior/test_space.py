@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -20,7 +21,7 @@ from pyrovae.posterior.space import LatentSpace, _ends, draw_prior, inputs_of
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 from tests.support.oracles import LinearGaussian
-from tests.support.programs import conditional, numbered
+from tests.support.programs import TwoLatentsModel, conditional, numbered, two_latents
 from tests.support.small import small_data, small_vae
 from tests.support.spaces import every_program
 
@@ -144,3 +145,30 @@ def test_integers_are_the_nearest_ones_of_their_support() -> None:
     assert torch.equal(space.flatten(found)[:, 0], torch.tensor([0.0, 2.0, 3.0]))
     several = dist.Categorical(torch.ones(4)).expand([2]).to_event(1)
     assert _ends(several) == (0, 3) and _ends(dist.Poisson(1.0)) == (0, math.inf)
+
+
+class Described(TwoLatentsModel):
+    """A model that observes a number besides the image: half of it, and noise of 0.1."""
+
+    def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
+        found = super().forward(x, num_images)
+        count = num_images if x is None else len(x)
+        with pyro.plate("described", count, dim=-1):
+            mean = found.new_tensor(0.5)
+            pyro.sample("side", dist.Normal(mean, 0.1), obs=found.new_full((count,), 0.7))
+        return found
+
+
+def test_further_observed_sites_count_in_the_joint_density() -> None:
+    programs = two_latents()
+    likelihood = programs.likelihood
+    described = ModelGuidePair(Described(likelihood), programs.guide, likelihood)
+    described.model.load_state_dict(programs.model.state_dict())
+    x = torch.rand(5, 3, 16, 16)
+    more = dist.Normal(0.5, 0.1).log_prob(torch.tensor(0.7))
+    with torch.no_grad():
+        spaces = [LatentSpace.of(own, x) for own in (programs, described)]
+        z = spaces[0].guide_draws(3, x)
+        plain, found = (own.log_joint(z, x) for own in spaces)
+    assert torch.equal(found[0], plain[0])
+    assert torch.allclose(found[1], plain[1] + more, atol=1e-4)

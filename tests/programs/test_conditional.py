@@ -261,6 +261,11 @@ def test_a_label_needs_its_number_of_classes() -> None:
         Trainer(epochs=1).fit(few, data, recipe, CPU)
 
 
+def test_an_attribute_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="--program.attributes: names age twice$"):
+        Features(["age", "sex", "age"], {})
+
+
 def test_missing_attributes_are_refused_before_training() -> None:
     labels = np.tile([0.0, 1.0, np.nan, 1.0], 25)
     data = ArrayData(np.zeros((100, 1, 8, 8), np.uint8), attributes={"smiling": labels})
@@ -284,6 +289,12 @@ def test_the_command_line_trains_samples_and_edits(
         assert run("sample", [*sample, *more], monkeypatch) == 0
         pictures.append(Image.open(out).tobytes())
     assert pictures[0] != pictures[1]
+    for walk in (["--interpolate", "test:0", "test:7"], ["--traverse", "0", "1"]):
+        images = ["--image", "test:3"] if walk[0] == "--traverse" else []
+        for more in ([], ["--given", "skin_tone=0.9"], images):
+            assert run("sample", [*sample, *walk, *more], monkeypatch) == 0
+            pictures.append(Image.open(out).tobytes())
+    assert len({*pictures}) == 7  # Without more images the two interpolations are the same.
     edits = ["--reconstruct", "test:3", "--given", "skin_tone=0.9"]
     capsys.readouterr()
     assert run("sample", [*sample, *edits], monkeypatch) == 0
@@ -304,7 +315,7 @@ def test_the_command_line_trains_samples_and_edits(
         ),
         (["--reconstruct", str(out)], "attributes: --given skin_tone=VALUE hair_tone=VALUE"),
         (["--given", "skin_tone"], "--given skin_tone: write skin_tone=VALUE"),
-        (["--traverse", "0", "--given", "skin_tone=1"], "--given: allowed for samples and with"),
+        (["--interpolate", "test:0", str(out)], f"{out}: is not among the images of the run; "),
     ):
         capsys.readouterr()
         assert said.split(".*")[0] in refusal("sample", [*sample, *more], monkeypatch, capsys)

@@ -114,6 +114,13 @@ def test_a_part_that_cannot_be_exported_leaves_the_other(
     assert reason in str(made["encoder"]) and "\n" not in str(made["encoder"])
 
 
+def test_missing_pixels_leave_the_parameters_of_whole_images() -> None:
+    vae = vae_of(likelihood=likelihoods.Masked(likelihoods.SharedScaleNormal()))
+    made = dict(export_programs(vae))["decoder"]
+    assert isinstance(made, Exported) and made.family == "Normal"
+    assert {*made.returns} == {"image", "loc", "scale"}
+
+
 def test_draws_of_a_prior_that_torch_has() -> None:
     code = prior_code(vae_of(prior=partial(priors.StudentT, df=5.0)))
     assert code == "torch.distributions.StudentT(df=5.0, loc=0.0, scale=1.0).sample((4, 4))"
@@ -121,5 +128,5 @@ def test_draws_of_a_prior_that_torch_has() -> None:
 
 
 def test_programs_of_several_latents_are_refused() -> None:
-    with pytest.raises(InputError, match="only programs of one latent vector are exported"):
+    with pytest.raises(InputError, match="only VAE and its subclasses are exported"):
         dict(export_programs(two_latents()))

@@ -17,6 +17,7 @@ import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule, PyroParam
+from torch import Tensor, nn
 
 from pyrovae import (
     IWAE,
@@ -27,6 +28,7 @@ from pyrovae import (
     MLPDecoder,
     MLPEncoder,
     ModelGuidePair,
+    Normal,
     Prior,
     Recipe,
     SharedScaleNormal,
@@ -93,6 +95,74 @@ def test_the_part_that_does_not_fit_is_named(
 def test_what_fits_has_nothing_said_of_it(data: SyntheticFaces) -> None:
     vae = make()
     assert vae.misfit(vae.observe(torch.tensor(data.split("val").images))) == ""
+
+
+class PixelModel(PyroModule):
+    """Independent pixels in a plate of their own."""
+
+    def __init__(self) -> None:
+        super().__init__("pixel_model")
+        self.decoder = nn.Linear(4, 3 * 16 * 16)
+
+    def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
+        count = num_images if x is None else len(x)
+        with pyro.plate("images", count, dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+        maps = self.decoder(z).T
+        seen = None if x is None else x.flatten(1).T
+        with pyro.plate("pixels", len(maps), dim=-2), pyro.plate("again", count, dim=-1):
+            return pyro.sample("x", dist.Normal(maps, 0.1), obs=seen)
+
+
+class PixelGuide(PyroModule):
+    """z given an image."""
+
+    def __init__(self) -> None:
+        super().__init__("pixel_guide")
+        self.encoder = nn.Linear(3 * 16 * 16, 4)
+
+    def forward(self, x: Tensor, num_images: int = 1) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(self.encoder(x.flatten(1)), 1.0).to_event(1))
+
+
+class ChannelModel(PixelModel):
+    """An offset per channel, in a plate of channels."""
+
+    def forward(self, x: Tensor | None = None, num_images: int = 1) -> Tensor:
+        count = num_images if x is None else len(x)
+        with pyro.plate("images", count, dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(4), 1.0).to_event(1))
+            with pyro.plate("channels", 3, dim=-2):
+                offset = pyro.sample("offset", dist.Normal(torch.zeros(()), 1.0))
+            maps = self.decoder(z).unflatten(-1, (3, 16, 16)) + offset.T[..., None, None]
+            return pyro.sample("x", dist.Normal(maps, 0.1).to_event(3), obs=x)
+
+
+class ChannelGuide(PixelGuide):
+    """z and the offsets given an image."""
+
+    def forward(self, x: Tensor, num_images: int = 1) -> None:
+        with pyro.plate("images", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(self.encoder(x.flatten(1)), 1.0).to_event(1))
+            with pyro.plate("channels", 3, dim=-2):
+                pyro.sample("offset", dist.Normal(x.mean((-2, -1)).T, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("model", "guide", "said"),
+    [
+        (PixelModel, PixelGuide, r"the site x has the batch shape \(768, \d+\), must be \(\d"),
+        (ChannelModel, ChannelGuide, r"the site offset has the batch shape \(3, \d+\), must be"),
+    ],
+)
+def test_a_second_plate_is_named(
+    model: type[PixelModel], guide: type[PixelGuide], said: str, data: SyntheticFaces
+) -> None:
+    programs = ModelGuidePair(model(), guide(), Normal(0.1))
+    with pytest.raises(InputError, match=said) as error:
+        Trainer(epochs=1, batch_size=8).fit(programs, data)
+    assert "\n" not in str(error.value)
 
 
 def test_a_latent_site_that_all_images_share_is_named(
