@@ -31,7 +31,7 @@ MISFITS = (ValueError, RuntimeError, NotImplementedError, TypeError, AttributeEr
 MEAN_FIELD = "Failed to verify mean field restriction"
 WRONG_ORDER = (
     "--objective: TraceMeanField_ELBO needs a guide that draws the latent sites in the order of "
-    "the model; use Trace_ELBO"
+    "the model: change the order, or use Trace_ELBO"
 )
 
 

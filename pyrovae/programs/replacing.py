@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from copy import deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pyrovae.priors import Prior
 from pyrovae.programs.pair import ModelGuidePair
@@ -26,8 +27,8 @@ def with_prior(programs: Pair, prior: Prior) -> Pair:
         prior: the new prior.
 
     Raises:
-        InputError: if the programs were not made with a prior, or the new one has another number
-            of latent dimensions.
+        InputError: if the programs were made without the argument `prior`, or the new prior has
+            another number of latent dimensions.
 
     Example:
         >>> from pyrovae import *
@@ -41,17 +42,27 @@ def with_prior(programs: Pair, prior: Prior) -> Pair:
         True
     """
     check_kind("prior", prior, Prior)
-    own = deepcopy(programs)
-    given = Writer.given(own)
+    own = deepcopy(programs, {id(programs.data): programs.data})  # The images are not copied.
+    given = _arguments(own)
     if not isinstance(old := given.get("prior"), Prior):
-        raise InputError(f"{type(own).__name__}: was not made with a prior that can be replaced")
+        name = type(own).__name__
+        raise InputError(f"{name}: its constructor was called without the argument prior")
     if old.latent_dim != prior.latent_dim:
         raise InputError(
             f"prior: has {prior.latent_dim} latent dimensions, allowed is {old.latent_dim}"
         )
     places = tuple(f"{name}." for name, part in own.named_modules() if part is old)
     kept = {name: w for name, w in own.state_dict().items() if not name.startswith(places)}
-    found = type(own)(**given | {"prior": prior}).to(next(iter(kept.values())))
+    found = type(own)(**given | {"prior": prior}).to(own._like())
     found.load_state_dict(kept, strict=False)
     found.data, found.fitted = own.data, own.fitted
     return found.train(own.training)
+
+
+def _arguments(programs: ModelGuidePair) -> dict[str, Any]:
+    """The arguments of the constructor by name, those of `**kwargs` among them."""
+    given = Writer.given(programs)
+    for name, own in inspect.signature(type(programs)).parameters.items():
+        if own.kind is own.VAR_KEYWORD:
+            given |= given.pop(name, {})
+    return given

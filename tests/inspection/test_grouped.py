@@ -14,6 +14,7 @@ from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections import collapse, factors, holes, typical
 from pyrovae.inspection.spread_sweep import temperature
 from pyrovae.inspection.subject import Subject
+from pyrovae.utils.errors import InputError
 from pyrovae.utils.statistics import error_of_mean
 from tests.support.small import small_data, small_vae
 from tests.support.subjects import CPU, EFFORT
@@ -53,7 +54,7 @@ def test_sections_with_tests_use_one_image_per_group(
             pandas.testing.assert_frame_equal(found.tables[name], table)
     sentence = "One image of each of the 120 groups is used, since the tests need independent "
     said = [line for line in found.says if line.startswith(sentence)]
-    assert len(said) == (section is not factors.section)
+    assert len(said) == 1
     assert not any(line.startswith(sentence) for line in expected.says)
 
 
@@ -106,3 +107,8 @@ def test_errors_are_those_of_groups() -> None:
     assert len(swept) and np.isfinite(swept["error"]).all()
     plain, _ = temperature(whole.programs, replace(whole.split, groups=None), CPU, widest=1)
     assert (swept["elbo"] == plain["elbo"]).all() and (swept["error"] != plain["error"]).all()
+
+
+def test_too_few_groups_are_named_with_their_number() -> None:
+    with pytest.raises(InputError, match="10 draws of .* One image of each of the 10 groups is"):
+        holes.section(grouped(40))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from pyrovae import (
+    VAE,
+    ArrayData,
     FlowPrior,
     GaussianMixture,
     InputError,
@@ -100,7 +105,33 @@ def test_the_prior_learns_and_the_frozen_parts_stay(make: Callable[[], Prior]) -
 def test_what_cannot_be_replaced_is_refused() -> None:
     with pytest.raises(InputError, match="prior: has 3 latent dimensions, allowed is 4$"):
         with_prior(small_vae(), StandardNormal(3))
-    with pytest.raises(InputError, match="was not made with a prior"):
+    with pytest.raises(InputError, match="called without the argument prior"):
         with_prior(two_latents(), StandardNormal(4))
     with pytest.raises(TypeError, match="prior"):
         with_prior(conditional_vae(), "FlowPrior")  # type: ignore[arg-type]
+
+
+class Named(VAE):
+    """A VAE of a user whose constructor passes its arguments on."""
+
+    def __init__(self, *, prior: Prior, **rest: Any) -> None:
+        super().__init__(prior=prior, **rest)
+        self.register_buffer("count", torch.tensor(3))
+
+
+def test_constructors_may_pass_arguments_on_and_data_is_not_copied() -> None:
+    usual = make_vae()
+    given = Writer.given(usual)
+    vae = Named(**{name: copy.deepcopy(own) for name, own in given.items()}).double()
+    vae.data = Uncopied((np.zeros((30, *IMAGE_SHAPE), np.uint8)), channels_last=False)
+    found = with_prior(vae, GaussianMixture(LATENT_DIM, num_components=2))
+    assert found.data is vae.data and int(found.count) == 3
+    assert found.model.decoder is not vae.model.decoder
+    assert all(p.dtype == torch.float64 for p in found.parameters())
+
+
+class Uncopied(ArrayData):
+    """Images that refuse to be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise AssertionError

@@ -112,8 +112,9 @@ class Explorer:
         )
         data = subject.programs.data
         assert data is not None, "programs of a run have a data set"
-        count = len(data.split(split))
-        rows = spread_rows(count, budget.images)
+        whole = data.split(split)
+        count = len(whole)
+        rows = spread_rows(count, budget.images, whole.groups)  # Those of `Split.spread`.
         notes = [f"Weights: {RunDirectory(run).about_weights(checkpoint)}."]
         if len(rows) < count:
             notes.append(f"{len(rows):,} of {count:,} images of {split} are encoded.")

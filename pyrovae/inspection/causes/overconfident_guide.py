@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import Finding
@@ -51,7 +50,8 @@ def _why(evidence: Evidence) -> tuple[str, str]:
     Gaps that may be noise show nothing. A weight above 1 says that the factor would be below 1.
     """
     amortised, family = evidence.amortisation, evidence.approximation
-    off, narrow = (Estimate(own, evidence.gap_error).sure for own in (amortised, family))
+    least = max(LEAST, evidence.certain * evidence.gap_error)
+    off, narrow = amortised > least, family > least
     widths = evidence.spread_gain
     wider = widths > LEAST and not evidence.weight > 1
     if (narrow and family >= amortised) or (wider and not (off and amortised > 2 * widths)):

@@ -27,7 +27,7 @@ def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
     if not subject.factors:
         raise Inapplicable("the data set does not name the factors of its images")
-    subject = subject.independent()
+    whole, subject = subject, subject.independent()
     rates = subject.encoded.kl[:, subject.columns].mean(0)
     order = subject.columns[np.argsort(-rates, kind="stable")]
     codes, names = subject.encoded.loc[:, order], list(subject.factors)
@@ -41,7 +41,7 @@ def section(subject: Subject) -> Section:
     rows = [(name, found.value, found.error) for name, found in scores.items()]
     return Section(
         "Does each factor have its own dimension?",
-        [_scores_said(scores), _dimensions_said(table, chance)],
+        [_scores_said(scores), _dimensions_said(table, chance), *subject.thinned_said(whole)],
         tables={
             "factor_scores": pandas.DataFrame(rows, columns=["score", "value", "error"]),
             "mutual_information": table.reset_index(),

@@ -84,7 +84,8 @@ def section(subject: Subject) -> Section:
     what = "Planes were not compared"
     worst = _tried(reasons, what, aggregate.worst_projections, *named, seed=seed)
     if len(reasons) == 4:  # The second comparison needs the fewest images.
-        raise InputError(reasons[1].split(": ", 1)[1].removesuffix("."))
+        reason = reasons[1].split(": ", 1)[1].removesuffix(".")
+        raise InputError(" ".join([reason, *subject.thinned_said(whole_subject)]))
     if holes is not None:
         _add_holes(answer, subject, holes, _differ(single, whole, worst))
     if single is not None:

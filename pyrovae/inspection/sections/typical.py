@@ -137,8 +137,7 @@ def _outliers_said(rare: Outliers) -> list[str]:
         f"{rare.of} (lower bounds by {rare.draws} importance draws per image).",
         f"{low} of {len(table)} images are less probable than all {count} {rare.of} "
         f"({len(table) / (count + 1):.1f} expected); the least probable image is {least.image}, "
-        f"with log p(x) of at least {least.log_evidence:,.1f} nats "
-        f"({chance(min(1.0, least.p_value * len(table)))}, adjusted for all images).",
+        f"with log p(x) of at least {least.log_evidence:,.1f} nats.",
         _reliability(rare),
     ]
     return said + [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pyrovae import InputError, evaluate
+from pyrovae import InputError, SyntheticFaces, evaluate
 from pyrovae.commands.explorer.answers import ANSWERS
 from pyrovae.commands.explorer.opening import Explorer
+from pyrovae.data import Split
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +32,23 @@ def test_a_run_opens_with_the_images_that_were_asked_for(trained: Path) -> None:
     rates = ANSWERS["colour"](whole, {"name": "rate"})["values"]
     found = evaluate(whole.subject.programs, whole.subject.split, whole.subject.engine)
     assert sum(rates) / len(rates) == pytest.approx(found.rate)
+
+
+def test_images_of_groups_have_their_own_names(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = SyntheticFaces.split
+
+    def grouped(self: SyntheticFaces, name: str) -> Split:
+        found = usual(self, name)
+        return replace(found, groups=np.arange(len(found)) // 5)
+
+    monkeypatch.setattr(SyntheticFaces, "split", grouped)
+    some = Explorer.open(trained, device="cpu", split="train", num_images=13)
+    files = [f"train/{int(name.split(':')[1]):05d}" for name in some.names]
+    assert files == list(some.subject.split.names)
+    assert some.subject.split.groups is not None
+    assert sorted(some.subject.split.groups) == list(range(13))
 
 
 def test_what_is_not_there_is_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
