@@ -8,8 +8,11 @@ from pathlib import Path
 from pyrovae.commands import train
 from pyrovae.config.building import load_run
 from pyrovae.config.parsing import value_of
+from pyrovae.priors import Prior
+from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.training.rows import rows_until
+from pyrovae.utils.arguments import Writer
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.process_group import processes
 
@@ -45,6 +48,7 @@ def command_line(run: str, options: list[str]) -> list[str]:
     directory = RunDirectory(run)
     directory.check_run()
     programs, _ = load_run(run, trust="--trust" in names)
+    _check_size(value_of("--prior.latent_dim", options), programs)
     frozen = [name for name in programs.trained_parts() if name != "prior"]
     place = [] if "--run_dir" in names else ["--run_dir", f"{Path(run)}-prior"]
     start = ["--start=WarmStart", f"--start.run={run}", f"--start.whole=[{','.join(frozen)}]"]
@@ -64,6 +68,15 @@ def _check(names: list[str]) -> None:
             )
     if "--prior" not in names:
         raise InputError("--prior: must be given, such as --prior FlowPrior")
+
+
+def _check_size(given: str | None, programs: ModelGuidePair) -> None:
+    """Raises `InputError` for another number of latent dimensions than that of the prior."""
+    prior = Writer.given(programs).get("prior")
+    if given is not None and isinstance(prior, Prior) and given != str(prior.latent_dim):
+        raise InputError(
+            f"--prior.latent_dim {given}: the frozen networks have {prior.latent_dim} dimensions"
+        )
 
 
 def main(arguments: list[str]) -> None:

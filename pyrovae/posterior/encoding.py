@@ -116,6 +116,9 @@ class Encoding:
         $$\operatorname{Var}_x\left(\mathbb{E}_{q(z \mid x)}[z_d]\right) > 0.01$$
 
         The threshold is 0.01 times the variance of the prior if that is below 1, as on a sphere.
+        With several latent sites, means also vary with the prior given the sites above, in layers
+        that carry nothing. So the mean KL must be above 0.005 nats there. With one site and a
+        standard Normal prior it always is: the KL is at least half of the squared mean.
 
         Raises:
             InputError: for fewer than two images.
@@ -124,7 +127,8 @@ class Encoding:
             Importance Weighted Autoencoders (Burda et al., 2016, section 5.2),
             https://arxiv.org/abs/1509.00519
         """
-        return self.variance_of_mean > ACTIVE * np.minimum(1.0, np.square(self.prior_scale))
+        varies = self.variance_of_mean > ACTIVE * np.minimum(1.0, np.square(self.prior_scale))
+        return varies & (self.kl.mean(0) > ACTIVE / 2) if self.site_rates else varies
 
     def only(self, columns: np.ndarray) -> Encoding:
         """Selects dimensions; values per image, such as `rate`, stay those of all dimensions."""

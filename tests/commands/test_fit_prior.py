@@ -65,7 +65,7 @@ def test_mistakes_are_refused_in_one_line(
         ),
         (
             [root, "--prior=FlowPrior", "--prior.latent_dim=3"],
-            "encoder must be copied completely; ",
+            "--prior.latent_dim 3: the frozen networks have ",
         ),
         (
             [root, "--prior=FlowPrior", "--data.image_size=32"],

@@ -426,3 +426,11 @@ def test_few_groups_need_a_larger_difference() -> None:
     overfitted = {"train_elbo": HEALTHY.elbo + 150, "elbo_error": 20.0, "train_error": 20.0}
     assert judge(replace(many, **overfitted)).findings != judge(HEALTHY).findings
     assert judge(replace(few, **overfitted)).findings == judge(HEALTHY).findings
+
+
+def test_few_active_dimensions_of_a_ladder_are_no_collapse_but_empty_layers_are() -> None:
+    low = {"elbo": 1100.0, "train_elbo": 1100.0, "dims": 300, "active": 20}
+    names = [own.cause for own in judge(replace(HEALTHY, **low, silent=0.0)).findings]
+    assert "collapsed" not in names
+    empty = judge(replace(HEALTHY, **low, silent=280.0)).findings
+    assert "collapsed" in [own.cause for own in empty]

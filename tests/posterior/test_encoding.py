@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -12,6 +15,7 @@ from pyrovae import Engine, FullRankNormal
 from pyrovae.distributions.moments import moments
 from pyrovae.evaluation import image_terms
 from pyrovae.evaluation.scoring import Options, Scorer
+from pyrovae.inspection.measures.latents import of_encoding
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.encoding import dimension_divergences, encode
 from tests.support.oracles import DisguisedNormal
@@ -121,3 +125,22 @@ def test_the_scale_of_the_prior_is_that_of_its_formula() -> None:
     images = np.zeros((4, *IMAGE_SHAPE), np.uint8)
     found = encode(sphere, images, CPU).prior_scale
     assert np.allclose(found, len(found) ** -0.5)
+
+
+def test_units_of_a_layer_that_follows_its_prior_are_not_active() -> None:
+    """Their means vary with the layer above, and their posterior is the prior."""
+    found = encode(two_latents(), small_data().split("test"), CPU)
+    apart = np.linspace(-2, 2, len(found))[:, None]
+    varied = replace(found, mean_shift=apart + 0 * found.loc, kl=0.001 + 0 * found.kl)
+    assert not varied.active.any() and replace(varied, site_rates={}).active.all()
+    some = np.arange(5) < 2
+    carrying = replace(varied, kl=np.where(some, 0.1, varied.kl))
+    assert carrying.active.tolist() == some.tolist()
+    assert of_encoding(carrying)["active"] == 2
+
+
+def test_silent_dimensions_are_those_of_sites_without_a_rate() -> None:
+    found = encode(two_latents(), small_data().split("test"), CPU)
+    rates = {"z1": np.full(len(found), 0.01), "z2": np.full(len(found), 3.0)}
+    assert of_encoding(replace(found, site_rates=rates))["silent"] == 3
+    assert math.isnan(of_encoding(replace(found, site_rates={}))["silent"])

@@ -16,11 +16,11 @@ EXPLAINS = FOLLOWING | {"noise_too_large", "noise_too_small", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """Less than half of the dimensions are active, and simple models gain more by latents."""
+    """Most dimensions are not active, and simple models gain more by latents."""
     missing = evidence.missing
     if evidence.active == 0 and evidence.dims and math.isnan(missing):
         missing = math.nan  # Nothing to compare with, but no dimension is active.
-    elif not (2 * evidence.active < evidence.dims and missing > evidence.fault):
+    elif not (evidence.mostly_inactive and missing > evidence.fault):
         return None
     reason = (
         f"{evidence.active} of {evidence.dims} latent dimensions are active, and the rate is "

@@ -55,7 +55,7 @@ def look(evidence: Evidence) -> Finding | None:
 
 def _too_fast(evidence: Evidence) -> bool:
     """Whether Adam's rate is far too high, and the run neither collapsed nor rises steadily."""
-    collapsed = 2 * evidence.active < evidence.dims
+    collapsed = evidence.mostly_inactive
     far = evidence.options.get("optimizer.lr", 0.0) > FAR_TOO_HIGH_LR
     return far and is_adam(evidence.options) and not (collapsed or _steady(evidence))
 

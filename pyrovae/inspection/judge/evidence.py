@@ -50,6 +50,8 @@ class Evidence:
 
         dims: the number of latent dimensions.
         active: the number of active dimensions.
+        silent: the number of dimensions of latent sites that carry almost nothing, if there are
+            several sites.
         carriers: the least number of dimensions that carry 95% of the rate.
         rate: the rate.
         weakest: the smallest rate of a dimension.
@@ -120,6 +122,7 @@ class Evidence:
 
     dims: int = 0
     active: int = 0
+    silent: float = NAN
     carriers: int = 0
     rate: float = NAN
     weakest: float = NAN
@@ -174,6 +177,16 @@ class Evidence:
     def missing(self) -> float:
         """The log p(x) of the best simple model minus the ELBO."""
         return self.structure - (self.elbo - self.no_latent)
+
+    @property
+    def mostly_inactive(self) -> bool:
+        """Whether more than half of the dimensions are not active.
+
+        Few of the many dimensions of a layer of maps are active, so with several sites those of
+        empty sites count.
+        """
+        inactive = self.dims - self.active if math.isnan(self.silent) else self.silent
+        return 2 * inactive > self.dims
 
     @property
     def is_below(self) -> bool:

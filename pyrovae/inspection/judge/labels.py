@@ -22,6 +22,7 @@ LABELS = {
     "below_error": "standard error of that difference",
     "dims": "latent dimensions",
     "active": "active dimensions",
+    "silent": "dimensions of collapsed latent sites",
     "carriers": "dimensions that carry 95% of the rate",
     "weakest": "smallest rate of a dimension",
     "weight": "weight on the rate that fits the guide's spread",

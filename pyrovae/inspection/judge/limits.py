@@ -56,3 +56,5 @@ WORTH_MORE = 4.0
 WORTH_IMAGES = 2.0
 #: The guide's widths mislead if its 90% intervals contain the true latents less often than this.
 COVERED = 0.8
+#: A latent site with a smaller rate, in nats per image, is collapsed: it says nothing of an image.
+EMPTY = 0.1

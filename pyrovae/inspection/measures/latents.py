@@ -12,7 +12,7 @@ import torch
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.collapse import dimension_table, dimensions_for
-from pyrovae.inspection.judge.limits import WEAK
+from pyrovae.inspection.judge.limits import EMPTY, WEAK
 from pyrovae.inspection.spread_sweep import Temperature
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
@@ -48,7 +48,10 @@ def of_encoding(encoded: Encoding) -> dict[str, Any]:
         encoded: the posteriors of two images or more.
     """
     table = dimension_table(encoded.continuous())
+    empty = [name for name, rate in encoded.site_rates.items() if rate.mean() < EMPTY]
+    silent = sum(name.rpartition("[")[0] in empty for name in table.index)
     return {
+        "silent": float(silent) if encoded.site_rates else math.nan,
         "dims": len(table),
         "active": int(table["active"].sum()),
         "carriers": dimensions_for(table),

@@ -9,6 +9,7 @@ import numpy as np
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED, aggregate
 from pyrovae.inspection.collapse import dimension_table, dimensions_for
+from pyrovae.inspection.judge.limits import EMPTY
 from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, bars, canvas, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
@@ -25,8 +26,6 @@ CAPTIONS = {
     "information": "The rate as mutual information plus divergence of the aggregate posterior",
     "layers": "The rate of each latent site, given the sites drawn before it, in nats per image",
 }
-#: Below this rate, in nats per image, a latent site is collapsed.
-EMPTY = 0.1
 
 
 def section(subject: Subject) -> Section:
@@ -85,8 +84,9 @@ def _said_of_layers(table: pandas.DataFrame) -> str:
     parts = ", ".join(f"{name} {rate:,.1f}" for name, rate in table["rate"].items())
     empty = [str(name) for name, rate in table["rate"].items() if rate < EMPTY]
     found = (
-        f"The rate by latent site, in nats per image: {parts}. A dimension is active also where "
-        "its mean only follows the prior, given the sites drawn before it."
+        f"The rate by latent site, in nats per image: {parts}. A dimension is active if its mean "
+        "varies and its own rate is above 0.005 nats: a mean may only follow the prior, given the "
+        "sites drawn before it."
     )
     if not empty:
         return found
