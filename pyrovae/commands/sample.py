@@ -73,6 +73,13 @@ def parser() -> Parser:
         "and for samples those of test images)",
     )
     parser.add_argument(
+        "--sites",
+        nargs="+",
+        type=str,
+        help="latent sites that --reconstruct takes from the images, such as upper layers of a "
+        "ladder: z3; the others are drawn from the prior (default: all sites)",
+    )
+    parser.add_argument(
         "--noise",
         action="store_true",
         help="draw the pixels of samples from the likelihood (default: its mean)",
@@ -144,7 +151,7 @@ def _reconstructions(
         names = [f"{names[0]}:{row}" for row in rows]
     images = torch.stack([read_image(name, vae, data) for name in names])
     own, edited = known_attributes(vae, data, names, options.given or ())
-    again = vae.reconstruct(images.to(device), own, edited).cpu()
+    again = vae.reconstruct(images.to(device), own, edited, options.sites or ()).cpu()
     columns = options.columns or columns_for(len(images))
     return page(interleave(images.float() / 255, again, columns), columns)
 
@@ -293,6 +300,8 @@ def main(arguments: list[str]) -> None:
         raise InputError("--num, --columns and --steps must be at least 1")
     if options.image and not options.traverse:
         raise InputError("--image: allowed with --traverse only")
+    if options.sites and not options.reconstruct:
+        raise InputError("--sites: allowed with --reconstruct only")
     if options.noise and (options.reconstruct or options.interpolate or options.traverse):
         raise InputError("--noise: allowed for samples only")
     out = output(options)

@@ -289,11 +289,12 @@ def _classes(scorer: Scorer) -> dict[str, Estimate]:
     found = classify(scorer.programs, scorer.split, scorer.engine, seed=seed)
     if found is None:
         return {}
-    numbers = {name: Estimate(value) for name, value in found.numbers().items()}
+    apart = found.independent()  # Calibration is compared with the noise of independent images.
+    numbers = {name: Estimate(value) for name, value in apart.numbers().items()}
     means = {"accuracy": found.correct, "log_loss": found.log_loss}
     numbers |= {name: scorer.mean(values, found.rows) for name, values in means.items()}
     return numbers | {
-        "calibration_noise": Estimate(float(found.noise(seed).mean())),
+        "calibration_noise": Estimate(float(apart.noise(seed).mean())),
         "chance": Estimate(found.chance),
     }
 

@@ -20,6 +20,7 @@ from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.pyro_state import own_store
+from pyrovae.utils.sites import only
 from pyrovae.utils.text import listed
 
 if TYPE_CHECKING:
@@ -353,7 +354,13 @@ class ModelGuidePair(Recorded, nn.Module):
             return shown(trace.nodes["x"]["fn"])
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, attributes: Given = None, edited: Given = None) -> Tensor:
+    def reconstruct(
+        self,
+        x: Tensor,
+        attributes: Given = None,
+        edited: Given = None,
+        sites: Sequence[str] = (),
+    ) -> Tensor:
         """Images decoded from one draw of the guide: floats in [0, 1], of the shape of `x`.
 
         Networks are in evaluation mode for the call.
@@ -362,12 +369,17 @@ class ModelGuidePair(Recorded, nn.Module):
             x: images `(*, C, H, W)`, uint8 or observations.
             attributes: those of the images, for programs that take attributes.
             edited: the attributes of the decoded images; by default those of the images.
+            sites: the latent sites that the guide draws, such as the upper layers of a ladder; the
+                model draws the others. By default the guide draws all.
+
+        Raises:
+            InputError: if the guide has no such site.
         """
         flat = self.observed(x).reshape(-1, *x.shape[-3:])
         inputs = self.inputs(self.given(attributes))
         changed = inputs if edited is None else self.inputs(self.given(edited))
         with own_store(self), evaluation_mode(self):
-            guide = poutine.trace(self.guide).get_trace(flat, **inputs)
+            guide = only(poutine.trace(self.guide).get_trace(flat, **inputs), sites)
             known = poutine.condition(self.model, data=self.determined(changed))
             replayed = poutine.replay(known, trace=guide)
             trace = poutine.trace(replayed).get_trace(flat, **changed)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pyro.poutine.util import site_is_subsample
+
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import closest, listed
 
 __all__ = [
     "drawn_in_order",
@@ -12,6 +16,7 @@ __all__ = [
     "is_observed",
     "latent_sites",
     "observed_sites",
+    "only",
     "sample_sites",
 ]
 
@@ -43,6 +48,24 @@ def latent_sites(trace: Any) -> list[str]:
 def observed_sites(trace: Any) -> list[str]:
     """The names of the observed sites of a trace, in order."""
     return [name for name, node in trace.nodes.items() if is_observed(node)]
+
+
+def only(trace: Any, names: Collection[str]) -> Any:
+    """A trace without the latent sites that have none of these names; as it is without names.
+
+    Raises:
+        InputError: if a name is not that of a latent site.
+    """
+    known = latent_sites(trace)
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"no latent site {name}{closest(name, known)}; sites are {listed(known)}"
+            )
+    for name in known if names else ():
+        if name not in names:
+            trace.remove_node(name)
+    return trace
 
 
 def drawn_in_order(guide: Any, model: Any) -> set[str]:

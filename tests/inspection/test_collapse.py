@@ -159,6 +159,11 @@ def test_a_collapsed_site_is_named() -> None:
     assert layers["rate"].sum() == pytest.approx(subject.encoded.rate.mean())
     assert layers.loc["z3", "rate"] == pytest.approx(0, abs=1e-6)
     assert "Collapsed is z3: less than 0.1 nats." in found.says[1]
+    figure = found.figures["layers"].figure
+    labels = [own.get_text() for own in figure.axes[0].get_xticklabels()]
+    assert labels == ["image", "z3", "+ z2", "+ z1"] and len(figure.axes) == 1
+    assert not figure.axes[0].get_title() and figure.axes[0].get_title(loc="left") == "test/00000"
+    assert "layers" not in section(replace(subject, programs=small_vae())).figures
 
 
 def test_one_image_is_too_few() -> None:

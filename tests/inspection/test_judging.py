@@ -434,3 +434,9 @@ def test_few_active_dimensions_of_a_ladder_are_no_collapse_but_empty_layers_are(
     assert "collapsed" not in names
     empty = judge(replace(HEALTHY, **low, silent=280.0)).findings
     assert "collapsed" in [own.cause for own in empty]
+
+
+def test_a_difference_of_unknown_error_is_not_sure() -> None:
+    assert replace(HEALTHY, below=50.0, below_error=1.0).is_below
+    assert not replace(HEALTHY, below=50.0, below_error=math.nan).is_below
+    assert not replace(HEALTHY, below=50.0, below_error=1.0, groups=1.0).is_below

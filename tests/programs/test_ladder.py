@@ -215,6 +215,24 @@ def test_the_rate_is_the_sum_over_layers_and_a_collapsed_layer_has_none() -> Non
     assert sum(whole.rates.values()) == pytest.approx(whole.rate)
 
 
+@torch.no_grad()
+def test_upper_layers_of_an_image_are_kept_and_the_others_drawn_from_the_prior() -> None:
+    """The prior's draws of the lower layers do not depend on the image."""
+    vae = ladder_vae().eval()
+    with pytest.raises(InputError, match="no latent site z4; sites are z3, z2, z1$"):
+        vae.reconstruct(X, sites=["z4"])
+    found = []
+    for sites in ((), ("z3", "z2", "z1"), ("z3",)):
+        torch.manual_seed(0)
+        found.append(vae.reconstruct(X, sites=sites))
+    assert torch.equal(found[0], found[1]) and not torch.allclose(found[0], found[2])
+    torch.manual_seed(0)
+    guide = poutine.trace(vae.guide).get_trace(X)
+    top = {"z3": guide.nodes["z3"]["value"], "x": torch.zeros(())}
+    trace = poutine.trace(poutine.condition(vae.model, data=top)).get_trace(num_images=len(X))
+    assert torch.allclose(found[2], vae.likelihood.to_images(trace.nodes["x"]["fn"]), atol=1e-6)
+
+
 @pytest.mark.slow
 def test_free_bits_per_layer_leave_a_small_layer_alone() -> None:
     vae, losses = ladder_vae(), []

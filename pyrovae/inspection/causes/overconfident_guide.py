@@ -50,8 +50,8 @@ def _why(evidence: Evidence) -> tuple[str, str]:
     Gaps that may be noise show nothing. A weight above 1 says that the factor would be below 1.
     """
     amortised, family = evidence.amortisation, evidence.approximation
-    least = max(LEAST, evidence.certain * evidence.gap_error)
-    off, narrow = amortised > least, family > least
+    noise = evidence.certain * evidence.gap_error  # NaN if unknown: then nothing is sure.
+    off, narrow = (LEAST < own and noise < own for own in (amortised, family))
     widths = evidence.spread_gain
     wider = widths > LEAST and not evidence.weight > 1
     if (narrow and family >= amortised) or (wider and not (off and amortised > 2 * widths)):

@@ -191,7 +191,7 @@ class Evidence:
     @property
     def is_below(self) -> bool:
         """Whether the ELBO is surely below log p(x) of a simpler model."""
-        return self.below > max(LEAST, self.certain * self.below_error)
+        return self.below > LEAST and self.below > self.certain * self.below_error
 
     @property
     def certain(self) -> float:

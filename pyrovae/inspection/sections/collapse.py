@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED, aggregate
 from pyrovae.inspection.collapse import dimension_table, dimensions_for
 from pyrovae.inspection.judge.limits import EMPTY
-from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, bars, canvas, name_axes
+from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, bars, canvas, image_rows, name_axes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, INK, NEUTRAL
+from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.text import listed
 
 __all__ = ["section"]
 
 PLACE = 10
+
+#: Shown images that are decoded from their first sites.
+LAYERED = 6
 
 CAPTIONS = {
     "dimensions": "Rate and variance per dimension",
@@ -51,8 +56,31 @@ def section(subject: Subject) -> Section:
         "posterior, which is the variance of the posterior means plus the mean variance within "
         f"posteriors. {subject.where()}.",
     )
+    figures = {"rates": rates} | (_by_layer(subject) if "layers" in tables else {})
     title = "How many latent dimensions are used?"
-    return Section(title, said, tables=tables, figures={"rates": rates}, captions=CAPTIONS)
+    return Section(title, said, tables=tables, figures=figures, captions=CAPTIONS)
+
+
+def _by_layer(subject: Subject) -> dict[str, Drawing]:
+    """Reconstructions of the shown images from the first site alone, from the first two, ..."""
+    programs, names = subject.programs, list(subject.encoded.site_rates)
+    shown = subject.shown.take(range(min(LAYERED, len(subject.shown))))
+    images = torch.from_numpy(np.array(shown.images)).to(subject.engine.device)
+    places = shown.places(programs.attributes)
+    attributes = shown.attributes[:, places] if programs.attributes else None
+    with private_randomness(subject.seed, subject.engine.device):
+        again = [
+            programs.reconstruct(images, attributes, sites=names[: place + 1]).cpu()
+            for place in range(len(names))
+        ]
+    columns = torch.stack([images.cpu() / 255, *again], 1)
+    words = ["image", names[0], *(f"+ {name}" for name in names[1:])]
+    rows = dict(zip(map(str, shown.names), columns, strict=True))
+    caption = (
+        f"Left: the image. Then images decoded from its draw of {names[0]}, and of further sites; "
+        f"the model draws the other sites. {subject.shown_where(len(shown))}."
+    )
+    return {"layers": Drawing(image_rows(rows, dict.fromkeys(rows, words)), caption)}
 
 
 def _units_said(subject: Subject, table: pandas.DataFrame) -> str:
