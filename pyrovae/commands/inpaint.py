@@ -179,14 +179,16 @@ def about(found: Completions, seen: Tensor, never: int = 0) -> list[str]:
 
 def _on_importance(found: Completions) -> list[str]:
     """How many effective draws importance resampling has, and a warning if they are too few."""
-    nuts = "; --mcmc draws the latents with NUTS" if found.latents.shape[-1] <= MANY else ""
+    small = found.latents.shape[-1] <= MANY and not found.discrete
+    nuts = "; --mcmc draws the latents with NUTS" if small else ""
+    of = "of one value of the discrete latents " if found.discrete else "of the fitted Normal "
     effective = f"{found.effective:,.{0 if found.effective > 99 else 1}f}"
     draws = f"{effective} effective draws of {len(found.latents):,}"
     lines = [f"{draws}, k-hat {found.k_hat:.2f}"]
     if found.effective < len(found.images):
         lines.append(
             f"warning: there are fewer effective draws than completions, {len(found.images)}: "
-            f"all draws of the fitted Normal count equally, so completions are approximate{nuts}"
+            f"all draws {of}count equally, so completions are approximate{nuts}"
         )
     elif not found.k_hat < UNRELIABLE:
         lines.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pyro.poutine.messenger import Messenger
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pyrovae.distributions.masked import MaskedPixels
 from pyrovae.evaluation.evidence import latents_at_once, summary
+from pyrovae.inspection.given_values import given_space, joint_values, with_values
 from pyrovae.inspection.many_latents import refine_many_latents
 from pyrovae.inspection.mcmc import sample_posterior
 from pyrovae.inspection.refinement import refine_full_rank
@@ -20,6 +21,7 @@ from pyrovae.posterior.space import LatentSpace, quietly
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.randomness import private_randomness
+from pyrovae.utils.text import listed
 
 __all__ = ["MANY", "Completions", "complete", "with_mask"]
 
@@ -83,6 +85,7 @@ class Completions:
         k_hat: of the importance weights, above 0.7 they are unreliable; NaN for MCMC.
         effective: the effective number of draws, by the importance weights.
         r_hat: the largest split R-hat of MCMC; NaN for importance sampling.
+        discrete: whether latents are discrete, which NUTS cannot draw.
     """
 
     images: Tensor
@@ -93,6 +96,7 @@ class Completions:
     k_hat: float
     effective: float
     r_hat: float
+    discrete: bool = False
 
 
 @torch.no_grad()
@@ -120,8 +124,9 @@ def complete(
     p(x_{\text{seen}} \mid z) / q(z)$, and completions are drawn by these weights. With fewer
     effective draws than completions the draws of the Normal are used without weights. For more
     than 300 latent dimensions the covariance matrix is measured rather than fitted, see
-    `refine_many_latents`. With `mcmc` NUTS draws z instead. Latents that are not in R^D, as on a
-    sphere, are drawn from the guide and weighted.
+    `refine_many_latents`. Each value of discrete latents, such as each class, gets draws of its
+    own. With `mcmc` NUTS draws z instead. Other latents that are not in R^D, as on a sphere, are
+    drawn from the guide and weighted.
 
     Args:
         programs: the pair of programs.
@@ -152,11 +157,14 @@ def complete(
         x = programs.observe_greys(image[None])
         x = _filled(programs, x, seen, inputs)
         space = LatentSpace.of(with_mask(programs, seen), x, **inputs)
+        values = joint_values(space, x, inputs)
         if mcmc:
-            z, log_w, r_hat = _sampled(space, x, inputs, num_draws, bar)
+            drawn = _sampled(space, x, inputs, num_draws, bar)
+        elif values:
+            drawn = _of_each_value(programs, seen, space, x, inputs, values, num_draws)
         else:
-            z, log_w, r_hat = _weighted(space, x, inputs, num_draws, progress)
-        return _decoded(programs, space, image, seen, inputs, z, log_w, r_hat, num_images)
+            drawn = _weighted(space, x, inputs, num_draws, progress)
+        return _decoded(programs, space, image, seen, inputs, drawn, num_images)
 
 
 def _check(image: Tensor, seen: Tensor, num_images: int, num_draws: int) -> None:
@@ -188,7 +196,20 @@ def _filled(
     return filled
 
 
-_Drawn = tuple[Tensor, Tensor, float]
+class _Drawn(NamedTuple):
+    """Draws of the latents.
+
+    Attributes:
+        z: `(S, D)`.
+        log_w: their log importance weights, `(S,)`.
+        alike: log weights to use if too few draws are effective, `(S,)`.
+        r_hat: the largest split R-hat of MCMC, or NaN.
+    """
+
+    z: Tensor
+    log_w: Tensor
+    alike: Tensor
+    r_hat: float = math.nan
 
 
 def _weighted(
@@ -208,7 +229,35 @@ def _weighted(
         log_q = space.log_guide(z, x, **inputs)
     parts = z.split(latents_at_once(x[0].numel(), x.device))
     joint = torch.cat([torch.stack(space.log_joint(own, x, **inputs)).sum(0) for own in parts])
-    return z[:, 0], (joint - log_q)[:, 0], math.nan
+    return _Drawn(z[:, 0], (joint - log_q)[:, 0], torch.zeros_like(log_q[:, 0]))
+
+
+def _of_each_value(
+    programs: ModelGuidePair,
+    seen: Tensor,
+    whole: LatentSpace,
+    x: Tensor,
+    inputs: dict[str, Tensor],
+    values: list[dict[str, Tensor]],
+    count: int,
+) -> _Drawn:
+    """As many draws for each joint value of the discrete sites, such as each class.
+
+    Given the value, the other latents are in R^D. Their weights have the probability of the value,
+    so together they are importance weights of all latents. With too few effective draws those of
+    one value count equally, and each value by the mean of its weights.
+    """
+    each, parts = -(-count // len(values)), []
+    for own in values:
+        given = with_values(programs, own)
+        filled = _filled(given, x, seen, inputs)
+        space = given_space(with_mask(given, seen), own, filled, inputs)
+        found = _weighted(space, filled, inputs, each, False)
+        mean = found.log_w.logsumexp(0) - math.log(each)
+        z = whole.flatten(space.values(found.z))
+        parts.append(_Drawn(z, found.log_w, mean.expand(each)))
+    z, log_w, alike = (torch.cat(own) for own in zip(*(part[:3] for part in parts), strict=True))
+    return _Drawn(z, log_w, alike)
 
 
 def _sampled(
@@ -219,10 +268,15 @@ def _sampled(
         raise InputError(
             f"NUTS would take hours for {space.size:,} latent dimensions, allowed are up to {MANY}"
         )
+    if space.discrete:
+        raise InputError(
+            f"NUTS draws continuous latents, and {listed(sorted(space.discrete))} is discrete: "
+            "leave --mcmc out, and each value gets draws of its own"
+        )
     half = max(10, count // 2)
     chains = sample_posterior(space, x, inputs, warmup=half, num_samples=half, bar=bar)
     z = torch.from_numpy(chains.draws.reshape(-1, space.size)).to(x)
-    return z, z.new_zeros(len(z)), float(chains.r_hat.max())
+    return _Drawn(z, z.new_zeros(len(z)), z.new_zeros(len(z)), float(chains.r_hat.max()))
 
 
 def _decoded(
@@ -231,15 +285,14 @@ def _decoded(
     image: Tensor,
     seen: Tensor,
     inputs: dict[str, Tensor],
-    z: Tensor,
-    log_w: Tensor,
-    r_hat: float,
+    drawn: _Drawn,
     num_images: int,
 ) -> Completions:
     """Completions drawn by the weights, and the moments of all draws."""
+    z, log_w, alike, r_hat = drawn
     table = summary(log_w.double().cpu()[:, None]).iloc[0]
     enough = float(table.ess) >= num_images
-    weights = (log_w.double() if enough else torch.zeros_like(log_w).double()).softmax(0)
+    weights = (log_w if enough else alike).double().softmax(0)
     mean = square = torch.zeros(image.shape, dtype=torch.double, device=image.device)
     most = latents_at_once(image.numel(), image.device)
     for own, weight in zip(z.split(most), weights.split(most), strict=True):
@@ -258,4 +311,5 @@ def _decoded(
         float(table.k_hat) if math.isnan(r_hat) else math.nan,
         float(table.ess),
         r_hat,
+        bool(space.discrete),
     )

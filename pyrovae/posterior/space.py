@@ -46,6 +46,7 @@ class LatentSpace:
         discrete: the names of the discrete sites, such as a one-hot class.
         integers: the least and the largest value of the sites whose values are integers, such as
             those of `Categorical`.
+        given: values `(1, *event)` of further sites.
 
     Example:
         >>> from pyrovae import DiagonalNormal, MLPDecoder, MLPEncoder, Normal, StandardNormal, VAE
@@ -65,6 +66,7 @@ class LatentSpace:
     shapes: dict[str, torch.Size]
     discrete: frozenset[str] = frozenset()
     integers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     @torch.no_grad()
@@ -118,6 +120,11 @@ class LatentSpace:
         nearest = {name: found[name].round().clamp(*ends) for name, ends in self.integers.items()}
         return found | {name: value.long() for name, value in nearest.items()}
 
+    def values(self, z: Tensor) -> dict[str, Tensor]:
+        """The values of the sites of vectors `(*, D)`, and the given ones of further sites."""
+        known = {n: own.expand(*z.shape[:-1], *own.shape[1:]) for n, own in self.given.items()}
+        return self.unflatten(z) | known
+
     def prior_draws(self, num_images: int, **inputs: Tensor) -> Tensor:
         """Draws latents from the model, `(num_images, D)`, without decoding them."""
         trace = self._undecoded(self.programs.model, num_images, inputs)
@@ -136,7 +143,7 @@ class LatentSpace:
 
     def decode(self, z: Tensor, **inputs: Tensor) -> Any:
         """p(x given z) for `(*, B, D)`: batch shape `(*, B)`, event shape `(C, H, W)`."""
-        given = poutine.condition(self.programs.model, data=self.unflatten(z))
+        given = poutine.condition(self.programs.model, data=self.values(z))
         return _of_each(z, self._unseen(given, z.shape[-2], inputs).nodes["x"]["fn"])
 
     def log_joint(self, z: Tensor, x: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,7 +151,7 @@ class LatentSpace:
 
         If the model observes further sites, the second term has their log densities too.
         """
-        given = poutine.condition(self.programs.model, data=self.unflatten(z))
+        given = poutine.condition(self.programs.model, data=self.values(z))
         trace = poutine.trace(given).get_trace(x, **inputs)
         _of_each(z, trace.nodes["x"]["fn"])
         seen = [trace.nodes[own] for own in observed_sites(trace) if own not in self.shapes]
@@ -157,7 +164,7 @@ class LatentSpace:
 
     def prior_trace(self, z: Tensor, **inputs: Tensor) -> Any:
         """A trace of the model at z `(*, B, D)`, which ends before z is decoded."""
-        given = poutine.condition(self.programs.model, data=self.unflatten(z))
+        given = poutine.condition(self.programs.model, data=self.values(z))
         return self._undecoded(given, z.shape[-2], inputs)
 
     def log_guide(self, z: Tensor, x: Tensor, **inputs: Tensor) -> Tensor:

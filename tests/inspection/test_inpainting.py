@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from pyrovae import InputError
+from pyrovae import InputError, ModelGuidePair
 from pyrovae.inspection import inpainting
 from pyrovae.inspection.inpainting import complete
 from tests.support.oracles import LinearGaussian
-from tests.support.programs import MAKERS
+from tests.support.programs import MAKERS, numbered
 from tests.support.small import small_data, small_vae
 from tests.support.tables import IMAGE_SHAPE, IN_TURN, Z_LIMIT, make_vae
 
@@ -87,7 +86,7 @@ def test_few_effective_draws_count_equally(monkeypatch: pytest.MonkeyPatch) -> N
     far = torch.linspace(-300, 300, 40).repeat(5)
 
     def drawn(space: Any, *args: Any) -> Any:
-        return torch.randn(200, 2).double(), far.double(), math.nan
+        return inpainting._Drawn(torch.randn(200, 2).double(), far.double(), torch.zeros(200))
 
     monkeypatch.setattr(inpainting, "_weighted", drawn)
     found = complete(made.vae(), 255 * made.images(1)[0], SEEN, num_draws=200)
@@ -130,6 +129,74 @@ def test_other_programs_complete_images(make: type) -> None:
     image = torch.tensor(split.images[0])
     found = complete(programs, image, half(), inputs, num_images=2, num_draws=40)
     assert found.images.shape == (2, 3, 16, 16) and found.images.isfinite().all()
+
+
+def numbered_linear() -> ModelGuidePair:
+    """A number of four values, a latent near its centre, and nearly grey images linear in it."""
+    torch.manual_seed(1)
+    programs = numbered().eval()
+    with torch.no_grad():
+        programs.model.decoder.weight.mul_(0.03)
+        programs.model.decoder.bias.fill_(0.5)
+        programs.model.centres.mul_(3)
+    return programs
+
+
+def of_each_number(programs: ModelGuidePair, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The probabilities of the numbers given the seen half, and the means of z, in closed form."""
+    model, seen = programs.model.double(), half().expand(3, -1, -1).flatten()
+    weight, noise = model.decoder.weight[seen], model.likelihood.scale() ** 2
+    covariance = torch.linalg.inv(torch.eye(3).double() + weight.T @ weight / noise)
+    evidence, means = [], []
+    for centre in model.centres:
+        off = x.flatten()[seen] - weight @ centre - model.decoder.bias[seen]
+        means.append(centre + covariance @ weight.T @ off / noise)
+        root = torch.linalg.cholesky(covariance)
+        explained = (root.T @ weight.T @ off / noise).square().sum()
+        evidence.append((explained - off.square().sum() / noise) / 2)
+    return torch.stack(evidence).softmax(0), torch.stack(means)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_each_value_of_a_discrete_latent_has_its_probability() -> None:
+    programs = numbered_linear()
+    image = 128 + 8 * torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(2))
+    found = complete(programs, image, half(), num_draws=4000)
+    numbers = found.latents[:, 0].long()
+    share = torch.zeros(4).double().index_add(0, numbers, found.weights)
+    probabilities, means = of_each_number(programs, programs.observe_greys(image.double()))
+    assert probabilities.max() < 0.9 and found.discrete and found.effective > 2000
+    error = (probabilities * (1 - probabilities) / found.effective).sqrt()
+    assert ((share - probabilities).abs() < Z_LIMIT * error + 1e-3).all()
+    decoded = programs.model.decoder((probabilities[:, None] * means).sum(0))
+    gap = (found.mean.double() - decoded.unflatten(-1, (3, 16, 16)))[:, ~half()]
+    assert gap.abs().max() < Z_LIMIT * 0.03 / found.effective**0.5
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_fits")
+def test_few_effective_draws_of_each_value_keep_its_probability(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    programs = numbered_linear()
+    usual = inpainting._weighted
+
+    def uneven(*args: Any) -> Any:
+        found = usual(*args)
+        log_w = torch.full_like(found.log_w, -1e3)
+        log_w[0] = 0.0
+        return found._replace(log_w=log_w)
+
+    monkeypatch.setattr(inpainting, "_weighted", uneven)
+    found = complete(programs, torch.full((3, 16, 16), 128.0), half(), num_draws=40)
+    assert found.effective < 8
+    assert torch.allclose(found.weights, torch.full((40,), 1 / 40).double())
+
+
+def test_nuts_of_discrete_latents_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="NUTS draws continuous latents, and y is discrete: "):
+        complete(numbered_linear(), torch.full((3, 16, 16), 128.0), half(), mcmc=True)
 
 
 #: Likelihoods of independent pixels score the seen ones; of the other parts those that are not
