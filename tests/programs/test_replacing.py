@@ -93,7 +93,7 @@ def test_the_prior_learns_and_the_frozen_parts_stay(make: Callable[[], Prior]) -
     Trainer(epochs=30, batch_size=16).fit(vae, data, Recipe(optimizer=fast))
     torch.manual_seed(0)
     found = with_prior(vae, make())
-    assert found.fitted and found.data is vae.data
+    assert found.fitted
     start = evaluate(found, data.split("train")).rate
     frozen = [name for name in found.trained_parts() if name != "prior"]
     Trainer(epochs=30, batch_size=16).fit(found, data, Recipe(optimizer=fast, freeze=frozen))

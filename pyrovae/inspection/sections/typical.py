@@ -130,10 +130,11 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
 def _outliers_said(rare: Outliers) -> list[str]:
     table = rare.own
     low, count, least = int((table["rank"] == 0).sum()), len(rare.reference), table.iloc[0]
+    groups = None if rare.split.groups is None else rare.split.groups[table["place"]]
     said = [
         f"Half of the images of the split are less probable than {1 - table['rank'].median():.0%} "
         f"of the {rare.of} (50% if both have one distribution); mean log p(x) is at least "
-        f"{_mean(table.log_evidence)} nats for the split and {_mean(rare.reference)} nats for the "
+        f"{_mean(table.log_evidence, groups)} nats for the split and {_mean(rare.reference)} nats for the "
         f"{rare.of} (lower bounds by {rare.draws} importance draws per image).",
         f"{low} of {len(table)} images are less probable than all {count} {rare.of} "
         f"({len(table) / (count + 1):.1f} expected); the least probable image is {least.image}, "
@@ -169,8 +170,8 @@ def _aurocs_said(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> 
     )
 
 
-def _mean(values: pandas.Series | np.ndarray) -> str:
-    found = Estimate.of(np.asarray(values))
+def _mean(values: pandas.Series | np.ndarray, groups: np.ndarray | None = None) -> str:
+    found = Estimate.of(np.asarray(values), groups)
     return f"{found.value:,.1f} ± {found.error:,.1f}"
 
 
