@@ -134,8 +134,8 @@ def _outliers_said(rare: Outliers) -> list[str]:
     said = [
         f"Half of the images of the split are less probable than {1 - table['rank'].median():.0%} "
         f"of the {rare.of} (50% if both have one distribution); mean log p(x) is at least "
-        f"{_mean(table.log_evidence, groups)} nats for the split and {_mean(rare.reference)} nats for the "
-        f"{rare.of} (lower bounds by {rare.draws} importance draws per image).",
+        f"{_mean(table.log_evidence, groups)} nats for the split and {_mean(rare.reference)} nats "
+        f"for the {rare.of} (lower bounds by {rare.draws} importance draws per image).",
         f"{low} of {len(table)} images are less probable than all {count} {rare.of} "
         f"({len(table) / (count + 1):.1f} expected); the least probable image is {least.image}, "
         f"with log p(x) of at least {least.log_evidence:,.1f} nats.",
