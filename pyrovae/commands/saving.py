@@ -91,7 +91,9 @@ def share_run(
 ) -> None:
     """Writes weights, options, pictures and a model card for a hub, as `pyrovae share` does.
 
-    `load(folder)` opens the result. It holds no paths of your machine.
+    `load(folder)` opens the result. It holds no paths of your machine. Before you publish it, look
+    at `reconstructions.png`, which shows images of the validation split, and at `parts/`, which
+    holds your own modules, if there are any.
 
     Args:
         run: the run directory, or a folder of `save`.

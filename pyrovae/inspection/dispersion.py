@@ -94,7 +94,8 @@ def noise_size(
     squares, variances = sums.T[:, :, None]
     kept = [own for _, own in both if own is not None]
     gain = _gain(*map(torch.cat, zip(*kept, strict=True))) if kept else None
-    return Estimate.of(ratio_values(squares, variances)[:, 0]), gain
+    groups = images.groups if isinstance(images, Split) else None
+    return Estimate.of(ratio_values(squares, variances)[:, 0], groups), gain
 
 
 def _standardised(p: Any, x: Tensor, step: int) -> tuple[Tensor, Tensor] | None:

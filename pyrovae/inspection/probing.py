@@ -25,7 +25,7 @@ LEAST = 10
 OVER_FITS = 1.5
 #: The probability that an attribute that codes say nothing about counts as predicted, and the
 #: least number of independent images, or of groups, for which it can be as small.
-RISK, LEAST_APART = 0.025, 4
+RISK, LEAST_APART = 0.025, 6
 #: Candidate penalties of ridge regression, for columns of unit variance.
 PENALTIES = np.logspace(-2, 4, 13)
 
@@ -181,9 +181,10 @@ def gains(scores: pandas.DataFrame) -> pandas.Series:
 def unread(scores: pandas.DataFrame) -> pandas.DataFrame:
     r"""The rows of the attributes that are not shown to be predicted better than chance.
 
-    The test is that of Student's t at a level of 2.5%, with the deviation of a score 1.5 times its
-    error: the folds share images, so their fits vary together, which an error with fixed fits
-    leaves out. Fewer than 4 independent images or groups of a value show nothing.
+    The test is that of Student's t at a level of 2.5% at most. The deviation of an area, or with
+    groups of any score, is taken as 1.5 times its error: the folds share images, so their fits
+    vary together, which an error with fixed fits leaves out. R2 is below 0 by chance, so it needs
+    no factor for single images. Fewer than 6 independent images or groups of a value show nothing.
 
     Args:
         scores: from `probes`.
@@ -195,7 +196,8 @@ def unread(scores: pandas.DataFrame) -> pandas.DataFrame:
     from scipy.stats import t
 
     above = scores["value"] - scores["score"].map({"AUC": 0.5, "R2": 0.0})
-    limit = OVER_FITS * t.isf(RISK, (scores["independent"] - 1).clip(lower=1))
+    single = (scores["score"] == "R2") & (scores["independent"] == scores["images"])
+    limit = np.where(single, 1.0, OVER_FITS) * t.isf(RISK, (scores["independent"] - 1).clip(1))
     shown = (above > limit * scores["error"]) & (scores["independent"] >= LEAST_APART)
     return scores[~shown]
 

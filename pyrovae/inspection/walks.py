@@ -78,8 +78,11 @@ def traverse(
         Floats in [0, 1], `(len(dims) * steps, C, H, W)`, dimension by dimension.
 
     Raises:
-        InputError: if a dimension does not exist, or if `steps` or `extent` is not positive.
+        InputError: if z is not one vector, a dimension does not exist, or if `steps` or `extent`
+            is not positive.
     """
+    if z.ndim != 1:
+        raise InputError(f"z: allowed is one vector (D,), got the shape {tuple(z.shape)}")
     if steps < 1 or not extent > 0:
         raise InputError(f"steps and extent must be positive, got {steps} and {extent}")
     values = torch.linspace(-extent, extent, steps, dtype=z.dtype, device=z.device)

@@ -277,7 +277,7 @@ def test_unknown_labels_are_unknown_in_every_column_of_their_classes() -> None:
 def test_what_is_at_chance_is_not_called_best(values: list[float], expected: list[str]) -> None:
     names = [f"a{row}" for row in range(len(values))]
     scores = pandas.DataFrame(
-        {"score": "AUC", "value": values, "error": 0.06, "independent": 500}, names
+        {"score": "AUC", "value": values, "error": 0.06, "independent": 500, "images": 999}, names
     )
     said = _says(scores, {})
     assert len(said) == len(expected)

@@ -38,8 +38,8 @@ SECTIONS: dict[str, Callable[[Subject], Section]] = {
     "typical": typical.section,
     "factors": factors.section,
 }
-#: Tables of single images, which are all images.
-OF_IMAGES = ("typical_outliers", "typical_shown")
+#: Tables of all images: single ones, and means with errors.
+OF_IMAGES = ("typical_outliers", "typical_shown", "dispersion")
 
 
 @pytest.mark.slow

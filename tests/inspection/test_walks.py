@@ -93,6 +93,14 @@ def test_a_dimension_that_does_not_exist_is_refused(dim: int) -> None:
         traverse(vae, torch.zeros(LATENT_DIM), [0, dim])
 
 
+def test_a_traversal_starts_at_one_vector() -> None:
+    vae, _, _ = vae_and_ends()
+    with pytest.raises(
+        InputError, match=r"^z: allowed is one vector \(D,\), got the shape \(1, 3\)$"
+    ):
+        traverse(vae, torch.zeros(1, LATENT_DIM), [0])
+
+
 @pytest.mark.parametrize(("steps", "extent"), [(0, 1.0), (5, 0.0), (5, -1.0), (5, float("nan"))])
 def test_impossible_traversals_are_refused(steps: int, extent: float) -> None:
     vae, _, _ = vae_and_ends()

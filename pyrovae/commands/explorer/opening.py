@@ -140,7 +140,7 @@ class Explorer:
     @cached_property
     def cover(self) -> Cover:
         """The cover of the encodings."""
-        return Cover.of(self.subject.encoded)
+        return Cover.of(self.subject.encoded, self.subject.split.groups)
 
     @cached_property
     def predictions(self) -> Predictions | str:

@@ -25,7 +25,7 @@ MOST = 2000
 
 @dataclass(frozen=True)
 class Cover:
-    """The posteriors of every second image, and the encodings of the others, which are held out.
+    """The posteriors of every second image or group, and the encodings of the others, held out.
 
     A point is covered as well as its distance to the nearest posterior is small, in standard
     deviations of that posterior: the second criterion of `find_holes`, with its threshold.
@@ -45,8 +45,13 @@ class Cover:
     held_out: np.ndarray
 
     @classmethod
-    def of(cls, encoded: Encoding) -> Cover:
+    def of(cls, encoded: Encoding, groups: np.ndarray | None = None) -> Cover:
         """The cover of the encodings of a split.
+
+        Args:
+            encoded: the encodings.
+            groups: the group of each image, such as a patient, which is in one half; by default,
+                and if there is one group, each image is one.
 
         Raises:
             InputError: for fewer than two images.
@@ -54,7 +59,10 @@ class Cover:
         count = len(encoded)
         if count < 2:
             raise InputError(f"{count} image: the cover needs at least 2, half of them held out")
-        used, kept = np.arange(0, count, 2), np.arange(1, count, 2)
+        part = np.arange(count)
+        if groups is not None and len(np.unique(groups)) > 1:
+            part = np.unique(groups, return_inverse=True)[1]
+        used, kept = (np.flatnonzero(part % 2 == side) for side in (0, 1))
         used, kept = used[spread_rows(len(used), MOST)], kept[spread_rows(len(kept), MOST)]
         columns = np.flatnonzero(~encoded.discrete)
         encoded = encoded.only(columns)

@@ -167,11 +167,12 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
 
 def _kind_says(kind: str, rows: pandas.DataFrame) -> list[str]:
     """The sentences on the attributes of one score, the best first."""
-    best = (
-        f"{CHANCE[kind][1]} on unseen images is {rows['value'].iloc[0]:.3f} ± "
-        f"{rows['error'].iloc[0]:.2g}"
-    )
     missed = unread(rows)
+    shown = rows.drop(missed.index) if len(missed) < len(rows) else rows
+    best = (
+        f"{CHANCE[kind][1]} on unseen images is {shown['value'].iloc[0]:.3f} ± "
+        f"{shown['error'].iloc[0]:.2g}"
+    )
     if len(missed) == len(rows):
         return [
             f"No {NOUNS[kind]} is predicted better than chance from the posterior means: the "
@@ -180,7 +181,7 @@ def _kind_says(kind: str, rows: pandas.DataFrame) -> list[str]:
     words = {"AUC": "ranks", "R2": "predicts"}[kind]
     median = f" The median of {len(rows)} attributes is {rows['value'].median():.3f}."
     said = [
-        f"A linear function of the posterior means {words} {rows.index[0]} best: the {best}."
+        f"A linear function of the posterior means {words} {shown.index[0]} best: the {best}."
         + median * (len(rows) > 1)
     ]
     if len(missed):

@@ -80,8 +80,8 @@ def section(subject: Subject) -> Section:
     """
     tested = subject.independent()
     images = tested.split.spread(REPLICATED)
-    step = max(1, len(tested.split) // REPLICATED)
-    whole = subject.programs, tested.split, subject.engine
+    step = max(1, len(subject.split) // REPLICATED)
+    whole = subject.programs, subject.split, subject.engine
     noise, gain = noise_size(*whole, seed=subject.seed, step=step)
     statistics = typical.own_statistics(subject.programs, images, seed=subject.seed)
     how: dict[str, Any] = {"statistics": statistics, "seed": subject.seed}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -13,6 +15,7 @@ from pyrovae.inspection.exploring import Cover
 from pyrovae.inspection.exploring.cover import MOST
 from pyrovae.inspection.holes import SOME, find_holes, nearest_posteriors
 from pyrovae.inspection.subject import QUICK, Subject
+from pyrovae.posterior.encoding import BY_DIMENSION
 from tests.support.oracle_subjects import linear_subject
 from tests.support.oracles import LinearGaussian
 from tests.support.programs import CLASSES
@@ -100,3 +103,16 @@ def test_many_images_are_thinned() -> None:
     cover = Cover.of(type(encoded)(**{**encoded.__dict__, **parts}))
     assert len(cover.rows) == len(cover.held_out) == MOST
     assert not (cover.rows % 2).any() and cover.rows.max() > 2 * MOST
+
+
+def test_images_of_a_group_are_on_one_side() -> None:
+    """Five copies of each image: with copies on both sides new images would look uncovered."""
+    own = subject(240)
+    encoded, groups = own.encoded, np.arange(240).repeat(5)
+    names = [*BY_DIMENSION, "rate", "distortion", "log_q", "log_p", "squared_error"]
+    copies = replace(encoded, **{name: getattr(encoded, name).repeat(5, 0) for name in names})
+    cover = Cover.of(copies, groups)
+    assert not {*groups[cover.rows]} & {*np.arange(1, 240, 2)}
+    assert np.median(cover.held_out) == pytest.approx(np.median(Cover.of(encoded).held_out))
+    assert np.median(cover.held_out) > 1.3 * np.median(Cover.of(copies).held_out)
+    assert len(Cover.of(encoded, np.zeros(240)).rows) == 120  # One group cannot be divided.
