@@ -78,6 +78,9 @@ def _interface(name: str, vae: ModelGuidePair, program: Exported) -> Iterator[st
     greys = "no grey values" if binary else "grey values in between"
     encodes = name == "encoder"
     what = f"images: {black:g} is black, {white:g} white, {greys}" if encodes else "latents z"
+    stored = None if vae.data is None else vae.data.value_range()
+    if encodes and stored is not None:
+        what += "; black is the value {:.7g} of the data, white {:.7g}".format(*stored)
     yield "| | name | shape | |"
     yield "| --- | --- | --- | --- |"
     yield f"| input | | {_shape(program.takes)} | {what} |"

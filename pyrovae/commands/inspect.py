@@ -47,7 +47,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.text import short_names
 
-__all__ = ["about_weights", "open_subject", "read_image", "report_folder"]
+__all__ = ["notes_on", "open_subject", "read_image", "report_folder"]
 
 
 def read_image(name: str, vae: ModelGuidePair, data: ImageData) -> torch.Tensor:
@@ -286,9 +286,11 @@ def folder(options: Namespace) -> Path:
     return Path(options.out or report_folder(options.run, options.checkpoint, options.split))
 
 
-def about_weights(run: str | Path, checkpoint: str) -> str:
-    """A note for the report: which weights it describes."""
-    return f"Weights: {RunDirectory(run).about_weights(checkpoint)}."
+def notes_on(run: str | Path, checkpoint: str, subject: Subject) -> list[str]:
+    """Notes for the report: which weights it describes, and which channels pictures show."""
+    notes = [f"Weights: {RunDirectory(run).about_weights(checkpoint)}."]
+    data = subject.programs.data
+    return [*notes, *([data.about_pictures()] if data and data.about_pictures() else [])]
 
 
 def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[str]]:
@@ -347,7 +349,7 @@ def report_on(
         sections,
         title=f"The posterior of {Path(options.run).name}",
         notes=[
-            about_weights(options.run, options.checkpoint),
+            *notes_on(options.run, options.checkpoint, subject),
             *(f"Left out: {line}" for line in complaints),
         ],
         said=lambda line: print(line, flush=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,8 @@ def inspect_run(
     sections: Sequence[str] = (),
     *,
     quick: bool = False,
+    num_images: int | None = None,
+    latents: str | Path | None = None,
     out: str | Path | None = None,
     **options: Any,
 ) -> inspection.Report:
@@ -111,10 +113,13 @@ def inspect_run(
         run: the run directory.
         sections: such as `["collapse", "gaps"]`; all by default. The verdict needs all.
         quick: whether to use fewer images, draws and steps.
+        num_images: the number of images of the split; 0 for all.
+        latents: a file `.csv` or `.parquet` to write the encoded latents to.
         out: the folder of the report; by default `posterior` in the run.
-        **options: those of `pyrovae inspect`: `split`, `images`, `seed`, `checkpoint`, `device`,
-            `trust`; `progress` shows progress bars, `places={"root": "new/place"}` says where the
-            images are, and `data` passes images that a run cannot store, such as arrays in memory.
+        **options: those of `pyrovae inspect`: `split`, `images`, `sites`, `attributes`, `seed`,
+            `checkpoint`, `device`, `trust`; `progress` shows progress bars,
+            `places={"root": "new/place"}` says where the images are, and `data` passes images
+            that a run cannot store, such as arrays in memory.
 
     Returns:
         The report: `html` is the path of its page, `judgement` the verdict, and
@@ -123,22 +128,28 @@ def inspect_run(
     Raises:
         InputError: if the run or its images are missing, or an option is not allowed.
     """
-    from pyrovae.commands.inspect import about_weights, open_subject, report_folder
-    from pyrovae.inspection import QUICK
+    from pyrovae.commands.inspect import notes_on, open_subject, report_folder
+    from pyrovae.inspection import QUICK, latent_table, write_table
     from pyrovae.inspection import inspect as report_on
-    from pyrovae.inspection.subject import FULL, Subject
+    from pyrovae.inspection.export import check_export
+    from pyrovae.inspection.subject import FULL
     from pyrovae.training.overview import refresh_index
     from pyrovae.utils.errors import check_kind
 
-    names = {own.name for own in fields(Subject)} | _named_only(open_subject)
-    _check_options("inspect_run", options, names - {"budget", "programs"})
+    also = {"sites", "attributes", "seed", "progress", "against", "against_name"}
+    _check_options("inspect_run", options, also | _named_only(open_subject) - {"budget"})
+    check_export(None if latents is None else str(latents), None)
     check_kind("images", options.get("images", ()), list | tuple, "; write a list")
     checkpoint = options.get("checkpoint", "best")
     folder = out or report_folder(run, checkpoint, options.get("split", "test"))
-    subject, complaints = open_subject(run, budget=QUICK if quick else FULL, **options)
-    notes = [about_weights(run, checkpoint), *(f"Left out: {line}" for line in complaints)]
+    budget = QUICK if quick else FULL
+    budget = budget if num_images is None else replace(budget, images=num_images)
+    subject, complaints = open_subject(run, budget=budget, **options)
+    notes = [*notes_on(run, checkpoint, subject), *(f"Left out: {line}" for line in complaints)]
     title = f"The posterior of {Path(run).name}"
     report = report_on(subject, folder, sections, title=title, notes=notes)
+    if latents is not None:
+        write_table(latent_table(subject), latents)
     refresh_index(run)
     return report
 

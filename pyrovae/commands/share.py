@@ -29,7 +29,7 @@ from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum
 from pyrovae.runs.checkpoint import state_of
 from pyrovae.utils.files import check_new, new_folder
-from pyrovae.utils.grids import grid, save_png
+from pyrovae.utils.grids import page, save_png, showing
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.version import __version__
 
@@ -88,8 +88,9 @@ def _pictures(run: RunDirectory, vae: ModelGuidePair, epoch: int, folder: Path) 
     """Writes the pictures into the folder; returns their names."""
     names = []
     if not vae.attributes:
-        with private_randomness(0, torch.device("cpu")):
-            save_png(grid(vae.sample(64), 8), folder / "samples.png")
+        show = vae.data.show if vae.data is not None else ()
+        with private_randomness(0, torch.device("cpu")), showing(show):
+            save_png(page(vae.sample(64), 8), folder / "samples.png")
         names.append("samples")
     if (kept := run.picture("reconstructions", epoch)).is_file():
         (folder / "reconstructions.png").write_bytes(kept.read_bytes())

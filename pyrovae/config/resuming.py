@@ -119,7 +119,7 @@ def _may_change(key: str, before: Any, after: Any) -> bool:
         return True
     if role != "data":
         return False
-    if argument == "attributes":  # The table may move with the images.
+    if argument in ("attributes", "table"):  # It may move with the images.
         return Path(str(before)).name == Path(str(after)).name
     return argument.split(".")[-1] in (*PLACES, "download")
 

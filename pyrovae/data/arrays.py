@@ -24,7 +24,7 @@ from pyrovae.data.columns import (
 from pyrovae.data.divided import DividedImages
 from pyrovae.data.division import check_splits
 from pyrovae.data.grey_levels import GreyLevels, warn_of_few
-from pyrovae.data.labels import Attributes
+from pyrovae.data.labels import Attributes, read_table
 from pyrovae.data.layout import as_array, channels_first, image_shape_of, is_last
 from pyrovae.data.loader import spread
 from pyrovae.data.values import Level, memory_of
@@ -54,7 +54,10 @@ class ArrayData(DividedImages):
             None and NaN mark unknown labels.
         attributes: a data frame, a series with a name, a mapping of names to columns, an array
             `(N, A)`, or a mapping of splits to one of these. Texts become classes, as in a table
-            of `ImageFolder`. Rows are matched by position; the index of a frame is ignored.
+            of `ImageFolder`. Rows are matched by position; the index of a frame is ignored. From
+            Python only.
+        table: a CSV file with the attributes, in place of `attributes`: one row per image, in
+            their order. Empty cells are unknown.
         attribute_names: the names of the columns of an array.
         label_names: the names of the labels 0, 1, ...
         path: a file `.npy`, `.npz`, `.h5` or `.hdf5` with the images, in place of `images`.
@@ -100,6 +103,7 @@ class ArrayData(DividedImages):
         attributes: Any = None,
         attribute_names: Sequence[str] = (),
         label_names: Sequence[str] = (),
+        table: str | None = None,
         path: str | None = None,
         key: str | None = None,
         label_key: str | None = None,
@@ -127,9 +131,12 @@ class ArrayData(DividedImages):
             raise InputError(
                 f"--data.path names a file, and images are arrays; got {str(images)!r}"
             )
+        if attributes is not None and table is not None:
+            raise InputError("attributes and table are both given; allowed is one of them")
         if isinstance(images, Mapping):
             check_splits(images, "images")
         self.path = None if path is None else checked_path("path", path)
+        self.table = None if table is None else checked_path("table", table)
         self.key, self.label_key, self.channels_last = key, label_key, channels_last
         self.group_key = group_key
         self.labels, self.attributes, self.attribute_names = labels, attributes, attribute_names
@@ -245,13 +252,16 @@ class ArrayData(DividedImages):
     @cached_property
     def _tables(self) -> dict[str, Attributes]:
         """The attributes of each given split."""
-        if self.attributes is None:
+        given = self.attributes
+        if self.table is not None:
+            given = read_table(self.table, "table")
+        if given is None:
             return {}
 
         def columns(own: Any, count: int) -> dict[str, np.ndarray]:
             return attribute_columns(own, self.attribute_names, count)
 
-        return as_attributes(self._for_each_split(self.attributes, "attributes", columns))
+        return as_attributes(self._for_each_split(given, "attributes", columns))
 
     def _value_names(self) -> dict[str, tuple[str, ...]]:
         """The names of the classes among the attributes, and of the labels."""
@@ -301,11 +311,11 @@ class ArrayData(DividedImages):
     def _converted(self, images: np.ndarray) -> np.ndarray:
         """The images in 8 bits, in memory."""
         grey = np.empty(images.shape, np.uint8)
-        step = _rows_per_block(images.shape)
+        step, levels = _rows_per_block(images.shape), self.levels
         for start in range(0, len(images), step):
             some = slice(start, start + step)
             try:
-                grey[some] = self.levels.eight_bits(images[some])
+                grey[some] = levels.eight_bits(images[some])
             except ValueError:
                 for row, image in enumerate(images[some], start):
                     self._grey(image, f"image {row}")
@@ -330,8 +340,9 @@ class ArrayData(DividedImages):
         return Source(self._names(split), read, table, titles, stamp, hint="")
 
     def _grey(self, values: np.ndarray, what: str) -> np.ndarray:
+        levels = self.levels  # Its errors are those of the whole split.
         try:
-            return self.levels.eight_bits(values)
+            return levels.eight_bits(values)
         except ValueError as error:
             raise InputError(f"{what}: {error}") from error
 

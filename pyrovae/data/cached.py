@@ -138,6 +138,12 @@ class CachedImages(ImageData):
         """The value range, if it is given."""
         return {} if self.white is None else {"levels": [self.levels.black, self.levels.white]}
 
+    def value_range(self) -> tuple[float, float] | None:
+        """The stored values that become black and white; None if their type decides."""
+        if self.levels.white is None:
+            return None
+        return self.levels.black or 0.0, self.levels.white
+
     def found(self) -> dict[str, Any]:
         """The value range, if it is "auto"."""
         if "auto" not in (self.black, self.white):

@@ -156,8 +156,10 @@ class DividedImages(CachedImages):
 
     @cached_property
     def _places(self) -> Places:
-        groups = None if self._numbers is None else self._whole("train").groups
-        return places(self._sizes(), self.shares, self.seed, self._labels(), groups)
+        sizes, groups = self._sizes(), self._numbers
+        if groups is not None and len(groups) != sizes["train"]:  # Some images were skipped.
+            groups = self._whole("train").groups
+        return places(sizes, self.shares, self.seed, self._labels(), groups)
 
     def found(self) -> dict[str, Any]:
         """The value range and the shape, which follow from the images; not the groups."""

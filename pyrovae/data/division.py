@@ -32,8 +32,8 @@ def divide(
 ) -> dict[str, np.ndarray]:
     """Divides images at random into the training split and others.
 
-    Each of the others gets its share of every label, to the nearest image. A split whose share
-    is above 0 gets at least one image. A change of a share leaves the splits before it.
+    Each of the others gets its share of every label, rounded up or down. A split whose share is
+    above 0 gets at least one image. A change of a share leaves the splits before it.
 
     Args:
         count: the number of images.

@@ -245,7 +245,8 @@ def _convert(image: Image, frame: Frame, levels: ValueRange) -> np.ndarray:
         image.load()
         return fit_pixels(levels.eight_bits(pixels_of(upright(image)), 65535.0), *frame)
     stored = image.size
-    factor = _draft(image, frame.shape, crop)
+    # The last pixels of a reduced image are of fewer pixels, which `fit_pixels` does not know.
+    factor = 1 if pad else _draft(image, frame.shape, crop)
     image.load()
     loaded = image.size
     image = _flatten(upright(image), mode_of(channels), levels)

@@ -28,6 +28,7 @@ __all__ = [
     "left_out",
     "of_texts",
     "read_attributes",
+    "read_table",
     "read_texts",
 ]
 
@@ -204,7 +205,7 @@ class _Joined:
 
 
 def _joined(path: Path, files: Sequence[str]) -> _Joined:
-    table = _read(path)
+    table = read_table(path)
     key, found = _placed(table, files)
     if (found != -1).any():
         return _Joined(table, key, found, _rows(path, table[key], found, files))
@@ -229,8 +230,16 @@ def _placed(table: pandas.DataFrame, files: Sequence[str]) -> tuple[str, np.ndar
     return key, np.array([place(cell) for cell in table[key]], int)
 
 
-def _read(path: Path) -> pandas.DataFrame:
-    """The table as texts, with stripped cells; missing values are empty."""
+def read_table(path: Path, option: str = "attributes") -> pandas.DataFrame:
+    """The table as texts, with stripped cells; missing values are empty.
+
+    Args:
+        path: a CSV file, with commas, semicolons or tabs.
+        option: the argument of the data set; `attributes` needs a column of file names.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     import pandas
 
     try:
@@ -245,11 +254,13 @@ def _read(path: Path) -> pandas.DataFrame:
         )
     except (ValueError, OSError, csv.Error) as error:  # pandas' own errors are ValueErrors
         if isinstance(error, FileNotFoundError):
-            raise InputError(f"{absent(path, 'file')} (--data.attributes)") from error
+            raise InputError(f"{absent(path, 'file')} (--data.{option})") from error
         reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: {cut(reason)} (--data.attributes)") from error
-    if len(table.columns) < 2 or not len(table):
-        raise InputError(f"{path}: needs a column of file names, one of values, and rows")
+        raise InputError(f"{path}: {cut(reason)} (--data.{option})") from error
+    least = 2 if option == "attributes" else 1
+    if len(table.columns) < least or not len(table):
+        columns = "a column of file names, one of values," if least > 1 else "a column"
+        raise InputError(f"{path}: needs {columns} and rows")
     table.columns = [name.strip() for name in table.columns]
     return table.apply(lambda column: column.str.strip())
 

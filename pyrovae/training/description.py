@@ -42,7 +42,7 @@ FREE = (
 #: Options that a run keeps where a resumed run from Python has none.
 KEPT = ("callbacks", "loggers", "init_from")
 #: Arguments of data sets for the place of the images. The images themselves are checked anyway.
-PLACES = ("root", "path", "attributes", "cache_dir")
+PLACES = ("root", "path", "attributes", "table", "cache_dir")
 #: How an object can be written down.
 HINT = "an object can be written down if its class derives from a base of pyrovae, in a .py file"
 

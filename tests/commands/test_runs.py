@@ -191,3 +191,40 @@ def test_a_program_that_cannot_be_exported_is_named_and_the_other_one_written(
         "README.md",
         "decoder.pt2",
     ]
+
+
+def test_images_of_five_channels_are_shared_and_exported_with_their_range(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(80, 5, 16, 16)).astype(np.float32)
+    data = pyrovae.ArrayData(images, black=-2.5, white=4)
+    vae = VAE.for_images(data, 4, encoder=MLPEncoder, decoder=MLPDecoder)
+    pyrovae.save(vae, tmp_path / "saved")
+    pyrovae.share_run(tmp_path / "saved", tmp_path / "shared")
+    assert (tmp_path / "shared" / "samples.png").is_file()
+    pyrovae.export_run(tmp_path / "saved", tmp_path / "exported")
+    readme = (tmp_path / "exported" / "README.md").read_text()
+    assert "black is the value -2.5 of the data, white 4 |" in readme
+
+
+def test_a_run_of_arrays_in_memory_is_inspected_with_the_options_of_the_command(
+    tmp_path: Path,
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (200, 5, 16, 16), dtype=np.uint8)
+    data = pyrovae.ArrayData(images, show=[3, 2, 1])
+    vae = VAE.for_images(data, 4, encoder=MLPEncoder, decoder=MLPDecoder)
+    pyrovae.save(vae, tmp_path / "saved")
+    with shortened():
+        report = pyrovae.inspect_run(
+            tmp_path / "saved",
+            ["program"],
+            quick=True,
+            num_images=7,
+            latents=tmp_path / "l.csv",
+            data=data,
+        )
+    assert len((tmp_path / "l.csv").read_text().splitlines()) == 8
+    page = Path(report.html).read_text()
+    assert "Pictures show the channels 3, 2, 1 of 0 to 4, as red, green and blue." in page
+    with pytest.raises(TypeError, match="inspect_run has no option movable; options are against"):
+        pyrovae.inspect_run(tmp_path / "saved", movable=True)
+    with pytest.raises(InputError, match="csv"):
+        pyrovae.inspect_run(tmp_path / "saved", latents=tmp_path / "l.txt")

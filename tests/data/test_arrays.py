@@ -438,3 +438,61 @@ def test_a_mapped_file_passes_through_bounded_memory(tmp_path: Path) -> None:
     before = "from pyrovae.data import ArrayData, Batches"
     loop = "for _ in Batches(ArrayData(path=path).split('train'), 128, seed=0).epoch(0):"
     assert 0 < most_resident(tmp_path / "a.npy", (85_000, 64, 64, 3), before, loop) < 400
+
+
+def test_values_under_a_mask_are_unknown() -> None:
+    hidden = np.arange(60) % 4 == 0
+    columns = {
+        "age": np.ma.masked_array(np.arange(60.0), hidden),
+        "count": np.ma.masked_array(np.arange(60), hidden),
+        "kind": np.ma.masked_array(np.array(["a", "b", "c"] * 20), hidden),
+    }
+    labels = np.ma.masked_array(LABELS, hidden)
+    data = ArrayData(GREY, labels, columns, val_fraction=0, test_fraction=0)
+    table = data.split("train").table()
+    assert (table.isna().sum() == hidden.sum()).all() and len(table.columns) == 4
+    assert sorted(table["kind"].dropna().unique()) == ["a", "b", "c"]
+    with pytest.raises(InputError, match="^images: 3 values are masked; allowed are finite"):
+        ArrayData(np.ma.masked_array(GREY, np.arange(GREY.size).reshape(GREY.shape) < 3))
+    plain = ArrayData(np.ma.masked_array(GREY, False))
+    assert np.array_equal(plain.split("train").images, ArrayData(GREY).split("train").images)
+
+
+def test_a_table_has_the_attributes_of_a_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GREY)
+    kinds = np.array(["elliptical", "spiral"] * 30)
+    frame = DataFrame({"redshift": np.where(LABELS, np.arange(60) / 60, np.nan), "kind": kinds})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    how: dict[str, Any] = {"path": str(tmp_path / "a.npy"), "cache_dir": str(tmp_path / "cache")}
+    data = ArrayData(table=str(tmp_path / "a.csv"), **how)
+    expected = ArrayData(GREY, attributes=frame)
+    for name in SPLITS:
+        own, other = data.split(name), expected.split(name)
+        assert own.value_names == other.value_names and "kind" in own.value_names
+        assert np.array_equal(own.attributes, other.attributes, equal_nan=True)
+    for wrong, said in (
+        ({"table": str(tmp_path / "b.csv")}, r"b.csv: no such file .*\(--data.table\)$"),
+        ({"table": "x", "attributes": frame}, "attributes and table are both given"),
+    ):
+        with pytest.raises(InputError, match=said):
+            ArrayData(**{**how, **wrong}).split("train")
+    frame[:50].to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=r"redshift of shape \(50,\): allowed are 60"):
+        ArrayData(table=str(tmp_path / "a.csv"), **how).split("train")
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_value_that_is_not_finite_is_of_the_split_where_the_range_is_automatic(
+    stored: bool, tmp_path: Path
+) -> None:
+    images = GREY.astype(np.float32)
+    images[3, 0, 0, 0] = np.inf
+    given: Any = images
+    how: dict[str, Any] = {}
+    if stored:
+        np.save(tmp_path / "a.npy", images)
+        given, how = None, {"path": str(tmp_path / "a.npy"), "cache_dir": str(tmp_path / "cache")}
+    with pytest.raises(InputError, match="^auto: the training split holds NaN or an infinite"):
+        ArrayData(given, black="auto", white="auto", **how).split("train")
+    with pytest.raises(InputError, match="image 3: holds an infinite value"):
+        ArrayData(given, black=0, white=255, **how).split("train")

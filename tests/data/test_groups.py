@@ -370,3 +370,21 @@ def test_independent_images_are_one_per_group() -> None:
     assert plain.independent() is plain
     assert replace(split, groups=np.arange(12)).independent().names == split.names
     assert sorted(split.spread(4).groups) == [*"abcd"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_groups_and_an_automatic_value_range_go_together(stored: bool, tmp_path: Path) -> None:
+    """The range is that of the training split, which depends on the groups."""
+    images = np.random.default_rng(0).normal(size=(len(NUMBERS), 2, 8, 8)).astype(np.float32)
+    place: dict[str, Any] = {"groups": NUMBERS}
+    given: Any = images
+    if stored:
+        np.savez(tmp_path / "a.npz", images=images, person=NUMBERS)
+        place = {"path": str(tmp_path / "a.npz"), "key": "images", "group_key": "person"}
+        given, place["cache_dir"] = None, str(tmp_path / "cache")
+    data = ArrayData(given, black="auto", white="auto", **place)
+    train = data.split("train")
+    assert train.groups is not None and not {*train.groups} & {*(data.split("test").groups)}  # type: ignore[misc]
+    rows = [int(str(name).rpartition("/")[2]) for name in train.names]
+    low, high = np.quantile(images[rows], [0.001, 0.999], method="nearest")
+    assert data.value_range() == pytest.approx((low, high), rel=0.02)

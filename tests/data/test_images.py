@@ -177,6 +177,19 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
         assert (load_image(Image.new("L", size, 77), shape) == 77).all()
 
 
+@pytest.mark.parametrize("size", [(1201, 903), (1280, 960), (640, 1023)])
+def test_a_large_padded_photo_is_that_of_the_whole_file(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    smooth(size).save(tmp_path / "a.jpg", quality=98)
+    with Image.open(tmp_path / "a.jpg") as whole:
+        whole.convert("RGB").save(tmp_path / "a.png")
+    shape = 3, 32, 32
+    names = "a.jpg", "a.png"
+    found, expected = (load_image(tmp_path / own, shape, pad=True).astype(int) for own in names)
+    assert np.abs(found - expected).max() <= 1
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "npy", "tif"])
 @pytest.mark.parametrize("size", [(300, 100), (100, 300), (200, 200)])
 def test_a_padded_image_is_whole_with_black_borders(
