@@ -101,7 +101,7 @@ def find_outliers(
 
     Args:
         subject: what is inspected. Its training images are the reference; if there are fewer
-            than 20, every second image of the split is.
+            than 20, and for the training images themselves, every second image of the split is.
         images: the largest number of images of the split, and of reference images; by default an
             eighth of the budget's images, at most 200.
         draws: draws per image, S; by default a tenth of the budget's importance draws, or 25.
@@ -198,8 +198,10 @@ def _regrets(subject: Subject, splits: dict[str, Split]) -> np.ndarray:
 
 def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
     """The images to rank, the reference images, and the name of the reference in texts."""
-    if subject.train is not None and len(subject.train) >= LEAST:
-        return subject.split.spread(most), subject.train.spread(most), "training images"
+    # Training images are not ranked among themselves.
+    train = None if subject.name == "train" else subject.train
+    if train is not None and len(train) >= LEAST:
+        return subject.split.spread(most), train.spread(most), "training images"
     halves = [subject.split.take(range(start, len(subject.split), 2)) for start in (0, 1)]
     return halves[0].spread(most), halves[1].spread(most), f"other images of {subject.name}"
 

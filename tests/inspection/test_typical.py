@@ -440,6 +440,8 @@ def test_too_few_training_images_give_way_to_the_others_of_the_split() -> None:
     assert found.of == "other images of test" and len(found.reference) >= 20
     found = find_outliers(subject_of(vae, split, train=split.take(range(20))))
     assert found.of == "training images" and len(found.reference) == 20
+    found = find_outliers(subject_of(vae, split, train=split, name="train"))
+    assert found.of == "other images of train" and len(found.own) + len(found.reference) == 50
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def _outliers_said(rare: Outliers) -> list[str]:
         f"{_mean(table.log_evidence, groups)} nats for the split and {_mean(rare.reference)} nats "
         f"for the {rare.of} (lower bounds by {rare.draws} importance draws per image).",
         f"{low} of {len(table)} images are less probable than all {count} {rare.of} "
-        f"({len(table) / (count + 1):.1f} expected); the least probable image is {least.image}, "
+        f"({len(table) / (count + 1):.1f} expected); the least probable of them is {least.image}, "
         f"with log p(x) of at least {least.log_evidence:,.1f} nats.",
         _reliability(rare),
     ]
