@@ -441,7 +441,7 @@ def test_too_few_training_images_give_way_to_the_others_of_the_split() -> None:
     found = find_outliers(subject_of(vae, split, train=split.take(range(20))))
     assert found.of == "training images" and len(found.reference) == 20
     found = find_outliers(subject_of(vae, split, train=split, name="train"))
-    assert found.of == "other images of train" and len(found.own) + len(found.reference) == 50
+    assert found.of == "other images of train" and len(found.reference) >= 20
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ MARKS = "o^s"
 
 def section(subject: Subject) -> Section:
     """Maps of the posterior means, coloured by the attributes that are predicted best."""
-    subject = subject.informed()
+    whole, subject = subject, subject.informed()
     count = min(POINTS, len(subject.split))
     rows = np.linspace(0, len(subject.split) - 1, count).astype(int)
     codes = subject.encoded.loc[rows][:, subject.columns]
@@ -57,6 +57,11 @@ def section(subject: Subject) -> Section:
         says += [trust_said(codes, places, name) for name, places in maps.items()]
         figures = {"maps": _maps(subject, maps, known)}
     title, table = "Where are the images in the latent space?", _table(subject, rows, maps)
+    if lacking := len(whole.split) - len(subject.split):
+        says.append(
+            f"{lacking:,} of {len(whole.split):,} images are left out, since an attribute is "
+            "unknown for them; --attributes names those that must be known."
+        )
     captions = {"maps": "Place of each image on the maps"}
     return Section(title, says, tables={"maps": table}, figures=figures, captions=captions)
 
