@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from pyrovae.data import Split
 from pyrovae.data.rows import spread_rows
@@ -172,9 +173,12 @@ def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.Dat
     found.insert(0, "image", [str(own) for own in split.names])
     found.insert(1, "split", name)
     found.insert(2, "place", range(len(split)))
-    pixels = split.images[0].size
-    scale = pixels * math.log(subject.programs.likelihood.grey_levels or 1)
-    found["complexity"] = found.log_evidence - scale + compressed_nats(split.images)
+    likelihood, images = subject.programs.likelihood, np.array(split.images)
+    pixels = likelihood.num_scored(images[0].size)
+    if pixels < images[0].size:  # Pixels that are not scored are not compressed either.
+        images[subject.programs.observe(torch.from_numpy(images)).isnan().cpu().numpy()] = 0
+    scale = pixels * math.log(likelihood.grey_levels or 1)
+    found["complexity"] = found.log_evidence - scale + compressed_nats(images)
     return found
 
 

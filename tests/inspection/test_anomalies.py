@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
+from PIL import Image
 
-from pyrovae import InputError
+from pyrovae import InputError, Normal
 from pyrovae.inspection.anomalies import SCORES, auroc, compressed_nats, likelihood_regret
 from pyrovae.inspection.outliers import find_outliers
 from pyrovae.inspection.sections.typical import section
 from pyrovae.inspection.subject import Subject
+from pyrovae.likelihoods import Masked
 from tests.support.oracle_subjects import (
     linear_subject,
     small_subject,
@@ -88,6 +91,25 @@ def test_the_length_of_an_image_depends_on_its_detail() -> None:
     lengths = compressed_nats(np.concatenate([noise, ramp]))
     assert (lengths[:2] >= noise[0].size * math.log(256)).all()  # Noise cannot be compressed.
     assert (lengths[2:] < lengths[0] / 20).all()
+
+
+@pytest.mark.slow
+def test_complexity_counts_the_pixels_that_are_scored(tmp_path: Path) -> None:
+    """What lies under the mask changes neither log p(x) nor the length."""
+    hidden = np.zeros((16, 16), np.uint8)
+    hidden[:8] = 255
+    Image.fromarray(hidden).save(tmp_path / "mask.png")
+    likelihood = Masked(Normal(0.2), mask=str(tmp_path / "mask.png"))
+    subject = small_subject(small_vae(likelihood=likelihood))
+    images = np.array(subject.split.images)
+    images[..., :8, :] = 255 - images[..., :8, :]
+    other = replace(subject, split=replace(subject.split, images=images))
+    found, again = (find_outliers(own).own.sort_values("place") for own in (subject, other))
+    length = compressed_nats(np.where(hidden, 0, np.array(find_outliers(subject).split.images)))
+    density = found.log_evidence - 384 * math.log(256)
+    assert found.complexity.to_numpy() == pytest.approx(density + length)
+    lengths = again.complexity - again.log_evidence
+    assert lengths.to_numpy() == pytest.approx(found.complexity - found.log_evidence)
 
 
 @pytest.mark.slow

@@ -15,8 +15,9 @@ from pyrovae import VAE, Bernoulli, DiagonalNormal, Normal, StandardNormal, Thre
 from pyrovae.data import Split
 from pyrovae.evaluation.baselines import shortfall, simpler_models
 from pyrovae.inspection import Budget, Encoding, Subject, assess, gather
+from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.measures import MEASURES, data, latents, memory, noise, scores
+from pyrovae.inspection.measures import MEASURES, data, history, latents, memory, noise, scores
 from pyrovae.inspection.measures.history import from_rows
 from pyrovae.inspection.subject import QUICK
 from pyrovae.posterior import image_terms
@@ -242,6 +243,25 @@ def test_the_history_tells_how_the_run_went() -> None:
         "skipped": 0.1,
     }
     assert from_rows(rows.head(1).assign(val_elbo=10.0))["rise"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        ({"likelihood": {"class_path": "Masked", "init_args": {"drop": 0.5}}}, False),
+        ({"likelihood": {"class_path": "Masked", "init_args": {"drop": 0.0}}}, True),
+        ({"objective": {"class_path": "pyrovae.Denoising"}}, False),
+        ({}, True),
+    ],
+)
+def test_a_training_elbo_of_changed_images_shows_no_rise(
+    options: dict[str, Any], known: bool
+) -> None:
+    row = {"epoch": 1, "step": 10, "val_elbo": 9.0, "train_elbo": 1.0, "skipped_steps": 0}
+    own = subject(linear())
+    for count in (1, 2):
+        told = replace(own, options=Options(options), history=pd.DataFrame([row] * count))
+        assert np.isfinite(history.measure(told)["rise"]) == (known or count > 1)
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,17 @@ __all__ = ["from_cells", "from_rows", "measure"]
 
 def measure(subject: Subject) -> dict[str, Any]:
     """The length of training, and how the ELBO changed."""
-    images = {} if subject.train is None else {"train_images": len(subject.train)}
-    return images if subject.history is None else {**images, **from_rows(subject.history)}
+    found: dict[str, Any] = {}
+    if subject.train is not None:
+        found["train_images"] = len(subject.train)
+    if subject.history is None:
+        return found
+    found |= from_rows(subject.history)
+    options = subject.options
+    changed = options.get("likelihood.drop", 0) or options.part("objective") == "Denoising"
+    if changed and len(subject.history) == 1:
+        found["rise"] = math.nan  # Its training ELBO is that of other images: those with less.
+    return found
 
 
 def from_cells(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
