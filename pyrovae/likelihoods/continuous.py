@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 
 from pyrovae import distributions
@@ -12,6 +13,10 @@ from pyrovae.likelihoods.base import DensityLikelihood
 from pyrovae.likelihoods.location import LearnedScaleLikelihood, LocationLikelihood
 
 __all__ = ["ContinuousBernoulli", "Laplace", "StudentT"]
+
+#: The log odds of black pixels with dequantisation noise are -512; the interval of the search
+#: for log odds, and how often it is halved.
+LIMIT, HALVINGS = 600.0, 40
 
 
 class Laplace(LearnedScaleLikelihood, DensityLikelihood):
@@ -115,3 +120,17 @@ class ContinuousBernoulli(LocationLikelihood, DensityLikelihood):
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
         """A continuous Bernoulli distribution per pixel, from its log odds."""
         return distributions.ContinuousBernoulli(loc)
+
+    def without_latent(self, mean: Tensor, variance: Tensor) -> dist.TorchDistribution:
+        """One continuous Bernoulli per pixel with this mean, with outliers.
+
+        The mean rises with the log odds, which are found by halving an interval. They maximise
+        the likelihood, since the family is exponential.
+        """
+        low, high = torch.full_like(mean, -LIMIT), torch.full_like(mean, LIMIT)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            above = distributions.ContinuousBernoulli(middle).mean > mean
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        pixels = distributions.ContinuousBernoulli((low + high) / 2)
+        return distributions.WithOutliers(pixels, 1.0).to_event(3)

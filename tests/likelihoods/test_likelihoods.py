@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import scipy.stats
 import torch
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from pyrovae import likelihoods
@@ -15,6 +16,7 @@ from pyrovae.distributions.constraints import LearnedScale
 from pyrovae.likelihoods import (
     Bernoulli,
     Categorical,
+    ContinuousBernoulli,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
     DynamicBinarization,
@@ -327,6 +329,11 @@ def test_draws_of_an_optimal_scale_have_the_remembered_one() -> None:
         assert part(h).stddev.unique().tolist() == pytest.approx([0.3])
 
 
+def _off(odds: float, mean: float) -> float:
+    """The mean of a continuous Bernoulli minus another one."""
+    return 1 / (1 - math.exp(-odds)) - 1 / odds - mean if odds else 0.5 - mean
+
+
 @every_likelihood
 def test_the_baseline_has_the_moments_it_is_given(make: Make) -> None:
     likelihood = make()
@@ -339,6 +346,10 @@ def test_the_baseline_has_the_moments_it_is_given(make: Make) -> None:
     x = likelihood.observe(make_images(likelihood, 4)).double()
     if likelihood.grey_levels is None:
         expected = x * mean.log() + (1 - x) * (1 - mean).log()
+    elif isinstance(likelihood, ContinuousBernoulli):
+        found = [brentq(_off, -50, 50, args=(own,)) for own in mean.flatten().tolist()]
+        odds = torch.tensor(found, dtype=torch.double).reshape(IMAGE_SHAPE)
+        expected = odds * x + (odds / torch.expm1(odds)).log()
     elif likelihood.grey_levels == 256:
         expected = -((x - mean).square() / variance + (2 * math.pi * variance).log()) / 2
     else:
