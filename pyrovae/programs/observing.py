@@ -22,8 +22,7 @@ def check_range(x: Tensor, observe: Callable[[Tensor], Tensor]) -> None:
         observe: maps uint8 images to observations on the device of `x`.
 
     Raises:
-        ValueError: if a value is more than four times the range away from it: a grey value, or a
-            value of other units.
+        ValueError: if a value is more than ten times the range away from it, such as grey values.
     """
     ends = torch.zeros(2, *x.shape[-3:], dtype=torch.uint8)
     ends[1] = 255
@@ -33,7 +32,7 @@ def check_range(x: Tensor, observe: Callable[[Tensor], Tensor]) -> None:
         least, most = (float(end) for end in x.detach().nan_to_num().aminmax())
     except RuntimeError:  # There is no image, or `vmap` hides the values.
         return
-    slack = 4 * (high - low)  # Draws of a wide Normal lie outside, too.
+    slack = 10 * (high - low)  # Draws of a wide Normal lie outside, too.
     if slack > 0 and (least < low - slack or most > high + slack):
         raise ValueError(
             f"floats from {least:.3g} to {most:.3g} are not observations, which are from "
