@@ -19,6 +19,7 @@ from pyrovae.config.resuming import read_config
 from pyrovae.config.second_data import OPTION, divided_options, second_data
 from pyrovae.config.trust import Consent
 from pyrovae.data import SPLITS, ImageData, Split
+from pyrovae.data.layout import shown_channels
 from pyrovae.engine import Engine
 from pyrovae.inspection import (
     QUICK,
@@ -288,9 +289,10 @@ def folder(options: Namespace) -> Path:
 
 def notes_on(run: str | Path, checkpoint: str, subject: Subject) -> list[str]:
     """Notes for the report: which weights it describes, and which channels pictures show."""
-    notes = [f"Weights: {RunDirectory(run).about_weights(checkpoint)}."]
     data = subject.programs.data
-    return [*notes, *([data.about_pictures()] if data and data.about_pictures() else [])]
+    assert data is not None, "programs of a run have a data set"
+    weights = f"Weights: {RunDirectory(run).about_weights(checkpoint)}."
+    return [weights, *shown_channels(data.image_shape[0], data.show)]
 
 
 def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[str]]:

@@ -118,8 +118,9 @@ def inspect_run(
         out: the folder of the report; by default `posterior` in the run.
         **options: those of `pyrovae inspect`: `split`, `images`, `sites`, `attributes`, `seed`,
             `checkpoint`, `device`, `trust`; `progress` shows progress bars,
-            `places={"root": "new/place"}` says where the images are, and `data` passes images
-            that a run cannot store, such as arrays in memory.
+            `places={"root": "new/place"}` says where the images are, `data` passes images that a
+            run cannot store, such as arrays in memory, and `against` is a split of other images,
+            with a name `against_name`, for anomaly scores.
 
     Returns:
         The report: `html` is the path of its page, `judgement` the verdict, and

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.layout import shown_channels
 from pyrovae.data.rows import one_per_group, spread_rows
 from pyrovae.utils.arguments import Recorded, Writer
 from pyrovae.utils.errors import InputError, check_kind
@@ -364,10 +363,6 @@ class ImageData(Recorded, ABC):
     def value_range(self) -> tuple[float, float] | None:
         """The stored values that become black and white; None if their type decides."""
         return None
-
-    def about_pictures(self) -> str:
-        """Which channels pictures show; "" for grey and colour images."""
-        return shown_channels(self.image_shape[0], self.show)
 
     def about(self) -> str:
         """What the data set found and did to prepare images, for the log; "" if nothing."""

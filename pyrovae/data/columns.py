@@ -251,7 +251,11 @@ def _attribute(name: str, values: np.ndarray) -> Attributes:
 
 
 def _array(values: Any, what: str) -> np.ndarray:
-    """An array of numbers or objects."""
+    """An array of numbers or objects; what a mask hides is NaN, or None among objects."""
+    if np.ma.isMaskedArray(values):
+        numbers = values.dtype.kind in "biuf"
+        plain = values.astype(float if numbers else object)
+        values = np.ma.filled(plain, np.nan if numbers else None)
     found = as_array(values, what)
     # NumPy writes NaN among texts as "nan"; as an object it stays NaN.
     return found if found.dtype.kind in "biufO" else np.asarray(values, object)

@@ -206,6 +206,8 @@ class _Joined:
 
 def _joined(path: Path, files: Sequence[str]) -> _Joined:
     table = read_table(path)
+    if len(table.columns) < 2:
+        raise InputError(f"{path}: needs a column of file names, one of values, and rows")
     key, found = _placed(table, files)
     if (found != -1).any():
         return _Joined(table, key, found, _rows(path, table[key], found, files))
@@ -235,7 +237,7 @@ def read_table(path: Path, option: str = "attributes") -> pandas.DataFrame:
 
     Args:
         path: a CSV file, with commas, semicolons or tabs.
-        option: the argument of the data set; `attributes` needs a column of file names.
+        option: the argument of the data set that names it.
 
     Raises:
         InputError: if it cannot be read.
@@ -257,10 +259,8 @@ def read_table(path: Path, option: str = "attributes") -> pandas.DataFrame:
             raise InputError(f"{absent(path, 'file')} (--data.{option})") from error
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: {cut(reason)} (--data.{option})") from error
-    least = 2 if option == "attributes" else 1
-    if len(table.columns) < least or not len(table):
-        columns = "a column of file names, one of values," if least > 1 else "a column"
-        raise InputError(f"{path}: needs {columns} and rows")
+    if not len(table):
+        raise InputError(f"{path}: has no rows (--data.{option})")
     table.columns = [name.strip() for name in table.columns]
     return table.apply(lambda column: column.str.strip())
 

@@ -10,19 +10,20 @@ import torch
 
 from pyrovae.utils.errors import InputError
 
-__all__ = ["as_array", "channels_first", "image_shape_of", "is_last"]
+__all__ = ["as_array", "channels_first", "image_shape_of", "is_last", "shown_channels"]
 
 
 def as_array(values: Any, what: str) -> np.ndarray:
     """Returns an array, a tensor or a list as a NumPy array, without a copy where possible.
 
-    Values that a mask of NumPy hides are NaN, or None among other types.
-
     Raises:
-        InputError: if the values are not an array of numbers, or images have a mask.
+        InputError: if the values are not an array of numbers, or a mask hides some of them.
     """
-    if isinstance(values, np.ma.MaskedArray):
-        return _unmasked(values, what)
+    if hidden := int(np.ma.getmaskarray(values).sum() if np.ma.isMaskedArray(values) else 0):
+        raise InputError(
+            f"{what}: {hidden:,} values are masked; allowed are finite values, such as those of "
+            f"{what}.filled(0)"
+        )
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values
@@ -31,22 +32,6 @@ def as_array(values: Any, what: str) -> np.ndarray:
         return np.asarray(values)
     except ValueError as error:
         raise InputError(f"{what}: not an array ({error})") from None
-
-
-def _unmasked(values: np.ma.MaskedArray, what: str) -> np.ndarray:
-    hidden = np.ma.getmaskarray(values)
-    if not hidden.any():
-        return np.asarray(values.data)
-    if what == "images":
-        raise InputError(
-            f"images: {hidden.sum():,} values are masked; allowed are finite values, such as "
-            "those of images.filled(0)"
-        )
-    if values.dtype.kind in "biuf":
-        return np.where(hidden, np.nan, np.asarray(values.data, float))
-    found = np.array(values.data, object)
-    found[hidden] = None
-    return found
 
 
 def is_last(shape: tuple[int, ...], channels_last: bool | None) -> bool:
@@ -107,22 +92,22 @@ def one_image(values: Any, channels: int) -> np.ndarray:
     )
 
 
-def shown_channels(channels: int, show: Sequence[int]) -> str:
-    """Which channels of images pictures show; "" for all of grey and colour images.
+def shown_channels(channels: int, show: Sequence[int]) -> list[str]:
+    """A sentence on the channels that pictures show; none for all of grey and colour images.
 
     Example:
         >>> shown_channels(5, [3, 2, 1])
-        'Pictures show the channels 3, 2, 1 of 0 to 4, as red, green and blue.'
+        ['Pictures show the channels 3, 2, 1 of 0 to 4, as red, green and blue.']
         >>> shown_channels(3, [])
-        ''
+        []
     """
     if show:
         colours = ", as red, green and blue" if len(show) == 3 else ""
         listed = ", ".join(map(str, show))
-        return f"Pictures show the channels {listed} of 0 to {channels - 1}{colours}."
+        return [f"Pictures show the channels {listed} of 0 to {channels - 1}{colours}."]
     if channels in (1, 3):
-        return ""
-    return (
+        return []
+    return [
         f"Pictures show the {channels} channels of an image as grey tiles, from left to right and "
         "row by row."
-    )
+    ]

@@ -185,6 +185,7 @@ class Subject(PosteriorView):
         rows = self.informed_rows()
         return self if len(rows) == len(self.split) else replace(self, split=self.split.take(rows))
 
+    @cached_property
     def independent(self) -> Subject:
         """The subject with one image per group, for tests that need independent images."""
         some = self.split.independent()

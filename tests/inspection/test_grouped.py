@@ -48,7 +48,7 @@ def test_sections_with_tests_use_one_image_per_group(
     section: Callable[[Subject], Section],
 ) -> None:
     whole = grouped(480)
-    found, expected = section(whole), section(whole.independent())
+    found, expected = section(whole), section(whole.independent)
     for name, table in expected.tables.items():
         if name not in OF_IMAGES:
             pandas.testing.assert_frame_equal(found.tables[name], table)
@@ -60,7 +60,7 @@ def test_sections_with_tests_use_one_image_per_group(
 
 def test_the_gain_of_another_prior_is_that_for_new_groups() -> None:
     whole = grouped(480)
-    found, expected = latents.measure(whole), latents.measure(whole.independent())
+    found, expected = latents.measure(whole), latents.measure(whole.independent)
     assert found["prior_gain"] == expected["prior_gain"] and "prior_gain" in found
 
 

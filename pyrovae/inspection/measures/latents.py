@@ -38,7 +38,7 @@ def measure(subject: Subject) -> dict[str, Any]:
         found |= of_spread(subject.encoded, subject.swept[1])
     with suppress(InputError, NotImplementedError):
         found |= _ignored(subject)
-    return found | _better_prior(subject.independent().encoded, subject.seed)
+    return found | _better_prior(subject.independent.encoded, subject.seed)
 
 
 def of_encoding(encoded: Encoding) -> dict[str, Any]:

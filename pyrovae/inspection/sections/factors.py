@@ -27,7 +27,7 @@ def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
     if not subject.factors:
         raise Inapplicable("the data set does not name the factors of its images")
-    whole, subject = subject, subject.independent()
+    whole, subject = subject, subject.independent
     rates = subject.encoded.kl[:, subject.columns].mean(0)
     order = subject.columns[np.argsort(-rates, kind="stable")]
     codes, names = subject.encoded.loc[:, order], list(subject.factors)

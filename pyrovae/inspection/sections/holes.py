@@ -71,7 +71,7 @@ def section(subject: Subject) -> Section:
         InputError: if a site is unknown, or no comparison is possible.
     """
     answer = Section("How much prior mass lies where no image is encoded?", [], captions=CAPTIONS)
-    whole_subject, subject = subject, subject.independent()
+    whole_subject, subject = subject, subject.independent
     columns, encoded, seed = subject.columns, subject.encoded, subject.seed
     reasons: list[str] = []
     holes = _tried(reasons, "There was no search for holes", find_holes, subject)

@@ -78,7 +78,7 @@ def section(subject: Subject) -> Section:
     Raises:
         InputError: if there are fewer than two images.
     """
-    tested = subject.independent()
+    tested = subject.independent
     images = tested.split.spread(REPLICATED)
     step = max(1, len(subject.split) // REPLICATED)
     whole = subject.programs, subject.split, subject.engine
@@ -270,7 +270,7 @@ def _numbers(
 
 def _scale_said(subject: Subject) -> str:
     """The scale of the observations in words."""
-    images = subject.independent().split.spread(REPLICATED).images
+    images = subject.independent.split.spread(REPLICATED).images
     low, high = scale_of(subject.programs.likelihood, images, seed=subject.seed)
     return f"on the likelihood's scale, from {low:.3g} to {high:.3g}"
 
