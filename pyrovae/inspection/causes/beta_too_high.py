@@ -8,7 +8,7 @@ from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import HEAVY
-from pyrovae.inspection.judge.remedies import train_longer
+from pyrovae.inspection.judge.remedies import train_longer, wrong_weight
 
 __all__ = ["look"]
 
@@ -25,21 +25,9 @@ def look(evidence: Evidence) -> Finding | None:
     cost = max((own for own in costs if own == own), default=unknown)
     if not (beta > 1 or wide) or cost <= evidence.least:
         return None
-    parts = [f"--beta.value is {beta:g}: the ELBO has 1."] if beta > 1 else []
-    if wide:
-        parts.append(
-            f"The guide's spread is optimal for a weight of {evidence.weight:.2g} on the rate."
-        )
-    return Finding(
-        "beta_too_high",
-        "The weight on the rate is too high" if beta > 1 else "The guide is too wide",
-        cost,
-        " ".join(parts),
-        (_advice(evidence, beta, cost),),
-        EXPLAINS,
-        cost > evidence.fault or beta > 1,
-        beta > 1,
-    )
+    title = "The weight on the rate is too high" if beta > 1 else "The guide is too wide"
+    found = Finding("beta_too_high", title, cost, "", (_advice(evidence, beta, cost),), EXPLAINS)
+    return wrong_weight(evidence, found, stated=beta > 1, fits=wide)
 
 
 def _advice(evidence: Evidence, beta: float, cost: float) -> Advice:

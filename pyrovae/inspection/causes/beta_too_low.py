@@ -6,6 +6,7 @@ from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 from pyrovae.inspection.judge.limits import LIGHT
+from pyrovae.inspection.judge.remedies import wrong_weight
 
 __all__ = ["look"]
 
@@ -20,21 +21,9 @@ def look(evidence: Evidence) -> Finding | None:
     cost = max(costs, default=0.0)
     if not (beta < 1 or narrow) or not cost > evidence.least:
         return None
-    parts = [f"--beta.value is {beta:g}: the ELBO has 1."] if beta < 1 else []
-    if narrow:
-        parts.append(
-            f"The guide's spread is optimal for a weight of {evidence.weight:.2g} on the rate."
-        )
-    return Finding(
-        "beta_too_low",
-        "The weight on the rate is too low" if beta < 1 else "The guide is too narrow",
-        cost,
-        " ".join(parts),
-        (_advice(evidence, beta, cost),),
-        EXPLAINS,
-        cost > evidence.fault or beta < 1,
-        beta < 1,
-    )
+    title = "The weight on the rate is too low" if beta < 1 else "The guide is too narrow"
+    found = Finding("beta_too_low", title, cost, "", (_advice(evidence, beta, cost),), EXPLAINS)
+    return wrong_weight(evidence, found, stated=beta < 1, fits=narrow)
 
 
 def _advice(evidence: Evidence, beta: float, cost: float) -> Advice:

@@ -18,9 +18,9 @@ EXPLAINS = FOLLOWING | {"noise_too_large", "noise_too_small", "undertrained"}
 def look(evidence: Evidence) -> Finding | None:
     """Most dimensions are not active, and simple models gain more by latents."""
     missing = evidence.missing
-    if evidence.active == 0 and evidence.dims and math.isnan(missing):
-        missing = math.nan  # Nothing to compare with, but no dimension is active.
-    elif not (evidence.mostly_inactive and missing > evidence.fault):
+    # Nothing to compare with, but no dimension is active.
+    unknown = evidence.active == 0 and evidence.dims and math.isnan(missing)
+    if not unknown and not (evidence.mostly_inactive and missing > evidence.fault):
         return None
     reason = (
         f"{evidence.active} of {evidence.dims} latent dimensions are active, and the rate is "
@@ -31,16 +31,8 @@ def look(evidence: Evidence) -> Finding | None:
             f" A linear or a mixture model has a log p(x) that is {missing:,.0f} nats above the "
             "ELBO: there is structure to encode."
         )
-    return Finding(
-        "collapsed",
-        "The posterior has collapsed"
-        if evidence.active == 0
-        else "The posterior has partly collapsed",
-        missing,
-        reason,
-        _advice(evidence),
-        EXPLAINS,
-    )
+    title = f"The posterior has {'partly ' if evidence.active else ''}collapsed"
+    return Finding("collapsed", title, missing, reason, _advice(evidence), EXPLAINS)
 
 
 def _advice(evidence: Evidence) -> tuple[Advice, ...]:

@@ -6,21 +6,12 @@ import math
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import FOLLOWING, Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, OF_THE_LOSS, Finding
 from pyrovae.inspection.judge.limits import CONSTANT, DISTINCT
 
 __all__ = ["look"]
 
-EXPLAINS = FOLLOWING | {
-    "beta_too_high",
-    "beta_too_low",
-    "collapsed",
-    "duplicates",
-    "noise_too_large",
-    "noise_too_small",
-    "overfitting",
-    "undertrained",
-}
+EXPLAINS = FOLLOWING | OF_THE_LOSS | {"collapsed", "duplicates", "overfitting", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:
@@ -32,11 +23,6 @@ def look(evidence: Evidence) -> Finding | None:
         parts.append(f"Only {evidence.distinct:.1%} of the training images are distinct.")
     if not parts:
         return None
-    return Finding(
-        "constant_images",
-        "Many images are constant or equal",
-        math.nan,
-        " ".join(parts),
-        (Advice("Look at the images, and remove the empty and the repeated ones"),),
-        EXPLAINS,
-    )
+    title = "Many images are constant or equal"
+    advice = Advice("Look at the images, and remove the empty and the repeated ones")
+    return Finding("constant_images", title, math.nan, " ".join(parts), (advice,), EXPLAINS)

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import FOLLOWING, Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, OF_THE_LOSS, Finding
 from pyrovae.inspection.judge.limits import LEVEL
 
 __all__ = ["look"]
 
-EXPLAINS = FOLLOWING | {
-    "beta_too_high",
-    "beta_too_low",
-    "noise_too_large",
-    "noise_too_small",
-    "overfitting",
-    "undertrained",
-}
+EXPLAINS = FOLLOWING | OF_THE_LOSS | {"overfitting", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:
@@ -30,12 +23,6 @@ def look(evidence: Evidence) -> Finding | None:
         f"A test on downscaled images shows that training and inspected images differ (p = "
         f"{evidence.shift_p:.1g}). The ELBO of the training images is {gap:,.0f} nats {side}."
     )
-    return Finding(
-        "data_shift",
-        "Training and inspected images differ",
-        gap,
-        reason,
-        (Advice("Train on images of both sources, or divide all images at random"),),
-        EXPLAINS,
-        gap > evidence.fault,
-    )
+    title, fault = "Training and inspected images differ", gap > evidence.fault
+    advice = Advice("Train on images of both sources, or divide all images at random")
+    return Finding("data_shift", title, gap, reason, (advice,), EXPLAINS, fault)

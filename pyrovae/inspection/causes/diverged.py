@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import FOLLOWING, Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, OF_THE_LOSS, Finding
 from pyrovae.inspection.judge.limits import FAR_TOO_HIGH_LR, FELL, HIGH_LR, SKIPPED
 from pyrovae.inspection.judge.remedies import is_adam
 
 __all__ = ["look"]
 
-EXPLAINS = FOLLOWING | {
-    "beta_too_high",
-    "beta_too_low",
-    "collapsed",
-    "noise_too_large",
-    "noise_too_small",
-    "overfitting",
-    "undertrained",
-}
+EXPLAINS = FOLLOWING | OF_THE_LOSS | {"collapsed", "overfitting", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:
@@ -55,11 +47,7 @@ def look(evidence: Evidence) -> Finding | None:
 
 def _too_fast(evidence: Evidence) -> bool:
     """Whether Adam's rate is far too high, and the run neither collapsed nor rises steadily."""
-    collapsed = evidence.mostly_inactive
     far = evidence.options.get("optimizer.lr", 0.0) > FAR_TOO_HIGH_LR
-    return far and is_adam(evidence.options) and not (collapsed or _steady(evidence))
-
-
-def _steady(evidence: Evidence) -> bool:
-    """Whether the ELBO still rises; by more than all that latents gain, it rises from a crash."""
-    return evidence.least < evidence.rise < evidence.scale
+    # By more than all that latents gain, the ELBO rises from a crash.
+    steady = evidence.least < evidence.rise < evidence.scale
+    return far and is_adam(evidence.options) and not (evidence.mostly_inactive or steady)

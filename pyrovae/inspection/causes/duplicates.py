@@ -20,14 +20,7 @@ def look(evidence: Evidence) -> Finding | None:
     reason = f"{share:.1%} of the inspected images are copies of training images."
     if gain == gain:
         reason += f" Their ELBO is {gain:,.0f} nats above that of the others."
-    return Finding(
-        "duplicates",
-        "Inspected images are copies of training images",
-        math.nan,
-        reason,
-        (
-            Advice(
-                "Remove the copies from one of the splits", {}, "Scores are those of new images"
-            ),
-        ),
-    )
+    title = "Inspected images are copies of training images"
+    effect = "Scores are those of new images"
+    advice = Advice("Remove the copies from one of the splits", {}, effect)
+    return Finding("duplicates", title, math.nan, reason, (advice,))

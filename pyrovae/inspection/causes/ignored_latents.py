@@ -23,13 +23,6 @@ def look(evidence: Evidence) -> Finding | None:
     effect = (
         f"The guide sets these dimensions to the prior, and the rate falls by {cost:,.1f} nats"
     )
-    advice = train_longer(evidence, effect)
-    return Finding(
-        "ignored_latents",
-        "The decoder ignores latents",
-        cost,
-        reason,
-        (advice,),
-        EXPLAINS,
-        cost > evidence.fault,
-    )
+    title, advice = "The decoder ignores latents", (train_longer(evidence, effect),)
+    fault = cost > evidence.fault
+    return Finding("ignored_latents", title, cost, reason, advice, EXPLAINS, fault)

@@ -9,11 +9,7 @@ from pyrovae.inspection.judge.limits import MODE
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "prior_mismatch",
-    }
-)
+EXPLAINS = frozenset({"prior_mismatch"})
 
 
 def look(evidence: Evidence) -> Finding | None:
@@ -31,11 +27,5 @@ def look(evidence: Evidence) -> Finding | None:
         {"posterior": "InverseAutoregressiveFlow"},
         f"log p(x) estimated from the guide's draws rises by up to {cost:,.2f} nats",
     )
-    return Finding(
-        "missed_mode",
-        "The guide misses a mode of the posterior",
-        cost,
-        reason,
-        (advice,),
-        EXPLAINS,
-    )
+    title = "The guide misses a mode of the posterior"
+    return Finding("missed_mode", title, cost, reason, (advice,), EXPLAINS)

@@ -8,14 +8,7 @@ from pyrovae.inspection.judge.finding import Finding
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "beta_too_high",
-        "beta_too_low",
-        "prior_mismatch",
-        "too_few_latents",
-    }
-)
+EXPLAINS = frozenset({"beta_too_high", "beta_too_low", "prior_mismatch", "too_few_latents"})
 
 #: Families from the cheapest to the richest.
 RICHER = ("FullRankNormal", "InverseAutoregressiveFlow")
@@ -34,13 +27,6 @@ def look(evidence: Evidence) -> Finding | None:
     own = evidence.options.part("posterior")
     effect = f"The approximation gap of {cost:,.1f} nats shrinks"
     later = RICHER[RICHER.index(own) + 1 :] if own in RICHER else RICHER
-    advice = [Advice(f"Use {name}", {"posterior": name}, effect) for name in later]
-    return Finding(
-        "narrow_family",
-        "The guide's family is too narrow",
-        cost,
-        reason,
-        tuple(advice),
-        EXPLAINS,
-        cost > evidence.fault,
-    )
+    advice = tuple(Advice(f"Use {name}", {"posterior": name}, effect) for name in later)
+    title, fault = "The guide's family is too narrow", cost > evidence.fault
+    return Finding("narrow_family", title, cost, reason, advice, EXPLAINS, fault)

@@ -23,6 +23,5 @@ def look(evidence: Evidence) -> Finding | None:
         {"likelihood": "PixelwiseNormal"},
         f"The ELBO rises by about {cost:,.0f} nats",
     )
-    return Finding(
-        "one_scale", "All pixels share one noise scale", cost, reason, (advice,), fault=False
-    )
+    title = "All pixels share one noise scale"
+    return Finding("one_scale", title, cost, reason, (advice,), fault=False)

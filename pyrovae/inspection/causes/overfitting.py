@@ -30,15 +30,8 @@ def look(evidence: Evidence) -> Finding | None:
         f"The ELBO of training images is {gap:,.0f} nats higher than that of other images, with "
         f"{evidence.train_images:,.0f} training images.{fell}"
     )
-    return Finding(
-        "overfitting",
-        "The model overfits" if fault else "More images would help",
-        gap,
-        reason,
-        _advice(evidence),
-        EXPLAINS,
-        fault,
-    )
+    title = "The model overfits" if fault else "More images would help"
+    return Finding("overfitting", title, gap, reason, _advice(evidence), EXPLAINS, fault)
 
 
 def _advice(evidence: Evidence) -> tuple[Advice, ...]:

@@ -26,13 +26,6 @@ def look(evidence: Evidence) -> Finding | None:
     )
     own = evidence.options.part("prior")
     others = [name for name in LEARNED if name != own]
-    advice = [Advice(f"Use {name}", {"prior": name}, effect) for name in others]
-    return Finding(
-        "prior_mismatch",
-        "The prior does not fit the encodings",
-        cost,
-        reason,
-        tuple(advice),
-        frozenset(),
-        cost > evidence.fault,
-    )
+    advice = tuple(Advice(f"Use {name}", {"prior": name}, effect) for name in others)
+    title, fault = "The prior does not fit the encodings", cost > evidence.fault
+    return Finding("prior_mismatch", title, cost, reason, advice, fault=fault)

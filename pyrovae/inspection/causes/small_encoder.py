@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge.finding import OF_THE_LOSS, Finding
 from pyrovae.inspection.judge.remedies import better_encoder
 
 __all__ = ["look"]
 
-EXPLAINS = frozenset(
-    {
-        "beta_too_high",
-        "beta_too_low",
-        "collapsed",
-        "missed_mode",
-        "noise_too_large",
-        "noise_too_small",
-        "prior_mismatch",
-        "too_few_latents",
-        "undertrained",
-        "unfitted_noise",
-    }
-)
+EXPLAINS = OF_THE_LOSS | {
+    "collapsed",
+    "missed_mode",
+    "prior_mismatch",
+    "too_few_latents",
+    "undertrained",
+    "unfitted_noise",
+}
 
 
 def look(evidence: Evidence) -> Finding | None:
@@ -34,12 +28,6 @@ def look(evidence: Evidence) -> Finding | None:
         f"Refining the guide for each image within its family raises the ELBO by {cost:,.1f} "
         "nats: the encoder does not find the best posterior (amortisation gap)."
     )
-    return Finding(
-        "small_encoder",
-        "The encoder is too weak",
-        cost,
-        reason,
-        better_encoder(evidence),
-        EXPLAINS,
-        cost > evidence.fault,
-    )
+    title, advice = "The encoder is too weak", better_encoder(evidence)
+    fault = cost > evidence.fault
+    return Finding("small_encoder", title, cost, reason, advice, EXPLAINS, fault)

@@ -26,12 +26,5 @@ def look(evidence: Evidence) -> Finding | None:
         {"prior.latent_dim": 2 * evidence.dims},
         f"The rate and the ELBO rise; ten more linear latents alone would gain {cost:,.0f} nats",
     )
-    return Finding(
-        "too_few_latents",
-        "There are too few latent dimensions",
-        cost,
-        reason,
-        (advice,),
-        EXPLAINS,
-        cost > WORTH_MORE * evidence.fault,
-    )
+    title, fault = "There are too few latent dimensions", cost > WORTH_MORE * evidence.fault
+    return Finding("too_few_latents", title, cost, reason, (advice,), EXPLAINS, fault)

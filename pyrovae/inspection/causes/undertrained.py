@@ -6,19 +6,13 @@ import math
 
 from pyrovae.inspection.judge.advice import Advice
 from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import FOLLOWING, Finding
+from pyrovae.inspection.judge.finding import FOLLOWING, OF_THE_LOSS, Finding
 from pyrovae.inspection.judge.limits import FEW_STEPS, LEAST, LOW_LR, WORTH_DOUBLING
 from pyrovae.inspection.judge.remedies import is_adam, train_longer
 
 __all__ = ["look"]
 
-EXPLAINS = FOLLOWING | {
-    "beta_too_high",
-    "beta_too_low",
-    "collapsed",
-    "noise_too_large",
-    "noise_too_small",
-}
+EXPLAINS = FOLLOWING | OF_THE_LOSS | {"collapsed"}
 
 
 def look(evidence: Evidence) -> Finding | None:

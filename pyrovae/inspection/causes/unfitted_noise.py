@@ -23,11 +23,5 @@ def look(evidence: Evidence) -> Finding | None:
         "although training adapts it."
     )
     advice = Advice("Train for longer", {}, "The ratio moves towards 1")
-    return Finding(
-        "unfitted_noise",
-        f"The decoder is {side}",
-        evidence.fault,  # Its cost is unknown; it is a fault since the ratio is far from 1.
-        reason,
-        (advice,),
-        EXPLAINS,
-    )
+    title, cost = f"The decoder is {side}", evidence.fault  # The least: the true one is unknown.
+    return Finding("unfitted_noise", title, cost, reason, (advice,), EXPLAINS)

@@ -23,6 +23,9 @@ FOLLOWING = frozenset(
     }
 )
 
+#: Faults of the loss: the weight on the rate, and the noise.
+OF_THE_LOSS = frozenset({"beta_too_high", "beta_too_low", "noise_too_large", "noise_too_small"})
+
 
 @dataclass(frozen=True)
 class Finding:

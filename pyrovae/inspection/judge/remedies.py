@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from pyrovae.inspection.judge.advice import Advice, Options
 from pyrovae.inspection.judge.evidence import Evidence
 from pyrovae.inspection.judge.finding import FOLLOWING, Finding
 
-__all__ = ["better_encoder", "is_adam", "train_longer", "wrong_noise"]
+__all__ = ["better_encoder", "is_adam", "train_longer", "wrong_noise", "wrong_weight"]
 
 #: A trained noise that is wrong may come from the guide, not the other way round.
 OF_THE_GUIDE = frozenset({"narrow_family", "small_encoder"})
@@ -47,6 +48,27 @@ def better_encoder(evidence: Evidence) -> tuple[Advice, ...]:
     return (*found, Advice("Train for longer, with a learning rate that falls"))
 
 
+def wrong_weight(evidence: Evidence, found: Finding, *, stated: bool, fits: bool) -> Finding:
+    """The finding of a weight on the rate other than 1, with its reason.
+
+    Args:
+        evidence: with the weight that fits the guide's spread.
+        found: without a reason.
+        stated: whether the option has the wrong weight; then it is a fault of any cost.
+        fits: whether the guide's spread fits a wrong weight.
+    """
+    parts = []
+    if stated:
+        beta = evidence.options.get("beta.value", 1.0)
+        parts.append(f"--beta.value is {float(beta):g}: the ELBO has 1.")
+    if fits:
+        parts.append(
+            f"The guide's spread is optimal for a weight of {evidence.weight:.2g} on the rate."
+        )
+    fault = found.cost > evidence.fault or stated
+    return replace(found, reason=" ".join(parts), fault=fault, known=stated)
+
+
 def wrong_noise(
     evidence: Evidence, cause: str, title: str, meaning: str, explains: frozenset[str]
 ) -> Finding | None:
@@ -72,13 +94,14 @@ def wrong_noise(
     )
     own = FOLLOWING | explains
     fault = cost > evidence.fault
-    advice = _learn_the_noise(evidence) if fixed else (_adapt(evidence),)
-    return Finding(
-        cause, title, cost, reason, advice, own if fixed else own - OF_THE_GUIDE, fault, fixed
-    )
+    if fixed:
+        return Finding(cause, title, cost, reason, _learned(evidence), own, fault, known=True)
+    effect = "The trained scale follows the residuals, and the ratio moves towards 1"
+    advice = (train_longer(evidence, effect),)
+    return Finding(cause, title, cost, reason, advice, own - OF_THE_GUIDE, fault)
 
 
-def _learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
+def _learned(evidence: Evidence) -> tuple[Advice, ...]:
     """To train a fixed scale, or to set it to that of the residuals if it is an option."""
     cost, scale = evidence.noise_cost, evidence.options.get("likelihood.scale")
     learned = Advice(
@@ -94,8 +117,3 @@ def _learn_the_noise(evidence: Evidence) -> tuple[Advice, ...]:
         f"The ELBO rises by {cost:,.0f} nats or more",
     )
     return learned, fixed
-
-
-def _adapt(evidence: Evidence) -> Advice:
-    effect = "The trained scale follows the residuals, and the ratio moves towards 1"
-    return train_longer(evidence, effect)
