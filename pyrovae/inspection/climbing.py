@@ -11,7 +11,7 @@ from torch import Tensor
 from pyrovae.inspection.tracing import Traced
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["chosen_rows", "climb", "climb_once"]
+__all__ = ["adam", "chosen_rows", "climb", "climb_once", "downhill"]
 
 #: Takes the free tensors, returns the bounds `(S, B)` of draws and images.
 Bound = Callable[[list[Tensor]], Tensor]
@@ -70,13 +70,13 @@ def climb(
     free = [tensor.detach() for tensor in start]
     if not steps:
         return free
-    slopes = Traced(lambda *given: _slopes(bound, given))
+    slopes = Traced(lambda *given: downhill(bound, given))
     values = _values(bound, free)
 
     def improve(slower: int, steps: int, kept: int) -> bool:
         nonlocal free, values
         own = [rate / slower for rate in rates]
-        found = _round(slopes, free, units(free), own, steps, max(1, kept))
+        found = adam(slopes, free, units(free), own, steps, kept)
         new = _values(bound, found)
         gain, error = _gain(values, new)
         taken = gain > -2 * error
@@ -106,23 +106,34 @@ def climb_once(bound: Bound, start: list[Tensor], rates: list[float], steps: int
         steps: the number of steps.
     """
     free = [tensor.detach() for tensor in start]
-    ones, kept = _ones(free), max(1, steps // 4)
-    return _round(lambda *given: _slopes(bound, given), free, ones, rates, steps, kept)
+    ones, kept = _ones(free), steps // 4
+    return adam(lambda *given: downhill(bound, given), free, ones, rates, steps, kept)
 
 
-def _round(
+def adam(
     slopes: Callable[..., tuple[Tensor, ...]],
     start: list[Tensor],
     units: list[Tensor],
     rates: list[float],
     steps: int,
-    kept: int,
+    kept: int = 1,
+    betas: tuple[float, float] = BETAS,
 ) -> list[Tensor]:
-    """The mean of the free tensors over the last steps of one round of Adam."""
+    """The mean of the free tensors over the last steps of one round of Adam.
+
+    Args:
+        slopes: takes the free tensors, returns the gradients of what is minimised.
+        start: the free tensors at the start.
+        units: the scales in whose units the learning rates are.
+        rates: the learning rates at the start; they fall to 0 as a half cosine.
+        steps: the number of steps.
+        kept: the last steps whose mean is the result; at least one is.
+        betas: of Adam.
+    """
+    kept = max(1, kept)
     moves = [torch.zeros_like(tensor, requires_grad=True) for tensor in start]
-    optimizer = torch.optim.Adam(
-        [{"params": [own], "lr": r} for own, r in zip(moves, rates, strict=True)], betas=BETAS
-    )
+    groups = [{"params": [own], "lr": rate} for own, rate in zip(moves, rates, strict=True)]
+    optimizer = torch.optim.Adam(groups, betas=betas)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     mean = [torch.zeros_like(tensor) for tensor in start]
     for step in range(steps):
@@ -159,8 +170,8 @@ def chosen_rows(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(which.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
-def _slopes(bound: Bound, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The gradients of minus the bound, summed over images."""
+def downhill(bound: Bound, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The gradients of minus the bound, summed over images, by the free tensors `given`."""
     free = [tensor.detach().requires_grad_() for tensor in given]
     with torch.enable_grad():
         loss = -bound(free).mean(0).sum()

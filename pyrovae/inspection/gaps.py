@@ -11,12 +11,7 @@ from torch import Tensor, nn
 from pyrovae.evaluation.evidence import many_log_weights, summary
 from pyrovae.inspection.modes import find_modes
 from pyrovae.inspection.real import require_density
-from pyrovae.inspection.refinement import (
-    FullRankGuide,
-    refine_full_rank,
-    refine_guide,
-    with_guide,
-)
+from pyrovae.inspection.refinement import FullRankGuide, refine_full_rank, refine_guide, with_guide
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas

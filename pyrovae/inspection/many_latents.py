@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pyrovae.inspection.climbing import BETAS
+from pyrovae.inspection.climbing import adam
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.refinement import FittedImages, FullRankGuide, best_of, newton
 from pyrovae.posterior.space import LatentSpace
@@ -67,25 +67,24 @@ def _climbed(
 ) -> FullRankGuide:
     """The result of Adam on the mean and the scales, in the coordinates of a start."""
     loc, tril = start.loc, start.scale_tril
-    free = [torch.zeros_like(loc, requires_grad=True) for _ in range(2)]
-    optimizer = torch.optim.Adam(free, learning_rate, betas=BETAS)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     volume = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    bar = tqdm(range(steps), "fit of the latents", disable=hidden, file=sys.stderr)
-    for step in bar:
+    bar = tqdm(total=steps, desc="fit of the latents", disable=hidden, file=sys.stderr)
+
+    def slopes(*given: Tensor) -> tuple[Tensor, ...]:
+        free = [own.detach().requires_grad_() for own in given]
         with torch.enable_grad():
             q = dist.Normal(free[0], free[1].exp())
             fixed = dist.Normal(q.loc.detach(), q.scale.detach())
             u = q.rsample()
             z = loc + (tril @ u.unsqueeze(-1)).squeeze(-1)
             elbos = images.log_joint(z[None])[0] - fixed.log_prob(u).sum(-1) + volume
-            slopes = torch.autograd.grad(-elbos.sum(), free)
-        for own, slope in zip(free, slopes, strict=True):
-            own.grad = slope.nan_to_num(0.0, 0.0, 0.0)
-        optimizer.step()
-        schedule.step()
-        if not step % 10:
+        if not bar.n % 10:
             bar.set_postfix_str(f"ELBO {elbos.mean().item():,.1f}")
-    shift, log_scale = (own.detach() for own in free)
+        bar.update()
+        return torch.autograd.grad(-elbos.sum(), free)
+
+    zeros, ones = [torch.zeros_like(loc)] * 2, [torch.ones_like(loc)] * 2
+    with bar:
+        shift, log_scale = adam(slopes, zeros, ones, [learning_rate] * 2, steps)
     moved = loc + (tril @ shift.unsqueeze(-1)).squeeze(-1)
     return FullRankGuide(start.space, moved, tril * log_scale.exp().unsqueeze(-2))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyrovae.distributions.full_rank import MultivariateNormal
 from pyrovae.evaluation.evidence import latents_at_once, summary
+from pyrovae.inspection.climbing import adam, downhill
 from pyrovae.inspection.real import require_real
 from pyrovae.inspection.refinement import FullRankGuide, refine_full_rank
 from pyrovae.inspection.tracing import Traced
@@ -21,8 +22,9 @@ __all__ = ["find_modes"]
 #: Draws of the prior per image, from which the starts are chosen.
 DRAWN = 64
 
-#: Steps of Adam from each start, and their first size, in standard deviations of the prior.
-STEPS, RATE = 120, 0.1
+#: Steps of Adam from each start, their first size, in standard deviations of the prior, and its
+#: decay rates.
+STEPS, RATE, BETAS = 120, 0.1, (0.9, 0.999)
 
 #: Ends this many nats of log p(x, z) below the guide's mean hold no mass that counts.
 DEPTH = 50.0
@@ -152,22 +154,15 @@ def _climbed(climber: _Climber, start: Tensor, rows: Tensor, scale: Tensor) -> T
     most = latents_at_once(climber.x[0].numel(), start.device)
 
     def slope(z: Tensor, own: Tensor) -> tuple[Tensor, ...]:
-        z = z.detach().requires_grad_()
-        with torch.enable_grad():
-            total = climber.terms(z, own).sum()
-        return torch.autograd.grad(total, z)
+        return downhill(lambda free: climber.terms(free[0], own).sum(0, keepdim=True), (z,))
 
-    slopes, moves = Traced(slope), torch.zeros_like(start, requires_grad=True)
-    optimizer = torch.optim.Adam([moves], lr=RATE, maximize=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    for _ in range(STEPS):
-        z = start + scale * moves.detach()
+    traced = Traced(slope)
+
+    def slopes(z: Tensor) -> tuple[Tensor, ...]:
         both = zip(z.split(most), rows.split(most), strict=True)
-        slope_of_all = torch.cat([slopes(*some)[0] for some in both])
-        moves.grad = (scale * slope_of_all).nan_to_num(0.0, 0.0, 0.0)
-        optimizer.step()
-        schedule.step()
-    return start + scale * moves.detach()
+        return (torch.cat([traced(*some)[0] for some in both]),)
+
+    return adam(slopes, [start], [scale], [RATE], STEPS, betas=BETAS)[0]
 
 
 def _evidence(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pyrovae.inspection.plotting import LABEL, image_sheet, panel
+from pyrovae.inspection.plotting import image_sheet
 from pyrovae.inspection.section import Drawing
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
 from pyrovae.inspection.traversals import show_within
 from pyrovae.training.overview import draw_elbo
+from pyrovae.utils.plotting import LABEL, panel
 
 __all__ = ["overview"]
 

@@ -15,38 +15,16 @@ from torch import Tensor
 from pyrovae.utils.grids import as_pictures, grid
 from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import GREY_LEVELS, SOFT
-from pyrovae.utils.plotting import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    canvas,
-    empty,
-    legend,
-    name_axes,
-    panel,
-    panels,
-    without_outliers,
-)
+from pyrovae.utils.plotting import LABEL, SMALL, TITLE, WIDTH, canvas, panel, without_outliers
 
 __all__ = [
-    "LABEL",
-    "SMALL",
-    "TITLE",
-    "WIDTH",
     "Sample",
     "bars",
-    "canvas",
     "densities",
     "draw_sheet",
-    "empty",
     "heat_map",
     "image_rows",
     "image_sheet",
-    "legend",
-    "name_axes",
-    "panel",
-    "panels",
     "picture",
     "shorten",
 ]

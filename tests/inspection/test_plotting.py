@@ -14,8 +14,9 @@ from matplotlib import colormaps
 from matplotlib.colors import CSS4_COLORS, is_color_like, to_rgb
 
 import pyrovae
-from pyrovae.inspection.plotting import Sample, canvas, densities, image_rows, legend, shorten
+from pyrovae.inspection.plotting import Sample, densities, image_rows, shorten
 from pyrovae.utils import palette
+from pyrovae.utils.plotting import canvas, legend
 
 ROOT = Path(pyrovae.__file__).parent
 PYTHON = [*ROOT.rglob("*.py"), *(ROOT.parent / "scripts").rglob("*.py")]

@@ -8,12 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pyrovae.data.rows import spread_rows
-from pyrovae.inspection.holes import (
-    LEAST,
-    nearest_posteriors,
-    place_of,
-    usual_level,
-)
+from pyrovae.inspection.holes import LEAST, nearest_posteriors, place_of, usual_level
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.utils.errors import InputError
 

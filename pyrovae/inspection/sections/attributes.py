@@ -8,15 +8,7 @@ from torch import Tensor
 
 from pyrovae.inspection.attributes import attribute_table, known_directions
 from pyrovae.inspection.edits import REAL, edit_effects, edited
-from pyrovae.inspection.plotting import (
-    LABEL,
-    canvas,
-    draw_sheet,
-    heat_map,
-    name_axes,
-    panel,
-    picture,
-)
+from pyrovae.inspection.plotting import draw_sheet, heat_map, picture
 from pyrovae.inspection.probing import FEWEST, enough, gains, known_probes, unread
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
@@ -24,6 +16,7 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.utils.grids import as_pictures
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DIVERGING, GRID, GUIDE, INK
+from pyrovae.utils.plotting import LABEL, canvas, name_axes, panel
 
 __all__ = ["section"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from pyrovae.inspection.calibration import DENSITY, NUM_DRAWS, Ranks, ranks_of_truth
-from pyrovae.inspection.plotting import LABEL, legend, name_axes, panel
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PALE, WARNING
+from pyrovae.utils.plotting import LABEL, legend, name_axes, panel
 
 __all__ = ["section"]
 

@@ -7,20 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.inspection.plotting import (
-    LABEL,
-    SMALL,
-    heat_map,
-    image_rows,
-    name_axes,
-    panel,
-    shorten,
-)
+from pyrovae.inspection.plotting import heat_map, image_rows, shorten
 from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.classification import Classified, bins_of, classify
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PAPER, SHARES, SOFT
+from pyrovae.utils.plotting import LABEL, SMALL, name_axes, panel
 from pyrovae.utils.text import listed
 
 __all__ = ["section"]

@@ -11,11 +11,12 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED, aggregate
 from pyrovae.inspection.collapse import dimension_table, dimensions_for
 from pyrovae.inspection.judge.limits import EMPTY
-from pyrovae.inspection.plotting import LABEL, SMALL, TITLE, bars, canvas, image_rows, name_axes
+from pyrovae.inspection.plotting import bars, image_rows
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, INK, NEUTRAL
+from pyrovae.utils.plotting import LABEL, SMALL, TITLE, canvas, name_axes
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.text import listed
 

@@ -7,11 +7,12 @@ import numpy as np
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.factors import factor_scores
 from pyrovae.evaluation.information import mutual_information_table
-from pyrovae.inspection.plotting import heat_map, name_axes, panel
+from pyrovae.inspection.plotting import heat_map
 from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import HEAT
+from pyrovae.utils.plotting import name_axes, panel
 
 __all__ = ["section"]
 

@@ -11,13 +11,14 @@ from pyrovae.data import Split
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.gaps import gaps
-from pyrovae.inspection.plotting import LABEL, legend, name_axes, panel, shorten
+from pyrovae.inspection.plotting import shorten
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.spread_sweep import Temperature
 from pyrovae.inspection.subject import SWEPT, Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import FULL_RANK, GUIDE, GUIDE_LIGHT, INK, NEUTRAL
+from pyrovae.utils.plotting import LABEL, legend, name_axes, panel
 
 __all__ = ["section"]
 

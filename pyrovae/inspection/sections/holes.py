@@ -10,22 +10,14 @@ import numpy as np
 from pyrovae.inspection import aggregate
 from pyrovae.inspection.aggregate import MMDTest, Projections
 from pyrovae.inspection.holes import Holes, find_holes
-from pyrovae.inspection.plotting import (
-    TITLE,
-    Sample,
-    canvas,
-    densities,
-    empty,
-    image_rows,
-    legend,
-    name_axes,
-)
+from pyrovae.inspection.plotting import Sample, densities, image_rows
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PRIOR
+from pyrovae.utils.plotting import TITLE, canvas, empty, legend, name_axes
 from pyrovae.utils.text import chance
 
 __all__ = ["section"]

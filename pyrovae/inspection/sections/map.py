@@ -17,11 +17,12 @@ from pyrovae.inspection.maps import (
     prior_quantiles,
     trustworthiness,
 )
-from pyrovae.inspection.plotting import LABEL, TITLE, canvas, draw_sheet, name_axes, shorten
+from pyrovae.inspection.plotting import draw_sheet, shorten
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import CATEGORIES, SEQUENTIAL
+from pyrovae.utils.plotting import LABEL, TITLE, canvas, name_axes
 
 __all__ = ["section"]
 

@@ -12,22 +12,14 @@ import torch
 from pyrovae.data import Split
 from pyrovae.inspection.mcmc import Chains, sample_posteriors
 from pyrovae.inspection.placing import placed
-from pyrovae.inspection.plotting import (
-    TITLE,
-    Sample,
-    densities,
-    legend,
-    name_axes,
-    panel,
-    panels,
-    shorten,
-)
+from pyrovae.inspection.plotting import Sample, densities, shorten
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import CATEGORIES, EXACT, GUIDE, INK
+from pyrovae.utils.plotting import TITLE, legend, name_axes, panel, panels
 
 __all__ = ["section"]
 

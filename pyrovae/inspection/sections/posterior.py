@@ -9,17 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.inspection.plotting import (
-    LABEL,
-    SMALL,
-    TITLE,
-    WIDTH,
-    canvas,
-    heat_map,
-    panel,
-    picture,
-    shorten,
-)
+from pyrovae.inspection.plotting import heat_map, picture, shorten
 from pyrovae.inspection.posterior import Predictive, correlation_table, correlations, predictive
 from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.section import Drawing, Section
@@ -27,6 +17,7 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DIVERGING, GUIDE, HEAT, PALE, SEQUENTIAL
+from pyrovae.utils.plotting import LABEL, SMALL, TITLE, WIDTH, canvas, panel
 
 __all__ = ["section"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pyrovae.inspection.plotting import LABEL, TITLE, canvas
 from pyrovae.inspection.program import graphviz_source, parameter_table, site_table
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import INK, PALE, PAPER, SOFT
+from pyrovae.utils.plotting import LABEL, TITLE, canvas
 
 __all__ = ["draw_graph", "section"]
 

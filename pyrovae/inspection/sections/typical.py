@@ -13,22 +13,14 @@ from pyrovae.inspection import typical
 from pyrovae.inspection.anomalies import SCORES
 from pyrovae.inspection.dispersion import noise_size
 from pyrovae.inspection.outliers import Outliers, find_outliers
-from pyrovae.inspection.plotting import (
-    LABEL,
-    Sample,
-    densities,
-    image_rows,
-    legend,
-    name_axes,
-    panel,
-    panels,
-)
+from pyrovae.inspection.plotting import Sample, densities, image_rows
 from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR, SHOWN
+from pyrovae.utils.plotting import LABEL, legend, name_axes, panel, panels
 from pyrovae.utils.text import chance
 
 __all__ = ["section"]
