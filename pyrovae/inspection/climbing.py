@@ -134,7 +134,7 @@ def adam(
     moves = [torch.zeros_like(tensor, requires_grad=True) for tensor in start]
     groups = [{"params": [own], "lr": rate} for own, rate in zip(moves, rates, strict=True)]
     optimizer = torch.optim.Adam(groups, betas=betas)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
     mean = [torch.zeros_like(tensor) for tensor in start]
     for step in range(steps):
         free = _moved(start, units, [own.detach() for own in moves])

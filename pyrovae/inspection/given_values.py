@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from pyrovae.posterior.space import LatentSpace
@@ -20,15 +21,16 @@ __all__ = ["given_space", "joint_values", "with_values"]
 MOST = 64
 
 
-class _Given(nn.Module):
-    """A program in which sites have given values."""
+class Handled(nn.Module):
+    """A program that runs with a handler of Pyro, such as one that gives values to sites."""
 
-    def __init__(self, program: nn.Module, values: Mapping[str, Tensor]) -> None:
+    def __init__(self, program: nn.Module, handler: Messenger) -> None:
         super().__init__()
-        self.program, self.values = program, dict(values)
+        self.program, self.handler = program, handler
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return poutine.condition(self.program, data=self.values)(*args, **kwargs)
+        with self.handler:
+            return self.program(*args, **kwargs)
 
 
 def joint_values(
@@ -45,15 +47,12 @@ def joint_values(
     """
     trace = poutine.trace(space.programs.guide).get_trace(x, **inputs)
     names = [name for name in space.shapes if name in space.discrete]
-    if not names or len(names) == len(space.shapes):
+    sites = [trace.nodes[name]["fn"] for name in names]
+    enumerable = all(fn.has_enumerate_support for fn in sites)
+    if not names or len(names) == len(space.shapes) or not enumerable:
         return []
-    supports = []
-    for name in names:
-        fn = trace.nodes[name]["fn"]
-        if not fn.has_enumerate_support:
-            return []
-        values = fn.enumerate_support(expand=False)
-        supports.append(values.reshape(len(values), 1, *fn.event_shape))
+    values = [(fn, fn.enumerate_support(expand=False)) for fn in sites]
+    supports = [own.reshape(len(own), 1, *fn.event_shape) for fn, own in values]
     if math.prod(map(len, supports)) > MOST:
         return []
     return [dict(zip(names, own, strict=True)) for own in itertools.product(*supports)]
@@ -61,7 +60,8 @@ def joint_values(
 
 def with_values(programs: ModelGuidePair, values: Mapping[str, Tensor]) -> ModelGuidePair:
     """The same programs, in which these sites have these values."""
-    model, guide = (_Given(own, values) for own in (programs.model, programs.guide))
+    both = programs.model, programs.guide
+    model, guide = (Handled(own, poutine.condition(data=dict(values))) for own in both)
     networks = programs.networks()
     return ModelGuidePair(model, guide, programs.likelihood, networks, programs.attributes)
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 from pyro.poutine.messenger import Messenger
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyrovae.distributions.masked import MaskedPixels
 from pyrovae.evaluation.evidence import latents_at_once, summary
-from pyrovae.inspection.given_values import given_space, joint_values, with_values
+from pyrovae.inspection.given_values import Handled, given_space, joint_values, with_values
 from pyrovae.inspection.many_latents import refine_many_latents
 from pyrovae.inspection.mcmc import sample_posterior
 from pyrovae.inspection.refinement import refine_full_rank
@@ -46,18 +46,6 @@ class _Seen(Messenger):
             msg["fn"] = MaskedPixels(msg["fn"], self.seen)
 
 
-class _MaskedModel(nn.Module):
-    """A model that scores the seen pixels only."""
-
-    def __init__(self, model: nn.Module, seen: Tensor) -> None:
-        super().__init__()
-        self.model, self.seen = model, seen
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        with _Seen(self.seen):
-            return self.model(*args, **kwargs)
-
-
 def with_mask(programs: ModelGuidePair, seen: Tensor) -> ModelGuidePair:
     r"""The same programs with a model of the seen pixels, $p(z)\,p(x_{\text{seen}} \mid z)$.
 
@@ -65,7 +53,7 @@ def with_mask(programs: ModelGuidePair, seen: Tensor) -> ModelGuidePair:
         programs: the pair of programs.
         seen: which pixels are seen, booleans `(H, W)`, on the device of the programs.
     """
-    model = _MaskedModel(programs.model, seen)
+    model = Handled(programs.model, _Seen(seen))
     own = programs.guide, programs.likelihood, programs.networks(), programs.attributes
     return ModelGuidePair(model, *own)
 

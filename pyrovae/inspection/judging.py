@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 
 from pyrovae.inspection.causes import CAUSES
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding, Judgement
+from pyrovae.inspection.judge import Evidence, Finding, Judgement
 
 __all__ = ["judge"]
 

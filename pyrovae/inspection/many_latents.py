@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import pyro.distributions as dist
@@ -68,6 +69,7 @@ def _climbed(
     """The result of Adam on the mean and the scales, in the coordinates of a start."""
     loc, tril = start.loc, start.scale_tril
     volume = tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    done = itertools.count()
     bar = tqdm(total=steps, desc="fit of the latents", disable=hidden, file=sys.stderr)
 
     def slopes(*given: Tensor) -> tuple[Tensor, ...]:
@@ -78,7 +80,7 @@ def _climbed(
             u = q.rsample()
             z = loc + (tril @ u.unsqueeze(-1)).squeeze(-1)
             elbos = images.log_joint(z[None])[0] - fixed.log_prob(u).sum(-1) + volume
-        if not bar.n % 10:
+        if not next(done) % 10:
             bar.set_postfix_str(f"ELBO {elbos.mean().item():,.1f}")
         bar.update()
         return torch.autograd.grad(-elbos.sum(), free)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from pyro.infer.mcmc.adaptation import WarmupAdapter
@@ -101,8 +102,7 @@ def draw(
     return Drawn(torch.stack(values, 1), share, torch.stack(diverged).sum(0))
 
 
-@dataclass(frozen=True)
-class _Point:
+class _Point(NamedTuple):
     """The state of K chains: vectors `(K, D)`, and the potential `(K,)`."""
 
     z: Tensor
@@ -112,21 +112,21 @@ class _Point:
 
     def where(self, chosen: Tensor, other: _Point) -> _Point:
         """These points for the chosen chains `(K,)`, those of `other` for the rest."""
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        pairs = zip(self, other, strict=True)
         return _Point(*(chosen_rows(chosen, own, others) for own, others in pairs))
 
     def take(self, rows: Tensor) -> _Point:
         """The points of some chains."""
-        return _Point(*(getattr(self, f.name)[rows] for f in fields(self)))
+        return _Point(*(own[rows] for own in self))
 
     def put(self, rows: Tensor, some: _Point) -> _Point:
         """The points, with those of some chains replaced."""
-        pairs = ((getattr(self, f.name), getattr(some, f.name)) for f in fields(self))
+        pairs = zip(self, some, strict=True)
         return _Point(*(own.index_copy(0, rows, new) for own, new in pairs))
 
     def kicked(self, inverse_mass: Tensor) -> _Point:
         """The same points with new random momenta."""
-        return replace(self, momentum=torch.randn_like(self.z) / inverse_mass.sqrt())
+        return self._replace(momentum=torch.randn_like(self.z) / inverse_mass.sqrt())
 
     def energy(self, inverse_mass: Tensor) -> Tensor:
         """Potential plus kinetic energy, `(K,)`; infinite instead of NaN."""
@@ -168,7 +168,7 @@ class _Field:
         """One leapfrog step of sizes `(N, 1)`; negative sizes go back in time."""
         half = point.momentum - size / 2 * point.slope
         found = self.at(point.z + size * inverse_mass * half, half, chains)
-        return replace(found, momentum=half - size / 2 * found.slope)
+        return found._replace(momentum=half - size / 2 * found.slope)
 
     def step_of(self, going: Tensor, point: _Point, size: Tensor, inverse_mass: Tensor) -> _Point:
         """One step of the chains where `going` is true; the others stay."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from operator import is_
@@ -99,15 +100,13 @@ class OffsetGuide(nn.Module):
 
     def fixed(self) -> OffsetGuide:
         """A copy with detached offsets."""
-        return self.at([None if o is None else o.detach() for o in self.offsets])
+        return self.at([offset.detach() for offset in self.free])
 
-    def at(self, offsets: list[Tensor | None]) -> OffsetGuide:
-        """A copy with other offsets."""
-        copy = OffsetGuide.__new__(OffsetGuide)
-        nn.Module.__init__(copy)
-        copy._guide, copy._networks, copy.offsets = self._guide, self._networks, offsets
-        copy._calls = self._calls
-        return copy
+    def at(self, free: list[Tensor]) -> OffsetGuide:
+        """A copy with other free offsets."""
+        values, found = iter(free), copy(self)
+        found.offsets = [None if offset is None else next(values) for offset in self.offsets]
+        return found
 
     @contextmanager
     def _replacing(self, change: Callable[..., Any]) -> Iterator[None]:

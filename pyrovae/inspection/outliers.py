@@ -130,17 +130,17 @@ def find_outliers(
     most = images or min(200, max(LEAST, (budget.images or 2000) // 8))
     count = draws or max(25, budget.importance_draws // 10)  # For a k-hat.
     looked_at, reference, of = _sides(subject, most)
-    if len(reference) < LEAST:
-        raise InputError(f"{len(reference)} reference images: allowed is {LEAST} or more")
-    wanted = [(subject.name, looked_at), ("shown", subject.shown)]
-    wanted.append((AGAINST, _against(subject, most)))
-    found = [_scored(subject, name, own, count) for name, own in wanted if len(own)]
+    wanted = {subject.name: looked_at, "shown": subject.shown}
+    if subject.against is not None:
+        wanted[AGAINST] = subject.against.spread(most)
+    wanted = {name: own for name, own in wanted.items() if len(own)}
+    found = [_scored(subject, name, own, count) for name, own in wanted.items()]
     last = _scored(subject, of, reference, count)
     usual, k_hat = last.log_evidence.to_numpy(), last.k_hat.to_numpy()
     table = pandas.concat(found, ignore_index=True)
     table["rank"], table["p_value"] = rank_among(table.log_evidence.to_numpy(), usual)
     table["typicality"] = (table.log_evidence - usual.mean()).abs()
-    table["regret"] = _regrets(subject, {name: own for name, own in wanted if len(own)})
+    table["regret"] = _regrets(subject, wanted)
     table = table.sort_values("log_evidence", kind="stable", ignore_index=True)
     return Outliers(table.drop(columns="ess"), usual, of, looked_at, count, k_hat)
 
@@ -155,15 +155,7 @@ def reference_images(subject: Subject, most: int = 200) -> tuple[Split, str]:
     Raises:
         InputError: if there are fewer than 20.
     """
-    _, reference, of = _sides(subject, most)
-    if len(reference) < LEAST:
-        raise InputError(f"{len(reference)} reference images: allowed is {LEAST} or more")
-    return reference, of
-
-
-def _against(subject: Subject, most: int) -> Split:
-    """The images of the second data set to score; none without one."""
-    return subject.split.take([]) if subject.against is None else subject.against.spread(most)
+    return _sides(subject, most)[1:]
 
 
 def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.DataFrame:
@@ -205,9 +197,14 @@ def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
     # Training images are not ranked among themselves.
     train = None if subject.name == "train" else subject.train
     if train is not None and len(train) >= LEAST:
-        return subject.split.spread(most), train.spread(most), "training images"
-    halves = [subject.split.take(range(start, len(subject.split), 2)) for start in (0, 1)]
-    return halves[0].spread(most), halves[1].spread(most), f"other images of {subject.name}"
+        sides, of = [subject.split, train], "training images"
+    else:
+        sides = [subject.split.take(range(start, len(subject.split), 2)) for start in (0, 1)]
+        of = f"other images of {subject.name}"
+    own, reference = (side.spread(most) for side in sides)
+    if len(reference) < LEAST:
+        raise InputError(f"{len(reference)} reference images: allowed is {LEAST} or more")
+    return own, reference, of
 
 
 def rank_among(values: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

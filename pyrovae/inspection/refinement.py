@@ -140,14 +140,11 @@ def refine_guide(
     bound = _path_bound(images, start, num_particles)
 
     def units(free: list[Tensor]) -> list[Tensor]:
-        return _units(images, start.at(_filled(start.offsets, free)))
+        return _units(images, start.at(free))
 
-    found = climb(bound, start.free, [learning_rate] * len(start.free), steps, units)
-    end = start.at(_filled(start.offsets, found))
+    end = start.at(climb(bound, start.free, [learning_rate] * len(start.free), steps, units))
     rose = (images.elbo(start) < images.elbo(end)).to(x.device)
-    return end.at(
-        [None if o is None else o * rose.reshape(-1, *[1] * (o.ndim - 1)) for o in end.offsets]
-    )
+    return end.at([own * rose.reshape(-1, *[1] * (own.ndim - 1)) for own in end.free])
 
 
 @torch.no_grad()
@@ -176,8 +173,7 @@ def refine_quickly(
     images = FittedImages(space, x, inputs or {})
     start = OffsetGuide(space.programs, x, **images.inputs)
     bound = _path_bound(images, start, num_particles)
-    found = climb_once(bound, start.free, [learning_rate] * len(start.free), steps)
-    return start.at(_filled(start.offsets, found))
+    return start.at(climb_once(bound, start.free, [learning_rate] * len(start.free), steps))
 
 
 @torch.no_grad()
@@ -305,7 +301,7 @@ def _path_bound(images: FittedImages, start: OffsetGuide, num_particles: int) ->
     space = images.space
 
     def bound(free: list[Tensor]) -> Tensor:
-        guide = start.at(_filled(start.offsets, free))
+        guide = start.at(free)
         programs = [with_guide(space.programs, g) for g in (guide, guide.fixed())]
         moved, fixed = (LatentSpace(pair, space.shapes) for pair in programs)
         z = moved.guide_draws(num_particles, images.x, **images.inputs)
@@ -322,8 +318,7 @@ def _units(images: FittedImages, guide: OffsetGuide) -> list[Tensor]:
     space = LatentSpace(with_guide(images.space.programs, guide), images.space.shapes)
     draws = space.guide_draws(UNIT_DRAWS, images.x, **images.inputs)
     free = [offset.clone().requires_grad_() for offset in guide.free]
-    moved = with_guide(images.space.programs, guide.at(_filled(guide.offsets, free)))
-    space = LatentSpace(moved, images.space.shapes)
+    space = LatentSpace(with_guide(images.space.programs, guide.at(free)), images.space.shapes)
     squares = [torch.zeros_like(tensor) for tensor in free]
     for z in draws:
         with torch.enable_grad():
@@ -331,12 +326,6 @@ def _units(images: FittedImages, guide: OffsetGuide) -> list[Tensor]:
         for own, slope in zip(squares, torch.autograd.grad(total, free), strict=True):
             own += slope.square() / len(draws)
     return [own.clamp(min=FLAT).rsqrt() for own in squares]
-
-
-def _filled(offsets: list[Tensor | None], free: list[Tensor]) -> list[Tensor | None]:
-    """The offsets, with their tensors replaced by free ones in order."""
-    values = iter(free)
-    return [None if offset is None else next(values) for offset in offsets]
 
 
 def _require_gradients(images: FittedImages) -> None:

@@ -9,8 +9,7 @@ from textwrap import shorten
 
 from pyrovae.inspection.gathering import gather
 from pyrovae.inspection.html import ROWS, render
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Judgement
+from pyrovae.inspection.judge import Evidence, Judgement
 from pyrovae.inspection.judging import judge
 from pyrovae.inspection.overview import overview
 from pyrovae.inspection.section import Drawing, Inapplicable, Section

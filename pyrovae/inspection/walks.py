@@ -46,10 +46,8 @@ def interpolate(
         InputError: if `steps` is below 2.
     """
     with quietly(vae):
-        known, ends = (
-            _given(vae, attributes),
-            _given(vae, attributes if edited is None else edited),
-        )
+        known = _given(vae, attributes)
+        ends = known if edited is None else _given(vae, edited)
         start, end = centre(vae.encode(torch.stack([first, second]), *known))
         path = linear_path(start, end, steps)
         halves = (torch.arange(steps, device=path.device) >= steps / 2).long()
@@ -100,8 +98,6 @@ def _given(vae: ModelGuidePair, attributes: Given) -> list[Tensor]:
 
 def _show(vae: ModelGuidePair, z: Tensor, attributes: list[Tensor]) -> Tensor:
     """The decoded images of latents `(B, D)`, moved into the support of the prior."""
-    space, inputs = (
-        LatentSpace(vae, {"z": z.shape[-1:]}),
-        vae.inputs(attributes[0] if attributes else None),
-    )
+    space = LatentSpace(vae, {"z": z.shape[-1:]})
+    inputs = vae.inputs(attributes[0] if attributes else None)
     return space.show(within_support(space, z, **inputs), **inputs)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge import Evidence, Finding
 from pyrovae.utils.discovery import modules_of
 
 __all__ = ["CAUSES"]

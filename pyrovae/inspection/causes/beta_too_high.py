@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pyrovae.inspection.judge.advice import Advice
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import FOLLOWING, Finding
+from pyrovae.inspection.judge import FOLLOWING, Advice, Evidence, Finding
 from pyrovae.inspection.judge.limits import HEAVY
 from pyrovae.inspection.judge.remedies import train_longer, wrong_weight
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.advice import Advice
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import FOLLOWING, OF_THE_LOSS, Finding
+from pyrovae.inspection.judge import FOLLOWING, OF_THE_LOSS, Advice, Evidence, Finding
 from pyrovae.inspection.judge.limits import FAR_TOO_HIGH_LR, FELL, HIGH_LR, SKIPPED
 from pyrovae.inspection.judge.remedies import is_adam
 

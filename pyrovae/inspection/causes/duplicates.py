@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pyrovae.inspection.judge.advice import Advice
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge import Advice, Evidence, Finding
 from pyrovae.inspection.judge.limits import DUPLICATES
 
 __all__ = ["look"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge import Evidence, Finding
 from pyrovae.inspection.judge.remedies import train_longer
 
 __all__ = ["look"]

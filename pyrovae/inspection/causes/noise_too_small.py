@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge import Evidence, Finding
 from pyrovae.inspection.judge.limits import FINE, TRAINED_FINE
 from pyrovae.inspection.judge.remedies import wrong_noise
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.advice import Advice
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge import Advice, Evidence, Finding
 
 __all__ = ["look"]
 

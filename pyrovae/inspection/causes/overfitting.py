@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.advice import Advice
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import FOLLOWING, Finding
+from pyrovae.inspection.judge import FOLLOWING, Advice, Evidence, Finding
 from pyrovae.inspection.judge.limits import LEVEL, REPEATS, WORTH_IMAGES
 
 __all__ = ["look"]

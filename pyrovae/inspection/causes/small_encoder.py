@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import OF_THE_LOSS, Finding
+from pyrovae.inspection.judge import OF_THE_LOSS, Evidence, Finding
 from pyrovae.inspection.judge.remedies import better_encoder
 
 __all__ = ["look"]

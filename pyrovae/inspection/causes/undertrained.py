@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pyrovae.inspection.judge.advice import Advice
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import FOLLOWING, OF_THE_LOSS, Finding
+from pyrovae.inspection.judge import FOLLOWING, OF_THE_LOSS, Advice, Evidence, Finding
 from pyrovae.inspection.judge.limits import FEW_STEPS, LEAST, LOW_LR, WORTH_DOUBLING
 from pyrovae.inspection.judge.remedies import is_adam, train_longer
 

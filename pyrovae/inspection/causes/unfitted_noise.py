@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pyrovae.inspection.judge.advice import Advice
-from pyrovae.inspection.judge.evidence import Evidence
-from pyrovae.inspection.judge.finding import Finding
+from pyrovae.inspection.judge import Advice, Evidence, Finding
 from pyrovae.inspection.judge.limits import COARSE, FINE
 
 __all__ = ["look"]

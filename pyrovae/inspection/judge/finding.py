@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pyrovae.inspection.judge.advice import Advice
 
-__all__ = ["FOLLOWING", "Finding", "Judgement"]
+__all__ = ["FOLLOWING", "OF_THE_LOSS", "Finding", "Judgement"]
 
 #: Causes that follow from most faults of the data or of training.
 FOLLOWING = frozenset(
