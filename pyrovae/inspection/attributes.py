@@ -60,26 +60,22 @@ def attribute_table(split: Split, names: Sequence[str] | None = None) -> pandas.
     columns: dict[str, np.ndarray] = {}
     for name in names or known:
         column = split.attributes[:, known.index(name)].astype(float)
-        if name in split.value_names:
-            columns |= _named_classes(name, column, split.value_names[name])
-        elif is_classes(known_values := column[np.isfinite(column)]):
-            columns |= {
-                f"{name}={value:.0f}": np.where(np.isfinite(column), column == value, np.nan)
-                for value in np.unique(known_values)
-            }
-        else:
+        finite = np.isfinite(column)
+        classes = _classes(column[finite], split.value_names.get(name))
+        for value, word in classes.items():
+            columns[f"{name}={word}"] = np.where(finite, column == value, np.nan)
+        if not classes and name not in split.value_names:
             columns[name] = column
     return pandas.DataFrame(columns, index=list(split.names))
 
 
-def _named_classes(name: str, column: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """A column per class that occurs, by name; NaN where the class is not known."""
-    values, counts = np.unique(column[np.isfinite(column)], return_counts=True)
+def _classes(column: np.ndarray, names: Sequence[str] | None) -> dict[float, str]:
+    """The name of each class that has a column; none if the values are no classes."""
+    values, counts = np.unique(column, return_counts=True)
+    if names is None:
+        return {value: f"{value:.0f}" for value in values if is_classes(column)}
     chosen = np.sort(values[np.argsort(-counts, kind="stable")[:CLASSES]])
-    return {
-        f"{name}={names[int(value)]}": np.where(np.isfinite(column), column == value, np.nan)
-        for value in (chosen[1:] if len(values) == 2 else chosen)
-    }
+    return {value: names[int(value)] for value in (chosen[1:] if len(values) == 2 else chosen)}
 
 
 def known_directions(codes: np.ndarray, table: pandas.DataFrame) -> pandas.DataFrame:

@@ -86,36 +86,28 @@ def _likelihood(subject: Subject) -> str:
 
 def _findings(judgements: Mapping[str, Judgement | None]) -> pandas.DataFrame:
     """A row per cause that was found in any run, with its cost in each."""
-    titles: dict[str, str] = {}
-    costs: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     for name, judgement in judgements.items():
         for own in judgement.findings if judgement else ():
-            titles.setdefault(own.cause, own.title)
             words = own.nats if own.fault else f"{own.nats}, a possible improvement"
-            costs.setdefault(own.cause, {})[name] = words
-    rows = [
-        {"finding": titles[cause], **{name: own.get(name, "not found") for name in judgements}}
-        for cause, own in costs.items()
-    ]
-    return pandas.DataFrame(rows, columns=["finding", *judgements])
+            rows.setdefault(own.cause, {"finding": own.title})[name] = words
+    table = pandas.DataFrame(list(rows.values()), columns=["finding", *judgements])
+    return table.fillna("not found")
 
 
 def _measured(reports: Mapping[str, Report]) -> pandas.DataFrame:
     """A row per measurement: its value in each run, the differences in words, its meaning."""
     tables = {name: measurements(own.evidence) for name, own in reports.items()}
-    order = dict.fromkeys(row for own in tables.values() for row in own["measurement"])
-    table = pandas.DataFrame({"measurement": list(order)})
-    values = {n: own.set_index("measurement")["value"] for n, own in tables.items()}
-    for name, own in values.items():
-        table[name] = own.reindex(order).to_numpy()
+    known = pandas.concat(tables.values()).drop_duplicates("measurement")
+    known = known.set_index("measurement")
+    values = {name: own.set_index("measurement")["value"] for name, own in tables.items()}
+    table = pandas.DataFrame({name: own.reindex(known.index) for name, own in values.items()})
     first, *others = tables
     for other in others:
         title = "difference" if len(others) == 1 else f"{other} minus {first}"
         pairs = zip(table[first], table[other], strict=True)
         table[title] = [_difference(*pair) for pair in pairs]
-    known = pandas.concat(tables.values()).drop_duplicates("measurement")
-    meanings = known.set_index("measurement")["meaning"].reindex(order)
-    return table.assign(meaning=meanings.to_numpy())
+    return table.assign(meaning=known["meaning"]).reset_index()
 
 
 def _difference(first: float, other: float) -> str:
@@ -142,12 +134,9 @@ def _difference(first: float, other: float) -> str:
 def _changed(reports: Mapping[str, Report]) -> pandas.DataFrame:
     """A row per option that differs between the runs."""
     options = {name: own.evidence.options.values for name, own in reports.items()}
-    every = dict.fromkeys(option for own in options.values() for option in own)
     rows = []
-    for option in every:
-        cells = {
-            name: spelled(own[option]) if option in own else "" for name, own in options.items()
-        }
-        if len(set(cells.values())) > 1:
-            rows.append({"option": f"--{option}", **cells})
+    for option in dict.fromkeys(option for own in options.values() for option in own):
+        cells = [spelled(own[option]) if option in own else "" for own in options.values()]
+        if len(set(cells)) > 1:
+            rows.append([f"--{option}", *cells])
     return pandas.DataFrame(rows, columns=["option", *reports])

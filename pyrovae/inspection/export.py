@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -82,6 +83,10 @@ def to_inference_data(
     split = images if images is not None else subject.shown
     x, inputs = subject.observed(split)
     space = subject.space
+
+    def scores(some: Tensor) -> Tensor:
+        return space.log_joint(some, x, **inputs)[1].double()
+
     with subject.quietly(6):
         if samples is None:
             samples = space.guide_draws(num_draws, x, **inputs)[None]
@@ -89,7 +94,7 @@ def to_inference_data(
         prior = torch.stack([space.prior_draws(len(x), **inputs) for _ in range(num_draws)])[None]
         groups = {
             "posterior": _sites(space, z),
-            "log_likelihood": {"x": _scores(space, z, x, inputs)},
+            "log_likelihood": {"x": _in_parts(z, scores)},
             "observed_data": {"x": _numpy(x)},
             "posterior_predictive": {"x": _predicted(space, z[:, :num_predictive], inputs)},
             "prior": _sites(space, prior),
@@ -100,8 +105,6 @@ def to_inference_data(
 
 def _optional(name: str, extra: str) -> ModuleType:
     """Imports an optional package, without the warnings that ArviZ issues on import."""
-    import importlib
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -143,11 +146,6 @@ def _sites(space: LatentSpace, z: Tensor) -> dict[str, np.ndarray]:
 
 def _numpy(values: Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
-
-
-def _scores(space: LatentSpace, z: Tensor, x: Tensor, inputs: dict[str, Tensor]) -> np.ndarray:
-    """Log p(x given z), `(chains, draws, B)`."""
-    return _in_parts(z, lambda some: space.log_joint(some, x, **inputs)[1].double())
 
 
 def _predicted(space: LatentSpace, z: Tensor, inputs: dict[str, Tensor]) -> np.ndarray:
@@ -266,10 +264,10 @@ def check_export(table: str | Path | None, inference_data: str | Path | None) ->
     """
     if table is not None:
         suffix = Path(table).suffix.lower()
-        if suffix not in (".csv", ".parquet"):
-            raise InputError(f"{table}: allowed endings of a table are .csv and .parquet")
         if suffix == ".parquet":
             _optional("pyarrow", "parquet")
+        elif suffix != ".csv":
+            raise InputError(f"{table}: allowed endings of a table are .csv and .parquet")
     if inference_data is not None:
         if Path(inference_data).suffix.lower() != ".nc":
             raise InputError(f"{inference_data}: the allowed ending of draws for ArviZ is .nc")

@@ -35,11 +35,7 @@ AT_ONCE = 50
 
 
 #: The parts of the ranks that give their histogram its shape, as bins.
-REGIONS = {
-    "ends": (0, 19),
-    "shoulders": (1, 2, 3, 16, 17, 18),
-    "middle": (8, 9, 10, 11),
-}
+REGIONS = {"ends": (0, 19), "shoulders": (1, 2, 3, 16, 17, 18), "middle": (8, 9, 10, 11)}
 #: Largest number of polynomials of the test of uniformity.
 POLYNOMIALS = 8
 
@@ -109,6 +105,11 @@ class Replication:
     statistics: pandas.DataFrame
     shares: np.ndarray
     moments: np.ndarray
+
+    @property
+    def heights(self) -> dict[str, np.ndarray]:
+        """The height of each region of the histogram relative to a flat one, `(N,)` each."""
+        return {name: self.shares[:, bins].mean(1) * BINS for name, bins in REGIONS.items()}
 
 
 def replicate(
@@ -250,8 +251,7 @@ def rank_moments(found: Replication) -> dict[str, Estimate]:
         middle fifth.
     """
     mean, square = found.moments.T
-    heights = {name: found.shares[:, bins].mean(1) * BINS for name, bins in REGIONS.items()}
-    columns = {"mean": mean, "spread": 12 * square, **heights}
+    columns = {"mean": mean, "spread": 12 * square, **found.heights}
     return {name: Estimate.of(column) for name, column in columns.items()}
 
 
@@ -266,8 +266,7 @@ def rank_shape(found: Replication) -> tuple[int, int]:
         where they differ by less than 5% of a flat histogram or less than 3.3 standard errors:
         `(1, 1)` is a W, `(-1, 1)` a U, `(1, -1)` a hump.
     """
-    heights = {name: found.shares[:, bins].mean(1) * BINS for name, bins in REGIONS.items()}
-    signs = []
+    heights, signs = found.heights, []
     for name in ("middle", "ends"):
         own = Estimate.of(heights[name] - heights["shoulders"])
         clear = abs(own.value) > max(0.05, SURE * (own.error or 0.0))

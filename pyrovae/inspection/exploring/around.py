@@ -83,9 +83,8 @@ def principal_directions(
     signs[signs == 0] = 1
     to_steps = (inverse @ rotation) * signs
     here = z[0].cpu().double().numpy()[units]
-    low, high = np.quantile(
-        (encoded.draws[:, units] - here) @ to_steps, SHARES[:: len(SHARES) - 1], axis=0
-    )
+    away = (encoded.draws[:, units] - here) @ to_steps
+    low, high = np.quantile(away, (SHARES[0], SHARES[-1]), axis=0)
     spread = ((drawn[:, units] - drawn[:, units].mean(0)) @ to_steps).std(0, ddof=1)
     shares = np.maximum(values[order], 0) / (total or 1.0)
     return Directions(vectors * signs[:, None], shares, spread, low, high)
@@ -118,7 +117,5 @@ def _slopes(
     steps = STEP * subject.encoded.draws[:, units].std(0)
     ends = z[0].cpu().double().numpy()[units][:, None] + steps[:, None] * np.array([-1.0, 1.0])
     moved = along(z, units.tolist(), torch.from_numpy(ends).to(z))
-    shown = show_within(subject.space, moved, **inputs).flatten(2).double()
-    size = moved.shape[0]
-    both = shown.reshape(size, 2, -1).cpu().numpy()
+    both = show_within(subject.space, moved, **inputs).flatten(2).double().cpu().numpy()
     return (both[:, 1] - both[:, 0]) / (2 * np.maximum(steps, 1e-12))[:, None]

@@ -74,9 +74,7 @@ class Predictions:
         zero, *units = ridge(codes, values, points, split.groups)  # The regression is affine.
         found = held_out_predictions(codes, values, seed=subject.seed, groups=split.groups)
         errors = np.sqrt(np.square(found - values).mean(0))
-        slopes = (np.array(units) - zero).T
-        arrows = directions(codes, table)
-        ends = reach(table)
+        slopes, arrows, ends = (np.array(units) - zero).T, directions(codes, table), reach(table)
         return cls(table, codes, slopes, zero, errors, arrows, ends, left_out, split.groups)
 
     def at(self, z: np.ndarray) -> np.ndarray:

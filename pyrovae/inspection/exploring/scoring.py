@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +58,10 @@ class Evidences:
         All are NaN if the guide has no density.
         """
         if not self._known[row]:
-            view, rows = self.view, np.array([row])
-            own = (view.programs, view.split, self.draws)
+            view, own = self.view, (self.view.programs, self.view.split, self.draws)
+            how: dict[str, Any] = {"first": row, "rows": np.array([row])}
             try:
-                passes = weights_of_images(
-                    *own, engine=view.engine, seed=view.seed, first=row, rows=rows
-                )
+                passes = weights_of_images(*own, engine=view.engine, seed=view.seed, **how)
                 self.table.loc[row] = summary(next(iter(passes))).iloc[0]
                 self._known[row] = True
             except NotImplementedError:

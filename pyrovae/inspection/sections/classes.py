@@ -11,7 +11,7 @@ from pyrovae.inspection.plotting import heat_map, image_rows, shorten
 from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.classification import Classified, bins_of, classify
-from pyrovae.utils.lazy import Figure, pandas
+from pyrovae.utils.lazy import pandas
 from pyrovae.utils.palette import GUIDE, INK, PAPER, SHARES, SOFT
 from pyrovae.utils.plotting import LABEL, SMALL, name_axes, panel
 from pyrovae.utils.text import listed
@@ -39,35 +39,19 @@ def section(subject: Subject) -> Section:
     names = _names(subject, found)
     confusions, bins = _confusions(found, names), _reliability(found.independent())
     tables = {"by_class": _by_class(confusions), "confusions": confusions}
+    figures = {
+        "confusions": _confusions_drawing(subject, confusions, found.label),
+        "reliability": _reliability_drawing(subject, bins, found),
+    }
+    if not found.correct.all():
+        figures["mistakes"] = _mistakes(subject, found, names)
     return Section(
         "Are the predicted classes right?",
         _says(found, confusions, subject.seed),
         tables={name: own.reset_index() for name, own in tables.items()} | {"reliability": bins},
-        figures=_figures(subject, found, confusions, bins)
-        | ({} if found.correct.all() else {"mistakes": _mistakes(subject, found, names)}),
+        figures=figures,
         captions=CAPTIONS,
     )
-
-
-def _figures(
-    subject: Subject, found: Classified, confusions: pandas.DataFrame, bins: pandas.DataFrame
-) -> dict[str, Drawing]:
-    where = subject.where(len(found.truth))
-    apart = "" if found.groups is None else ", one per group"
-    return {
-        "confusions": Drawing(
-            _draw_confusions(confusions, found.label),
-            "Confusions: numbers count images, colours give the share of the true class. "
-            f"{where} whose class is known.",
-        ),
-        "reliability": Drawing(
-            _draw_reliability(bins),
-            "Reliability: the share of right predictions per bin of their confidence, with 95% "
-            "intervals and the number of images. On the diagonal accuracy is confidence; below it "
-            "predictions are overconfident, above it underconfident. "
-            f"{subject.where(int(bins['images'].sum()))}{apart}.",
-        ),
-    }
 
 
 def _names(subject: Subject, found: Classified) -> list[str]:
@@ -166,7 +150,7 @@ def _mistakes(subject: Subject, found: Classified, names: list[str]) -> Drawing:
     )
 
 
-def _draw_confusions(confusions: pandas.DataFrame, label: str) -> Figure:
+def _confusions_drawing(subject: Subject, confusions: pandas.DataFrame, label: str) -> Drawing:
     counts = confusions.to_numpy()
     shares = confusions / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axes = panel(2.0 + 0.22 * min(len(confusions), 20))
@@ -178,10 +162,14 @@ def _draw_confusions(confusions: pandas.DataFrame, label: str) -> Figure:
             dark = shares.to_numpy()[row, column] > 0.5
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL}
             axes.text(column, row, str(count or ""), color=PAPER if dark else INK, **style)
-    return figure
+    return Drawing(
+        figure,
+        "Confusions: numbers count images, colours give the share of the true class. "
+        f"{subject.where(counts.sum())} whose class is known.",
+    )
 
 
-def _draw_reliability(bins: pandas.DataFrame) -> Figure:
+def _reliability_drawing(subject: Subject, bins: pandas.DataFrame, found: Classified) -> Drawing:
     figure, axes = panel(3.0)
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":", label="accuracy is confidence")
     ends = np.stack([bins["accuracy"] - bins["low"], bins["high"] - bins["accuracy"]])
@@ -193,4 +181,11 @@ def _draw_reliability(bins: pandas.DataFrame) -> Figure:
     axes.set(xlim=(0, 1.05), ylim=(-0.03, 1.05))
     axes.legend(fontsize=LABEL, frameon=False)
     name_axes(axes, "confidence", "accuracy")
-    return figure
+    apart = "" if found.groups is None else ", one per group"
+    return Drawing(
+        figure,
+        "Reliability: the share of right predictions per bin of their confidence, with 95% "
+        "intervals and the number of images. On the diagonal accuracy is confidence; below it "
+        "predictions are overconfident, above it underconfident. "
+        f"{subject.where(int(bins['images'].sum()))}{apart}.",
+    )

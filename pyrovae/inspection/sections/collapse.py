@@ -100,10 +100,8 @@ def _layers(subject: Subject) -> pandas.DataFrame:
     total = max(1e-12, float(subject.encoded.rate.mean()))
     rows = []
     for name, own in rates.items():
-        size, found = (
-            slices[name].stop - slices[name].start,
-            Estimate.of(own, subject.split.groups),
-        )
+        size = slices[name].stop - slices[name].start
+        found = Estimate.of(own, subject.split.groups)
         rows.append((name, size, found.value, found.error, found.value / total))
     columns = ["site", "dimensions", "rate", "error", "share"]
     return pandas.DataFrame(rows, columns=columns).set_index("site")

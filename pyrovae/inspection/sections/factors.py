@@ -10,7 +10,7 @@ from pyrovae.evaluation.information import mutual_information_table
 from pyrovae.inspection.plotting import heat_map
 from pyrovae.inspection.section import Drawing, Inapplicable, Section
 from pyrovae.inspection.subject import Subject
-from pyrovae.utils.lazy import Figure, pandas
+from pyrovae.utils.lazy import pandas
 from pyrovae.utils.palette import HEAT
 from pyrovae.utils.plotting import name_axes, panel
 
@@ -33,9 +33,8 @@ def section(subject: Subject) -> Section:
     order = subject.columns[np.argsort(-rates, kind="stable")]
     codes, names = subject.encoded.loc[:, order], list(subject.factors)
     values = subject.split.table()[names].to_numpy()
-    scores = factor_scores(
-        codes, values, names, subject.seed, num_splits=subject.budget.num_splits
-    )
+    splits = subject.budget.num_splits
+    scores = factor_scores(codes, values, names, subject.seed, num_splits=splits)
     table = mutual_information_table(codes, values, names, BINS)
     table.columns = [subject.encoded.names[column] for column in order]
     chance = _by_chance(codes, values, names, subject.seed)
@@ -62,8 +61,12 @@ def _by_chance(codes: np.ndarray, values: np.ndarray, names: list[str], seed: in
 
 
 def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
+    """The mutual information of each factor with each dimension, in nats."""
+    figure, own = panel(1.6 + 0.24 * len(table))
+    name_axes(own, "latent dimension, in the order of the rate", "factor")
+    heat_map(own, table, "mutual information (nats)", cmap=HEAT, vmin=chance, aspect="auto")
     return Drawing(
-        _draw_information(table, chance),
+        figure,
         f"Mutual information of each factor with each dimension of the posterior means, in nats; "
         f"{subject.where()}, histograms of {BINS} bins. Black is the value of shuffled images. If "
         f"each factor has its own dimension, each row has one bright cell and each column at "
@@ -90,16 +93,3 @@ def _dimensions_said(table: pandas.DataFrame, chance: float) -> str:
         f"The largest mutual information is {table.to_numpy().max():.2f} nats, of {factor} and "
         f"{dimension} (shuffled images have {chance:.2f} nats)."
     )
-
-
-def _draw_information(table: pandas.DataFrame, chance: float = 0.0) -> Figure:
-    """A map of the mutual information of each factor with each dimension.
-
-    Args:
-        table: a row per factor, a column per dimension, in nats.
-        chance: the value of shuffled images, the lower end of the colours.
-    """
-    figure, own = panel(1.6 + 0.24 * len(table))
-    name_axes(own, "latent dimension, in the order of the rate", "factor")
-    heat_map(own, table, "mutual information (nats)", cmap=HEAT, vmin=chance, aspect="auto")
-    return figure

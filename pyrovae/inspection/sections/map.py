@@ -195,14 +195,9 @@ def _points(axes: Any, places: np.ndarray, column: pandas.Series, name: str) -> 
         own |= {"color": color, "marker": mark}
         label = shorten(str(value)) if named else f"{value:g}"
         axes.scatter(*places[values == value].T, label=label, **own)
-    how: dict[str, Any] = {
-        "frameon": False,
-        "markerscale": 2,
-        "handletextpad": 0,
-        "columnspacing": 0.6,
-    }
+    how: dict[str, Any] = {"markerscale": 2, "handletextpad": 0, "columnspacing": 0.6}
     how |= {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "fontsize": LABEL}
-    axes.legend(ncols=3 if named else 5, **how)
+    axes.legend(ncols=3 if named else 5, frameon=False, **how)
 
 
 def _draw_plane(

@@ -122,11 +122,15 @@ def _correlations(
 ) -> Drawing:
     """The correlations of the image that has the largest one."""
     top, dims = _largest(found)
-    names = list(images.unique())
     row = int(np.abs(matrices - np.eye(matrices.shape[1])).max((1, 2)).argmax())
+    name = list(images.unique())[row]
+    table = pandas.DataFrame(matrices[row][np.ix_(top, top)], index=dims, columns=dims)
+    figure, axes = panel(4.6, width=5.4)
+    heat_map(axes, table, "correlation", vmin=-1, vmax=1, cmap=DIVERGING)
+    axes.set_title(name, fontsize=TITLE)
     return Drawing(
-        _draw_correlations(matrices[row][np.ix_(top, top)], dims, names[row]),
-        f"Correlations of the dimensions of one posterior, that of {names[row]}, which has the "
+        figure,
+        f"Correlations of the dimensions of one posterior, that of {name}, which has the "
         f"largest correlation of {subject.shown_where()}: the {len(dims)} dimensions of the "
         f"largest rate, from {max(3, subject.budget.draws):,} draws.",
     )
@@ -244,18 +248,3 @@ def _set_log_scale(axes: Any, scales: np.ndarray) -> None:
     axes[0].set_ylim(10 ** np.floor(np.log10(found.min())), max(1.0, float(found.max())))
     for place in axes:
         place.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _draw_correlations(found: np.ndarray, names: list[str], title: str) -> Figure:
-    """Correlations between the dimensions of one image's posterior.
-
-    Args:
-        found: `(D, D)`.
-        names: of the dimensions.
-        title: of the figure.
-    """
-    figure, axes = panel(4.6, width=5.4)
-    table = pandas.DataFrame(found, index=names, columns=names)
-    heat_map(axes, table, "correlation", vmin=-1, vmax=1, cmap=DIVERGING)
-    axes.set_title(title, fontsize=TITLE)
-    return figure

@@ -17,6 +17,7 @@ __all__ = ["draw_graph", "section"]
 PLACE = 20
 #: The distance of sites side by side: a site's distribution stands to its right.
 WIDTH = 1.9
+ARROW: dict[str, Any] = {"arrowstyle": "-|>", "color": SOFT, "shrinkA": 2, "shrinkB": 2}
 
 
 def section(subject: Subject) -> Section:
@@ -98,14 +99,8 @@ def _draw(axes: Axes, sites: pandas.DataFrame) -> None:
         for parent in own:
             # A straight arrow over more than one row would cross the sites between.
             bend = 0.4 if spots[parent][1] - spots[site][1] > 1 else 0
-            arrow: dict[str, Any] = {
-                "arrowstyle": "-|>",
-                "color": SOFT,
-                "shrinkA": 2,
-                "shrinkB": 2,
-            }
-            arrow |= {"patchA": outlines[parent], "patchB": outlines[site]}
-            arrow["connectionstyle"] = f"arc3,rad={bend}"
+            ends = {"patchA": outlines[parent], "patchB": outlines[site]}
+            arrow = ARROW | ends | {"connectionstyle": f"arc3,rad={bend}"}
             axes.annotate("", spots[site], spots[parent], arrowprops=arrow)
     _box(axes, spots.values(), sites["plates"])
 
@@ -121,15 +116,9 @@ def _node(axes: Axes, site: str, spot: tuple[float, float], color: str) -> Any:
 def _describe(axes: Axes, outline: Any, row: pandas.Series) -> None:
     """Writes distribution and shape to the right of a site's outline."""
     size = " x ".join(map(str, row["event_shape"]))
-    beside = axes.annotate(
-        f"{row['distribution']}\n{size}",
-        (1, 0.5),
-        xycoords=outline,
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=LABEL,
-    )
+    place: dict[str, Any] = {"xycoords": outline, "xytext": (5, 0), "textcoords": "offset points"}
+    words = f"{row['distribution']}\n{size}"
+    beside = axes.annotate(words, (1, 0.5), va="center", fontsize=LABEL, **place)
     beside.set_in_layout(False)  # It lies in the box of the plates.
 
 

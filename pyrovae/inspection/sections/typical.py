@@ -18,7 +18,7 @@ from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.lazy import Figure, pandas
+from pyrovae.utils.lazy import pandas
 from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR, SHOWN
 from pyrovae.utils.plotting import LABEL, legend, name_axes, panel, panels
 from pyrovae.utils.text import chance
@@ -90,7 +90,8 @@ def section(subject: Subject) -> Section:
         answer.symptoms.update(pixel_gain=gain.value, pixel_gain_error=gain.error or 0.0)
     answer.tables.update(predictive_checks=checks, predictive_images=found.statistics)
     answer.tables.update(pixel_calibration=pixels, dispersion=_numbers(noise, ranks, gain))
-    answer.figures.update(_figures(subject, found, prior, pixels))
+    answer.figures["pixel_calibration"] = _ranks(subject, found, pixels)
+    answer.figures["predictive_checks"] = _checks(subject, found, prior)
     return answer
 
 
@@ -110,12 +111,7 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
         answer.tables["anomaly_aurocs"] = aurocs
         answer.figures["anomaly_scores"] = _anomalies(subject, rare, aurocs)
     answer.figures["typical_pictures"] = _pictures(subject, rare)
-    answer.figures["typical_log_evidence"] = Drawing(
-        _draw_log_evidence(rare),
-        f"Densities of log p(x) in nats, estimated by {rare.draws} importance draws per "
-        f"image: of the split (area), of {len(rare.reference):,} {rare.of} (dashed), and the "
-        f"values of the shown images (vertical lines); {subject.where(len(rare.split))}.",
-    )
+    answer.figures["typical_log_evidence"] = _log_evidence(subject, rare)
     return []
 
 
@@ -267,40 +263,7 @@ def _scale_said(subject: Subject) -> str:
     return f"on the likelihood's scale, from {low:.3g} to {high:.3g}"
 
 
-def _figures(
-    subject: Subject, found: typical.Replication, prior: pandas.DataFrame, pixels: pandas.DataFrame
-) -> dict[str, Drawing]:
-    where = subject.where(len(found.shares))
-    return {
-        "pixel_calibration": Drawing(
-            _draw_calibration(pixels),
-            f"The rank of each pixel among {typical.REPLICATES} draws of the likelihood at one "
-            f"draw of z; error bars: ± 2 standard errors over images. Flat: residuals are as the "
-            f"likelihood expects; a hump: they are smaller than the noise; a U: larger; a W: "
-            f"pixels or images differ in noise; {where}.",
-        ),
-        "predictive_checks": Drawing(
-            _draw_checks(found.statistics, prior),
-            f"Densities of statistics of the pixels, {_scale_said(subject)}, over the images "
-            f"(area), over their replicates (dashed; the mean of {typical.REPLICATES} per image), "
-            f"and over {len(prior):,} images drawn from the model (solid line), both with the "
-            f"likelihood's noise; {where}.",
-        ),
-    }
-
-
 def _anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> Drawing:
-    return Drawing(
-        _draw_anomalies(subject, rare, aurocs),
-        f"Anomaly scores in nats of {len(rare.own)} images of the split {subject.name} (area) and "
-        f"of {len(rare.against)} images of {subject.against_name} (line), with the AUROC ± its "
-        f"standard error. Typicality: the distance of log p(x) from its mean over the "
-        f"{rare.of}. Likelihood regret: the gain of the ELBO by a refinement of the guide for the "
-        f"image. Complexity: the compressed length of the image.",
-    )
-
-
-def _draw_anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> Figure:
     """Histograms of each score of both sets, and the AUROC."""
     figure, places = panels(len(aurocs), 2, 0.5, 2.3)
     for own, (name, row) in zip(places, aurocs.iterrows(), strict=True):
@@ -310,7 +273,14 @@ def _draw_anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) 
         name_axes(own, f"{SCORES[str(name)][0]} (nats)", "density")
         own.set_title(f"AUROC {row.auroc:.2f} ± {row.error:.2f}", fontsize=LABEL, loc="left")
         own.locator_params(axis="x", nbins=5)
-    return legend(figure, places[0])
+    return Drawing(
+        legend(figure, places[0]),
+        f"Anomaly scores in nats of {len(rare.own)} images of the split {subject.name} (area) and "
+        f"of {len(rare.against)} images of {subject.against_name} (line), with the AUROC ± its "
+        f"standard error. Typicality: the distance of log p(x) from its mean over the "
+        f"{rare.of}. Likelihood regret: the gain of the ELBO by a refinement of the guide for the "
+        f"image. Complexity: the compressed length of the image.",
+    )
 
 
 def _pictures(subject: Subject, rare: Outliers) -> Drawing:
@@ -335,7 +305,7 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
     )
 
 
-def _draw_calibration(table: pandas.DataFrame) -> Figure:
+def _ranks(subject: Subject, found: typical.Replication, table: pandas.DataFrame) -> Drawing:
     """The ranks of pixels among replicates, from `pixel_calibration`."""
     figure, own = panel(2.9)
     how = {"align": "edge", "color": DATA, "alpha": 0.5, "ecolor": INK, "yerr": 2 * table.error}
@@ -345,19 +315,20 @@ def _draw_calibration(table: pandas.DataFrame) -> Figure:
     own.set_xlim(0, 1)
     across = "rank of a pixel among its replicates (0: darkest, 1: brightest)"
     name_axes(own, across, "share of pixels")
-    return legend(figure, own)
+    return Drawing(
+        legend(figure, own),
+        f"The rank of each pixel among {typical.REPLICATES} draws of the likelihood at one "
+        f"draw of z; error bars: ± 2 standard errors over images. Flat: residuals are as the "
+        f"likelihood expects; a hump: they are smaller than the noise; a U: larger; a W: "
+        f"pixels or images differ in noise; {subject.where(len(found.shares))}.",
+    )
 
 
-def _draw_checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figure:
-    """Statistics of images, of their replicates, and of images drawn from the model.
-
-    Args:
-        statistics: of a `Replication`.
-        prior: from `prior_statistics`.
-    """
+def _checks(subject: Subject, found: typical.Replication, prior: pandas.DataFrame) -> Drawing:
+    """Statistics of images, of their replicates, and of images drawn from the model."""
     figure, places = panels(len(prior.columns), 2, 0.5, 2.3)
     for own, name in zip(places, prior, strict=True):
-        values = statistics.xs(name, level="statistic")
+        values = found.statistics.xs(name, level="statistic")
         densities(
             own,
             Sample(values.observed.to_numpy(), "images", DATA),
@@ -367,10 +338,16 @@ def _draw_checks(statistics: pandas.DataFrame, prior: pandas.DataFrame) -> Figur
         )
         name_axes(own, name, "density")
         own.locator_params(axis="x", nbins=5)
-    return legend(figure, places[0])
+    return Drawing(
+        legend(figure, places[0]),
+        f"Densities of statistics of the pixels, {_scale_said(subject)}, over the images "
+        f"(area), over their replicates (dashed; the mean of {typical.REPLICATES} per image), "
+        f"and over {len(prior):,} images drawn from the model (solid line), both with the "
+        f"likelihood's noise; {subject.where(len(found.shares))}.",
+    )
 
 
-def _draw_log_evidence(rare: Outliers) -> Figure:
+def _log_evidence(subject: Subject, rare: Outliers) -> Drawing:
     """Log p(x) of the split, of the reference images, and of the shown images."""
     figure, own = panel(2.9)
     table = rare.own
@@ -381,4 +358,9 @@ def _draw_log_evidence(rare: Outliers) -> Figure:
     for place, value in enumerate(shown.log_evidence):
         own.axvline(value, color=SHOWN, lw=1.5, label="" if place else "shown")
     name_axes(own, "log p(x) (nats)", "density")
-    return legend(figure, own)
+    return Drawing(
+        legend(figure, own),
+        f"Densities of log p(x) in nats, estimated by {rare.draws} importance draws per "
+        f"image: of the split (area), of {len(rare.reference):,} {rare.of} (dashed), and the "
+        f"values of the shown images (vertical lines); {subject.where(len(rare.split))}.",
+    )
