@@ -28,6 +28,7 @@ PIXELS = ("channel", "row", "column")
 #: Draws decoded at once.
 AT_ONCE = 10
 Samples = Mapping[str, np.ndarray | Tensor] | np.ndarray | Tensor
+Groups = dict[str, dict[str, np.ndarray]]
 
 
 def to_inference_data(
@@ -160,10 +161,7 @@ def _in_parts(z: Tensor, compute: Callable[[Tensor], Tensor]) -> np.ndarray:
 
 
 def _assembled(
-    arviz: Any,
-    groups: dict[str, dict[str, np.ndarray]],
-    shapes: Mapping[str, tuple[int, ...]],
-    names: list[str],
+    arviz: Any, groups: Groups, shapes: Mapping[str, tuple[int, ...]], names: list[str]
 ) -> Any:
     """The groups with named dimensions and coordinates, in the installed ArviZ's data type."""
     dims = {name: ["image", *_dims_of(name, shape)] for name, shape in shapes.items()}

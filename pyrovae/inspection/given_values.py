@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from pyro import poutine
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.programs.pair import ModelGuidePair
 
-__all__ = ["given_space", "joint_values", "with_values"]
+__all__ = ["Handled", "joint_values", "with_values"]
 
 #: Largest number of joint values of the discrete sites.
 MOST = 64
@@ -29,6 +28,7 @@ class Handled(nn.Module):
         self.program, self.handler = program, handler
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the program."""
         with self.handler:
             return self.program(*args, **kwargs)
 
@@ -64,10 +64,3 @@ def with_values(programs: ModelGuidePair, values: Mapping[str, Tensor]) -> Model
     model, guide = (Handled(own, poutine.condition(data=dict(values))) for own in both)
     networks = programs.networks()
     return ModelGuidePair(model, guide, programs.likelihood, networks, programs.attributes)
-
-
-def given_space(
-    programs: ModelGuidePair, values: Mapping[str, Tensor], x: Tensor, inputs: dict[str, Tensor]
-) -> LatentSpace:
-    """The latent space of the other sites of `with_values`; log p(x given z) scores the values."""
-    return replace(LatentSpace.of(programs, x, **inputs), given=values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.distributions.masked import MaskedPixels
 from pyrovae.evaluation.evidence import latents_at_once, summary
-from pyrovae.inspection.given_values import Handled, given_space, joint_values, with_values
+from pyrovae.inspection.given_values import Handled, joint_values, with_values
 from pyrovae.inspection.many_latents import refine_many_latents
 from pyrovae.inspection.mcmc import sample_posterior
 from pyrovae.inspection.refinement import refine_full_rank
@@ -140,19 +140,18 @@ def complete(
         https://arxiv.org/abs/1802.04826
     """
     _check(image, seen, num_images, num_draws)
-    inputs = inputs or {}
+    task = _Task(programs, seen, inputs or {}, progress)
     with quietly(programs), private_randomness(seed, image.device):
-        x = programs.observe_greys(image[None])
-        x = _filled(programs, x, seen, inputs)
-        space = LatentSpace.of(with_mask(programs, seen), x, **inputs)
-        values = joint_values(space, x, inputs)
+        x = task.filled(programs.observe_greys(image[None]))
+        space = task.space(x)
+        values = joint_values(space, x, task.inputs)
         if mcmc:
-            drawn = _sampled(space, x, inputs, num_draws, bar)
+            drawn = task.sampled(space, x, num_draws, bar)
         elif values:
-            drawn = _of_each_value(programs, seen, space, x, inputs, values, num_draws)
+            drawn = task.of_each_value(space, x, values, num_draws)
         else:
-            drawn = _weighted(space, x, inputs, num_draws, progress)
-        return _decoded(programs, space, image, seen, inputs, drawn, num_images)
+            drawn = task.weighted(space, x, num_draws)
+        return task.decoded(space, image, drawn, num_images)
 
 
 def _check(image: Tensor, seen: Tensor, num_images: int, num_draws: int) -> None:
@@ -167,21 +166,6 @@ def _check(image: Tensor, seen: Tensor, num_images: int, num_draws: int) -> None
             f"{num_images} completions and {num_draws} draws: allowed are at least 1 completion "
             "(--num) and 20 draws (--draws)"
         )
-
-
-def _filled(
-    programs: ModelGuidePair, x: Tensor, seen: Tensor, inputs: dict[str, Tensor]
-) -> Tensor:
-    """The observation with its missing pixels decoded from its own encoding, several times."""
-    known = torch.where(seen, x, 0.0)
-    mean = known.sum((-2, -1), keepdim=True) / seen.sum()
-    filled = torch.where(seen, x, mean)
-    for _ in range(FILLS):
-        space = LatentSpace.of(programs, filled, **inputs)
-        z = space.guide_draws(1, filled, **inputs)[0]
-        shown = space.show(z, **inputs)
-        filled = torch.where(seen, x, programs.observe_greys(255 * shown))
-    return filled
 
 
 class _Drawn(NamedTuple):
@@ -200,104 +184,112 @@ class _Drawn(NamedTuple):
     r_hat: float = math.nan
 
 
-def _weighted(
-    space: LatentSpace, x: Tensor, inputs: dict[str, Tensor], count: int, progress: bool
-) -> _Drawn:
-    """Draws of a fitted Normal, or of the guide, and their log importance weights."""
-    try:
-        if space.size > MANY:
-            how: dict[str, Any] = {"steps": FEWER_STEPS, "progress": progress}
-            q = refine_many_latents(space, x, inputs, **how).z_dist()
-        else:
-            q = refine_full_rank(space, x, inputs, steps=STEPS).z_dist()
-        z = q.sample((count,))
-        log_q = q.log_prob(z)
-    except InputError:  # The latents are not in R^D.
-        z = space.guide_draws(count, x, **inputs)
-        log_q = space.log_guide(z, x, **inputs)
-    parts = z.split(latents_at_once(x[0].numel(), x.device))
-    joint = torch.cat([torch.stack(space.log_joint(own, x, **inputs)).sum(0) for own in parts])
-    return _Drawn(z[:, 0], (joint - log_q)[:, 0], torch.zeros_like(log_q[:, 0]))
+@dataclass(frozen=True)
+class _Task:
+    """What stays the same for all draws of the latents of an image.
 
-
-def _of_each_value(
-    programs: ModelGuidePair,
-    seen: Tensor,
-    whole: LatentSpace,
-    x: Tensor,
-    inputs: dict[str, Tensor],
-    values: list[dict[str, Tensor]],
-    count: int,
-) -> _Drawn:
-    """As many draws for each joint value of the discrete sites, such as each class.
-
-    Given the value, the other latents are in R^D. Their weights have the probability of the value,
-    so together they are importance weights of all latents. With too few effective draws those of
-    one value count equally, and each value by the mean of its weights.
+    Attributes:
+        programs: the pair of programs.
+        seen: which pixels are seen, `(H, W)`.
+        inputs: further inputs of the programs.
+        progress: whether to show the progress of fits of many latents.
     """
-    each, parts = -(-count // len(values)), []
-    for own in values:
-        given = with_values(programs, own)
-        filled = _filled(given, x, seen, inputs)
-        space = given_space(with_mask(given, seen), own, filled, inputs)
-        found = _weighted(space, filled, inputs, each, False)
-        mean = found.log_w.logsumexp(0) - math.log(each)
-        z = whole.flatten(space.values(found.z))
-        parts.append(_Drawn(z, found.log_w, mean.expand(each)))
-    z, log_w, alike = (torch.cat(own) for own in zip(*(part[:3] for part in parts), strict=True))
-    return _Drawn(z, log_w, alike)
 
+    programs: ModelGuidePair
+    seen: Tensor
+    inputs: dict[str, Tensor]
+    progress: bool
 
-def _sampled(
-    space: LatentSpace, x: Tensor, inputs: dict[str, Tensor], count: int, bar: Any
-) -> _Drawn:
-    """Draws of NUTS, with equal weights, and the largest split R-hat."""
-    if space.size > MANY:
-        raise InputError(
-            f"NUTS would take hours for {space.size:,} latent dimensions, allowed are up to {MANY}"
-        )
-    if space.discrete:
-        raise InputError(
-            f"NUTS draws continuous latents, and {listed(sorted(space.discrete))} is discrete: "
-            "leave --mcmc out, and each value gets draws of its own"
-        )
-    half = max(10, count // 2)
-    chains = sample_posterior(space, x, inputs, warmup=half, num_samples=half, bar=bar)
-    z = torch.from_numpy(chains.draws.reshape(-1, space.size)).to(x)
-    return _Drawn(z, z.new_zeros(len(z)), z.new_zeros(len(z)), float(chains.r_hat.max()))
+    def filled(self, x: Tensor) -> Tensor:
+        """The observation with its missing pixels decoded from its own encoding, repeatedly."""
+        known = torch.where(self.seen, x, 0.0)
+        mean = known.sum((-2, -1), keepdim=True) / self.seen.sum()
+        filled = torch.where(self.seen, x, mean)
+        for _ in range(FILLS):
+            space = LatentSpace.of(self.programs, filled, **self.inputs)
+            z = space.guide_draws(1, filled, **self.inputs)[0]
+            shown = space.show(z, **self.inputs)
+            filled = torch.where(self.seen, x, self.programs.observe_greys(255 * shown))
+        return filled
 
+    def space(self, x: Tensor) -> LatentSpace:
+        """The latents of the model of the seen pixels."""
+        return LatentSpace.of(with_mask(self.programs, self.seen), x, **self.inputs)
 
-def _decoded(
-    programs: ModelGuidePair,
-    space: LatentSpace,
-    image: Tensor,
-    seen: Tensor,
-    inputs: dict[str, Tensor],
-    drawn: _Drawn,
-    num_images: int,
-) -> Completions:
-    """Completions drawn by the weights, and the moments of all draws."""
-    z, log_w, alike, r_hat = drawn
-    table = summary(log_w.double().cpu()[:, None]).iloc[0]
-    enough = float(table.ess) >= num_images
-    weights = (log_w if enough else alike).double().softmax(0)
-    mean = square = torch.zeros(image.shape, dtype=torch.double, device=image.device)
-    most = latents_at_once(image.numel(), image.device)
-    for own, weight in zip(z.split(most), weights.split(most), strict=True):
-        shown = space.show(own[:, None], **inputs)[:, 0].double()
-        mean = mean + torch.einsum("s,schw->chw", weight, shown)
-        square = square + torch.einsum("s,schw->chw", weight, shown.square())
-    chosen = torch.multinomial(weights, num_images, replacement=True)
-    images = space.show(z[chosen][:, None], **inputs)[:, 0]
-    known = image / 255
-    return Completions(
-        torch.where(seen, known, images),
-        torch.where(seen, known, mean.to(known)),
-        torch.where(seen, 0.0, (square - mean.square()).clamp(min=0).sqrt().to(known)),
-        z,
-        weights,
-        float(table.k_hat) if math.isnan(r_hat) else math.nan,
-        float(table.ess),
-        r_hat,
-        bool(space.discrete),
-    )
+    def weighted(self, space: LatentSpace, x: Tensor, count: int) -> _Drawn:
+        """Draws of a fitted Normal, or of the guide, and their log importance weights."""
+        try:
+            if space.size > MANY:
+                how: dict[str, Any] = {"steps": FEWER_STEPS, "progress": self.progress}
+                q = refine_many_latents(space, x, self.inputs, **how).z_dist()
+            else:
+                q = refine_full_rank(space, x, self.inputs, steps=STEPS).z_dist()
+            z = q.sample((count,))
+            log_q = q.log_prob(z)
+        except InputError:  # The latents are not in R^D.
+            z = space.guide_draws(count, x, **self.inputs)
+            log_q = space.log_guide(z, x, **self.inputs)
+        parts = z.split(latents_at_once(x[0].numel(), x.device))
+        terms = [torch.stack(space.log_joint(own, x, **self.inputs)).sum(0) for own in parts]
+        return _Drawn(z[:, 0], (torch.cat(terms) - log_q)[:, 0], torch.zeros_like(log_q[:, 0]))
+
+    def of_each_value(
+        self, whole: LatentSpace, x: Tensor, values: list[dict[str, Tensor]], count: int
+    ) -> _Drawn:
+        """As many draws for each joint value of the discrete sites, such as each class.
+
+        Given the value, the other latents are in R^D. Their weights have the probability of the
+        value, so together they are importance weights of all latents. With too few effective draws
+        those of one value count equally, and each value by the mean of its weights.
+        """
+        each, parts = -(-count // len(values)), []
+        for own in values:
+            task = replace(self, programs=with_values(self.programs, own), progress=False)
+            filled = task.filled(x)
+            space = replace(task.space(filled), given=own)
+            found = task.weighted(space, filled, each)
+            mean = found.log_w.logsumexp(0) - math.log(each)
+            parts.append((whole.flatten(space.values(found.z)), found.log_w, mean.expand(each)))
+        z, log_w, alike = (torch.cat(own) for own in zip(*parts, strict=True))
+        return _Drawn(z, log_w, alike)
+
+    def sampled(self, space: LatentSpace, x: Tensor, count: int, bar: Any) -> _Drawn:
+        """Draws of NUTS, with equal weights, and the largest split R-hat."""
+        if space.size > MANY:
+            raise InputError(
+                f"NUTS would take hours for {space.size:,} latent dimensions, allowed are up to "
+                f"{MANY}"
+            )
+        if space.discrete:
+            raise InputError(
+                f"NUTS draws continuous latents, and {listed(sorted(space.discrete))} is "
+                "discrete: leave --mcmc out, and each value gets draws of its own"
+            )
+        half = max(10, count // 2)
+        chains = sample_posterior(space, x, self.inputs, warmup=half, num_samples=half, bar=bar)
+        z = torch.from_numpy(chains.draws.reshape(-1, space.size)).to(x)
+        return _Drawn(z, z.new_zeros(len(z)), z.new_zeros(len(z)), float(chains.r_hat.max()))
+
+    def decoded(
+        self, space: LatentSpace, image: Tensor, drawn: _Drawn, num_images: int
+    ) -> Completions:
+        """Completions drawn by the weights, and the moments of all draws."""
+        z, log_w, alike, r_hat = drawn
+        table = summary(log_w.double().cpu()[:, None]).iloc[0]
+        enough = float(table.ess) >= num_images
+        weights = (log_w if enough else alike).double().softmax(0)
+        mean = square = torch.zeros(image.shape, dtype=torch.double, device=image.device)
+        most = latents_at_once(image.numel(), image.device)
+        for own, weight in zip(z.split(most), weights.split(most), strict=True):
+            shown = space.show(own[:, None], **self.inputs)[:, 0].double()
+            mean = mean + torch.einsum("s,schw->chw", weight, shown)
+            square = square + torch.einsum("s,schw->chw", weight, shown.square())
+        chosen = torch.multinomial(weights, num_images, replacement=True)
+        images = space.show(z[chosen][:, None], **self.inputs)[:, 0]
+        known, spread = image / 255, (square - mean.square()).clamp(min=0).sqrt()
+        images = torch.where(self.seen, known, images)
+        mean = torch.where(self.seen, known, mean.to(known))
+        spread = torch.where(self.seen, 0.0, spread.to(known))
+        k_hat, ess = float(table.k_hat) if math.isnan(r_hat) else math.nan, float(table.ess)
+        discrete = bool(space.discrete)
+        return Completions(images, mean, spread, z, weights, k_hat, ess, r_hat, discrete)

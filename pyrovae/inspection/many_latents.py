@@ -60,11 +60,7 @@ def refine_many_latents(
 
 
 def _climbed(
-    images: FittedImages,
-    start: FullRankGuide,
-    steps: int,
-    learning_rate: float,
-    hidden: bool | None,
+    images: FittedImages, start: FullRankGuide, steps: int, rate: float, hidden: bool | None
 ) -> FullRankGuide:
     """The result of Adam on the mean and the scales, in the coordinates of a start."""
     loc, tril = start.loc, start.scale_tril
@@ -87,6 +83,6 @@ def _climbed(
 
     zeros, ones = [torch.zeros_like(loc)] * 2, [torch.ones_like(loc)] * 2
     with bar:
-        shift, log_scale = adam(slopes, zeros, ones, [learning_rate] * 2, steps)
+        shift, log_scale = adam(slopes, zeros, ones, [rate] * 2, steps)
     moved = loc + (tril @ shift.unsqueeze(-1)).squeeze(-1)
     return FullRankGuide(start.space, moved, tril * log_scale.exp().unsqueeze(-2))

@@ -205,10 +205,8 @@ def sample_posteriors(
     z = (loc + (tril @ units.unsqueeze(-1)).squeeze(-1)).double().cpu().numpy()
     both = (drawn.moved, drawn.divergences)
     moved, diverged = (own.unflatten(0, (num_chains, len(x))).T.tolist() for own in both)
-    return [
-        Chains(space.names, z[:, :, row], guide[:, row], moved[row], diverged[row])
-        for row in range(len(x))
-    ]
+    each = zip(z.transpose(2, 0, 1, 3), guide.transpose(1, 0, 2), moved, diverged, strict=True)
+    return [Chains(space.names, *own) for own in each]
 
 
 def _check_numbers(**given: int) -> None:

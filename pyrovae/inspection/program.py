@@ -32,7 +32,9 @@ def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.
     """
     rows = []
     for name, program in (("model", programs.model), ("guide", programs.guide)):
-        relations, trace = _relations(program, x, inputs)
+        with own_store(program), torch.no_grad():
+            trace = poutine.trace(program).get_trace(x, **inputs)
+            relations = get_model_relations(program, (x,), inputs)
         for site, parents in relations["sample_sample"].items():
             fn = trace.nodes[site]["fn"]
             plates = [plate for plate, own in relations["plate_sample"].items() if site in own]
@@ -49,13 +51,6 @@ def site_table(programs: ModelGuidePair, x: Tensor, **inputs: Tensor) -> pandas.
             }
             rows.append(row)
     return pandas.DataFrame(rows)
-
-
-def _relations(program: Any, x: Tensor, inputs: dict[str, Tensor]) -> tuple[dict[str, Any], Any]:
-    """The dependencies of a program's sites by Pyro's `get_model_relations`, and a trace."""
-    with own_store(program), torch.no_grad():
-        trace = poutine.trace(program).get_trace(x, **inputs)
-        return get_model_relations(program, (x,), inputs), trace
 
 
 def graphviz_source(program: Any, x: Tensor, **inputs: Tensor) -> str | None:

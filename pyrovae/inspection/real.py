@@ -32,8 +32,9 @@ def require_real(space: LatentSpace, x: Tensor, **inputs: Tensor) -> None:
             fn = trace.nodes[name]["fn"]
             away = torch.linspace(-3, 3, max(2, shape.numel()), device=x.device)
             if not _accepts(fn, away[: shape.numel()].reshape(shape)):
+                support = type(innermost(fn.support)).__name__.strip("_").lower()
                 raise InputError(
-                    f"the latent site {name} has support {_named(fn)}: allowed here is R^D"
+                    f"the latent site {name} has support {support}: allowed here is R^D"
                 )
 
 
@@ -42,10 +43,6 @@ def _accepts(fn: Any, value: Tensor) -> bool:
         return bool(fn.support.check(value).all())
     except NotImplementedError:
         return True
-
-
-def _named(fn: Any) -> str:
-    return type(innermost(fn.support)).__name__.strip("_").lower()
 
 
 @torch.no_grad()

@@ -262,11 +262,7 @@ def _slopes(
 
 
 def _polished(
-    images: FittedImages,
-    start: FullRankGuide,
-    steps: int,
-    num_particles: int,
-    learning_rate: float,
+    images: FittedImages, start: FullRankGuide, steps: int, num_particles: int, rate: float
 ) -> FullRankGuide:
     """The result of Adam from a start, in units of the start's covariance."""
     free = [torch.zeros_like(t) for t in (start.loc, start.loc, start.scale_tril)]
@@ -282,7 +278,7 @@ def _polished(
         fixed = at([tensor.detach() for tensor in free]).z_dist()
         return images.log_joint(z) - fixed.log_prob(z)
 
-    rates = [learning_rate, learning_rate, learning_rate / start.loc.shape[-1]]
+    rates = [rate, rate, rate / start.loc.shape[-1]]
     return at(climb(bound, free, rates, steps))
 
 

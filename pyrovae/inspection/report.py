@@ -18,7 +18,6 @@ from pyrovae.inspection.subject import Subject, check_name
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.grids import showing
-from pyrovae.utils.lazy import pandas
 from pyrovae.utils.pyro_state import own_store
 
 __all__ = ["Report", "add_verdict", "assess", "inspect"]
@@ -174,7 +173,10 @@ def _made(report: Report, name: str, subject: Subject) -> str:
     except Exception as error:  # A user's part or program may raise anything.
         report.failed[name] = _reason(error)
         return f"not made, {report.failed[name]}"
-    report.add(name, replace(section, tables=_columns(section.tables)))
+    # Named indices become columns.
+    named = {n: any(table.index.names) for n, table in section.tables.items()}
+    tables = {n: own.reset_index() if named[n] else own for n, own in section.tables.items()}
+    report.add(name, replace(section, tables=tables))
     return section.says[0]
 
 
@@ -207,14 +209,6 @@ def _reason(error: Exception) -> str:
         "it needs densities, but a latent site of the programs has none (log_prob or another "
         f"method is not implemented: {' '.join(str(error).split()) or type(error).__name__})"
     )
-
-
-def _columns(tables: dict[str, pandas.DataFrame]) -> dict[str, pandas.DataFrame]:
-    """Tables with named indices as columns."""
-    return {
-        name: table.reset_index() if any(table.index.names) else table
-        for name, table in tables.items()
-    }
 
 
 def _about(subject: Subject) -> list[str]:

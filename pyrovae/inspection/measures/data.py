@@ -66,12 +66,8 @@ def _shift(subject: Subject, small: np.ndarray) -> dict[str, float]:
     few = len(some) < 20 or len(small) < 20
     if subject.name == "train" or few or not np.ptp(small, 0).any():  # Equal images.
         return {}
-    test = mmd_test(
-        small[spread_rows(len(small), TESTED)],
-        small_images(some.images),
-        permutations=PERMUTATIONS,
-        seed=subject.seed,
-    )
+    both = small[spread_rows(len(small), TESTED)], small_images(some.images)
+    test = mmd_test(*both, permutations=PERMUTATIONS, seed=subject.seed)
     return {"shift_p": test.p_value}
 
 
@@ -79,10 +75,8 @@ def _copies(subject: Subject, own: Split, known: Split, small: np.ndarray) -> di
     """The share of inspected images that are copies of training images, and their ELBO's gain."""
     if subject.name == "train":
         return {}
-    nearest = [
-        squared_distances(part, small).argmin(1)
-        for part in np.array_split(small_images(own.images), 10)
-    ]
+    parts = np.array_split(small_images(own.images), 10)
+    nearest = [squared_distances(part, small).argmin(1) for part in parts]
     twins = gather(known.images, np.concatenate(nearest)).reshape(len(own), -1).astype(float)
     off = np.asarray(own.images).reshape(len(own), -1) - twins
     copies = np.sqrt(np.square(off).mean(1)) < NEAR

@@ -68,9 +68,8 @@ def of_spread(encoded: Encoding, found: Temperature) -> dict[str, float]:
         found: from `temperature`.
     """
     weight, error = found.effective_beta, found.error
-    if not (
-        encoded.continuous().active.any() and 2 * error < max(weight, 0.5) and weight > -2 * error
-    ):
+    sure = 2 * error < max(weight, 0.5) and weight > -2 * error
+    if not (sure and encoded.continuous().active.any()):
         return {}
     return {"weight": weight, "weight_error": error, "spread_gain": found.gain}
 

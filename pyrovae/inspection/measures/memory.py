@@ -30,9 +30,8 @@ def measure(subject: Subject) -> dict[str, Any]:
     with subject.quietly(3):
         shown = subject.space.show(z, **inputs).clamp(0, 1).mul(255).round().byte()
     samples = small_images(shown.cpu().numpy())
-    own, others = (
-        _nearest(samples, split.spread(count)) for split in (subject.train, subject.split)
-    )
+    splits = subject.train, subject.split
+    own, others = (_nearest(samples, split.spread(count)) for split in splits)
     return {"memorised": own / others} if others > 0 else {}
 
 

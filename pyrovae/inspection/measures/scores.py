@@ -88,9 +88,8 @@ def _clusters(subject: Subject, fitted: np.ndarray, scored: np.ndarray) -> float
             continue
         # Shrunk to all images, since a small cluster has pixels that never vary.
         some = np.concatenate([own, fitted[:: max(1, len(fitted) // max(1, len(own) // 10))]])
-        score = log_evidence_without_latent(
-            subject.programs.likelihood, some, scored, seed=subject.seed
-        )
+        likelihood, seed = subject.programs.likelihood, subject.seed
+        score = log_evidence_without_latent(likelihood, some, scored, seed=seed)
         parts.append(score + math.log(len(own) / len(fitted)))
     return float(torch.stack(parts).logsumexp(0).mean())
 

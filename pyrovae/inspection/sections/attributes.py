@@ -98,18 +98,13 @@ def _edit_part(
     best = [name for name in ranked if name not in missed][:ROWS] or ranked[:1]
     figures = _edits(whole, arrows.loc[best], table, _where(subject, scores.loc[best]))
     figures["edit_effects"] = _effects_drawing(whole, scores, effects)
-    said = [*_edits_said(effects, best), *_measured_with(len(table), len(subject.split))]
+    said = [_edits_said(effects, best)]
+    if len(table) != len(subject.split):
+        said.append(
+            f"Edits are measured with the {len(table):,} of {len(subject.split):,} images whose "
+            "attributes are all known; attributes that are unknown for most images do not count."
+        )
     return {"edits": effects}, figures, said
-
-
-def _measured_with(count: int, total: int) -> list[str]:
-    """A sentence on the images that edits are measured with, if they are not all."""
-    if count == total:
-        return []
-    return [
-        f"Edits are measured with the {count:,} of {total:,} images whose attributes are all "
-        "known; attributes that are unknown for most images do not count."
-    ]
 
 
 def _effects_drawing(
@@ -154,7 +149,8 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
     kinds = [(kind, scores[scores["score"] == kind]) for kind in CHANCE]
     said = [words for kind, rows in kinds if len(rows) for words in _kind_says(kind, rows)]
     if left_out:
-        said.append(f"Left out: {_listed(left_out)}.")
+        listed = "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
+        said.append(f"Left out: {listed}.")
     return said
 
 
@@ -182,11 +178,7 @@ def _kind_says(kind: str, rows: pandas.DataFrame) -> list[str]:
     return said
 
 
-def _listed(left_out: dict[str, str]) -> str:
-    return "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
-
-
-def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
+def _edits_said(effects: pandas.DataFrame, best: list[str]) -> str:
     """The effects of edits of the best-predicted attributes, and their side effects."""
     own = np.array([effects.loc[name, name] for name in best])
     real = effects.loc[best, REAL].to_numpy()
@@ -197,11 +189,11 @@ def _edits_said(effects: pandas.DataFrame, best: list[str]) -> list[str]:
         rest = f". The most affected other attribute changes by {most:.0f}% of its range"
     several = f"the {len(best)} best-predicted attributes over their whole range change"
     edits = several if len(best) > 1 else f"{best[0]} over its whole range change"
-    return [
+    return (
         f"Edits of {edits} the prediction for the re-encoded images by {round(100 * own.mean())}% "
         "of the range on average. Predictions for real images at both ends differ by "
         f"{100 * real.mean():.0f}%{rest}."
-    ]
+    )
 
 
 def _draw_probes(table: pandas.DataFrame) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pyrovae.inspection.calibration import DENSITY, NUM_DRAWS, Ranks, ranks_of_truth
+from pyrovae.inspection.calibration import BINS, DENSITY, NUM_DRAWS, Ranks, ranks_of_truth
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import sites_said
 from pyrovae.inspection.subject import Subject
@@ -71,28 +71,28 @@ def section(subject: Subject) -> Section:
 
 def _figures(ranks: Ranks, curve: pandas.DataFrame) -> dict[str, Drawing]:
     drawn = f"n = {len(ranks):,} images drawn from the model, {ranks.num_draws} draws of the guide"
-    lines = (
-        f"Simulation-based calibration: a line per dimension, {drawn} each. With an exact "
-        "posterior all lines stay within the grey band in 95 of 100 runs; lines that leave it "
-        "are orange. A line above 0: the guide's location is too high; below 0: too low; first "
-        "above, then below: the guide is too narrow; first below, then above: the guide is too "
-        "wide."
-    )
-    bars = (
-        f"The same ranks of all dimensions together, {drawn} each. High at both ends: the guide "
-        f"is too narrow or biased; high in the middle: the guide is too wide."
-    )
-    balls = (
-        f"Expected coverage of all dimensions together (TARP), {drawn} each: the share of images "
-        f"whose true latent vector lies in a ball of the guide's credibility around a random "
-        f"point. With an exact posterior the line stays within the grey band in 95 of 100 runs. "
-        f"Below the band at high credibility: the guide is too narrow, or misses correlations; "
-        f"above: too wide."
-    )
     return {
-        "ranks": Drawing(_draw_ranks(ranks, ALPHA), lines),
-        "rank_histogram": Drawing(_draw_histogram(ranks), bars),
-        "tarp": Drawing(_draw_coverage(curve), balls),
+        "ranks": Drawing(
+            _draw_ranks(ranks),
+            f"Simulation-based calibration: a line per dimension, {drawn} each. With an exact "
+            "posterior all lines stay within the grey band in 95 of 100 runs; lines that leave it "
+            "are orange. A line above 0: the guide's location is too high; below 0: too low; "
+            "first above, then below: the guide is too narrow; first below, then above: the guide "
+            "is too wide.",
+        ),
+        "rank_histogram": Drawing(
+            _draw_histogram(ranks),
+            f"The same ranks of all dimensions together, {drawn} each. High at both ends: the "
+            f"guide is too narrow or biased; high in the middle: the guide is too wide.",
+        ),
+        "tarp": Drawing(
+            _draw_coverage(curve),
+            f"Expected coverage of all dimensions together (TARP), {drawn} each: the share of "
+            f"images whose true latent vector lies in a ball of the guide's credibility around a "
+            f"random point. With an exact posterior the line stays within the grey band in 95 of "
+            f"100 runs. Below the band at high credibility: the guide is too narrow, or misses "
+            f"correlations; above: too wide.",
+        ),
     }
 
 
@@ -148,18 +148,13 @@ def _tarp(joint: pandas.DataFrame, curve: pandas.DataFrame) -> str:
     )
 
 
-def _draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
-    """A line per dimension: its empirical distribution function minus that of uniform ranks.
-
-    Args:
-        ranks: of the true latents.
-        alpha: the false-alarm rate of the band, for all lines together.
-    """
+def _draw_ranks(ranks: Ranks) -> Figure:
+    """A line per dimension: its empirical distribution function minus that of uniform ranks."""
     figure, axes = panel(4)
     edges = np.arange(ranks.num_draws + 2)
     places, order = np.linspace(0, 1, len(edges)), np.sort(ranks.ranks, 0)
     lines = np.stack([np.searchsorted(column, edges) for column in order.T]) / len(ranks)
-    lines, band = lines - places, ranks.band(alpha)
+    lines, band = lines - places, ranks.band(ALPHA)
     outside = np.abs(lines).max(1) > band
     axes.fill_between(places, -band, band, color=PALE, lw=0)
     for line, out in sorted(zip(lines, outside, strict=True), key=lambda pair: pair[1]):
@@ -173,18 +168,13 @@ def _draw_ranks(ranks: Ranks, alpha: float = 0.05) -> Figure:
     return figure
 
 
-def _draw_histogram(ranks: Ranks, bins: int = 20) -> Figure:
-    """The ranks of all dimensions together: high ends mean too narrow, a high middle too wide.
-
-    Args:
-        ranks: of the true latents.
-        bins: of the histogram.
-    """
+def _draw_histogram(ranks: Ranks) -> Figure:
+    """The ranks of all dimensions together: high ends mean too narrow, a high middle too wide."""
     figure, own = panel(3)
     shares = ranks.shares[:, [name != DENSITY for name in ranks.names]]
-    height = np.histogram(shares, bins, (0, 1))[0] * (bins / shares.size)
-    middles = (np.arange(bins) + 0.5) / bins
-    own.bar(middles, height, 0.9 / bins, color=GUIDE)
+    height = np.histogram(shares, BINS, (0, 1))[0] * (BINS / shares.size)
+    middles = (np.arange(BINS) + 0.5) / BINS
+    own.bar(middles, height, 0.9 / BINS, color=GUIDE)
     own.axhline(1, color=INK, lw=1, ls="--")
     name_axes(own, ACROSS, "frequency,\nrelative to the expected")
     return figure

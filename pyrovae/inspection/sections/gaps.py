@@ -19,6 +19,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Axes, Figure, pandas
 from pyrovae.utils.palette import FULL_RANK, GUIDE, GUIDE_LIGHT, INK, NEUTRAL
 from pyrovae.utils.plotting import LABEL, legend, name_axes, panel
+from pyrovae.utils.text import counted
 
 __all__ = ["section"]
 
@@ -120,22 +121,19 @@ def _left_out(subject: Subject, table: pandas.DataFrame) -> list[str]:
 def _gap(table: pandas.DataFrame) -> str:
     gap = Estimate.of(table["gap"])
     return (
-        f"The ELBO is at least {_nats(gap)} below log p(x) on {_images(len(table))} (single "
-        f"images: {table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance sampling "
-        "gives a lower bound of log p(x) in expectation, so the true gap may be larger, but is "
-        "hardly smaller."
+        f"The ELBO is at least {_nats(gap)} below log p(x) on {counted(len(table), 'image')} "
+        f"(single images: {table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance "
+        "sampling gives a lower bound of log p(x) in expectation, so the true gap may be larger, "
+        "but is hardly smaller."
     )
 
 
 def _parts(table: pandas.DataFrame) -> list[str]:
     if table["amortisation_gap"].isna().any():
         return []
-    amortisation, approximation = (
-        Estimate.of(table[f"{name}_gap"]) for name in ("amortisation", "approximation")
-    )
-    larger = "approximation"
-    if amortisation.value > approximation.value:
-        larger = "amortisation"
+    amortisation = Estimate.of(table["amortisation_gap"])
+    approximation = Estimate.of(table["approximation_gap"])
+    larger = "amortisation" if amortisation.value > approximation.value else "approximation"
     found = [
         f"Refining the guide's own family for each image raises the ELBO by "
         f"{_nats(amortisation)} (amortisation gap); {_nats(approximation)} remain "
@@ -186,8 +184,8 @@ def _missed(table: pandas.DataFrame, subject: Subject) -> str:
     gain = _nats(Estimate(sides[1].value - sides[0].value, noise))
     unknown = ", of unknown error since k-hat is high" if math.isnan(noise) else ""
     return (
-        f"{said}, and for {_images(len(more))} some ended elsewhere. With Normals at these "
-        f"points, log p(x) of {'these images' if len(more) > 1 else 'this image'} is "
+        f"{said}, and for {counted(len(more), 'image')} some ended elsewhere. With Normals at "
+        f"these points, log p(x) of {'these images' if len(more) > 1 else 'this image'} is "
         f"{sides[1].value:,.2f} nats, and {sides[0].value:,.2f} nats from draws near the guide: "
         f"{gain} more{unknown} (both are lower bounds in expectation). {limits}"
     )
@@ -227,10 +225,6 @@ def _width(found: Temperature, wide: bool) -> str:
         f"gain of {found.gain:,.2f} nats. The guide's spread is optimal for a weight on the rate "
         f"of {beta:.2f} ± {found.error:.2f} (the ELBO has 1)."
     ) + WANTED * (wide and beta > 1)
-
-
-def _images(count: int) -> str:
-    return f"{count:,} images" if count > 1 else "1 image"
 
 
 def _nats(estimate: Estimate) -> str:

@@ -163,15 +163,9 @@ def _mean(values: pandas.Series | np.ndarray, groups: np.ndarray | None = None) 
     return f"{found.value:,.1f} ± {found.error:,.1f}"
 
 
-def _unreliable(rare: Outliers) -> tuple[int, int]:
-    """The numbers of images with a bad k-hat: of the split, and of the reference images."""
-    table = rare.own
-    own, others = (~(k <= UNRELIABLE) for k in (table["k_hat"], rare.reference_k_hat))
-    return int(own.sum()), int(others.sum())
-
-
 def _reliability(rare: Outliers) -> str:
-    own, others = _unreliable(rare)
+    sides = rare.own["k_hat"].to_numpy(), rare.reference_k_hat
+    own, others = (int((~(k_hat <= UNRELIABLE)).sum()) for k_hat in sides)
     count, among = len(rare.own), len(rare.reference)
     if not own + others:
         return f"k-hat is {UNRELIABLE} at most for all {count + among} images: ranks are reliable."
@@ -285,14 +279,11 @@ def _anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> Dr
 
 def _pictures(subject: Subject, rare: Outliers) -> Drawing:
     rows, notes = {}, {}
-    own = rare.own
-    shown = rare.shown
-    for title, table, split in (
-        ("Least probable", own.head(ROW), rare.split),
-        ("Most probable", own.tail(ROW), rare.split),
-        ("Shown", shown.head(ROW), subject.shown),
-    ):
+    tables = {"Least probable": rare.own.head(ROW), "Most probable": rare.own.tail(ROW)}
+    tables["Shown"] = rare.shown.head(ROW)
+    for title, table in tables.items():
         if len(table):
+            split = subject.shown if title == "Shown" else rare.split
             images = split.take(table.place.to_numpy()).images
             rows[title] = torch.from_numpy(images) / 255
             both = zip(table.log_evidence, table["rank"], strict=True)
