@@ -90,9 +90,9 @@ def _findings(judgements: Mapping[str, Judgement | None]) -> pandas.DataFrame:
     for name, judgement in judgements.items():
         for own in judgement.findings if judgement else ():
             words = own.nats if own.fault else f"{own.nats}, a possible improvement"
-            rows.setdefault(own.cause, {"finding": own.title})[name] = words
-    table = pandas.DataFrame(list(rows.values()), columns=["finding", *judgements])
-    return table.fillna("not found")
+            row = {"finding": own.title, **dict.fromkeys(judgements, "not found")}
+            rows.setdefault(own.cause, row)[name] = words
+    return pandas.DataFrame(list(rows.values()), columns=["finding", *judgements])
 
 
 def _measured(reports: Mapping[str, Report]) -> pandas.DataFrame:
