@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from pyrovae.inspection.tracing import Traced
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["adam", "chosen_rows", "climb", "climb_once", "downhill"]
+__all__ = ["adam", "chosen_rows", "climb", "downhill"]
 
 #: Takes the free tensors, returns the bounds `(S, B)` of draws and images.
 Bound = Callable[[list[Tensor]], Tensor]
@@ -70,7 +71,7 @@ def climb(
     free = [tensor.detach() for tensor in start]
     if not steps:
         return free
-    slopes = Traced(lambda *given: downhill(bound, given))
+    slopes = Traced(partial(downhill, bound))
     values = _values(bound, free)
 
     def improve(slower: int, steps: int, kept: int) -> bool:
@@ -94,20 +95,6 @@ def climb(
             slower = SLOW
     improve(SLOWER, LENGTH * steps, (LENGTH - 1) * steps)
     return free
-
-
-def climb_once(bound: Bound, start: list[Tensor], rates: list[float], steps: int) -> list[Tensor]:
-    """The end of the first round of `climb`, whether or not images have gained.
-
-    Args:
-        bound: the function to maximise, as for `climb`.
-        start: the free tensors at the start, `(B, *)` each.
-        rates: their learning rates at the start.
-        steps: the number of steps.
-    """
-    free = [tensor.detach() for tensor in start]
-    ones, kept = _ones(free), steps // 4
-    return adam(lambda *given: downhill(bound, given), free, ones, rates, steps, kept)
 
 
 def adam(
@@ -170,7 +157,7 @@ def chosen_rows(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(which.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
-def downhill(bound: Bound, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def downhill(bound: Bound, *given: Tensor) -> tuple[Tensor, ...]:
     """The gradients of minus the bound, summed over images, by the free tensors `given`."""
     free = [tensor.detach().requires_grad_() for tensor in given]
     with torch.enable_grad():

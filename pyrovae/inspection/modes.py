@@ -154,7 +154,7 @@ def _climbed(climber: _Climber, start: Tensor, rows: Tensor, scale: Tensor) -> T
     most = latents_at_once(climber.x[0].numel(), start.device)
 
     def slope(z: Tensor, own: Tensor) -> tuple[Tensor, ...]:
-        return downhill(lambda free: climber.terms(free[0], own).sum(0, keepdim=True), (z,))
+        return downhill(lambda free: climber.terms(free[0], own).sum(0, keepdim=True), z)
 
     traced = Traced(slope)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from pyrovae.distributions.full_rank import MultivariateNormal
 from pyrovae.evaluation.evidence import latents_at_once, many_log_weights
-from pyrovae.inspection.climbing import Bound, climb, climb_once
+from pyrovae.inspection.climbing import Bound, adam, climb, downhill
 from pyrovae.inspection.offsets import OffsetGuide
 from pyrovae.inspection.real import require_real
 from pyrovae.posterior.space import LatentSpace
@@ -173,7 +174,10 @@ def refine_quickly(
     images = FittedImages(space, x, inputs or {})
     start = OffsetGuide(space.programs, x, **images.inputs)
     bound = _path_bound(images, start, num_particles)
-    return start.at(climb_once(bound, start.free, [learning_rate] * len(start.free), steps))
+    # One round of `climb`, whether or not images have gained.
+    rates, ones = [learning_rate] * len(start.free), [torch.ones_like(own) for own in start.free]
+    slopes = partial(downhill, bound)
+    return start.at(adam(slopes, start.free, ones, rates, steps, steps // 4))
 
 
 @torch.no_grad()
