@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pyrovae.inspection import attributes, probing
 from pyrovae.inspection.maps import (
@@ -145,13 +144,20 @@ def _plane(subject: Subject, rows: np.ndarray, known: pandas.DataFrame) -> Drawi
     with subject.quietly(5):
         quantiles = prior_quantiles(subject.space, places, drawn, **inputs)
         grid = latent_grid(subject.space, quantiles, **own).cpu()
-    names = [*subject.space.names, str(known.columns[0])]
+    figure, axes = canvas(3.9, 1, 2)
+    left, right = axes[0]
+    draw_sheet(left, grid, gap=0)
+    value = str(known.columns[0])
+    _points(right, subject.encoded.loc[rows], known.iloc[:, 0], value)
+    right.set_aspect("equal", adjustable="datalim")
+    for own_axes in (left, right):
+        name_axes(own_axes, *subject.space.names)
     low, high = (100 * float(places[end]) for end in (0, -1))
     return Drawing(
-        _draw_plane(grid, subject.encoded.loc[rows], known.iloc[:, 0], names),
+        figure,
         f"The plane of both dimensions. Left: decoded latents, from the {low:.0f}% to the "
         f"{high:.0f}% quantile of the prior in both dimensions, at equal steps of probability. "
-        f"Right: posterior means of {subject.where(len(rows))}, coloured by {names[2]}.",
+        f"Right: posterior means of {subject.where(len(rows))}, coloured by {value}.",
     )
 
 
@@ -198,24 +204,3 @@ def _points(axes: Any, places: np.ndarray, column: pandas.Series, name: str) -> 
     how: dict[str, Any] = {"markerscale": 2, "handletextpad": 0, "columnspacing": 0.6}
     how |= {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "fontsize": LABEL}
     axes.legend(ncols=3 if named else 5, frameon=False, **how)
-
-
-def _draw_plane(
-    grid: Tensor, codes: np.ndarray, values: pandas.Series | None, names: list[str]
-) -> Figure:
-    """Images decoded over the plane of two latents, and the encoded images on it.
-
-    Args:
-        grid: from `latent_grid`, `(P, P, C, H, W)`.
-        codes: posterior means, `(N, 2)`.
-        values: the values that colour the points, `(N,)`.
-        names: of the two dimensions, and of the values.
-    """
-    figure, axes = canvas(3.9, 1, 2)
-    left, right = axes[0]
-    draw_sheet(left, grid, gap=0)
-    _points(right, codes, values, names[2])
-    right.set_aspect("equal", adjustable="datalim")
-    for own in (left, right):
-        name_axes(own, names[0], names[1])
-    return figure
