@@ -76,10 +76,11 @@ def _climbed(
             u = q.rsample()
             z = loc + (tril @ u.unsqueeze(-1)).squeeze(-1)
             elbos = images.log_joint(z[None])[0] - fixed.log_prob(u).sum(-1) + volume
+            found = torch.autograd.grad(-elbos.sum(), free)
         if not next(done) % 10:
             bar.set_postfix_str(f"ELBO {elbos.mean().item():,.1f}")
         bar.update()
-        return torch.autograd.grad(-elbos.sum(), free)
+        return found
 
     zeros, ones = [torch.zeros_like(loc)] * 2, [torch.ones_like(loc)] * 2
     with bar:
