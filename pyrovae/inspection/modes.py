@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from pyrovae.distributions.full_rank import MultivariateNormal
 from pyrovae.evaluation.evidence import latents_at_once, summary
 from pyrovae.inspection.climbing import adam, downhill
 from pyrovae.inspection.real import require_real
-from pyrovae.inspection.refinement import FullRankGuide, refine_full_rank
+from pyrovae.inspection.refinement import FittedImages, FullRankGuide, refine_full_rank
 from pyrovae.inspection.tracing import Traced
 from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.lazy import pandas
@@ -31,30 +30,6 @@ DEPTH = 50.0
 
 #: Ends per image that are used besides the guide's mode.
 MOST = 4
-
-
-@dataclass(frozen=True)
-class _Climber:
-    """Evaluates log p(x, z) at latents of several images."""
-
-    space: LatentSpace
-    x: Tensor
-    inputs: dict[str, Tensor]
-
-    def of(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The observations and other inputs of some images."""
-        return self.x[rows], {name: value[rows] for name, value in self.inputs.items()}
-
-    def terms(self, z: Tensor, rows: Tensor) -> Tensor:
-        """Log p(z) and log p(x given z) of latents `(N, D)` of images `(N,)`: `(2, N)`."""
-        x, inputs = self.of(rows)
-        return torch.stack(self.space.log_joint(z, x, **inputs))
-
-    def in_parts(self, z: Tensor, rows: Tensor) -> Tensor:
-        """The same in parts that limit the memory."""
-        most = latents_at_once(self.x[0].numel(), z.device)
-        both = zip(z.split(most), rows.split(most), strict=True)
-        return torch.cat([self.terms(*some) for some in both], 1)
 
 
 @torch.no_grad()
@@ -100,12 +75,12 @@ def find_modes(
         2000, section 4), https://doi.org/10.1080/01621459.2000.10473909
     """
     require_real(space, x, **inputs)
-    climber = _Climber(space, x, inputs)
+    images = FittedImages(space, x, inputs)
     rows = torch.arange(len(x), device=x.device).repeat(min(starts, DRAWN))
-    z, scale = _starts(climber, min(starts, DRAWN))
-    z = _climbed(climber, z, rows, scale)
-    heights = climber.in_parts(z, rows).sum(0)
-    known = climber.in_parts(fitted.loc, rows[: len(x)]).sum(0)
+    z, scale = _starts(images, min(starts, DRAWN))
+    z = _climbed(images, z, rows, scale)
+    heights = _terms(images, z, rows).sum(0)
+    known = _terms(images, fitted.loc, rows[: len(x)]).sum(0)
     inside = _close(z, fitted.loc[rows], fitted.scale_tril[rows])
     other = ~inside & (heights > known[rows] - DEPTH)
     found = []
@@ -114,8 +89,15 @@ def find_modes(
         ordered = z[own[heights[own].argsort(descending=True)]]
         ends = _distinct(ordered, fitted.scale_tril[image])
         row = {"modes": len(ends), "reached": float(inside[rows == image].double().mean())}
-        found.append(row | _evidence(climber, fitted, image, ends, num_samples))
+        found.append(row | _evidence(images, fitted, image, ends, num_samples))
     return pandas.DataFrame(found)
+
+
+def _terms(images: FittedImages, z: Tensor, rows: Tensor) -> Tensor:
+    """Log p(z) and log p(x given z) of latents `(N, D)` of images `(N,)`: `(2, N)`."""
+    most = latents_at_once(images.x[0].numel(), z.device)  # In parts that limit the memory.
+    both = zip(z.split(most), rows.split(most), strict=True)
+    return torch.cat([images.take(own).terms(some) for some, own in both], 1)
 
 
 def _close(z: Tensor, loc: Tensor, tril: Tensor) -> Tensor:
@@ -134,11 +116,11 @@ def _distinct(ends: Tensor, tril: Tensor) -> Tensor:
     return ends[torch.tensor(kept[:MOST], dtype=torch.long, device=ends.device)]
 
 
-def _starts(climber: _Climber, count: int) -> tuple[Tensor, Tensor]:
+def _starts(images: FittedImages, count: int) -> tuple[Tensor, Tensor]:
     """Draws of the prior, `(count * B, D)`, resampled, and the prior's standard deviations."""
-    every = torch.arange(len(climber.x), device=climber.x.device).repeat(DRAWN)
-    z = climber.space.prior_draws(len(every), **climber.of(every)[1])
-    fits = climber.in_parts(z, every)[1].unflatten(0, (DRAWN, -1)).T.double().nan_to_num(-1e30)
+    every = torch.arange(len(images.x), device=images.x.device).repeat(DRAWN)
+    z = images.space.prior_draws(len(every), **images.take(every).inputs)
+    fits = _terms(images, z, every)[1].unflatten(0, (DRAWN, -1)).T.double().nan_to_num(-1e30)
     beta = torch.ones(len(fits), 1).to(fits)
     for _ in range(60):
         weights = (beta * fits).softmax(-1)
@@ -149,12 +131,13 @@ def _starts(climber: _Climber, count: int) -> tuple[Tensor, Tensor]:
     return chosen.flatten(0, 1), z.std(0).clamp(min=1e-6)
 
 
-def _climbed(climber: _Climber, start: Tensor, rows: Tensor, scale: Tensor) -> Tensor:
+def _climbed(images: FittedImages, start: Tensor, rows: Tensor, scale: Tensor) -> Tensor:
     """The ends of gradient ascent on log p(x, z)."""
-    most = latents_at_once(climber.x[0].numel(), start.device)
+    most = latents_at_once(images.x[0].numel(), start.device)
 
     def slope(z: Tensor, own: Tensor) -> tuple[Tensor, ...]:
-        return downhill(lambda free: climber.terms(free[0], own).sum(0, keepdim=True), z)
+        some = images.take(own)
+        return downhill(lambda free: some.terms(free[0]).sum(0, keepdim=True), z)
 
     traced = Traced(slope)
 
@@ -166,25 +149,24 @@ def _climbed(climber: _Climber, start: Tensor, rows: Tensor, scale: Tensor) -> T
 
 
 def _evidence(
-    climber: _Climber, fitted: FullRankGuide, image: int, ends: Tensor, num_samples: int
+    images: FittedImages, fitted: FullRankGuide, image: int, ends: Tensor, num_samples: int
 ) -> dict[str, Any]:
     """Log p(x) of one image by the mixture of Normals at the ends and at the guide's mode."""
     if not len(ends):
         return {"log_evidence": float("nan"), "error": float("nan")}
-    rows = torch.full((len(ends),), image, device=ends.device)
-    x, inputs = climber.of(rows)
+    own = images.take(torch.full((len(ends),), image, device=ends.device))
     tril = fitted.scale_tril[image]
     scale = tril.square().sum(-1).sqrt()
-    guide = FullRankGuide(climber.space, ends, torch.diag_embed(scale.expand_as(ends)))
+    guide = FullRankGuide(images.space, ends, torch.diag_embed(scale.expand_as(ends)))
     for _ in range(2):  # The second Newton step starts closer.
-        guide = refine_full_rank(climber.space, x, inputs, guide=guide, steps=0)
+        guide = refine_full_rank(own.space, own.x, own.inputs, guide=guide, steps=0)
     loc = torch.cat([fitted.loc[image : image + 1], guide.loc])
     parts = MultivariateNormal(
         loc, scale_tril=torch.cat([tril.unsqueeze(0), guide.scale_tril]), validate_args=False
     )
     z = parts.sample((-(-num_samples // len(loc)),)).flatten(0, 1)[:num_samples]
     log_q = parts.log_prob(z.unsqueeze(-2)).logsumexp(-1) - torch.tensor(len(loc)).log()
-    joint = climber.in_parts(z, torch.full((num_samples,), image, device=loc.device)).sum(0)
+    joint = _terms(images, z, torch.full((num_samples,), image, device=loc.device)).sum(0)
     row = summary((joint - log_q).double().cpu().unsqueeze(-1)).iloc[0]
     # Rounding may give equal weights a little more than all draws.
     variance = max(1 / row["ess"] - 1 / len(z), 0.0)

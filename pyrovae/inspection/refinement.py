@@ -83,6 +83,15 @@ class FittedImages:
     x: Tensor
     inputs: dict[str, Tensor]
 
+    def take(self, rows: Tensor) -> FittedImages:
+        """Some of the images."""
+        inputs = {name: value[rows] for name, value in self.inputs.items()}
+        return FittedImages(self.space, self.x[rows], inputs)
+
+    def terms(self, z: Tensor) -> Tensor:
+        """Log p(z) and log p(x given z), `(2, *, B)`."""
+        return torch.stack(self.space.log_joint(z, self.x, **self.inputs))
+
     def log_joint(self, z: Tensor) -> Tensor:
         """Log p(x, z), `(*, B)`."""
         prior, fit = self.space.log_joint(z, self.x, **self.inputs)

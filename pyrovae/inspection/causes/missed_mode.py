@@ -20,10 +20,8 @@ def look(evidence: Evidence) -> Finding | None:
         "higher than the guide's own draws give. Neither k-hat nor the number of effective draws "
         "can show this."
     )
-    advice = Advice(
-        "Use a family that can have several modes",
-        {"posterior": "InverseAutoregressiveFlow"},
-        f"log p(x) estimated from the guide's draws rises by up to {cost:,.2f} nats",
-    )
+    changes = {"posterior": "InverseAutoregressiveFlow"}
+    effect = f"log p(x) estimated from the guide's draws rises by up to {cost:,.2f} nats"
+    advice = Advice("Use a family that can have several modes", changes, effect)
     title = "The guide misses a mode of the posterior"
     return Finding("missed_mode", title, cost, reason, (advice,), EXPLAINS)

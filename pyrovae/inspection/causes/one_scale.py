@@ -16,10 +16,8 @@ def look(evidence: Evidence) -> Finding | None:
         "Some pixels have much larger residuals than others: Normal noise with one scale per "
         f"pixel position would gain {cost:,.0f} nats."
     )
-    advice = Advice(
-        "Let the decoder predict a scale per pixel",
-        {"likelihood": "PixelwiseNormal"},
-        f"The ELBO rises by about {cost:,.0f} nats",
-    )
+    changes = {"likelihood": "PixelwiseNormal"}
+    effect = f"The ELBO rises by about {cost:,.0f} nats"
+    advice = Advice("Let the decoder predict a scale per pixel", changes, effect)
     title = "All pixels share one noise scale"
     return Finding("one_scale", title, cost, reason, (advice,), fault=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from pyrovae.inspection.judge.advice import Advice, Options
 from pyrovae.inspection.judge.evidence import Evidence
@@ -104,16 +105,13 @@ def wrong_noise(
 def _learned(evidence: Evidence) -> tuple[Advice, ...]:
     """To train a fixed scale, or to set it to that of the residuals if it is an option."""
     cost, scale = evidence.noise_cost, evidence.options.get("likelihood.scale")
-    learned = Advice(
-        "Train the scale with the networks",
-        {"likelihood": "SharedScaleNormal"},
-        f"Squared residuals equal the expected variance, and the ELBO rises by {cost:,.0f} nats",
+    effect = (
+        f"Squared residuals equal the expected variance, and the ELBO rises by {cost:,.0f} nats"
     )
+    changes: dict[str, Any] = {"likelihood": "SharedScaleNormal"}
+    learned = Advice("Train the scale with the networks", changes, effect)
     if not isinstance(scale, int | float) or math.isnan(evidence.noise_factor):
         return (learned,)
-    fixed = Advice(
-        "Set the scale to the best one for the residuals",
-        {"likelihood.scale": float(f"{scale * evidence.noise_factor:.3g}")},
-        f"The ELBO rises by {cost:,.0f} nats or more",
-    )
-    return learned, fixed
+    changes = {"likelihood.scale": float(f"{scale * evidence.noise_factor:.3g}")}
+    effect = f"The ELBO rises by {cost:,.0f} nats or more"
+    return learned, Advice("Set the scale to the best one for the residuals", changes, effect)
