@@ -88,7 +88,7 @@ def test_few_effective_draws_count_equally(monkeypatch: pytest.MonkeyPatch) -> N
     def drawn(space: Any, *args: Any) -> Any:
         return inpainting._Drawn(torch.randn(200, 2).double(), far.double(), torch.zeros(200))
 
-    monkeypatch.setattr(inpainting, "_weighted", drawn)
+    monkeypatch.setattr(inpainting._Task, "weighted", drawn)
     found = complete(made.vae(), 255 * made.images(1)[0], SEEN, num_draws=200)
     assert found.effective < 8
     assert torch.allclose(found.weights, torch.full((200,), 1 / 200).double())
@@ -180,7 +180,7 @@ def test_few_effective_draws_of_each_value_keep_its_probability(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     programs = numbered_linear()
-    usual = inpainting._weighted
+    usual = inpainting._Task.weighted
 
     def uneven(*args: Any) -> Any:
         found = usual(*args)
@@ -188,7 +188,7 @@ def test_few_effective_draws_of_each_value_keep_its_probability(
         log_w[0] = 0.0
         return found._replace(log_w=log_w)
 
-    monkeypatch.setattr(inpainting, "_weighted", uneven)
+    monkeypatch.setattr(inpainting._Task, "weighted", uneven)
     found = complete(programs, torch.full((3, 16, 16), 128.0), half(), num_draws=40)
     assert found.effective < 8
     assert torch.allclose(found.weights, torch.full((40,), 1 / 40).double())
