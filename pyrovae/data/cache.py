@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator
@@ -23,14 +22,15 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pyrovae.data.base import ImageData, Source, Split, check_on_error, check_split
+from pyrovae.data.base import ImageData, Source, Split
 from pyrovae.data.grey_levels import GreyLevels, warn_of_few
 from pyrovae.data.images import quiet
-from pyrovae.data.integrity import checksum, damage, note_verified, signed
+from pyrovae.data.integrity import checksum, damage, note_verified, read_json, signed
 from pyrovae.data.leftovers import live, remove_abandoned, sweep, temporary_name
 from pyrovae.data.workers import in_order, look_ahead, shared_array
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import cache_root
+from pyrovae.utils.log import warn
 from pyrovae.utils.progress import hides_bar
 
 __all__ = ["cached_split"]
@@ -76,17 +76,18 @@ def cached_split(
         InputError: for the first item that cannot be read, or if none can.
         OSError: if the disk is full.
     """
-    check_split(split)
-    check_on_error(on_error)
     sweep(cache_root(cache_dir))
     build = _Build(data, split, source, on_error, progress, _folder(data, split, cache_dir))
     for _ in range(3):  # another process may replace the folder between building and opening it
-        manifest = build.current()
-        opened = None if manifest is None else _open(build.folder, manifest)
-        if manifest is not None and opened is not None:
+        manifest, damaged = build.current()
+        if manifest is not None and (opened := _open(build.folder, manifest)) is not None:
             _warn(data, split, manifest)
             return opened
-        build.tell()
+        if damaged:
+            warn(
+                f"{build.folder}: damaged or of another version ({damaged}); the images are "
+                "prepared again"
+            )
         build.run()
     raise RuntimeError(f"{build.folder}: other processes keep replacing it")
 
@@ -118,10 +119,7 @@ def _open(folder: Path, manifest: dict[str, Any]) -> Split | None:
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
+    manifest = read_json(folder / "manifest.json")
     return manifest if isinstance(manifest, dict) else None
 
 
@@ -133,14 +131,9 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
         return
     told.add(split)
     if skipped:
-        logging.getLogger("pyrovae").warning(
-            "%s, split %s: %d of %d images are left out because they cannot be read; the first: "
-            "%s",
-            type(data).__name__,
-            split,
-            len(skipped),
-            manifest["items"],
-            skipped[0]["reason"],
+        warn(
+            f"{type(data).__name__}, split {split}: {len(skipped)} of {manifest['items']} images "
+            f"are left out because they cannot be read; the first: {skipped[0]['reason']}"
         )
     if split == "train":
         warn_of_few(data, manifest["grey_levels"])
@@ -179,32 +172,17 @@ class _Build:
             "attribute_names": list(self.source.attribute_names),
         }
 
-    def current(self) -> dict[str, Any] | None:
-        """The manifest of the folder if it matches the source and the files, else None."""
-        manifest = _manifest(self.folder)
-        if manifest is None or not self.expected().items() <= manifest.items():
-            return None
-        # With on_error "raise", an array that left items out cannot be used.
-        tolerated = self.on_error == "skip" or not manifest.get("skipped")
-        return manifest if tolerated and damage(self.folder, manifest) is None else None
-
-    def tell(self) -> None:
-        """Warns if a damaged folder of the same source must be built again, with the reason."""
-        if not self.folder.exists():
-            return
+    def current(self) -> tuple[dict[str, Any] | None, str | None]:
+        """The manifest of the folder if it can be used, and the damage of one of this source."""
         manifest = _manifest(self.folder)
         if manifest is None:
-            why: str | None = "manifest.json: missing or damaged"
-        elif not self.expected().items() <= manifest.items():
-            return
-        else:
-            why = damage(self.folder, manifest)
-        if why is not None:
-            logging.getLogger("pyrovae").warning(
-                "%s: damaged or of another version (%s); the images are prepared again",
-                self.folder,
-                why,
-            )
+            return None, "manifest.json: missing or damaged" if self.folder.exists() else None
+        if not self.expected().items() <= manifest.items():
+            return None, None
+        # With on_error "raise", an array that left items out cannot be used.
+        tolerated = self.on_error == "skip" or not manifest.get("skipped")
+        damaged = damage(self.folder, manifest)
+        return manifest if tolerated and damaged is None else None, damaged
 
     def run(self) -> None:
         """Builds the folder; replaces an outdated one."""
@@ -340,7 +318,7 @@ class _Build:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-            if self.current() is not None:
+            if self.current()[0] is not None:
                 return None
             self._discard()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from pyrovae.data.finding import absent, in_short
 from pyrovae.data.rows import spread_rows
 from pyrovae.data.tiff import page_of
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import cut, printable
 
 if TYPE_CHECKING:
@@ -347,4 +347,4 @@ def _tell(path: Path, joined: _Joined, files: Sequence[str], missed: Sequence[st
     if missed:
         lines.append(left_out(missed))
     if lines:
-        logging.getLogger("pyrovae").warning("%s: %s", path, "; ".join(lines))
+        warn(f"{path}: {'; '.join(lines)}")

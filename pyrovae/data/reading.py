@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from pyrovae.data.images import stored_values
-from pyrovae.data.workers import in_order
+from pyrovae.data.workers import each_in_order
 from pyrovae.utils.errors import InputError
 
 __all__ = ["all_values"]
 
 
 def all_values(paths: Sequence[Path], channels: int, skip: bool) -> Iterator[np.ndarray]:
-    """Yields the values of each image before they are mapped to 8 bits.
+    """The values of each image before they are mapped to 8 bits.
 
     Args:
         paths: the files, or pages of files.
@@ -35,5 +34,4 @@ def all_values(paths: Sequence[Path], channels: int, skip: bool) -> Iterator[np.
                 return None
             raise
 
-    with closing(in_order(values, range(len(paths)), processes=len(paths) > 500)) as found:
-        yield from (own for own in found if own is not None)
+    return (own for own in each_in_order(values, len(paths)) if own is not None)
