@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from posixpath import commonpath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,18 +106,11 @@ def folder_labels(folders: Sequence[PurePosixPath]) -> Attributes:
         >>> folder_labels([PurePosixPath(p) for p in ("cat", "cat", "dog/small", "dog")]).columns
         {'label': array([0., 0., 1., 1.], dtype=float32)}
     """
-    shared = _shared(folders)
+    shared = len(PurePosixPath(commonpath(folders)).parts)
     classes = [(*folder.parts[shared:], "")[0] for folder in folders]
     if len({*classes} - {""}) < 2:
         return Attributes()
     return _classes("label", classes)
-
-
-def _shared(folders: Sequence[PurePosixPath]) -> int:
-    """The number of leading folders that all paths have in common."""
-    first, last = min(folders).parts, max(folders).parts
-    same = [one == other for one, other in zip(first, last, strict=False)]
-    return (*same, False).index(False)
 
 
 def _classes(name: str, texts: Sequence[str]) -> Attributes:
