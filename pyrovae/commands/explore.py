@@ -153,16 +153,13 @@ def export(options: Namespace, path: Path) -> None:
     run = ANSWERS["run"](explorer, {})
     images = images or {name: name for name in run["images"][:EXPORTED]}
     steps, shown = step_count(run, len(images)), "{desc}: {percentage:3.0f}% {bar} {elapsed}"
+    # Files are shown by their last names, where these differ.
+    named = dict(zip(short_names(list(images)), images.values(), strict=True))
     with tqdm(total=steps, desc="export", bar_format=shown, disable=hides_bar()) as bar:
-        text = build(ANSWERS, explorer, page_files(), _short(images), bar.update)
+        text = build(ANSWERS, explorer, page_files(), named, bar.update)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-
-
-def _short(images: Mapping[str, str]) -> dict[str, str]:
-    """Files by their last names, where these differ."""
-    return dict(zip(short_names(list(images)), images.values(), strict=True))
 
 
 def _checked(path: Path) -> Path:

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -198,22 +198,19 @@ class _Build:
         with self._temporary() as temporary:
             kept, skipped, digest = self._write_images(temporary / "images.npy")
             attributes = np.asarray(self.source.attributes, np.float32)[kept]
-            with open(temporary / "attributes.npy", "wb") as file:
+            with _synced(temporary / "attributes.npy") as file:
                 np.save(file, attributes)
-                os.fsync(file.fileno())
-            names = [str(self.source.names[i]) for i in kept]
+            names = [str(name) for name in self.source.names]
             manifest = self.expected() | {
                 "count": len(kept),
                 "bytes": {path.name: path.stat().st_size for path in temporary.iterdir()},
                 "checksums": {"images.npy": digest, "attributes.npy": checksum(attributes)},
                 "grey_levels": self.levels.few(),
-                "skipped": [{"name": str(self.source.names[i]), "reason": r} for i, r in skipped],
-                "names": names,
+                "skipped": [{"name": names[i], "reason": reason} for i, reason in skipped],
+                "names": [names[i] for i in kept],
             }
-            with open(temporary / "manifest.json", "w") as text:
-                json.dump(signed(manifest), text)
-                text.flush()
-                os.fsync(text.fileno())
+            with _synced(temporary / "manifest.json") as file:
+                file.write(json.dumps(signed(manifest)).encode())
             note_verified(temporary)
             self._install(temporary)
 
@@ -251,7 +248,7 @@ class _Build:
         bar = tqdm(desc=title, total=len(self.source.names), unit=" images", disable=hidden)
         # Written, not mapped: on a full disk a write raises an error, but a store to a map kills
         # the process. No page of the array stays in memory either.
-        with open(path, "wb") as file, bar, closing(self._chunks()) as chunks:
+        with _synced(path) as file, bar, closing(self._chunks()) as chunks:
             file.write(_header(0, self.data.image_shape))
             for images, chunk in chunks:
                 file.write(images.data)
@@ -263,8 +260,6 @@ class _Build:
             self._check(kept, skipped)
             file.seek(0)
             file.write(_header(len(kept), self.data.image_shape))
-            file.flush()
-            os.fsync(file.fileno())
         return kept, skipped, digest.hexdigest()
 
     def _check(self, kept: list[int], skipped: list[tuple[int, str]]) -> None:
@@ -330,6 +325,15 @@ class _Build:
         except FileNotFoundError:
             return
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
+    """A new file, which is on the disk when the context ends."""
+    with open(path, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _slot(slots: np.ndarray, start: int) -> np.ndarray:

@@ -34,8 +34,8 @@ from pyrovae.data.folder_division import (
     group_names,
     warn_of_unused_column,
 )
+from pyrovae.data.images import all_values
 from pyrovae.data.labels import Attributes, folder_labels, read_attributes
-from pyrovae.data.reading import all_values
 from pyrovae.data.summary import conversion
 from pyrovae.data.tiff import page_names, page_of
 from pyrovae.data.values import Level, memory_of
