@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pyrovae.data.base import ImageData, Source, Split
+from pyrovae.data.base import ImageData, Source, Split, check_choice, check_split
 from pyrovae.data.grey_levels import GreyLevels, warn_of_few
 from pyrovae.data.images import quiet
 from pyrovae.data.integrity import checksum, damage, note_verified, read_json, signed
@@ -76,6 +76,8 @@ def cached_split(
         InputError: for the first item that cannot be read, or if none can.
         OSError: if the disk is full.
     """
+    check_split(split)
+    check_choice("on_error", on_error, ("raise", "skip"))
     sweep(cache_root(cache_dir))
     build = _Build(data, split, source, on_error, progress, _folder(data, split, cache_dir))
     for _ in range(3):  # another process may replace the folder between building and opening it
